@@ -1,0 +1,38 @@
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+run: .venv/run ## Start the gateway on its embedded default (PORT=8080)
+	$(PY) -m app serve
+
+test: check ## Check everything, then run all tests
+	$(PY) -m pytest
+
+check: .venv/dev ## Lint, formatting, types, layers
+	$(PY) -m ruff check app tests
+	$(PY) -m ruff format --check app tests
+	$(PY) -m mypy
+	$(PY) -m pytest -q tests/architecture
+
+openapi: .venv/run ## Export the OpenAPI document
+	$(PY) -m app openapi > openapi/openapi.json
+
+.venv/bin/python:
+	python3 -m venv .venv
+
+.venv/run: .venv/bin/python requirements.txt pyproject.toml
+	@test -e .venv/dev || $(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
+	$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/dev: .venv/bin/python requirements-dev.txt pyproject.toml
+	$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@ .venv/run
+
+clean: ## Remove the environment and every cache
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.PHONY: help run test check openapi clean

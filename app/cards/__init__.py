@@ -1,0 +1,49 @@
+"""The cards on disk: one YAML file a model, read once at start-up."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import yaml
+
+from app.domain.card import Card
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+class Catalogue:
+    """All cards, found by id or alias."""
+
+    def __init__(self, cards: tuple[Card, ...]) -> None:
+        """Index the cards. Raises ValueError where two of them share a name."""
+        self._by_name: dict[str, Card] = {}
+        for card in cards:
+            for name in card.names():
+                if name in self._by_name:
+                    raise ValueError(f"two cards are called {name!r}")
+                self._by_name[name] = card
+        self._cards = cards
+
+    def __iter__(self) -> Iterator[Card]:
+        """The cards in the order of their files' names."""
+        return iter(self._cards)
+
+    def resolve(self, name: str) -> Card | None:
+        """The card for an id or alias, or None."""
+        return self._by_name.get(name)
+
+    @property
+    def names(self) -> Mapping[str, Card]:
+        """Every accepted name."""
+        return self._by_name
+
+
+def load_catalogue() -> Catalogue:
+    """Read every card in this package. Raises pydantic.ValidationError for a malformed one."""
+    found = sorted(
+        (entry for entry in resources.files(__package__).iterdir() if entry.name.endswith(".yaml")),
+        key=lambda entry: entry.name,
+    )
+    return Catalogue(tuple(Card.model_validate(yaml.safe_load(entry.read_text())) for entry in found))

@@ -1,0 +1,244 @@
+"""What can go wrong, in the gateway's own words.
+
+An error knows its code, its status and whether a retry can help; it knows nothing of JSON envelopes,
+which belong to the surfaces. The codes are those of the HTTP contract.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from app.domain.budget import WindowState
+    from app.domain.generation import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One fault of a request.
+
+    Attributes:
+        pointer: JSON pointer (RFC 6901) into the caller's own request, such as ``/images/3/data``.
+        code: A stable word for programs, such as ``unsupported_aspect_ratio``.
+        detail: A sentence for people.
+        allowed: What would have been accepted, where that can be listed.
+    """
+
+    pointer: str
+    code: str
+    detail: str
+    allowed: tuple[str | int | float, ...] | None = None
+
+
+class GatewayError(Exception):
+    """Anything the gateway answers instead of a result.
+
+    Args:
+        detail: A sentence about this very occurrence. It never holds a prompt, a key or image bytes.
+        retry_after_s: Whole seconds after which a retry can succeed, or None.
+        usage: What the attempt cost all the same, or None where nothing was spent.
+    """
+
+    code: ClassVar[str] = "internal"
+    title: ClassVar[str] = "The gateway failed"
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self, detail: str = "", *, retry_after_s: int | None = None, usage: Usage | None = None
+    ) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.retry_after_s = retry_after_s
+        self.usage = usage
+
+
+class InternalError(GatewayError):
+    """A fault of the gateway itself; the details stay in its log."""
+
+
+class InvalidRequest(GatewayError):
+    """The bytes are no request at all: not JSON, bad framing, unreadable multipart."""
+
+    code, title, status = "invalid_request", "The request cannot be read", 400
+
+
+class Unauthenticated(GatewayError):
+    """No key, or one that is not known here."""
+
+    code, title, status = "unauthenticated", "A valid key is required", 401
+
+
+class PermissionDenied(GatewayError):
+    """A known caller without the right to do this."""
+
+    code, title, status = "permission_denied", "This key may not do that", 403
+
+
+class NotFound(GatewayError):
+    """It does not exist, or belongs to another tenant: the answer is the same."""
+
+    code, title, status = "not_found", "There is nothing here", 404
+
+
+class MethodNotAllowed(GatewayError):
+    """The route exists, for other methods."""
+
+    code, title, status = "method_not_allowed", "This method is not allowed here", 405
+
+
+class BodyTooLarge(GatewayError):
+    """The body passed its limit while it was being read."""
+
+    code, title, status = "body_too_large", "The body is too large", 413
+
+
+class UnsupportedMediaType(GatewayError):
+    """The body has another content type than the route reads."""
+
+    code, title, status = "unsupported_media_type", "The content type is not supported", 415
+
+
+class NotAcceptable(GatewayError):
+    """The caller accepts nothing that this route can answer."""
+
+    code, title, status = "not_acceptable", "No acceptable representation", 406
+
+
+class ValidationFailed(GatewayError):
+    """The request breaks the wire schema or the model card; every fault is named."""
+
+    code, title, status = "validation_failed", "The request is not valid", 422
+
+    def __init__(self, violations: tuple[Violation, ...]) -> None:
+        count = len(violations)
+        super().__init__("One fault was found." if count == 1 else f"{count} faults were found.")
+        self.violations = violations
+
+
+class BudgetExceeded(GatewayError):
+    """A budget window has too little left; nothing was reserved in any window.
+
+    Args:
+        detail: Which window, how much was asked, how much is left.
+        refused_by: The windows that refused.
+        retry_after_s: Seconds until the last of them rolls over.
+    """
+
+    code, title, status, retryable = "budget_exceeded", "The budget is used up", 429, True
+
+    def __init__(self, detail: str, refused_by: tuple[WindowState, ...], retry_after_s: int) -> None:
+        super().__init__(detail, retry_after_s=retry_after_s)
+        self.refused_by = refused_by
+
+
+class NotCached(GatewayError):
+    """``only-if-cached`` was asked and nothing is cached (RFC 9111 section 5.2.1.7)."""
+
+    code, title, status = "not_cached", "There is no cached result", 504
+
+
+class ContentBlocked(GatewayError):
+    """Google's filters refused the prompt or the picture.
+
+    Args:
+        detail: What the upstream says, with its support code.
+        reason: The block or finish reason as Google spells it.
+        support_code: Google's number for the rule, where it gave one.
+        usage: What the refusal cost.
+    """
+
+    code, title, status = "content_blocked", "The content was blocked", 422
+
+    def __init__(
+        self, detail: str, *, reason: str, support_code: str | None = None, usage: Usage | None = None
+    ) -> None:
+        super().__init__(detail, usage=usage)
+        self.reason = reason
+        self.support_code = support_code
+
+
+class ModelRefused(ContentBlocked):
+    """The model answered with words alone where a picture was asked."""
+
+    code, title, status = "model_refused", "The model declined to draw", 422
+
+
+class UpstreamError(GatewayError):
+    """The upstream failed.
+
+    Args:
+        detail: What is known, without the upstream's own text where that may repeat user content.
+        upstream_status: The HTTP status that the upstream answered, or None without an answer.
+        reason: The upstream's own word for it (``RESOURCE_EXHAUSTED``, a finish reason).
+        billed: ``no`` where Google cannot have charged, ``maybe`` where the outcome is unknown,
+            ``yes`` where usage was reported.
+        retry_after_s: Seconds that the upstream asked callers to wait.
+        usage: What was reported, or None.
+    """
+
+    code, title, status, retryable = "upstream_error", "The upstream failed", 502, True
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        upstream_status: int | None = None,
+        reason: str | None = None,
+        billed: str = "no",
+        retry_after_s: int | None = None,
+        usage: Usage | None = None,
+    ) -> None:
+        super().__init__(detail, retry_after_s=retry_after_s, usage=usage)
+        self.upstream_status = upstream_status
+        self.reason = reason
+        self.billed = billed
+
+
+class UpstreamNoImage(UpstreamError):
+    """The upstream finished without a picture and without a refusal."""
+
+    code, title = "upstream_no_image", "The upstream answered without an image"
+
+
+class UpstreamRejected(UpstreamError):
+    """The gateway's own credentials or model are refused; operators must act."""
+
+    code, title, retryable = "upstream_rejected", "The upstream refuses the gateway", False
+
+
+class UpstreamQuota(UpstreamError):
+    """Google's quota is used up."""
+
+    code, title, status = "upstream_quota", "The upstream's quota is used up", 429
+
+
+class UpstreamUnavailable(UpstreamError):
+    """The upstream is down or overloaded."""
+
+    code, title, status = "upstream_unavailable", "The upstream is unavailable", 503
+
+
+class DeadlineExceeded(UpstreamError):
+    """Nobody answered in time; ``billed`` says whether tokens may have been spent."""
+
+    code, title, status = "deadline_exceeded", "The deadline passed", 504
+
+
+class Draining(GatewayError):
+    """The process is going down and takes no new work."""
+
+    code, title, status, retryable = "draining", "The gateway is going down", 503, True
+
+
+class StoreUnavailable(GatewayError):
+    """The store does not answer, so nothing can be reserved: budgets fail closed."""
+
+    code, title, status, retryable = "store_unavailable", "The store does not answer", 503, True
+
+
+class Overloaded(GatewayError):
+    """More work than the gateway takes at once."""
+
+    code, title, status, retryable = "overloaded", "The gateway is overloaded", 503, True

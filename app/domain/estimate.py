@@ -1,0 +1,104 @@
+"""What a request may cost, before it is made: the card's table, and honest allowances for the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from app.domain.budget import NANO_PER_USD, Amounts
+
+if TYPE_CHECKING:
+    from app.domain.card import Card
+    from app.domain.generation import Usage
+    from app.domain.request import GenerationRequest
+
+_BYTES_PER_TEXT_TOKEN = 3
+_MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The tokens that a request is expected to use, all its pictures together.
+
+    Attributes:
+        text_input: Prompt and system instruction.
+        image_input: Reference images at the card's tokens each.
+        document_input: Documents, by their bytes where no better rule is known.
+        image_output: Pictures at the table's price.
+        text_output: Allowance for words and thoughts beside the pictures.
+        images: Pictures asked for.
+        usd: Billionths of a US dollar.
+    """
+
+    text_input: int
+    image_input: int
+    document_input: int
+    image_output: int
+    text_output: int
+    images: int
+    usd: int
+
+    @property
+    def input_tokens(self) -> int:
+        """Everything that goes in."""
+        return self.text_input + self.image_input + self.document_input
+
+    @property
+    def total_tokens(self) -> int:
+        """Everything that Google counts."""
+        return self.input_tokens + self.image_output + self.text_output
+
+    @property
+    def amounts(self) -> Amounts:
+        """What the ledger reserves."""
+        return Amounts(self.image_output, self.total_tokens, self.images, self.usd)
+
+
+def text_tokens(text: str) -> int:
+    """Tokens that a text may have: a third of its UTF-8 bytes, rounded up.
+
+    English has about four bytes a token and other scripts less, so this is on the safe side of what
+    tokenizers give; the settlement corrects it.
+    """
+    return -(-len(text.encode()) // _BYTES_PER_TEXT_TOKEN)
+
+
+def price_nano_usd(card: Card, usage: Usage) -> int:
+    """List price of reported tokens in billionths of a dollar, rounded up (model.md B4)."""
+    prices = card.prices_usd_per_million
+    fresh_input = max(0, usage.input_tokens - usage.cached_input)
+    per_million = (
+        fresh_input * prices.input
+        + usage.cached_input * prices.cached_input
+        + usage.image_output * prices.image_output
+        + (usage.text_output + usage.thinking) * prices.text_output
+    )
+    return -(-round(per_million * NANO_PER_USD) // _MILLION)
+
+
+def settled_amounts(card: Card, usage: Usage, images: int) -> Amounts:
+    """What a finished generation is booked with, in every unit."""
+    return Amounts(
+        usage.image_output, usage.input_tokens + usage.output_tokens, images, price_nano_usd(card, usage)
+    )
+
+
+def estimate(request: GenerationRequest, card: Card) -> Estimate:
+    """Tokens and price that a valid, normalised request may use.
+
+    ``n`` pictures are ``n`` calls of the model, each of which reads the inputs anew.
+    """
+    prices = card.prices_usd_per_million
+    level = request.thinking_level or card.parameters.thinking_level_default
+    text_input = request.n * (text_tokens(request.prompt) + text_tokens(request.system_instruction or ""))
+    image_input = request.n * len(request.images) * card.images.tokens_each
+    document_input = request.n * sum(-(-item.length // _BYTES_PER_TEXT_TOKEN) for item in request.documents)
+    image_output = request.n * card.image_tokens(request.image_size or card.image_size_default)
+    text_output = request.n * card.text_allowance.per_image[level]
+    per_million = (
+        (text_input + image_input + document_input) * prices.input
+        + image_output * prices.image_output
+        + text_output * prices.text_output
+    )
+    usd = -(-round(per_million * NANO_PER_USD) // _MILLION)
+    return Estimate(text_input, image_input, document_input, image_output, text_output, request.n, usd)

@@ -1,0 +1,64 @@
+"""The canonical fingerprint: equal for equal work, different for any difference that the model can see."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from typing import TYPE_CHECKING
+
+from blake3 import blake3
+
+if TYPE_CHECKING:
+    from app.domain.card import Card
+    from app.domain.request import GenerationRequest, Input
+
+VERSION = 1
+
+
+def digest_of(data: bytes | bytearray | memoryview) -> str:
+    """BLAKE3 of bytes in hexadecimal, 64 digits."""
+    return blake3(data).hexdigest()
+
+
+def _text(value: str) -> str:
+    return unicodedata.normalize("NFC", value)
+
+
+def _part(item: Input) -> list[str]:
+    return [item.kind, item.mime_type or "", item.digest]
+
+
+def fingerprint(request: GenerationRequest, card: Card, tenant_id: str) -> str:
+    """64 hexadecimal digits that name this work of this tenant (reliability.md R35).
+
+    Defaults are filled in from the card, texts are in NFC, numbers are exact doubles, inputs are their
+    digests in the order in which the model sees them. Labels and cache directives do not take part.
+    """
+    parameters = card.parameters
+
+    def number(value: float | None, default: float) -> str:
+        return float(default if value is None else value).hex()
+
+    canonical = {
+        "version": VERSION,
+        "model": card.id,
+        "prompt": _text(request.prompt),
+        "system_instruction": _text(request.system_instruction or ""),
+        "inputs": [_part(item) for item in request.inputs],
+        "aspect_ratio": request.aspect_ratio or "",
+        "image_size": request.image_size or card.image_size_default,
+        "n": request.n,
+        "response_modalities": sorted(request.response_modalities),
+        "output": [request.output_mime_type or "", request.output_compression_quality or 0],
+        "temperature": number(request.temperature, parameters.temperature.default),
+        "top_p": number(request.top_p, parameters.top_p.default),
+        "seed": request.seed,
+        "max_output_tokens": request.max_output_tokens or card.tokens.output_max,
+        "thinking_level": request.thinking_level or parameters.thinking_level_default,
+        "safety": sorted([item.category, item.threshold] for item in request.safety_settings),
+        "grounding": [request.grounding.web_search, request.grounding.image_search],
+        "variant": request.variant,
+    }
+    text = json.dumps(canonical, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    key = blake3(f"flashgate fingerprint {VERSION} {tenant_id}".encode()).digest()
+    return blake3(text.encode(errors="surrogatepass"), key=key).hexdigest()

@@ -1,0 +1,111 @@
+"""What a caller asks for, whatever dialect it was asked in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+InputKind = Literal["image", "document", "video"]
+CacheMode = Literal["use", "refresh", "bypass", "only_if_cached"]
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One reference image, document or video, with the facts read from its bytes.
+
+    Attributes:
+        kind: What the caller offers it as.
+        pointer: JSON pointer to it in the caller's request, for violations.
+        data: The bytes, or None for something that stays in Cloud Storage.
+        uri: A ``gs://`` address, or None.
+        declared_mime_type: What the caller says it is, or None.
+        mime_type: What its signature says it is, or None where no signature fits.
+        width: Pixels, read from the header, or None.
+        height: Pixels, read from the header, or None.
+        digest: BLAKE3 of the bytes in hexadecimal (of the address where there are no bytes).
+        faults: What is wrong with the bytes themselves, as (code, sentence).
+    """
+
+    kind: InputKind
+    pointer: str
+    data: bytes | None = None
+    uri: str | None = None
+    declared_mime_type: str | None = None
+    mime_type: str | None = None
+    width: int | None = None
+    height: int | None = None
+    digest: str = ""
+    faults: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def length(self) -> int:
+        """Bytes, 0 where the bytes are elsewhere."""
+        return len(self.data) if self.data is not None else 0
+
+
+@dataclass(frozen=True, slots=True)
+class SafetySetting:
+    """One harm category and the threshold at which it blocks, in Google's spelling."""
+
+    category: str
+    threshold: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grounding:
+    """Which searches the model may make before it draws."""
+
+    web_search: bool = False
+    image_search: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One request in the gateway's own words. None means: the model's own choice.
+
+    ``image_size`` keeps the caller's spelling until validation has accepted it; ``normalised`` in
+    ``domain/validation.py`` gives the request as it will be used.
+    """
+
+    model: str
+    prompt: str
+    images: tuple[Input, ...] = ()
+    documents: tuple[Input, ...] = ()
+    videos: tuple[Input, ...] = ()
+    aspect_ratio: str | None = None
+    image_size: str | None = None
+    n: int = 1
+    response_modalities: tuple[str, ...] = ("IMAGE",)
+    output_mime_type: str | None = None
+    output_compression_quality: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    candidate_count: int | None = None
+    seed: int | None = None
+    max_output_tokens: int | None = None
+    thinking_level: str | None = None
+    system_instruction: str | None = None
+    safety_settings: tuple[SafetySetting, ...] = ()
+    grounding: Grounding = field(default_factory=Grounding)
+    variant: int = 0
+    labels: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """Every input in the order in which the model sees them."""
+        return self.images + self.documents + self.videos
+
+
+@dataclass(frozen=True, slots=True)
+class CacheDirective:
+    """How this request uses the cache (RFC 9111 request directives, or the ``cache`` field).
+
+    Attributes:
+        mode: ``use`` reads and writes; ``refresh`` (no-cache) generates anew and writes;
+            ``bypass`` (no-store) neither reads nor writes; ``only_if_cached`` never generates.
+        max_age_s: An older result is as good as none; None for any age.
+    """
+
+    mode: CacheMode = "use"
+    max_age_s: int | None = None

@@ -1,0 +1,209 @@
+"""The four ports: what the gateway needs of the world, on one page.
+
+Adapters live in ``store`` and ``upstream``; ``observability`` wraps the same four. Every method is
+all-or-nothing, and raises only errors of ``domain/errors.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from app.domain.budget import Amounts, BudgetWindow, WindowState
+    from app.domain.generation import Generation, ModelAnswer, Picture
+    from app.domain.request import CacheDirective, GenerationRequest
+    from app.domain.tenancy import Caller, Tenant
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionRequest:
+    """Everything that the one admission step decides on.
+
+    Attributes:
+        hold_id: Names the hold if one is made. Repeating an admission with the same id changes nothing.
+        fingerprint: Of the work; also tells a repeated admission from another one under the same id.
+        windows: Budget windows to reserve in, all or nothing.
+        amounts: What to reserve, in every unit.
+        following: The hold whose outcome this caller waited for, or None on the first admission.
+    """
+
+    tenant_id: str
+    hold_id: str
+    fingerprint: str
+    windows: tuple[BudgetWindow, ...]
+    amounts: Amounts
+    cache: CacheDirective
+    following: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A finished result. ``coalesced`` where the caller waited for it, ``age_s`` in whole seconds."""
+
+    generation: Generation
+    age_s: int
+    windows: tuple[WindowState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Somebody else generates it: wait for ``leader``'s outcome, then ask for admission again."""
+
+    leader: str
+    windows: tuple[WindowState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The leader that this caller followed ended without a result; ``failure`` is what it published."""
+
+    failure: Failure
+    windows: tuple[WindowState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """At least one window has too little left; nothing was reserved."""
+
+    windows: tuple[WindowState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """``only_if_cached`` was asked and nothing is there."""
+
+    windows: tuple[WindowState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """Reserved: this caller generates. The hold must be dispatched, settled or voided by its id."""
+
+    hold_id: str
+    windows: tuple[WindowState, ...]
+
+
+Admission = Hit | Follow | Failed | Refused | Absent | Lead
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A leader's failure as its followers learn it: enough to raise the same error again.
+
+    Attributes:
+        code: The error's code.
+        detail: Its sentence.
+        reason: The upstream's word for it, or empty.
+        final: True where the same request would fail again (a refusal), so followers must not repeat it.
+    """
+
+    code: str
+    detail: str
+    reason: str = ""
+    support_code: str | None = None
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How a hold ends.
+
+    Attributes:
+        outcome: ``settle`` books ``amounts``; ``void`` books nothing; ``charge`` books the estimate,
+            because the upstream's outcome is unknown (reliability.md R6).
+        amounts: Booked on ``settle``; may be above the hold, which is recorded as overage.
+        publish: The result to keep and hand to followers, or None.
+        ttl_s: How long the result is kept.
+        failure: What followers learn where nothing is published, or None.
+    """
+
+    tenant_id: str
+    hold_id: str
+    fingerprint: str
+    outcome: Literal["settle", "void", "charge"]
+    amounts: Amounts
+    publish: Generation | None = None
+    ttl_s: int = 0
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a settlement came to.
+
+    Attributes:
+        state: The hold's state now: ``settled``, ``voided`` or ``charged``.
+        repeated: True where the hold had been settled so before and nothing changed.
+        late: True where the hold had expired and its booking was corrected.
+        published: Whether the result was kept; False where another leader had taken over.
+        now_ms: The store's clock.
+    """
+
+    state: str
+    repeated: bool
+    late: bool
+    published: bool
+    now_ms: int
+    windows: tuple[WindowState, ...] = ()
+
+
+class Ledger(Protocol):
+    """Holds and budget windows; one command each. Unreachable store: StoreUnavailable, within a second."""
+
+    async def admit(self, request: AdmissionRequest) -> Admission:
+        """Decide in one step: cached, followed, refused, or reserved."""
+
+    async def dispatch(self, tenant_id: str, hold_id: str, fingerprint: str) -> bool:
+        """Say that the upstream is about to be called; again and again while it runs, as a heartbeat.
+
+        Returns False where the hold has expired and the call must not be made.
+        """
+
+    async def settle(self, settlement: Settlement, windows: tuple[BudgetWindow, ...]) -> Settled:
+        """End a hold, keep the result, wake the followers: one step, repeatable without harm."""
+
+    async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
+        """Return when the leader's outcome may be there, at the latest after the timeout.
+
+        Never raises for a lost notification; the next admission tells what happened.
+        """
+
+    async def windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
+        """The windows as they stand; reserves nothing."""
+
+
+class Results(Protocol):
+    """Images and finished generations; losing them costs money but never breaks the books."""
+
+    async def put_pictures(self, tenant_id: str, pictures: tuple[Picture, ...], ttl_s: int) -> bool:
+        """Keep the bytes. False where they could not be kept: then nothing may be published."""
+
+    async def get_picture(self, tenant_id: str, image_id: str) -> Picture | None:
+        """The image, checked against its hash; None where it is unknown, expired, damaged or foreign."""
+
+
+class ImageModel(Protocol):
+    """The upstream: one call, one attempt, no retries."""
+
+    async def generate(self, request: GenerationRequest, seed: int | None, timeout_s: float) -> ModelAnswer:
+        """One candidate.
+
+        Raises:
+            ContentBlocked: Google's filters refused; usage is set where it was reported.
+            ModelRefused: Words instead of a picture.
+            UpstreamError: Anything else, with ``billed`` saying whether it may have been charged.
+        """
+
+    async def ready(self) -> bool:
+        """Whether calls can be made at all (credentials present, emulator listening)."""
+
+
+class Directory(Protocol):
+    """Tenants and keys. Never depends on the store being up."""
+
+    def authenticate(self, presented: str) -> Caller | None:
+        """The caller for a full gateway key, or None. The checksum is refused without a look-up."""
+
+    def tenants(self) -> tuple[Tenant, ...]:
+        """Every configured tenant."""
