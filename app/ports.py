@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from app.domain.budget import Amounts, BudgetWindow, WindowState
+    from app.domain.failure import Failure
     from app.domain.generation import Generation, ModelAnswer, Picture
     from app.domain.request import CacheDirective, GenerationRequest
     from app.domain.tenancy import Caller, Tenant
@@ -85,24 +86,6 @@ class Lead:
 
 
 Admission = Hit | Follow | Failed | Refused | Absent | Lead
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A leader's failure as its followers learn it: enough to raise the same error again.
-
-    Attributes:
-        code: The error's code.
-        detail: Its sentence.
-        reason: The upstream's word for it, or empty.
-        final: True where the same request would fail again (a refusal), so followers must not repeat it.
-    """
-
-    code: str
-    detail: str
-    reason: str = ""
-    support_code: str | None = None
-    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,8 @@ class GatewayError(Exception):
         detail: A sentence about this very occurrence. It never holds a prompt, a key or image bytes.
         retry_after_s: Whole seconds after which a retry can succeed, or None.
         usage: What the attempt cost all the same, or None where nothing was spent.
+
+    ``windows`` holds the caller's budget windows where they were seen on the way, for the headers.
     """
 
     code: ClassVar[str] = "internal"
@@ -52,6 +54,7 @@ class GatewayError(Exception):
         self.detail = detail or self.title
         self.retry_after_s = retry_after_s
         self.usage = usage
+        self.windows: tuple[WindowState, ...] = ()
 
 
 class InternalError(GatewayError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 CacheStatus = Literal["hit", "miss", "coalesced", "bypass"]
@@ -91,7 +91,7 @@ class PictureRecord:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something the caller should know about a good answer."""
+    """Something the caller should know about a good answer; a warning, in the answers' words."""
 
     code: str
     detail: str
@@ -116,7 +116,7 @@ class Generation:
     finish_reason: str
     usage: Usage
     seeds: tuple[int | None, ...] = (None,)
-    warnings: tuple[Notice, ...] = field(default=())
+    notices: tuple[Notice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

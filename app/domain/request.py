@@ -109,3 +109,25 @@ class CacheDirective:
 
     mode: CacheMode = "use"
     max_age_s: int | None = None
+
+
+SEEDS_PER_VARIANT = 1000
+_SEED_SPACE = 2**31
+
+
+def seeds(request: GenerationRequest) -> tuple[int | None, ...]:
+    """One seed a call, ``n`` of them, so that no two pictures of a request are the same work.
+
+    The first call of variant 0 uses the caller's seed, or none. Every other call has its own, counted on
+    from there; answers echo them all.
+    """
+    first = request.variant * SEEDS_PER_VARIANT
+    counted = (
+        (request.seed or 0) + first + index if request.seed is not None or first + index else None
+        for index in range(request.n)
+    )
+    return tuple(seed if seed is None else _wrapped(seed) for seed in counted)
+
+
+def _wrapped(seed: int) -> int:
+    return (seed + _SEED_SPACE) % (2 * _SEED_SPACE) - _SEED_SPACE

@@ -1,0 +1,55 @@
+"""What a surface hands to the gateway, and what it gets back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.domain.budget import WindowState
+    from app.domain.card import Card
+    from app.domain.errors import Violation
+    from app.domain.generation import CacheStatus, Generation, Notice, Picture, Usage
+    from app.domain.request import CacheDirective, GenerationRequest
+    from app.domain.tenancy import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a surface hands over.
+
+    Attributes:
+        request: As the caller asked, spellings included.
+        cache: The caller's directive, or None for the tenant's policy.
+        violations: Faults that the surface found in its own dialect; they are reported with the card's.
+    """
+
+    caller: Caller
+    request: GenerationRequest
+    cache: CacheDirective | None = None
+    violations: tuple[Violation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationResult:
+    """A finished request, ready for any dialect.
+
+    Attributes:
+        request: As it was used: normalised, defaults filled in.
+        pictures: With their bytes, in order.
+        cache_status: ``hit``, ``miss``, ``coalesced`` or ``bypass``.
+        cost: What this very request spent; zero for what somebody else paid for.
+        timings_ms: Milliseconds by stage: validate, admit, wait, upstream, settle.
+    """
+
+    generation: Generation
+    request: GenerationRequest
+    card: Card
+    pictures: tuple[Picture, ...]
+    cache_status: CacheStatus
+    age_s: int
+    fingerprint: str
+    cost: Usage
+    windows: tuple[WindowState, ...]
+    notices: tuple[Notice, ...]
+    timings_ms: dict[str, float] = field(default_factory=dict)

@@ -1,0 +1,82 @@
+"""Every setting, read once from the environment; nothing else in the project reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """The configuration of one process. Variables begin with ``FLASHGATE_``; ``PORT`` alone does not."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FLASHGATE_", frozen=True, extra="ignore", populate_by_name=True
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 in a container.")
+    port: int = Field(
+        8080, ge=0, le=65535, description="Port to listen on.",
+        validation_alias=AliasChoices("PORT", "FLASHGATE_PORT"),
+    )  # fmt: skip
+    public_url: str | None = Field(None, description="Base of the URIs in answers. Unset: the request's.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severity that is logged."
+    )
+    log_format: Literal["json", "text"] = Field("json", description="JSON lines, or text.")
+    state_dir: Path = Field(Path(".flashgate"), description="Keys and store of the embedded default.")
+
+    redis_url: SecretStr | None = Field(
+        None,
+        description="Redis or Valkey URL. Unset: flashgate starts its own server.",
+    )
+    embedded_memory_mb: int = Field(1024, ge=16, description="Memory of the embedded server, in MiB.")
+    store_timeout_s: float = Field(0.5, gt=0, description="Longest wait for one store command.")
+
+    tenants_file: Path | None = Field(
+        None, description="Tenants, keys and budgets as YAML. Unset: the tenant demo with a key of its own."
+    )
+    key_pepper: SecretStr | None = Field(
+        None, description="Secret under which keys are hashed. Unset: made once in the state directory."
+    )
+
+    gemini_api_key: SecretStr | None = Field(None, description="Key of the Gemini Developer API.")
+    vertex_project: str | None = Field(None, description="Google Cloud project; chooses Vertex AI.")
+    vertex_location: str = Field("global", description="Vertex AI location; the card offers global alone.")
+    upstream: Literal["auto", "emulator", "gemini", "vertex"] = Field(
+        "auto",
+        description="auto: Vertex AI if a project is set, Gemini if a key is, else the emulator.",
+    )
+    upstream_base_url: str | None = Field(
+        None, description="Another address of the back end; for the emulator: one that runs elsewhere."
+    )
+    upstream_api_version: str | None = Field(
+        None, description="API version of the back end. Unset: v1beta for Gemini, v1beta1 for Vertex AI."
+    )
+    upstream_timeout_s: float = Field(300, ge=10, description="Longest wait for one picture.")
+    upstream_connections: int = Field(100, ge=1, description="Connections to the back end at once.")
+
+    default_model: str = Field("gemini-3.1-flash-image", description="Card used where a request names none.")
+    lease_s: float = Field(30, gt=0, description="How long a hold outlives its process.")
+    drain_s: float = Field(6, ge=0, description="How long calls may finish after SIGTERM.")
+    body_bytes_max: int = Field(
+        135_000_000, ge=1, description="Largest request body; 14 images of 7 MB in base64 fit."
+    )
+    light_bytes_max: int = Field(1_000_000, ge=1, description="Largest JSON beside the images.")
+    input_pixels_max: int = Field(64_000_000, ge=1, description="Largest input image, in pixels.")
+    images_per_request_max: int = Field(8, ge=1, description="Largest n.")
+    gcs_buckets: tuple[str, ...] = Field((), description="Cloud Storage buckets that gs:// inputs may name.")
+    chunked_above_bytes: int = Field(
+        8_000_000, ge=0, description="Answers larger than this go out chunked, without Content-Length."
+    )
+
+    @property
+    def back_end(self) -> Literal["emulator", "gemini", "vertex"]:
+        """The back end that the settings choose."""
+        if self.upstream != "auto":
+            return self.upstream
+        if self.vertex_project:
+            return "vertex"
+        return "gemini" if self.gemini_api_key else "emulator"

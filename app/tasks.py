@@ -1,0 +1,53 @@
+"""Tasks that belong to the application and that no caller can cancel."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+from app.domain.errors import Draining
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+T = TypeVar("T")
+
+
+class OwnTasks:
+    """A set of running tasks, awaited at shutdown."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[object]] = set()
+        self.closed = False
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    async def run(self, work: Coroutine[object, object, T]) -> T:
+        """Run to the end and return the result; a caller who is cancelled leaves the work running.
+
+        Raises:
+            Draining: Where the application is going down and the work was not begun.
+        """
+        if self.closed:
+            work.close()
+            raise Draining("The gateway is going down; another replica will take it.", retry_after_s=1)
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[object]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # Nobody may be left to hear of it, and asyncio complains about that.
+
+    async def aclose(self, patience_s: float) -> None:
+        """Begin nothing new, wait for what runs, then cancel the rest and wait for its own endings."""
+        self.closed = True
+        if self._running:
+            await asyncio.wait(self._running, timeout=patience_s)
+        left = list(self._running)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
