@@ -1,0 +1,177 @@
+"""HEIC, HEIF and AVIF: the boxes that give the primary picture's size.
+
+Only the path to the facts is walked: ``meta`` to ``pitm`` and ``iprp``, there ``ipma``, and in ``ipco``
+the coded size (``ispe``) and what is shown of it (``clap``); for sequences ``moov/trak`` to the sample
+count. Rotation (``irot``) is not applied. Source: ISO/IEC 14496-12 (boxes), ISO/IEC 23008-12 (HEIF).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from app.media.headers import Header, Malformed, number, sized
+from app.media.signatures import SEQUENCE_BRANDS, brands
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_BOXES_MAX = 4096
+_ASSOCIATIONS_MAX = 16_384
+_TRACK_PATH = (b"mdia", b"minf", b"stbl", b"stsz")
+
+
+class _Box(NamedTuple):
+    """One box: its kind and where its content lies, [start, end)."""
+
+    kind: bytes
+    start: int
+    end: int
+
+
+class _Sizes(NamedTuple):
+    coded: dict[int, tuple[int, int]]
+    apertures: dict[int, tuple[int, int]]
+
+
+def _boxes(data: bytes, at: int, end: int) -> Iterator[_Box]:
+    """The boxes between two places; the last one may claim to reach beyond the end.
+
+    Raises Malformed for a length that is shorter than its own header, and after 4096 boxes.
+    """
+    for _ in range(_BOXES_MAX):
+        if at + 8 > end:
+            return
+        length, kind, header = number(data, at, 4), data[at + 4 : at + 8], 8
+        if length == 1:
+            length, header = number(data, at + 8, 8, end), 16
+        elif length == 0:
+            length = end - at
+        if length < header:
+            raise Malformed(f"The box at byte {at} is shorter than its own header.")
+        yield _Box(kind, at + header, at + length)
+        at += length
+    raise Malformed("The file has more boxes than any picture needs.")
+
+
+def _children(data: bytes, parent: _Box, skip: int = 0) -> dict[bytes, _Box]:
+    """The first child of each kind. Raises Malformed for a child that is larger than its parent."""
+    found: dict[bytes, _Box] = {}
+    for box in _boxes(data, parent.start + skip, min(parent.end, len(data))):
+        if box.end > parent.end:
+            raise Malformed("A box is larger than the box that holds it.")
+        found.setdefault(box.kind, box)
+    return found
+
+
+def _primary_item(data: bytes, box: _Box) -> int:
+    width = 4 if number(data, box.start, 1, box.end) else 2
+    return number(data, box.start + 4, width, box.end)
+
+
+def _aperture(data: bytes, box: _Box) -> tuple[int, int]:
+    """Width and height of a ``clap`` box, two fractions; coders cut what they padded to even blocks."""
+    across, by, down, over = (number(data, box.start + at, 4, box.end) for at in (0, 4, 8, 12))
+    if not by or not over:
+        raise Malformed("The file's clean aperture is a fraction of zero.")
+    return across // by, down // over
+
+
+def _sizes(data: bytes, container: _Box) -> _Sizes:
+    """Coded sizes and apertures by their property's index, which counts from one."""
+    found = _Sizes({}, {})
+    for index, box in enumerate(_boxes(data, container.start, container.end), start=1):
+        if box.end > container.end:
+            raise Malformed("A box is larger than the box that holds it.")
+        if box.kind == b"ispe":
+            place = box.start + 4
+            found.coded[index] = number(data, place, 4, box.end), number(data, place + 4, 4, box.end)
+        elif box.kind == b"clap":
+            found.apertures[index] = _aperture(data, box)
+    return found
+
+
+def _properties_of(data: bytes, box: _Box, item: int) -> list[int]:
+    """Indexes of the properties that an ``ipma`` box gives an item; empty where it has none."""
+    version = number(data, box.start, 1, box.end)
+    wide = number(data, box.start + 3, 1, box.end) & 1
+    entries, at, steps = number(data, box.start + 4, 4, box.end), box.start + 8, 0
+    id_length, index_length = (4 if version else 2), (2 if wide else 1)
+    mask = 0x7FFF if wide else 0x7F
+    for _ in range(entries):
+        found = number(data, at, id_length, box.end)
+        count = number(data, at + id_length, 1, box.end)
+        at += id_length + 1
+        steps += count + 1
+        if steps > _ASSOCIATIONS_MAX:
+            raise Malformed("The file gives its items more properties than any picture needs.")
+        if found == item:
+            return [number(data, at + i * index_length, index_length, box.end) & mask for i in range(count)]
+        at += count * index_length
+    return []
+
+
+def _associated(data: bytes, properties: _Box, item: int) -> list[int]:
+    """The same over every ``ipma`` box; there may be one for each version."""
+    found: list[int] = []
+    for box in _boxes(data, properties.start, properties.end):
+        if box.kind == b"ipma":
+            found += _properties_of(data, box, item)
+    return found
+
+
+def _size_of(sizes: _Sizes, properties: list[int]) -> tuple[int, int]:
+    """What is shown of the item that has these properties."""
+    coded = next((sizes.coded[index] for index in properties if index in sizes.coded), None)
+    if coded is None:
+        raise Malformed("The file does not say how large its primary picture is.")
+    sized(*coded)
+    shown = next((sizes.apertures[index] for index in properties if index in sizes.apertures), coded)
+    sized(*shown)
+    return min(coded[0], shown[0]), min(coded[1], shown[1])
+
+
+def _frames(data: bytes, movie: _Box) -> int:
+    """Pictures in the longest track of a sequence."""
+    frames = 0
+    for box in _boxes(data, movie.start, min(movie.end, len(data))):
+        if box.kind != b"trak":
+            continue
+        place: _Box | None = box
+        for kind in _TRACK_PATH:
+            place = _children(data, place).get(kind) if place else None
+        if place is not None:
+            frames = max(frames, number(data, place.start + 8, 4, place.end))
+    return frames
+
+
+def _wanted(children: dict[bytes, _Box], kind: bytes) -> _Box:
+    try:
+        return children[kind]
+    except KeyError:
+        raise Malformed(f"The file has no {kind.decode()} box.") from None
+
+
+def parse(data: bytes) -> Header:
+    """Size, frames and wholeness of a HEIC, HEIF or AVIF file. Raises Malformed."""
+    top: dict[bytes, _Box] = {}
+    truncated: str | None = None
+    for box in _boxes(data, 0, len(data)):
+        if box.end > len(data):
+            truncated = f"The file ends inside its {box.kind.decode('latin-1')!r} box."
+        top.setdefault(box.kind, box)
+    if b"meta" not in top:
+        raise Malformed("The file has no meta box.", truncated=truncated is not None)
+    meta = top[b"meta"]
+    if meta.end > len(data):
+        raise Malformed("The file ends inside its meta box.", truncated=True)
+    children = _children(data, meta, skip=4)
+    properties = _wanted(children, b"iprp")
+    sizes = _sizes(data, _wanted(_children(data, properties), b"ipco"))
+    item = _primary_item(data, _wanted(children, b"pitm"))
+    width, height = _size_of(sizes, _associated(data, properties, item))
+    if b"mdat" not in top and b"idat" not in children and truncated is None:
+        truncated = "The file has no picture data (mdat)."
+    sequence = brands(data)[0] in SEQUENCE_BRANDS and b"moov" in top
+    frames = max(1, _frames(data, top[b"moov"])) if sequence else 1
+    pixels = max(w * h for w, h in sizes.coded.values())
+    return Header(width, height, frames, pixels, truncated)

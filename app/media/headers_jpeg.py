@@ -1,0 +1,63 @@
+"""JPEG: the frame header behind the markers (ITU-T T.81, annex B)."""
+
+from __future__ import annotations
+
+from app.media.headers import STEPS_MAX, Header, Malformed, number, sized
+
+# Every start-of-frame marker; C4, C8 and CC in the same range define tables or are reserved.
+_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+_START_OF_SCAN = 0xDA
+_END_OF_IMAGE = 0xD9
+_FILL_MAX = 1024
+_TAIL = 4096
+
+
+def _marker(data: bytes, at: int) -> tuple[int, int]:
+    """The next marker and where its segment begins; fill bytes before it are allowed (B.1.1.2)."""
+    if number(data, at, 1) != 0xFF:
+        raise Malformed(f"The JPEG has no marker at byte {at}, where one must begin.")
+    for ahead in range(at + 1, at + _FILL_MAX):
+        code = number(data, ahead, 1)
+        if code != 0xFF:
+            return code, ahead + 1
+    raise Malformed("The JPEG's header is filled with nothing.")
+
+
+def _ends(data: bytes, scan: int) -> bool:
+    """Whether an end-of-image marker follows the scan.
+
+    Nearly always it is among the last bytes. Where a phone has appended a film to its photograph it
+    lies in the middle: then, and for files that are really cut, the rest is searched once. Inside
+    coded data the two bytes cannot occur.
+    """
+    tail = max(scan, len(data) - _TAIL)
+    return data.rfind(b"\xff\xd9", tail) >= 0 or data.find(b"\xff\xd9", scan, tail + 1) >= 0
+
+
+def parse(data: bytes) -> Header:
+    """Size and wholeness of a JPEG. Raises Malformed."""
+    at = 2
+    size: tuple[int, int] | None = None
+    for _ in range(STEPS_MAX):
+        code, at = _marker(data, at)
+        if code in _STANDALONE:
+            continue
+        if code == _END_OF_IMAGE:
+            raise Malformed("The JPEG ends before any picture data.")
+        length = number(data, at, 2)
+        if length < 2:
+            raise Malformed(f"A segment of the JPEG at byte {at} has an impossible length.")
+        if code == _START_OF_SCAN:
+            if size is None:
+                raise Malformed("The JPEG's picture data begins before its frame header.")
+            cut = None if _ends(data, at + length) else "The JPEG has no end-of-image marker."
+            return Header(*size, 1, size[0] * size[1], cut)
+        if code in _START_OF_FRAME:
+            height, width = number(data, at + 3, 2), number(data, at + 5, 2)
+            sized(width, height)
+            if size is not None and size != (width, height):
+                raise Malformed("The JPEG has two frame headers that differ.")
+            size = (width, height)
+        at += length
+    raise Malformed("The JPEG's header has more segments than any picture needs.")
