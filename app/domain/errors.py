@@ -67,6 +67,12 @@ class InvalidRequest(GatewayError):
     code, title, status = "invalid_request", "The request cannot be read", 400
 
 
+class HeadersTooLarge(GatewayError):
+    """More header fields, or longer ones, than the gateway reads (RFC 6585 section 5)."""
+
+    code, title, status = "headers_too_large", "The request headers are too large", 431
+
+
 class Unauthenticated(GatewayError):
     """No key, or one that is not known here."""
 
@@ -245,3 +251,18 @@ class Overloaded(GatewayError):
     """More work than the gateway takes at once."""
 
     code, title, status, retryable = "overloaded", "The gateway is overloaded", 503, True
+
+
+class ConfigurationError(Exception):
+    """The deployment is set up wrongly; never answered to a caller, always told to the operator.
+
+    Args:
+        source: What was read, such as a file's name.
+        faults: Every fault found, each a sentence that begins with where it is. They never hold a secret.
+    """
+
+    def __init__(self, source: str, faults: tuple[str, ...]) -> None:
+        count = "one fault" if len(faults) == 1 else f"{len(faults)} faults"
+        super().__init__("\n".join((f"{source}: {count}", *(f"  - {fault}" for fault in faults))))
+        self.source = source
+        self.faults = faults

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +11,11 @@ if TYPE_CHECKING:
 
     from app.domain.budget import Budget
     from app.domain.request import CacheMode
+
+TENANT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
+
+# What a key can be allowed to do. Nothing is allowed by default.
+SCOPES = frozenset({"images", "admin"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +28,13 @@ class CachePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A gateway key without its secret; ``secret_hash`` is an HMAC-SHA-256 in hexadecimal."""
+    """A gateway key without its secret; ``secret_hash`` is an HMAC-SHA-256 in hexadecimal.
+
+    ``id`` is unique in the whole deployment, because a key is looked up by it.
+    """
 
     id: str
-    secret_hash: str
+    secret_hash: str = field(repr=False)
     scopes: frozenset[str]
     budgets: tuple[Budget, ...] = ()
 

@@ -1,0 +1,143 @@
+"""Tenants and keys: from a file, or one tenant ``demo`` that makes its own key on the first start.
+
+Everything is in memory once read, so authentication works while the store is down (the outage of a shared
+cache must not become an outage of authentication).
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import re
+import secrets
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo
+
+from app.domain.budget import Budget
+from app.domain.errors import ConfigurationError
+from app.domain.keys import ENTROPY_BYTES, mint, parse, secret_hash
+from app.domain.tenancy import SCOPES, Caller, Key, Tenant
+from app.store.tenants_file import read_tenants
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from app.cards import Catalogue
+
+PEPPER_FILE: Final = "pepper"
+DEMO_KEY_FILE: Final = "demo-key"
+
+# A hundred 1K pictures a day, a thousand a month, by the card's table.
+_DEMO_BUDGETS: Final = (Budget("output_tokens", "day", 112_000), Budget("output_tokens", "month", 1_120_000))
+_NO_HASH: Final = "0" * 64
+
+
+class MemoryDirectory:
+    """A Directory over tenants that are already known.
+
+    Args:
+        tenants: With ids unique among them, and key ids unique over all of them.
+        pepper: The deployment's secret under which the keys' secrets are hashed.
+    """
+
+    def __init__(self, tenants: tuple[Tenant, ...], pepper: bytes) -> None:
+        self._pepper = pepper
+        self._tenants = tenants
+        self._callers = _callers(tenants)
+
+    def authenticate(self, presented: str) -> Caller | None:
+        """The caller for a full gateway key, or None.
+
+        A malformed key costs no hashing; an unknown key id costs the same as a wrong secret.
+        """
+        parsed = parse(presented)
+        if parsed is None:
+            return None
+        caller = self._callers.get(parsed.key_id)
+        expected = _NO_HASH if caller is None else caller.key.secret_hash
+        matches = hmac.compare_digest(secret_hash(self._pepper, parsed.secret), expected)
+        return caller if matches else None
+
+    def tenants(self) -> tuple[Tenant, ...]:
+        """Every tenant."""
+        return self._tenants
+
+
+def _callers(tenants: tuple[Tenant, ...]) -> Mapping[str, Caller]:
+    return {key.id: Caller(tenant, key) for tenant in tenants for key in tenant.keys}
+
+
+class FileDirectory(MemoryDirectory):
+    """A Directory from the tenants' file. Raises ConfigurationError when made of a faulty one."""
+
+    def __init__(self, path: Path, pepper: bytes, catalogue: Catalogue) -> None:
+        self._path = path
+        self._catalogue = catalogue
+        super().__init__(self._read(), pepper)
+
+    def _read(self) -> tuple[Tenant, ...]:
+        try:
+            text = self._path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise ConfigurationError(str(self._path), (f"the file cannot be read: {reason}",)) from None
+        return read_tenants(str(self._path), text, self._catalogue)
+
+    def reload(self) -> None:
+        """Read the file again. On ConfigurationError, which is raised, the old contents stay in force."""
+        tenants = self._read()
+        callers = _callers(tenants)
+        self._tenants, self._callers = tenants, callers
+
+
+def _keep_once(path: Path, contents: str) -> str:
+    """What the file holds, after writing ``contents`` to it if there was none.
+
+    The file appears whole or not at all and never changes again, whoever else is starting: a finished
+    temporary file is linked to the name, and a link to an existing name fails.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(contents + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            with suppress(FileExistsError):  # another process was first; its contents count
+                path.hardlink_to(draft)
+        finally:
+            draft.unlink()
+    return path.read_text(encoding="ascii").strip()
+
+
+def stored_pepper(state_dir: Path) -> bytes:
+    """The deployment's own pepper, made on the first start and kept in the state directory (mode 0600)."""
+    path = state_dir / PEPPER_FILE
+    text = _keep_once(path, secrets.token_hex(32))
+    if not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise ConfigurationError(
+            str(path), ("it holds no 64 hexadecimal digits; remove it to make a new one",)
+        )
+    return bytes.fromhex(text)
+
+
+def demo_directory(state_dir: Path, pepper: bytes | None = None) -> MemoryDirectory:
+    """The directory of a first start: the tenant ``demo``, its key kept in ``demo-key`` (mode 0600).
+
+    Args:
+        state_dir: Made where it is missing. Any number of processes may start in it at once.
+        pepper: The configured one, or None to keep one beside the key.
+    """
+    path = state_dir / DEMO_KEY_FILE
+    text = _keep_once(path, mint("demo", secrets.token_bytes(ENTROPY_BYTES)).text)
+    parsed = parse(text)
+    if parsed is None:
+        raise ConfigurationError(str(path), ("it holds no gateway key; remove it to make a new one",))
+    chosen = stored_pepper(state_dir) if pepper is None else pepper
+    key = Key(parsed.key_id, secret_hash(chosen, parsed.secret), SCOPES - {"admin"})
+    demo = Tenant(id="demo", time_zone=ZoneInfo("UTC"), budgets=_DEMO_BUDGETS, keys=(key,))
+    return MemoryDirectory((demo,), chosen)

@@ -1,0 +1,316 @@
+"""The tenants' file: YAML in the shape of the admin API, checked as a whole before any of it is used.
+
+Every fault is reported at once, with the path to it. Limits in dollars are read as decimals and turned into
+billionths exactly; no float ever touches money. Nothing here looks at the environment or the store.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from decimal import Decimal, InvalidOperation
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from zoneinfo import ZoneInfo, available_timezones
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from app.domain.budget import AMOUNT_MAX, NANO_PER_USD, Budget, Mode, Scope, Unit
+from app.domain.errors import ConfigurationError
+from app.domain.keys import KEY_ID
+from app.domain.tenancy import SCOPES, TENANT_ID, CachePolicy, Key, Tenant
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
+    from pydantic_core import ErrorDetails
+
+    from app.cards import Catalogue
+
+_WINDOWS = ("day", "month")
+_HASH = re.compile(r"hmac-sha256:[0-9a-f]{64}", re.ASCII)
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that refuses a repeated key and reads decimal numbers exactly."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - the base class's signature
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.value in seen and isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key_node.value!r} stands here twice", key_node.start_mark
+                )
+            if isinstance(key_node, yaml.ScalarNode):
+                seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+    def construct_decimal(self, node: yaml.ScalarNode) -> Decimal:
+        text = self.construct_scalar(node)
+        try:
+            return Decimal(text.replace("_", ""))
+        except InvalidOperation:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{text!r} is no decimal number", node.start_mark
+            ) from None
+
+
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_decimal)
+
+
+def _known(pattern: re.Pattern[str], sentence: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not pattern.fullmatch(value):
+            raise ValueError(sentence)
+        return value
+
+    return AfterValidator(check)
+
+
+def _no_boolean(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a number is needed, not true or false")  # noqa: TRY004 - pydantic collects ValueErrors
+    return value
+
+
+def _window(value: object) -> object:
+    if value not in _WINDOWS:
+        raise ValueError(f"the windows are {' and '.join(_WINDOWS)}; others are not supported")
+    return value
+
+
+def _catalogue(info: ValidationInfo) -> Catalogue:
+    return cast("Catalogue", cast("dict[str, object]", info.context)["catalogue"])
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class BudgetEntry(_Entry):
+    """One limit. ``limit`` is in the unit's everyday measure: tokens, images, or dollars."""
+
+    unit: Unit
+    window: Annotated[Literal["day", "month"], BeforeValidator(_window)]
+    limit: Annotated[Decimal, BeforeValidator(_no_boolean), Field(ge=0, allow_inf_nan=False)]
+    mode: Mode = "enforce"
+    scope: str | None = Field(default=None, description="Only to say again where the entry stands.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> BudgetEntry:
+        amount = self.limit * NANO_PER_USD if self.unit == "usd" else self.limit
+        if amount != amount.to_integral_value():
+            finest = "a billionth of a dollar" if self.unit == "usd" else "one"
+            raise ValueError(f"the limit is finer than {finest}")
+        if amount > AMOUNT_MAX:
+            raise ValueError(f"the limit is above the largest countable amount, {AMOUNT_MAX}")
+        return self
+
+    def budget(self, scope: Scope) -> Budget:
+        """The domain's budget; dollars in billionths."""
+        amount = self.limit * NANO_PER_USD if self.unit == "usd" else self.limit
+        return Budget(self.unit, self.window, int(amount), scope, self.mode)
+
+
+def _check_budgets(entries: tuple[BudgetEntry, ...], scope: Scope) -> tuple[BudgetEntry, ...]:
+    found = set()
+    for entry in entries:
+        if entry.scope is not None and entry.scope != scope:
+            raise ValueError(
+                f"the scope of a budget that stands here is {scope}, not {entry.scope}: "
+                "the scopes are tenant (budgets of a tenant) and key (budgets of a key)"
+            )
+        if (entry.unit, entry.window) in found:
+            raise ValueError(f"there are two budgets of {entry.unit} for the {entry.window}")
+        found.add((entry.unit, entry.window))
+    return entries
+
+
+class KeyEntry(_Entry):
+    """One key, without its secret: the line that ``flashgate keys new`` prints."""
+
+    id: Annotated[str, _known(KEY_ID, "a key id is 1 to 32 letters or digits")]
+    hash: Annotated[str, _known(_HASH, "a hash is hmac-sha256: and 64 lower-case hexadecimal digits")]
+    scopes: frozenset[str] = Field(min_length=1)
+    budgets: Annotated[
+        tuple[BudgetEntry, ...], AfterValidator(lambda found: _check_budgets(found, "key"))
+    ] = ()
+
+    @field_validator("scopes")
+    @classmethod
+    def _offered(cls, value: frozenset[str]) -> frozenset[str]:
+        if unknown := sorted(value - SCOPES):
+            raise ValueError(f"{', '.join(unknown)}: the scopes of a key are {', '.join(sorted(SCOPES))}")
+        return value
+
+
+class CacheEntry(_Entry):
+    """What the tenant's requests do with the cache unless they say otherwise."""
+
+    mode: Literal["use", "refresh", "bypass"] = "use"
+    ttl_s: int = Field(default=86_400, ge=1, le=31_622_400)
+
+
+class TenantEntry(_Entry):
+    """One tenant as it stands in the file."""
+
+    id: Annotated[
+        str, _known(TENANT_ID, "a tenant id is 1 to 63 of a-z, 0-9 and - and begins with no hyphen")
+    ]
+    time_zone: str = "UTC"
+    models: frozenset[str] = frozenset()
+    max_image_size: str | None = None
+    preview: frozenset[str] | None = None
+    budgets: Annotated[tuple[BudgetEntry, ...], AfterValidator(partial(_check_budgets, scope="tenant"))] = ()
+    cache: CacheEntry = CacheEntry()
+    keys: tuple[KeyEntry, ...] = ()
+    rate: None = Field(default=None, description="Reserved.")
+
+    @field_validator("rate", mode="before")
+    @classmethod
+    def _no_rate(cls, value: object) -> object:
+        if value is not None:
+            raise ValueError("request rates are not enforced by this version; budgets are")
+        return value
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError(f"{value!r} is no IANA time zone")
+        return value
+
+    @field_validator("models")
+    @classmethod
+    def _models(cls, value: frozenset[str], info: ValidationInfo) -> frozenset[str]:
+        catalogue = _catalogue(info)
+        if unknown := sorted(name for name in value if catalogue.resolve(name) is None):
+            raise ValueError(
+                f"no card is called {', '.join(unknown)}; there are {', '.join(catalogue.names)}"
+            )
+        return frozenset(card.id for name in value if (card := catalogue.resolve(name)))
+
+    @field_validator("max_image_size")
+    @classmethod
+    def _size(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None:
+            return None
+        catalogue = _catalogue(info)
+        for card in catalogue:
+            if (literal := card.normalise_image_size(value)) is not None:
+                return literal
+        offered = dict.fromkeys(size for card in catalogue for size in card.image_sizes)
+        raise ValueError(f"no card offers the size {value!r}; there are {', '.join(offered)}")
+
+    @field_validator("preview")
+    @classmethod
+    def _preview(cls, value: frozenset[str] | None, info: ValidationInfo) -> frozenset[str] | None:
+        catalogue = _catalogue(info)
+        offered = {"video"} | {
+            size for card in catalogue for size, facts in card.image_sizes.items() if facts.preview
+        }
+        if unknown := sorted((value or frozenset()) - offered):
+            raise ValueError(f"{', '.join(unknown)}: the preview features are {', '.join(sorted(offered))}")
+        return value
+
+    def tenant(self) -> Tenant:
+        """The domain's tenant."""
+        tenant = Tenant(
+            id=self.id,
+            time_zone=ZoneInfo(self.time_zone),
+            budgets=tuple(entry.budget("tenant") for entry in self.budgets),
+            keys=tuple(
+                Key(
+                    entry.id,
+                    entry.hash.partition(":")[2],
+                    entry.scopes,
+                    tuple(budget.budget("key") for budget in entry.budgets),
+                )
+                for entry in self.keys
+            ),
+            models=self.models,
+            max_image_size=self.max_image_size,
+            cache=CachePolicy(self.cache.mode, self.cache.ttl_s),
+        )
+        return tenant if self.preview is None else replace(tenant, preview=self.preview)
+
+
+class TenantsFile(_Entry):
+    """The whole file."""
+
+    tenants: tuple[TenantEntry, ...]
+
+
+def _path(location: tuple[str | int, ...]) -> str:
+    """``tenants[0].keys[1].hash`` for pydantic's location; names of unknown fields included."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
+    return text.lstrip(".") or "the file"
+
+
+_SENTENCES = {"extra_forbidden": "there is no such field", "missing": "this field is required"}
+
+
+def _sentence(fault: ErrorDetails) -> str:
+    return _SENTENCES.get(fault["type"], fault["msg"].removeprefix("Value error, "))
+
+
+def _entries(parent: object, name: str) -> Iterator[tuple[int, dict[str, object]]]:
+    found = parent.get(name) if isinstance(parent, dict) else None
+    for index, entry in enumerate(found if isinstance(found, list) else []):
+        if isinstance(entry, dict):
+            yield index, entry
+
+
+def _repeated_ids(document: object) -> Iterator[str]:
+    """Ids that stand twice, found in the raw document so that they are told together with all else."""
+    tenants: dict[object, str] = {}
+    keys: dict[object, str] = {}
+    for index, tenant in _entries(document, "tenants"):
+        places = [(tenants, "tenant", f"tenants[{index}]", tenant.get("id"))]
+        places += [
+            (keys, "key", f"tenants[{index}].keys[{at}]", key.get("id"))
+            for at, key in _entries(tenant, "keys")
+        ]
+        for seen, kind, path, found in places:
+            if not isinstance(found, str):
+                continue
+            if found in seen:
+                yield f"{path}.id: the {kind} id {found!r} is taken by {seen[found]}"
+            seen.setdefault(found, path)
+
+
+def read_tenants(source: str, text: str, catalogue: Catalogue) -> tuple[Tenant, ...]:
+    """The tenants that a file's text describes.
+
+    Raises:
+        ConfigurationError: With every fault of the file, each with its path.
+    """
+    try:
+        document = yaml.load(text, _Loader)  # noqa: S506 - the loader is a SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "the file"
+        raise ConfigurationError(
+            source, (f"{where}: {getattr(error, 'problem', None) or 'no YAML'}",)
+        ) from None
+    faults: list[str] = []
+    entries: tuple[TenantEntry, ...] = ()
+    try:
+        entries = TenantsFile.model_validate(document, context={"catalogue": catalogue}).tenants
+    except ValidationError as error:
+        faults += [f"{_path(fault['loc'])}: {_sentence(fault)}" for fault in error.errors()]
+    faults += _repeated_ids(document)
+    if faults:
+        raise ConfigurationError(source, tuple(faults))
+    return tuple(entry.tenant() for entry in entries)
