@@ -1,0 +1,1 @@
+"""What the gateway tells of itself: metrics and logs. Business code imports none of it."""

@@ -1,0 +1,318 @@
+"""The metrics: one table of names, and one registry for each application.
+
+``METRICS`` is the only place where a metric's name, labels and meaning stand; the metrics are built from it
+and the documentation is checked against it. Everything counted here fails open: no request fails because
+it could not be counted.
+
+Two metrics count tokens, because two questions are asked. ``flashgate_tokens_total`` is what the model
+used, by modality. ``flashgate_budget_units_total`` is what the ledger did, by event and unit. A reservation
+has no modality and usage knows no reservation, so one metric for both would have labels that exclude
+each other.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+if TYPE_CHECKING:
+    from app.domain.budget import Amounts, BudgetWindow, WindowState
+    from app.domain.generation import Usage
+
+# A creation time beside every counter doubles the number of series and serves no rule of ours.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+OTHER = "other"
+
+_REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
+# The model answers within 4 to 60 seconds; the small ones are for the emulator.
+_UPSTREAM_SECONDS = (0.01, 0.05, 0.25, 1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+_STORE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSpec:
+    """One metric: the name as it is scraped, its kind, labels and meaning; buckets of a histogram in order.
+
+    ``series_max`` bounds how many label sets it may have; all beyond are counted under ``other``.
+    """
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    labels: tuple[str, ...]
+    help: str
+    buckets: tuple[float, ...] = ()
+    series_max: int = 500
+
+
+METRICS: tuple[MetricSpec, ...] = (
+    MetricSpec(
+        "flashgate_requests_total", "counter", ("surface", "route", "outcome"),
+        "Requests answered, by surface, route template, and outcome: ok or the error's code.",
+    ),
+    MetricSpec(
+        "flashgate_request_duration_seconds", "histogram", ("surface", "route"),
+        "From a request's headers to the last byte of its answer.", _REQUEST_SECONDS, series_max=100,
+    ),
+    MetricSpec(
+        "flashgate_in_flight", "gauge", ("stage",),
+        "Work going on: request (being answered), waiting (for another's result), upstream (being drawn).",
+    ),
+    MetricSpec(
+        "flashgate_validation_violations_total", "counter", ("code",),
+        "Faults found in requests before anything was spent, by their code.", series_max=200,
+    ),
+    MetricSpec(
+        "flashgate_authentications_total", "counter", ("outcome",), "Keys shown: ok or refused.",
+    ),
+    MetricSpec(
+        "flashgate_admissions_total", "counter", ("decision",),
+        "What admission decided: lead, hit, follow, failed, refused or absent.",
+    ),
+    MetricSpec(
+        "flashgate_cache_total", "counter", ("status",),
+        "Requests by what the cache did for them: hit, miss, coalesced, bypass.",
+    ),
+    MetricSpec(
+        "flashgate_settlements_total", "counter", ("outcome", "state"),
+        "Holds ended, by what was asked for (settle, void, charge) and what came of it: applied, repeated "
+        "(nothing changed) or late (the hold had expired and its booking was corrected).",
+    ),
+    MetricSpec(
+        "flashgate_budget_units_total", "counter", ("event", "unit"),
+        "Amounts moved in the ledger by this process. Events: reserved, settled, released (reserved but not "
+        "used), charged (outcome unknown, booked at the estimate), overage (used beyond what was reserved). "
+        "Dollars are counted in billionths.",
+    ),
+    MetricSpec(
+        "flashgate_budget_remaining", "gauge", ("tenant", "scope", "unit", "window"),
+        "What a tenant's budget window had left when it was last looked at. Dollars in billionths. For the "
+        "scope key it is the least that any of the tenant's keys had left when last looked at.",
+        series_max=10_000,
+    ),
+    MetricSpec(
+        "flashgate_budget_limit", "gauge", ("tenant", "scope", "unit", "window"),
+        "The limit that flashgate_budget_remaining is measured against.", series_max=10_000,
+    ),
+    MetricSpec(
+        "flashgate_budget_refusals_total", "counter", ("tenant", "scope", "unit", "window", "mode"),
+        "Budget windows that had too little left; in the mode shadow the request went on.",
+        series_max=10_000,
+    ),
+    MetricSpec(
+        "flashgate_tokens_total", "counter", ("model", "modality"),
+        "Tokens that the model used: text_input, image_input, tool_use, image_output, text_output, thinking. "
+        "Their sum is what Google counts.",
+    ),
+    MetricSpec(
+        "flashgate_cached_input_tokens_total", "counter", ("model",),
+        "The part of the input tokens that came from Google's context cache.",
+    ),
+    MetricSpec(
+        "flashgate_usage_estimated_total", "counter", ("model",),
+        "Answers without a token report, for which the card's table stood in.",
+    ),
+    MetricSpec(
+        "flashgate_images_total", "counter", ("model", "image_size"),
+        "Images that the model delivered, by the size that was asked for.",
+    ),
+    MetricSpec(
+        "flashgate_image_bytes_total", "counter", ("event",),
+        "Bytes of images: received (from the model), stored, loaded (from the store).",
+    ),
+    MetricSpec(
+        "flashgate_upstream_calls_total", "counter", ("model", "outcome"),
+        "Calls of the model, one attempt each: ok, the error's code, or cancelled.",
+    ),
+    MetricSpec(
+        "flashgate_upstream_duration_seconds", "histogram", ("model", "outcome"),
+        "How long a call of the model took.", _UPSTREAM_SECONDS, series_max=100,
+    ),
+    MetricSpec(
+        "flashgate_store_commands_total", "counter", ("command", "outcome"),
+        "Operations of the store: ok, the error's code, or cancelled.",
+    ),
+    MetricSpec(
+        "flashgate_store_command_duration_seconds", "histogram", ("command",),
+        "How long an operation of the store took; waiting for another's result is not one.", _STORE_SECONDS,
+    ),
+)  # fmt: skip
+
+_KINDS = {"counter": Counter, "gauge": Gauge}
+
+
+class _Family:
+    """One metric with a bound on its series."""
+
+    def __init__(self, spec: MetricSpec, registry: CollectorRegistry) -> None:
+        self._spec = spec
+        self._seen: set[tuple[str, ...]] = set()
+        self._metric: Counter | Gauge | Histogram
+        if spec.kind == "histogram":
+            self._metric = Histogram(
+                spec.name, spec.help, spec.labels, registry=registry, buckets=spec.buckets
+            )
+        else:
+            self._metric = _KINDS[spec.kind](spec.name, spec.help, spec.labels, registry=registry)
+
+    def _bounded(self, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if labels not in self._seen:
+            if len(self._seen) >= self._spec.series_max:
+                return (OTHER,) * len(labels)
+            self._seen.add(labels)
+        return labels
+
+    def add(self, amount: float, *labels: str) -> None:
+        """Count on; also down, for a gauge."""
+        self._metric.labels(*self._bounded(labels)).inc(amount)  # type: ignore[union-attr]
+
+    def set(self, value: float, *labels: str) -> None:
+        """Put a gauge to a value."""
+        self._metric.labels(*self._bounded(labels)).set(value)  # type: ignore[union-attr]
+
+    def observe(self, value: float, *labels: str) -> None:
+        """Add one measurement to a histogram."""
+        self._metric.labels(*self._bounded(labels)).observe(value)  # type: ignore[union-attr]
+
+
+class Metrics:
+    """All metrics of one application, in a registry of its own, so that many can live in one process.
+
+    The tenant label is given only to tenants that were made known; anything else is ``other``, so that no
+    caller can make series (reliability.md R70).
+    """
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self._registry)
+        self._families = {spec.name: _Family(spec, self._registry) for spec in METRICS}
+        self._tenants: set[str] = set()
+        self._key_windows: dict[tuple[str, ...], dict[str, tuple[int, int]]] = defaultdict(dict)
+
+    def render(self) -> tuple[bytes, str]:
+        """The exposition in Prometheus' text format, and its content type."""
+        return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+
+    def _of(self, name: str) -> _Family:
+        return self._families[f"flashgate_{name}"]
+
+    def know_tenant(self, tenant_id: str) -> None:
+        """Let a configured tenant have series of its own."""
+        self._tenants.add(tenant_id)
+
+    def _tenant(self, tenant_id: str) -> str:
+        return tenant_id if tenant_id in self._tenants else OTHER
+
+    def request(self, surface: str, route: str, outcome: str, duration_s: float) -> None:
+        """Count an answered request. ``route`` is a template, never a path."""
+        self._of("requests_total").add(1, surface, route, outcome)
+        self._of("request_duration_seconds").observe(duration_s, surface, route)
+
+    def in_flight(self, stage: str, change: Literal[1, -1]) -> None:
+        """Note that a piece of work began or ended."""
+        self._of("in_flight").add(change, stage)
+
+    def violation(self, code: str) -> None:
+        """Count one fault of a request."""
+        self._of("validation_violations_total").add(1, code)
+
+    def authentication(self, outcome: Literal["ok", "refused"]) -> None:
+        """Count a key that was shown."""
+        self._of("authentications_total").add(1, outcome)
+
+    def admission(self, decision: str) -> None:
+        """Count a decision of the ledger."""
+        self._of("admissions_total").add(1, decision)
+
+    def cache(self, status: str) -> None:
+        """Count what the cache did for a request."""
+        self._of("cache_total").add(1, status)
+
+    def settlement(self, outcome: str, state: str) -> None:
+        """Count the end of a hold."""
+        self._of("settlements_total").add(1, outcome, state)
+
+    def budget_units(self, event: str, amounts: Amounts) -> None:
+        """Count amounts that the ledger moved, in every unit that is not zero."""
+        for unit, amount in zip(amounts._fields, amounts, strict=True):
+            if amount > 0:
+                self._of("budget_units_total").add(amount, event, unit)
+
+    def windows(
+        self, tenant_id: str, asked: tuple[BudgetWindow, ...], states: tuple[WindowState, ...]
+    ) -> None:
+        """Show what budget windows have left. ``asked`` tells whose counter each state is."""
+        tenant = self._tenant(tenant_id)
+        if tenant == OTHER:
+            return
+        fields = {window.budget: window.field for window in asked}
+        for state in states:
+            budget = state.budget
+            labels = (tenant, budget.scope, budget.unit, budget.window)
+            left, limit = state.remaining, budget.limit
+            if budget.scope == "key":
+                # Keys share the series, so it shows the one that will be refused first.
+                keys = self._key_windows[labels]
+                keys[fields.get(budget, "")] = (left, limit)
+                left, limit = min(keys.values())
+            self._of("budget_remaining").set(left, *labels)
+            self._of("budget_limit").set(limit, *labels)
+
+    def budget_refusal(self, tenant_id: str, state: WindowState) -> None:
+        """Count a window that refused, or would have."""
+        budget = state.budget
+        self._of("budget_refusals_total").add(
+            1, self._tenant(tenant_id), budget.scope, budget.unit, budget.window, budget.mode
+        )
+
+    def usage(self, model: str, usage: Usage) -> None:
+        """Count the tokens that one call of the model used."""
+        tokens = {
+            "text_input": usage.text_input,
+            "image_input": usage.image_input,
+            "tool_use": usage.tool_use,
+            "image_output": usage.image_output,
+            "text_output": usage.text_output,
+            "thinking": usage.thinking,
+        }
+        for modality, count in tokens.items():
+            if count > 0:
+                self._of("tokens_total").add(count, model, modality)
+        if usage.cached_input > 0:
+            self._of("cached_input_tokens_total").add(usage.cached_input, model)
+        if usage.estimated:
+            self._of("usage_estimated_total").add(1, model)
+
+    def images(self, model: str, image_size: str, count: int) -> None:
+        """Count delivered images."""
+        self._of("images_total").add(count, model, image_size)
+
+    def image_bytes(self, event: Literal["received", "stored", "loaded"], count: int) -> None:
+        """Count bytes of images."""
+        self._of("image_bytes_total").add(count, event)
+
+    def upstream_call(self, model: str, outcome: str, duration_s: float) -> None:
+        """Count one call of the model."""
+        self._of("upstream_calls_total").add(1, model, outcome)
+        self._of("upstream_duration_seconds").observe(duration_s, model, outcome)
+
+    def store_command(self, command: str, outcome: str, duration_s: float | None) -> None:
+        """Count one operation of the store; None for one whose duration says nothing about the store."""
+        self._of("store_commands_total").add(1, command, outcome)
+        if duration_s is not None:
+            self._of("store_command_duration_seconds").observe(duration_s, command)

@@ -1,0 +1,236 @@
+"""The four ports, observed: each wrapper does what its port does and counts what happened.
+
+Business code imports nothing of this; ``wiring`` puts the wrappers around the real parts. A wrapper changes
+no argument, no answer and no error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from app.domain.budget import Amounts
+from app.domain.errors import GatewayError
+from app.ports import Absent, Hit, Lead, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from app.domain.budget import BudgetWindow, WindowState
+    from app.domain.generation import ModelAnswer, Picture
+    from app.domain.request import GenerationRequest
+    from app.domain.tenancy import Caller, Tenant
+    from app.observability.metrics import Metrics
+    from app.ports import (
+        Admission,
+        AdmissionRequest,
+        Directory,
+        ImageModel,
+        Ledger,
+        Results,
+        Settled,
+        Settlement,
+    )
+
+OK = "ok"
+CANCELLED = "cancelled"
+
+# Holds whose amounts are remembered until they end. One that never ends in this process (a crash of the
+# store in between) is forgotten when so many newer ones came.
+_HOLDS_MAX = 100_000
+
+
+def outcome_of(error: BaseException) -> str:
+    """The word under which an error is counted: its code, ``cancelled``, or ``internal``."""
+    if isinstance(error, GatewayError):
+        return error.code
+    if isinstance(error, asyncio.CancelledError):
+        return CANCELLED
+    return GatewayError.code
+
+
+@contextmanager
+def _timed(record: Callable[[str, float], None]) -> Iterator[None]:
+    """Call ``record`` with the outcome and the seconds that the block took, whatever ends it."""
+    began = time.perf_counter()
+    outcome = OK
+    try:
+        yield
+    except BaseException as error:  # counted and raised again, cancellation included
+        outcome = outcome_of(error)
+        raise
+    finally:
+        record(outcome, time.perf_counter() - began)
+
+
+class ObservedLedger:
+    """A Ledger that counts decisions, amounts, cache hits and what budget windows have left."""
+
+    def __init__(self, ledger: Ledger, metrics: Metrics) -> None:
+        self._ledger = ledger
+        self._metrics = metrics
+        self._held: dict[str, Amounts] = {}
+
+    @contextmanager
+    def _command(self, name: str) -> Iterator[None]:
+        with _timed(lambda outcome, seconds: self._metrics.store_command(name, outcome, seconds)):
+            yield
+
+    async def admit(self, request: AdmissionRequest) -> Admission:
+        """Count the decision, the reservation, and what the cache did."""
+        with self._command("admit"):
+            admission = await self._ledger.admit(request)
+        metrics = self._metrics
+        metrics.admission(type(admission).__name__.lower())
+        metrics.windows(request.tenant_id, request.windows, admission.windows)
+        match admission:
+            case Hit():
+                metrics.cache("hit" if request.following is None else "coalesced")
+            case Lead():
+                metrics.cache("bypass" if request.cache.mode == "bypass" else "miss")
+                self._remember(admission.hold_id, request.amounts)
+                metrics.budget_units("reserved", request.amounts)
+                self._count_refusals(request.tenant_id, admission.windows, admitted=True)
+            case Refused():
+                self._count_refusals(request.tenant_id, admission.windows, admitted=False)
+            case Absent():
+                metrics.cache("miss")
+            case _:
+                pass  # following, or failing with the leader, is no use of the cache yet
+        return admission
+
+    def _count_refusals(self, tenant_id: str, windows: tuple[WindowState, ...], *, admitted: bool) -> None:
+        for window in windows:
+            taken = window.settled + window.held + (0 if admitted else window.asked)
+            if window.asked > 0 and taken > window.budget.limit:
+                self._metrics.budget_refusal(tenant_id, window)
+
+    def _remember(self, hold_id: str, amounts: Amounts) -> None:
+        self._held[hold_id] = amounts
+        if len(self._held) > _HOLDS_MAX:
+            del self._held[next(iter(self._held))]
+
+    async def dispatch(self, tenant_id: str, hold_id: str, fingerprint: str) -> bool:
+        """Count the command."""
+        with self._command("dispatch"):
+            return await self._ledger.dispatch(tenant_id, hold_id, fingerprint)
+
+    async def settle(self, settlement: Settlement, windows: tuple[BudgetWindow, ...]) -> Settled:
+        """Count how the hold ended, and what of the reservation was used, freed or exceeded."""
+        with self._command("settle"):
+            settled = await self._ledger.settle(settlement, windows)
+        state = "repeated" if settled.repeated else "late" if settled.late else "applied"
+        self._metrics.settlement(settlement.outcome, state)
+        self._metrics.windows(settlement.tenant_id, windows, settled.windows)
+        held = self._held.pop(settlement.hold_id, None)
+        if not settled.repeated:
+            self._count_amounts(settlement, held)
+        return settled
+
+    def _count_amounts(self, settlement: Settlement, held: Amounts | None) -> None:
+        count = self._metrics.budget_units
+        if settlement.outcome == "charge":
+            count("charged", held or settlement.amounts)
+            return
+        used = settlement.amounts if settlement.outcome == "settle" else Amounts()
+        count("settled", used)
+        if held is not None:
+            count("released", Amounts(*(max(0, h - u) for h, u in zip(held, used, strict=True))))
+            count("overage", Amounts(*(max(0, u - h) for h, u in zip(held, used, strict=True))))
+
+    async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
+        """Show who is waiting. Its duration is the leader's, not the store's."""
+        self._metrics.in_flight("waiting", 1)
+        try:
+            with _timed(lambda outcome, _: self._metrics.store_command("wait", outcome, None)):
+                await self._ledger.wait(tenant_id, fingerprint, leader, timeout_s)
+        finally:
+            self._metrics.in_flight("waiting", -1)
+
+    async def windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
+        """Show what the windows have left."""
+        with self._command("windows"):
+            states = await self._ledger.windows(tenant_id, windows)
+        self._metrics.windows(tenant_id, windows, states)
+        return states
+
+
+class ObservedResults:
+    """Results that count operations and bytes."""
+
+    def __init__(self, results: Results, metrics: Metrics) -> None:
+        self._results = results
+        self._metrics = metrics
+
+    @contextmanager
+    def _command(self, name: str) -> Iterator[None]:
+        with _timed(lambda outcome, seconds: self._metrics.store_command(name, outcome, seconds)):
+            yield
+
+    async def put_pictures(self, tenant_id: str, pictures: tuple[Picture, ...], ttl_s: int) -> bool:
+        """Count the bytes that were kept."""
+        with self._command("put_pictures"):
+            kept = await self._results.put_pictures(tenant_id, pictures, ttl_s)
+        if kept:
+            self._metrics.image_bytes("stored", sum(picture.length for picture in pictures))
+        return kept
+
+    async def get_picture(self, tenant_id: str, image_id: str) -> Picture | None:
+        """Count the bytes that were found."""
+        with self._command("get_picture"):
+            picture = await self._results.get_picture(tenant_id, image_id)
+        if picture is not None:
+            self._metrics.image_bytes("loaded", picture.length)
+        return picture
+
+
+class ObservedImageModel:
+    """An ImageModel that counts calls, tokens by modality, images and bytes."""
+
+    def __init__(self, model: ImageModel, metrics: Metrics) -> None:
+        self._model = model
+        self._metrics = metrics
+
+    async def generate(self, request: GenerationRequest, seed: int | None, timeout_s: float) -> ModelAnswer:
+        """Count one attempt, and what it used whether it delivered or not."""
+        metrics = self._metrics
+        metrics.in_flight("upstream", 1)
+        try:
+            with _timed(lambda outcome, seconds: metrics.upstream_call(request.model, outcome, seconds)):
+                answer = await self._model.generate(request, seed, timeout_s)
+        except GatewayError as error:
+            if error.usage is not None:
+                metrics.usage(request.model, error.usage)
+            raise
+        finally:
+            metrics.in_flight("upstream", -1)
+        metrics.usage(request.model, answer.usage)
+        metrics.images(request.model, request.image_size or "default", len(answer.pictures))
+        metrics.image_bytes("received", sum(picture.length for picture in answer.pictures))
+        return answer
+
+    async def ready(self) -> bool:
+        """Whether calls can be made; not counted, because probes ask all the time."""
+        return await self._model.ready()
+
+
+class ObservedDirectory:
+    """A Directory that counts keys shown, and tells the metrics which tenants exist."""
+
+    def __init__(self, directory: Directory, metrics: Metrics) -> None:
+        self._directory = directory
+        self._metrics = metrics
+
+    def authenticate(self, presented: str) -> Caller | None:
+        """Count the key as ok or refused; a caller that was found belongs to a configured tenant."""
+        caller = self._directory.authenticate(presented)
+        self._metrics.authentication("refused" if caller is None else "ok")
+        if caller is not None:
+            self._metrics.know_tenant(caller.tenant.id)
+        return caller
+
+    def tenants(self) -> tuple[Tenant, ...]:
+        """Every configured tenant."""
+        return self._directory.tenants()
