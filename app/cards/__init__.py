@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from app.domain.card import Card
+from app.domain.card import Card, bare_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,8 +31,8 @@ class Catalogue:
         return iter(self._cards)
 
     def resolve(self, name: str) -> Card | None:
-        """The card for an id or alias, or None."""
-        return self._by_name.get(name)
+        """The card for an id or alias, with or without ``models/`` or ``google/`` before it, or None."""
+        return self._by_name.get(bare_name(name))
 
     @property
     def names(self) -> Mapping[str, Card]:

@@ -8,12 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+Tokens = Annotated[int, Field(gt=0)]
+Bytes = Annotated[int, Field(gt=0)]
+Pixels = Annotated[int, Field(gt=0)]
+Dollars = Annotated[float, Field(ge=0)]
 ImageSize = Annotated[str, Field(pattern=r"^(512|[1-9]K)$")]
 AspectRatio = Annotated[str, Field(pattern=r"^[1-9][0-9]?:[1-9][0-9]?$")]
+
+
+_PREFIXES = ("publishers/google/models/", "models/", "google/")
+
+
+def bare_name(name: str) -> str:
+    """A model's name without the prefix that some APIs write before it (``models/``, ``google/``)."""
+    for prefix in _PREFIXES:
+        if name.startswith(prefix):
+            return name.removeprefix(prefix)
+    return name
 
 
 class _Fact(BaseModel):
@@ -47,28 +62,29 @@ class Lifecycle(_Fact):
 class TokenLimits(_Fact):
     """The context: how many tokens may go in and come out."""
 
-    input_max: int
-    output_max: int
+    input_max: Tokens
+    output_max: Tokens
 
 
 class ImageInputs(_Fact):
     """Limits of reference images; sizes in bytes, each image on its own."""
 
-    count_max: int
-    inline_bytes_max: int
-    cloud_storage_bytes_max: int
+    count_max: Annotated[int, Field(ge=0)]
+    inline_bytes_max: Bytes
+    cloud_storage_bytes_max: Bytes
     mime_types: tuple[str, ...]
-    tokens_each: int
+    tokens_each: Tokens
 
 
 class DocumentInputs(_Fact):
-    """Limits of documents; sizes in bytes, tokens a file and in all."""
+    """Limits of documents; sizes in bytes, tokens a file and in all. No types: no documents."""
 
     mime_types: tuple[str, ...]
-    bytes_max: int
-    console_bytes_max: int
-    tokens_per_file_max: int
-    tokens_total_max: int
+    bytes_max: Bytes
+    console_bytes_max: Bytes
+    tokens_per_file_max: Tokens
+    tokens_total_max: Tokens
+    tokens_per_page: Tokens = Field(default=258, description="Of a PDF whose pages are counted.")
 
 
 class VideoInputs(_Fact):
@@ -81,8 +97,8 @@ class VideoInputs(_Fact):
 class OutputSize(_Fact):
     """One resolution: its price in output tokens, other spellings, whether it is Preview."""
 
-    tokens: int
-    megapixels: float
+    tokens: Tokens
+    megapixels: Annotated[float, Field(gt=0)]
     preview: bool = False
     spellings: tuple[str, ...] = Field(
         default=(), description="Accepted and normalised, compared without case."
@@ -96,6 +112,12 @@ class Range(_Fact):
     max: float
     default: float
 
+    @model_validator(mode="after")
+    def _default_is_inside(self) -> Self:
+        if not self.min <= self.default <= self.max:
+            raise ValueError(f"the default {self.default} is not in [{self.min}, {self.max}]")
+        return self
+
 
 class Parameters(_Fact):
     """Sampling and thinking parameters as the card offers them."""
@@ -103,7 +125,7 @@ class Parameters(_Fact):
     temperature: Range
     top_p: Range
     top_k_offered: bool
-    candidate_count_max: int
+    candidate_count_max: Annotated[int, Field(ge=1)]
     seed_min: int
     seed_max: int
     thinking_levels: tuple[str, ...]
@@ -117,17 +139,17 @@ class Parameters(_Fact):
 class TextAllowance(_Fact):
     """Output tokens beside the picture that a reservation allows for, by thinking level."""
 
-    per_image: Mapping[str, int]
+    per_image: Mapping[str, Tokens]
 
 
 class Prices(_Fact):
     """List prices in US dollars per million tokens, standard tier."""
 
     as_of: date
-    input: float
-    cached_input: float
-    text_output: float
-    image_output: float
+    input: Dollars
+    cached_input: Dollars
+    text_output: Dollars
+    image_output: Dollars
 
 
 class Card(_Fact):
@@ -146,14 +168,38 @@ class Card(_Fact):
     images: ImageInputs
     documents: DocumentInputs
     video: VideoInputs
+    grounding: tuple[Literal["web_search", "image_search"], ...] = Field(
+        default=(), description="Searches that the model can make before it draws."
+    )
     image_sizes: Mapping[ImageSize, OutputSize]
     image_size_default: ImageSize
     aspect_ratios: tuple[AspectRatio, ...]
-    pixels: Mapping[AspectRatio, Mapping[ImageSize, tuple[int, int]]]
+    pixels: Mapping[AspectRatio, Mapping[ImageSize, tuple[Pixels, Pixels]]]
     parameters: Parameters
     text_allowance: TextAllowance
     prices_usd_per_million: Prices
     security_controls: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        """Every ratio has every size in pixels, and every default is one of the values on offer."""
+        if set(self.pixels) != set(self.aspect_ratios):
+            raise ValueError("pixels and aspect_ratios name different ratios")
+        for ratio, row in self.pixels.items():
+            if set(row) != set(self.image_sizes):
+                raise ValueError(f"the pixels of {ratio} are not given for exactly the card's sizes")
+        if self.image_size_default not in self.image_sizes:
+            raise ValueError("image_size_default is none of the card's sizes")
+        levels = self.parameters.thinking_levels
+        if self.parameters.thinking_level_default not in levels:
+            raise ValueError("thinking_level_default is none of the card's levels")
+        if set(self.text_allowance.per_image) != set(levels):
+            raise ValueError("text_allowance is not given for exactly the card's thinking levels")
+        spellings = [word.lower() for size in self.image_sizes.values() for word in size.spellings]
+        spellings += [literal.lower() for literal in self.image_sizes]
+        if len(set(spellings)) < len(spellings):
+            raise ValueError("two sizes share a spelling")
+        return self
 
     def image_tokens(self, image_size: str) -> int:
         """Output tokens of one picture of this size. Raises KeyError for a size not on the card."""
@@ -166,6 +212,13 @@ class Card(_Fact):
             if folded == literal.lower() or folded in {other.lower() for other in size.spellings}:
                 return literal
         return None
+
+    def sizes_up_to(self, largest: str) -> tuple[str, ...]:
+        """The sizes that cost no more than one of them; all where it is not on this card."""
+        if largest not in self.image_sizes:
+            return tuple(self.image_sizes)
+        most = self.image_sizes[largest].megapixels
+        return tuple(name for name, size in self.image_sizes.items() if size.megapixels <= most)
 
     def names(self) -> tuple[str, ...]:
         """The id and every alias."""

@@ -10,7 +10,7 @@ from app.domain.budget import NANO_PER_USD, Amounts
 if TYPE_CHECKING:
     from app.domain.card import Card
     from app.domain.generation import Usage
-    from app.domain.request import GenerationRequest
+    from app.domain.request import GenerationRequest, Input
 
 _BYTES_PER_TEXT_TOKEN = 3
 _MILLION = 1_000_000
@@ -23,7 +23,7 @@ class Estimate:
     Attributes:
         text_input: Prompt and system instruction.
         image_input: Reference images at the card's tokens each.
-        document_input: Documents, by their bytes where no better rule is known.
+        document_input: Documents: texts by their bytes, PDFs by their pages.
         image_output: Pictures at the table's price.
         text_output: Allowance for words and thoughts beside the pictures.
         images: Pictures asked for.
@@ -63,6 +63,22 @@ def text_tokens(text: str) -> int:
     return -(-len(text.encode()) // _BYTES_PER_TEXT_TOKEN)
 
 
+def known_document_tokens(item: Input, card: Card) -> int:
+    """Tokens that a document is known to have; a file whose pages nobody counted has at least one page."""
+    if item.data is not None and item.mime_type == "text/plain":
+        return -(-item.length // _BYTES_PER_TEXT_TOKEN)
+    return (item.pages or 1) * card.documents.tokens_per_page
+
+
+def document_tokens(item: Input, card: Card) -> int:
+    """Tokens to reserve for a document: what is known, else the most that the card lets a file have."""
+    known = known_document_tokens(item, card)
+    if item.pages is not None or (item.data is not None and item.mime_type == "text/plain"):
+        return known
+    most = card.documents.tokens_per_file_max
+    return most if item.data is None else max(known, min(most, -(-item.length // _BYTES_PER_TEXT_TOKEN)))
+
+
 def price_nano_usd(card: Card, usage: Usage) -> int:
     """List price of reported tokens in billionths of a dollar, rounded up (model.md B4)."""
     prices = card.prices_usd_per_million
@@ -92,7 +108,7 @@ def estimate(request: GenerationRequest, card: Card) -> Estimate:
     level = request.thinking_level or card.parameters.thinking_level_default
     text_input = request.n * (text_tokens(request.prompt) + text_tokens(request.system_instruction or ""))
     image_input = request.n * len(request.images) * card.images.tokens_each
-    document_input = request.n * sum(-(-item.length // _BYTES_PER_TEXT_TOKEN) for item in request.documents)
+    document_input = request.n * sum(document_tokens(item, card) for item in request.documents)
     image_output = request.n * card.image_tokens(request.image_size or card.image_size_default)
     text_output = request.n * card.text_allowance.per_image[level]
     per_million = (

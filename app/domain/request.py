@@ -22,6 +22,7 @@ class Input:
         mime_type: What its signature says it is, or None where no signature fits.
         width: Pixels, read from the header, or None.
         height: Pixels, read from the header, or None.
+        pages: Of a PDF, or None where they were not counted.
         digest: BLAKE3 of the bytes in hexadecimal (of the address where there are no bytes).
         faults: What is wrong with the bytes themselves, as (code, sentence).
     """
@@ -34,6 +35,7 @@ class Input:
     mime_type: str | None = None
     width: int | None = None
     height: int | None = None
+    pages: int | None = None
     digest: str = ""
     faults: tuple[tuple[str, str], ...] = ()
 

@@ -1,0 +1,44 @@
+"""What a request is measured against beside the card: the deployment's limits and the tenant's rights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.domain.tenancy import Tenant
+
+PIXELS_MAX = 64_000_000
+N_MAX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Limits that no card knows.
+
+    Attributes:
+        models: Card ids that may be used; empty for all.
+        max_image_size: The largest size that may be asked for, or None.
+        preview: Preview features that may be used: names of sizes, and ``video``.
+        capabilities: What the back end can do beyond the common ground: ``output_mime_type``.
+        buckets: Cloud Storage buckets that inputs may come from; empty for none.
+        pixels_max: Width times height of an input image.
+        n_max: Pictures in one request, each an upstream call of its own.
+    """
+
+    models: frozenset[str] = frozenset()
+    max_image_size: str | None = None
+    preview: frozenset[str] = frozenset({"4K", "video"})
+    capabilities: frozenset[str] = frozenset()
+    buckets: frozenset[str] = frozenset()
+    pixels_max: int = PIXELS_MAX
+    n_max: int = N_MAX
+
+    def of_tenant(self, tenant: Tenant) -> Policy:
+        """The same deployment with one tenant's rights."""
+        return replace(
+            self,
+            models=tenant.models,
+            max_image_size=tenant.max_image_size,
+            preview=tenant.preview,
+        )

@@ -1,0 +1,191 @@
+"""The card's rules about files: how many, of what kind, how large, and how much context they take.
+
+What a file is, was read from its bytes before (``Input``); a caller's claim is only compared with it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from app.domain import addresses
+from app.domain.errors import Violation
+from app.domain.estimate import known_document_tokens, text_tokens
+from app.domain.rules import is_unicode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from app.domain.request import GenerationRequest, Input
+    from app.domain.rules import Case
+
+_MEDIA_TYPE = re.compile(r"[a-z]{1,20}/[a-z0-9][a-z0-9.+-]{0,60}", re.ASCII)
+_ALIASES = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "application/x-pdf": "application/pdf"}
+# HEIC is a kind of HEIF, and software calls either by both names.
+_SAME_FAMILY = frozenset({"image/heic", "image/heif"})
+_SAYS_NOTHING = frozenset({"application/octet-stream", "binary/octet-stream"})
+
+
+def declared_type(item: Input) -> str | None:
+    """The caller's claim without parameters and in its usual spelling, or None where it says nothing."""
+    if not item.declared_mime_type:
+        return None
+    bare = item.declared_mime_type.partition(";")[0].strip().lower()
+    return None if bare in _SAYS_NOTHING else _ALIASES.get(bare, bare)
+
+
+def _agree(declared: str, real: str) -> bool:
+    return declared == real or {declared, real} <= _SAME_FAMILY
+
+
+def _quoted(declared: str) -> str:
+    """A caller's word fit to be repeated in an answer."""
+    return declared if _MEDIA_TYPE.fullmatch(declared) else "something else"
+
+
+def _source(case: Case, item: Input) -> Iterator[Violation]:
+    """Bytes, or an address in an allowed bucket; one of the two."""
+    if item.data is not None and item.uri is not None:
+        yield Violation(item.pointer, "ambiguous_input", "Give either bytes or an address, not both.")
+    if item.data is None and item.uri is None and not item.faults:
+        yield Violation(item.pointer, "missing_input", "There are neither bytes nor an address.")
+    if item.uri is None:
+        return
+    try:
+        address = addresses.parse(item.uri)
+    except addresses.InvalidAddress as invalid:
+        yield Violation(item.pointer, "invalid_address", str(invalid))
+        return
+    if address.bucket not in case.policy.buckets:
+        allowed = tuple(f"gs://{bucket}/" for bucket in sorted(case.policy.buckets))
+        detail = "Inputs may not come from this bucket." if allowed else "Inputs from Cloud Storage are off."
+        yield Violation(item.pointer, "bucket_not_allowed", detail, allowed)
+
+
+def _type(item: Input, allowed: tuple[str, ...]) -> Iterator[Violation]:
+    """The signature is one of the card's types, and the claim does not contradict it.
+
+    Of a file elsewhere only the claim is known, and the upstream needs it.
+    """
+    declared, kind = declared_type(item), item.kind
+    real = item.mime_type if item.data is not None else declared
+    if item.data is None and item.uri is None:
+        return
+    if item.data is not None and declared is not None and real is not None and not _agree(declared, real):
+        detail = f"The input is declared as {_quoted(declared)}, but its bytes are {real}."
+        yield Violation(item.pointer, "mime_type_mismatch", detail)
+    if real is None and item.data is None:
+        detail = "An address needs a mime_type beside it."
+        yield Violation(item.pointer, "mime_type_required", detail, allowed or None)
+    elif real is None and not item.faults:
+        detail = "The bytes have no signature that is known here."
+        yield Violation(item.pointer, f"unknown_{kind}_type", detail, allowed or None)
+    elif real is not None and not _is_allowed(real, allowed, kind):
+        detail = f"The model does not read {_quoted(real)} as {_WITH_ARTICLE[kind]}."
+        yield Violation(item.pointer, f"unsupported_{kind}_type", detail, allowed or None)
+
+
+_WITH_ARTICLE = {"image": "an image", "document": "a document", "video": "a video"}
+
+
+def _is_allowed(real: str, allowed: tuple[str, ...], kind: str) -> bool:
+    """In the card's list; where the card has none, of the kind at all."""
+    return real in allowed if allowed else real.startswith(f"{kind}/")
+
+
+def _faults(item: Input) -> Iterator[Violation]:
+    for code, sentence in item.faults:
+        yield Violation(item.pointer, code, sentence)
+
+
+def _size(item: Input, most: int) -> Iterator[Violation]:
+    if item.length > most:
+        detail = f"The {item.kind} has {item.length} bytes; the limit is {most}."
+        yield Violation(item.pointer, f"{item.kind}_too_large", detail)
+
+
+def images(case: Case) -> Iterator[Violation]:
+    """As many as the card takes, each of a known type, whole, and neither too heavy nor too large."""
+    limits, found = case.card.images, case.request.images
+    if len(found) > limits.count_max:
+        extra = found[limits.count_max]
+        detail = f"{len(found)} images; {limits.count_max} at most."
+        yield Violation(extra.pointer, "too_many_images", detail)
+    for item in found:
+        yield from _source(case, item)
+        yield from _type(item, limits.mime_types)
+        yield from _size(item, limits.inline_bytes_max)
+        yield from _faults(item)
+        pixels = (item.width or 0) * (item.height or 0)
+        if pixels > case.policy.pixels_max and "too_many_pixels" not in dict(item.faults):
+            detail = f"The image has {pixels} pixels; the limit is {case.policy.pixels_max}."
+            yield Violation(item.pointer, "too_many_pixels", detail)
+
+
+def documents(case: Case) -> Iterator[Violation]:
+    """Types, bytes and tokens of every document, and the tokens of all together."""
+    limits, found = case.card.documents, case.request.documents
+    if found and not limits.mime_types:
+        detail = f"{case.card.title} reads no documents."
+        yield Violation("/documents", "documents_not_supported", detail)
+        return
+    total = 0
+    for item in found:
+        yield from _source(case, item)
+        yield from _type(item, limits.mime_types)
+        yield from _size(item, limits.bytes_max)
+        yield from _faults(item)
+        tokens = known_document_tokens(item, case.card)
+        total += tokens
+        if tokens > limits.tokens_per_file_max:
+            detail = (
+                f"The document has about {tokens} tokens; the limit is {limits.tokens_per_file_max} a file."
+            )
+            yield Violation(item.pointer, "document_too_many_tokens", detail)
+    if total > limits.tokens_total_max:
+        detail = f"The documents have about {total} tokens; the limit is {limits.tokens_total_max} in all."
+        yield Violation("/documents", "documents_too_many_tokens", detail)
+
+
+def videos(case: Case) -> Iterator[Violation]:
+    """A Preview feature of some models."""
+    if not case.request.videos:
+        return
+    if "video" not in case.card.input_modalities:
+        yield Violation("/videos", "videos_not_supported", f"{case.card.title} reads no videos.")
+        return
+    if case.card.video.preview and "video" not in case.policy.preview:
+        detail = "Video input is a Preview feature, which is not enabled for this tenant."
+        yield Violation("/videos", "preview_not_allowed", detail)
+    for item in case.request.videos:
+        yield from _source(case, item)
+        yield from _type(item, case.card.video.mime_types)
+        yield from _faults(item)
+
+
+def input_tokens(case: Case) -> Iterator[Violation]:
+    """Prompt, images and documents of one call fit into the model's context."""
+    request, card = case.request, case.card
+    most = card.tokens.input_max
+    words = sum(text_tokens(text) for text in _texts(request) if is_unicode(text))
+    if words > most:
+        detail = f"The prompt has about {words} tokens; the model reads {most}."
+        yield Violation("/prompt", "input_tokens_over_limit", detail)
+        return
+    pictures = len(request.images) * card.images.tokens_each
+    pages = sum(known_document_tokens(item, card) for item in request.documents)
+    total = words + pictures + pages
+    if (
+        total > most
+        and len(request.images) <= card.images.count_max
+        and pages <= card.documents.tokens_total_max
+    ):
+        detail = f"The request has about {total} input tokens; the model reads {most}."
+        yield Violation("/documents" if pages else "/prompt", "input_tokens_over_limit", detail)
+
+
+def _texts(request: GenerationRequest) -> tuple[str, str]:
+    return request.prompt, request.system_instruction or ""
+
+
+RULES: tuple[Callable[[Case], Iterator[Violation]], ...] = (images, documents, videos, input_tokens)

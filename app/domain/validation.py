@@ -1,0 +1,97 @@
+"""A request beside the card: every fault at once, before anything is spent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from app.domain import rules, rules_inputs
+from app.domain.card import bare_name
+from app.domain.generation import Notice
+from app.domain.policy import Policy
+from app.domain.rules import Case
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from app.domain.card import Card
+    from app.domain.errors import Violation
+    from app.domain.request import GenerationRequest
+
+__all__ = ["RULES", "Policy", "normalised", "notices", "validate"]
+
+RULES: tuple[Callable[[Case], Iterator[Violation]], ...] = (*rules.RULES, *rules_inputs.RULES)
+
+
+def _image_size(request: GenerationRequest, card: Card) -> str | None:
+    if request.image_size is None:
+        return card.image_size_default
+    return card.normalise_image_size(request.image_size)
+
+
+def _thinking_level(request: GenerationRequest, card: Card) -> str | None:
+    if request.thinking_level is None:
+        return card.parameters.thinking_level_default
+    folded = request.thinking_level.lower()
+    return next((level for level in card.parameters.thinking_levels if level.lower() == folded), None)
+
+
+def validate(request: GenerationRequest, card: Card, policy: Policy) -> tuple[Violation, ...]:
+    """Every fault of a request, in the order of the card's rows; empty for a valid one. Never raises.
+
+    Args:
+        request: As the caller asked, inputs already inspected.
+        card: The model's facts.
+        policy: The deployment's limits and the tenant's rights.
+    """
+    case = Case(request, card, policy, _image_size(request, card), _thinking_level(request, card))
+    return tuple(violation for rule in RULES for violation in rule(case))
+
+
+def normalised(request: GenerationRequest, card: Card) -> GenerationRequest:
+    """A valid request in the card's own words: id, literals and the size filled in.
+
+    Only spellings change, and each of them is reported by ``notices``. What the caller left to the model
+    stays None, apart from the size, which is a price.
+    """
+    wanted = sorted(request.response_modalities)
+    modalities = next(
+        (each for each in card.parameters.response_modalities if sorted(each) == wanted),
+        request.response_modalities,
+    )
+    return replace(
+        request,
+        model=card.id,
+        image_size=_image_size(request, card),
+        thinking_level=_thinking_level(request, card) if request.thinking_level is not None else None,
+        response_modalities=modalities,
+    )
+
+
+def notices(asked: GenerationRequest, request: GenerationRequest, card: Card) -> tuple[Notice, ...]:
+    """What the caller should know about a valid request: changed spellings, Preview, a model's end.
+
+    Args:
+        asked: As the caller asked.
+        request: The same, normalised.
+        card: The model's facts.
+    """
+    return tuple(_notices(asked, request, card))
+
+
+def _notices(asked: GenerationRequest, request: GenerationRequest, card: Card) -> Iterator[Notice]:
+    for name in ("image_size", "thinking_level"):
+        before, after = getattr(asked, name), getattr(request, name)
+        if before is not None and before != after:
+            yield Notice(f"normalised_{name}", f"{name} was read as {after}, which is the model's spelling.")
+    size = card.image_sizes[request.image_size or card.image_size_default]
+    if size.preview:
+        yield Notice("preview_feature", f"Pictures of size {request.image_size} are a Preview feature.")
+    if request.videos and card.video.preview:
+        yield Notice("preview_feature", "Video input is a Preview feature.")
+    alias = next((alias for alias in card.aliases if alias.id == bare_name(asked.model)), None)
+    if alias is not None and alias.deprecated:
+        yield Notice("model_deprecated", f"The name {alias.id} is deprecated; use {card.id}.")
+    if card.lifecycle.stage == "deprecated":
+        successor = f"; use {card.lifecycle.replacement}" if card.lifecycle.replacement else ""
+        yield Notice("model_deprecated", f"{card.title} is deprecated{successor}.")
