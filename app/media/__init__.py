@@ -1,0 +1,1 @@
+"""Bytes and what they are: signatures, sizes, base64. No I/O."""

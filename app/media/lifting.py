@@ -1,0 +1,403 @@
+"""Takes base64 strings out of a JSON text while it streams by, so that no JSON parser ever sees an image.
+
+The scanner knows just enough JSON to tell keys from other strings. It never loops over single characters of
+image data: everything is found by ``bytes.find`` or one possessive regular expression, and each image is
+decoded once, piece by piece, as its text arrives. What is left is the *light* body, the same JSON with a
+short placeholder where each string was; ``splicing`` is the way back.
+
+The rest of the text is not judged here: whoever parses the light body reports broken JSON.
+"""
+
+from __future__ import annotations
+
+import binascii
+import io
+import itertools
+import json
+import re
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+import pybase64
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+Alphabets = Literal["standard", "either"]
+Padding = Literal["required", "optional"]
+FaultCode = Literal["alphabet", "padding", "not_canonical", "too_large", "unterminated"]
+
+_QUOTE: Final = ord('"')
+_COLON: Final = ord(":")
+_WHITESPACE: Final = re.compile(rb"[ \t\r\n]*+")
+_STRING_REST: Final = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+_ESCAPED_RUN: Final = re.compile(rb'(?:[^"\\]++|\\(?:[^u]|u[^"\\]{4}))*+', re.DOTALL)
+_CUT_ESCAPE: Final = re.compile(rb'\\(?:u[^"\\]{0,3})?', re.DOTALL)
+_NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]")
+_PADDING_AFTER: Final = {0: 0, 2: 2, 3: 1}
+_BYTES_KEPT_WITH: Final = frozenset({None, "not_canonical", "unterminated"})
+
+
+class LightBodyTooLarge(ValueError):
+    """The part of the body that is no image passed its limit, so it cannot be an honest request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with one base64 string.
+
+    Attributes:
+        code: ``alphabet`` for a character that is no base64, ``padding`` for a wrong number or place of
+            ``=``, ``not_canonical`` for set bits behind the last byte (RFC 4648 section 3.5),
+            ``too_large`` for more bytes than allowed, ``unterminated`` where the body ended inside.
+        offset: Characters of the string's value before the fault; for ``too_large`` before the excess.
+    """
+
+    code: FaultCode
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lifted:
+    """One string that was taken out.
+
+    Attributes:
+        placeholder: What stands in the light body instead, without quotes.
+        data: The decoded bytes. Empty where a fault makes them meaningless; kept with ``not_canonical``
+            (they are whole) and ``unterminated`` (they are what had come).
+        text_length: Characters that the string's value had.
+        fault: The first fault, or None.
+    """
+
+    placeholder: str
+    data: bytes
+    text_length: int
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LiftedBody:
+    """A body in two parts: the light JSON text, and what was lifted out, in the order of the text."""
+
+    light: bytes
+    cargo: tuple[Lifted, ...]
+
+
+def _spellings(key: str) -> bytes:
+    """A pattern for all the ways to write a key in JSON: each letter as it is, or as its escape."""
+    return b"".join(
+        rb"(?:" + re.escape(letter).encode() + rb"|\\u(?i:" + f"{ord(letter):04x}".encode() + b"))"
+        for letter in key
+    )
+
+
+def placeholders() -> Iterator[str]:
+    """Endless placeholders of one body: 32 letters and digits that nobody who wrote the body can guess.
+
+    Each is itself canonical base64 of 24 bytes in either alphabet, so that software which decodes such
+    fields (an SDK) carries it through unharmed.
+    """
+    nonce = secrets.token_hex(9)
+    return (f"lifted{nonce}{index:08x}" for index in itertools.count())
+
+
+class _Base64String:
+    """Decodes one base64 text that arrives in pieces; remembers the first fault and then only counts.
+
+    The bytes grow in a ``BytesIO``, because its ``getvalue`` hands out the buffer itself: a bytearray
+    or a list of pieces would have to be copied once more at the end.
+    """
+
+    __slots__ = ("_bytes_max", "_carry", "_either", "_kept", "_padding", "_padding_rule", "_url_safe",
+                 "fault", "text_length")  # fmt: skip
+
+    def __init__(self, alphabets: Alphabets, padding: Padding, bytes_max: int | None) -> None:
+        self._either = alphabets == "either"
+        self._padding_rule = padding
+        self._bytes_max = bytes_max
+        self._url_safe = False
+        self._kept = io.BytesIO()
+        self._carry = b""
+        self._padding = 0
+        self.text_length = 0
+        self.fault: Fault | None = None
+
+    def feed(self, text: bytes) -> None:
+        """Take the next characters, already free of JSON escapes."""
+        start = self.text_length
+        self.text_length += len(text)
+        if self.fault is not None:
+            return
+        equals = 0 if self._padding else text.find(b"=")
+        if equals < 0:
+            self._decode(text, start)
+            return
+        self._decode(text[:equals], start)
+        if text.count(b"=", equals) != len(text) - equals:
+            self._fail("padding", start + equals - self._padding)
+        self._padding += len(text) - equals
+
+    def feed_escaped(self, text: bytes) -> None:
+        r"""Take characters with complete JSON escapes among them, such as ``\u003d``."""
+        try:
+            value = json.loads(f'"{text.decode("latin-1")}"', strict=False)
+        except ValueError:
+            # An escape that JSON does not know. The backslash in the text stands for the wrong character.
+            self.feed(text)
+        else:
+            self.feed(value.encode("latin-1", "replace"))
+
+    def end(self, *, terminated: bool) -> tuple[bytes, Fault | None]:
+        """The bytes and the first fault; the string takes no more text."""
+        if self.fault is None:
+            self._decode_rest(terminated=terminated)
+        kept = (self.fault.code if self.fault else None) in _BYTES_KEPT_WITH
+        return self._kept.getvalue() if kept else b"", self.fault
+
+    def _fail(self, code: FaultCode, offset: int) -> None:
+        """Remember a fault, unless there was one before it."""
+        if self.fault is not None:
+            return
+        self.fault = Fault(code, offset)
+        if code not in _BYTES_KEPT_WITH:
+            self._kept = io.BytesIO()
+
+    def _decode(self, text: bytes, start: int) -> None:
+        """Decode whole quanta of four characters, carrying up to three to the next piece."""
+        view = memoryview(text)
+        if self._carry:
+            missing = 4 - len(self._carry)
+            quantum = self._carry + text[:missing]
+            if len(quantum) < 4:
+                self._carry = quantum
+                return
+            self._keep(quantum, start - len(self._carry))
+            self._carry = b""
+            view = view[missing:]
+            start += missing
+        whole = len(view) & ~3
+        self._carry = bytes(view[whole:])
+        if whole:
+            self._keep(view[:whole], start)
+
+    def _keep(self, text: bytes | memoryview, start: int) -> None:
+        if self.fault is not None:
+            return
+        raw = self._decoded(text)
+        if raw is None:
+            wrong = _NOT_BASE64.search(self._standard(text))
+            self._fail("alphabet", start + (wrong.start() if wrong else 0))
+            return
+        self._kept.write(raw)
+        if self._bytes_max is not None and self._kept.tell() > self._bytes_max:
+            self._fail("too_large", -(-self._bytes_max // 3) * 4)
+
+    def _standard(self, text: bytes | memoryview) -> bytes:
+        return bytes(text).replace(b"-", b"+").replace(b"_", b"/") if self._either else bytes(text)
+
+    def _decoded(self, text: bytes | memoryview) -> bytes | None:
+        """The bytes of whole quanta, or None for a wrong character."""
+        try:
+            return pybase64.b64decode(self._standard(text) if self._url_safe else text, validate=True)
+        except binascii.Error:
+            if self._url_safe or not self._either:
+                return None
+            self._url_safe = True  # from here on both alphabets are taken, which costs a little more
+            return self._decoded(text)
+
+    def _decode_rest(self, *, terminated: bool) -> None:
+        rest = self._standard(self._carry)
+        start = self.text_length - self._padding - len(rest)
+        wrong = _NOT_BASE64.search(rest)
+        expected = _PADDING_AFTER.get(len(rest))
+        if wrong:
+            self._fail("alphabet", start + wrong.start())
+        elif not terminated:
+            self._fail("unterminated", self.text_length)
+        elif expected is None or (
+            self._padding != expected and (self._padding or self._padding_rule == "required")
+        ):
+            self._fail("padding", start + len(rest))
+        elif rest:
+            quantum = rest + b"=" * expected
+            self._keep(quantum, start)
+            if self.fault is None and pybase64.b64encode(pybase64.b64decode(quantum)) != quantum:
+                self._fail("not_canonical", start + len(rest) - 1)
+
+
+class Lifter:
+    """Lifts the base64 strings under given keys out of one JSON text in UTF-8.
+
+    Feed the text in chunks cut anywhere, then close. Memory is about the decoded bytes plus one chunk.
+    A string under a key is lifted whatever it holds, with its fault; any other value under it stays.
+
+    Args:
+        keys: Names of the members to lift, at any depth; letters, digits and underscores.
+        alphabets: ``standard`` (RFC 4648 section 4), or ``either`` to take the URL-safe one as well.
+        padding: Whether ``=`` at the end may be missing altogether.
+        string_bytes_max: Decoded bytes that one string may have, or None.
+        light_bytes_max: Bytes that the light body may have, or None.
+    """
+
+    def __init__(
+        self,
+        keys: Collection[str] = frozenset({"data"}),
+        *,
+        alphabets: Alphabets = "standard",
+        padding: Padding = "required",
+        string_bytes_max: int | None = None,
+        light_bytes_max: int | None = None,
+    ) -> None:
+        # A key may be spelt with escapes, six characters for each. No longer string can be a key.
+        self._key_token_max = 2 + 6 * max(len(key) for key in keys)
+        key = b'"(?:' + b"|".join(_spellings(key) for key in keys) + b')"'
+        self._nothing_to_lift = re.compile(rb'(?:[^"]++|(?!' + key + rb')"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+        self._key = re.compile(key)
+        self._key_and_quote = re.compile(key + rb'[ \t\r\n]*+:[ \t\r\n]*+"')
+        self._new_string: Callable[[], _Base64String] = lambda: _Base64String(
+            alphabets, padding, string_bytes_max
+        )
+        self._placeholders = placeholders()
+        self._light_bytes_max = light_bytes_max
+        self._light = bytearray()
+        self._cargo: list[Lifted] = []
+        self._held = b""
+        self._placeholder = ""
+        self._string: _Base64String | None = None
+        self._state: Callable[[bytes, int], int] = self._outside
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes of the text.
+
+        Raises:
+            LightBodyTooLarge: More than ``light_bytes_max`` remain that are no lifted string.
+        """
+        if self._held:
+            chunk, self._held = self._held + chunk, b""
+        position = 0
+        while position < len(chunk):
+            position = self._state(chunk, position)
+
+    def close(self) -> LiftedBody:
+        """The two parts. A text cut short loses nothing; its light body is just as broken as it was.
+
+        Raises:
+            LightBodyTooLarge: See ``feed``.
+        """
+        if self._string is None:
+            self._emit(self._held)
+        else:
+            self._string.feed(self._held)
+            self._end_string(terminated=False)
+        self._held = b""
+        return LiftedBody(bytes(self._light), tuple(self._cargo))
+
+    def _emit(self, text: bytes) -> None:
+        self._light += text
+        if self._light_bytes_max is not None and len(self._light) > self._light_bytes_max:
+            raise LightBodyTooLarge(
+                f"The body has more than {self._light_bytes_max} bytes beside its images."
+            )
+
+    def _hold(self, chunk: bytes, position: int) -> int:
+        """Keep the end of a chunk until it can be understood together with the next."""
+        self._held = chunk[position:]
+        return len(chunk)
+
+    # Each state takes a chunk and a position below its length, and gives the position it came to.
+
+    def _outside(self, chunk: bytes, position: int) -> int:
+        """Between strings, or before one that may be a key."""
+        begin = self._nothing_to_lift.match(chunk, position).end()  # type: ignore[union-attr]  # may be empty
+        self._emit(chunk[position:begin])
+        if begin == len(chunk):
+            return begin
+        if head := self._key_and_quote.match(chunk, begin):  # a short cut through the next two states
+            self._emit(head[0])
+            self._begin_string()
+            return head.end()
+        if key := self._key.match(chunk, begin):
+            self._emit(key[0])
+            self._state = self._after_key
+            return key.end()
+        if len(chunk) - begin <= self._key_token_max:
+            return self._hold(chunk, begin)
+        self._emit(b'"')
+        self._state = self._in_string
+        return begin + 1
+
+    def _in_string(self, chunk: bytes, position: int) -> int:
+        """Inside a string that is too long for a key."""
+        end = _STRING_REST.match(chunk, position).end()  # type: ignore[union-attr]  # it may match nothing
+        self._emit(chunk[position:end])
+        if end == len(chunk):
+            return end
+        if chunk[end] != _QUOTE:
+            return self._hold(chunk, end)  # a backslash whose escape comes with the next chunk
+        self._emit(b'"')
+        self._state = self._outside
+        return end + 1
+
+    def _after_key(self, chunk: bytes, position: int) -> int:
+        """Behind a string that is spelt like a key; a colon makes it one."""
+        return self._past_whitespace(chunk, position, _COLON, self._after_colon)
+
+    def _after_colon(self, chunk: bytes, position: int) -> int:
+        """Behind a key and its colon; a quote begins the string to lift."""
+        return self._past_whitespace(chunk, position, _QUOTE, self._lifting)
+
+    def _past_whitespace(
+        self, chunk: bytes, position: int, wanted: int, then: Callable[[bytes, int], int]
+    ) -> int:
+        end = _WHITESPACE.match(chunk, position).end()  # type: ignore[union-attr]  # it may match nothing
+        self._emit(chunk[position:end])
+        if end == len(chunk):
+            return end
+        if chunk[end] != wanted:
+            self._state = self._outside
+            return end
+        self._emit(chunk[end : end + 1])
+        self._state = then
+        if wanted == _QUOTE:
+            self._begin_string()
+        return end + 1
+
+    def _lifting(self, chunk: bytes, position: int) -> int:
+        """Inside a string that is lifted."""
+        string = self._string
+        if string is None:  # pragma: no cover - this state begins with a string
+            raise RuntimeError("There is no string to lift.")
+        quote = chunk.find(b'"', position)
+        end = quote if quote >= 0 else len(chunk)
+        if chunk.find(b"\\", position, end) < 0:
+            string.feed(chunk[position:end])
+        elif chunk.count(b"\\", position, end) == chunk.count(b"\\/", position, end):
+            # Some encoders write every solidus so. All backslashes are spoken for: the quote is the end.
+            string.feed(chunk[position:end].replace(b"\\/", b"/"))
+        else:
+            end = _ESCAPED_RUN.match(chunk, position).end()  # type: ignore[union-attr]  # may be empty
+            string.feed_escaped(chunk[position:end])
+        if end == len(chunk):
+            return end
+        if chunk[end] == _QUOTE:
+            self._end_string(terminated=True)
+            self._emit(b'"')
+            self._state = self._outside
+            return end + 1
+        if _CUT_ESCAPE.fullmatch(chunk, end):
+            return self._hold(chunk, end)
+        string.feed(chunk[end : end + 2])  # an escape that JSON does not know: a wrong character
+        return end + 2
+
+    def _begin_string(self) -> None:
+        self._string = self._new_string()
+        self._placeholder = next(self._placeholders)
+        self._emit(self._placeholder.encode())
+        self._state = self._lifting
+
+    def _end_string(self, *, terminated: bool) -> None:
+        if self._string is not None:
+            data, fault = self._string.end(terminated=terminated)
+            self._cargo.append(Lifted(self._placeholder, data, self._string.text_length, fault))
+            self._string = None

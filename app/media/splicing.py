@@ -1,0 +1,55 @@
+"""Puts bytes back into a light JSON body as base64: the way back from ``lifting``, piece by piece."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import pybase64
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+# A multiple of three, so that every piece but the last ends on a whole quantum: 1 MiB of text a piece.
+RAW_PIECE_BYTES: Final = 768 * 1024
+
+
+def splice_iter(light: bytes, cargo: Mapping[str, bytes]) -> Iterator[bytes]:
+    """The body with each quoted placeholder replaced by the base64 of its bytes.
+
+    Args:
+        light: JSON text with placeholders.
+        cargo: Bytes by placeholder. A placeholder that stands in the text twice is spliced twice.
+
+    Yields:
+        Pieces of at most 1 MiB, or of the light text between two placeholders. Encoding happens as they
+        are taken, so that the whole body never exists at once.
+    """
+    end = 0
+    for match in _places(light, cargo):
+        yield light[end : match.start(1)]
+        data = memoryview(cargo[match[1].decode()])
+        for start in range(0, len(data), RAW_PIECE_BYTES):
+            yield pybase64.b64encode(data[start : start + RAW_PIECE_BYTES])
+        end = match.end(1)
+    yield light[end:]
+
+
+def splice(light: bytes, cargo: Mapping[str, bytes]) -> list[bytes]:
+    """The pieces of ``splice_iter``, all at once."""
+    return list(splice_iter(light, cargo))
+
+
+def spliced_length(light: bytes, cargo: Mapping[str, bytes]) -> int:
+    """Bytes that the spliced body will have, without building it."""
+    return len(light) + sum(
+        -(-len(cargo[match[1].decode()]) // 3) * 4 - len(match[1]) for match in _places(light, cargo)
+    )
+
+
+def _places(light: bytes, cargo: Mapping[str, bytes]) -> Iterator[re.Match[bytes]]:
+    """Where placeholders stand as whole strings; group 1 is the placeholder without its quotes."""
+    if not cargo:
+        return iter(())
+    spelt = b"|".join(re.escape(placeholder.encode()) for placeholder in cargo)
+    return re.finditer(rb'"(' + spelt + rb')(?=")', light)
