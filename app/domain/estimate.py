@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from math import ceil
 from typing import TYPE_CHECKING
 
 from app.domain.budget import NANO_PER_USD, Amounts
@@ -79,17 +82,27 @@ def document_tokens(item: Input, card: Card) -> int:
     return most if item.data is None else max(known, min(most, -(-item.length // _BYTES_PER_TEXT_TOKEN)))
 
 
+@cache
+def _nano_usd_per_token(usd_per_million: float) -> Fraction:
+    """The price as it is written on the card: the shortest decimal of the float, not its binary value."""
+    return Fraction(repr(usd_per_million)) * NANO_PER_USD / _MILLION
+
+
+def _nano_usd(*parts: tuple[int, float]) -> int:
+    """The sum of tokens times dollars per million in billionths, exact, rounded up once at the end."""
+    return ceil(sum(tokens * _nano_usd_per_token(price) for tokens, price in parts))
+
+
 def price_nano_usd(card: Card, usage: Usage) -> int:
     """List price of reported tokens in billionths of a dollar, rounded up (model.md B4)."""
     prices = card.prices_usd_per_million
     fresh_input = max(0, usage.input_tokens - usage.cached_input)
-    per_million = (
-        fresh_input * prices.input
-        + usage.cached_input * prices.cached_input
-        + usage.image_output * prices.image_output
-        + (usage.text_output + usage.thinking) * prices.text_output
+    return _nano_usd(
+        (fresh_input, prices.input),
+        (usage.cached_input, prices.cached_input),
+        (usage.image_output, prices.image_output),
+        (usage.text_output + usage.thinking, prices.text_output),
     )
-    return -(-round(per_million * NANO_PER_USD) // _MILLION)
 
 
 def settled_amounts(card: Card, usage: Usage, images: int) -> Amounts:
@@ -111,10 +124,9 @@ def estimate(request: GenerationRequest, card: Card) -> Estimate:
     document_input = request.n * sum(document_tokens(item, card) for item in request.documents)
     image_output = request.n * card.image_tokens(request.image_size or card.image_size_default)
     text_output = request.n * card.text_allowance.per_image[level]
-    per_million = (
-        (text_input + image_input + document_input) * prices.input
-        + image_output * prices.image_output
-        + text_output * prices.text_output
+    usd = _nano_usd(
+        (text_input + image_input + document_input, prices.input),
+        (image_output, prices.image_output),
+        (text_output, prices.text_output),
     )
-    usd = -(-round(per_million * NANO_PER_USD) // _MILLION)
     return Estimate(text_input, image_input, document_input, image_output, text_output, request.n, usd)

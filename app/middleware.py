@@ -1,0 +1,233 @@
+"""Pure ASGI middleware: request id, framing and header limits, body limit.
+
+Each class is one concern and wraps the next application; ``main`` puts them in this order, outermost first:
+``RequestIdMiddleware``, the observation of ``observability/http.py``, ``FramingMiddleware``,
+``BodyLimitMiddleware``. All refuse with problem+json. None of them is Starlette's ``BaseHTTPMiddleware``,
+which hides a caller who leaves from the handlers (reliability.md finding 9).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from typing import TYPE_CHECKING
+
+from app.domain.errors import BodyTooLarge, GatewayError, HeadersTooLarge, InternalError, InvalidRequest
+from app.domain.keys import resembles_key
+from app.surfaces.errors import problem_response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    Headers = list[tuple[bytes, bytes]]
+
+log = logging.getLogger(__name__)
+
+_ECHOED = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%-]*(:[0-9]{0,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{0,5})?")
+_UNSAFE = re.compile(rb"[\r\n\x00]")
+_CLOSE = (b"connection", b"close")
+
+
+def _values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
+    return [value for key, value in headers if key.lower() == name]
+
+
+async def _refuse(error: GatewayError, scope: Scope, receive: Receive, send: Send, *, close: bool) -> None:
+    """Answer with the error's problem document, and leave the outcome where metrics and logs look for it."""
+    state = scope.setdefault("state", {})
+    state["outcome"] = error.code
+    response = problem_response(error, state.get("request_id", ""), scope["path"])
+    if close:
+        # The rest of the body is still on its way; reading it only to drop it would serve the attacker.
+        response.headers["Connection"] = "close"
+    await response(scope, receive, send)
+
+
+class RequestIdMiddleware:
+    """Gives every request an id and every answer its ``X-Request-ID``; the last to see an exception.
+
+    A caller's own ``X-Request-ID`` is kept where it is 1 to 64 of ``A-Za-z0-9._-`` and holds no gateway key;
+    anything else is replaced. The id is in ``scope["state"]["request_id"]``. A header of an answer that
+    holds a line break, which one of uvicorn's parsers would send as it is, is left out.
+
+    Args:
+        app: The next application.
+        new_id: Makes an id that was not used before.
+    """
+
+    def __init__(self, app: ASGIApp, new_id: Callable[[], str] = lambda: secrets.token_hex(16)) -> None:
+        self._app = app
+        self._new_id = new_id
+
+    def _id_of(self, scope: Scope) -> str:
+        offered = _values(scope["headers"], b"x-request-id")
+        if len(offered) == 1:
+            text = offered[0].decode("latin-1")
+            if _ECHOED.fullmatch(text) and not resembles_key(text):
+                return text
+        return self._new_id()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection; all but HTTP passes through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = self._id_of(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        started = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers: Headers = list(message.get("headers", ()))
+                safe = [item for item in headers if not any(map(_UNSAFE.search, item))]
+                if len(safe) < len(headers):
+                    log.error("an answer's header held a line break and was left out")
+                kept = [item for item in safe if item[0].lower() != b"x-request-id"]
+                message = {**message, "headers": [*kept, (b"x-request-id", request_id.encode("ascii"))]}
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            # Whatever escaped every handler is a fault of the gateway, and is answered as one. After the
+            # answer began, only the server can still break the connection off.
+            if started:
+                raise
+            log.exception("a request failed by a fault of the gateway", exc_info=error)
+            await _refuse(InternalError(), scope, receive, send_with_id, close=False)
+
+
+def _framing_fault(http_version: str, headers: Headers) -> str | None:
+    """What makes the framing ambiguous or the request invalid, as a sentence, or None (RFC 9112, R63).
+
+    Front ends and servers that disagree about where a request ends let one caller speak for another, so
+    what the parsers let pass (both lengths, several hosts) is refused here.
+    """
+    lengths = _values(headers, b"content-length")
+    encodings = _values(headers, b"transfer-encoding")
+    hosts = _values(headers, b"host")
+    whole = all(re.fullmatch(rb"[0-9]{1,18}", length) for length in lengths)
+    chunked = [encoding.strip().lower() for encoding in encodings] == [b"chunked"]
+    faults = {
+        "A header value holds a line break.": any(_UNSAFE.search(value) for _, value in headers),
+        "Content-Length and Transfer-Encoding exclude each other.": bool(lengths and encodings),
+        "Content-Length is one whole number.": len(lengths) > 1 or not whole,
+        "The only transfer encoding is chunked.": bool(encodings) and not chunked,
+        "There is one Host header.": len(hosts) > 1,
+        "The Host header is missing.": not hosts and http_version == "1.1",
+        "The Host header is no host name.": not all(_HOST.fullmatch(host) for host in hosts),
+    }
+    return next((sentence for sentence, found in faults.items() if found), None)
+
+
+class FramingMiddleware:
+    """Refuses ambiguous framing (400) and too many or too large headers (431) before anything is read.
+
+    Args:
+        app: The next application.
+        headers_max: Most header fields.
+        header_bytes_max: Most bytes of names and values together.
+    """
+
+    def __init__(self, app: ASGIApp, headers_max: int = 100, header_bytes_max: int = 32_768) -> None:
+        self._app = app
+        self._headers_max = headers_max
+        self._header_bytes_max = header_bytes_max
+
+    def _fault(self, scope: Scope) -> GatewayError | None:
+        headers: Headers = list(scope["headers"])
+        if len(headers) > self._headers_max:
+            return HeadersTooLarge(f"A request may have {self._headers_max} header fields.")
+        if sum(len(name) + len(value) for name, value in headers) > self._header_bytes_max:
+            return HeadersTooLarge(f"All headers together may have {self._header_bytes_max} bytes.")
+        sentence = _framing_fault(scope["http_version"], headers)
+        return InvalidRequest(sentence) if sentence else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection; all but HTTP passes through."""
+        fault = self._fault(scope) if scope["type"] == "http" else None
+        if fault is not None:
+            await _refuse(fault, scope, receive, send, close=True)
+        else:
+            await self._app(scope, receive, send)
+
+
+class _LimitedBody:
+    """One request whose body is counted while it is read."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        self._left = limit
+        self._error = BodyTooLarge(f"The body of this route may have {limit} bytes.")
+        self._started = False
+        self._replaced = False
+        self.passed = False
+
+    async def receive(self) -> Message:
+        """The next message; raises BodyTooLarge as soon as the limit is passed, and ever after."""
+        if self.passed:
+            raise self._error
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._left -= len(message.get("body", b""))
+            if self._left < 0:
+                self.passed = True
+                raise self._error
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send on. An answer that hides the reason, such as a parser's own 400, becomes the 413."""
+        if self._replaced:
+            return
+        if message["type"] == "http.response.start":
+            if self.passed and message["status"] != self._error.status:
+                await self.refuse()
+                return
+            self._started = True
+            if self.passed:
+                message = {**message, "headers": [*message.get("headers", ()), _CLOSE]}
+        await self._send(message)
+
+    async def refuse(self) -> None:
+        """Answer 413, unless another answer has begun."""
+        if self._started or self._replaced:
+            return
+        self._replaced = True
+        await _refuse(self._error, self._scope, self._receive, self._send, close=True)
+
+
+class BodyLimitMiddleware:
+    """Refuses a body over its route's limit: at once where it is declared, else as soon as it is passed.
+
+    Args:
+        app: The next application.
+        limit_of: Bytes that a request to this path may have.
+    """
+
+    def __init__(self, app: ASGIApp, limit_of: Callable[[str], int]) -> None:
+        self._app = app
+        self._limit_of = limit_of
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection; all but HTTP passes through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit = self._limit_of(scope["path"])
+        body = _LimitedBody(scope, receive, send, limit)
+        declared = _values(scope["headers"], b"content-length")
+        if declared and int(declared[0]) > limit:
+            await body.refuse()
+            return
+        try:
+            await self._app(scope, body.receive, body.send)
+        except BodyTooLarge:
+            if not body.passed:
+                raise
+            await body.refuse()

@@ -1,0 +1,166 @@
+"""Requests as metrics and one access log line each; pure ASGI, so that it can sit round any application.
+
+What it cannot see from outside, surfaces leave in ``scope["state"]`` (``request.state`` in a handler). All
+of these are optional, and all are the gateway's own words, never a caller's:
+
+| key          | type            | meaning                                                                |
+|--------------|-----------------|------------------------------------------------------------------------|
+| `request_id` | str             | set by the request id middleware                                       |
+| `surface`    | str             | ``native``, ``gemini``, …; by default told from the path               |
+| `outcome`    | str             | the error's code; by default ``ok`` below 400, else from the status    |
+| `violations` | sequence of str | codes of the faults that validation found                              |
+| `tenant`     | str             | id of the authenticated tenant                                         |
+| `key`        | str             | id of the authenticated key                                            |
+| `cache`      | str             | ``hit``, ``miss``, ``coalesced`` or ``bypass``                         |
+
+The path and the query are never logged and never a label: the route's template stands for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+from app.observability.logs import CORRELATION, Correlation
+from app.observability.observed import CANCELLED, outcome_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+    from app.observability.metrics import Metrics
+
+    Scope = MutableMapping[str, Any]
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+    Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+log = logging.getLogger(__name__)
+
+UNMATCHED = "unmatched"
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_SURFACES = ("/v1/admin", "admin"), ("/v1", "native"), ("/gemini", "gemini"), ("/openai", "openai")
+_PROBES = frozenset({"/livez", "/readyz", "/metrics"})
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+
+
+def surface_of(path: str) -> str:
+    """The surface that a path belongs to; ``operations`` for whatever serves no generation."""
+    for prefix, surface in _SURFACES:
+        if path == prefix or path.startswith(f"{prefix}/"):
+            return surface
+    return "operations"
+
+
+def route_template(scope: Scope, root_path: str) -> str:
+    """The template of the route that was matched, prefixes and mounts included, or ``unmatched``.
+
+    Args:
+        scope: After the application ran: routing leaves its find there.
+        root_path: What the server gave as ``root_path``; routing appends the mounts to it.
+    """
+    # FastAPI leaves the template with all routers' prefixes in a context of its own, and in ``route`` the
+    # template without them. Both are asked for by name only, so this module needs no framework.
+    context = scope.get("fastapi", {}).get("effective_route_context")
+    route = scope.get("route")
+    found = getattr(context, "path_format", None) or getattr(route, "path_format", None)
+    if not isinstance(found, str):
+        found = getattr(route, "path", None)
+    if not isinstance(found, str):
+        return UNMATCHED
+    return str(scope.get("root_path", "")).removeprefix(root_path) + found
+
+
+def correlation_of(scope: Scope) -> Correlation:
+    """The request's id and trace (W3C ``traceparent``)."""
+    request_id = scope.setdefault("state", {}).get("request_id", "")
+    for name, value in scope["headers"]:
+        match = _TRACEPARENT.fullmatch(value) if name == b"traceparent" else None
+        if match:
+            trace_id, span_id, flags = (part.decode("ascii") for part in match.groups())
+            return Correlation(request_id, trace_id, span_id, bool(int(flags, 16) & 1))
+    return Correlation(request_id)
+
+
+def _outcome_of_status(status: int) -> str:
+    return "ok" if status < 400 else f"status_{status}"
+
+
+class ObservedRequests:
+    """Counts and logs every HTTP request of the application that it wraps."""
+
+    def __init__(self, app: Application, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection; all but HTTP passes through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        path, root_path = scope["path"], scope.get("root_path", "")
+        answered = {"status": 0, "bytes": 0}
+        failed: BaseException | None = None
+
+        async def observed_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answered["status"] = message["status"]
+            elif message["type"] == "http.response.body":
+                answered["bytes"] += len(message.get("body", b""))
+            await send(message)
+
+        token = CORRELATION.set(correlation_of(scope))
+        self._metrics.in_flight("request", 1)
+        try:
+            await self._app(scope, receive, observed_send)
+        except BaseException as error:  # counted and raised again, cancellation included
+            failed = error
+            raise
+        finally:
+            self._metrics.in_flight("request", -1)
+            self._record(scope, path, root_path, answered, failed, time.perf_counter() - began)
+            CORRELATION.reset(token)
+
+    def _record(
+        self,
+        scope: Scope,
+        path: str,
+        root_path: str,
+        answered: dict[str, int],
+        failed: BaseException | None,
+        duration_s: float,
+    ) -> None:
+        state = scope["state"]
+        status = answered["status"] or 500
+        if isinstance(failed, asyncio.CancelledError):
+            outcome = CANCELLED
+        elif failed is not None:
+            outcome = outcome_of(failed)
+        else:
+            outcome = state.get("outcome") or _outcome_of_status(status)
+        surface = state.get("surface") or surface_of(path)
+        route = route_template(scope, root_path)
+        self._metrics.request(surface, route, outcome, duration_s)
+        for code in state.get("violations", ()):
+            self._metrics.violation(code)
+        level = logging.DEBUG if route in _PROBES else logging.WARNING if status >= 500 else logging.INFO
+        fields = {
+            "surface": surface,
+            "route": route,
+            "outcome": outcome,
+            **{name: state[name] for name in ("tenant", "key", "cache") if state.get(name)},
+            "http_request": {
+                "requestMethod": scope["method"] if scope["method"] in _METHODS else "OTHER",
+                "requestUrl": route,
+                "status": status,
+                "responseSize": str(answered["bytes"]),
+                "latency": f"{duration_s:.6f}s",
+                "protocol": f"HTTP/{scope.get('http_version', '')}",
+            },
+        }
+        log.log(level, "request", extra=fields)
