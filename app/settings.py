@@ -33,7 +33,6 @@ class Settings(BaseSettings):
         description="Redis or Valkey URL. Unset: flashgate starts its own server.",
     )
     embedded_memory_mb: int = Field(1024, ge=16, description="Memory of the embedded server, in MiB.")
-    store_timeout_s: float = Field(0.5, gt=0, description="Longest wait for one store command.")
 
     tenants_file: Path | None = Field(
         None, description="Tenants, keys and budgets as YAML. Unset: the tenant demo with a key of its own."
@@ -67,6 +66,7 @@ class Settings(BaseSettings):
     light_bytes_max: int = Field(1_000_000, ge=1, description="Largest JSON beside the images.")
     input_pixels_max: int = Field(64_000_000, ge=1, description="Largest input image, in pixels.")
     images_per_request_max: int = Field(8, ge=1, description="Largest n.")
+    inputs_per_request_max: int = Field(64, ge=1, description="Most file parts of one form.")
     gcs_buckets: tuple[str, ...] = Field((), description="Cloud Storage buckets that gs:// inputs may name.")
     chunked_above_bytes: int = Field(
         8_000_000, ge=0, description="Answers larger than this go out chunked, without Content-Length."

@@ -1,0 +1,151 @@
+"""The ``flashgate`` command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import sys
+from typing import TYPE_CHECKING
+
+import uvicorn
+from pydantic import ValidationError
+
+from app.cards import load_catalogue
+from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
+from app.emulator.options import EmulatorOptions
+from app.emulator.server import serve_emulator
+from app.main import create_app
+from app.observability.logs import configure
+from app.settings import Settings
+from app.store.directory import DEMO_KEY_FILE, stored_pepper
+from app.store.tenants_file import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+BANNER = """
+flashgate is ready
+  URL      {url}
+  tenant   demo
+  key      {key}
+  upstream {upstream}
+
+Make a picture:
+
+  curl -sS {url}/v1/images:generate \\
+    -H 'X-API-Key: {key}' -H 'Content-Type: application/json' -H 'Accept: image/*' \\
+    -d '{{"prompt": "A lighthouse at dusk, oil on canvas", "aspect_ratio": "16:9", "output_mime_type": "image/png"}}' \\
+    -o lighthouse.png
+"""
+
+
+class AnnouncingServer(uvicorn.Server):
+    """Tells a person at the terminal, once it listens, how to make the first picture."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+        super().__init__(config)
+        self._settings = settings
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        """Start listening, then say so."""
+        await super().startup(sockets)  # type: ignore[arg-type]
+        if self.started and self._settings.tenants_file is None:
+            sys.stderr.write(self._banner())
+            sys.stderr.flush()
+
+    def _banner(self) -> str:
+        host = "127.0.0.1" if self._settings.host in {"0.0.0.0", "::"} else self._settings.host  # noqa: S104
+        port = self.servers[0].sockets[0].getsockname()[1]
+        key = (self._settings.state_dir / DEMO_KEY_FILE).read_text().strip()
+        return BANNER.format(url=f"http://{host}:{port}", key=key, upstream=self._settings.back_end)
+
+
+def serve(settings: Settings) -> int:
+    """Run the gateway until SIGTERM or SIGINT."""
+    configure(settings.log_level, settings.log_format)
+    config = uvicorn.Config(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, int(settings.drain_s)),
+    )
+    server = AnnouncingServer(config, settings)
+    server.run()
+    return 0 if server.started else 3
+
+
+def emulator(arguments: argparse.Namespace) -> int:
+    """Run the emulator alone, on an address or on a socket that somebody else listens on."""
+    serve_emulator(
+        load_catalogue(),
+        EmulatorOptions(),
+        host=arguments.host,
+        port=arguments.port,
+        fd=arguments.fd,
+        die_with_parent=arguments.die_with_parent,
+    )
+    return 0
+
+
+def openapi(settings: Settings) -> int:
+    """Print the OpenAPI document."""
+    document = create_app(settings).openapi()
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    return 0
+
+
+def new_key(settings: Settings, env: str) -> int:
+    """Print a new key and the line that lets it in, for the tenants' file."""
+    configured = settings.key_pepper
+    pepper = configured.get_secret_value().encode() if configured else stored_pepper(settings.state_dir)
+    key = mint(env, secrets.token_bytes(ENTROPY_BYTES))
+    sys.stdout.write(
+        f"key:  {key.text}\n"
+        "file: "
+        f'- {{id: {key.key_id}, hash: "hmac-sha256:{secret_hash(pepper, key.secret)}", scopes: [images]}}\n'
+        "The key is shown this once; the hash holds under this deployment's pepper alone.\n"
+    )
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="flashgate", description="The gateway in front of Gemini 3.1 Flash Image."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("serve", help="run the gateway; settings come from FLASHGATE_… variables")
+    alone = commands.add_parser("emulator", help="run the emulator of the Gemini API alone")
+    alone.add_argument("--host", default="127.0.0.1")
+    alone.add_argument("--port", type=int, default=8090)
+    alone.add_argument("--fd", type=int, default=None, help="a listening socket that was inherited")
+    alone.add_argument("--die-with-parent", action="store_true", help="end when the starting process ends")
+    commands.add_parser("openapi", help="print the OpenAPI document")
+    keys = commands.add_parser("keys", help="gateway keys").add_subparsers(dest="action", required=True)
+    new = keys.add_parser("new", help="print a new key and its line for the tenants' file")
+    new.add_argument("--env", default="live", help="a word in the key that tells where it belongs")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is returned."""
+    arguments = _parser().parse_args(argv)
+    if arguments.command == "emulator":
+        return emulator(arguments)
+    try:
+        settings = Settings()
+        if arguments.command == "openapi":
+            return openapi(settings)
+        if arguments.command == "keys":
+            return new_key(settings, arguments.env)
+        return serve(settings)
+    except (ValidationError, ConfigurationError) as error:
+        sys.stderr.write(f"flashgate: {error}\n")
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""The application: lifespan, middleware from the outside in, and the surfaces. Read this first."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+
+from app.middleware import BodyLimitMiddleware, FramingMiddleware, RequestIdMiddleware
+from app.observability.http import ObservedRequests
+from app.surfaces import errors, openapi, operations
+from app.surfaces.native import routes as native
+from app.wiring import open_gateway, open_metrics
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from app.settings import Settings
+
+DESCRIPTION = """\
+The gateway in front of Gemini 3.1 Flash Image. Every limit of the model card is checked before a token is
+spent, budgets are reserved before the call and settled after it, nothing is paid for twice, and image
+bytes pass untouched.
+"""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The one application, for tests and production alike; nothing is opened before its lifespan begins."""
+    metrics = open_metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_gateway(settings, metrics) as service:
+            app.state.service = service
+            yield
+
+    app = FastAPI(
+        title="flashgate",
+        version=metadata.version("flashgate"),
+        summary="The gateway in front of Gemini 3.1 Flash Image.",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.include_router(native.router)
+    app.include_router(operations.router)
+    errors.install(app)
+    openapi.install(app)
+    # Added last is outermost: a request meets them from the bottom up.
+    app.add_middleware(BodyLimitMiddleware, limit_of=lambda _path: settings.body_bytes_max)
+    app.add_middleware(FramingMiddleware)
+    app.add_middleware(ObservedRequests, metrics=metrics)
+    app.add_middleware(RequestIdMiddleware)
+    return app

@@ -1,0 +1,96 @@
+"""Reads request bodies: JSON with its images lifted out while it streams in, and multipart forms."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fastapi import Request
+from pydantic_core import from_json
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+from app.domain.errors import BodyTooLarge, InvalidRequest, UnsupportedMediaType
+from app.media.lifting import Lifted, Lifter, LightBodyTooLarge
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from app.surfaces.context import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class JsonBody:
+    """A JSON object without its images, and the images by the placeholders that stand for them."""
+
+    members: dict[str, Any]
+    cargo: Mapping[str, Lifted]
+
+
+@dataclass(frozen=True, slots=True)
+class FormBody:
+    """A multipart form: text fields by name, and file parts in order."""
+
+    fields: dict[str, list[str]]
+    files: dict[str, list[UploadFile]]
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def read_json(request: Request, limits: Limits) -> JsonBody:
+    """The body of a JSON request.
+
+    Raises:
+        UnsupportedMediaType: It does not say that it is JSON.
+        InvalidRequest: It is no JSON object in UTF-8.
+        BodyTooLarge: More JSON beside the images than ``light_bytes_max``.
+    """
+    media_type = _media_type(request)
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise UnsupportedMediaType("Send a JSON object with Content-Type: application/json.")
+    lifter = Lifter(string_bytes_max=limits.input_bytes_max, light_bytes_max=limits.light_bytes_max)
+    try:
+        async for chunk in request.stream():
+            lifter.feed(chunk)
+        lifted = lifter.close()
+    except LightBodyTooLarge:
+        raise BodyTooLarge(f"The JSON beside the images may have {limits.light_bytes_max} bytes.") from None
+    try:
+        members = from_json(lifted.light, allow_inf_nan=False)
+    except ValueError as error:
+        # The parser's message names a place and what it expected there, never what it found.
+        raise InvalidRequest(f"The body is not JSON: {error}.") from None
+    if not isinstance(members, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    return JsonBody(members, {item.placeholder: item for item in lifted.cargo})
+
+
+@asynccontextmanager
+async def read_form(request: Request, limits: Limits) -> AsyncIterator[FormBody]:
+    """The body of a multipart request; its files are closed on leaving.
+
+    Raises:
+        UnsupportedMediaType: It does not say that it is multipart/form-data.
+        InvalidRequest: It cannot be read as such.
+    """
+    if _media_type(request) != "multipart/form-data":
+        raise UnsupportedMediaType("Send a form with Content-Type: multipart/form-data.")
+    reading = request.form(max_files=limits.inputs_max, max_fields=200, max_part_size=limits.light_bytes_max)
+    try:
+        form = await reading
+    except HTTPException as error:
+        raise InvalidRequest(f"The form cannot be read: {error.detail}") from None
+    fields: dict[str, list[str]] = {}
+    files: dict[str, list[UploadFile]] = {}
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            files.setdefault(name, []).append(value)
+        else:
+            fields.setdefault(name, []).append(value)
+    try:
+        yield FormBody(fields, files)
+    finally:
+        await form.close()

@@ -1,0 +1,51 @@
+"""What every surface is given: the gateway, the directory, and the limits that apply at the door."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, cast
+
+from fastapi import Depends, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from app.gateway import Gateway
+    from app.ports import Directory
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits that surfaces hold to. Sizes in bytes."""
+
+    default_model: str
+    light_bytes_max: int
+    input_bytes_max: int
+    input_pixels_max: int
+    inputs_max: int
+    chunked_above_bytes: int
+    public_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The open gateway and what stands around it.
+
+    Attributes:
+        readiness: Checks by name; each tells why it is not ready, or nothing.
+        render_metrics: The Prometheus exposition, as (body, content type).
+    """
+
+    gateway: Gateway
+    directory: Directory
+    limits: Limits
+    readiness: dict[str, Callable[[], Awaitable[str | None]]]
+    render_metrics: Callable[[], tuple[bytes, str]]
+
+
+def service_of(request: Request) -> Service:
+    """The service that this application was opened with."""
+    return cast("Service", request.app.state.service)
+
+
+ServiceDep = Annotated[Service, Depends(service_of)]

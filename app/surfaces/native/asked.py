@@ -1,0 +1,220 @@
+"""The native dialect to an order: every fault of the wire is named, and what can be read is judged too."""
+
+from __future__ import annotations
+
+import copy
+import re
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from app.domain.errors import Violation
+from app.domain.request import CacheDirective, GenerationRequest, Grounding, Input, SafetySetting
+from app.order import Order
+from app.surfaces.errors import pointer
+from app.surfaces.inputs import base64_violation, from_bytes, from_earlier, from_uri
+from app.surfaces.native.wire import EditForm, GenerateRequest, InputReference, Parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pydantic_core import ErrorDetails
+
+    from app.domain.request import InputKind
+    from app.domain.tenancy import Caller
+    from app.surfaces.body import FormBody, JsonBody
+    from app.surfaces.context import Service
+
+P = TypeVar("P", bound=Parameters)
+_KINDS: tuple[tuple[InputKind, str], ...] = (
+    ("image", "images"),
+    ("document", "documents"),
+    ("video", "videos"),
+)
+_CODES = {"extra_forbidden": "unknown_field", "missing": "required"}
+_JSON_FIELDS = frozenset({"safety_settings", "grounding", "labels"})
+_MAX_AGE = re.compile(r"max-age=\"?(\d{1,9})\"?")
+
+
+async def order_of_json(
+    service: Service, caller: Caller, body: JsonBody, cache_control: str | None
+) -> tuple[Order, str]:
+    """The order of a JSON request, with its faults in it, and the delivery asked for."""
+    asked, violations = read(GenerateRequest, body.members, strict=True)
+    inputs: dict[str, tuple[Input, ...]] = {}
+    for kind, field in _KINDS:
+        found: list[Input] = []
+        for index, reference in enumerate(getattr(asked, field)):
+            place = f"/{field}/{index}"
+            item = await _input(service, caller, kind, place, reference, body)
+            (found if isinstance(item, Input) else violations).append(item)  # type: ignore[arg-type]
+        inputs[field] = tuple(found)
+    return _order(service, caller, asked, inputs, violations, cache_control), asked.delivery
+
+
+async def order_of_form(
+    service: Service, caller: Caller, form: FormBody, cache_control: str | None
+) -> tuple[Order, str]:
+    """The order of a multipart request, with its faults in it, and the delivery asked for."""
+    files = {kind: form.files.get(kind, []) for kind, _ in _KINDS}
+    strays = [name for name in form.files if name not in files]
+    members, violations = _members_of(form.fields)
+    violations += [
+        Violation(pointer((name,)), "unknown_field", "No file is expected here.") for name in strays
+    ]
+    asked, faults = read(EditForm, members, strict=False)
+    violations += faults
+    inputs: dict[str, tuple[Input, ...]] = {}
+    for kind, field in _KINDS:
+        uploads = [
+            await from_bytes(service, kind, f"/{kind}/{index}", await part.read(), _claim(part.content_type))
+            for index, part in enumerate(files[kind])
+        ]
+        inputs[field] = tuple(uploads)
+    if not any(inputs.values()):
+        detail = "Send at least one file to edit, as form part image, document or video."
+        violations.append(Violation("/image", "required", detail))
+    return _order(service, caller, asked, inputs, violations, cache_control), asked.delivery
+
+
+def _claim(content_type: str | None) -> str | None:
+    """What a form part says it is; clients that know nothing say octet-stream, which is no claim."""
+    return None if content_type in {None, "", "application/octet-stream"} else content_type
+
+
+def _members_of(fields: Mapping[str, list[str]]) -> tuple[dict[str, Any], list[Violation]]:
+    """Form fields as JSON members: repeated ones as lists, structured ones parsed."""
+    members: dict[str, Any] = {}
+    violations: list[Violation] = []
+    for name, values in fields.items():
+        if name == "response_modalities":
+            members[name] = [
+                item.strip() for value in values for item in value.strip("[]").replace('"', "").split(",")
+            ]
+        elif len(values) > 1:
+            violations.append(Violation(pointer((name,)), "repeated_field", "Send this field once."))
+        elif name in _JSON_FIELDS:
+            try:
+                members[name] = from_json(values[0])
+            except ValueError:
+                violations.append(Violation(pointer((name,)), "invalid_json", "This field is given as JSON."))
+        else:
+            members[name] = values[0]
+    return members, violations
+
+
+def read(model: type[P], members: Mapping[str, Any], *, strict: bool) -> tuple[P, list[Violation]]:
+    """The wire object and its faults. What is faulty is left out, so that the rest can be judged as well."""
+    try:
+        return model.model_validate(members, strict=strict), []
+    except ValidationError as error:
+        errors = error.errors(include_url=False, include_input=False, include_context=True)
+    violations = [_violation(model, item) for item in errors]
+    pruned = copy.deepcopy(dict(members))
+    for item in errors:
+        _remove(pruned, item["loc"])
+    pruned.setdefault("prompt", "-")
+    try:
+        return model.model_validate(pruned, strict=strict), violations
+    except ValidationError as error:
+        for item in error.errors():
+            pruned.pop(str(item["loc"][0]), None)
+    pruned.setdefault("prompt", "-")
+    return model.model_validate(pruned, strict=strict), violations
+
+
+def _remove(members: dict[str, Any], location: tuple[int | str, ...]) -> None:
+    """Take a faulty member out; a faulty list item becomes an empty object, so that places keep their number."""
+    place: Any = members
+    for step in location[:-1]:
+        place = (
+            place.get(step)
+            if isinstance(place, dict)
+            else place[int(step)]
+            if isinstance(place, list)
+            else None
+        )
+    if isinstance(place, dict):
+        place.pop(location[-1], None)
+    elif isinstance(place, list) and isinstance(location[-1], int):
+        place[location[-1]] = {}
+
+
+def _violation(model: type[Parameters], item: ErrorDetails) -> Violation:
+    where = item["loc"]
+    code = _CODES.get(item["type"], "wrong_value" if "literal" in item["type"] else "wrong_type")
+    allowed: tuple[str, ...] | None = None
+    detail = item["msg"] + "."
+    if code == "unknown_field":
+        detail = "There is no such field."
+        allowed = tuple(sorted(model.model_fields if len(where) == 1 else InputReference.model_fields))
+    return Violation(pointer(where), code, detail, allowed)
+
+
+async def _input(
+    service: Service, caller: Caller, kind: InputKind, place: str, reference: InputReference, body: JsonBody
+) -> Input | Violation:
+    given = [name for name in ("data", "uri", "image_id") if getattr(reference, name) is not None]
+    if len(given) != 1:
+        detail = "Give exactly one of data, uri and image_id."
+        return Violation(place, "one_source", detail, ("data", "uri", "image_id"))
+    if reference.uri is not None:
+        return from_uri(kind, place, reference.uri, reference.mime_type)
+    if reference.image_id is not None:
+        return await from_earlier(service, caller, kind, place, reference.image_id)
+    lifted = body.cargo[reference.data or ""]
+    fault = base64_violation(lifted, f"{place}/data", service.limits.input_bytes_max)
+    return fault or await from_bytes(service, kind, place, lifted.data, reference.mime_type)
+
+
+def _order(
+    service: Service,
+    caller: Caller,
+    asked: Parameters,
+    inputs: Mapping[str, tuple[Input, ...]],
+    violations: Iterable[Violation],
+    cache_control: str | None,
+) -> Order:
+    grounding = asked.grounding
+    request = GenerationRequest(
+        model=asked.model or service.limits.default_model,
+        prompt=asked.prompt,
+        images=inputs["images"],
+        documents=inputs["documents"],
+        videos=inputs["videos"],
+        aspect_ratio=asked.aspect_ratio,
+        image_size=asked.image_size,
+        n=asked.n,
+        response_modalities=tuple(asked.response_modalities),
+        output_mime_type=asked.output_mime_type,
+        output_compression_quality=asked.output_compression_quality,
+        temperature=asked.temperature,
+        top_p=asked.top_p,
+        top_k=asked.top_k,
+        candidate_count=asked.candidate_count,
+        seed=asked.seed,
+        max_output_tokens=asked.max_output_tokens,
+        thinking_level=asked.thinking_level,
+        system_instruction=asked.system_instruction,
+        safety_settings=tuple(SafetySetting(item.category, item.threshold) for item in asked.safety_settings),
+        grounding=Grounding(grounding.web_search, grounding.image_search) if grounding else Grounding(),
+        variant=asked.variant,
+        labels=tuple(sorted(asked.labels.items())),
+    )
+    directive = CacheDirective(asked.cache) if asked.cache else cache_directive(cache_control)
+    return Order(caller, request, directive, tuple(violations))
+
+
+def cache_directive(cache_control: str | None) -> CacheDirective | None:
+    """Request directives of RFC 9111 section 5.2.1; None where none of ours is there."""
+    said = {item.strip().lower() for item in (cache_control or "").split(",")}
+    max_age = next((found for item in said if (found := _MAX_AGE.fullmatch(item))), None)
+    max_age_s = int(max_age[1]) if max_age else None
+    if "no-store" in said:
+        return CacheDirective("bypass")
+    if "only-if-cached" in said:
+        return CacheDirective("only_if_cached", max_age_s)
+    if "no-cache" in said:
+        return CacheDirective("refresh")
+    return CacheDirective("use", max_age_s) if max_age_s is not None else None

@@ -1,0 +1,168 @@
+"""Routes of the native surface."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.domain.errors import NotFound
+from app.surfaces.auth import CallerDep
+from app.surfaces.body import read_form, read_json
+from app.surfaces.context import ServiceDep
+from app.surfaces.native.answered import answer_of, budget_of, model_of
+from app.surfaces.native.asked import order_of_form, order_of_json
+from app.surfaces.native.wire import GenerateResponse, ModelsResponse, ModelWire, UsageResponse
+from app.surfaces.problems import PROBLEMS, RATE_LIMIT_HEADERS
+from app.surfaces.ratelimit import rate_limit_headers
+from app.surfaces.replies import generation_headers, image_reply, json_reply, stored_image_reply
+
+if TYPE_CHECKING:
+    from app.order import Order
+    from app.surfaces.context import Service
+
+router = APIRouter(prefix="/v1", tags=["native"])
+
+_GENERATED: dict[int | str, dict[str, Any]] = {
+    200: {"model": GenerateResponse, "description": "The pictures.", "headers": RATE_LIMIT_HEADERS},
+    **PROBLEMS,
+}
+
+
+def _body(media_type: str, schema: str) -> dict[str, Any]:
+    content = {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+@router.post(
+    "/images:generate",
+    operation_id="generate_images",
+    responses=_GENERATED,
+    openapi_extra=_body("application/json", "GenerateRequest"),
+)
+async def generate_images(request: Request, caller: CallerDep, service: ServiceDep) -> Response:
+    """Generate pictures from a prompt and, if wanted, reference images and documents.
+
+    With `Accept: image/*` the answer is the first picture's own bytes.
+    """
+    body = await read_json(request, service.limits)
+    order, delivery = await order_of_json(service, caller, body, request.headers.get("cache-control"))
+    return await _generated(request, service, order, delivery)
+
+
+@router.post(
+    "/images:edit",
+    operation_id="edit_images",
+    responses=_GENERATED,
+    openapi_extra=_body("multipart/form-data", "EditForm"),
+)
+async def edit_images(request: Request, caller: CallerDep, service: ServiceDep) -> Response:
+    """Generate pictures from a prompt and files: the same as generate, as a multipart form.
+
+    With `Accept: image/*` the answer is the first picture's own bytes.
+    """
+    async with read_form(request, service.limits) as form:
+        order, delivery = await order_of_form(service, caller, form, request.headers.get("cache-control"))
+    return await _generated(request, service, order, delivery)
+
+
+async def _generated(request: Request, service: Service, order: Order, delivery: str) -> Response:
+    result = await service.gateway.generate(order)
+    request.state.cache = result.cache_status
+    headers = {**generation_headers(result), **rate_limit_headers(result.windows)}
+    bound = service.limits.chunked_above_bytes
+    if wants_image(request.headers.get("accept", "")):
+        headers["X-Flashgate-Generation"] = result.generation.id
+        return image_reply(result.pictures[0], headers, bound)
+    light, cargo = answer_of(result, _base_url(request, service), inline=delivery == "inline")
+    return json_reply(light, cargo, headers, bound)
+
+
+def wants_image(accept: str) -> bool:
+    """Whether the caller would rather have a picture's own bytes than JSON.
+
+    Any image type counts: what the upstream drew is never thrown away or converted for its type.
+    """
+    best = {"image": 0.0, "json": 0.0}
+    for item in accept.lower().split(","):
+        media_range, *parameters = (part.strip() for part in item.split(";"))
+        quality = next((_quality(part) for part in parameters if part.startswith("q=")), 1.0)
+        if media_range.startswith("image/"):
+            best["image"] = max(best["image"], quality)
+        elif media_range in {"application/json", "application/*"}:
+            best["json"] = max(best["json"], quality)
+    return best["image"] > best["json"]
+
+
+def _quality(parameter: str) -> float:
+    try:
+        return float(parameter.removeprefix("q="))
+    except ValueError:
+        return 0.0
+
+
+def _base_url(request: Request, service: Service) -> str:
+    return (service.limits.public_url or str(request.base_url)).rstrip("/")
+
+
+@router.get(
+    "/images/{image_id}",
+    operation_id="get_image",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The bytes, as the upstream made them.",
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        206: {"description": "The range that was asked for."},
+        304: {"description": "The caller has it."},
+        416: {"description": "There is no such range."},
+        **{status: PROBLEMS[status] for status in (401, 403, 404, 503)},
+    },
+)
+async def get_image(image_id: str, request: Request, caller: CallerDep, service: ServiceDep) -> Response:
+    """The bytes of a picture that this tenant was delivered, until it expires."""
+    picture = await service.gateway.picture(caller, image_id)
+    return stored_image_reply(
+        picture,
+        if_none_match=request.headers.get("if-none-match"),
+        range_header=request.headers.get("range"),
+        if_range=request.headers.get("if-range"),
+        chunked_above=service.limits.chunked_above_bytes,
+    )
+
+
+@router.get(
+    "/models",
+    operation_id="list_models",
+    responses={status: PROBLEMS[status] for status in (401, 403)},
+)
+async def list_models(_caller: CallerDep, service: ServiceDep) -> ModelsResponse:
+    """Every model: limits, ratios and sizes with pixels and tokens, prices, lifecycle."""
+    return ModelsResponse(models=[model_of(card) for card in service.gateway.catalogue])
+
+
+@router.get(
+    "/models/{model}",
+    operation_id="get_model",
+    responses={status: PROBLEMS[status] for status in (401, 403, 404)},
+)
+async def get_model(model: str, _caller: CallerDep, service: ServiceDep) -> ModelWire:
+    """One model, by id or alias."""
+    card = service.gateway.catalogue.resolve(model)
+    if card is None:
+        raise NotFound("There is no such model here.")
+    return model_of(card)
+
+
+@router.get(
+    "/usage",
+    operation_id="get_usage",
+    responses={status: PROBLEMS[status] for status in (401, 403, 503)},
+)
+async def get_usage(response: Response, caller: CallerDep, service: ServiceDep) -> UsageResponse:
+    """The caller's budgets: limit, settled, held and remaining, window by window."""
+    windows = await service.gateway.budgets(caller)
+    response.headers.update(rate_limit_headers(windows))
+    return UsageResponse(tenant=caller.tenant.id, budgets=[budget_of(window) for window in windows])

@@ -1,0 +1,287 @@
+"""Requests and answers of the native surface, as JSON has them. Image bytes are never in these objects."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Labels = Annotated[dict[str, str], Field(max_length=8)]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class InputReference(_Request):
+    """One reference image, document or video: exactly one of `data`, `uri` and `image_id`."""
+
+    data: str | None = Field(
+        None,
+        description="The bytes in strict base64 (RFC 4648 section 4, padded).",
+        examples=[
+            "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mP8/x8AAwMCAO+ip1sAAAAASUVORK5CYII="
+        ],
+    )
+    uri: str | None = Field(
+        None, description="A Cloud Storage address.", examples=["gs://bucket/reference.png"]
+    )
+    image_id: str | None = Field(
+        None, description="A picture that this tenant was delivered.", examples=["img_" + "0" * 64]
+    )
+    mime_type: str | None = Field(
+        None, description="What the bytes are; read from them if left out.", examples=["image/png"]
+    )
+
+
+class SafetySettingWire(_Request):
+    """A harm category and the threshold at which it blocks, in Google's spelling."""
+
+    category: str = Field(description="The harm category.", examples=["HARM_CATEGORY_HATE_SPEECH"])
+    threshold: str = Field(description="When it blocks.", examples=["BLOCK_ONLY_HIGH"])
+
+
+class GroundingWire(_Request):
+    """Searches that the model may make before it draws; such results are never cached."""
+
+    web_search: bool = Field(default=False, description="Search the web.", examples=[False])
+    image_search: bool = Field(default=False, description="Search for images.", examples=[False])
+
+
+class Parameters(_Request):
+    """What both ways of asking share: everything but the inputs."""
+
+    prompt: str = Field(description="What to draw.", examples=["A lighthouse at dusk, oil on canvas"])
+    model: str | None = Field(
+        None,
+        description="Card id or alias; the configured default if left out.",
+        examples=["gemini-3.1-flash-image"],
+    )
+    aspect_ratio: str | None = Field(
+        None, description="One of the card's ratios; the model's choice if left out.", examples=["16:9"]
+    )
+    image_size: str | None = Field(None, description="512, 1K, 2K or 4K; 1K if left out.", examples=["1K"])
+    n: int = Field(1, description="How many pictures, 1 to 8; each is one call of the model.", examples=[1])
+    response_modalities: list[str] = Field(
+        ["IMAGE"], description='["IMAGE"] or ["TEXT", "IMAGE"].', examples=[["IMAGE"]]
+    )
+    output_mime_type: str | None = Field(
+        None,
+        description="Honoured where the upstream lets a caller choose; else a violation.",
+        examples=["image/png"],
+    )
+    output_compression_quality: int | None = Field(
+        None, description="JPEG quality, 0 to 100, where the upstream lets a caller choose.", examples=[85]
+    )
+    delivery: Literal["inline", "uri"] = Field(
+        "inline",
+        description="inline: the bytes as base64 in the answer; uri: only their addresses.",
+        examples=["uri"],
+    )
+    temperature: float | None = Field(None, description="0.0 to 2.0; 1.0 if left out.", examples=[1.0])
+    top_p: float | None = Field(None, description="0.0 to 1.0; 0.95 if left out.", examples=[0.95])
+    top_k: int | None = Field(
+        None, description="Not offered by the card: always a violation.", examples=[None]
+    )
+    candidate_count: int | None = Field(None, description="1; use n for several pictures.", examples=[1])
+    seed: int | None = Field(None, description="A 32-bit number for repeatable pictures.", examples=[7])
+    max_output_tokens: int | None = Field(None, description="At most 32768.", examples=[32768])
+    thinking_level: str | None = Field(None, description="minimal or high.", examples=["minimal"])
+    system_instruction: str | None = Field(
+        None, description="Standing instructions beside the prompt.", examples=["Draw in pencil."]
+    )
+    safety_settings: list[SafetySettingWire] = Field([], description="Thresholds by category.", examples=[[]])
+    grounding: GroundingWire | None = Field(None, description="Searches the model may make.")
+    cache: Literal["use", "refresh", "bypass"] | None = Field(
+        None,
+        description="How this request uses the cache; the tenant's policy if left out.",
+        examples=["use"],
+    )
+    variant: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Another number asks for another picture of the same request.",
+        examples=[0],
+    )
+    labels: Labels = Field({}, description="For usage reports; at most 8.", examples=[{"team": "search"}])
+
+
+class GenerateRequest(Parameters):
+    """Text, or text with inputs, to images."""
+
+    images: list[InputReference] = Field([], description="Reference images in order, at most 14.")
+    documents: list[InputReference] = Field([], description="PDF or plain text.")
+    videos: list[InputReference] = Field([], description="Video; a Preview feature.")
+
+
+class EditForm(Parameters):
+    """The same as form fields, with the inputs as file parts; lists and maps are given as JSON."""
+
+    image: list[Any] = Field(
+        [], description="Reference images as file parts, in order, at most 14.",
+        json_schema_extra={"items": {"type": "string", "format": "binary"}},
+    )  # fmt: skip
+    document: list[Any] = Field(
+        [], description="PDF or plain text as file parts.",
+        json_schema_extra={"items": {"type": "string", "format": "binary"}},
+    )  # fmt: skip
+    video: list[Any] = Field(
+        [], description="Video as file parts; a Preview feature.",
+        json_schema_extra={"items": {"type": "string", "format": "binary"}},
+    )  # fmt: skip
+
+
+class ImageWire(_Answer):
+    """One delivered picture; size and type are read from its bytes."""
+
+    id: str = Field(description="The hash of the bytes.", examples=["img_" + "0" * 64])
+    uri: str = Field(description="Where the bytes can be fetched.", examples=["/v1/images/img_" + "0" * 64])
+    mime_type: str = Field(description="By signature.", examples=["image/jpeg"])
+    width: int = Field(description="Pixels.", examples=[1024])
+    height: int = Field(description="Pixels.", examples=[1024])
+    bytes: int = Field(description="Length.", examples=[512000])
+    image_size: str = Field(description="The size that was asked for and paid.", examples=["1K"])
+    data: str | None = Field(
+        None, description="The bytes in base64, with delivery inline.", examples=["/9j/4AAQ…"]
+    )
+
+
+class UsageWire(_Answer):
+    """Tokens that this request cost, by modality; all zero for what the cache served."""
+
+    input_tokens: int = Field(description="All input.", examples=[24])
+    output_tokens: int = Field(description="All output, thinking included.", examples=[1570])
+    text_input: int = Field(description="Prompt and documents.", examples=[24])
+    image_input: int = Field(description="Reference images.", examples=[0])
+    image_output: int = Field(description="Pictures: the unit of the table.", examples=[1120])
+    text_output: int = Field(description="Words, and what Google gives no modality.", examples=[450])
+    thinking: int = Field(description="Thoughts.", examples=[0])
+    estimated: bool = Field(description="True where Google reported nothing.", examples=[False])
+    cost_usd: float = Field(description="At list price.", examples=[0.06856])
+
+
+class BudgetWire(_Answer):
+    """One budget window of the caller."""
+
+    name: str = Field(
+        description="The policy's name, as in the RateLimit headers.", examples=["tenant-day-output_tokens"]
+    )
+    scope: str = Field(description="tenant or key.", examples=["tenant"])
+    unit: str = Field(description="output_tokens, total_tokens, images or usd.", examples=["output_tokens"])
+    window: str = Field(description="day or month, in the tenant's time zone.", examples=["day"])
+    mode: str = Field(description="enforce, or shadow: counted and never refused.", examples=["enforce"])
+    limit: float = Field(description="In the unit; dollars for usd.", examples=[112000])
+    settled: float = Field(description="Booked.", examples=[1120])
+    held: float = Field(description="Reserved by running requests.", examples=[0])
+    remaining: float = Field(description="Left, never below zero.", examples=[110880])
+    resets_at: datetime = Field(description="When the window ends.", examples=["2026-11-23T00:00:00Z"])
+
+
+class CacheWire(_Answer):
+    """How the cache took part."""
+
+    status: Literal["hit", "miss", "coalesced", "bypass"] = Field(
+        description="What happened.", examples=["miss"]
+    )
+    age_s: int = Field(description="Age of the result in seconds.", examples=[0])
+    key: str = Field(description="Fingerprint of the request.", examples=["0" * 64])
+
+
+class WarningWire(_Answer):
+    """Something worth knowing about a good answer."""
+
+    code: str = Field(description="For programs.", examples=["image_size_normalised"])
+    detail: str = Field(description="For people.", examples=["image_size 2k was read as 2K."])
+
+
+class EffectiveWire(_Answer):
+    """Every parameter as it was used."""
+
+    model: str = Field(description="Card id.", examples=["gemini-3.1-flash-image"])
+    aspect_ratio: str | None = Field(description="null: the model's choice.", examples=["16:9"])
+    image_size: str = Field(description="The card's literal.", examples=["1K"])
+    n: int = Field(description="Pictures asked for.", examples=[1])
+    response_modalities: list[str] = Field(description="As asked.", examples=[["IMAGE"]])
+    output_mime_type: str | None = Field(description="null: the upstream's choice.", examples=[None])
+    output_compression_quality: int | None = Field(
+        description="null: the upstream's choice.", examples=[None]
+    )
+    temperature: float = Field(description="As used.", examples=[1.0])
+    top_p: float = Field(description="As used.", examples=[0.95])
+    seeds: list[int | None] = Field(description="One a call; null: none was sent.", examples=[[None]])
+    max_output_tokens: int = Field(description="As used.", examples=[32768])
+    thinking_level: str = Field(description="As used.", examples=["minimal"])
+    variant: int = Field(description="As asked.", examples=[0])
+
+
+class GenerateResponse(_Answer):
+    """A finished generation."""
+
+    id: str = Field(description="Names the generation.", examples=["gen_0123456789abcdef01234567"])
+    model: str = Field(description="Card id.", examples=["gemini-3.1-flash-image"])
+    created_at: datetime = Field(description="When it was finished.", examples=["2026-11-22T12:00:00Z"])
+    images: list[ImageWire] = Field(description="In order.")
+    text: str = Field(description="The model's words, if any.", examples=[""])
+    finish_reason: str = Field(description="As Google spells it.", examples=["STOP"])
+    effective: EffectiveWire = Field(description="Every parameter as it was used.")
+    usage: UsageWire = Field(description="What this request cost.")
+    budgets: list[BudgetWire] = Field(description="The caller's windows after this request.")
+    cache: CacheWire = Field(description="How the cache took part.")
+    warnings: list[WarningWire] = Field(description="Worth knowing.", examples=[[]])
+
+
+class UsageResponse(_Answer):
+    """The caller's budget windows now."""
+
+    tenant: str = Field(description="The caller's tenant.", examples=["demo"])
+    budgets: list[BudgetWire] = Field(description="Every window that this key is counted in.")
+
+
+class CellWire(_Answer):
+    """One picture of the grid."""
+
+    aspect_ratio: str = Field(description="Ratio.", examples=["16:9"])
+    image_size: str = Field(description="Size.", examples=["1K"])
+    width: int = Field(description="Pixels.", examples=[1376])
+    height: int = Field(description="Pixels.", examples=[768])
+    output_tokens: int = Field(description="Price in output tokens.", examples=[1120])
+    preview: bool = Field(description="Whether the size is Preview.", examples=[False])
+
+
+class ModelWire(_Answer):
+    """A card: what the model takes, makes and costs."""
+
+    id: str = Field(description="Card id.", examples=["gemini-3.1-flash-image"])
+    title: str = Field(description="Name.", examples=["Gemini 3.1 Flash Image"])
+    aliases: list[str] = Field(description="Other names that resolve to it.", examples=[["nano-banana-2"]])
+    stage: str = Field(description="Of its life.", examples=["ga"])
+    released: str = Field(description="Date.", examples=["2026-05-28"])
+    retires: dict[str, str] = Field(
+        description="Earliest date by back end.", examples=[{"vertex": "2027-05-28"}]
+    )
+    input_tokens_max: int = Field(description="Context in.", examples=[131072])
+    output_tokens_max: int = Field(description="Context out.", examples=[32768])
+    input_images_max: int = Field(description="A prompt.", examples=[14])
+    input_image_bytes_max: int = Field(description="Each, inline.", examples=[7000000])
+    input_image_mime_types: list[str] = Field(description="Accepted.", examples=[["image/png"]])
+    document_mime_types: list[str] = Field(description="Accepted.", examples=[["application/pdf"]])
+    aspect_ratios: list[str] = Field(description="Offered.", examples=[["1:1"]])
+    image_sizes: list[str] = Field(description="Offered.", examples=[["1K"]])
+    grid: list[CellWire] = Field(description="Every ratio with every size.")
+    thinking_levels: list[str] = Field(description="Offered.", examples=[["minimal", "high"]])
+    prices_usd_per_million: dict[str, float] = Field(
+        description="List prices.", examples=[{"image_output": 60.0}]
+    )
+    prices_as_of: str = Field(description="Date of the prices.", examples=["2026-11-22"])
+
+
+class ModelsResponse(_Answer):
+    """All cards."""
+
+    models: list[ModelWire] = Field(description="By id.")

@@ -1,0 +1,156 @@
+"""Opens the concrete parts and closes them in reverse: the only file that names them all."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+from app.cards import load_catalogue
+from app.domain.errors import StoreUnavailable
+from app.domain.policy import Policy
+from app.emulator.child import EmulatorChild
+from app.gateway import Gateway
+from app.observability.metrics import Metrics
+from app.observability.observed import ObservedDirectory, ObservedImageModel, ObservedLedger, ObservedResults
+from app.store.client import check_eviction, open_clients, store_errors
+from app.store.directory import FileDirectory, demo_directory, stored_pepper
+from app.store.embedded import EmbeddedStore
+from app.store.ledger import LedgerPolicy, RedisLedger
+from app.store.results import RedisResults
+from app.surfaces.context import Limits, Service
+from app.upstream.backend import BackEnd
+from app.upstream.google import GoogleImageModel
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from pydantic import SecretStr
+
+    from app.cards import Catalogue
+    from app.settings import Settings
+    from app.store.client import StoreClients
+    from app.store.directory import MemoryDirectory
+
+log = logging.getLogger(__name__)
+
+
+def open_metrics() -> Metrics:
+    """The application's own registry of metrics."""
+    return Metrics()
+
+
+def open_directory(settings: Settings, catalogue: Catalogue) -> MemoryDirectory:
+    """Tenants and keys from the file, or the tenant demo. Raises ConfigurationError with every fault."""
+    configured = _secret(settings.key_pepper)
+    pepper = configured.encode() if configured is not None else None
+    if settings.tenants_file is None:
+        return demo_directory(settings.state_dir, pepper)
+    return FileDirectory(settings.tenants_file, pepper or stored_pepper(settings.state_dir), catalogue)
+
+
+@asynccontextmanager
+async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Service]:
+    """Everything that serves a request, open; closed in reverse on leaving, running work drained first."""
+    async with AsyncExitStack() as stack:
+        catalogue = load_catalogue()
+        directory = open_directory(settings, catalogue)
+        for tenant in directory.tenants():
+            metrics.know_tenant(tenant.id)
+        url = _secret(settings.redis_url) or await stack.enter_async_context(
+            EmbeddedStore(settings.state_dir, maxmemory_bytes=settings.embedded_memory_mb << 20)
+        )
+        clients = await stack.enter_async_context(open_clients(url))
+        await _check_store(clients)
+        ledger = await stack.enter_async_context(
+            RedisLedger(clients.ledger, LedgerPolicy(lease_s=settings.lease_s))
+        )
+        emulator_url = await _emulator_url(settings, stack)
+        model = await stack.enter_async_context(
+            GoogleImageModel(_back_end(settings, emulator_url), catalogue, _model_limits(settings))
+        )
+        gateway = Gateway(
+            catalogue=catalogue,
+            ledger=ObservedLedger(ledger, metrics),
+            results=ObservedResults(RedisResults(clients.blobs), metrics),
+            model=ObservedImageModel(model, metrics),
+            policy=Policy(
+                capabilities=model.capabilities,
+                buckets=frozenset(settings.gcs_buckets),
+                pixels_max=settings.input_pixels_max,
+                n_max=settings.images_per_request_max,
+            ),
+            upstream_timeout_s=settings.upstream_timeout_s,
+            lease_s=settings.lease_s,
+        )
+        stack.push_async_callback(gateway.aclose, settings.drain_s)
+        yield Service(
+            gateway=gateway,
+            directory=ObservedDirectory(directory, metrics),
+            limits=_limits(settings, catalogue),
+            readiness=_readiness(gateway, clients, model),
+            render_metrics=metrics.render,
+        )
+
+
+def _secret(value: SecretStr | None) -> str | None:
+    return value.get_secret_value() if value is not None else None
+
+
+async def _check_store(clients: StoreClients) -> None:
+    """Refuse a store that may evict the books; a store that does not answer yet is not refused."""
+    with suppress(StoreUnavailable):
+        await check_eviction(clients.ledger)
+
+
+async def _emulator_url(settings: Settings, stack: AsyncExitStack) -> str | None:
+    if settings.back_end != "emulator" or settings.upstream_base_url is not None:
+        return settings.upstream_base_url
+    child = await stack.enter_async_context(EmulatorChild())
+    return child.base_url
+
+
+def _back_end(settings: Settings, base_url: str | None) -> BackEnd:
+    return BackEnd(
+        kind=settings.back_end,
+        base_url=base_url,
+        api_key=_secret(settings.gemini_api_key),
+        project=settings.vertex_project,
+        location=settings.vertex_location,
+        api_version=settings.upstream_api_version,
+    )
+
+
+def _limits(settings: Settings, catalogue: Catalogue) -> Limits:
+    """Limits at the door: no input may be larger than the largest that any card takes."""
+    return Limits(
+        default_model=settings.default_model,
+        light_bytes_max=settings.light_bytes_max,
+        input_bytes_max=max(
+            max(card.documents.bytes_max, card.images.inline_bytes_max) for card in catalogue
+        ),
+        input_pixels_max=settings.input_pixels_max,
+        inputs_max=settings.inputs_per_request_max,
+        chunked_above_bytes=settings.chunked_above_bytes,
+        public_url=settings.public_url,
+    )
+
+
+def _readiness(
+    gateway: Gateway, clients: StoreClients, model: GoogleImageModel
+) -> dict[str, Callable[[], Awaitable[str | None]]]:
+    async def store() -> str | None:
+        try:
+            async with store_errors():
+                await clients.ledger.ping()
+        except StoreUnavailable:
+            return "the store does not answer"
+        return None
+
+    async def upstream() -> str | None:
+        return None if await model.ready() else "the upstream cannot be called"
+
+    async def drain() -> str | None:
+        return "the process is going down" if gateway.draining else None
+
+    return {"store": store, "upstream": upstream, "drain": drain}
