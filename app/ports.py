@@ -116,7 +116,8 @@ class Settled:
     """What a settlement came to.
 
     Attributes:
-        state: The hold's state now: ``settled``, ``voided`` or ``charged``.
+        state: The hold's state now: ``settled``, ``voided`` or ``charged``; ``unknown`` where the store
+            has no memory of the hold and so nothing was booked.
         repeated: True where the hold had been settled so before and nothing changed.
         late: True where the hold had expired and its booking was corrected.
         published: Whether the result was kept; False where another leader had taken over.

@@ -6,7 +6,7 @@ Amounts are whole numbers below 2**53, because the store's scripts count in doub
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -70,11 +70,17 @@ class BudgetWindow:
     Attributes:
         field: The counter's name in the store without the start, such as ``k:k1|usd|month``.
         spans: Previous, current and next window by the gateway's clock.
+        zone: Where the window's midnights are.
     """
 
     budget: Budget
     field: str
     spans: tuple[Span, Span, Span]
+    zone: ZoneInfo
+
+    def at(self, now_ms: int) -> BudgetWindow:
+        """The same window with the instances around another moment: the store's clock has the last word."""
+        return replace(self, spans=spans(self.budget.window, self.zone, now_ms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +155,8 @@ def windows_of(caller: Caller, now_ms: int) -> tuple[BudgetWindow, ...]:
     found = [("t", budget) for budget in caller.tenant.budgets]
     found += [(f"k:{caller.key.id}", budget) for budget in caller.key.budgets]
     return tuple(
-        BudgetWindow(budget, f"{owner}|{budget.unit}|{budget.window}", spans(budget.window, zone, now_ms))
+        BudgetWindow(
+            budget, f"{owner}|{budget.unit}|{budget.window}", spans(budget.window, zone, now_ms), zone
+        )
         for owner, budget in found
     )

@@ -1,1 +1,4 @@
-"""The store: the ledger and the results in Redis, the directory of tenants, and the embedded server."""
+"""Redis and Valkey: the ledger, the results, and the server that flashgate starts itself.
+
+Nothing above this package knows Redis; nothing in it knows HTTP, Google or the settings.
+"""

@@ -1,0 +1,132 @@
+"""Connections: every timeout, retry and pool bound is written down here (reliability.md R27).
+
+redis-py's own defaults retry ten times with five seconds each, which turns a hung server into a minute
+of waiting; here a command fails within a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import redis.exceptions
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import FullJitterBackoff
+
+from app.domain.errors import InternalError, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+LEDGER_TIMEOUT_S = 0.4
+CONNECT_TIMEOUT_S = 0.25
+BLOB_TIMEOUT_S = 2.0
+DEADLINE_S = 0.95
+"""No ledger call takes longer, however many connections hang."""
+
+SCHEMES = ("unix://", "redis://", "rediss://")
+
+
+class UnsafeEviction(RuntimeError):
+    """The server may evict the books: its maxmemory-policy is one of ``allkeys-*`` (R31)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreClients:
+    """Two pools to one server, so that pictures on their way never hold up an admission.
+
+    Attributes:
+        ledger: Decodes replies to str.
+        blobs: Leaves replies as bytes; longer timeouts.
+    """
+
+    ledger: Redis
+    blobs: Redis
+
+
+@asynccontextmanager
+async def open_clients(
+    url: str, *, ledger_connections: int = 32, blob_connections: int = 16
+) -> AsyncIterator[StoreClients]:
+    """Pools for a ``unix://``, ``redis://`` or ``rediss://`` address; nothing is connected yet.
+
+    Sentinel and Cluster will get their own schemes in ``_pool``; the scripts run there already.
+
+    Raises:
+        ValueError: The address has another scheme.
+    """
+    ledger = _client(url, ledger_connections, LEDGER_TIMEOUT_S, decode=True)
+    blobs = _client(url, blob_connections, BLOB_TIMEOUT_S, decode=False)
+    try:
+        yield StoreClients(ledger, blobs)
+    finally:
+        try:
+            await ledger.aclose()
+        finally:
+            await blobs.aclose()
+
+
+def _client(url: str, connections: int, timeout_s: float, *, decode: bool) -> Redis:
+    return Redis.from_pool(_pool(url, connections, timeout_s, decode=decode))
+
+
+def _pool(url: str, connections: int, timeout_s: float, *, decode: bool) -> BlockingConnectionPool:
+    if not url.startswith(SCHEMES):
+        raise ValueError(f"A store's address begins with one of {', '.join(SCHEMES)}.")
+    options: dict[str, Any] = {
+        "max_connections": connections,
+        "timeout": timeout_s,
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        # Safe although a reply may be lost: every script may be repeated (R4).
+        "retry": Retry(FullJitterBackoff(cap=0.1, base=0.01), 1),
+        "decode_responses": decode,
+        "protocol": 2,  # a new connection then needs no handshake
+        "lib_name": None,
+        "lib_version": None,
+    }
+    if not url.startswith("unix://"):
+        options |= {"socket_keepalive": True, "health_check_interval": 15}
+    return BlockingConnectionPool.from_url(url, **options)
+
+
+@asynccontextmanager
+async def store_errors(deadline_s: float = DEADLINE_S) -> AsyncIterator[None]:
+    """Turns whatever the client library raises into the gateway's words, within the deadline.
+
+    Raises:
+        InternalError: A script refused its arguments: a fault of the gateway.
+        StoreUnavailable: Everything else; budgets fail closed.
+    """
+    try:
+        async with asyncio.timeout(deadline_s):
+            yield
+    except redis.exceptions.ResponseError as error:
+        if "INVALID" in str(error):
+            raise InternalError("The ledger refused the gateway's arguments.") from error
+        raise StoreUnavailable("The store answers with an error.", retry_after_s=1) from error
+    except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+        raise StoreUnavailable(retry_after_s=1) from error
+
+
+async def check_eviction(client: Redis) -> str | None:
+    """Refuses a server that would evict the books; returns its policy.
+
+    Managed servers may forbid CONFIG; INFO tells the policy there, and None means that neither does.
+
+    Raises:
+        UnsafeEviction: The policy is one of ``allkeys-*``.
+        StoreUnavailable: The server does not answer.
+    """
+    async with store_errors():
+        policy = (await client.info("memory")).get("maxmemory_policy")
+    policy = str(policy) if policy else None
+    if policy and re.match(r"allkeys-", policy):
+        raise UnsafeEviction(
+            f"The store's maxmemory-policy is {policy}, which evicts budgets; use volatile-lfu or noeviction."
+        )
+    return policy

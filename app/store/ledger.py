@@ -1,0 +1,314 @@
+"""The ledger on Redis: every decision about money is one script, every script may be repeated.
+
+This module turns the port's words into a script's arguments and its answer back; the arithmetic and the
+rules are in ``scripts/*.lua``, where the data is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, Self
+
+from app.domain.budget import UNITS, Amounts, BudgetWindow, Span, WindowState
+from app.domain.errors import InternalError, StoreUnavailable
+from app.ports import Absent, Admission, AdmissionRequest, Failed, Follow, Hit, Lead, Refused, Settled
+from app.store import keys, records
+from app.store.client import store_errors
+from app.store.scripting import Scripts
+from app.store.wake import WakeBoard
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from redis.asyncio import Redis
+
+    from app.ports import Settlement
+
+MS = 1000
+TOMBSTONE_S = 10
+POLL_S = 1.0
+NOTHING = Amounts()
+
+STATES = {"s": "settled", "v": "voided", "c": "charged", "x": "expired", "h": "held", "d": "dispatched"}
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerPolicy:
+    """What the ledger does by itself.
+
+    Attributes:
+        lease_s: A hold lives this long without a heartbeat (reliability.md R10).
+        keep_s: How long an ended hold is remembered; longer than any retry of a settlement.
+        unknown: What becomes of a sent hold whose owner died: its estimate is charged, or released (R6).
+        poll_s: How often a follower looks by itself, beside waiting to be woken.
+    """
+
+    lease_s: float = 30.0
+    keep_s: int = 86_400
+    unknown: Literal["charge", "release"] = "charge"
+    poll_s: float = POLL_S
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A script's reply about windows: its word, the store's clock, and the windows as it saw them."""
+
+    code: str
+    now_ms: int
+    payload: str
+    windows: tuple[WindowState, ...]
+
+
+class RedisLedger:
+    """``ports.Ledger`` on a Redis or Valkey server.
+
+    Args:
+        client: Decoding replies to str; see ``client.open_clients``.
+        policy: Leases and the like.
+
+    Use as ``async with``: loads the scripts and listens for wake-ups. A store that is down at that moment
+    is no error, because the first command after its return loads what is missing.
+    """
+
+    def __init__(self, client: Redis, policy: LedgerPolicy | None = None) -> None:
+        self._client = client
+        self._policy = policy or LedgerPolicy()
+        self._scripts = Scripts(client)
+        self._closing = AsyncExitStack()
+        self.wakes = WakeBoard(client)
+
+    async def __aenter__(self) -> Self:
+        try:
+            async with store_errors():
+                await self._scripts.load()
+        except StoreUnavailable:
+            # The gateway starts without its store and answers 503 until it is there.
+            pass
+        await self._closing.enter_async_context(self.wakes)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._closing.aclose()
+
+    async def admit(self, request: AdmissionRequest) -> Admission:
+        """Decide in one step: cached, followed, refused, or reserved. See ``scripts/admit.lua``.
+
+        Windows in the answer count a new hold as held. ``asked`` is filled in for Lead and Refused.
+
+        Raises:
+            StoreUnavailable: Nobody knows whether something was reserved; repeating is safe.
+            InternalError: The hold id was used for other work, or its hold has ended.
+        """
+        answer = await self._admission(request, request.windows)
+        if answer.code == "clock":
+            # This machine's clock is off by more than a window: the store's clock decides (R11).
+            answer = await self._admission(
+                request, tuple(window.at(answer.now_ms) for window in request.windows)
+            )
+        if answer.code == "hit":
+            hit = _hit(answer)
+            if hit is None:
+                return await self._admit_past_unreadable(request)
+            return hit
+        return _admission(request, answer)
+
+    async def dispatch(self, tenant_id: str, hold_id: str, fingerprint: str) -> bool:
+        """Say that the upstream is about to be called, and again as a heartbeat (``scripts/dispatch.lua``).
+
+        Returns False where the hold is no longer open, so that the call must not be made.
+        """
+        arguments = [hold_id, fingerprint, self._lease_ms, self._keep_ms, self._policy.unknown]
+        async with store_errors():
+            reply = await self._scripts.run("dispatch", keys.work_keys(tenant_id, fingerprint), arguments)
+        if reply[0] == "conflict":
+            raise InternalError("The hold belongs to other work.")
+        return bool(reply[0] == "dispatched")
+
+    async def settle(self, settlement: Settlement, windows: tuple[BudgetWindow, ...]) -> Settled:
+        """End a hold, keep the result, wake the followers (``scripts/settle.lua``).
+
+        Raises:
+            StoreUnavailable: Nobody knows whether it was booked; repeating is safe.
+            InternalError: The hold was ended before in another way.
+        """
+        result = records.encode_generation(settlement.publish) if settlement.publish else ""
+        failure = records.encode_failure(settlement.failure) if settlement.failure else ""
+        # A result never outlives its pictures: it gets the jitter's lower half, they get the upper (R43).
+        ttl_ms = int(settlement.ttl_s * MS * random.uniform(0.9, 1.0)) if result else 0
+        arguments = [
+            keys.WAKE_CHANNEL,
+            settlement.hold_id,
+            settlement.fingerprint,
+            settlement.outcome,
+            self._keep_ms,
+            self._policy.unknown,
+            result if ttl_ms else "",
+            str(ttl_ms),
+            failure,
+            str(TOMBSTONE_S * MS),
+            *_amounts(settlement.amounts),
+        ]
+        names = keys.work_keys(settlement.tenant_id, settlement.fingerprint)
+        async with store_errors():
+            reply = await self._scripts.run("settle", names, arguments)
+        code, state, repeated, late, published, now = reply[:6]
+        if code == "conflict":
+            raise InternalError(f"The hold was {STATES[state]} before, in another way.")
+        return Settled(
+            state="unknown" if code == "unknown" else STATES[state],
+            repeated=repeated == "1",
+            late=late == "1",
+            published=published == "1",
+            now_ms=int(now),
+            windows=_booked(reply[6:], windows, int(now)),
+        )
+
+    async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
+        """Return when the leader's outcome may be there, at the latest after the timeout. Never raises."""
+        lead = keys.lead_key(tenant_id, fingerprint)
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + timeout_s
+        while (left := deadline - clock()) > 0:
+            nap_s = min(left, self._policy.poll_s * random.uniform(0.8, 1.2))
+            if await self.wakes.wait(leader, nap_s) or not await self._still_leads(lead, leader):
+                return
+
+    async def windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
+        """The windows as they stand; reserves nothing, clears away what has expired."""
+        answer = await self._states(tenant_id, windows)
+        if answer.code == "clock":
+            answer = await self._states(tenant_id, tuple(window.at(answer.now_ms) for window in windows))
+        if answer.code == "clock":
+            raise InternalError("The store's clock fits no window.")
+        return answer.windows
+
+    @property
+    def _lease_ms(self) -> str:
+        return str(int(self._policy.lease_s * MS))
+
+    @property
+    def _keep_ms(self) -> str:
+        return str(self._policy.keep_s * MS)
+
+    async def _admission(self, request: AdmissionRequest, windows: tuple[BudgetWindow, ...]) -> _Answer:
+        max_age_s = request.cache.max_age_s
+        arguments = [
+            request.hold_id,
+            request.fingerprint,
+            request.cache.mode,
+            "" if max_age_s is None else str(max_age_s * MS),
+            request.following or "",
+            self._lease_ms,
+            self._keep_ms,
+            self._policy.unknown,
+            *_amounts(request.amounts),
+            *_candidates(windows),
+        ]
+        names = keys.work_keys(request.tenant_id, request.fingerprint)
+        async with store_errors():
+            reply = await self._scripts.run("admit", names, arguments)
+        return _answer(reply, windows)
+
+    async def _states(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> _Answer:
+        arguments = [self._keep_ms, self._policy.unknown, *_candidates(windows)]
+        async with store_errors():
+            reply = await self._scripts.run("windows", keys.ledger_keys(tenant_id), arguments)
+        return _answer(reply, windows)
+
+    async def _still_leads(self, lead: str, leader: str) -> bool:
+        try:
+            async with store_errors():
+                return bool(await self._client.get(lead) == leader)
+        except StoreUnavailable:
+            # The store may be back before this caller's patience ends.
+            return True
+
+    async def _admit_past_unreadable(self, request: AdmissionRequest) -> Admission:
+        """Another version of the gateway wrote the kept result: to this one it is as good as none."""
+        if request.cache.mode == "only_if_cached":
+            return Absent(await self.windows(request.tenant_id, request.windows))
+        generated_anew = replace(request.cache, mode="refresh")
+        return await self.admit(replace(request, cache=generated_anew, following=None))
+
+
+def _amounts(amounts: Amounts) -> list[str]:
+    return [str(amount) for amount in amounts]
+
+
+def _candidates(windows: tuple[BudgetWindow, ...]) -> list[str]:
+    """The windows as ``take_windows`` in ``scripts/_common.lua`` reads them."""
+    found = [str(len(windows))]
+    for window in windows:
+        budget = window.budget
+        found += [window.field, str(UNITS.index(budget.unit) + 1), budget.mode, str(budget.limit)]
+        found += [str(max(0, edge)) for span in window.spans for edge in span]
+    return found
+
+
+def _answer(reply: list[str], windows: tuple[BudgetWindow, ...]) -> _Answer:
+    code, now, payload = reply[:3]
+    numbers = [int(value) for value in reply[3:]]
+    rows = [numbers[at : at + 4] for at in range(0, len(numbers), 4)]
+    states = tuple(
+        WindowState(window.budget, settled, held, Span(start, end), int(now))
+        for window, (start, end, settled, held) in zip(windows, rows, strict=code != "clock")
+    )
+    return _Answer(code, int(now), payload, states)
+
+
+def _hit(answer: _Answer) -> Hit | None:
+    _hold, created, text = answer.payload.split(";", 2)
+    try:
+        generation = records.decode_generation(text)
+    except records.UnreadableRecord:
+        return None
+    age_s = max(0, answer.now_ms - int(created)) // MS
+    return Hit(replace(generation, created_ms=int(created)), age_s, answer.windows)
+
+
+def _asked(answer: _Answer, amounts: Amounts) -> tuple[WindowState, ...]:
+    return tuple(replace(state, asked=getattr(amounts, state.budget.unit)) for state in answer.windows)
+
+
+def _admission(request: AdmissionRequest, answer: _Answer) -> Admission:
+    match answer.code:
+        case "lead":
+            return Lead(request.hold_id, _asked(answer, request.amounts))
+        case "refused":
+            return Refused(_asked(answer, request.amounts))
+        case "follow":
+            return Follow(answer.payload, answer.windows)
+        case "failed":
+            return Failed(records.decode_failure(answer.payload), answer.windows)
+        case "absent":
+            return Absent(answer.windows)
+        case "over":
+            raise InternalError(f"The hold of this id is {STATES[answer.payload]} already.")
+        case "conflict":
+            raise InternalError("The hold id was used for other work.")
+        case "clock":
+            raise InternalError("The store's clock fits no window.")
+        case _:
+            raise InternalError("The ledger gave an unknown answer.")
+
+
+def _booked(reply: list[str], windows: tuple[BudgetWindow, ...], now_ms: int) -> tuple[WindowState, ...]:
+    """The caller's windows as the hold was booked in them; those that came into force later are left out."""
+    rows = {}
+    for at in range(0, len(reply), 6):
+        _unit, start, end, settled, held, field = reply[at : at + 6]
+        rows[field] = (Span(int(start), int(end)), int(settled), int(held))
+    return tuple(
+        WindowState(window.budget, settled, held, span, now_ms)
+        for window in windows
+        if window.field in rows
+        for span, settled, held in [rows[window.field]]
+    )

@@ -1,0 +1,95 @@
+"""Generations and failures as the JSON that the store keeps; image bytes never pass through here.
+
+The encoding is canonical: what decodes must encode to the same text again, so an unknown field, a wrong
+type or another version is refused and never half understood.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
+
+from app.domain.failure import Failure
+from app.domain.generation import Generation, Notice
+
+VERSION = 1
+
+RecordT = TypeVar("RecordT", Generation, Failure)
+
+_GENERATION = TypeAdapter(Generation)
+_FAILURE = TypeAdapter(Failure)
+_PREFIX = f'{{"v":{VERSION},"generation":'
+_FAILURE_PREFIX = f'{{"v":{VERSION},"failure":'
+
+
+class UnreadableRecord(ValueError):
+    """The text is not what this version writes."""
+
+
+def encode_generation(generation: Generation) -> str:
+    """The record of a result. Never fails on what a model may have said: it was paid for already."""
+    try:
+        body = _GENERATION.dump_json(generation)
+    except PydanticSerializationError:
+        body = _GENERATION.dump_json(_without_surrogates(generation))
+    return f"{_PREFIX}{body.decode()}}}"
+
+
+def decode_generation(text: str) -> Generation:
+    """The result of a record.
+
+    Raises:
+        UnreadableRecord: Another version wrote it, or it is damaged.
+    """
+    return _decode(_GENERATION, _PREFIX, text)
+
+
+def encode_failure(failure: Failure) -> str:
+    """The record of a leader's failure."""
+    try:
+        body = _FAILURE.dump_json(failure)
+    except PydanticSerializationError:
+        body = _FAILURE.dump_json(
+            replace(failure, detail=_encodable(failure.detail), reason=_encodable(failure.reason))
+        )
+    return f"{_FAILURE_PREFIX}{body.decode()}}}"
+
+
+def decode_failure(text: str) -> Failure:
+    """The failure of a record.
+
+    Raises:
+        UnreadableRecord: Another version wrote it, or it is damaged.
+    """
+    return _decode(_FAILURE, _FAILURE_PREFIX, text)
+
+
+def _decode(adapter: TypeAdapter[RecordT], prefix: str, text: str) -> RecordT:
+    if not (text.startswith(prefix) and text.endswith("}")):
+        raise UnreadableRecord("The record is of another version.")
+    body = text[len(prefix) : -1]
+    try:
+        found = adapter.validate_json(body, strict=True)
+    except ValidationError:
+        raise UnreadableRecord("The record does not have the expected fields.") from None
+    if adapter.dump_json(found).decode() != body:
+        raise UnreadableRecord("The record is not in its canonical form.")
+    return found
+
+
+def _encodable(text: str) -> str:
+    return text.encode(errors="replace").decode()
+
+
+def _without_surrogates(generation: Generation) -> Generation:
+    """Half of a surrogate pair can stand in JSON from an upstream, but not in UTF-8."""
+    return replace(
+        generation,
+        text=_encodable(generation.text),
+        model_version=_encodable(generation.model_version),
+        finish_reason=_encodable(generation.finish_reason),
+        notices=tuple(Notice(_encodable(n.code), _encodable(n.detail)) for n in generation.notices),
+    )

@@ -1,0 +1,153 @@
+"""Pictures in Redis: raw bytes behind a short header, one value each, checked when they are read.
+
+The header names the tenant, so that not even a reply that belongs to somebody else's question could be
+served (reliability.md R36), and the id is the bytes' hash, so that damage cannot be (R37).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import struct
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from app.domain.errors import StoreUnavailable
+from app.domain.fingerprint import digest_of
+from app.domain.generation import Picture
+from app.store import blobs, keys
+from app.store.client import store_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redis.asyncio import Redis
+
+MAGIC = b"FGI1"
+OFF_LOOP_BYTES = 1_000_000
+READ_DEADLINE_S = 3.0
+
+_FIXED = struct.Struct(">4sBBIIQQ")
+"""Magic, length of the tenant, length of the MIME type, width, height, length of the image, created (ms)."""
+
+
+class Header(NamedTuple):
+    """What stands before an image's bytes. ``length`` in bytes, ``created_ms`` by the writer's clock."""
+
+    tenant_id: str
+    mime_type: str
+    width: int
+    height: int
+    length: int
+    created_ms: int
+
+    def encoded(self) -> bytes:
+        """The header as bytes; the image follows directly."""
+        tenant, mime_type = self.tenant_id.encode(), self.mime_type.encode()
+        fixed = _FIXED.pack(
+            MAGIC, len(tenant), len(mime_type), self.width, self.height, self.length, self.created_ms
+        )
+        return fixed + tenant + mime_type
+
+    @classmethod
+    def decoded(cls, value: bytes) -> tuple[Header, int]:
+        """The header and where the image begins.
+
+        Raises:
+            ValueError: This is no value of this version, or not a whole one.
+        """
+        if len(value) < _FIXED.size:
+            raise ValueError("The value is shorter than a header.")
+        magic, tenant_length, mime_length, width, height, length, created_ms = _FIXED.unpack_from(value)
+        begin = _FIXED.size + tenant_length + mime_length
+        if magic != MAGIC or len(value) != begin + length:
+            raise ValueError("The value is of another version, or cut.")
+        tenant = value[_FIXED.size : _FIXED.size + tenant_length].decode()
+        mime_type = value[_FIXED.size + tenant_length : begin].decode()
+        return cls(tenant, mime_type, width, height, length, created_ms), begin
+
+
+class RedisResults:
+    """``ports.Results`` on a Redis or Valkey server.
+
+    Args:
+        client: Leaves replies as bytes; see ``client.open_clients``.
+        on_damaged: Called for each value that was found damaged or foreign, and deleted.
+
+    Attributes:
+        damaged: How many were.
+    """
+
+    def __init__(self, client: Redis, on_damaged: Callable[[], None] | None = None) -> None:
+        self._client = client
+        self._on_damaged = on_damaged
+        self.damaged = 0
+
+    async def put_pictures(self, tenant_id: str, pictures: tuple[Picture, ...], ttl_s: int) -> bool:
+        """Keep the bytes, one command an image. False where one could not be kept.
+
+        The time to live is up to a tenth longer than asked, so that a day's images do not vanish at once
+        and none vanishes before the result that names it.
+        """
+        if ttl_s <= 0:
+            return False
+        try:
+            for picture in pictures:
+                await self._put(tenant_id, picture, int(ttl_s * 1000 * random.uniform(1.0, 1.1)))
+        except StoreUnavailable:
+            # The cache fails open: the caller gets the picture, only nobody after it (R26).
+            return False
+        return True
+
+    async def get_picture(self, tenant_id: str, image_id: str) -> Picture | None:
+        """The image, checked against its hash; None where it is unknown, expired, damaged or foreign.
+
+        Raises:
+            StoreUnavailable: Nobody knows whether it is there.
+        """
+        if not keys.is_image_id(image_id):
+            return None
+        key = keys.image_key(tenant_id, image_id)
+        async with store_errors(READ_DEADLINE_S):
+            value = await self._client.get(key)
+        if not isinstance(value, bytes):
+            return None
+        if len(value) > OFF_LOOP_BYTES:
+            picture = await asyncio.to_thread(_checked, tenant_id, image_id, value)
+        else:
+            picture = _checked(tenant_id, image_id, value)
+        if picture is None:
+            await self._discard(key)
+        return picture
+
+    async def _put(self, tenant_id: str, picture: Picture, ttl_ms: int) -> None:
+        header = Header(
+            tenant_id,
+            picture.mime_type,
+            picture.width,
+            picture.height,
+            picture.length,
+            time.time_ns() // 1_000_000,
+        ).encoded()
+        key = keys.image_key(tenant_id, picture.id)
+        async with store_errors(READ_DEADLINE_S):
+            await blobs.put(self._client, key, (header, picture.data), ttl_ms)
+
+    async def _discard(self, key: str) -> None:
+        self.damaged += 1
+        if self._on_damaged is not None:
+            self._on_damaged()
+        async with store_errors():
+            await self._client.unlink(key)
+
+
+def _checked(tenant_id: str, image_id: str, value: bytes) -> Picture | None:
+    """The picture of a value, or None where anything about it is not as it was written."""
+    try:
+        header, begin = Header.decoded(value)
+    except ValueError:
+        return None
+    data = value[begin:]
+    if header.tenant_id != tenant_id or image_id != f"img_{digest_of(data)}":
+        return None
+    return Picture(image_id, header.mime_type, header.width, header.height, data)

@@ -1,0 +1,62 @@
+"""The Lua scripts: read from ``scripts/``, loaded once, run by their hash with a single command."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from redis.exceptions import NoScriptError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from redis.asyncio import Redis
+
+ScriptName = Literal["admit", "dispatch", "settle", "windows"]
+NAMES: tuple[ScriptName, ...] = ("admit", "dispatch", "settle", "windows")
+
+_FOLDER = Path(__file__).parent / "scripts"
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script's whole text and the name that servers know it by."""
+
+    text: str
+    sha: str
+
+
+@cache
+def script(name: ScriptName) -> Script:
+    """The shared functions with the script behind them; a ``#!`` line stays the first, as servers demand."""
+    own = (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
+    shared = (_FOLDER / "_common.lua").read_text(encoding="utf-8")
+    first = ""
+    if own.startswith("#!"):
+        first, own = own.split("\n", 1)
+        first += "\n"
+    text = f"{first}{shared}\n{own}"
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+class Scripts:
+    """Runs scripts on one client."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+
+    async def load(self) -> None:
+        """Makes the server know every script, so that each run is one command."""
+        for name in NAMES:
+            await self._client.script_load(script(name).text)
+
+    async def run(self, name: ScriptName, keys: Sequence[str], arguments: Sequence[str]) -> Any:
+        """Runs a script; a server that has forgotten it (restart, failover) is sent its text once."""
+        found = script(name)
+        try:
+            return await self._client.evalsha(found.sha, len(keys), *keys, *arguments)
+        except NoScriptError:
+            return await self._client.eval(found.text, len(keys), *keys, *arguments)

@@ -1,0 +1,293 @@
+-- Shared by every ledger script: prepended to each of them at load time by app/store/scripting.py.
+--
+-- KEYS (the same order in every script; all share the tenant's hash tag, so all lie in one slot)
+--   1 res   HASH    hold id -> record                                          never a TTL
+--   2 win   HASH    "<field>|<start_ms>:s|:h|:o" -> settled, held, overage     never a TTL
+--   3 exp   ZSET    hold id -> end of its lease (ms); exactly the open holds   never a TTL
+--   4 gc    ZSET    "r;<hold id>" | "w;<field>|<start_ms>" -> purge time (ms)  never a TTL
+--   5 log   STREAM  one entry a transition: hold id, record after it           never a TTL
+--   6 gen   STRING  "<hold id>;<created_ms>;<result as JSON>"                  always a TTL
+--   7 lead  STRING  the leader's hold id | "!<hold id>;<failure as JSON>"      always a TTL
+-- windows.lua is given the first five alone.
+--
+-- A record is "state;flags;t0_ms;fingerprint;est;act;windows"
+--   state    h held, d dispatched | s settled, v voided, x expired (nothing booked), c charged (est booked)
+--   flags    f leads its fingerprint, l was corrected late, p its result was published
+--   est, act four amounts in the order of domain/budget.py UNITS; act is filled in by a settle
+--   windows  "<unit 1..4>@<start_ms>@<end_ms>@<field>", one for each counter that the hold is booked in
+--
+-- Redis does not roll a script back, so everything is checked before the first write. Counters are written
+-- with HINCRBY, which is exact up to 2^63; arithmetic here is on doubles, exact up to 2^53. cjson is not used:
+-- it would print large integers with 14 digits.
+
+local RES, WIN, EXP, GC, LOG, GEN, LEAD = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local AMOUNT_MAX = 9007199254740991
+local COUNTER_MAX = 4611686018427387904 -- 2^62: no sum of two counters overflows HINCRBY
+local LOG_LENGTH = 10000
+local UNITS = 4
+
+-- Arguments ------------------------------------------------------------------------------------------
+
+local cursor = 0
+
+local function refuse(what, value)
+  error('INVALID argument ' .. cursor .. ', ' .. what .. ': ' .. string.sub(tostring(value), 1, 40))
+end
+
+local function take(what)
+  cursor = cursor + 1
+  local value = ARGV[cursor]
+  if value == nil then refuse(what, 'missing') end
+  return value
+end
+
+-- A whole number from 0 to 2^53-1, in decimal digits and nothing else.
+local function take_integer(what)
+  local value = take(what)
+  if #value > 16 or not string.match(value, '^%d+$') then refuse(what, value) end
+  local number = tonumber(value)
+  if number > AMOUNT_MAX then refuse(what, value) end
+  return number
+end
+
+local function take_word(what)
+  local value = take(what)
+  if #value > 200 or not string.match(value, '^[%w_.:|-]+$') then refuse(what, value) end
+  return value
+end
+
+local function take_choice(what, choices)
+  local value = take(what)
+  if not choices[value] then refuse(what, value) end
+  return value
+end
+
+-- The empty string stands for nothing.
+local function take_optional(taker, what)
+  if ARGV[cursor + 1] == '' then
+    cursor = cursor + 1
+    return nil
+  end
+  return taker(what)
+end
+
+local function take_amounts(what)
+  local amounts = {}
+  for unit = 1, UNITS do amounts[unit] = take_integer(what) end
+  return amounts
+end
+
+-- How many, then for each: field, unit 1..4, enforce|shadow, limit, and three times start and end.
+local function take_windows()
+  local windows = {}
+  for index = 1, take_integer('number of windows') do
+    local window = { field = take_word('field'), unit = take_integer('unit') }
+    if window.unit < 1 or window.unit > UNITS then refuse('unit', window.unit) end
+    window.enforced = take_choice('mode', { enforce = true, shadow = true }) == 'enforce'
+    window.limit = take_integer('limit')
+    window.spans = {}
+    for candidate = 1, 3 do
+      window.spans[candidate] = { take_integer('start'), take_integer('end') }
+    end
+    windows[index] = window
+  end
+  return windows
+end
+
+local function take_nothing_more()
+  if ARGV[cursor + 1] ~= nil then refuse('end', 'more arguments than expected') end
+end
+
+-- Numbers and time -----------------------------------------------------------------------------------
+
+local function text(number)
+  if number == 0 then return '0' end -- a negative zero would print as "-0", which HINCRBY refuses
+  return string.format('%.0f', number)
+end
+
+local function server_now()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Records --------------------------------------------------------------------------------------------
+
+local function numbers(csv)
+  local found = {}
+  for digits in string.gmatch(csv, '%d+') do found[#found + 1] = tonumber(digits) end
+  return found
+end
+
+local function csv(amounts)
+  local parts = {}
+  for index, amount in ipairs(amounts) do parts[index] = text(amount) end
+  return table.concat(parts, ',')
+end
+
+local function read_record(hold)
+  local raw = redis.call('HGET', RES, hold)
+  if not raw then return nil end
+  local state, flags, t0, fingerprint, est, act, windows =
+    string.match(raw, '^(%a);(%a*);(%d+);([^;]*);([^;]*);([^;]*);([^;]*)$')
+  local record = {
+    hold = hold, state = state, flags = flags, t0 = tonumber(t0), fingerprint = fingerprint,
+    est = numbers(est), act = numbers(act), windows = windows, counters = {},
+  }
+  for unit, start, stop, field in string.gmatch(windows, '(%d)@(%d+)@(%d+)@([^,]+)') do
+    record.counters[#record.counters + 1] =
+      { unit = tonumber(unit), start = start, stop = stop, field = field, name = field .. '|' .. start }
+  end
+  return record
+end
+
+local function flagged(record, flag)
+  return string.find(record.flags, flag, 1, true) ~= nil
+end
+
+local function is_open(record)
+  return record.state == 'h' or record.state == 'd'
+end
+
+-- Writes the record and its journal entry.
+local function write_record(record, event)
+  local raw = table.concat({
+    record.state, record.flags, text(record.t0), record.fingerprint,
+    csv(record.est), csv(record.act), record.windows,
+  }, ';')
+  redis.call('HSET', RES, record.hold, raw)
+  redis.call('XADD', LOG, 'MAXLEN', '~', LOG_LENGTH, '*', 'event', event, 'hold', record.hold, 'record', raw)
+end
+
+-- Counters -------------------------------------------------------------------------------------------
+
+local function increase(counter, number)
+  if number ~= 0 then redis.call('HINCRBY', WIN, counter, text(number)) end
+end
+
+-- Sums up changes so that a sweep writes each counter once; a sum that a double cannot hold is written early.
+local function add(changes, counter, number)
+  local before = changes[counter] or 0
+  local sum = before + number
+  if sum > AMOUNT_MAX or sum < -AMOUNT_MAX then
+    increase(counter, before)
+    sum = number
+  end
+  changes[counter] = sum
+end
+
+local function apply(changes)
+  for counter, number in pairs(changes) do increase(counter, number) end
+end
+
+-- Settled and held of each counter, as the strings that the store keeps; absent is "0".
+local function read_counters(names)
+  if #names == 0 then return {} end
+  local fields = {}
+  for _, name in ipairs(names) do
+    fields[#fields + 1] = name .. ':s'
+    fields[#fields + 1] = name .. ':h'
+  end
+  local values = redis.call('HMGET', WIN, unpack(fields))
+  local states = {}
+  for index = 1, #names do
+    states[index] = { settled = values[2 * index - 1] or '0', held = values[2 * index] or '0' }
+  end
+  return states
+end
+
+-- Resolution -----------------------------------------------------------------------------------------
+
+-- Ends an open hold whose lease has passed: an unsent one is released, a sent one is charged at its
+-- estimate unless the policy says release. `changes` collects what the counters must be moved by.
+local function expire(record, changes, now, keep, unknown)
+  local charged = record.state == 'd' and unknown == 'charge'
+  for _, counter in ipairs(record.counters) do
+    add(changes, counter.name .. ':h', -record.est[counter.unit])
+    if charged then add(changes, counter.name .. ':s', record.est[counter.unit]) end
+  end
+  record.state = charged and 'c' or 'x'
+  redis.call('ZREM', EXP, record.hold)
+  redis.call('ZADD', GC, text(now + keep), 'r;' .. record.hold)
+  write_record(record, 'expire')
+end
+
+-- Expires this very hold if its lease has passed, so that every answer goes by the store's clock and
+-- not by when a sweep happened to come along.
+local function expire_if_due(record, now, keep, unknown)
+  if not is_open(record) then return end
+  local deadline = redis.call('ZSCORE', EXP, record.hold)
+  if deadline and tonumber(deadline) > now then return end
+  local changes = {}
+  expire(record, changes, now, keep, unknown)
+  apply(changes)
+end
+
+-- Expires at most `limit` holds; returns how many.
+local function sweep(now, keep, unknown, limit)
+  local due = redis.call('ZRANGE', EXP, '-inf', text(now), 'BYSCORE', 'LIMIT', 0, limit)
+  local changes = {}
+  for _, hold in ipairs(due) do
+    local record = read_record(hold)
+    if record and is_open(record) then
+      expire(record, changes, now, keep, unknown)
+    else
+      redis.call('ZREM', EXP, hold)
+    end
+  end
+  apply(changes)
+  return #due
+end
+
+-- Forgets at most `limit` resolved holds and past windows whose time to be kept is over. A window in which
+-- something is still held is kept for another term.
+local function purge(now, keep, limit)
+  local due = redis.call('ZRANGE', GC, '-inf', text(now), 'BYSCORE', 'LIMIT', 0, limit)
+  for _, member in ipairs(due) do
+    local kind, name = string.sub(member, 1, 1), string.sub(member, 3)
+    if kind == 'w' and (redis.call('HGET', WIN, name .. ':h') or '0') ~= '0' then
+      redis.call('ZADD', GC, text(now + keep), member)
+    else
+      if kind == 'w' then
+        redis.call('HDEL', WIN, name .. ':s', name .. ':h', name .. ':o')
+      else
+        redis.call('HDEL', RES, name)
+      end
+      redis.call('ZREM', GC, member)
+    end
+  end
+end
+
+-- Windows --------------------------------------------------------------------------------------------
+
+-- Gives each window the candidate that contains now; false where one has none (the caller's clock is off).
+local function choose(windows, now)
+  for _, window in ipairs(windows) do
+    for _, span in ipairs(window.spans) do
+      if span[1] <= now and now < span[2] then window.span = span end
+    end
+    if not window.span then return false end
+    window.name = window.field .. '|' .. text(window.span[1])
+  end
+  return true
+end
+
+-- Reads what the chosen windows stand at.
+local function refresh(windows)
+  local names = {}
+  for index, window in ipairs(windows) do names[index] = window.name end
+  for index, state in ipairs(read_counters(names)) do
+    windows[index].settled, windows[index].held = state.settled, state.held
+  end
+end
+
+-- {code, now, payload, then for each window: start, end, settled, held}
+local function answer(code, now, payload, windows)
+  local reply = { code, text(now), payload }
+  for _, window in ipairs(windows) do
+    reply[#reply + 1] = text(window.span[1])
+    reply[#reply + 1] = text(window.span[2])
+    reply[#reply + 1] = window.settled
+    reply[#reply + 1] = window.held
+  end
+  return reply
+end

@@ -1,0 +1,35 @@
+#!lua flags=allow-oom
+-- Says that the upstream is about to be called; again and again while it runs, as a heartbeat.
+--
+-- KEYS  res win exp gc log gen lead (see _common.lua)
+-- ARGV  1 hold id   2 fingerprint   3 lease, ms   4 keep, ms   5 charge|release
+-- Returns {code}: dispatched, or without any change expired | charged | settled | voided | unknown | conflict
+--
+-- Under volatile eviction the store may drop the lead key of a hold that is alive; the heartbeat puts it back.
+
+local hold = take_word('hold')
+local fingerprint = take_word('fingerprint')
+local lease = take_integer('lease')
+local keep = take_integer('keep')
+local unknown = take_choice('unknown', { charge = true, release = true })
+take_nothing_more()
+if lease == 0 then refuse('lease', lease) end
+
+local record = read_record(hold)
+if not record then return { 'unknown' } end
+if record.fingerprint ~= fingerprint then return { 'conflict' } end
+local now = server_now()
+expire_if_due(record, now, keep, unknown)
+if not is_open(record) then
+  return { ({ s = 'settled', v = 'voided', x = 'expired', c = 'charged' })[record.state] }
+end
+if record.state == 'h' then
+  record.state = 'd'
+  write_record(record, 'dispatch')
+end
+redis.call('ZADD', EXP, text(now + lease), hold)
+if flagged(record, 'f') then
+  local lead = redis.call('GET', LEAD)
+  if not lead or lead == hold then redis.call('SET', LEAD, hold, 'PX', text(lease)) end
+end
+return { 'dispatched' }

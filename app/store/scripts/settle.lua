@@ -1,0 +1,112 @@
+#!lua flags=allow-oom
+-- Ends a hold, keeps its result, wakes its followers.
+--
+-- KEYS  res win exp gc log gen lead (see _common.lua)
+-- ARGV  1 wake channel   2 hold id   3 fingerprint   4 settle|void|charge   5 keep, ms   6 charge|release
+--       7 the result as JSON, or ""       8 how long it is kept, ms (0 without a result)
+--       9 the failure as JSON, or ""     10 how long followers are told of it, ms
+--      11 to 14 amounts
+-- Returns {code, state, repeated, late, published, now_ms, then for each counter: unit, start, end, settled,
+--          held, field}; code is done | unknown | conflict, flags are "0" and "1".
+--
+--            held, dispatched     expired (x)        charged (c)              settled (s)       voided (v)
+--   settle   -> s                 -> s, late         -> s, late: act for est  same act: repeat  conflict
+--   void     -> v                 -> v, late         -> v, late: est taken    conflict          repeat
+--   charge   -> c                 -> c, late         repeat                   conflict          conflict
+
+local channel = take_word('channel')
+local hold = take_word('hold')
+local fingerprint = take_word('fingerprint')
+local outcome = take_choice('outcome', { settle = true, void = true, charge = true })
+local keep = take_integer('keep')
+local unknown = take_choice('unknown', { charge = true, release = true })
+local result = take('result')
+local ttl = take_integer('ttl')
+local failure = take('failure')
+local tombstone = take_integer('tombstone')
+local act = take_amounts('amount')
+take_nothing_more()
+if result ~= '' and ttl == 0 then refuse('ttl of a result', ttl) end
+if failure ~= '' and tombstone == 0 then refuse('time of a failure', tombstone) end
+
+local now = server_now()
+local STATES = { settle = 's', void = 'v', charge = 'c' }
+
+local function reply(code, record, repeated)
+  local names = {}
+  for index, counter in ipairs(record.counters) do names[index] = counter.name end
+  local found = {
+    code, record.state, repeated and '1' or '0', flagged(record, 'l') and '1' or '0',
+    flagged(record, 'p') and '1' or '0', text(now),
+  }
+  for index, state in ipairs(read_counters(names)) do
+    local counter = record.counters[index]
+    local entry = { text(counter.unit), counter.start, counter.stop, state.settled, state.held, counter.field }
+    for _, value in ipairs(entry) do found[#found + 1] = value end
+  end
+  return found
+end
+
+local record = read_record(hold)
+if not record then return { 'unknown', '', '0', '0', '0', text(now) } end
+if record.fingerprint ~= fingerprint then return reply('conflict', record, false) end
+
+-- What the hold is booked at before and after.
+local nothing = { 0, 0, 0, 0 }
+local booked_by = { s = record.act, v = nothing, x = nothing, c = record.est, h = nothing, d = nothing }
+local after = ({ settle = act, void = nothing, charge = record.est })[outcome]
+
+for _, state in ipairs(read_counters((function()
+  local names = {}
+  for index, counter in ipairs(record.counters) do names[index] = counter.name end
+  return names
+end)())) do
+  if tonumber(state.settled) + AMOUNT_MAX > COUNTER_MAX then error('INVALID counter: it would overflow') end
+end
+
+expire_if_due(record, now, keep, unknown)
+
+if record.state == STATES[outcome] then
+  local same = outcome ~= 'settle' or csv(record.act) == csv(act)
+  return reply(same and 'done' or 'conflict', record, same)
+end
+if record.state == 's' or record.state == 'v' then return reply('conflict', record, false) end
+
+local open = is_open(record)
+local before = booked_by[record.state]
+for _, counter in ipairs(record.counters) do
+  local reserved = open and record.est[counter.unit] or before[counter.unit]
+  if open then increase(counter.name .. ':h', -record.est[counter.unit]) end
+  increase(counter.name .. ':s', after[counter.unit] - before[counter.unit])
+  increase(counter.name .. ':o', math.max(0, after[counter.unit] - reserved))
+  redis.call('ZADD', GC, 'NX', text(now + keep), 'w;' .. counter.name)
+end
+record.state = STATES[outcome]
+record.act = outcome == 'settle' and act or {}
+if not open then record.flags = record.flags .. 'l' end
+redis.call('ZREM', EXP, hold)
+redis.call('ZADD', GC, text(now + keep), 'r;' .. hold)
+
+-- The fence: only the one who leads may publish, or who led when nobody has led since.
+local lead = redis.call('GET', LEAD)
+local mine = lead and (lead == hold or string.sub(lead, 1, #hold + 2) == '!' .. hold .. ';')
+local function superseded()
+  local kept = redis.call('GET', GEN)
+  if not kept then return false end
+  local created = string.match(kept, '^[^;]+;(%d+);')
+  return tonumber(created) >= record.t0
+end
+if flagged(record, 'f') then
+  if result ~= '' and (mine or (not lead and not superseded())) then
+    redis.call('SET', GEN, table.concat({ hold, text(now), result }, ';'), 'PX', text(ttl))
+    redis.call('DEL', LEAD)
+    record.flags = record.flags .. 'p'
+  elseif mine and failure ~= '' then
+    redis.call('SET', LEAD, '!' .. hold .. ';' .. failure, 'PX', text(tombstone))
+  elseif mine then
+    redis.call('DEL', LEAD)
+  end
+  redis.call('PUBLISH', channel, hold)
+end
+write_record(record, outcome)
+return reply('done', record, false)

@@ -1,0 +1,16 @@
+-- The windows as they stand, after expired holds were cleared away; reserves nothing.
+--
+-- KEYS  res win exp gc log (see _common.lua)
+-- ARGV  1 keep, ms   2 charge|release   3 number of windows, then the windows (take_windows)
+-- Returns {ok | clock, now_ms, "", then for each window: start, end, settled, held}
+
+local keep = take_integer('keep')
+local unknown = take_choice('unknown', { charge = true, release = true })
+local windows = take_windows()
+take_nothing_more()
+
+local now = server_now()
+if not choose(windows, now) then return answer('clock', now, '', {}) end
+sweep(now, keep, unknown, 256)
+refresh(windows)
+return answer('ok', now, '', windows)
