@@ -1,0 +1,270 @@
+"""Every rule of the card, once with what it accepts and once with what it refuses."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from dataclasses import replace
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.domain import rules, rules_inputs
+from app.domain.policy import Policy
+from app.domain.request import GenerationRequest, Input
+from app.domain.tenancy import Tenant
+from app.domain.validation import RULES, normalised, notices, validate
+from tests.domain.validation_cases import (
+    BAD,
+    CARD,
+    CATALOGUE,
+    GOOD,
+    Bad,
+    Good,
+    bytes_input,
+    everything_wrong,
+    image,
+    request,
+    video,
+)
+
+RULE_NAMES = {rule.__name__ for rule in RULES}
+INSPECTION_CODES = {"truncated_image", "truncated_document"}
+
+
+@pytest.mark.parametrize("case", GOOD, ids=lambda case: f"{case.rule}-{GOOD.index(case)}")
+def test_what_the_card_allows_passes_every_rule(case: Good) -> None:
+    assert validate(case.request, case.card, case.policy) == ()
+
+
+@pytest.mark.parametrize("case", BAD, ids=lambda case: f"{case.code}-{BAD.index(case)}")
+def test_what_the_card_forbids_is_refused_once_with_its_place_and_a_sentence(case: Bad) -> None:
+    found = validate(case.request, case.card, case.policy)
+    assert [(item.code, item.pointer) for item in found] == [(case.code, case.pointer)]
+    assert re.fullmatch(r"[A-Z0-9].{8,160}\.", found[0].detail), found[0].detail
+
+
+def test_every_rule_has_an_accepting_and_a_refusing_case() -> None:
+    assert {case.rule for case in GOOD} == RULE_NAMES
+    assert {case.rule for case in BAD} == RULE_NAMES
+
+
+def _codes(module: object) -> set[str]:
+    """Every literal that a module passes as a violation's code; formatted ones with each kind put in."""
+    found: set[str] = set()
+    tree = ast.parse(inspect.getsource(module))  # type: ignore[arg-type]
+    for node in ast.walk(tree):
+        if not (
+            isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Violation"
+        ):
+            continue
+        code = node.args[1]
+        choices = [code.body, code.orelse] if isinstance(code, ast.IfExp) else [code]
+        for choice in choices:
+            if isinstance(choice, ast.Constant):
+                found.add(str(choice.value))
+            elif isinstance(choice, ast.JoinedStr):
+                found.add(ast.unparse(choice).strip("f'"))
+    return found
+
+
+def test_every_code_in_the_rules_has_a_refusing_case() -> None:
+    written = _codes(rules) | _codes(rules_inputs)
+    covered = {case.code for case in BAD} - INSPECTION_CODES
+    templates = {code for code in written if "{" in code}
+    assert len(templates) == 4
+    patterns = [re.sub(r"\\\{.*?\\\}", "[a-z_]+", re.escape(code)) for code in written]
+    assert [code for code in covered if not any(re.fullmatch(p, code) for p in patterns)] == []
+    assert [p for p in patterns if not any(re.fullmatch(p, code) for code in covered)] == []
+
+
+def test_all_faults_are_named_at_once() -> None:
+    found = validate(everything_wrong(), CARD, Policy())
+    assert {item.pointer for item in found} == {
+        "/prompt",
+        "/aspect_ratio",
+        "/image_size",
+        "/n",
+        "/candidate_count",
+        "/top_k",
+        "/temperature",
+        "/top_p",
+        "/seed",
+        "/max_output_tokens",
+        "/thinking_level",
+        "/response_modalities",
+        "/output_mime_type",
+        "/images/0",
+    }
+
+
+def test_each_of_several_bad_images_is_named() -> None:
+    pictures = tuple(
+        bytes_input(pointer=f"/images/{i}", mime_type="image/gif" if i % 2 else "image/png") for i in range(6)
+    )
+    found = validate(request(images=pictures), CARD, Policy())
+    assert [item.pointer for item in found] == ["/images/1", "/images/3", "/images/5"]
+
+
+def test_a_mismatch_names_both_types() -> None:
+    (found,) = validate(image(declared_mime_type="image/webp"), CARD, Policy())
+    assert "image/webp" in found.detail
+    assert "image/png" in found.detail
+
+
+def test_a_claim_that_is_no_media_type_is_not_repeated() -> None:
+    (found,) = validate(image(declared_mime_type="<script>alert(1)</script>"), CARD, Policy())
+    assert "script" not in found.detail
+
+
+def test_what_is_allowed_is_listed_for_choices() -> None:
+    (ratio,) = validate(request(aspect_ratio="7:3"), CARD, Policy())
+    assert ratio.allowed == CARD.aspect_ratios
+    (size,) = validate(request(image_size="4K"), CARD, Policy(max_image_size="1K"))
+    assert size.allowed == ("512", "1K")
+    (preview,) = validate(request(image_size="4K"), CARD, Policy(preview=frozenset()))
+    assert preview.allowed == ("512", "1K", "2K")
+
+
+def test_a_rule_about_one_model_does_not_bind_another() -> None:
+    for card in CATALOGUE:
+        for ratio in card.aspect_ratios:
+            for size in card.image_sizes:
+                asked = replace(request(aspect_ratio=ratio, image_size=size), model=card.id)
+                assert validate(asked, card, Policy()) == ()
+
+
+def test_the_policy_of_a_tenant_keeps_the_deployments_limits() -> None:
+    deployment = Policy(buckets=frozenset({"inputs"}), pixels_max=7, n_max=2, capabilities=frozenset({"x"}))
+    tenant = Tenant(
+        id="search",
+        time_zone=ZoneInfo("UTC"),
+        budgets=(),
+        keys=(),
+        models=frozenset({CARD.id}),
+        max_image_size="1K",
+        preview=frozenset({"video"}),
+    )
+    assert deployment.of_tenant(tenant) == replace(
+        deployment, models=frozenset({CARD.id}), max_image_size="1K", preview=frozenset({"video"})
+    )
+
+
+@pytest.mark.parametrize(
+    ("spelling", "literal"),
+    [("0.5k", "512"), ("512PX", "512"), ("1k", "1K"), ("2048", "2K"), ("4096px", "4K"), (None, "1K")],
+)
+def test_a_spelling_becomes_the_cards_literal(spelling: str | None, literal: str) -> None:
+    assert normalised(request(image_size=spelling), CARD).image_size == literal
+
+
+def test_a_changed_spelling_is_reported_and_an_exact_one_is_not() -> None:
+    asked = request(image_size="2k", thinking_level="HIGH")
+    found = notices(asked, normalised(asked, CARD), CARD)
+    assert [item.code for item in found] == ["normalised_image_size", "normalised_thinking_level"]
+    exact = request(image_size="2K", thinking_level="high")
+    assert notices(exact, normalised(exact, CARD), CARD) == ()
+    silent = request()
+    assert notices(silent, normalised(silent, CARD), CARD) == ()
+
+
+def test_preview_features_are_reported() -> None:
+    asked = replace(video(), image_size="4K")
+    found = notices(asked, normalised(asked, CARD), CARD)
+    assert [item.code for item in found] == ["preview_feature", "preview_feature"]
+
+
+@pytest.mark.parametrize("name", ["gemini-3.1-flash-image-preview", "models/gemini-3.1-flash-image-preview"])
+def test_a_deprecated_name_is_reported(name: str) -> None:
+    asked = replace(request(), model=name)
+    found = notices(asked, normalised(asked, CARD), CARD)
+    assert [item.code for item in found] == ["model_deprecated"]
+
+
+@pytest.mark.parametrize("name", ["gemini-3.1-flash-image", "nano-banana-2", "google/nano-banana-2"])
+def test_a_current_name_is_not_reported(name: str) -> None:
+    asked = replace(request(), model=name)
+    assert notices(asked, normalised(asked, CARD), CARD) == ()
+
+
+def test_a_model_at_its_end_is_reported() -> None:
+    ending = CARD.model_copy(update={"lifecycle": CARD.lifecycle.model_copy(update={"stage": "deprecated"})})
+    (found,) = notices(request(), normalised(request(), ending), ending)
+    assert found.code == "model_deprecated"
+    assert "gemini-nano-banana-2.1" in found.detail
+
+
+def test_normalising_changes_spellings_only_and_only_once() -> None:
+    asked = replace(
+        request(image_size="2k", thinking_level="HIGH", response_modalities=("IMAGE", "TEXT")),
+        model="nano-banana-2",
+    )
+    used = normalised(asked, CARD)
+    assert used == replace(
+        asked, model=CARD.id, image_size="2K", thinking_level="high", response_modalities=("TEXT", "IMAGE")
+    )
+    assert normalised(used, CARD) == used
+    assert validate(used, CARD, Policy()) == ()
+
+
+def test_no_rule_is_longer_than_a_page_and_none_is_forgotten() -> None:
+    for module in (rules, rules_inputs):
+        source = Path(inspect.getfile(module)).read_text()
+        public = {
+            node.name
+            for node in ast.parse(source).body
+            if isinstance(node, ast.FunctionDef)
+            and node.args.args
+            and node.args.args[0].arg == "case"
+            and not node.name.startswith("_")
+        }
+        assert public == {rule.__name__ for rule in module.RULES}
+
+
+_words = st.text(max_size=30) | st.text(st.characters(), max_size=10)
+_inputs = st.builds(
+    Input,
+    kind=st.sampled_from(("image", "document", "video")),
+    pointer=st.just("/images/0"),
+    data=st.none() | st.binary(max_size=20),
+    uri=st.none() | _words | _words.map("gs://".__add__),
+    declared_mime_type=st.none() | _words,
+    mime_type=st.none() | st.sampled_from(("image/png", "text/plain", "application/pdf")) | _words,
+    width=st.none() | st.integers(),
+    height=st.none() | st.integers(),
+    pages=st.none() | st.integers(0),
+)
+_files = st.lists(_inputs, max_size=3).map(tuple)
+_numbers = st.none() | st.integers() | st.floats()
+
+
+@settings(max_examples=300)
+@given(
+    st.builds(
+        GenerationRequest,
+        model=_words,
+        prompt=_words | st.text(st.characters(categories=["Cs"]), max_size=3),
+        images=_files,
+        documents=_files,
+        videos=_files,
+        aspect_ratio=st.none() | _words,
+        image_size=st.none() | _words,
+        n=st.integers(),
+        response_modalities=st.lists(_words, max_size=3).map(tuple),
+        temperature=_numbers,
+        top_p=_numbers,
+        top_k=st.none() | st.integers(),
+        seed=st.none() | st.integers(),
+        max_output_tokens=st.none() | st.integers(),
+        thinking_level=st.none() | _words,
+        labels=st.lists(st.tuples(_words, _words), max_size=10).map(tuple),
+    )
+)
+def test_validation_answers_anything_with_sendable_words(asked: GenerationRequest) -> None:
+    for violation in validate(asked, CARD, Policy(buckets=frozenset({"inputs"}))):
+        f"{violation.pointer}{violation.code}{violation.detail}".encode()
+        assert len(violation.detail) < 200
