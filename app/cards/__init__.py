@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -38,6 +38,22 @@ class Catalogue:
     def names(self) -> Mapping[str, Card]:
         """Every accepted name."""
         return self._by_name
+
+
+def card_schema() -> dict[str, Any]:
+    """The JSON Schema of a card, as ``card.schema.json`` beside the cards holds it for editors."""
+    schema = Card.model_json_schema(mode="validation")
+    for definition in (schema, *schema["$defs"].values()):
+        for member in definition["properties"].values():
+            _close(member)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _close(schema: dict[str, Any]) -> None:
+    """Forbid the keys that no pattern names: pydantic checks them, but writes the pattern alone."""
+    for inner in schema.get("patternProperties", {}).values():
+        schema["additionalProperties"] = False
+        _close(inner)
 
 
 def load_catalogue() -> Catalogue:
