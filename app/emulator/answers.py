@@ -1,0 +1,210 @@
+"""The answer documents: parts, usage and grounding as Google reports them (model.md A2.4, A3).
+
+Image data stands in a document as ``Base64`` and is spliced in when the document is written, so that
+megabytes of it never pass through a JSON encoder.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pybase64
+
+from app.emulator.signatures import sign
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from app.emulator.faults import Behaviour
+    from app.emulator.requests import ModelRequest
+
+# Output tokens without a modality were observed from 414 to 482 beside a picture.
+_REMAINDER_MIN, _REMAINDER_MAX = 414, 482
+_THOUGHTS_MIN, _THOUGHTS_SPREAD = 1100, 600
+_DESCRIPTION_TOKENS = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One encoded picture."""
+
+    data: bytes
+    mime_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Base64:
+    """Bytes that are written as a JSON string of their base64."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A finished answer before it is written.
+
+    Attributes:
+        parts: Of the one candidate, in order; empty where it has none.
+        finish: ``finishReason`` and what stands beside it; None where the prompt was blocked.
+        envelope: Everything around the candidates but usage.
+        usage: ``usageMetadata``, or None where the answer reports none.
+    """
+
+    parts: tuple[dict[str, Any], ...]
+    finish: dict[str, Any] | None
+    envelope: dict[str, Any]
+    usage: dict[str, Any] | None
+
+    def whole(self) -> dict[str, Any]:
+        """The one document of ``generateContent``."""
+        document: dict[str, Any] = {}
+        if self.finish is not None:
+            content: dict[str, Any] = {"parts": list(self.parts)} if self.parts else {}
+            document["candidates"] = [{"content": {**content, "role": "model"}, **self.finish, "index": 0}]
+        if self.usage is not None:
+            document["usageMetadata"] = self.usage
+        return document | self.envelope
+
+    def chunks(self) -> Iterator[dict[str, Any]]:
+        """The documents of ``streamGenerateContent``: each part whole, then the end with full usage."""
+        if self.finish is None:
+            yield self.whole()
+            return
+        early = None
+        if self.usage is not None:
+            early = {
+                name: count
+                for name, count in self.usage.items()
+                if not name.startswith(("candid", "thoughts"))
+            }
+            early["totalTokenCount"] = self.usage["promptTokenCount"]
+        for part in self.parts:
+            candidate = {"content": {"parts": [part], "role": "model"}, "index": 0}
+            yield {"candidates": [candidate], **({"usageMetadata": early} if early else {}), **self.envelope}
+        parts = [{"text": ""}] if self.parts else []
+        yield Answer(tuple(parts), self.finish, self.envelope, self.usage).whole()
+
+
+def compose(
+    request: ModelRequest, behaviour: Behaviour, pictures: list[Picture], interim: Picture | None
+) -> Answer:
+    """The answer to a request. ``interim`` is the picture in a thought, where thoughts are asked for."""
+    envelope: dict[str, Any] = {"modelVersion": request.card.id, "responseId": secrets.token_urlsafe(16)}
+    if request.dialect == "vertex":
+        envelope["createTime"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    if behaviour.model_stage is not None:
+        message = f"models/{request.card.id} is deprecated."
+        envelope["modelStatus"] = {"modelStage": behaviour.model_stage, "message": message}
+    usage = _usage(request, behaviour, pictures) if behaviour.usage else None
+    if behaviour.block_reason is not None:
+        envelope["promptFeedback"] = {"blockReason": behaviour.block_reason}
+        return Answer((), None, envelope, usage)
+    finish: dict[str, Any] = {"finishReason": behaviour.finish_reason}
+    if behaviour.finish_message is not None:
+        finish["finishMessage"] = behaviour.finish_message
+    if request.searches and pictures:
+        finish["groundingMetadata"] = _grounding(request)
+    parts = [*_thoughts(request, behaviour, interim), *_parts(request, behaviour, pictures)]
+    return Answer(tuple(parts), finish, envelope, usage)
+
+
+def _thoughts(
+    request: ModelRequest, behaviour: Behaviour, interim: Picture | None
+) -> Iterator[dict[str, Any]]:
+    if not request.include_thoughts or behaviour.words is not None or not behaviour.pictures:
+        return
+    yield {
+        "text": f"**Planning the picture**\n\nA {request.image_size} composition first.\n",
+        "thought": True,
+    }
+    if interim is not None:
+        yield {"inlineData": _inline(interim), "thought": True}
+
+
+def _parts(request: ModelRequest, behaviour: Behaviour, pictures: list[Picture]) -> Iterator[dict[str, Any]]:
+    words = behaviour.words
+    if words is None and request.with_text and pictures:
+        words = "Here is the picture you asked for."
+    if words is not None:
+        yield {"text": words, "thoughtSignature": Base64(sign(f"{request.digest} text".encode()))}
+    for number, picture in enumerate(pictures):
+        if behaviour.only_thought:
+            yield {"inlineData": _inline(picture), "thought": True}
+        else:
+            signature = Base64(sign(f"{request.digest} {number}".encode()))
+            yield {"inlineData": _inline(picture), "thoughtSignature": signature}
+
+
+def _inline(picture: Picture) -> dict[str, Any]:
+    return {"mimeType": picture.mime_type, "data": Base64(picture.data)}
+
+
+def image_tokens(request: ModelRequest, pictures: list[Picture]) -> int:
+    """Image output tokens by the card's table; what the size was asked as is what is paid."""
+    return len(pictures) * request.card.image_tokens(request.image_size)
+
+
+def _usage(request: ModelRequest, behaviour: Behaviour, pictures: list[Picture]) -> dict[str, Any]:
+    prompt = sum(count for _, count in request.prompt_tokens)
+    usage: dict[str, Any] = {"promptTokenCount": prompt}
+    candidates = thoughts = 0
+    detail: list[dict[str, Any]] = []
+    drawn = int(request.digest[:8], 16)
+    if pictures:
+        tokens = image_tokens(request, pictures)
+        candidates = tokens + _REMAINDER_MIN + drawn % (_REMAINDER_MAX - _REMAINDER_MIN + 1)
+        detail = [{"modality": "IMAGE", "tokenCount": tokens}]
+        thoughts = _THOUGHTS_MIN + drawn % _THOUGHTS_SPREAD if request.thinks_hard else 0
+    elif behaviour.words is not None:
+        candidates = _DESCRIPTION_TOKENS
+    if candidates:
+        usage["candidatesTokenCount"] = candidates
+    usage["totalTokenCount"] = prompt + candidates + thoughts
+    usage["promptTokensDetails"] = [
+        {"modality": name, "tokenCount": count} for name, count in request.prompt_tokens
+    ]
+    if detail:
+        usage["candidatesTokensDetails"] = detail
+    if thoughts:
+        usage["thoughtsTokenCount"] = thoughts
+    if request.dialect == "vertex":
+        usage["trafficType"] = "ON_DEMAND"
+    else:
+        usage["serviceTier"] = "standard"
+    return usage
+
+
+def _grounding(request: ModelRequest) -> dict[str, Any]:
+    query = " ".join(request.prompt.split()[:8])
+    return {
+        "webSearchQueries": [query],
+        "searchEntryPoint": {"renderedContent": '<div class="container">emulated search</div>'},
+        "groundingChunks": [{"web": {"uri": "https://example.com/", "title": "example.com"}}],
+    }
+
+
+def written(document: dict[str, Any], *, pretty: bool = False, escaped_padding: bool = False) -> list[bytes]:
+    """The document's JSON in pieces, in order; each image is one piece of its own."""
+    mark = f"\x02{secrets.token_hex(8)}\x03"
+    blobs: list[bytes] = []
+
+    def stand_in(value: object) -> str:
+        if not isinstance(value, Base64):
+            raise TypeError(f"{type(value).__name__} does not belong into an answer")
+        encoded = pybase64.b64encode(value.data)
+        if escaped_padding:
+            encoded = encoded.replace(b"=", b"\\u003d")
+        blobs.append(encoded)
+        return mark
+
+    layout: dict[str, Any] = {"indent": 2} if pretty else {"separators": (",", ":")}
+    text = json.dumps(document, default=stand_in, ensure_ascii=False, **layout)
+    frame = text.encode().split(json.dumps(mark)[1:-1].encode())
+    pieces = [frame[0]]
+    for blob, after in zip(blobs, frame[1:], strict=True):
+        pieces += [blob, after]
+    return pieces

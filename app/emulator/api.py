@@ -1,0 +1,332 @@
+"""The routes of the Gemini REST API, in the Gemini Developer API's form and in Vertex AI's (model.md A2).
+
+``create_emulator`` gives an ASGI application; ``server`` runs it. The emulator is deliberately strict:
+what Google refuses it refuses, in Google's words, and its catalogue answers to full model ids alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from app.emulator import answers, faults, messages
+from app.emulator.calls import Calls, Gates
+from app.emulator.delivery import CutOff, Pieces, Trickle
+from app.emulator.errors import FieldFault, GoogleError, error_info, invalid_argument
+from app.emulator.options import EmulatorOptions
+from app.emulator.requests import count_tokens, parse, read_generate
+from app.emulator.studio import Studio
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from starlette.requests import Request
+
+    from app.cards import Catalogue
+    from app.domain.card import Card
+    from app.emulator.answers import Answer
+    from app.emulator.faults import Behaviour
+    from app.emulator.messages import Dialect
+
+    Handler = Callable[[Request, Dialect], Awaitable[Response]]
+
+JSON = "application/json; charset=UTF-8"
+_VERSIONS: dict[Dialect, frozenset[str]] = {
+    "gemini": frozenset({"v1", "v1beta"}),
+    "vertex": frozenset({"v1", "v1beta1"}),
+}
+_GEMINI = "/{version}/models"
+_VERTEX = (
+    "/{version}/publishers/google/models",
+    "/{version}/projects/{project}/locations/{location}/publishers/google/models",
+)
+_DEADLINE_S_MIN = 10
+_PAGE_SIZE = 50
+_PAGE_SIZE_MAX = 1000
+
+
+def create_emulator(catalogue: Catalogue, *, options: EmulatorOptions | None = None) -> Starlette:
+    """The ASGI application. State (counts, gates) lives as long as it does."""
+    return _Emulator(catalogue, options or EmulatorOptions()).application()
+
+
+class _Emulator:
+    def __init__(self, catalogue: Catalogue, options: EmulatorOptions) -> None:
+        self._catalogue = catalogue
+        self._options = options
+        self._calls = Calls(options.calls_remembered)
+        self._gates = Gates(options.hold_s_max)
+        self._studio = Studio(options)
+
+    def application(self) -> Starlette:
+        routes = [
+            Route("/emulator/calls", self._show_calls, methods=["GET"]),
+            Route("/emulator/calls", self._reset, methods=["DELETE"]),
+            Route("/emulator/release/{name}", self._release, methods=["POST"]),
+            Route("/emulator/held/{name}", self._held, methods=["GET"]),
+            *self._model_routes("gemini", _GEMINI),
+            *(route for prefix in _VERTEX for route in self._model_routes("vertex", prefix)),
+        ]
+        handlers: dict[Any, Any] = {GoogleError: _answer_error, 404: _answer_unknown, 405: _answer_unknown}
+        return Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
+
+    @asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            self._studio.close()
+
+    def _model_routes(self, dialect: Dialect, prefix: str) -> Iterator[Route]:
+        def bound(handler: Handler) -> Any:
+            return partial(self._authorised, handler=handler, dialect=dialect)
+
+        yield Route(prefix, bound(self._list_models), methods=["GET"])
+        yield Route(prefix + "/{model}", bound(self._get_model), methods=["GET"])
+        for verb, handler in (
+            ("generateContent", self._generate),
+            ("streamGenerateContent", self._generate),
+            ("countTokens", self._count_tokens),
+        ):
+            yield Route(f"{prefix}/{{model}}:{verb}", bound(handler), methods=["POST"])
+
+    async def _authorised(self, request: Request, handler: Handler, dialect: Dialect) -> Response:
+        """Version and credentials first, as Google's front end has it; counts what is refused."""
+        if request.path_params["version"] not in _VERSIONS[dialect]:
+            return _answer_unknown(request, None)
+        try:
+            _check_credentials(request, dialect)
+            _check_deadline(request)
+            return await handler(request, dialect)
+        except GoogleError:
+            self._calls.refused += 1
+            raise
+
+    async def _generate(self, request: Request, dialect: Dialect) -> Response:
+        self._calls.running += 1
+        try:
+            return await self._generated(request, dialect)
+        finally:
+            self._calls.running -= 1
+
+    async def _generated(self, request: Request, dialect: Dialect) -> Response:
+        card = self._card(request, dialect)
+        body = await self._body(request)
+        asked = await asyncio.to_thread(read_generate, body, card, dialect)
+        attempt = self._calls.arrived(asked.digest)
+        behaviour = faults.behaviour_for(asked.prompt, attempt)
+        if asked.output_tokens_max < card.image_tokens(asked.image_size) and behaviour.pictures:
+            behaviour = faults.FAULTS["max-tokens"].behaviour
+        if behaviour.gate is not None and not await self._gates.wait(behaviour.gate):
+            raise GoogleError(504, "DEADLINE_EXCEEDED", f"Nobody released {behaviour.gate}.")
+        await asyncio.sleep(self._options.latency_s + behaviour.delay_s)
+        if behaviour.error is not None:
+            raise behaviour.error.raised()
+        pictures: list[answers.Picture] = []
+        interim = None
+        if behaviour.block_reason is None:
+            pictures, interim = await self._studio.draw(asked, behaviour)
+        answer = answers.compose(asked, behaviour, pictures, interim)
+        usage = answer.usage or {}
+        self._calls.bill(
+            len(pictures), answers.image_tokens(asked, pictures), usage.get("totalTokenCount", 0)
+        )
+        return _delivered(answer, behaviour, request, dialect)
+
+    async def _count_tokens(self, request: Request, dialect: Dialect) -> Response:
+        card = self._card(request, dialect)
+        self._calls.count_tokens += 1
+        document = parse(await self._body(request), messages.COUNT_REQUESTS[dialect])
+        inner = document.get("generateContentRequest", document)
+        contents = inner.get("contents", [])
+        if not contents:
+            raise invalid_argument(
+                FieldFault("contents", "* CountTokensRequest.contents: contents is not specified\n")
+            )
+        counted = count_tokens(contents, inner.get("systemInstruction"), card, dialect)
+        answer: dict[str, Any] = {"totalTokens": sum(count for _, count in counted)}
+        if dialect == "vertex":
+            texts = [part.get("text", "") for content in contents for part in content.get("parts", [])]
+            answer["totalBillableCharacters"] = sum(len("".join(text.split())) for text in texts)
+        answer["promptTokensDetails"] = [{"modality": name, "tokenCount": count} for name, count in counted]
+        return JSONResponse(answer)
+
+    async def _list_models(self, request: Request, dialect: Dialect) -> Response:
+        query = request.query_params
+        size, start = query.get("pageSize", str(_PAGE_SIZE)), query.get("pageToken", "0")
+        if not size.isdecimal() or not start.isdecimal():
+            raise invalid_argument(FieldFault("page_size", "Invalid page size or page token."))
+        cards = list(self._catalogue)
+        end = int(start) + (min(int(size), _PAGE_SIZE_MAX) or _PAGE_SIZE)
+        name = "models" if dialect == "gemini" else "publisherModels"
+        answer: dict[str, Any] = {name: [_described(card, dialect) for card in cards[int(start) : end]]}
+        if end < len(cards):
+            answer["nextPageToken"] = str(end)
+        return JSONResponse(answer)
+
+    async def _get_model(self, request: Request, dialect: Dialect) -> Response:
+        return JSONResponse(_described(self._card(request, dialect), dialect))
+
+    def _card(self, request: Request, dialect: Dialect) -> Card:
+        """The model of the path, by its full id. Raises GoogleError 404 in each form's own words."""
+        model, version = request.path_params["model"], request.path_params["version"]
+        card = self._catalogue.resolve(model)
+        location = request.path_params.get("location", "global")
+        if card is not None and card.id == model and location in card.locations:
+            return card
+        if dialect == "vertex":
+            name = request.url.path.partition(f"/{version}/")[2].partition(":")[0]
+            raise GoogleError(
+                404,
+                "NOT_FOUND",
+                f"Publisher Model `{name}` was not found or your project does not have access to it."
+                " Please ensure you are using a valid model version.",
+            )
+        raise GoogleError(
+            404,
+            "NOT_FOUND",
+            f"models/{model} is not found for API version {version}, or is not supported for generateContent."
+            " Call ListModels to see the list of available models and their supported methods.",
+        )
+
+    async def _body(self, request: Request) -> bytes:
+        """The whole body. Raises GoogleError 400 as soon as it is known to be too long."""
+        most = self._options.body_bytes_max
+        too_long = GoogleError(
+            400, "INVALID_ARGUMENT", f"Request payload size exceeds the limit: {most} bytes."
+        )
+        if int(request.headers.get("content-length", "0")) > most:
+            raise too_long
+        pieces: list[bytes] = []
+        length = 0
+        async for piece in request.stream():
+            pieces.append(piece)
+            length += len(piece)
+            if length > most:
+                raise too_long
+        return b"".join(pieces)
+
+    async def _show_calls(self, _request: Request) -> Response:
+        return JSONResponse(self._calls.document())
+
+    async def _reset(self, _request: Request) -> Response:
+        self._calls.reset()
+        self._gates.reset()
+        return Response(status_code=204)
+
+    async def _release(self, request: Request) -> Response:
+        return JSONResponse({"released": self._gates.release(request.path_params["name"])})
+
+    async def _held(self, request: Request) -> Response:
+        return JSONResponse({"held": self._gates.waiting(request.path_params["name"])})
+
+
+def _check_credentials(request: Request, dialect: Dialect) -> None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    bearer = token if scheme.lower() == "bearer" else ""
+    key = request.headers.get("x-goog-api-key") or request.query_params.get("key") or bearer
+    if key == "invalid":
+        info = error_info("API_KEY_INVALID", service="generativelanguage.googleapis.com")
+        raise GoogleError(400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.", (info,))
+    if key:
+        return
+    if dialect == "vertex":
+        sentence = (
+            "Request is missing required authentication credential. Expected OAuth 2 access token, login"
+            " cookie or other valid authentication credential."
+        )
+        info = error_info("CREDENTIALS_MISSING", service="aiplatform.googleapis.com")
+        raise GoogleError(401, "UNAUTHENTICATED", sentence, (info,))
+    sentence = (
+        "Method doesn't allow unregistered callers (callers without established identity). Please use API Key"
+        " or other form of API consumer identity to call this API."
+    )
+    raise GoogleError(403, "PERMISSION_DENIED", sentence)
+
+
+def _check_deadline(request: Request) -> None:
+    deadline = request.headers.get("x-server-timeout", "")
+    try:
+        too_short = bool(deadline) and float(deadline) < _DEADLINE_S_MIN
+    except ValueError:
+        too_short = False
+    if too_short:
+        sentence = (
+            f"Manually set deadline {deadline}s is too short. Minimum allowed deadline is {_DEADLINE_S_MIN}s."
+        )
+        raise GoogleError(400, "INVALID_ARGUMENT", sentence)
+
+
+def _delivered(answer: Answer, behaviour: Behaviour, request: Request, dialect: Dialect) -> Response:
+    """The answer as the method and the rehearsal want it written."""
+    headers = {"x-gemini-service-tier": "standard"} if dialect == "gemini" else {}
+    pretty = behaviour.pretty or request.query_params.get("prettyPrint") == "true"
+    write = partial(answers.written, pretty=pretty, escaped_padding=behaviour.escaped_padding)
+    if not request.url.path.endswith(":streamGenerateContent"):
+        pieces, media_type = write(answer.whole()), JSON
+    else:
+        chunks = [write(chunk) for chunk in answer.chunks()]
+        if behaviour.delivery in {"stream-error", "stream-cut"}:
+            chunks = chunks[:1]
+        if behaviour.delivery == "stream-error":
+            failed = faults.FAULTS["unavailable"].behaviour.error
+            chunks.append(write(failed.raised().document()) if failed else [])
+        pieces, media_type = _streamed(chunks, sse=request.query_params.get("alt") == "sse")
+    match behaviour.delivery:
+        case "reset" | "truncated":
+            return CutOff(pieces, media_type, reset=behaviour.delivery == "reset")
+        case "broken":
+            whole = b"".join(pieces)
+            return Pieces([whole[: len(whole) * 2 // 3]], media_type, headers)
+        case "trickled":
+            return Trickle(pieces, media_type, headers)
+        case _:
+            return Pieces(pieces, media_type, headers)
+
+
+def _streamed(chunks: list[list[bytes]], *, sse: bool) -> tuple[list[bytes], str]:
+    pieces: list[bytes] = []
+    for number, chunk in enumerate(chunks):
+        before, after = (b"data: ", b"\r\n\r\n") if sse else (b",\r\n" if number else b"[", b"")
+        pieces += [before, *chunk, after]
+    return (pieces, "text/event-stream") if sse else ([*pieces, b"]"], JSON)
+
+
+def _described(card: Card, dialect: Dialect) -> dict[str, Any]:
+    if dialect == "vertex":
+        return {
+            "name": f"publishers/google/models/{card.id}",
+            "versionId": "default",
+            "openSourceCategory": "PROPRIETARY",
+            "launchStage": card.lifecycle.stage.upper(),
+        }
+    return {
+        "name": f"models/{card.id}",
+        "version": "001",
+        "displayName": card.title,
+        "description": f"{card.title}, as the flashgate emulator knows it.",
+        "inputTokenLimit": card.tokens.input_max,
+        "outputTokenLimit": card.tokens.output_max,
+        "supportedGenerationMethods": ["generateContent", "countTokens"],
+        "temperature": card.parameters.temperature.default,
+        "maxTemperature": card.parameters.temperature.max,
+        "topP": card.parameters.top_p.default,
+        "thinking": True,
+    }
+
+
+def _answer_error(_request: Request, error: GoogleError) -> Response:
+    if not error.status:
+        return HTMLResponse(error.html(), error.code)
+    return JSONResponse(error.document(), error.code)
+
+
+def _answer_unknown(request: Request, _error: Exception | None) -> Response:
+    page = GoogleError(404, "", f"The requested URL {request.url.path} was not found on this server.")
+    return HTMLResponse(page.html(), 404)

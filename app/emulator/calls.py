@@ -1,0 +1,118 @@
+"""What the emulator remembers for those who test against it: counts of calls, and gates that hold answers.
+
+Used from one event loop only, so nothing here needs a lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+_GATES_MAX = 1000
+
+
+@dataclass(slots=True)
+class Calls:
+    """Counts since the start or the last reset.
+
+    Attributes:
+        remembered_max: Distinct requests that are counted one by one; the one seen longest ago is dropped.
+        billed: What the emulator would have charged: pictures, image output tokens and all tokens.
+    """
+
+    remembered_max: int
+    generate: int = 0
+    count_tokens: int = 0
+    refused: int = 0
+    running: int = 0
+    billed: dict[str, int] = field(default_factory=dict)
+    by_fingerprint: OrderedDict[str, int] = field(default_factory=OrderedDict)
+
+    def arrived(self, fingerprint: str) -> int:
+        """Count a generation; returns how often this very request has come, from 1."""
+        self.generate += 1
+        times = self.by_fingerprint.pop(fingerprint, 0) + 1
+        self.by_fingerprint[fingerprint] = times
+        if len(self.by_fingerprint) > self.remembered_max:
+            self.by_fingerprint.popitem(last=False)
+        return times
+
+    def bill(self, pictures: int, image_output_tokens: int, total_tokens: int) -> None:
+        """Add one finished generation."""
+        for name, amount in (
+            ("pictures", pictures),
+            ("image_output_tokens", image_output_tokens),
+            ("total_tokens", total_tokens),
+        ):
+            self.billed[name] = self.billed.get(name, 0) + amount
+
+    def reset(self) -> None:
+        """Forget everything but what is running now."""
+        self.generate = self.count_tokens = self.refused = 0
+        self.billed.clear()
+        self.by_fingerprint.clear()
+
+    def document(self) -> dict[str, Any]:
+        """As ``GET /emulator/calls`` shows it."""
+        return {
+            "generate": self.generate,
+            "count_tokens": self.count_tokens,
+            "refused": self.refused,
+            "running": self.running,
+            "billed": {"pictures": 0, "image_output_tokens": 0, "total_tokens": 0} | self.billed,
+            "by_fingerprint": dict(self.by_fingerprint),
+        }
+
+
+@dataclass(slots=True)
+class _Gate:
+    opened: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: int = 0
+
+
+class Gates:
+    """Named gates that hold answers. A released gate stays open until it is reset."""
+
+    def __init__(self, wait_s_max: float) -> None:
+        self._wait_s_max = wait_s_max
+        self._gates: OrderedDict[str, _Gate] = OrderedDict()
+
+    def _gate(self, name: str) -> _Gate:
+        gate = self._gates.setdefault(name, _Gate())
+        if len(self._gates) > _GATES_MAX:
+            idle = next(
+                (key for key, each in self._gates.items() if not each.waiting and each is not gate), ""
+            )
+            self._gates.pop(idle, None)
+        return gate
+
+    async def wait(self, name: str) -> bool:
+        """Wait until it is open. False where that took longer than the maximum."""
+        gate = self._gate(name)
+        gate.waiting += 1
+        try:
+            async with asyncio.timeout(self._wait_s_max):
+                await gate.opened.wait()
+        except TimeoutError:
+            return False
+        finally:
+            gate.waiting -= 1
+        return True
+
+    def release(self, name: str) -> int:
+        """Open it for those who wait and those who come; returns how many waited."""
+        gate = self._gate(name)
+        gate.opened.set()
+        return gate.waiting
+
+    def waiting(self, name: str) -> int:
+        """How many answers it holds now."""
+        gate = self._gates.get(name)
+        return gate.waiting if gate is not None else 0
+
+    def reset(self) -> None:
+        """Close every gate that nobody waits at."""
+        for name in [name for name, gate in self._gates.items() if not gate.waiting]:
+            del self._gates[name]

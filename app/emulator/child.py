@@ -1,0 +1,155 @@
+"""The emulator as the gateway's child: a process of its own on a loopback port that outlives its restarts.
+
+The gateway binds the port and keeps it, so the address stays the same when the child has to be started
+again, and callers that come in between wait in the socket's queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import sys
+from typing import TYPE_CHECKING, Self
+
+import httpx2
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+_LOG = logging.getLogger(__name__)
+_BACKLOG = 128
+_START_S_MAX = 30.0
+_STOP_S_MAX = 8.0
+_BACKOFF_S_MIN, _BACKOFF_S_MAX = 0.1, 10.0
+_SETTLED_AFTER_S = 30.0
+
+
+class EmulatorChild:
+    """Supervises one emulator: ``async with EmulatorChild() as child: child.base_url``.
+
+    Args:
+        command: What to run; ``--fd N --die-with-parent`` is appended. By default this program's own
+            ``emulator`` command.
+    """
+
+    def __init__(self, command: Sequence[str] | None = None) -> None:
+        self._command = tuple(command or (sys.executable, "-m", "app", "emulator"))
+        self._socket: socket.socket | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._address = ""
+        self.restarts = 0
+
+    @property
+    def base_url(self) -> str:
+        """Where it listens, without a path or a final slash. Constant once entered."""
+        return self._address
+
+    @property
+    def pid(self) -> int | None:
+        """The running process, or None between two."""
+        process = self._process
+        return process.pid if process is not None and process.returncode is None else None
+
+    async def __aenter__(self) -> Self:
+        """Start it and wait until it answers. Raises TimeoutError or RuntimeError where it does not."""
+        self._socket = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
+        self._address = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        try:
+            await self._start()
+            await self._answers()
+        except BaseException:
+            await self._stop()
+            raise
+        self._supervisor = asyncio.create_task(self._supervise(), name="emulator")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it: SIGTERM, and SIGKILL for one that does not listen."""
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._supervisor
+        await self._stop()
+
+    async def _start(self) -> None:
+        if self._socket is None:
+            raise RuntimeError("the emulator's child is started by entering its context")
+        descriptor = self._socket.fileno()
+        # Standard input is a pipe that is never written to: its end tells the child that the parent is gone.
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command,
+            "--fd",
+            str(descriptor),
+            "--die-with-parent",
+            stdin=asyncio.subprocess.PIPE,
+            pass_fds=(descriptor,),
+        )
+
+    async def _answers(self) -> None:
+        """Wait for the first answer. The socket already accepts, so one request waits as long as needed."""
+        process = self._process
+        if process is None:
+            raise RuntimeError("the emulator was not started")
+        async with httpx2.AsyncClient(timeout=_START_S_MAX, trust_env=False) as client:
+            asked = asyncio.create_task(client.get(f"{self._address}/emulator/calls"))
+            ended = asyncio.create_task(process.wait())
+            try:
+                await asyncio.wait({asked, ended}, return_when=asyncio.FIRST_COMPLETED)
+                if not asked.done():
+                    raise RuntimeError(
+                        f"the emulator ended with status {process.returncode} before it answered"
+                    )
+                (await asked).raise_for_status()
+            except httpx2.TimeoutException as error:
+                raise TimeoutError(f"the emulator did not answer within {_START_S_MAX:.0f} s") from error
+            finally:
+                for task in (asked, ended):
+                    task.cancel()
+                await asyncio.gather(asked, ended, return_exceptions=True)
+
+    async def _supervise(self) -> None:
+        """Start it again whenever it ends, with a growing pause while it keeps ending at once."""
+        clock = asyncio.get_running_loop()
+        pause_s = _BACKOFF_S_MIN
+        while True:
+            process, started = self._process, clock.time()
+            if process is not None:
+                status = await process.wait()
+                _LOG.warning("the emulator ended with status %s and is started again", status)
+            if clock.time() - started > _SETTLED_AFTER_S:
+                pause_s = _BACKOFF_S_MIN
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _BACKOFF_S_MAX)
+            self.restarts += 1
+            try:
+                await self._start()
+            except OSError as error:
+                self._process = None
+                _LOG.warning("the emulator could not be started: %s", error)
+
+    async def _stop(self) -> None:
+        process, self._process = self._process, None
+        if process is not None and process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            try:
+                async with asyncio.timeout(_STOP_S_MAX):
+                    await process.wait()
+            except TimeoutError:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+        if process is not None and process.stdin is not None:
+            process.stdin.close()
+            # A child that is gone has already broken the pipe.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                await process.stdin.wait_closed()
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None

@@ -1,0 +1,76 @@
+"""How an answer's bytes leave: whole, in pieces, or as broken as a prompt asked for."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import Response
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterable
+
+    from starlette.types import Receive, Scope, Send
+
+TRANSPORT = "flashgate.transport"
+_PIECE_BYTES = 1024
+_TRICKLED_BYTES_MAX = 64 * _PIECE_BYTES
+_LINGER_NOT = struct.pack("ii", 1, 0)
+
+
+class Pieces(Response):
+    """A response of several byte strings, sent one after another and never joined."""
+
+    def __init__(
+        self, pieces: Iterable[bytes], media_type: str, headers: dict[str, str] | None = None
+    ) -> None:
+        self.pieces = [piece for piece in pieces if piece]
+        super().__init__(media_type=media_type, headers=headers)
+        self.headers["content-length"] = str(sum(map(len, self.pieces)))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's
+        """Send it."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for piece in self.pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+class Trickle(Pieces):
+    """The same bytes, the first 64 KiB of them in pieces of one."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        whole = b"".join(self.pieces)
+        cuts = [*range(0, min(len(whole), _TRICKLED_BYTES_MAX), _PIECE_BYTES), _TRICKLED_BYTES_MAX]
+        small = [whole[start : start + _PIECE_BYTES] for start in cuts[:-1]]
+        self.pieces = [*small, whole[_TRICKLED_BYTES_MAX:]]
+        await super().__call__(scope, receive, send)
+
+
+class CutOff(Pieces):
+    """Announces all of it and sends half; then the connection ends, in order or by a reset."""
+
+    def __init__(self, pieces: Iterable[bytes], media_type: str, *, reset: bool) -> None:
+        super().__init__(pieces, media_type)
+        self._reset = reset
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send half of it."""
+        whole = b"".join(self.pieces)
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": whole[: len(whole) // 2], "more_body": True})
+        transport: asyncio.Transport | None = scope.get("extensions", {}).get(TRANSPORT)
+        if transport is None:
+            raise ConnectionAbortedError("a rehearsed loss of the connection")
+        if self._reset:
+            plug: socket.socket = transport.get_extra_info("socket")
+            plug.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+            transport.abort()
+        else:
+            transport.close()
+        message: dict[str, Any] = {}
+        while message.get("type") != "http.disconnect":
+            message = dict(await receive())

@@ -1,0 +1,109 @@
+"""Text that fits its box: wrapped, as large as it can be, never beyond the edges.
+
+The face is the one that comes with Pillow, so pictures are the same on every machine. It has Latin letters;
+others are drawn as its empty boxes.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from PIL import ImageFont
+
+if TYPE_CHECKING:
+    from PIL import ImageDraw
+
+    from app.emulator.scenery import Colour
+
+_LEADING = 1.22
+_MEASURE = 100
+_CHARACTERS_MAX = 1600
+SMALLEST = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Lines at a size in pixels, and how much room they take."""
+
+    lines: tuple[str, ...]
+    size: int
+    width: int
+    height: int
+
+
+@lru_cache(maxsize=32)
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """The bundled face at a size in pixels."""
+    found = ImageFont.load_default(size=size)
+    if not isinstance(found, ImageFont.FreeTypeFont):  # pragma: no cover - Pillow built without FreeType
+        raise TypeError("the emulator letters with TrueType faces, and this Pillow has none")
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _advance(text: str) -> float:
+    """Width in units of the size."""
+    return font(_MEASURE).getlength(text) / _MEASURE
+
+
+def fit(text: str, width: int, height: int, largest: int, smallest: int = SMALLEST) -> Setting:
+    """The largest setting of ``text`` within the box; at the smallest size it is cut, with an ellipsis."""
+    words = _printable(text)[:_CHARACTERS_MAX].split()
+    low, high = smallest, max(smallest, min(largest, int(height / _LEADING)))
+    best = _set(words, width, low)
+    while low < high:
+        middle = (low + high + 1) // 2
+        tried = _set(words, width, middle, hyphenate=False)
+        if tried is not None and tried.height <= height:
+            low, best = middle, tried
+        else:
+            high = middle - 1
+    if best is None:
+        return Setting((), smallest, 0, 0)
+    rows = max(1, int(height / (best.size * _LEADING)))
+    if len(best.lines) > rows:
+        lines = (*best.lines[: rows - 1], best.lines[rows - 1].rstrip()[:-1] + "…")
+        return Setting(lines, best.size, best.width, round(rows * best.size * _LEADING))
+    return best
+
+
+def draw_setting(
+    draw: ImageDraw.ImageDraw, setting: Setting, left: float, top: float, colour: Colour
+) -> None:
+    """Draw the lines from their top left corner."""
+    face = font(setting.size)
+    for row, line in enumerate(setting.lines):
+        draw.text((left, top + row * setting.size * _LEADING), line, font=face, fill=colour)
+
+
+def _set(words: list[str], width: int, size: int, *, hyphenate: bool = True) -> Setting | None:
+    """Wrapped lines at a size; None where a word is too wide and may not be broken."""
+    room = width / size / 1.02
+    lines: list[str] = []
+    line = ""
+    for word in words:
+        extended = f"{line} {word}" if line else word
+        if _advance(extended) <= room:
+            line = extended
+            continue
+        if line:
+            lines.append(line)
+        line = word
+        while _advance(line) > room:
+            if not hyphenate:
+                return None
+            cut = max(1, next(at for at in range(len(line), 0, -1) if at == 1 or _advance(line[:at]) <= room))
+            if cut == len(line):
+                break
+            lines.append(line[:cut])
+            line = line[cut:]
+    lines.append(line)
+    widest = max(_advance(each) for each in lines)
+    return Setting(tuple(lines), size, round(widest * size), round(len(lines) * size * _LEADING))
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if unicodedata.category(letter)[0] != "C" else " " for letter in text)

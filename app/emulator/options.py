@@ -1,0 +1,28 @@
+"""How an emulator behaves as a whole; what one request rehearses is in ``faults``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatorOptions:
+    """Constant for the emulator's life.
+
+    Attributes:
+        latency_s: Seconds that every generation takes at least, beside what drawing costs.
+        output_mime_type: What pictures are encoded as where the request does not say.
+        compression_quality: JPEG quality (1-100) where the request does not say.
+        painters: Threads that draw at the same time.
+        body_bytes_max: Larger requests are refused. 100 MB is the Gemini API's limit since January 2026.
+        hold_s_max: The longest that a held answer waits for its release, so that no test hangs.
+        calls_remembered: How many distinct requests are counted one by one.
+    """
+
+    latency_s: float = 0.0
+    output_mime_type: str = "image/jpeg"
+    compression_quality: int = 90
+    painters: int = 2
+    body_bytes_max: int = 104_857_600
+    hold_s_max: float = 60.0
+    calls_remembered: int = 10_000

@@ -1,0 +1,253 @@
+"""Draws the picture of a request: its words, its reference images and its mark over a background of its own.
+
+The same brief gives the same bytes. Nothing here knows of HTTP.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
+from pillow_heif import register_heif_opener
+
+from app.emulator import lettering, scenery
+
+if TYPE_CHECKING:
+    from app.domain.card import Card
+
+register_heif_opener(thumbnails=False)
+
+_PIXELS_MAX = 100_000_000
+_THUMBNAIL_SIDE = 1536
+_ART_SIDE_MAX = 3072
+_FORMATS = ("PNG", "JPEG", "WEBP", "HEIF")
+_WHITE = (255, 255, 255)
+_MARK = "drawn by the flashgate emulator"
+
+
+class UnreadableImageError(ValueError):
+    """Bytes that are no picture in a format that the model reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """What to draw.
+
+    Attributes:
+        words: Lettered on the picture; may be empty.
+        references: Pictures to compose in; None stands for one whose bytes are elsewhere.
+        width: Pixels of the result.
+        height: Pixels of the result.
+        caption: Written small beside the mark.
+        seed: Chooses the background.
+    """
+
+    words: str
+    references: tuple[Image.Image | None, ...]
+    width: int
+    height: int
+    caption: str
+    seed: int
+
+
+def open_reference(data: bytes) -> Image.Image:
+    """The picture upright, in RGB, its longer side at most 1536 pixels. Raises UnreadableImageError."""
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
+            _check_pixels(picture)
+            picture.draft("RGB", (_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
+            picture.load()
+            upright = ImageOps.exif_transpose(picture)
+            upright.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
+            return _flattened(upright)
+    except UnreadableImageError:
+        raise
+    # Decoders of untrusted bytes raise whatever they stumble on; all of it means the same here.
+    except Exception as error:
+        raise UnreadableImageError(type(error).__name__) from error
+
+
+def _check_pixels(picture: Image.Image) -> None:
+    if picture.width * picture.height > _PIXELS_MAX:
+        raise UnreadableImageError("too many pixels")
+
+
+def _flattened(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I"):
+        picture = picture.convert("I").point(lambda value: value / 257).convert("L")
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        layer = picture.convert("RGBA")
+        ground = Image.new("RGBA", layer.size, (238, 238, 232, 255))
+        return Image.alpha_composite(ground, layer).convert("RGB")
+    return picture.convert("RGB")
+
+
+def nearest_ratio(card: Card, width: int, height: int) -> str:
+    """The card's aspect ratio that is closest to this picture's."""
+
+    def distance(ratio: str) -> float:
+        across, down = ratio.split(":")
+        return abs(math.log(int(across) / int(down)) - math.log(width / height))
+
+    return min(card.aspect_ratios, key=distance)
+
+
+def encode(picture: Image.Image, mime_type: str, quality: int) -> bytes:
+    """The picture as ``image/jpeg``, ``image/png`` or ``image/webp``."""
+    target = io.BytesIO()
+    if mime_type == "image/png":
+        picture.save(target, "PNG", compress_level=1)
+    elif mime_type == "image/webp":
+        picture.save(target, "WEBP", quality=quality, method=0)
+    else:
+        picture.save(target, "JPEG", quality=max(1, quality))
+    return target.getvalue()
+
+
+def paint(brief: Brief) -> Image.Image:
+    """Draw it, at exactly the size asked for."""
+    layout = _Layout.of(brief)
+    # The background is drawn at twice the size where that is cheap, which smooths its edges, and at half
+    # or less where the result is large; the words are always set at the final size.
+    scale = min(2.0, _ART_SIDE_MAX / max(brief.width, brief.height))
+    art_size = max(1, round(brief.width * scale)), max(1, round(brief.height * scale))
+    art, palette = scenery.scene(*art_size, brief.seed)
+    for panel in layout.panels:
+        _frost(art, panel, scale, palette, layout.radius)
+    resample = Image.Resampling.BOX if scale == 2 else Image.Resampling.BICUBIC
+    picture = art.resize((brief.width, brief.height), resample)
+    picture = scenery.grained(picture, 0.28)
+    for reference, frame in zip(brief.references, layout.frames, strict=False):
+        _hang(picture, reference, frame, palette)
+    draw = ImageDraw.Draw(picture)
+    if layout.words.lines:
+        left, top, right, bottom = layout.words_box
+        text_top = top + (bottom - top - layout.words.height) / 2
+        text_left = left + (right - left - layout.words.width) / 2 if layout.centred else left
+        lettering.draw_setting(draw, layout.words, text_left, text_top, _WHITE)
+    left, top, _, bottom = layout.mark_box
+    mark_top = top + (bottom - top - layout.mark.height) / 2
+    lettering.draw_setting(draw, layout.mark, left, mark_top, palette.accent)
+    return picture
+
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where everything goes; boxes are (left, top, right, bottom) in pixels of the result."""
+
+    panels: tuple[Box, ...]
+    frames: tuple[Box, ...]
+    words: lettering.Setting
+    words_box: Box
+    mark: lettering.Setting
+    mark_box: Box
+    radius: int
+    centred: bool
+
+    @classmethod
+    def of(cls, brief: Brief) -> _Layout:
+        """References first in reading direction, then the words in a panel, the mark along the bottom."""
+        width, height = brief.width, brief.height
+        short = min(width, height)
+        margin = max(8, round(short * 0.06))
+        gap = max(6, margin // 2)
+        mark_size = max(lettering.SMALLEST, round(math.sqrt(width * height) * 0.016))
+        mark_text = f"{_MARK}  ·  {brief.caption}"
+        mark = lettering.fit(mark_text, width - 2 * margin, height // 5, mark_size)
+        mark_panel = (0, height - mark.height - 2 * gap, width, height)
+        mark_box = (margin, mark_panel[1], width - margin, height)
+        field = (margin, margin, width - margin, mark_panel[1] - margin)
+        frames: tuple[Box, ...] = ()
+        if brief.references:
+            gallery, field = _divided(field, gap, has_words=bool(brief.words.strip()))
+            frames = _gallery(gallery, brief.references, gap)
+        if not brief.words.strip():
+            return cls(
+                (mark_panel,), frames, lettering.Setting((), 9, 0, 0), field, mark, mark_box, gap, True
+            )
+        pad = max(6, round(short * 0.05))
+        left, top, right, bottom = field
+        inner = (left + pad, top + pad // 2, right - pad, bottom - pad // 2)
+        largest = round(math.sqrt((right - left) * (bottom - top)) * 0.16)
+        words = lettering.fit(brief.words.strip(), inner[2] - inner[0], inner[3] - inner[1], largest)
+        spare = max(0, (bottom - top - words.height) // 2 - pad)
+        panel = (left, top + spare, right, bottom - spare)
+        return cls((panel, mark_panel), frames, words, inner, mark, mark_box, gap, len(words.lines) == 1)
+
+
+def _divided(field: Box, gap: int, *, has_words: bool) -> tuple[Box, Box]:
+    """The field as a gallery and the room for words beside or below it."""
+    left, top, right, bottom = field
+    if not has_words:
+        return field, (left, bottom, right, bottom)
+    if right - left > 1.2 * (bottom - top):
+        middle = left + round((right - left) * 0.46)
+        return (left, top, middle - gap, bottom), (middle + gap, top, right, bottom)
+    middle = top + round((bottom - top) * 0.5)
+    return (left, top, right, middle - gap), (left, middle + gap, right, bottom)
+
+
+def _gallery(room: Box, pictures: tuple[Image.Image | None, ...], gap: int) -> tuple[Box, ...]:
+    """Frames in the grid that shows the pictures largest, each with its picture's own proportions."""
+    left, top, right, bottom = room
+    count = len(pictures)
+
+    def cell(columns: int) -> tuple[float, float]:
+        rows = math.ceil(count / columns)
+        return (right - left - gap * (columns - 1)) / columns, (bottom - top - gap * (rows - 1)) / rows
+
+    columns = max(range(1, count + 1), key=lambda number: min(cell(number)))
+    across, down = cell(columns)
+    across, down = max(1.0, across), max(1.0, down)
+    frames = []
+    for number, picture in enumerate(pictures):
+        row, column = divmod(number, columns)
+        shape = picture.size if picture is not None else (1, 1)
+        scale = min(across / shape[0], down / shape[1])
+        wide, high = max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+        in_row = min(columns, count - row * columns)
+        indent = (right - left - in_row * across - (in_row - 1) * gap) / 2
+        x = round(left + indent + column * (across + gap) + (across - wide) / 2)
+        y = round(top + row * (down + gap) + (down - high) / 2)
+        frames.append((x, y, x + wide, y + high))
+    return tuple(frames)
+
+
+def _frost(art: Image.Image, box: Box, scale: float, palette: scenery.Palette, radius: int) -> None:
+    """Darken and blur what lies under a panel, so that any words on it can be read."""
+    left, top, right, bottom = (round(edge * scale) for edge in box)
+    left, top, right, bottom = max(0, left), max(0, top), min(art.width, right), min(art.height, bottom)
+    if right - left < 1 or bottom - top < 1:
+        return
+    under = art.crop((left, top, right, bottom))
+    small = under.resize((max(1, under.width // 12), max(1, under.height // 12)), Image.Resampling.BOX)
+    blurred = small.filter(ImageFilter.GaussianBlur(2)).resize(under.size, Image.Resampling.BICUBIC)
+    glass = Image.blend(blurred, Image.new("RGB", under.size, palette.ink), 0.72)
+    if top == 0 or bottom == art.height:
+        art.paste(glass, (left, top))
+        return
+    mask = Image.new("L", under.size, 0)
+    ImageDraw.Draw(mask).rounded_rectangle(
+        (0, 0, under.width - 1, under.height - 1), radius * scale, fill=255
+    )
+    art.paste(glass, (left, top), mask)
+
+
+def _hang(picture: Image.Image, reference: Image.Image | None, frame: Box, palette: scenery.Palette) -> None:
+    """Put a reference image into its frame, with a white mount."""
+    left, top, right, bottom = frame
+    wide, high = right - left, bottom - top
+    border = max(1, round(min(wide, high) * 0.025))
+    shown = reference.resize((wide, high), Image.Resampling.BICUBIC) if reference is not None else None
+    if shown is None:
+        shown = Image.new("RGB", (wide, high), palette.layers[0])
+        ImageDraw.Draw(shown).line((0, 0, wide, high), fill=palette.accent, width=border)
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((left - border, top - border, right + border - 1, bottom + border - 1), fill=_WHITE)
+    picture.paste(shown, (left, top))

@@ -1,0 +1,354 @@
+"""From a request's JSON to what the emulated model is asked for, refusing what Google refuses.
+
+Declared MIME types only have to be on the card; what the bytes really are is found out when they are
+opened, so a mislabelled PNG works, as it does with Google.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from blake3 import blake3
+from pydantic_core import from_json
+
+from app.emulator import messages
+from app.emulator.errors import FieldFault, GoogleError, invalid_argument
+from app.emulator.schema import Message, read
+from app.emulator.signatures import is_signature
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from app.domain.card import Card
+    from app.emulator.messages import Dialect
+
+_CHARACTERS_PER_TOKEN = 4
+# One 1248x832 reference was reported as 258 tokens by the Gemini API; Vertex follows the card (model.md A3).
+_GEMINI_IMAGE_TOKENS = 258
+_PAGE_TOKENS = 258
+_VIDEO_TOKENS = 258
+_NUMBER_WORDS = {1: "ONE", 2: "TWO", 3: "THREE", 4: "FOUR", 5: "FIVE", 8: "EIGHT", 9: "NINE", 16: "SIXTEEN"}
+_NUMBER_WORDS[21] = "TWENTY_ONE"
+_SIZE_WORDS = {"512": "FIVE_TWELVE", "1K": "ONE_K", "2K": "TWO_K", "4K": "FOUR_K"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One input image: its bytes, or the address of one that the emulator cannot fetch."""
+
+    mime_type: str
+    data: bytes | None = None
+    uri: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """One accepted request in the emulator's words.
+
+    Attributes:
+        prompt: The text of the last turn.
+        references: Every input image of the conversation, in order.
+        aspect_ratio: One of the card's, or None where the model chooses.
+        image_size: One of the card's.
+        prompt_tokens: Input tokens by modality.
+        digest: BLAKE3 over everything that the picture depends on, in hexadecimal.
+    """
+
+    card: Card
+    dialect: Dialect
+    prompt: str
+    references: tuple[Reference, ...]
+    aspect_ratio: str | None
+    image_size: str
+    with_text: bool
+    seed: int | None
+    thinks_hard: bool
+    include_thoughts: bool
+    output_mime_type: str | None
+    compression_quality: int | None
+    output_tokens_max: int
+    searches: bool
+    prompt_tokens: tuple[tuple[str, int], ...]
+    digest: str
+
+
+def parse(body: bytes, shape: Message) -> dict[str, Any]:
+    """The request's JSON in canonical form. Raises GoogleError 400 naming every fault."""
+    try:
+        document = from_json(body or b"{}", allow_inf_nan=False)
+    except ValueError as error:
+        sentence = f"Invalid JSON payload received. {error}"
+        raise invalid_argument(FieldFault("", sentence)) from error
+    faults: list[FieldFault] = []
+    found = read(document, shape, "", faults)
+    if faults:
+        raise invalid_argument(*faults)
+    return dict(found or {})
+
+
+def read_generate(body: bytes, card: Card, dialect: Dialect) -> ModelRequest:
+    """What ``generateContent`` is asked for. Raises GoogleError 400 for whatever the model does not take."""
+    document = parse(body, messages.GENERATE_REQUESTS[dialect])
+    contents = document.get("contents", [])
+    config = document.get("generationConfig", {})
+    image = _image_options(config)
+    faults = [
+        *_content_faults(contents, card, dialect),
+        *_signature_faults(contents),
+        *_parameter_faults(config, card),
+        *_image_faults(image, card),
+        *_tool_faults(document.get("tools", []), card),
+    ]
+    if faults:
+        raise invalid_argument(*faults)
+    thinking = config.get("thinkingConfig", {})
+    modalities = config.get("responseModalities") or ["TEXT", "IMAGE"]
+    output = image.get("imageOutputOptions", {})
+    references = tuple(_references(contents))
+    prompt = _last_prompt(contents)
+    return ModelRequest(
+        card=card,
+        dialect=dialect,
+        prompt=prompt,
+        references=references,
+        aspect_ratio=_ratio(image.get("aspectRatio"), card),
+        image_size=_size(image.get("imageSize"), card) or card.image_size_default,
+        with_text="TEXT" in modalities,
+        seed=config.get("seed"),
+        thinks_hard=thinking.get("thinkingLevel") == "HIGH",
+        include_thoughts=thinking.get("includeThoughts", False),
+        output_mime_type=output.get("mimeType") or _format_mime_type(image.get("mimeType")),
+        compression_quality=output.get("compressionQuality"),
+        output_tokens_max=config.get("maxOutputTokens", card.tokens.output_max),
+        searches=any("googleSearch" in tool for tool in document.get("tools", [])),
+        prompt_tokens=count_tokens(contents, document.get("systemInstruction"), card, dialect),
+        digest=_digest(card.id, prompt, references, document),
+    )
+
+
+def count_tokens(
+    contents: list[dict[str, Any]], system: dict[str, Any] | None, card: Card, dialect: Dialect
+) -> tuple[tuple[str, int], ...]:
+    """Input tokens by modality, in Google's order; modalities without tokens are left out."""
+    each_image = card.images.tokens_each if dialect == "vertex" else _GEMINI_IMAGE_TOKENS
+    counted: Counter[str] = Counter()
+    for part in _parts([*contents, *([system] if system else [])]):
+        counted["TEXT"] += _text_tokens(part.get("text", ""))
+        blob = part.get("inlineData") or part.get("fileData") or {}
+        family = blob.get("mimeType", "").partition("/")[0]
+        if family == "image":
+            counted["IMAGE"] += each_image
+        elif family == "video":
+            counted["VIDEO"] += _VIDEO_TOKENS
+        elif family == "application":
+            counted["DOCUMENT"] += _PAGE_TOKENS * max(1, blob.get("data", b"").count(b"/Type /Page\n"))
+        elif family == "text":
+            counted["TEXT"] += len(blob.get("data", b"")) // _CHARACTERS_PER_TOKEN + 1
+    return tuple((name, counted[name]) for name in ("TEXT", "IMAGE", "VIDEO", "DOCUMENT") if counted[name])
+
+
+def _text_tokens(text: str) -> int:
+    return math.ceil(len(text) / _CHARACTERS_PER_TOKEN)
+
+
+def _parts(contents: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for content in contents:
+        yield from content.get("parts", [])
+
+
+def _references(contents: list[dict[str, Any]]) -> Iterator[Reference]:
+    for part in _parts(contents):
+        blob, file = part.get("inlineData", {}), part.get("fileData", {})
+        if blob.get("mimeType", "").startswith("image/"):
+            yield Reference(blob["mimeType"], data=blob.get("data", b""))
+        elif file.get("mimeType", "").startswith("image/"):
+            yield Reference(file["mimeType"], uri=file.get("fileUri", ""))
+
+
+def _last_prompt(contents: list[dict[str, Any]]) -> str:
+    texts = [part["text"] for part in contents[-1].get("parts", []) if part.get("text")]
+    return "\n".join(texts)
+
+
+def _digest(model: str, prompt: str, references: tuple[Reference, ...], document: dict[str, Any]) -> str:
+    hasher = blake3(f"{model}\0{prompt}\0".encode())
+    for reference in references:
+        content = reference.data if reference.data is not None else reference.uri.encode()
+        hasher.update(f"{len(content)}\0".encode())
+        hasher.update(content)
+    hasher.update(repr(sorted(document.get("generationConfig", {}).items())).encode())
+    hasher.update(repr(document.get("systemInstruction")).encode())
+    return hasher.hexdigest(length=16)
+
+
+def _content_faults(contents: list[dict[str, Any]], card: Card, dialect: Dialect) -> Iterator[FieldFault]:
+    if not contents:
+        yield FieldFault("contents", "* GenerateContentRequest.contents: contents is not specified\n")
+        return
+    for at, content in enumerate(contents):
+        if content.get("role", "user") not in {"user", "model"}:
+            yield FieldFault(f"contents[{at}].role", "Please use a valid role: user, model.")
+        if not any(part.keys() - {"thought", "thoughtSignature"} for part in content.get("parts", [])):
+            where = f"contents[{at}].parts"
+            sentence = f"* GenerateContentRequest.{where}: contents.parts must not be empty.\n"
+            yield FieldFault(where, sentence)
+            continue
+        for number, part in enumerate(content["parts"]):
+            yield from _part_faults(part, f"contents[{at}].parts[{number}]", card, dialect)
+    pictures = sum(
+        1 for content in contents if content.get("role", "user") == "user" for _ in _references([content])
+    )
+    if pictures > card.images.count_max:
+        most = card.images.count_max + 1
+        yield FieldFault(
+            "contents", f"Please use fewer than {most} images in your request to models/{card.id}"
+        )
+
+
+def _part_faults(part: dict[str, Any], path: str, card: Card, dialect: Dialect) -> Iterator[FieldFault]:
+    blob, file = part.get("inlineData"), part.get("fileData")
+    if blob is None and file is None:
+        return
+    mime_type = (blob or file or {}).get("mimeType", "")
+    accepted = (*card.images.mime_types, *card.documents.mime_types)
+    if mime_type not in accepted and not mime_type.startswith("video/"):
+        name = f"{path}.{'inline_data' if blob is not None else 'file_data'}.mime_type"
+        yield FieldFault(name, f"Unsupported MIME type: {mime_type}")
+    if blob is not None:
+        most = card.images.inline_bytes_max if mime_type.startswith("image/") else card.documents.bytes_max
+        length = len(blob.get("data", b""))
+        if length > most:
+            yield FieldFault(
+                f"{path}.inline_data.data",
+                f"Unable to submit request because inline data of {length} bytes exceeds the supported"
+                f" limit of {most} bytes.",
+            )
+    elif file is not None and dialect == "gemini" and not file.get("fileUri", "").startswith("https://"):
+        yield FieldFault(f"{path}.file_data.file_uri", f"Unsupported file uri: {file.get('fileUri', '')}")
+
+
+def _signature_faults(contents: list[dict[str, Any]]) -> Iterator[FieldFault]:
+    """Every picture that the model made comes back with the signature it was delivered with."""
+    for at, content in enumerate(contents, start=1):
+        for number, part in enumerate(content.get("parts", []), start=1):
+            signature = part.get("thoughtSignature")
+            path = f"contents[{at - 1}].parts[{number - 1}]"
+            if signature is not None and not is_signature(signature):
+                sentence = f"Invalid / Corrupted thought signature in content position {at}."
+                yield FieldFault(f"{path}.thought_signature", sentence)
+            elif (
+                signature is None
+                and content.get("role") == "model"
+                and "inlineData" in part
+                and not part.get("thought")
+            ):
+                sentence = (
+                    "Image part is missing a thought_signature in content position"
+                    f" {at}, part position {number}."
+                )
+                yield FieldFault(path, sentence)
+
+
+def _parameter_faults(config: dict[str, Any], card: Card) -> Iterator[FieldFault]:
+    limits = card.parameters
+    if config.get("candidateCount", 1) > limits.candidate_count_max:
+        yield FieldFault(
+            "generation_config.candidate_count", f"Multiple candidates is not enabled for models/{card.id}"
+        )
+    elif config.get("candidateCount", 1) < 1:
+        yield FieldFault("generation_config.candidate_count", "candidate_count must be positive.")
+    for name, field, bounds in (
+        ("temperature", "temperature", limits.temperature),
+        ("topP", "top_p", limits.top_p),
+        ("maxOutputTokens", "max_output_tokens", (1, card.tokens.output_max)),
+    ):
+        low, high = bounds if isinstance(bounds, tuple) else (bounds.min, bounds.max)
+        if name in config and not low <= config[name] <= high:
+            yield FieldFault(
+                f"generation_config.{field}",
+                f"* GenerateContentRequest.generation_config.{field}: {field} must be in the range"
+                f" [{low}, {high}].\n",
+            )
+    modalities = config.get("responseModalities")
+    if modalities and sorted(modalities) not in [sorted(offered) for offered in limits.response_modalities]:
+        offered = "".join(f"\n* {', '.join(names)}" for names in limits.response_modalities)
+        yield FieldFault(
+            "generation_config.response_modalities",
+            f"The requested combination of response modalities ({', '.join(modalities)}) is not supported"
+            f" by the model. models/{card.id} accepts the following combination of response modalities:"
+            f"{offered}\n",
+        )
+    level = config.get("thinkingConfig", {}).get("thinkingLevel", "THINKING_LEVEL_UNSPECIFIED")
+    if level != "THINKING_LEVEL_UNSPECIFIED" and level.lower() not in limits.thinking_levels:
+        path = "generation_config.thinking_config.thinking_level"
+        yield FieldFault(path, f"Thinking level {level} is not supported for this model.")
+
+
+def _image_options(config: dict[str, Any]) -> dict[str, Any]:
+    """``imageConfig`` and its successor ``responseFormat`` in one; the older form wins."""
+    found: dict[str, Any] = {}
+    for response_format in config.get("responseFormat", []):
+        found |= response_format.get("image", {})
+    found |= config.get("imageConfig", {})
+    return found
+
+
+def _image_faults(image: dict[str, Any], card: Card) -> Iterator[FieldFault]:
+    path = "generation_config.image_config"
+    ratio, size = image.get("aspectRatio"), image.get("imageSize")
+    if ratio is not None and _ratio(ratio, card) is None:
+        yield FieldFault(f"{path}.aspect_ratio", f"Invalid value at '{path}.aspect_ratio', \"{ratio}\"")
+    if size is not None and _size(size, card) is None:
+        yield FieldFault(f"{path}.image_size", f"Invalid value at '{path}.image_size', \"{size}\"")
+    output = image.get("imageOutputOptions", {})
+    mime_type = output.get("mimeType")
+    if mime_type is not None and mime_type not in card.parameters.output_mime_types:
+        where = f"{path}.image_output_options.mime_type"
+        yield FieldFault(where, f"Unsupported output mime type: {mime_type}")
+    if not 0 <= output.get("compressionQuality", 75) <= 100:
+        where = f"{path}.image_output_options.compression_quality"
+        yield FieldFault(where, "Compression quality must be in the range [0, 100].")
+
+
+def _tool_faults(tools: list[dict[str, Any]], card: Card) -> Iterator[FieldFault]:
+    for at, tool in enumerate(tools):
+        if "functionDeclarations" in tool:
+            yield FieldFault(f"tools[{at}]", f"Function calling is not enabled for models/{card.id}")
+        elif tool.keys() - {"googleSearch"}:
+            yield FieldFault(f"tools[{at}]", f"Unsupported tool for models/{card.id}: {', '.join(tool)}")
+
+
+def _ratio(value: str | None, card: Card) -> str | None:
+    for ratio in card.aspect_ratios:
+        words = [_NUMBER_WORDS.get(int(number), number) for number in ratio.split(":")]
+        # The enumeration of the newer form has no word for 9:21 (model.md A1.2).
+        if value == ratio or (value == f"ASPECT_RATIO_{'_BY_'.join(words)}" and ratio != "9:21"):
+            return ratio
+    return None
+
+
+def _size(value: str | None, card: Card) -> str | None:
+    for size in card.image_sizes:
+        if value is not None and value in {size, f"IMAGE_SIZE_{_SIZE_WORDS.get(size, size)}"}:
+            return size
+    return None
+
+
+def _format_mime_type(value: str | None) -> str | None:
+    return {"IMAGE_JPEG": "image/jpeg", "IMAGE_PNG": "image/png"}.get(value or "", value)
+
+
+def unreadable_image(cause: Exception) -> GoogleError:
+    """400 for bytes that are no picture, as Google words it."""
+    error = invalid_argument(
+        FieldFault(
+            "contents",
+            "Unable to process input image. Please retry or report in"
+            " https://developers.generativeai.google/guide/troubleshooting",
+        )
+    )
+    error.__cause__ = cause
+    return error

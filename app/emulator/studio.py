@@ -1,0 +1,95 @@
+"""From an accepted request to encoded pictures, in threads of its own so that the server stays responsive."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from app.emulator import painter
+from app.emulator.answers import Picture
+from app.emulator.faults import without_directives
+from app.emulator.requests import unreadable_image
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from app.emulator.faults import Behaviour
+    from app.emulator.options import EmulatorOptions
+    from app.emulator.requests import ModelRequest
+
+_INTERIM_SIDE = 256
+
+
+class Studio:
+    """Draws for many requests at a time. Close it when the server ends."""
+
+    def __init__(self, options: EmulatorOptions) -> None:
+        self._options = options
+        self._threads = ThreadPoolExecutor(options.painters, thread_name_prefix="painter")
+
+    async def draw(self, request: ModelRequest, behaviour: Behaviour) -> tuple[list[Picture], Picture | None]:
+        """The pictures, and the one for a thought where thoughts were asked for.
+
+        Every reference is opened even where nothing will be drawn. Raises GoogleError 400 for one that
+        cannot be.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._draw, request, behaviour)
+
+    def close(self) -> None:
+        """Let running work finish and start no more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _draw(self, request: ModelRequest, behaviour: Behaviour) -> tuple[list[Picture], Picture | None]:
+        try:
+            references = tuple(
+                painter.open_reference(reference.data) if reference.data is not None else None
+                for reference in request.references
+            )
+        except painter.UnreadableImageError as error:
+            raise unreadable_image(error) from error
+        drawn = [self._paint(request, behaviour, references, number) for number in range(behaviour.pictures)]
+        pictures = [self._encoded(request, picture) for picture in drawn]
+        interim = None
+        if request.include_thoughts and drawn:
+            small = drawn[0].copy()
+            small.thumbnail((_INTERIM_SIDE, _INTERIM_SIDE))
+            interim = self._encoded(request, small)
+        return pictures, interim
+
+    def _paint(
+        self,
+        request: ModelRequest,
+        behaviour: Behaviour,
+        references: tuple[Image.Image | None, ...],
+        number: int,
+    ) -> Image.Image:
+        card = request.card
+        size = request.image_size
+        if behaviour.other_size:
+            others = [other for other in card.image_sizes if other != size]
+            size = card.image_size_default if card.image_size_default in others else others[0]
+        ratio = request.aspect_ratio
+        if ratio is None:
+            first = next((reference for reference in references if reference is not None), None)
+            ratio = painter.nearest_ratio(card, *first.size) if first is not None else "1:1"
+        width, height = card.pixels[ratio][size]
+        seed = f"seed {request.seed}" if request.seed is not None else "no seed"
+        return painter.paint(
+            painter.Brief(
+                words=without_directives(request.prompt),
+                references=references,
+                width=width,
+                height=height,
+                caption=f"{ratio}  ·  {size}  ·  {width}x{height}  ·  {seed}",
+                seed=int(request.digest, 16) + number,
+            )
+        )
+
+    def _encoded(self, request: ModelRequest, picture: Image.Image) -> Picture:
+        mime_type = request.output_mime_type or self._options.output_mime_type
+        quality = request.compression_quality
+        if quality is None:
+            quality = self._options.compression_quality
+        return Picture(painter.encode(picture, mime_type, quality), mime_type)
