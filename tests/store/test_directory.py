@@ -1,0 +1,377 @@
+"""The directory: who is let in, what a tenants' file may say, and the demo's first start."""
+
+from __future__ import annotations
+
+import secrets
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from app.cards import load_catalogue
+from app.domain.budget import NANO_PER_USD, Budget
+from app.domain.errors import ConfigurationError
+from app.domain.keys import ENTROPY_BYTES, MintedKey, mint, secret_hash
+from app.domain.tenancy import CachePolicy
+from app.store import directory as directory_module
+from app.store.directory import FileDirectory, demo_directory, stored_pepper
+from app.store.tenants_file import read_tenants
+
+PEPPER = b"a pepper of the tests"
+CATALOGUE = load_catalogue()
+HASH = "hmac-sha256:" + "a" * 64
+
+SAMPLE = """
+tenants:
+  - id: search
+    time_zone: Europe/Berlin
+    models: [nano-banana-2]
+    max_image_size: 2k
+    preview: [video]
+    budgets:
+      - {unit: output_tokens, window: day, limit: 41440}
+      - {unit: usd, window: month, limit: 500.10, mode: shadow}
+    cache: {mode: refresh, ttl_s: 60}
+    keys:
+      - {id: k1, hash: "HASH", scopes: [images], budgets: [{unit: images, window: day, limit: 7}]}
+  - id: plain
+    keys: [{id: k2, hash: "HASH", scopes: [images, admin]}]
+""".replace("HASH", HASH)
+
+
+def minted(key_id: str | None = None) -> MintedKey:
+    return mint("test", secrets.token_bytes(ENTROPY_BYTES), key_id)
+
+
+def hashed(key: MintedKey) -> str:
+    return f"hmac-sha256:{secret_hash(PEPPER, key.secret)}"
+
+
+def faults_of(text: str) -> tuple[str, ...]:
+    with pytest.raises(ConfigurationError) as caught:
+        read_tenants("tenants.yaml", text, CATALOGUE)
+    assert caught.value.source == "tenants.yaml"
+    return caught.value.faults
+
+
+def budget_faults(budget: str) -> tuple[str, ...]:
+    return faults_of(f"tenants: [{{id: a, budgets: [{budget}]}}]")
+
+
+def test_a_file_becomes_tenants() -> None:
+    search, plain = read_tenants("tenants.yaml", SAMPLE, CATALOGUE)
+    assert search.time_zone == ZoneInfo("Europe/Berlin")
+    assert search.models == {"gemini-3.1-flash-image"}  # an alias in the file, the card's id in the domain
+    assert search.max_image_size == "2K"
+    assert search.preview == {"video"}
+    assert search.cache == CachePolicy("refresh", 60)
+    assert search.budgets == (
+        Budget("output_tokens", "day", 41_440),
+        Budget("usd", "month", 500_100_000_000, mode="shadow"),
+    )
+    assert search.keys[0].budgets == (Budget("images", "day", 7, scope="key"),)
+    assert plain.time_zone == ZoneInfo("UTC")
+    assert (plain.models, plain.max_image_size, plain.budgets) == (frozenset(), None, ())
+    assert plain.preview == {"4K", "video"}
+    assert plain.cache == CachePolicy("use", 86_400)
+    assert plain.keys[0].scopes == {"images", "admin"}
+
+
+@pytest.mark.parametrize(
+    ("written", "billionths"),
+    [
+        ("0", 0),
+        ("0.1", NANO_PER_USD // 10),
+        ("0.000000001", 1),
+        ("1.5e1", 15 * NANO_PER_USD),
+        ("9007199.254740991", 2**53 - 1),  # a double would keep this one too, the next it would not
+        ("4503599.627370497", 2**52 + 1),
+        ("'2.50'", 2_500_000_000),
+    ],
+)
+def test_dollars_become_billionths_exactly(written: str, billionths: int) -> None:
+    text = f"tenants: [{{id: a, budgets: [{{unit: usd, window: day, limit: {written}}}]}}]"
+    assert read_tenants("f", text, CATALOGUE)[0].budgets[0].limit == billionths
+
+
+@pytest.mark.parametrize(
+    ("budget", "fault"),
+    [
+        ("{unit: tokens, window: day, limit: 1}", "unit: Input should be 'output_tokens', 'total_tokens'"),
+        ("{unit: usd, window: week, limit: 1}", "window: the windows are day and month"),
+        ("{unit: usd, window: lifetime, limit: 1}", "window: the windows are day and month"),
+        ("{unit: usd, window: [day], limit: 1}", "window: the windows are day and month"),
+        ("{unit: usd, window: day, limit: -1}", "limit: Input should be greater than or equal to 0"),
+        ("{unit: usd, window: day, limit: true}", "limit: a number is needed"),
+        ("{unit: usd, window: day, limit: .inf}", "'.inf' is no decimal number"),
+        ("{unit: usd, window: day, limit: .nan}", "'.nan' is no decimal number"),
+        ("{unit: usd, window: day, limit: much}", "limit: Input should be a valid decimal"),
+        ("{unit: usd, window: day, limit: 0.0000000001}", "finer than a billionth of a dollar"),
+        ("{unit: images, window: day, limit: 0.5}", "finer than one"),
+        ("{unit: usd, window: day, limit: 9007199.254740992}", "above the largest countable amount"),
+        ("{unit: images, window: day, limit: 9007199254740992}", "above the largest countable amount"),
+        ("{unit: usd, window: day}", "limit: this field is required"),
+        ("{unit: usd, window: day, limit: 1, mode: off}", "mode: Input should be 'enforce' or 'shadow'"),
+        ("{unit: usd, window: day, limit: 1, scope: project}", "budgets: the scope of a budget that stands"),
+        ("{unit: usd, window: day, limit: 1, scope: key}", "is tenant, not key"),
+        (
+            "{unit: usd, window: day, limit: 1}, {unit: usd, window: day, limit: 2, mode: shadow}",
+            "two budgets of usd for the day",
+        ),
+    ],
+)
+def test_a_budget_that_cannot_be_kept_is_refused(budget: str, fault: str) -> None:
+    (found,) = budget_faults(budget)
+    assert fault in found
+
+
+@pytest.mark.parametrize(
+    ("tenant", "fault"),
+    [
+        ("id: Search", "tenants[0].id: a tenant id is"),
+        ("id: -a", "tenants[0].id: a tenant id is"),
+        ("id: 'a\n'", "tenants[0].id: a tenant id is"),
+        ("{id: a, time_zone: Mars/Olympus}", "tenants[0].time_zone: 'Mars/Olympus' is no IANA time zone"),
+        ("{id: a, time_zone: ../etc/passwd}", "is no IANA time zone"),
+        ("{id: a, models: [dall-e]}", "tenants[0].models: no card is called dall-e; there are gemini-3"),
+        ("{id: a, max_image_size: 9K}", "tenants[0].max_image_size: no card offers the size '9K'"),
+        ("{id: a, preview: [5K]}", "tenants[0].preview: 5K: the preview features are 4K, video"),
+        ("{id: a, rate: {requests_per_minute: 6}}", "tenants[0].rate: request rates are not enforced"),
+        ("{id: a, cache: {mode: only_if_cached}}", "tenants[0].cache.mode: Input should be 'use'"),
+        ("{id: a, cache: {ttl_s: 0}}", "tenants[0].cache.ttl_s: "),
+        ("{id: a, colour: red}", "tenants[0].colour: there is no such field"),
+        ("{id: a, keys: [{id: k-1, hash: HASH, scopes: [images]}]}", "keys[0].id: a key id is"),
+        ("{id: a, keys: [{id: k1, hash: abc, scopes: [images]}]}", "keys[0].hash: a hash is"),
+        ("{id: a, keys: [{id: k1, hash: HASH, scopes: []}]}", "keys[0].scopes: "),
+        (
+            "{id: a, keys: [{id: k1, hash: HASH, scopes: [all]}]}",
+            "all: the scopes of a key are admin, images",
+        ),
+        ("{id: a, keys: [{id: k1, hash: HASH, scopes: [images], hats: 1}]}", "keys[0].hats: there is no"),
+    ],
+)
+def test_every_other_fault_is_named_with_its_path(tenant: str, fault: str) -> None:
+    (found,) = faults_of(f"tenants: [{tenant}]".replace("HASH", HASH))
+    assert fault in found
+
+
+def test_ids_are_unique_and_key_ids_over_all_tenants() -> None:
+    key = f"{{id: k1, hash: {HASH}, scopes: [images]}}"
+    found = faults_of(f"tenants: [{{id: a, keys: [{key}]}}, {{id: b, keys: [{key}]}}, {{id: a}}]")
+    assert found == (
+        "tenants[1].keys[0].id: the key id 'k1' is taken by tenants[0].keys[0]",
+        "tenants[2].id: the tenant id 'a' is taken by tenants[0]",
+    )
+
+
+def test_all_faults_are_told_at_once() -> None:
+    text = """
+tenants:
+  - id: A
+    time_zone: Nowhere
+    budgets: [{unit: usd, window: week, limit: 1}]
+    keys: [{id: k1}]
+  - id: b
+    keys: [{id: k1, hash: x, scopes: [images]}]
+"""
+    assert [fault.partition(":")[0] for fault in faults_of(text)] == [
+        "tenants[0].id",
+        "tenants[0].time_zone",
+        "tenants[0].budgets[0].window",
+        "tenants[0].keys[0].hash",
+        "tenants[0].keys[0].scopes",
+        "tenants[1].keys[0].hash",
+        "tenants[1].keys[0].id",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "the file: "),
+        ("[]", "the file: "),
+        ("tenants: 5", "tenants: "),
+        ("tenants: [", "line 1, column 11: "),
+        ("tenants: []\ntenants: []", "line 2, column 1: the key 'tenants' stands here twice"),
+        ("tenants: !!python/object/apply:os.system [true]", "line 1, column 10: could not determine a con"),
+        ("tenants: [{id: a, budgets: [{unit: usd, window: day, limit: 1:30.5}]}]", "no decimal number"),
+    ],
+)
+def test_a_text_that_is_no_such_file_is_refused_with_its_place(text: str, fault: str) -> None:
+    (found,) = faults_of(text)
+    assert fault in found
+
+
+def test_a_secret_pasted_in_place_of_its_hash_is_not_repeated_in_the_fault() -> None:
+    key = minted("k1")
+    text = f"tenants: [{{id: a, keys: [{{id: k1, hash: {key.text}, scopes: [images]}}]}}]"
+    with pytest.raises(ConfigurationError) as caught:
+        read_tenants("f", text, CATALOGUE)
+    assert key.secret not in str(caught.value)
+
+
+def file_of(tmp_path: Path, *keys: MintedKey, pepper: bytes = PEPPER) -> FileDirectory:
+    path = tmp_path / "tenants.yaml"
+    path.write_text(tenants_of(*keys))
+    return FileDirectory(path, pepper, CATALOGUE)
+
+
+def tenants_of(*keys: MintedKey) -> str:
+    return "tenants:\n" + "".join(
+        f"  - {{id: t{at}, keys: [{{id: {key.key_id}, hash: '{hashed(key)}', scopes: [images]}}]}}\n"
+        for at, key in enumerate(keys)
+    )
+
+
+def test_a_key_finds_its_tenant_and_no_other(tmp_path: Path) -> None:
+    keys = [minted() for _ in range(5)]
+    directory = file_of(tmp_path, *keys)
+    for at, key in enumerate(keys):
+        caller = directory.authenticate(key.text)
+        assert caller is not None
+        assert (caller.tenant.id, caller.key.id) == (f"t{at}", key.key_id)
+    assert [tenant.id for tenant in directory.tenants()] == ["t0", "t1", "t2", "t3", "t4"]
+
+
+def test_a_well_formed_key_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    key = minted("k1")
+    directory = file_of(tmp_path, key)
+    assert directory.authenticate(minted("k1").text) is None  # right id, wrong secret
+    assert directory.authenticate(minted("k2").text) is None  # unknown id
+    assert directory.authenticate(key.text) is not None
+
+
+def test_another_pepper_makes_every_key_wrong(tmp_path: Path) -> None:
+    key = minted()
+    assert file_of(tmp_path, key, pepper=b"another").authenticate(key.text) is None
+
+
+def test_an_unknown_id_costs_the_same_hash_as_a_wrong_secret_and_a_wrong_checksum_costs_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashes: list[str] = []
+
+    def counted(pepper: bytes, secret: str) -> str:
+        hashes.append(secret)
+        return secret_hash(pepper, secret)
+
+    directory = file_of(tmp_path, minted("k1"))
+    monkeypatch.setattr(directory_module, "secret_hash", counted)
+    costs = []
+    for presented in (minted("k1").text, minted("k2").text, minted("k1").text[:-1], "nonsense", ""):
+        hashes.clear()
+        assert directory.authenticate(presented) is None
+        costs.append(len(hashes))
+    assert costs == [1, 1, 0, 0, 0]
+
+
+def test_a_reload_takes_keys_away_and_lets_new_ones_in(tmp_path: Path) -> None:
+    old, new = minted(), minted()
+    directory = file_of(tmp_path, old)
+    (tmp_path / "tenants.yaml").write_text(tenants_of(new))
+    assert directory.authenticate(new.text) is None
+    directory.reload()
+    assert directory.authenticate(old.text) is None
+    assert directory.authenticate(new.text) is not None
+
+
+@pytest.mark.parametrize("contents", ["tenants: [", "tenants: [{id: A}]", None])
+def test_a_bad_file_at_a_reload_is_told_and_changes_nothing(tmp_path: Path, contents: str | None) -> None:
+    key = minted()
+    directory = file_of(tmp_path, key)
+    before = directory.tenants()
+    if contents is None:
+        (tmp_path / "tenants.yaml").unlink()
+    else:
+        (tmp_path / "tenants.yaml").write_text(contents)
+    with pytest.raises(ConfigurationError):
+        directory.reload()
+    assert directory.tenants() is before
+    assert directory.authenticate(key.text) is not None
+
+
+@pytest.mark.parametrize("contents", [None, b"\xff\xfe"])
+def test_a_file_that_cannot_be_read_fails_the_start(tmp_path: Path, contents: bytes | None) -> None:
+    path = tmp_path / "tenants.yaml"
+    if contents is not None:
+        path.write_bytes(contents)
+    with pytest.raises(ConfigurationError, match=r"tenants\.yaml.*\n.*cannot be read"):
+        FileDirectory(path, PEPPER, CATALOGUE)
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_the_demo_makes_its_key_once_for_its_owner_alone(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    first = demo_directory(state)
+    key = (state / "demo-key").read_text().strip()
+    caller = first.authenticate(key)
+    assert caller is not None
+    assert caller.tenant.id == "demo"
+    assert caller.tenant.budgets == (
+        Budget("output_tokens", "day", 112_000),
+        Budget("output_tokens", "month", 1_120_000),
+    )
+    assert caller.may("images")
+    assert not caller.may("admin")
+    assert (mode_of(state), mode_of(state / "demo-key"), mode_of(state / "pepper")) == (0o700, 0o600, 0o600)
+    assert sorted(path.name for path in state.iterdir()) == ["demo-key", "pepper"]
+    again = demo_directory(state)
+    assert again.authenticate(key) == caller
+    assert (state / "demo-key").read_text().strip() == key
+
+
+def test_a_configured_pepper_is_used_and_none_is_kept(tmp_path: Path) -> None:
+    directory = demo_directory(tmp_path, PEPPER)
+    assert directory.authenticate((tmp_path / "demo-key").read_text().strip()) is not None
+    assert not (tmp_path / "pepper").exists()
+
+
+@pytest.mark.parametrize("name", ["demo-key", "pepper"])
+@pytest.mark.parametrize("contents", ["", "damaged", "fg_demo_x"])
+def test_a_damaged_state_file_fails_the_start_and_says_what_to_do(
+    tmp_path: Path, name: str, contents: str
+) -> None:
+    (tmp_path / name).write_text(contents)
+    with pytest.raises(ConfigurationError, match="remove it"):
+        demo_directory(tmp_path)
+    assert (tmp_path / name).read_text() == contents
+
+
+def test_processes_that_start_at_once_agree_on_one_key_and_one_pepper(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from app.store.directory import demo_directory, stored_pepper\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "state = Path(sys.argv[1]); directory = demo_directory(state)\n"
+        "key = (state / 'demo-key').read_text().strip()\n"
+        "assert directory.authenticate(key)\n"
+        "print(key, stored_pepper(state).hex(), flush=True)\n"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+        for _ in range(6)
+    ]
+    for process in processes:  # all have imported everything before any of them may begin
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    found = {process.communicate(timeout=30)[0] for process in processes}
+    assert [process.returncode for process in processes] == [0] * 6
+    assert len(found) == 1
+    assert found == {f"{(tmp_path / 'demo-key').read_text().strip()} {stored_pepper(tmp_path).hex()}\n"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["demo-key", "pepper"]
