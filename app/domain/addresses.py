@@ -17,7 +17,7 @@ ADDRESS_LENGTH_MAX = 1024
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9_.-]{1,220}[a-z0-9]", re.ASCII)
 _BUCKET_LABEL_MAX = 63
 _DOTTED_NUMBERS = re.compile(r"[0-9.]+", re.ASCII)
-_OBJECT = re.compile(r"[A-Za-z0-9._~!$&'()+,;=:@/-]+", re.ASCII)
+_OBJECT = re.compile(r"[A-Za-z0-9._~!()+,=:@/-]+", re.ASCII)
 _DOT_SEGMENTS = frozenset({"", ".", ".."})
 
 
