@@ -70,11 +70,12 @@ def fit(text: str, width: int, height: int, largest: int, smallest: int = SMALLE
     return best
 
 
-def draw_setting(
-    draw: ImageDraw.ImageDraw, setting: Setting, left: float, top: float, colour: Colour
-) -> None:
+def draw_setting(draw: ImageDraw.ImageDraw, setting: Setting, at: tuple[int, int], colour: Colour) -> None:
     """Draw the lines from their top left corner."""
+    if not setting.lines:
+        return
     face = font(setting.size)
+    left, top = at
     for row, line in enumerate(setting.lines):
         draw.text((left, top + row * setting.size * _LEADING), line, font=face, fill=colour)
 
@@ -101,8 +102,9 @@ def _set(words: list[str], width: int, size: int, *, hyphenate: bool = True) -> 
             lines.append(line[:cut])
             line = line[cut:]
     lines.append(line)
-    widest = max(_advance(each) for each in lines)
-    return Setting(tuple(lines), size, round(widest * size), round(len(lines) * size * _LEADING))
+    face = font(size)
+    widest = max(face.getlength(each) for each in lines)
+    return Setting(tuple(lines), size, round(widest), round(len(lines) * size * _LEADING))
 
 
 def _printable(text: str) -> str:

@@ -24,7 +24,13 @@ _PIXELS_MAX = 100_000_000
 _THUMBNAIL_SIDE = 1536
 _ART_SIDE_MAX = 3072
 _FORMATS = ("PNG", "JPEG", "WEBP", "HEIF")
+_GRAIN = 0.2
 _WHITE = (255, 255, 255)
+_MARK_INK = (226, 222, 214)
+_MARK_SIZE_MIN = 11
+# Below this share of the picture's side, words take all the room there is.
+_COMFORTABLE = 0.03
+_LARGEST = 0.085
 _MARK = "drawn by the flashgate emulator"
 
 
@@ -119,18 +125,12 @@ def paint(brief: Brief) -> Image.Image:
         _frost(art, panel, scale, palette, layout.radius)
     resample = Image.Resampling.BOX if scale == 2 else Image.Resampling.BICUBIC
     picture = art.resize((brief.width, brief.height), resample)
-    picture = scenery.grained(picture, 0.28)
+    picture = scenery.grained(picture, _GRAIN)
     for reference, frame in zip(brief.references, layout.frames, strict=False):
         _hang(picture, reference, frame, palette)
     draw = ImageDraw.Draw(picture)
-    if layout.words.lines:
-        left, top, right, bottom = layout.words_box
-        text_top = top + (bottom - top - layout.words.height) / 2
-        text_left = left + (right - left - layout.words.width) / 2 if layout.centred else left
-        lettering.draw_setting(draw, layout.words, text_left, text_top, _WHITE)
-    left, top, _, bottom = layout.mark_box
-    mark_top = top + (bottom - top - layout.mark.height) / 2
-    lettering.draw_setting(draw, layout.mark, left, mark_top, palette.accent)
+    lettering.draw_setting(draw, layout.words, layout.words_at, _WHITE)
+    lettering.draw_setting(draw, layout.mark, layout.mark_at, _MARK_INK)
     return picture
 
 
@@ -144,41 +144,62 @@ class _Layout:
     panels: tuple[Box, ...]
     frames: tuple[Box, ...]
     words: lettering.Setting
-    words_box: Box
+    words_at: tuple[int, int]
     mark: lettering.Setting
-    mark_box: Box
+    mark_at: tuple[int, int]
     radius: int
-    centred: bool
 
     @classmethod
     def of(cls, brief: Brief) -> _Layout:
         """References first in reading direction, then the words in a panel, the mark along the bottom."""
         width, height = brief.width, brief.height
-        short = min(width, height)
+        short, side = min(width, height), math.sqrt(width * height)
         margin = max(8, round(short * 0.06))
         gap = max(6, margin // 2)
-        mark_size = max(lettering.SMALLEST, round(math.sqrt(width * height) * 0.016))
-        mark_text = f"{_MARK}  ·  {brief.caption}"
-        mark = lettering.fit(mark_text, width - 2 * margin, height // 5, mark_size)
+        mark_size = max(_MARK_SIZE_MIN, round(side * 0.016))
+        mark = lettering.fit(
+            f"{_MARK}  ·  {brief.caption}",
+            width - 2 * margin,
+            height // 5,
+            mark_size,
+            smallest=_MARK_SIZE_MIN,
+        )
         mark_panel = (0, height - mark.height - 2 * gap, width, height)
-        mark_box = (margin, mark_panel[1], width - margin, height)
         field = (margin, margin, width - margin, mark_panel[1] - margin)
+        words = brief.words.strip()
         frames: tuple[Box, ...] = ()
+        room = _poster_room(field)
         if brief.references:
-            gallery, field = _divided(field, gap, has_words=bool(brief.words.strip()))
+            gallery, field = _divided(field, gap, has_words=bool(words))
             frames = _gallery(gallery, brief.references, gap)
-        if not brief.words.strip():
-            return cls(
-                (mark_panel,), frames, lettering.Setting((), 9, 0, 0), field, mark, mark_box, gap, True
-            )
-        pad = max(6, round(short * 0.05))
-        left, top, right, bottom = field
-        inner = (left + pad, top + pad // 2, right - pad, bottom - pad // 2)
-        largest = round(math.sqrt((right - left) * (bottom - top)) * 0.16)
-        words = lettering.fit(brief.words.strip(), inner[2] - inner[0], inner[3] - inner[1], largest)
-        spare = max(0, (bottom - top - words.height) // 2 - pad)
-        panel = (left, top + spare, right, bottom - spare)
-        return cls((panel, mark_panel), frames, words, inner, mark, mark_box, gap, len(words.lines) == 1)
+            room = field
+        mark_at = (margin, mark_panel[1] + gap)
+        if not words:
+            return cls((mark_panel,), frames, lettering.Setting((), 0, 0, 0), (0, 0), mark, mark_at, gap)
+        pad = max(6, round(short * 0.045))
+        setting = _set_words(words, room, pad, side)
+        if setting.size < side * _COMFORTABLE:
+            room = field
+            setting = _set_words(words, room, pad, side)
+        left, _, _, bottom = room
+        top = bottom - setting.height - 2 * pad
+        if width >= 2 * height or brief.references:
+            top = (room[1] + top) // 2
+        panel = (left, top, left + setting.width + 2 * pad, top + setting.height + 2 * pad)
+        return cls((panel, mark_panel), frames, setting, (left + pad, top + pad), mark, mark_at, gap)
+
+
+def _set_words(words: str, room: Box, pad: int, side: float) -> lettering.Setting:
+    left, top, right, bottom = room
+    return lettering.fit(words, right - left - 2 * pad, bottom - top - 2 * pad, round(side * _LARGEST))
+
+
+def _poster_room(field: Box) -> Box:
+    """The part of the field that words may take at first, so that the scene stays to be seen."""
+    left, top, right, bottom = field
+    if right - left >= 2 * (bottom - top):
+        return left, top, left + round((right - left) * 0.62), bottom
+    return left, bottom - round((bottom - top) * 0.6), right, bottom
 
 
 def _divided(field: Box, gap: int, *, has_words: bool) -> tuple[Box, Box]:
@@ -228,8 +249,8 @@ def _frost(art: Image.Image, box: Box, scale: float, palette: scenery.Palette, r
     under = art.crop((left, top, right, bottom))
     small = under.resize((max(1, under.width // 12), max(1, under.height // 12)), Image.Resampling.BOX)
     blurred = small.filter(ImageFilter.GaussianBlur(2)).resize(under.size, Image.Resampling.BICUBIC)
-    glass = Image.blend(blurred, Image.new("RGB", under.size, palette.ink), 0.72)
-    if top == 0 or bottom == art.height:
+    glass = Image.blend(blurred, Image.new("RGB", under.size, palette.ink), 0.74)
+    if bottom == art.height:
         art.paste(glass, (left, top))
         return
     mask = Image.new("L", under.size, 0)

@@ -113,7 +113,8 @@ def _tiles(picture: Image.Image, palette: Palette, dice: random.Random) -> None:
     for top in range(0, height, cell):
         for left in range(0, width, cell):
             ground = dice.choice((*palette.layers, palette.below, palette.above))
-            figure = dice.choice((*palette.layers, palette.accent, palette.below))
+            figures = (*palette.layers, palette.accent, palette.below)
+            figure = dice.choice([colour for colour in figures if colour != ground])
             box = (left, top, left + cell - 1, top + cell - 1)
             draw.rectangle(box, fill=ground)
             turn = dice.randrange(4)
