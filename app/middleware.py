@@ -165,14 +165,14 @@ class _LimitedBody:
         self._scope, self._receive, self._send = scope, receive, send
         self._left = limit
         self._error = BodyTooLarge(f"The body of this route may have {limit} bytes.")
-        self._started = False
+        self.started = False
         self._replaced = False
         self.passed = False
 
     async def receive(self) -> Message:
-        """The next message; raises BodyTooLarge as soon as the limit is passed, and ever after."""
+        """The next message; raises BodyTooLarge as soon as the limit is passed, then the caller is gone."""
         if self.passed:
-            raise self._error
+            return {"type": "http.disconnect"}
         message = await self._receive()
         if message["type"] == "http.request":
             self._left -= len(message.get("body", b""))
@@ -189,14 +189,14 @@ class _LimitedBody:
             if self.passed and message["status"] != self._error.status:
                 await self.refuse()
                 return
-            self._started = True
+            self.started = True
             if self.passed:
                 message = {**message, "headers": [*message.get("headers", ()), _CLOSE]}
         await self._send(message)
 
     async def refuse(self) -> None:
         """Answer 413, unless another answer has begun."""
-        if self._started or self._replaced:
+        if self.started or self._replaced:
             return
         self._replaced = True
         await _refuse(self._error, self._scope, self._receive, self._send, close=True)
@@ -227,7 +227,8 @@ class BodyLimitMiddleware:
             return
         try:
             await self._app(scope, body.receive, body.send)
-        except BodyTooLarge:
-            if not body.passed:
+        except Exception:  # task groups and parsers wrap the BodyTooLarge that receive() raised
+            if not body.passed or body.started:
                 raise
+        if body.passed:
             await body.refuse()
