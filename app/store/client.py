@@ -86,8 +86,7 @@ def _pool(url: str, connections: int, timeout_s: float, *, decode: bool) -> Bloc
         "retry": Retry(FullJitterBackoff(cap=0.1, base=0.01), 1),
         "decode_responses": decode,
         "protocol": 2,  # a new connection then needs no handshake
-        "lib_name": None,
-        "lib_version": None,
+        "driver_info": None,
     }
     if not url.startswith("unix://"):
         options |= {"socket_keepalive": True, "health_check_interval": 15}

@@ -5,7 +5,7 @@
 --   2 win   HASH    "<field>|<start_ms>:s|:h|:o" -> settled, held, overage     never a TTL
 --   3 exp   ZSET    hold id -> end of its lease (ms); exactly the open holds   never a TTL
 --   4 gc    ZSET    "r;<hold id>" | "w;<field>|<start_ms>" -> purge time (ms)  never a TTL
---   5 log   STREAM  one entry a transition: hold id, record after it           never a TTL
+--   5 log   STREAM  one entry a transition: hold id -> record after it         never a TTL
 --   6 gen   STRING  "<hold id>;<created_ms>;<result as JSON>"                  always a TTL
 --   7 lead  STRING  the leader's hold id | "!<hold id>;<failure as JSON>"      always a TTL
 -- windows.lua is given the first five alone.
@@ -124,9 +124,7 @@ local function csv(amounts)
   return table.concat(parts, ',')
 end
 
-local function read_record(hold)
-  local raw = redis.call('HGET', RES, hold)
-  if not raw then return nil end
+local function parse_record(hold, raw)
   local state, flags, t0, fingerprint, est, act, windows =
     string.match(raw, '^(%a);(%a*);(%d+);([^;]*);([^;]*);([^;]*);([^;]*)$')
   local record = {
@@ -140,6 +138,11 @@ local function read_record(hold)
   return record
 end
 
+local function read_record(hold)
+  local raw = redis.call('HGET', RES, hold)
+  return raw and parse_record(hold, raw) or nil
+end
+
 local function flagged(record, flag)
   return string.find(record.flags, flag, 1, true) ~= nil
 end
@@ -148,14 +151,19 @@ local function is_open(record)
   return record.state == 'h' or record.state == 'd'
 end
 
--- Writes the record and its journal entry.
-local function write_record(record, event)
-  local raw = table.concat({
-    record.state, record.flags, text(record.t0), record.fingerprint,
-    csv(record.est), csv(record.act), record.windows,
-  }, ';')
-  redis.call('HSET', RES, record.hold, raw)
-  redis.call('XADD', LOG, 'MAXLEN', '~', LOG_LENGTH, '*', 'event', event, 'hold', record.hold, 'record', raw)
+-- Writes records and, as one entry of the journal, what they are now.
+local function write_records(records)
+  if #records == 0 then return end
+  local pairs_of = {}
+  for _, record in ipairs(records) do
+    pairs_of[#pairs_of + 1] = record.hold
+    pairs_of[#pairs_of + 1] = table.concat({
+      record.state, record.flags, text(record.t0), record.fingerprint,
+      csv(record.est), csv(record.act), record.windows,
+    }, ';')
+  end
+  redis.call('HSET', RES, unpack(pairs_of))
+  redis.call('XADD', LOG, 'MAXLEN', '~', LOG_LENGTH, '*', unpack(pairs_of))
 end
 
 -- Counters -------------------------------------------------------------------------------------------
@@ -197,18 +205,26 @@ end
 
 -- Resolution -----------------------------------------------------------------------------------------
 
--- Ends an open hold whose lease has passed: an unsent one is released, a sent one is charged at its
--- estimate unless the policy says release. `changes` collects what the counters must be moved by.
-local function expire(record, changes, now, keep, unknown)
-  local charged = record.state == 'd' and unknown == 'charge'
-  for _, counter in ipairs(record.counters) do
-    add(changes, counter.name .. ':h', -record.est[counter.unit])
-    if charged then add(changes, counter.name .. ':s', record.est[counter.unit]) end
+-- Ends open holds whose leases have passed: an unsent one is released, a sent one is charged at its
+-- estimate unless the policy says release.
+local function expire(records, now, keep, unknown)
+  if #records == 0 then return end
+  local changes, names, purges = {}, {}, {}
+  for index, record in ipairs(records) do
+    local charged = record.state == 'd' and unknown == 'charge'
+    for _, counter in ipairs(record.counters) do
+      add(changes, counter.name .. ':h', -record.est[counter.unit])
+      if charged then add(changes, counter.name .. ':s', record.est[counter.unit]) end
+    end
+    record.state = charged and 'c' or 'x'
+    names[index] = record.hold
+    purges[2 * index - 1] = text(now + keep)
+    purges[2 * index] = 'r;' .. record.hold
   end
-  record.state = charged and 'c' or 'x'
-  redis.call('ZREM', EXP, record.hold)
-  redis.call('ZADD', GC, text(now + keep), 'r;' .. record.hold)
-  write_record(record, 'expire')
+  apply(changes)
+  redis.call('ZREM', EXP, unpack(names))
+  redis.call('ZADD', GC, unpack(purges))
+  write_records(records)
 end
 
 -- Expires this very hold if its lease has passed, so that every answer goes by the store's clock and
@@ -217,24 +233,23 @@ local function expire_if_due(record, now, keep, unknown)
   if not is_open(record) then return end
   local deadline = redis.call('ZSCORE', EXP, record.hold)
   if deadline and tonumber(deadline) > now then return end
-  local changes = {}
-  expire(record, changes, now, keep, unknown)
-  apply(changes)
+  expire({ record }, now, keep, unknown)
 end
 
 -- Expires at most `limit` holds; returns how many.
 local function sweep(now, keep, unknown, limit)
   local due = redis.call('ZRANGE', EXP, '-inf', text(now), 'BYSCORE', 'LIMIT', 0, limit)
-  local changes = {}
-  for _, hold in ipairs(due) do
-    local record = read_record(hold)
+  if #due == 0 then return 0 end
+  local records = {}
+  for index, raw in ipairs(redis.call('HMGET', RES, unpack(due))) do
+    local record = raw and parse_record(due[index], raw)
     if record and is_open(record) then
-      expire(record, changes, now, keep, unknown)
+      records[#records + 1] = record
     else
-      redis.call('ZREM', EXP, hold)
+      redis.call('ZREM', EXP, due[index])
     end
   end
-  apply(changes)
+  expire(records, now, keep, unknown)
   return #due
 end
 

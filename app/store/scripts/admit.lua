@@ -58,9 +58,9 @@ end
 local earlier = read_record(hold)
 if earlier then
   local same = earlier.fingerprint == fingerprint and csv(earlier.est) == csv(est)
-  if not same then return answer('conflict', now, '', {}) end
-  expire_if_due(earlier, now, keep, unknown)
+  if same then expire_if_due(earlier, now, keep, unknown) end
   refresh(windows)
+  if not same then return answer('conflict', now, '', windows) end
   if is_open(earlier) then return answer('lead', now, '', windows) end
   return answer('over', now, earlier.state, windows)
 end
@@ -121,10 +121,10 @@ for _, window in ipairs(counters) do
   redis.call('ZADD', GC, 'NX', text(window.span[2] + keep), 'w;' .. window.name)
 end
 redis.call('ZADD', EXP, text(now + lease), hold)
-write_record({
+write_records({ {
   hold = hold, state = 'h', flags = mode == 'bypass' and '' or 'f', t0 = now, fingerprint = fingerprint,
   est = est, act = {}, windows = described(counters),
-}, 'hold')
+} })
 if mode ~= 'bypass' then redis.call('SET', LEAD, hold, 'PX', text(lease)) end
 refresh(windows)
 return answer('lead', now, '', windows)

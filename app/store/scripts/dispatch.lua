@@ -25,7 +25,7 @@ if not is_open(record) then
 end
 if record.state == 'h' then
   record.state = 'd'
-  write_record(record, 'dispatch')
+  write_records({ record })
 end
 redis.call('ZADD', EXP, text(now + lease), hold)
 if flagged(record, 'f') then

@@ -108,5 +108,5 @@ if flagged(record, 'f') then
   end
   redis.call('PUBLISH', channel, hold)
 end
-write_record(record, outcome)
+write_records({ record })
 return reply('done', record, false)

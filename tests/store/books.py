@@ -1,0 +1,165 @@
+"""A tenant's books in the hands of a test: the ledger's calls with everything usual filled in."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from zoneinfo import ZoneInfo
+
+from app.domain.budget import Amounts, Budget, BudgetWindow, spans
+from app.domain.generation import Generation, Usage
+from app.domain.request import CacheDirective
+from app.ports import Admission, AdmissionRequest, Settled, Settlement
+from app.store import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from app.domain.failure import Failure
+    from app.domain.request import CacheMode
+    from app.store.ledger import RedisLedger
+
+ZONE = ZoneInfo("Europe/Berlin")
+DAY_MS = 86_400_000
+ONE = Amounts(1120, 2000, 1, 67_200_000)
+DAY = Budget("output_tokens", "day", 10 * 1120)
+
+T = TypeVar("T")
+
+
+def now_ms() -> int:
+    """This machine's clock."""
+    return time.time_ns() // 1_000_000
+
+
+def windows(*budgets: Budget, at_ms: int | None = None, owner: str = "t") -> tuple[BudgetWindow, ...]:
+    """Windows of these budgets around a moment, by default now."""
+    moment = now_ms() if at_ms is None else at_ms
+    return tuple(
+        BudgetWindow(b, f"{owner}|{b.unit}|{b.window}", spans(b.window, ZONE, moment), ZONE) for b in budgets
+    )
+
+
+def generation(hold: str, text: str = "here") -> Generation:
+    """A finished result without pictures."""
+    return Generation(f"gen_{hold}", "m", "m-001", 0, (), text, "STOP", Usage(image_output=1120))
+
+
+async def until(condition: Callable[[], Awaitable[T]], timeout_s: float = 5.0) -> T:
+    """The condition's first true value; fails where none comes in time."""
+    async with asyncio.timeout(timeout_s):
+        while True:
+            if found := await condition():
+                return found
+            await asyncio.sleep(0.005)
+
+
+@dataclass
+class Books:
+    """Short forms of the ledger's calls for one tenant."""
+
+    ledger: RedisLedger
+    client: Any  # a Redis client; its stubs give every reply the union of all replies
+    tenant: str
+    budgets: tuple[Budget, ...] = (DAY,)
+    amounts: Amounts = ONE
+    fingerprints: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def windows(self) -> tuple[BudgetWindow, ...]:
+        return windows(*self.budgets)
+
+    def request(
+        self,
+        hold: str,
+        fingerprint: str | None = None,
+        *,
+        mode: CacheMode = "use",
+        max_age_s: int | None = None,
+        following: str | None = None,
+        amounts: Amounts | None = None,
+    ) -> AdmissionRequest:
+        work = fingerprint or f"work-{hold}"
+        self.fingerprints.setdefault(hold, work)
+        return AdmissionRequest(
+            self.tenant,
+            hold,
+            work,
+            self.windows,
+            self.amounts if amounts is None else amounts,
+            CacheDirective(mode, max_age_s),
+            following,
+        )
+
+    async def admit(self, hold: str, fingerprint: str | None = None, **options: Any) -> Admission:
+        return await self.ledger.admit(self.request(hold, fingerprint, **options))
+
+    async def dispatch(self, hold: str) -> bool:
+        return await self.ledger.dispatch(self.tenant, hold, self.fingerprints[hold])
+
+    async def settle(
+        self,
+        hold: str,
+        amounts: Amounts | None = None,
+        outcome: Literal["settle", "void", "charge"] = "settle",
+        *,
+        publish: Generation | None = None,
+        failure: Failure | None = None,
+    ) -> Settled:
+        settlement = Settlement(
+            self.tenant,
+            hold,
+            self.fingerprints[hold],
+            outcome,
+            self.amounts if amounts is None else amounts,
+            publish,
+            60 if publish else 0,
+            failure,
+        )
+        return await self.ledger.settle(settlement, self.windows)
+
+    async def publish(self, hold: str, text: str = "here") -> Settled:
+        return await self.settle(hold, publish=generation(hold, text))
+
+    async def totals(self) -> list[tuple[int, int]]:
+        """Settled and held of each window."""
+        return [(w.settled, w.held) for w in await self.ledger.windows(self.tenant, self.windows)]
+
+    async def overage(self) -> int:
+        """The first window's recorded overage."""
+        found = await self.client.hgetall(self.key("win"))
+        return sum(int(value) for name, value in found.items() if name.endswith(":o"))
+
+    async def expire(self, *holds: str) -> None:
+        """Let these holds' leases be over by the store's clock, as after a crash and half a minute."""
+        for hold in holds:
+            assert await self.client.zadd(self.key("exp"), {hold: 1}, xx=True, ch=True) == 1
+            lead = keys.lead_key(self.tenant, self.fingerprints[hold])
+            if await self.client.get(lead) == hold:
+                await self.client.delete(lead)
+
+    def key(self, name: str) -> str:
+        return keys.ledger_keys(self.tenant)[keys.LEDGER_NAMES.index(name)]
+
+    def limited(self, limit: int) -> Books:
+        """The same books after an operator changed the first limit."""
+        return replace(self, budgets=(replace(self.budgets[0], limit=limit), *self.budgets[1:]))
+
+    async def dump(self) -> dict[str, bytes]:
+        """Everything of this tenant, byte for byte, in the order of names."""
+        names = sorted([name async for name in self.client.scan_iter(f"fg:{{{self.tenant}}}:*")])
+        return {name: await self._dumped(name) for name in names}
+
+    async def _dumped(self, name: str) -> bytes:
+        kind = await self.client.type(name)
+        if kind == "hash":
+            found: Any = sorted((await self.client.hgetall(name)).items())
+        elif kind == "zset":
+            found = await self.client.zrange(name, 0, -1, withscores=True)
+        elif kind == "stream":
+            found = await self.client.xrange(name)
+        else:
+            found = await self.client.get(name)
+        return repr(found).encode()

@@ -1,0 +1,45 @@
+"""One real server for all tests of the store; every test has a tenant of its own."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from app.store.client import StoreClients, open_clients
+from app.store.ledger import LedgerPolicy, RedisLedger
+from tests.store.books import Books
+from tests.storeserver import ServerProcess, running_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ServerProcess]:
+    with tempfile.TemporaryDirectory(prefix="fg") as folder, running_server(Path(folder)) as found:
+        yield found
+
+
+@pytest.fixture
+def tenant() -> str:
+    """A tenant that no other test has used."""
+    return f"tenant-{next(_numbers)}"
+
+
+@pytest.fixture
+async def clients(server: ServerProcess) -> AsyncIterator[StoreClients]:
+    async with open_clients(server.url) as found:
+        yield found
+
+
+@pytest.fixture
+async def books(clients: StoreClients, tenant: str) -> AsyncIterator[Books]:
+    """A ledger with default leases, seen through one tenant."""
+    async with RedisLedger(clients.ledger, LedgerPolicy(poll_s=30)) as ledger:
+        yield Books(ledger, clients.ledger, tenant)
