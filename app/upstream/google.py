@@ -1,0 +1,182 @@
+"""GoogleImageModel: the ImageModel port over google-genai, for the emulator, Gemini and Vertex AI alike."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import httpx2
+
+from app.domain.errors import GatewayError, InternalError
+from app.domain.fingerprint import digest_of
+from app.upstream.answers import Answer, Part
+from app.upstream.lifting import Exchange, LiftingTransport
+from app.upstream.outcomes import failure_from
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from app.cards import Catalogue
+    from app.domain.generation import ModelAnswer
+    from app.domain.request import GenerationRequest
+    from app.upstream.backend import BackEnd
+
+log = logging.getLogger(__name__)
+
+ANSWER_BYTES_MAX: Final = 256 * 1024 * 1024
+LIGHT_BYTES_MAX: Final = 16 * 1024 * 1024  # thought signatures stay in it, and may be large
+KEEPALIVE_S: Final = 30.0
+READY_WAIT_S: Final = 1.0
+_HASHED_IN_A_THREAD_BYTES: Final = 1_000_000
+
+
+class GoogleImageModel:
+    """One call, one attempt, no retries; image bytes never pass the SDK.
+
+    An asynchronous context manager. Entering returns at once and opens the SDK in the background: its
+    import alone takes over a second, which the start of the gateway does not wait for. Calls made before
+    it is open wait for it within their time.
+
+    Args:
+        back_end: Where, and as whom.
+        catalogue: Cards, for the tokens of answers that report none.
+        connections_max: Connections at once; each call uses one.
+        answer_bytes_max: Bytes of an answer as it arrives, and after decompression.
+        light_bytes_max: Bytes of an answer beside its pictures.
+    """
+
+    def __init__(
+        self,
+        back_end: BackEnd,
+        catalogue: Catalogue,
+        *,
+        connections_max: int = 100,
+        answer_bytes_max: int = ANSWER_BYTES_MAX,
+        light_bytes_max: int = LIGHT_BYTES_MAX,
+    ) -> None:
+        self._back_end = back_end
+        self._catalogue = catalogue
+        self._limits = httpx2.Limits(
+            max_connections=connections_max,
+            max_keepalive_connections=connections_max,
+            keepalive_expiry=KEEPALIVE_S,
+        )
+        self._answer_bytes_max = answer_bytes_max
+        self._light_bytes_max = light_bytes_max
+        self._http: httpx2.AsyncClient | None = None
+        self._opening: asyncio.Task[tuple[Any, Any]] | None = None
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What the back end can do beyond the common ground, for validation."""
+        return self._back_end.capabilities
+
+    async def __aenter__(self) -> Self:
+        transport = await asyncio.to_thread(self._transport)
+        self._http = httpx2.AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
+        self._opening = asyncio.create_task(self._open(self._http))
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait({self._opening})
+            if not self._opening.cancelled():
+                self._opening.exception()  # seen; whoever called meanwhile was told
+        if self._http is not None:
+            await self._http.aclose()
+
+    def _transport(self) -> LiftingTransport:
+        """Made in a thread: loading certificates takes tens of milliseconds."""
+        network = httpx2.AsyncHTTPTransport(
+            limits=self._limits, proxy=self._back_end.proxy, trust_env=self._back_end.trust_env, retries=0
+        )
+        return LiftingTransport(
+            network,
+            answer_bytes_max=self._answer_bytes_max,
+            light_bytes_max=self._light_bytes_max,
+        )
+
+    async def _open(self, http: httpx2.AsyncClient) -> tuple[Any, Any]:
+        """The SDK's module and a client of it. Both are made in a thread: they import, read and dial."""
+        sdk = await asyncio.to_thread(importlib.import_module, "app.upstream.sdk")
+        return sdk, await asyncio.to_thread(sdk.open_client, self._back_end, http)
+
+    async def _opened(self) -> tuple[Any, Any]:
+        """What ``_open`` made; a failed opening is tried again by the next caller."""
+        if self._http is None:
+            raise InternalError("The upstream was called before it was opened.")
+        if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
+            self._opening = asyncio.create_task(self._open(self._http))
+        return await asyncio.shield(self._opening)
+
+    async def ready(self) -> bool:
+        """Whether calls can be made: the SDK is open with its credentials, and the emulator listens."""
+        try:
+            async with asyncio.timeout(READY_WAIT_S):
+                await self._opened()
+                return self._back_end.kind != "emulator" or await self._listens()
+        except (GatewayError, TimeoutError):
+            return False
+
+    async def _listens(self) -> bool:
+        url = httpx2.URL(self._back_end.url)
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection(url.host, url.port or 80)
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+            return True
+        return False
+
+    async def generate(self, request: GenerationRequest, seed: int | None, timeout_s: float) -> ModelAnswer:
+        """One candidate.
+
+        Args:
+            request: Valid and normalised; its ``n`` is not looked at.
+            seed: In place of the request's own.
+            timeout_s: The longest that all of it may take; the upstream is told as well.
+
+        Raises:
+            ContentBlocked: Google's filters refused; usage is set where it was reported.
+            ModelRefused: Words instead of a picture.
+            UpstreamError: Anything else, with ``billed`` saying whether it may have been charged.
+        """
+        card = self._catalogue.resolve(request.model)
+        if card is None:
+            raise InternalError("The request names a model without a card.")
+        exchange = Exchange()
+        try:
+            async with asyncio.timeout(timeout_s):
+                sdk, client = await self._opened()
+                light: bytes = await sdk.generate(client, request, seed, timeout_s, exchange)
+        except GatewayError:
+            raise
+        except Exception as raised:  # noqa: BLE001 - the SDK raises what any of its parts raises; see outcomes
+            failure = failure_from(exchange, raised, datetime.now(UTC))
+            log.info("upstream call failed: %s", failure.detail, extra={"billed": failure.billed})
+            # Without its cause, whose text may repeat the prompt.
+            raise failure from None
+        answer = Answer(light, exchange.cargo)
+        parts = answer.pictures
+        if not parts:
+            raise answer.without_picture()
+        ids = tuple([await _image_id(part) for part in parts])
+        return answer.delivered(parts, ids, request, card)
+
+
+async def _image_id(part: Part) -> str:
+    """``img_`` and the hash; of a large picture in a thread, where it holds up nobody."""
+    data = part.lifted.data
+    if len(data) > _HASHED_IN_A_THREAD_BYTES:
+        return "img_" + await asyncio.to_thread(digest_of, data)
+    return "img_" + digest_of(data)

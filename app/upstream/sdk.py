@@ -1,0 +1,155 @@
+"""The only module that imports google-genai: builds its client, and makes one call with it.
+
+The SDK brings credentials, addresses of both dialects, and the shape of requests. It is imported by
+``google.py`` in a thread after start-up, because importing it takes more than a second.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Final
+
+import google.auth
+import httpx2
+from google import genai
+from google.auth import exceptions as auth_errors
+from google.genai import types
+from google.genai.client import DebugConfig
+
+from app.domain.errors import UpstreamRejected, UpstreamUnavailable
+from app.media.lifting import placeholders
+from app.upstream.lifting import Exchange, exchanging
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from app.domain.request import GenerationRequest, Input
+    from app.upstream.backend import BackEnd
+
+_SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
+_ONE_ATTEMPT: Final = types.HttpRetryOptions(attempts=1)
+
+
+def open_client(back_end: BackEnd, http: httpx2.AsyncClient) -> genai.Client:
+    """A client that takes nothing from the SDK's own environment variables. It may block on the network.
+
+    Raises:
+        UpstreamRejected: There are no credentials for Vertex AI.
+    """
+    credentials = None
+    if back_end.kind == "vertex" and back_end.project:
+        try:
+            credentials, _ = google.auth.default(scopes=_SCOPES)
+        except auth_errors.GoogleAuthError:
+            raise UpstreamRejected("There are no application default credentials.") from None
+    vertex = back_end.kind != "gemini"
+    return genai.Client(
+        vertexai=vertex,
+        api_key="emulator" if back_end.kind == "emulator" else back_end.api_key,
+        credentials=credentials,
+        project=back_end.project,
+        location=back_end.location if back_end.project else None,
+        debug_config=DebugConfig(client_mode=None, replays_directory=None, replay_id=None),
+        http_options=types.HttpOptions(
+            base_url=back_end.url,
+            api_version=back_end.version,
+            retry_options=_ONE_ATTEMPT,
+            httpx_client=httpx2.Client(transport=httpx2.MockTransport(_refuse)),
+            httpx_async_client=http,
+        ),
+    )
+
+
+def _refuse(request: httpx2.Request) -> httpx2.Response:
+    """Stands for the SDK's synchronous half, which would load certificates of its own and is never used."""
+    raise httpx2.UnsupportedProtocol("Only asynchronous calls are made.", request=request)
+
+
+async def generate(
+    client: genai.Client, request: GenerationRequest, seed: int | None, timeout_s: float, exchange: Exchange
+) -> bytes:
+    """One call: the light body of a good answer; inputs and pictures travel in the exchange.
+
+    Raises:
+        UpstreamRejected: The credentials are refused before the call.
+        UpstreamUnavailable: The credentials could not be renewed.
+        Exception: Whatever the SDK and the HTTP client raise.
+    """
+    cargo: dict[str, bytes] = {}
+    contents = types.Content(role="user", parts=list(_parts(request, cargo)))
+    exchange.outward = cargo
+    try:
+        with exchanging(exchange):
+            response = await client.aio.models.generate_content(
+                model=request.model, contents=contents, config=_config(request, seed, timeout_s)
+            )
+    except auth_errors.TransportError:
+        raise UpstreamUnavailable("Google's token service cannot be reached.") from None
+    except auth_errors.GoogleAuthError:
+        raise UpstreamRejected("Google refuses the gateway's credentials.") from None
+    body = response.sdk_http_response.body if response.sdk_http_response else None
+    return (body or "").encode()
+
+
+def _parts(request: GenerationRequest, cargo: dict[str, bytes]) -> Iterator[types.Part]:
+    """Images, documents and videos in the caller's order, then the prompt that speaks of them.
+
+    Vertex AI's guidance puts media before the words about it; the order is part of the fingerprint.
+    """
+    names = placeholders()
+    for item in request.inputs:
+        yield _part(item, next(names), cargo)
+    yield types.Part(text=request.prompt)
+
+
+def _part(item: Input, placeholder: str, cargo: dict[str, bytes]) -> types.Part:
+    mime_type = item.mime_type or item.declared_mime_type
+    if item.data is None:
+        return types.Part(file_data=types.FileData(file_uri=item.uri, mime_type=mime_type))
+    # The SDK encodes these 24 bytes back to the placeholder, which the transport then finds.
+    cargo[placeholder] = item.data
+    token = base64.b64decode(placeholder)
+    return types.Part(inline_data=types.Blob(data=token, mime_type=mime_type))
+
+
+def _config(request: GenerationRequest, seed: int | None, timeout_s: float) -> types.GenerateContentConfig:
+    level = request.thinking_level
+    search = types.SearchTypes(
+        web_search=types.WebSearch() if request.grounding.web_search else None,
+        image_search=types.ImageSearch() if request.grounding.image_search else None,
+    )
+    grounded = request.grounding.web_search or request.grounding.image_search
+    return types.GenerateContentConfig(
+        http_options=types.HttpOptions(timeout=max(1, round(timeout_s * 1000)), retry_options=_ONE_ATTEMPT),
+        should_return_http_response=True,  # answers.py reads the light body itself and says why
+        automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+        automatic_continuation=False,
+        system_instruction=request.system_instruction,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        seed=seed,
+        max_output_tokens=request.max_output_tokens,
+        response_modalities=list(request.response_modalities),
+        image_config=_image_config(request),
+        thinking_config=types.ThinkingConfig(thinking_level=types.ThinkingLevel(level.upper()))
+        if level
+        else None,
+        safety_settings=[
+            types.SafetySetting(
+                category=types.HarmCategory(item.category), threshold=types.HarmBlockThreshold(item.threshold)
+            )
+            for item in request.safety_settings
+        ]
+        or None,
+        tools=[types.Tool(google_search=types.GoogleSearch(search_types=search))] if grounded else None,
+    )
+
+
+def _image_config(request: GenerationRequest) -> types.ImageConfig | None:
+    chosen = types.ImageConfig(
+        aspect_ratio=request.aspect_ratio,
+        image_size=request.image_size,
+        output_mime_type=request.output_mime_type,
+        output_compression_quality=request.output_compression_quality,
+    )
+    return chosen if chosen.model_dump(exclude_none=True) else None
