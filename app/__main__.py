@@ -19,7 +19,7 @@ from app.main import create_app
 from app.observability.logs import configure
 from app.settings import Settings
 from app.store.directory import DEMO_KEY_FILE, stored_pepper
-from app.store.tenants_file import ConfigurationError
+from app.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ Make a picture:
 
   curl -sS {url}/v1/images:generate \\
     -H 'X-API-Key: {key}' -H 'Content-Type: application/json' -H 'Accept: image/*' \\
-    -d '{{"prompt": "A lighthouse at dusk, oil on canvas", "aspect_ratio": "16:9", "output_mime_type": "image/png"}}' \\
+    -d '{{"prompt": "A lighthouse at dusk", "aspect_ratio": "16:9", "output_mime_type": "image/png"}}' \\
     -o lighthouse.png
 """
 
@@ -114,7 +114,7 @@ def new_key(settings: Settings, env: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="flashgate", description="The gateway in front of Gemini 3.1 Flash Image."
+        "flashgate", description="The gateway in front of Gemini 3.1 Flash Image."
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("serve", help="run the gateway; settings come from FLASHGATE_… variables")

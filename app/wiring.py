@@ -57,9 +57,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
         directory = open_directory(settings, catalogue)
         for tenant in directory.tenants():
             metrics.know_tenant(tenant.id)
-        url = _secret(settings.redis_url) or await stack.enter_async_context(
-            EmbeddedStore(settings.state_dir, maxmemory_bytes=settings.embedded_memory_mb << 20)
-        )
+        url = await _store_url(settings, stack)
         clients = await stack.enter_async_context(open_clients(url))
         await _check_store(clients)
         ledger = await stack.enter_async_context(
@@ -67,7 +65,9 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
         )
         emulator_url = await _emulator_url(settings, stack)
         model = await stack.enter_async_context(
-            GoogleImageModel(_back_end(settings, emulator_url), catalogue, _model_limits(settings))
+            GoogleImageModel(
+                _back_end(settings, emulator_url), catalogue, connections_max=settings.upstream_connections
+            )
         )
         gateway = Gateway(
             catalogue=catalogue,
@@ -95,6 +95,14 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
 
 def _secret(value: SecretStr | None) -> str | None:
     return value.get_secret_value() if value is not None else None
+
+
+async def _store_url(settings: Settings, stack: AsyncExitStack) -> str:
+    configured = _secret(settings.redis_url)
+    if configured is not None:
+        return configured
+    embedded = EmbeddedStore(settings.state_dir, maxmemory_bytes=settings.embedded_memory_mb << 20)
+    return await stack.enter_async_context(embedded)
 
 
 async def _check_store(clients: StoreClients) -> None:
@@ -126,9 +134,7 @@ def _limits(settings: Settings, catalogue: Catalogue) -> Limits:
     return Limits(
         default_model=settings.default_model,
         light_bytes_max=settings.light_bytes_max,
-        input_bytes_max=max(
-            max(card.documents.bytes_max, card.images.inline_bytes_max) for card in catalogue
-        ),
+        input_bytes_max=max(card.documents.bytes_max for card in catalogue),
         input_pixels_max=settings.input_pixels_max,
         inputs_max=settings.inputs_per_request_max,
         chunked_above_bytes=settings.chunked_above_bytes,

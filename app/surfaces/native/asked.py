@@ -125,16 +125,13 @@ def read(model: type[P], members: Mapping[str, Any], *, strict: bool) -> tuple[P
 
 
 def _remove(members: dict[str, Any], location: tuple[int | str, ...]) -> None:
-    """Take a faulty member out; a faulty list item becomes an empty object, so that places keep their number."""
+    """Take a faulty member out; a list item leaves an empty object, so that the others keep their places."""
     place: Any = members
     for step in location[:-1]:
-        place = (
-            place.get(step)
-            if isinstance(place, dict)
-            else place[int(step)]
-            if isinstance(place, list)
-            else None
-        )
+        if isinstance(place, dict):
+            place = place.get(step)
+        elif isinstance(place, list):
+            place = place[int(step)]
     if isinstance(place, dict):
         place.pop(location[-1], None)
     elif isinstance(place, list) and isinstance(location[-1], int):

@@ -1,0 +1,107 @@
+"""Real processes for tests: a gateway and an emulator on ports of their own, ended by their id."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import httpx2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+START_S = 40.0
+STOP_S = 15.0
+
+
+@dataclass(frozen=True)
+class Running:
+    """A process that listens: its base URL, and the process for those who must end it rudely."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+    def kill(self) -> None:
+        """End it as a crash would, and wait until it is gone."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(STOP_S)
+
+
+def free_port() -> int:
+    """A port on the loopback interface that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until_answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Return when the address answers 200; fail with the log where the process ends first."""
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise AssertionError(f"the process ended with {process.returncode}:\n{log.read_text()[-4000:]}")
+        try:
+            if httpx2.get(url, timeout=2).status_code == 200:
+                return
+        except httpx2.TransportError:
+            pass
+        time.sleep(0.02)
+    raise AssertionError(f"{url} does not answer:\n{log.read_text()[-4000:]}")
+
+
+@contextmanager
+def running(
+    arguments: list[str], environment: Mapping[str, str], url: str, probe: str, log: Path
+) -> Iterator[Running]:
+    """Run ``python -m app …`` with nothing but these settings until the block ends."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FLASHGATE_")}
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app", *arguments],
+            env={**inherited, **environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_until_answers(url + probe, process, log)
+        yield Running(url, process)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(STOP_S)
+
+
+@contextmanager
+def running_gateway(folder: Path, **settings: str) -> Iterator[Running]:
+    """A gateway with its state in a folder; settings are named without their prefix, in any case."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    environment = {f"FLASHGATE_{name.upper()}": value for name, value in settings.items()}
+    environment = {"FLASHGATE_STATE_DIR": str(folder / "state"), **environment, "PORT": str(port)}
+    url = f"http://127.0.0.1:{port}"
+    with running(["serve"], environment, url, "/readyz", folder / f"gateway-{port}.log") as process:
+        yield process
+
+
+@contextmanager
+def running_emulator(folder: Path) -> Iterator[Running]:
+    """The emulator alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    arguments = ["emulator", "--port", str(port)]
+    with running(arguments, {}, url, "/emulator/calls", folder / f"emulator-{port}.log") as process:
+        yield process

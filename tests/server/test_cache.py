@@ -1,0 +1,195 @@
+"""The cache, its directives, and how many store commands a request costs."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import pytest
+import redis
+
+from tests.server.conftest import Client, Tenants, calls_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.processes import Running
+
+REQUEST_COMMANDS = ("evalsha", "eval", "get", "set", "getrange", "setex", "exists", "hget", "expire", "getex")
+
+
+@pytest.fixture
+def client(gateway: Running, tenants: Tenants) -> Client:
+    return Client(gateway.url, tenants.keys["cache"])
+
+
+def fresh(**more: Any) -> dict[str, Any]:
+    """A request that nobody made before."""
+    return {"prompt": f"Cached {secrets.token_hex(4)}", "delivery": "uri", "image_size": "512", **more}
+
+
+def test_a_repeated_request_costs_nothing_and_says_so(client: Client, emulator: Running) -> None:
+    body = fresh()
+    first, calls = client.post(body), calls_of(emulator)
+    again = client.post(body)
+    assert again.json()["images"] == first.json()["images"]
+    assert again.json()["id"] == first.json()["id"]
+    assert again.json()["usage"]["output_tokens"] == 0
+    assert again.json()["budgets"] == first.json()["budgets"]
+    assert first.headers["cache-status"].startswith("flashgate; fwd=miss; stored")
+    assert again.headers["cache-status"].startswith("flashgate; hit")
+    assert int(again.headers["age"]) >= 0
+    assert "x-flashgate-tokens" not in again.headers
+    assert calls_of(emulator) == calls
+
+
+def test_spelling_and_order_do_not_matter_but_every_parameter_does(client: Client, emulator: Running) -> None:
+    body = fresh()
+    client.post(body)
+    calls = calls_of(emulator)
+    same = [
+        dict(reversed(body.items())),
+        {**body, "image_size": "0.5K"},
+        {**body, "temperature": 1.0, "n": 1, "thinking_level": "minimal"},
+        {**body, "labels": {"team": "a"}},
+        {**body, "model": "nano-banana-2"},
+    ]
+    assert {client.post(each).json()["cache"]["status"] for each in same} == {"hit"}
+    assert calls_of(emulator) == calls
+    others = [
+        {"aspect_ratio": "1:4"},
+        {"temperature": 0.5},
+        {"seed": 1},
+        {"variant": 1},
+        {"image_size": "1K"},
+    ]
+    assert {client.post({**body, **each}).json()["cache"]["status"] for each in others} == {"miss"}
+    assert calls_of(emulator) == calls + len(others)
+
+
+@pytest.mark.parametrize(
+    ("directive", "status", "calls"),
+    [
+        ("no-cache", "miss", 1),
+        ("no-store", "bypass", 1),
+        ("max-age=0", "miss", 1),
+        ("max-age=3600", "hit", 0),
+        ("only-if-cached", "hit", 0),
+    ],
+)
+def test_request_directives(
+    client: Client, emulator: Running, directive: str, status: str, calls: int
+) -> None:
+    body = fresh()
+    client.post(body)
+    if directive == "max-age=0":
+        deadline_passed_by_the_stores_clock(client, body)
+    before = calls_of(emulator)
+    assert client.post(body, cache_control=directive).json()["cache"]["status"] == status
+    assert calls_of(emulator) - before == calls
+
+
+def deadline_passed_by_the_stores_clock(client: Client, body: dict[str, Any]) -> None:
+    """Return when the result is at least a second old, so that it is older than max-age=0 allows."""
+    while client.post(body).headers["age"] == "0":
+        pass
+
+
+def test_only_if_cached_never_generates(client: Client, emulator: Running) -> None:
+    before = calls_of(emulator)
+    answer = client.post(fresh(), cache_control="only-if-cached")
+    assert answer.status_code == 504
+    assert answer.json()["code"] == "not_cached"
+    assert calls_of(emulator) == before
+
+
+def test_a_variant_is_another_picture_of_the_same_request(client: Client) -> None:
+    body = fresh()
+    ids = {client.post({**body, "variant": variant}).json()["images"][0]["id"] for variant in range(3)}
+    assert len(ids) == 3
+
+
+def test_an_image_is_served_with_a_strong_etag_and_in_ranges(client: Client) -> None:
+    image = client.post(fresh()).json()["images"][0]
+    whole = client.get(f"/v1/images/{image['id']}")
+    etag = whole.headers["etag"]
+    assert etag == f'"{image["id"]}"'
+    assert "immutable" in whole.headers["cache-control"]
+    assert client.get(f"/v1/images/{image['id']}", if_none_match=etag).status_code == 304
+    part = client.get(f"/v1/images/{image['id']}", range="bytes=10-19")
+    assert (part.status_code, part.content) == (206, whole.content[10:20])
+    assert part.headers["content-range"] == f"bytes 10-19/{len(whole.content)}"
+    tail = client.get(f"/v1/images/{image['id']}", range="bytes=-5")
+    assert tail.content == whole.content[-5:]
+    beyond = client.get(f"/v1/images/{image['id']}", range=f"bytes={len(whole.content)}-")
+    assert beyond.status_code == 416
+    stale = client.get(f"/v1/images/{image['id']}", range="bytes=0-1", if_range='"other"')
+    assert stale.content == whole.content
+
+
+def test_another_tenant_neither_hits_nor_sees(gateway: Running, tenants: Tenants, client: Client) -> None:
+    body = fresh()
+    image = client.post(body).json()["images"][0]
+    other = Client(gateway.url, tenants.keys["other"])
+    assert other.get(f"/v1/images/{image['id']}").status_code == 404
+    assert other.post(body).json()["cache"]["status"] == "miss"
+
+
+def test_a_refusal_is_never_cached(client: Client, emulator: Running) -> None:
+    body = fresh() | {"prompt": f"{secrets.token_hex(4)} [[emulate:image-safety]]"}
+    before = calls_of(emulator)
+    answers = [client.post(body) for _ in range(2)]
+    assert [answer.json()["code"] for answer in answers] == ["content_blocked"] * 2
+    assert calls_of(emulator) - before == 2
+
+
+@pytest.fixture
+def commands(gateway: Running) -> Iterator[Any]:
+    """A function that tells how many store commands of requests have run since it was last called."""
+    socket = next(
+        line.split("unixsocket ", 1)[1].strip()
+        for conf in _configurations(gateway)
+        for line in conf.read_text().splitlines()
+        if line.startswith("unixsocket ")
+    )
+    with redis.Redis(unix_socket_path=socket) as store:
+
+        def count() -> int:
+            stats = store.info("commandstats")
+            assert isinstance(stats, dict)
+            found = sum(stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in REQUEST_COMMANDS)
+            store.config_resetstat()
+            return int(found)
+
+        count()
+        yield count
+
+
+def _configurations(gateway: Running) -> list[Any]:
+    from pathlib import Path  # noqa: PLC0415
+
+    import psutil  # only here  # noqa: PLC0415
+
+    state = Path(psutil.Process(gateway.process.pid).environ()["FLASHGATE_STATE_DIR"])
+    return list(state.rglob("*.conf"))
+
+
+def test_store_commands_of_a_hit_a_refusal_and_a_miss(
+    client: Client, gateway: Running, tenants: Tenants, commands: Any
+) -> None:
+    body = fresh()
+    assert client.post(body).json()["cache"]["status"] == "miss"
+    assert commands() <= 5
+    assert client.post(body).json()["cache"]["status"] == "hit"
+    assert commands() <= 2
+    poor = Client(gateway.url, tenants.keys["poor"])
+    refused = poor.post({"prompt": "Too dear", "image_size": "4K"})
+    assert refused.json()["code"] == "budget_exceeded"
+    assert commands() <= 1
+    invalid = client.post({"prompt": "x", "aspect_ratio": "7:3"})
+    assert invalid.status_code == 422
+    assert commands() <= 1
+    unknown = httpx2.post(f"{gateway.url}/v1/images:generate", json=body, headers={"X-API-Key": "nobody"})
+    assert unknown.status_code == 401
+    assert commands() == 0
