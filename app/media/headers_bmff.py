@@ -15,8 +15,11 @@ from app.media.signatures import SEQUENCE_BRANDS, brands
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_BOXES_MAX = 4096
-_ASSOCIATIONS_MAX = 16_384
+_BOXES_MAX = 256
+_PROPERTIES_MAX = 4096
+_ASSOCIATIONS_MAX = 8192  # a picture of a thousand tiles has about four thousand
+_ASSOCIATION_BOXES_MAX = 4  # one for each version and width (ISO/IEC 23008-12 section 9.3)
+_TRACKS_MAX = 16
 _TRACK_PATH = (b"mdia", b"minf", b"stbl", b"stsz")
 
 
@@ -33,12 +36,12 @@ class _Sizes(NamedTuple):
     apertures: dict[int, tuple[int, int]]
 
 
-def _boxes(data: bytes, at: int, end: int) -> Iterator[_Box]:
+def _boxes(data: bytes, at: int, end: int, most: int = _BOXES_MAX) -> Iterator[_Box]:
     """The boxes between two places; the last one may claim to reach beyond the end.
 
-    Raises Malformed for a length that is shorter than its own header, and after 4096 boxes.
+    Raises Malformed for a length that is shorter than its own header, and after so many boxes.
     """
-    for _ in range(_BOXES_MAX):
+    for _ in range(most):
         if at + 8 > end:
             return
         length, kind, header = number(data, at, 4), data[at + 4 : at + 8], 8
@@ -79,7 +82,7 @@ def _aperture(data: bytes, box: _Box) -> tuple[int, int]:
 def _sizes(data: bytes, container: _Box) -> _Sizes:
     """Coded sizes and apertures by their property's index, which counts from one."""
     found = _Sizes({}, {})
-    for index, box in enumerate(_boxes(data, container.start, container.end), start=1):
+    for index, box in enumerate(_boxes(data, container.start, container.end, _PROPERTIES_MAX), start=1):
         if box.end > container.end:
             raise Malformed("A box is larger than the box that holds it.")
         if box.kind == b"ispe":
@@ -111,12 +114,11 @@ def _properties_of(data: bytes, box: _Box, item: int) -> list[int]:
 
 
 def _associated(data: bytes, properties: _Box, item: int) -> list[int]:
-    """The same over every ``ipma`` box; there may be one for each version."""
-    found: list[int] = []
-    for box in _boxes(data, properties.start, properties.end):
-        if box.kind == b"ipma":
-            found += _properties_of(data, box, item)
-    return found
+    """The same over the ``ipma`` boxes, of which there may be several."""
+    boxes = [box for box in _boxes(data, properties.start, properties.end) if box.kind == b"ipma"]
+    if len(boxes) > _ASSOCIATION_BOXES_MAX:
+        raise Malformed("The file gives its items their properties in more boxes than HEIF has kinds of.")
+    return [index for box in boxes for index in _properties_of(data, box, item)]
 
 
 def _size_of(sizes: _Sizes, properties: list[int]) -> tuple[int, int]:
@@ -133,10 +135,9 @@ def _size_of(sizes: _Sizes, properties: list[int]) -> tuple[int, int]:
 def _frames(data: bytes, movie: _Box) -> int:
     """Pictures in the longest track of a sequence."""
     frames = 0
-    for box in _boxes(data, movie.start, min(movie.end, len(data))):
-        if box.kind != b"trak":
-            continue
-        place: _Box | None = box
+    boxes = _boxes(data, movie.start, min(movie.end, len(data)))
+    for track in [box for box in boxes if box.kind == b"trak"][:_TRACKS_MAX]:
+        place: _Box | None = track
         for kind in _TRACK_PATH:
             place = _children(data, place).get(kind) if place else None
         if place is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.media.headers import STEPS_MAX, Header, Malformed, number, sized
+from app.media.headers import Header, Malformed, number, sized
 
 # Every start-of-frame marker; C4, C8 and CC in the same range define tables or are reserved.
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -10,6 +10,7 @@ _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 _START_OF_SCAN = 0xDA
 _END_OF_IMAGE = 0xD9
 _FILL_MAX = 1024
+_SEGMENTS_MAX = 2048  # of at most 64 kB: more than metadata of any photograph takes
 _TAIL = 4096
 
 
@@ -39,7 +40,7 @@ def parse(data: bytes) -> Header:
     """Size and wholeness of a JPEG. Raises Malformed."""
     at = 2
     size: tuple[int, int] | None = None
-    for _ in range(STEPS_MAX):
+    for _ in range(_SEGMENTS_MAX):
         code, at = _marker(data, at)
         if code in _STANDALONE:
             continue
