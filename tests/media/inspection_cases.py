@@ -1,0 +1,220 @@
+"""Files built byte by byte: unusual ones, false ones, and the first bytes of other formats."""
+
+from __future__ import annotations
+
+import struct
+
+from tests.media.files import (
+    EOI,
+    IDAT,
+    IEND,
+    MDAT,
+    PNG_SIGNATURE,
+    SCAN,
+    SOI,
+    anmf,
+    box,
+    chunk,
+    encoded,
+    frame,
+    ftyp,
+    full,
+    ihdr,
+    ipma,
+    ispe,
+    meta,
+    pitm,
+    png,
+    riff_chunk,
+    segment,
+    vp8,
+    vp8l,
+    vp8x,
+    webp,
+)
+
+ONE_FRAME = chunk(b"acTL", struct.pack(">II", 1, 0))
+DESCRIPTION = pitm(1) + box(b"iprp", box(b"ipco", ispe(9, 9)) + ipma((1, (1,))))
+LONG_BOX = struct.pack(">I", 1) + b"mdat" + struct.pack(">Q", 20) + b"abcd"
+WHOLE_JPEG = SOI + frame(10, 10) + SCAN + EOI
+
+HARMLESS: dict[str, bytes] = {
+    "png with data behind its end": png(ihdr(10, 10), IDAT, IEND) + b"PK\x03\x04 and more",
+    "png with many chunks": png(ihdr(10, 10), *[chunk(b"tEXt", b"k\x00v")] * 2000, IDAT, IEND),
+    "png of one frame with animation control": png(ihdr(9, 9), ONE_FRAME, IDAT, IEND),
+    "jpeg padded with zeros": WHOLE_JPEG + bytes(512),
+    "jpeg with a film behind it": WHOLE_JPEG + box(b"ftyp", b"mp42") + bytes(100_000),
+    "jpeg with fill bytes": SOI + b"\xff\xff\xff" + frame(10, 10) + b"\xff\xff" + SCAN + EOI,
+    "jpeg with restart markers": SOI + frame(10, 10) + SCAN + b"\xff\xd0\x01\xff\xd1\x02" + EOI,
+    "jpeg arithmetic": SOI + frame(10, 10, 0xC9) + SCAN + EOI,
+    "jpeg with an end marker in a thumbnail": SOI + segment(0xE1, SOI + EOI) + frame(9, 9) + SCAN + EOI,
+    "webp with data behind its end": webp(vp8(10, 10)) + b"trailer",
+    "webp odd metadata": webp(vp8x(10, 10, 8), vp8(10, 10), riff_chunk(b"EXIF", b"odd")),
+    "webp scaled": webp(vp8(10 | 1 << 14, 10 | 2 << 14)),
+    "heic with a 64-bit length": ftyp() + meta(ispe(9, 9)) + LONG_BOX,
+    "heic with data to the end": ftyp() + meta(ispe(9, 9)) + box(b"mdat", bytes(50), length=0),
+    "heic with its data in meta": ftyp() + full(b"meta", DESCRIPTION + box(b"idat", b"x")),
+    "heif by its brand": ftyp(b"mif1", b"heic") + meta(ispe(9, 9)) + MDAT,
+}  # fmt: skip
+
+
+def _tiles(count: int) -> bytes:
+    """An association box for many items, the primary one last."""
+    return ipma(*(((item, (1,))) for item in range(2, count + 2)), (1, (1,)))
+
+
+HOSTILE: dict[str, tuple[bytes, str]] = {
+    # PNG
+    "png signature alone": (PNG_SIGNATURE, "truncated_image"),
+    "png cut in its header": (png(ihdr(10, 10))[:20], "truncated_image"),
+    "png header alone": (png(ihdr(10, 10)), "truncated_image"),
+    "png without end": (png(ihdr(10, 10), IDAT), "truncated_image"),
+    "png cut with an end pasted on": (png(ihdr(10, 10), IDAT[:-6]) + IEND, "truncated_image"),
+    "png without data": (png(ihdr(10, 10), IEND), "unreadable_image"),
+    "png of no width": (png(ihdr(0, 10), IDAT, IEND), "unreadable_image"),
+    "png of no height": (png(ihdr(10, 0), IDAT, IEND), "unreadable_image"),
+    "png wider than can be": (png(ihdr(2**31, 1), IDAT, IEND), "unreadable_image"),
+    "png of most pixels": (png(ihdr(2**31 - 1, 2**31 - 1), IDAT, IEND), "too_many_pixels"),
+    "png thin and long": (png(ihdr(1, 64_000_001), IDAT, IEND), "too_many_pixels"),
+    "png of depth 3": (png(ihdr(10, 10, depth=3), IDAT, IEND), "unreadable_image"),
+    "png of colour type 7": (png(ihdr(10, 10, colour=7), IDAT, IEND), "unreadable_image"),
+    "png of interlace 9": (png(ihdr(10, 10, interlace=9), IDAT, IEND), "unreadable_image"),
+    "png with a wrong checksum": (png(ihdr(10, 10)[:-1] + b"!", IDAT, IEND), "unreadable_image"),
+    "png with another first chunk": (png(chunk(b"tEXt", bytes(13)), ihdr(10, 10)), "unreadable_image"),
+    "png with a long header chunk": (png(chunk(b"IHDR", bytes(14)), IDAT, IEND), "unreadable_image"),
+    "png chunk of 4 GB": (png(ihdr(10, 10), chunk(b"IDAT", b"abc", 2**32 - 1), IEND), "truncated_image"),
+    "png chunk that is no chunk": (png(ihdr(10, 10), bytes(40), IDAT, IEND), "unreadable_image"),
+    "png of a million empty chunks": (png(ihdr(10, 10), IDAT, chunk(b"tEXt") * 100_000), "truncated_image"),
+    "png animated": (png(ihdr(9, 9), chunk(b"acTL", struct.pack(">II", 2, 0)), IDAT, IEND), "animated_image"),
+    "png animated for ever": (
+        png(ihdr(9, 9), chunk(b"acTL", struct.pack(">II", 2**32 - 1, 0)), IDAT, IEND), "animated_image"
+    ),
+    # JPEG
+    "jpeg start alone": (SOI + b"\xff", "truncated_image"),
+    "jpeg without end": (SOI + frame(10, 10) + SCAN, "truncated_image"),
+    "jpeg cut in its frame header": (SOI + frame(10, 10)[:6], "truncated_image"),
+    "jpeg without frame": (SOI + SCAN + EOI, "unreadable_image"),
+    "jpeg empty": (SOI + EOI, "unreadable_image"),
+    "jpeg whose only end is in a thumbnail": (
+        SOI + segment(0xE1, SOI + EOI) + frame(9, 9) + SCAN, "truncated_image"
+    ),
+    "jpeg of no height": (SOI + frame(10, 0) + SCAN + EOI, "unreadable_image"),
+    "jpeg of no width": (SOI + frame(0, 10) + SCAN + EOI, "unreadable_image"),
+    "jpeg of most pixels": (SOI + frame(65_535, 65_535) + SCAN + EOI, "too_many_pixels"),
+    "jpeg with two sizes": (SOI + frame(10, 10) + frame(60_000, 60_000) + SCAN + EOI, "unreadable_image"),
+    "jpeg segment of length 0": (SOI + segment(0xE0, b"", 0) + frame(9, 9) + SCAN + EOI, "unreadable_image"),
+    "jpeg segment of length 1": (SOI + segment(0xE0, b"", 1) + frame(9, 9) + SCAN + EOI, "unreadable_image"),
+    "jpeg segment beyond the end": (SOI + segment(0xE0, b"", 65_535) + frame(9, 9), "truncated_image"),
+    "jpeg segment into noise": (SOI + segment(0xE0, b"", 40) + bytes(90), "unreadable_image"),
+    "jpeg of fill bytes": (SOI + b"\xff" * 100_000, "unreadable_image"),
+    "jpeg of empty segments": (SOI + segment(0xE0) * 100_000, "unreadable_image"),
+    "jpeg of restart markers": (SOI + b"\xff\xd0" * 100_000, "unreadable_image"),
+    "jpeg quantisation at the end": (SOI + frame(9, 9) + segment(0xDB, bytes(65)), "truncated_image"),
+    # WebP
+    "webp header alone": (webp(), "unreadable_image"),
+    "webp longer than the file": (webp(vp8(9, 9), length=10_000), "truncated_image"),
+    "webp of 4 GB": (webp(vp8(9, 9), length=2**32 - 1), "truncated_image"),
+    "webp shorter than its chunk": (webp(vp8(9, 9), length=20), "truncated_image"),
+    "webp chunk beyond the file": (webp(riff_chunk(b"VP8 ", vp8(9, 9)[8:], 5000)), "truncated_image"),
+    "webp of unknown first chunk": (webp(riff_chunk(b"XXXX", bytes(30)), vp8(9, 9)), "unreadable_image"),
+    "webp without key frame": (webp(vp8(9, 9, b"\x00\x00\x00")), "unreadable_image"),
+    "webp of no size": (webp(vp8(0, 0)), "unreadable_image"),
+    "webp lossless of wrong signature": (webp(vp8l(9, 9, signature=0x30)), "unreadable_image"),
+    "webp lossless of wrong version": (webp(vp8l(9, 9, version=1)), "unreadable_image"),
+    "webp lossless of most pixels": (webp(vp8l(16_384, 16_384)), "too_many_pixels"),
+    "webp small canvas, large picture": (webp(vp8x(1, 1), vp8(16_383, 16_383)), "unreadable_image"),
+    "webp large canvas, no picture": (webp(vp8x(10, 10)), "unreadable_image"),
+    "webp canvas of 2**48 pixels": (webp(vp8x(2**24, 2**24, 2), anmf(9, 9)), "too_many_pixels"),
+    "webp animated": (webp(vp8x(9, 9, 2), anmf(9, 9), anmf(9, 9)), "animated_image"),
+    "webp of empty chunks": (webp(vp8x(9, 9), *[riff_chunk(b"ICCP", b"")] * 50_000), "unreadable_image"),
+    "webp animation of large frames": (webp(vp8x(9, 9, 2), anmf(16_000, 16_000)), "too_many_pixels"),
+    # HEIF
+    "heic brand alone": (ftyp(), "unreadable_image"),
+    "heic without metadata": (ftyp() + MDAT, "unreadable_image"),
+    "heic without data": (ftyp() + meta(ispe(9, 9)), "truncated_image"),
+    "heic cut in its data": (ftyp() + meta(ispe(9, 9)) + MDAT[:-1], "truncated_image"),
+    "heic cut in its metadata": (ftyp() + meta(ispe(9, 9))[:-4], "truncated_image"),
+    "heic without primary item": (
+        ftyp() + full(b"meta", box(b"iprp", box(b"ipco"))) + MDAT, "unreadable_image"
+    ),
+    "heic without properties": (ftyp() + full(b"meta", pitm(1)) + MDAT, "unreadable_image"),
+    "heic without size": (ftyp() + meta(full(b"irot", b"")) + MDAT, "unreadable_image"),
+    "heic size of another item": (ftyp() + meta(ispe(9, 9), item=7) + MDAT, "unreadable_image"),
+    "heic of no width": (ftyp() + meta(ispe(0, 9)) + MDAT, "unreadable_image"),
+    "heic of most pixels": (ftyp() + meta(ispe(2**32 - 1, 2**32 - 1)) + MDAT, "too_many_pixels"),
+    "heic small cover, large rest": (
+        ftyp() + meta(ispe(9, 9), ispe(60_000, 60_000), associations=ipma((1, (1,)))) + MDAT,
+        "too_many_pixels",
+    ),
+    "heic size cut": (ftyp() + meta(full(b"ispe", b"\x00\x00")) + MDAT, "unreadable_image"),
+    "heic box of length 1 to 7": (ftyp() + box(b"meta", bytes(20), length=4) + MDAT, "unreadable_image"),
+    "heic 64-bit box of length 2": (
+        ftyp() + struct.pack(">I", 1) + b"meta" + struct.pack(">Q", 2) + MDAT, "unreadable_image"
+    ),
+    "heic box of 2**63": (
+        ftyp() + struct.pack(">I", 1) + b"meta" + struct.pack(">Q", 2**63) + MDAT, "truncated_image"
+    ),
+    "heic child larger than its parent": (
+        ftyp() + full(b"meta", pitm(1) + box(b"iprp", b"", length=9999)) + MDAT, "unreadable_image"
+    ),
+    "heic property larger than its parent": (
+        ftyp() + meta(box(b"colr", b"", length=5000)) + MDAT, "unreadable_image"
+    ),
+    "heic of empty boxes": (ftyp() + box(b"free") * 100_000, "unreadable_image"),
+    "heic of empty properties": (ftyp() + meta(*[box(b"free")] * 250) + MDAT, "unreadable_image"),
+    "heic associations without end": (
+        ftyp() + meta(ispe(9, 9), associations=ipma((2, (1,)), count=2**32 - 1)) + MDAT, "unreadable_image"
+    ),
+    "heic of too many associations": (
+        ftyp() + meta(ispe(9, 9), associations=_tiles(20_000)) + MDAT, "unreadable_image"
+    ),
+    "heic of many association boxes": (
+        ftyp() + meta(ispe(9, 9), associations=ipma((1, (1,))) * 50) + MDAT, "unreadable_image"
+    ),
+    "heic aperture over zero": (
+        ftyp() + meta(ispe(9, 9), box(b"clap", bytes(32))) + MDAT, "unreadable_image"
+    ),
+    "heic aperture of nothing": (
+        ftyp() + meta(ispe(9, 9), box(b"clap", struct.pack(">8I", 0, 1, 0, 1, 0, 1, 0, 1))) + MDAT,
+        "unreadable_image",
+    ),
+    "avif cut": (ftyp(b"avif") + meta(ispe(9, 9)) + MDAT[:20], "truncated_image"),
+    # Documents and nothing
+    "nothing": (b"", "empty_file"),
+    "pdf cut": (b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n", "truncated_document"),
+    "text that turns into bytes": (b"a" * 5000 + b"\xff\xfe" + b"b" * 10, "unreadable_document"),
+    "text cut inside a letter": (("狐".encode() * 3000)[:-1], "unreadable_document"),
+}  # fmt: skip
+
+
+SIGNATURES: dict[str, tuple[bytes, str | None]] = {
+    "gif": (encoded("GIF", 9, 9), "image/gif"),
+    "bmp": (encoded("BMP", 9, 9), "image/bmp"),
+    "tiff": (encoded("TIFF", 9, 9), "image/tiff"),
+    "tiff big-endian": (b"MM\x00*\x00\x00\x00\x08", "image/tiff"),
+    "icon": (encoded("ICO", 16, 16), "image/vnd.microsoft.icon"),
+    "jpeg 2000": (encoded("JPEG2000", 9, 9), "image/jp2"),
+    "jpeg xl": (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "image/jxl"),
+    "pdf": (b"%PDF-1.7\n%%EOF\n", "application/pdf"),
+    "pdf behind a mark": (b"\xef\xbb\xbf\r\n%PDF-1.7\n%%EOF", "application/pdf"),
+    "text": ("Ein Fuchs, 狐, im Schnee.\n".encode(), "text/plain"),
+    "text with a mark": (b"\xef\xbb\xbfhello", "text/plain"),
+    "text that begins like a bitmap": (b"BMW is a maker of cars.", "text/plain"),
+    "text about pdf": (b"A file that begins with %PDF- is a PDF.", "text/plain"),
+    "svg": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "text/plain"),
+    "html": (b"<!doctype html><img src=x>", "text/plain"),
+    "mp4": (ftyp(b"isom") + MDAT, "video/mp4"),
+    "quicktime": (ftyp(b"qt  ") + MDAT, "video/quicktime"),
+    "3gp": (ftyp(b"3gp5") + MDAT, "video/3gpp"),
+    "webm": (b"\x1aE\xdf\xa3" + bytes(30), "video/webm"),
+    "zip": (b"PK\x03\x04" + bytes(30), "application/zip"),
+    "gzip": (b"\x1f\x8b\x08" + bytes(30), "application/gzip"),
+    "zeros": (bytes(100), None),
+    "noise": (b"\x01\x02\x03\x04\xff\xfe", None),
+    "elf": (b"\x7fELF\x02\x01\x01" + bytes(50), None),
+    "utf-16": ("fox".encode("utf-16"), None),
+    "unknown brand": (ftyp(b"zzzz"), None),
+    "riff that is no webp": (b"RIFF\x24\x00\x00\x00WAVEfmt \x00", None),
+    "png in the middle": (b"GIF8" + png(ihdr(9, 9), IDAT, IEND), None),
+    "jpeg marker alone": (b"\xff\xd8", None),
+}
