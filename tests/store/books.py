@@ -150,6 +150,7 @@ class Books:
     async def dump(self) -> dict[str, bytes]:
         """Everything of this tenant, byte for byte, in the order of names."""
         names = sorted([name async for name in self.client.scan_iter(f"fg:{{{self.tenant}}}:*")])
+        names = [name for name in names if ":img:" not in name]
         return {name: await self._dumped(name) for name in names}
 
     async def _dumped(self, name: str) -> bytes:
