@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from tests.processes import Running
 
 FILES = {
-    "photo.png": "image/png",
-    "photo.jpg": "image/jpeg",
-    "photo.webp": "image/webp",
-    "photo.heic": "image/heic",
-    "photo.heif": "image/heif",
+    "harbour.png": "image/png",
+    "harbour.jpg": "image/jpeg",
+    "orchard.webp": "image/webp",
+    "orchard.heic": "image/heic",
+    "orchard.heif": "image/heif",
 }
 
 
@@ -62,7 +62,7 @@ def test_several_references_as_json_and_as_a_form_are_the_same_work(
 
 
 def test_the_order_of_references_matters(client: Client) -> None:
-    parts = [("image", (name, image_bytes(name), FILES[name])) for name in ("photo.png", "photo.jpg")]
+    parts = [("image", (name, image_bytes(name), FILES[name])) for name in ("harbour.png", "harbour.jpg")]
     answers = [
         edit(client, order, prompt="Order", image_size="512", delivery="uri")
         for order in (parts, parts[::-1])
@@ -83,7 +83,7 @@ def test_an_edit_without_a_file_names_the_part_and_the_other_faults(client: Clie
     answer = httpx2.post(
         f"{client.url}/v1/images:edit",
         data={"prompt": "x", "aspect_ratio": "7:3", "colour": "red"},
-        files=[("mask", ("m.png", image_bytes("photo.png"), "image/png"))],
+        files=[("mask", ("m.png", image_bytes("harbour.png"), "image/png"))],
         headers={"X-API-Key": client.key},
     )
     found = {(item["pointer"], item["code"]) for item in answer.json()["violations"]}
@@ -97,7 +97,7 @@ def test_an_edit_without_a_file_names_the_part_and_the_other_faults(client: Clie
 
 
 def test_a_mismatch_of_claim_and_signature_is_named(client: Client) -> None:
-    part = ("image", ("x.png", image_bytes("photo.jpg"), "image/png"))
+    part = ("image", ("x.png", image_bytes("harbour.jpg"), "image/png"))
     answer = edit(client, [part], prompt="Liar")
     assert answer.status_code == 422
     assert [item["pointer"] for item in answer.json()["violations"]] == ["/image/0"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import httpx2
 import pillow_heif
 import pytest
 from PIL import Image
@@ -15,6 +15,8 @@ from app.cards import load_catalogue
 from tests.server.conftest import Client, Tenants, calls_of
 
 if TYPE_CHECKING:
+    import httpx2
+
     from tests.processes import Running
 
 CARD = load_catalogue().resolve("gemini-3.1-flash-image")
@@ -58,8 +60,6 @@ def test_the_json_answer_holds_the_very_bytes_that_the_uri_serves(client: Client
     kept = client.get(f"/v1/images/{image['id']}")
     assert kept.status_code == 200
     assert kept.content.startswith(b"\x89PNG\r\n\x1a\n")
-    import base64  # the test decodes by the standard library, not by what the gateway uses  # noqa: PLC0415
-
     assert base64.b64decode(image["data"], validate=True) == kept.content
     assert len(kept.content) == image["bytes"]
     assert (image["width"], image["height"]) == (1024, 1024)
