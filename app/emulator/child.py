@@ -31,12 +31,12 @@ class EmulatorChild:
     """Supervises one emulator: ``async with EmulatorChild() as child: child.base_url``.
 
     Args:
-        command: What to run; ``--fd N --die-with-parent`` is appended. By default this program's own
-            ``emulator`` command.
+        command: What to run; ``--fd N --die-with-parent`` is appended. By default ``app.emulator``,
+            which loads nothing of the gateway.
     """
 
     def __init__(self, command: Sequence[str] | None = None) -> None:
-        self._command = tuple(command or (sys.executable, "-m", "app", "emulator"))
+        self._command = tuple(command or (sys.executable, "-m", "app.emulator"))
         self._socket: socket.socket | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._supervisor: asyncio.Task[None] | None = None

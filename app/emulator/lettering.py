@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from app.emulator.scenery import Colour
 
 _LEADING = 1.22
-_MEASURE = 100
 _CHARACTERS_MAX = 1600
 SMALLEST = 9
 
@@ -34,19 +33,23 @@ class Setting:
     height: int
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=64)
 def font(size: int) -> ImageFont.FreeTypeFont:
-    """The bundled face at a size in pixels."""
+    """The bundled face at a size in pixels, set without the optional shaping library."""
     found = ImageFont.load_default(size=size)
     if not isinstance(found, ImageFont.FreeTypeFont):  # pragma: no cover - Pillow built without FreeType
         raise TypeError("the emulator letters with TrueType faces, and this Pillow has none")
-    return found
+    return found.font_variant(layout_engine=ImageFont.Layout.BASIC)
 
 
-@lru_cache(maxsize=4096)
-def _advance(text: str) -> float:
-    """Width in units of the size."""
-    return font(_MEASURE).getlength(text) / _MEASURE
+@lru_cache(maxsize=16384)
+def _advance(letter: str, size: int) -> float:
+    return font(size).getlength(letter)
+
+
+def _width(text: str, size: int) -> float:
+    """Pixels, from letter to letter; kerning only ever makes it less."""
+    return sum(_advance(letter, size) for letter in text)
 
 
 def fit(text: str, width: int, height: int, largest: int, smallest: int = SMALLEST) -> Setting:
@@ -82,29 +85,41 @@ def draw_setting(draw: ImageDraw.ImageDraw, setting: Setting, at: tuple[int, int
 
 def _set(words: list[str], width: int, size: int, *, hyphenate: bool = True) -> Setting | None:
     """Wrapped lines at a size; None where a word is too wide and may not be broken."""
-    room = width / size / 1.02
+    space = _advance(" ", size)
     lines: list[str] = []
-    line = ""
+    line, used = "", 0.0
     for word in words:
-        extended = f"{line} {word}" if line else word
-        if _advance(extended) <= room:
-            line = extended
+        taken = _width(word, size)
+        if line and used + space + taken <= width:
+            line, used = f"{line} {word}", used + space + taken
             continue
         if line:
             lines.append(line)
-        line = word
-        while _advance(line) > room:
+        if taken > width:
             if not hyphenate:
                 return None
-            cut = max(1, next(at for at in range(len(line), 0, -1) if at == 1 or _advance(line[:at]) <= room))
-            if cut == len(line):
-                break
-            lines.append(line[:cut])
-            line = line[cut:]
+            *full, word = _broken(word, width, size)  # noqa: PLW2901 - the rest of the word goes on
+            lines += full
+            taken = _width(word, size)
+        line, used = word, taken
     lines.append(line)
     face = font(size)
     widest = max(face.getlength(each) for each in lines)
     return Setting(tuple(lines), size, round(widest), round(len(lines) * size * _LEADING))
+
+
+def _broken(word: str, width: int, size: int) -> list[str]:
+    """A word that is wider than a line, as pieces that are not; each has one letter at least."""
+    pieces = [""]
+    used = 0.0
+    for letter in word:
+        taken = _advance(letter, size)
+        if pieces[-1] and used + taken > width:
+            pieces.append("")
+            used = 0.0
+        pieces[-1] += letter
+        used += taken
+    return pieces
 
 
 def _printable(text: str) -> str:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 register_heif_opener(thumbnails=False)
 
-_PIXELS_MAX = 100_000_000
+# The largest picture that the model makes has 19 million; a small file can claim any number.
+_PIXELS_MAX = 64_000_000
 _THUMBNAIL_SIDE = 1536
 _ART_SIDE_MAX = 3072
 _FORMATS = ("PNG", "JPEG", "WEBP", "HEIF")
