@@ -1,0 +1,89 @@
+"""How many pages a PDF has, found out in a process that may die of it.
+
+PDF is a language, and its readers have been broken more often than any image decoder: no PDF is opened in
+the gateway's own process. The child has a limit on memory and processor time, no environment and nothing
+to write to, and is killed when it takes too long (reliability.md R67).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.media.pdf_pages import NO_LIBRARY
+
+_PROGRAM = Path(__file__).with_name("pdf_pages.py")
+_ANSWER_BYTES_MAX = 100
+WALL_S = 2.0
+AT_ONCE = 2
+
+_ENCRYPTED = ("encrypted_document", "The PDF is encrypted; the model cannot read it.")
+_UNREADABLE = ("unreadable_document", "The PDF cannot be read.")
+_EMPTY = ("unreadable_document", "The PDF has no pages.")
+_TOO_SLOW = ("unreadable_document", "The PDF takes too long to read.")
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """What counting came to: a number of pages, or a fault as (code, sentence)."""
+
+    count: int | None = None
+    fault: tuple[str, str] | None = None
+
+
+class PageCounter:
+    """Counts pages in child processes, a few at once.
+
+    Args:
+        wall_s: Seconds that a child may take, its own start included.
+        at_once: Children at the same time; further callers wait.
+    """
+
+    def __init__(self, *, wall_s: float = WALL_S, at_once: int = AT_ONCE) -> None:
+        self._wall_s = wall_s
+        self._turns = asyncio.Semaphore(at_once)
+
+    async def count(self, data: bytes) -> Pages:
+        """The pages of a PDF, or what is wrong with it.
+
+        Raises:
+            OSError: No process can be started, or the library is not installed.
+        """
+        async with self._turns:
+            child = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-I",
+                str(_PROGRAM),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                env={},
+                cwd="/",
+            )
+            try:
+                async with asyncio.timeout(self._wall_s):
+                    answer, _ = await child.communicate(data)
+            except TimeoutError:
+                return Pages(fault=_TOO_SLOW)
+            finally:
+                if child.returncode is None:
+                    child.kill()
+                    await child.wait()
+        if child.returncode == NO_LIBRARY:
+            raise FileNotFoundError("pikepdf is not installed, so no PDF can be counted")
+        return _read(answer) if child.returncode == 0 else Pages(fault=_UNREADABLE)
+
+
+def _read(answer: bytes) -> Pages:
+    """The child's word; a child that has been taken over can say nothing but a number or a fault."""
+    try:
+        found = json.loads(answer[:_ANSWER_BYTES_MAX])
+        pages, fault = found.get("pages"), found.get("fault")
+    except (ValueError, AttributeError):
+        return Pages(fault=_UNREADABLE)
+    if fault is not None or type(pages) is not int or pages < 0:
+        return Pages(fault=_ENCRYPTED if fault == "encrypted" else _UNREADABLE)
+    return Pages(pages) if pages else Pages(fault=_EMPTY)
