@@ -70,6 +70,7 @@ DOMAIN_FORBIDS = frozenset(
 )
 
 LINES_MAX = 400
+TEST_LINES_MAX = 600  # a table of cases may be long
 FUNCTION_LINES_MAX = 70
 
 BANNED_WORDS = {
@@ -230,10 +231,9 @@ def environment(source: Source) -> Iterator[Breach]:
 def sizes(source: Source) -> Iterator[Breach]:
     """Modules and functions stay small at the tail, where it hurts."""
     lines = source.text.count("\n")
-    if lines > LINES_MAX:
-        yield source.breach(
-            LINES_MAX + 1, f"{lines} lines; a module has at most {LINES_MAX}: split it by concern"
-        )
+    most = TEST_LINES_MAX if source.path.startswith("tests/") else LINES_MAX
+    if lines > most:
+        yield source.breach(most + 1, f"{lines} lines; a module has at most {most}: split it by concern")
     for node in ast.walk(source.tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
