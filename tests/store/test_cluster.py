@@ -1,0 +1,107 @@
+"""The scripts on a cluster of three, whose nodes refuse every key that lies elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+from redis.asyncio.cluster import RedisCluster
+
+from app.ports import Hit, Lead
+from app.store.embedded import server_binary
+from app.store.ledger import RedisLedger
+from tests.store.books import Books
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SLOTS = 16384
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that are free now and whose cluster bus ports (10000 above) exist."""
+    found: list[int] = []
+    while len(found) < count:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        if port <= 55_000 and port not in found:
+            found.append(port)
+        elif port > 55_000:
+            found.append(20_000 + port % 10_000)
+    return found
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[int]:
+    """One node's port."""
+    ports = free_ports(3)
+    with tempfile.TemporaryDirectory(prefix="fg") as folder, contextlib.ExitStack() as stack:
+        for port in ports:
+            home = Path(folder) / str(port)
+            home.mkdir()
+            process = subprocess.Popen(
+                [
+                    *(str(server_binary()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""),
+                    *("--cluster-enabled", "yes", "--dir", str(home)),
+                ],
+                stdout=subprocess.DEVNULL,
+            )
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+        nodes: list[Any] = []
+        for port in ports:
+            node = redis.Redis(port=port, socket_timeout=5)
+            stack.callback(node.close)
+            nodes.append(node)
+        join(nodes, ports)
+        yield ports[0]
+
+
+def join(nodes: list[Any], ports: list[int]) -> None:
+    deadline = time.monotonic() + 20
+    for node in nodes:
+        while True:
+            with contextlib.suppress(redis.ConnectionError):
+                node.ping()
+                break
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    share = SLOTS // len(nodes) + 1
+    for index, node in enumerate(nodes):
+        node.execute_command("CLUSTER", "ADDSLOTSRANGE", index * share, min(SLOTS, (index + 1) * share) - 1)
+        node.execute_command("CLUSTER", "SET-CONFIG-EPOCH", index + 1)
+        if index:
+            node.execute_command("CLUSTER", "MEET", "127.0.0.1", ports[0])
+    for node in nodes:
+        while not settled(node):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def settled(node: Any) -> bool:
+    """Whether the node sees all slots served by all nodes."""
+    info = node.execute_command("CLUSTER INFO")
+    return bool(info.get("cluster_state") == "ok" and info.get("cluster_known_nodes") == "3")
+
+
+async def test_a_whole_request_runs_on_a_cluster(cluster: int) -> None:
+    client: Any = RedisCluster("127.0.0.1", cluster, decode_responses=True)
+    async with client:
+        slots = set()
+        for tenant in ("acme", "search", "team-c", "another"):
+            books = Books(RedisLedger(client), client, tenant)
+            assert isinstance(await books.admit("a", "work"), Lead)
+            assert await books.dispatch("a")
+            assert (await books.publish("a")).published
+            assert isinstance(await books.admit("b", "work"), Hit)
+            assert await books.totals() == [(1120, 0)]
+            slots.add(client.keyslot(books.key("res")) * 3 // SLOTS)
+        assert len(slots) > 1, "the tenants should lie on several nodes"

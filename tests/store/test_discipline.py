@@ -1,0 +1,136 @@
+"""Which keys there are, which of them may vanish, and how many commands a request costs."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app.domain.fingerprint import digest_of
+from app.domain.generation import Picture
+from app.ports import Hit, Lead, Refused
+from app.store import keys
+from app.store.results import RedisResults
+from app.store.scripting import NAMES, script
+from tests.store.books import Books, generation
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from app.store.client import StoreClients
+
+
+def picture(data: bytes) -> Picture:
+    return Picture(f"img_{digest_of(data)}", "image/png", 1, 1, data)
+
+
+async def commands(clients: StoreClients, work: Awaitable[object]) -> tuple[list[str], list[str]]:
+    """What the server was sent while the work ran, and what scripts called inside, by MONITOR."""
+    sent: list[str] = []
+    inside: list[str] = []
+    async with clients.ledger.monitor() as monitor:
+        await work
+        await clients.ledger.echo("the end")
+        while (command := await monitor.next_command())["command"] != "ECHO the end":
+            found = inside if command["client_type"] == "lua" else sent
+            found.append(command["command"].split()[0].upper())
+    return sent, inside
+
+
+async def test_ledger_keys_never_have_a_ttl_and_all_others_always_have_one(
+    books: Books, clients: StoreClients
+) -> None:
+    await books.admit("a", "one")
+    await books.dispatch("a")
+    await books.publish("a")
+    await books.admit("b", "two")
+    await books.settle("b", outcome="void", failure=None)
+    await books.admit("c", "three")
+    await books.admit("d", "four")
+    await books.expire("d")
+    await books.totals()
+    await RedisResults(clients.blobs).put_pictures(books.tenant, (picture(b"x"),), 60)
+    ledger = {f"fg:{{{books.tenant}}}:{name}" for name in keys.LEDGER_NAMES}
+    seen = set()
+    async for name in clients.ledger.scan_iter(f"fg:{{{books.tenant}}}:*"):
+        lives = await clients.ledger.pttl(name)
+        assert (lives == -1) == (name in ledger), name
+        seen.add(name)
+    assert seen >= ledger
+    assert {name.split(":")[2] for name in seen - ledger} == {"gen", "lead", "img"}
+
+
+async def test_all_keys_of_a_tenant_lie_in_one_slot(books: Books, clients: StoreClients) -> None:
+    await books.admit("a", "work")
+    await books.publish("a")
+    names = [name async for name in clients.ledger.scan_iter(f"*{books.tenant}*")]
+    assert len(names) == 5, "the open hold is over, so there is no exp"
+    assert all(re.fullmatch(rf"fg:\{{{books.tenant}\}}:.*", name) for name in names)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_script_names_a_key_that_was_not_declared(name: Any) -> None:
+    """A cluster refuses others; here every redis.call is seen to take one of the seven from KEYS."""
+    text = script(name).text
+    commands = re.findall(r"redis\.call\('(\w+)'(?:,\s*([\w]+))?", text)
+    assert commands
+    declared = {"RES", "WIN", "EXP", "GC", "LOG", "GEN", "LEAD"}
+    assert {key for command, key in commands if command not in {"TIME", "PUBLISH"}} <= declared
+
+
+@pytest.mark.parametrize("tenant_id", ["", "A", "a}b", "a{b", "a:b", "a b", "ä", "a" * 64, "-a", "a\n"])
+def test_a_tenant_id_that_would_leave_its_slot_is_refused(tenant_id: str) -> None:
+    with pytest.raises(ValueError, match="tenant id"):
+        keys.ledger_keys(tenant_id)
+
+
+async def test_a_refusal_costs_one_command(books: Books, clients: StoreClients) -> None:
+    await books.ledger.wakes.listening.wait()
+
+    async def refused() -> None:
+        assert isinstance(await books.limited(1).admit("a"), Refused)
+
+    sent, _inside = await commands(clients, refused())
+    assert sent == ["EVALSHA"]
+
+
+async def test_a_hit_costs_one_command_and_one_for_its_picture(books: Books, clients: StoreClients) -> None:
+    results = RedisResults(clients.blobs)
+    await results.put_pictures(books.tenant, (picture(b"x"),), 60)
+    await books.admit("a", "work")
+    await books.publish("a")
+
+    async def hit() -> None:
+        assert isinstance(await books.admit("b", "work"), Hit)
+        assert await results.get_picture(books.tenant, picture(b"x").id) is not None
+
+    sent, inside = await commands(clients, hit())
+    assert sent == ["EVALSHA", "GET"]
+    assert inside == ["TIME", "HGET", "GET", "HMGET"], "and nothing is written"
+
+
+async def test_a_miss_costs_four_commands(books: Books, clients: StoreClients) -> None:
+    results = RedisResults(clients.blobs)
+    await results.get_picture(books.tenant, picture(b"x").id)
+
+    async def miss() -> None:
+        assert isinstance(await books.admit("a", "work"), Lead)
+        assert await books.dispatch("a")
+        assert await results.put_pictures(books.tenant, (picture(b"x"),), 60)
+        assert (await books.settle("a", publish=generation("a"))).published
+
+    sent, _inside = await commands(clients, miss())
+    assert sent == ["EVALSHA", "EVALSHA", "SET", "EVALSHA"]
+
+
+async def test_the_work_of_an_admission_does_not_grow_with_open_holds(
+    books: Books, clients: StoreClients
+) -> None:
+    many = books.limited(10**9)
+    await many.admit("first")
+    _sent, before = await commands(clients, many.admit("few"))
+    for number in range(300):
+        await many.admit(f"h{number}")
+    _sent, after = await commands(clients, many.admit("many"))
+    assert after == before
