@@ -26,7 +26,7 @@ class BackEnd:
 
     Attributes:
         kind: ``emulator``, ``gemini`` (Developer API, a key) or ``vertex`` (application default
-            credentials and a project, or a key alone: the express form).
+            credentials and a project; without a project a key: the express form).
         base_url: Another address than Google's; the emulator has no other.
         location: Vertex AI location.
         api_version: Another version than v1beta (Gemini) or v1beta1 (Vertex AI). The SDK's own default
@@ -50,8 +50,8 @@ class BackEnd:
             raise ValueError("The emulator needs its address.")
         if self.kind == "gemini" and not self.api_key:
             raise ValueError("The Gemini Developer API needs a key.")
-        if self.kind == "vertex" and bool(self.project) == bool(self.api_key):
-            raise ValueError("Vertex AI needs a project, or a key alone.")
+        if self.kind == "vertex" and not (self.project or self.api_key):
+            raise ValueError("Vertex AI needs a project or a key.")
 
     @property
     def url(self) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import httpx2
 
-from app.domain.errors import GatewayError, InternalError
+from app.domain.errors import GatewayError, InternalError, UpstreamRejected
 from app.domain.fingerprint import digest_of
 from app.upstream.answers import Answer, Part
 from app.upstream.lifting import Exchange, LiftingTransport
@@ -96,9 +96,13 @@ class GoogleImageModel:
             await self._http.aclose()
 
     def _transport(self) -> LiftingTransport:
-        """Made in a thread: loading certificates takes tens of milliseconds."""
+        """Made in a thread: loading certificates takes up to half a second. Plain HTTP needs none."""
         network = httpx2.AsyncHTTPTransport(
-            limits=self._limits, proxy=self._back_end.proxy, trust_env=self._back_end.trust_env, retries=0
+            verify=self._back_end.url.startswith("https:"),
+            trust_env=self._back_end.trust_env,
+            limits=self._limits,
+            proxy=self._back_end.proxy,
+            retries=0,
         )
         return LiftingTransport(
             network,
@@ -107,9 +111,20 @@ class GoogleImageModel:
         )
 
     async def _open(self, http: httpx2.AsyncClient) -> tuple[Any, Any]:
-        """The SDK's module and a client of it. Both are made in a thread: they import, read and dial."""
-        sdk = await asyncio.to_thread(importlib.import_module, "app.upstream.sdk")
-        return sdk, await asyncio.to_thread(sdk.open_client, self._back_end, http)
+        """The SDK's module and a client of it. Both are made in a thread: they import, read and dial.
+
+        Raises:
+            UpstreamRejected: No call can be made until an operator has acted.
+        """
+        try:
+            sdk = await asyncio.to_thread(importlib.import_module, "app.upstream.sdk")
+            return sdk, await asyncio.to_thread(sdk.open_client, self._back_end, http)
+        except GatewayError:
+            raise
+        except Exception as raised:
+            # The SDK checks its arguments, files and environment with exceptions of every kind.
+            log.exception("the SDK does not open")
+            raise UpstreamRejected(f"The SDK does not open: {type(raised).__name__}.") from None
 
     async def _opened(self) -> tuple[Any, Any]:
         """What ``_open`` made; a failed opening is tried again by the next caller."""

@@ -7,6 +7,7 @@ The SDK brings credentials, addresses of both dialects, and the shape of request
 from __future__ import annotations
 
 import base64
+import ssl
 from typing import TYPE_CHECKING, Final
 
 import google.auth
@@ -37,18 +38,19 @@ def open_client(back_end: BackEnd, http: httpx2.AsyncClient) -> genai.Client:
         UpstreamRejected: There are no credentials for Vertex AI.
     """
     credentials = None
-    if back_end.kind == "vertex" and back_end.project:
+    project = back_end.project if back_end.kind == "vertex" else None
+    api_key = "emulator" if back_end.kind == "emulator" else back_end.api_key
+    if project:
         try:
             credentials, _ = google.auth.default(scopes=_SCOPES)
         except auth_errors.GoogleAuthError:
             raise UpstreamRejected("There are no application default credentials.") from None
-    vertex = back_end.kind != "gemini"
     return genai.Client(
-        vertexai=vertex,
-        api_key="emulator" if back_end.kind == "emulator" else back_end.api_key,
+        vertexai=back_end.kind != "gemini",
+        api_key=None if project else api_key,
         credentials=credentials,
-        project=back_end.project,
-        location=back_end.location if back_end.project else None,
+        project=project,
+        location=back_end.location if project else None,
         debug_config=DebugConfig(client_mode=None, replays_directory=None, replay_id=None),
         http_options=types.HttpOptions(
             base_url=back_end.url,
@@ -56,6 +58,8 @@ def open_client(back_end: BackEnd, http: httpx2.AsyncClient) -> genai.Client:
             retry_options=_ONE_ATTEMPT,
             httpx_client=httpx2.Client(transport=httpx2.MockTransport(_refuse)),
             httpx_async_client=http,
+            # For the SDK's web sockets, which are never used: no certificates to load, and none trusted.
+            async_client_args={"ssl": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)},
         ),
     )
 

@@ -1,0 +1,162 @@
+"""The tables: every known status, finish reason and support code has one meaning, and no text leaks."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.errors import UpstreamError, UpstreamQuota, UpstreamRejected
+from app.upstream.answers import member, usage_of
+from app.upstream.lifting import Exchange
+from app.upstream.outcomes import (
+    BLOCKED,
+    SUPPORT_CODES,
+    WITHOUT_IMAGE,
+    failure_from,
+    reason_of,
+    refusal_from,
+    support_code_of,
+)
+
+NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)  # 04:00 in California
+SECRET = "a purple elephant"
+
+
+def refusal(code: int, *details: Any, headers: dict[str, str] | None = None, **error: Any) -> UpstreamError:
+    body = json.dumps({"error": {**error, "details": list(details)}}).encode()
+    return refusal_from(Exchange(status=code, headers=httpx2.Headers(headers or {}), body=body), NOON)
+
+
+def detail(kind: str, **fields: Any) -> dict[str, Any]:
+    return {"@type": f"type.googleapis.com/google.rpc.{kind}", **fields}
+
+
+def test_no_finish_reason_has_two_meanings() -> None:
+    assert not BLOCKED & WITHOUT_IMAGE.keys()
+    assert "STOP" not in BLOCKED | WITHOUT_IMAGE.keys()
+
+
+def test_a_bad_key_comes_as_400_and_is_named() -> None:
+    error = refusal(
+        400, detail("ErrorInfo", reason="API_KEY_INVALID"), status="INVALID_ARGUMENT", message=SECRET
+    )
+    assert isinstance(error, UpstreamRejected)
+    assert error.reason == "API_KEY_INVALID"
+    assert SECRET not in error.detail
+
+
+def test_field_paths_are_told_and_their_descriptions_are_not() -> None:
+    violations = [
+        {"field": "generation_config.image_config.aspect_ratio", "description": SECRET},
+        {"field": SECRET, "description": "x"},
+        "odd",
+    ]
+    error = refusal(400, detail("BadRequest", fieldViolations=violations), status="INVALID_ARGUMENT")
+    assert "field generation_config.image_config.aspect_ratio." in error.detail
+    assert SECRET not in error.detail
+
+
+@pytest.mark.parametrize(
+    ("headers", "details", "seconds"),
+    [
+        ({}, [], None),
+        ({"retry-after": "7"}, [], 7),
+        ({"retry-after": "Sun, 22 Nov 2026 12:01:30 GMT"}, [], 90),
+        ({"retry-after": "Sun, 22 Nov 2026 11:00:00 GMT"}, [], 0),
+        ({"retry-after": "soon"}, [], None),
+        ({"retry-after": "-5"}, [], None),
+        ({"retry-after": "999999999999999999999"}, [], 86_400),
+        ({}, [detail("RetryInfo", retryDelay="34.074824224s")], 35),
+        ({"retry-after": "60"}, [detail("RetryInfo", retryDelay="34s")], 60),
+        ({}, [detail("RetryInfo", retryDelay="soon"), detail("RetryInfo"), "odd"], None),
+        ({}, [detail("QuotaFailure", violations=[{"quotaId": "RequestsPerDayPerProject"}])], 20 * 3600 + 1),
+        ({}, [detail("QuotaFailure", violations=[{"quotaId": "RequestsPerMinute"}])], None),
+    ],
+)
+def test_the_longest_wait_asked_for_wins(headers: dict[str, str], details: Any, seconds: int | None) -> None:
+    error = refusal(429, *details, headers=headers)
+    assert isinstance(error, UpstreamQuota)
+    assert error.retry_after_s == seconds
+
+
+@given(
+    st.integers(100, 999),
+    st.one_of(
+        st.binary(max_size=50),
+        st.recursive(
+            st.one_of(st.none(), st.text(max_size=5), st.integers()),
+            lambda inner: st.one_of(
+                st.lists(inner, max_size=3),
+                st.dictionaries(
+                    st.sampled_from(["error", "details", "@type", "status", "violations"]), inner
+                ),
+            ),
+        ).map(lambda value: json.dumps(value).encode()),
+    ),
+)
+def test_no_refusal_can_crash_the_reader(status: int, body: bytes) -> None:
+    error = refusal_from(Exchange(status=status, body=body), NOON)
+    assert error.upstream_status == status
+    assert str(status) in error.detail
+
+
+def test_what_was_never_sent_cannot_have_been_billed() -> None:
+    for sent, billed in ((False, "no"), (True, "maybe")):
+        for raised in (TimeoutError(), httpx2.ReadError(""), httpx2.WriteTimeout(""), ValueError(SECRET)):
+            error = failure_from(Exchange(sent=sent), raised, NOON)
+            assert error.billed == billed
+            assert SECRET not in error.detail
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("Filtered. Support code: 11030041.", "11030041"),
+        ("Support codes: 58061214, 29310472", "58061214"),
+        ("support code 63429089", "63429089"),
+        ("I paid 12345678 for it.", None),
+        (None, None),
+        (5, None),
+    ],
+)
+def test_support_codes_are_read_out_of_sentences(message: object, code: str | None) -> None:
+    assert support_code_of(message) == code
+
+
+def test_every_support_code_says_where_the_filter_struck() -> None:
+    assert all(code.isdigit() and len(code) == 8 for code in SUPPORT_CODES)
+    assert all("," in text or text == "celebrity or child" for text in SUPPORT_CODES.values())
+
+
+@pytest.mark.parametrize("value", ["stop", SECRET, "", None, 5, "A" * 100, "STOP\n"])
+def test_only_words_in_the_form_of_a_reason_are_one(value: object) -> None:
+    assert reason_of(value) == ""
+
+
+def test_both_spellings_of_a_member_are_read() -> None:
+    assert member({"inlineData": 1, "inline_data": 2}, "inlineData") == 1
+    assert member({"inline_data": 2}, "inlineData") == 2
+    assert member([], "inlineData") is None
+
+
+COUNTS = st.one_of(st.none(), st.integers(-5, 5000), st.booleans(), st.text(max_size=3), st.floats())
+DETAILS = st.one_of(COUNTS, st.lists(st.one_of(COUNTS, st.fixed_dictionaries(
+    {"modality": st.sampled_from(["IMAGE", "TEXT", None]), "tokenCount": COUNTS}))))  # fmt: skip
+
+
+@given(st.fixed_dictionaries({}, optional={
+    "promptTokenCount": COUNTS, "promptTokensDetails": DETAILS, "candidatesTokenCount": COUNTS,
+    "candidatesTokensDetails": DETAILS, "thoughtsTokenCount": COUNTS, "cachedContentTokenCount": COUNTS,
+}))  # fmt: skip
+def test_no_report_of_usage_can_make_a_count_negative(metadata: dict[str, Any]) -> None:
+    usage = usage_of(metadata)
+    assert (usage is None) == (not metadata)
+    if usage is not None:
+        assert min(usage.text_input, usage.image_input, usage.image_output, usage.text_output) >= 0
+        assert usage.cached_input <= usage.input_tokens
