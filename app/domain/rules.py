@@ -6,7 +6,6 @@ Rules about files are in ``rules_inputs.py``.
 
 from __future__ import annotations
 
-import math
 import unicodedata
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 LABELS_MAX = 8
 LABEL_LENGTH_MAX = 63
 VARIANT_MAX = 2**32 // SEEDS_PER_VARIANT - 1
-"""The last variant whose seeds are not also an earlier one's."""
+"""The last variant before the seeds go round."""
 QUALITY_MIN, QUALITY_MAX = 0, 100
 
 
@@ -139,7 +138,8 @@ def response_modalities(case: Case) -> Iterator[Violation]:
 
 
 def _within(name: str, asked: float | None, limits: Range) -> Iterator[Violation]:
-    if asked is not None and not (math.isfinite(asked) and limits.min <= asked <= limits.max):
+    # What is not a number compares as outside of everything.
+    if asked is not None and not limits.min <= asked <= limits.max:
         detail = f"A number from {limits.min} to {limits.max} is expected."
         yield Violation(f"/{name}", f"{name}_out_of_range", detail)
 
@@ -170,7 +170,7 @@ def seed(case: Case) -> Iterator[Violation]:
 
 
 def variant(case: Case) -> Iterator[Violation]:
-    """Few enough that no two variants share a seed."""
+    """Few enough that their seeds do not go round."""
     if not 0 <= case.request.variant <= VARIANT_MAX:
         detail = f"A whole number from 0 to {VARIANT_MAX} is expected."
         yield Violation("/variant", "variant_out_of_range", detail)

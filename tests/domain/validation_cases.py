@@ -135,7 +135,8 @@ GOOD = (
     Good("top_k", request(top_k=40), card=OFFERS_TOP_K),
     Good("seed", request(seed=-(2**31))),
     Good("seed", request(seed=2**31 - 1)),
-    Good("variant", request(variant=7)),
+    Good("variant", request(variant=0)),
+    Good("variant", request(variant=4_294_966)),
     Good("max_output_tokens", request(max_output_tokens=32_768)),
     Good("max_output_tokens", request(max_output_tokens=747, image_size="512")),
     Good("output_tokens", request(image_size="512"), card=NARROW),
@@ -213,7 +214,7 @@ BAD = (
     Bad("seed", "seed_out_of_range", "/seed", request(seed=2**31)),
     Bad("seed", "seed_out_of_range", "/seed", request(seed=-(2**31) - 1)),
     Bad("variant", "variant_out_of_range", "/variant", request(variant=-1)),
-    Bad("variant", "variant_out_of_range", "/variant", request(variant=2**32)),
+    Bad("variant", "variant_out_of_range", "/variant", request(variant=4_294_967)),
     *(
         Bad("max_output_tokens", "max_output_tokens_out_of_range", "/max_output_tokens",
             request(max_output_tokens=value))

@@ -35,6 +35,12 @@ from tests.media.files import (
 
 ONE_FRAME = chunk(b"acTL", struct.pack(">II", 1, 0))
 DESCRIPTION = pitm(1) + box(b"iprp", box(b"ipco", ispe(9, 9)) + ipma((1, (1,))))
+# Version 1 of pitm and ipma: item ids of four bytes, property indexes of two.
+WIDE_IPMA = struct.pack(">I", 2) + struct.pack(">IBH", 1, 1, 2) + struct.pack(">IBHH", 70_000, 2, 0x8001, 2)
+WIDE = full(b"pitm", struct.pack(">I", 70_000), version=1) + box(
+    b"iprp",
+    box(b"ipco", full(b"irot", b"\x01") + ispe(9, 9)) + full(b"ipma", WIDE_IPMA, version=1, flags=1),
+)
 LONG_BOX = struct.pack(">I", 1) + b"mdat" + struct.pack(">Q", 20) + b"abcd"
 WHOLE_JPEG = SOI + frame(10, 10) + SCAN + EOI
 
@@ -50,6 +56,8 @@ HARMLESS: dict[str, bytes] = {
     "jpeg with an end marker in a thumbnail": SOI + segment(0xE1, SOI + EOI) + frame(9, 9) + SCAN + EOI,
     "webp with data behind its end": webp(vp8(10, 10)) + b"trailer",
     "webp odd metadata": webp(vp8x(10, 10, 8), vp8(10, 10), riff_chunk(b"EXIF", b"odd")),
+    "webp odd profile before its picture": webp(vp8x(10, 10, 32), riff_chunk(b"ICCP", b"odd"), vp8(10, 10)),
+    "heic with wide numbers": ftyp() + full(b"meta", WIDE) + MDAT,
     "webp scaled": webp(vp8(10 | 1 << 14, 10 | 2 << 14)),
     "heic with a 64-bit length": ftyp() + meta(ispe(9, 9)) + LONG_BOX,
     "heic with data to the end": ftyp() + meta(ispe(9, 9)) + box(b"mdat", bytes(50), length=0),

@@ -159,6 +159,12 @@ def test_a_type_is_read_from_the_first_bytes(name: str) -> None:
     assert (facts.width, facts.height, facts.frames) == (None, None, 1)
 
 
+def test_a_box_that_cannot_hold_itself_is_named() -> None:
+    data = ftyp() + box(b"meta", bytes(2000), length=4)
+    (fault,) = inspect(data, pixels_max=PIXELS_MAX).faults
+    assert fault == ("unreadable_image", "The box at byte 20 is shorter than its own header.")
+
+
 @pytest.mark.parametrize(
     ("brands", "mime_type"),
     [
