@@ -5,7 +5,7 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 run: .venv/run ## Start the gateway on its embedded default (PORT=8080)
-	$(PY) -m app serve
+	FLASHGATE_LOG_FORMAT=$${FLASHGATE_LOG_FORMAT:-text} $(PY) -m app serve
 
 test: check ## Check everything, then run all tests
 	$(PY) -m pytest
@@ -18,6 +18,9 @@ check: .venv/dev ## Lint, formatting, types, layers
 
 openapi: .venv/run ## Export the OpenAPI document
 	$(PY) -m app openapi > openapi/openapi.json
+
+reference: .venv/run ## Write the reference tables
+	$(PY) -m app reference > REFERENCE.md
 
 .venv/bin/python:
 	python3 -m venv .venv
@@ -35,4 +38,4 @@ openapi: .venv/run ## Export the OpenAPI document
 clean: ## Remove the environment and every cache
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help run test check openapi clean
+.PHONY: help run test check openapi reference clean

@@ -12,14 +12,15 @@ import uvicorn
 from pydantic import ValidationError
 
 from app.cards import load_catalogue
+from app.domain.errors import ConfigurationError
 from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
 from app.emulator.options import EmulatorOptions
 from app.emulator.server import serve_emulator
 from app.main import create_app
 from app.observability.logs import configure
+from app.reference import reference
 from app.settings import Settings
 from app.store.directory import DEMO_KEY_FILE, stored_pepper
-from app.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,6 +99,12 @@ def openapi(settings: Settings) -> int:
     return 0
 
 
+def write_reference(settings: Settings) -> int:
+    """Print REFERENCE.md."""
+    sys.stdout.write(reference(create_app(settings)))
+    return 0
+
+
 def new_key(settings: Settings, env: str) -> int:
     """Print a new key and the line that lets it in, for the tenants' file."""
     configured = settings.key_pepper
@@ -124,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     alone.add_argument("--fd", type=int, default=None, help="a listening socket that was inherited")
     alone.add_argument("--die-with-parent", action="store_true", help="end when the starting process ends")
     commands.add_parser("openapi", help="print the OpenAPI document")
+    commands.add_parser("reference", help="print the tables of routes, errors, settings and metrics")
     keys = commands.add_parser("keys", help="gateway keys").add_subparsers(dest="action", required=True)
     new = keys.add_parser("new", help="print a new key and its line for the tenants' file")
     new.add_argument("--env", default="live", help="a word in the key that tells where it belongs")
@@ -139,6 +147,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = Settings()
         if arguments.command == "openapi":
             return openapi(settings)
+        if arguments.command == "reference":
+            return write_reference(settings)
         if arguments.command == "keys":
             return new_key(settings, arguments.env)
         return serve(settings)

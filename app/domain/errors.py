@@ -109,12 +109,6 @@ class UnsupportedMediaType(GatewayError):
     code, title, status = "unsupported_media_type", "The content type is not supported", 415
 
 
-class NotAcceptable(GatewayError):
-    """The caller accepts nothing that this route can answer."""
-
-    code, title, status = "not_acceptable", "No acceptable representation", 406
-
-
 class ValidationFailed(GatewayError):
     """The request breaks the wire schema or the model card; every fault is named."""
 

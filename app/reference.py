@@ -1,0 +1,78 @@
+"""Writes REFERENCE.md from the code's own data, so that nothing in it can be out of date."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import PydanticUndefined
+
+from app.domain.validation import RULES
+from app.observability.metrics import METRICS
+from app.settings import Settings
+from app.surfaces.problems import error_classes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from fastapi import FastAPI
+
+HEAD = """\
+# Reference
+
+Written by `flashgate reference` from the code; `make reference` renews it, and a test compares.
+"""
+
+
+def reference(app: FastAPI) -> str:
+    """The whole document: routes, error codes, settings and metrics, a table each."""
+    tables = (
+        ("Routes", ("route", "does"), _routes(app.openapi())),
+        ("Error codes", ("status", "code", "retryable", "when"), _errors()),
+        ("What is validated", ("rule", "refuses"), _rules()),
+        ("Settings", ("variable", "default", "meaning"), _settings()),
+        ("Metrics", ("name", "kind", "labels", "meaning"), _metrics()),
+    )
+    return HEAD + "".join(f"\n## {title}\n\n{_table(names, rows)}" for title, names, rows in tables)
+
+
+def _table(names: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [names, tuple("---" for _ in names), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().partition("\n")[0]
+
+
+def _routes(document: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            yield f"`{method.upper()} {path}`", _first_line(operation["description"])
+    yield "`GET /livez`", "The process runs."
+    yield "`GET /readyz`", "New work would be served: 200, or 503 with the reasons as JSON."
+    yield "`GET /metrics`", "The Prometheus exposition."
+    yield "`GET /openapi.json`, `GET /docs`", "The OpenAPI document, and a page to browse it."
+
+
+def _errors() -> Iterator[tuple[str, ...]]:
+    for error in sorted(error_classes(), key=lambda each: (each.status, each.code)):
+        if error.code != error.__base__.__dict__.get("code"):
+            retryable = "yes" if error.retryable else "no"
+            yield str(error.status), f"`{error.code}`", retryable, _first_line(error.__doc__)
+
+
+def _rules() -> Iterator[tuple[str, ...]]:
+    for rule in RULES:
+        yield f"`{rule.__name__.strip('_')}`", _first_line(rule.__doc__)
+
+
+def _settings() -> Iterator[tuple[str, ...]]:
+    for name, field in Settings.model_fields.items():
+        variable = "PORT" if name == "port" else f"FLASHGATE_{name.upper()}"
+        default = "" if field.default in {None, PydanticUndefined} else f"`{field.default}`"
+        yield f"`{variable}`", default, field.description or ""
+
+
+def _metrics() -> Iterator[tuple[str, ...]]:
+    for metric in METRICS:
+        yield f"`{metric.name}`", metric.kind, ", ".join(metric.labels), metric.help
