@@ -1,0 +1,42 @@
+"""What documents are estimated at: texts by their bytes, PDFs by their pages, the rest at the card's most."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from app.domain.estimate import document_tokens, estimate, known_document_tokens
+from app.domain.request import Input
+from tests.domain.validation_cases import CARD, STORED_PDF, bytes_input, request
+
+
+def pdf(length: int, pages: int | None = None) -> Input:
+    """A PDF of so many bytes."""
+    return bytes_input("document", data=bytes(length), mime_type="application/pdf", pages=pages)
+
+
+@pytest.mark.parametrize(
+    ("item", "known", "reserved"),
+    [
+        (bytes_input("document", data=b"a" * 3000), 1000, 1000),
+        (bytes_input("document", data=b"a" * 3001), 1001, 1001),
+        (pdf(9, pages=10), 2580, 2580),
+        (pdf(50_000_000, pages=10), 2580, 2580),
+        (pdf(9), 258, 258),
+        (pdf(30_000), 258, 10_000),
+        (pdf(50_000_000), 258, 65_536),
+        (STORED_PDF, 258, 65_536),
+        (replace(STORED_PDF, declared_mime_type="text/plain"), 258, 65_536),
+    ],
+)
+def test_a_document_is_held_to_what_is_known_and_reserved_at_what_it_may_be(
+    item: Input, known: int, reserved: int
+) -> None:
+    assert known_document_tokens(item, CARD) == known
+    assert document_tokens(item, CARD) == reserved
+
+
+def test_every_call_reads_the_documents_anew() -> None:
+    asked = request(n=3, documents=(pdf(9, pages=10), bytes_input("document", data=b"a" * 300)))
+    assert estimate(asked, CARD).document_input == 3 * (2580 + 100)
