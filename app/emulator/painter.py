@@ -124,8 +124,8 @@ def paint(brief: Brief) -> Image.Image:
     art, palette = scenery.scene(*art_size, brief.seed)
     for panel in layout.panels:
         _frost(art, panel, scale, palette, layout.radius)
-    resample = Image.Resampling.BOX if scale == 2 else Image.Resampling.BICUBIC
-    picture = art.resize((brief.width, brief.height), resample)
+    size = (brief.width, brief.height)
+    picture = art.reduce(2) if scale == 2 else art.resize(size, Image.Resampling.BILINEAR)
     picture = scenery.grained(picture, _GRAIN)
     for reference, frame in zip(brief.references, layout.frames, strict=False):
         _hang(picture, reference, frame, palette)
@@ -248,8 +248,9 @@ def _frost(art: Image.Image, box: Box, scale: float, palette: scenery.Palette, r
     if right - left < 1 or bottom - top < 1:
         return
     under = art.crop((left, top, right, bottom))
-    small = under.resize((max(1, under.width // 12), max(1, under.height // 12)), Image.Resampling.BOX)
-    blurred = small.filter(ImageFilter.GaussianBlur(2)).resize(under.size, Image.Resampling.BICUBIC)
+    blurred = (
+        under.reduce(12).filter(ImageFilter.GaussianBlur(2)).resize(under.size, Image.Resampling.BILINEAR)
+    )
     glass = Image.blend(blurred, Image.new("RGB", under.size, palette.ink), 0.74)
     if bottom == art.height:
         art.paste(glass, (left, top))
