@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from app.domain.estimate import document_tokens, estimate, known_document_tokens
-from app.domain.request import Input
 from tests.domain.validation_cases import CARD, STORED_PDF, bytes_input, request
+
+if TYPE_CHECKING:
+    from app.domain.request import Input
 
 
 def pdf(length: int, pages: int | None = None) -> Input:
