@@ -1,0 +1,481 @@
+"""Any sequence of calls, repeated and conflicting ones included, against a model of a page.
+
+The model knows nothing of Redis: it is the table of ``scripts/settle.lua`` and the rules of admission in
+plain Python. After every step the store's counters, records and open holds must be the model's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from app.domain.budget import AMOUNT_MAX, Amounts, Budget, BudgetWindow, Span
+from app.domain.errors import InternalError
+from app.domain.failure import Failure
+from app.domain.request import CacheDirective
+from app.ports import Absent, Admission, AdmissionRequest, Failed, Follow, Hit, Lead, Refused, Settlement
+from app.store import keys
+from app.store.client import open_clients
+from app.store.ledger import LedgerPolicy, RedisLedger
+from tests.store.books import ZONE, generation
+from tests.storeserver import ServerProcess, running_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from app.domain.request import CacheMode
+    from app.store.client import StoreClients
+
+HOLDS = [f"h{n}" for n in range(8)]
+WORKS = ["work-a", "work-b"]
+BUDGETS = (
+    Budget("output_tokens", "day", 20),
+    Budget("images", "month", 6),
+    Budget("usd", "day", 3, mode="shadow"),
+)
+# One window for ever, so that no midnight comes between the store and the model.
+ALWAYS = (Span(0, 1), Span(1, 2**52), Span(2**52, 2**52 + 1))
+
+Outcome = Literal["settle", "void", "charge"]
+ENDS: dict[Outcome, str] = {"settle": "s", "void": "v", "charge": "c"}
+NOTHING = (0, 0, 0)
+
+amounts = st.builds(
+    Amounts,
+    output_tokens=st.integers(0, 8),
+    total_tokens=st.just(1),
+    images=st.integers(0, 3),
+    usd=st.sampled_from([0, 1, 5, AMOUNT_MAX]),
+)
+
+
+def counted(values: Amounts) -> tuple[int, int, int]:
+    """The amounts in the order of BUDGETS."""
+    return values.output_tokens, values.images, values.usd
+
+
+@dataclass
+class Hold:
+    """A hold as the model remembers it; ``due`` where its lease is over and nobody has noticed yet."""
+
+    work: str
+    est: Amounts
+    leads: bool
+    began: int
+    state: str = "h"
+    act: Amounts | None = None
+    late: bool = False
+    published: bool = False
+    due: bool = False
+
+    @property
+    def open(self) -> bool:
+        return self.state in "hd"
+
+    @property
+    def booked(self) -> tuple[int, int, int]:
+        if self.state == "s":
+            assert self.act is not None
+            return counted(self.act)
+        return counted(self.est) if self.state == "c" else NOTHING
+
+
+@dataclass
+class Model:
+    """The books in plain Python."""
+
+    limits: list[int] = field(default_factory=lambda: [budget.limit for budget in BUDGETS])
+    holds: dict[str, Hold] = field(default_factory=dict)
+    lead: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, tuple[str, int]] = field(default_factory=dict)
+    overage: list[int] = field(default_factory=lambda: [0, 0, 0])
+    ticks: int = 0
+
+    def settled(self) -> list[int]:
+        return [sum(hold.booked[i] for hold in self.holds.values()) for i in range(3)]
+
+    def held(self) -> list[int]:
+        return [sum(counted(hold.est)[i] for hold in self.holds.values() if hold.open) for i in range(3)]
+
+    def tick(self) -> int:
+        self.ticks += 1
+        return self.ticks
+
+    def expire(self, hold: Hold) -> None:
+        if hold.due and hold.open:
+            hold.state = "c" if hold.state == "d" else "x"
+        hold.due = False
+
+    def admit(self, name: str, work: str, est: Amounts, mode: CacheMode, following: str | None) -> str:
+        known = self.holds.get(name)
+        if known:
+            if (known.work, known.est) != (work, est):
+                return "error"
+            self.expire(known)
+            return "lead" if known.open else "error"
+        if mode != "bypass":
+            answer = self._shared(name, work, mode, following)
+            if answer:
+                return answer
+        for hold in self.holds.values():
+            self.expire(hold)
+        for i, asked in enumerate(counted(est)):
+            full = self.settled()[i] + self.held()[i] + asked > self.limits[i]
+            if BUDGETS[i].mode == "enforce" and asked and full:
+                return "refused"
+        self.holds[name] = Hold(work, est, mode != "bypass", self.tick())
+        if mode != "bypass":
+            self.lead[work] = name
+            self.failed.pop(work, None)
+        return "lead"
+
+    def _shared(self, name: str, work: str, mode: CacheMode, following: str | None) -> str | None:
+        kept = self.kept.get(work)
+        if kept and (kept[0] == following or mode != "refresh"):
+            return f"hit {kept[0]}"
+        if mode == "only_if_cached":
+            return "absent"
+        if work in self.failed:
+            return f"failed {following}" if self.failed[work] == following else None
+        leader = self.lead.get(work)
+        return f"follow {leader}" if leader and leader != name else None
+
+    def dispatch(self, name: str, work: str) -> str:
+        hold = self.holds.get(name)
+        if hold is None:
+            return "no"
+        if hold.work != work:
+            return "error"
+        self.expire(hold)
+        if not hold.open:
+            return "no"
+        hold.state = "d"
+        if hold.leads and work not in self.failed:
+            self.lead.setdefault(work, name)
+        return "yes"
+
+    def settle(
+        self, name: str, work: str, outcome: Outcome, act: Amounts, *, publish: bool, failure: bool
+    ) -> tuple[str, bool, bool, bool] | str:
+        hold = self.holds.get(name)
+        if hold is None:
+            return ("unknown", False, False, False)
+        if hold.work != work:
+            return "error"
+        self.expire(hold)
+        end = ENDS[outcome]
+        if hold.state == end:
+            if outcome == "settle" and hold.act != act:
+                return "error"
+            return (end, True, hold.late, hold.published)
+        if hold.state in "sv":
+            return "error"
+        reserved = counted(hold.est) if hold.open or hold.state == "c" else NOTHING
+        hold.late = hold.late or not hold.open
+        hold.state, hold.act = end, act if outcome == "settle" else None
+        for i in range(3):
+            self.overage[i] += max(0, hold.booked[i] - reserved[i])
+        if hold.leads:
+            self._end_lead(name, hold, publish=publish, failure=failure)
+        return (end, False, hold.late, hold.published)
+
+    def _end_lead(self, name: str, hold: Hold, *, publish: bool, failure: bool) -> None:
+        work = hold.work
+        mine = name in {self.lead.get(work), self.failed.get(work)}
+        free = work not in self.lead and work not in self.failed
+        superseded = self.kept.get(work, ("", 0))[1] > hold.began
+        if publish and (mine or (free and not superseded)):
+            self.kept[work] = (name, self.tick())
+            hold.published = True
+        if mine:
+            self.lead.pop(work, None)
+            self.failed.pop(work, None)
+            if failure and not hold.published:
+                self.failed[work] = name
+
+
+@dataclass
+class Store:
+    """What all sequences use, one after the other, each with a tenant of its own."""
+
+    server: ServerProcess
+    runner: asyncio.Runner
+    ledger: RedisLedger
+    client: Any
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Calls the real ledger and the model side by side."""
+
+    tenants = itertools.count(1)
+
+    store: Store
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner, self.ledger, self.client = self.store.runner, self.store.ledger, self.store.client
+        self.tenant = f"machine-{next(self.tenants)}"
+        self.model = Model()
+        self.restarts = 0
+        self.highest = [budget.limit for budget in BUDGETS]
+        self.last_ms = 0
+
+    @property
+    def windows(self) -> tuple[BudgetWindow, ...]:
+        return tuple(
+            BudgetWindow(replace(budget, limit=limit), f"t|{budget.unit}|{budget.window}", ALWAYS, ZONE)
+            for budget, limit in zip(BUDGETS, self.model.limits, strict=True)
+        )
+
+    def key(self, name: str) -> str:
+        return keys.ledger_keys(self.tenant)[keys.LEDGER_NAMES.index(name)]
+
+    async def tick(self) -> None:
+        """Lets the store's clock go on by a millisecond: the fence compares in milliseconds."""
+        while (now := await self._now_ms()) <= self.last_ms:
+            pass
+        self.last_ms = now
+
+    async def _now_ms(self) -> int:
+        seconds, microseconds = await self.client.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    @rule(
+        hold=st.sampled_from(HOLDS),
+        work=st.sampled_from(WORKS),
+        est=amounts,
+        mode=st.sampled_from(["use", "use", "refresh", "bypass", "only_if_cached"]),
+        following=st.none() | st.sampled_from(HOLDS),
+    )
+    def admit(self, hold: str, work: str, est: Amounts, mode: CacheMode, following: str | None) -> None:
+        expected = self.model.admit(hold, work, est, mode, following)
+        request = AdmissionRequest(
+            self.tenant, hold, work, self.windows, est, CacheDirective(mode), following
+        )
+        assert self.runner.run(self._admit(request)) == expected
+
+    @rule(hold=st.sampled_from(HOLDS))
+    def admit_again(self, hold: str) -> None:
+        """The very same admission once more, as after a lost reply."""
+        known = self.model.holds.get(hold)
+        if known:
+            self.admit(hold, known.work, known.est, "use", None)
+
+    async def _admit(self, request: AdmissionRequest) -> str:
+        await self.tick()
+        try:
+            return self.named(request, await self.ledger.admit(request))
+        except InternalError:
+            return "error"
+
+    def named(self, request: AdmissionRequest, answer: Admission) -> str:
+        """The answer as the model names it."""
+        match answer:
+            case Lead(hold_id, windows) if hold_id == request.hold_id:
+                assert [w.held for w in windows] == self.model.held() or not self.clean()
+                name = "lead"
+            case Refused(windows):
+                assert any(window.refuses for window in windows)
+                name = "refused"
+            case Hit(found):
+                name = f"hit {found.id.removeprefix('gen_')}"
+            case Follow(leader):
+                name = f"follow {leader}"
+            case Failed(failure):
+                name = f"failed {failure.code}"
+            case Absent():
+                name = "absent"
+            case _:
+                name = "a lead by another name"
+        return name
+
+    def clean(self) -> bool:
+        return not any(hold.due for hold in self.model.holds.values())
+
+    @rule(hold=st.sampled_from(HOLDS), work=st.sampled_from(WORKS))
+    def dispatch(self, hold: str, work: str) -> None:
+        self.check_dispatch(hold, work)
+
+    @rule(hold=st.sampled_from(HOLDS))
+    def heartbeat(self, hold: str) -> None:
+        self.check_dispatch(hold, self.work_of(hold))
+
+    def check_dispatch(self, hold: str, work: str) -> None:
+        expected = self.model.dispatch(hold, work)
+        assert self.runner.run(self._dispatch(hold, work)) == expected
+
+    def work_of(self, hold: str) -> str:
+        known = self.model.holds.get(hold)
+        return known.work if known else WORKS[0]
+
+    async def _dispatch(self, hold: str, work: str) -> str:
+        try:
+            return "yes" if await self.ledger.dispatch(self.tenant, hold, work) else "no"
+        except InternalError:
+            return "error"
+
+    @rule(
+        hold=st.sampled_from(HOLDS),
+        outcome=st.sampled_from(["settle", "settle", "void", "charge"]),
+        act=amounts,
+        publish=st.booleans(),
+        failure=st.booleans(),
+        twice=st.booleans(),
+        foreign=st.sampled_from([False] * 9 + [True]),
+    )
+    def settle(
+        self,
+        hold: str,
+        outcome: Outcome,
+        act: Amounts,
+        publish: bool,
+        failure: bool,
+        twice: bool,
+        foreign: bool,
+    ) -> None:
+        work = self.work_of(hold)
+        if foreign:
+            work = WORKS[1 - WORKS.index(work)]
+        settlement = Settlement(
+            self.tenant,
+            hold,
+            work,
+            outcome,
+            act,
+            generation(hold) if publish else None,
+            60,
+            Failure(hold, "It failed.") if failure else None,
+        )
+        for _ in range(1 + twice):
+            expected = self.model.settle(hold, work, outcome, act, publish=publish, failure=failure)
+            assert self.runner.run(self._settle(settlement)) == expected
+
+    async def _settle(self, settlement: Settlement) -> tuple[str, bool, bool, bool] | str:
+        await self.tick()
+        try:
+            found = await self.ledger.settle(settlement, self.windows)
+        except InternalError:
+            return "error"
+        letter = {"settled": "s", "voided": "v", "charged": "c"}.get(found.state, found.state)
+        return (letter, found.repeated, found.late, found.published)
+
+    @rule(hold=st.sampled_from(HOLDS))
+    def lease_runs_out(self, hold: str) -> None:
+        known = self.model.holds.get(hold)
+        if known and known.open:
+            known.due = True
+            self.runner.run(self.client.zadd(self.key("exp"), {hold: 1}, xx=True))
+            if self.model.lead.get(known.work) == hold:
+                del self.model.lead[known.work]
+                self.runner.run(self.client.delete(keys.lead_key(self.tenant, known.work)))
+
+    @rule()
+    def sweep(self) -> None:
+        for hold in self.model.holds.values():
+            self.model.expire(hold)
+        found = self.runner.run(self.ledger.windows(self.tenant, self.windows))
+        assert [(w.settled, w.held) for w in found] == list(
+            zip(self.model.settled(), self.model.held(), strict=True)
+        )
+        assert all(window.remaining >= 0 for window in found)
+
+    @rule(work=st.sampled_from(WORKS))
+    def store_evicts(self, work: str) -> None:
+        """Memory is short: everything of this work that has a TTL goes."""
+        for name in (self.model.lead, self.model.failed, self.model.kept):
+            name.pop(work, None)
+        self.runner.run(self.client.delete(*keys.work_keys(self.tenant, work)[5:]))
+
+    @rule(which=st.integers(0, 2), limit=st.integers(0, 40))
+    def limit_changes(self, which: int, limit: int) -> None:
+        self.model.limits[which] = limit
+        self.highest[which] = max(self.highest[which], limit)
+
+    @rule(bad=st.sampled_from([-1, 1.5, float("nan"), "x", AMOUNT_MAX + 1]), place=st.integers(0, 3))
+    def nonsense_is_refused(self, bad: Any, place: int) -> None:
+        values = Amounts(*[bad if unit == place else 1 for unit in range(4)])
+        request = AdmissionRequest(self.tenant, "new", "work-a", self.windows, values, CacheDirective())
+        assert self.runner.run(self._admit(request)) == "error"
+        for hold in HOLDS[:2]:
+            settlement = Settlement(self.tenant, hold, self.work_of(hold), "settle", values)
+            assert self.runner.run(self._settle(settlement)) == "error"
+
+    @rule()
+    def scripts_are_forgotten(self) -> None:
+        self.runner.run(self.client.script_flush())
+
+    @precondition(lambda self: self.restarts == 0 and len(self.model.holds) > 3)
+    @rule()
+    def server_is_killed(self) -> None:
+        self.restarts += 1
+        self.store.server.kill()
+        self.store.server.start()
+
+    @invariant()
+    def the_store_is_the_model(self) -> None:
+        counters, records, open_holds = self.runner.run(self._read())
+        for index, budget in enumerate(BUDGETS):
+            name = f"t|{budget.unit}|{budget.window}|1"
+            found = [int(counters.get(f"{name}:{kind}", 0)) for kind in "sho"]
+            settled, held = self.model.settled()[index], self.model.held()[index]
+            assert found == [settled, held, self.model.overage[index]]
+            if budget.mode == "enforce":
+                assert settled + held <= self.highest[index] + self.model.overage[index]
+        assert records == {name: hold.state for name, hold in self.model.holds.items()}
+        assert open_holds == {name for name, hold in self.model.holds.items() if hold.open}
+
+    async def _read(self) -> tuple[dict[str, str], dict[str, str], set[str]]:
+        counters = await self.client.hgetall(self.key("win"))
+        records = await self.client.hgetall(self.key("res"))
+        open_holds = await self.client.zrange(self.key("exp"), 0, -1)
+        return counters, {name: record[0] for name, record in records.items()}, set(open_holds)
+
+
+@pytest.mark.timeout(300)
+def test_the_ledger_agrees_with_a_model_of_it_whatever_is_called() -> None:
+    profile = settings(
+        derandomize=True,
+        database=None,
+        deadline=None,
+        max_examples=60,
+        stateful_step_count=40,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.generate, Phase.shrink),
+    )
+    with (
+        tempfile.TemporaryDirectory(prefix="fg") as folder,
+        running_server(Path(folder)) as server,
+        asyncio.Runner() as runner,
+        opened(runner, server.url) as clients,
+    ):
+        store = Store(server, runner, RedisLedger(clients.ledger, LedgerPolicy()), clients.ledger)
+        machine = type("BoundLedgerMachine", (LedgerMachine,), {"store": store})
+        run_state_machine_as_test(machine, settings=profile)
+
+
+@contextmanager
+def opened(runner: asyncio.Runner, url: str) -> Iterator[StoreClients]:
+    """Connections for a test that is no coroutine itself."""
+    context = open_clients(url)
+    clients = runner.run(context.__aenter__())
+    try:
+        yield clients
+    finally:
+        runner.run(context.__aexit__(None, None, None))
