@@ -69,6 +69,8 @@ def _type(item: Input, allowed: tuple[str, ...]) -> Iterator[Violation]:
     """
     declared, kind = declared_type(item), item.kind
     real = item.mime_type if item.data is not None else declared
+    if real == "text/plain" and declared is not None and declared.startswith("text/"):
+        real = declared  # no signature tells one kind of text from another
     if item.data is None and item.uri is None:
         return
     if item.data is not None and declared is not None and real is not None and not _agree(declared, real):

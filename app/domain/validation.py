@@ -10,13 +10,14 @@ from app.domain.card import bare_name
 from app.domain.generation import Notice
 from app.domain.policy import Policy
 from app.domain.rules import Case
+from app.domain.rules_inputs import declared_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from app.domain.card import Card
     from app.domain.errors import Violation
-    from app.domain.request import GenerationRequest
+    from app.domain.request import GenerationRequest, Input
 
 __all__ = ["RULES", "Policy", "normalised", "notices", "validate"]
 
@@ -48,6 +49,13 @@ def validate(request: GenerationRequest, card: Card, policy: Policy) -> tuple[Vi
     return tuple(violation for rule in RULES for violation in rule(case))
 
 
+def _addressed(items: tuple[Input, ...]) -> tuple[Input, ...]:
+    """The same inputs; where the bytes are not here, the claim goes to the upstream in its usual spelling."""
+    return tuple(
+        item if item.uri is None else replace(item, declared_mime_type=declared_type(item)) for item in items
+    )
+
+
 def normalised(request: GenerationRequest, card: Card) -> GenerationRequest:
     """A valid request in the card's own words: id, literals and the size filled in.
 
@@ -65,6 +73,9 @@ def normalised(request: GenerationRequest, card: Card) -> GenerationRequest:
         image_size=_image_size(request, card),
         thinking_level=_thinking_level(request, card) if request.thinking_level is not None else None,
         response_modalities=modalities,
+        images=_addressed(request.images),
+        documents=_addressed(request.documents),
+        videos=_addressed(request.videos),
     )
 
 
@@ -84,6 +95,10 @@ def _notices(asked: GenerationRequest, request: GenerationRequest, card: Card) -
         before, after = getattr(asked, name), getattr(request, name)
         if before is not None and before != after:
             yield Notice(f"normalised_{name}", f"{name} was read as {after}, which is the model's spelling.")
+    for before_input, after_input in zip(asked.inputs, request.inputs, strict=True):
+        if before_input.declared_mime_type != after_input.declared_mime_type:
+            detail = f"The type at {after_input.pointer} was read as {after_input.declared_mime_type}."
+            yield Notice("normalised_mime_type", detail)
     size = card.image_sizes[request.image_size or card.image_size_default]
     if size.preview:
         yield Notice("preview_feature", f"Pictures of size {request.image_size} are a Preview feature.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.addresses import Address, InvalidAddress, parse
@@ -145,6 +145,7 @@ def test_no_refused_address_is_listed_twice() -> None:
     assert len(set(REFUSED)) == len(REFUSED) > 60
 
 
+@settings(deadline=None)
 @given(st.text() | st.text().map("gs://".__add__) | st.text("ab./-_@:", max_size=30).map("gs://".__add__))
 def test_what_is_passed_on_is_exactly_what_was_compared(text: str) -> None:
     try:

@@ -10,12 +10,14 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from app.domain import rules, rules_inputs
+from app.domain.estimate import estimate
+from app.domain.fingerprint import fingerprint
 from app.domain.policy import Policy
-from app.domain.request import GenerationRequest, Input
+from app.domain.request import GenerationRequest, Input, seeds
 from app.domain.tenancy import Tenant
 from app.domain.validation import RULES, normalised, notices, validate
 from tests.domain.validation_cases import (
@@ -29,6 +31,7 @@ from tests.domain.validation_cases import (
     everything_wrong,
     image,
     request,
+    stored,
     video,
 )
 
@@ -172,6 +175,14 @@ def test_a_changed_spelling_is_reported_and_an_exact_one_is_not() -> None:
     assert notices(silent, normalised(silent, CARD), CARD) == ()
 
 
+def test_the_claim_about_a_file_elsewhere_is_sent_in_its_usual_spelling_and_reported() -> None:
+    inputs = (stored(declared_mime_type="IMAGE/JPG"), stored(), bytes_input(declared_mime_type="IMAGE/PNG"))
+    asked = request(images=inputs)
+    used = normalised(asked, CARD)
+    assert [item.declared_mime_type for item in used.images] == ["image/jpeg", "image/png", "IMAGE/PNG"]
+    assert [item.code for item in notices(asked, used, CARD)] == ["normalised_mime_type"]
+
+
 def test_preview_features_are_reported() -> None:
     asked = replace(video(), image_size="4K")
     found = notices(asked, normalised(asked, CARD), CARD)
@@ -242,7 +253,7 @@ _files = st.lists(_inputs, max_size=3).map(tuple)
 _numbers = st.none() | st.integers() | st.floats()
 
 
-@settings(max_examples=300)
+@settings(max_examples=100, deadline=None)
 @given(
     st.builds(
         GenerationRequest,
@@ -268,3 +279,41 @@ def test_validation_answers_anything_with_sendable_words(asked: GenerationReques
     for violation in validate(asked, CARD, Policy(buckets=frozenset({"inputs"}))):
         f"{violation.pointer}{violation.code}{violation.detail}".encode()
         assert len(violation.detail) < 200
+
+
+def _near(*valid: object) -> st.SearchStrategy[object]:
+    """Mostly something valid, sometimes noise of the same kind."""
+    noise: list[st.SearchStrategy[object]] = (
+        [_words] if isinstance(valid[0], str) else [st.integers(-5, 3000)]
+    )
+    return st.sampled_from(valid) | st.none() | st.one_of(noise)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.builds(
+        GenerationRequest,
+        model=st.just(CARD.id),
+        prompt=_words.map("a fox ".__add__),
+        images=st.lists(st.sampled_from([bytes_input(), stored()]), max_size=15).map(tuple),
+        documents=st.lists(st.just(bytes_input("document")), max_size=2).map(tuple),
+        aspect_ratio=_near(*CARD.aspect_ratios),
+        image_size=_near("512", "0.5k", "1K", "2k", "4096px"),
+        n=st.integers(1, 9),
+        response_modalities=st.sampled_from([("IMAGE",), ("TEXT", "IMAGE"), ("IMAGE", "TEXT")]),
+        temperature=st.none() | st.floats(0, 2.1),
+        seed=st.none() | st.integers(-(2**31), 2**31),
+        max_output_tokens=_near(2520, 32_768),
+        thinking_level=_near("minimal", "HIGH"),
+        labels=st.sampled_from([(), (("team", "search"),), (("", ""),)]),
+    )
+)
+def test_what_is_valid_can_be_normalised_priced_named_and_is_valid_again(asked: GenerationRequest) -> None:
+    policy = Policy(buckets=frozenset({"inputs"}))
+    assume(not validate(asked, CARD, policy))
+    used = normalised(asked, CARD)
+    assert validate(used, CARD, policy) == ()
+    assert normalised(used, CARD) == used
+    assert estimate(used, CARD).image_output == asked.n * CARD.image_tokens(used.image_size or "")
+    assert fingerprint(used, CARD, "t") == fingerprint(normalised(used, CARD), CARD, "t")
+    assert len(seeds(used)) == asked.n

@@ -205,7 +205,7 @@ MUTABLE = [encoded(kind, 40, 30, **options) for kind, options, _ in REAL.values(
 ]
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from(MUTABLE),
     st.lists(st.tuples(st.integers(0, 2000), st.binary(min_size=1, max_size=8)), min_size=1, max_size=6),
@@ -221,7 +221,7 @@ def test_a_damaged_picture_never_breaks_inspection(
     _check(facts)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200, deadline=None)
 @given(
     st.sampled_from([
         b"", PNG_SIGNATURE, png(ihdr(9, 9)), SOI, SOI + frame(9, 9),
