@@ -11,10 +11,10 @@ import logging
 import secrets
 import time
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from app.domain.budget import windows_of
+from app.domain.delivery import mismatches
 from app.domain.errors import (
     BudgetExceeded,
     DeadlineExceeded,
@@ -25,17 +25,13 @@ from app.domain.errors import (
     Overloaded,
     StoreUnavailable,
     UpstreamError,
-    ValidationFailed,
-    Violation,
 )
-from app.domain.estimate import estimate
 from app.domain.failure import failure_of, raised_again
-from app.domain.fingerprint import fingerprint
 from app.domain.generation import Generation, ModelAnswer, Notice, Picture, PictureRecord, Usage
 from app.domain.outcome import outcome_of
-from app.domain.request import CacheDirective, GenerationRequest, seeds
-from app.domain.validation import normalised, notices, validate
-from app.order import GenerationResult, Order
+from app.domain.request import seeds
+from app.job import budget_windows, job_of, judge
+from app.order import GenerationResult, Quote
 from app.ports import Absent, AdmissionRequest, Failed, Follow, Hit, Lead, Refused, Settlement
 from app.tasks import OwnTasks
 
@@ -43,11 +39,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from app.cards import Catalogue
-    from app.domain.budget import Amounts, BudgetWindow, WindowState
-    from app.domain.card import Card
+    from app.domain.budget import WindowState
     from app.domain.outcome import Outcome
     from app.domain.tenancy import Caller
     from app.domain.validation import Policy
+    from app.job import Job
+    from app.order import Order
     from app.ports import Admission, ImageModel, Ledger, Results, Settled
 
 log = logging.getLogger(__name__)
@@ -55,38 +52,6 @@ log = logging.getLogger(__name__)
 FOLLOW_STEP_S = 15.0
 SETTLE_PATIENCE_S = 20.0
 TAKEOVERS_MAX = 1
-
-
-@dataclass(slots=True)
-class Job:
-    """One order on its way: what was decided so far."""
-
-    caller: Caller
-    card: Card
-    request: GenerationRequest
-    cache: CacheDirective
-    fingerprint: str
-    amounts: Amounts
-    amounts_per_call: Amounts
-    notices: tuple[Notice, ...]
-    timings_ms: dict[str, float] = field(default_factory=dict)
-    following: str | None = None
-    takeovers: int = 0
-
-    @property
-    def tenant_id(self) -> str:
-        """Whose work it is."""
-        return self.caller.tenant.id
-
-    @asynccontextmanager
-    async def timed(self, stage: str) -> AsyncIterator[None]:
-        """Add the time spent inside to a stage."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = (time.perf_counter() - began) * 1000
-            self.timings_ms[stage] = self.timings_ms.get(stage, 0.0) + spent
 
 
 class Gateway:
@@ -125,7 +90,7 @@ class Gateway:
         """
         if self.draining:
             raise Draining("The gateway is going down; another replica will take it.", retry_after_s=1)
-        job = self._job(order)
+        job = job_of(order, self.catalogue, self._policy)
         while True:
             turn = await self._tasks.run(self._turn(job))
             match turn:
@@ -142,6 +107,17 @@ class Gateway:
                 case Failed():
                     self._take_over(job, turn)
 
+    async def estimate(self, order: Order) -> Quote:
+        """Judge and price a request, and see whether it would be admitted now; nothing is spent."""
+        judged = judge(order, self.catalogue, self._policy)
+        if judged.card is None or judged.violations:
+            windows = await self.budgets(order.caller)
+            return Quote(judged.card, judged.request, judged.violations, None, windows, None, ())
+        job = job_of(order, self.catalogue, self._policy)
+        seen = await self._ledger.peek(_admission_request(job, "quote"))
+        age_s = seen.age_s if isinstance(seen, Hit) else None
+        return Quote(job.card, job.request, (), job.estimate, seen.windows, age_s, job.notices)
+
     async def picture(self, caller: Caller, image_id: str) -> Picture:
         """The bytes of an image of this tenant. Raises NotFound, also for another tenant's."""
         picture = await self._results.get_picture(caller.tenant.id, image_id)
@@ -151,47 +127,17 @@ class Gateway:
 
     async def budgets(self, caller: Caller) -> tuple[WindowState, ...]:
         """The caller's budget windows as they stand."""
-        return await self._ledger.windows(caller.tenant.id, _windows(caller))
+        return await self._ledger.windows(caller.tenant.id, budget_windows(caller))
 
     async def aclose(self, drain_s: float) -> None:
         """Take no new work, let running work finish for this long, then end it with its books kept."""
         await self._tasks.aclose(drain_s)
 
-    # validate, estimate
-
-    def _job(self, order: Order) -> Job:
-        began = time.perf_counter()
-        tenant, asked = order.caller.tenant, order.request
-        card = self.catalogue.resolve(asked.model)
-        if card is None:
-            known = tuple(sorted(self.catalogue.names))
-            unknown = Violation("/model", "unknown_model", "There is no such model here.", known)
-            raise ValidationFailed((*order.violations, unknown))
-        policy = self._policy.of_tenant(tenant)
-        found = validate(asked, card, policy)
-        named = {violation.pointer for violation in order.violations}
-        found = order.violations + tuple(item for item in found if item.pointer not in named)
-        if found:
-            raise ValidationFailed(found)
-        request = normalised(asked, card)
-        job = Job(
-            caller=order.caller,
-            card=card,
-            request=request,
-            cache=_directive(order, request),
-            fingerprint=fingerprint(request, card, tenant.id),
-            amounts=estimate(request, card).amounts,
-            amounts_per_call=estimate(replace(request, n=1), card).amounts,
-            notices=notices(asked, request, card),
-        )
-        job.timings_ms["validate"] = (time.perf_counter() - began) * 1000
-        return job
-
     # admit
 
     async def _turn(self, job: Job) -> GenerationResult | Hit | Follow | Failed:
         """One admission and, where this caller leads, the whole generation: never cancelled by a caller."""
-        async with job.timed("admit"):
+        with job.timed("admit"):
             admission = await self._admit(job)
         match admission:
             case Lead():
@@ -206,18 +152,7 @@ class Gateway:
                 return admission
 
     async def _admit(self, job: Job) -> Admission:
-        hold_id = secrets.token_hex(12)
-        return await self._ledger.admit(
-            AdmissionRequest(
-                tenant_id=job.tenant_id,
-                hold_id=hold_id,
-                fingerprint=job.fingerprint,
-                windows=_windows(job.caller),
-                amounts=job.amounts,
-                cache=job.cache,
-                following=job.following,
-            )
-        )
+        return await self._ledger.admit(_admission_request(job, secrets.token_hex(12)))
 
     async def _follow(self, job: Job, follow: Follow) -> None:
         """Wait for the leader's outcome, within this caller's own patience (reliability.md R39)."""
@@ -227,7 +162,7 @@ class Gateway:
             late = DeadlineExceeded("The same request is still being generated for somebody else.")
             late.windows = follow.windows
             raise late
-        async with job.timed("wait"):
+        with job.timed("wait"):
             await self._ledger.wait(job.tenant_id, job.fingerprint, follow.leader, FOLLOW_STEP_S)
 
     def _take_over(self, job: Job, failed: Failed) -> None:
@@ -272,13 +207,14 @@ class Gateway:
         if not await self._ledger.dispatch(job.tenant_id, lead.hold_id, job.fingerprint):
             raise Overloaded("The reservation ran out before the call could be made.", retry_after_s=1)
         try:
-            async with self._heartbeat(job, lead), job.timed("upstream"):
-                ended = await self._call(job)
+            async with self._heartbeat(job, lead):
+                with job.timed("upstream"):
+                    ended = await self._call(job)
         except asyncio.CancelledError:
             await self._settle(job, _settlement(job, lead, "charge"))
             gone = "The gateway went down during the call; the estimate is booked."
             raise Draining(gone, retry_after_s=5) from None
-        outcome = outcome_of(ended, job.card, job.amounts_per_call)
+        outcome = outcome_of(ended, job.card, job.estimate_per_call.amounts)
         return await self._conclude(job, lead, outcome)
 
     async def _call(self, job: Job) -> list[ModelAnswer | GatewayError]:
@@ -293,7 +229,7 @@ class Gateway:
         """Keep the bytes, settle, and answer; or settle and raise what went wrong."""
         pictures = tuple(picture for answer in outcome.answers for picture in answer.pictures)
         generation = _generation(job, lead, outcome, pictures)
-        async with job.timed("settle"):
+        with job.timed("settle"):
             kept = bool(pictures) and await self._results.put_pictures(
                 job.tenant_id, pictures, job.caller.tenant.cache.ttl_s
             )
@@ -314,7 +250,7 @@ class Gateway:
             fingerprint=job.fingerprint,
             cost=outcome.usage,
             windows=windows,
-            notices=job.notices + outcome.notices + (() if kept else (lost,)),
+            notices=job.notices + generation.notices + outcome.notices + (() if kept else (lost,)),
             timings_ms=job.timings_ms,
         )
 
@@ -327,7 +263,7 @@ class Gateway:
         pause_s = 0.05
         while True:
             try:
-                return await self._ledger.settle(settlement, _windows(job.caller))
+                return await self._ledger.settle(settlement, budget_windows(job.caller))
             except StoreUnavailable:
                 if time.monotonic() > give_up:
                     log.exception("settlement lost", extra={"hold_id": settlement.hold_id})
@@ -353,15 +289,16 @@ class Gateway:
             await asyncio.wait({beating})
 
 
-def _windows(caller: Caller) -> tuple[BudgetWindow, ...]:
-    return windows_of(caller, time.time_ns() // 1_000_000)
-
-
-def _directive(order: Order, request: GenerationRequest) -> CacheDirective:
-    """The caller's directive over the tenant's policy; grounded answers change with the web (R41)."""
-    if request.grounding.web_search or request.grounding.image_search:
-        return CacheDirective("bypass")
-    return order.cache or CacheDirective(order.caller.tenant.cache.mode)
+def _admission_request(job: Job, hold_id: str) -> AdmissionRequest:
+    return AdmissionRequest(
+        tenant_id=job.tenant_id,
+        hold_id=hold_id,
+        fingerprint=job.fingerprint,
+        windows=budget_windows(job.caller),
+        amounts=job.estimate.amounts,
+        cache=job.cache,
+        following=job.following,
+    )
 
 
 def _as_error(raised: BaseException) -> GatewayError:
@@ -387,7 +324,7 @@ def _settlement(
         hold_id=lead.hold_id,
         fingerprint=job.fingerprint,
         outcome=booking,
-        amounts=outcome.amounts if outcome else job.amounts,
+        amounts=outcome.amounts if outcome else job.estimate.amounts,
         publish=publish,
         ttl_s=job.caller.tenant.cache.ttl_s,
         failure=failure_of(error) if error else None,
@@ -408,6 +345,7 @@ def _generation(job: Job, lead: Lead, outcome: Outcome, pictures: tuple[Picture,
         finish_reason=answers[0].finish_reason if answers else "",
         usage=outcome.usage,
         seeds=seeds(job.request),
+        notices=mismatches(job.request, job.card, pictures),
     )
 
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from app.domain.budget import WindowState
     from app.domain.card import Card
     from app.domain.errors import Violation
+    from app.domain.estimate import Estimate
     from app.domain.generation import CacheStatus, Generation, Notice, Picture, Usage
     from app.domain.request import CacheDirective, GenerationRequest
     from app.domain.tenancy import Caller
@@ -53,3 +54,24 @@ class GenerationResult:
     windows: tuple[WindowState, ...]
     notices: tuple[Notice, ...]
     timings_ms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a request would cost and whether it would be served, at this moment.
+
+    Attributes:
+        card: None where the model is not known.
+        request: As it would be used; as it was asked where it has faults.
+        estimate: None for a request with faults.
+        windows: The caller's windows; ``refuses`` tells which would not admit it.
+        cached_age_s: Age of a cached result in seconds, or None where there is none.
+    """
+
+    card: Card | None
+    request: GenerationRequest
+    violations: tuple[Violation, ...]
+    estimate: Estimate | None
+    windows: tuple[WindowState, ...]
+    cached_age_s: int | None
+    notices: tuple[Notice, ...]

@@ -138,6 +138,9 @@ class Ledger(Protocol):
     async def admit(self, request: AdmissionRequest) -> Admission:
         """Decide in one step: cached, followed, refused, or reserved."""
 
+    async def peek(self, request: AdmissionRequest) -> Hit | Absent:
+        """What admission would see now: a finished result or none, and the windows; reserves nothing."""
+
     async def dispatch(self, tenant_id: str, hold_id: str, fingerprint: str) -> bool:
         """Say that the upstream is about to be called; again and again while it runs, as a heartbeat.
 

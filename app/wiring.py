@@ -73,7 +73,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             catalogue=catalogue,
             ledger=ObservedLedger(ledger, metrics),
             results=ObservedResults(RedisResults(clients.blobs), metrics),
-            model=ObservedImageModel(model, metrics),
+            model=ObservedImageModel(model, metrics, catalogue),
             policy=Policy(
                 capabilities=model.capabilities,
                 buckets=frozenset(settings.gcs_buckets),

@@ -175,6 +175,9 @@ class Card(_Fact):
     image_size_default: ImageSize
     aspect_ratios: tuple[AspectRatio, ...]
     pixels: Mapping[AspectRatio, Mapping[ImageSize, tuple[Pixels, Pixels]]]
+    pixels_unsettled: tuple[tuple[AspectRatio, ImageSize], ...] = Field(
+        default=(), description="Cells whose pixels the sources leave open; only their area is expected."
+    )
     parameters: Parameters
     text_allowance: TextAllowance
     prices_usd_per_million: Prices

@@ -131,6 +131,10 @@ METRICS: tuple[MetricSpec, ...] = (
         "Images that the model delivered, by the size that was asked for.",
     ),
     MetricSpec(
+        "flashgate_delivery_mismatches_total", "counter", ("model", "code"),
+        "Pictures that are not what was asked for: size_mismatch, mime_mismatch.",
+    ),
+    MetricSpec(
         "flashgate_image_bytes_total", "counter", ("event",),
         "Bytes of images: received (from the model), stored, loaded (from the store).",
     ),
@@ -301,6 +305,10 @@ class Metrics:
     def images(self, model: str, image_size: str, count: int) -> None:
         """Count delivered images."""
         self._of("images_total").add(count, model, image_size)
+
+    def mismatch(self, model: str, code: str) -> None:
+        """Count a picture that is not what was asked for."""
+        self._of("delivery_mismatches_total").add(1, model, code)
 
     def image_bytes(self, event: Literal["received", "stored", "loaded"], count: int) -> None:
         """Count bytes of images."""

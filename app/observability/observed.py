@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from app.domain.budget import Amounts
+from app.domain.delivery import mismatches
 from app.domain.errors import GatewayError
 from app.ports import Absent, Hit, Lead, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from app.cards import Catalogue
     from app.domain.budget import BudgetWindow, WindowState
     from app.domain.generation import ModelAnswer, Picture
     from app.domain.request import GenerationRequest
@@ -112,6 +114,11 @@ class ObservedLedger:
         if len(self._held) > _HOLDS_MAX:
             del self._held[next(iter(self._held))]
 
+    async def peek(self, request: AdmissionRequest) -> Hit | Absent:
+        """Count the command; nothing was decided."""
+        with self._command("peek"):
+            return await self._ledger.peek(request)
+
     async def dispatch(self, tenant_id: str, hold_id: str, fingerprint: str) -> bool:
         """Count the command."""
         with self._command("dispatch"):
@@ -189,8 +196,9 @@ class ObservedResults:
 class ObservedImageModel:
     """An ImageModel that counts calls, tokens by modality, images and bytes."""
 
-    def __init__(self, model: ImageModel, metrics: Metrics) -> None:
+    def __init__(self, model: ImageModel, metrics: Metrics, catalogue: Catalogue) -> None:
         self._model = model
+        self._catalogue = catalogue
         self._metrics = metrics
 
     async def generate(self, request: GenerationRequest, seed: int | None, timeout_s: float) -> ModelAnswer:
@@ -208,6 +216,9 @@ class ObservedImageModel:
             metrics.in_flight("upstream", -1)
         metrics.usage(request.model, answer.usage)
         metrics.images(request.model, request.image_size or "default", len(answer.pictures))
+        card = self._catalogue.resolve(request.model)
+        for notice in mismatches(request, card, answer.pictures) if card else ():
+            metrics.mismatch(request.model, notice.code)
         metrics.image_bytes("received", sum(picture.length for picture in answer.pictures))
         return answer
 

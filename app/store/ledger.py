@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from app.domain.budget import UNITS, Amounts, BudgetWindow, Span, WindowState
 from app.domain.errors import InternalError, StoreUnavailable
+from app.domain.request import CacheDirective
 from app.ports import Absent, Admission, AdmissionRequest, Failed, Follow, Hit, Lead, Refused, Settled
 from app.store import keys, records
 from app.store.client import store_errors
@@ -119,6 +120,19 @@ class RedisLedger:
                 return await self._admit_past_unreadable(request)
             return hit
         return _admission(request, answer)
+
+    async def peek(self, request: AdmissionRequest) -> Hit | Absent:
+        """What admission would see now, reserving nothing; ``asked`` is filled in.
+
+        Raises:
+            StoreUnavailable: The store does not answer.
+        """
+        looking = replace(request, cache=CacheDirective("only_if_cached", request.cache.max_age_s))
+        seen = await self.admit(looking)
+        windows = tuple(
+            replace(window, asked=request.amounts[UNITS.index(window.budget.unit)]) for window in seen.windows
+        )
+        return replace(seen, windows=windows) if isinstance(seen, Hit) else Absent(windows)
 
     async def dispatch(self, tenant_id: str, hold_id: str, fingerprint: str) -> bool:
         """Say that the upstream is about to be called, and again as a heartbeat (``scripts/dispatch.lua``).

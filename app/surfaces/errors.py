@@ -40,76 +40,21 @@ PROBLEM_TYPE = "application/problem+json"
 _BY_STATUS: dict[int, type[GatewayError]] = {404: NotFound, 405: MethodNotAllowed, 400: InvalidRequest}
 
 
-def problem(error: GatewayError, request_id: str, instance: str = "") -> dict[str, Any]:
-    """The members of the problem document; only those that apply."""
-    body: dict[str, Any] = {
-        "type": f"urn:flashgate:problem:{error.code}",
-        "title": error.title,
-        "status": error.status,
-        "detail": error.detail,
-        "code": error.code,
-        "request_id": request_id,
-        "retryable": error.retryable,
-    }
-    if instance:
-        body["instance"] = instance
-    if isinstance(error, ValidationFailed):
-        body["violations"] = [_violation(item) for item in error.violations]
-    if isinstance(error, BudgetExceeded):
-        body["violated_policies"] = [window.budget.name for window in error.refused_by]
-    if error.retry_after_s is not None:
-        body["retry_after_s"] = error.retry_after_s
-    if error.usage is not None:
-        body["usage"] = _usage(error.usage)
-    upstream = _upstream(error)
-    if upstream:
-        body["upstream"] = upstream
-    return body
+def envelope_of(path: str) -> Envelope:
+    """The envelope of the surface that a path belongs to; problem+json for all that has none of its own."""
+    for prefix, envelope in ENVELOPES.items():
+        if path == prefix or path.startswith(f"{prefix}/"):
+            return envelope
+    return problem_response
 
 
-def _violation(item: Violation) -> dict[str, Any]:
-    members: dict[str, Any] = {"pointer": item.pointer, "code": item.code, "detail": item.detail}
-    if item.allowed is not None:
-        members["allowed"] = list(item.allowed)
-    return members
-
-
-def _usage(usage: Usage) -> dict[str, Any]:
-    return {
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "image_output": usage.image_output,
-        "estimated": usage.estimated,
-    }
-
-
-def _upstream(error: GatewayError) -> dict[str, Any]:
-    known: dict[str, Any] = {}
-    if isinstance(error, ContentBlocked):
-        known = {"reason": error.reason, "support_code": error.support_code}
-    if isinstance(error, UpstreamError):
-        known = {"status": error.upstream_status, "reason": error.reason, "billed": error.billed}
-    return {name: value for name, value in known.items() if value is not None}
-
-
-def error_headers(error: GatewayError) -> dict[str, str]:
-    """Retry-After, WWW-Authenticate, and the caller's windows where they were seen."""
-    headers = dict(rate_limit_headers(error.windows)) if error.windows else {}
-    if error.retry_after_s is not None:
-        headers["Retry-After"] = str(error.retry_after_s)
-    if error.status == 401:
-        headers["WWW-Authenticate"] = 'Bearer realm="flashgate"'
-    return headers
-
-
-def problem_response(
-    error: GatewayError, request_id: str, instance: str = "", headers: Mapping[str, str] | None = None
+def error_response(
+    error: GatewayError, request_id: str, path: str, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """The whole answer to an error."""
-    body = json.dumps(problem(error, request_id, instance), ensure_ascii=False).encode()
-    return Response(
-        body, error.status, headers={**error_headers(error), **(headers or {})}, media_type=PROBLEM_TYPE
-    )
+    """The whole answer to an error, in the dialect of the path's surface."""
+    response = envelope_of(path)(error, request_id, path)
+    response.headers.update(headers or {})
+    return response
 
 
 def _answer(request: Request, error: GatewayError, headers: Mapping[str, str] | None = None) -> Response:

@@ -7,23 +7,29 @@ from typing import TYPE_CHECKING
 
 from app.domain.budget import NANO_PER_USD
 from app.domain.estimate import price_nano_usd
+from app.domain.request import seeds
 from app.media.lifting import placeholders
 from app.surfaces.native.wire import (
     BudgetWire,
     CacheWire,
     CellWire,
     EffectiveWire,
+    EstimateResponse,
+    EstimateWire,
     GenerateResponse,
     ImageWire,
     ModelWire,
     UsageWire,
+    ViolationFound,
     WarningWire,
 )
 
 if TYPE_CHECKING:
     from app.domain.budget import WindowState
     from app.domain.card import Card
-    from app.order import GenerationResult
+    from app.domain.estimate import Estimate
+    from app.domain.request import GenerationRequest
+    from app.order import GenerationResult, Quote
 
 
 def _moment(at_ms: int) -> datetime:
@@ -56,7 +62,7 @@ def answer_of(result: GenerationResult, base_url: str, *, inline: bool) -> tuple
         ],
         text=generation.text,
         finish_reason=generation.finish_reason,
-        effective=_effective(result),
+        effective=_effective(result.request, result.card, result.generation.seeds),
         usage=_usage(result),
         budgets=[budget_of(window) for window in result.windows],
         cache=CacheWire(status=result.cache_status, age_s=result.age_s, key=result.fingerprint),
@@ -67,22 +73,61 @@ def answer_of(result: GenerationResult, base_url: str, *, inline: bool) -> tuple
     ).encode(), cargo
 
 
-def _effective(result: GenerationResult) -> EffectiveWire:
-    request, parameters = result.request, result.card.parameters
+def _effective(request: GenerationRequest, card: Card, seeds: tuple[int | None, ...]) -> EffectiveWire:
+    parameters = card.parameters
     return EffectiveWire(
-        model=result.card.id,
+        model=card.id,
         aspect_ratio=request.aspect_ratio,
-        image_size=request.image_size or result.card.image_size_default,
+        image_size=request.image_size or card.image_size_default,
         n=request.n,
         response_modalities=list(request.response_modalities),
         output_mime_type=request.output_mime_type,
         output_compression_quality=request.output_compression_quality,
         temperature=parameters.temperature.default if request.temperature is None else request.temperature,
         top_p=parameters.top_p.default if request.top_p is None else request.top_p,
-        seeds=list(result.generation.seeds),
-        max_output_tokens=request.max_output_tokens or result.card.tokens.output_max,
+        seeds=list(seeds),
+        max_output_tokens=request.max_output_tokens or card.tokens.output_max,
         thinking_level=request.thinking_level or parameters.thinking_level_default,
         variant=request.variant,
+    )
+
+
+def quote_of(quote: Quote) -> EstimateResponse:
+    """A quote in the native dialect."""
+    valid, estimate, cached = not quote.violations, quote.estimate, quote.cached_age_s is not None
+    refused_by = [] if cached else [window.budget.name for window in quote.windows if window.refuses]
+    effective = _effective(quote.request, quote.card, seeds(quote.request)) if valid and quote.card else None
+    return EstimateResponse(
+        valid=valid,
+        violations=[
+            ViolationFound(
+                pointer=item.pointer,
+                code=item.code,
+                detail=item.detail,
+                allowed=None if item.allowed is None else list(item.allowed),
+            )
+            for item in quote.violations
+        ],
+        estimate=_estimate(estimate) if estimate else None,
+        would_be_admitted=valid and not refused_by,
+        refused_by=refused_by,
+        cached=cached,
+        cached_age_s=quote.cached_age_s,
+        effective=effective,
+        budgets=[budget_of(window) for window in quote.windows],
+        warnings=[WarningWire(code=item.code, detail=item.detail) for item in quote.notices],
+    )
+
+
+def _estimate(estimate: Estimate) -> EstimateWire:
+    return EstimateWire(
+        text_input=estimate.text_input,
+        image_input=estimate.image_input,
+        document_input=estimate.document_input,
+        image_output=estimate.image_output,
+        text_output=estimate.text_output,
+        total_tokens=estimate.total_tokens,
+        cost_usd=estimate.usd / NANO_PER_USD,
     )
 
 

@@ -11,9 +11,15 @@ from app.domain.errors import NotFound
 from app.surfaces.auth import CallerDep
 from app.surfaces.body import read_form, read_json
 from app.surfaces.context import ServiceDep
-from app.surfaces.native.answered import answer_of, budget_of, model_of
+from app.surfaces.native.answered import answer_of, budget_of, model_of, quote_of
 from app.surfaces.native.asked import order_of_form, order_of_json
-from app.surfaces.native.wire import GenerateResponse, ModelsResponse, ModelWire, UsageResponse
+from app.surfaces.native.wire import (
+    EstimateResponse,
+    GenerateResponse,
+    ModelsResponse,
+    ModelWire,
+    UsageResponse,
+)
 from app.surfaces.problems import PROBLEMS, RATE_LIMIT_HEADERS
 from app.surfaces.ratelimit import rate_limit_headers
 from app.surfaces.replies import generation_headers, image_reply, json_reply, stored_image_reply
@@ -65,6 +71,26 @@ async def edit_images(request: Request, caller: CallerDep, service: ServiceDep) 
     async with read_form(request, service.limits) as form:
         order, delivery = await order_of_form(service, caller, form, request.headers.get("cache-control"))
     return await _generated(request, service, order, delivery)
+
+
+@router.post(
+    "/images:estimate",
+    operation_id="estimate_images",
+    responses={**{status: PROBLEMS[status] for status in (400, 401, 403, 413, 415, 503)}},
+    openapi_extra=_body("application/json", "GenerateRequest"),
+)
+async def estimate_images(
+    request: Request, response: Response, caller: CallerDep, service: ServiceDep
+) -> EstimateResponse:
+    """Say what a request would cost, what is wrong with it, and whether it would be served now.
+
+    Nothing is spent and nothing is reserved: the budgets may have changed when the request is made.
+    """
+    body = await read_json(request, service.limits)
+    order, _ = await order_of_json(service, caller, body, request.headers.get("cache-control"))
+    quote = await service.gateway.estimate(order)
+    response.headers.update(rate_limit_headers(quote.windows))
+    return quote_of(quote)
 
 
 async def _generated(request: Request, service: Service, order: Order, delivery: str) -> Response:

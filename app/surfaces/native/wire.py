@@ -236,6 +236,46 @@ class GenerateResponse(_Answer):
     warnings: list[WarningWire] = Field(description="Worth knowing.", examples=[[]])
 
 
+class ViolationFound(_Answer):
+    """One fault of a request."""
+
+    pointer: str = Field(description="JSON pointer into the request.", examples=["/aspect_ratio"])
+    code: str = Field(description="For programs.", examples=["unsupported_aspect_ratio"])
+    detail: str = Field(description="For people.", examples=["The model has no ratio 7:3."])
+    allowed: list[str | int | float] | None = Field(None, description="What is accepted.", examples=[["1:1"]])
+
+
+class EstimateWire(_Answer):
+    """Tokens that a request may use, all its pictures together; this is what is reserved."""
+
+    text_input: int = Field(description="Prompt and system instruction, by their length.", examples=[7])
+    image_input: int = Field(description="Reference images at the card's tokens each.", examples=[0])
+    document_input: int = Field(description="Documents, by their length.", examples=[0])
+    image_output: int = Field(description="Pictures at the table's price.", examples=[1120])
+    text_output: int = Field(description="Allowance for words and thoughts.", examples=[600])
+    total_tokens: int = Field(description="All of them.", examples=[1727])
+    cost_usd: float = Field(description="At list price.", examples=[0.069])
+
+
+class EstimateResponse(_Answer):
+    """What a request would cost and whether it would be served now. Nothing was spent."""
+
+    valid: bool = Field(description="Whether there are no violations.", examples=[True])
+    violations: list[ViolationFound] = Field(description="Every fault.", examples=[[]])
+    estimate: EstimateWire | None = Field(description="null for a request with faults.")
+    would_be_admitted: bool = Field(
+        description="Valid, and cached or within every enforced budget.", examples=[True]
+    )
+    refused_by: list[str] = Field(description="Names of the budgets that would refuse.", examples=[[]])
+    cached: bool = Field(
+        description="Whether the answer would come from the cache, at no cost.", examples=[False]
+    )
+    cached_age_s: int | None = Field(description="Age of the cached result.", examples=[None])
+    effective: EffectiveWire | None = Field(description="Every parameter as it would be used.")
+    budgets: list[BudgetWire] = Field(description="The caller's windows now.")
+    warnings: list[WarningWire] = Field(description="Worth knowing.", examples=[[]])
+
+
 class UsageResponse(_Answer):
     """The caller's budget windows now."""
 

@@ -1,0 +1,51 @@
+"""What was delivered, beside what was asked: the model does not always keep to the request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.domain.generation import Notice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from app.domain.card import Card
+    from app.domain.generation import Picture
+    from app.domain.request import GenerationRequest
+
+# Real pictures differ from the published table by up to 2 % a side (model.md B1, notes a and b).
+SIDE_TOLERANCE = 0.02
+AREA_FACTOR = 2.0
+_MEGAPIXEL = 1024 * 1024
+
+
+def mismatches(request: GenerationRequest, card: Card, pictures: Iterable[Picture]) -> tuple[Notice, ...]:
+    """Differences between the pictures and a normalised request: ``size_mismatch``, ``mime_mismatch``.
+
+    Where a ratio was asked for, the sides are compared with the card's; else, and for cells whose size is
+    not settled, the area is.
+    """
+    found = dict.fromkeys(notice for picture in pictures for notice in _of_picture(request, card, picture))
+    return tuple(found)
+
+
+def _of_picture(request: GenerationRequest, card: Card, picture: Picture) -> Iterator[Notice]:
+    size = request.image_size or card.image_size_default
+    got = f"{picture.width}x{picture.height}"
+    cell = (request.aspect_ratio, size)
+    if request.aspect_ratio is not None and cell not in card.pixels_unsettled:
+        width, height = card.pixels[request.aspect_ratio][size]
+        if not (_near(picture.width, width) and _near(picture.height, height)):
+            asked = f"{request.aspect_ratio} at {size} is {width}x{height}"
+            yield Notice("size_mismatch", f"{asked}; the model delivered {got}.")
+    else:
+        area = picture.width * picture.height / (card.image_sizes[size].megapixels * _MEGAPIXEL)
+        if not 1 / AREA_FACTOR <= area <= AREA_FACTOR:
+            yield Notice("size_mismatch", f"{size} was asked; the model delivered {got}.")
+    if request.output_mime_type not in {None, picture.mime_type}:
+        detail = f"{request.output_mime_type} was asked; the model delivered {picture.mime_type}."
+        yield Notice("mime_mismatch", detail)
+
+
+def _near(got: int, published: int) -> bool:
+    return abs(got - published) <= published * SIDE_TOLERANCE

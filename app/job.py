@@ -1,0 +1,122 @@
+"""An order judged and priced: what it asks for in the card's words, its faults, what it may cost."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from app.domain.budget import windows_of
+from app.domain.errors import ValidationFailed, Violation
+from app.domain.estimate import estimate
+from app.domain.fingerprint import fingerprint
+from app.domain.request import CacheDirective
+from app.domain.validation import normalised, notices, validate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from app.cards import Catalogue
+    from app.domain.budget import BudgetWindow
+    from app.domain.card import Card
+    from app.domain.estimate import Estimate
+    from app.domain.generation import Notice
+    from app.domain.policy import Policy
+    from app.domain.request import GenerationRequest
+    from app.domain.tenancy import Caller
+    from app.order import Order
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An order beside its card.
+
+    Attributes:
+        card: The model's, or None where the model is not known here.
+        request: As it would be used; as it was asked where it has faults.
+        violations: Every fault, the surface's own first.
+    """
+
+    card: Card | None
+    request: GenerationRequest
+    violations: tuple[Violation, ...]
+
+
+@dataclass(slots=True)
+class Job:
+    """One order on its way: what was decided so far."""
+
+    caller: Caller
+    card: Card
+    request: GenerationRequest
+    cache: CacheDirective
+    fingerprint: str
+    estimate: Estimate
+    estimate_per_call: Estimate
+    notices: tuple[Notice, ...]
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    following: str | None = None
+    takeovers: int = 0
+
+    @property
+    def tenant_id(self) -> str:
+        """Whose work it is."""
+        return self.caller.tenant.id
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time spent inside to a stage."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = (time.perf_counter() - began) * 1000
+            self.timings_ms[stage] = self.timings_ms.get(stage, 0.0) + spent
+
+
+def judge(order: Order, catalogue: Catalogue, policy: Policy) -> Judged:
+    """Hold an order against its card and the tenant's rights; never raises."""
+    asked = order.request
+    card = catalogue.resolve(asked.model)
+    if card is None:
+        known = tuple(sorted(catalogue.names))
+        unknown = Violation("/model", "unknown_model", "There is no such model here.", known)
+        return Judged(None, asked, (*order.violations, unknown))
+    named = {violation.pointer for violation in order.violations}
+    found = validate(asked, card, policy.of_tenant(order.caller.tenant))
+    violations = order.violations + tuple(item for item in found if item.pointer not in named)
+    return Judged(card, asked if violations else normalised(asked, card), violations)
+
+
+def job_of(order: Order, catalogue: Catalogue, policy: Policy) -> Job:
+    """A valid order as a job, priced. Raises ValidationFailed with every fault of any other."""
+    began = time.perf_counter()
+    judged = judge(order, catalogue, policy)
+    card, request = judged.card, judged.request
+    if card is None or judged.violations:
+        raise ValidationFailed(judged.violations)
+    job = Job(
+        caller=order.caller,
+        card=card,
+        request=request,
+        cache=_directive(order, request),
+        fingerprint=fingerprint(request, card, order.caller.tenant.id),
+        estimate=estimate(request, card),
+        estimate_per_call=estimate(replace(request, n=1), card),
+        notices=notices(order.request, request, card),
+    )
+    job.timings_ms["validate"] = (time.perf_counter() - began) * 1000
+    return job
+
+
+def budget_windows(caller: Caller) -> tuple[BudgetWindow, ...]:
+    """The caller's windows around this machine's now; the store chooses by its own clock."""
+    return windows_of(caller, time.time_ns() // 1_000_000)
+
+
+def _directive(order: Order, request: GenerationRequest) -> CacheDirective:
+    """The caller's directive over the tenant's policy; grounded answers change with the web (R41)."""
+    if request.grounding.web_search or request.grounding.image_search:
+        return CacheDirective("bypass")
+    return order.cache or CacheDirective(order.caller.tenant.cache.mode)
