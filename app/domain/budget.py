@@ -7,7 +7,8 @@ Amounts are whole numbers below 2**53, because the store's scripts count in doub
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import date, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -118,35 +119,52 @@ class WindowState:
         return self.budget.mode == "enforce" and self.asked > self.remaining
 
 
-def _midnight(day: datetime, zone: ZoneInfo) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=zone)
+@lru_cache(maxsize=16_384)
+def _begin_ms(window: WindowName, index: int, zone: ZoneInfo) -> int:
+    """The first moment at which the zone's calendar shows the window's first day or a later one.
 
-
-def _milliseconds(moment: datetime) -> int:
-    return int(moment.astimezone(UTC).timestamp() * 1000)
+    That is midnight, except where the clocks are put forward over it: then it is the moment of the change,
+    which lies between what midnight would be by the new and by the old offset. Remembered, because every
+    request asks for the same few. ``index`` counts days, or months, from the year 1.
+    """
+    day = date.fromordinal(index) if window == "day" else date(index // 12, index % 12 + 1, 1)
+    midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
+    by_old = int(midnight.timestamp())
+    if datetime.fromtimestamp(by_old, zone).replace(tzinfo=None) == midnight.replace(tzinfo=None):
+        return by_old * 1000
+    before, found = int(midnight.replace(fold=1).timestamp()) - 1, by_old
+    while found - before > 1:
+        middle = (before + found) // 2
+        if datetime.fromtimestamp(middle, zone).date() >= day:
+            found = middle
+        else:
+            before = middle
+    return found * 1000
 
 
 def spans(window: WindowName, zone: ZoneInfo, now_ms: int) -> tuple[Span, Span, Span]:
     """The previous, current and next calendar window around a moment, in the tenant's zone.
 
-    A day runs from local midnight to local midnight and so has 23, 24 or 25 hours; where midnight does
-    not exist on a day (some zones change at 00:00) the day begins at the first moment that does.
+    A day runs from local midnight to local midnight and so has 23, 24 or 25 hours. Where midnight does not
+    exist the day begins at the first moment that does; where it comes twice, at the first; a day that a
+    zone leaves out altogether is no window. So windows never overlap and leave no gap.
     """
-    local = datetime.fromtimestamp(now_ms / 1000, tz=zone)
-    first = _midnight(local, zone)
-    if window == "month":
-        first = first.replace(day=1)
-        edges = [_month_shift(first, by, zone) for by in (-1, 0, 1, 2)]
-    else:
-        noon = first.replace(hour=12)
-        edges = [_midnight(noon + timedelta(days=by), zone) for by in (-1, 0, 1, 2)]
-    at = [_milliseconds(edge) for edge in edges]
-    return Span(at[0], at[1]), Span(at[1], at[2]), Span(at[2], at[3])
+    today = datetime.fromtimestamp(now_ms // 1000, zone)
+    index = today.toordinal() if window == "day" else today.year * 12 + today.month - 1
 
+    def begin(index: int) -> int:
+        return _begin_ms(window, index, zone)
 
-def _month_shift(first: datetime, by: int, zone: ZoneInfo) -> datetime:
-    index = first.year * 12 + first.month - 1 + by
-    return datetime(index // 12, index % 12 + 1, 1, tzinfo=zone)
+    # Clocks that are put back over midnight show yesterday's date again, after today has begun.
+    while begin(index + 1) <= now_ms:
+        index += 1
+    start, end = begin(index), begin(index + 1)
+    first, last = index - 1, index + 2
+    while begin(first) == start:
+        first -= 1
+    while begin(last) == end:
+        last += 1
+    return Span(begin(first), start), Span(start, end), Span(end, begin(last))
 
 
 def windows_of(caller: Caller, now_ms: int) -> tuple[BudgetWindow, ...]:

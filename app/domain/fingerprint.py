@@ -25,7 +25,8 @@ def _text(value: str) -> str:
 
 
 def _part(item: Input) -> list[str]:
-    return [item.kind, item.mime_type or "", item.digest]
+    # An address and a file that holds the same text have the same digest, and are not the same input.
+    return [item.kind, "bytes" if item.uri is None else "uri", item.mime_type or "", item.digest]
 
 
 def fingerprint(request: GenerationRequest, card: Card, tenant_id: str) -> str:
@@ -37,7 +38,7 @@ def fingerprint(request: GenerationRequest, card: Card, tenant_id: str) -> str:
     parameters = card.parameters
 
     def number(value: float | None, default: float) -> str:
-        return float(default if value is None else value).hex()
+        return (float(default if value is None else value) + 0.0).hex()  # -0.0 is the same as 0.0
 
     canonical = {
         "version": VERSION,
@@ -49,7 +50,7 @@ def fingerprint(request: GenerationRequest, card: Card, tenant_id: str) -> str:
         "image_size": request.image_size or card.image_size_default,
         "n": request.n,
         "response_modalities": sorted(request.response_modalities),
-        "output": [request.output_mime_type or "", request.output_compression_quality or 0],
+        "output": [request.output_mime_type or "", request.output_compression_quality],
         "temperature": number(request.temperature, parameters.temperature.default),
         "top_p": number(request.top_p, parameters.top_p.default),
         "seed": request.seed,
