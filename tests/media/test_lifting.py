@@ -50,9 +50,8 @@ BASE64 = st.binary(max_size=40).map(lambda raw: base64.b64encode(raw).decode())
 KEYS = st.one_of(
     st.sampled_from(["data", "dat", "datum", "mimeType", '"data"', "\\", ""]), st.text(max_size=5)
 )
-LEAVES = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.text(), st.just('{"data": "x"}'), st.just("data")
-)
+QUOTING = st.integers(1, 5).map('say "data": "aGk=" and \\ as JSON: {"data": "x"} '.__mul__)
+LEAVES = st.one_of(st.none(), st.booleans(), st.integers(), st.text(), QUOTING, st.just("data"))
 
 
 def members(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:

@@ -113,6 +113,15 @@ def dropping(sent: bytes = b"") -> Reply:
     return reply
 
 
+async def trickling(_: Received, writer: asyncio.StreamWriter) -> None:
+    """Send white space for ever, often enough that no single read takes long."""
+    writer.write(head(200, None))
+    while True:
+        writer.write(b"1\r\n \r\n")
+        await writer.drain()
+        await asyncio.sleep(0.02)
+
+
 async def silence(_: Received, writer: asyncio.StreamWriter) -> None:
     """Never answer."""
     await asyncio.sleep(3600)

@@ -28,7 +28,7 @@ from app.domain.request import Grounding, Input, SafetySetting
 from app.upstream.backend import BackEnd
 from app.upstream.google import GoogleImageModel
 from tests.upstream.conftest import MODEL, PNG, USAGE, answer, asked, calling, large_png, part
-from tests.upstream.server import Upstream, answering, dropping, head, png, silence
+from tests.upstream.server import Upstream, answering, dropping, head, png, silence, trickling
 
 if TYPE_CHECKING:
     from app.domain.request import GenerationRequest
@@ -416,11 +416,12 @@ async def test_an_answer_that_breaks_may_have_been_billed_and_is_asked_for_once(
     assert SECRET not in error.detail
 
 
-async def test_an_upstream_that_is_silent_runs_into_the_deadline_and_may_have_charged(
-    server: Upstream, model: GoogleImageModel
+@pytest.mark.parametrize("reply", [silence, trickling])
+async def test_an_upstream_that_does_not_finish_runs_into_the_deadline_and_may_have_charged(
+    server: Upstream, model: GoogleImageModel, reply: Any
 ) -> None:
     await answered(server, model, answer(part()))  # opened, so that the deadline is the call's alone
-    error = await failed(server, model, silence, timeout_s=0.3)
+    error = await failed(server, model, reply, timeout_s=0.3)
     assert isinstance(error, DeadlineExceeded)
     assert error.billed == "maybe"
     assert len(server.received) == 2
