@@ -2,8 +2,8 @@
 
 Each class is one concern and wraps the next application; ``main`` puts them in this order, outermost first:
 ``RequestIdMiddleware``, the observation of ``observability/http.py``, ``FramingMiddleware``,
-``BodyLimitMiddleware``. All refuse with problem+json. None of them is Starlette's ``BaseHTTPMiddleware``,
-which hides a caller who leaves from the handlers (reliability.md finding 9).
+``BodyLimitMiddleware``. All refuse in the dialect of the path's surface. None of them is Starlette's
+``BaseHTTPMiddleware``, which hides a caller who leaves from the handlers (reliability.md finding 9).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from app.domain.errors import BodyTooLarge, GatewayError, HeadersTooLarge, InternalError, InvalidRequest
 from app.domain.keys import resembles_key
-from app.surfaces.errors import problem_response
+from app.surfaces.errors import error_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -37,10 +37,10 @@ def _values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
 
 
 async def _refuse(error: GatewayError, scope: Scope, receive: Receive, send: Send, *, close: bool) -> None:
-    """Answer with the error's problem document, and leave the outcome where metrics and logs look for it."""
+    """Answer the error in its path's dialect, and leave the outcome where metrics and logs look for it."""
     state = scope.setdefault("state", {})
     state["outcome"] = error.code
-    response = problem_response(error, state.get("request_id", ""), scope["path"])
+    response = error_response(error, state.get("request_id", ""), scope["path"])
     if close:
         # The rest of the body is still on its way; reading it only to drop it would serve the attacker.
         response.headers["Connection"] = "close"

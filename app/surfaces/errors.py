@@ -1,42 +1,41 @@
-"""GatewayError to problem+json (RFC 9457), and every other exception to a GatewayError."""
+"""Answers every failure in the dialect of its surface; other exceptions become a GatewayError first."""
 
 from __future__ import annotations
 
-import json
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
 
 from app.domain.errors import (
-    BudgetExceeded,
-    ContentBlocked,
     GatewayError,
     InternalError,
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
     StoreUnavailable,
-    UpstreamError,
     ValidationFailed,
     Violation,
 )
 from app.surfaces.context import service_of
-from app.surfaces.ratelimit import rate_limit_headers
+from app.surfaces.native.errors import problem_response
+from app.surfaces.openai.errors import openai_response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fastapi import FastAPI, Request
+    from starlette.responses import Response
 
-    from app.domain.generation import Usage
+    from app.surfaces.envelope import Envelope
 
 log = logging.getLogger(__name__)
 
-PROBLEM_TYPE = "application/problem+json"
+ENVELOPES: Final[Mapping[str, Envelope]] = {"/openai": openai_response}
+"""By the prefix of a surface's paths; all other paths are answered with problem+json."""
+
 _BY_STATUS: dict[int, type[GatewayError]] = {404: NotFound, 405: MethodNotAllowed, 400: InvalidRequest}
 
 
@@ -63,7 +62,7 @@ def _answer(request: Request, error: GatewayError, headers: Mapping[str, str] | 
     if isinstance(error, ValidationFailed):
         request.state.violations = tuple(item.code for item in error.violations)
     request_id = getattr(request.state, "request_id", "")
-    return problem_response(error, request_id, request.url.path, headers)
+    return error_response(error, request_id, request.url.path, headers)
 
 
 async def _with_windows(request: Request, error: GatewayError) -> None:
@@ -79,7 +78,7 @@ async def _with_windows(request: Request, error: GatewayError) -> None:
 
 
 def install(app: FastAPI) -> None:
-    """Make every failure of every route a problem document."""
+    """Answer every failure of every route in the dialect of its surface."""
 
     async def on_gateway_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, GatewayError)  # noqa: S101 - registered for this class alone

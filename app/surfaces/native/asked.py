@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from pydantic_core import ErrorDetails
+    from starlette.datastructures import UploadFile
 
     from app.domain.request import InputKind
     from app.domain.tenancy import Caller
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from app.surfaces.context import Service
 
 P = TypeVar("P", bound=Parameters)
+Inputs: TypeAlias = dict[str, tuple[Input, ...]]
 _KINDS: tuple[tuple[InputKind, str], ...] = (
     ("image", "images"),
     ("document", "documents"),
@@ -42,7 +44,16 @@ async def order_of_json(
 ) -> tuple[Order, str]:
     """The order of a JSON request, with its faults in it, and the delivery asked for."""
     asked, violations = read(GenerateRequest, body.members, strict=True)
-    inputs: dict[str, tuple[Input, ...]] = {}
+    inputs, faults = await inputs_of_json(service, caller, asked, body)
+    return order_of(service, caller, asked, inputs, (*violations, *faults), cache_control), asked.delivery
+
+
+async def inputs_of_json(
+    service: Service, caller: Caller, asked: GenerateRequest, body: JsonBody
+) -> tuple[Inputs, list[Violation]]:
+    """The inputs that a JSON request refers to, by field, and what is wrong with them."""
+    inputs: Inputs = {}
+    violations: list[Violation] = []
     for kind, field in _KINDS:
         found: list[Input] = []
         for index, reference in enumerate(getattr(asked, field)):
@@ -50,32 +61,41 @@ async def order_of_json(
             item = await _input(service, caller, kind, place, reference, body)
             (found if isinstance(item, Input) else violations).append(item)  # type: ignore[arg-type]
         inputs[field] = tuple(found)
-    return _order(service, caller, asked, inputs, violations, cache_control), asked.delivery
+    return inputs, violations
 
 
 async def order_of_form(
     service: Service, caller: Caller, form: FormBody, cache_control: str | None
 ) -> tuple[Order, str]:
     """The order of a multipart request, with its faults in it, and the delivery asked for."""
-    files = {kind: form.files.get(kind, []) for kind, _ in _KINDS}
-    strays = [name for name in form.files if name not in files]
-    members, violations = _members_of(form.fields)
-    violations += [
-        Violation(pointer((name,)), "unknown_field", "No file is expected here.") for name in strays
+    members, unread = members_of(form.fields)
+    asked, violations = read(EditForm, members, strict=False)
+    inputs, faults = await inputs_of_form(service, form.files)
+    found = (*unread, *faults, *violations)
+    return order_of(service, caller, asked, inputs, found, cache_control), asked.delivery
+
+
+async def inputs_of_form(
+    service: Service, parts: Mapping[str, list[UploadFile]]
+) -> tuple[Inputs, list[Violation]]:
+    """The inputs that a form carries, by field, and what is wrong with them; at least one is expected."""
+    kinds = {kind for kind, _ in _KINDS}
+    violations = [
+        Violation(pointer((name,)), "unknown_field", "No file is expected here.")
+        for name in parts
+        if name not in kinds
     ]
-    asked, faults = read(EditForm, members, strict=False)
-    violations += faults
-    inputs: dict[str, tuple[Input, ...]] = {}
+    inputs: Inputs = {}
     for kind, field in _KINDS:
         uploads = [
             await from_bytes(service, kind, f"/{kind}/{index}", await part.read(), _claim(part.content_type))
-            for index, part in enumerate(files[kind])
+            for index, part in enumerate(parts.get(kind, []))
         ]
         inputs[field] = tuple(uploads)
     if not any(inputs.values()):
         detail = "Send at least one file to edit, as form part image, document or video."
         violations.append(Violation("/image", "required", detail))
-    return _order(service, caller, asked, inputs, violations, cache_control), asked.delivery
+    return inputs, violations
 
 
 def _claim(content_type: str | None) -> str | None:
@@ -83,7 +103,7 @@ def _claim(content_type: str | None) -> str | None:
     return None if content_type in {None, "", "application/octet-stream"} else content_type
 
 
-def _members_of(fields: Mapping[str, list[str]]) -> tuple[dict[str, Any], list[Violation]]:
+def members_of(fields: Mapping[str, list[str]]) -> tuple[dict[str, Any], list[Violation]]:
     """Form fields as JSON members: repeated ones as lists, structured ones parsed."""
     members: dict[str, Any] = {}
     violations: list[Violation] = []
@@ -165,14 +185,15 @@ async def _input(
     return fault or await from_bytes(service, kind, place, lifted.data, reference.mime_type)
 
 
-def _order(
+def order_of(
     service: Service,
     caller: Caller,
     asked: Parameters,
-    inputs: Mapping[str, tuple[Input, ...]],
+    inputs: Inputs,
     violations: Iterable[Violation],
     cache_control: str | None,
 ) -> Order:
+    """The order that the wire's fields, its inputs and all faults found so far come to."""
     grounding = asked.grounding
     request = GenerationRequest(
         model=asked.model or service.limits.default_model,

@@ -1,0 +1,67 @@
+"""Errors in the native dialect: problem+json (RFC 9457)."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import Response
+
+from app.domain.errors import BudgetExceeded, ContentBlocked, GatewayError, UpstreamError, ValidationFailed
+from app.surfaces.envelope import error_headers, violation_members
+
+if TYPE_CHECKING:
+    from app.domain.generation import Usage
+
+PROBLEM_TYPE = "application/problem+json"
+
+
+def problem(error: GatewayError, request_id: str, instance: str = "") -> dict[str, Any]:
+    """The members of the problem document; only those that apply."""
+    body: dict[str, Any] = {
+        "type": f"urn:flashgate:problem:{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "code": error.code,
+        "request_id": request_id,
+        "retryable": error.retryable,
+    }
+    if instance:
+        body["instance"] = instance
+    if isinstance(error, ValidationFailed):
+        body["violations"] = [violation_members(item) for item in error.violations]
+    if isinstance(error, BudgetExceeded):
+        body["violated_policies"] = [window.budget.name for window in error.refused_by]
+    if error.retry_after_s is not None:
+        body["retry_after_s"] = error.retry_after_s
+    if error.usage is not None:
+        body["usage"] = _usage(error.usage)
+    upstream = _upstream(error)
+    if upstream:
+        body["upstream"] = upstream
+    return body
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "image_output": usage.image_output,
+        "estimated": usage.estimated,
+    }
+
+
+def _upstream(error: GatewayError) -> dict[str, Any]:
+    known: dict[str, Any] = {}
+    if isinstance(error, ContentBlocked):
+        known = {"reason": error.reason, "support_code": error.support_code}
+    if isinstance(error, UpstreamError):
+        known = {"status": error.upstream_status, "reason": error.reason, "billed": error.billed}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def problem_response(error: GatewayError, request_id: str, instance: str = "") -> Response:
+    """The whole answer to an error."""
+    body = json.dumps(problem(error, request_id, instance), ensure_ascii=False).encode()
+    return Response(body, error.status, headers=error_headers(error), media_type=PROBLEM_TYPE)

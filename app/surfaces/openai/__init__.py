@@ -1,0 +1,1 @@
+"""The OpenAI dialect: its Images API over the same gateway."""
