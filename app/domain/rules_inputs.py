@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from app.domain.rules import Case
 
 _MEDIA_TYPE = re.compile(r"[a-z]{1,20}/[a-z0-9][a-z0-9.+-]{0,60}", re.ASCII)
-_ALIASES = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "application/x-pdf": "application/pdf"}
+_ALIASES = {
+    "image/jpg": "image/jpeg",
+    "image/pjpeg": "image/jpeg",
+    "image/x-png": "image/png",
+    "application/x-pdf": "application/pdf",
+}
 # HEIC is a kind of HEIF, and software calls either by both names.
 _SAME_FAMILY = frozenset({"image/heic", "image/heif"})
 _SAYS_NOTHING = frozenset({"application/octet-stream", "binary/octet-stream"})
@@ -80,7 +85,7 @@ def _type(item: Input, allowed: tuple[str, ...]) -> Iterator[Violation]:
         detail = "An address needs a mime_type beside it."
         yield Violation(item.pointer, "mime_type_required", detail, allowed or None)
     elif real is None and not item.faults:
-        detail = "The bytes have no signature that is known here."
+        detail = "The bytes have no signature that is known here, and are no UTF-8 text."
         yield Violation(item.pointer, f"unknown_{kind}_type", detail, allowed or None)
     elif real is not None and not _is_allowed(real, allowed, kind):
         detail = f"The model does not read {_quoted(real)} as {_WITH_ARTICLE[kind]}."

@@ -61,8 +61,8 @@ _BRANDS_MAX = 64
 
 _BYTE_ORDER_MARK = codecs.BOM_UTF8
 _BLANKS = b" \t\r\n\x0c\x00"
-# What a text may hold below the space: tab, line feed, form feed, carriage return and escape.
-_CONTROLS = frozenset(range(0x20)) - {0x09, 0x0A, 0x0C, 0x0D, 0x1B} | {0x7F}
+# A text may hold these below the space, as file(1) has it: bell to carriage return, and escape.
+_CONTROLS = frozenset(range(0x20)) - {*range(0x07, 0x0E), 0x1B} | {0x7F}
 
 
 def brands(data: bytes) -> tuple[bytes, ...]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -34,6 +36,9 @@ from tests.domain.validation_cases import (
     stored,
     video,
 )
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 RULE_NAMES = {rule.__name__ for rule in RULES}
 INSPECTION_CODES = {"truncated_image", "truncated_document"}
@@ -83,6 +88,23 @@ def test_every_code_in_the_rules_has_a_refusing_case() -> None:
     patterns = [re.sub(r"\\\{.*?\\\}", "[a-z_]+", re.escape(code)) for code in written]
     assert [code for code in covered if not any(re.fullmatch(p, code) for p in patterns)] == []
     assert [p for p in patterns if not any(re.fullmatch(p, code) for code in covered)] == []
+
+
+def test_a_small_request_is_validated_in_a_few_hundred_steps() -> None:
+    steps = 0
+
+    def count(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal steps
+        steps += event in {"call", "c_call"}
+
+    asked = request(image_size="2k", aspect_ratio="16:9", temperature=0.5)
+    sys.setprofile(count)
+    try:
+        found = validate(asked, CARD, Policy())
+    finally:
+        sys.setprofile(None)
+    assert found == ()
+    assert steps < 250
 
 
 def test_all_faults_are_named_at_once() -> None:

@@ -206,6 +206,7 @@ SIGNATURES: dict[str, tuple[bytes, str | None]] = {
     "pdf": (b"%PDF-1.7\n%%EOF\n", "application/pdf"),
     "pdf behind a mark": (b"\xef\xbb\xbf\r\n%PDF-1.7\n%%EOF", "application/pdf"),
     "text": ("Ein Fuchs, 狐, im Schnee.\n".encode(), "text/plain"),
+    "text of an old terminal": (b"page one\x0b\x0c\x1b[1mbold\x1b[0m b\x08old\x07", "text/plain"),
     "text with a mark": (b"\xef\xbb\xbfhello", "text/plain"),
     "text that begins like a bitmap": (b"BMW is a maker of cars.", "text/plain"),
     "text about pdf": (b"A file that begins with %PDF- is a PDF.", "text/plain"),
