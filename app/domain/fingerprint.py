@@ -25,8 +25,14 @@ def _text(value: str) -> str:
 
 
 def _part(item: Input) -> list[str]:
-    # An address and a file that holds the same text have the same digest, and are not the same input.
-    return [item.kind, "bytes" if item.uri is None else "uri", item.mime_type or "", item.digest]
+    # An address and a file that holds the same text have the same digest, and are not the same input. The
+    # type is the one that goes to the upstream: what the bytes say, or the claim where they are elsewhere.
+    return [
+        item.kind,
+        "bytes" if item.uri is None else "uri",
+        item.mime_type or item.declared_mime_type or "",
+        item.digest,
+    ]
 
 
 def fingerprint(request: GenerationRequest, card: Card, tenant_id: str) -> str:
