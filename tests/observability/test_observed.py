@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from app.cards import load_catalogue
 from app.domain.budget import Amounts, Budget, BudgetWindow, Span, WindowState
 from app.domain.errors import ContentBlocked, StoreUnavailable, UpstreamQuota
 from app.domain.failure import Failure
@@ -63,6 +64,9 @@ def asking(following: str | None = None, cache: CacheDirective | None = None) ->
     return AdmissionRequest("a", "h1", "f", (WINDOW,), HELD, cache or CacheDirective(), following)
 
 
+CATALOGUE = load_catalogue()
+
+
 class Inner:
     """All four ports: answers what it was told to, or raises it, and remembers the arguments."""
 
@@ -77,6 +81,9 @@ class Inner:
         return self.answer
 
     async def admit(self, request: AdmissionRequest) -> Admission:
+        return self._do(request)  # type: ignore[return-value]
+
+    async def peek(self, request: AdmissionRequest) -> Hit | Absent:
         return self._do(request)  # type: ignore[return-value]
 
     async def dispatch(self, tenant_id: str, hold_id: str, fingerprint: str) -> bool:
@@ -121,7 +128,7 @@ def test_the_wrappers_are_the_ports(metrics: Metrics) -> None:
     inner = Inner()
     ledger: Ledger = ObservedLedger(inner, metrics)
     results: Results = ObservedResults(inner, metrics)
-    model: ImageModel = ObservedImageModel(inner, metrics)
+    model: ImageModel = ObservedImageModel(inner, metrics, CATALOGUE)
     directory: Directory = ObservedDirectory(inner, metrics)
     assert all((ledger, results, model, directory))
 
@@ -243,7 +250,7 @@ async def test_errors_are_counted_by_their_code_and_raised_unchanged(
     ledger, results, model = (
         ObservedLedger(inner, metrics),
         ObservedResults(inner, metrics),
-        ObservedImageModel(inner, metrics),
+        ObservedImageModel(inner, metrics, CATALOGUE),
     )
     request = GenerationRequest("gemini", "a prompt")
     for command, call in {
@@ -283,7 +290,7 @@ async def test_waiting_and_drawing_are_shown_while_they_last(metrics: Metrics) -
             await release.wait()
             raise UpstreamQuota("")
 
-    ledger, model = ObservedLedger(Slow(), metrics), ObservedImageModel(Slow(), metrics)
+    ledger, model = ObservedLedger(Slow(), metrics), ObservedImageModel(Slow(), metrics, CATALOGUE)
     async with asyncio.TaskGroup() as group:
         group.create_task(ledger.wait("a", "f", "h0", 1))
         drawing = [
@@ -303,7 +310,7 @@ async def test_an_answer_counts_tokens_images_and_bytes(metrics: Metrics) -> Non
     answer = ModelAnswer((PICTURE, PICTURE), "", "STOP", Usage(image_output=3360), "v1")
     inner = Inner(answer)
     request = GenerationRequest("gemini", "", image_size="2K")
-    assert await ObservedImageModel(inner, metrics).generate(request, 7, 30) is answer
+    assert await ObservedImageModel(inner, metrics, CATALOGUE).generate(request, 7, 30) is answer
     assert inner.asked == [(request, 7, 30)]
     assert value(metrics, "images_total", model="gemini", image_size="2K") == 2
     assert value(metrics, "image_bytes_total", event="received") == 10
@@ -313,7 +320,9 @@ async def test_an_answer_counts_tokens_images_and_bytes(metrics: Metrics) -> Non
 async def test_a_refusal_counts_the_tokens_that_it_cost(metrics: Metrics) -> None:
     blocked = ContentBlocked("", reason="SAFETY", usage=Usage(text_input=9))
     with pytest.raises(ContentBlocked):
-        await ObservedImageModel(Inner(blocked), metrics).generate(GenerationRequest("gemini", ""), None, 1)
+        await ObservedImageModel(Inner(blocked), metrics, CATALOGUE).generate(
+            GenerationRequest("gemini", ""), None, 1
+        )
     assert value(metrics, "tokens_total", model="gemini", modality="text_input") == 9
     assert value(metrics, "images_total", model="gemini", image_size="default") is None
 
@@ -337,3 +346,16 @@ def test_keys_shown_are_counted_and_a_found_tenant_becomes_known() -> None:
     assert value(metrics, "authentications_total", outcome="refused") == 1
     metrics.budget_refusal("a", state())
     assert "a" in {dict(labels).get("tenant") for name, labels in samples(metrics) if "refusals" in name}
+
+
+async def test_a_picture_of_another_size_or_type_is_counted() -> None:
+    picture = Picture("img_" + "0" * 64, "image/jpeg", 512, 512, b"x")
+    answer = ModelAnswer((picture,), "", "STOP", Usage(image_output=1120), "v")
+    request = GenerationRequest(
+        "gemini-3.1-flash-image", "", aspect_ratio="1:1", image_size="1K", output_mime_type="image/png"
+    )
+    metrics = Metrics()
+    await ObservedImageModel(Inner(answer), metrics, CATALOGUE).generate(request, None, 1)
+    for code in ("size_mismatch", "mime_mismatch"):
+        model = "gemini-3.1-flash-image"
+        assert value(metrics, "delivery_mismatches_total", model=model, code=code) == 1

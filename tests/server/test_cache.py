@@ -60,7 +60,7 @@ def test_spelling_and_order_do_not_matter_but_every_parameter_does(client: Clien
     ]
     assert {client.post(each).json()["cache"]["status"] for each in same} == {"hit"}
     assert calls_of(emulator) == calls
-    others = [
+    others: list[dict[str, Any]] = [
         {"aspect_ratio": "1:4"},
         {"temperature": 0.5},
         {"seed": 1},
