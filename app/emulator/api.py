@@ -7,6 +7,7 @@ what Google refuses it refuses, in Google's words, and its catalogue answers to 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,7 @@ class _Emulator:
             Route("/emulator/calls", self._reset, methods=["DELETE"]),
             Route("/emulator/release/{name}", self._release, methods=["POST"]),
             Route("/emulator/held/{name}", self._held, methods=["GET"]),
+            Route("/emulator/rehearsals", _list_rehearsals, methods=["GET"]),
             *self._model_routes("gemini", _GEMINI),
             *(route for prefix in _VERTEX for route in self._model_routes("vertex", prefix)),
         ]
@@ -122,7 +124,7 @@ class _Emulator:
         attempt = self._calls.arrived(asked.digest)
         behaviour = faults.behaviour_for(asked.prompt, attempt)
         if asked.output_tokens_max < card.image_tokens(asked.image_size) and behaviour.pictures:
-            behaviour = faults.FAULTS["max-tokens"].behaviour
+            behaviour = dataclasses.replace(behaviour, finish_reason="MAX_TOKENS", pictures=0)
         if behaviour.gate is not None and not await self._gates.wait(behaviour.gate):
             raise GoogleError(504, "DEADLINE_EXCEEDED", f"Nobody released {behaviour.gate}.")
         await asyncio.sleep(self._options.latency_s + behaviour.delay_s)
@@ -225,6 +227,15 @@ class _Emulator:
 
     async def _held(self, request: Request) -> Response:
         return JSONResponse({"held": self._gates.waiting(request.path_params["name"])})
+
+
+async def _list_rehearsals(_request: Request) -> Response:
+    return JSONResponse(
+        {
+            name: {"summary": fault.summary, "argument": fault.argument}
+            for name, fault in faults.FAULTS.items()
+        }
+    )
 
 
 def _check_credentials(request: Request, dialect: Dialect) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _BACKLOG = 128
 _START_S_MAX = 30.0
-_STOP_S_MAX = 8.0
+_STOP_S_MAX = 5.0
 _BACKOFF_S_MIN, _BACKOFF_S_MAX = 0.1, 10.0
 _SETTLED_AFTER_S = 30.0
 

@@ -1,7 +1,7 @@
 """Text that fits its box: wrapped, as large as it can be, never beyond the edges.
 
-The face is the one that comes with Pillow, so pictures are the same on every machine. It has Latin letters;
-others are drawn as its empty boxes.
+The face is the one that comes with Pillow, so pictures are the same on every machine. It has the letters of
+ASCII: accents are dropped, and other scripts are drawn as its empty boxes.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _LEADING = 1.22
 _CHARACTERS_MAX = 1600
 SMALLEST = 9
+_PLAIN = str.maketrans(
+    {"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "ø": "o", "Ø": "O", "ł": "l", "đ": "d", "¿": "?", "¡": "!"}
+    | {"\N{EN DASH}": "-", "\N{EM DASH}": "-", "\N{MULTIPLICATION SIGN}": "x", "€": "EUR", "•": "·"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ def _width(text: str, size: int) -> float:
 
 def fit(text: str, width: int, height: int, largest: int, smallest: int = SMALLEST) -> Setting:
     """The largest setting of ``text`` within the box; at the smallest size it is cut, with an ellipsis."""
-    words = _printable(text)[:_CHARACTERS_MAX].split()
+    words = _settable(text[:_CHARACTERS_MAX]).split()
     low, high = smallest, max(smallest, min(largest, int(height / _LEADING)))
     best = _set(words, width, low)
     while low < high:
@@ -122,5 +126,11 @@ def _broken(word: str, width: int, size: int) -> list[str]:
     return pieces
 
 
-def _printable(text: str) -> str:
-    return "".join(letter if unicodedata.category(letter)[0] != "C" else " " for letter in text)
+def _settable(text: str) -> str:
+    """The text in letters that the face has, as far as they have a plain form."""
+    plain = unicodedata.normalize("NFKD", text.translate(_PLAIN))
+    return "".join(
+        " " if unicodedata.category(letter)[0] == "C" else letter
+        for letter in plain
+        if not unicodedata.combining(letter)
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class EmulatorOptions:
     latency_s: float = 0.0
     output_mime_type: str = "image/jpeg"
     compression_quality: int = 90
-    painters: int = 2
+    painters: int = field(default_factory=lambda: max(2, os.cpu_count() or 2))
     body_bytes_max: int = 104_857_600
     hold_s_max: float = 60.0
     calls_remembered: int = 10_000

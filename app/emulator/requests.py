@@ -104,6 +104,8 @@ def read_generate(body: bytes, card: Card, dialect: Dialect) -> ModelRequest:
     ]
     if faults:
         raise invalid_argument(*faults)
+    tokens = count_tokens(contents, document.get("systemInstruction"), card, dialect)
+    _check_length(sum(count for _, count in tokens), card)
     thinking = config.get("thinkingConfig", {})
     modalities = config.get("responseModalities") or ["TEXT", "IMAGE"]
     output = image.get("imageOutputOptions", {})
@@ -124,7 +126,7 @@ def read_generate(body: bytes, card: Card, dialect: Dialect) -> ModelRequest:
         compression_quality=output.get("compressionQuality"),
         output_tokens_max=config.get("maxOutputTokens", card.tokens.output_max),
         searches=any("googleSearch" in tool for tool in document.get("tools", [])),
-        prompt_tokens=count_tokens(contents, document.get("systemInstruction"), card, dialect),
+        prompt_tokens=tokens,
         digest=_digest(card.id, prompt, references, document),
     )
 
@@ -148,6 +150,13 @@ def count_tokens(
         elif family == "text":
             counted["TEXT"] += len(blob.get("data", b"")) // _CHARACTERS_PER_TOKEN + 1
     return tuple((name, counted[name]) for name in ("TEXT", "IMAGE", "VIDEO", "DOCUMENT") if counted[name])
+
+
+def _check_length(tokens: int, card: Card) -> None:
+    most = card.tokens.input_max
+    if tokens > most:
+        sentence = f"The input token count ({tokens}) exceeds the maximum number of tokens allowed ({most})."
+        raise invalid_argument(FieldFault("contents", sentence))
 
 
 def _text_tokens(text: str) -> int:

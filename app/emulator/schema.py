@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")
 _INT32_MAX = 2**31 - 1
+_FLOAT_MAX = 3.4028234663852886e38
 _SCALAR_WORDS = {
     "string": "TYPE_STRING",
     "bytes": "TYPE_BYTES",
@@ -105,6 +106,9 @@ def read(value: object, shape: Shape, path: str, faults: list[FieldFault]) -> An
                     faults.append(_invalid(path, "a repeated field", value))
                     return None
                 value = [value]
+            faults += [
+                _invalid(f"{path}[{at}]", "a value", item) for at, item in enumerate(value) if item is None
+            ]
             return [read(item, shape.element, f"{path}[{at}]", faults) for at, item in enumerate(value)]
         case Enumeration():
             if isinstance(value, str) and value in shape.words:
@@ -153,7 +157,7 @@ def _read_scalar(  # noqa: PLR0911 - one a kind
             return value
         case "int32" | "float", bool():
             pass
-        case "float", int() | float():
+        case "float", int() | float() if abs(value) <= _FLOAT_MAX:
             return float(value)
         case "int32", int() if abs(value) <= _INT32_MAX or value == -_INT32_MAX - 1:
             return value

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["create_emulator", "serve_emulator"]
 
 _PR_SET_PDEATHSIG = 1
-_GRACE_S = 5
+# Nothing is lost with an emulated answer.
+_GRACE_S = 1
 
 
 class _Protocol(HttpToolsProtocol):
@@ -46,7 +47,7 @@ def serve_emulator(
     fd: int | None = None,
     die_with_parent: bool = False,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is running for at most 5 s and return.
+    """Serve until SIGTERM or SIGINT, then finish what is running for at most a second and return.
 
     Args:
         catalogue: The models to emulate.

@@ -69,6 +69,14 @@ def test_a_prompt_that_fits_is_lettered_whole() -> None:
     assert " ".join(setting.lines) == PROMPT
 
 
+def test_accented_letters_are_set_plain() -> None:
+    assert (
+        lettering.fit("Schöne Straße, año \N{EN DASH} œuvre", 400, 300, 30)
+        .lines[0]
+        .startswith("Schone Strasse, ano -")
+    )
+
+
 def test_a_longer_prompt_is_set_smaller() -> None:
     assert lettering.fit(PROMPT * 6, 500, 300, 60).size < lettering.fit(PROMPT, 500, 300, 60).size
 

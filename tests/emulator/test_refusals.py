@@ -96,6 +96,12 @@ INVALID: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "type": (blob("AAAA", "image/gif"), "contents[0].parts[1].inline_data.mime_type", "MIME type: image/gif"),
     "length": (blob(TOO_LONG), "contents[0].parts[1].inline_data.data", "limit of 7000000 bytes"),
+    "prompt": (
+        asking("word " * 110_000),
+        "contents",
+        "(137500) exceeds the maximum number of tokens allowed (131072)",
+    ),
+    "null in a list": ({"contents": [None]}, "contents[0]", "Invalid value at 'contents[0]'"),
     "fifteen images": (asking("x", *[PNG] * 15), "contents", "fewer than 15 images"),
     "no image": (blob("AAAA"), "contents", "Unable to process input image"),
     "half an image": (

@@ -254,6 +254,31 @@ async def test_held_answers_are_counted_and_released_together(client: httpx2.Asy
     await answered(client, "hold:together")
 
 
+async def test_a_caller_who_leaves_is_still_served_and_charged(client: httpx2.AsyncClient) -> None:
+    await client.delete("/emulator/calls")
+    leaving = asyncio.create_task(answered(client, "hold:leaving"))
+
+    async def held() -> bool:
+        return bool((await client.get("/emulator/held/leaving")).json() == {"held": 1})
+
+    async def charged() -> bool:
+        return bool((await client.get("/emulator/calls")).json()["billed"]["pictures"] == 1)
+
+    await until(held)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert not await charged()
+    await client.post("/emulator/release/leaving")
+    await until(charged)
+
+
+async def test_the_rehearsals_can_be_asked_for(client: httpx2.AsyncClient) -> None:
+    listed = (await client.get("/emulator/rehearsals")).json()
+    assert listed["quota"] == {"summary": "a minute's quota is used up", "argument": "times"}
+    assert set(listed) == set(FAULTS)
+
+
 async def test_calls_are_counted_by_request_and_can_be_forgotten(client: httpx2.AsyncClient) -> None:
     assert (await client.delete("/emulator/calls")).status_code == 204
     await asyncio.gather(*(client.post(GENERATE, json=small("Counted")) for _ in range(5)))
