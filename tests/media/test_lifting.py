@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.media.lifting import Fault, LiftedBody, Lifter, LightBodyTooLarge
+from app.media.base64_text import Fault
+from app.media.lifting import LiftedBody, Lifter, LightBodyTooLarge
 from app.media.splicing import splice
 
 PIXELS = bytes(range(256)) * 3
@@ -139,6 +140,7 @@ def test_the_light_body_is_the_same_text_with_a_placeholder(every: int) -> None:
         b'{"data": 5, "x": {"data": null}, "y": {"data": ["aGk="]}, "z": {"data": {"a": "aGk="}}}',
         b'{"Data": "aGk=", "data ": "aGk=", "metadata": "aGk=", "datas": "aGk="}',
         b'["data" , "aGk="]',
+        b'{"a key that says \\" and \\"data": "aGk=", "\\"data": "aGk=", "data\\"": "aGk="}',
         b'"data"',
         b"",
     ],

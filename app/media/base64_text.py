@@ -1,0 +1,168 @@
+"""Strict base64 (RFC 4648) decoded while its text arrives, each fault with its place.
+
+Strict means: no character outside the alphabet, no line breaks, padding in its place, and no set bits behind
+the last byte, so that equal bytes have one text only.
+"""
+
+from __future__ import annotations
+
+import binascii
+import io
+import json
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import pybase64
+
+Alphabets = Literal["standard", "either"]
+Padding = Literal["required", "optional"]
+FaultCode = Literal["alphabet", "padding", "not_canonical", "too_large", "unterminated"]
+
+_NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]")
+_PADDING_AFTER: Final = {0: 0, 2: 2, 3: 1}
+_BYTES_KEPT_WITH: Final = frozenset({None, "not_canonical", "unterminated"})
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with one base64 string.
+
+    Attributes:
+        code: ``alphabet`` for a character that is no base64, ``padding`` for a wrong number or place of
+            ``=``, ``not_canonical`` for set bits behind the last byte (RFC 4648 section 3.5),
+            ``too_large`` for more bytes than allowed, ``unterminated`` where the body ended inside.
+        offset: Characters of the string's value before the fault; for ``too_large`` before the excess.
+    """
+
+    code: FaultCode
+    offset: int
+
+
+class Base64Decoder:
+    """Decodes one base64 text that arrives in pieces; remembers the first fault and then only counts.
+
+    The bytes grow in a ``BytesIO``, because its ``getvalue`` hands out the buffer itself: a bytearray
+    or a list of pieces would have to be copied once more at the end.
+
+    Args:
+        alphabets: ``standard`` (RFC 4648 section 4), or ``either`` to take the URL-safe one as well.
+        padding: Whether ``=`` at the end may be missing altogether.
+        bytes_max: Decoded bytes that are kept, or None for all.
+    """
+
+    __slots__ = ("_bytes_max", "_carry", "_either", "_kept", "_padding", "_padding_rule", "_url_safe",
+                 "fault", "text_length")  # fmt: skip
+
+    def __init__(self, alphabets: Alphabets, padding: Padding, bytes_max: int | None) -> None:
+        self._either = alphabets == "either"
+        self._padding_rule = padding
+        self._bytes_max = bytes_max
+        self._url_safe = False
+        self._kept = io.BytesIO()
+        self._carry = b""
+        self._padding = 0
+        self.text_length = 0
+        self.fault: Fault | None = None
+
+    def feed(self, text: bytes) -> None:
+        """Take the next characters, already free of JSON escapes."""
+        start = self.text_length
+        self.text_length += len(text)
+        if self.fault is not None:
+            return
+        equals = 0 if self._padding else text.find(b"=")
+        if equals < 0:
+            self._decode(text, start)
+            return
+        self._decode(text[:equals], start)
+        if text.count(b"=", equals) != len(text) - equals:
+            self._fail("padding", start + equals - self._padding)
+        self._padding += len(text) - equals
+
+    def feed_escaped(self, text: bytes) -> None:
+        r"""Take characters with complete JSON escapes among them, such as ``\u003d``."""
+        try:
+            value = json.loads(f'"{text.decode("latin-1")}"', strict=False)
+        except ValueError:
+            # An escape that JSON does not know. The backslash in the text stands for the wrong character.
+            self.feed(text)
+        else:
+            self.feed(value.encode("latin-1", "replace"))
+
+    def end(self, *, terminated: bool) -> tuple[bytes, Fault | None]:
+        """The bytes and the first fault; the string takes no more text."""
+        if self.fault is None:
+            self._decode_rest(terminated=terminated)
+        kept = (self.fault.code if self.fault else None) in _BYTES_KEPT_WITH
+        return self._kept.getvalue() if kept else b"", self.fault
+
+    def _fail(self, code: FaultCode, offset: int) -> None:
+        """Remember a fault, unless there was one before it."""
+        if self.fault is not None:
+            return
+        self.fault = Fault(code, offset)
+        if code not in _BYTES_KEPT_WITH:
+            self._kept = io.BytesIO()
+
+    def _decode(self, text: bytes, start: int) -> None:
+        """Decode whole quanta of four characters, carrying up to three to the next piece."""
+        view = memoryview(text)
+        if self._carry:
+            missing = 4 - len(self._carry)
+            quantum = self._carry + text[:missing]
+            if len(quantum) < 4:
+                self._carry = quantum
+                return
+            self._keep(quantum, start - len(self._carry))
+            self._carry = b""
+            view = view[missing:]
+            start += missing
+        whole = len(view) & ~3
+        self._carry = bytes(view[whole:])
+        if whole:
+            self._keep(view[:whole], start)
+
+    def _keep(self, text: bytes | memoryview, start: int) -> None:
+        if self.fault is not None:
+            return
+        raw = self._decoded(text)
+        if raw is None:
+            wrong = _NOT_BASE64.search(self._standard(text))
+            self._fail("alphabet", start + (wrong.start() if wrong else 0))
+            return
+        self._kept.write(raw)
+        if self._bytes_max is not None and self._kept.tell() > self._bytes_max:
+            self._fail("too_large", -(-self._bytes_max // 3) * 4)
+
+    def _standard(self, text: bytes | memoryview) -> bytes:
+        return bytes(text).replace(b"-", b"+").replace(b"_", b"/") if self._either else bytes(text)
+
+    def _decoded(self, text: bytes | memoryview) -> bytes | None:
+        """The bytes of whole quanta, or None for a wrong character."""
+        try:
+            return pybase64.b64decode(self._standard(text) if self._url_safe else text, validate=True)
+        except binascii.Error:
+            if self._url_safe or not self._either:
+                return None
+            self._url_safe = True  # from here on both alphabets are taken, which costs a little more
+            return self._decoded(text)
+
+    def _decode_rest(self, *, terminated: bool) -> None:
+        rest = self._standard(self._carry)
+        start = self.text_length - self._padding - len(rest)
+        wrong = _NOT_BASE64.search(rest)
+        expected = _PADDING_AFTER.get(len(rest))
+        if wrong:
+            self._fail("alphabet", start + wrong.start())
+        elif not terminated:
+            self._fail("unterminated", self.text_length)
+        elif expected is None or (
+            self._padding != expected and (self._padding or self._padding_rule == "required")
+        ):
+            self._fail("padding", start + len(rest))
+        elif rest:
+            quantum = rest + b"=" * expected
+            self._keep(quantum, start)
+            if self.fault is None and pybase64.b64encode(pybase64.b64decode(quantum)) != quantum:
+                self._fail("not_canonical", start + len(rest) - 1)
