@@ -90,20 +90,21 @@ def test_every_code_in_the_rules_has_a_refusing_case() -> None:
     assert [p for p in patterns if not any(re.fullmatch(p, code) for code in covered)] == []
 
 
-def test_a_small_request_is_validated_in_a_few_hundred_steps() -> None:
+@pytest.mark.parametrize("prompt", ["A fox", " " * 300_000, "\u200b" * 100_000, "fox " * 90_000])
+def test_a_request_without_files_is_validated_in_a_few_hundred_steps(prompt: str) -> None:
     steps = 0
 
     def count(_frame: FrameType, event: str, _argument: object) -> None:
         nonlocal steps
         steps += event in {"call", "c_call"}
 
-    asked = request(image_size="2k", aspect_ratio="16:9", temperature=0.5)
+    asked = request(prompt=prompt, image_size="2k", aspect_ratio="16:9", temperature=0.5)
     sys.setprofile(count)
     try:
         found = validate(asked, CARD, Policy())
     finally:
         sys.setprofile(None)
-    assert found == ()
+    assert [item.code for item in found] == ([] if "f" in prompt else ["empty_prompt"])
     assert steps < 250
 
 

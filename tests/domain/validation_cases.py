@@ -112,6 +112,7 @@ GOOD = (
     Good("model", request()),
     Good("texts", request(prompt="狐", system_instruction="Be brief.")),
     Good("texts", request(prompt=".")),
+    Good("texts", request(prompt="\u200b\u200b狐")),
     *(Good("aspect_ratio", request(aspect_ratio=ratio)) for ratio in CARD.aspect_ratios),
     Good("aspect_ratio", request(aspect_ratio=None)),
     *(Good("image_size", request(image_size=size)) for size in CARD.image_sizes),
@@ -174,6 +175,7 @@ BAD = (
     Bad("texts", "empty_prompt", "/prompt", request(prompt="")),
     Bad("texts", "empty_prompt", "/prompt", request(prompt=" \t\n\u3000")),
     Bad("texts", "empty_prompt", "/prompt", request(prompt="\u200b\u2060\ufeff")),
+    Bad("texts", "empty_prompt", "/prompt", request(prompt=" \u200b \x00\u2028")),
     Bad("texts", "invalid_text", "/prompt", request(prompt="a fox \ud83e")),
     Bad("texts", "invalid_text", "/system_instruction", request(system_instruction="\udd8a")),
     *(
