@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from prometheus_client import (
     CollectorRegistry,
@@ -160,11 +160,11 @@ _KINDS = {"counter": Counter, "gauge": Gauge}
 
 
 class _Family:
-    """One metric with a bound on its series."""
+    """One metric with a bound on its series. The series are kept by hand: looking one up is the hot path."""
 
     def __init__(self, spec: MetricSpec, registry: CollectorRegistry) -> None:
         self._spec = spec
-        self._seen: set[tuple[str, ...]] = set()
+        self._series: dict[tuple[str, ...], Any] = {}
         self._metric: Counter | Gauge | Histogram
         if spec.kind == "histogram":
             self._metric = Histogram(
@@ -173,24 +173,25 @@ class _Family:
         else:
             self._metric = _KINDS[spec.kind](spec.name, spec.help, spec.labels, registry=registry)
 
-    def _bounded(self, labels: tuple[str, ...]) -> tuple[str, ...]:
-        if labels not in self._seen:
-            if len(self._seen) >= self._spec.series_max:
-                return (OTHER,) * len(labels)
-            self._seen.add(labels)
-        return labels
+    def _of(self, labels: tuple[str, ...]) -> Any:
+        found = self._series.get(labels)
+        if found is None:
+            if len(self._series) >= self._spec.series_max:
+                return self._metric.labels(*(OTHER,) * len(labels))
+            found = self._series[labels] = self._metric.labels(*labels)
+        return found
 
     def add(self, amount: float, *labels: str) -> None:
         """Count on; also down, for a gauge."""
-        self._metric.labels(*self._bounded(labels)).inc(amount)  # type: ignore[union-attr]
+        self._of(labels).inc(amount)
 
     def set(self, value: float, *labels: str) -> None:
         """Put a gauge to a value."""
-        self._metric.labels(*self._bounded(labels)).set(value)  # type: ignore[union-attr]
+        self._of(labels).set(value)
 
     def observe(self, value: float, *labels: str) -> None:
         """Add one measurement to a histogram."""
-        self._metric.labels(*self._bounded(labels)).observe(value)  # type: ignore[union-attr]
+        self._of(labels).observe(value)
 
 
 class Metrics:
