@@ -25,6 +25,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import FullJitterBackoff
 
 from app.domain.budget import AMOUNT_MAX, Amounts, Budget, BudgetWindow, Span
 from app.domain.errors import InternalError, StoreUnavailable
@@ -484,8 +486,9 @@ def test_the_ledger_agrees_with_a_model_of_it_whatever_is_called() -> None:
         asyncio.Runner() as runner,
         opened(runner, server.url) as clients,
     ):
-        # The machine's own looks into the store are patient: redis-py's defaults are.
-        client = Redis.from_url(server.url, decode_responses=True)
+        # The machine's own looks into the store are patient, whatever else the computer does.
+        patience = Retry(FullJitterBackoff(cap=0.5, base=0.01), 10)
+        client = Redis.from_url(server.url, decode_responses=True, retry=patience)
         store = Store(server, runner, RedisLedger(clients.ledger, LedgerPolicy()), client)
         machine = type("BoundLedgerMachine", (LedgerMachine,), {"store": store})
         run_state_machine_as_test(machine, settings=profile)
