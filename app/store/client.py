@@ -26,7 +26,7 @@ LEDGER_TIMEOUT_S = 0.4
 CONNECT_TIMEOUT_S = 0.25
 BLOB_TIMEOUT_S = 2.0
 DEADLINE_S = 0.95
-"""No ledger call takes longer, however many connections hang."""
+"""No ledger call takes longer by default, however many connections hang."""
 
 SCHEMES = ("unix://", "redis://", "rediss://")
 
@@ -50,7 +50,11 @@ class StoreClients:
 
 @asynccontextmanager
 async def open_clients(
-    url: str, *, ledger_connections: int = 32, blob_connections: int = 16
+    url: str,
+    *,
+    ledger_connections: int = 32,
+    blob_connections: int = 16,
+    ledger_timeout_s: float = LEDGER_TIMEOUT_S,
 ) -> AsyncIterator[StoreClients]:
     """Pools for a ``unix://``, ``redis://`` or ``rediss://`` address; nothing is connected yet.
 
@@ -59,7 +63,7 @@ async def open_clients(
     Raises:
         ValueError: The address has another scheme.
     """
-    ledger = _client(url, ledger_connections, LEDGER_TIMEOUT_S, decode=True)
+    ledger = _client(url, ledger_connections, ledger_timeout_s, decode=True)
     blobs = _client(url, blob_connections, BLOB_TIMEOUT_S, decode=False)
     try:
         yield StoreClients(ledger, blobs)

@@ -17,7 +17,7 @@ from app.domain.errors import InternalError, StoreUnavailable
 from app.domain.request import CacheDirective
 from app.ports import Absent, Admission, AdmissionRequest, Failed, Follow, Hit, Lead, Refused, Settled
 from app.store import keys, records
-from app.store.client import store_errors
+from app.store.client import DEADLINE_S, store_errors
 from app.store.scripting import Scripts
 from app.store.wake import WakeBoard
 
@@ -45,12 +45,14 @@ class LedgerPolicy:
         keep_s: How long an ended hold is remembered; longer than any retry of a settlement.
         unknown: What becomes of a sent hold whose owner died: its estimate is charged, or released (R6).
         poll_s: How often a follower looks by itself, beside waiting to be woken.
+        deadline_s: A call that has no answer by then is StoreUnavailable.
     """
 
     lease_s: float = 30.0
     keep_s: int = 86_400
     unknown: Literal["charge", "release"] = "charge"
     poll_s: float = POLL_S
+    deadline_s: float = DEADLINE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class RedisLedger:
 
     async def __aenter__(self) -> Self:
         try:
-            async with store_errors():
+            async with store_errors(self._policy.deadline_s):
                 await self._scripts.load()
         except StoreUnavailable:
             # The gateway starts without its store and answers 503 until it is there.
@@ -140,7 +142,7 @@ class RedisLedger:
         Returns False where the hold is no longer open, so that the call must not be made.
         """
         arguments = [hold_id, fingerprint, self._lease_ms, self._keep_ms, self._policy.unknown]
-        async with store_errors():
+        async with store_errors(self._policy.deadline_s):
             reply = await self._scripts.run("dispatch", keys.work_keys(tenant_id, fingerprint), arguments)
         if reply[0] == "conflict":
             raise InternalError("The hold belongs to other work.")
@@ -171,7 +173,7 @@ class RedisLedger:
             *_amounts(settlement.amounts),
         ]
         names = keys.work_keys(settlement.tenant_id, settlement.fingerprint)
-        async with store_errors():
+        async with store_errors(self._policy.deadline_s):
             reply = await self._scripts.run("settle", names, arguments)
         code, state, repeated, late, published, now = reply[:6]
         if code == "conflict":
@@ -227,19 +229,19 @@ class RedisLedger:
             *_candidates(windows),
         ]
         names = keys.work_keys(request.tenant_id, request.fingerprint)
-        async with store_errors():
+        async with store_errors(self._policy.deadline_s):
             reply = await self._scripts.run("admit", names, arguments)
         return _answer(reply, windows)
 
     async def _states(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> _Answer:
         arguments = [self._keep_ms, self._policy.unknown, *_candidates(windows)]
-        async with store_errors():
+        async with store_errors(self._policy.deadline_s):
             reply = await self._scripts.run("windows", keys.ledger_keys(tenant_id), arguments)
         return _answer(reply, windows)
 
     async def _still_leads(self, lead: str, leader: str) -> bool:
         try:
-            async with store_errors():
+            async with store_errors(self._policy.deadline_s):
                 return bool(await self._client.get(lead) == leader)
         except StoreUnavailable:
             # The store may be back before this caller's patience ends.

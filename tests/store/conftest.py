@@ -17,6 +17,9 @@ from tests.storeserver import ServerProcess, running_server
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+PATIENCE_S = 10.0
+"""Tests of anything but time-outs wait this long for a server on a busy machine."""
+
 _numbers = itertools.count(1)
 
 
@@ -34,12 +37,12 @@ def tenant() -> str:
 
 @pytest.fixture
 async def clients(server: ServerProcess) -> AsyncIterator[StoreClients]:
-    async with open_clients(server.url) as found:
+    async with open_clients(server.url, ledger_timeout_s=PATIENCE_S) as found:
         yield found
 
 
 @pytest.fixture
 async def books(clients: StoreClients, tenant: str) -> AsyncIterator[Books]:
     """A ledger with default leases, seen through one tenant."""
-    async with RedisLedger(clients.ledger, LedgerPolicy(poll_s=30)) as ledger:
+    async with RedisLedger(clients.ledger, LedgerPolicy(poll_s=30, deadline_s=PATIENCE_S)) as ledger:
         yield Books(ledger, clients.ledger, tenant)

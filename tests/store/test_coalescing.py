@@ -72,6 +72,9 @@ async def test_whoever_asks_for_a_fresh_picture_takes_only_the_one_waited_for(bo
 async def test_a_bypass_neither_reads_nor_follows_nor_leads_nor_publishes(books: Books) -> None:
     assert isinstance(await books.admit("a", "work", mode="bypass"), Lead)
     assert isinstance(await books.admit("b", "work", mode="bypass"), Lead)
+    await books.dispatch("b")
+    assert not (await books.publish("b")).published
+    await books.dispatch("a")
     assert isinstance(await books.admit("c", "work"), Lead), "a bypass does not lead"
     assert not (await books.publish("a")).published
     await books.publish("c")
@@ -204,7 +207,7 @@ async def test_who_begins_to_wait_after_the_message_does_not_wait(books: Books) 
 
 
 async def test_a_lost_message_delays_a_follower_by_one_poll_only(clients: StoreClients, tenant: str) -> None:
-    deaf = RedisLedger(clients.ledger, LedgerPolicy(poll_s=0.05))
+    deaf = RedisLedger(clients.ledger, LedgerPolicy(poll_s=0.05, deadline_s=10))
     books = Books(deaf, clients.ledger, tenant)
     await books.admit("a", "work")
     waiting = asyncio.create_task(deaf.wait(tenant, "work", "a", 60))
@@ -217,7 +220,7 @@ async def test_a_lost_message_delays_a_follower_by_one_poll_only(clients: StoreC
 
 
 async def test_waiting_ends_with_the_callers_patience(clients: StoreClients, tenant: str) -> None:
-    deaf = RedisLedger(clients.ledger, LedgerPolicy(poll_s=0.05))
+    deaf = RedisLedger(clients.ledger, LedgerPolicy(poll_s=0.05, deadline_s=10))
     await Books(deaf, clients.ledger, tenant).admit("a", "work")
     began = time.monotonic()
     await deaf.wait(tenant, "work", "a", 0.2)

@@ -11,6 +11,7 @@ import pytest
 from app.domain.budget import AMOUNT_MAX, Amounts, Budget
 from app.domain.errors import InternalError
 from app.ports import Lead, Refused
+from app.store import keys
 from app.store.ledger import LedgerPolicy, RedisLedger
 from tests.store.books import DAY, DAY_MS, ONE, Books, now_ms, windows
 
@@ -142,6 +143,13 @@ async def test_a_hold_that_the_store_never_saw_is_unknown_and_books_nothing(book
     assert await books.dump() == {}
 
 
+async def test_a_hold_that_the_store_forgot_can_be_made_again(books: Books) -> None:
+    """A server that lost its books may still know the leader, and must not make it wait for itself."""
+    await books.admit("a", "work")
+    await books.client.delete(*[books.key(name) for name in keys.LEDGER_NAMES])
+    assert isinstance(await books.admit("a", "work"), Lead)
+
+
 async def test_an_unsent_hold_whose_owner_died_costs_nothing(books: Books) -> None:
     await books.admit("a")
     await books.expire("a")
@@ -157,7 +165,7 @@ async def test_a_sent_hold_whose_owner_died_costs_its_estimate(books: Books) -> 
 
 
 async def test_a_sent_hold_is_released_where_the_policy_says_so(clients: StoreClients, tenant: str) -> None:
-    async with RedisLedger(clients.ledger, LedgerPolicy(unknown="release")) as ledger:
+    async with RedisLedger(clients.ledger, LedgerPolicy(unknown="release", deadline_s=10)) as ledger:
         books = Books(ledger, clients.ledger, tenant)
         await books.admit("a")
         await books.dispatch("a")
@@ -204,6 +212,7 @@ async def test_a_late_settlement_corrects_an_expired_hold_once(books: Books, sen
     late = await books.settle("a", ONE._replace(output_tokens=900))
     assert (late.state, late.late, late.repeated) == ("settled", True, False)
     assert await books.totals() == [(900, 0)]
+    assert await books.overage() == (0 if sent else 900), "what was given back and used all the same"
     again = await books.settle("a", ONE._replace(output_tokens=900))
     assert (again.late, again.repeated) == (True, True)
     assert await books.totals() == [(900, 0)]

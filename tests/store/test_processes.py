@@ -22,12 +22,14 @@ CALLERS = textwrap.dedent(
     from dataclasses import replace
     from app.ports import Lead
     from app.store.client import open_clients
-    from app.store.ledger import RedisLedger
+    from app.store.ledger import LedgerPolicy, RedisLedger
     from tests.store.books import DAY, Books
 
     async def main() -> None:
         url, tenant, name, count, limit = sys.argv[1:]
-        async with open_clients(url) as clients, RedisLedger(clients.ledger) as ledger:
+        async with open_clients(url, ledger_timeout_s=20) as clients, RedisLedger(
+            clients.ledger, LedgerPolicy(deadline_s=30)
+        ) as ledger:
             books = Books(ledger, clients.ledger, tenant, (replace(DAY, limit=int(limit)),))
             print("ready", flush=True)
             sys.stdin.readline()
