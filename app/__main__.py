@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import secrets
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -23,7 +25,10 @@ from app.settings import Settings
 from app.store.directory import DEMO_KEY_FILE, stored_pepper
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import socket
+    from collections.abc import Iterator, Sequence
+
+    from fastapi import FastAPI
 
 BANNER = """
 flashgate is ready
@@ -41,19 +46,34 @@ Make a picture:
 """
 
 
-class AnnouncingServer(uvicorn.Server):
-    """Tells a person at the terminal, once it listens, how to make the first picture."""
+class Server(uvicorn.Server):
+    """Tells a person at the terminal how to make the first picture, and goes down with dignity."""
 
-    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastAPI, settings: Settings) -> None:
         super().__init__(config)
+        self._app = app
         self._settings = settings
 
-    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start listening, then say so."""
-        await super().startup(sockets)  # type: ignore[arg-type]
+        await super().startup(sockets)
         if self.started and self._settings.tenants_file is None:
             sys.stderr.write(self._banner())
             sys.stderr.flush()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept nothing more, and drain while the callers are still connected, so that they are answered."""
+        gateway = self._app.state.service.gateway
+        draining = asyncio.create_task(gateway.aclose(self._settings.drain_s))
+        await super().shutdown(sockets)
+        await draining
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """A signal that was obeyed is not raised again: the exit status of an orderly end is 0."""
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
 
     def _banner(self) -> str:
         host = "127.0.0.1" if self._settings.host in {"0.0.0.0", "::"} else self._settings.host  # noqa: S104
@@ -63,20 +83,24 @@ class AnnouncingServer(uvicorn.Server):
 
 
 def serve(settings: Settings) -> int:
-    """Run the gateway until SIGTERM or SIGINT."""
+    """Run the gateway until SIGTERM or SIGINT; 0 after an orderly end."""
     configure(settings.log_level, settings.log_format)
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=max(1, int(settings.drain_s)),
+        timeout_graceful_shutdown=int(settings.drain_s) + 2,
     )
-    server = AnnouncingServer(config, settings)
+    server = Server(config, app, settings)
     server.run()
-    return 0 if server.started else 3
+    if server.started:
+        return 0
+    sys.stderr.write(f"flashgate cannot start: {getattr(app.state, 'start_fault', 'see the log')}\n")
+    return 3
 
 
 def emulator(arguments: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pydantic import AliasChoices
 from pydantic_core import PydanticUndefined
 
 from app.domain.validation import RULES
@@ -68,7 +69,9 @@ def _rules() -> Iterator[tuple[str, ...]]:
 
 def _settings() -> Iterator[tuple[str, ...]]:
     for name, field in Settings.model_fields.items():
-        variable = "PORT" if name == "port" else f"FLASHGATE_{name.upper()}"
+        alias = field.validation_alias
+        first = alias.choices[0] if isinstance(alias, AliasChoices) else alias
+        variable = first or f"FLASHGATE_{name.upper()}"
         default = "" if field.default in {None, PydanticUndefined} else f"`{field.default}`"
         yield f"`{variable}`", default, field.description or ""
 

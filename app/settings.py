@@ -10,10 +10,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """The configuration of one process. Variables begin with ``FLASHGATE_``; ``PORT`` alone does not."""
+    """The configuration of one process. Variables begin with ``FLASHGATE_``, except two of platforms."""
 
     model_config = SettingsConfigDict(
-        env_prefix="FLASHGATE_", frozen=True, extra="ignore", populate_by_name=True
+        env_prefix="FLASHGATE_", frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 in a container.")
@@ -33,6 +33,14 @@ class Settings(BaseSettings):
         description="Redis or Valkey URL. Unset: flashgate starts its own server.",
     )
     embedded_memory_mb: int = Field(1024, ge=16, description="Memory of the embedded server, in MiB.")
+    embedded_ok: bool = Field(
+        False,  # noqa: FBT003 (a field's default)
+        description="On Cloud Run: keep budgets and cache inside a single instance, to be lost with it.",
+    )
+    cloud_run_service: str | None = Field(
+        None, validation_alias="K_SERVICE",
+        description="Set by Cloud Run; then a store, tenants, a pepper and a back end must be set too.",
+    )  # fmt: skip
 
     tenants_file: Path | None = Field(
         None, description="Tenants, keys and budgets as YAML. Unset: the tenant demo with a key of its own."
@@ -80,3 +88,35 @@ class Settings(BaseSettings):
         if self.vertex_project:
             return "vertex"
         return "gemini" if self.gemini_api_key else "emulator"
+
+    @property
+    def deployment_faults(self) -> tuple[str, ...]:
+        """What makes this configuration one that must not serve, each with its remedy; none off Cloud Run.
+
+        An instance there is one of many and soon gone, so whatever it would make for itself is lost on the
+        way: keys that nobody can know, budgets that start again at zero, pictures of the emulator.
+        """
+        if self.cloud_run_service is None:
+            return ()
+        faults = []
+        if self.redis_url is None and not self.embedded_ok:
+            faults.append(
+                "FLASHGATE_REDIS_URL: is not set. Each instance would keep budgets and cache of its own and "
+                "lose them when it ends. FLASHGATE_EMBEDDED_OK=true accepts that, for a single instance."
+            )
+        if self.tenants_file is None:
+            faults.append(
+                "FLASHGATE_TENANTS_FILE: is not set. The demo tenant's key would be made inside the "
+                "instance, where nobody can read it."
+            )
+        if self.key_pepper is None:
+            faults.append(
+                "FLASHGATE_KEY_PEPPER: is not set. Each instance would make one of its own, and no key "
+                "would fit."
+            )
+        if self.upstream == "auto" and self.back_end == "emulator":
+            faults.append(
+                "FLASHGATE_VERTEX_PROJECT, FLASHGATE_GEMINI_API_KEY: neither is set. "
+                "FLASHGATE_UPSTREAM=emulator lets the emulator answer, on purpose."
+            )
+        return tuple(faults)

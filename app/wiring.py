@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from app.cards import load_catalogue
-from app.domain.errors import StoreUnavailable
+from app.domain.errors import ConfigurationError, StoreUnavailable
 from app.domain.policy import Policy
 from app.emulator.child import EmulatorChild
 from app.gateway import Gateway
 from app.observability.metrics import Metrics
 from app.observability.observed import ObservedDirectory, ObservedImageModel, ObservedLedger, ObservedResults
-from app.store.client import check_eviction, open_clients, store_errors
+from app.store.client import UnsafeEviction, check_eviction, open_clients, store_errors
 from app.store.directory import FileDirectory, demo_directory, stored_pepper
-from app.store.embedded import EmbeddedStore
+from app.store.embedded import EmbeddedStore, EmbeddedStoreFailed
 from app.store.ledger import LedgerPolicy, RedisLedger
 from app.store.results import RedisResults
 from app.surfaces.context import Limits, Service
@@ -32,12 +31,23 @@ if TYPE_CHECKING:
     from app.store.client import StoreClients
     from app.store.directory import MemoryDirectory
 
-log = logging.getLogger(__name__)
+START_FAULTS = (ConfigurationError, EmbeddedStoreFailed, UnsafeEviction, ValueError)
+"""What keeps the gateway from starting, in words for the operator."""
 
 
 def open_metrics() -> Metrics:
     """The application's own registry of metrics."""
     return Metrics()
+
+
+def check_deployment(settings: Settings) -> None:
+    """Refuse to serve where the platform would make the settings mean something else.
+
+    Raises:
+        ConfigurationError: With every fault; see ``Settings.deployment_faults``.
+    """
+    if settings.deployment_faults:
+        raise ConfigurationError("the environment on Cloud Run", settings.deployment_faults)
 
 
 def open_directory(settings: Settings, catalogue: Catalogue) -> MemoryDirectory:
