@@ -12,7 +12,8 @@ from app.middleware import BodyLimitMiddleware, FramingMiddleware, RequestIdMidd
 from app.observability.http import ObservedRequests
 from app.surfaces import errors, openapi, operations
 from app.surfaces.native import routes as native
-from app.wiring import open_gateway, open_metrics
+from app.surfaces.openai import routes as openai_images
+from app.wiring import START_FAULTS, open_gateway, open_metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,9 +33,14 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_gateway(settings, metrics) as service:
-            app.state.service = service
-            yield
+        try:
+            async with open_gateway(settings, metrics) as service:
+                app.state.service = service
+                yield
+        except START_FAULTS as fault:
+            # Their words are the gateway's own; the log, which shows no exception's words, would hide them.
+            app.state.start_fault = str(fault)
+            raise
 
     app = FastAPI(
         title="flashgate",
@@ -45,6 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     app.include_router(native.router)
+    app.include_router(openai_images.router)
     app.include_router(operations.router)
     errors.install(app)
     openapi.install(app)

@@ -48,4 +48,9 @@ def service_of(request: Request) -> Service:
     return cast("Service", request.app.state.service)
 
 
+def base_url_of(request: Request, service: Service) -> str:
+    """Where callers reach this gateway, without a slash at the end: as configured, else as they called it."""
+    return (service.limits.public_url or str(request.base_url)).rstrip("/")
+
+
 ServiceDep = Annotated[Service, Depends(service_of)]

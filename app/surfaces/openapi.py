@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING, Any
 from pydantic.json_schema import models_json_schema
 
 from app.surfaces.native.wire import EditForm, GenerateRequest
+from app.surfaces.openai.wire import OpenAIImageEdit, OpenAIImageEvent, OpenAIImageGeneration
 from app.surfaces.problems import Problem
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 _REF = "#/components/schemas/{model}"
-_BESIDE_ROUTES = (GenerateRequest, EditForm, Problem)
+_BESIDE_ROUTES = (
+    GenerateRequest,
+    EditForm,
+    Problem,
+    OpenAIImageGeneration,
+    OpenAIImageEdit,
+    OpenAIImageEvent,
+)
 _OF_THE_FRAMEWORK = ("HTTPValidationError", "ValidationError")
 
 
@@ -26,7 +34,11 @@ def finished(generated: dict[str, Any]) -> dict[str, Any]:
     generated["info"]["license"] = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
     generated["servers"] = [{"url": "/", "description": "This gateway."}]
     generated["tags"] = [
-        {"name": "native", "description": "Pictures, models and budgets in the gateway's own dialect."}
+        {"name": "native", "description": "Pictures, models and budgets in the gateway's own dialect."},
+        {
+            "name": "openai",
+            "description": "OpenAI's Images API: its SDKs work with another base URL and key.",
+        },
     ]
     schemas = generated.setdefault("components", {}).setdefault("schemas", {})
     _, extra = models_json_schema([(model, "validation") for model in _BESIDE_ROUTES], ref_template=_REF)

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 ROOT = Path(__file__).parents[2]
+ERROR_OF = {
+    "v1": ("application/problem+json", "Problem"),
+    "openai": ("application/json", "OpenAIError"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +48,16 @@ def test_the_committed_reference_is_the_codes(app: FastAPI) -> None:
 
 def test_every_operation_has_a_name_a_description_and_typed_errors(document: dict[str, Any]) -> None:
     names = []
-    for operations in document["paths"].values():
+    for path, operations in document["paths"].items():
         for operation in operations.values():
             names.append(operation["operationId"])
             assert re.fullmatch(r"[a-z]+(_[a-z]+)+", operation["operationId"])
             assert operation["description"]
             for status, answer in operation["responses"].items():
                 if int(status) >= 400 and int(status) != 416:
-                    schema = answer["content"]["application/problem+json"]["schema"]
-                    assert schema == {"$ref": "#/components/schemas/Problem"}
+                    media_type, name = ERROR_OF.get(path.split("/")[1], ERROR_OF["v1"])
+                    schema = answer["content"][media_type]["schema"]
+                    assert schema == {"$ref": f"#/components/schemas/{name}"}
     assert len(names) == len(set(names))
 
 

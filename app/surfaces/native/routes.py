@@ -10,7 +10,7 @@ from starlette.responses import Response
 from app.domain.errors import NotFound
 from app.surfaces.auth import CallerDep
 from app.surfaces.body import read_form, read_json
-from app.surfaces.context import ServiceDep
+from app.surfaces.context import ServiceDep, base_url_of
 from app.surfaces.native.answered import answer_of, budget_of, model_of, quote_of
 from app.surfaces.native.asked import order_of_form, order_of_json
 from app.surfaces.native.wire import (
@@ -101,7 +101,7 @@ async def _generated(request: Request, service: Service, order: Order, delivery:
     if wants_image(request.headers.get("accept", "")):
         headers["X-Flashgate-Generation"] = result.generation.id
         return image_reply(result.pictures[0], headers, bound)
-    light, cargo = answer_of(result, _base_url(request, service), inline=delivery == "inline")
+    light, cargo = answer_of(result, base_url_of(request, service), inline=delivery == "inline")
     return json_reply(light, cargo, headers, bound)
 
 
@@ -126,10 +126,6 @@ def _quality(parameter: str) -> float:
         return float(parameter.removeprefix("q="))
     except ValueError:
         return 0.0
-
-
-def _base_url(request: Request, service: Service) -> str:
-    return (service.limits.public_url or str(request.base_url)).rstrip("/")
 
 
 @router.get(

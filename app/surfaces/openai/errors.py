@@ -25,6 +25,11 @@ MODEL_NOT_FOUND: Final = frozenset({"unknown_model", "model_not_allowed"})
 """Violations that the original answers with 404, because it does not tell one from the other."""
 
 _INVALID = "invalid_request_error"
+_CODES: Final = dict.fromkeys(MODEL_NOT_FOUND, "model_not_found") | {
+    "unknown_field": "unknown_parameter",
+    "required": "missing_required_parameter",
+    "wrong_type": "invalid_type",
+}
 
 
 class Kind(NamedTuple):
@@ -82,10 +87,12 @@ def openai_error(error: GatewayError) -> tuple[int, dict[str, Any]]:
         "code": kind.code or error.code,
     }
     if isinstance(error, ValidationFailed):
-        if any(item.code in MODEL_NOT_FOUND for item in error.violations):
-            status, members["code"] = 404, "model_not_found"
+        # The model goes first, because it alone decides the status.
+        first = min(error.violations, key=lambda item: item.code not in MODEL_NOT_FOUND)
+        members["code"] = _CODES.get(first.code, "invalid_value")
+        members["param"] = _field(first) if first.pointer else None
+        status = 404 if members["code"] == "model_not_found" else status
         members["message"] = " ".join(f"{_field(item)}: {item.detail}" for item in error.violations)
-        members["param"] = _first_param(error.violations)
         members["violations"] = [violation_members(item) for item in error.violations]
     if error.usage is not None:
         members["usage"] = {
@@ -99,12 +106,6 @@ def openai_error(error: GatewayError) -> tuple[int, dict[str, Any]]:
 def _field(item: Violation) -> str:
     """The field that a pointer leads into; ``body`` for the whole request."""
     return item.pointer.split("/")[1].replace("~1", "/").replace("~0", "~") if item.pointer else "body"
-
-
-def _first_param(violations: tuple[Violation, ...]) -> str | None:
-    """The field at fault; the model goes first, because it alone decides the status."""
-    first = min(violations, key=lambda item: item.code not in MODEL_NOT_FOUND)
-    return _field(first) if first.pointer else None
 
 
 def openai_response(error: GatewayError, _request_id: str, _path: str) -> Response:

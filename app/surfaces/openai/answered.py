@@ -1,0 +1,126 @@
+"""A result in the OpenAI dialect: one answer, or an event a picture. Bytes stand beside the JSON."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time
+from typing import TYPE_CHECKING, Literal
+
+from app.domain.generation import Usage
+from app.media.lifting import placeholders
+from app.surfaces.native.wire import WarningWire
+from app.surfaces.openai.sizes import quality_of
+from app.surfaces.openai.wire import (
+    OpenAIImage,
+    OpenAIImageEvent,
+    OpenAIImages,
+    OpenAIInputDetails,
+    OpenAIModel,
+    OpenAIOutputDetails,
+    OpenAIUsage,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from app.domain.card import Card
+    from app.domain.generation import Picture
+    from app.order import GenerationResult
+    from app.surfaces.openai.asked import Asked
+
+Spliced = tuple[bytes, dict[str, bytes]]
+"""Light JSON, and the images by the placeholders that stand for them in it."""
+
+
+def answer_of(result: GenerationResult, asked: Asked, base_url: str) -> Spliced:
+    """The whole answer."""
+    inline = asked.delivery == "inline"
+    names = placeholders()
+    cargo = {next(names): picture.data for picture in result.pictures} if inline else {}
+    data = (
+        [OpenAIImage(b64_json=name) for name in cargo]
+        if inline
+        else [OpenAIImage(url=_address(base_url, picture)) for picture in result.pictures]
+    )
+    first = result.pictures[0]
+    answer = OpenAIImages(
+        created=result.generation.created_ms // 1000,
+        data=data,
+        background="opaque",
+        output_format=_format(first),
+        quality=quality_of(result.card, first.width, first.height),
+        size=f"{first.width}x{first.height}",
+        safety_identifier=asked.safety_identifier,
+        usage=_usage(result.cost),
+        id=result.generation.id,
+        model=result.generation.model,
+        warnings=_warnings(result, asked),
+    )
+    return answer.model_dump_json(exclude_none=True).encode(), cargo
+
+
+def events_of(
+    result: GenerationResult, asked: Asked, base_url: str, route: Literal["generation", "edit"]
+) -> Iterator[Spliced]:
+    """One event a picture, in order. The cost is on the last one, so that whoever adds them up is right."""
+    kind: Literal["image_generation.completed", "image_edit.completed"] = (
+        "image_generation.completed" if route == "generation" else "image_edit.completed"
+    )
+    inline = asked.delivery == "inline"
+    names = placeholders()
+    for index, picture in enumerate(result.pictures, start=1):
+        name = next(names)
+        event = OpenAIImageEvent(
+            type=kind,
+            b64_json=name if inline else None,
+            url=None if inline else _address(base_url, picture),
+            background="opaque",
+            created_at=result.generation.created_ms // 1000,
+            output_format=_format(picture),
+            quality=quality_of(result.card, picture.width, picture.height),
+            size=f"{picture.width}x{picture.height}",
+            safety_identifier=asked.safety_identifier,
+            usage=_usage(result.cost if index == len(result.pictures) else Usage()),
+            warnings=_warnings(result, asked),
+        )
+        data = event.model_dump_json(exclude_none=True).encode()
+        light = b"event: " + kind.encode() + b"\ndata: " + data + b"\n\n"
+        yield light, {name: picture.data} if inline else {}
+
+
+def model_of(card: Card) -> OpenAIModel:
+    """A card, as far as the dialect tells."""
+    released = datetime.combine(card.lifecycle.released, time(), UTC)
+    retires = min(card.lifecycle.retires.values(), default=None)
+    return OpenAIModel(
+        id=card.id,
+        object="model",
+        created=int(released.timestamp()),
+        owned_by="google",
+        shutdown_date=retires.isoformat() if retires else None,
+    )
+
+
+def _address(base_url: str, picture: Picture) -> str:
+    return f"{base_url}/v1/images/{picture.id}"
+
+
+def _format(picture: Picture) -> str:
+    return picture.mime_type.removeprefix("image/")
+
+
+def _warnings(result: GenerationResult, asked: Asked) -> list[WarningWire]:
+    return [WarningWire(code=item.code, detail=item.detail) for item in asked.notices + result.notices]
+
+
+def _usage(cost: Usage) -> OpenAIUsage:
+    return OpenAIUsage(
+        input_tokens=cost.input_tokens,
+        input_tokens_details=OpenAIInputDetails(
+            text_tokens=cost.text_input + cost.tool_use, image_tokens=cost.image_input
+        ),
+        output_tokens=cost.output_tokens,
+        output_tokens_details=OpenAIOutputDetails(
+            image_tokens=cost.image_output, text_tokens=cost.text_output + cost.thinking
+        ),
+        total_tokens=cost.input_tokens + cost.output_tokens,
+    )

@@ -1,0 +1,283 @@
+"""The OpenAI dialect to an order: its fields are put into native words, which are then read as always."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from app.domain.errors import Violation
+from app.domain.generation import Notice
+from app.surfaces.errors import pointer
+from app.surfaces.native.asked import (
+    inputs_of_form,
+    inputs_of_json,
+    members_of,
+    order_of,
+    read,
+)
+from app.surfaces.native.wire import SafetySettingWire
+from app.surfaces.openai.sizes import QUALITIES, cells, nearest_cell, stands_for
+from app.surfaces.openai.wire import OpenAIImageEdit, OpenAIImageGeneration, OpenAIParameters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from starlette.datastructures import UploadFile
+
+    from app.domain.card import Card
+    from app.domain.tenancy import Caller
+    from app.order import Order
+    from app.surfaces.body import FormBody, JsonBody
+    from app.surfaces.context import Service
+
+LABEL_LENGTH: Final = 63
+_SIZE: Final = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", re.ASCII)
+_BRACKETS: Final = re.compile(r"([^\[\]]+)\[([^\[\]]*)\]")
+_FORMATS: Final = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+_NEVER: Final = {
+    "style": "The model has no styles; say in the prompt what it should look like.",
+    "input_fidelity": "The model has no such setting.",
+    "complexity": "The model has no such setting; thinking_level comes nearest to it.",
+    "svg": "The model draws no vector graphics.",
+    "frame_count": "The model draws no animations.",
+    "frame_duration_ms": "The model draws no animations.",
+    "mask": "The model takes no masks; say in the prompt what should change and what should stay.",
+    "markup": "The model takes no overlays; draw on the image itself, or say it in the prompt.",
+}
+_SAME: Final = {"/output_mime_type": "/output_format", "/output_compression_quality": "/output_compression"}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An order, and what the dialect needs beside it to answer.
+
+    Attributes:
+        places: The caller's own fields by the native pointers that stand for them in violations.
+        notices: What was read in another way than it was written.
+        safety_identifier: As it is echoed, or None.
+    """
+
+    order: Order
+    delivery: Literal["inline", "uri"]
+    stream: bool
+    safety_identifier: str | None
+    places: Mapping[str, str]
+    notices: tuple[Notice, ...]
+
+
+@dataclass(slots=True)
+class _Reading:
+    """Native words for the original's fields, as they are found one by one."""
+
+    asked: OpenAIParameters
+    card: Card | None
+    native: dict[str, Any] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
+    violations: list[Violation] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+
+    def fault(self, name: str, code: str, detail: str, allowed: tuple[str, ...] | None = None) -> None:
+        """Find fault with one of the caller's fields."""
+        self.violations.append(Violation(f"/{name}", code, detail, allowed))
+
+    def means(self, native: str, value: object, name: str) -> None:
+        """Put a native field in the place of one of the original's; both together contradict each other."""
+        if native in self.asked.model_fields_set:
+            self.fault(name, "conflicting_fields", f"Give either {name} or {native}, not both.")
+            return
+        self.native[native] = value
+        self.places[f"/{native}"] = f"/{name}"
+
+
+async def asked_of_json(service: Service, caller: Caller, body: JsonBody, cache_control: str | None) -> Asked:
+    """What a JSON request asks, with its faults in the order."""
+    members = _without_nulls(body.members, OpenAIImageGeneration)
+    asked, violations = read(OpenAIImageGeneration, members, strict=True)
+    inputs, faults = await inputs_of_json(service, caller, asked, body)
+    reading = _read_all(service, asked)
+    found = (*violations, *faults, *reading.violations)
+    native = asked.model_copy(update=reading.native)
+    return _asked(order_of(service, caller, native, inputs, found, cache_control), asked, reading)
+
+
+async def asked_of_form(service: Service, caller: Caller, form: FormBody, cache_control: str | None) -> Asked:
+    """What a multipart request asks, with its faults in the order."""
+    fields, structured, unread = _plain_fields(form.fields)
+    members, repeated = members_of(fields)
+    asked, violations = read(OpenAIImageEdit, {**members, **structured}, strict=False)
+    parts, refused = _parts(form.files)
+    inputs, faults = await inputs_of_form(service, parts)
+    reading = _read_all(service, asked)
+    for name in ("image", "document", "video"):
+        if getattr(asked, name):
+            reading.fault(name, "wrong_type", "Send it as a file.")
+    found = (*unread, *repeated, *violations, *refused, *faults, *reading.violations)
+    native = asked.model_copy(update=reading.native)
+    return _asked(order_of(service, caller, native, inputs, found, cache_control), asked, reading)
+
+
+def _asked(order: Order, asked: OpenAIParameters, reading: _Reading) -> Asked:
+    return Asked(
+        order=order,
+        delivery="uri" if (reading.native.get("delivery") or asked.delivery) == "uri" else "inline",
+        stream=bool(asked.stream),
+        safety_identifier=asked.safety_identifier or asked.user or None,
+        places=reading.places,
+        notices=tuple(reading.notices),
+    )
+
+
+def in_callers_words(violations: tuple[Violation, ...], places: Mapping[str, str]) -> tuple[Violation, ...]:
+    """Violations of native fields under the names that the caller used."""
+    renames = {**_SAME, **places}
+    return tuple(dict.fromkeys(_renamed(item, renames) for item in violations))
+
+
+def _renamed(item: Violation, renames: Mapping[str, str]) -> Violation:
+    place = renames.get(item.pointer)
+    if place is None:
+        return item
+    allowed = item.allowed
+    if place == "/output_format" and allowed is not None:
+        allowed = tuple(str(each).removeprefix("image/") for each in allowed)
+    if place in {"/size", "/quality"}:
+        allowed = None  # what the native field takes is not what this one takes
+    return replace(item, pointer=place, allowed=allowed)
+
+
+def _without_nulls(members: Mapping[str, Any], model: type[OpenAIParameters]) -> dict[str, Any]:
+    """SDKs send null for what they leave out; a null under an unknown name stays, to be refused."""
+    known = model.model_fields
+    return {name: value for name, value in members.items() if value is not None or name not in known}
+
+
+def _plain_fields(
+    fields: Mapping[str, list[str]],
+) -> tuple[dict[str, list[str]], dict[str, Any], list[Violation]]:
+    """Form fields as the native surface reads them, those in brackets put together, and their faults.
+
+    SDKs flatten what is no string: ``labels[team]=search``, ``response_modalities[]=TEXT``.
+    """
+    plain: dict[str, list[str]] = {}
+    structured: dict[str, Any] = {}
+    violations: list[Violation] = []
+    for name, values in fields.items():
+        inside = _BRACKETS.fullmatch(name)
+        if inside is None:
+            plain[name] = values
+            continue
+        outer, inner = inside.groups()
+        place = structured.setdefault(outer, {} if inner else values)
+        if inner and isinstance(place, dict) and len(values) == 1:
+            place[inner] = values[0]
+        elif place is not values:
+            violations.append(Violation(pointer((name,)), "repeated_field", "Send this field once."))
+    violations += [
+        Violation(pointer((name,)), "repeated_field", "Send this field once.")
+        for name in plain.keys() & structured.keys()
+    ]
+    return plain, structured, violations
+
+
+def _parts(files: Mapping[str, list[UploadFile]]) -> tuple[dict[str, list[UploadFile]], list[Violation]]:
+    """File parts under native names; ``image[]`` is how SDKs send several."""
+    parts: dict[str, list[UploadFile]] = {}
+    violations: list[Violation] = []
+    for name, uploads in files.items():
+        bare = name.removesuffix("[]")
+        if bare in _NEVER:
+            violations.append(Violation(f"/{bare}", f"unsupported_{bare}", _NEVER[bare]))
+        else:
+            parts.setdefault(bare, []).extend(uploads)
+    return parts, violations
+
+
+def _read_all(service: Service, asked: OpenAIParameters) -> _Reading:
+    """Every field of the original's in native words."""
+    card = service.gateway.catalogue.resolve(asked.model or service.limits.default_model)
+    reading = _Reading(asked, card)
+    for reader in (_size, _format, _moderation, _labels, _never):
+        reader(reading)
+    return reading
+
+
+def _size(reading: _Reading) -> None:
+    """``size`` decides; without one ``quality`` does, unless a native field has decided already."""
+    asked = reading.asked
+    open_size = asked.size in {None, "auto"}
+    quality = None if asked.quality in {None, "auto"} else asked.quality
+    if not open_size:
+        _cell(reading, asked.size or "")
+    elif quality is not None and asked.image_size is None:
+        reading.means("image_size", QUALITIES[quality], "quality")
+        return
+    if quality is not None:
+        decided = "image_size" if open_size else "size"
+        detail = f"quality has no effect beside {decided}, which decides how large the picture is."
+        reading.notices.append(Notice("quality_without_effect", detail))
+
+
+def _cell(reading: _Reading, size: str) -> None:
+    """The nearest cell of the card's grid; sizes that are far from all of them are refused."""
+    found = _SIZE.fullmatch(size)
+    if found is None:
+        reading.fault("size", "invalid_size", "The size is written WIDTHxHEIGHT, or auto.")
+        return
+    if reading.card is None:
+        return
+    width, height = int(found[1]), int(found[2])
+    cell = nearest_cell(reading.card, width, height)
+    drawn = f"{cell.width}x{cell.height}"
+    if not stands_for(cell, width, height):
+        row = [each for each in cells(reading.card) if each.aspect_ratio == cell.aspect_ratio]
+        allowed = tuple(f"{each.width}x{each.height}" for each in row)
+        reading.fault("size", "unsupported_size", "The model draws nothing near this size.", allowed)
+        return
+    reading.means("aspect_ratio", cell.aspect_ratio, "size")
+    reading.means("image_size", cell.image_size, "size")
+    if size != drawn:
+        detail = f"size {size} was read as {cell.aspect_ratio} at {cell.image_size}, which is {drawn}."
+        reading.notices.append(Notice("size_mapped", detail))
+
+
+def _format(reading: _Reading) -> None:
+    asked = reading.asked
+    if asked.output_format is not None:
+        unknown = f"image/{asked.output_format}"  # refused by the card, which knows what there is
+        reading.means("output_mime_type", _FORMATS.get(asked.output_format, unknown), "output_format")
+    if asked.output_compression is not None:
+        reading.means("output_compression_quality", asked.output_compression, "output_compression")
+    if asked.response_format is not None:
+        delivery = "uri" if asked.response_format == "url" else "inline"
+        reading.means("delivery", delivery, "response_format")
+    if asked.background == "transparent":
+        detail = "The model draws no transparent pictures."
+        reading.fault("background", "unsupported_background", detail, ("auto", "opaque"))
+
+
+def _moderation(reading: _Reading) -> None:
+    if reading.asked.moderation == "low" and reading.card is not None:
+        categories = reading.card.parameters.safety_categories
+        settings = [SafetySettingWire(category=each, threshold="BLOCK_ONLY_HIGH") for each in categories]
+        reading.means("safety_settings", settings, "moderation")
+
+
+def _labels(reading: _Reading) -> None:
+    """Whom a picture is for is a label, cut to what a label may hold."""
+    labels = dict(reading.asked.labels)
+    for name in ("user", "safety_identifier"):
+        value = getattr(reading.asked, name)
+        if value:
+            labels[name] = value[:LABEL_LENGTH]
+            reading.places[f"/labels/{name}"] = f"/{name}"
+    reading.native["labels"] = labels
+
+
+def _never(reading: _Reading) -> None:
+    for name, detail in _never_asked(reading.asked):
+        reading.fault(name, f"unsupported_{name}", detail)
+
+
+def _never_asked(asked: OpenAIParameters) -> Iterator[tuple[str, str]]:
+    return ((name, detail) for name, detail in _NEVER.items() if getattr(asked, name) is not None)

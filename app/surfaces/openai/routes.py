@@ -1,0 +1,153 @@
+"""Routes of the OpenAI dialect, for its SDKs with another base URL: ``…/openai/v1``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.domain.errors import GatewayError, ValidationFailed, Violation
+from app.surfaces.auth import CallerDep
+from app.surfaces.body import read_form, read_json
+from app.surfaces.context import ServiceDep, base_url_of
+from app.surfaces.openai.answered import answer_of, events_of, model_of
+from app.surfaces.openai.asked import asked_of_form, asked_of_json, in_callers_words
+from app.surfaces.openai.errors import kind_of
+from app.surfaces.openai.events import event_stream
+from app.surfaces.openai.wire import OpenAIError, OpenAIImages, OpenAIModel, OpenAIModels
+from app.surfaces.problems import RATE_LIMIT_HEADERS, error_classes
+from app.surfaces.ratelimit import rate_limit_headers
+from app.surfaces.replies import generation_headers, json_reply
+
+if TYPE_CHECKING:
+    from app.order import GenerationResult
+    from app.surfaces.context import Service
+    from app.surfaces.openai.asked import Asked
+
+router = APIRouter(prefix="/openai/v1", tags=["openai"])
+
+_RETRY_HEADERS = {
+    "X-Should-Retry": {
+        "description": "Whether an SDK may repeat the call: false where that cannot help or may be billed.",
+        "schema": {"type": "string", "enum": ["true", "false"]},
+    }
+}
+
+
+def _errors() -> dict[int | str, dict[str, Any]]:
+    codes = {400: ["invalid_value"], 404: ["model_not_found"]}
+    for error in error_classes():
+        kind = kind_of(error)
+        code = kind.code or error.code
+        if error is not ValidationFailed and code not in codes.setdefault(kind.status, []):
+            codes[kind.status].append(code)
+    return {
+        status: {
+            "model": OpenAIError,
+            "description": " or ".join(f"`{code}`" for code in codes[status]) + ".",
+            "headers": _RETRY_HEADERS,
+        }
+        for status in sorted(codes)
+    }
+
+
+_ERRORS = _errors()
+_GENERATED: dict[int | str, dict[str, Any]] = {
+    200: {"model": OpenAIImages, "description": "The pictures.", "headers": RATE_LIMIT_HEADERS},
+    **_ERRORS,
+}
+
+
+def _body(media_type: str, schema: str) -> dict[str, Any]:
+    content = {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+@router.post(
+    "/images/generations",
+    operation_id="openai_generate_images",
+    responses=_GENERATED,
+    openapi_extra=_body("application/json", "OpenAIImageGeneration"),
+)
+async def generate_images(request: Request, caller: CallerDep, service: ServiceDep) -> Response:
+    """Generate pictures from a prompt, in OpenAI's dialect.
+
+    With `stream` the answer is `text/event-stream`: an `image_generation.completed` event a picture, each an
+    `OpenAIImageEvent`. What fails within the first seconds is answered with its status, later by an `error`
+    event.
+    """
+    body = await read_json(request, service.limits)
+    asked = await asked_of_json(service, caller, body, request.headers.get("cache-control"))
+    return await _generated(request, service, asked, "generation")
+
+
+@router.post(
+    "/images/edits",
+    operation_id="openai_edit_images",
+    responses=_GENERATED,
+    openapi_extra=_body("multipart/form-data", "OpenAIImageEdit"),
+)
+async def edit_images(request: Request, caller: CallerDep, service: ServiceDep) -> Response:
+    """Generate pictures from a prompt and files, in OpenAI's dialect: `image` for one, `image[]` for several.
+
+    With `stream` the answer is `text/event-stream`: an `image_edit.completed` event a picture, each an
+    `OpenAIImageEvent`.
+    """
+    async with read_form(request, service.limits) as form:
+        asked = await asked_of_form(service, caller, form, request.headers.get("cache-control"))
+    return await _generated(request, service, asked, "edit")
+
+
+async def _generated(
+    request: Request, service: Service, asked: Asked, route: Literal["generation", "edit"]
+) -> Response:
+    base_url = base_url_of(request, service)
+
+    async def generating() -> GenerationResult:
+        try:
+            result = await service.gateway.generate(asked.order)
+        except ValidationFailed as error:
+            raise ValidationFailed(in_callers_words(error.violations, asked.places)) from None
+        except GatewayError as error:
+            request.state.outcome = error.code  # a stream that has begun has no status to tell it by
+            raise
+        request.state.cache = result.cache_status
+        return result
+
+    if asked.stream:
+        return await event_stream(
+            generating(), lambda result: events_of(result, asked, base_url, route), _headers
+        )
+    result = await generating()
+    light, cargo = answer_of(result, asked, base_url)
+    return json_reply(light, cargo, _headers(result), service.limits.chunked_above_bytes)
+
+
+def _headers(result: GenerationResult) -> dict[str, str]:
+    return {**generation_headers(result), **rate_limit_headers(result.windows)}
+
+
+@router.get(
+    "/models",
+    operation_id="openai_list_models",
+    responses={status: _ERRORS[status] for status in (401, 403)},
+)
+async def list_models(_caller: CallerDep, service: ServiceDep) -> OpenAIModels:
+    """Every model, in OpenAI's dialect."""
+    return OpenAIModels(object="list", data=[model_of(card) for card in service.gateway.catalogue])
+
+
+@router.get(
+    "/models/{model:path}",
+    operation_id="openai_get_model",
+    responses={status: _ERRORS[status] for status in (401, 403, 404)},
+)
+async def get_model(model: str, _caller: CallerDep, service: ServiceDep) -> OpenAIModel:
+    """One model, by id or alias, in OpenAI's dialect."""
+    card = service.gateway.catalogue.resolve(model)
+    if card is None:
+        known = tuple(sorted(service.gateway.catalogue.names))
+        detail = "There is no such model here."
+        raise ValidationFailed((Violation("/model", "unknown_model", detail, known),))
+    return model_of(card)

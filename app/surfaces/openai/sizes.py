@@ -1,0 +1,84 @@
+"""``size`` and ``quality`` in the card's own words: a cell of its grid, and the way back for the answer."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from app.domain.card import Card
+
+RATIO_FACTOR_MAX: Final = 1.5
+"""How far the sides' ratio may be from a cell's. Between any two neighbours on the card it is less."""
+AREA_FACTOR_MAX: Final = 4.0
+"""How far the area may be from a cell's: one step of sizes, and the smallest size that the original knew."""
+
+QUALITIES: Final[Mapping[str, str]] = {
+    "low": "512",
+    "medium": "1K",
+    "high": "2K",
+    "xhigh": "4K",
+    "max": "4K",
+    "standard": "1K",
+    "hd": "2K",
+}
+_QUALITY_OF: Final[Mapping[str, str]] = {"512": "low", "1K": "medium", "2K": "high", "4K": "max"}
+
+
+class Cell(NamedTuple):
+    """One picture of a card's grid, in pixels."""
+
+    aspect_ratio: str
+    image_size: str
+    width: int
+    height: int
+
+
+def cells(card: Card) -> Iterator[Cell]:
+    """The whole grid, cheaper sizes first."""
+    for size in card.image_sizes:
+        for ratio in card.aspect_ratios:
+            yield Cell(ratio, size, *card.pixels[ratio][size])
+
+
+def exact_cell(card: Card, width: int, height: int) -> Cell | None:
+    """The cell of exactly these pixels, if there is one."""
+    return next((cell for cell in cells(card) if cell[2:] == (width, height)), None)
+
+
+def nearest_cell(card: Card, width: int, height: int) -> Cell:
+    """The cell of exactly these pixels; else of the nearest ratio, and in it of the nearest area.
+
+    Distances are factors, so twice as much is as far as half as much; of two equal ones the cheaper wins.
+    """
+    exact = exact_cell(card, width, height)
+    if exact is not None:
+        return exact
+    ratio = min(card.aspect_ratios, key=lambda name: _factor(width / height, _ratio(name)))
+    row = [cell for cell in cells(card) if cell.aspect_ratio == ratio]
+    return min(row, key=lambda cell: _factor(width * height, cell.width * cell.height))
+
+
+def stands_for(cell: Cell, width: int, height: int) -> bool:
+    """Whether a cell is near enough to be delivered for these pixels without misleading anybody."""
+    if (cell.width, cell.height) == (width, height):
+        return True
+    return _factor(width / height, _ratio(cell.aspect_ratio)) <= math.log(RATIO_FACTOR_MAX) and _factor(
+        width * height, cell.width * cell.height
+    ) <= math.log(AREA_FACTOR_MAX)
+
+
+def quality_of(card: Card, width: int, height: int) -> str | None:
+    """The quality that asks for a picture of these pixels, or None where none does."""
+    return _QUALITY_OF.get(nearest_cell(card, width, height).image_size)
+
+
+def _ratio(name: str) -> float:
+    wide, high = name.split(":")
+    return int(wide) / int(high)
+
+
+def _factor(one: float, other: float) -> float:
+    return abs(math.log(one / other))
