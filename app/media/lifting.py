@@ -119,7 +119,9 @@ class Lifter:
         self._held = b""
         self._placeholder = ""
         self._string: Base64Decoder | None = None
-        self._state: Callable[[bytes, int], int] = self._outside
+        # Plain functions, not bound methods: those would make a cycle with this object, and the pictures
+        # it lifted would stay in memory until the garbage collector comes round.
+        self._state: Callable[[Lifter, bytes, int], int] = Lifter._outside
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the text.
@@ -131,7 +133,7 @@ class Lifter:
             chunk, self._held = self._held + chunk, b""
         position = 0
         while position < len(chunk):
-            position = self._state(chunk, position)
+            position = self._state(self, chunk, position)
 
     def close(self) -> LiftedBody:
         """The two parts. A text cut short loses nothing; its light body is just as broken as it was.
@@ -173,12 +175,12 @@ class Lifter:
             return head.end()
         if key := self._key.match(chunk, begin):
             self._emit(key[0])
-            self._state = self._after_key
+            self._state = Lifter._after_key
             return key.end()
         if len(chunk) - begin <= self._key_token_max:
             return self._hold(chunk, begin)
         self._emit(b'"')
-        self._state = self._in_string
+        self._state = Lifter._in_string
         return begin + 1
 
     def _in_string(self, chunk: bytes, position: int) -> int:
@@ -190,26 +192,26 @@ class Lifter:
         if chunk[end] != _QUOTE:
             return self._hold(chunk, end)  # a backslash whose escape comes with the next chunk
         self._emit(b'"')
-        self._state = self._outside
+        self._state = Lifter._outside
         return end + 1
 
     def _after_key(self, chunk: bytes, position: int) -> int:
         """Behind a string that is spelt like a key; a colon makes it one."""
-        return self._past_whitespace(chunk, position, _COLON, self._after_colon)
+        return self._past_whitespace(chunk, position, _COLON, Lifter._after_colon)
 
     def _after_colon(self, chunk: bytes, position: int) -> int:
         """Behind a key and its colon; a quote begins the string to lift."""
-        return self._past_whitespace(chunk, position, _QUOTE, self._lifting)
+        return self._past_whitespace(chunk, position, _QUOTE, Lifter._lifting)
 
     def _past_whitespace(
-        self, chunk: bytes, position: int, wanted: int, then: Callable[[bytes, int], int]
+        self, chunk: bytes, position: int, wanted: int, then: Callable[[Lifter, bytes, int], int]
     ) -> int:
         end = _WHITESPACE.match(chunk, position).end()  # type: ignore[union-attr]  # it may match nothing
         self._emit(chunk[position:end])
         if end == len(chunk):
             return end
         if chunk[end] != wanted:
-            self._state = self._outside
+            self._state = Lifter._outside
             return end
         self._emit(chunk[end : end + 1])
         self._state = then
@@ -237,7 +239,7 @@ class Lifter:
         if chunk[end] == _QUOTE:
             self._end_string(terminated=True)
             self._emit(b'"')
-            self._state = self._outside
+            self._state = Lifter._outside
             return end + 1
         if _CUT_ESCAPE.fullmatch(chunk, end):
             return self._hold(chunk, end)
@@ -248,7 +250,7 @@ class Lifter:
         self._string = self._new_string()
         self._placeholder = next(self._placeholders)
         self._emit(self._placeholder.encode())
-        self._state = self._lifting
+        self._state = Lifter._lifting
 
     def _end_string(self, *, terminated: bool) -> None:
         if self._string is not None:

@@ -181,7 +181,7 @@ class GoogleImageModel:
             log.info("upstream call failed: %s", failure.detail, extra={"billed": failure.billed})
             # Without its cause, whose text may repeat the prompt.
             raise failure from None
-        answer = Answer(light, exchange.cargo)
+        answer = Answer(light, exchange.taken())
         parts = answer.pictures
         if not parts:
             raise answer.without_picture()

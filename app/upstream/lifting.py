@@ -49,7 +49,7 @@ class Exchange:
         status: HTTP status of the answer, or None while there is none.
         headers: Of the answer.
         body: A refusal's first bytes (any status but 200); empty after success.
-        cargo: Lifted strings of a good answer, by placeholder.
+        cargo: Lifted strings of a good answer, by placeholder. ``taken`` once.
     """
 
     outward: Mapping[str, bytes] = field(default_factory=dict)
@@ -59,18 +59,28 @@ class Exchange:
     body: bytes = b""
     cargo: dict[str, Lifted] = field(default_factory=dict)
 
+    def taken(self) -> dict[str, Lifted]:
+        """The cargo, which the exchange itself then no longer holds; see ``exchanging``."""
+        cargo, self.cargo = self.cargo, {}
+        return cargo
+
 
 _current: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
 
 
 @contextmanager
 def exchanging(exchange: Exchange) -> Iterator[None]:
-    """Every request that this task makes inside belongs to the exchange."""
+    """Every request that this task makes inside belongs to the exchange, whose inputs it lets go of at last.
+
+    Timers of the event loop keep a copy of the context, and with it the exchange, until they are due;
+    so no exchange may hold on to bytes when its call is over.
+    """
     token = _current.set(exchange)
     try:
         yield
     finally:
         _current.reset(token)
+        exchange.outward = {}
 
 
 class LiftingTransport(httpx2.AsyncBaseTransport):

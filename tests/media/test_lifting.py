@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import os
 import tracemalloc
@@ -324,3 +325,16 @@ def test_memory_is_the_image_and_a_chunk() -> None:
     [item] = body.cargo
     assert len(item.data) == 200 * 49152
     assert peak < 1.2 * len(item.data)
+
+
+def test_a_lifter_that_is_dropped_frees_its_images_at_once() -> None:
+    text = b'{"data": "%s"}' % base64.b64encode(os.urandom(1_000_000))
+    gc.disable()
+    tracemalloc.start()
+    try:
+        assert len(lift(text).cargo[0].data) == 1_000_000
+        left, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert left < 500_000

@@ -56,8 +56,8 @@ async def upstream() -> AsyncIterator[Upstream]:
                 first, *lines = head.decode().strip().split("\r\n")
                 method, path, _ = first.split(" ")
                 headers = {k.lower(): v for k, v in (line.split(": ", 1) for line in lines)}
-                body = await reader.readexactly(int(headers.get("content-length", "0")))
-                state.received.append(Received(method, path, headers, body))
+                length = int(headers.get("content-length", "0"))
+                state.received.append(Received(method, path, headers, await reader.readexactly(length)))
                 await state.reply(state.received[-1], writer)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import logging
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -464,6 +466,26 @@ async def test_nothing_of_a_prompt_or_an_answer_is_logged(
     written = caplog.text + str([record.__dict__ for record in caplog.records])
     assert "upstream call failed" in written
     assert SECRET not in written
+
+
+async def test_nothing_holds_on_to_the_bytes_of_a_call_that_is_over(
+    server: Upstream, model: GoogleImageModel
+) -> None:
+    """Not a reference cycle, and not a timer of the event loop that has not come due."""
+    server.reply = answering(answer(part(large_png(900_000))), chunk=65_536)
+    await model.generate(asked(), None, 300)
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            await model.generate(asked(bytes(900_000)), None, 300)
+            server.received.clear()
+        left, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert left < 500_000
 
 
 # --- opening and closing ---------------------------------------------------------------------------------
