@@ -50,7 +50,7 @@ class Header(NamedTuple):
         return fixed + tenant + mime_type
 
     @classmethod
-    def decoded(cls, value: bytes) -> tuple[Header, int]:
+    def decoded(cls, value: memoryview) -> tuple[Header, int]:
         """The header and where the image begins.
 
         Raises:
@@ -62,8 +62,8 @@ class Header(NamedTuple):
         begin = _FIXED.size + tenant_length + mime_length
         if magic != MAGIC or len(value) != begin + length:
             raise ValueError("The value is of another version, or cut.")
-        tenant = value[_FIXED.size : _FIXED.size + tenant_length].decode()
-        mime_type = value[_FIXED.size + tenant_length : begin].decode()
+        names = bytes(value[_FIXED.size : begin])
+        tenant, mime_type = names[:tenant_length].decode(), names[tenant_length:].decode()
         return cls(tenant, mime_type, width, height, length, created_ms), begin
 
 
@@ -109,8 +109,8 @@ class RedisResults:
             return None
         key = keys.image_key(tenant_id, image_id)
         async with store_errors(READ_DEADLINE_S):
-            value = await self._client.get(key)
-        if not isinstance(value, bytes):
+            value = await blobs.get(self._client, key)
+        if value is None:
             return None
         if len(value) > OFF_LOOP_BYTES:
             picture = await asyncio.to_thread(_checked, tenant_id, image_id, value)
@@ -141,7 +141,7 @@ class RedisResults:
             await self._client.unlink(key)
 
 
-def _checked(tenant_id: str, image_id: str, value: bytes) -> Picture | None:
+def _checked(tenant_id: str, image_id: str, value: memoryview) -> Picture | None:
     """The picture of a value, or None where anything about it is not as it was written."""
     try:
         header, begin = Header.decoded(value)
@@ -150,4 +150,4 @@ def _checked(tenant_id: str, image_id: str, value: bytes) -> Picture | None:
     data = value[begin:]
     if header.tenant_id != tenant_id or image_id != f"img_{digest_of(data)}":
         return None
-    return Picture(image_id, header.mime_type, header.width, header.height, data)
+    return Picture(image_id, header.mime_type, header.width, header.height, bytes(data))
