@@ -48,6 +48,10 @@ HARMLESS: dict[str, bytes] = {
     "png with data behind its end": png(ihdr(10, 10), IDAT, IEND) + b"PK\x03\x04 and more",
     "png with many chunks": png(ihdr(10, 10), *[chunk(b"tEXt", b"k\x00v")] * 2000, IDAT, IEND),
     "png of one frame with animation control": png(ihdr(9, 9), ONE_FRAME, IDAT, IEND),
+    "png interlaced": png(ihdr(10, 10, interlace=1), IDAT, IEND),
+    "jpeg with an empty comment": SOI + segment(0xFE) + frame(10, 10) + SCAN + EOI,
+    "heic with an empty box": ftyp() + box(b"free") + meta(ispe(9, 9)) + MDAT,
+    "heic with four association boxes": ftyp() + meta(ispe(9, 9), associations=ipma((1, (1,))) * 4) + MDAT,
     "jpeg padded with zeros": WHOLE_JPEG + bytes(512),
     "jpeg with a film behind it": WHOLE_JPEG + box(b"ftyp", b"mp42") + bytes(100_000),
     "jpeg with fill bytes": SOI + b"\xff\xff\xff" + frame(10, 10) + b"\xff\xff" + SCAN + EOI,
@@ -191,6 +195,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "empty_file"),
     "pdf cut": (b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n", "truncated_document"),
     "text that turns into bytes": (b"a" * 5000 + b"\xff\xfe" + b"b" * 10, "unreadable_document"),
+    "text of a megabyte cut inside a letter": (("狐" * 350_000).encode()[: 1 << 20], "unreadable_document"),
     "text cut inside a letter": (("狐".encode() * 3000)[:-1], "unreadable_document"),
 }  # fmt: skip
 
