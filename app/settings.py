@@ -13,7 +13,12 @@ class Settings(BaseSettings):
     """The configuration of one process. Variables begin with ``FLASHGATE_``, except two of platforms."""
 
     model_config = SettingsConfigDict(
-        env_prefix="FLASHGATE_", frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True
+        env_prefix="FLASHGATE_",
+        env_ignore_empty=True,  # as deployment files leave what nobody filled in
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+        hide_input_in_errors=True,  # a secret may stand in the wrong variable
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 in a container.")
