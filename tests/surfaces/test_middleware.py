@@ -261,6 +261,12 @@ async def test_a_body_of_exactly_the_limit_passes_in_either_framing(server: Serv
     assert (streamed.status, streamed.body) == (200, b"1000")
 
 
+async def test_one_byte_over_the_limit_is_too_many_in_either_framing(server: Served) -> None:
+    declared = await talk(server, post("/read", f"Content-Length: {LIMIT + 1}", body=b"x" * (LIMIT + 1)))
+    streamed = await talk(server, chunked("/read", b"x" * LIMIT, b"x"))
+    assert (declared.status, streamed.status) == (413, 413)
+
+
 async def test_each_route_has_its_own_limit(h11: Served) -> None:
     answer = await talk(h11, post("/big", f"Content-Length: {LIMIT + 1}", body=b"x" * (LIMIT + 1)))
     assert answer.status == 404  # let through, and there is no such route
