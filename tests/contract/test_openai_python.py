@@ -1,0 +1,436 @@
+"""OpenAI's Python SDK against the gateway, with nothing changed but its base URL and its key."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import openai
+import pytest
+from openai import AsyncOpenAI, OpenAI
+
+from app.domain.policy import PIXELS_MAX
+from app.media.inspection import inspect
+from tests.fixtures import image_bytes
+from tests.server.conftest import Client, Tenants, calls_of, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from openai.types import ImageEditCompletedEvent, ImageGenCompletedEvent, ImagesResponse
+    from openai.types.image_edit_partial_image_event import ImageEditPartialImageEvent
+    from openai.types.image_gen_partial_image_event import ImageGenPartialImageEvent
+
+    from tests.processes import Running
+
+    Event = (
+        ImageGenCompletedEvent
+        | ImageGenPartialImageEvent
+        | ImageEditCompletedEvent
+        | ImageEditPartialImageEvent
+    )
+
+SMALL: dict[str, Any] = {"image_size": "512", "aspect_ratio": "1:1"}
+
+
+class Counted(httpx2.HTTPTransport):
+    """Sends requests on, and remembers their ``x-stainless-retry-count``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str | None] = []
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.seen.append(request.headers.get("x-stainless-retry-count"))
+        return super().handle_request(request)
+
+
+def base_url(gateway: Running) -> str:
+    return f"{gateway.url}/openai/v1"
+
+
+@pytest.fixture
+def client(gateway: Running, tenants: Tenants) -> Iterator[OpenAI]:
+    with OpenAI(base_url=base_url(gateway), api_key=tenants.keys["openai"], max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def native(gateway: Running, tenants: Tenants) -> Client:
+    return Client(gateway.url, tenants.keys["openai"])
+
+
+def pictures(answer: ImagesResponse) -> list[bytes]:
+    """The bytes of an answer's pictures."""
+    return [base64.b64decode(item.b64_json or "", validate=True) for item in answer.data or []]
+
+
+def pixels(data: bytes) -> str:
+    """WIDTHxHEIGHT, from the picture's own header."""
+    facts = inspect(data, pixels_max=PIXELS_MAX)
+    return f"{facts.width}x{facts.height}"
+
+
+def refusal(error: openai.APIStatusError) -> tuple[str | None, str | None]:
+    """Code and param."""
+    return error.code, error.param
+
+
+def test_a_picture_comes_with_what_its_bytes_say(client: OpenAI) -> None:
+    answer = client.images.generate(prompt="A lighthouse", model="gemini-3.1-flash-image", size="1264x848")
+    (picture,) = pictures(answer)
+    facts = inspect(picture, pixels_max=PIXELS_MAX)
+    assert answer.size == pixels(picture) == "1264x848"
+    assert f"image/{answer.output_format}" == facts.mime_type
+    assert (answer.quality, answer.background) == ("medium", "opaque")
+    assert answer.created > 1_700_000_000
+    usage = answer.usage
+    assert usage is not None
+    assert usage.output_tokens_details is not None
+    assert usage.output_tokens_details.image_tokens == 1120
+    assert usage.output_tokens == 1120 + usage.output_tokens_details.text_tokens
+    assert usage.input_tokens == usage.input_tokens_details.text_tokens > 0
+    assert usage.total_tokens == usage.input_tokens + usage.output_tokens
+
+
+@pytest.mark.parametrize(
+    ("asked", "got"),
+    [
+        ({"size": "512x512"}, "512x512"),
+        ({"size": "792x168"}, "792x168"),
+        ({"size": "1536x1024"}, "1264x848"),
+        ({"size": "1024x1792"}, "768x1376"),
+        ({"size": "256x256", "quality": "max"}, "512x512"),
+        ({"quality": "low", "extra_body": {"aspect_ratio": "4:1"}}, "1024x256"),
+        ({"size": "auto", "quality": "hd", "extra_body": {"aspect_ratio": "16:9"}}, "2752x1536"),
+        ({"extra_body": {"aspect_ratio": "9:16", "image_size": "0.5K"}}, "384x688"),
+    ],
+    ids=str,
+)
+def test_size_and_quality_pick_a_cell_of_the_grid(client: OpenAI, asked: dict[str, Any], got: str) -> None:
+    answer = client.images.generate(prompt="A cell", **asked)
+    assert answer.size == pixels(pictures(answer)[0]) == got
+
+
+def test_a_size_that_is_no_cell_is_drawn_near_and_said_so(client: OpenAI) -> None:
+    answer = client.images.generate(prompt="Near", size="1024x1792", quality="hd")
+    warnings = (answer.model_extra or {})["warnings"]
+    assert {item["code"] for item in warnings} == {"size_mapped", "quality_without_effect"}
+    exact = client.images.generate(prompt="Near", size="768x1376")
+    assert (exact.model_extra or {})["warnings"] == []
+    assert pictures(exact) == pictures(answer)
+
+
+def test_several_pictures_are_different_and_all_paid(client: OpenAI, emulator: Running) -> None:
+    calls = calls_of(emulator)
+    answer = client.images.generate(prompt="Several", n=3, quality="low")
+    assert len(set(pictures(answer))) == 3
+    assert calls_of(emulator) - calls == 3
+    assert answer.usage is not None
+    assert answer.usage.output_tokens_details is not None
+    assert answer.usage.output_tokens_details.image_tokens == 3 * 747
+
+
+def test_an_address_gives_the_same_bytes_to_the_same_key_alone(
+    client: OpenAI, native: Client, gateway: Running
+) -> None:
+    inline = client.images.generate(prompt="Address", quality="low")
+    answer = client.images.generate(prompt="Address", quality="low", response_format="url")
+    (item,) = answer.data or []
+    assert item.b64_json is None
+    assert item.url is not None
+    assert item.url.startswith(f"{gateway.url}/v1/images/img_")
+    assert [httpx2.get(item.url, headers={"X-API-Key": native.key}).content] == pictures(inline)
+    assert httpx2.get(item.url).status_code == 401
+
+
+def test_the_same_work_in_both_dialects_is_one_generation(
+    client: OpenAI, native: Client, emulator: Running
+) -> None:
+    calls = calls_of(emulator)
+    made = native.post({"prompt": "Both dialects", "aspect_ratio": "1:1", "image_size": "512", "n": 2}).json()
+    raw = client.images.with_raw_response.generate(
+        prompt="Both dialects", size="512x512", n=2, user="somebody", background="auto", moderation="auto"
+    )
+    answer = raw.parse()
+    assert calls_of(emulator) - calls == 2
+    assert raw.headers["cache-status"].startswith("flashgate; hit")
+    assert [base64.b64encode(each).decode() for each in pictures(answer)] == [
+        item["data"] for item in made["images"]
+    ]
+    assert answer.usage is not None
+    assert answer.usage.total_tokens == 0
+    assert answer.model_extra is not None
+    assert answer.model_extra["id"] == made["id"]
+
+
+def test_two_references_arrive_in_order_and_are_the_work_of_the_native_form(
+    client: OpenAI, native: Client, emulator: Running
+) -> None:
+    names = ("harbour.png", "orchard.webp")
+    files = [image_bytes("harbour.png"), image_bytes("orchard.webp")]
+    made = client.images.edit(image=files, prompt="Side by side", extra_body=SMALL)
+    assert made.usage is not None
+    assert made.usage.input_tokens_details.image_tokens == 2 * 1120
+    calls = calls_of(emulator)
+    again = httpx2.post(
+        f"{native.url}/v1/images:edit",
+        data={"prompt": "Side by side", **SMALL},
+        files=[("image", (name, data)) for name, data in zip(names, files, strict=True)],
+        headers={"X-API-Key": native.key},
+        timeout=60,
+    ).json()
+    assert again["cache"]["status"] == "hit"
+    assert calls_of(emulator) == calls
+    turned = client.images.edit(image=files[::-1], prompt="Side by side", extra_body=SMALL)
+    assert pictures(turned) != pictures(made)
+
+
+@pytest.mark.parametrize("name", ["harbour.png", "harbour.jpg", "orchard.heic"])
+def test_one_reference_without_a_name_or_type_is_known_by_its_bytes(client: OpenAI, name: Any) -> None:
+    answer = client.images.edit(image=io.BytesIO(image_bytes(name)), prompt="Untyped", size="512x512")
+    assert answer.usage is not None
+    assert answer.usage.input_tokens_details.image_tokens == 1120
+
+
+def test_native_fields_of_any_shape_travel_in_a_form(client: OpenAI, native: Client) -> None:
+    fields = {**SMALL, "seed": 7, "labels": {"team": "search"}, "response_modalities": ["TEXT", "IMAGE"]}
+    made = client.images.edit(image=image_bytes("harbour.png"), prompt="Fields", extra_body=fields)
+    image = {"data": base64.b64encode(image_bytes("harbour.png")).decode()}
+    again = native.post({"prompt": "Fields", "images": [image], **fields}).json()
+    assert again["cache"]["status"] == "hit"
+    assert [base64.b64decode(item["data"]) for item in again["images"]] == pictures(made)
+
+
+def test_a_native_cache_directive_is_kept(client: OpenAI, emulator: Running) -> None:
+    calls = calls_of(emulator)
+    for _ in range(2):
+        client.images.generate(prompt="Anew", extra_body={**SMALL, "cache": "bypass"})
+    assert calls_of(emulator) - calls == 2
+
+
+def test_three_turns_of_editing_send_the_picture_back(client: OpenAI) -> None:
+    answer = client.images.generate(prompt="A boat", size="512x512")
+    seen = pictures(answer)
+    for turn in ("Make it night", "Add a moon", "In oil"):
+        answer = client.images.edit(image=("turn", io.BytesIO(seen[-1])), prompt=turn, size="512x512")
+        seen += pictures(answer)
+        assert answer.usage is not None
+        assert answer.usage.input_tokens_details.image_tokens == 1120
+    assert len(set(seen)) == 4
+
+
+def test_a_stream_ends_with_every_picture_and_the_cost_once(client: OpenAI) -> None:
+    events: list[Event] = list(
+        client.images.generate(prompt="Stream", n=2, quality="low", stream=True, partial_images=3)
+    )
+    assert [event.type for event in events] == ["image_generation.completed"] * 2
+    costs = [event.usage.total_tokens for event in events if event.type == "image_generation.completed"]
+    assert costs[0] == 0 < costs[1]
+    whole = client.images.generate(prompt="Stream", n=2, quality="low")
+    assert [base64.b64decode(event.b64_json) for event in events] == pictures(whole)
+    assert [event.size for event in events] == [pixels(data) for data in pictures(whole)]
+
+
+def test_an_edit_streams_events_of_its_own(client: OpenAI) -> None:
+    (event,) = client.images.edit(
+        image=image_bytes("harbour.png"), prompt="Stream", size="512x512", stream=True
+    )
+    assert event.type == "image_edit.completed"
+    assert pixels(base64.b64decode(event.b64_json)) == event.size == "512x512"
+
+
+def test_a_stream_that_is_refused_has_a_status(client: OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.images.generate(prompt="Blocked [[emulate:image-prohibited]]", stream=True)
+    assert caught.value.code == "moderation_blocked"
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.images.generate(prompt="", stream=True)
+    assert refusal(caught.value) == ("invalid_value", "prompt")
+
+
+@pytest.mark.parametrize(
+    ("asked", "param", "code"),
+    [
+        ({"size": "large"}, "size", "invalid_value"),
+        ({"size": "0x512"}, "size", "invalid_value"),
+        ({"size": "90000x90000"}, "size", "invalid_value"),
+        ({"size": "512x512", "extra_body": {"image_size": "1K"}}, "size", "invalid_value"),
+        ({"n": 9}, "n", "invalid_value"),
+        ({"n": "two"}, "n", "invalid_type"),
+        ({"quality": "superb"}, "quality", "invalid_value"),
+        ({"background": "transparent"}, "background", "invalid_value"),
+        ({"output_format": "webp"}, "output_format", "invalid_value"),
+        ({"output_format": "svg", "svg": {"model": "x"}}, "svg", "invalid_value"),
+        ({"output_format": "png", "output_compression": 50}, "output_compression", "invalid_value"),
+        ({"style": "vivid"}, "style", "invalid_value"),
+        ({"complexity": "high"}, "complexity", "invalid_value"),
+        ({"partial_images": 4}, "partial_images", "invalid_type"),
+        ({"user": "line\nbreak"}, "user", "invalid_value"),
+        ({"extra_body": {"mask": "x"}}, "mask", "invalid_value"),
+        ({"extra_body": {"colour": "red"}}, "colour", "unknown_parameter"),
+        ({"extra_body": {"prompt": None}}, "prompt", "missing_required_parameter"),
+        ({"extra_body": {"aspect_ratio": "7:3"}}, "aspect_ratio", "invalid_value"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_honoured_is_refused_by_name(
+    client: OpenAI, emulator: Running, asked: dict[str, Any], param: str, code: str
+) -> None:
+    calls = calls_of(emulator)
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.images.generate(prompt="Refused", **asked)
+    assert refusal(caught.value) == (code, param)
+    assert caught.value.type == "invalid_request_error"
+    assert calls_of(emulator) == calls
+
+
+def test_every_fault_of_a_form_is_named_at_once(client: OpenAI) -> None:
+    png = image_bytes("harbour.png")
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.images.edit(
+            image=[png, b"no picture"], mask=png, prompt=" ", n=0, input_fidelity="high", size="9x9",
+            extra_body={"image_size": "8K"},
+        )  # fmt: skip
+    body = caught.value.body
+    assert isinstance(body, dict)
+    found = {(item["pointer"], item["code"]) for item in body["violations"]}
+    assert found == {
+        ("/mask", "unsupported_mask"),
+        ("/input_fidelity", "unsupported_input_fidelity"),
+        ("/size", "unsupported_size"),
+        ("/image_size", "unsupported_image_size"),
+        ("/image/1", "unsupported_image_type"),
+        ("/prompt", "empty_prompt"),
+        ("/n", "n_out_of_range"),
+    }
+    assert all(item["detail"] in body["message"] for item in body["violations"])
+
+
+def test_a_model_of_openais_is_not_found(client: OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as caught:
+        client.images.generate(prompt="x", model="gpt-image-1", size="1024x1024")
+    assert refusal(caught.value) == ("model_not_found", "model")
+    with pytest.raises(openai.NotFoundError) as caught:
+        client.models.retrieve("gpt-image-1")
+    assert refusal(caught.value) == ("model_not_found", "model")
+
+
+def test_the_models_are_the_cards(client: OpenAI, native: Client) -> None:
+    cards = {item["id"]: item for item in native.get("/v1/models").json()["models"]}
+    found = {model.id: model for model in client.models.list()}
+    assert set(found) == set(cards)
+    assert found["gemini-3.1-flash-image"].shutdown_date == "2027-05-28"
+    for name in ("nano-banana-2", "google/gemini-3.1-flash-image"):
+        assert client.models.retrieve(name) == found["gemini-3.1-flash-image"]
+
+
+def test_a_blocked_picture_is_the_users_error_and_not_repeated(client: OpenAI, emulator: Running) -> None:
+    calls = calls_of(emulator)
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.with_options(max_retries=2).images.generate(prompt="Blocked [[emulate:image-safety]]")
+    assert caught.value.code == "moderation_blocked"
+    assert caught.value.type == "image_generation_user_error"
+    assert calls_of(emulator) - calls == 1
+
+
+def test_a_wrong_key_is_an_authentication_error(client: OpenAI) -> None:
+    with pytest.raises(openai.AuthenticationError) as caught:
+        client.with_options(api_key="fg_test_0000_wrong_00000000").images.generate(prompt="x")
+    assert caught.value.code == "invalid_api_key"
+    assert caught.value.request_id
+
+
+def test_a_used_up_budget_is_asked_once(gateway: Running, tenants: Tenants, emulator: Running) -> None:
+    transport = Counted()
+    with OpenAI(
+        base_url=base_url(gateway),
+        api_key=tenants.keys["poor"],
+        http_client=httpx2.Client(transport=transport),
+    ) as client:
+        client.images.generate(prompt="All there is")
+        calls, transport.seen[:] = calls_of(emulator), []
+        with pytest.raises(openai.RateLimitError) as caught:
+            client.images.generate(prompt="One more")
+        again = client.images.generate(prompt="All there is")
+    assert caught.value.code == caught.value.type == "insufficient_quota"
+    assert int(caught.value.response.headers["retry-after"]) > 0
+    assert caught.value.response.headers["x-should-retry"] == "false"
+    assert transport.seen == ["0", "0"]
+    assert calls_of(emulator) == calls
+    assert again.usage is not None
+    assert again.usage.total_tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("rehearsal", "status", "sent"), [("unavailable", 503, ["0", "1"]), ("reset", 502, ["0"])]
+)
+def test_only_what_cannot_have_been_billed_is_repeated(
+    gateway: Running, tenants: Tenants, rehearsal: str, status: int, sent: list[str]
+) -> None:
+    transport = Counted()
+    with OpenAI(
+        base_url=base_url(gateway),
+        api_key=tenants.keys["counted"],
+        http_client=httpx2.Client(transport=transport),
+        max_retries=1,
+    ) as client, pytest.raises(openai.InternalServerError) as caught:  # fmt: skip
+        client.images.generate(prompt=f"Broken [[emulate:{rehearsal}]]")
+    assert caught.value.status_code == status
+    assert transport.seen == sent
+
+
+async def test_a_timed_out_call_and_the_sdks_retry_are_one_generation(
+    gateway: Running, tenants: Tenants, emulator: Running
+) -> None:
+    caller = Client(gateway.url, tenants.keys["timeouts"])
+    calls, before = calls_of(emulator), followers(gateway)
+    async with AsyncOpenAI(
+        base_url=base_url(gateway), api_key=caller.key, timeout=0.7, max_retries=20
+    ) as client:
+        asked = asyncio.ensure_future(
+            client.images.with_raw_response.generate(prompt="Slow [[emulate:hold:sdk]]", quality="low")
+        )
+        await asyncio.to_thread(wait_for, lambda: followers(gateway) > before, "the retry follows")
+        assert calls_of(emulator) - calls == 1
+        httpx2.post(f"{emulator.url}/emulator/release/sdk").raise_for_status()
+        raw = await asked
+    assert int(raw.retries_taken) >= 1
+    assert raw.headers["cache-status"].split("; ")[1] in {"hit", "fwd=miss"}
+    assert calls_of(emulator) - calls == 1
+    assert caller.budget()["settled"] == 747
+    answer = raw.parse()
+    assert answer.usage is not None
+    assert answer.usage.total_tokens == 0
+
+
+def followers(gateway: Running) -> float:
+    """Admissions that were told to follow."""
+    name = 'flashgate_admissions_total{decision="follow"} '
+    lines = httpx2.get(f"{gateway.url}/metrics").text.splitlines()
+    return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
+
+
+async def test_a_cancelled_call_is_paid_once_and_found_later(
+    gateway: Running, tenants: Tenants, emulator: Running
+) -> None:
+    caller = Client(gateway.url, tenants.keys["leaving"])
+    calls = calls_of(emulator)
+    async with AsyncOpenAI(base_url=base_url(gateway), api_key=caller.key, max_retries=0) as client:
+        prompt = "Left [[emulate:hold:cancelled]]"
+        asked = asyncio.create_task(client.images.generate(prompt=prompt, quality="low"))
+        await asyncio.to_thread(wait_for, lambda: calls_of(emulator) - calls == 1, "the call is upstream")
+        asked.cancel()
+        with suppress(asyncio.CancelledError):
+            await asked
+        assert caller.budget()["held"] == 747
+        httpx2.post(f"{emulator.url}/emulator/release/cancelled").raise_for_status()
+        await asyncio.to_thread(wait_for, lambda: caller.budget()["settled"] == 747, "the picture is paid")
+        raw = await client.images.with_raw_response.generate(prompt=prompt, quality="low")
+    assert raw.headers["cache-status"].startswith("flashgate; hit")
+    assert calls_of(emulator) - calls == 1
+    assert caller.budget()["settled"] == 747
