@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import gc
+import json
 import logging
 import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from app.cards import load_catalogue
 from app.domain.errors import (
@@ -30,9 +33,11 @@ from app.domain.request import Grounding, Input, SafetySetting
 from app.upstream.backend import BackEnd
 from app.upstream.google import GoogleImageModel
 from tests.upstream.conftest import MODEL, PNG, USAGE, answer, asked, calling, large_png, part
-from tests.upstream.server import Upstream, answering, dropping, head, png, silence, trickling
+from tests.upstream.server import Received, Upstream, answering, dropping, head, png, silence, trickling
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from app.domain.request import GenerationRequest
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -504,8 +509,52 @@ async def test_calls_made_before_it_is_open_wait_and_share_one_opening(server: U
     assert [came.pictures[0].data for came in both] == [PNG, PNG]
 
 
+def service_account(path: Path, token_url: str) -> str:
+    """A service account's key file that fetches its tokens from a test server."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    fields = {"type": "service_account", "client_email": "gateway@p.example", "private_key": pem,
+              "private_key_id": "1", "project_id": "another", "token_uri": token_url}  # fmt: skip
+    path.write_text(json.dumps(fields))
+    return str(path)
+
+
+async def test_vertex_is_called_in_its_project_with_a_token_fetched_once(
+    server: Upstream, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def reply(received: Received, writer: asyncio.StreamWriter) -> None:
+        token = {"access_token": "the-token", "expires_in": 3600, "token_type": "Bearer"}
+        await answering(token if received.path == "/token" else answer(part()))(received, writer)
+
+    server.reply = reply
+    key_file = await asyncio.to_thread(service_account, tmp_path / "key.json", server.url + "/token")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", key_file)
+    back_end = BackEnd("vertex", base_url=server.url, project="p", api_key="not used")
+    async with GoogleImageModel(back_end, load_catalogue()) as model:
+        for _ in range(2):
+            await model.generate(asked(), None, 20)
+    path = f"/v1beta1/projects/p/locations/global/publishers/google/models/{MODEL}:generateContent"
+    assert [received.path for received in server.received] == ["/token", path, path]
+    assert {received.headers.get("authorization") for received in server.received[1:]} == {"Bearer the-token"}
+    assert "x-goog-api-key" not in server.received[1].headers
+
+
+async def test_a_token_that_is_refused_is_the_operators_to_mend_and_costs_nothing(
+    server: Upstream, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    server.reply = answering({"error": "invalid_grant"}, 400)
+    key_file = await asyncio.to_thread(service_account, tmp_path / "key.json", server.url + "/token")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", key_file)
+    back_end = BackEnd("vertex", base_url=server.url, project="p")
+    async with GoogleImageModel(back_end, load_catalogue()) as model:
+        with pytest.raises(UpstreamRejected) as raised:
+            await model.generate(asked(), None, 20)
+    assert raised.value.billed == "no"
+    assert {received.path for received in server.received} == {"/token"}
+
+
 async def test_without_credentials_it_is_not_ready_and_says_so(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "missing.json"))
     async with GoogleImageModel(BackEnd("vertex", project="p"), load_catalogue()) as model:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.errors import UpstreamError, UpstreamQuota, UpstreamRejected
-from app.upstream.answers import member, usage_of
+from app.domain.errors import ContentBlocked, UpstreamError, UpstreamQuota, UpstreamRejected
+from app.upstream.answers import Answer, member, usage_of
 from app.upstream.lifting import Exchange
 from app.upstream.outcomes import (
     BLOCKED,
@@ -143,6 +143,30 @@ def test_both_spellings_of_a_member_are_read() -> None:
     assert member({"inlineData": 1, "inline_data": 2}, "inlineData") == 1
     assert member({"inline_data": 2}, "inlineData") == 2
     assert member([], "inlineData") is None
+
+
+NAMES = st.sampled_from([
+    "candidates", "content", "parts", "text", "thought", "inlineData", "data", "usageMetadata",
+    "promptFeedback", "blockReason", "finishReason", "finishMessage",
+])  # fmt: skip
+ODD = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.text(max_size=5), st.integers(), st.just("SAFETY")),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(NAMES, inner, max_size=4)),
+)
+
+
+@given(st.dictionaries(NAMES, ODD))
+def test_no_answer_without_a_picture_can_crash_the_reader(body: dict[str, Any]) -> None:
+    read = Answer(json.dumps(body).encode(), {})
+    assert read.pictures == ()
+    assert isinstance(read.without_picture(), ContentBlocked | UpstreamError)
+
+
+@given(st.binary(max_size=30).filter(lambda noise: b"{" not in noise))
+def test_bytes_that_are_no_answer_may_have_been_billed(noise: bytes) -> None:
+    with pytest.raises(UpstreamError) as raised:
+        Answer(noise, {})
+    assert raised.value.billed == "maybe"
 
 
 COUNTS = st.one_of(st.none(), st.integers(-5, 5000), st.booleans(), st.text(max_size=3), st.floats())
