@@ -14,9 +14,10 @@ import psutil
 import pytest
 
 from app.emulator.child import EmulatorChild
-from tests.emulator.conftest import GENERATE, pictures, small
+from tests.emulator.conftest import GENERATE, NO_TLS, pictures, small
 
 DEADLINE_S = 30
+KEY = {"x-goog-api-key": "k"}
 PARENT = """
 import asyncio, sys
 from app.emulator.child import EmulatorChild
@@ -89,7 +90,7 @@ def test_the_server_also_listens_on_an_address_of_its_own() -> None:
         port = probe.getsockname()[1]
     with subprocess.Popen([sys.executable, "-m", "app.emulator", "--port", str(port)]) as process:
         try:
-            transport = httpx2.HTTPTransport(retries=60)
+            transport = httpx2.HTTPTransport(retries=60, verify=NO_TLS)
             with httpx2.Client(transport=transport, timeout=DEADLINE_S) as client:
                 assert client.get(f"http://127.0.0.1:{port}/emulator/calls").status_code == 200
         finally:

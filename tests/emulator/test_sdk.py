@@ -11,7 +11,7 @@ from google import genai
 from google.genai import errors, types
 from PIL import Image
 
-from tests.emulator.conftest import MODEL
+from tests.emulator.conftest import MODEL, NO_TLS
 from tests.fixtures import image_bytes
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ CONFIG = types.GenerateContentConfig(response_modalities=["IMAGE"], image_config
 
 @pytest.fixture(params=["gemini", "vertex"])
 async def sdk(request: pytest.FixtureRequest, emulator: str) -> AsyncIterator[genai.Client]:
-    async with httpx2.AsyncClient(timeout=30) as http:
+    async with httpx2.AsyncClient(timeout=30, verify=NO_TLS) as http:
         options = types.HttpOptions(base_url=emulator, httpx_async_client=http)
         if request.param == "vertex":
             options.api_version = "v1beta1"
