@@ -7,7 +7,7 @@ import asyncio
 import json
 import secrets
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -96,7 +96,8 @@ def serve(settings: Settings) -> int:
         timeout_graceful_shutdown=int(settings.drain_s) + 2,
     )
     server = Server(config, app, settings)
-    server.run()
+    with suppress(SystemExit):  # raised where the start has failed, which is told below
+        server.run()
     if server.started:
         return 0
     sys.stderr.write(f"flashgate cannot start: {getattr(app.state, 'start_fault', 'see the log')}\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
 from tests.processes import Running, running_emulator, running_gateway
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 PEPPER = "a pepper of the tests, long enough to be one"
@@ -114,3 +115,11 @@ def calls_of(emulator: Running) -> int:
     """How many generations the emulator was asked for since it started."""
     answer = httpx2.get(f"{emulator.url}/emulator/calls").json()
     return int(json.loads(json.dumps(answer))["generate"])
+
+
+def wait_for(condition: Callable[[], bool], what: str, patience_s: float = 30) -> None:
+    """Return as soon as the condition holds."""
+    deadline = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < deadline, f"in vain: {what}"
+        time.sleep(0.02)

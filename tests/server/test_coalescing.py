@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -11,10 +10,10 @@ import httpx2
 import pytest
 
 from tests.processes import Running, running_gateway
-from tests.server.conftest import Client, Tenants, calls_of
+from tests.server.conftest import Client, Tenants, calls_of, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 REPLICAS = 4
 
@@ -25,14 +24,6 @@ def replicas(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, str])
     folder = tmp_path_factory.mktemp("replicas")
     with ExitStack() as stack:
         yield [stack.enter_context(running_gateway(folder, **settings)) for _ in range(REPLICAS)]
-
-
-def wait_for(condition: Callable[[], bool], what: str, patience_s: float = 30) -> None:
-    """Return as soon as the condition holds."""
-    deadline = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < deadline, f"in vain: {what}"
-        time.sleep(0.02)
 
 
 def followers(replicas: list[Running]) -> int:
