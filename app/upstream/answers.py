@@ -17,9 +17,12 @@ from app.domain.errors import ContentBlocked, ModelRefused, UpstreamError, Upstr
 from app.domain.estimate import estimate
 from app.domain.generation import ModelAnswer, Picture, Usage
 from app.media.inspection import inspect
+from app.media.splicing import splice_iter
 from app.upstream.outcomes import BLOCKED, SUPPORT_CODES, WITHOUT_IMAGE, reason_of, support_code_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from app.domain.card import Card
     from app.domain.request import GenerationRequest
     from app.media.lifting import Lifted
@@ -143,7 +146,8 @@ class Answer:
             member(feedback, "blockReasonMessage")
         )
         self._parts = _items(member(member(candidate, "content"), "parts"))
-        self._cargo = cargo
+        self._light = light
+        self.cargo = cargo
 
     @property
     def text(self) -> str:
@@ -155,18 +159,24 @@ class Answer:
         """The final pictures: those that are no thoughts, else the last of all (model.md A1.5)."""
         found = [
             Part(
-                self._cargo[name],
+                self.cargo[name],
                 _text(member(part, "thoughtSignature")) or None,
                 member(part, "thought") is True,
             )
             for part in self._parts
-            if (name := _text(member(member(part, "inlineData"), "data"))) in self._cargo
+            if (name := _text(member(member(part, "inlineData"), "data"))) in self.cargo
         ]
         final = tuple(part for part in found if not part.thought)
         return final or tuple(found[-1:])
 
     def without_picture(self) -> ContentBlocked | UpstreamError:
-        """The error that an answer without any picture is."""
+        """The error that an answer without any picture is; it carries the answer itself."""
+        error = self._error()
+        bytes_of = {name: lifted.data for name, lifted in self.cargo.items()}
+        error.verbatim = b"".join(splice_iter(self._light, bytes_of)).decode(errors="replace")
+        return error
+
+    def _error(self) -> ContentBlocked | UpstreamError:
         reason = self.block_reason or self.finish_reason
         if self.block_reason or self.finish_reason in BLOCKED:
             where = "prompt" if self.block_reason else "picture"
@@ -198,13 +208,13 @@ class Answer:
         return f", support code {self.support_code}" + (f" ({meaning})" if meaning else "")
 
     def delivered(
-        self, parts: tuple[Part, ...], ids: tuple[str, ...], request: GenerationRequest, card: Card
+        self, parts: tuple[Part, ...], ids: Mapping[str, str], request: GenerationRequest, card: Card
     ) -> ModelAnswer:
         """The domain's answer, with what the pictures' own headers say.
 
         Args:
             parts: ``pictures``, at least one.
-            ids: Their hashes, which are worth a thread of their own to compute.
+            ids: Of everything lifted, by placeholder; the hashes are worth a thread of their own.
             request: What was asked, for tokens that the upstream did not report.
             card: Its model's card.
 
@@ -213,14 +223,32 @@ class Answer:
         """
         usage = completed(self.usage, request, card, len(parts))
         return ModelAnswer(
-            pictures=tuple(self._picture(part, name, usage) for part, name in zip(parts, ids, strict=True)),
+            pictures=tuple(self._picture(part, ids[part.lifted.placeholder], usage) for part in parts),
             text=self.text,
             finish_reason=self.finish_reason,
             usage=usage,
             model_version=self.model_version or request.model,
             response_id=self.response_id,
             signatures=tuple(part.signature for part in parts),
+            interim=tuple(self._interim(parts, ids)),
+            verbatim=self._with_ids(ids),
         )
+
+    def _interim(self, parts: tuple[Part, ...], ids: Mapping[str, str]) -> Iterator[Picture]:
+        """What was lifted beside the final pictures: those of thoughts, whatever they are."""
+        final = {part.lifted.placeholder for part in parts}
+        for name, lifted in self.cargo.items():
+            if name not in final:
+                facts = inspect(lifted.data, pixels_max=_PIXELS_MAX)
+                mime_type = facts.mime_type or "application/octet-stream"
+                yield Picture(ids[name], mime_type, facts.width or 0, facts.height or 0, lifted.data)
+
+    def _with_ids(self, ids: Mapping[str, str]) -> str:
+        """The answer as it came, with ids where its bytes were."""
+        light = self._light
+        for name, picture_id in ids.items():
+            light = light.replace(f'"{name}"'.encode(), f'"{picture_id}"'.encode())
+        return light.decode(errors="replace")
 
     def _picture(self, part: Part, name: str, usage: Usage) -> Picture:
         data, fault = part.lifted.data, part.lifted.fault

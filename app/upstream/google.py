@@ -13,9 +13,9 @@ import httpx2
 
 from app.domain.errors import GatewayError, InternalError, UpstreamRejected
 from app.domain.fingerprint import digest_of
-from app.upstream.answers import Answer, Part
+from app.upstream.answers import Answer
 from app.upstream.lifting import Exchange, LiftingTransport
-from app.upstream.outcomes import failure_from
+from app.upstream.outcomes import blamed_on_the_request, failure_from
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -178,6 +178,8 @@ class GoogleImageModel:
             raise
         except Exception as raised:  # noqa: BLE001 - the SDK raises what any of its parts raises; see outcomes
             failure = failure_from(exchange, raised, datetime.now(UTC))
+            if request.verbatim is not None:
+                failure = blamed_on_the_request(failure, exchange)
             log.info("upstream call failed: %s", failure.detail, extra={"billed": failure.billed})
             # Without its cause, whose text may repeat the prompt.
             raise failure from None
@@ -185,13 +187,12 @@ class GoogleImageModel:
         parts = answer.pictures
         if not parts:
             raise answer.without_picture()
-        ids = tuple([await _image_id(part) for part in parts])
+        ids = {name: await _image_id(lifted.data) for name, lifted in answer.cargo.items()}
         return answer.delivered(parts, ids, request, card)
 
 
-async def _image_id(part: Part) -> str:
+async def _image_id(data: bytes) -> str:
     """``img_`` and the hash; of a large picture in a thread, where it holds up nobody."""
-    data = part.lifted.data
     if len(data) > _HASHED_IN_A_THREAD_BYTES:
         return "img_" + await asyncio.to_thread(digest_of, data)
     return "img_" + digest_of(data)

@@ -43,7 +43,8 @@ class Exchange:
     """One call: what goes out beside the SDK's request, and what came in beside its response.
 
     Attributes:
-        outward: Inputs' bytes by the base64 text that stands for them in the SDK's request.
+        outward: Inputs' bytes by the base64 text that stands for them in the request.
+        instead: The light body to send in place of the SDK's, or None.
         sent: Whether the end of the request was handed to the network. Before that the upstream has no
             whole request, so it cannot have worked, nor charged.
         status: HTTP status of the answer, or None while there is none.
@@ -53,6 +54,7 @@ class Exchange:
     """
 
     outward: Mapping[str, bytes] = field(default_factory=dict)
+    instead: bytes | None = None
     sent: bool = False
     status: int | None = None
     headers: httpx2.Headers = field(default_factory=httpx2.Headers)
@@ -80,7 +82,7 @@ def exchanging(exchange: Exchange) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
-        exchange.outward = {}
+        exchange.outward, exchange.instead = {}, None
 
 
 class LiftingTransport(httpx2.AsyncBaseTransport):
@@ -113,6 +115,7 @@ class LiftingTransport(httpx2.AsyncBaseTransport):
         response = await self._inner.handle_async_request(_outward(request, exchange))
         exchange.status, exchange.headers = response.status_code, response.headers
         if response.headers.get("content-type", "").startswith("text/event-stream"):
+            response.stream = _BoundedStream(response, self._answer_bytes_max)
             return response
         try:
             content = await self._inward(response, exchange)
@@ -162,9 +165,30 @@ class _SplicedStream(httpx2.AsyncByteStream):
         yield held
 
 
+class _BoundedStream(httpx2.AsyncByteStream):
+    """A body that is passed on as it comes, up to a limit."""
+
+    def __init__(self, response: httpx2.Response, bytes_max: int) -> None:
+        if not isinstance(response.stream, httpx2.AsyncByteStream):
+            raise TypeError("An asynchronous transport answers with an asynchronous stream.")
+        self._stream = response.stream
+        self._bytes_max = bytes_max
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        received = 0
+        async for chunk in self._stream:
+            received += len(chunk)
+            if received > self._bytes_max:
+                raise UnreadableAnswer(f"The answer has more than {self._bytes_max} bytes.")
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
 def _outward(request: httpx2.Request, exchange: Exchange) -> httpx2.Request:
     """The request as it goes out: inputs in their places, exact length, no compression asked for."""
-    light = request.content
+    light = request.content if exchange.instead is None else exchange.instead
     if any(f'"{name}"'.encode() not in light for name in exchange.outward):
         raise CargoLost
     headers = request.headers.copy()

@@ -20,6 +20,7 @@ import httpx2
 from app.domain.errors import (
     DeadlineExceeded,
     UpstreamError,
+    UpstreamInvalidRequest,
     UpstreamNoImage,
     UpstreamQuota,
     UpstreamRejected,
@@ -179,6 +180,20 @@ def refusal_from(exchange: Exchange, now: datetime) -> UpstreamError:
         billed=meaning.billed,
         retry_after_s=_retry_after_s(exchange.headers, details, quotas, now),
     )
+
+
+def blamed_on_the_request(failure: UpstreamError, exchange: Exchange) -> UpstreamError:
+    """The error for a body that the gateway did not write: what Google calls invalid is the caller's to mend.
+
+    It carries Google's own words, for the very caller whose words they may repeat.
+    """
+    if failure.upstream_status != httpx2.codes.BAD_REQUEST or failure.reason != "INVALID_ARGUMENT":
+        return failure
+    error = UpstreamInvalidRequest(
+        failure.detail, upstream_status=failure.upstream_status, reason=failure.reason, billed=failure.billed
+    )
+    error.verbatim = exchange.body.decode(errors="replace")
+    return error
 
 
 def _error_in(body: bytes) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from app.domain.errors import (
     UpstreamError,
+    UpstreamInvalidRequest,
     UpstreamNoImage,
     UpstreamQuota,
     UpstreamRejected,
@@ -35,7 +36,12 @@ CALL_S_MIN: Final = 10.0
 """An attempt with less time than this is not begun: the upstream takes 10 s for the smallest picture."""
 
 _REPEATABLE: Final = (UpstreamQuota, UpstreamUnavailable)
-_NOT_A_FAULT_OF_THE_UPSTREAM: Final = (UpstreamQuota, UpstreamRejected, UpstreamNoImage)
+_NOT_A_FAULT_OF_THE_UPSTREAM: Final = (
+    UpstreamQuota,
+    UpstreamRejected,
+    UpstreamInvalidRequest,
+    UpstreamNoImage,
+)
 
 
 class RetryBudget:

@@ -79,9 +79,14 @@ async def generate(
         UpstreamUnavailable: The credentials could not be renewed.
         Exception: Whatever the SDK and the HTTP client raise.
     """
-    cargo: dict[str, bytes] = {}
-    contents = types.Content(role="user", parts=list(_parts(request, cargo)))
-    exchange.outward = cargo
+    if request.verbatim is None:
+        cargo: dict[str, bytes] = {}
+        contents = types.Content(role="user", parts=list(_parts(request, cargo)))
+        exchange.outward = cargo
+    else:
+        # The SDK still makes the address, the credentials and the headers; its body is never sent.
+        contents = types.Content(role="user", parts=[types.Part(text=request.prompt)])
+        exchange.outward, exchange.instead = request.verbatim.cargo, request.verbatim.light
     try:
         with exchanging(exchange):
             response = await client.aio.models.generate_content(

@@ -212,6 +212,19 @@ async def test_an_event_stream_passes_unharmed(client: httpx2.AsyncClient, serve
             assert await response.aread() == 2 * event
 
 
+async def test_an_endless_event_stream_is_cut(client: httpx2.AsyncClient, server: Upstream) -> None:
+    async def stream(_: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
+        for _event in range(100):
+            writer.write(b"data: " + b"x" * 10_000 + b"\r\n\r\n")
+            await writer.drain()
+        writer.close()
+
+    server.reply = stream
+    with pytest.raises(UnreadableAnswer):
+        await ask(client, server)
+
+
 async def test_requests_outside_an_exchange_pass_as_they_are(
     client: httpx2.AsyncClient, server: Upstream
 ) -> None:
