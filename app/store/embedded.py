@@ -139,20 +139,29 @@ class EmbeddedStore:
             if clock() > deadline:
                 raise EmbeddedStoreFailed(f"The embedded store did not start. {self._log_tail()}")
             lock = _open_lock(self._dir / "server.lock")
-            try:
-                if _try_lock(lock):
-                    if started:
-                        raise EmbeddedStoreFailed(f"The embedded store stopped. {self._log_tail()}")
-                    await asyncio.to_thread(self._start, lock)
-                    started = True
-            finally:
-                # From here on the server alone holds the lock.
+            if not _try_lock(lock):
                 os.close(lock)
+            elif started:
+                os.close(lock)
+                raise EmbeddedStoreFailed(f"The embedded store stopped. {self._log_tail()}")
+            else:
+                await asyncio.to_thread(self._start, lock)
+                started = True
             await asyncio.sleep(STEP_S)
         return started
 
     def _start(self, lock: int) -> None:
-        """Runs the server in the background; it detaches itself and keeps the lock's descriptor."""
+        """Starts the server, which detaches itself, and hands the lock over to it alone.
+
+        The descriptor is closed here, in the thread that uses it, so that a caller who is cancelled
+        meanwhile cannot close it under a server about to inherit it.
+        """
+        try:
+            self._run_server(lock)
+        finally:
+            os.close(lock)
+
+    def _run_server(self, lock: int) -> None:
         binary = self._binary or server_binary()
         config = self._dir / "valkey.conf"
         config.write_text(self._configuration(), encoding="utf-8")
@@ -207,11 +216,12 @@ class EmbeddedStore:
 
     async def _shut_down(self) -> None:
         """Stops the server, its data on disk, and waits until it is gone. Only for the last user."""
-        with contextlib.suppress(OSError):
-            await _say(self.socket, b"SHUTDOWN\r\n")
         for _ in range(int(STOP_TIMEOUT_S / STEP_S)):
             if _is_free(self._dir / "server.lock"):
                 return
+            with contextlib.suppress(OSError):
+                # Again and again, because a server that is still starting does not hear it yet.
+                await _say(self.socket, b"SHUTDOWN\r\n")
             await asyncio.sleep(STEP_S)
 
     def _log_tail(self) -> str:

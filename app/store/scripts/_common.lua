@@ -23,7 +23,7 @@
 local RES, WIN, EXP, GC, LOG, GEN, LEAD = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local AMOUNT_MAX = 9007199254740991
 local COUNTER_MAX = 4611686018427387904 -- 2^62: no sum of two counters overflows HINCRBY
-local LOG_LENGTH = 10000
+local LOG_LENGTH = 1000
 local UNITS = 4
 
 -- Arguments ------------------------------------------------------------------------------------------

@@ -32,14 +32,18 @@ if failure ~= '' and tombstone == 0 then refuse('time of a failure', tombstone) 
 local now = server_now()
 local STATES = { settle = 's', void = 'v', charge = 'c' }
 
-local function reply(code, record, repeated)
+local function names_of(record)
   local names = {}
   for index, counter in ipairs(record.counters) do names[index] = counter.name end
+  return names
+end
+
+local function reply(code, record, repeated)
   local found = {
     code, record.state, repeated and '1' or '0', flagged(record, 'l') and '1' or '0',
     flagged(record, 'p') and '1' or '0', text(now),
   }
-  for index, state in ipairs(read_counters(names)) do
+  for index, state in ipairs(read_counters(names_of(record))) do
     local counter = record.counters[index]
     local entry = { text(counter.unit), counter.start, counter.stop, state.settled, state.held, counter.field }
     for _, value in ipairs(entry) do found[#found + 1] = value end
@@ -56,11 +60,7 @@ local nothing = { 0, 0, 0, 0 }
 local booked_by = { s = record.act, v = nothing, x = nothing, c = record.est, h = nothing, d = nothing }
 local after = ({ settle = act, void = nothing, charge = record.est })[outcome]
 
-for _, state in ipairs(read_counters((function()
-  local names = {}
-  for index, counter in ipairs(record.counters) do names[index] = counter.name end
-  return names
-end)())) do
+for _, state in ipairs(read_counters(names_of(record))) do
   if tonumber(state.settled) + AMOUNT_MAX > COUNTER_MAX then error('INVALID counter: it would overflow') end
 end
 
