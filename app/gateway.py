@@ -176,11 +176,9 @@ class Gateway:
 
     async def _found(self, job: Job, hit: Hit) -> GenerationResult | None:
         """The kept result with its bytes, or None where an image is gone or damaged."""
-        loaded = [
-            await self._results.get_picture(job.tenant_id, record.id) for record in hit.generation.pictures
-        ]
-        pictures = tuple(picture for picture in loaded if picture is not None)
-        if len(pictures) < len(loaded):
+        pictures = await self._loaded(job, hit.generation.pictures)
+        interim = await self._loaded(job, hit.generation.interim)
+        if pictures is None or interim is None:
             return None
         coalesced = job.following is not None and hit.generation.id == f"gen_{job.following}"
         return GenerationResult(
@@ -195,7 +193,14 @@ class Gateway:
             windows=hit.windows,
             notices=job.notices + hit.generation.notices,
             timings_ms=job.timings_ms,
+            interim=interim,
         )
+
+    async def _loaded(self, job: Job, records: tuple[PictureRecord, ...]) -> tuple[Picture, ...] | None:
+        """The pictures of a kept result, or None where one of them is gone or damaged."""
+        loaded = [await self._results.get_picture(job.tenant_id, record.id) for record in records]
+        found = tuple(picture for picture in loaded if picture is not None)
+        return found if len(found) == len(records) else None
 
     # generate, settle
 
@@ -228,10 +233,11 @@ class Gateway:
     async def _conclude(self, job: Job, lead: Lead, outcome: Outcome) -> GenerationResult:
         """Keep the bytes, settle, and answer; or settle and raise what went wrong."""
         pictures = tuple(picture for answer in outcome.answers for picture in answer.pictures)
-        generation = _generation(job, lead, outcome, pictures)
+        interim = tuple(picture for answer in outcome.answers for picture in answer.interim)
+        generation = _generation(job, lead, outcome, pictures, interim)
         with job.timed("settle"):
             kept = bool(pictures) and await self._results.put_pictures(
-                job.tenant_id, pictures, job.caller.tenant.cache.ttl_s
+                job.tenant_id, pictures + interim, job.caller.tenant.cache.ttl_s
             )
             publish = generation if kept and outcome.keep and job.cache.mode != "bypass" else None
             settled = await self._settle(job, _settlement(job, lead, outcome.booking, outcome, publish))
@@ -252,6 +258,7 @@ class Gateway:
             windows=windows,
             notices=job.notices + generation.notices + outcome.notices + (() if kept else (lost,)),
             timings_ms=job.timings_ms,
+            interim=interim,
         )
 
     async def _settle(self, job: Job, settlement: Settlement) -> Settled | None:
@@ -331,22 +338,28 @@ def _settlement(
     )
 
 
-def _generation(job: Job, lead: Lead, outcome: Outcome, pictures: tuple[Picture, ...]) -> Generation:
+def _generation(
+    job: Job, lead: Lead, outcome: Outcome, pictures: tuple[Picture, ...], interim: tuple[Picture, ...]
+) -> Generation:
     answers = outcome.answers
     return Generation(
         id=f"gen_{lead.hold_id}",
         model=job.card.id,
         model_version=answers[0].model_version if answers else "",
         created_ms=0,  # the store's clock stamps it on settlement
-        pictures=tuple(
-            PictureRecord(item.id, item.mime_type, item.width, item.height, item.length) for item in pictures
-        ),
+        pictures=tuple(_record(picture) for picture in pictures),
         text="\n".join(answer.text for answer in answers if answer.text),
         finish_reason=answers[0].finish_reason if answers else "",
         usage=outcome.usage,
         seeds=seeds(job.request),
         notices=mismatches(job.request, job.card, pictures),
+        interim=tuple(_record(picture) for picture in interim),
+        verbatim=answers[0].verbatim if len(answers) == 1 else "",
     )
+
+
+def _record(picture: Picture) -> PictureRecord:
+    return PictureRecord(picture.id, picture.mime_type, picture.width, picture.height, picture.length)
 
 
 def _budget_exceeded(windows: tuple[WindowState, ...]) -> BudgetExceeded:

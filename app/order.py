@@ -41,6 +41,7 @@ class GenerationResult:
         cache_status: ``hit``, ``miss``, ``coalesced`` or ``bypass``.
         cost: What this very request spent; zero for what somebody else paid for.
         timings_ms: Milliseconds by stage: validate, admit, wait, upstream, settle.
+        interim: Pictures of thoughts, with their bytes; none unless the caller asked to see them.
     """
 
     generation: Generation
@@ -54,6 +55,7 @@ class GenerationResult:
     windows: tuple[WindowState, ...]
     notices: tuple[Notice, ...]
     timings_ms: dict[str, float] = field(default_factory=dict)
+    interim: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,8 @@ class GatewayError(Exception):
         usage: What the attempt cost all the same, or None where nothing was spent.
 
     ``windows`` holds the caller's budget windows where they were seen on the way, for the headers.
+    ``verbatim`` holds the upstream's own answer where it gave one, for callers who speak its dialect. It may
+    repeat what the caller wrote, so it is never logged.
     """
 
     code: ClassVar[str] = "internal"
@@ -55,6 +57,7 @@ class GatewayError(Exception):
         self.retry_after_s = retry_after_s
         self.usage = usage
         self.windows: tuple[WindowState, ...] = ()
+        self.verbatim = ""
 
 
 class InternalError(GatewayError):
@@ -209,6 +212,13 @@ class UpstreamRejected(UpstreamError):
     """The gateway's own credentials or model are refused; operators must act."""
 
     code, title, retryable = "upstream_rejected", "The upstream refuses the gateway", False
+
+
+class UpstreamInvalidRequest(UpstreamError):
+    """The upstream does not take this very request, which no rule of the card had refused."""
+
+    code, title, status = "upstream_invalid_request", "The upstream does not take this request", 400
+    retryable = False
 
 
 class UpstreamQuota(UpstreamError):

@@ -25,7 +25,7 @@ class Estimate:
 
     Attributes:
         text_input: Prompt and system instruction.
-        image_input: Reference images at the card's tokens each.
+        image_input: Reference images, and pictures of earlier turns, at the card's tokens each.
         document_input: Documents: texts by their bytes, PDFs by their pages.
         image_output: Pictures at the table's price.
         text_output: Allowance for words and thoughts beside the pictures.
@@ -112,6 +112,12 @@ def settled_amounts(card: Card, usage: Usage, images: int) -> Amounts:
     )
 
 
+def pictures_read(request: GenerationRequest) -> int:
+    """Pictures that the model reads: the caller's references, and its own of earlier turns."""
+    earlier = request.verbatim.pictures_before if request.verbatim is not None else 0
+    return len(request.images) + earlier
+
+
 def estimate(request: GenerationRequest, card: Card) -> Estimate:
     """Tokens and price that a valid, normalised request may use.
 
@@ -120,7 +126,7 @@ def estimate(request: GenerationRequest, card: Card) -> Estimate:
     prices = card.prices_usd_per_million
     level = request.thinking_level or card.parameters.thinking_level_default
     text_input = request.n * (text_tokens(request.prompt) + text_tokens(request.system_instruction or ""))
-    image_input = request.n * len(request.images) * card.images.tokens_each
+    image_input = request.n * pictures_read(request) * card.images.tokens_each
     document_input = request.n * sum(document_tokens(item, card) for item in request.documents)
     image_output = request.n * card.image_tokens(request.image_size or card.image_size_default)
     text_output = request.n * card.text_allowance.per_image[level]

@@ -11,6 +11,7 @@ from app.domain.errors import (
     GatewayError,
     ModelRefused,
     UpstreamError,
+    UpstreamInvalidRequest,
     UpstreamNoImage,
     UpstreamQuota,
     UpstreamRejected,
@@ -27,6 +28,7 @@ class Failure:
         detail: Its sentence.
         reason: The upstream's word for it, or empty.
         final: True where the same request would fail again (a refusal), so followers must not repeat it.
+        verbatim: The upstream's own answer, or empty.
     """
 
     code: str
@@ -34,6 +36,7 @@ class Failure:
     reason: str = ""
     support_code: str | None = None
     final: bool = False
+    verbatim: str = ""
 
 
 _REFUSALS: Final = {error.code: error for error in (ContentBlocked, ModelRefused)}
@@ -42,6 +45,7 @@ _UPSTREAM: Final = {
     for error in (
         DeadlineExceeded,
         UpstreamError,
+        UpstreamInvalidRequest,
         UpstreamNoImage,
         UpstreamQuota,
         UpstreamRejected,
@@ -53,13 +57,22 @@ _UPSTREAM: Final = {
 def failure_of(error: GatewayError) -> Failure:
     """What followers are told of an error."""
     if isinstance(error, ContentBlocked):
-        return Failure(error.code, error.detail, error.reason, error.support_code, final=True)
+        return Failure(
+            error.code, error.detail, error.reason, error.support_code, final=True, verbatim=error.verbatim
+        )
     reason = error.reason or "" if isinstance(error, UpstreamError) else ""
-    return Failure(error.code, error.detail, reason)
+    final = isinstance(error, UpstreamInvalidRequest)
+    return Failure(error.code, error.detail, reason, final=final, verbatim=error.verbatim)
 
 
 def raised_again(failure: Failure) -> GatewayError:
     """The leader's error for a follower, which itself has spent nothing."""
+    error = _again(failure)
+    error.verbatim = failure.verbatim
+    return error
+
+
+def _again(failure: Failure) -> GatewayError:
     if failure.code in _REFUSALS:
         refusal = _REFUSALS[failure.code]
         return refusal(failure.detail, reason=failure.reason, support_code=failure.support_code)

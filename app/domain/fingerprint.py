@@ -40,6 +40,7 @@ def fingerprint(request: GenerationRequest, card: Card, tenant_id: str) -> str:
 
     Defaults are filled in from the card, texts are in NFC, numbers are exact doubles, inputs are their
     digests in the order in which the model sees them. Labels and cache directives do not take part.
+    What was asked in Google's own words and says no more than these is the same work.
     """
     parameters = card.parameters
 
@@ -66,6 +67,8 @@ def fingerprint(request: GenerationRequest, card: Card, tenant_id: str) -> str:
         "grounding": [request.grounding.web_search, request.grounding.image_search],
         "variant": request.variant,
     }
+    if request.verbatim is not None and request.verbatim.identity:
+        canonical["verbatim"] = request.verbatim.identity
     text = json.dumps(canonical, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     key = blake3(f"flashgate fingerprint {VERSION} {tenant_id}".encode()).digest()
     return blake3(text.encode(errors="surrogatepass"), key=key).hexdigest()

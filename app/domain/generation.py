@@ -105,6 +105,9 @@ class Generation:
         id: ``gen_`` and the id of the hold that paid for it.
         created_ms: Store time at which it was finished, Unix milliseconds.
         usage: What generating it cost, once.
+        interim: Pictures of thoughts, where the caller asked to see them.
+        verbatim: The upstream's own answer, JSON with a picture's id wherever its bytes were; empty where
+            several calls were made.
     """
 
     id: str
@@ -117,6 +120,8 @@ class Generation:
     usage: Usage
     seeds: tuple[int | None, ...] = (None,)
     notices: tuple[Notice, ...] = ()
+    interim: tuple[PictureRecord, ...] = ()
+    verbatim: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +134,8 @@ class ModelAnswer:
         text: Words that are no thoughts.
         finish_reason: As Google spells it; unknown words are kept.
         usage: Reported tokens; ``estimated`` where the report was missing.
+        interim: Pictures of thoughts, which are no result.
+        verbatim: The answer itself, JSON with a picture's id wherever its bytes were.
     """
 
     pictures: tuple[Picture, ...]
@@ -138,3 +145,5 @@ class ModelAnswer:
     model_version: str
     response_id: str = ""
     signatures: tuple[str | None, ...] = ()
+    interim: tuple[Picture, ...] = ()
+    verbatim: str = ""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from app.domain.verbatim import Verbatim
 
 InputKind = Literal["image", "document", "video"]
 CacheMode = Literal["use", "refresh", "bypass", "only_if_cached"]
@@ -66,7 +69,8 @@ class GenerationRequest:
     """One request in the gateway's own words. None means: the model's own choice.
 
     ``image_size`` keeps the caller's spelling until validation has accepted it; ``normalised`` in
-    ``domain/validation.py`` gives the request as it will be used.
+    ``domain/validation.py`` gives the request as it will be used. ``verbatim`` is Google's own words for a
+    request that these cannot say completely.
     """
 
     model: str
@@ -92,6 +96,7 @@ class GenerationRequest:
     grounding: Grounding = field(default_factory=Grounding)
     variant: int = 0
     labels: tuple[tuple[str, str], ...] = ()
+    verbatim: Verbatim | None = field(default=None, repr=False)
 
     @property
     def inputs(self) -> tuple[Input, ...]:

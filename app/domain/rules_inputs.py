@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from app.domain import addresses
 from app.domain.errors import Violation
-from app.domain.estimate import known_document_tokens, text_tokens
+from app.domain.estimate import known_document_tokens, pictures_read, text_tokens
 from app.domain.rules import is_unicode
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def input_tokens(case: Case) -> Iterator[Violation]:
         detail = f"The prompt has about {words} tokens; the model reads {most}."
         yield Violation("/prompt", "input_tokens_over_limit", detail)
         return
-    pictures = len(request.images) * card.images.tokens_each
+    pictures = pictures_read(request) * card.images.tokens_each
     pages = sum(known_document_tokens(item, card) for item in request.documents)
     total = words + pictures + pages
     if (

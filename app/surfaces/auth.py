@@ -36,9 +36,8 @@ def presented_key(request: Request) -> str | None:
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
 
 
-def authenticated(request: Request) -> Caller:
-    """The caller. Raises Unauthenticated; never asks the store."""
-    presented = presented_key(request)
+def authenticated(request: Request, presented: str | None) -> Caller:
+    """The caller of a key. Raises Unauthenticated; never asks the store."""
     caller = service_of(request).directory.authenticate(presented) if presented else None
     if caller is None:
         raise Unauthenticated(
@@ -51,6 +50,14 @@ def authenticated(request: Request) -> Caller:
     return caller
 
 
+def authorised(request: Request, scope: str, presented: str | None) -> Caller:
+    """The caller of a key if it carries the scope. Raises Unauthenticated or PermissionDenied."""
+    caller = authenticated(request, presented)
+    if not caller.may(scope):
+        raise PermissionDenied(f"This key does not carry the scope {scope!r}.")
+    return caller
+
+
 def with_scope(scope: str) -> Callable[..., Caller]:
     """A dependency that gives the caller if the key carries the scope, and refuses otherwise."""
 
@@ -60,10 +67,7 @@ def with_scope(scope: str) -> Callable[..., Caller]:
         _api_key: Annotated[object, Security(_SCHEMES[1])],
         _goog_api_key: Annotated[object, Security(_SCHEMES[2])],
     ) -> Caller:
-        caller = authenticated(request)
-        if not caller.may(scope):
-            raise PermissionDenied(f"This key does not carry the scope {scope!r}.")
-        return caller
+        return authorised(request, scope, presented_key(request))
 
     return caller_with_scope
 

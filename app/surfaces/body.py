@@ -15,9 +15,19 @@ from app.domain.errors import BodyTooLarge, InvalidRequest, UnsupportedMediaType
 from app.media.lifting import Lifted, Lifter, LightBodyTooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Collection, Mapping
 
+    from app.media.base64_text import Alphabets, Padding
     from app.surfaces.context import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """How a dialect carries bytes in JSON: under which keys, in which base64 (see ``Lifter``)."""
+
+    keys: Collection[str] = frozenset({"data"})
+    alphabets: Alphabets = "standard"
+    padding: Padding = "required"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +50,7 @@ def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def read_json(request: Request, limits: Limits) -> JsonBody:
+async def read_json(request: Request, limits: Limits, spelling: Spelling = Spelling()) -> JsonBody:
     """The body of a JSON request.
 
     Raises:
@@ -51,7 +61,13 @@ async def read_json(request: Request, limits: Limits) -> JsonBody:
     media_type = _media_type(request)
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise UnsupportedMediaType("Send a JSON object with Content-Type: application/json.")
-    lifter = Lifter(string_bytes_max=limits.input_bytes_max, light_bytes_max=limits.light_bytes_max)
+    lifter = Lifter(
+        spelling.keys,
+        alphabets=spelling.alphabets,
+        padding=spelling.padding,
+        string_bytes_max=limits.input_bytes_max,
+        light_bytes_max=limits.light_bytes_max,
+    )
     try:
         async for chunk in request.stream():
             lifter.feed(chunk)

@@ -20,6 +20,7 @@ from app.domain.errors import (
     Violation,
 )
 from app.surfaces.context import service_of
+from app.surfaces.gemini.errors import google_response
 from app.surfaces.native.errors import problem_response
 from app.surfaces.openai.errors import openai_response
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ENVELOPES: Final[Mapping[str, Envelope]] = {"/openai": openai_response}
+ENVELOPES: Final[Mapping[str, Envelope]] = {"/gemini": google_response, "/openai": openai_response}
 """By the prefix of a surface's paths; all other paths are answered with problem+json."""
 
 _BY_STATUS: dict[int, type[GatewayError]] = {404: NotFound, 405: MethodNotAllowed, 400: InvalidRequest}

@@ -1,0 +1,130 @@
+"""Errors in Google's dialect: ``google.rpc.Status`` as JSON, with the details that its clients read."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.responses import Response
+
+from app.domain.errors import BudgetExceeded, GatewayError, Unauthenticated, ValidationFailed
+from app.surfaces.envelope import error_headers
+from app.surfaces.gemini.fields import field_path
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from app.domain.budget import WindowState
+    from app.domain.errors import Violation
+
+PREFIX: Final = "/gemini"
+MODEL_NOT_FOUND: Final = frozenset({"unknown_model", "model_not_allowed"})
+"""Violations that the original answers with 404, because it does not tell one from the other."""
+
+_RPC: Final = "type.googleapis.com/google.rpc."
+_STATUSES: Final[Mapping[int, str]] = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    405: "UNIMPLEMENTED",
+    409: "ABORTED",
+    413: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+    431: "INVALID_ARGUMENT",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+# The original has neither: what it does not read is 400, and what fails behind it is its own fault.
+_AS_THE_ORIGINAL: Final[Mapping[int, int]] = {415: 400, 422: 400, 502: 500}
+_KEY_INVALID: Final = "API key not valid. Please pass a valid API key."
+_UNAUTHENTICATED: Final = (
+    "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other"
+    " valid authentication credential."
+)
+
+
+def is_vertex(path: str) -> bool:
+    """Whether a path is in Vertex AI's form, whose keys are refused with another status."""
+    return "/publishers/" in path or path.startswith(f"{PREFIX}/v1beta1/")
+
+
+def status_of(error: GatewayError, path: str) -> tuple[int, str]:
+    """The HTTP status that the original would use, and the name of its ``google.rpc.Code``."""
+    if isinstance(error, Unauthenticated) and not is_vertex(path):
+        return 400, _STATUSES[400]
+    if isinstance(error, ValidationFailed) and any(it.code in MODEL_NOT_FOUND for it in error.violations):
+        return 404, _STATUSES[404]
+    status = _AS_THE_ORIGINAL.get(error.status, error.status)
+    return status, _STATUSES.get(status, "UNKNOWN")
+
+
+def google_error(error: GatewayError, request_id: str, path: str) -> dict[str, Any]:
+    """The members of ``error``."""
+    code, status = status_of(error, path)
+    return {
+        "code": code,
+        "message": _message(error, path),
+        "status": status,
+        "details": list(_details(error, request_id, path)),
+    }
+
+
+def _message(error: GatewayError, path: str) -> str:
+    if isinstance(error, Unauthenticated):
+        return _UNAUTHENTICATED if is_vertex(path) else _KEY_INVALID
+    if isinstance(error, ValidationFailed):
+        return "\n".join(
+            f"{field_path(item.pointer) or 'body'}: {_sentence(item)}" for item in error.violations
+        )
+    return error.detail
+
+
+def _sentence(item: Violation) -> str:
+    if not item.allowed:
+        return item.detail
+    return f"{item.detail} Accepted: {', '.join(str(value) for value in item.allowed)}."
+
+
+def _details(error: GatewayError, request_id: str, path: str) -> list[dict[str, Any]]:
+    details: list[dict[str, Any]] = []
+    if isinstance(error, ValidationFailed):
+        violations = [
+            {"field": field_path(item.pointer), "description": _sentence(item), "reason": item.code.upper()}
+            for item in error.violations
+        ]
+        details.append({"@type": f"{_RPC}BadRequest", "fieldViolations": violations})
+    if isinstance(error, BudgetExceeded):
+        refusals = [_quota_violation(window) for window in error.refused_by]
+        details.append({"@type": f"{_RPC}QuotaFailure", "violations": refusals})
+    if error.retry_after_s is not None:
+        details.append({"@type": f"{_RPC}RetryInfo", "retryDelay": f"{error.retry_after_s}s"})
+    if isinstance(error, Unauthenticated) and not is_vertex(path):
+        service = {"service": "generativelanguage.googleapis.com"}
+        info = {"reason": "API_KEY_INVALID", "domain": "googleapis.com", "metadata": service}
+    else:
+        info = {"reason": error.code.upper(), "domain": "flashgate", "metadata": {"requestId": request_id}}
+    return [*details, {"@type": f"{_RPC}ErrorInfo", **info}]
+
+
+def _quota_violation(window: WindowState) -> dict[str, Any]:
+    budget = window.budget
+    return {
+        "subject": f"{budget.scope}:{budget.name}",
+        "description": f"{window.asked} asked, {window.remaining} of {budget.limit} left.",
+        "quotaMetric": f"flashgate/{budget.unit}",
+        "quotaId": budget.name,
+        "quotaValue": str(budget.limit),
+    }
+
+
+def google_response(error: GatewayError, request_id: str, path: str) -> Response:
+    """The whole answer to an error."""
+    members = google_error(error, request_id, path)
+    headers = error_headers(error)
+    if members["code"] != 401:
+        headers.pop("WWW-Authenticate", None)
+    body = json.dumps({"error": members}).encode()
+    return Response(body, members["code"], headers=headers, media_type="application/json")

@@ -1,0 +1,180 @@
+"""Names and types of Google's JSON: both cases of field names, paths as Google writes them, typed members."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from app.domain.errors import Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Shape: TypeAlias = "Mapping[str, Shape]"
+"""Messages inside a message by their lowerCamel names; all other members are kept as they are."""
+
+_PART: Final[Shape] = {"inlineData": {}, "fileData": {}, "mediaResolution": {}, "videoMetadata": {}}
+_CONTENT: Final[Shape] = {"parts": _PART}
+_CONFIG: Final[Shape] = {
+    "imageConfig": {"imageOutputOptions": {}},
+    "thinkingConfig": {},
+    "responseFormat": {"image": {}},
+}
+GENERATE: Final[Shape] = {
+    "contents": _CONTENT,
+    "systemInstruction": _CONTENT,
+    "generationConfig": _CONFIG,
+    "safetySettings": {},
+    "tools": {"googleSearch": {"searchTypes": {}}},
+}
+COUNT: Final[Shape] = {**GENERATE, "generateContentRequest": GENERATE}
+
+_HUMP: Final = re.compile(r"_([a-z0-9])")
+_CAPITAL: Final = re.compile(r"(?<=[a-z0-9])([A-Z])")
+_WHOLE: Final = re.compile(r"-?\d{1,18}", re.ASCII)
+
+# Where the card's rules point to, in Google's words. Inputs point to their own places.
+_FIELDS: Final[Mapping[str, str]] = {
+    "prompt": "contents",
+    "images": "contents",
+    "documents": "contents",
+    "videos": "contents",
+    "aspect_ratio": "generation_config.image_config.aspect_ratio",
+    "image_size": "generation_config.image_config.image_size",
+    "output_mime_type": "generation_config.image_config.image_output_options.mime_type",
+    "output_compression_quality": "generation_config.image_config.image_output_options.compression_quality",
+    "thinking_level": "generation_config.thinking_config.thinking_level",
+    "grounding": "tools",
+    **{
+        name: f"generation_config.{name}"
+        for name in (
+            "response_modalities",
+            "temperature",
+            "top_p",
+            "top_k",
+            "candidate_count",
+            "seed",
+            "max_output_tokens",
+        )
+    },
+}
+
+
+def lower_camel(name: str) -> str:
+    """The JSON name of a field: ``image_size`` is ``imageSize`` (protobuf's JSON mapping)."""
+    return _HUMP.sub(lambda found: found[1].upper(), name)
+
+
+def field_path(pointer: str) -> str:
+    """A JSON pointer as Google writes a field path: ``contents[0].parts[1].inline_data``."""
+    first, *steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]] or [""]
+    path = _FIELDS.get(first, _snake(first))
+    for step in steps:
+        path += f"[{step}]" if step.isdecimal() else f".{_snake(step)}"
+    return path
+
+
+def _snake(name: str) -> str:
+    return _CAPITAL.sub(lambda found: "_" + found[1].lower(), name)
+
+
+def folded(value: object, shape: Shape, pointer: str, faults: list[Violation]) -> Any:
+    """The same JSON with lowerCamel names in every message of the shape, and without nulls there.
+
+    Free-form members (labels, schemas, arguments) keep their names. A field that is given in both
+    spellings is a fault: nobody could say which of the two the upstream would read.
+    """
+    if isinstance(value, list):
+        return [folded(item, shape, f"{pointer}/{at}", faults) for at, item in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    message: dict[str, Any] = {}
+    for name, item in value.items():
+        known = lower_camel(name)
+        place = f"{pointer}/{known}"
+        if known in message:
+            faults.append(Violation(place, "given_twice", "This field is given in two spellings."))
+        elif item is not None:
+            inner = shape.get(known)
+            message[known] = item if inner is None else folded(item, inner, place, faults)
+    return message
+
+
+def listed(value: object) -> list[Any]:
+    """A repeated field's items; Google takes a single one without its list."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+class Fields:
+    """The members of one message, taken out one by one; what nobody takes stays in ``rest``.
+
+    Args:
+        value: The message, or None where it is not given.
+        pointer: Where it stands.
+        faults: Members of a wrong type are named here, and count as not given.
+    """
+
+    def __init__(self, value: object, pointer: str, faults: list[Violation]) -> None:
+        self.rest: dict[str, Any] = dict(value) if isinstance(value, dict) else {}
+        self.pointer = pointer
+        self._faults = faults
+        if value is not None and not isinstance(value, dict):
+            self._wrong(pointer, "an object")
+
+    def _wrong(self, pointer: str, expected: str) -> None:
+        self._faults.append(Violation(pointer, "wrong_type", f"This should be {expected}."))
+
+    def _take(self, name: str, expected: str, accepted: type | tuple[type, ...]) -> Any:
+        value = self.rest.pop(name, None)
+        if value is None or (
+            isinstance(value, accepted) and (not isinstance(value, bool) or accepted is bool)
+        ):
+            return value
+        self._wrong(f"{self.pointer}/{name}", expected)
+        return None
+
+    def text(self, name: str) -> str | None:
+        """A string."""
+        value: str | None = self._take(name, "a string", str)
+        return value
+
+    def flag(self, name: str) -> bool | None:
+        """A boolean."""
+        value: bool | None = self._take(name, "true or false", bool)
+        return value
+
+    def number(self, name: str) -> float | None:
+        """A number."""
+        value: float | None = self._take(name, "a number", (int, float))
+        return value
+
+    def whole(self, name: str) -> int | None:
+        """A whole number; protobuf's JSON also writes one as 7.0 and as a string."""
+        value = self._take(name, "a whole number", (int, float, str))
+        if value is None or isinstance(value, int):
+            return value
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        if isinstance(value, str) and _WHOLE.fullmatch(value):
+            return int(value)
+        self._wrong(f"{self.pointer}/{name}", "a whole number")
+        return None
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of strings."""
+        items = listed(self.rest.pop(name, None))
+        if all(isinstance(item, str) for item in items):
+            return tuple(items)
+        self._wrong(f"{self.pointer}/{name}", "a list of strings")
+        return ()
+
+    def message(self, name: str) -> Fields:
+        """A message inside this one; ``keep`` puts back what nobody took of it."""
+        return Fields(self.rest.pop(name, None), f"{self.pointer}/{name}", self._faults)
+
+    def keep(self, name: str, inner: Fields) -> None:
+        """What is left of a message inside this one is left here too."""
+        if inner.rest:
+            self.rest[name] = inner.rest

@@ -1,0 +1,179 @@
+"""Routes of Google's dialect below ``/gemini``: the Gemini Developer API's and Vertex AI's (model.md A2).
+
+They are not in the OpenAPI document: their schema is Google's own, and its SDKs are their clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Annotated, Final
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from app.domain.errors import (
+    DeadlineExceeded,
+    GatewayError,
+    InvalidRequest,
+    NotFound,
+    UpstreamInvalidRequest,
+    ValidationFailed,
+    Violation,
+)
+from app.domain.tenancy import Caller
+from app.surfaces.auth import authorised, presented_key
+from app.surfaces.body import Spelling, read_json
+from app.surfaces.context import ServiceDep
+from app.surfaces.gemini.answered import PAGE_SIZE, answer_of, counted, model_of, page_of
+from app.surfaces.gemini.asked import counted_request_of, order_of
+from app.surfaces.gemini.errors import PREFIX, is_vertex
+from app.surfaces.gemini.streaming import Answered, stream
+from app.surfaces.ratelimit import rate_limit_headers
+from app.surfaces.replies import generation_headers, json_reply
+
+if TYPE_CHECKING:
+    from app.domain.card import Card
+    from app.surfaces.context import Service
+
+router = APIRouter(prefix=PREFIX, include_in_schema=False)
+
+_VERSIONS: Final = frozenset({"v1", "v1alpha", "v1beta", "v1beta1"})
+_MODELS: Final = (
+    "/{version}/models",
+    "/{version}/publishers/google/models",
+    "/{version}/projects/{project}/locations/{location}/publishers/google/models",
+)
+# Thought signatures are opaque and may be larger than everything else beside the pictures.
+_SPELLING: Final = Spelling(
+    frozenset({"data", "thoughtSignature", "thought_signature"}), alphabets="either", padding="optional"
+)
+_DEADLINE_S_MIN: Final = 10
+
+
+def _caller(request: Request, version: str) -> Caller:
+    """The caller, by a key in a header or in ``?key=``, which Google's REST callers use."""
+    caller = authorised(request, "images", presented_key(request) or request.query_params.get("key"))
+    if version not in _VERSIONS:
+        raise NotFound("There is no such version of the API.")
+    return caller
+
+
+GoogleCallerDep = Annotated[Caller, Depends(_caller)]
+
+
+async def generate_content(
+    model: str, request: Request, caller: GoogleCallerDep, service: ServiceDep
+) -> Response:
+    """One answer, whole, as the upstream gave it."""
+    answered = await _answered(request, service, caller, model)
+    light, bound = answered.document.encode(), service.limits.chunked_above_bytes
+    reply = json_reply(light, answered.cargo, answered.headers, bound)
+    reply.status_code = answered.status
+    return reply
+
+
+async def stream_generate_content(
+    model: str, request: Request, caller: GoogleCallerDep, service: ServiceDep
+) -> Response:
+    """The answer as server-sent events (``alt=sse``) or as a JSON array."""
+    return await stream(
+        _answered(request, service, caller, model),
+        "sse" if request.query_params.get("alt") == "sse" else "array",
+        request_id=getattr(request.state, "request_id", ""),
+        path=request.url.path,
+    )
+
+
+async def count_tokens(
+    model: str, request: Request, _caller: GoogleCallerDep, service: ServiceDep
+) -> Response:
+    """What the input would be reserved at; nothing is spent, and the upstream is not asked."""
+    card = _card(service, model)
+    body = await read_json(request, service.limits, _SPELLING)
+    asked = await counted_request_of(service, card, body)
+    answer = counted(asked, card, vertex=is_vertex(request.url.path))
+    return Response(answer, media_type="application/json")
+
+
+async def list_models(request: Request, caller: GoogleCallerDep, service: ServiceDep) -> Response:
+    """The models that the caller may use, page by page."""
+    query = request.query_params
+    size, start = query.get("pageSize", str(PAGE_SIZE)), query.get("pageToken", "0")
+    faults = [
+        Violation(f"/{name}", "wrong_type", "This should be a whole number.")
+        for name, value in (("page_size", size), ("page_token", start))
+        if not (value.isascii() and value.isdecimal() and len(value) < 10)
+    ]
+    if faults:
+        raise ValidationFailed(tuple(faults))
+    models = caller.tenant.models
+    cards = [card for card in service.gateway.catalogue if not models or card.id in models]
+    page = page_of(cards, int(size), int(start), vertex=is_vertex(request.url.path))
+    return Response(json.dumps(page), media_type="application/json")
+
+
+async def get_model(model: str, request: Request, _caller: GoogleCallerDep, service: ServiceDep) -> Response:
+    """One model, by id or alias."""
+    found = model_of(_card(service, model), vertex=is_vertex(request.url.path))
+    return Response(json.dumps(found), media_type="application/json")
+
+
+for _prefix in _MODELS:
+    router.add_api_route(_prefix, list_models, methods=["GET"])
+    router.add_api_route(_prefix + "/{model}", get_model, methods=["GET"])
+    for _verb, _endpoint in (
+        ("generateContent", generate_content),
+        ("streamGenerateContent", stream_generate_content),
+        ("countTokens", count_tokens),
+    ):
+        router.add_api_route(f"{_prefix}/{{model}}:{_verb}", _endpoint, methods=["POST"])
+
+
+def _card(service: Service, model: str) -> Card:
+    card = service.gateway.catalogue.resolve(model)
+    if card is None:
+        raise NotFound(f"models/{model} is not found. Call ListModels to see the list of available models.")
+    return card
+
+
+async def _answered(request: Request, service: Service, caller: Caller, model: str) -> Answered:
+    """The upstream's own answer, a refusal included: the original answers 200 to a blocked prompt."""
+    card = _card(service, model)
+    patience_s = _patience_s(request)
+    body = await read_json(request, service.limits, _SPELLING)
+    order = await order_of(service, caller, card, body, request.headers.get("cache-control"))
+    try:
+        async with asyncio.timeout(patience_s):
+            result = await service.gateway.generate(order)
+    except TimeoutError:
+        request.state.outcome = DeadlineExceeded.code
+        late = "The deadline in X-Server-Timeout passed; the picture is still being made, and may be billed."
+        raise DeadlineExceeded(late, billed="maybe") from None
+    except GatewayError as error:
+        request.state.outcome = error.code
+        if not error.verbatim:
+            raise
+        status = error.status if isinstance(error, UpstreamInvalidRequest) else 200
+        return Answered(error.verbatim, headers=rate_limit_headers(error.windows), status=status)
+    request.state.cache = result.cache_status
+    document, cargo = answer_of(result)
+    return Answered(document, cargo, {**generation_headers(result), **rate_limit_headers(result.windows)})
+
+
+def _patience_s(request: Request) -> float | None:
+    """Seconds that the caller waits, from ``X-Server-Timeout``; None without a bound.
+
+    Raises:
+        InvalidRequest: Less than what the original takes.
+    """
+    try:
+        patience_s = float(request.headers.get("x-server-timeout", ""))
+    except ValueError:
+        return None
+    if patience_s < _DEADLINE_S_MIN:
+        raise InvalidRequest(
+            f"Manually set deadline {patience_s:g}s is too short. Minimum allowed deadline is"
+            f" {_DEADLINE_S_MIN}s."
+        )
+    return patience_s
