@@ -291,6 +291,24 @@ class LedgerMachine(RuleBasedStateMachine):
         if known:
             self.admit(hold, known.work, known.est, "use", None)
 
+    @rule(
+        hold=st.sampled_from(HOLDS),
+        work=st.sampled_from(WORKS),
+        est=amounts,
+        mode=st.sampled_from(["use", "refresh"]),
+    )
+    def ask_after_waiting(self, hold: str, work: str, est: Amounts, mode: CacheMode) -> None:
+        """Admission of one who waited for whoever ended last."""
+        kept = self.model.kept.get(work)
+        self.admit(hold, work, est, mode, self.model.failed.get(work) or (kept[0] if kept else None))
+
+    @rule(hold=st.sampled_from(HOLDS), work=st.sampled_from(WORKS), act=amounts)
+    def leader_pauses_and_is_replaced(self, hold: str, work: str, act: Amounts) -> None:
+        leader = self.model.lead.get(work)
+        if leader and leader != hold:
+            self.lease_runs_out(leader)
+            self.admit(hold, work, act, "refresh", leader)
+
     async def _admit(self, request: AdmissionRequest) -> str:
         await self.tick()
         try:

@@ -151,6 +151,24 @@ async def test_a_leader_that_was_away_publishes_where_nobody_took_over(books: Bo
     assert isinstance(await books.admit("b", "work"), Hit)
 
 
+async def test_the_failure_of_a_leader_that_was_away_does_not_disturb_its_successor(books: Books) -> None:
+    await books.admit("a", "work")
+    await books.expire("a")
+    await books.admit("b", "work", following="a")
+    await books.settle("a", outcome="void", failure=REFUSED)
+    follow = await books.admit("c", "work", following="a")
+    assert isinstance(follow, Follow)
+    assert follow.leader == "b"
+
+
+async def test_a_result_that_turns_up_after_its_own_failure_was_told_is_published(books: Books) -> None:
+    await books.admit("a", "work")
+    await books.dispatch("a")
+    await books.settle("a", outcome="charge", failure=Failure("deadline_exceeded", "Too late."))
+    assert (await books.publish("a")).published
+    assert isinstance(await books.admit("b", "work", following="a"), Hit)
+
+
 async def test_a_repeated_publication_tells_that_the_first_was_published(books: Books) -> None:
     await books.admit("a", "work")
     assert (await books.publish("a")).published
