@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from app.cards import load_catalogue
 from app.domain.fingerprint import digest_of, fingerprint
 from app.domain.request import GenerationRequest, Grounding, Input, SafetySetting
+from app.domain.verbatim import Verbatim
 
 CATALOGUE = load_catalogue()
 _FOUND = CATALOGUE.resolve("gemini-3.1-flash-image")
@@ -91,6 +92,7 @@ SAME_WORK = {
         FULL, images=(replace(FOX, pointer="/contents/0"), OWL)
     ),
     "facts that follow from the bytes": replace(FULL, images=(replace(FOX, width=5, height=5), OWL)),
+    "Google's own words that say no more": replace(FULL, verbatim=Verbatim(b"{ }", {"a": b""}, identity="")),
     "a whole number as a float": replace(FULL, temperature=0.3 + 0.0),
 }
 
@@ -145,6 +147,8 @@ OTHER_WORK = {
     "grounding": replace(FULL, grounding=Grounding(image_search=True)),
     "no grounding": replace(FULL, grounding=Grounding()),
     "variant": replace(FULL, variant=4),
+    "what only Google's own words say": replace(FULL, verbatim=Verbatim(b"{}", {}, identity='{"tools":1}')),
+    "something else that only they say": replace(FULL, verbatim=Verbatim(b"{}", {}, identity='{"tools":2}')),
 }
 
 
