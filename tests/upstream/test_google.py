@@ -7,6 +7,7 @@ import base64
 import gc
 import json
 import logging
+import sys
 import tracemalloc
 from typing import TYPE_CHECKING, Any
 
@@ -494,6 +495,12 @@ async def test_nothing_holds_on_to_the_bytes_of_a_call_that_is_over(
 
 
 # --- opening and closing ---------------------------------------------------------------------------------
+
+
+async def test_the_sdk_is_not_imported_on_the_start_path() -> None:
+    code = "import sys, app.upstream.google; sys.exit('google.genai' in sys.modules)"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
+    assert await process.wait() == 0
 
 
 async def test_it_is_ready_when_it_is_open_and_the_emulator_listens(server: Upstream) -> None:
