@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import secrets
 import sys
 from contextlib import contextmanager, suppress
@@ -13,11 +14,8 @@ from typing import TYPE_CHECKING
 import uvicorn
 from pydantic import ValidationError
 
-from app.cards import load_catalogue
 from app.domain.errors import ConfigurationError
 from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
-from app.emulator.options import EmulatorOptions
-from app.emulator.server import serve_emulator
 from app.main import create_app
 from app.observability.logs import configure
 from app.reference import reference
@@ -84,7 +82,7 @@ class Server(uvicorn.Server):
 
 def serve(settings: Settings) -> int:
     """Run the gateway until SIGTERM or SIGINT; 0 after an orderly end."""
-    configure(settings.log_level, settings.log_format)
+    configure(settings.log_level, settings.log_format, settings.vertex_project)
     app = create_app(settings)
     config = uvicorn.Config(
         app,
@@ -102,19 +100,6 @@ def serve(settings: Settings) -> int:
         return 0
     sys.stderr.write(f"flashgate cannot start: {getattr(app.state, 'start_fault', 'see the log')}\n")
     return 3
-
-
-def emulator(arguments: argparse.Namespace) -> int:
-    """Run the emulator alone, on an address or on a socket that somebody else listens on."""
-    serve_emulator(
-        load_catalogue(),
-        EmulatorOptions(),
-        host=arguments.host,
-        port=arguments.port,
-        fd=arguments.fd,
-        die_with_parent=arguments.die_with_parent,
-    )
-    return 0
 
 
 def openapi(settings: Settings) -> int:
@@ -150,11 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("serve", help="run the gateway; settings come from FLASHGATE_… variables")
-    alone = commands.add_parser("emulator", help="run the emulator of the Gemini API alone")
-    alone.add_argument("--host", default="127.0.0.1")
-    alone.add_argument("--port", type=int, default=8090)
-    alone.add_argument("--fd", type=int, default=None, help="a listening socket that was inherited")
-    alone.add_argument("--die-with-parent", action="store_true", help="end when the starting process ends")
+    commands.add_parser("emulator", help="run the emulator of the Gemini API alone", add_help=False)
     commands.add_parser("openapi", help="print the OpenAPI document")
     commands.add_parser("reference", help="print the tables of routes, errors, settings and metrics")
     keys = commands.add_parser("keys", help="gateway keys").add_subparsers(dest="action", required=True)
@@ -165,9 +146,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is returned."""
-    arguments = _parser().parse_args(argv)
-    if arguments.command == "emulator":
-        return emulator(arguments)
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == ["emulator"]:
+        # A program of its own: drawing needs what serving never does, and the other way round.
+        os.execv(sys.executable, [sys.executable, "-m", "app.emulator", *given[1:]])  # noqa: S606 - this very interpreter
+    arguments = _parser().parse_args(given)
     try:
         settings = Settings()
         if arguments.command == "openapi":

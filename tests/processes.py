@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -17,6 +18,14 @@ import httpx2
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+HTTP = httpx2.Client(
+    verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+    timeout=60,
+    trust_env=False,
+    limits=httpx2.Limits(max_connections=None, max_keepalive_connections=50),
+)
+"""One client for all tests, without the certificates that every new one would read anew."""
 
 START_S = 40.0
 STOP_S = 15.0
@@ -50,7 +59,7 @@ def wait_until_answers(url: str, process: subprocess.Popen[bytes], log: Path) ->
         if process.poll() is not None:
             raise AssertionError(f"the process ended with {process.returncode}:\n{log.read_text()[-4000:]}")
         try:
-            if httpx2.get(url, timeout=2).status_code == 200:
+            if HTTP.get(url, timeout=2).status_code == 200:
                 return
         except httpx2.TransportError:
             pass

@@ -7,16 +7,17 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import httpx2
 import pytest
 import yaml
 
 from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
-from tests.processes import Running, running_emulator, running_gateway
+from tests.processes import HTTP, Running, running_emulator, running_gateway
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    import httpx2
 
 PEPPER = "a pepper of the tests, long enough to be one"
 
@@ -97,12 +98,12 @@ class Client:
     def post(self, body: dict[str, Any], **headers: str) -> httpx2.Response:
         """POST /v1/images:generate."""
         named = {"X-API-Key": self.key, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        return httpx2.post(f"{self.url}/v1/images:generate", json=body, headers=named, timeout=60)
+        return HTTP.post(f"{self.url}/v1/images:generate", json=body, headers=named, timeout=60)
 
     def get(self, path: str, **headers: str) -> httpx2.Response:
         """GET any path."""
         named = {"X-API-Key": self.key, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        return httpx2.get(f"{self.url}{path}", headers=named, timeout=60)
+        return HTTP.get(f"{self.url}{path}", headers=named, timeout=60)
 
     def budget(self, name: str = "tenant-day-output_tokens") -> dict[str, Any]:
         """One budget window as /v1/usage shows it."""
@@ -113,7 +114,7 @@ class Client:
 
 def calls_of(emulator: Running) -> int:
     """How many generations the emulator was asked for since it started."""
-    answer = httpx2.get(f"{emulator.url}/emulator/calls").json()
+    answer = HTTP.get(f"{emulator.url}/emulator/calls").json()
     return int(json.loads(json.dumps(answer))["generate"])
 
 

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.fixtures import bomb, image_bytes
+from tests.processes import HTTP
 from tests.server.conftest import Client, Tenants, calls_of
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def nothing_spent(client: Client, emulator: Running) -> Iterator[None]:
 def send(client: Client, body: Body, content_type: str = "application/json") -> httpx2.Response:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     headers = {"X-API-Key": client.key, "Content-Type": content_type}
-    return httpx2.post(f"{client.url}/v1/images:generate", content=content, headers=headers, timeout=60)
+    return HTTP.post(f"{client.url}/v1/images:generate", content=content, headers=headers, timeout=60)
 
 
 @pytest.mark.usefixtures("nothing_spent")
@@ -170,13 +171,13 @@ def test_json_beside_the_images_is_bounded(client: Client) -> None:
 
 @pytest.mark.parametrize("header", [{}, {"X-API-Key": "fg_test_x"}, {"Authorization": "Bearer nonsense"}])
 def test_who_shows_no_valid_key_is_told_how_to(gateway: Running, header: dict[str, str]) -> None:
-    answer = httpx2.post(f"{gateway.url}/v1/images:generate", json=asking(), headers=header)
+    answer = HTTP.post(f"{gateway.url}/v1/images:generate", json=asking(), headers=header)
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
     assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
 def test_unknown_paths_and_methods_are_problems_too(gateway: Running) -> None:
-    assert httpx2.get(f"{gateway.url}/nowhere").json()["code"] == "not_found"
-    wrong = httpx2.delete(f"{gateway.url}/v1/models")
+    assert HTTP.get(f"{gateway.url}/nowhere").json()["code"] == "not_found"
+    wrong = HTTP.delete(f"{gateway.url}/v1/models")
     assert (wrong.status_code, wrong.json()["code"]) == (405, "method_not_allowed")
     assert wrong.headers["allow"] == "GET"

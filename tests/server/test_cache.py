@@ -6,12 +6,12 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx2
 import psutil
 import pytest
 import redis
 
 from app.store.embedded import EmbeddedStore
+from tests.processes import HTTP
 from tests.server.conftest import Client, Tenants, calls_of
 
 if TYPE_CHECKING:
@@ -186,6 +186,6 @@ def test_store_commands_of_a_hit_a_refusal_and_a_miss(
     invalid = client.post({"prompt": "x", "aspect_ratio": "7:3"})
     assert invalid.status_code == 422
     assert commands() == ["evalsha"]
-    unknown = httpx2.post(f"{gateway.url}/v1/images:generate", json=body, headers={"X-API-Key": "nobody"})
+    unknown = HTTP.post(f"{gateway.url}/v1/images:generate", json=body, headers={"X-API-Key": "nobody"})
     assert unknown.status_code == 401
     assert commands() == []

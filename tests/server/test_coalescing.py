@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
-from tests.processes import Running, running_gateway
+from tests.processes import HTTP, Running, running_gateway
 from tests.server.conftest import Client, Tenants, calls_of, wait_for
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def followers(replicas: list[Running]) -> int:
     """Admissions that were told to follow, over all replicas."""
     total = 0.0
     for replica in replicas:
-        for line in httpx2.get(f"{replica.url}/metrics").text.splitlines():
+        for line in HTTP.get(f"{replica.url}/metrics").text.splitlines():
             if line.startswith("flashgate_admissions_total") and 'decision="follow"' in line:
                 total += float(line.rsplit(" ", 1)[1])
     return int(total)
@@ -46,7 +46,7 @@ def test_50_identical_requests_in_4_processes_are_one_call_and_one_charge(
         asked = [pool.submit(clients[index % REPLICAS].post, body) for index in range(50)]
         wait_for(lambda: followers(replicas) >= 49, "49 requests follow the first")
         assert calls_of(emulator) - calls == 1
-        httpx2.post(f"{emulator.url}/emulator/release/identical").raise_for_status()
+        HTTP.post(f"{emulator.url}/emulator/release/identical").raise_for_status()
         answers = [future.result() for future in asked]
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.json()["images"][0]["id"] for answer in answers}) == 1
@@ -93,7 +93,7 @@ def test_a_refused_leader_refuses_its_followers_for_the_same_price(
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(clients[index % REPLICAS].post, body) for index in range(8)]
         wait_for(lambda: followers(replicas) - following >= 7, "seven requests follow the first")
-        httpx2.post(f"{emulator.url}/emulator/release/refused").raise_for_status()
+        HTTP.post(f"{emulator.url}/emulator/release/refused").raise_for_status()
         answers = [future.result() for future in asked]
     assert {answer.status_code for answer in answers} == {422}
     assert {answer.json()["code"] for answer in answers} == {"content_blocked"}
@@ -109,12 +109,12 @@ def test_a_caller_who_leaves_still_pays_and_fills_the_cache(
     body = {"prompt": "Left alone [[emulate:hold:leaver]]", "delivery": "uri"}
     calls = calls_of(emulator)
     with pytest.raises(httpx2.ReadTimeout):
-        httpx2.post(
+        HTTP.post(
             f"{client.url}/v1/images:generate", json=body, headers={"X-API-Key": client.key}, timeout=1.0
         )
     wait_for(lambda: calls_of(emulator) - calls == 1, "the call has reached the upstream")
     assert client.budget()["held"] == 1120
-    httpx2.post(f"{emulator.url}/emulator/release/leaver").raise_for_status()
+    HTTP.post(f"{emulator.url}/emulator/release/leaver").raise_for_status()
     wait_for(lambda: client.budget()["settled"] == 1120, "the picture is paid")
     answer = client.post(body).json()
     assert answer["cache"]["status"] == "hit"

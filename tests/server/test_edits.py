@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING
 
-import httpx2
 import pytest
 
 from tests.fixtures import image_bytes
+from tests.processes import HTTP
 from tests.server.conftest import Client, Tenants, calls_of
 
 if TYPE_CHECKING:
+    import httpx2
+
     from tests.processes import Running
 
 FILES = {
@@ -29,7 +31,7 @@ def client(gateway: Running, tenants: Tenants) -> Client:
 
 
 def edit(client: Client, files: list[tuple[str, tuple[str, bytes, str]]], **fields: str) -> httpx2.Response:
-    return httpx2.post(
+    return HTTP.post(
         f"{client.url}/v1/images:edit",
         data=fields,
         files=files,
@@ -80,7 +82,7 @@ def test_a_delivered_picture_is_edited_by_its_id(client: Client) -> None:
 
 
 def test_an_edit_without_a_file_names_the_part_and_the_other_faults(client: Client) -> None:
-    answer = httpx2.post(
+    answer = HTTP.post(
         f"{client.url}/v1/images:edit",
         data={"prompt": "x", "aspect_ratio": "7:3", "colour": "red"},
         files=[("mask", ("m.png", image_bytes("harbour.png"), "image/png"))],
@@ -104,7 +106,7 @@ def test_a_mismatch_of_claim_and_signature_is_named(client: Client) -> None:
 
 
 def test_json_sent_to_the_form_route_is_415(client: Client) -> None:
-    answer = httpx2.post(
+    answer = HTTP.post(
         f"{client.url}/v1/images:edit", json={"prompt": "x"}, headers={"X-API-Key": client.key}
     )
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")

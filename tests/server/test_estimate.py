@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any
 
-import httpx2
 import pytest
 
+from tests.processes import HTTP
 from tests.server.conftest import Client, Tenants, calls_of
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def client(gateway: Running, tenants: Tenants) -> Client:
 
 
 def quote(client: Client, body: dict[str, Any]) -> dict[str, Any]:
-    answer = httpx2.post(
+    answer = HTTP.post(
         f"{client.url}/v1/images:estimate", json=body, headers={"X-API-Key": client.key}, timeout=30
     )
     assert answer.status_code == 200, answer.text
