@@ -1,0 +1,54 @@
+// What OpenAI's Node SDK sees of a gateway, as one line of JSON.
+// Arguments: base URL, key, key of a tenant without a budget, two image files.
+import { createReadStream } from "node:fs";
+import OpenAI, { toFile } from "openai";
+
+const [baseURL, apiKey, poorKey, ...files] = process.argv.slice(2);
+let requests = 0;
+const counted = (url, init) => {
+  requests += 1;
+  return fetch(url, init);
+};
+const client = new OpenAI({ baseURL, apiKey, fetch: counted });
+const poor = client.withOptions({ apiKey: poorKey });
+const found = {};
+
+const failure = async (call) => {
+  const before = requests;
+  try {
+    await call();
+  } catch (error) {
+    const { status, code, type, param } = error;
+    return { name: error.constructor.name, status, code, type, param, requests: requests - before };
+  }
+  return { name: "none" };
+};
+
+const made = await client.images.generate({ prompt: "Node", n: 2, size: "632x424" });
+found.made = { size: made.size, usage: made.usage, b64: made.data.map((item) => item.b64_json) };
+
+found.streamed = [];
+const stream = await client.images.generate({ prompt: "Node", n: 2, size: "632x424", stream: true });
+for await (const event of stream) found.streamed.push([event.type, event.size, event.b64_json]);
+
+const edited = await client.images.edit({
+  prompt: "Node",
+  quality: "low",
+  image: [createReadStream(files[0]), await toFile(createReadStream(files[1]), "second")],
+  response_format: "url",
+  seed: 7,
+  labels: { team: "search" },
+});
+found.edited = { url: edited.data[0].url, images: edited.usage.input_tokens_details.image_tokens };
+
+found.models = [];
+for await (const model of client.models.list()) found.models.push(model.id);
+
+found.invalid = await failure(() => client.images.generate({ prompt: "Node", size: "big", style: "vivid" }));
+found.unknown = await failure(() => client.images.generate({ prompt: "Node", model: "gpt-image-1" }));
+found.blocked = await failure(() => client.images.generate({ prompt: "Node [[emulate:image-safety]]" }));
+found.billed = await failure(() => client.images.generate({ prompt: "Node [[emulate:reset]]" }));
+found.budget = await failure(() => poor.images.generate({ prompt: "Node", n: 8 }));
+found.key = await failure(() => client.withOptions({ apiKey: "wrong" }).images.generate({ prompt: "Node" }));
+
+console.log(JSON.stringify(found));
