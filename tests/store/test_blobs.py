@@ -117,8 +117,10 @@ async def test_a_caller_who_gives_up_leaves_nothing_for_the_next(clients: StoreC
 
 def test_uvloops_transports_carry_it_too(server: ServerProcess, tenant: str) -> None:
     """In production uvicorn runs on uvloop, whose transports are other code."""
+    faults: list[object] = []
 
     async def round_trip() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
         async with open_clients(server.url) as clients:
             for length in (0, 1, 4000, 4096, 70_000, 5_000_000):
                 value = b"v" * length
@@ -128,3 +130,4 @@ def test_uvloops_transports_carry_it_too(server: ServerProcess, tenant: str) -> 
             assert await clients.blobs.strlen(f"{tenant}:u") == 5_000_004
 
     uvloop.run(round_trip())
+    assert faults == []

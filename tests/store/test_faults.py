@@ -16,7 +16,7 @@ from app.domain.fingerprint import digest_of
 from app.domain.generation import Picture
 from app.ports import Follow, Lead
 from app.store.client import UnsafeEviction, check_eviction, open_clients
-from app.store.ledger import RedisLedger
+from app.store.ledger import LedgerPolicy, RedisLedger
 from app.store.results import RedisResults
 from tests.faultproxy import FaultProxy
 from tests.store.books import ONE, Books, until
@@ -80,6 +80,21 @@ async def test_a_hung_server_is_reported_within_about_a_second(own_server: Serve
         assert [getattr(failure, "retry_after_s", None) for failure in failures] == [1] * 10
         assert took_s < 1.5
         assert isinstance(await books.admit("c"), Lead), "and it works again at once"
+
+
+async def test_no_call_outlasts_its_deadline_whatever_the_connections_allow(
+    own_server: ServerProcess,
+) -> None:
+    async with open_clients(own_server.url, ledger_timeout_s=60) as clients:
+        books = Books(RedisLedger(clients.ledger, LedgerPolicy(deadline_s=0.2)), clients.ledger, "hung")
+        own_server.signal(signal.SIGSTOP)
+        began = time.monotonic()
+        try:
+            with pytest.raises(StoreUnavailable):
+                await books.admit("a")
+        finally:
+            own_server.signal(signal.SIGCONT)
+        assert time.monotonic() - began < 10
 
 
 async def test_waiting_outlives_a_store_that_is_away(own_server: ServerProcess) -> None:
