@@ -7,6 +7,7 @@ All keys of a tenant share the hash tag ``{tenant}``, so that one script may tou
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 WAKE_CHANNEL = "fg:wake"
 
@@ -40,6 +41,11 @@ def work_keys(tenant_id: str, fingerprint: str) -> list[str]:
 def lead_key(tenant_id: str, fingerprint: str) -> str:
     """Names the one who generates this work now, or how the last one failed."""
     return f"{_tag(tenant_id)}:lead:{fingerprint}"
+
+
+def cached_pattern(tenant_id: str, kind: Literal["gen", "lead", "img"]) -> str:
+    """Matches every key of this kind of a tenant, and no other tenant's: an id holds no wildcard."""
+    return f"{_tag(tenant_id)}:{kind}:*"
 
 
 def is_image_id(image_id: str) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from app.domain.budget import UNITS, Amounts, BudgetWindow, Span, WindowState
 from app.domain.errors import InternalError, StoreUnavailable
+from app.domain.failure import Failure
 from app.domain.request import CacheDirective
 from app.ports import Absent, Admission, AdmissionRequest, Failed, Follow, Hit, Lead, Refused, Settled
 from app.store import keys, records
@@ -290,6 +291,14 @@ def _hit(answer: _Answer) -> Hit | None:
     return Hit(replace(generation, created_ms=int(created)), age_s, answer.windows)
 
 
+def _failure(text: str) -> Failure:
+    try:
+        return records.decode_failure(text)
+    except records.UnreadableRecord:
+        # Another version of the gateway led; that it failed is all that this one needs to know.
+        return Failure("upstream_error", "The one who generated this failed.")
+
+
 def _asked(answer: _Answer, amounts: Amounts) -> tuple[WindowState, ...]:
     return tuple(replace(state, asked=getattr(amounts, state.budget.unit)) for state in answer.windows)
 
@@ -303,7 +312,7 @@ def _admission(request: AdmissionRequest, answer: _Answer) -> Admission:
         case "follow":
             return Follow(answer.payload, answer.windows)
         case "failed":
-            return Failed(records.decode_failure(answer.payload), answer.windows)
+            return Failed(_failure(answer.payload), answer.windows)
         case "absent":
             return Absent(answer.windows)
         case "over":

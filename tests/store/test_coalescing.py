@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.domain.failure import Failure
+from app.domain.fingerprint import digest_of
+from app.domain.generation import Picture
 from app.ports import Absent, Failed, Follow, Hit, Lead
 from app.store import keys
 from app.store.ledger import LedgerPolicy, RedisLedger
+from app.store.results import RedisResults
 from tests.store.books import Books, generation, until
 
 if TYPE_CHECKING:
@@ -199,6 +202,14 @@ async def test_a_result_of_another_version_is_as_good_as_none(books: Books) -> N
     assert isinstance(await books.admit("b", "work"), Hit)
 
 
+async def test_a_failure_of_another_version_is_still_a_failure(books: Books) -> None:
+    await books.client.set(keys.lead_key(books.tenant, "work"), '!old;{"v":0}', px=5000)
+    failed = await books.admit("a", "work", following="old")
+    assert isinstance(failed, Failed)
+    assert failed.failure.code == "upstream_error"
+    assert not failed.failure.final
+
+
 async def test_a_finished_leader_wakes_its_followers_at_once(books: Books) -> None:
     """The fixture polls every 30 s, so only the message can have woken them."""
     await books.ledger.wakes.listening.wait()
@@ -271,3 +282,37 @@ async def test_fifty_callers_of_the_same_work_pay_for_one(books: Books, mode: Ca
     assert len(generated) == 1
     assert set(answers) == set(generated)
     assert await books.totals() == [(1120, 0)]
+
+
+async def test_a_purge_forgets_one_tenants_results_and_pictures_and_no_books(
+    books: Books, clients: StoreClients
+) -> None:
+    results = RedisResults(clients.blobs)
+    data = b"picture"
+    picture = Picture(f"img_{digest_of(data)}", "image/png", 1, 1, data)
+    other = Books(books.ledger, clients.ledger, f"{books.tenant}-b")
+    for each in (books, other):
+        await results.put_pictures(each.tenant, (picture,), 60)
+        await each.admit("a", "work")
+        await each.publish("a")
+    before = await books.totals()
+    assert await results.purge(books.tenant) == 2
+    assert await results.purge(books.tenant) == 0
+    assert await results.get_picture(books.tenant, picture.id) is None
+    assert isinstance(await books.admit("b", "work", mode="only_if_cached"), Absent)
+    assert await books.totals() == before
+    assert await results.get_picture(other.tenant, picture.id) == picture
+    assert isinstance(await other.admit("b", "work"), Hit)
+
+
+async def test_a_leader_at_work_does_not_bring_back_what_was_purged(
+    books: Books, clients: StoreClients
+) -> None:
+    await books.admit("a", "work")
+    await books.dispatch("a")
+    await RedisResults(clients.blobs).purge(books.tenant)
+    assert await books.dispatch("a"), "it goes on and keeps its hold"
+    settled = await books.publish("a")
+    assert (settled.state, settled.published) == ("settled", False)
+    assert isinstance(await books.admit("b", "work", following="a"), Lead)
+    assert (await books.publish("b")).published
