@@ -29,7 +29,7 @@ def reference(app: FastAPI) -> str:
     tables = (
         ("Routes", ("route", "does"), _routes(app.openapi())),
         ("Error codes", ("status", "code", "retryable", "when"), _errors()),
-        ("What is validated", ("rule", "refuses"), _rules()),
+        ("What is validated", ("rule", "asks for"), _rules()),
         ("Settings", ("variable", "default", "meaning"), _settings()),
         ("Metrics", ("name", "kind", "labels", "meaning"), _metrics()),
     )

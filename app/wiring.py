@@ -10,6 +10,7 @@ from app.domain.errors import ConfigurationError, StoreUnavailable
 from app.domain.policy import Policy
 from app.emulator.child import EmulatorChild
 from app.gateway import Gateway
+from app.media.pdf import PageCounter
 from app.observability.metrics import Metrics
 from app.observability.observed import ObservedDirectory, ObservedImageModel, ObservedLedger, ObservedResults
 from app.store.client import UnsafeEviction, check_eviction, open_clients, store_errors
@@ -98,6 +99,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             gateway=gateway,
             directory=ObservedDirectory(directory, metrics),
             limits=_limits(settings, catalogue),
+            page_counter=PageCounter(),
             readiness=_readiness(gateway, clients, model),
             render_metrics=metrics.render,
         )

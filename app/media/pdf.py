@@ -2,7 +2,8 @@
 
 PDF is a language, and its readers have been broken more often than any image decoder: no PDF is opened in
 the gateway's own process. The child has a limit on memory and processor time, no environment and nothing
-to write to, and is killed when it takes too long (reliability.md R67).
+to write to. What a PDF makes it do is bounded by the processor time that it gets (``pdf_pages.CPU_S``); a
+child that takes much longer, as on a busy machine, is killed in the end (reliability.md R67).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from app.media.pdf_pages import NO_LIBRARY
 
 _PROGRAM = Path(__file__).with_name("pdf_pages.py")
 _ANSWER_BYTES_MAX = 100
-WALL_S = 2.0
+WALL_S = 10.0
 AT_ONCE = 2
 
 _ENCRYPTED = ("encrypted_document", "The PDF is encrypted; the model cannot read it.")

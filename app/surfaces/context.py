@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from app.gateway import Gateway
+    from app.media.pdf import PageCounter
     from app.ports import Directory
 
 
@@ -32,6 +33,7 @@ class Service:
     """The open gateway and what stands around it.
 
     Attributes:
+        page_counter: Counts the pages of PDF inputs, for all requests together.
         readiness: Checks by name; each tells why it is not ready, or nothing.
         render_metrics: The Prometheus exposition, as (body, content type).
     """
@@ -39,6 +41,7 @@ class Service:
     gateway: Gateway
     directory: Directory
     limits: Limits
+    page_counter: PageCounter
     readiness: dict[str, Callable[[], Awaitable[str | None]]]
     render_metrics: Callable[[], tuple[bytes, str]]
 

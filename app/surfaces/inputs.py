@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from app.domain.errors import NotFound, Violation
+from app.domain.errors import NotFound, Overloaded, Violation
 from app.domain.fingerprint import digest_of
 from app.domain.request import Input
 from app.media.inspection import inspect
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
     from app.media.lifting import Lifted
     from app.surfaces.context import Service
 
+log = logging.getLogger(__name__)
+
 OFF_THE_LOOP_BYTES = 1_000_000
+PDF = "application/pdf"
 
 _BASE64_FAULTS = {
     "alphabet": "Character {offset} is not in the base64 alphabet (RFC 4648 section 4).",
@@ -30,7 +35,11 @@ _BASE64_FAULTS = {
 async def from_bytes(
     service: Service, kind: InputKind, pointer: str, data: bytes, declared_mime_type: str | None
 ) -> Input:
-    """An input with the facts that its bytes tell; large ones are looked at off the event loop."""
+    """An input with the facts that its bytes tell; large ones are looked at off the event loop.
+
+    Raises:
+        Overloaded: The pages of a PDF cannot be counted now, for want of a process.
+    """
 
     def look() -> Input:
         facts = inspect(data, pixels_max=service.limits.input_pixels_max)
@@ -46,7 +55,22 @@ async def from_bytes(
             faults=facts.faults,
         )
 
-    return await asyncio.to_thread(look) if len(data) > OFF_THE_LOOP_BYTES else look()
+    item = await asyncio.to_thread(look) if len(data) > OFF_THE_LOOP_BYTES else look()
+    wanted = kind == "document" and item.mime_type == PDF and not item.faults
+    # What is over the limit is refused for its length, and no child has to read it.
+    return (
+        await _with_pages(service, item) if wanted and len(data) <= service.limits.input_bytes_max else item
+    )
+
+
+async def _with_pages(service: Service, item: Input) -> Input:
+    """A PDF with the number of its pages, or with what keeps them from being counted."""
+    try:
+        pages = await service.page_counter.count(item.data or b"")
+    except OSError:
+        log.exception("no process to count pages in")
+        raise Overloaded("The pages of the PDF cannot be counted now.", retry_after_s=1) from None
+    return replace(item, pages=pages.count, faults=(pages.fault,) if pages.fault else ())
 
 
 def from_uri(kind: InputKind, pointer: str, uri: str, declared_mime_type: str | None) -> Input:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Labels = Annotated[dict[str, str], Field(max_length=8)]
+from app.domain.rules import LABELS_MAX, VARIANT_MAX
+
+# Limits that a rule of the card names are said in the schema and judged by the rule, whose words are better.
 
 
 class _Request(BaseModel):
@@ -104,12 +106,16 @@ class Parameters(_Request):
     )
     variant: int = Field(
         0,
-        ge=0,
-        le=1_000_000,
         description="Another number asks for another picture of the same request.",
         examples=[0],
+        json_schema_extra={"minimum": 0, "maximum": VARIANT_MAX},
     )
-    labels: Labels = Field({}, description="For usage reports; at most 8.", examples=[{"team": "search"}])
+    labels: dict[str, str] = Field(
+        {},
+        description=f"For usage reports; at most {LABELS_MAX}.",
+        examples=[{"team": "search"}],
+        json_schema_extra={"maxProperties": LABELS_MAX},
+    )
 
 
 class GenerateRequest(Parameters):
