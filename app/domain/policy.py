@@ -20,7 +20,8 @@ class Policy:
         models: Card ids that may be used; empty for all.
         max_image_size: The largest size that may be asked for, or None.
         preview: Preview features that may be used: names of sizes, and ``video``.
-        capabilities: What the back end can do beyond the common ground: ``output_mime_type``.
+        capabilities: What the back end can do beyond the common ground: ``output_mime_type`` and
+            ``cloud_storage``.
         buckets: Cloud Storage buckets that inputs may come from; empty for none.
         pixels_max: Width times height of an input image.
         n_max: Pictures in one request, each an upstream call of its own.

@@ -61,7 +61,10 @@ def _source(case: Case, item: Input) -> Iterator[Violation]:
     except addresses.InvalidAddress as invalid:
         yield Violation(item.pointer, "invalid_address", str(invalid))
         return
-    if address.bucket not in case.policy.buckets:
+    if "cloud_storage" not in case.policy.capabilities:
+        detail = "The upstream reads no files from Cloud Storage; send the bytes."
+        yield Violation(item.pointer, "address_not_available", detail)
+    elif address.bucket not in case.policy.buckets:
         allowed = tuple(f"gs://{bucket}/" for bucket in sorted(case.policy.buckets))
         detail = "Inputs may not come from this bucket." if allowed else "Inputs from Cloud Storage are off."
         yield Violation(item.pointer, "bucket_not_allowed", detail, allowed)

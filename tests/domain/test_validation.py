@@ -24,6 +24,7 @@ from app.domain.tenancy import Tenant
 from app.domain.validation import RULES, normalised, notices, validate
 from tests.domain.validation_cases import (
     BAD,
+    BUCKETS,
     CARD,
     CATALOGUE,
     GOOD,
@@ -299,7 +300,7 @@ _numbers = st.none() | st.integers() | st.floats()
     )
 )
 def test_validation_answers_anything_with_sendable_words(asked: GenerationRequest) -> None:
-    for violation in validate(asked, CARD, Policy(buckets=frozenset({"inputs"}))):
+    for violation in validate(asked, CARD, BUCKETS):
         f"{violation.pointer}{violation.code}{violation.detail}".encode()
         assert len(violation.detail) < 200
 
@@ -332,10 +333,9 @@ def _near(*valid: object) -> st.SearchStrategy[object]:
     )
 )
 def test_what_is_valid_can_be_normalised_priced_named_and_is_valid_again(asked: GenerationRequest) -> None:
-    policy = Policy(buckets=frozenset({"inputs"}))
-    assume(not validate(asked, CARD, policy))
+    assume(not validate(asked, CARD, BUCKETS))
     used = normalised(asked, CARD)
-    assert validate(used, CARD, policy) == ()
+    assert validate(used, CARD, BUCKETS) == ()
     assert normalised(used, CARD) == used
     assert estimate(used, CARD).image_output == asked.n * CARD.image_tokens(used.image_size or "")
     assert fingerprint(used, CARD, "t") == fingerprint(normalised(used, CARD), CARD, "t")

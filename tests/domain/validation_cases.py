@@ -18,7 +18,8 @@ CATALOGUE = load_catalogue()
 CARD = next(card for card in CATALOGUE if card.id == "gemini-3.1-flash-image")
 PRO = next(card for card in CATALOGUE if card.id == "gemini-3-pro-image")
 ANYTHING = Policy()
-BUCKETS = Policy(buckets=frozenset({"inputs"}))
+STORAGE = Policy(capabilities=frozenset({"cloud_storage"}))
+BUCKETS = replace(STORAGE, buckets=frozenset({"inputs"}))
 VERTEX = Policy(capabilities=frozenset({"output_mime_type"}))
 
 
@@ -276,7 +277,9 @@ BAD = (
         request(images=(stored(uri="http://inputs/a.png"),)), BUCKETS),
     Bad("images", "bucket_not_allowed", "/images/0",
         request(images=(stored(uri="gs://other/a.png"),)), BUCKETS),
-    Bad("images", "bucket_not_allowed", "/images/0", request(images=(stored(),))),
+    Bad("images", "bucket_not_allowed", "/images/0", request(images=(stored(),)), STORAGE),
+    Bad("images", "address_not_available", "/images/0", request(images=(stored(),)),
+        Policy(buckets=frozenset({"inputs"}))),
     Bad("images", "mime_type_required", "/images/0",
         request(images=(stored(declared_mime_type=None),)), BUCKETS),
     Bad("images", "unsupported_image_type", "/images/0",
