@@ -90,7 +90,9 @@ python_image() {
     cp -a "$PYTHON_HOME"/bin/python3* "$rootfs/usr/local/bin/"
     cp -a "$PYTHON_HOME"/lib/libpython3* "$rootfs/usr/local/lib/"
     cp -a "$PYTHON_HOME"/lib/python3.13 "$rootfs/usr/local/lib/"
+    # As in the official image: no tests, no byte code.
     rm -rf "$rootfs"/usr/local/lib/python3.13/test "$rootfs"/usr/local/lib/python3.13/site-packages/*.pth
+    find "$rootfs/usr/local/lib/python3.13" -name __pycache__ -prune -exec rm -rf {} +
     ln -sf python3 "$rootfs/usr/local/bin/python"
     printf '[global]\ncert = /etc/ssl/certs/ca-certificates.crt\n' >"$rootfs/etc/pip.conf"
     chroot "$rootfs" ldconfig

@@ -27,9 +27,9 @@ resource "google_monitoring_alert_policy" "alerts" {
   conditions {
     display_name = each.key
     condition_prometheus_query_language {
-      # A recorded name ends where no letter, digit, colon or underscore follows; it is put in brackets.
+      # Cut into recorded names and single characters, and put together again.
       query = join("", [
-        for part in regexall("flashgate:[a-z_]+:[a-z0-9_]+|(?:[^f]|f)", each.value.expr) :
+        for part in regexall("flashgate:[a-z_]+:[a-z0-9_]+|(?s:.)", each.value.expr) :
         contains(keys(local.recorded), part) ? "(${local.recorded[part]})" : part
       ])
       duration            = "${try(tonumber(trimsuffix(each.value.for, "m")), 0) * 60}s"
@@ -38,7 +38,8 @@ resource "google_monitoring_alert_policy" "alerts" {
   }
 
   documentation {
-    content   = "${each.value.annotations.summary}\n\nSee deploy/RUNBOOK.md, ${each.key}."
+    # Prometheus' place-holders mean nothing here: {{ $labels.tenant }} becomes (tenant).
+    content   = "${replace(each.value.annotations.summary, "/\\{\\{ \\$(?:labels\\.)?(\\w+)[^}]*\\}\\}/", "($1)")}\n\nSee deploy/RUNBOOK.md, ${each.key}."
     mime_type = "text/markdown"
   }
 
