@@ -7,6 +7,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from starlette.datastructures import Headers, UploadFile
 
 from app.cards import load_catalogue
@@ -14,6 +16,7 @@ from app.domain.errors import Violation
 from app.domain.policy import PIXELS_MAX
 from app.surfaces.body import FormBody, JsonBody
 from app.surfaces.openai.asked import Asked, asked_of_form, asked_of_json, in_callers_words
+from app.surfaces.openai.wire import OpenAIImageEdit, OpenAIImageGeneration
 from tests.fixtures import image_bytes
 
 if TYPE_CHECKING:
@@ -27,6 +30,32 @@ SERVICE = cast(
     SimpleNamespace(gateway=SimpleNamespace(catalogue=CATALOGUE), limits=SimpleNamespace(**LIMITS)),
 )
 CALLER = cast("Caller", object())
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20)
+WORDS = st.sampled_from(
+    ["auto", "low", "max", "512x512", "0x0", "9x99999", "url", "uri", "png", "svg", "opaque", "nano-banana-2"]
+)
+VALUES = st.recursive(
+    LEAVES | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+MEMBERS = st.dictionaries(
+    st.sampled_from(sorted(set(OpenAIImageGeneration.model_fields) - {"images", "documents", "videos"})),
+    VALUES,
+    max_size=8,
+)
+FIELDS = st.dictionaries(
+    st.builds(
+        "".join,
+        st.tuples(
+            st.sampled_from(sorted(OpenAIImageEdit.model_fields)),
+            st.sampled_from(["", "[]", "[a]", "[a][b]"]),
+        ),
+    ),
+    st.lists(st.text(max_size=20) | WORDS, min_size=1, max_size=2),
+    max_size=8,
+)
 
 
 async def asked(**members: Any) -> Asked:
@@ -184,3 +213,17 @@ async def test_violations_name_the_callers_own_fields() -> None:
         Violation("/prompt", "empty_prompt", "No."),
     )
     assert in_callers_words(native[:1], (await asked(image_size="4K")).places) == native[:1]
+
+
+@given(MEMBERS)
+@settings(max_examples=300, deadline=None)
+async def test_no_json_is_too_strange_to_be_judged(members: dict[str, Any]) -> None:
+    found = await asked_of_json(SERVICE, CALLER, JsonBody(members, {}), None)
+    assert "prompt" in members or ("/prompt", "required") in faults(found)
+
+
+@given(FIELDS)
+@settings(max_examples=300, deadline=None)
+async def test_no_form_is_too_strange_to_be_judged(fields: dict[str, list[str]]) -> None:
+    found = await asked_of_form(SERVICE, CALLER, FormBody(fields, {}), None)
+    assert ("/image", "required") in faults(found)
