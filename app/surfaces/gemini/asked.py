@@ -16,7 +16,7 @@ from app.domain.fingerprint import digest_of
 from app.domain.request import CacheDirective, GenerationRequest, Grounding, SafetySetting
 from app.domain.verbatim import Verbatim
 from app.order import Order
-from app.surfaces.gemini.contents import ContentsReader, base64_faults, words_of
+from app.surfaces.gemini.contents import ContentsReader, base64_faults, turns_of, words_of
 from app.surfaces.gemini.fields import COUNT, GENERATE, Fields, folded, listed
 from app.surfaces.inputs import OFF_THE_LOOP_BYTES
 from app.surfaces.native.asked import cache_directive
@@ -80,9 +80,10 @@ async def _read(
     cargo: Mapping[str, Lifted],
     faults: list[Violation],
 ) -> _Reader:
-    faults += base64_faults(members, cargo, service.limits.input_bytes_max)
     members.pop("model", None)  # the path names it
-    conversation = await ContentsReader(service, cargo, faults).read(members.get("contents"))
+    members["contents"] = turns_of(members.get("contents"))
+    faults += base64_faults(members, cargo, service.limits.input_bytes_max)
+    conversation = await ContentsReader(service, cargo, faults).read(members["contents"])
     return _Reader(card, members, cargo, conversation, faults)
 
 
@@ -167,8 +168,7 @@ class _Reader:
         """The body with what one of Google's two services demands and the other has a default for."""
         sent = dict(self._members)
         sent["contents"] = [
-            {"role": "user", **turn} if isinstance(turn, dict) else turn
-            for turn in listed(sent.get("contents"))
+            {"role": "user", **turn} if isinstance(turn, dict) else turn for turn in sent["contents"]
         ]
         image = sent.get("generationConfig", {}).get("imageConfig", {}) if self._sound_config() else {}
         size = image.get("imageSize")

@@ -70,6 +70,14 @@ def base64_faults(value: object, cargo: Mapping[str, Lifted], bytes_max: int) ->
     return [fault for fault in found if fault is not None]
 
 
+def turns_of(contents: object) -> list[Any]:
+    """The turns of a folded ``contents``, each with a list of parts; Google takes either without its list."""
+    return [
+        {**turn, "parts": listed(turn["parts"])} if isinstance(turn, dict) and "parts" in turn else turn
+        for turn in listed(contents)
+    ]
+
+
 class ContentsReader:
     """Reads ``contents``; ``faults`` fills on the way."""
 
@@ -79,9 +87,8 @@ class ContentsReader:
         self._faults = faults
         self._found = Conversation()
 
-    async def read(self, contents: object, pointer: str = "/contents") -> Conversation:
-        """The conversation of a folded ``contents``: a list of turns, or one turn without its list."""
-        turns = listed(contents)
+    async def read(self, turns: list[Any], pointer: str = "/contents") -> Conversation:
+        """The conversation of what ``turns_of`` gives."""
         if not turns:
             self._faults.append(Violation(pointer, "required", "contents is not specified."))
         if len(turns) > 1:
@@ -96,7 +103,7 @@ class ContentsReader:
         if role not in _ROLES:
             allowed = ("user", "model")
             self._faults.append(Violation(f"{pointer}/role", "unknown_role", "Use user or model.", allowed))
-        parts = listed(fields.rest.pop("parts", None))
+        parts = fields.rest.pop("parts", [])
         if not parts:
             self._faults.append(Violation(f"{pointer}/parts", "required", "A turn has at least one part."))
         if role != "user" or fields.rest:

@@ -45,7 +45,7 @@ _MODELS: Final = (
     "/{version}/projects/{project}/locations/{location}/publishers/google/models",
 )
 # Thought signatures are opaque and may be larger than everything else beside the pictures.
-_SPELLING: Final = Spelling(
+SPELLING: Final = Spelling(
     frozenset({"data", "thoughtSignature", "thought_signature"}), alphabets="either", padding="optional"
 )
 _DEADLINE_S_MIN: Final = 10
@@ -90,7 +90,7 @@ async def count_tokens(
 ) -> Response:
     """What the input would be reserved at; nothing is spent, and the upstream is not asked."""
     card = _card(service, model)
-    body = await read_json(request, service.limits, _SPELLING)
+    body = await read_json(request, service.limits, SPELLING)
     asked = await counted_request_of(service, card, body)
     answer = counted(asked, card, vertex=is_vertex(request.url.path))
     return Response(answer, media_type="application/json")
@@ -141,7 +141,7 @@ async def _answered(request: Request, service: Service, caller: Caller, model: s
     """The upstream's own answer, a refusal included: the original answers 200 to a blocked prompt."""
     card = _card(service, model)
     patience_s = _patience_s(request)
-    body = await read_json(request, service.limits, _SPELLING)
+    body = await read_json(request, service.limits, SPELLING)
     order = await order_of(service, caller, card, body, request.headers.get("cache-control"))
     try:
         async with asyncio.timeout(patience_s):

@@ -1,0 +1,420 @@
+"""Google's dialect read: what becomes the gateway's own words, what goes on as it is, what is refused."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+from zoneinfo import ZoneInfo
+
+import pytest
+from starlette.requests import Request
+
+from app.cards import load_catalogue
+from app.domain.estimate import estimate
+from app.domain.fingerprint import fingerprint
+from app.domain.policy import Policy
+from app.domain.request import CacheDirective, GenerationRequest, Grounding
+from app.domain.tenancy import Caller, Key, Tenant
+from app.domain.validation import normalised
+from app.job import judge
+from app.media.splicing import splice
+from app.surfaces.body import read_json
+from app.surfaces.context import Limits
+from app.surfaces.gemini.asked import order_of
+from app.surfaces.gemini.fields import field_path, lower_camel
+from app.surfaces.gemini.routes import SPELLING
+from tests.fixtures import image_bytes
+
+if TYPE_CHECKING:
+    from app.order import Order
+    from app.surfaces.context import Service
+
+CATALOGUE = load_catalogue()
+CARD = next(card for card in CATALOGUE if card.id == "gemini-3.1-flash-image")
+POLICY = Policy(capabilities=frozenset({"cloud_storage"}))
+CALLER = Caller(Tenant("t", ZoneInfo("UTC"), (), ()), Key("k", "", frozenset()))
+RECORDED = json.loads((Path(__file__).parents[1] / "contract/recorded/google_requests.json").read_text())
+LIMITS = Limits(
+    default_model=CARD.id,
+    light_bytes_max=100_000,
+    input_bytes_max=7_000_000,
+    input_pixels_max=64_000_000,
+    inputs_max=64,
+    chunked_above_bytes=1_000_000,
+    public_url=None,
+)
+SERVICE = cast("Service", SimpleNamespace(limits=LIMITS))
+PNG = base64.b64encode(image_bytes("harbour.png")).decode()
+WEBP = base64.b64encode(image_bytes("orchard.webp")).decode()
+OUTPUT_OPTIONS = "generation_config.image_config.image_output_options"
+SIGNATURE = b"\x12\xfb\xff\xfe opaque"
+
+
+async def ordered(body: dict[str, Any] | str) -> Order:
+    """The order of a body, as the route reads it."""
+    text = body if isinstance(body, str) else json.dumps(body)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": text.encode(), "more_body": False}
+
+    scope = {"type": "http", "headers": [(b"content-type", b"application/json")]}
+    return await order_of(
+        SERVICE, CALLER, CARD, await read_json(Request(scope, receive), LIMITS, SPELLING), None
+    )
+
+
+async def asked(body: dict[str, Any] | str) -> GenerationRequest:
+    """The request of a body without faults."""
+    order = await ordered(body)
+    judged = judge(order, CATALOGUE, POLICY)
+    assert judged.violations == ()
+    return order.request
+
+
+async def fields_at_fault(body: dict[str, Any] | str) -> dict[str, str]:
+    """Codes of the faults by Google's field, the card's included."""
+    judged = judge(await ordered(body), CATALOGUE, POLICY)
+    return {field_path(item.pointer): item.code for item in judged.violations}
+
+
+def work(request: GenerationRequest) -> str:
+    """What the cache knows the request by."""
+    return fingerprint(normalised(request, CARD), CARD, "t")
+
+
+def inline(data: str, mime_type: str = "image/png") -> dict[str, Any]:
+    return {"inlineData": {"mimeType": mime_type, "data": data}}
+
+
+def turn(*parts: dict[str, Any] | str, role: str | None = "user") -> dict[str, Any]:
+    """A content; strings are texts."""
+    named = {"role": role} if role else {}
+    return {**named, "parts": [{"text": part} if isinstance(part, str) else part for part in parts]}
+
+
+PLAIN: dict[str, Any] = {
+    "contents": [turn(inline(PNG), inline(WEBP, "image/webp"), "Draw them")],
+    "systemInstruction": {"parts": [{"text": "Be calm"}], "role": "user"},
+    "safetySettings": [{"category": "HARM_CATEGORY_HATE_SPEECH", "threshold": "BLOCK_ONLY_HIGH"}],
+    "generationConfig": {
+        "temperature": 0.5,
+        "topP": 0.9,
+        "seed": 7,
+        "candidateCount": 1,
+        "maxOutputTokens": 8000,
+        "responseModalities": ["IMAGE"],
+        "thinkingConfig": {"thinkingLevel": "HIGH", "includeThoughts": False},
+        "imageConfig": {"aspectRatio": "16:9", "imageSize": "2K"},
+    },
+}
+
+
+def with_config(**config: Any) -> dict[str, Any]:
+    return {**PLAIN, "generationConfig": {**PLAIN["generationConfig"], **config}}
+
+
+async def test_what_our_words_say_completely_becomes_just_that() -> None:
+    request = await asked(PLAIN)
+    assert request.verbatim is None
+    assert [(item.kind, item.mime_type) for item in request.inputs] == [
+        ("image", "image/png"),
+        ("image", "image/webp"),
+    ]
+    assert replace(request, images=()) == GenerationRequest(
+        model=CARD.id,
+        prompt="Draw them",
+        system_instruction="Be calm",
+        safety_settings=request.safety_settings,
+        temperature=0.5,
+        top_p=0.9,
+        seed=7,
+        candidate_count=1,
+        max_output_tokens=8000,
+        response_modalities=("IMAGE",),
+        thinking_level="HIGH",
+        aspect_ratio="16:9",
+        image_size="2K",
+    )
+
+
+def snake(value: Any) -> Any:
+    """The same JSON with every field in its snake_case spelling."""
+    if isinstance(value, dict):
+        return {
+            "".join(f"_{c.lower()}" if c.isupper() else c for c in name): snake(item)
+            for name, item in value.items()
+        }
+    return [snake(item) for item in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        snake(PLAIN),
+        {**PLAIN, "contents": PLAIN["contents"][0]},
+        {**PLAIN, "contents": [turn(*PLAIN["contents"][0]["parts"], role=None)]},
+        {**PLAIN, "cachedContent": None, "model": "models/other", "tools": [], "toolConfig": None},
+        with_config(seed="7", maxOutputTokens=8000.0, responseModalities="IMAGE"),
+        with_config(imageConfig={"aspectRatio": "16:9", "imageSize": "2k"}),
+        {**PLAIN, "labels": {"team": "a"}},
+        json.loads(json.dumps(PLAIN).replace(PNG, PNG.replace("+", "-").replace("/", "_").rstrip("="))),
+    ],
+    ids=["snake", "one content", "no role", "nulls", "proto numbers", "size", "labels", "url-safe"],
+)
+async def test_other_spellings_are_the_same_work(other: dict[str, Any]) -> None:
+    assert work(await asked(other)) == work(await asked(PLAIN))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {**PLAIN, "contents": [turn("Draw them", inline(PNG), inline(WEBP, "image/webp"))]},
+        {**PLAIN, "contents": [turn(inline(PNG), inline(WEBP, "image/webp"), "Draw", "them")]},
+        {**PLAIN, "contents": [turn("One"), turn("Two", role="model"), turn("Three")]},
+        {**PLAIN, "contents": [turn({**inline(PNG), "mediaResolution": {"level": "LOW"}}, "Draw them")]},
+        {**PLAIN, "systemInstruction": {"parts": [{"text": "Be"}, {"text": "calm"}]}},
+        {**PLAIN, "serviceTier": "flex"},
+        {**PLAIN, "cachedContent": "cachedContents/1"},
+        {**PLAIN, "newField": {"a_b": 1}},
+        {**PLAIN, "safetySettings": [{"category": "HARM_CATEGORY_CIVIC_INTEGRITY", "threshold": "OFF"}]},
+        with_config(thinkingConfig={"thinkingLevel": "HIGH", "includeThoughts": True}),
+        with_config(thinkingConfig={"thinkingLevel": "HIGH", "thinkingBudget": 100}),
+        with_config(imageConfig={"aspectRatio": "16:9", "imageSize": "2K", "personGeneration": "ALLOW_ALL"}),
+        with_config(stopSequences=["x"]),
+    ],
+    ids=lambda body: " ".join(name for name in body if body[name] != PLAIN.get(name)),
+)
+async def test_whatever_says_more_goes_on_as_it_is_and_is_other_work(other: dict[str, Any]) -> None:
+    request = await asked(other)
+    assert request.verbatim is not None
+    assert work(request) != work(await asked(PLAIN))
+    assert work(request) == work(await asked(json.dumps(other, indent=3)))
+    sent = b"".join(splice(request.verbatim.light, request.verbatim.cargo))
+    assert json.loads(sent) == other
+
+
+async def test_labels_go_on_to_the_upstream() -> None:
+    request = await asked({**PLAIN, "labels": {"team": "a", "two_words": "b"}})
+    assert request.labels == (("team", "a"), ("two_words", "b"))
+    assert request.verbatim is not None
+    assert json.loads(request.verbatim.light)["labels"] == {"team": "a", "two_words": "b"}
+
+
+async def test_signatures_keep_their_bytes_in_any_spelling_and_tell_conversations_apart() -> None:
+    def spoken(signature: str) -> dict[str, Any]:
+        picture = {**inline(PNG), "thoughtSignature": signature}
+        return {"contents": [turn("One"), turn(picture, role="model"), turn("Two")]}
+
+    spellings = [
+        base64.b64encode(SIGNATURE).decode(),
+        base64.urlsafe_b64encode(SIGNATURE).decode().rstrip("="),
+    ]
+    requests = [await asked(spoken(each)) for each in spellings]
+    assert work(requests[0]) == work(requests[1])
+    for request in requests:
+        assert request.verbatim is not None
+        assert SIGNATURE in request.verbatim.cargo.values()
+    other = await asked(spoken(base64.b64encode(SIGNATURE + b"!").decode()))
+    assert work(other) != work(requests[0])
+
+
+async def test_pictures_of_the_model_are_no_references_but_are_paid_for() -> None:
+    body = {"contents": [turn("One"), turn(inline(PNG), role="model"), turn(inline(PNG), "Two")]}
+    request = await asked(body)
+    assert len(request.images) == 1
+    assert estimate(request, CARD).image_input == 2 * CARD.images.tokens_each
+    assert request.prompt == "One\nTwo"
+
+
+@pytest.mark.parametrize(
+    ("response_format", "ratio", "size"),
+    [
+        ({"image": {"aspectRatio": "16:9", "imageSize": "4K"}}, "16:9", "4K"),
+        (
+            [{"image": {"aspectRatio": "ASPECT_RATIO_TWENTY_ONE_BY_NINE", "imageSize": "IMAGE_SIZE_FOUR_K"}}],
+            "21:9",
+            "4K",
+        ),
+        (
+            [{"image": {"aspect_ratio": "ASPECT_RATIO_UNSPECIFIED", "image_size": "IMAGE_SIZE_FIVE_TWELVE"}}],
+            None,
+            "512",
+        ),
+    ],
+)
+async def test_the_newer_form_of_size_is_priced_and_goes_on_as_it_came(
+    response_format: Any, ratio: str | None, size: str
+) -> None:
+    request = await asked({"contents": turn("Draw"), "generationConfig": {"responseFormat": response_format}})
+    assert (request.aspect_ratio, request.image_size) == (ratio, size)
+    assert estimate(request, CARD).image_output == CARD.image_tokens(size)
+    assert request.verbatim is not None
+    assert "responseFormat" in json.loads(request.verbatim.light)["generationConfig"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "expected", "shared"),
+    [
+        ({"googleSearch": {}}, Grounding(web_search=True), True),
+        ({"google_search": {"search_types": {"image_search": {}}}}, Grounding(image_search=True), True),
+        (
+            {"googleSearch": {"searchTypes": {"webSearch": {}, "imageSearch": {}}}},
+            Grounding(web_search=True, image_search=True),
+            True,
+        ),
+        ({"googleSearch": {"timeRangeFilter": {}}}, Grounding(web_search=True), False),
+        ({"urlContext": {}}, Grounding(), False),
+        ({"functionDeclarations": [{"name": "f", "parameters": {"a_b": {}}}]}, Grounding(), False),
+    ],
+)
+async def test_searches_are_understood_and_other_tools_go_on(
+    tool: dict[str, Any], expected: Grounding, shared: bool
+) -> None:
+    order = await ordered({"contents": turn("Draw"), "tools": [tool]})
+    assert order.request.grounding == expected
+    assert (order.request.verbatim is None) == shared
+    if expected == Grounding():
+        assert order.cache == CacheDirective("bypass"), "nobody knows what such a tool reads"
+        assert order.request.verbatim is not None
+        assert json.loads(order.request.verbatim.light)["tools"] == [tool]
+
+
+async def test_a_size_in_another_spelling_goes_on_in_the_models() -> None:
+    request = await asked(
+        {"contents": turn("Draw", "it"), "generationConfig": {"imageConfig": {"imageSize": "512px"}}}
+    )
+    assert request.verbatim is not None
+    assert json.loads(request.verbatim.light)["generationConfig"]["imageConfig"]["imageSize"] == "512"
+
+
+async def test_what_was_judged_is_what_is_sent() -> None:
+    """A field twice could be read one way here and the other way behind."""
+    twice = '{"contents": {"parts": [{"text": "a"}, {"text": "b"}]}, "generationConfig": %s, %s}'
+    small, large = (json.dumps({"imageConfig": {"imageSize": size}}) for size in ("512", "4K"))
+    found = await fields_at_fault(twice % (small, f'"generation_config": {large}'))
+    assert found == {"generation_config": "given_twice"}
+    request = await asked(twice % (large, f'"generationConfig": {small}'))
+    assert request.verbatim is not None
+    assert request.image_size == "512"
+    assert b"4K" not in request.verbatim.light
+    both = {"imageConfig": {"imageSize": "512"}, "responseFormat": {"image": {"imageSize": "4K"}}}
+    found = await fields_at_fault({"contents": turn("Draw"), "generationConfig": both})
+    assert found == {"generation_config.response_format[0].image": "given_twice"}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, {"contents": "empty_prompt"}),
+        ({"contents": ["a fox"]}, {"contents[0]": "wrong_type", "contents[0].parts": "required"}),
+        ({"contents": turn("A", role="robot")}, {"contents[0].role": "unknown_role"}),
+        (
+            {"contents": turn("A", {"inlineData": {"data": PNG}})},
+            {"contents[0].parts[1].inline_data.mime_type": "required"},
+        ),
+        (
+            {"contents": turn("A", {"inlineData": {"mimeType": "image/png"}})},
+            {"contents[0].parts[1].inline_data.data": "required"},
+        ),
+        (
+            {"contents": turn("A", inline("not*base64"))},
+            {"contents[0].parts[1].inline_data.data": "invalid_base64"},
+        ),
+        (
+            {"contents": turn("A", inline("AAAAA"))},
+            {"contents[0].parts[1].inline_data.data": "invalid_base64"},
+        ),
+        (
+            {"contents": turn("A", inline(PNG, "image/gif"))},
+            {"contents[0].parts[1].inline_data": "mime_type_mismatch"},
+        ),
+        (
+            {"contents": turn("A", {"fileData": {"mimeType": "image/png"}})},
+            {"contents[0].parts[1].file_data.file_uri": "required"},
+        ),
+        (
+            {"contents": turn("A", {"fileData": {"mimeType": "image/png", "fileUri": "gs://bucket/object"}})},
+            {"contents[0].parts[1].file_data": "bucket_not_allowed"},
+        ),
+        (
+            {
+                "contents": [
+                    turn("A"),
+                    turn(
+                        {"fileData": {"mimeType": "image/png", "fileUri": "gs://bucket/object"}}, role="model"
+                    ),
+                ]
+            },
+            {"contents[1].parts[0].file_data": "bucket_not_allowed"},
+        ),
+        ({"contents": turn("A"), "generationConfig": []}, {"generation_config": "wrong_type"}),
+        (
+            {"contents": turn("A"), "generationConfig": {"seed": 1.5}},
+            {"generation_config.seed": "wrong_type"},
+        ),
+        (
+            {"contents": turn("A"), "generationConfig": {"seed": True}},
+            {"generation_config.seed": "wrong_type"},
+        ),
+        (
+            {"contents": turn("A"), "generationConfig": {"temperature": "hot"}},
+            {"generation_config.temperature": "wrong_type"},
+        ),
+        (
+            {"contents": turn("A"), "generationConfig": {"topK": 40}},
+            {"generation_config.top_k": "unsupported_top_k"},
+        ),
+        (
+            {"contents": turn("A"), "generationConfig": {"responseModalities": ["AUDIO"]}},
+            {"generation_config.response_modalities": "unsupported_response_modalities"},
+        ),
+        (
+            {"contents": turn("A"), "generationConfig": {"thinkingConfig": {"thinkingLevel": "XHIGH"}}},
+            {"generation_config.thinking_config.thinking_level": "unsupported_thinking_level"},
+        ),
+        (
+            {
+                "contents": turn("A"),
+                "generationConfig": {"imageConfig": {"imageOutputOptions": {"mimeType": "image/png"}}},
+            },
+            {f"{OUTPUT_OPTIONS}.mime_type": "output_mime_type_not_available"},
+        ),
+        (
+            {
+                "contents": turn("A"),
+                "safetySettings": [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "SOME"}],
+            },
+            {"safety_settings[0].threshold": "unsupported_safety_threshold"},
+        ),
+        ({"contents": turn("A"), "labels": {"a": 1}}, {"labels": "wrong_type"}),
+    ],
+)
+async def test_faults_are_named_by_googles_fields(body: dict[str, Any], expected: dict[str, str]) -> None:
+    assert expected.items() <= (await fields_at_fault(body)).items()
+
+
+async def test_bits_behind_the_last_byte_change_nothing() -> None:
+    signed = {"text": "B", "thoughtSignature": "AAB="}
+    request = await asked({"contents": [turn("A"), turn(signed, role="model"), turn("C")]})
+    assert request.verbatim is not None
+    assert list(request.verbatim.cargo.values()) == [b"\0\0"]
+
+
+@pytest.mark.parametrize("name", [name for name in RECORDED if name.endswith("everything")])
+async def test_every_sdk_means_the_same_by_the_same_arguments(name: str) -> None:
+    """Recorded requests of Python and Node, in both modes, differ in spelling alone."""
+    bodies = [json.loads(RECORDED[each]["body"]) for each in (name, "node-gemini-everything")]
+    requests = [await asked({**body, "serviceTier": "flex"}) for body in bodies]
+    assert work(requests[0]) == work(requests[1])
+    assert requests[0].grounding == Grounding(web_search=True, image_search=True)
+    assert (requests[0].aspect_ratio, requests[0].image_size) == ("16:9", "512")
+    assert requests[0].labels == (("team", "a"),)
+
+
+def test_names_fold_as_protobufs_json_does() -> None:
+    names = {"image_size": "imageSize", "imageSize": "imageSize", "top_p": "topP", "a_1b": "a1b", "_": "_"}
+    assert {name: lower_camel(name) for name in names} == names
