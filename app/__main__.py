@@ -38,7 +38,8 @@ flashgate is ready
 Make a picture:
 
   curl -sS {url}/v1/images:generate \\
-    -H 'X-API-Key: {key}' -H 'Content-Type: application/json' -H 'Accept: image/*' \\
+    -H 'X-API-Key: {key}' \\
+    -H 'Content-Type: application/json' -H 'Accept: image/*' \\
     -d '{{"prompt": "A lighthouse at dusk", "aspect_ratio": "16:9", "output_mime_type": "image/png"}}' \\
     -o lighthouse.png
 """
