@@ -256,6 +256,16 @@ def test_a_stream_that_is_refused_has_a_status(client: OpenAI) -> None:
     assert refusal(caught.value) == ("invalid_value", "prompt")
 
 
+def test_a_stream_that_is_refused_late_tells_it_by_an_event(client: OpenAI, emulator: Running) -> None:
+    prompt = "Late [[emulate:hold:late]] [[emulate:image-safety]]"
+    stream = client.images.generate(prompt=prompt, stream=True)  # returns with the status line
+    httpx2.post(f"{emulator.url}/emulator/release/late").raise_for_status()
+    with pytest.raises(openai.APIError) as caught:
+        list(stream)
+    assert not isinstance(caught.value, openai.APIStatusError)
+    assert caught.value.code == "moderation_blocked"
+
+
 @pytest.mark.parametrize(
     ("asked", "param", "code"),
     [
@@ -263,6 +273,7 @@ def test_a_stream_that_is_refused_has_a_status(client: OpenAI) -> None:
         ({"size": "0x512"}, "size", "invalid_value"),
         ({"size": "90000x90000"}, "size", "invalid_value"),
         ({"size": "512x512", "extra_body": {"image_size": "1K"}}, "size", "invalid_value"),
+        ({"quality": "low", "model": "gemini-3-pro-image"}, "quality", "invalid_value"),
         ({"n": 9}, "n", "invalid_value"),
         ({"n": "two"}, "n", "invalid_type"),
         ({"quality": "superb"}, "quality", "invalid_value"),

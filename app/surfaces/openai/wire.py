@@ -89,7 +89,12 @@ class OpenAIImageGeneration(OpenAIParameters, GenerateRequest):
 
 
 class OpenAIImageEdit(OpenAIParameters, EditForm):
-    """The same as form fields, with the inputs as file parts: `image` for one, `image[]` for several."""
+    """The same as form fields, with the inputs as file parts. SDKs' brackets are read: `labels[team]`."""
+
+    image: list[Any] = Field(
+        [], description="Reference images as file parts, in order: image, or image[] for several.",
+        json_schema_extra={"items": {"type": "string", "format": "binary"}},
+    )  # fmt: skip
 
 
 class OpenAIImage(_Answer):
