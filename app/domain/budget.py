@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     from app.domain.tenancy import Caller
 
 Unit = Literal["output_tokens", "total_tokens", "images", "usd"]
-WindowName = Literal["day", "month"]
-Scope = Literal["tenant", "key"]
+WindowName = Literal["minute", "hour", "day", "week", "month", "lifetime"]
+Scope = Literal["tenant", "project", "key"]
 Mode = Literal["enforce", "shadow"]
+
+WINDOWS: tuple[WindowName, ...] = ("minute", "hour", "day", "week", "month", "lifetime")
 
 NANO_PER_USD = 1_000_000_000
 AMOUNT_MAX = 2**53 - 1
+LIFETIME_MS = 253_402_300_799_000
+"""The end of the year 9999, which is the last moment that the calendar knows: a lifetime never ends."""
 
 
 class Amounts(NamedTuple):
@@ -42,14 +46,26 @@ UNITS: tuple[Unit, ...] = Amounts._fields  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True)
+class Override:
+    """Another limit, until a moment (Unix milliseconds) by the store's clock."""
+
+    limit: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Budget:
-    """A limit on one unit in one window. ``limit`` is in the unit's own store amount (USD in billionths)."""
+    """A limit on one unit in one window. ``limit`` is in the unit's own store amount (USD in billionths).
+
+    A ``lifetime`` budget is prepaid: it never begins anew, and credit that the store holds adds to it.
+    """
 
     unit: Unit
     window: WindowName
     limit: int
     scope: Scope = "tenant"
     mode: Mode = "enforce"
+    override: Override | None = None
 
     @property
     def name(self) -> str:
@@ -89,11 +105,14 @@ class WindowState:
     """A budget window as the store sees it at one moment.
 
     Attributes:
+        budget: With the limit that is in force: changed for a time, or raised by credit.
         settled: Booked.
         held: Reserved and not yet resolved.
         span: The window instance that the store chose.
         now_ms: The store's clock.
         asked: What the refused or admitted request needs in this unit.
+        credit: The part of the limit that was added by credit.
+        field: The counter's name in the store, which tells whose window it is.
     """
 
     budget: Budget
@@ -102,11 +121,18 @@ class WindowState:
     span: Span
     now_ms: int
     asked: int = 0
+    credit: int = 0
+    field: str = ""
 
     @property
     def remaining(self) -> int:
         """What is left, never below zero."""
         return max(0, self.budget.limit - self.settled - self.held)
+
+    @property
+    def endless(self) -> bool:
+        """Whether the window never rolls over, so that waiting cannot help."""
+        return self.budget.window == "lifetime"
 
     @property
     def resets_in_s(self) -> int:
@@ -119,15 +145,32 @@ class WindowState:
         return self.budget.mode == "enforce" and self.asked > self.remaining
 
 
+_Days = Literal["day", "week", "month"]
+_STEP_MS = {"minute": 60_000, "hour": 3_600_000}
+
+
+def _index_of(window: _Days, day: date) -> int:
+    """Counts days, weeks from Monday on, or months, from the year 1."""
+    if window == "month":
+        return day.year * 12 + day.month - 1
+    return day.toordinal() if window == "day" else (day.toordinal() - 1) // 7
+
+
+def _first_day(window: _Days, index: int) -> date:
+    if window == "month":
+        return date(index // 12, index % 12 + 1, 1)
+    return date.fromordinal(index if window == "day" else index * 7 + 1)
+
+
 @lru_cache(maxsize=16_384)
-def _begin_ms(window: WindowName, index: int, zone: ZoneInfo) -> int:
+def _begin_ms(window: _Days, index: int, zone: ZoneInfo) -> int:
     """The first moment at which the zone's calendar shows the window's first day or a later one.
 
     That is midnight, except where the clocks are put forward over it: then it is the moment of the change,
     which lies between what midnight would be by the new and by the old offset. Remembered, because every
-    request asks for the same few. ``index`` counts days, or months, from the year 1.
+    request asks for the same few. ``index`` is that of ``_index_of``.
     """
-    day = date.fromordinal(index) if window == "day" else date(index // 12, index % 12 + 1, 1)
+    day = _first_day(window, index)
     midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
     by_old = int(midnight.timestamp())
     if datetime.fromtimestamp(by_old, zone).replace(tzinfo=None) == midnight.replace(tzinfo=None):
@@ -145,12 +188,30 @@ def _begin_ms(window: WindowName, index: int, zone: ZoneInfo) -> int:
 def spans(window: WindowName, zone: ZoneInfo, now_ms: int) -> tuple[Span, Span, Span]:
     """The previous, current and next calendar window around a moment, in the tenant's zone.
 
-    A day runs from local midnight to local midnight and so has 23, 24 or 25 hours. Where midnight does not
-    exist the day begins at the first moment that does; where it comes twice, at the first; a day that a
-    zone leaves out altogether is no window. So windows never overlap and leave no gap.
+    A day runs from local midnight to local midnight and so has 23, 24 or 25 hours; a week begins on Monday.
+    Where midnight does not exist the day begins at the first moment that does; where it comes twice, at the
+    first; a day that a zone leaves out altogether is no window. Hours and minutes are counted from the day's
+    begin. So windows never overlap and leave no gap. A lifetime is one window for ever.
     """
-    today = datetime.fromtimestamp(now_ms // 1000, zone)
-    index = today.toordinal() if window == "day" else today.year * 12 + today.month - 1
+    if window == "lifetime":
+        whole = Span(0, LIFETIME_MS)
+        return whole, whole, whole
+    if window == "minute" or window == "hour":  # noqa: PLR1714 - so that the type checker sees which are left
+        current = _part_of_day(zone, now_ms, _STEP_MS[window])
+        before = _part_of_day(zone, current.start_ms - 1, _STEP_MS[window])
+        return before, current, _part_of_day(zone, current.end_ms, _STEP_MS[window])
+    return _spans_of_days(window, zone, now_ms)
+
+
+def _part_of_day(zone: ZoneInfo, at_ms: int, step_ms: int) -> Span:
+    """The piece of the day that a moment lies in; a day's last one is shorter where the day is odd."""
+    _, day, _ = _spans_of_days("day", zone, at_ms)
+    start = at_ms - (at_ms - day.start_ms) % step_ms
+    return Span(start, min(start + step_ms, day.end_ms))
+
+
+def _spans_of_days(window: _Days, zone: ZoneInfo, now_ms: int) -> tuple[Span, Span, Span]:
+    index = _index_of(window, datetime.fromtimestamp(now_ms // 1000, zone).date())
 
     def begin(index: int) -> int:
         return _begin_ms(window, index, zone)
@@ -167,14 +228,17 @@ def spans(window: WindowName, zone: ZoneInfo, now_ms: int) -> tuple[Span, Span, 
     return Span(begin(first), start), Span(start, end), Span(end, begin(last))
 
 
+def window_of(budget: Budget, owner: str, zone: ZoneInfo, now_ms: int) -> BudgetWindow:
+    """A budget's window around a moment. ``owner`` is ``t``, ``p:<project>`` or ``k:<key>``."""
+    field = f"{owner}|{budget.unit}|{budget.window}"
+    return BudgetWindow(budget, field, spans(budget.window, zone, now_ms), zone)
+
+
 def windows_of(caller: Caller, now_ms: int) -> tuple[BudgetWindow, ...]:
-    """Every budget window that a caller's request is counted in: the tenant's, then the key's."""
-    zone = caller.tenant.time_zone
-    found = [("t", budget) for budget in caller.tenant.budgets]
-    found += [(f"k:{caller.key.id}", budget) for budget in caller.key.budgets]
-    return tuple(
-        BudgetWindow(
-            budget, f"{owner}|{budget.unit}|{budget.window}", spans(budget.window, zone, now_ms), zone
-        )
-        for owner, budget in found
-    )
+    """Every budget window that a request is counted in: the tenant's, its project's, then the key's."""
+    tenant, project, key = caller.tenant, caller.project, caller.key
+    found = [("t", budget) for budget in tenant.budgets]
+    if project is not None:
+        found += [(f"p:{project.id}", budget) for budget in project.budgets]
+    found += [(f"k:{key.id}", budget) for budget in key.budgets]
+    return tuple(window_of(budget, owner, tenant.time_zone, now_ms) for owner, budget in found)

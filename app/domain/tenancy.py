@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from app.domain.budget import Budget
+    from app.domain.rate import Rate
     from app.domain.request import CacheMode
+
+UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 TENANT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 
@@ -27,15 +31,48 @@ class CachePolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class RetiringSecret:
+    """The secret that a key had before its last rotation; it opens until ``not_after_ms`` (Unix time)."""
+
+    secret_hash: str = field(repr=False)
+    not_after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Key:
     """A gateway key without its secret; ``secret_hash`` is an HMAC-SHA-256 in hexadecimal.
 
-    ``id`` is unique in the whole deployment, because a key is looked up by it.
+    Attributes:
+        id: Unique in the whole deployment, because a key is looked up by it.
+        retiring: The secret before the present one, while both open (reliability.md R59).
+        expires_at_ms: From this moment (Unix time) no secret of the key opens; None for never.
+        project: The tenant's project whose budgets this key counts in as well, or None.
+        rate: What the key may ask in a minute and at once.
     """
 
     id: str
     secret_hash: str = field(repr=False)
     scopes: frozenset[str]
+    budgets: tuple[Budget, ...] = ()
+    retiring: RetiringSecret | None = None
+    expires_at_ms: int | None = None
+    project: str | None = None
+    rate: Rate | None = None
+
+    def hashes(self, now_ms: int) -> tuple[str, ...]:
+        """The hashes of the secrets that open at this moment: none, one, or two after a rotation."""
+        if self.expires_at_ms is not None and now_ms >= self.expires_at_ms:
+            return ()
+        if self.retiring is None or now_ms >= self.retiring.not_after_ms:
+            return (self.secret_hash,)
+        return (self.secret_hash, self.retiring.secret_hash)
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A part of a tenant with budgets that its keys share. ``id`` is unique in the tenant."""
+
+    id: str
     budgets: tuple[Budget, ...] = ()
 
 
@@ -49,6 +86,9 @@ class Tenant:
         models: Card ids that the tenant may use; empty for all.
         max_image_size: The largest size that it may ask for, or None.
         preview: Preview features that it may use, such as ``4K`` and ``video``.
+        projects: Parts of it that keys belong to.
+        rate: What all its keys together may ask in a minute and at once.
+        strict: Whether the upstream is told to stop where the reservation ends.
     """
 
     id: str
@@ -59,6 +99,9 @@ class Tenant:
     max_image_size: str | None = None
     preview: frozenset[str] = frozenset({"4K", "video"})
     cache: CachePolicy = CachePolicy()
+    projects: tuple[Project, ...] = ()
+    rate: Rate | None = None
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +111,28 @@ class Caller:
     tenant: Tenant
     key: Key
 
+    @property
+    def project(self) -> Project | None:
+        """The project that the key belongs to, or None."""
+        return next((each for each in self.tenant.projects if each.id == self.key.project), None)
+
     def may(self, scope: str) -> bool:
         """Whether the key carries this scope; nothing is allowed by default."""
         return scope in self.key.scopes
+
+
+Source = Literal["file", "store"]
+
+
+@dataclass(frozen=True, slots=True)
+class TenantRecord:
+    """A tenant as operators see it.
+
+    Attributes:
+        version: Grows with every change of any stored tenant, so that no two states share one; 0 in a file.
+        source: A tenant of a file is changed in the file alone.
+    """
+
+    tenant: Tenant
+    version: int
+    source: Source
