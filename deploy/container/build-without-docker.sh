@@ -2,7 +2,7 @@
 # Builds and runs the image where neither a Docker engine nor an image registry can be reached.
 #
 #   PYTHON_HOME=/path/to/a/cpython-3.13 deploy/container/build-without-docker.sh
-#   FLASHGATE_CONTAINER_TESTS=1 make test
+#   CONTAINER_TESTS=1 make test
 #
 # Needs root and the Debian packages buildah, podman, debootstrap, runc, netavark, aardvark-dns, iptables
 # and uidmap. The Dockerfile is built as it is; only its base is stood in for: a minimal Debian from
@@ -10,12 +10,12 @@
 # holds for the files above the base. The base itself, and so the total size, is another one.
 #
 # Makes:  localhost/flashgate:test, localhost/standin/python:3.13, localhost/standin/valkey:8
-#         $FLASHGATE_CONTAINER_DIR/env to be sourced before podman or buildah are called by hand
+#         $CONTAINER_DIR/env to be sourced before podman or buildah are called by hand
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 project=$(dirname -- "$(dirname -- "$here")")
-dir=${FLASHGATE_CONTAINER_DIR:-/var/tmp/flashgate-containers}
+dir=${CONTAINER_DIR:-/var/tmp/flashgate-containers}
 suite=${DEBIAN_SUITE:-trixie}
 
 missing=

@@ -122,7 +122,7 @@ variable "store_replicas" {
 }
 
 variable "store_engine_version" {
-  description = "Engine of the store."
+  description = "Engine of the store. Valkey 8 and 9 are both understood."
   type        = string
   default     = "VALKEY_9_0"
 }
