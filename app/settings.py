@@ -68,6 +68,9 @@ class Settings(BaseSettings):
         None, description="API version of the back end. Unset: v1beta for Gemini, v1beta1 for Vertex AI."
     )
     upstream_timeout_s: float = Field(300, ge=10, description="Longest wait for one picture.")
+    upstream_retry_wait_s: float = Field(
+        5, ge=0, description="Longest wait that the upstream may ask for before the caller is told instead."
+    )
     upstream_connections: int = Field(100, ge=1, description="Connections to the back end at once.")
 
     default_model: str = Field("gemini-3.1-flash-image", description="Card used where a request names none.")

@@ -21,6 +21,7 @@ from app.store.results import RedisResults
 from app.surfaces.context import Limits, Service
 from app.upstream.backend import BackEnd
 from app.upstream.google import GoogleImageModel
+from app.upstream.resilience import ResilientImageModel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -84,7 +85,9 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             catalogue=catalogue,
             ledger=ObservedLedger(ledger, metrics),
             results=ObservedResults(RedisResults(clients.blobs), metrics),
-            model=ObservedImageModel(model, metrics, catalogue),
+            model=ResilientImageModel(
+                ObservedImageModel(model, metrics, catalogue), wait_s_max=settings.upstream_retry_wait_s
+            ),
             policy=Policy(
                 capabilities=model.capabilities,
                 buckets=frozenset(settings.gcs_buckets),

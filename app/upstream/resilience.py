@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 ATTEMPTS_MAX: Final = 3
 PAUSE_S: Final = 1.0
-PAUSE_S_MAX: Final = 20.0
+PAUSE_S_MAX: Final = 8.0
+WAIT_S_MAX: Final = 5.0
 CALL_S_MIN: Final = 10.0
 """An attempt with less time than this is not begun: the upstream takes 10 s for the smallest picture."""
 
@@ -127,6 +128,7 @@ class ResilientImageModel:
 
     Args:
         model: What makes single attempts.
+        wait_s_max: Where the upstream asks for a longer wait, the caller is told so instead of kept waiting.
         clock: Seconds that never go back.
         sleep: Pauses.
         jitter: A number in [0, 1).
@@ -136,11 +138,13 @@ class ResilientImageModel:
         self,
         model: ImageModel,
         *,
+        wait_s_max: float = WAIT_S_MAX,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._model = model
+        self._wait_s_max = wait_s_max
         self._clock = clock
         self._sleep = sleep
         self._jitter = jitter
@@ -168,7 +172,8 @@ class ResilientImageModel:
                 return await self._attempt(request, seed, deadline - self._clock())
             except _REPEATABLE as error:
                 pause_s = self._pause_s(attempt, error)
-                in_time = self._clock() + pause_s + CALL_S_MIN <= deadline
+                in_time = (error.retry_after_s or 0) <= self._wait_s_max
+                in_time &= self._clock() + pause_s + CALL_S_MIN <= deadline
                 if error.billed != "no" or attempt == ATTEMPTS_MAX or not in_time or not self._budget.spend():
                     raise
             await self._sleep(pause_s)

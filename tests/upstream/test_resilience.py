@@ -110,16 +110,23 @@ async def test_three_attempts_are_the_most(clock: Clock) -> None:
 
 
 async def test_the_upstreams_own_wait_is_honoured(clock: Clock) -> None:
-    model = Scripted(UpstreamQuota("quota", retry_after_s=35), ANSWER)
+    model = Scripted(UpstreamQuota("quota", retry_after_s=4), ANSWER)
     await patient(model, clock).generate(asked(), None, 100)
-    assert clock.pauses == [36.0]
+    assert clock.pauses == [5.0]
+
+
+async def test_a_caller_is_told_of_a_long_wait_instead_of_being_kept(clock: Clock) -> None:
+    model = Scripted(UpstreamQuota("quota", retry_after_s=35), ANSWER)
+    with pytest.raises(UpstreamQuota) as raised:
+        await patient(model, clock).generate(asked(), None, 300)
+    assert (clock.pauses, len(model.timeouts), raised.value.retry_after_s) == ([], 1, 35)
 
 
 async def test_no_attempt_is_begun_that_the_deadline_would_cut(clock: Clock) -> None:
-    model = Scripted(UpstreamQuota("quota", retry_after_s=35), ANSWER)
+    model = Scripted(UpstreamQuota("quota", retry_after_s=4), ANSWER)
     with pytest.raises(UpstreamQuota) as raised:
-        await patient(model, clock).generate(asked(), None, 36 + CALL_S_MIN - 0.1)
-    assert (clock.pauses, len(model.timeouts), raised.value.retry_after_s) == ([], 1, 35)
+        await patient(model, clock).generate(asked(), None, 5 + CALL_S_MIN - 0.1)
+    assert (clock.pauses, len(model.timeouts), raised.value.retry_after_s) == ([], 1, 4)
 
 
 async def test_an_upstream_that_refuses_everybody_gets_a_tenth_more_calls_not_thrice(clock: Clock) -> None:
