@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from tests.server.conftest import Tenants, emulator, gateway, settings, tokens_a_day, write_tenants
 
@@ -13,11 +14,17 @@ if TYPE_CHECKING:
 
 __all__ = ["emulator", "gateway", "settings", "tenants"]
 
-AMPLE = ("openai", "openai-node", "gemini", "timeouts", "leaving", "counted")
+AMPLE = ("openai", "openai-node", "gemini", "timeouts", "leaving", "counted", "one-model")
 
 
 @pytest.fixture(scope="session")
 def tenants(tmp_path_factory: pytest.TempPathFactory) -> Tenants:
     budgets = dict.fromkeys(AMPLE, tokens_a_day(10_000_000)) | {"poor": tokens_a_day(1120)}
     folder: Path = tmp_path_factory.mktemp("tenants")
-    return write_tenants(folder / "tenants.yaml", budgets)
+    written = write_tenants(folder / "tenants.yaml", budgets)
+    listed = yaml.safe_load(written.path.read_text())
+    for entry in listed["tenants"]:
+        if entry["id"] == "one-model":
+            entry["models"] = ["gemini-3.1-flash-image"]
+    written.path.write_text(yaml.safe_dump(listed))
+    return written

@@ -343,6 +343,18 @@ def test_the_models_are_the_cards(client: OpenAI, native: Client) -> None:
         assert client.models.retrieve(name) == found["gemini-3.1-flash-image"]
 
 
+def test_a_model_that_the_tenant_may_not_use_is_not_there(client: OpenAI, tenants: Tenants) -> None:
+    limited = client.with_options(api_key=tenants.keys["one-model"])
+    assert [model.id for model in limited.models.list()] == ["gemini-3.1-flash-image"]
+    for ask in (
+        lambda: limited.models.retrieve("gemini-3-pro-image"),
+        lambda: limited.images.generate(prompt="x", model="gemini-3-pro-image"),
+    ):
+        with pytest.raises(openai.NotFoundError) as caught:
+            ask()
+        assert refusal(caught.value) == ("model_not_found", "model")
+
+
 def test_a_blocked_picture_is_the_users_error_and_not_repeated(client: OpenAI, emulator: Running) -> None:
     calls = calls_of(emulator)
     with pytest.raises(openai.BadRequestError) as caught:

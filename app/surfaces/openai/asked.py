@@ -45,7 +45,6 @@ _NEVER: Final = {
     "mask": "The model takes no masks; say in the prompt what should change and what should stay.",
     "markup": "The model takes no overlays; draw on the image itself, or say it in the prompt.",
 }
-_SAME: Final = {"/output_mime_type": "/output_format", "/output_compression_quality": "/output_compression"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +129,11 @@ def _asked(order: Order, asked: OpenAIParameters, reading: _Reading) -> Asked:
 
 def in_callers_words(violations: tuple[Violation, ...], places: Mapping[str, str]) -> tuple[Violation, ...]:
     """Violations of native fields under the names that the caller used."""
-    renames = {**_SAME, **places}
-    return tuple(dict.fromkeys(_renamed(item, renames) for item in violations))
+    return tuple(dict.fromkeys(_renamed(item, places) for item in violations))
 
 
-def _renamed(item: Violation, renames: Mapping[str, str]) -> Violation:
-    place = renames.get(item.pointer)
+def _renamed(item: Violation, places: Mapping[str, str]) -> Violation:
+    place = places.get(item.pointer)
     if place is None:
         return item
     allowed = item.allowed

@@ -21,6 +21,8 @@ from app.surfaces.ratelimit import rate_limit_headers
 from app.surfaces.replies import generation_headers, json_reply
 
 if TYPE_CHECKING:
+    from app.domain.card import Card
+    from app.domain.tenancy import Caller
     from app.order import GenerationResult
     from app.surfaces.context import Service
     from app.surfaces.openai.asked import Asked
@@ -133,9 +135,10 @@ def _headers(result: GenerationResult) -> dict[str, str]:
     operation_id="openai_list_models",
     responses={status: _ERRORS[status] for status in (401, 403)},
 )
-async def list_models(_caller: CallerDep, service: ServiceDep) -> OpenAIModels:
-    """Every model, in OpenAI's dialect."""
-    return OpenAIModels(object="list", data=[model_of(card) for card in service.gateway.catalogue])
+async def list_models(caller: CallerDep, service: ServiceDep) -> OpenAIModels:
+    """Every model that the tenant may use, in OpenAI's dialect."""
+    cards = [card for card in service.gateway.catalogue if _may_use(caller, card)]
+    return OpenAIModels(object="list", data=[model_of(card) for card in cards])
 
 
 @router.get(
@@ -143,11 +146,15 @@ async def list_models(_caller: CallerDep, service: ServiceDep) -> OpenAIModels:
     operation_id="openai_get_model",
     responses={status: _ERRORS[status] for status in (401, 403, 404)},
 )
-async def get_model(model: str, _caller: CallerDep, service: ServiceDep) -> OpenAIModel:
+async def get_model(model: str, caller: CallerDep, service: ServiceDep) -> OpenAIModel:
     """One model, by id or alias, in OpenAI's dialect."""
     card = service.gateway.catalogue.resolve(model)
-    if card is None:
-        known = tuple(sorted(service.gateway.catalogue.names))
-        detail = "There is no such model here."
-        raise ValidationFailed((Violation("/model", "unknown_model", detail, known),))
+    if card is None or not _may_use(caller, card):
+        detail = "There is no such model here, or this tenant may not use it."
+        raise ValidationFailed((Violation("/model", "unknown_model", detail),))
     return model_of(card)
+
+
+def _may_use(caller: Caller, card: Card) -> bool:
+    models = caller.tenant.models
+    return not models or card.id in models
