@@ -1,6 +1,6 @@
-"""The four ports: what the gateway needs of the world, on one page.
+"""The ports on one page: the four that serving a request needs of the world, and two of administration.
 
-Adapters live in ``store`` and ``upstream``; ``observability`` wraps the same four. Every method is
+Adapters live in ``store`` and ``upstream``; ``observability`` wraps the first four. Every method is
 all-or-nothing, and raises only errors of ``domain/errors.py``.
 """
 
@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
+    from app.domain.audit import AuditEvent
     from app.domain.budget import Amounts, BudgetWindow, WindowState
     from app.domain.failure import Failure
     from app.domain.generation import Generation, ModelAnswer, Picture
     from app.domain.request import CacheDirective, GenerationRequest
-    from app.domain.tenancy import Caller, Tenant
+    from app.domain.tenancy import Caller, Tenant, TenantRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,3 +195,62 @@ class Directory(Protocol):
 
     def tenants(self) -> tuple[Tenant, ...]:
         """Every configured tenant."""
+
+
+@dataclass(frozen=True, slots=True)
+class TenantChange:
+    """One change of a stored tenant, all or nothing.
+
+    Attributes:
+        tenant: What it becomes; None to delete it.
+        expected: The version that is changed; 0 where there must be none yet.
+        event: What is written into the audit log with it.
+    """
+
+    tenant_id: str
+    tenant: Tenant | None
+    expected: int
+    event: AuditEvent
+
+
+class Registry(Protocol):
+    """Tenants that operators keep in the store, beside those of the file. No secret ever enters it."""
+
+    def find(self, tenant_id: str) -> TenantRecord | None:
+        """The tenant as this replica knows it."""
+
+    def records(self) -> tuple[TenantRecord, ...]:
+        """Every tenant as this replica knows it, by id."""
+
+    async def refresh(self) -> None:
+        """Know what the store knows. Raises StoreUnavailable; then the last known contents stay."""
+
+    async def write(self, change: TenantChange) -> TenantRecord | None:
+        """Make a change and its audit event in one step, and tell every replica; None after a deletion.
+
+        Raises:
+            Conflict: The id of the tenant or of a key is taken, or a file has the tenant.
+            PreconditionFailed: The version is not the expected one.
+            StoreUnavailable: Nobody knows whether it was made; repeating is safe.
+        """
+
+    async def note(self, event: AuditEvent) -> None:
+        """Write an audit event that changes no tenant."""
+
+    async def events(self, limit: int, before: str | None) -> tuple[AuditEvent, ...]:
+        """The latest audit events, newest first; only those before an event's id where one is given."""
+
+
+class Cache(Protocol):
+    """Finished results, for those who must be rid of them."""
+
+    async def purge(self, tenant_id: str, fingerprint: str | None) -> int:
+        """Serve and keep no result any more that was begun until now, of one piece of work or of all.
+
+        Returns that moment, by the store's clock in Unix milliseconds. What is in flight ends and is paid,
+        and its own caller gets it, but it is not kept (reliability.md R44). Pictures stay under their own
+        addresses until they expire.
+
+        Raises:
+            StoreUnavailable: Nobody knows whether it was done; repeating is safe.
+        """

@@ -100,6 +100,24 @@ class MethodNotAllowed(GatewayError):
     code, title, status = "method_not_allowed", "This method is not allowed here", 405
 
 
+class Conflict(GatewayError):
+    """What is there already does not allow it: an id that is taken, a tenant that only its file changes."""
+
+    code, title, status = "conflict", "This conflicts with what is there", 409
+
+
+class PreconditionFailed(GatewayError):
+    """It was changed since the caller read it (RFC 9110 section 13.1.1)."""
+
+    code, title, status = "precondition_failed", "It was changed in between", 412
+
+
+class PreconditionRequired(GatewayError):
+    """A change must say which version it changes (RFC 6585 section 3)."""
+
+    code, title, status = "precondition_required", "Send If-Match with the ETag that you read", 428
+
+
 class BodyTooLarge(GatewayError):
     """The body passed its limit while it was being read."""
 

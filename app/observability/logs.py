@@ -42,6 +42,7 @@ class _Withheld:
 
 # A field's form: a word of the gateway's own, a number, or a flag. ``http_request`` is the access log's.
 FIELDS: dict[str, Literal["word", "number", "flag"]] = {
+    "action": "word",
     "address": "word",
     "age_s": "number",
     "attempt": "number",
@@ -63,6 +64,7 @@ FIELDS: dict[str, Literal["word", "number", "flag"]] = {
     "key": "word",
     "late": "flag",
     "model": "word",
+    "operator": "word",
     "outcome": "word",
     "pid": "number",
     "port": "number",

@@ -10,6 +10,7 @@ import hmac
 import os
 import re
 import secrets
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
@@ -21,7 +22,7 @@ from app.domain.tenancy import SCOPES, Caller, Key, Tenant
 from app.store.tenants_file import read_tenants
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from app.cards import Catalogue
@@ -40,12 +41,20 @@ class MemoryDirectory:
     Args:
         tenants: With ids unique among them, and key ids unique over all of them.
         pepper: The deployment's secret under which the keys' secrets are hashed.
+        clock: Unix time in seconds, for keys and secrets that end.
     """
 
-    def __init__(self, tenants: tuple[Tenant, ...], pepper: bytes) -> None:
+    def __init__(
+        self, tenants: tuple[Tenant, ...], pepper: bytes, clock: Callable[[], float] = time.time
+    ) -> None:
         self._pepper = pepper
+        self._clock = clock
+        self._know(tenants)
+
+    def _know(self, tenants: tuple[Tenant, ...]) -> None:
+        """Replace what is known; of two keys with one id the later tenant's counts."""
+        self._callers = {key.id: Caller(tenant, key) for tenant in tenants for key in tenant.keys}
         self._tenants = tenants
-        self._callers = _callers(tenants)
 
     def authenticate(self, presented: str) -> Caller | None:
         """The caller for a full gateway key, or None.
@@ -53,20 +62,20 @@ class MemoryDirectory:
         A malformed key costs no hashing; an unknown key id costs the same as a wrong secret.
         """
         parsed = parse(presented)
-        if parsed is None:
-            return None
-        caller = self._callers.get(parsed.key_id)
-        expected = _NO_HASH if caller is None else caller.key.secret_hash
-        matches = hmac.compare_digest(secret_hash(self._pepper, parsed.secret), expected)
-        return caller if matches else None
+        return None if parsed is None else self._opened(self._callers.get(parsed.key_id), parsed.secret)
+
+    def _opened(self, caller: Caller | None, secret: str) -> Caller | None:
+        """The caller where one of its key's living secrets is this one; the work is the same in any case."""
+        shown = secret_hash(self._pepper, secret)
+        alive = () if caller is None else caller.key.hashes(int(self._clock() * 1000))
+        present, retiring = (*alive, _NO_HASH, _NO_HASH)[:2]
+        by_present = hmac.compare_digest(shown, present)
+        by_retiring = hmac.compare_digest(shown, retiring)
+        return caller if by_present or by_retiring else None
 
     def tenants(self) -> tuple[Tenant, ...]:
         """Every tenant."""
         return self._tenants
-
-
-def _callers(tenants: tuple[Tenant, ...]) -> Mapping[str, Caller]:
-    return {key.id: Caller(tenant, key) for tenant in tenants for key in tenant.keys}
 
 
 class FileDirectory(MemoryDirectory):
@@ -87,9 +96,7 @@ class FileDirectory(MemoryDirectory):
 
     def reload(self) -> None:
         """Read the file again. On ConfigurationError, which is raised, the old contents stay in force."""
-        tenants = self._read()
-        callers = _callers(tenants)
-        self._tenants, self._callers = tenants, callers
+        self._know(self._read())
 
 
 def _keep_once(path: Path, contents: str) -> str:

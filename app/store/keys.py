@@ -1,7 +1,8 @@
 """The names of everything in the store.
 
 All keys of a tenant share the hash tag ``{tenant}``, so that one script may touch them in a cluster
-(reliability.md R18). Ledger keys never have a TTL, all others always have one (R31).
+(reliability.md R18). The keys of administration share the tag ``{_admin}``, which no tenant id can be. Ledger
+keys, tenants and the audit log never have a TTL, all others always have one (R31).
 """
 
 from __future__ import annotations
@@ -10,10 +11,17 @@ import re
 from typing import Literal
 
 WAKE_CHANNEL = "fg:wake"
+TENANTS_CHANNEL = "fg:tenants"
+
+TENANTS = "fg:{_admin}:tenants"
+KEY_OWNERS = "fg:{_admin}:owners"
+TENANTS_VERSION = "fg:{_admin}:version"
+AUDIT_LOG = "fg:{_admin}:log"
 
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _IMAGE_ID = re.compile(r"img_[0-9a-f]{64}")
 _FINGERPRINT = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_CHANGE = re.compile(r"[0-9a-f]{32}")
 
 LEDGER_NAMES = ("res", "win", "exp", "gc", "log")
 
@@ -58,3 +66,10 @@ def image_key(tenant_id: str, image_id: str) -> str:
     if not is_image_id(image_id):
         raise ValueError("This is no image id.")
     return f"{_tag(tenant_id)}:img:{image_id}"
+
+
+def tenant_change_keys(change_id: str) -> list[str]:
+    """The keys of one change of the stored tenants, in the order of ``scripts/tenants.lua``."""
+    if not _CHANGE.fullmatch(change_id):
+        raise ValueError("This is no id of a change.")
+    return [TENANTS, KEY_OWNERS, TENANTS_VERSION, AUDIT_LOG, f"fg:{{_admin}}:change:{change_id}"]

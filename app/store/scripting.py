@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-ScriptName = Literal["admit", "dispatch", "settle", "windows"]
-NAMES: tuple[ScriptName, ...] = ("admit", "dispatch", "settle", "windows")
+ScriptName = Literal["admit", "dispatch", "settle", "windows", "purge"]
+NAMES: tuple[ScriptName, ...] = ("admit", "dispatch", "settle", "windows", "purge")
 
 _FOLDER = Path(__file__).parent / "scripts"
 
@@ -40,6 +40,11 @@ def script(name: ScriptName) -> Script:
         first += "\n"
     text = f"{first}{shared}\n{own}"
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def text_of(name: str) -> str:
+    """The text of a script that stands alone, without the functions of the ledger's."""
+    return (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
 
 
 class Scripts:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -16,6 +17,7 @@ from zoneinfo import ZoneInfo, available_timezones
 import yaml
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -29,10 +31,11 @@ from pydantic import (
 from app.domain.budget import AMOUNT_MAX, NANO_PER_USD, Budget, Mode, Scope, Unit
 from app.domain.errors import ConfigurationError
 from app.domain.keys import KEY_ID
-from app.domain.tenancy import SCOPES, TENANT_ID, CachePolicy, Key, Tenant
+from app.domain.tenancy import SCOPES, TENANT_ID, UNIX_EPOCH, CachePolicy, Key, RetiringSecret, Tenant
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
+    from datetime import datetime
 
     from pydantic_core import ErrorDetails
 
@@ -137,15 +140,35 @@ def _check_budgets(entries: tuple[BudgetEntry, ...], scope: Scope) -> tuple[Budg
     return entries
 
 
+Hash = Annotated[str, _known(_HASH, "a hash is hmac-sha256: and 64 lower-case hexadecimal digits")]
+
+
+def _milliseconds(moment: datetime) -> int:
+    return (moment - UNIX_EPOCH) // timedelta(milliseconds=1)
+
+
+class RetiringEntry(_Entry):
+    """The secret that a key had before, and until when it still opens."""
+
+    hash: Hash
+    not_after: AwareDatetime
+
+    def secret(self) -> RetiringSecret:
+        """The domain's retiring secret."""
+        return RetiringSecret(self.hash.partition(":")[2], _milliseconds(self.not_after))
+
+
 class KeyEntry(_Entry):
     """One key, without its secret: the line that ``flashgate keys new`` prints."""
 
     id: Annotated[str, _known(KEY_ID, "a key id is 1 to 32 letters or digits")]
-    hash: Annotated[str, _known(_HASH, "a hash is hmac-sha256: and 64 lower-case hexadecimal digits")]
+    hash: Hash
     scopes: frozenset[str] = Field(min_length=1)
     budgets: Annotated[
         tuple[BudgetEntry, ...], AfterValidator(lambda found: _check_budgets(found, "key"))
     ] = ()
+    expires_at: AwareDatetime | None = None
+    retiring: RetiringEntry | None = None
 
     @field_validator("scopes")
     @classmethod
@@ -153,6 +176,17 @@ class KeyEntry(_Entry):
         if unknown := sorted(value - SCOPES):
             raise ValueError(f"{', '.join(unknown)}: the scopes of a key are {', '.join(sorted(SCOPES))}")
         return value
+
+    def key(self) -> Key:
+        """The domain's key."""
+        return Key(
+            self.id,
+            self.hash.partition(":")[2],
+            self.scopes,
+            tuple(budget.budget("key") for budget in self.budgets),
+            None if self.retiring is None else self.retiring.secret(),
+            None if self.expires_at is None else _milliseconds(self.expires_at),
+        )
 
 
 class CacheEntry(_Entry):
@@ -230,15 +264,7 @@ class TenantEntry(_Entry):
             id=self.id,
             time_zone=ZoneInfo(self.time_zone),
             budgets=tuple(entry.budget("tenant") for entry in self.budgets),
-            keys=tuple(
-                Key(
-                    entry.id,
-                    entry.hash.partition(":")[2],
-                    entry.scopes,
-                    tuple(budget.budget("key") for budget in entry.budgets),
-                )
-                for entry in self.keys
-            ),
+            keys=tuple(entry.key() for entry in self.keys),
             models=self.models,
             max_image_size=self.max_image_size,
             cache=CachePolicy(self.cache.mode, self.cache.ttl_s),
@@ -261,7 +287,8 @@ def _path(location: tuple[str | int, ...]) -> str:
 _SENTENCES = {"extra_forbidden": "there is no such field", "missing": "this field is required"}
 
 
-def _sentence(fault: ErrorDetails) -> str:
+def sentence(fault: ErrorDetails) -> str:
+    """A fault that pydantic found, in a sentence that quotes no secret."""
     return _SENTENCES.get(fault["type"], fault["msg"].removeprefix("Value error, "))
 
 
@@ -309,7 +336,7 @@ def read_tenants(source: str, text: str, catalogue: Catalogue) -> tuple[Tenant, 
     try:
         entries = TenantsFile.model_validate(document, context={"catalogue": catalogue}).tenants
     except ValidationError as error:
-        faults += [f"{_path(fault['loc'])}: {_sentence(fault)}" for fault in error.errors()]
+        faults += [f"{_path(fault['loc'])}: {sentence(fault)}" for fault in error.errors()]
     faults += _repeated_ids(document)
     if faults:
         raise ConfigurationError(source, tuple(faults))

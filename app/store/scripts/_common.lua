@@ -6,7 +6,7 @@
 --   3 exp   ZSET    hold id -> end of its lease (ms); exactly the open holds   never a TTL
 --   4 gc    ZSET    "r;<hold id>" | "w;<field>|<start_ms>" -> purge time (ms)  never a TTL
 --   5 log   STREAM  one entry a transition: hold id -> record after it         never a TTL
---   6 gen   STRING  "<hold id>;<created_ms>;<result as JSON>"                  always a TTL
+--   6 gen   STRING  "<hold id>;<created_ms>;<result as JSON>" | "!;<purged_ms>;"   always a TTL
 --   7 lead  STRING  the leader's hold id | "!<hold id>;<failure as JSON>"      always a TTL
 -- windows.lua is given the first five alone.
 --
@@ -25,6 +25,7 @@ local AMOUNT_MAX = 9007199254740991
 local COUNTER_MAX = 4611686018427387904 -- 2^62: no sum of two counters overflows HINCRBY
 local LOG_LENGTH = 1000
 local UNITS = 4
+local PURGED = '!purged' -- the field of WIN that says when all of the tenant's results were purged, in ms
 
 -- Arguments ------------------------------------------------------------------------------------------
 
@@ -164,6 +165,20 @@ local function write_records(records)
   end
   redis.call('HSET', RES, unpack(pairs_of))
   redis.call('XADD', LOG, 'MAXLEN', '~', LOG_LENGTH, '*', unpack(pairs_of))
+end
+
+-- Purges ---------------------------------------------------------------------------------------------
+
+-- What stands in place of a purged result; its time reads like a result's.
+local function purge_mark(now)
+  return '!;' .. text(now) .. ';'
+end
+
+-- Until when this work was purged, in ms, or -1: what was begun by then is neither served nor kept any more.
+local function purged_until(result)
+  local all = tonumber(redis.call('HGET', WIN, PURGED) or '-1')
+  local one = tonumber(result and string.match(result, '^!;(%d+);') or '-1')
+  return math.max(all, one)
 end
 
 -- Counters -------------------------------------------------------------------------------------------

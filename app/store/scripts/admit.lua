@@ -67,7 +67,8 @@ end
 
 if mode ~= 'bypass' then
   local result = redis.call('GET', GEN)
-  if result then
+  local purged = purged_until(result)
+  if result and tonumber(string.match(result, '^[^;]+;(%d+);')) > purged then
     local leader, created = string.match(result, '^([^;]+);(%d+);')
     local young = not max_age or now - tonumber(created) <= max_age
     if leader == following or (mode ~= 'refresh' and young) then
@@ -80,7 +81,10 @@ if mode ~= 'bypass' then
     return answer('absent', now, '', windows)
   end
   local lead = redis.call('GET', LEAD)
-  if lead and string.sub(lead, 1, 1) == '!' then
+  local leading = lead and purged >= 0 and read_record(lead)
+  if leading and leading.t0 <= purged then
+    lead = nil -- its result will not be kept, so nobody follows it any more
+  elseif lead and string.sub(lead, 1, 1) == '!' then
     local failed, failure = string.match(lead, '^!([^;]*);(.*)$')
     if failed == following then
       refresh(windows)

@@ -28,7 +28,7 @@ if record.state == 'h' then
   write_records({ record })
 end
 redis.call('ZADD', EXP, text(now + lease), hold)
-if flagged(record, 'f') then
+if flagged(record, 'f') and record.t0 > purged_until(redis.call('GET', GEN)) then
   local lead = redis.call('GET', LEAD)
   if not lead or lead == hold then redis.call('SET', LEAD, hold, 'PX', text(lease)) end
 end

@@ -87,7 +87,8 @@ if not open then record.flags = record.flags .. 'l' end
 redis.call('ZREM', EXP, hold)
 redis.call('ZADD', GC, text(now + keep), 'r;' .. hold)
 
--- The fence: only the one who leads may publish, or who led when nobody has led since.
+-- The fence: only the one who leads may publish, or who led when nobody has led since; after a purge nobody
+-- who began before it.
 local lead = redis.call('GET', LEAD)
 local mine = lead and (lead == hold or string.sub(lead, 1, #hold + 2) == '!' .. hold .. ';')
 local function superseded()
@@ -97,6 +98,8 @@ local function superseded()
   return tonumber(created) >= record.t0
 end
 if flagged(record, 'f') then
+  local purged = record.t0 <= purged_until(redis.call('GET', GEN))
+  if purged then result = '' end
   if result ~= '' and (mine or (not lead and not superseded())) then
     redis.call('SET', GEN, table.concat({ hold, text(now), result }, ';'), 'PX', text(ttl))
     redis.call('DEL', LEAD)

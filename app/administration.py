@@ -1,0 +1,309 @@
+"""What operators do: tenants and their keys, usage across tenants, purges. Every change is an audit event.
+
+Tenants of the file can be seen here and are changed in the file alone. Secrets are made here, given back
+once, and kept as hashes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Final
+
+from app.domain.audit import AuditEvent
+from app.domain.budget import windows_of
+from app.domain.errors import Conflict, NotFound, PreconditionFailed, PreconditionRequired
+from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
+from app.domain.tenancy import Caller, Key, RetiringSecret, Tenant, TenantRecord
+from app.ports import TenantChange
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from app.domain.audit import Action
+    from app.domain.budget import Budget, BudgetWindow, WindowState
+    from app.ports import Cache, Ledger, Registry
+
+ATTEMPTS: Final = 5
+"""How often a change of a key is tried again after somebody else changed the tenant."""
+
+KEYS_MAX: Final = 1000
+LOOKUPS_AT_ONCE: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Who asks, as the audit log names them, and in which request."""
+
+    name: str
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A key whose secret was just made; ``text`` is the whole key and is shown this once."""
+
+    key: Key
+    text: str
+    record: TenantRecord
+
+    def __repr__(self) -> str:
+        """Everything but the secret."""
+        return f"IssuedKey(key={self.key!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class UsageLine:
+    """One budget window of a tenant, or of one of its keys."""
+
+    tenant_id: str
+    key_id: str | None
+    window: WindowState
+
+
+class Administration:
+    """Tenants, keys, usage and purges, for those who carry the scope ``admin``.
+
+    Args:
+        pepper: Under which the secrets of keys are hashed.
+        clock: Unix time in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        ledger: Ledger,
+        cache: Cache,
+        pepper: bytes,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._registry = registry
+        self._ledger = ledger
+        self._cache = cache
+        self._pepper = pepper
+        self._clock = clock
+
+    async def tenants(self) -> tuple[TenantRecord, ...]:
+        """Every tenant, by id. Raises StoreUnavailable."""
+        await self._registry.refresh()
+        return self._registry.records()
+
+    async def tenant(self, tenant_id: str) -> TenantRecord:
+        """One tenant. Raises NotFound or StoreUnavailable."""
+        await self._registry.refresh()
+        record = self._registry.find(tenant_id)
+        if record is None:
+            raise NotFound("There is no such tenant here.")
+        return record
+
+    async def create_tenant(self, operator: Operator, tenant: Tenant) -> TenantRecord:
+        """Make a tenant. Raises Conflict where its id, or one of its keys', is taken."""
+        await self._registry.refresh()
+        _check_keys(tenant)
+        record = self._registry.find(tenant.id)
+        if record is not None:
+            _refuse_of_file(record)
+            raise Conflict("There is a tenant of this id.")
+        made = await self._write(tenant.id, tenant, 0, _event(operator, "tenant.create", tenant.id))
+        assert made is not None  # noqa: S101 - only deletions leave nothing
+        return made
+
+    async def change_tenant(
+        self, operator: Operator, tenant_id: str, expected: int | None, change: Callable[[Tenant], Tenant]
+    ) -> TenantRecord:
+        """Change what a tenant may do; its keys stay.
+
+        ``expected`` is the version that the operator saw. ``change`` gives what the tenant becomes, and may
+        raise ValidationFailed.
+
+        Raises:
+            PreconditionRequired: ``expected`` is None.
+            PreconditionFailed: The tenant was changed since.
+        """
+        record = await self._to_change(tenant_id, expected)
+        tenant = replace(change(record.tenant), id=tenant_id, keys=record.tenant.keys)
+        changed = tuple(
+            field.name
+            for field in fields(tenant)
+            if getattr(tenant, field.name) != getattr(record.tenant, field.name)
+        )
+        if not changed:
+            return record
+        event = _event(operator, "tenant.change", tenant_id, changed=changed)
+        made = await self._write(tenant_id, tenant, record.version, event)
+        assert made is not None  # noqa: S101 - only deletions leave nothing
+        return made
+
+    async def delete_tenant(self, operator: Operator, tenant_id: str, expected: int | None) -> None:
+        """Let a tenant and all its keys be unknown from now on; what it has used stays booked."""
+        record = await self._to_change(tenant_id, expected)
+        await self._write(tenant_id, None, record.version, _event(operator, "tenant.delete", tenant_id))
+
+    async def create_key(
+        self,
+        operator: Operator,
+        tenant_id: str,
+        *,
+        env: str,
+        scopes: frozenset[str],
+        budgets: tuple[Budget, ...] = (),
+        expires_at_ms: int | None = None,
+    ) -> IssuedKey:
+        """A new key of a tenant, with its secret."""
+        minted = mint(env, secrets.token_bytes(ENTROPY_BYTES))
+        hashed = secret_hash(self._pepper, minted.secret)
+        key = Key(minted.key_id, hashed, scopes, budgets, expires_at_ms=expires_at_ms)
+
+        def added(tenant: Tenant) -> Tenant:
+            return replace(tenant, keys=(*tenant.keys, key))
+
+        record = await self._change_keys(tenant_id, added, _event(operator, "key.create", tenant_id, key.id))
+        return IssuedKey(key, minted.text, record)
+
+    async def rotate_key(
+        self, operator: Operator, tenant_id: str, key_id: str, *, env: str, grace_s: int
+    ) -> IssuedKey:
+        """A new secret for a key; the present one opens ``grace_s`` seconds longer, any older one no more."""
+        minted = mint(env, secrets.token_bytes(ENTROPY_BYTES), key_id)
+        not_after_ms = int((self._clock() + grace_s) * 1000)
+
+        def renewed(key: Key) -> Key:
+            retiring = RetiringSecret(key.secret_hash, not_after_ms) if grace_s else None
+            return replace(key, secret_hash=secret_hash(self._pepper, minted.secret), retiring=retiring)
+
+        def rotated(tenant: Tenant) -> Tenant:
+            _key(tenant, key_id)
+            keys = (renewed(key) if key.id == key_id else key for key in tenant.keys)
+            return replace(tenant, keys=tuple(keys))
+
+        event = _event(operator, "key.rotate", tenant_id, key_id)
+        record = await self._change_keys(tenant_id, rotated, event)
+        return IssuedKey(_key(record.tenant, key_id), minted.text, record)
+
+    async def revoke_key(self, operator: Operator, tenant_id: str, key_id: str) -> None:
+        """Let no secret of a key open any more, on every replica within seconds; the key is gone for good."""
+
+        def revoked(tenant: Tenant) -> Tenant:
+            gone = _key(tenant, key_id)
+            return replace(tenant, keys=tuple(key for key in tenant.keys if key is not gone))
+
+        await self._change_keys(tenant_id, revoked, _event(operator, "key.revoke", tenant_id, key_id))
+
+    async def usage(self, tenant_id: str | None = None) -> tuple[UsageLine, ...]:
+        """The budget windows as they stand, of one tenant or of all: the tenant's, then each key's."""
+        chosen = await self.tenants() if tenant_id is None else (await self.tenant(tenant_id),)
+        turns = asyncio.Semaphore(LOOKUPS_AT_ONCE)
+
+        async def lines(tenant: Tenant) -> tuple[UsageLine, ...]:
+            async with turns:
+                return await self._usage_of(tenant)
+
+        found = await asyncio.gather(*(lines(record.tenant) for record in chosen))
+        return tuple(line for of_tenant in found for line in of_tenant)
+
+    async def purge(
+        self, operator: Operator, tenant_id: str | None, fingerprint: str | None = None
+    ) -> dict[str, int]:
+        """Serve no finished result any more that was begun until now: of one tenant, or of all for None.
+
+        A ``fingerprint`` names one piece of work, as answers do in ``cache.key``. Returns, by tenant, the
+        moment until which results are gone, in Unix milliseconds by the store's clock.
+        """
+        chosen = await self.tenants() if tenant_id is None else (await self.tenant(tenant_id),)
+        purged = {
+            record.tenant.id: await self._cache.purge(record.tenant.id, fingerprint) for record in chosen
+        }
+        await self._registry.note(_event(operator, "cache.purge", tenant_id, fingerprint=fingerprint))
+        return purged
+
+    async def events(self, limit: int, before: str | None = None) -> tuple[AuditEvent, ...]:
+        """The latest audit events, newest first; only those before an event's id where one is given."""
+        return await self._registry.events(limit, before)
+
+    async def _to_change(self, tenant_id: str, expected: int | None) -> TenantRecord:
+        record = await self.tenant(tenant_id)
+        _refuse_of_file(record)
+        if expected is None:
+            raise PreconditionRequired("A change needs If-Match with the ETag of what it changes.")
+        if record.version != expected:
+            raise PreconditionFailed("The tenant was changed in between; read it again.")
+        return record
+
+    async def _change_keys(
+        self, tenant_id: str, change: Callable[[Tenant], Tenant], event: AuditEvent
+    ) -> TenantRecord:
+        """Change keys, again where somebody else changed the tenant in between: these changes commute."""
+        for _ in range(ATTEMPTS - 1):
+            with suppress(PreconditionFailed):
+                return await self._changed_keys(tenant_id, change, event)
+        return await self._changed_keys(tenant_id, change, event)
+
+    async def _changed_keys(
+        self, tenant_id: str, change: Callable[[Tenant], Tenant], event: AuditEvent
+    ) -> TenantRecord:
+        record = await self.tenant(tenant_id)
+        _refuse_of_file(record)
+        tenant = change(record.tenant)
+        _check_keys(tenant)
+        made = await self._write(tenant_id, tenant, record.version, event)
+        assert made is not None  # noqa: S101 - only deletions leave nothing
+        return made
+
+    async def _write(
+        self, tenant_id: str, tenant: Tenant | None, expected: int, event: AuditEvent
+    ) -> TenantRecord | None:
+        return await self._registry.write(TenantChange(tenant_id, tenant, expected, event))
+
+    async def _usage_of(self, tenant: Tenant) -> tuple[UsageLine, ...]:
+        now_ms = int(self._clock() * 1000)
+        owners: list[str | None] = []
+        windows: list[BudgetWindow] = []
+        for window, owner in _windows(tenant, now_ms):
+            windows.append(window)
+            owners.append(owner)
+        states = await self._ledger.windows(tenant.id, tuple(windows))
+        return tuple(UsageLine(tenant.id, owner, state) for owner, state in zip(owners, states, strict=True))
+
+
+def _windows(tenant: Tenant, now_ms: int) -> Iterator[tuple[BudgetWindow, str | None]]:
+    """The tenant's windows, then those of each key, with the key's id."""
+    nobody = Key("none", "", frozenset())
+    for window in windows_of(Caller(tenant, nobody), now_ms):
+        yield window, None
+    without_own = replace(tenant, budgets=())
+    for key in tenant.keys:
+        for window in windows_of(Caller(without_own, key), now_ms):
+            yield window, key.id
+
+
+def _key(tenant: Tenant, key_id: str) -> Key:
+    found = next((key for key in tenant.keys if key.id == key_id), None)
+    if found is None:
+        raise NotFound("The tenant has no such key.")
+    return found
+
+
+def _check_keys(tenant: Tenant) -> None:
+    if len(tenant.keys) > KEYS_MAX:
+        raise Conflict(f"A tenant has at most {KEYS_MAX} keys; revoke one first.")
+
+
+def _refuse_of_file(record: TenantRecord) -> None:
+    if record.source == "file":
+        raise Conflict("This tenant stands in the tenants' file and is changed there.")
+
+
+def _event(
+    operator: Operator,
+    action: Action,
+    tenant_id: str | None,
+    key_id: str | None = None,
+    *,
+    changed: tuple[str, ...] = (),
+    fingerprint: str | None = None,
+) -> AuditEvent:
+    return AuditEvent(action, operator.name, tenant_id, key_id, changed, fingerprint, operator.request_id)

@@ -1,0 +1,105 @@
+"""Tenants as JSON documents in the shape of the tenants' file: what the store keeps and operators edit.
+
+Limits in dollars are decimal strings, so that no float touches money. Hashes are in the store's documents
+alone.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from app.domain.budget import NANO_PER_USD
+from app.domain.errors import Violation
+from app.domain.tenancy import UNIX_EPOCH
+from app.store.tenants_file import TenantEntry, sentence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from app.cards import Catalogue
+    from app.domain.budget import Budget
+    from app.domain.tenancy import Key, Tenant
+
+
+class UnreadableTenant(ValueError):
+    """The document is not what this version writes, or names a card that it does not have."""
+
+
+def moment(unix_ms: int) -> str:
+    """A time as documents have it: RFC 3339 in UTC."""
+    at = UNIX_EPOCH + timedelta(milliseconds=unix_ms)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def budget_document(budget: Budget) -> dict[str, Any]:
+    """A budget as the file has it; the limit in dollars is text, all others are whole numbers."""
+    limit: int | str = budget.limit
+    if budget.unit == "usd":
+        limit = format((Decimal(budget.limit) / NANO_PER_USD).normalize(), "f")
+    return {"unit": budget.unit, "window": budget.window, "limit": limit, "mode": budget.mode}
+
+
+def key_document(key: Key) -> dict[str, Any]:
+    """A key as the file has it, hashes included."""
+    document: dict[str, Any] = {
+        "id": key.id,
+        "hash": f"hmac-sha256:{key.secret_hash}",
+        "scopes": sorted(key.scopes),
+        "budgets": [budget_document(budget) for budget in key.budgets],
+    }
+    if key.expires_at_ms is not None:
+        document["expires_at"] = moment(key.expires_at_ms)
+    if key.retiring is not None:
+        document["retiring"] = {
+            "hash": f"hmac-sha256:{key.retiring.secret_hash}",
+            "not_after": moment(key.retiring.not_after_ms),
+        }
+    return document
+
+
+def tenant_document(tenant: Tenant) -> dict[str, Any]:
+    """A tenant as the file has it, without its keys."""
+    return {
+        "id": tenant.id,
+        "time_zone": tenant.time_zone.key,
+        "models": sorted(tenant.models),
+        "max_image_size": tenant.max_image_size,
+        "preview": sorted(tenant.preview),
+        "budgets": [budget_document(budget) for budget in tenant.budgets],
+        "cache": {"mode": tenant.cache.mode, "ttl_s": tenant.cache.ttl_s},
+    }
+
+
+def encode_tenant(tenant: Tenant) -> str:
+    """What the store keeps."""
+    keys = [key_document(key) for key in tenant.keys]
+    return json.dumps({**tenant_document(tenant), "keys": keys}, separators=(",", ":"))
+
+
+def decode_tenant(text: str, catalogue: Catalogue) -> Tenant:
+    """The tenant of a document in the store. Raises UnreadableTenant."""
+    try:
+        return TenantEntry.model_validate_json(text, context={"catalogue": catalogue}).tenant()
+    except ValidationError as error:
+        raise UnreadableTenant("The store holds a tenant that this version cannot read.") from error
+
+
+def pointer(*steps: str | int) -> str:
+    """A JSON pointer (RFC 6901)."""
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+
+
+def violations_of(error: ValidationError) -> tuple[Violation, ...]:
+    """Every fault that pydantic found, by its place in the document; nothing of a secret is repeated."""
+    return tuple(_violations(error))
+
+
+def _violations(error: ValidationError) -> Iterator[Violation]:
+    codes = {"extra_forbidden": "unknown_field", "missing": "required", "value_error": "invalid_value"}
+    for fault in error.errors(include_input=False, include_url=False):
+        yield Violation(pointer(*fault["loc"]), codes.get(fault["type"], fault["type"]), sentence(fault))
