@@ -248,7 +248,8 @@ def test_a_conversation_of_three_turns_keeps_its_signatures(sdk: genai.Client, e
     assert calls_of(emulator) - calls == 3
 
 
-def test_a_lost_signature_is_refused_in_the_words_of_the_upstream(sdk: genai.Client) -> None:
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_lost_signature_is_refused_in_the_words_of_the_upstream(sdk: genai.Client, streamed: bool) -> None:
     first = sdk.models.generate_content(model=MODEL, contents=fresh("A dog"), config=PICTURE_ALONE)
     assert first.candidates is not None
     content = first.candidates[0].content
@@ -256,8 +257,15 @@ def test_a_lost_signature_is_refused_in_the_words_of_the_upstream(sdk: genai.Cli
     assert content.parts is not None
     content.parts[0].thought_signature = None
     turn = types.Content(role="user", parts=[types.Part(text="Now in red")])
+
+    def call() -> object:
+        contents = [turn, content, turn]
+        if streamed:
+            return list(sdk.models.generate_content_stream(model=MODEL, contents=contents))
+        return sdk.models.generate_content(model=MODEL, contents=contents)
+
     with pytest.raises(errors.ClientError) as caught:
-        sdk.models.generate_content(model=MODEL, contents=[turn, content, turn])
+        call()
     assert (caught.value.code, caught.value.status) == (400, "INVALID_ARGUMENT")
     assert "missing a thought_signature in content position 2, part position 1" in str(caught.value.message)
 

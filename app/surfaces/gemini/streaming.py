@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from app.domain.errors import GatewayError
 from app.media.splicing import splice_iter
@@ -16,8 +17,6 @@ from app.surfaces.gemini.errors import google_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping
-
-    from starlette.responses import Response
 
     from app.surfaces.gemini.answered import Form
 
@@ -70,6 +69,9 @@ async def stream(
         task.cancel()
         raise
     early = task.result() if task.done() else Answered("")
+    if early.status != HTTPStatus.OK:
+        # A refusal is no stream: its status is told, and its body is read as one document.
+        return Response(early.document, early.status, headers=early.headers, media_type="application/json")
 
     async def pieces() -> AsyncIterator[bytes]:
         try:
@@ -85,4 +87,4 @@ async def stream(
             task.cancel()
 
     headers = {"Cache-Control": "private", **early.headers}
-    return StreamingResponse(pieces(), early.status, headers=headers, media_type=MEDIA_TYPES[form])
+    return StreamingResponse(pieces(), headers=headers, media_type=MEDIA_TYPES[form])
