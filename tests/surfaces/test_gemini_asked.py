@@ -397,6 +397,54 @@ async def test_faults_are_named_by_googles_fields(body: dict[str, Any], expected
     assert expected.items() <= (await fields_at_fault(body)).items()
 
 
+GS = "gs://bucket/object"
+FILE = {"fileData": {"mimeType": "image/png", "fileUri": GS}}
+
+
+@pytest.mark.parametrize(
+    ("more", "field", "code"),
+    [
+        (
+            {"outputConfig": {"output_uri_prefix": GS}},
+            "output_config.output_uri_prefix",
+            "address_not_allowed",
+        ),
+        (
+            {"systemInstruction": turn("Be calm", FILE)},
+            "system_instruction.parts[1].file_data.file_uri",
+            "address_not_allowed",
+        ),
+        (
+            {"contents": turn("A", {"functionResponse": {"parts": [FILE]}})},
+            "contents[0].parts[1].function_response.parts[0].file_data.file_uri",
+            "address_not_allowed",
+        ),
+        (
+            {"newField": {"file_uri": "https://example.com/v1/files/another-tenants"}},
+            "new_field.file_uri",
+            "address_not_allowed",
+        ),
+        ({"newField": [" GS://bucket/o"]}, "new_field[0]", "address_not_allowed"),
+        ({"tools": [{"retrieval": {}}]}, "tools[0].retrieval", "field_not_allowed"),
+        ({"tools": {"file_search": {}}}, "tools[0].file_search", "field_not_allowed"),
+        (
+            {"generation_config": {"routing_config": {}}},
+            "generation_config.routing_config",
+            "field_not_allowed",
+        ),
+    ],
+)
+async def test_nothing_is_passed_on_that_acts_with_the_gateways_rights(
+    more: dict[str, Any], field: str, code: str
+) -> None:
+    assert await fields_at_fault({"contents": turn("A"), **more}) == {field: code}
+
+
+async def test_words_may_name_any_address() -> None:
+    request = await asked({"contents": [turn(GS), turn("gs: no", role="model"), turn("Draw that")]})
+    assert request.verbatim is not None
+
+
 async def test_bits_behind_the_last_byte_change_nothing() -> None:
     signed = {"text": "B", "thoughtSignature": "AAB="}
     request = await asked({"contents": [turn("A"), turn(signed, role="model"), turn("C")]})

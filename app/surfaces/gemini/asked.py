@@ -18,6 +18,7 @@ from app.domain.verbatim import Verbatim
 from app.order import Order
 from app.surfaces.gemini.contents import ContentsReader, base64_faults, turns_of, words_of
 from app.surfaces.gemini.fields import COUNT, GENERATE, Fields, folded, listed
+from app.surfaces.gemini.rights import forbidden
 from app.surfaces.inputs import OFF_THE_LOOP_BYTES
 from app.surfaces.native.asked import cache_directive
 
@@ -84,6 +85,7 @@ async def _read(
     members["contents"] = turns_of(members.get("contents"))
     faults += base64_faults(members, cargo, service.limits.input_bytes_max)
     conversation = await ContentsReader(service, cargo, faults).read(members["contents"])
+    faults += forbidden(members, {item.uri for item in conversation.inputs if item.uri is not None})
     return _Reader(card, members, cargo, conversation, faults)
 
 
