@@ -69,13 +69,13 @@ def wait_until_answers(url: str, process: subprocess.Popen[bytes], log: Path) ->
 
 @contextmanager
 def running(
-    arguments: list[str], environment: Mapping[str, str], url: str, probe: str, log: Path
+    arguments: list[str], environment: Mapping[str, str], url: str, probe: str, log: Path, module: str = "app"
 ) -> Iterator[Running]:
     """Run ``python -m app …`` with nothing but these settings until the block ends."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("FLASHGATE_")}
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "app", *arguments],
+            [sys.executable, "-m", module, *arguments],
             env={**inherited, **environment},
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -1,0 +1,1 @@
+"""Input that nobody sends by accident, and the whole card, through a real gateway."""
