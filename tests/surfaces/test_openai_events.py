@@ -70,6 +70,7 @@ async def test_a_result_in_time_has_its_headers_and_no_beat() -> None:
     kitchen.ready.set()
     response = await kitchen.served()
     assert response.headers["age"] == "7"
+    assert response.headers["x-accel-buffering"] == "no"
     assert response.headers["content-type"].startswith("text/event-stream")
     text = b"".join([piece async for piece in body_of(response)])
     bodies = [json.loads(line.removeprefix(b"data: ")) for line in text.split(b"\n\n") if line]

@@ -68,9 +68,9 @@ async def event_stream(
         finally:
             task.cancel()
 
-    return StreamingResponse(
-        stream(), headers={"Cache-Control": "private", **headers}, media_type="text/event-stream"
-    )
+    # Proxies that gather answers before they pass them on are told to leave this one alone.
+    unbuffered = {"Cache-Control": "private", "X-Accel-Buffering": "no"}
+    return StreamingResponse(stream(), headers={**unbuffered, **headers}, media_type="text/event-stream")
 
 
 def _error_event(error: GatewayError) -> bytes:
