@@ -64,6 +64,7 @@ def open_directory(settings: Settings, catalogue: Catalogue) -> MemoryDirectory:
 @asynccontextmanager
 async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Service]:
     """Everything that serves a request, open; closed in reverse on leaving, running work drained first."""
+    check_deployment(settings)
     async with AsyncExitStack() as stack:
         catalogue = load_catalogue()
         directory = open_directory(settings, catalogue)

@@ -68,7 +68,7 @@ def test_the_command_ends_with_every_fault_and_no_secret(tmp_path: Path) -> None
         env={**inherited, "K_SERVICE": "flashgate", "FLASHGATE_KEY_PEPPER": COMPLETE["FLASHGATE_KEY_PEPPER"]},
         capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
-    assert ended.returncode == 2
+    assert ended.returncode == 3
     assert "3 faults" in ended.stderr
     assert COMPLETE["FLASHGATE_KEY_PEPPER"] not in ended.stderr + ended.stdout
 

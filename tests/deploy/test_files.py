@@ -229,8 +229,8 @@ def test_nobody_lets_everybody_in(tmp_path: Any) -> None:
     script = DEPLOY / "cloudrun/bind-callers.sh"
     for wrong in ([], ["allUsers"], ["allAuthenticatedUsers"]):
         ended = subprocess.run(
-            [shutil.which("sh") or "sh", str(script), *wrong], env={"PROJECT": "p", "REGION": "r", "PATH": str(tmp_path)},
-            capture_output=True, check=False,
+            [shutil.which("sh") or "sh", str(script), *wrong],
+            env={"PROJECT": "p", "REGION": "r", "PATH": str(tmp_path)}, capture_output=True, check=False,
         )  # fmt: skip
         assert ended.returncode == 2
 
