@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 
 PEPPER = "another pepper of the tests, long enough"
 TOKENS_A_DAY = 100_000_000
+LOOP_CPU_MS_MAX = 100
+"""What one request may hold up the event loop for, in processor time."""
+
+GROWTH_A_BYTE, GROWTH_BYTES = 5, 64_000_000
+"""What a request may make the process grow by at its peak: for each of its bytes, and in any case."""
+
+ANSWER_BYTES_MAX = 200_000
+"""No refusal is longer, whatever it answers."""
+
 PIXELS_MAX_OF_THE_PLAIN_ONE = 100
 Rights = tuple[frozenset[str], str | None, frozenset[str]]
 
@@ -181,3 +190,71 @@ def caller(gateway: Running, emulator: Running, http: httpx2.Client, tenants: Te
 @pytest.fixture
 def memory(gateway: Running) -> Memory:
     return Memory(psutil.Process(gateway.process.pid))
+
+
+@dataclass
+class Watched:
+    """A caller whose requests are watched: what they cost the process, and whether they cost the tenant."""
+
+    caller: Caller
+    sent_bytes: int = 0
+
+    def send(
+        self, path: str, content: bytes, content_type: str = "application/json", **headers: str
+    ) -> httpx2.Response:
+        """POST any bytes; whatever is wrong with them is no fault of the gateway."""
+        self.sent_bytes += len(content)
+        answer = self.caller.send(path, content, content_type, **headers)
+        assert answer.status_code < 500, answer.text
+        return answer
+
+    def refused(
+        self,
+        content: bytes,
+        content_type: str = "application/json",
+        *,
+        path: str = "/v1/images:generate",
+        status: int = 422,
+    ) -> dict[str, Any]:
+        """The problem document of a request that is refused."""
+        answer = self.send(path, content, content_type)
+        assert answer.headers["content-type"] == "application/problem+json", answer.text
+        problem: dict[str, Any] = answer.json()
+        assert (answer.status_code, problem["status"]) == (status, status), problem
+        assert problem["request_id"] == answer.headers["x-request-id"]
+        assert len(answer.content) < ANSWER_BYTES_MAX
+        return problem
+
+    def faults(
+        self, content: bytes, content_type: str = "application/json", **how: Any
+    ) -> set[tuple[str, str]]:
+        """Code and place of every fault of a request that is refused as invalid."""
+        problem = self.refused(content, content_type, **how)
+        assert problem["code"] == "validation_failed"
+        return {(item["code"], item["pointer"]) for item in problem["violations"]}
+
+    def quoted(self, content: bytes) -> dict[str, Any]:
+        """The quote of a request that can be read."""
+        answer = self.send("/v1/images:estimate", content)
+        assert answer.status_code == 200, answer.text
+        assert len(answer.content) < ANSWER_BYTES_MAX
+        quote: dict[str, Any] = answer.json()
+        return quote
+
+
+@pytest.fixture
+def watched(caller: Caller, memory: Memory, record_property: Any) -> Iterator[Watched]:
+    """Afterwards no token has moved, no call was made, the loop was free and the memory bounded."""
+    watch = Watched(caller)
+    spent = caller.spent()
+    memory.forget()
+    resident = memory.now()
+    caller.http.get("/gauge")
+    yield watch
+    longest = caller.http.get("/gauge").json()
+    growth = memory.peak() - resident
+    record_property("loop_cpu_ms", longest["cpu_ms"])
+    record_property("growth_bytes", growth)
+    assert caller.spent() == spent
+    assert longest["cpu_ms"] < LOOP_CPU_MS_MAX
+    assert growth < GROWTH_A_BYTE * watch.sent_bytes + GROWTH_BYTES
