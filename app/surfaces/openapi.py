@@ -1,19 +1,27 @@
-"""The finishing step that makes the generated OpenAPI document true for every consumer."""
+"""The finishing step that makes the generated OpenAPI document true for every consumer.
+
+The framework's document is correct in general; linters, documentation pages and generators of clients each
+ask for a little more. What they ask for is done here, once, on the document: a step a function.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic.json_schema import models_json_schema
 
 from app.surfaces.native.wire import EditForm, GenerateRequest
 from app.surfaces.openai.wire import OpenAIImageEdit, OpenAIImageEvent, OpenAIImageGeneration
-from app.surfaces.problems import Problem
+from app.surfaces.problems import PROBLEMS, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fastapi import FastAPI
 
-_REF = "#/components/schemas/{model}"
+Json: TypeAlias = dict[str, Any]
+
+_SCHEMAS = "#/components/schemas/"
 _BESIDE_ROUTES = (
     GenerateRequest,
     EditForm,
@@ -23,46 +31,205 @@ _BESIDE_ROUTES = (
     OpenAIImageEvent,
 )
 _OF_THE_FRAMEWORK = ("HTTPValidationError", "ValidationError")
+_NAMES = {"WarningWire": "Notice", "ViolationFound": "EstimateViolation"}
+_TAGS = {
+    "native": "Pictures, models and budgets in the gateway's own dialect.",
+    "openai": "OpenAI's Images API: its SDKs work with another base URL and key.",
+    "admin": "Tenants, keys, budgets and usage, with a key that carries the scope `admin`.",
+}
+_SERVERS = (
+    {"url": "/", "description": "The gateway that serves this document."},
+    {"url": "http://127.0.0.1:8080", "description": "The gateway that `make run` starts."},
+)
+_EVERYWHERE = ("400", "401", "403", "431", "500", "503")
+"""What any operation can answer: bad framing, keys, headers, faults, and a gateway that drains."""
+
+_OF_ADMIN = ("409", "412", "428")
+_NEVER = ("405",)
+"""An operation that is in the document is allowed."""
+
+EXAMPLES: Json = {
+    "GenerateRequest": {"prompt": "A lighthouse at dusk", "aspect_ratio": "16:9", "image_size": "1K"},
+    "EditForm": {"prompt": "The same at night"},
+    "OpenAIImageGeneration": {"prompt": "A lighthouse at dusk", "size": "1536x1024"},
+    "OpenAIImageEdit": {"prompt": "The same at night"},
+}
+"""Whole requests that documentation pages offer to send; those of answers follow from their fields."""
 
 
-def finished(generated: dict[str, Any]) -> dict[str, Any]:
-    """Add the schemas that no route signature mentions, and take out what the framework adds unasked.
-
-    Request bodies are read by the gateway itself, so that images never reach a model class; their
-    schemas are therefore not found by the framework.
-    """
-    generated["info"]["license"] = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
-    generated["servers"] = [{"url": "/", "description": "This gateway."}]
-    generated["tags"] = [
-        {"name": "native", "description": "Pictures, models and budgets in the gateway's own dialect."},
-        {
-            "name": "openai",
-            "description": "OpenAI's Images API: its SDKs work with another base URL and key.",
-        },
-    ]
-    schemas = generated.setdefault("components", {}).setdefault("schemas", {})
-    _, extra = models_json_schema([(model, "validation") for model in _BESIDE_ROUTES], ref_template=_REF)
-    schemas.update(extra["$defs"])
-    for name in _OF_THE_FRAMEWORK:
-        schemas.pop(name, None)
-    for path in generated["paths"].values():
-        for operation in path.values():
-            _without_framework_errors(operation)
-    generated["components"]["schemas"] = dict(sorted(schemas.items()))
+def finished(generated: Json) -> Json:
+    """The document, valid for linters and generators. It is changed in place and returned."""
+    _introduce(generated)
+    schemas = _add_schemas_beside_routes(generated)
+    for operation in _operations(generated):
+        _correct_errors(operation)
+        _simplify(operation.get("parameters"))
+    _complete_errors(generated)
+    for schema in schemas.values():
+        _simplify(schema)
+    for name in _form_names(generated):
+        for field in schemas[name]["properties"].values():
+            _without_null(field)
+    _describe_and_exemplify(schemas)
+    _rename(generated)
+    generated["components"]["schemas"] = dict(sorted(generated["components"]["schemas"].items()))
     return generated
 
 
-def _without_framework_errors(operation: dict[str, Any]) -> None:
-    unprocessable = operation["responses"].get("422", {}).get("content", {}).get("application/json", {})
+def _introduce(document: Json) -> None:
+    """Contact, licence, servers, and the tags that are in use, in the order of the table."""
+    document["info"]["contact"] = {"name": "The maintainers of flashgate"}
+    document["info"]["license"] = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
+    document["servers"] = [dict(server) for server in _SERVERS]
+    used = {tag for operation in _operations(document) for tag in operation["tags"]}
+    document["tags"] = [{"name": name, "description": said} for name, said in _TAGS.items() if name in used]
+
+
+def _operations(document: Json) -> Iterator[Json]:
+    for path in document["paths"].values():
+        yield from path.values()
+
+
+def _add_schemas_beside_routes(document: Json) -> dict[str, Json]:
+    """All schemas, with those that no signature mentions.
+
+    Request bodies are read by the gateway itself, so that images never reach a model class; the framework
+    therefore does not find their schemas.
+    """
+    schemas: dict[str, Json] = document.setdefault("components", {}).setdefault("schemas", {})
+    _, extra = models_json_schema(
+        [(model, "validation") for model in _BESIDE_ROUTES], ref_template=_SCHEMAS + "{model}"
+    )
+    schemas.update(extra["$defs"])
+    for name in _OF_THE_FRAMEWORK:
+        schemas.pop(name, None)
+    return schemas
+
+
+def _correct_errors(operation: Json) -> None:
+    """Leave out errors that the operation cannot answer."""
+    responses = operation["responses"]
+    unprocessable = responses.get("422", {}).get("content", {}).get("application/json", {})
     if unprocessable.get("schema", {}).get("$ref", "").endswith("HTTPValidationError"):
-        del operation["responses"]["422"]
+        del responses["422"]
+    for status in (*_NEVER, *(() if "admin" in operation["tags"] else _OF_ADMIN)):
+        responses.pop(status, None)
+
+
+def _complete_errors(document: Json) -> None:
+    """Give every operation the errors that all can answer, in the words and envelope of its surface."""
+    known: dict[str, Json] = {}
+    for operation in _operations(document):
+        surface = known.setdefault(operation["tags"][0], {})
+        surface.update({status: operation["responses"][status] for status in _EVERYWHERE
+                        if status in operation["responses"]})  # fmt: skip
+    problems = {str(status): problem for status, problem in PROBLEMS.items()}
+    for operation in _operations(document):
+        offered = {**problems, **known[operation["tags"][0]]}
+        found = {status: offered[status] for status in _EVERYWHERE} | operation["responses"]
+        operation["responses"] = dict(sorted(found.items()))
+
+
+def _simplify(schema: Any) -> None:
+    """Take out what says nothing and what generators stumble over, at every depth.
+
+    Titles of fields repeat their names, and generators make colliding class names of them. An integer is
+    a number already. Bytes are bytes only where ``format`` says so.
+    """
+    if isinstance(schema, list):
+        for item in schema:
+            _simplify(item)
+    if not isinstance(schema, dict):
+        return
+    if isinstance(schema.get("title"), str):
+        del schema["title"]
+    choices = schema.get("anyOf")
+    if choices and {"type": "number"} in choices:
+        schema["anyOf"] = [item for item in choices if item != {"type": "integer"}]
+    if schema.pop("contentMediaType", None) == "application/octet-stream":
+        schema["format"] = "binary"
+    for keyword, inner in schema.items():
+        if keyword == "properties":
+            _simplify(list(inner.values()))
+        elif keyword not in {"examples", "default", "enum", "const"}:
+            _simplify(inner)
+
+
+def _form_names(document: Json) -> Iterator[str]:
+    """The schemas that are sent as multipart forms."""
+    for operation in _operations(document):
+        form = operation.get("requestBody", {}).get("content", {}).get("multipart/form-data")
+        if form:
+            yield form["schema"]["$ref"].removeprefix(_SCHEMAS)
+
+
+def _without_null(field: Json) -> None:
+    """A form field is there or not; it cannot be null, and an empty list is no part at all."""
+    if {"type": "null"} in field.get("anyOf", ()):
+        rest = [item for item in field.pop("anyOf") if item != {"type": "null"}]
+        field.update(rest[0] if len(rest) == 1 else {"anyOf": rest})
+    if field.get("default", ...) in (None, [], {}):
+        del field["default"]
+
+
+def _describe_and_exemplify(schemas: dict[str, Json]) -> None:
+    """Fields that hold objects take description and example from the object's own schema."""
+    for name, schema in schemas.items():
+        for field in schema.get("properties", {}).values():
+            if "description" not in field and "$ref" in field:
+                field["description"] = _resolved(field, schemas)["description"]
+            if "examples" not in field and not _is_file(field):
+                field["examples"] = [_example(field, schemas)]
+        if name in EXAMPLES:
+            schema["examples"] = [EXAMPLES[name]]
+
+
+def _resolved(schema: Json, schemas: dict[str, Json]) -> Json:
+    return schemas[schema["$ref"].removeprefix(_SCHEMAS)]
+
+
+def _is_file(field: Json) -> bool:
+    return field.get("format") == "binary" or field.get("items", {}).get("format") == "binary"
+
+
+def _example(schema: Json, schemas: dict[str, Json]) -> Any:
+    """One value that the schema takes, put together from the examples of its parts."""
+    if "examples" in schema:
+        return schema["examples"][0]
+    if "$ref" in schema:
+        return _example(_resolved(schema, schemas), schemas)
+    if "anyOf" in schema:
+        return _example(schema["anyOf"][0], schemas)
+    if schema.get("type") == "array":
+        return [_example(schema["items"], schemas)]
+    required = schema.get("required", ())
+    found = {name: _example(field, schemas) for name, field in schema.get("properties", {}).items()}
+    return {name: value for name, value in found.items() if value is not None or name in required}
+
+
+def _rename(document: Json) -> None:
+    """Give classes of generated clients the names of what they are: an ``ImageWire`` is an ``Image``."""
+    schemas = document["components"]["schemas"]
+    names = {name: _NAMES.get(name, name.removesuffix("Wire")) for name in schemas}
+    assert len(set(names.values())) == len(names), "two schemas would have one name"  # noqa: S101 - a fault of ours
+    document["components"]["schemas"] = {names[name]: schema for name, schema in schemas.items()}
+    _rename_references(document, {_SCHEMAS + old: _SCHEMAS + new for old, new in names.items()})
+
+
+def _rename_references(node: Any, names: dict[str, str]) -> None:
+    members = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in members:
+        if isinstance(value, str):
+            node[key] = names.get(value, value)
+        else:
+            _rename_references(value, names)
 
 
 def install(app: FastAPI) -> None:
     """Serve and export the finished document."""
     plain = app.openapi
 
-    def finished_once() -> dict[str, Any]:
+    def finished_once() -> Json:
         if app.openapi_schema is None:
             app.openapi_schema = finished(plain())
         return app.openapi_schema

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
 
 from app.main import create_app
 from app.reference import reference
@@ -46,25 +49,92 @@ def test_the_committed_reference_is_the_codes(app: FastAPI) -> None:
     assert (ROOT / "REFERENCE.md").read_text() == reference(app), "run: make reference"
 
 
+def operations_of(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Every operation with its path."""
+    return [
+        (path, operation) for path, methods in document["paths"].items() for operation in methods.values()
+    ]
+
+
+def faults_of(document: dict[str, Any], component: str, value: Any) -> list[str]:
+    """Why a component's schema does not take a value."""
+    registry: Registry[Any] = Registry().with_resource("urn:document", DRAFT202012.create_resource(document))
+    validator = Draft202012Validator({"$ref": f"urn:document#/components/{component}"}, registry=registry)
+    return [error.message for error in validator.iter_errors(value)]
+
+
 def test_every_operation_has_a_name_a_description_and_typed_errors(document: dict[str, Any]) -> None:
     names = []
-    for path, operations in document["paths"].items():
-        for operation in operations.values():
-            names.append(operation["operationId"])
-            assert re.fullmatch(r"[a-z]+(_[a-z]+)+", operation["operationId"])
-            assert operation["description"]
-            for status, answer in operation["responses"].items():
-                if int(status) >= 400 and int(status) != 416:
-                    media_type, name = ERROR_OF.get(path.split("/")[1], ERROR_OF["v1"])
-                    schema = answer["content"][media_type]["schema"]
-                    assert schema == {"$ref": f"#/components/schemas/{name}"}
+    for path, operation in operations_of(document):
+        names.append(operation["operationId"])
+        assert re.fullmatch(r"[a-z]+(_[a-z]+)+", operation["operationId"])
+        assert operation["description"]
+        for status, answer in operation["responses"].items():
+            if int(status) >= 400 and int(status) != 416:
+                media_type, name = ERROR_OF.get(path.split("/")[1], ERROR_OF["v1"])
+                schema = answer["content"][media_type]["schema"]
+                assert schema == {"$ref": f"#/components/schemas/{name}"}
     assert len(names) == len(set(names))
 
 
-def test_every_property_has_a_description(document: dict[str, Any]) -> None:
+def test_every_operation_tells_what_any_request_can_meet(document: dict[str, Any]) -> None:
+    for path, operation in operations_of(document):
+        assert set(operation["responses"]) >= {"400", "401", "403", "431", "500", "503"}, path
+        assert operation["security"], path
+        assert len(operation["tags"]) == 1, path
+
+
+def test_tags_are_those_in_use(document: dict[str, Any]) -> None:
+    used = {operation["tags"][0] for _, operation in operations_of(document)}
+    assert {tag["name"] for tag in document["tags"]} == used
+
+
+def test_an_answer_has_one_media_type_and_no_parameter_is_one_that_clients_set_themselves(
+    document: dict[str, Any],
+) -> None:
+    for path, operation in operations_of(document):
+        for status, answer in operation["responses"].items():
+            contents = answer.get("content", {})
+            assert len(contents) <= 1, f"{path} {status}"
+            assert all("schema" in content and "itemSchema" not in content for content in contents.values())
+        for parameter in operation.get("parameters", ()):
+            assert parameter["description"]
+            assert parameter["schema"]["examples"]
+            assert parameter["name"].lower() not in {"accept", "content-type", "authorization"}
+
+
+def test_every_field_has_a_description_and_an_example_that_it_takes(document: dict[str, Any]) -> None:
     for name, schema in document["components"]["schemas"].items():
-        for field, facts in schema.get("properties", {}).items():
-            assert facts.get("description") or "$ref" in facts, f"{name}.{field}"
+        assert schema["description"], name
+        for field, facts in schema["properties"].items():
+            assert facts["description"], f"{name}.{field}"
+            if "binary" in {facts.get("format"), facts.get("items", {}).get("format")}:
+                continue
+            assert facts["examples"], f"{name}.{field}"
+            for example in facts["examples"]:
+                assert not faults_of(document, f"schemas/{name}/properties/{field}", example)
+
+
+def test_every_schema_is_used_but_the_event_of_streams(document: dict[str, Any]) -> None:
+    referenced = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
+    assert set(document["components"]["schemas"]) - referenced == {"OpenAIImageEvent"}
+
+
+def test_form_fields_cannot_be_null_and_files_are_binary(document: dict[str, Any]) -> None:
+    for name in ("EditForm", "OpenAIImageEdit"):
+        fields = document["components"]["schemas"][name]["properties"]
+        assert not [field for field, facts in fields.items() if {"type": "null"} in facts.get("anyOf", ())]
+        assert all(
+            fields[field]["items"] == {"type": "string", "format": "binary"}
+            for field in ("image", "document", "video")
+        )
+    assert "contentMediaType" not in json.dumps(document)
+
+
+@pytest.mark.parametrize("name", ["GenerateRequest", "OpenAIImageGeneration"])
+def test_the_example_of_a_whole_request_fits_its_schema(document: dict[str, Any], name: str) -> None:
+    [example] = document["components"]["schemas"][name]["examples"]
+    assert not faults_of(document, f"schemas/{name}", example)
 
 
 def test_error_codes_are_unique_to_a_status() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from app.domain.errors import NotFound
@@ -34,6 +34,19 @@ _GENERATED: dict[int | str, dict[str, Any]] = {
     200: {"model": GenerateResponse, "description": "The pictures.", "headers": RATE_LIMIT_HEADERS},
     **PROBLEMS,
 }
+
+
+# The type is the upstream's choice, PNG or JPEG; one media range, because generated clients expect one type.
+_BYTES = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
+_KEPT = {
+    "ETag": {"description": "Strong; the picture's id.", "schema": {"type": "string"}},
+    "Cache-Control": {"description": "A picture never changes.", "schema": {"type": "string"}},
+}
+
+
+def _header(name: str, description: str, example: str) -> dict[str, Any]:
+    schema = {"type": "string", "examples": [example]}
+    return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
 
 
 def _body(media_type: str, schema: str) -> dict[str, Any]:
@@ -133,17 +146,29 @@ def _quality(parameter: str) -> float:
     operation_id="get_image",
     response_class=Response,
     responses={
-        200: {
-            "description": "The bytes, as the upstream made them.",
-            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-        },
-        206: {"description": "The range that was asked for."},
-        304: {"description": "The caller has it."},
-        416: {"description": "There is no such range."},
+        200: {"description": "The bytes, as the upstream made them.", "headers": _KEPT, "content": _BYTES},
+        206: {"description": "The range that was asked for.", "headers": _KEPT, "content": _BYTES},
+        304: {"description": "The caller has it.", "headers": _KEPT},
+        416: {"description": "There is no such range; the answer has no body."},
         **{status: PROBLEMS[status] for status in (401, 403, 404, 503)},
     },
+    openapi_extra={
+        "parameters": [
+            _header(
+                "If-None-Match", "ETags that the caller has: 304 where one is this picture's.", '"img_…"'
+            ),
+            _header("Range", "One range of bytes; 206 answers it.", "bytes=0-1023"),
+        ]
+    },
 )
-async def get_image(image_id: str, request: Request, caller: CallerDep, service: ServiceDep) -> Response:
+async def get_image(
+    image_id: Annotated[
+        str, Path(description="As images[].id of an answer names it.", examples=["img_" + "0" * 64])
+    ],
+    request: Request,
+    caller: CallerDep,
+    service: ServiceDep,
+) -> Response:
     """The bytes of a picture that this tenant was delivered, until it expires."""
     picture = await service.gateway.picture(caller, image_id)
     return stored_image_reply(
@@ -170,7 +195,11 @@ async def list_models(_caller: CallerDep, service: ServiceDep) -> ModelsResponse
     operation_id="get_model",
     responses={status: PROBLEMS[status] for status in (401, 403, 404)},
 )
-async def get_model(model: str, _caller: CallerDep, service: ServiceDep) -> ModelWire:
+async def get_model(
+    model: Annotated[str, Path(description="Id or alias.", examples=["gemini-3.1-flash-image"])],
+    _caller: CallerDep,
+    service: ServiceDep,
+) -> ModelWire:
     """One model, by id or alias."""
     card = service.gateway.catalogue.resolve(model)
     if card is None:

@@ -87,9 +87,7 @@ class Parameters(_Request):
     )
     temperature: float | None = Field(None, description="0.0 to 2.0; 1.0 if left out.", examples=[1.0])
     top_p: float | None = Field(None, description="0.0 to 1.0; 0.95 if left out.", examples=[0.95])
-    top_k: int | None = Field(
-        None, description="Not offered by the card: always a violation.", examples=[None]
-    )
+    top_k: int | None = Field(None, description="Not offered by the card: always a violation.", examples=[40])
     candidate_count: int | None = Field(None, description="1; use n for several pictures.", examples=[1])
     seed: int | None = Field(None, description="A 32-bit number for repeatable pictures.", examples=[7])
     max_output_tokens: int | None = Field(None, description="At most 32768.", examples=[32768])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from app.domain.errors import GatewayError, ValidationFailed, Violation
@@ -146,7 +146,11 @@ async def list_models(caller: CallerDep, service: ServiceDep) -> OpenAIModels:
     operation_id="openai_get_model",
     responses={status: _ERRORS[status] for status in (401, 403, 404)},
 )
-async def get_model(model: str, caller: CallerDep, service: ServiceDep) -> OpenAIModel:
+async def get_model(
+    model: Annotated[str, Path(description="Id or alias.", examples=["gemini-3.1-flash-image"])],
+    caller: CallerDep,
+    service: ServiceDep,
+) -> OpenAIModel:
     """One model, by id or alias, in OpenAI's dialect."""
     card = service.gateway.catalogue.resolve(model)
     if card is None or not _may_use(caller, card):
