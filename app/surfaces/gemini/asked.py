@@ -167,11 +167,8 @@ class _Reader:
         return Verbatim(light, kept, identity, self._conversation.pictures_before)
 
     def _sent(self) -> dict[str, Any]:
-        """The body with what one of Google's two services demands and the other has a default for."""
+        """The body, its size in the model's own spelling."""
         sent = dict(self._members)
-        sent["contents"] = [
-            {"role": "user", **turn} if isinstance(turn, dict) else turn for turn in sent["contents"]
-        ]
         image = sent.get("generationConfig", {}).get("imageConfig", {}) if self._sound_config() else {}
         size = image.get("imageSize")
         literal = self._card.normalise_image_size(size) if isinstance(size, str) else None

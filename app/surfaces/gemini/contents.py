@@ -71,9 +71,13 @@ def base64_faults(value: object, cargo: Mapping[str, Lifted], bytes_max: int) ->
 
 
 def turns_of(contents: object) -> list[Any]:
-    """The turns of a folded ``contents``, each with a list of parts; Google takes either without its list."""
+    """The turns of a folded ``contents``, each with a role and a list of parts.
+
+    Google takes a single turn or part without its list; one of its two services demands the role, which the
+    other has a default for.
+    """
     return [
-        {**turn, "parts": listed(turn["parts"])} if isinstance(turn, dict) and "parts" in turn else turn
+        {"role": "user", **turn, "parts": listed(turn.get("parts"))} if isinstance(turn, dict) else turn
         for turn in listed(contents)
     ]
 
