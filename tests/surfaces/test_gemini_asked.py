@@ -440,6 +440,13 @@ async def test_nothing_is_passed_on_that_acts_with_the_gateways_rights(
     assert await fields_at_fault({"contents": turn("A"), **more}) == {field: code}
 
 
+async def test_an_endless_name_is_cut_short_where_a_fault_is_named() -> None:
+    name = "n/" * 5000
+    found = await fields_at_fault({"contents": turn("A"), name: {"data": "*", "fileUri": "x"}})
+    assert set(found.values()) == {"invalid_base64", "address_not_allowed"}
+    assert all(len(field) < 100 for field in found)
+
+
 async def test_words_may_name_any_address() -> None:
     request = await asked({"contents": [turn(GS), turn("gs: no", role="model"), turn("Draw that")]})
     assert request.verbatim is not None

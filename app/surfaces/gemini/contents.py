@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.errors import Violation
+from app.domain.rules import pointer_token
 from app.surfaces.gemini.fields import Fields, listed
 from app.surfaces.inputs import base64_violation, from_bytes, from_uri
 
@@ -50,7 +51,7 @@ def places(value: object, cargo: Mapping[str, Lifted], pointer: str = "") -> Ite
     while pending:
         place, item = pending.pop()
         if isinstance(item, dict):
-            pending += [(f"{place}/{name}", inner) for name, inner in item.items()]
+            pending += [(f"{place}/{pointer_token(name)}", inner) for name, inner in item.items()]
         elif isinstance(item, list):
             pending += [(f"{place}/{at}", inner) for at, inner in enumerate(item)]
         elif isinstance(item, str) and item in cargo:

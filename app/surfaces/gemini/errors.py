@@ -37,8 +37,8 @@ _STATUSES: Final[Mapping[int, str]] = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
-# The original has neither: what it does not read is 400, and what fails behind it is its own fault.
-_AS_THE_ORIGINAL: Final[Mapping[int, int]] = {415: 400, 422: 400, 502: 500}
+# The original has none of these: what it does not read is 400, what fails behind it is its own fault.
+_AS_THE_ORIGINAL: Final[Mapping[int, int]] = {410: 404, 415: 400, 422: 400, 502: 500}
 _KEY_INVALID: Final = "API key not valid. Please pass a valid API key."
 _UNAUTHENTICATED: Final = (
     "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other"

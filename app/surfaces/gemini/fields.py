@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from app.domain.errors import Violation
+from app.domain.rules import pointer_token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,7 +92,7 @@ def folded(value: object, shape: Shape, pointer: str, faults: list[Violation]) -
     message: dict[str, Any] = {}
     for name, item in value.items():
         known = lower_camel(name)
-        place = f"{pointer}/{known}"
+        place = f"{pointer}/{pointer_token(known)}"
         if known in message:
             faults.append(Violation(place, "given_twice", "This field is given in two spellings."))
         elif item is not None:

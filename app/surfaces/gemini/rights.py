@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.errors import Violation
+from app.domain.rules import pointer_token
 from app.surfaces.gemini.fields import lower_camel
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ def _addresses(members: Mapping[str, Any], judged: Collection[str]) -> Iterator[
     while pending:
         pointer, name, value = pending.pop()
         if isinstance(value, dict):
-            pending += [(f"{pointer}/{key}", lower_camel(key), item) for key, item in value.items()]
+            pending += [
+                (f"{pointer}/{pointer_token(key)}", lower_camel(key), item) for key, item in value.items()
+            ]
         elif isinstance(value, list):
             pending += [(f"{pointer}/{at}", name, item) for at, item in enumerate(value)]
         elif isinstance(value, str) and name != "text" and value not in judged and _is_address(name, value):
