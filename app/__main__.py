@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
 import secrets
+import signal
 import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from fastapi import FastAPI
+
+log = logging.getLogger(__name__)
 
 BANNER = """
 flashgate is ready
@@ -56,7 +60,9 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start listening, then say so."""
         await super().startup(sockets)
-        if self.started and self._settings.tenants_file is None:
+        if self.started:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
+        if self.started and self._settings.has_demo:
             sys.stderr.write(self._banner())
             sys.stderr.flush()
 
@@ -73,6 +79,15 @@ class Server(uvicorn.Server):
         with super().capture_signals():
             yield
             self._captured_signals.clear()
+
+    def _reload(self) -> None:
+        """Read the tenants' file again; with a fault in it the tenants stay as they are."""
+        try:
+            self._app.state.service.reload_tenants()
+        except ConfigurationError:
+            log.exception("the tenants' file has faults; the tenants stay as they were")
+        else:
+            log.info("the tenants' file was read again")
 
     def _banner(self) -> str:
         host = "127.0.0.1" if self._settings.host in {"0.0.0.0", "::"} else self._settings.host  # noqa: S104

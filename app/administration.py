@@ -11,21 +11,23 @@ import secrets
 import time
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from app.domain.audit import AuditEvent
-from app.domain.budget import windows_of
+from app.domain.budget import window_of
 from app.domain.errors import Conflict, NotFound, PreconditionFailed, PreconditionRequired
 from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
-from app.domain.tenancy import Caller, Key, RetiringSecret, Tenant, TenantRecord
+from app.domain.tenancy import Key, RetiringSecret, Tenant, TenantRecord
 from app.ports import TenantChange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from app.domain.audit import Action
-    from app.domain.budget import Budget, BudgetWindow, WindowState
+    from app.domain.budget import BudgetWindow, WindowState
     from app.ports import Cache, Ledger, Registry
+
+Expected: TypeAlias = int | Literal["any"]
 
 ATTEMPTS: Final = 5
 """How often a change of a key is tried again after somebody else changed the tenant."""
@@ -57,9 +59,10 @@ class IssuedKey:
 
 @dataclass(frozen=True, slots=True)
 class UsageLine:
-    """One budget window of a tenant, or of one of its keys."""
+    """One budget window of a tenant, of one of its projects, or of one of its keys."""
 
     tenant_id: str
+    project_id: str | None
     key_id: str | None
     window: WindowState
 
@@ -113,12 +116,16 @@ class Administration:
         return made
 
     async def change_tenant(
-        self, operator: Operator, tenant_id: str, expected: int | None, change: Callable[[Tenant], Tenant]
+        self,
+        operator: Operator,
+        tenant_id: str,
+        expected: Expected | None,
+        change: Callable[[Tenant], Tenant],
     ) -> TenantRecord:
         """Change what a tenant may do; its keys stay.
 
-        ``expected`` is the version that the operator saw. ``change`` gives what the tenant becomes, and may
-        raise ValidationFailed.
+        ``expected`` is the version that the operator saw, or ``any``. ``change`` gives what the tenant
+        becomes, and may raise ValidationFailed.
 
         Raises:
             PreconditionRequired: ``expected`` is None.
@@ -138,7 +145,7 @@ class Administration:
         assert made is not None  # noqa: S101 - only deletions leave nothing
         return made
 
-    async def delete_tenant(self, operator: Operator, tenant_id: str, expected: int | None) -> None:
+    async def delete_tenant(self, operator: Operator, tenant_id: str, expected: Expected | None) -> None:
         """Let a tenant and all its keys be unknown from now on; what it has used stays booked."""
         record = await self._to_change(tenant_id, expected)
         await self._write(tenant_id, None, record.version, _event(operator, "tenant.delete", tenant_id))
@@ -147,16 +154,13 @@ class Administration:
         self,
         operator: Operator,
         tenant_id: str,
+        asked: Key,
         *,
         env: str,
-        scopes: frozenset[str],
-        budgets: tuple[Budget, ...] = (),
-        expires_at_ms: int | None = None,
     ) -> IssuedKey:
-        """A new key of a tenant, with its secret."""
+        """A new key of a tenant that may do what ``asked`` says, with an id and a secret of its own."""
         minted = mint(env, secrets.token_bytes(ENTROPY_BYTES))
-        hashed = secret_hash(self._pepper, minted.secret)
-        key = Key(minted.key_id, hashed, scopes, budgets, expires_at_ms=expires_at_ms)
+        key = replace(asked, id=minted.key_id, secret_hash=secret_hash(self._pepper, minted.secret))
 
         def added(tenant: Tenant) -> Tenant:
             return replace(tenant, keys=(*tenant.keys, key))
@@ -224,12 +228,12 @@ class Administration:
         """The latest audit events, newest first; only those before an event's id where one is given."""
         return await self._registry.events(limit, before)
 
-    async def _to_change(self, tenant_id: str, expected: int | None) -> TenantRecord:
+    async def _to_change(self, tenant_id: str, expected: Expected | None) -> TenantRecord:
         record = await self.tenant(tenant_id)
         _refuse_of_file(record)
         if expected is None:
             raise PreconditionRequired("A change needs If-Match with the ETag of what it changes.")
-        if record.version != expected:
+        if expected not in {record.version, "any"}:
             raise PreconditionFailed("The tenant was changed in between; read it again.")
         return record
 
@@ -259,25 +263,26 @@ class Administration:
         return await self._registry.write(TenantChange(tenant_id, tenant, expected, event))
 
     async def _usage_of(self, tenant: Tenant) -> tuple[UsageLine, ...]:
-        now_ms = int(self._clock() * 1000)
-        owners: list[str | None] = []
-        windows: list[BudgetWindow] = []
-        for window, owner in _windows(tenant, now_ms):
-            windows.append(window)
-            owners.append(owner)
-        states = await self._ledger.windows(tenant.id, tuple(windows))
-        return tuple(UsageLine(tenant.id, owner, state) for owner, state in zip(owners, states, strict=True))
+        owned = _windows(tenant, int(self._clock() * 1000))
+        states = await self._ledger.windows(tenant.id, tuple(window for _, _, window in owned))
+        return tuple(
+            UsageLine(tenant.id, project_id, key_id, state)
+            for (project_id, key_id, _), state in zip(owned, states, strict=True)
+        )
 
 
-def _windows(tenant: Tenant, now_ms: int) -> Iterator[tuple[BudgetWindow, str | None]]:
-    """The tenant's windows, then those of each key, with the key's id."""
-    nobody = Key("none", "", frozenset())
-    for window in windows_of(Caller(tenant, nobody), now_ms):
-        yield window, None
-    without_own = replace(tenant, budgets=())
+def _windows(tenant: Tenant, now_ms: int) -> list[tuple[str | None, str | None, BudgetWindow]]:
+    """Every window of a tenant with the project or the key whose it is: its own first, then theirs."""
+    zone = tenant.time_zone
+    found: list[tuple[str | None, str | None, BudgetWindow]] = []
+    found += [(None, None, window_of(budget, "t", zone, now_ms)) for budget in tenant.budgets]
+    for project in tenant.projects:
+        owner = f"p:{project.id}"
+        found += [(project.id, None, window_of(budget, owner, zone, now_ms)) for budget in project.budgets]
     for key in tenant.keys:
-        for window in windows_of(Caller(without_own, key), now_ms):
-            yield window, key.id
+        owner = f"k:{key.id}"
+        found += [(None, key.id, window_of(budget, owner, zone, now_ms)) for budget in key.budgets]
+    return found
 
 
 def _key(tenant: Tenant, key_id: str) -> Key:

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from app.middleware import BodyLimitMiddleware, FramingMiddleware, RequestIdMiddleware
 from app.observability.http import ObservedRequests
 from app.surfaces import errors, openapi, operations
+from app.surfaces.admin import routes as admin
 from app.surfaces.gemini import routes as gemini
 from app.surfaces.native import routes as native
 from app.surfaces.openai import routes as openai_images
@@ -54,6 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(native.router)
     app.include_router(gemini.router)
     app.include_router(openai_images.router)
+    app.include_router(admin.router)
     app.include_router(operations.router)
     errors.install(app)
     openapi.install(app)

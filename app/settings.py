@@ -48,10 +48,16 @@ class Settings(BaseSettings):
     )  # fmt: skip
 
     tenants_file: Path | None = Field(
-        None, description="Tenants, keys and budgets as YAML. Unset: the tenant demo with a key of its own."
+        None, description="Tenants, keys and budgets as YAML, read again on SIGHUP. Unset: the tenant demo."
     )
     key_pepper: SecretStr | None = Field(
         None, description="Secret under which keys are hashed. Unset: made once in the state directory."
+    )
+
+    admin_key: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="A first key of operators, at least 32 characters. Set: there is no tenant demo.",
     )
 
     gemini_api_key: SecretStr | None = Field(None, description="Key of the Gemini Developer API.")
@@ -104,6 +110,11 @@ class Settings(BaseSettings):
         An instance there is one of many and soon gone, so whatever it would make for itself is lost on the
         way: keys that nobody can know, budgets that start again at zero, pictures of the emulator.
         """
+    @property
+    def has_demo(self) -> bool:
+        """Whether there is the tenant demo: where nobody has said which tenants there are, or shall be."""
+        return self.tenants_file is None and self.admin_key is None
+
         if self.cloud_run_service is None:
             return ()
         faults = []
@@ -112,10 +123,10 @@ class Settings(BaseSettings):
                 "FLASHGATE_REDIS_URL: is not set. Each instance would keep budgets and cache of its own and "
                 "lose them when it ends. FLASHGATE_EMBEDDED_OK=true accepts that, for a single instance."
             )
-        if self.tenants_file is None:
+        if self.has_demo:
             faults.append(
-                "FLASHGATE_TENANTS_FILE: is not set. The demo tenant's key would be made inside the "
-                "instance, where nobody can read it."
+                "FLASHGATE_TENANTS_FILE, FLASHGATE_ADMIN_KEY: neither is set. The demo tenant's key would be "
+                "made inside the instance, where nobody can read it."
             )
         if self.key_pepper is None:
             faults.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
+from app.administration import Administration
 from app.cards import load_catalogue
 from app.domain.errors import ConfigurationError, StoreUnavailable
 from app.domain.policy import Policy
@@ -14,9 +15,11 @@ from app.media.pdf import PageCounter
 from app.observability.metrics import Metrics
 from app.observability.observed import ObservedDirectory, ObservedImageModel, ObservedLedger, ObservedResults
 from app.store.client import UnsafeEviction, check_eviction, open_clients, store_errors
-from app.store.directory import FileDirectory, demo_directory, stored_pepper
+from app.store.directory import FileDirectory, MemoryDirectory, demo_directory, stored_pepper
 from app.store.embedded import EmbeddedStore, EmbeddedStoreFailed
 from app.store.ledger import LedgerPolicy, RedisLedger
+from app.store.purging import RedisCache
+from app.store.registry import StoredDirectory
 from app.store.results import RedisResults
 from app.surfaces.context import Limits, Service
 from app.upstream.backend import BackEnd
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
     from app.cards import Catalogue
     from app.settings import Settings
     from app.store.client import StoreClients
-    from app.store.directory import MemoryDirectory
 
 START_FAULTS = (ConfigurationError, EmbeddedStoreFailed, UnsafeEviction, ValueError)
 """What keeps the gateway from starting, in words for the operator."""
@@ -52,13 +54,16 @@ def check_deployment(settings: Settings) -> None:
         raise ConfigurationError("the environment on Cloud Run", settings.deployment_faults)
 
 
-def open_directory(settings: Settings, catalogue: Catalogue) -> MemoryDirectory:
-    """Tenants and keys from the file, or the tenant demo. Raises ConfigurationError with every fault."""
-    configured = _secret(settings.key_pepper)
-    pepper = configured.encode() if configured is not None else None
-    if settings.tenants_file is None:
-        return demo_directory(settings.state_dir, pepper)
-    return FileDirectory(settings.tenants_file, pepper or stored_pepper(settings.state_dir), catalogue)
+def open_directory(settings: Settings, pepper: bytes, catalogue: Catalogue) -> MemoryDirectory:
+    """Tenants and keys from the file, or the tenant demo. Raises ConfigurationError with every fault.
+
+    Where an operator's key is set, tenants are made with it, and the demo would be one that nobody asked for.
+    """
+    if settings.tenants_file is not None:
+        return FileDirectory(settings.tenants_file, pepper, catalogue)
+    if settings.admin_key is not None:
+        return MemoryDirectory((), pepper)
+    return demo_directory(settings.state_dir, pepper)
 
 
 @asynccontextmanager
@@ -67,12 +72,16 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
     check_deployment(settings)
     async with AsyncExitStack() as stack:
         catalogue = load_catalogue()
-        directory = open_directory(settings, catalogue)
-        for tenant in directory.tenants():
-            metrics.know_tenant(tenant.id)
+        pepper = _pepper(settings)
+        declared = open_directory(settings, pepper, catalogue)
         url = await _store_url(settings, stack)
         clients = await stack.enter_async_context(open_clients(url))
         await _check_store(clients)
+        directory = await stack.enter_async_context(
+            StoredDirectory(declared, clients.ledger, pepper, catalogue)
+        )
+        for tenant in directory.tenants():
+            metrics.know_tenant(tenant.id)
         ledger = await stack.enter_async_context(
             RedisLedger(clients.ledger, LedgerPolicy(lease_s=settings.lease_s))
         )
@@ -109,8 +118,22 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
         )
 
 
+            administration=Administration(
+                registry=directory,
+                ledger=ledger,
+                cache=RedisCache(clients.ledger),
+                pepper=pepper,
+            ),
+            admin_key=settings.admin_key,
+            reload_tenants=directory.reload,
 def _secret(value: SecretStr | None) -> str | None:
     return value.get_secret_value() if value is not None else None
+
+def _pepper(settings: Settings) -> bytes:
+    """The secret under which keys are hashed: as configured, else made once and kept."""
+    configured = _secret(settings.key_pepper)
+    return stored_pepper(settings.state_dir) if configured is None else configured.encode()
+
 
 
 async def _store_url(settings: Settings, stack: AsyncExitStack) -> str:

@@ -151,7 +151,7 @@ class StoredDirectory(MemoryDirectory):
         arguments = [
             change.tenant_id,
             str(change.expected),
-            "" if change.tenant is None else encode_tenant(change.tenant),
+            "" if change.tenant is None else encode_tenant(change.tenant, self._catalogue),
             _encoded(change.event),
             keys.TENANTS_CHANNEL,
             str(REPETITION_MS),
@@ -197,8 +197,8 @@ class StoredDirectory(MemoryDirectory):
             version, _, document = raw.partition(";")
             try:
                 tenant = decode_tenant(document, self._catalogue)
-            except UnreadableTenant as error:
-                log.error("a stored tenant cannot be read", extra={"tenant": tenant_id}, exc_info=error)  # noqa: TRY400 - the words are ours
+            except UnreadableTenant:
+                log.exception("a stored tenant cannot be read", extra={"tenant": tenant_id})
                 if tenant_id in self._stored:
                     stored[tenant_id] = self._stored[tenant_id]
                 continue

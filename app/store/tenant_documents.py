@@ -1,12 +1,13 @@
 """Tenants as JSON documents in the shape of the tenants' file: what the store keeps and operators edit.
 
-Limits in dollars are decimal strings, so that no float touches money. Hashes are in the store's documents
-alone.
+Limits in dollars are numbers where a float tells them exactly, else decimal text. Hashes are in the store's
+documents alone.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from app.domain.budget import NANO_PER_USD
-from app.domain.errors import Violation
+from app.domain.errors import ValidationFailed, Violation
 from app.domain.tenancy import UNIX_EPOCH
 from app.store.tenants_file import TenantEntry, sentence
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from app.cards import Catalogue
-    from app.domain.budget import Budget
+    from app.domain.budget import Budget, Unit
+    from app.domain.rate import Rate
     from app.domain.tenancy import Key, Tenant
 
 
@@ -37,11 +39,31 @@ def moment(unix_ms: int) -> str:
 
 
 def budget_document(budget: Budget) -> dict[str, Any]:
-    """A budget as the file has it; the limit in dollars is text, all others are whole numbers."""
-    limit: int | str = budget.limit
-    if budget.unit == "usd":
-        limit = format((Decimal(budget.limit) / NANO_PER_USD).normalize(), "f")
-    return {"unit": budget.unit, "window": budget.window, "limit": limit, "mode": budget.mode}
+    """A budget as the file has it."""
+    document: dict[str, Any] = {
+        "unit": budget.unit,
+        "window": budget.window,
+        "limit": limit_of(budget.unit, budget.limit),
+        "mode": budget.mode,
+    }
+    if budget.override is not None:
+        until = moment(budget.override.until_ms)
+        document["override"] = {"limit": limit_of(budget.unit, budget.override.limit), "until": until}
+    return document
+
+
+def limit_of(unit: Unit, amount: int) -> int | float | str:
+    """A limit in the unit's everyday measure."""
+    if unit != "usd":
+        return amount
+    dollars = Decimal(amount) / NANO_PER_USD
+    if dollars == dollars.to_integral_value():
+        return int(dollars)
+    return float(dollars) if Decimal(repr(float(dollars))) == dollars else format(dollars.normalize(), "f")
+
+
+def _rate_document(rate: Rate | None) -> dict[str, Any] | None:
+    return None if rate is None else asdict(rate)
 
 
 def key_document(key: Key) -> dict[str, Any]:
@@ -52,6 +74,10 @@ def key_document(key: Key) -> dict[str, Any]:
         "scopes": sorted(key.scopes),
         "budgets": [budget_document(budget) for budget in key.budgets],
     }
+    if key.project is not None:
+        document["project"] = key.project
+    if key.rate is not None:
+        document["rate"] = _rate_document(key.rate)
     if key.expires_at_ms is not None:
         document["expires_at"] = moment(key.expires_at_ms)
     if key.retiring is not None:
@@ -64,7 +90,7 @@ def key_document(key: Key) -> dict[str, Any]:
 
 def tenant_document(tenant: Tenant) -> dict[str, Any]:
     """A tenant as the file has it, without its keys."""
-    return {
+    document: dict[str, Any] = {
         "id": tenant.id,
         "time_zone": tenant.time_zone.key,
         "models": sorted(tenant.models),
@@ -73,12 +99,40 @@ def tenant_document(tenant: Tenant) -> dict[str, Any]:
         "budgets": [budget_document(budget) for budget in tenant.budgets],
         "cache": {"mode": tenant.cache.mode, "ttl_s": tenant.cache.ttl_s},
     }
+    if tenant.projects:
+        document["projects"] = [
+            {"id": project.id, "budgets": [budget_document(budget) for budget in project.budgets]}
+            for project in tenant.projects
+        ]
+    if tenant.rate is not None:
+        document["rate"] = _rate_document(tenant.rate)
+    if tenant.strict:
+        document["strict"] = True
+    return document
 
 
-def encode_tenant(tenant: Tenant) -> str:
-    """What the store keeps."""
-    keys = [key_document(key) for key in tenant.keys]
-    return json.dumps({**tenant_document(tenant), "keys": keys}, separators=(",", ":"))
+def checked_tenant(document: object, catalogue: Catalogue) -> Tenant:
+    """The tenant of a document. Raises ValidationFailed with every fault, each with its place."""
+    try:
+        tenant = TenantEntry.model_validate(document, context={"catalogue": catalogue}).tenant()
+    except ValidationError as error:
+        raise ValidationFailed(violations_of(error)) from None
+    first = {key.id: index for index, key in reversed(list(enumerate(tenant.keys)))}
+    repeated = [
+        Violation(pointer("keys", index, "id"), "repeated", f"the key id {key.id!r} stands here twice")
+        for index, key in enumerate(tenant.keys)
+        if index != first[key.id]
+    ]
+    if repeated:
+        raise ValidationFailed(tuple(repeated))
+    return tenant
+
+
+def encode_tenant(tenant: Tenant, catalogue: Catalogue) -> str:
+    """What the store keeps. Raises ValidationFailed where the tenant as a whole breaks a rule."""
+    document = {**tenant_document(tenant), "keys": [key_document(key) for key in tenant.keys]}
+    checked_tenant(document, catalogue)
+    return json.dumps(document, separators=(",", ":"))
 
 
 def decode_tenant(text: str, catalogue: Catalogue) -> Tenant:

@@ -14,7 +14,7 @@ from app.surfaces.context import service_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_SCHEMES = (
+SCHEMES = (
     HTTPBearer(auto_error=False, scheme_name="bearer", description="A gateway key as bearer token."),
     APIKeyHeader(name="X-API-Key", auto_error=False, scheme_name="apiKey", description="A gateway key."),
     APIKeyHeader(
@@ -63,9 +63,9 @@ def with_scope(scope: str) -> Callable[..., Caller]:
 
     def caller_with_scope(
         request: Request,
-        _bearer: Annotated[object, Security(_SCHEMES[0])],
-        _api_key: Annotated[object, Security(_SCHEMES[1])],
-        _goog_api_key: Annotated[object, Security(_SCHEMES[2])],
+        _bearer: Annotated[object, Security(SCHEMES[0])],
+        _api_key: Annotated[object, Security(SCHEMES[1])],
+        _goog_api_key: Annotated[object, Security(SCHEMES[2])],
     ) -> Caller:
         return authorised(request, scope, presented_key(request))
 

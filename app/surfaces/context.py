@@ -10,6 +10,9 @@ from fastapi import Depends, Request
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from pydantic import SecretStr
+
+    from app.administration import Administration
     from app.gateway import Gateway
     from app.media.pdf import PageCounter
     from app.ports import Directory
@@ -36,6 +39,8 @@ class Service:
         page_counter: Counts the pages of PDF inputs, for all requests together.
         readiness: Checks by name; each tells why it is not ready, or nothing.
         render_metrics: The Prometheus exposition, as (body, content type).
+        admin_key: The operator's key from the environment, or None.
+        reload_tenants: Reads the tenants' file again; raises ConfigurationError and changes nothing then.
     """
 
     gateway: Gateway
@@ -44,6 +49,9 @@ class Service:
     page_counter: PageCounter
     readiness: dict[str, Callable[[], Awaitable[str | None]]]
     render_metrics: Callable[[], tuple[bytes, str]]
+    administration: Administration
+    admin_key: SecretStr | None
+    reload_tenants: Callable[[], None]
 
 
 def service_of(request: Request) -> Service:

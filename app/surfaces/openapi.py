@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic.json_schema import models_json_schema
 
+from app.surfaces.admin.wire import KeyCreation, KeyRotation, PurgeRequest, TenantCreation, TenantPatch
 from app.surfaces.native.wire import EditForm, GenerateRequest
 from app.surfaces.openai.wire import OpenAIImageEdit, OpenAIImageEvent, OpenAIImageGeneration
 from app.surfaces.problems import PROBLEMS, Problem
@@ -29,6 +30,11 @@ _BESIDE_ROUTES = (
     OpenAIImageGeneration,
     OpenAIImageEdit,
     OpenAIImageEvent,
+    TenantCreation,
+    TenantPatch,
+    KeyCreation,
+    KeyRotation,
+    PurgeRequest,
 )
 _OF_THE_FRAMEWORK = ("HTTPValidationError", "ValidationError")
 _NAMES = {"WarningWire": "Notice", "ViolationFound": "EstimateViolation"}

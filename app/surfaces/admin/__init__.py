@@ -1,0 +1,1 @@
+"""The surface of operators: tenants, keys, usage, purges and the audit log."""

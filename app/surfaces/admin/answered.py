@@ -1,0 +1,109 @@
+"""What operators are answered: records and windows to the wire."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from app.domain.budget import NANO_PER_USD
+from app.domain.tenancy import UNIX_EPOCH
+from app.store.tenant_documents import key_document, tenant_document
+from app.surfaces.admin.wire import (
+    AuditEventWire,
+    AuditWire,
+    IssuedKeyWire,
+    KeyWire,
+    PurgeWire,
+    TenantWire,
+    UsageLineWire,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from app.administration import IssuedKey, UsageLine
+    from app.domain.audit import AuditEvent
+    from app.domain.tenancy import Key, TenantRecord
+
+
+def at(unix_ms: int) -> datetime:
+    """A moment in UTC."""
+    return UNIX_EPOCH + timedelta(milliseconds=unix_ms)
+
+
+def key_wire(key: Key) -> KeyWire:
+    """A key without anything of its secrets."""
+    document = key_document(key)
+    retiring = document.pop("retiring", None)
+    del document["hash"]
+    return KeyWire.model_validate({**document, "retiring_until": retiring and retiring["not_after"]})
+
+
+def tenant_wire(record: TenantRecord) -> TenantWire:
+    """A tenant as it is in force."""
+    keys = [key_wire(key) for key in record.tenant.keys]
+    return TenantWire.model_validate(
+        {**tenant_document(record.tenant), "keys": keys, "source": record.source}
+    )
+
+
+def issued_wire(issued: IssuedKey) -> IssuedKeyWire:
+    """A new secret, this once."""
+    return IssuedKeyWire(**dict(key_wire(issued.key)), key=issued.text)
+
+
+def usage_wire(line: UsageLine) -> UsageLineWire:
+    """A budget window; dollars leave as dollars."""
+    window, budget = line.window, line.window.budget
+    scale = NANO_PER_USD if budget.unit == "usd" else 1
+    return UsageLineWire(
+        tenant=line.tenant_id,
+        project=line.project_id,
+        key=line.key_id,
+        name=budget.name,
+        unit=budget.unit,
+        window=budget.window,
+        mode=budget.mode,
+        limit=budget.limit / scale,
+        settled=window.settled / scale,
+        held=window.held / scale,
+        remaining=window.remaining / scale,
+        starts_at=at(window.span.start_ms),
+        resets_at=at(window.span.end_ms),
+    )
+
+
+def usage_csv(lines: Iterable[UsageLine]) -> str:
+    """The same as CSV (RFC 4180), a line of names first; ids hold nothing that a spreadsheet would run."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(UsageLineWire.model_fields))
+    writer.writeheader()
+    for line in lines:
+        writer.writerow(usage_wire(line).model_dump(mode="json"))
+    return text.getvalue()
+
+
+def purge_wire(purged: Mapping[str, int]) -> PurgeWire:
+    """Until when whose results are gone."""
+    return PurgeWire(purged_until={tenant_id: at(unix_ms) for tenant_id, unix_ms in purged.items()})
+
+
+def audit_wire(events: tuple[AuditEvent, ...], limit: int) -> AuditWire:
+    """A page of the audit log."""
+    found = [
+        AuditEventWire(
+            id=event.id,
+            at=at(event.at_ms),
+            action=event.action,
+            operator=event.operator,
+            tenant=event.tenant_id,
+            key=event.key_id,
+            changed=list(event.changed),
+            fingerprint=event.fingerprint,
+            request_id=event.request_id,
+        )
+        for event in events
+    ]
+    return AuditWire(events=found, next_before=events[-1].id if len(events) == limit else None)

@@ -1,0 +1,45 @@
+"""Who may administer: the key of the environment, and keys that carry the scope ``admin``."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+
+from app.administration import Operator
+from app.surfaces.auth import SCHEMES, authorised, presented_key
+from app.surfaces.context import Service, service_of
+
+ENVIRONMENT = "environment"
+
+
+def operator(
+    request: Request,
+    _bearer: Annotated[object, Security(SCHEMES[0])],
+    _api_key: Annotated[object, Security(SCHEMES[1])],
+    _goog_api_key: Annotated[object, Security(SCHEMES[2])],
+) -> Operator:
+    """The operator of a request. Raises Unauthenticated, or PermissionDenied without the scope."""
+    presented = presented_key(request)
+    request_id = getattr(request.state, "request_id", "")
+    if presented is not None and _is_of_environment(service_of(request), presented):
+        return Operator(ENVIRONMENT, request_id)
+    caller = authorised(request, "admin", presented)
+    return Operator(f"{caller.tenant.id}/{caller.key.id}", request_id)
+
+
+def _is_of_environment(service: Service, presented: str) -> bool:
+    """Compared by hashes, so that neither time nor length tells anything of the key."""
+    if service.admin_key is None:
+        return False
+    shown, expected = (_digest(key) for key in (presented, service.admin_key.get_secret_value()))
+    return hmac.compare_digest(shown, expected)
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+
+
+OperatorDep = Annotated[Operator, Depends(operator)]

@@ -1,0 +1,253 @@
+"""Routes of administration: tenants, keys, usage, purges and the audit log."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Query, Request
+from starlette.responses import Response
+
+from app.surfaces.admin.answered import (
+    audit_wire,
+    issued_wire,
+    key_wire,
+    purge_wire,
+    tenant_wire,
+    usage_csv,
+    usage_wire,
+)
+from app.surfaces.admin.asked import expected_of, key_of, patch_of, purge_of, read, tag_of, tenant_of
+from app.surfaces.admin.auth import OperatorDep
+from app.surfaces.admin.wire import (
+    EVENT_ID,
+    AdminUsageWire,
+    AuditWire,
+    IssuedKeyWire,
+    KeyRotation,
+    KeysWire,
+    PurgeWire,
+    TenantsWire,
+    TenantWire,
+)
+from app.surfaces.body import read_json
+from app.surfaces.context import Service, ServiceDep
+from app.surfaces.problems import PROBLEMS
+
+router = APIRouter(prefix="/v1/admin", tags=["admin"])
+
+EVENTS_MAX = 1000
+IfMatch = Annotated[
+    str | None, Header(alias="If-Match", description="The ETag of what is changed; 428 without it.")
+]
+_ETAG: dict[str, Any] = {"ETag": {"description": "Of this version.", "schema": {"type": "string"}}}
+_READ = (401, 403, 404, 503)
+_WRITE = (400, 401, 403, 404, 409, 412, 413, 415, 422, 503)
+
+
+def _answers(*statuses: int, **success: Any) -> dict[int | str, dict[str, Any]]:
+    """Problems by status, and what a success carries beside its body."""
+    found: dict[int | str, dict[str, Any]] = {status: PROBLEMS[status] for status in statuses}
+    return {**found, **{int(status.strip("_")): facts for status, facts in success.items()}}
+
+
+def _body(schema: str, *media_types: str, required: bool = True) -> dict[str, Any]:
+    schema_of = {"schema": {"$ref": f"#/components/schemas/{schema}"}}
+    content = dict.fromkeys(media_types or ("application/json",), schema_of)
+    return {"requestBody": {"required": required, "content": content}}
+
+
+async def _members(request: Request, service: Service) -> dict[str, Any]:
+    return (await read_json(request, service.limits)).members
+
+
+async def _members_if_any(request: Request, service: Service) -> dict[str, Any]:
+    """The body of a request that needs none."""
+    if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:
+        return {}
+    return await _members(request, service)
+
+
+@router.get(
+    "/tenants", operation_id="list_tenants", responses=_answers(401, 403, 503), response_model=TenantsWire
+)
+async def list_tenants(_operator: OperatorDep, service: ServiceDep) -> TenantsWire:
+    """Every tenant with its keys, by id; those of the file too."""
+    return TenantsWire(tenants=[tenant_wire(record) for record in await service.administration.tenants()])
+
+
+@router.post(
+    "/tenants",
+    operation_id="create_tenant",
+    status_code=201,
+    responses=_answers(*_WRITE, _201={"headers": _ETAG}),
+    openapi_extra=_body("TenantCreation"),
+)
+async def create_tenant(
+    request: Request, response: Response, operator: OperatorDep, service: ServiceDep
+) -> TenantWire:
+    """Make a tenant, in the shape of the tenants' file; every fault is named at once."""
+    tenant = tenant_of(await _members(request, service), service.gateway.catalogue)
+    record = await service.administration.create_tenant(operator, tenant)
+    response.headers["ETag"] = tag_of(record.version)
+    response.headers["Location"] = f"/v1/admin/tenants/{record.tenant.id}"
+    return tenant_wire(record)
+
+
+@router.get(
+    "/tenants/{tenant_id}",
+    operation_id="get_tenant",
+    responses=_answers(*_READ, _200={"headers": _ETAG}),
+)
+async def get_tenant(
+    tenant_id: str, response: Response, _operator: OperatorDep, service: ServiceDep
+) -> TenantWire:
+    """One tenant; its ETag is what a change must show."""
+    record = await service.administration.tenant(tenant_id)
+    response.headers["ETag"] = tag_of(record.version)
+    return tenant_wire(record)
+
+
+@router.patch(
+    "/tenants/{tenant_id}",
+    operation_id="change_tenant",
+    responses=_answers(*_WRITE, 428, _200={"headers": _ETAG}),
+    openapi_extra=_body("TenantPatch", "application/merge-patch+json", "application/json"),
+)
+async def change_tenant(
+    tenant_id: str,
+    request: Request,
+    response: Response,
+    operator: OperatorDep,
+    service: ServiceDep,
+    if_match: IfMatch = None,
+) -> TenantWire:
+    """Change a tenant by a JSON merge patch (RFC 7396), in force on every replica within seconds."""
+    change = patch_of(await _members(request, service), service.gateway.catalogue)
+    expected = expected_of(if_match)
+    record = await service.administration.change_tenant(operator, tenant_id, expected, change)
+    response.headers["ETag"] = tag_of(record.version)
+    return tenant_wire(record)
+
+
+@router.delete(
+    "/tenants/{tenant_id}",
+    operation_id="delete_tenant",
+    status_code=204,
+    responses=_answers(401, 403, 404, 409, 412, 428, 503),
+)
+async def delete_tenant(
+    tenant_id: str, operator: OperatorDep, service: ServiceDep, if_match: IfMatch = None
+) -> Response:
+    """Let a tenant and all its keys be unknown; what it has used stays booked, should it be made again."""
+    await service.administration.delete_tenant(operator, tenant_id, expected_of(if_match))
+    return Response(status_code=204)
+
+
+@router.get("/tenants/{tenant_id}/keys", operation_id="list_keys", responses=_answers(*_READ))
+async def list_keys(tenant_id: str, _operator: OperatorDep, service: ServiceDep) -> KeysWire:
+    """The keys of a tenant, without their secrets."""
+    record = await service.administration.tenant(tenant_id)
+    return KeysWire(keys=[key_wire(key) for key in record.tenant.keys])
+
+
+@router.post(
+    "/tenants/{tenant_id}/keys",
+    operation_id="create_key",
+    status_code=201,
+    responses=_answers(*_WRITE),
+    openapi_extra=_body("KeyCreation"),
+)
+async def create_key(
+    tenant_id: str, request: Request, response: Response, operator: OperatorDep, service: ServiceDep
+) -> IssuedKeyWire:
+    """Make a key; the answer holds the whole of it in `key`, this once."""
+    asked, env = key_of(await _members(request, service))
+    issued = await service.administration.create_key(operator, tenant_id, asked, env=env)
+    response.headers["Cache-Control"] = "no-store"
+    return issued_wire(issued)
+
+
+@router.post(
+    "/tenants/{tenant_id}/keys/{key_id}:rotate",
+    operation_id="rotate_key",
+    responses=_answers(*_WRITE),
+    openapi_extra=_body("KeyRotation", required=False),
+)
+async def rotate_key(
+    tenant_id: str,
+    key_id: str,
+    request: Request,
+    response: Response,
+    operator: OperatorDep,
+    service: ServiceDep,
+) -> IssuedKeyWire:
+    """Give a key another secret; for `grace_s` seconds the present one opens as well."""
+    asked = read(KeyRotation, await _members_if_any(request, service))
+    issued = await service.administration.rotate_key(
+        operator, tenant_id, key_id, env=asked.env, grace_s=asked.grace_s
+    )
+    response.headers["Cache-Control"] = "no-store"
+    return issued_wire(issued)
+
+
+@router.post(
+    "/tenants/{tenant_id}/keys/{key_id}:revoke",
+    operation_id="revoke_key",
+    status_code=204,
+    responses=_answers(401, 403, 404, 409, 503),
+)
+async def revoke_key(tenant_id: str, key_id: str, operator: OperatorDep, service: ServiceDep) -> Response:
+    """Let a key open nothing any more, on every replica within three seconds; it is gone for good."""
+    await service.administration.revoke_key(operator, tenant_id, key_id)
+    return Response(status_code=204)
+
+
+@router.get(
+    "/usage",
+    operation_id="get_usage_of_tenants",
+    response_model=AdminUsageWire,
+    responses=_answers(
+        *_READ,
+        422,
+        _200={"content": {"text/csv": {"schema": {"type": "string"}}}, "description": "The windows."},
+    ),
+)
+async def get_usage_of_tenants(
+    _operator: OperatorDep,
+    service: ServiceDep,
+    tenant: Annotated[str | None, Query(description="Of this tenant alone.")] = None,
+    form: Annotated[Literal["json", "csv"], Query(alias="format", description="json or csv.")] = "json",
+) -> AdminUsageWire | Response:
+    """Every budget window as it stands: limit, settled, held and remaining, by tenant, project and key."""
+    lines = await service.administration.usage(tenant)
+    if form == "csv":
+        return Response(usage_csv(lines), media_type="text/csv")
+    return AdminUsageWire(windows=[usage_wire(line) for line in lines])
+
+
+@router.post(
+    "/cache:purge",
+    operation_id="purge_cache",
+    responses=_answers(400, 401, 403, 404, 413, 415, 422, 503),
+    openapi_extra=_body("PurgeRequest"),
+)
+async def purge_cache(request: Request, operator: OperatorDep, service: ServiceDep) -> PurgeWire:
+    """Serve no result any more that was begun until now; what is in flight will not be kept either.
+
+    Pictures stay under their own addresses until they expire.
+    """
+    asked = purge_of(await _members(request, service))
+    return purge_wire(await service.administration.purge(operator, asked.tenant, asked.fingerprint))
+
+
+@router.get("/audit", operation_id="list_audit_events", responses=_answers(401, 403, 422, 503))
+async def list_audit_events(
+    _operator: OperatorDep,
+    service: ServiceDep,
+    limit: Annotated[int, Query(ge=1, le=EVENTS_MAX, description="At most so many.")] = 100,
+    before: Annotated[
+        str | None, Query(pattern=EVENT_ID, description="Only those before the event of this id.")
+    ] = None,
+) -> AuditWire:
+    """What operators changed, newest first; no secret stands in it."""
+    return audit_wire(await service.administration.events(limit, before), limit)

@@ -1,0 +1,242 @@
+"""Requests and answers of administration, as JSON has them. What operators send is in the shape of the file.
+
+These models document; tenants and keys that come in are judged by the models of the tenants' file, so that a
+tenant of the file and one of the store obey the same rules.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+GRACE_S_MAX = 7_776_000
+ENVIRONMENT = r"^[a-z0-9]{1,16}$"
+FINGERPRINT = r"^[A-Za-z0-9_-]{1,128}$"
+EVENT_ID = r"^[0-9]{1,20}-[0-9]{1,20}$"
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class OverrideWire(BaseModel):
+    """Another limit for a time."""
+
+    limit: float | str = Field(description="In place of the budget's own limit.", examples=[60000])
+    until: datetime = Field(description="Until then.", examples=["2026-12-01T00:00:00Z"])
+
+
+class BudgetLimitWire(BaseModel):
+    """A limit on one unit in one window."""
+
+    unit: str = Field(description="output_tokens, total_tokens, images or usd.", examples=["output_tokens"])
+    window: str = Field(
+        description="minute, hour, day, week or month in the tenant's time zone, or lifetime.",
+        examples=["day"],
+    )
+    limit: float | str = Field(
+        description="In the unit; dollars for usd, exactly where given as text.", examples=[41440]
+    )
+    mode: str = Field("enforce", description="enforce, or shadow: counted and never refused.")
+    scope: str | None = Field(None, description="Only to say again where the budget stands.")
+    override: OverrideWire | None = Field(None, description="Another limit for a time.")
+
+
+class RateWire(BaseModel):
+    """What may be asked in a minute and at once."""
+
+    requests_per_minute: int | None = Field(None, description="null for no limit.", examples=[600])
+    burst: int | None = Field(None, description="At once after a pause; null: a whole minute's.")
+    concurrent: int | None = Field(None, description="Generations at once; null for no limit.", examples=[50])
+
+
+class CachePolicyWire(BaseModel):
+    """What requests do with the cache unless they say otherwise."""
+
+    mode: str = Field("use", description="use, refresh or bypass.")
+    ttl_s: int = Field(86_400, description="How long results are kept, in seconds.")
+
+
+class ProjectWire(BaseModel):
+    """A part of a tenant with budgets that its keys share."""
+
+    id: str = Field(description="Unique in the tenant.", examples=["website"])
+    budgets: list[BudgetLimitWire] = Field([], description="Its limits.")
+
+
+class KeyWire(_Answer):
+    """A key without its secret."""
+
+    id: str = Field(description="The second part of the key's text.", examples=["k1"])
+    scopes: list[str] = Field(description="What it may do: images, admin.", examples=[["images"]])
+    project: str | None = Field(None, description="The project whose budgets it counts in as well.")
+    budgets: list[BudgetLimitWire] = Field([], description="Its own limits.")
+    rate: RateWire | None = Field(None, description="Its own rate.")
+    expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
+    retiring_until: datetime | None = Field(
+        None, description="Until then the secret before the last rotation opens as well."
+    )
+
+
+class DeclaredKeyWire(_Asked):
+    """A key whose secret was made elsewhere: the line that `flashgate keys new` prints."""
+
+    id: str = Field(description="1 to 32 letters or digits, unique in the deployment.", examples=["k1"])
+    hash: str = Field(description="Of its secret.", examples=["hmac-sha256:" + "0" * 64])
+    scopes: list[str] = Field(description="What it may do: images, admin.", examples=[["images"]])
+    project: str | None = Field(None, description="The project whose budgets it counts in as well.")
+    budgets: list[BudgetLimitWire] = Field([], description="Its own limits.")
+    rate: RateWire | None = Field(None, description="Its own rate.")
+    expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
+    retiring: dict[str, str] | None = Field(
+        None, description="`hash` and `not_after` of the secret before the last rotation."
+    )
+
+
+class _TenantFields(BaseModel):
+    """What an operator decides about a tenant."""
+
+    time_zone: str = Field("UTC", description="IANA name; windows begin at its midnight.")
+    models: list[str] = Field([], description="Cards that it may use; empty for all.")
+    max_image_size: str | None = Field(None, description="The largest size that it may ask for.")
+    preview: list[str] | None = Field(None, description="Preview features that it may use.")
+    budgets: list[BudgetLimitWire] = Field([], description="Limits of all its keys together.")
+    projects: list[ProjectWire] = Field([], description="Parts of it with budgets of their own.")
+    rate: RateWire | None = Field(None, description="What all its keys together may ask.")
+    strict: bool = Field(default=False, description="Stop the upstream where the reservation ends.")
+    cache: CachePolicyWire = Field(CachePolicyWire(), description="Its use of the cache.")
+
+
+class TenantCreation(_TenantFields):
+    """A new tenant."""
+
+    id: str = Field(description="1 to 63 of a-z, 0-9 and -, beginning with no hyphen.", examples=["search"])
+    keys: list[DeclaredKeyWire] = Field([], description="Keys whose secrets were made elsewhere.")
+
+
+class TenantPatch(_TenantFields):
+    """A JSON merge patch (RFC 7396): what is left out stays, null means the default, lists are replaced."""
+
+
+class TenantWire(_TenantFields):
+    """A tenant as it is in force."""
+
+    id: str = Field(description="Names it everywhere.", examples=["search"])
+    keys: list[KeyWire] = Field(description="Its keys, without their secrets.")
+    source: Literal["file", "store"] = Field(description="A tenant of the file is changed there alone.")
+
+
+class TenantsWire(_Answer):
+    """Every tenant."""
+
+    tenants: list[TenantWire] = Field(description="By id.")
+
+
+class KeysWire(_Answer):
+    """The keys of a tenant."""
+
+    keys: list[KeyWire] = Field(description="In the order in which they were made.")
+
+
+class KeyCreation(_Asked):
+    """A new key; its secret is made by the gateway."""
+
+    scopes: list[str] = Field(["images"], description="What it may do: images, admin.")
+    project: str | None = Field(None, description="The project whose budgets it counts in as well.")
+    budgets: list[BudgetLimitWire] = Field([], description="Its own limits.")
+    rate: RateWire | None = Field(None, description="Its own rate.")
+    expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
+    env: Annotated[str, Field(pattern=ENVIRONMENT)] = Field(
+        "live", description="A word in the key that tells where it belongs."
+    )
+
+
+class KeyRotation(_Asked):
+    """How a key gets another secret."""
+
+    grace_s: int = Field(
+        86_400, ge=0, le=GRACE_S_MAX, description="How long the present secret opens as well, in seconds."
+    )
+    env: Annotated[str, Field(pattern=ENVIRONMENT)] = Field(
+        "live", description="A word in the key that tells where it belongs."
+    )
+
+
+class IssuedKeyWire(KeyWire):
+    """A key whose secret was just made."""
+
+    key: str = Field(description="The whole key; it is shown this once.", examples=["fg_live_k1_…_…"])
+
+
+class UsageLineWire(_Answer):
+    """One budget window as it stands."""
+
+    tenant: str = Field(description="Whose.", examples=["search"])
+    project: str | None = Field(description="The project's own window, or null.")
+    key: str | None = Field(description="The key's own window, or null.", examples=["k1"])
+    name: str = Field(
+        description="The policy's name, as in the RateLimit headers.", examples=["tenant-day-images"]
+    )
+    unit: str = Field(description="output_tokens, total_tokens, images or usd.", examples=["images"])
+    window: str = Field(description="In the tenant's time zone.", examples=["day"])
+    mode: str = Field(description="enforce, or shadow: counted and never refused.", examples=["enforce"])
+    limit: float = Field(description="In the unit; dollars for usd.", examples=[1000])
+    settled: float = Field(description="Booked.", examples=[12])
+    held: float = Field(description="Reserved by running requests.", examples=[0])
+    remaining: float = Field(description="Left, never below zero.", examples=[988])
+    starts_at: datetime = Field(description="When the window began.", examples=["2026-11-22T00:00:00Z"])
+    resets_at: datetime = Field(description="When it ends.", examples=["2026-11-23T00:00:00Z"])
+
+
+class AdminUsageWire(_Answer):
+    """What was used, across tenants."""
+
+    windows: list[UsageLineWire] = Field(description="By tenant; its own windows before those of its keys.")
+
+
+class PurgeRequest(_Asked):
+    """Whose finished results are served no more: exactly one of `tenant` and `all`."""
+
+    tenant: str | None = Field(None, description="Of one tenant.", examples=["search"])
+    all: bool = Field(default=False, description="Of every tenant.")
+    fingerprint: Annotated[str, Field(pattern=FINGERPRINT)] | None = Field(
+        None, description="Of the tenant's one piece of work, as answers name it in `cache.key`."
+    )
+
+
+class PurgeWire(_Answer):
+    """What was purged."""
+
+    purged_until: dict[str, datetime] = Field(
+        description="By tenant: results begun until then are served no more.",
+        examples=[{"search": "2026-11-22T12:00:00Z"}],
+    )
+
+
+class AuditEventWire(_Answer):
+    """A change that an operator made."""
+
+    id: str = Field(description="Later events have greater ones.", examples=["1795348800000-0"])
+    at: datetime = Field(description="By the store's clock.", examples=["2026-11-22T12:00:00Z"])
+    action: str = Field(description="What was done.", examples=["key.rotate"])
+    operator: str = Field(description="environment, or tenant and id of the admin key.", examples=["ops/k1"])
+    tenant: str | None = Field(description="Whom it concerned; null for all.", examples=["search"])
+    key: str | None = Field(description="The key that it concerned.", examples=["k1"])
+    changed: list[str] = Field(
+        description="The tenant's fields that have another value now.", examples=[["budgets"]]
+    )
+    fingerprint: str | None = Field(description="The one piece of work that was purged.", examples=[None])
+    request_id: str = Field(description="Of the request that asked for it.", examples=["5f0c4f6e2c1b4a1d"])
+
+
+class AuditWire(_Answer):
+    """The audit log."""
+
+    events: list[AuditEventWire] = Field(description="Newest first.")
+    next_before: str | None = Field(description="Give this as `before` for older ones; null at the end.")
