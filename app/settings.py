@@ -104,17 +104,17 @@ class Settings(BaseSettings):
         return "gemini" if self.gemini_api_key else "emulator"
 
     @property
+    def has_demo(self) -> bool:
+        """Whether there is the tenant demo: where nobody has said which tenants there are, or shall be."""
+        return self.tenants_file is None and self.admin_key is None
+
+    @property
     def deployment_faults(self) -> tuple[str, ...]:
         """What makes this configuration one that must not serve, each with its remedy; none off Cloud Run.
 
         An instance there is one of many and soon gone, so whatever it would make for itself is lost on the
         way: keys that nobody can know, budgets that start again at zero, pictures of the emulator.
         """
-    @property
-    def has_demo(self) -> bool:
-        """Whether there is the tenant demo: where nobody has said which tenants there are, or shall be."""
-        return self.tenants_file is None and self.admin_key is None
-
         if self.cloud_run_service is None:
             return ()
         faults = []

@@ -115,9 +115,6 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             page_counter=PageCounter(),
             readiness=_readiness(gateway, clients, model),
             render_metrics=metrics.render,
-        )
-
-
             administration=Administration(
                 registry=directory,
                 ledger=ledger,
@@ -126,14 +123,17 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             ),
             admin_key=settings.admin_key,
             reload_tenants=directory.reload,
-def _secret(value: SecretStr | None) -> str | None:
-    return value.get_secret_value() if value is not None else None
+        )
+
 
 def _pepper(settings: Settings) -> bytes:
     """The secret under which keys are hashed: as configured, else made once and kept."""
     configured = _secret(settings.key_pepper)
     return stored_pepper(settings.state_dir) if configured is None else configured.encode()
 
+
+def _secret(value: SecretStr | None) -> str | None:
+    return value.get_secret_value() if value is not None else None
 
 
 async def _store_url(settings: Settings, stack: AsyncExitStack) -> str:
