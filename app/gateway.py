@@ -8,31 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from app.domain.delivery import mismatches
+from app import booking
+from app.domain.allowance import Allowances
 from app.domain.errors import (
-    BudgetExceeded,
     DeadlineExceeded,
     Draining,
     GatewayError,
-    NotCached,
+    InternalError,
     NotFound,
     Overloaded,
+    ResultGone,
     StoreUnavailable,
     UpstreamError,
 )
-from app.domain.failure import failure_of, raised_again
+from app.domain.failure import raised_again
 from app.domain.generation import Generation, ModelAnswer, Notice, Picture, PictureRecord, Usage
 from app.domain.outcome import outcome_of
+from app.domain.rate import rates_of
 from app.domain.request import seeds
 from app.job import budget_windows, job_of, judge
 from app.order import GenerationResult, Quote
-from app.ports import Absent, AdmissionRequest, Failed, Follow, Hit, Lead, Refused, Settlement
+from app.ports import Failed, Follow, Hit, Lead, Replayed
 from app.tasks import OwnTasks
 
 if TYPE_CHECKING:
@@ -41,11 +42,12 @@ if TYPE_CHECKING:
     from app.cards import Catalogue
     from app.domain.budget import WindowState
     from app.domain.outcome import Outcome
+    from app.domain.rate import RateState
     from app.domain.tenancy import Caller
     from app.domain.validation import Policy
     from app.job import Job
     from app.order import Order
-    from app.ports import Admission, ImageModel, Ledger, Results, Settled
+    from app.ports import ImageModel, Ledger, Results, Settled, Settlement
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +77,7 @@ class Gateway:
         self._policy = policy
         self._upstream_timeout_s = upstream_timeout_s
         self._lease_s = lease_s
+        self._allowances = Allowances()
         self._tasks = OwnTasks()
 
     @property
@@ -90,7 +93,7 @@ class Gateway:
         """
         if self.draining:
             raise Draining("The gateway is going down; another replica will take it.", retry_after_s=1)
-        job = job_of(order, self.catalogue, self._policy)
+        job = job_of(order, self.catalogue, self._policy, self._allowances)
         while True:
             turn = await self._tasks.run(self._turn(job))
             match turn:
@@ -113,10 +116,10 @@ class Gateway:
         if judged.card is None or judged.violations:
             windows = await self.budgets(order.caller)
             return Quote(judged.card, judged.request, judged.violations, None, windows, None, ())
-        job = job_of(order, self.catalogue, self._policy)
-        seen = await self._ledger.peek(_admission_request(job, "quote"))
+        job = job_of(order, self.catalogue, self._policy, self._allowances)
+        seen = await self._ledger.peek(booking.admission_request(job))
         age_s = seen.age_s if isinstance(seen, Hit) else None
-        return Quote(job.card, job.request, (), job.estimate, seen.windows, age_s, job.notices)
+        return Quote(job.card, job.request, (), job.estimate, seen.windows, age_s, job.notices, seen.rates)
 
     async def picture(self, caller: Caller, image_id: str) -> Picture:
         """The bytes of an image of this tenant. Raises NotFound, also for another tenant's."""
@@ -129,6 +132,11 @@ class Gateway:
         """The caller's budget windows as they stand."""
         return await self._ledger.windows(caller.tenant.id, budget_windows(caller))
 
+    async def rates(self, caller: Caller) -> tuple[RateState, ...]:
+        """The caller's request rates and caps as they stand."""
+        rates = rates_of(caller)
+        return await self._ledger.rates(caller.tenant.id, rates) if rates else ()
+
     async def aclose(self, drain_s: float) -> None:
         """Take no new work, let running work finish for this long, then end it with its books kept."""
         await self._tasks.aclose(drain_s)
@@ -138,21 +146,19 @@ class Gateway:
     async def _turn(self, job: Job) -> GenerationResult | Hit | Follow | Failed:
         """One admission and, where this caller leads, the whole generation: never cancelled by a caller."""
         with job.timed("admit"):
-            admission = await self._admit(job)
+            admission = await self._ledger.admit(booking.admission_request(job))
+        if (refusal := booking.refusal(job, admission, self._allowances)) is not None:
+            raise refusal
+        job.counted = True
         match admission:
             case Lead():
                 return await self._lead(job, admission)
-            case Refused():
-                raise _budget_exceeded(admission.windows)
-            case Absent():
-                absent = NotCached("Nothing is cached for this request, and only-if-cached was asked.")
-                absent.windows = admission.windows
-                raise absent
-            case _:
+            case Replayed(Generation() as generation, age_s):
+                return await self._replayed(job, Hit(generation, age_s, admission.windows, admission.rates))
+            case Hit() | Follow() | Failed():
                 return admission
-
-    async def _admit(self, job: Job) -> Admission:
-        return await self._ledger.admit(_admission_request(job, secrets.token_hex(12)))
+            case _:
+                raise InternalError("An admission was neither served nor refused.")
 
     async def _follow(self, job: Job, follow: Follow) -> None:
         """Wait for the leader's outcome, within this caller's own patience (reliability.md R39)."""
@@ -160,7 +166,7 @@ class Gateway:
         waited_ms = job.timings_ms.get("wait", 0.0)
         if waited_ms >= self._upstream_timeout_s * 1000:
             late = DeadlineExceeded("The same request is still being generated for somebody else.")
-            late.windows = follow.windows
+            late.windows, late.rates = follow.windows, follow.rates
             raise late
         with job.timed("wait"):
             await self._ledger.wait(job.tenant_id, job.fingerprint, follow.leader, FOLLOW_STEP_S)
@@ -169,7 +175,7 @@ class Gateway:
         """A refusal is everybody's; any other failure a follower repeats at most once (R38)."""
         if failed.failure.final or job.takeovers >= TAKEOVERS_MAX:
             error = raised_again(failed.failure)
-            error.windows = failed.windows
+            error.windows, error.rates = failed.windows, failed.rates
             raise error
         job.takeovers += 1
         job.following = None
@@ -194,7 +200,17 @@ class Gateway:
             notices=job.notices + hit.generation.notices,
             timings_ms=job.timings_ms,
             interim=interim,
+            rates=hit.rates,
         )
+
+    async def _replayed(self, job: Job, hit: Hit) -> GenerationResult:
+        """What the idempotency key's request came to. It was paid once, and is never generated again."""
+        found = await self._found(job, hit)
+        if found is None:
+            gone = ResultGone("The key's request was served, and its pictures have expired; use a new key.")
+            gone.windows, gone.rates, gone.replayed = hit.windows, hit.rates, True
+            raise gone
+        return replace(found, replayed=True, cache_status="hit")
 
     async def _loaded(self, job: Job, records: tuple[PictureRecord, ...]) -> tuple[Picture, ...] | None:
         """The pictures of a kept result, or None where one of them is gone or damaged."""
@@ -216,10 +232,11 @@ class Gateway:
                 with job.timed("upstream"):
                     ended = await self._call(job)
         except asyncio.CancelledError:
-            await self._settle(job, _settlement(job, lead, "charge"))
-            gone = "The gateway went down during the call; the estimate is booked."
+            charged = self._policy.charging.ambiguous == "charge"
+            await self._settle(job, booking.settlement(job, lead, "charge" if charged else "void"))
+            gone = "The gateway went down during the call, and nobody knows what came of it."
             raise Draining(gone, retry_after_s=5) from None
-        outcome = outcome_of(ended, job.card, job.estimate_per_call.amounts)
+        outcome = outcome_of(ended, job.card, job.estimate_per_call, self._policy.charging)
         return await self._conclude(job, lead, outcome)
 
     async def _call(self, job: Job) -> list[ModelAnswer | GatewayError]:
@@ -234,16 +251,20 @@ class Gateway:
         """Keep the bytes, settle, and answer; or settle and raise what went wrong."""
         pictures = tuple(picture for answer in outcome.answers for picture in answer.pictures)
         interim = tuple(picture for answer in outcome.answers for picture in answer.interim)
-        generation = _generation(job, lead, outcome, pictures, interim)
+        generation = booking.generation(job, lead, outcome, pictures, interim)
+        booking.observe(job, outcome.answers, self._allowances)
         with job.timed("settle"):
             kept = bool(pictures) and await self._results.put_pictures(
-                job.tenant_id, pictures + interim, job.caller.tenant.cache.ttl_s
+                job.tenant_id, pictures + interim, booking.kept_for_s(job)
             )
             publish = generation if kept and outcome.keep and job.cache.mode != "bypass" else None
-            settled = await self._settle(job, _settlement(job, lead, outcome.booking, outcome, publish))
+            settlement = booking.settlement(
+                job, lead, outcome.booking, outcome, publish=publish, delivered=generation
+            )
+            settled = await self._settle(job, settlement)
         windows = settled.windows if settled else lead.windows
         if outcome.error is not None:
-            outcome.error.windows = windows
+            outcome.error.windows, outcome.error.rates = windows, lead.rates
             raise outcome.error
         lost = Notice("image_not_kept", "The store did not take the image; its uri will not be found.")
         return GenerationResult(
@@ -259,6 +280,7 @@ class Gateway:
             notices=job.notices + generation.notices + outcome.notices + (() if kept else (lost,)),
             timings_ms=job.timings_ms,
             interim=interim,
+            rates=lead.rates,
         )
 
     async def _settle(self, job: Job, settlement: Settlement) -> Settled | None:
@@ -296,18 +318,6 @@ class Gateway:
             await asyncio.wait({beating})
 
 
-def _admission_request(job: Job, hold_id: str) -> AdmissionRequest:
-    return AdmissionRequest(
-        tenant_id=job.tenant_id,
-        hold_id=hold_id,
-        fingerprint=job.fingerprint,
-        windows=budget_windows(job.caller),
-        amounts=job.estimate.amounts,
-        cache=job.cache,
-        following=job.following,
-    )
-
-
 def _as_error(raised: BaseException) -> GatewayError:
     """Anything that a call raised, as an error of the domain; cancellation is the gateway's own end."""
     if isinstance(raised, GatewayError):
@@ -316,59 +326,3 @@ def _as_error(raised: BaseException) -> GatewayError:
         return DeadlineExceeded("The call was cancelled.", billed="maybe")
     log.error("the upstream adapter failed", exc_info=raised)
     return UpstreamError("The gateway could not read the upstream's answer.", billed="maybe")
-
-
-def _settlement(
-    job: Job,
-    lead: Lead,
-    booking: Literal["settle", "void", "charge"],
-    outcome: Outcome | None = None,
-    publish: Generation | None = None,
-) -> Settlement:
-    error = outcome.error if outcome else None
-    return Settlement(
-        tenant_id=job.tenant_id,
-        hold_id=lead.hold_id,
-        fingerprint=job.fingerprint,
-        outcome=booking,
-        amounts=outcome.amounts if outcome else job.estimate.amounts,
-        publish=publish,
-        ttl_s=job.caller.tenant.cache.ttl_s,
-        failure=failure_of(error) if error else None,
-    )
-
-
-def _generation(
-    job: Job, lead: Lead, outcome: Outcome, pictures: tuple[Picture, ...], interim: tuple[Picture, ...]
-) -> Generation:
-    answers = outcome.answers
-    return Generation(
-        id=f"gen_{lead.hold_id}",
-        model=job.card.id,
-        model_version=answers[0].model_version if answers else "",
-        created_ms=0,  # the store's clock stamps it on settlement
-        pictures=tuple(_record(picture) for picture in pictures),
-        text="\n".join(answer.text for answer in answers if answer.text),
-        finish_reason=answers[0].finish_reason if answers else "",
-        usage=outcome.usage,
-        seeds=seeds(job.request),
-        notices=mismatches(job.request, job.card, pictures),
-        interim=tuple(_record(picture) for picture in interim),
-        verbatim=answers[0].verbatim if len(answers) == 1 else "",
-    )
-
-
-def _record(picture: Picture) -> PictureRecord:
-    return PictureRecord(picture.id, picture.mime_type, picture.width, picture.height, picture.length)
-
-
-def _budget_exceeded(windows: tuple[WindowState, ...]) -> BudgetExceeded:
-    refusing = tuple(window for window in windows if window.refuses)
-    tightest = max(refusing, key=lambda window: window.resets_in_s)
-    detail = "; ".join(
-        f"{window.budget.name}: {window.asked} asked, {window.remaining} of {window.budget.limit} left"
-        for window in refusing
-    )
-    error = BudgetExceeded(f"{detail}.", refusing, max(1, tightest.resets_in_s))
-    error.windows = windows
-    return error

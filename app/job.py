@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import secrets
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -9,23 +11,29 @@ from typing import TYPE_CHECKING
 
 from app.domain.budget import windows_of
 from app.domain.errors import ValidationFailed, Violation
-from app.domain.estimate import estimate
-from app.domain.fingerprint import fingerprint
+from app.domain.estimate import estimate, output_tokens_per_call
+from app.domain.fingerprint import digest_of, fingerprint
+from app.domain.generation import Notice
 from app.domain.request import CacheDirective
 from app.domain.validation import normalised, notices, validate
+from app.ports import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from app.cards import Catalogue
+    from app.domain.allowance import Allowances
     from app.domain.budget import BudgetWindow
     from app.domain.card import Card
     from app.domain.estimate import Estimate
-    from app.domain.generation import Notice
     from app.domain.policy import Policy
     from app.domain.request import GenerationRequest
     from app.domain.tenancy import Caller
+    from app.domain.verbatim import Verbatim
     from app.order import Order
+
+IDEMPOTENCY_KEEP_S = 25 * 3600
+"""An idempotency key is answered for a day (R25), and pictures live as long with an hour to spare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +53,12 @@ class Judged:
 
 @dataclass(slots=True)
 class Job:
-    """One order on its way: what was decided so far."""
+    """One order on its way: what was decided so far.
+
+    Attributes:
+        counted: Whether the ledger has counted it as a request.
+        claim: On the caller's idempotency key.
+    """
 
     caller: Caller
     card: Card
@@ -58,6 +71,8 @@ class Job:
     timings_ms: dict[str, float] = field(default_factory=dict)
     following: str | None = None
     takeovers: int = 0
+    counted: bool = False
+    claim: Claim | None = None
 
     @property
     def tenant_id(self) -> str:
@@ -89,25 +104,61 @@ def judge(order: Order, catalogue: Catalogue, policy: Policy) -> Judged:
     return Judged(card, asked if violations else normalised(asked, card), violations)
 
 
-def job_of(order: Order, catalogue: Catalogue, policy: Policy) -> Job:
+def job_of(order: Order, catalogue: Catalogue, policy: Policy, allowances: Allowances) -> Job:
     """A valid order as a job, priced. Raises ValidationFailed with every fault of any other."""
     began = time.perf_counter()
     judged = judge(order, catalogue, policy)
     card, request = judged.card, judged.request
     if card is None or judged.violations:
         raise ValidationFailed(judged.violations)
+    strict = order.caller.tenant.strict
+    said = notices(order.request, request, card)
+    # The bound is the gateway's own: the same work with another bound is still the same work.
+    work = fingerprint(request, card, order.caller.tenant.id)
+    if strict:
+        request, bound = _bounded(request, card, allowances)
+        said = (*said, bound)
     job = Job(
         caller=order.caller,
         card=card,
         request=request,
         cache=_directive(order, request),
-        fingerprint=fingerprint(request, card, order.caller.tenant.id),
-        estimate=estimate(request, card),
-        estimate_per_call=estimate(replace(request, n=1), card),
-        notices=notices(order.request, request, card),
+        fingerprint=work,
+        estimate=estimate(request, card, allowances, strict=strict),
+        estimate_per_call=estimate(replace(request, n=1), card, allowances, strict=strict),
+        notices=said,
+        claim=_claim(order),
     )
     job.timings_ms["validate"] = (time.perf_counter() - began) * 1000
     return job
+
+
+def _bounded(
+    request: GenerationRequest, card: Card, allowances: Allowances
+) -> tuple[GenerationRequest, Notice]:
+    """The request with the upstream told to stop where the reservation ends."""
+    bound = output_tokens_per_call(request, card, allowances)
+    verbatim = request.verbatim and _with_bound(request.verbatim, bound)
+    detail = f"The tenant is strict: each call may answer with {bound} tokens, which is what is reserved."
+    return replace(request, max_output_tokens=bound, verbatim=verbatim), Notice("output_bounded", detail)
+
+
+def _with_bound(verbatim: Verbatim, bound: int) -> Verbatim:
+    """Google's own words with the bound in them, in the place of one that may be there."""
+    body = json.loads(verbatim.light)
+    config = body.setdefault("generation_config" if "generation_config" in body else "generationConfig", {})
+    config.pop("max_output_tokens", None)
+    config["maxOutputTokens"] = bound
+    return replace(verbatim, light=json.dumps(body, ensure_ascii=False).encode(errors="surrogatepass"))
+
+
+def _claim(order: Order) -> Claim | None:
+    """A claim on the caller's idempotency key, which counts for one gateway key and one route (R25)."""
+    asked = order.idempotency
+    if asked is None:
+        return None
+    scope = json.dumps([order.caller.key.id, asked.route, asked.key])
+    return Claim(digest_of(scope.encode()), secrets.token_hex(12), IDEMPOTENCY_KEEP_S)
 
 
 def budget_windows(caller: Caller) -> tuple[BudgetWindow, ...]:

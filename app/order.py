@@ -11,8 +11,22 @@ if TYPE_CHECKING:
     from app.domain.errors import Violation
     from app.domain.estimate import Estimate
     from app.domain.generation import CacheStatus, Generation, Notice, Picture, Usage
+    from app.domain.rate import RateState
     from app.domain.request import CacheDirective, GenerationRequest
     from app.domain.tenancy import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """A caller's own name for one request, so that a repetition is never made and paid again.
+
+    Attributes:
+        key: As the caller sent it, unquoted.
+        route: The operation that it counts for, such as ``images:generate``.
+    """
+
+    key: str
+    route: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +37,14 @@ class Order:
         request: As the caller asked, spellings included.
         cache: The caller's directive, or None for the tenant's policy.
         violations: Faults that the surface found in its own dialect; they are reported with the card's.
+        idempotency: The caller's key and the route that it counts for, or None.
     """
 
     caller: Caller
     request: GenerationRequest
     cache: CacheDirective | None = None
     violations: tuple[Violation, ...] = ()
+    idempotency: IdempotencyKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +58,8 @@ class GenerationResult:
         cost: What this very request spent; zero for what somebody else paid for.
         timings_ms: Milliseconds by stage: validate, admit, wait, upstream, settle.
         interim: Pictures of thoughts, with their bytes; none unless the caller asked to see them.
+        rates: The caller's rates as they were seen at admission.
+        replayed: Whether an earlier request under the same idempotency key came to this.
     """
 
     generation: Generation
@@ -56,6 +74,8 @@ class GenerationResult:
     notices: tuple[Notice, ...]
     timings_ms: dict[str, float] = field(default_factory=dict)
     interim: tuple[Picture, ...] = ()
+    rates: tuple[RateState, ...] = ()
+    replayed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +88,7 @@ class Quote:
         estimate: None for a request with faults.
         windows: The caller's windows; ``refuses`` tells which would not admit it.
         cached_age_s: Age of a cached result in seconds, or None where there is none.
+        rates: The caller's rates and caps; one with nothing left would refuse.
     """
 
     card: Card | None
@@ -77,3 +98,4 @@ class Quote:
     windows: tuple[WindowState, ...]
     cached_age_s: int | None
     notices: tuple[Notice, ...]
+    rates: tuple[RateState, ...] = ()

@@ -14,8 +14,24 @@ if TYPE_CHECKING:
     from app.domain.budget import Amounts, BudgetWindow, WindowState
     from app.domain.failure import Failure
     from app.domain.generation import Generation, ModelAnswer, Picture
+    from app.domain.rate import RateLimit, RateState
     from app.domain.request import CacheDirective, GenerationRequest
     from app.domain.tenancy import Caller, Tenant, TenantRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A request's claim on an idempotency key, the same over all of its admissions (reliability.md R25).
+
+    Attributes:
+        digest: Of the caller's key with its scope: the gateway key and the route; the tenant comes with it.
+        id: Names the request that claims it.
+        keep_s: How long its answer is kept for a repetition.
+    """
+
+    digest: str
+    id: str
+    keep_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +44,9 @@ class AdmissionRequest:
         windows: Budget windows to reserve in, all or nothing.
         amounts: What to reserve, in every unit.
         following: The hold whose outcome this caller waited for, or None on the first admission.
+        rates: Request rates and caps on open holds to keep within.
+        requests: How many requests to count in the rates: 0 where this request was counted before.
+        claim: On the caller's idempotency key, or None without one.
     """
 
     tenant_id: str
@@ -37,6 +56,9 @@ class AdmissionRequest:
     amounts: Amounts
     cache: CacheDirective
     following: str | None = None
+    rates: tuple[RateLimit, ...] = ()
+    requests: int = 1
+    claim: Claim | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +68,7 @@ class Hit:
     generation: Generation
     age_s: int
     windows: tuple[WindowState, ...]
+    rates: tuple[RateState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +77,7 @@ class Follow:
 
     leader: str
     windows: tuple[WindowState, ...]
+    rates: tuple[RateState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +86,7 @@ class Failed:
 
     failure: Failure
     windows: tuple[WindowState, ...]
+    rates: tuple[RateState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +94,7 @@ class Refused:
     """At least one window has too little left; nothing was reserved."""
 
     windows: tuple[WindowState, ...]
+    rates: tuple[RateState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +102,7 @@ class Absent:
     """``only_if_cached`` was asked and nothing is there."""
 
     windows: tuple[WindowState, ...]
+    rates: tuple[RateState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +111,59 @@ class Lead:
 
     hold_id: str
     windows: tuple[WindowState, ...]
+    rates: tuple[RateState, ...] = ()
 
 
-Admission = Hit | Follow | Failed | Refused | Absent | Lead
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """A request rate has no room, or a cap on open holds no place; nothing was counted or reserved."""
+
+    windows: tuple[WindowState, ...]
+    rates: tuple[RateState, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """The idempotency key's request is over: what it came to, paid once and for all."""
+
+    outcome: Generation | Failure
+    age_s: int
+    windows: tuple[WindowState, ...]
+    rates: tuple[RateState, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """The idempotency key's request is not over, or nobody knows yet what came of it."""
+
+    retry_after_s: int
+    windows: tuple[WindowState, ...]
+    rates: tuple[RateState, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatched:
+    """The idempotency key was used for another request."""
+
+    windows: tuple[WindowState, ...]
+    rates: tuple[RateState, ...] = ()
+
+
+Admission = Hit | Follow | Failed | Refused | Absent | Lead | Limited | Replayed | InFlight | Mismatched
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What becomes of an idempotency key when its request ends.
+
+    Attributes:
+        state: ``done`` and ``failed`` are kept and told again with ``outcome``; ``unknown`` keeps the key
+            from being used until the lease is over; ``free`` gives it back, because nothing was spent.
+    """
+
+    claim: Claim
+    state: Literal["done", "failed", "unknown", "free"]
+    outcome: Generation | Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +177,7 @@ class Settlement:
         publish: The result to keep and hand to followers, or None.
         ttl_s: How long the result is kept.
         failure: What followers learn where nothing is published, or None.
+        answered: What a repetition under the same idempotency key learns, or None without one.
     """
 
     tenant_id: str
@@ -110,6 +188,7 @@ class Settlement:
     publish: Generation | None = None
     ttl_s: int = 0
     failure: Failure | None = None
+    answered: Answered | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +238,26 @@ class Ledger(Protocol):
 
     async def windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
         """The windows as they stand; reserves nothing."""
+
+    async def rates(self, tenant_id: str, rates: tuple[RateLimit, ...]) -> tuple[RateState, ...]:
+        """The rates and caps as they stand; ``refused`` tells which would refuse a request now."""
+
+
+class BudgetTerms(Protocol):
+    """What operators change of a budget while it runs; one command each, repeatable without harm."""
+
+    async def credit(self, tenant_id: str, window: BudgetWindow, amount: int, credit_id: str) -> WindowState:
+        """Add credit to a lifetime budget, or take some back with an amount below zero.
+
+        ``credit_id`` makes a repetition harmless. Returns the window with its new limit.
+
+        Raises:
+            Conflict: Less credit is there than is to be taken, or the id was used for another credit.
+            StoreUnavailable: Nobody knows whether it was added; repeating with the same id is safe.
+        """
+
+    async def override(self, tenant_id: str, window: BudgetWindow, limit: int, until_ms: int) -> WindowState:
+        """Let another limit be in force until a moment by the store's clock; one that is past ends it now."""
 
 
 class Results(Protocol):
@@ -231,6 +330,7 @@ class Registry(Protocol):
         Raises:
             Conflict: The id of the tenant or of a key is taken, or a file has the tenant.
             PreconditionFailed: The version is not the expected one.
+            ValidationFailed: The tenant as a whole breaks a rule of the file.
             StoreUnavailable: Nobody knows whether it was made; repeating is safe.
         """
 

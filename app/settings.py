@@ -81,6 +81,13 @@ class Settings(BaseSettings):
 
     default_model: str = Field("gemini-3.1-flash-image", description="Card used where a request names none.")
     lease_s: float = Field(30, gt=0, description="How long a hold outlives its process.")
+    ambiguous_charge: Literal["charge", "release"] = Field(
+        "charge",
+        description="A call whose outcome nobody knows: book its estimate, or nothing.",
+    )
+    blocked_charge: Literal["input", "none"] = Field(
+        "input", description="A refusal without a token report: book what was read, or nothing."
+    )
     drain_s: float = Field(6, ge=0, description="How long calls may finish after SIGTERM.")
     body_bytes_max: int = Field(
         135_000_000, ge=1, description="Largest request body; 14 images of 7 MB in base64 fit."

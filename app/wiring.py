@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from app.administration import Administration
 from app.cards import load_catalogue
 from app.domain.errors import ConfigurationError, StoreUnavailable
-from app.domain.policy import Policy
+from app.domain.policy import Charging, Policy
 from app.emulator.child import EmulatorChild
 from app.gateway import Gateway
 from app.media.pdf import PageCounter
@@ -83,7 +83,9 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
         for tenant in directory.tenants():
             metrics.know_tenant(tenant.id)
         ledger = await stack.enter_async_context(
-            RedisLedger(clients.ledger, LedgerPolicy(lease_s=settings.lease_s))
+            RedisLedger(
+                clients.ledger, LedgerPolicy(lease_s=settings.lease_s, unknown=settings.ambiguous_charge)
+            )
         )
         emulator_url = await _emulator_url(settings, stack)
         model = await stack.enter_async_context(
@@ -103,6 +105,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
                 buckets=frozenset(settings.gcs_buckets),
                 pixels_max=settings.input_pixels_max,
                 n_max=settings.images_per_request_max,
+                charging=Charging(settings.ambiguous_charge, settings.blocked_charge),
             ),
             upstream_timeout_s=settings.upstream_timeout_s,
             lease_s=settings.lease_s,

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from app.domain.budget import WindowState
+    from app.domain.estimate import WouldFit
     from app.domain.generation import Usage
+    from app.domain.rate import RateState
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,8 @@ class GatewayError(Exception):
         retry_after_s: Whole seconds after which a retry can succeed, or None.
         usage: What the attempt cost all the same, or None where nothing was spent.
 
-    ``windows`` holds the caller's budget windows where they were seen on the way, for the headers.
+    ``windows`` and ``rates`` hold the caller's budget windows and rates where they were seen on the way, for
+    the headers. ``replayed`` is true where an earlier request under the same idempotency key failed so.
     ``verbatim`` holds the upstream's own answer where it gave one, for callers who speak its dialect. It may
     repeat what the caller wrote, so it is never logged.
     """
@@ -57,6 +60,8 @@ class GatewayError(Exception):
         self.retry_after_s = retry_after_s
         self.usage = usage
         self.windows: tuple[WindowState, ...] = ()
+        self.rates: tuple[RateState, ...] = ()
+        self.replayed = False
         self.verbatim = ""
 
 
@@ -130,6 +135,10 @@ class UnsupportedMediaType(GatewayError):
     code, title, status = "unsupported_media_type", "The content type is not supported", 415
 
 
+VIOLATIONS_MAX = 100
+"""Faults that one answer names: more than any honest request has, and few enough to answer at no cost."""
+
+
 class ValidationFailed(GatewayError):
     """The request breaks the wire schema or the model card; every fault is named."""
 
@@ -137,8 +146,10 @@ class ValidationFailed(GatewayError):
 
     def __init__(self, violations: tuple[Violation, ...]) -> None:
         count = len(violations)
-        super().__init__("One fault was found." if count == 1 else f"{count} faults were found.")
-        self.violations = violations
+        found = "One fault was found." if count == 1 else f"{count} faults were found."
+        many = f"More than {VIOLATIONS_MAX} faults were found; the first {VIOLATIONS_MAX} are named."
+        super().__init__(many if count > VIOLATIONS_MAX else found)
+        self.violations = violations[:VIOLATIONS_MAX]
 
 
 class BudgetExceeded(GatewayError):
@@ -147,14 +158,56 @@ class BudgetExceeded(GatewayError):
     Args:
         detail: Which window, how much was asked, how much is left.
         refused_by: The windows that refused.
-        retry_after_s: Seconds until the last of them rolls over.
+        retry_after_s: Seconds until the last of them rolls over; None where one of them never does.
+        would_fit: What would be admitted now, or None where that was not worked out.
     """
 
     code, title, status, retryable = "budget_exceeded", "The budget is used up", 429, True
 
-    def __init__(self, detail: str, refused_by: tuple[WindowState, ...], retry_after_s: int) -> None:
+    def __init__(
+        self,
+        detail: str,
+        refused_by: tuple[WindowState, ...],
+        retry_after_s: int | None,
+        would_fit: WouldFit | None = None,
+    ) -> None:
         super().__init__(detail, retry_after_s=retry_after_s)
         self.refused_by = refused_by
+        self.would_fit = would_fit
+
+
+class RateLimited(GatewayError):
+    """Too many requests a minute, or too many at once; nothing was counted or reserved.
+
+    Args:
+        detail: Which limit, and what it is.
+        refused_by: The rates that refused.
+        retry_after_s: Seconds until a request would be admitted.
+    """
+
+    code, title, status, retryable = "rate_limited", "Too many requests", 429, True
+
+    def __init__(self, detail: str, refused_by: tuple[RateState, ...], retry_after_s: int) -> None:
+        super().__init__(detail, retry_after_s=retry_after_s)
+        self.refused_by = refused_by
+
+
+class IdempotencyInFlight(GatewayError):
+    """The request of this idempotency key is still running, or nobody knows yet what came of it."""
+
+    code, title, status, retryable = "idempotency_in_flight", "The same key is in use", 409, True
+
+
+class IdempotencyMismatch(GatewayError):
+    """The idempotency key was used for another request."""
+
+    code, title, status = "idempotency_mismatch", "The key was used for another request", 422
+
+
+class ResultGone(GatewayError):
+    """The key's request was served before, and its pictures are no longer kept; it is not paid again."""
+
+    code, title, status = "result_gone", "The result is no longer kept", 410
 
 
 class NotCached(GatewayError):

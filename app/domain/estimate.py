@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from math import ceil
@@ -11,12 +11,27 @@ from typing import TYPE_CHECKING
 from app.domain.budget import NANO_PER_USD, Amounts
 
 if TYPE_CHECKING:
+    from app.domain.allowance import Allowances
+    from app.domain.budget import WindowState
     from app.domain.card import Card
     from app.domain.generation import Usage
     from app.domain.request import GenerationRequest, Input
 
 _BYTES_PER_TEXT_TOKEN = 3
 _MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class WouldFit:
+    """What a refused request could ask instead, at this moment.
+
+    Attributes:
+        image_size: The largest size of as many pictures, or None where none fits.
+        n: The most pictures of the same size; 0 where not even one fits.
+    """
+
+    image_size: str | None
+    n: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +72,13 @@ class Estimate:
         return Amounts(self.image_output, self.total_tokens, self.images, self.usd)
 
 
-def text_tokens(text: str) -> int:
+def text_tokens(text: str, *, strict: bool = False) -> int:
     """Tokens that a text may have: a third of its UTF-8 bytes, rounded up.
 
     English has about four bytes a token and other scripts less, so this is on the safe side of what
-    tokenizers give; the settlement corrects it.
+    tokenizers give; the settlement corrects it. Strictly, every byte may be a token of its own.
     """
-    return -(-len(text.encode()) // _BYTES_PER_TEXT_TOKEN)
+    return -(-len(text.encode()) // (1 if strict else _BYTES_PER_TEXT_TOKEN))
 
 
 def known_document_tokens(item: Input, card: Card) -> int:
@@ -118,21 +133,76 @@ def pictures_read(request: GenerationRequest) -> int:
     return len(request.images) + earlier
 
 
-def estimate(request: GenerationRequest, card: Card) -> Estimate:
+def output_tokens_per_call(request: GenerationRequest, card: Card, allowances: Allowances | None) -> int:
+    """Tokens that one call may answer with: a picture, words and thoughts; within the caller's own bound."""
+    size, level = sized_and_levelled(request, card)
+    picture = card.image_tokens(size)
+    words = card.text_allowance.per_image[level] if allowances is None else allowances.of(card, size, level)
+    most = request.max_output_tokens or card.tokens.output_max
+    return picture + max(0, min(words, most - picture))
+
+
+def sized_and_levelled(request: GenerationRequest, card: Card) -> tuple[str, str]:
+    """The image size and the thinking level that a request is made with."""
+    size = request.image_size or card.image_size_default
+    return size, request.thinking_level or card.parameters.thinking_level_default
+
+
+def estimate(
+    request: GenerationRequest, card: Card, allowances: Allowances | None = None, *, strict: bool = False
+) -> Estimate:
     """Tokens and price that a valid, normalised request may use.
 
     ``n`` pictures are ``n`` calls of the model, each of which reads the inputs anew.
+
+    Args:
+        request: Normalised.
+        card: The model's.
+        allowances: What was learned of words and thoughts; None for the card's allowance alone.
+        strict: Whether texts are counted by what they can have at most, not by what they are likely to have.
     """
     prices = card.prices_usd_per_million
-    level = request.thinking_level or card.parameters.thinking_level_default
-    text_input = request.n * (text_tokens(request.prompt) + text_tokens(request.system_instruction or ""))
+    texts = (request.prompt, request.system_instruction or "")
+    text_input = request.n * sum(text_tokens(text, strict=strict) for text in texts)
     image_input = request.n * pictures_read(request) * card.images.tokens_each
     document_input = request.n * sum(document_tokens(item, card) for item in request.documents)
     image_output = request.n * card.image_tokens(request.image_size or card.image_size_default)
-    text_output = request.n * card.text_allowance.per_image[level]
+    text_output = request.n * output_tokens_per_call(request, card, allowances) - image_output
     usd = _nano_usd(
         (text_input + image_input + document_input, prices.input),
         (image_output, prices.image_output),
         (text_output, prices.text_output),
     )
     return Estimate(text_input, image_input, document_input, image_output, text_output, request.n, usd)
+
+
+def would_fit(
+    request: GenerationRequest,
+    card: Card,
+    windows: tuple[WindowState, ...],
+    allowances: Allowances | None = None,
+    *,
+    strict: bool = False,
+) -> WouldFit:
+    """The largest size of as many pictures, and the most pictures of this size, that would be admitted."""
+
+    def fits(other: GenerationRequest) -> bool:
+        amounts = estimate(other, card, allowances, strict=strict).amounts
+        return not any(
+            window.budget.mode == "enforce" and getattr(amounts, window.budget.unit) > window.remaining
+            for window in windows
+        )
+
+    asked = card.image_tokens(request.image_size or card.image_size_default)
+    smaller = sorted(
+        (size for size in card.image_sizes if card.image_tokens(size) <= asked), key=card.image_tokens
+    )
+    sizes = [size for size in smaller if fits(replace(request, image_size=size))]
+    counts = [n for n in range(1, request.n + 1) if fits(replace(request, n=n))]
+    return WouldFit(sizes[-1] if sizes else None, counts[-1] if counts else 0)
+
+
+def read_amounts(estimated: Estimate, card: Card) -> Amounts:
+    """What a call is booked with that was read and not answered, where no usage was reported."""
+    tokens = estimated.input_tokens
+    return Amounts(0, tokens, 0, _nano_usd((tokens, card.prices_usd_per_million.input)))

@@ -4,8 +4,10 @@
 |------------------------------------------|-------------------------------------|
 | a picture                                | the usage that Google reported      |
 | a refusal that reports usage             | that usage                          |
+| a refusal without a report               | its input, or nothing: a policy     |
 | a failure that cannot have been billed   | nothing                             |
-| an unknown outcome (time-out, reset)     | the estimate of one call            |
+| an unknown outcome (time-out, reset)     | the estimate of one call, or        |
+|                                          | nothing: a policy                   |
 """
 
 from __future__ import annotations
@@ -14,14 +16,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from app.domain.budget import Amounts
-from app.domain.errors import GatewayError, UpstreamError
-from app.domain.estimate import settled_amounts
+from app.domain.errors import ContentBlocked, GatewayError, UpstreamError
+from app.domain.estimate import read_amounts, settled_amounts
 from app.domain.generation import ModelAnswer, Notice, Usage
+from app.domain.policy import Charging
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from app.domain.card import Card
+    from app.domain.estimate import Estimate
 
 COMPLETE = frozenset({"STOP", "FINISH_REASON_UNSPECIFIED", ""})
 
@@ -36,6 +40,7 @@ class Outcome:
         answers: The calls that delivered, in order.
         error: What the caller gets where nothing was delivered, else None.
         keep: Whether the result may be cached and shared: complete, and every call delivered.
+        ambiguous: Whether a call may have been charged without anybody knowing, whatever is booked for it.
     """
 
     booking: Literal["settle", "void", "charge"]
@@ -45,31 +50,52 @@ class Outcome:
     error: GatewayError | None
     keep: bool
     notices: tuple[Notice, ...] = ()
+    ambiguous: bool = False
 
 
 def outcome_of(
-    ended: Sequence[ModelAnswer | GatewayError], card: Card, estimate_per_call: Amounts
+    ended: Sequence[ModelAnswer | GatewayError],
+    card: Card,
+    per_call: Estimate,
+    charging: Charging | None = None,
 ) -> Outcome:
-    """Add up what the calls of one request came to; there is at least one."""
+    """Add up what the calls of one request came to; there is at least one.
+
+    Args:
+        ended: An answer or an error for each call.
+        card: The model's.
+        per_call: What one call was reserved at.
+        charging: What to book where Google's charge is not known.
+    """
+    charging = charging or Charging()
     answers = tuple(item for item in ended if isinstance(item, ModelAnswer))
     errors = [item for item in ended if isinstance(item, GatewayError)]
     reported = [item.usage for item in ended if item.usage is not None]
-    unknown = sum(1 for error in errors if error.usage is None and _may_be_billed(error))
+    silent = [error for error in errors if error.usage is None]
+    unknown = sum(map(_may_be_billed, silent)) if charging.ambiguous == "charge" else 0
+    blocked = sum(isinstance(error, ContentBlocked) for error in silent) if charging.blocked == "input" else 0
     usage = sum(reported, Usage())
     if unknown == len(ended):
         booking: Literal["settle", "void", "charge"] = "charge"
     else:
-        booking = "settle" if reported or unknown else "void"
+        booking = "settle" if reported or unknown or blocked else "void"
     pictures = sum(len(answer.pictures) for answer in answers)
-    known = settled_amounts(card, usage, pictures)
-    amounts = Amounts(*(a + unknown * b for a, b in zip(known, estimate_per_call, strict=True)))
+    amounts = _sum(
+        settled_amounts(card, usage, pictures),
+        *[per_call.amounts] * unknown,
+        *[read_amounts(per_call, card)] * blocked,
+    )
     error = None if answers else _for_caller(errors, usage if reported else None)
     keep = not errors and all(answer.finish_reason in COMPLETE for answer in answers)
     notices: tuple[Notice, ...] = ()
     if answers and errors:
         missing = f"{len(errors)} of {len(ended)} pictures failed: {errors[0].code}."
         notices = (Notice("partial_result", missing),)
-    return Outcome(booking, amounts, usage, answers, error, keep, notices)
+    return Outcome(booking, amounts, usage, answers, error, keep, notices, any(map(_may_be_billed, silent)))
+
+
+def _sum(*parts: Amounts) -> Amounts:
+    return Amounts(*map(sum, zip(*parts, strict=True)))
 
 
 def _may_be_billed(error: GatewayError) -> bool:

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from app.domain.tenancy import Tenant
 
 PIXELS_MAX = 64_000_000
 N_MAX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Charging:
+    """What is booked where nobody knows what Google charges; settings of the deployment.
+
+    Attributes:
+        ambiguous: A call whose outcome is unknown: at its estimate, or not at all (reliability.md R6).
+        blocked: A refusal without a usage report: at what it read, or not at all (R14).
+    """
+
+    ambiguous: Literal["charge", "release"] = "charge"
+    blocked: Literal["input", "none"] = "input"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +38,7 @@ class Policy:
         buckets: Cloud Storage buckets that inputs may come from; empty for none.
         pixels_max: Width times height of an input image.
         n_max: Pictures in one request, each an upstream call of its own.
+        charging: What is booked where nobody knows what Google charges.
     """
 
     models: frozenset[str] = frozenset()
@@ -34,6 +48,7 @@ class Policy:
     buckets: frozenset[str] = frozenset()
     pixels_max: int = PIXELS_MAX
     n_max: int = N_MAX
+    charging: Charging = Charging()
 
     def of_tenant(self, tenant: Tenant) -> Policy:
         """The same deployment with one tenant's rights."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from app.cards import Catalogue
     from app.domain.budget import BudgetWindow, WindowState
     from app.domain.generation import ModelAnswer, Picture
+    from app.domain.rate import RateLimit, RateState
     from app.domain.request import GenerationRequest
     from app.domain.tenancy import Caller, Tenant
     from app.observability.metrics import Metrics
@@ -155,6 +156,11 @@ class ObservedLedger:
                 await self._ledger.wait(tenant_id, fingerprint, leader, timeout_s)
         finally:
             self._metrics.in_flight("waiting", -1)
+
+    async def rates(self, tenant_id: str, rates: tuple[RateLimit, ...]) -> tuple[RateState, ...]:
+        """Count the command."""
+        with self._command("rates"):
+            return await self._ledger.rates(tenant_id, rates)
 
     async def windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
         """Show what the windows have left."""

@@ -38,12 +38,19 @@ def ledger_keys(tenant_id: str) -> list[str]:
     return [f"{tag}:{name}" for name in LEDGER_NAMES]
 
 
-def work_keys(tenant_id: str, fingerprint: str) -> list[str]:
-    """The books, then the kept result and the leader of one piece of work."""
-    if not _FINGERPRINT.fullmatch(fingerprint):
+def work_keys(tenant_id: str, fingerprint: str, idempotency: str | None = None) -> list[str]:
+    """The books, then the kept result and the leader of one piece of work, then the caller's key if any.
+
+    Args:
+        tenant_id: Whose.
+        fingerprint: Of the work.
+        idempotency: The digest of an idempotency key with its scope.
+    """
+    if not _FINGERPRINT.fullmatch(fingerprint) or not _FINGERPRINT.fullmatch(idempotency or "-"):
         raise ValueError("This is no fingerprint.")
     tag = _tag(tenant_id)
-    return [*ledger_keys(tenant_id), f"{tag}:gen:{fingerprint}", lead_key(tenant_id, fingerprint)]
+    names = [*ledger_keys(tenant_id), f"{tag}:gen:{fingerprint}", lead_key(tenant_id, fingerprint)]
+    return names if idempotency is None else [*names, f"{tag}:idem:{idempotency}"]
 
 
 def lead_key(tenant_id: str, fingerprint: str) -> str:

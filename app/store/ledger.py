@@ -12,29 +12,28 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Self
 
-from app.domain.budget import UNITS, Amounts, BudgetWindow, Span, WindowState
+from app.domain.budget import UNITS
 from app.domain.errors import InternalError, StoreUnavailable
-from app.domain.failure import Failure
 from app.domain.request import CacheDirective
-from app.ports import Absent, Admission, AdmissionRequest, Failed, Follow, Hit, Lead, Refused, Settled
-from app.store import keys, records
+from app.ports import Absent, Hit, Settled
+from app.store import keys, records, wording
 from app.store.client import DEADLINE_S, store_errors
 from app.store.scripting import Scripts
 from app.store.wake import WakeBoard
+from app.store.wording import MS, STATES
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from redis.asyncio import Redis
 
-    from app.ports import Settlement
+    from app.domain.budget import BudgetWindow, WindowState
+    from app.domain.rate import RateLimit, RateState
+    from app.ports import Admission, AdmissionRequest, Settlement
+    from app.store.wording import Answer
 
-MS = 1000
 TOMBSTONE_S = 10
 POLL_S = 1.0
-NOTHING = Amounts()
-
-STATES = {"s": "settled", "v": "voided", "c": "charged", "x": "expired", "h": "held", "d": "dispatched"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +53,6 @@ class LedgerPolicy:
     unknown: Literal["charge", "release"] = "charge"
     poll_s: float = POLL_S
     deadline_s: float = DEADLINE_S
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """A script's reply about windows: its word, the store's clock, and the windows as it saw them."""
-
-    code: str
-    now_ms: int
-    payload: str
-    windows: tuple[WindowState, ...]
 
 
 class RedisLedger:
@@ -118,11 +107,11 @@ class RedisLedger:
                 request, tuple(window.at(answer.now_ms) for window in request.windows)
             )
         if answer.code == "hit":
-            hit = _hit(answer)
+            hit = wording.hit(answer)
             if hit is None:
                 return await self._admit_past_unreadable(request)
             return hit
-        return _admission(request, answer)
+        return wording.admission(request, answer)
 
     async def peek(self, request: AdmissionRequest) -> Hit | Absent:
         """What admission would see now, reserving nothing; ``asked`` is filled in.
@@ -130,12 +119,13 @@ class RedisLedger:
         Raises:
             StoreUnavailable: The store does not answer.
         """
-        looking = replace(request, cache=CacheDirective("only_if_cached", request.cache.max_age_s))
+        directive = CacheDirective("only_if_cached", request.cache.max_age_s)
+        looking = replace(request, cache=directive, requests=0, claim=None)
         seen = await self.admit(looking)
         windows = tuple(
             replace(window, asked=request.amounts[UNITS.index(window.budget.unit)]) for window in seen.windows
         )
-        return replace(seen, windows=windows) if isinstance(seen, Hit) else Absent(windows)
+        return replace(seen, windows=windows) if isinstance(seen, Hit) else Absent(windows, seen.rates)
 
     async def dispatch(self, tenant_id: str, hold_id: str, fingerprint: str) -> bool:
         """Say that the upstream is about to be called, and again as a heartbeat (``scripts/dispatch.lua``).
@@ -171,9 +161,11 @@ class RedisLedger:
             str(ttl_ms),
             failure,
             str(TOMBSTONE_S * MS),
-            *_amounts(settlement.amounts),
+            *wording.answered_told(settlement.answered, self._lease_ms),
+            *wording.amounts_told(settlement.amounts),
         ]
-        names = keys.work_keys(settlement.tenant_id, settlement.fingerprint)
+        claim = settlement.answered.claim.digest if settlement.answered else None
+        names = keys.work_keys(settlement.tenant_id, settlement.fingerprint, claim)
         async with store_errors(self._policy.deadline_s):
             reply = await self._scripts.run("settle", names, arguments)
         code, state, repeated, late, published, now = reply[:6]
@@ -185,7 +177,7 @@ class RedisLedger:
             late=late == "1",
             published=published == "1",
             now_ms=int(now),
-            windows=_booked(reply[6:], windows, int(now)),
+            windows=wording.booked(reply[6:], windows, int(now)),
         )
 
     async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
@@ -207,6 +199,10 @@ class RedisLedger:
             raise InternalError("The store's clock fits no window.")
         return answer.windows
 
+    async def rates(self, tenant_id: str, rates: tuple[RateLimit, ...]) -> tuple[RateState, ...]:
+        """The rates and caps as they stand; ``refused`` tells which would refuse a request now."""
+        return (await self._states(tenant_id, (), rates)).rates
+
     @property
     def _lease_ms(self) -> str:
         return str(int(self._policy.lease_s * MS))
@@ -215,7 +211,7 @@ class RedisLedger:
     def _keep_ms(self) -> str:
         return str(self._policy.keep_s * MS)
 
-    async def _admission(self, request: AdmissionRequest, windows: tuple[BudgetWindow, ...]) -> _Answer:
+    async def _admission(self, request: AdmissionRequest, windows: tuple[BudgetWindow, ...]) -> Answer:
         max_age_s = request.cache.max_age_s
         arguments = [
             request.hold_id,
@@ -226,19 +222,26 @@ class RedisLedger:
             self._lease_ms,
             self._keep_ms,
             self._policy.unknown,
-            *_amounts(request.amounts),
-            *_candidates(windows),
+            *wording.claim_told(request.claim),
+            str(request.requests),
+            *wording.amounts_told(request.amounts),
+            *wording.windows_told(windows),
+            *wording.rates_told(request.rates),
         ]
-        names = keys.work_keys(request.tenant_id, request.fingerprint)
+        digest = request.claim.digest if request.claim else None
+        names = keys.work_keys(request.tenant_id, request.fingerprint, digest)
         async with store_errors(self._policy.deadline_s):
             reply = await self._scripts.run("admit", names, arguments)
-        return _answer(reply, windows)
+        return wording.answer(reply, windows, request.rates)
 
-    async def _states(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> _Answer:
-        arguments = [self._keep_ms, self._policy.unknown, *_candidates(windows)]
+    async def _states(
+        self, tenant_id: str, windows: tuple[BudgetWindow, ...], rates: tuple[RateLimit, ...] = ()
+    ) -> Answer:
+        told = [*wording.windows_told(windows), *wording.rates_told(rates)]
+        arguments = [self._keep_ms, self._policy.unknown, *told]
         async with store_errors(self._policy.deadline_s):
             reply = await self._scripts.run("windows", keys.ledger_keys(tenant_id), arguments)
-        return _answer(reply, windows)
+        return wording.answer(reply, windows, rates)
 
     async def _still_leads(self, lead: str, leader: str) -> bool:
         try:
@@ -254,86 +257,3 @@ class RedisLedger:
             return Absent(await self.windows(request.tenant_id, request.windows))
         generated_anew = replace(request.cache, mode="refresh")
         return await self.admit(replace(request, cache=generated_anew, following=None))
-
-
-def _amounts(amounts: Amounts) -> list[str]:
-    return [str(amount) for amount in amounts]
-
-
-def _candidates(windows: tuple[BudgetWindow, ...]) -> list[str]:
-    """The windows as ``take_windows`` in ``scripts/_common.lua`` reads them."""
-    found = [str(len(windows))]
-    for window in windows:
-        budget = window.budget
-        found += [window.field, str(UNITS.index(budget.unit) + 1), budget.mode, str(budget.limit)]
-        found += [str(max(0, edge)) for span in window.spans for edge in span]
-    return found
-
-
-def _answer(reply: list[str], windows: tuple[BudgetWindow, ...]) -> _Answer:
-    code, now, payload = reply[:3]
-    numbers = [int(value) for value in reply[3:]]
-    rows = [numbers[at : at + 4] for at in range(0, len(numbers), 4)]
-    states = tuple(
-        WindowState(window.budget, settled, held, Span(start, end), int(now))
-        for window, (start, end, settled, held) in zip(windows, rows, strict=code != "clock")
-    )
-    return _Answer(code, int(now), payload, states)
-
-
-def _hit(answer: _Answer) -> Hit | None:
-    _hold, created, text = answer.payload.split(";", 2)
-    try:
-        generation = records.decode_generation(text)
-    except records.UnreadableRecord:
-        return None
-    age_s = max(0, answer.now_ms - int(created)) // MS
-    return Hit(replace(generation, created_ms=int(created)), age_s, answer.windows)
-
-
-def _failure(text: str) -> Failure:
-    try:
-        return records.decode_failure(text)
-    except records.UnreadableRecord:
-        # Another version of the gateway led; that it failed is all that this one needs to know.
-        return Failure("upstream_error", "The one who generated this failed.")
-
-
-def _asked(answer: _Answer, amounts: Amounts) -> tuple[WindowState, ...]:
-    return tuple(replace(state, asked=getattr(amounts, state.budget.unit)) for state in answer.windows)
-
-
-def _admission(request: AdmissionRequest, answer: _Answer) -> Admission:
-    match answer.code:
-        case "lead":
-            return Lead(request.hold_id, _asked(answer, request.amounts))
-        case "refused":
-            return Refused(_asked(answer, request.amounts))
-        case "follow":
-            return Follow(answer.payload, answer.windows)
-        case "failed":
-            return Failed(_failure(answer.payload), answer.windows)
-        case "absent":
-            return Absent(answer.windows)
-        case "over":
-            raise InternalError(f"The hold of this id is {STATES[answer.payload]} already.")
-        case "conflict":
-            raise InternalError("The hold id was used for other work.")
-        case "clock":
-            raise InternalError("The store's clock fits no window.")
-        case _:
-            raise InternalError("The ledger gave an unknown answer.")
-
-
-def _booked(reply: list[str], windows: tuple[BudgetWindow, ...], now_ms: int) -> tuple[WindowState, ...]:
-    """The caller's windows as the hold was booked in them; those that came into force later are left out."""
-    rows = {}
-    for at in range(0, len(reply), 6):
-        _unit, start, end, settled, held, field = reply[at : at + 6]
-        rows[field] = (Span(int(start), int(end)), int(settled), int(held))
-    return tuple(
-        WindowState(window.budget, settled, held, span, now_ms)
-        for window in windows
-        if window.field in rows
-        for span, settled, held in [rows[window.field]]
-    )

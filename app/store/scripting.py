@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING, Any, Literal
 from redis.exceptions import NoScriptError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from redis.asyncio import Redis
 
-ScriptName = Literal["admit", "dispatch", "settle", "windows", "purge"]
-NAMES: tuple[ScriptName, ...] = ("admit", "dispatch", "settle", "windows", "purge")
+ScriptName = Literal["admit", "dispatch", "settle", "windows", "purge", "terms"]
+NAMES: tuple[ScriptName, ...] = ("admit", "dispatch", "settle", "windows", "purge", "terms")
 
 _FOLDER = Path(__file__).parent / "scripts"
+_SHARED: Mapping[ScriptName, tuple[str, ...]] = {
+    "admit": ("_common", "_rates", "_claims"),
+    "settle": ("_common", "_claims"),
+    "windows": ("_common", "_rates"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,9 @@ class Script:
 def script(name: ScriptName) -> Script:
     """The shared functions with the script behind them; a ``#!`` line stays the first, as servers demand."""
     own = (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
-    shared = (_FOLDER / "_common.lua").read_text(encoding="utf-8")
+    shared = "\n".join(
+        (_FOLDER / f"{part}.lua").read_text(encoding="utf-8") for part in _SHARED.get(name, ("_common",))
+    )
     first = ""
     if own.startswith("#!"):
         first, own = own.split("\n", 1)

@@ -15,8 +15,10 @@ Envelope: TypeAlias = Callable[[GatewayError, str, str], Response]
 
 
 def error_headers(error: GatewayError) -> dict[str, str]:
-    """Retry-After, WWW-Authenticate, and the caller's windows where they were seen."""
-    headers = dict(rate_limit_headers(error.windows)) if error.windows else {}
+    """Retry-After, WWW-Authenticate, and the caller's windows and rates where they were seen."""
+    headers = dict(rate_limit_headers(error.windows, error.rates))
+    if error.replayed:
+        headers["Idempotency-Replayed"] = "true"
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
     if error.status == 401:

@@ -1,4 +1,4 @@
-"""RateLimit headers of a caller's budget windows (IETF draft-ietf-httpapi-ratelimit-headers-10, R24).
+"""RateLimit headers of budget windows and rates (IETF draft-ietf-httpapi-ratelimit-headers-10, R24).
 
 Recording a window and rendering it are two steps: the ledger knows nothing of headers. Windows in shadow
 mode never refuse, so they are not advertised.
@@ -9,13 +9,17 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from app.domain.rate import MINUTE_S
+
 if TYPE_CHECKING:
     from app.domain.budget import Unit, WindowState
+    from app.domain.rate import RateState
 
 # The largest Integer of a structured field (RFC 9651 section 3.3.1).
 _INTEGER_MAX = 999_999_999_999_999
 
-# Quota units. None of ours is in the draft's registry, and leaving the parameter out would mean requests.
+# Quota units of budgets. None of them is in the draft's registry, and leaving the parameter out would mean
+# requests. Those of rates are in it.
 _QUOTA_UNITS: dict[Unit, str] = {
     "output_tokens": "output_tokens",
     "total_tokens": "total_tokens",
@@ -34,11 +38,21 @@ def _integer(value: int) -> int:
     return min(max(0, value), _INTEGER_MAX)
 
 
-def rate_limit_headers(windows: tuple[WindowState, ...]) -> dict[str, str]:
-    """``RateLimit-Policy`` and ``RateLimit`` as structured-field lists, tightest first; empty for no windows.
+def _rate(state: RateState) -> tuple[str, str]:
+    """The policy and the state of one rate; behind the budgets, because a rate is soon free again."""
+    limit, name = state.limit, f'"{state.limit.name}"'
+    if limit.kind == "concurrent":
+        return f'{name};q={limit.limit};qu="concurrent-requests"', f"{name};r={state.remaining}"
+    full_s = min(MINUTE_S, -(-state.full_in_ms // 1000))
+    left = min(limit.limit, state.remaining)
+    return f'{name};q={limit.limit};w={MINUTE_S};qu="requests"', f"{name};r={left};t={full_s}"
+
+
+def rate_limit_headers(windows: tuple[WindowState, ...], rates: tuple[RateState, ...] = ()) -> dict[str, str]:
+    """``RateLimit-Policy`` and ``RateLimit`` as structured-field lists, tightest first; empty for no limits.
 
     ``q`` and ``r`` are in the unit that ``qu`` names (dollars in billionths), ``w`` and ``t`` in seconds;
-    ``r`` is never negative and ``t`` never longer than ``w``.
+    ``r`` is never negative and ``t`` never longer than ``w``. What never resets has neither.
     """
     policies = []
     states = []
@@ -46,8 +60,14 @@ def rate_limit_headers(windows: tuple[WindowState, ...]) -> dict[str, str]:
         budget, span = window.budget, window.span
         length_s = -(-(span.end_ms - span.start_ms) // 1000)
         name = f'"{budget.name}"'
-        policies.append(f'{name};q={_integer(budget.limit)};w={length_s};qu="{_QUOTA_UNITS[budget.unit]}"')
-        states.append(f"{name};r={_integer(window.remaining)};t={min(window.resets_in_s, length_s)}")
+        length = "" if window.endless else f";w={length_s}"
+        reset = "" if window.endless else f";t={min(window.resets_in_s, length_s)}"
+        policies.append(f'{name};q={_integer(budget.limit)}{length};qu="{_QUOTA_UNITS[budget.unit]}"')
+        states.append(f"{name};r={_integer(window.remaining)}{reset}")
+    for rate in rates:
+        policy, state = _rate(rate)
+        policies.append(policy)
+        states.append(state)
     if not states:
         return {}
     return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(states)}

@@ -114,6 +114,8 @@ def generation_headers(result: GenerationResult) -> dict[str, str]:
         "Server-Timing": timings,
         "Age": str(result.age_s),
     }
+    if result.replayed:
+        headers["Idempotency-Replayed"] = "true"
     if result.cache_status in {"miss", "bypass"}:
         headers["X-Flashgate-Tokens"] = str(result.cost.image_output)
     return headers

@@ -42,6 +42,7 @@ from app.ports import (
 from tests.observability.test_metrics import samples, value
 
 if TYPE_CHECKING:
+    from app.domain.rate import RateLimit, RateState
     from app.ports import Admission
 
 SPAN = Span(0, 86_400_000)
@@ -97,6 +98,9 @@ class Inner:
 
     async def windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
         return self._do(tenant_id, windows)  # type: ignore[return-value]
+
+    async def rates(self, tenant_id: str, rates: tuple[RateLimit, ...]) -> tuple[RateState, ...]:
+        return self._do(tenant_id, rates)  # type: ignore[return-value]
 
     async def put_pictures(self, tenant_id: str, pictures: tuple[Picture, ...], ttl_s: int) -> bool:
         return self._do(tenant_id, pictures, ttl_s)  # type: ignore[return-value]

@@ -3,6 +3,7 @@
 -- KEYS (the same order in every script; all share the tenant's hash tag, so all lie in one slot)
 --   1 res   HASH    hold id -> record                                          never a TTL
 --   2 win   HASH    "<field>|<start_ms>:s|:h|:o" -> settled, held, overage     never a TTL
+--                   "<field>:c|:l" -> credit, "<limit>;<until_ms>" that an operator set for a time
 --   3 exp   ZSET    hold id -> end of its lease (ms); exactly the open holds   never a TTL
 --   4 gc    ZSET    "r;<hold id>" | "w;<field>|<start_ms>" -> purge time (ms)  never a TTL
 --   5 log   STREAM  one entry a transition: hold id -> record after it         never a TTL
@@ -14,7 +15,8 @@
 --   state    h held, d dispatched | s settled, v voided, x expired (nothing booked), c charged (est booked)
 --   flags    f leads its fingerprint, l was corrected late, p its result was published
 --   est, act four amounts in the order of domain/budget.py UNITS; act is filled in by a settle
---   windows  "<unit 1..4>@<start_ms>@<end_ms>@<field>", one for each counter that the hold is booked in
+--   windows  "<unit 1..4>@<start_ms>@<end_ms>@<field>", one for each counter that the hold is booked in;
+--            "0@0@0@<field>" for a cap on open holds, where it counts 1 while it is open
 --
 -- Redis does not roll a script back, so everything is checked before the first write. Counters are written
 -- with HINCRBY, which is exact up to 2^63; arithmetic here is on doubles, exact up to 2^53. cjson is not used:
@@ -78,14 +80,17 @@ local function take_amounts(what)
   return amounts
 end
 
--- How many, then for each: field, unit 1..4, enforce|shadow, limit, and three times start and end.
+-- How many, then for each: field, unit 1..4, enforce|shadow, limit, another limit and until when it holds
+-- (both "" for none), and three times start and end.
 local function take_windows()
   local windows = {}
   for index = 1, take_integer('number of windows') do
     local window = { field = take_word('field'), unit = take_integer('unit') }
     if window.unit < 1 or window.unit > UNITS then refuse('unit', window.unit) end
     window.enforced = take_choice('mode', { enforce = true, shadow = true }) == 'enforce'
-    window.limit = take_integer('limit')
+    window.configured = take_integer('limit')
+    window.other = take_optional(take_integer, 'other limit')
+    window.other_until = take_optional(take_integer, 'end of the other limit')
     window.spans = {}
     for candidate = 1, 3 do
       window.spans[candidate] = { take_integer('start'), take_integer('end') }
@@ -132,6 +137,7 @@ local function parse_record(hold, raw)
     hold = hold, state = state, flags = flags, t0 = tonumber(t0), fingerprint = fingerprint,
     est = numbers(est), act = numbers(act), windows = windows, counters = {},
   }
+  record.est[0] = 1 -- what a hold counts under a cap
   for unit, start, stop, field in string.gmatch(windows, '(%d)@(%d+)@(%d+)@([^,]+)') do
     record.counters[#record.counters + 1] =
       { unit = tonumber(unit), start = start, stop = stop, field = field, name = field .. '|' .. start }
@@ -229,7 +235,7 @@ local function expire(records, now, keep, unknown)
     local charged = record.state == 'd' and unknown == 'charge'
     for _, counter in ipairs(record.counters) do
       add(changes, counter.name .. ':h', -record.est[counter.unit])
-      if charged then add(changes, counter.name .. ':s', record.est[counter.unit]) end
+      if charged and counter.unit > 0 then add(changes, counter.name .. ':s', record.est[counter.unit]) end
     end
     record.state = charged and 'c' or 'x'
     names[index] = record.hold
@@ -297,20 +303,41 @@ local function choose(windows, now)
     end
     if not window.span then return false end
     window.name = window.field .. '|' .. text(window.span[1])
+    window.now = now
   end
   return true
 end
 
--- Reads what the chosen windows stand at.
+-- The limit that is in force: an operator's for a time, the configuration's for a time, or its own, each with
+-- the credit on top.
+local function limit_of(window, stored)
+  local limit = window.configured
+  if window.other and window.other_until and window.now < window.other_until then limit = window.other end
+  if stored then
+    local changed, deadline = string.match(stored, '^(%d+);(%d+)$')
+    if window.now < tonumber(deadline) then limit = tonumber(changed) end
+  end
+  return math.min(AMOUNT_MAX, limit + tonumber(window.credit))
+end
+
+-- Reads what the chosen windows stand at, and their limits.
 local function refresh(windows)
-  local names = {}
-  for index, window in ipairs(windows) do names[index] = window.name end
-  for index, state in ipairs(read_counters(names)) do
-    windows[index].settled, windows[index].held = state.settled, state.held
+  if #windows == 0 then return end
+  local fields = {}
+  for _, window in ipairs(windows) do
+    for _, name in ipairs({ window.name .. ':s', window.name .. ':h', window.field .. ':c', window.field .. ':l' }) do
+      fields[#fields + 1] = name
+    end
+  end
+  local values = redis.call('HMGET', WIN, unpack(fields))
+  for index, window in ipairs(windows) do
+    local at = 4 * index - 3
+    window.settled, window.held, window.credit = values[at] or '0', values[at + 1] or '0', values[at + 2] or '0'
+    window.limit = limit_of(window, values[at + 3])
   end
 end
 
--- {code, now, payload, then for each window: start, end, settled, held}
+-- {code, now, payload, then for each window: start, end, settled, held, limit, credit}
 local function answer(code, now, payload, windows)
   local reply = { code, text(now), payload }
   for _, window in ipairs(windows) do
@@ -318,6 +345,8 @@ local function answer(code, now, payload, windows)
     reply[#reply + 1] = text(window.span[2])
     reply[#reply + 1] = window.settled
     reply[#reply + 1] = window.held
+    reply[#reply + 1] = text(window.limit)
+    reply[#reply + 1] = window.credit
   end
   return reply
 end

@@ -1,21 +1,31 @@
--- Decides in one step: cached, followed, failed, refused, absent, or reserved.
+-- Decides in one step: within its rates, asked before under the same key, cached, followed, failed, refused,
+-- absent, or reserved.
 --
--- KEYS  res win exp gc log gen lead (see _common.lua)
+-- KEYS  res win exp gc log gen lead (see _common.lua), and idem where the caller sent a key (see _claims.lua)
 -- ARGV  1 hold id                     2 fingerprint
 --       3 use|refresh|bypass|only_if_cached
 --       4 oldest result that will do, in ms, or ""
 --       5 hold whose outcome this caller waited for, or ""
 --       6 lease of the hold, ms       7 how long resolved holds and past windows are kept, ms
 --       8 charge|release: what becomes of a sent hold that expires
---       9 to 12 amounts               13 number of windows, then the windows (take_windows)
--- Returns {code, now_ms, payload, then for each window: start, end, settled, held}
---       hit      payload: the result as gen keeps it
---       follow   payload: the leader's hold id
---       failed   payload: the failure that the followed leader published
+--       9 claim on the idempotency key, or ""      10 how long its answer is kept, ms
+--      11 requests to count, 0 where this caller was counted before
+--      12 to 15 amounts               16 number of windows, then the windows (take_windows)
+--      then the number of rates and the rates (take_rates)
+-- Returns {code, now_ms, payload, then for each window: start, end, settled, held, limit, credit, then for each
+--          rate: left, retry_ms, full_ms, refused}
+--       hit       payload: the result as gen keeps it
+--       follow    payload: the leader's hold id
+--       failed    payload: the failure that the followed leader published
 --       refused | absent | lead
---       over     payload: the state of a hold of this id that has ended
---       conflict a hold of this id exists for other work or other amounts
---       clock    no candidate of a window contains now; no windows follow
+--       limited   a rate has no room, or a cap no place
+--       replayed  the key's request is done; payload: "<created_ms>;<result as JSON>"
+--       refailed  the key's request failed and was paid; payload: the failure as JSON
+--       in_flight the key's request is not over; payload: ms after which to ask again
+--       mismatch  the key was used for another request
+--       over      payload: the state of a hold of this id that has ended
+--       conflict  a hold of this id exists for other work or other amounts
+--       clock     no candidate of a window contains now; no windows and no rates follow
 
 local hold = take_word('hold')
 local fingerprint = take_word('fingerprint')
@@ -25,13 +35,24 @@ local following = take_optional(take_word, 'following')
 local lease = take_integer('lease')
 local keep = take_integer('keep')
 local unknown = take_choice('unknown', { charge = true, release = true })
+local claim, claim_kept = take_claim()
+local requests = take_integer('requests')
 local est = take_amounts('amount')
 local windows = take_windows()
+local rates = take_rates()
 take_nothing_more()
 if lease == 0 then refuse('lease', lease) end
 
 local now = server_now()
 if not choose(windows, now) then return answer('clock', now, '', {}) end
+
+local RETRY_MS = 1000
+
+-- The answer, with the windows and the rates as they stand now.
+local function reply(code, payload)
+  refresh(windows)
+  return append_rates(answer(code, now, payload or '', windows), rates)
+end
 
 -- The counters that a hold is booked in: budgets that differ in limit or mode alone share one.
 local function counters_of()
@@ -45,24 +66,50 @@ local function counters_of()
   return counters
 end
 
-local function described(counters)
+local function described(counters, places)
   local parts = {}
   for index, window in ipairs(counters) do
     parts[index] = table.concat(
       { window.unit, text(window.span[1]), text(window.span[2]), window.field }, '@')
   end
+  for _, place in ipairs(places) do parts[#parts + 1] = place end
   return table.concat(parts, ',')
+end
+
+-- Whether the request that holds the key may still come to something; if so, when to ask again.
+local function pending(other)
+  if other.state == 'u' then return true, math.max(RETRY_MS, redis.call('PTTL', IDEM)) end
+  if other.hold == '' then return true, RETRY_MS end
+  local record = read_record(other.hold)
+  if record then expire_if_due(record, now, keep, unknown) end
+  return record ~= nil and is_open(record), RETRY_MS
 end
 
 -- The same call again, after its first answer was lost.
 local earlier = read_record(hold)
+read_rates(rates, now)
 if earlier then
   local same = earlier.fingerprint == fingerprint and csv(earlier.est) == csv(est)
   if same then expire_if_due(earlier, now, keep, unknown) end
-  refresh(windows)
-  if not same then return answer('conflict', now, '', windows) end
-  if is_open(earlier) then return answer('lead', now, '', windows) end
-  return answer('over', now, earlier.state, windows)
+  if not same then return reply('conflict') end
+  if is_open(earlier) then return reply('lead') end
+  return reply('over', earlier.state)
+end
+
+if not within(rates, 'requests', requests) then return reply('limited') end
+
+if claim then
+  local other = read_claim()
+  if other and other.claim ~= claim then
+    if other.fingerprint ~= fingerprint then return reply('mismatch') end
+    if other.state == 'd' or other.state == 'f' then
+      count_requests(rates, requests, now)
+      if other.state == 'f' then return reply('refailed', other.record) end
+      return reply('replayed', other.created .. ';' .. other.record)
+    end
+    local alive, wait = pending(other)
+    if alive then return reply('in_flight', text(wait)) end
+  end
 end
 
 if mode ~= 'bypass' then
@@ -72,13 +119,18 @@ if mode ~= 'bypass' then
     local leader, created = string.match(result, '^([^;]+);(%d+);')
     local young = not max_age or now - tonumber(created) <= max_age
     if leader == following or (mode ~= 'refresh' and young) then
-      refresh(windows)
-      return answer('hit', now, result, windows)
+      count_requests(rates, requests, now)
+      if claim then
+        local record = string.match(result, '^[^;]+;%d+;(.*)$')
+        write_claim(claim, fingerprint, 'd', '', created, record, claim_kept)
+      end
+      return reply('hit', result)
     end
   end
   if mode == 'only_if_cached' then
-    refresh(windows)
-    return answer('absent', now, '', windows)
+    count_requests(rates, requests, now)
+    drop_claim(claim)
+    return reply('absent')
   end
   local lead = redis.call('GET', LEAD)
   local leading = lead and purged >= 0 and read_record(lead)
@@ -87,16 +139,18 @@ if mode ~= 'bypass' then
   elseif lead and string.sub(lead, 1, 1) == '!' then
     local failed, failure = string.match(lead, '^!([^;]*);(.*)$')
     if failed == following then
-      refresh(windows)
-      return answer('failed', now, failure, windows)
+      drop_claim(claim)
+      return reply('failed', failure)
     end
   elseif lead and lead ~= hold then
-    refresh(windows)
-    return answer('follow', now, lead, windows)
+    count_requests(rates, requests, now)
+    if claim then write_claim(claim, fingerprint, 'r', '', text(now), '', lease) end
+    return reply('follow', lead)
   end
 end
 
 local function fits()
+  refresh(windows)
   for _, window in ipairs(windows) do
     local amount = est[window.unit]
     local sum = tonumber(window.settled) + tonumber(window.held) + amount
@@ -109,26 +163,30 @@ end
 -- Dead holds never refuse a live request: sweep for as long as that frees anything, within bounds.
 sweep(now, keep, unknown, 32)
 purge(now, keep, 32)
-refresh(windows)
-local room = fits()
+read_rates(rates, now)
+local free, room = within(rates, 'concurrent', 1), fits()
 local rounds = 0
-while not room and rounds < 40 and sweep(now, keep, unknown, 256) > 0 do
+while not (free and room) and rounds < 40 and sweep(now, keep, unknown, 256) > 0 do
   rounds = rounds + 1
-  refresh(windows)
-  room = fits()
+  read_rates(rates, now)
+  free, room = within(rates, 'concurrent', 1), fits()
 end
-if not room then return answer('refused', now, '', windows) end
+if not (free and room) then
+  drop_claim(claim)
+  return reply(room and 'limited' or 'refused')
+end
 
 local counters = counters_of()
 for _, window in ipairs(counters) do
   increase(window.name .. ':h', est[window.unit])
   redis.call('ZADD', GC, 'NX', text(window.span[2] + keep), 'w;' .. window.name)
 end
+count_requests(rates, requests, now)
 redis.call('ZADD', EXP, text(now + lease), hold)
 write_records({ {
   hold = hold, state = 'h', flags = mode == 'bypass' and '' or 'f', t0 = now, fingerprint = fingerprint,
-  est = est, act = {}, windows = described(counters),
+  est = est, act = {}, windows = described(counters, take_places(rates, now, keep)),
 } })
 if mode ~= 'bypass' then redis.call('SET', LEAD, hold, 'PX', text(lease)) end
-refresh(windows)
-return answer('lead', now, '', windows)
+if claim then write_claim(claim, fingerprint, 'r', hold, text(now), '', claim_kept) end
+return reply('lead')

@@ -1,13 +1,15 @@
 #!lua flags=allow-oom
 -- Ends a hold, keeps its result, wakes its followers.
 --
--- KEYS  res win exp gc log gen lead (see _common.lua)
+-- KEYS  res win exp gc log gen lead (see _common.lua), and idem where the caller sent a key (see _claims.lua)
 -- ARGV  1 wake channel   2 hold id   3 fingerprint   4 settle|void|charge   5 keep, ms   6 charge|release
 --       7 the result as JSON, or ""       8 how long it is kept, ms (0 without a result)
 --       9 the failure as JSON, or ""     10 how long followers are told of it, ms
---      11 to 14 amounts
+--      11 claim on the idempotency key, or ""   12 how long what becomes of it is kept, ms
+--      13 what becomes of it: d done, f failed and paid, u unknown, or "" to give it back   14 d, f: as JSON
+--      15 to 18 amounts
 -- Returns {code, state, repeated, late, published, now_ms, then for each counter: unit, start, end, settled,
---          held, field}; code is done | unknown | conflict, flags are "0" and "1".
+--          held, field, credit, stored limit or ""}; code is done | unknown | conflict, flags are "0" and "1".
 --
 --            held, dispatched     expired (x)        charged (c)              settled (s)       voided (v)
 --   settle   -> s                 -> s, late         -> s, late: act for est  same act: repeat  conflict
@@ -24,6 +26,9 @@ local result = take('result')
 local ttl = take_integer('ttl')
 local failure = take('failure')
 local tombstone = take_integer('tombstone')
+local claim, claim_kept = take_claim()
+local claim_state = take_optional(take_word, 'state of the claim')
+local claim_record = take('record of the claim')
 local act = take_amounts('amount')
 take_nothing_more()
 if result ~= '' and ttl == 0 then refuse('ttl of a result', ttl) end
@@ -45,7 +50,11 @@ local function reply(code, record, repeated)
   }
   for index, state in ipairs(read_counters(names_of(record))) do
     local counter = record.counters[index]
-    local entry = { text(counter.unit), counter.start, counter.stop, state.settled, state.held, counter.field }
+    local terms = redis.call('HMGET', WIN, counter.field .. ':c', counter.field .. ':l')
+    local entry = {
+      text(counter.unit), counter.start, counter.stop, state.settled, state.held, counter.field,
+      terms[1] or '0', terms[2] or '',
+    }
     for _, value in ipairs(entry) do found[#found + 1] = value end
   end
   return found
@@ -75,10 +84,12 @@ if record.state == 's' or record.state == 'v' then return reply('conflict', reco
 local open = is_open(record)
 local before = booked_by[record.state]
 for _, counter in ipairs(record.counters) do
-  local reserved = open and record.est[counter.unit] or before[counter.unit]
   if open then increase(counter.name .. ':h', -record.est[counter.unit]) end
-  increase(counter.name .. ':s', after[counter.unit] - before[counter.unit])
-  increase(counter.name .. ':o', math.max(0, after[counter.unit] - reserved))
+  if counter.unit > 0 then
+    local reserved = open and record.est[counter.unit] or before[counter.unit]
+    increase(counter.name .. ':s', after[counter.unit] - before[counter.unit])
+    increase(counter.name .. ':o', math.max(0, after[counter.unit] - reserved))
+  end
   redis.call('ZADD', GC, 'NX', text(now + keep), 'w;' .. counter.name)
 end
 record.state = STATES[outcome]
@@ -110,6 +121,14 @@ if flagged(record, 'f') then
     redis.call('DEL', LEAD)
   end
   redis.call('PUBLISH', channel, hold)
+end
+if claim and claim_state then
+  local found = read_claim()
+  if found and found.claim == claim then
+    write_claim(claim, fingerprint, claim_state, '', text(now), claim_record, claim_kept)
+  end
+else
+  drop_claim(claim)
 end
 write_records({ record })
 return reply('done', record, false)

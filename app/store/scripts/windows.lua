@@ -1,16 +1,21 @@
--- The windows as they stand, after expired holds were cleared away; reserves nothing.
+-- The windows and rates as they stand, after expired holds were cleared away; reserves nothing.
 --
 -- KEYS  res win exp gc log (see _common.lua)
 -- ARGV  1 keep, ms   2 charge|release   3 number of windows, then the windows (take_windows)
--- Returns {ok | clock, now_ms, "", then for each window: start, end, settled, held}
+--       then the number of rates and the rates (take_rates)
+-- Returns {ok | clock, now_ms, "", then for each window: start, end, settled, held, limit, credit, then for each
+--          rate: left, retry_ms, full_ms, refused}
 
 local keep = take_integer('keep')
 local unknown = take_choice('unknown', { charge = true, release = true })
 local windows = take_windows()
+local rates = take_rates()
 take_nothing_more()
 
 local now = server_now()
 if not choose(windows, now) then return answer('clock', now, '', {}) end
 sweep(now, keep, unknown, 256)
 refresh(windows)
-return answer('ok', now, '', windows)
+read_rates(rates, now)
+within(rates, 'requests', 1)
+return append_rates(answer('ok', now, '', windows), rates)

@@ -1,0 +1,56 @@
+#!lua flags=allow-oom
+-- Changes what a budget allows: adds or takes credit, or sets another limit for a time.
+--
+-- KEYS  res win exp gc log (see _common.lua)
+-- ARGV  1 keep, ms   2 number of windows, which is 1, then the window (take_windows)
+--       credit, id of the credit, add|take, amount
+--       or limit, the limit, until when it holds (ms; 0 ends it now)
+-- Returns {ok | short | conflict | clock, now_ms, "", start, end, settled, held, limit, credit}
+--       short     there is less credit than is to be taken
+--       conflict  a credit of this id was of another amount or for another budget
+--
+-- A credit is remembered by its id for as long as resolved holds are, so that repeating it changes nothing.
+
+local keep = take_integer('keep')
+local windows = take_windows()
+local action = take_choice('action', { credit = true, limit = true })
+if #windows ~= 1 then refuse('number of windows', #windows) end
+local window = windows[1]
+
+local now = server_now()
+if not choose(windows, now) then return answer('clock', now, '', {}) end
+
+local function done(code)
+  refresh(windows)
+  return answer(code, now, '', windows)
+end
+
+if action == 'limit' then
+  local limit, deadline = take_integer('limit'), take_integer('end of the limit')
+  take_nothing_more()
+  local term = text(limit) .. ';' .. text(deadline)
+  if deadline > now then
+    redis.call('HSET', WIN, window.field .. ':l', term)
+  else
+    redis.call('HDEL', WIN, window.field .. ':l')
+  end
+  redis.call('XADD', LOG, 'MAXLEN', '~', LOG_LENGTH, '*', '!limit', window.field .. ';' .. term)
+  return done('ok')
+end
+
+local id = 'credit.' .. take_word('id of the credit')
+local direction = take_choice('direction', { add = 1, take = -1 })
+local amount = take_integer('amount')
+take_nothing_more()
+local entry = table.concat({ 'credit', window.field, direction, text(amount) }, ';')
+local earlier = redis.call('HGET', RES, id)
+if earlier then return done(earlier == entry and 'ok' or 'conflict') end
+
+local change = direction == 'add' and amount or -amount
+local sum = tonumber(redis.call('HGET', WIN, window.field .. ':c') or '0') + change
+if sum < 0 or sum > AMOUNT_MAX then return done('short') end
+increase(window.field .. ':c', change)
+redis.call('HSET', RES, id, entry)
+redis.call('ZADD', GC, text(now + keep), 'r;' .. id)
+redis.call('XADD', LOG, 'MAXLEN', '~', LOG_LENGTH, '*', '!credit', id .. ';' .. entry)
+return done('ok')

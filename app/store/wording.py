@@ -1,0 +1,235 @@
+"""What the ledger's scripts are told, and what they answer: their words to the port's and back.
+
+The order of arguments and of answers is that of the comments at the head of each script.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, assert_never
+
+from app.domain.budget import UNITS, Amounts, Span, WindowState
+from app.domain.errors import InternalError
+from app.domain.failure import Failure
+from app.domain.generation import Generation
+from app.domain.rate import RateState
+from app.ports import (
+    Absent,
+    Admission,
+    Failed,
+    Follow,
+    Hit,
+    InFlight,
+    Lead,
+    Limited,
+    Mismatched,
+    Refused,
+    Replayed,
+)
+from app.store import records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from app.domain.budget import BudgetWindow
+    from app.domain.rate import RateLimit
+    from app.ports import AdmissionRequest, Answered, Claim
+
+MS = 1000
+STATES = {"s": "settled", "v": "voided", "c": "charged", "x": "expired", "h": "held", "d": "dispatched"}
+
+_WINDOW_NUMBERS = 6
+_RATE_NUMBERS = 4
+_COUNTER_WORDS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A script's reply: its word, the store's clock, and the windows and rates as it saw them."""
+
+    code: str
+    now_ms: int
+    payload: str
+    windows: tuple[WindowState, ...]
+    rates: tuple[RateState, ...]
+
+
+def amounts_told(amounts: Amounts) -> list[str]:
+    """For ``take_amounts``."""
+    return [str(amount) for amount in amounts]
+
+
+def windows_told(windows: tuple[BudgetWindow, ...]) -> list[str]:
+    """For ``take_windows``."""
+    found = [str(len(windows))]
+    for window in windows:
+        budget, override = window.budget, window.budget.override
+        found += [window.field, str(UNITS.index(budget.unit) + 1), budget.mode, str(budget.limit)]
+        found += ["", ""] if override is None else [str(override.limit), str(max(0, override.until_ms))]
+        found += [str(max(0, edge)) for span in window.spans for edge in span]
+    return found
+
+
+def rates_told(rates: tuple[RateLimit, ...]) -> list[str]:
+    """For ``take_rates``."""
+    found = [str(len(rates))]
+    for rate in rates:
+        found += [rate.kind, rate.field, str(rate.limit), str(rate.burst)]
+    return found
+
+
+def claim_told(claim: Claim | None) -> list[str]:
+    """For ``take_claim``."""
+    return ["", "0"] if claim is None else [claim.id, str(claim.keep_s * MS)]
+
+
+def answered_told(answered: Answered | None, lease_ms: str) -> list[str]:
+    """A claim, what becomes of it and its record; one whose outcome is unknown is kept for a lease."""
+    if answered is None:
+        return [*claim_told(None), "", ""]
+    match answered.state:
+        case "done" | "failed":
+            return [*claim_told(answered.claim), answered.state[0], _record(answered.outcome)]
+        case "unknown":
+            return [answered.claim.id, lease_ms, "u", ""]
+        case "free":
+            return [*claim_told(answered.claim), "", ""]
+        case _:
+            assert_never(answered.state)
+
+
+def _record(outcome: Generation | Failure | None) -> str:
+    match outcome:
+        case Generation():
+            return records.encode_generation(outcome)
+        case Failure():
+            return records.encode_failure(outcome)
+        case _:
+            raise InternalError("A key that is answered needs its answer.")
+
+
+def answer(reply: list[str], windows: tuple[BudgetWindow, ...], rates: tuple[RateLimit, ...]) -> Answer:
+    """A reply of ``admit.lua``, ``windows.lua`` or ``terms.lua``."""
+    code, now, payload = reply[:3]
+    if code == "clock":
+        return Answer(code, int(now), payload, (), ())
+    numbers = [int(value) for value in reply[3:]]
+    behind = _WINDOW_NUMBERS * len(windows)
+    states = []
+    for window, row in zip(windows, _rows(numbers[:behind], _WINDOW_NUMBERS), strict=True):
+        start, end, settled, held, limit, credit = row
+        budget = replace(window.budget, limit=limit)
+        states.append(
+            WindowState(budget, settled, held, Span(start, end), int(now), credit=credit, field=window.field)
+        )
+    found = tuple(
+        RateState(rate, left, retry_ms, full_ms, refused == 1)
+        for rate, (left, retry_ms, full_ms, refused) in zip(
+            rates, _rows(numbers[behind:], _RATE_NUMBERS), strict=True
+        )
+    )
+    return Answer(code, int(now), payload, tuple(states), found)
+
+
+def _rows(numbers: list[int], width: int) -> list[list[int]]:
+    return [numbers[at : at + width] for at in range(0, len(numbers), width)]
+
+
+def hit(found: Answer) -> Hit | None:
+    """The kept result, or None where another version of the gateway wrote it."""
+    _hold, created, text = found.payload.split(";", 2)
+    try:
+        generation = records.decode_generation(text)
+    except records.UnreadableRecord:
+        return None
+    age_s = max(0, found.now_ms - int(created)) // MS
+    return Hit(replace(generation, created_ms=int(created)), age_s, found.windows, found.rates)
+
+
+def admission(request: AdmissionRequest, found: Answer) -> Admission:
+    """The answer of ``admit.lua`` in the port's words, a hit excepted.
+
+    Raises:
+        InternalError: The hold of this id has ended or is another one's, or no window fits the store's clock.
+    """
+    meaning = _ADMISSIONS.get(found.code)
+    if meaning is None:
+        raise InternalError(_fault(found))
+    return meaning(request, found)
+
+
+def _failure(text: str) -> Failure:
+    try:
+        return records.decode_failure(text)
+    except records.UnreadableRecord:
+        # Another version of the gateway led; that it failed is all that this one needs to know.
+        return Failure("upstream_error", "The one who generated this failed.")
+
+
+def _replayed(found: Answer) -> Replayed:
+    """What the key's request came to. A record that cannot be read any more is an error: it was paid for."""
+    try:
+        if found.code == "refailed":
+            return Replayed(_failure(found.payload), 0, found.windows, found.rates)
+        created, text = found.payload.split(";", 1)
+        generation = replace(records.decode_generation(text), created_ms=int(created))
+    except records.UnreadableRecord as error:
+        raise InternalError("The answer under this idempotency key cannot be read any more.") from error
+    age_s = max(0, found.now_ms - int(created)) // MS
+    return Replayed(generation, age_s, found.windows, found.rates)
+
+
+def _asked(found: Answer, amounts: Amounts) -> tuple[WindowState, ...]:
+    return tuple(replace(state, asked=getattr(amounts, state.budget.unit)) for state in found.windows)
+
+
+_ADMISSIONS: Mapping[str, Callable[[AdmissionRequest, Answer], Admission]] = {
+    "lead": lambda asked, found: Lead(asked.hold_id, _asked(found, asked.amounts), found.rates),
+    "refused": lambda asked, found: Refused(_asked(found, asked.amounts), found.rates),
+    "limited": lambda _, found: Limited(found.windows, found.rates),
+    "follow": lambda _, found: Follow(found.payload, found.windows, found.rates),
+    "failed": lambda _, found: Failed(_failure(found.payload), found.windows, found.rates),
+    "absent": lambda _, found: Absent(found.windows, found.rates),
+    "replayed": lambda _, found: _replayed(found),
+    "refailed": lambda _, found: _replayed(found),
+    "in_flight": lambda _, found: InFlight(-(-int(found.payload) // MS), found.windows, found.rates),
+    "mismatch": lambda _, found: Mismatched(found.windows, found.rates),
+}
+
+
+def _fault(found: Answer) -> str:
+    if found.code == "over":
+        return f"The hold of this id is {STATES[found.payload]} already."
+    known = {"conflict": "The hold id was used for other work.", "clock": "The store's clock fits no window."}
+    return known.get(found.code, "The ledger gave an unknown answer.")
+
+
+def booked(reply: list[str], windows: tuple[BudgetWindow, ...], now_ms: int) -> tuple[WindowState, ...]:
+    """The caller's windows as the hold was booked in them; those that came into force later are left out."""
+    rows = {}
+    for at in range(0, len(reply), _COUNTER_WORDS):
+        _unit, start, end, settled, held, field, credit, stored = reply[at : at + _COUNTER_WORDS]
+        rows[field] = (Span(int(start), int(end)), int(settled), int(held), int(credit), stored)
+    return tuple(
+        WindowState(
+            replace(window.budget, limit=_limit(window, stored, now_ms) + credit),
+            settled,
+            held,
+            span,
+            now_ms,
+            credit=credit,
+            field=window.field,
+        )
+        for window in windows
+        if window.field in rows
+        for span, settled, held, credit, stored in [rows[window.field]]
+    )
+
+
+def _limit(window: BudgetWindow, stored: str, now_ms: int) -> int:
+    """The limit in force without credit, as ``limit_of`` in ``scripts/_common.lua`` finds it."""
+    limit, _, until_ms = stored.partition(";")
+    if stored and now_ms < int(until_ms):
+        return int(limit)
+    override = window.budget.override
+    return override.limit if override is not None and now_ms < override.until_ms else window.budget.limit
