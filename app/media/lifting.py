@@ -36,6 +36,10 @@ class LightBodyTooLarge(ValueError):
     """The part of the body that is no image passed its limit, so it cannot be an honest request."""
 
 
+class TooManyStrings(ValueError):
+    """The text holds more strings to lift than any honest request."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lifted:
     """One string that was taken out.
@@ -91,6 +95,7 @@ class Lifter:
         alphabets: ``standard`` (RFC 4648 section 4), or ``either`` to take the URL-safe one as well.
         padding: Whether ``=`` at the end may be missing altogether.
         string_bytes_max: Decoded bytes that one string may have, or None.
+        strings_max: Strings that may be lifted, or None.
         light_bytes_max: Bytes that the light body may have, or None.
     """
 
@@ -101,6 +106,7 @@ class Lifter:
         alphabets: Alphabets = "standard",
         padding: Padding = "required",
         string_bytes_max: int | None = None,
+        strings_max: int | None = None,
         light_bytes_max: int | None = None,
     ) -> None:
         # A key may be spelt with escapes, six characters for each. No longer string can be a key.
@@ -114,6 +120,7 @@ class Lifter:
         )
         self._placeholders = placeholders()
         self._light_bytes_max = light_bytes_max
+        self._strings_max = strings_max
         self._light = bytearray()
         self._cargo: list[Lifted] = []
         self._held = b""
@@ -128,6 +135,7 @@ class Lifter:
 
         Raises:
             LightBodyTooLarge: More than ``light_bytes_max`` remain that are no lifted string.
+            TooManyStrings: More than ``strings_max`` are to be lifted.
         """
         if self._held:
             chunk, self._held = self._held + chunk, b""
@@ -247,6 +255,8 @@ class Lifter:
         return end + 2
 
     def _begin_string(self) -> None:
+        if self._strings_max is not None and len(self._cargo) >= self._strings_max:
+            raise TooManyStrings(f"The text has more than {self._strings_max} strings to lift.")
         self._string = self._new_string()
         self._placeholder = next(self._placeholders)
         self._emit(self._placeholder.encode())

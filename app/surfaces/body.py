@@ -12,13 +12,16 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from app.domain.errors import BodyTooLarge, InvalidRequest, UnsupportedMediaType
-from app.media.lifting import Lifted, Lifter, LightBodyTooLarge
+from app.media.lifting import Lifted, Lifter, LightBodyTooLarge, TooManyStrings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping
 
     from app.media.base64_text import Alphabets, Padding
     from app.surfaces.context import Limits
+
+JSON_VALUES_MAX = 2000
+"""Values in the JSON of one request. Each costs far more to judge than to send, so they are counted first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ async def read_json(request: Request, limits: Limits, spelling: Spelling = Spell
 
     Raises:
         UnsupportedMediaType: It does not say that it is JSON.
-        InvalidRequest: It is no JSON object in UTF-8.
+        InvalidRequest: It is no JSON object in UTF-8, or one of more values or files than are read.
         BodyTooLarge: More JSON beside the images than ``light_bytes_max``.
     """
     media_type = _media_type(request)
@@ -66,6 +69,7 @@ async def read_json(request: Request, limits: Limits, spelling: Spelling = Spell
         alphabets=spelling.alphabets,
         padding=spelling.padding,
         string_bytes_max=limits.input_bytes_max,
+        strings_max=limits.inputs_max,
         light_bytes_max=limits.light_bytes_max,
     )
     try:
@@ -74,14 +78,30 @@ async def read_json(request: Request, limits: Limits, spelling: Spelling = Spell
         lifted = lifter.close()
     except LightBodyTooLarge:
         raise BodyTooLarge(f"The JSON beside the images may have {limits.light_bytes_max} bytes.") from None
+    except TooManyStrings:
+        raise InvalidRequest(f"The body has more than {limits.inputs_max} files in it.") from None
     try:
-        members = from_json(lifted.light, allow_inf_nan=False)
+        members = parsed(lifted.light)
     except ValueError as error:
         # The parser's message names a place and what it expected there, never what it found.
         raise InvalidRequest(f"The body is not JSON: {error}.") from None
     if not isinstance(members, dict):
         raise InvalidRequest("The body must be a JSON object.")
     return JsonBody(members, {item.placeholder: item for item in lifted.cargo})
+
+
+def parsed(text: str | bytes) -> Any:
+    """A JSON text as Python has it. Raises ValueError for no JSON, InvalidRequest for too much of it."""
+    document = from_json(text, allow_inf_nan=False)
+    found, waiting = 1, [document]
+    while waiting:
+        value = waiting.pop()
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        found += len(inner)
+        if found > JSON_VALUES_MAX:
+            raise InvalidRequest(f"The JSON holds more than {JSON_VALUES_MAX} values.")
+        waiting.extend(inner)
+    return document
 
 
 @asynccontextmanager

@@ -19,6 +19,7 @@ from app.domain.errors import (
     ValidationFailed,
     Violation,
 )
+from app.domain.rules import pointer_token
 from app.surfaces.context import service_of
 from app.surfaces.gemini.errors import google_response
 from app.surfaces.native.errors import problem_response
@@ -111,5 +112,5 @@ def install(app: FastAPI) -> None:
 
 
 def pointer(location: tuple[int | str, ...]) -> str:
-    """A JSON pointer (RFC 6901) from the steps of a location."""
-    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in location)
+    """A JSON pointer (RFC 6901) from the steps of a location; a caller's endless name is cut short."""
+    return "".join("/" + pointer_token(str(step)) for step in location)

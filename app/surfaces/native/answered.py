@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from app.domain.budget import NANO_PER_USD
+from app.domain.errors import VIOLATIONS_MAX
 from app.domain.estimate import price_nano_usd
 from app.domain.request import seeds
 from app.media.lifting import placeholders
@@ -106,7 +107,7 @@ def quote_of(quote: Quote) -> EstimateResponse:
                 detail=item.detail,
                 allowed=None if item.allowed is None else list(item.allowed),
             )
-            for item in quote.violations
+            for item in quote.violations[:VIOLATIONS_MAX]
         ],
         estimate=_estimate(estimate) if estimate else None,
         would_be_admitted=valid and not refused_by,

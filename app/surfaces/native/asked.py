@@ -7,11 +7,11 @@ import re
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from pydantic import ValidationError
-from pydantic_core import from_json
 
-from app.domain.errors import Violation
+from app.domain.errors import VIOLATIONS_MAX, Violation
 from app.domain.request import CacheDirective, GenerationRequest, Grounding, Input, SafetySetting
 from app.order import Order
+from app.surfaces.body import parsed
 from app.surfaces.errors import pointer
 from app.surfaces.inputs import base64_violation, from_bytes, from_earlier, from_uri
 from app.surfaces.native.wire import EditForm, GenerateRequest, InputReference, Parameters
@@ -56,7 +56,12 @@ async def inputs_of_json(
     violations: list[Violation] = []
     for kind, field in _KINDS:
         found: list[Input] = []
-        for index, reference in enumerate(getattr(asked, field)):
+        references = getattr(asked, field)
+        if len(references) > service.limits.inputs_max:
+            detail = f"{len(references)} inputs; no more than {service.limits.inputs_max} are looked at."
+            violations.append(Violation(f"/{field}", "too_many_inputs", detail))
+            references = []
+        for index, reference in enumerate(references):
             place = f"/{field}/{index}"
             item = await _input(service, caller, kind, place, reference, body)
             (found if isinstance(item, Input) else violations).append(item)  # type: ignore[arg-type]
@@ -110,13 +115,13 @@ def members_of(fields: Mapping[str, list[str]]) -> tuple[dict[str, Any], list[Vi
     for name, values in fields.items():
         if name == "response_modalities":
             members[name] = [
-                item.strip() for value in values for item in value.strip("[]").replace('"', "").split(",")
+                item.strip() for value in values for item in value.strip("[]").replace('"', "").split(",", 9)
             ]
         elif len(values) > 1:
             violations.append(Violation(pointer((name,)), "repeated_field", "Send this field once."))
         elif name in _JSON_FIELDS:
             try:
-                members[name] = from_json(values[0])
+                members[name] = parsed(values[0])
             except ValueError:
                 violations.append(Violation(pointer((name,)), "invalid_json", "This field is given as JSON."))
         else:
@@ -130,10 +135,8 @@ def read(model: type[P], members: Mapping[str, Any], *, strict: bool) -> tuple[P
         return model.model_validate(members, strict=strict), []
     except ValidationError as error:
         errors = error.errors(include_url=False, include_input=False, include_context=True)
-    violations = [_violation(model, item) for item in errors]
-    pruned = copy.deepcopy(dict(members))
-    for item in errors:
-        _remove(pruned, item["loc"])
+    violations = [_violation(model, item) for item in errors[: VIOLATIONS_MAX + 1]]
+    pruned = _without(members, [item["loc"] for item in errors])
     pruned.setdefault("prompt", "-")
     try:
         return model.model_validate(pruned, strict=strict), violations
@@ -142,6 +145,17 @@ def read(model: type[P], members: Mapping[str, Any], *, strict: bool) -> tuple[P
             pruned.pop(str(item["loc"][0]), None)
     pruned.setdefault("prompt", "-")
     return model.model_validate(pruned, strict=strict), violations
+
+
+def _without(members: Mapping[str, Any], faulty: list[tuple[int | str, ...]]) -> dict[str, Any]:
+    """The members without what is faulty; of what has more faults than are named, nothing is kept."""
+    if len(faulty) > VIOLATIONS_MAX:
+        names = {location[0] for location in faulty}
+        return {name: value for name, value in members.items() if name not in names}
+    pruned = copy.deepcopy(dict(members))
+    for location in faulty:
+        _remove(pruned, location)
+    return pruned
 
 
 def _remove(members: dict[str, Any], location: tuple[int | str, ...]) -> None:
