@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fastapi.routing import APIRoute
 from pydantic import AliasChoices
 from pydantic_core import PydanticUndefined
 
 from app.domain.validation import RULES
 from app.observability.metrics import METRICS
 from app.settings import Settings
+from app.surfaces.gemini import routes as gemini
 from app.surfaces.problems import error_classes
 
 if TYPE_CHECKING:
@@ -49,10 +51,19 @@ def _routes(document: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             yield f"`{method.upper()} {path}`", _first_line(operation["description"])
+    yield from _google_routes()
     yield "`GET /livez`", "The process runs."
     yield "`GET /readyz`", "New work would be served: 200, or 503 with the reasons as JSON."
     yield "`GET /metrics`", "The Prometheus exposition."
     yield "`GET /openapi.json`, `GET /docs`", "The OpenAPI document, and a page to browse it."
+
+
+def _google_routes() -> Iterator[tuple[str, ...]]:
+    """Google's own dialect, which is not in the OpenAPI document."""
+    for route in gemini.router.routes:
+        if isinstance(route, APIRoute):
+            methods = " ".join(sorted(route.methods or ()))
+            yield f"`{methods} {route.path}`", _first_line(route.endpoint.__doc__)
 
 
 def _errors() -> Iterator[tuple[str, ...]]:

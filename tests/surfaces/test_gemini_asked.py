@@ -230,6 +230,20 @@ async def test_pictures_of_the_model_are_no_references_but_are_paid_for() -> Non
     assert request.prompt == "One\nTwo"
 
 
+async def test_a_turn_without_a_role_is_the_users_and_says_so_to_the_upstream() -> None:
+    """One of Google's two services has a default for the role, the other demands it."""
+    spoken = [
+        await asked(
+            {"contents": [turn("One", role=role), turn("Two", role="model"), turn("Three", role=role)]}
+        )
+        for role in (None, "user")
+    ]
+    assert work(spoken[0]) == work(spoken[1])
+    assert spoken[0].verbatim is not None
+    sent = json.loads(spoken[0].verbatim.light)["contents"]
+    assert [content["role"] for content in sent] == ["user", "model", "user"]
+
+
 @pytest.mark.parametrize(
     ("response_format", "ratio", "size"),
     [

@@ -65,7 +65,7 @@ GoogleCallerDep = Annotated[Caller, Depends(_caller)]
 async def generate_content(
     model: str, request: Request, caller: GoogleCallerDep, service: ServiceDep
 ) -> Response:
-    """One answer, whole, as the upstream gave it."""
+    """Generate a picture in Google's dialect: the answer as the upstream gave it."""
     answered = await _answered(request, service, caller, model)
     light, bound = answered.document.encode(), service.limits.chunked_above_bytes
     reply = json_reply(light, answered.cargo, answered.headers, bound)
@@ -76,7 +76,7 @@ async def generate_content(
 async def stream_generate_content(
     model: str, request: Request, caller: GoogleCallerDep, service: ServiceDep
 ) -> Response:
-    """The answer as server-sent events (``alt=sse``) or as a JSON array."""
+    """The same as server-sent events (`alt=sse`) or as a JSON array."""
     return await stream(
         _answered(request, service, caller, model),
         "sse" if request.query_params.get("alt") == "sse" else "array",
@@ -88,7 +88,7 @@ async def stream_generate_content(
 async def count_tokens(
     model: str, request: Request, _caller: GoogleCallerDep, service: ServiceDep
 ) -> Response:
-    """What the input would be reserved at; nothing is spent, and the upstream is not asked."""
+    """Count the tokens that the input would be reserved at; nothing is spent."""
     card = _card(service, model)
     body = await read_json(request, service.limits, SPELLING)
     asked = await counted_request_of(service, card, body)
@@ -97,7 +97,7 @@ async def count_tokens(
 
 
 async def list_models(request: Request, caller: GoogleCallerDep, service: ServiceDep) -> Response:
-    """The models that the caller may use, page by page."""
+    """The models that the caller may use, as Google lists them."""
     query = request.query_params
     size, start = query.get("pageSize", str(PAGE_SIZE)), query.get("pageToken", "0")
     faults = [
@@ -114,7 +114,7 @@ async def list_models(request: Request, caller: GoogleCallerDep, service: Servic
 
 
 async def get_model(model: str, request: Request, _caller: GoogleCallerDep, service: ServiceDep) -> Response:
-    """One model, by id or alias."""
+    """One model, by id or alias, as Google describes it."""
     found = model_of(_card(service, model), vertex=is_vertex(request.url.path))
     return Response(json.dumps(found), media_type="application/json")
 

@@ -86,5 +86,7 @@ async def stream(
         finally:
             task.cancel()
 
-    headers = {"Cache-Control": "private", **early.headers}
+    # Proxies that gather answers before they pass them on are told to leave this one alone.
+    unbuffered = {"Cache-Control": "private", "X-Accel-Buffering": "no"}
+    headers = {**unbuffered, **early.headers}
     return StreamingResponse(pieces(), headers=headers, media_type=MEDIA_TYPES[form])
