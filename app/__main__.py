@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 from pydantic import ValidationError
 
+from app import cli
 from app.domain.errors import ConfigurationError
 from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
 from app.main import create_app
@@ -154,9 +155,11 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("emulator", help="run the emulator of the Gemini API alone", add_help=False)
     commands.add_parser("openapi", help="print the OpenAPI document")
     commands.add_parser("reference", help="print the tables of routes, errors, settings and metrics")
+    cli.add_tenant_commands(commands.add_parser("tenants", help="tenants of a running gateway"))
     keys = commands.add_parser("keys", help="gateway keys").add_subparsers(dest="action", required=True)
     new = keys.add_parser("new", help="print a new key and its line for the tenants' file")
     new.add_argument("--env", default="live", help="a word in the key that tells where it belongs")
+    cli.add_key_commands(keys)
     return parser
 
 
@@ -173,8 +176,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return openapi(settings)
         if arguments.command == "reference":
             return write_reference(settings)
-        if arguments.command == "keys":
+        if arguments.command == "keys" and arguments.action == "new":
             return new_key(settings, arguments.env)
+        if arguments.command in {"keys", "tenants"}:
+            admin_key = None if settings.admin_key is None else settings.admin_key.get_secret_value()
+            return cli.run(arguments, f"http://127.0.0.1:{settings.port}", admin_key)
         return serve(settings)
     except (ValidationError, ConfigurationError) as error:
         sys.stderr.write(f"flashgate: {error}\n")

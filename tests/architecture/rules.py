@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # From the top down. A name may import what stands in a lower row, and never its own row.
 ROWS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
-    ("main", "reference"),
+    ("main", "reference", "cli"),
     ("wiring", "middleware"),
     ("surfaces",),
     ("gateway", "administration", "store", "upstream", "emulator", "observability"),

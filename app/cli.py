@@ -1,0 +1,230 @@
+"""The commands of operators: they speak to the Admin API of a running gateway.
+
+What is made goes to stdout, so that a script can read it; what went wrong goes to stderr, in the gateway's
+own words, and the exit status is 1.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from argparse import ArgumentTypeError
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import httpx2
+import yaml
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Iterable
+
+TIMEOUT_S: Final = 15.0
+_BUDGET = re.compile(
+    r"(?P<unit>[a-z_]+)/(?P<window>[a-z]+)=(?P<limit>\d+(\.\d+)?)(?P<shadow>:shadow)?", re.ASCII
+)
+
+
+class Refused(Exception):
+    """What an operator asked was not done; the text says why."""
+
+
+class AdminApi:
+    """The Admin API of one gateway."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self._url = url.rstrip("/")
+        self._http = httpx2.Client(timeout=TIMEOUT_S, headers={"X-API-Key": key})
+
+    def call(self, method: str, path: str, body: Any = None, if_match: str | None = None) -> httpx2.Response:
+        """One call. Raises Refused for everything but a success."""
+        headers = {} if if_match is None else {"If-Match": if_match}
+        try:
+            answer = self._http.request(method, f"{self._url}/v1/admin{path}", json=body, headers=headers)
+        except (httpx2.TransportError, httpx2.InvalidURL) as error:
+            raise Refused(f"Nothing answers at {self._url}: {error}") from error
+        if answer.is_success:
+            return answer
+        raise Refused(_words(answer))
+
+
+def _words(answer: httpx2.Response) -> str:
+    """A problem document as text, every fault on a line of its own."""
+    try:
+        problem = answer.json()
+        lines = [f"{problem['detail']} ({answer.status_code} {problem['code']})"]
+        lines += [f"  - {item['pointer']}: {item['detail']}" for item in problem.get("violations", ())]
+    except (ValueError, KeyError, TypeError):
+        return f"This is no gateway's answer: {answer.status_code}."
+    return "\n".join(lines)
+
+
+def budget_of(text: str) -> dict[str, Any]:
+    """A budget from ``output_tokens/day=41440``, or with ``:shadow`` behind it to count and never refuse."""
+    found = _BUDGET.fullmatch(text)
+    if found is None:
+        raise ArgumentTypeError(f"{text!r} is not like output_tokens/day=41440 or usd/month=500:shadow")
+    mode = "shadow" if found["shadow"] else "enforce"
+    return {"unit": found["unit"], "window": found["window"], "limit": found["limit"], "mode": mode}
+
+
+def add_tenant_commands(parser: ArgumentParser) -> None:
+    """``list``, ``create``, ``show`` and ``delete``."""
+    actions = parser.add_subparsers(dest="action", required=True)
+    listing = actions.add_parser("list", help="every tenant, a line each")
+    creation = actions.add_parser("create", help="make a tenant")
+    creation.add_argument("tenant", nargs="?", help="its id")
+    creation.add_argument("--time-zone", help="where its days begin, such as Europe/Berlin")
+    creation.add_argument(
+        "--budget", dest="budgets", type=budget_of, action="append", metavar="UNIT/WINDOW=LIMIT[:shadow]",
+        help="a limit, such as output_tokens/day=41440; may be given again",
+    )  # fmt: skip
+    creation.add_argument(
+        "--file", help="the tenant as YAML or JSON, in the shape of the tenants' file; - is stdin"
+    )
+    showing = actions.add_parser("show", help="a tenant as JSON")
+    showing.add_argument("tenant")
+    deletion = actions.add_parser("delete", help="let a tenant and all its keys be unknown")
+    deletion.add_argument("tenant")
+    deletion.add_argument("--yes", action="store_true", help="really")
+    _with_url((listing, creation, showing, deletion))
+
+
+def add_key_commands(actions: Any) -> None:
+    """``create``, ``rotate`` and ``revoke``, beside ``keys new``."""
+    creation = actions.add_parser("create", help="make a key at a running gateway and print it, this once")
+    creation.add_argument("tenant")
+    creation.add_argument("--scope", dest="scopes", action="append", choices=("images", "admin"))
+    creation.add_argument("--expires-at", help="such as 2027-01-01T00:00:00Z; without it never")
+    rotation = actions.add_parser(
+        "rotate", help="print another secret for a key; the present one opens a while"
+    )
+    revocation = actions.add_parser("revoke", help="let a key open nothing any more")
+    for parser in (rotation, revocation):
+        parser.add_argument("tenant")
+        parser.add_argument("key", help="the key's id")
+    rotation.add_argument("--grace-s", type=int, help="how long the present secret opens; a day without it")
+    for parser in (creation, rotation):
+        parser.add_argument("--env", help="a word in the key that tells where it belongs; live without it")
+    _with_url((creation, rotation, revocation))
+
+
+def _with_url(parsers: Iterable[ArgumentParser]) -> None:
+    for parser in parsers:
+        parser.add_argument("--url", help="the gateway's base URL; without it, this machine's at its port")
+
+
+def run(arguments: Namespace, own_url: str, admin_key: str | None) -> int:
+    """Do what was asked, at ``own_url`` unless another one was given; the exit status is returned."""
+    if admin_key is None:
+        sys.stderr.write("flashgate: set FLASHGATE_ADMIN_KEY to an operator's key\n")
+        return 2
+    done = {
+        ("tenants", "list"): _list_tenants,
+        ("tenants", "create"): _create_tenant,
+        ("tenants", "show"): _show_tenant,
+        ("tenants", "delete"): _delete_tenant,
+        ("keys", "create"): _create_key,
+        ("keys", "rotate"): _rotate_key,
+        ("keys", "revoke"): _revoke_key,
+    }[arguments.command, arguments.action]
+    try:
+        sys.stdout.write(done(AdminApi(arguments.url or own_url, admin_key), arguments))
+    except Refused as refused:
+        sys.stderr.write(f"flashgate: {refused}\n")
+        return 1
+    return 0
+
+
+def _path(*steps: str) -> str:
+    return "/tenants" + "".join("/" + quote(step, safe="") for step in steps)
+
+
+def _given(arguments: Namespace, *names: str) -> dict[str, Any]:
+    """What was said on the command line, by name."""
+    found = {name: getattr(arguments, name) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _list_tenants(api: AdminApi, _arguments: Namespace) -> str:
+    rows = [("TENANT", "SOURCE", "KEYS", "BUDGETS")]
+    for tenant in api.call("GET", "/tenants").json()["tenants"]:
+        budgets = ", ".join(
+            f"{item['unit']}/{item['window']}={item['limit']:g}" for item in tenant["budgets"]
+        )
+        rows.append((tenant["id"], tenant["source"], str(len(tenant["keys"])), budgets or "none"))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return "".join(
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) + "\n"
+        for row in rows
+    )
+
+
+def _budget(item: dict[str, Any]) -> str:
+    """A budget as ``budget_of`` reads it."""
+    limit = str(item["limit"]).removesuffix(".0")
+    return f"{item['unit']}/{item['window']}={limit}" + (":shadow" if item["mode"] == "shadow" else "")
+
+
+def _create_tenant(api: AdminApi, arguments: Namespace) -> str:
+    body = _read(arguments.file) if arguments.file else {}
+    body |= _given(arguments, "time_zone", "budgets")
+    if arguments.tenant is not None:
+        body["id"] = arguments.tenant
+    return _shown(api.call("POST", "/tenants", body))
+
+
+def _read(name: str) -> dict[str, Any]:
+    """A tenant from a file. Decimal numbers stay text, so that no float touches money."""
+    try:
+        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+        found = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise Refused(f"{name} cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise Refused(f"{name} holds no tenant.")
+    return found
+
+
+def _show_tenant(api: AdminApi, arguments: Namespace) -> str:
+    return _shown(api.call("GET", _path(arguments.tenant)))
+
+
+def _shown(answer: httpx2.Response) -> str:
+    return json.dumps(answer.json(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _delete_tenant(api: AdminApi, arguments: Namespace) -> str:
+    seen = api.call("GET", _path(arguments.tenant))
+    keys = len(seen.json()["keys"])
+    if not arguments.yes:
+        raise Refused(f"{arguments.tenant} has {keys} keys, which would open nothing any more: add --yes.")
+    api.call("DELETE", _path(arguments.tenant), if_match=seen.headers["etag"])
+    return f"{arguments.tenant} is deleted, with {keys} keys.\n"
+
+
+def _create_key(api: AdminApi, arguments: Namespace) -> str:
+    body = _given(arguments, "scopes", "expires_at", "env")
+    return _issued(api.call("POST", _path(arguments.tenant, "keys"), body))
+
+
+def _rotate_key(api: AdminApi, arguments: Namespace) -> str:
+    path = _path(arguments.tenant, "keys", arguments.key)
+    return _issued(api.call("POST", f"{path}:rotate", _given(arguments, "grace_s", "env")))
+
+
+def _issued(answer: httpx2.Response) -> str:
+    """The key alone on stdout; everything else is for people."""
+    issued = answer.json()
+    until = issued.get("retiring_until")
+    sys.stderr.write(f"key {issued['id']}; it is shown this once.\n")
+    if until:
+        sys.stderr.write(f"The secret before it opens until {until}.\n")
+    return f"{issued['key']}\n"
+
+
+def _revoke_key(api: AdminApi, arguments: Namespace) -> str:
+    api.call("POST", f"{_path(arguments.tenant, 'keys', arguments.key)}:revoke")
+    return f"{arguments.key} opens nothing any more.\n"
