@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 CATALOGUE = load_catalogue()
 LIMITS = {"default_model": "gemini-3.1-flash-image", "input_bytes_max": 10**7, "input_pixels_max": PIXELS_MAX}
+LIMITS |= {"inputs_max": 64}
 SERVICE = cast(
     "Service",
     SimpleNamespace(gateway=SimpleNamespace(catalogue=CATALOGUE), limits=SimpleNamespace(**LIMITS)),
