@@ -26,11 +26,16 @@ JSON_VALUES_MAX = 2000
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """How a dialect carries bytes in JSON: under which keys, in which base64 (see ``Lifter``)."""
+    """How a dialect carries bytes in JSON: under which keys, in which base64 (see ``Lifter``).
+
+    Attributes:
+        strings_per_input: Such strings that a request may have for each file that it may have.
+    """
 
     keys: Collection[str] = frozenset({"data"})
     alphabets: Alphabets = "standard"
     padding: Padding = "required"
+    strings_per_input: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +69,13 @@ async def read_json(request: Request, limits: Limits, spelling: Spelling = Spell
     media_type = _media_type(request)
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise UnsupportedMediaType("Send a JSON object with Content-Type: application/json.")
+    strings_max = limits.inputs_max * spelling.strings_per_input
     lifter = Lifter(
         spelling.keys,
         alphabets=spelling.alphabets,
         padding=spelling.padding,
         string_bytes_max=limits.input_bytes_max,
-        strings_max=limits.inputs_max,
+        strings_max=strings_max,
         light_bytes_max=limits.light_bytes_max,
     )
     try:
@@ -79,7 +85,7 @@ async def read_json(request: Request, limits: Limits, spelling: Spelling = Spell
     except LightBodyTooLarge:
         raise BodyTooLarge(f"The JSON beside the images may have {limits.light_bytes_max} bytes.") from None
     except TooManyStrings:
-        raise InvalidRequest(f"The body has more than {limits.inputs_max} files in it.") from None
+        raise InvalidRequest(f"The body has more than {strings_max} files in it.") from None
     try:
         members = parsed(lifted.light)
     except ValueError as error:

@@ -222,6 +222,12 @@ async def test_signatures_keep_their_bytes_in_any_spelling_and_tell_conversation
     assert work(other) != work(requests[0])
 
 
+async def test_a_long_conversation_may_have_more_signatures_than_files() -> None:
+    signed = turn({"text": "Yes", "thoughtSignature": "AAAA"}, role="model")
+    turns = [turn("Again"), signed] * (2 * LIMITS.inputs_max)
+    assert (await asked({"contents": [*turns, turn("Last")]})).verbatim is not None
+
+
 async def test_pictures_of_the_model_are_no_references_but_are_paid_for() -> None:
     body = {"contents": [turn("One"), turn(inline(PNG), role="model"), turn(inline(PNG), "Two")]}
     request = await asked(body)

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import Response
 
-from app.domain.errors import BudgetExceeded, GatewayError, Unauthenticated, ValidationFailed
+from app.domain.errors import (
+    BudgetExceeded,
+    GatewayError,
+    RateLimited,
+    Unauthenticated,
+    ValidationFailed,
+)
+from app.domain.rate import RateState
 from app.surfaces.envelope import error_headers
 from app.surfaces.gemini.fields import field_path
 
@@ -29,7 +36,9 @@ _STATUSES: Final[Mapping[int, str]] = {
     404: "NOT_FOUND",
     405: "UNIMPLEMENTED",
     409: "ABORTED",
+    412: "FAILED_PRECONDITION",
     413: "INVALID_ARGUMENT",
+    428: "FAILED_PRECONDITION",
     429: "RESOURCE_EXHAUSTED",
     431: "INVALID_ARGUMENT",
     499: "CANCELLED",
@@ -96,8 +105,11 @@ def _details(error: GatewayError, request_id: str, path: str) -> list[dict[str, 
             for item in error.violations
         ]
         details.append({"@type": f"{_RPC}BadRequest", "fieldViolations": violations})
-    if isinstance(error, BudgetExceeded):
-        refusals = [_quota_violation(window) for window in error.refused_by]
+    if isinstance(error, BudgetExceeded | RateLimited):
+        refusals = [
+            _rate_violation(it) if isinstance(it, RateState) else _quota_violation(it)
+            for it in error.refused_by
+        ]
         details.append({"@type": f"{_RPC}QuotaFailure", "violations": refusals})
     if error.retry_after_s is not None:
         details.append({"@type": f"{_RPC}RetryInfo", "retryDelay": f"{error.retry_after_s}s"})
@@ -117,6 +129,17 @@ def _quota_violation(window: WindowState) -> dict[str, Any]:
         "quotaMetric": f"flashgate/{budget.unit}",
         "quotaId": budget.name,
         "quotaValue": str(budget.limit),
+    }
+
+
+def _rate_violation(state: RateState) -> dict[str, Any]:
+    limit = state.limit
+    return {
+        "subject": f"{limit.scope}:{limit.name}",
+        "description": f"{limit.limit} {'at once' if limit.kind == 'concurrent' else 'a minute'} at most.",
+        "quotaMetric": f"flashgate/{limit.kind}",
+        "quotaId": limit.name,
+        "quotaValue": str(limit.limit),
     }
 
 

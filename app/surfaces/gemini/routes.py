@@ -45,8 +45,12 @@ _MODELS: Final = (
     "/{version}/projects/{project}/locations/{location}/publishers/google/models",
 )
 # Thought signatures are opaque and may be larger than everything else beside the pictures.
+# A conversation repeats the model's pictures and words, each with its signature.
 SPELLING: Final = Spelling(
-    frozenset({"data", "thoughtSignature", "thought_signature"}), alphabets="either", padding="optional"
+    frozenset({"data", "thoughtSignature", "thought_signature"}),
+    alphabets="either",
+    padding="optional",
+    strings_per_input=4,
 )
 _DEADLINE_S_MIN: Final = 10
 
@@ -155,10 +159,12 @@ async def _answered(request: Request, service: Service, caller: Caller, model: s
         if not error.verbatim:
             raise
         status = error.status if isinstance(error, UpstreamInvalidRequest) else 200
-        return Answered(error.verbatim, headers=rate_limit_headers(error.windows), status=status)
+        return Answered(error.verbatim, headers=rate_limit_headers(error.windows, error.rates), status=status)
     request.state.cache = result.cache_status
     document, cargo = answer_of(result)
-    return Answered(document, cargo, {**generation_headers(result), **rate_limit_headers(result.windows)})
+    return Answered(
+        document, cargo, {**generation_headers(result), **rate_limit_headers(result.windows, result.rates)}
+    )
 
 
 def _patience_s(request: Request) -> float | None:
