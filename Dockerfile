@@ -39,6 +39,9 @@ LABEL org.opencontainers.image.title="flashgate" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}" \
       org.opencontainers.image.source="${SOURCE}"
+COPY --from=build /opt/flashgate /opt/flashgate
+# The base comes without the standard library's byte code: what a start needs of it is compiled once, here.
+RUN ["/opt/flashgate/bin/python", "-c", "import app.__main__, app.emulator.__main__, google.genai"]
 ENV PATH=/opt/flashgate/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -46,7 +49,6 @@ ENV PATH=/opt/flashgate/bin:$PATH \
     FLASHGATE_HOST=0.0.0.0 \
     FLASHGATE_STATE_DIR=/tmp/flashgate \
     PORT=8080
-COPY --from=build /opt/flashgate /opt/flashgate
 # For a volume that keeps the embedded store: it takes over this folder's owner.
 COPY --from=build --chown=65532:65532 /state /var/lib/flashgate
 WORKDIR /

@@ -9,8 +9,12 @@
 # debootstrap with the given Python under /usr/local, as the official image has it. What such a build shows
 # holds for the files above the base. The base itself, and so the total size, is another one.
 #
-# Makes:  localhost/flashgate:test, localhost/standin/python:3.13, localhost/standin/valkey:8
+# Makes:  localhost/flashgate:test, localhost/standin/python:3.13, and for the compose file
+#         localhost/standin/valkey:8 and localhost/standin/prometheus:2 (for Grafana there is no stand-in)
 #         $CONTAINER_DIR/env to be sourced before podman or buildah are called by hand
+#
+#   GATEWAY_IMAGE=localhost/flashgate:test STORE_IMAGE=localhost/standin/valkey:8 \
+#   PROMETHEUS_IMAGE=localhost/standin/prometheus:2 podman-compose up -d --no-build gateway prometheus
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -113,8 +117,22 @@ valkey_image() {
     rm -rf "$rootfs"
 }
 
+prometheus_image() {
+    buildah inspect --type image localhost/standin/prometheus:2 >/dev/null 2>&1 && return
+    debian
+    rootfs=$dir/prometheus
+    rm -rf "$rootfs"
+    cp -a "$dir/debian-$suite" "$rootfs"
+    install_packages "$rootfs" prometheus
+    mkdir -p "$rootfs/prometheus"
+    chmod 0777 "$rootfs/prometheus"
+    commit "$rootfs" localhost/standin/prometheus:2 --entrypoint '["/usr/bin/prometheus"]' --user 65534:65534
+    rm -rf "$rootfs"
+}
+
 python_image
 valkey_image
+prometheus_image
 started=$(date +%s)
 buildah build --pull=never --format docker --isolation chroot --layers \
     --build-arg PYTHON_IMAGE=localhost/standin/python:3.13 \

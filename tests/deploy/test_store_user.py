@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from app.store.embedded import server_binary
 from tests.deploy.files import DEPLOY, ROOT, yaml_of
@@ -54,7 +56,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 def client(port: int, user: str | None = "flashgate", password: str | None = PASSWORD) -> redis.Redis:
     return redis.Redis(
-        port=port, username=user, password=password, protocol=2, driver_info=None, decode_responses=True
+        port=port,
+        username=user,
+        password=password,
+        protocol=2,
+        driver_info=None,
+        decode_responses=True,
+        retry=Retry(NoBackoff(), 0),
     )
 
 
