@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.domain.errors import Overloaded, UpstreamError
-from app.surfaces.gemini.streaming import Answered, stream
+from app.domain.errors import Overloaded, UpstreamError, UpstreamInvalidRequest
+from app.surfaces.gemini.streaming import Answered, dialect_of
+from app.surfaces.streams import stream
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -51,9 +52,8 @@ async def sent_by(response: Response, door: Door) -> list[bytes]:
 
 
 async def streamed(door: Door, form: Form) -> list[bytes]:
-    response = await stream(
-        door.answer(), form, request_id="r", path="/gemini/v1/x", patience_s=0.001, beat_s=0.001
-    )
+    dialect = dialect_of(form, "r", "/gemini/v1/x")
+    response = await stream(door.answer(), dialect, patience_s=0.001, beat_s=0.001)
     assert response.status_code == 200
     return await sent_by(response, door)
 
@@ -85,20 +85,19 @@ async def test_an_early_failure_has_its_own_status() -> None:
     door = Door(Overloaded("Too much."))
     door.opened.set()
     with pytest.raises(Overloaded):
-        await stream(door.answer(), "sse", request_id="r", path="/gemini/v1/x")
+        await stream(door.answer(), dialect_of("sse", "r", "/gemini/v1/x"))
 
 
 async def test_an_early_answer_keeps_its_status_and_headers() -> None:
     door = Door(Answered("{}", headers={"Age": "3"}))
     door.opened.set()
-    response = await stream(door.answer(), "sse", request_id="r", path="/gemini/v1/x")
+    response = await stream(door.answer(), dialect_of("sse", "r", "/gemini/v1/x"))
     assert (response.status_code, response.headers["age"]) == (200, "3")
     assert await sent_by(response, door) == [b"data: {}\r\n\r\n"]
 
 
-async def test_an_early_refusal_in_the_upstreams_words_is_one_document() -> None:
-    door = Door(Answered('{"error":{}}', status=400))
-    door.opened.set()
-    response = await stream(door.answer(), "sse", request_id="r", path="/gemini/v1/x")
-    assert (response.status_code, response.headers["content-type"]) == (400, "application/json")
-    assert await sent_by(response, door) == [b'{"error":{}}']
+async def test_a_late_refusal_in_the_upstreams_words_is_passed_on() -> None:
+    refused = UpstreamInvalidRequest("Not so.", upstream_status=400)
+    refused.verbatim = '{\n "error": {"code": 400}\n}'
+    text = b"".join(await streamed(Door(refused), "sse")).decode().strip()
+    assert json.loads(text.removeprefix("data: ")) == {"error": {"code": 400}}

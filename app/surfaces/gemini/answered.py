@@ -15,14 +15,10 @@ if TYPE_CHECKING:
     from app.domain.request import GenerationRequest
     from app.order import GenerationResult
 
-Form = Literal["json", "array", "sse"]
-"""One document, an array of them, or server-sent events (model.md A2.4)."""
+Form = Literal["array", "sse"]
+"""How documents are streamed: in one array, or as server-sent events (model.md A2.4)."""
 
-MEDIA_TYPES: Final[Mapping[Form, str]] = {
-    "json": "application/json",
-    "array": "application/json",
-    "sse": "text/event-stream",
-}
+MEDIA_TYPES: Final[Mapping[Form, str]] = {"array": "application/json", "sse": "text/event-stream"}
 _LINE_BREAKS: Final = str.maketrans("\r\n", "  ")
 PAGE_SIZE: Final = 50
 PAGE_SIZE_MAX: Final = 1000

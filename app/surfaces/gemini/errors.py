@@ -12,6 +12,7 @@ from app.domain.errors import (
     GatewayError,
     RateLimited,
     Unauthenticated,
+    UpstreamInvalidRequest,
     ValidationFailed,
 )
 from app.domain.rate import RateState
@@ -143,11 +144,18 @@ def _rate_violation(state: RateState) -> dict[str, Any]:
     }
 
 
+def error_document(error: GatewayError, request_id: str, path: str) -> str:
+    """The body of an error: Google's own, where Google refused what the caller wrote."""
+    if isinstance(error, UpstreamInvalidRequest) and error.verbatim:
+        return error.verbatim
+    return json.dumps({"error": google_error(error, request_id, path)})
+
+
 def google_response(error: GatewayError, request_id: str, path: str) -> Response:
     """The whole answer to an error."""
-    members = google_error(error, request_id, path)
+    code, _ = status_of(error, path)
     headers = error_headers(error)
-    if members["code"] != 401:
+    if code != 401:
         headers.pop("WWW-Authenticate", None)
-    body = json.dumps({"error": members}).encode()
-    return Response(body, members["code"], headers=headers, media_type="application/json")
+    body = error_document(error, request_id, path).encode()
+    return Response(body, code, headers=headers, media_type="application/json")

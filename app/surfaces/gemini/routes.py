@@ -28,13 +28,15 @@ from app.surfaces.context import ServiceDep
 from app.surfaces.gemini.answered import PAGE_SIZE, answer_of, counted, model_of, page_of
 from app.surfaces.gemini.asked import counted_request_of, order_of
 from app.surfaces.gemini.errors import PREFIX, is_vertex
-from app.surfaces.gemini.streaming import Answered, stream
+from app.surfaces.gemini.streaming import Answered, dialect_of
 from app.surfaces.ratelimit import rate_limit_headers
 from app.surfaces.replies import generation_headers, json_reply
+from app.surfaces.streams import stream
 
 if TYPE_CHECKING:
     from app.domain.card import Card
     from app.surfaces.context import Service
+    from app.surfaces.gemini.answered import Form
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False)
 
@@ -72,21 +74,16 @@ async def generate_content(
     """Generate a picture in Google's dialect: the answer as the upstream gave it."""
     answered = await _answered(request, service, caller, model)
     light, bound = answered.document.encode(), service.limits.chunked_above_bytes
-    reply = json_reply(light, answered.cargo, answered.headers, bound)
-    reply.status_code = answered.status
-    return reply
+    return json_reply(light, answered.cargo, answered.headers, bound)
 
 
 async def stream_generate_content(
     model: str, request: Request, caller: GoogleCallerDep, service: ServiceDep
 ) -> Response:
     """The same as server-sent events (`alt=sse`) or as a JSON array."""
-    return await stream(
-        _answered(request, service, caller, model),
-        "sse" if request.query_params.get("alt") == "sse" else "array",
-        request_id=getattr(request.state, "request_id", ""),
-        path=request.url.path,
-    )
+    form: Form = "sse" if request.query_params.get("alt") == "sse" else "array"
+    dialect = dialect_of(form, getattr(request.state, "request_id", ""), request.url.path)
+    return await stream(_answered(request, service, caller, model), dialect)
 
 
 async def count_tokens(
@@ -156,10 +153,9 @@ async def _answered(request: Request, service: Service, caller: Caller, model: s
         raise DeadlineExceeded(late, billed="maybe") from None
     except GatewayError as error:
         request.state.outcome = error.code
-        if not error.verbatim:
+        if not error.verbatim or isinstance(error, UpstreamInvalidRequest):
             raise
-        status = error.status if isinstance(error, UpstreamInvalidRequest) else 200
-        return Answered(error.verbatim, headers=rate_limit_headers(error.windows, error.rates), status=status)
+        return Answered(error.verbatim, headers=rate_limit_headers(error.windows, error.rates))
     request.state.cache = result.cache_status
     document, cargo = answer_of(result)
     return Answered(

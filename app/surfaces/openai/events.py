@@ -1,30 +1,25 @@
-"""Server-sent events of a picture on its way: patience first, then signs of life, then the pictures."""
+"""Server-sent events of a picture on its way, in OpenAI's dialect."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Final
 
-from starlette.responses import StreamingResponse
-
-from app.domain.errors import GatewayError
 from app.media.splicing import splice_iter
 from app.surfaces.openai.errors import openai_error
+from app.surfaces.streams import BEAT_S, PATIENCE_S, Dialect, stream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 
     from starlette.responses import Response
 
+    from app.domain.errors import GatewayError
     from app.order import GenerationResult
     from app.surfaces.openai.answered import Spliced
 
-PATIENCE_S: Final = 5.0
-"""How long the status line waits: what fails within it is answered with its own status."""
-BEAT_S: Final = 15.0
-"""How often a comment tells that the connection lives; idle ones are cut by proxies after a minute or so."""
 BEAT: Final = b": drawing\n\n"
+"""A comment."""
 
 
 async def event_stream(
@@ -35,10 +30,10 @@ async def event_stream(
     patience_s: float = PATIENCE_S,
     beat_s: float = BEAT_S,
 ) -> Response:
-    """A stream of the result's events.
+    """A stream of the result's events; see ``stream``.
 
     Args:
-        generating: The generation; it goes on where the caller leaves, because it is the gateway's own.
+        generating: The generation.
         events_of: Makes the events, with the bytes of images beside them.
         headers_of: Headers of a result that is there when the stream begins.
         patience_s: Seconds that the status line waits for the result.
@@ -47,30 +42,13 @@ async def event_stream(
     Raises:
         GatewayError: Every failure within the patience. A later one is an ``error`` event.
     """
-    task = asyncio.ensure_future(generating)
-    try:
-        await asyncio.wait({task}, timeout=patience_s)
-    except asyncio.CancelledError:
-        task.cancel()
-        raise
-    headers = headers_of(task.result()) if task.done() else {}
 
-    async def stream() -> AsyncIterator[bytes]:
-        try:
-            while not task.done():
-                yield BEAT
-                await asyncio.wait({task}, timeout=beat_s)
-            for light, cargo in events_of(task.result()):
-                for piece in splice_iter(light, cargo):
-                    yield piece
-        except GatewayError as error:
-            yield _error_event(error)
-        finally:
-            task.cancel()
+    def pieces_of(result: GenerationResult) -> Iterator[bytes]:
+        for light, cargo in events_of(result):
+            yield from splice_iter(light, cargo)
 
-    # Proxies that gather answers before they pass them on are told to leave this one alone.
-    unbuffered = {"Cache-Control": "private", "X-Accel-Buffering": "no"}
-    return StreamingResponse(stream(), headers={**unbuffered, **headers}, media_type="text/event-stream")
+    dialect = Dialect("text/event-stream", BEAT, pieces_of, _error_event, headers_of)
+    return await stream(generating, dialect, patience_s=patience_s, beat_s=beat_s)
 
 
 def _error_event(error: GatewayError) -> bytes:
