@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("app.serve")  # run as a program, the module is called __main__
 
 BANNER = """
 flashgate is ready
