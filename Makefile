@@ -16,6 +16,9 @@ check: .venv/dev ## Lint, formatting, types, layers
 	$(PY) -m mypy
 	$(PY) -m pytest -q tests/architecture
 
+clients: .venv/dev ## Generate clients in three languages and run them (needs node and a JDK)
+	FLASHGATE_CLIENTS=1 $(PY) -m pytest tests/clients
+
 openapi: .venv/run ## Export the OpenAPI document
 	$(PY) -m app openapi > openapi/openapi.json
 
@@ -36,6 +39,6 @@ reference: .venv/run ## Write the reference tables
 	@touch $@ .venv/run
 
 clean: ## Remove the environment and every cache
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .clients .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help run test check openapi reference clean
+.PHONY: help run test check clients openapi reference clean

@@ -37,7 +37,13 @@ _BESIDE_ROUTES = (
     PurgeRequest,
 )
 _OF_THE_FRAMEWORK = ("HTTPValidationError", "ValidationError")
-_NAMES = {"WarningWire": "Notice", "ViolationFound": "EstimateViolation"}
+_NAMES = {
+    "Warning": "Notice",
+    "ViolationFound": "EstimateViolation",
+    # A class with a field of its own name comes out broken of openapi-python-client.
+    "Keys": "KeyList",
+    "Tenants": "TenantList",
+}
 _TAGS = {
     "native": "Pictures, models and budgets in the gateway's own dialect.",
     "openai": "OpenAI's Images API: its SDKs work with another base URL and key.",
@@ -47,6 +53,15 @@ _SERVERS = (
     {"url": "/", "description": "The gateway that serves this document."},
     {"url": "http://127.0.0.1:8080", "description": "The gateway that `make run` starts."},
 )
+_PARAMETERS = {
+    "tenant_id": ("The tenant's id.", "search"),
+    "key_id": ("The key's id, as in the key after its environment.", "k1"),
+    "tenant": ("The tenant's id.", "search"),
+    "before": ("The id of an event.", "1795348800000-0"),
+    "If-Match": ("The ETag of what is changed.", '"3"'),
+}
+"""Description, where the route gives none, and example of parameters by name."""
+
 _EVERYWHERE = ("400", "401", "403", "431", "500", "503")
 """What any operation can answer: bad framing, keys, headers, faults, and a gateway that drains."""
 
@@ -69,7 +84,10 @@ def finished(generated: Json) -> Json:
     schemas = _add_schemas_beside_routes(generated)
     for operation in _operations(generated):
         _correct_errors(operation)
-        _simplify(operation.get("parameters"))
+        for parameter in operation.get("parameters", ()):
+            _complete_parameter(parameter)
+        for body in (operation.get("requestBody", {}), *operation["responses"].values()):
+            _with_one_type(body)
     _complete_errors(generated)
     for schema in schemas.values():
         _simplify(schema)
@@ -136,6 +154,26 @@ def _complete_errors(document: Json) -> None:
         operation["responses"] = dict(sorted(found.items()))
 
 
+def _complete_parameter(parameter: Json) -> None:
+    """A parameter is there or not, never null; it has a description and an example."""
+    schema = parameter["schema"]
+    _simplify(schema)
+    _without_null(schema)
+    said, example = _PARAMETERS.get(parameter["name"], ("", None))
+    parameter.setdefault("description", said)
+    schema.setdefault("examples", [_example(schema, {}) if example is None else example])
+
+
+def _with_one_type(body: Json) -> None:
+    """Keep JSON where there is a choice: generated clients misread a body of two types.
+
+    What else can be asked for, such as a picture's own bytes or CSV, is said in the operation's description.
+    """
+    content = body.get("content", {})
+    if len(content) > 1 and "application/json" in content:
+        body["content"] = {"application/json": content["application/json"]}
+
+
 def _simplify(schema: Any) -> None:
     """Take out what says nothing and what generators stumble over, at every depth.
 
@@ -198,25 +236,37 @@ def _is_file(field: Json) -> bool:
     return field.get("format") == "binary" or field.get("items", {}).get("format") == "binary"
 
 
+_PLAIN = {
+    "date-time": "2026-11-23T00:00:00Z",
+    "string": "search",
+    "integer": 1,
+    "number": 1.0,
+    "boolean": True,
+}
+
+
 def _example(schema: Json, schemas: dict[str, Json]) -> Any:
     """One value that the schema takes, put together from the examples of its parts."""
-    if "examples" in schema:
-        return schema["examples"][0]
-    if "$ref" in schema:
-        return _example(_resolved(schema, schemas), schemas)
-    if "anyOf" in schema:
-        return _example(schema["anyOf"][0], schemas)
+    default = schema.get("default")
+    given = schema.get("examples") or schema.get("enum") or (None if default is None else [default])
+    if given:
+        return given[0]
+    inner = _resolved(schema, schemas) if "$ref" in schema else schema.get("anyOf", [None])[0]
+    if inner:
+        return _example(inner, schemas)
     if schema.get("type") == "array":
         return [_example(schema["items"], schemas)]
+    if "properties" not in schema:
+        return _PLAIN.get(schema.get("format") or schema.get("type", ""), {})
     required = schema.get("required", ())
-    found = {name: _example(field, schemas) for name, field in schema.get("properties", {}).items()}
+    found = {name: _example(field, schemas) for name, field in schema["properties"].items()}
     return {name: value for name, value in found.items() if value is not None or name in required}
 
 
 def _rename(document: Json) -> None:
     """Give classes of generated clients the names of what they are: an ``ImageWire`` is an ``Image``."""
     schemas = document["components"]["schemas"]
-    names = {name: _NAMES.get(name, name.removesuffix("Wire")) for name in schemas}
+    names = {name: _NAMES.get(plain := name.removesuffix("Wire"), plain) for name in schemas}
     assert len(set(names.values())) == len(names), "two schemas would have one name"  # noqa: S101 - a fault of ours
     document["components"]["schemas"] = {names[name]: schema for name, schema in schemas.items()}
     _rename_references(document, {_SCHEMAS + old: _SCHEMAS + new for old, new in names.items()})

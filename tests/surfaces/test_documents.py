@@ -120,6 +120,14 @@ def test_every_schema_is_used_but_the_event_of_streams(document: dict[str, Any])
     assert set(document["components"]["schemas"]) - referenced == {"OpenAIImageEvent"}
 
 
+def test_a_schema_is_a_good_name_of_a_class(document: dict[str, Any]) -> None:
+    taken_in_java = {"Class", "Error", "Exception", "Integer", "List", "Map", "Object", "Override", "String"}
+    for name, schema in document["components"]["schemas"].items():
+        assert re.fullmatch(r"[A-Z][A-Za-z]+", name), "classes of two surfaces have one name"
+        assert name not in taken_in_java
+        assert name.lower() not in schema["properties"], "openapi-python-client makes a broken class of it"
+
+
 def test_form_fields_cannot_be_null_and_files_are_binary(document: dict[str, Any]) -> None:
     for name in ("EditForm", "OpenAIImageEdit"):
         fields = document["components"]["schemas"][name]["properties"]

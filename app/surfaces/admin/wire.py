@@ -25,7 +25,7 @@ class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class OverrideWire(BaseModel):
+class BudgetOverrideWire(BaseModel):
     """Another limit for a time."""
 
     limit: float | str = Field(description="In place of the budget's own limit.", examples=[60000])
@@ -45,10 +45,10 @@ class BudgetLimitWire(BaseModel):
     )
     mode: str = Field("enforce", description="enforce, or shadow: counted and never refused.")
     scope: str | None = Field(None, description="Only to say again where the budget stands.")
-    override: OverrideWire | None = Field(None, description="Another limit for a time.")
+    override: BudgetOverrideWire | None = Field(None, description="Another limit for a time.")
 
 
-class RateWire(BaseModel):
+class RateLimitWire(BaseModel):
     """What may be asked in a minute and at once."""
 
     requests_per_minute: int | None = Field(None, description="null for no limit.", examples=[600])
@@ -77,7 +77,7 @@ class KeyWire(_Answer):
     scopes: list[str] = Field(description="What it may do: images, admin.", examples=[["images"]])
     project: str | None = Field(None, description="The project whose budgets it counts in as well.")
     budgets: list[BudgetLimitWire] = Field([], description="Its own limits.")
-    rate: RateWire | None = Field(None, description="Its own rate.")
+    rate: RateLimitWire | None = Field(None, description="Its own rate.")
     expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
     retiring_until: datetime | None = Field(
         None, description="Until then the secret before the last rotation opens as well."
@@ -92,7 +92,7 @@ class DeclaredKeyWire(_Asked):
     scopes: list[str] = Field(description="What it may do: images, admin.", examples=[["images"]])
     project: str | None = Field(None, description="The project whose budgets it counts in as well.")
     budgets: list[BudgetLimitWire] = Field([], description="Its own limits.")
-    rate: RateWire | None = Field(None, description="Its own rate.")
+    rate: RateLimitWire | None = Field(None, description="Its own rate.")
     expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
     retiring: dict[str, str] | None = Field(
         None, description="`hash` and `not_after` of the secret before the last rotation."
@@ -108,7 +108,7 @@ class _TenantFields(BaseModel):
     preview: list[str] | None = Field(None, description="Preview features that it may use.")
     budgets: list[BudgetLimitWire] = Field([], description="Limits of all its keys together.")
     projects: list[ProjectWire] = Field([], description="Parts of it with budgets of their own.")
-    rate: RateWire | None = Field(None, description="What all its keys together may ask.")
+    rate: RateLimitWire | None = Field(None, description="What all its keys together may ask.")
     strict: bool = Field(default=False, description="Stop the upstream where the reservation ends.")
     cache: CachePolicyWire = Field(CachePolicyWire(), description="Its use of the cache.")
 
@@ -150,7 +150,7 @@ class KeyCreation(_Asked):
     scopes: list[str] = Field(["images"], description="What it may do: images, admin.")
     project: str | None = Field(None, description="The project whose budgets it counts in as well.")
     budgets: list[BudgetLimitWire] = Field([], description="Its own limits.")
-    rate: RateWire | None = Field(None, description="Its own rate.")
+    rate: RateLimitWire | None = Field(None, description="Its own rate.")
     expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
     env: Annotated[str, Field(pattern=ENVIRONMENT)] = Field(
         "live", description="A word in the key that tells where it belongs."

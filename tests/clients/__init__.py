@@ -1,0 +1,1 @@
+"""The OpenAPI document as its consumers see it: linters, generators, and callers of an older one."""

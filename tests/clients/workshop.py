@@ -1,0 +1,160 @@
+"""Makes clients from the committed OpenAPI document: generates, builds and type-checks them in ``.clients``.
+
+The tools come from the locks in ``openapi/`` and stay in the folder until a lock changes. Nothing of it is
+part of the gateway, so nothing of it is in the gateway's own environment.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ROOT = Path(__file__).parents[2]
+OPENAPI = ROOT / "openapi"
+DOCUMENT = OPENAPI / "openapi.json"
+WORKSHOP = ROOT / ".clients"
+CALLERS = OPENAPI / "callers"
+
+JARS = ("httpmime", "httpclient", "httpcore", "commons-logging", "jakarta-annotation-api")
+DEBIAN = tuple(f"lib{name}-java" for name in JARS)
+"""What the Java client needs beside Jackson, which the generator's own jar holds; Debian's packages."""
+
+
+def run(command: Sequence[object], cwd: Path, **environment: str) -> str:
+    """What a command prints; fails with all that it said where it fails."""
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command[0]}:\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
+    return done.stdout
+
+
+def needed(*programs: str) -> None:
+    """Skip where a program is not installed."""
+    for program in programs:
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+
+
+def fresh(name: str) -> Path:
+    """An empty folder in the workshop."""
+    folder = WORKSHOP / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _is_current(locks: Mapping[Path, Path]) -> bool:
+    """Whether the copies that were made after an installation equal the locks of today."""
+    return all(copy.exists() and copy.read_bytes() == lock.read_bytes() for lock, copy in locks.items())
+
+
+def node_tools() -> Path:
+    """The folder of the programs that npm installs: linters, generator and compiler of TypeScript."""
+    needed("node", "npm")
+    WORKSHOP.mkdir(exist_ok=True)
+    locks = {OPENAPI / name: WORKSHOP / name for name in ("package.json", "package-lock.json")}
+    if not _is_current(locks) or not (WORKSHOP / "node_modules/.bin").exists():
+        for lock, copy in locks.items():
+            shutil.copy(lock, copy)
+        run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], WORKSHOP)
+    return WORKSHOP / "node_modules/.bin"
+
+
+def python_tools() -> Path:
+    """The folder of the programs in an environment of their own: generators of Python and Java clients."""
+    folder = WORKSHOP / "venv"
+    locks = {OPENAPI / "requirements.txt": folder / "requirements.txt"}
+    if not _is_current(locks):
+        run([sys.executable, "-m", "venv", "--clear", folder], ROOT)
+        install = ["-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes"]
+        run([folder / "bin/python", *install, "-r", OPENAPI / "requirements.txt"], ROOT)
+        for lock, copy in locks.items():
+            shutil.copy(lock, copy)
+    return folder / "bin"
+
+
+def python_caller() -> list[object]:
+    """The command of the Python caller, with its client generated, installed and type-checked."""
+    tools, folder = python_tools(), fresh("python")
+    options = ["--meta", "setup", "--overwrite", "--config", OPENAPI / "python.yaml"]
+    run(
+        [tools / "openapi-python-client", "generate", "--path", DOCUMENT, "--output-path", folder, *options],
+        WORKSHOP,
+    )
+    install = [
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-index",
+        "--no-deps",
+        "--no-build-isolation",
+        "--force-reinstall",
+    ]
+    run([tools / "python", *install, folder], WORKSHOP)
+    caller = shutil.copy(CALLERS / "caller.py", WORKSHOP / "caller.py")
+    strictly = ["--strict", "--config-file=", f"--python-executable={tools / 'python'}"]
+    run([sys.executable, "-m", "mypy", *strictly, folder / "flashgate_client", caller], WORKSHOP)
+    return [tools / "python", caller]
+
+
+def typescript_caller() -> list[object]:
+    """The command of the TypeScript caller, with its client generated, type-checked and compiled."""
+    tools, folder = node_tools(), fresh("typescript")
+    run(
+        [tools / "openapi-ts", "--file", OPENAPI / "typescript.config.mjs"],
+        WORKSHOP,
+        FLASHGATE_DOCUMENT=str(DOCUMENT),
+        FLASHGATE_OUTPUT=str(folder / "client"),
+    )
+    shutil.copy(CALLERS / "caller.ts", folder)
+    shutil.copy(OPENAPI / "tsconfig.json", folder)
+    run([tools / "tsc", "--project", folder], WORKSHOP)
+    return ["node", folder / "dist/caller.js"]
+
+
+def java_caller() -> list[object]:
+    """The command of the Java caller, with its client generated and compiled."""
+    needed("java", "javac")
+    jars, folder = _java_libraries(), fresh("java")
+    [generator] = (python_tools().parent / "lib").glob("*/site-packages/openapi_generator_cli/*.jar")
+    arguments = ["generate", "-i", DOCUMENT, "-o", folder, "-c", OPENAPI / "java.yaml"]
+    run(["java", "-jar", generator, *arguments], WORKSHOP)
+    sources = sorted((folder / "src/main").rglob("*.java"))
+    path = os.pathsep.join(str(jar) for jar in (folder / "classes", generator, *jars))
+    compile_all = ["javac", "-nowarn", "-d", folder / "classes", "-cp", path]
+    run([*compile_all, *sources, CALLERS / "Caller.java"], WORKSHOP)
+    return ["java", "-cp", path, "Caller"]
+
+
+def _java_libraries() -> list[Path]:
+    """The jars from where Debian installs them, or from its packages, unpacked in the workshop."""
+    installed = Path("/usr/share/java")
+    unpacked = WORKSHOP / "debian"
+    if not all((installed / f"{name}.jar").exists() for name in JARS):
+        installed = unpacked / "usr/share/java"
+    if not all((installed / f"{name}.jar").exists() for name in JARS):
+        needed("apt-get", "dpkg-deb")
+        fresh("debian")
+        try:
+            run(["apt-get", "download", "-qq", *DEBIAN], unpacked)
+        except AssertionError as refusal:
+            pytest.skip(f"{' '.join(DEBIAN)} are neither installed nor to be had: {refusal}"[:500])
+        for package in unpacked.glob("*.deb"):
+            run(["dpkg-deb", "-x", package, unpacked], unpacked)
+    return [installed / f"{name}.jar" for name in JARS]
