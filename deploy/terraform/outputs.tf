@@ -13,6 +13,11 @@ output "key_pepper_secret" {
   value       = google_secret_manager_secret.own["key-pepper"].id
 }
 
+output "admin_key_secret" {
+  description = "Where to read the operators' first key, for the Admin API and the commands flashgate tenants and flashgate keys."
+  value       = google_secret_manager_secret.own["admin-key"].id
+}
+
 output "store_address" {
   description = "The store's private address."
   value       = local.store_address

@@ -1,13 +1,19 @@
-# What the gateway gets as files and variables. The pepper is made here and is in no state file: whoever needs
-# it to make keys reads it from Secret Manager. The key of the Gemini Developer API is made by hand.
+# What the gateway gets as files and variables. The pepper and the operators' key are made here and are in no
+# state file: whoever needs them reads them from Secret Manager. The key of the Gemini Developer API is made by
+# hand.
 
 locals {
-  secrets = {
-    key-pepper = null
-    monitoring = file("${path.module}/../cloudrun/monitoring.yaml")
-    store-ca   = local.store_ca
-    tenants    = file(var.tenants_file)
-  }
+  file_secrets = merge(
+    {
+      monitoring = file("${path.module}/../cloudrun/monitoring.yaml")
+      store-ca   = local.store_ca
+    },
+    var.tenants_file == null ? {} : { tenants = file(var.tenants_file) },
+  )
+  secret_names = toset(concat(
+    ["admin-key", "key-pepper", "monitoring", "store-ca"],
+    var.tenants_file == null ? [] : ["tenants"],
+  ))
   readable_secrets = merge(
     { for name, secret in google_secret_manager_secret.own : name => secret.id },
     var.back_end == "gemini" ? { gemini-api-key = var.gemini_api_key_secret } : {},
@@ -15,7 +21,7 @@ locals {
 }
 
 resource "google_secret_manager_secret" "own" {
-  for_each = toset(["key-pepper", "monitoring", "store-ca", "tenants"])
+  for_each = local.secret_names
 
   project   = var.project
   secret_id = "${var.name}-${each.value}"
@@ -28,10 +34,10 @@ resource "google_secret_manager_secret" "own" {
 }
 
 resource "google_secret_manager_secret_version" "files" {
-  for_each = toset(["monitoring", "store-ca", "tenants"])
+  for_each = setsubtract(local.secret_names, ["admin-key", "key-pepper"])
 
   secret      = google_secret_manager_secret.own[each.value].id
-  secret_data = local.secrets[each.value]
+  secret_data = local.file_secrets[each.value]
 }
 
 ephemeral "random_password" "key_pepper" {
@@ -43,6 +49,17 @@ resource "google_secret_manager_secret_version" "key_pepper" {
   secret                 = google_secret_manager_secret.own["key-pepper"].id
   secret_data_wo         = ephemeral.random_password.key_pepper.result
   secret_data_wo_version = var.key_pepper_version
+}
+
+ephemeral "random_password" "admin_key" {
+  length  = 64
+  special = false
+}
+
+resource "google_secret_manager_secret_version" "admin_key" {
+  secret                 = google_secret_manager_secret.own["admin-key"].id
+  secret_data_wo         = ephemeral.random_password.admin_key.result
+  secret_data_wo_version = var.admin_key_version
 }
 
 resource "google_secret_manager_secret_iam_member" "gateway" {

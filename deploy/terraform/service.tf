@@ -7,7 +7,6 @@ locals {
   settings = merge(
     {
       FLASHGATE_UPSTREAM           = var.back_end
-      FLASHGATE_TENANTS_FILE       = "/etc/flashgate/tenants/tenants.yaml"
       FLASHGATE_PUBLIC_URL         = local.public_url
       FLASHGATE_BODY_BYTES_MAX     = "33554432"
       FLASHGATE_UPSTREAM_TIMEOUT_S = "300"
@@ -15,6 +14,7 @@ locals {
       FLASHGATE_REDIS_URL          = local.store_url
     },
     var.back_end == "vertex" ? { FLASHGATE_VERTEX_PROJECT = var.project } : {},
+    var.tenants_file == null ? {} : { FLASHGATE_TENANTS_FILE = "/etc/flashgate/tenants/tenants.yaml" },
     var.settings,
   )
 
@@ -24,17 +24,25 @@ locals {
         secret  = google_secret_manager_secret.own["key-pepper"].secret_id
         version = google_secret_manager_secret_version.key_pepper.version
       }
+      FLASHGATE_ADMIN_KEY = {
+        secret  = google_secret_manager_secret.own["admin-key"].secret_id
+        version = google_secret_manager_secret_version.admin_key.version
+      }
     },
     var.back_end == "gemini" ? {
       FLASHGATE_GEMINI_API_KEY = { secret = var.gemini_api_key_secret, version = "latest" }
     } : {},
   )
 
-  files = {
-    tenants    = { mount = "/etc/flashgate/tenants", path = "tenants.yaml", container = "gateway" }
-    store-ca   = { mount = local.store_ca_mount, path = "ca.pem", container = "gateway" }
-    monitoring = { mount = "/etc/rungmp", path = "config.yaml", container = "collector" }
-  }
+  files = merge(
+    {
+      store-ca   = { mount = local.store_ca_mount, path = "ca.pem", container = "gateway" }
+      monitoring = { mount = "/etc/rungmp", path = "config.yaml", container = "collector" }
+    },
+    var.tenants_file == null ? {} : {
+      tenants = { mount = "/etc/flashgate/tenants", path = "tenants.yaml", container = "gateway" }
+    },
+  )
 }
 
 resource "google_cloud_run_v2_service" "gateway" {

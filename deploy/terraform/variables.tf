@@ -58,8 +58,15 @@ variable "gemini_api_key_secret" {
 }
 
 variable "tenants_file" {
-  description = "Path of the tenants' file. It holds hashes of keys, never keys."
+  description = "Path of the tenants' file, which holds hashes of keys and never keys. Without it, tenants are made with the Admin API."
   type        = string
+  default     = null
+}
+
+variable "admin_key_version" {
+  description = "Raise it to make a new key of operators; the old one is void when the new revision serves."
+  type        = number
+  default     = 1
 }
 
 variable "key_pepper_version" {

@@ -147,7 +147,10 @@ def container(variant: str, name: str = "gateway") -> dict[str, Any]:
 
 
 def environment(variant: str) -> dict[str, str]:
-    return {each["name"]: each.get("value", "(secret)") for each in container(variant)["env"]}
+    return {
+        each["name"]: each.get("value", "(a secret that is kept in Secret Manager)")
+        for each in container(variant)["env"]
+    }
 
 
 @pytest.mark.parametrize("variant", SERVICES)
