@@ -177,9 +177,7 @@ class GoogleImageModel:
         except GatewayError:
             raise
         except Exception as raised:  # noqa: BLE001 - the SDK raises what any of its parts raises; see outcomes
-            failure = failure_from(exchange, raised, datetime.now(UTC))
-            if request.verbatim is not None:
-                failure = blamed_on_the_request(failure, exchange)
+            failure = blamed_on_the_request(failure_from(exchange, raised, datetime.now(UTC)), exchange)
             log.info("upstream call failed: %s", failure.detail, extra={"billed": failure.billed})
             # Without its cause, whose text may repeat the prompt.
             raise failure from None
