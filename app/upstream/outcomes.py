@@ -185,8 +185,8 @@ def refusal_from(exchange: Exchange, now: datetime) -> UpstreamError:
 def blamed_on_the_request(failure: UpstreamError, exchange: Exchange) -> UpstreamError:
     """The same failure, unless Google calls the request invalid, which is the caller's to mend.
 
-    See model.md A4.2. A picture that Google cannot open must not look like a key of ours that it refuses. The error carries
-    Google's own words, for the very caller whose words they may repeat.
+    See model.md A4.2. A picture that Google cannot open must not look like a key of ours that it refuses.
+    The error carries Google's own words, for the very caller whose words they may repeat.
     """
     if failure.upstream_status != httpx2.codes.BAD_REQUEST or failure.reason != "INVALID_ARGUMENT":
         return failure
