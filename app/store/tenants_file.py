@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -18,9 +17,6 @@ import yaml
 from pydantic import (
     AfterValidator,
     AwareDatetime,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -28,20 +24,26 @@ from pydantic import (
     model_validator,
 )
 
-from app.domain.budget import AMOUNT_MAX, NANO_PER_USD, Budget, Mode, Scope, Unit
 from app.domain.errors import ConfigurationError
 from app.domain.keys import KEY_ID
-from app.domain.tenancy import SCOPES, TENANT_ID, UNIX_EPOCH, CachePolicy, Key, RetiringSecret, Tenant
+from app.domain.tenancy import SCOPES, TENANT_ID, CachePolicy, Key, RetiringSecret, Tenant
+from app.store.budget_entries import (
+    BudgetEntry,
+    Entry,
+    ProjectEntry,
+    RateEntry,
+    check_budgets,
+    known,
+    milliseconds,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
-    from datetime import datetime
 
     from pydantic_core import ErrorDetails
 
     from app.cards import Catalogue
 
-_WINDOWS = ("day", "month")
 _HASH = re.compile(r"hmac-sha256:[0-9a-f]{64}", re.ASCII)
 
 
@@ -72,82 +74,14 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_decimal)
 
 
-def _known(pattern: re.Pattern[str], sentence: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not pattern.fullmatch(value):
-            raise ValueError(sentence)
-        return value
-
-    return AfterValidator(check)
-
-
-def _no_boolean(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("a number is needed, not true or false")  # noqa: TRY004 - pydantic collects ValueErrors
-    return value
-
-
-def _window(value: object) -> object:
-    if value not in _WINDOWS:
-        raise ValueError(f"the windows are {' and '.join(_WINDOWS)}; others are not supported")
-    return value
-
-
 def _catalogue(info: ValidationInfo) -> Catalogue:
     return cast("Catalogue", cast("dict[str, object]", info.context)["catalogue"])
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+Hash = Annotated[str, known(_HASH, "a hash is hmac-sha256: and 64 lower-case hexadecimal digits")]
 
 
-class BudgetEntry(_Entry):
-    """One limit. ``limit`` is in the unit's everyday measure: tokens, images, or dollars."""
-
-    unit: Unit
-    window: Annotated[Literal["day", "month"], BeforeValidator(_window)]
-    limit: Annotated[Decimal, BeforeValidator(_no_boolean), Field(ge=0, allow_inf_nan=False)]
-    mode: Mode = "enforce"
-    scope: str | None = Field(default=None, description="Only to say again where the entry stands.")
-
-    @model_validator(mode="after")
-    def _whole(self) -> BudgetEntry:
-        amount = self.limit * NANO_PER_USD if self.unit == "usd" else self.limit
-        if amount != amount.to_integral_value():
-            finest = "a billionth of a dollar" if self.unit == "usd" else "one"
-            raise ValueError(f"the limit is finer than {finest}")
-        if amount > AMOUNT_MAX:
-            raise ValueError(f"the limit is above the largest countable amount, {AMOUNT_MAX}")
-        return self
-
-    def budget(self, scope: Scope) -> Budget:
-        """The domain's budget; dollars in billionths."""
-        amount = self.limit * NANO_PER_USD if self.unit == "usd" else self.limit
-        return Budget(self.unit, self.window, int(amount), scope, self.mode)
-
-
-def _check_budgets(entries: tuple[BudgetEntry, ...], scope: Scope) -> tuple[BudgetEntry, ...]:
-    found = set()
-    for entry in entries:
-        if entry.scope is not None and entry.scope != scope:
-            raise ValueError(
-                f"the scope of a budget that stands here is {scope}, not {entry.scope}: "
-                "the scopes are tenant (budgets of a tenant) and key (budgets of a key)"
-            )
-        if (entry.unit, entry.window) in found:
-            raise ValueError(f"there are two budgets of {entry.unit} for the {entry.window}")
-        found.add((entry.unit, entry.window))
-    return entries
-
-
-Hash = Annotated[str, _known(_HASH, "a hash is hmac-sha256: and 64 lower-case hexadecimal digits")]
-
-
-def _milliseconds(moment: datetime) -> int:
-    return (moment - UNIX_EPOCH) // timedelta(milliseconds=1)
-
-
-class RetiringEntry(_Entry):
+class RetiringEntry(Entry):
     """The secret that a key had before, and until when it still opens."""
 
     hash: Hash
@@ -155,20 +89,22 @@ class RetiringEntry(_Entry):
 
     def secret(self) -> RetiringSecret:
         """The domain's retiring secret."""
-        return RetiringSecret(self.hash.partition(":")[2], _milliseconds(self.not_after))
+        return RetiringSecret(self.hash.partition(":")[2], milliseconds(self.not_after))
 
 
-class KeyEntry(_Entry):
+class KeyEntry(Entry):
     """One key, without its secret: the line that ``flashgate keys new`` prints."""
 
-    id: Annotated[str, _known(KEY_ID, "a key id is 1 to 32 letters or digits")]
+    id: Annotated[str, known(KEY_ID, "a key id is 1 to 32 letters or digits")]
     hash: Hash
     scopes: frozenset[str] = Field(min_length=1)
     budgets: Annotated[
-        tuple[BudgetEntry, ...], AfterValidator(lambda found: _check_budgets(found, "key"))
+        tuple[BudgetEntry, ...], AfterValidator(lambda found: check_budgets(found, "key"))
     ] = ()
     expires_at: AwareDatetime | None = None
     retiring: RetiringEntry | None = None
+    project: str | None = None
+    rate: RateEntry | None = None
 
     @field_validator("scopes")
     @classmethod
@@ -185,38 +121,42 @@ class KeyEntry(_Entry):
             self.scopes,
             tuple(budget.budget("key") for budget in self.budgets),
             None if self.retiring is None else self.retiring.secret(),
-            None if self.expires_at is None else _milliseconds(self.expires_at),
+            None if self.expires_at is None else milliseconds(self.expires_at),
+            self.project,
+            None if self.rate is None else self.rate.rate(),
         )
 
 
-class CacheEntry(_Entry):
+class CacheEntry(Entry):
     """What the tenant's requests do with the cache unless they say otherwise."""
 
     mode: Literal["use", "refresh", "bypass"] = "use"
     ttl_s: int = Field(default=86_400, ge=1, le=31_622_400)
 
 
-class TenantEntry(_Entry):
+class TenantEntry(Entry):
     """One tenant as it stands in the file."""
 
-    id: Annotated[
-        str, _known(TENANT_ID, "a tenant id is 1 to 63 of a-z, 0-9 and - and begins with no hyphen")
-    ]
+    id: Annotated[str, known(TENANT_ID, "a tenant id is 1 to 63 of a-z, 0-9 and - and begins with no hyphen")]
     time_zone: str = "UTC"
     models: frozenset[str] = frozenset()
     max_image_size: str | None = None
     preview: frozenset[str] | None = None
-    budgets: Annotated[tuple[BudgetEntry, ...], AfterValidator(partial(_check_budgets, scope="tenant"))] = ()
+    budgets: Annotated[tuple[BudgetEntry, ...], AfterValidator(partial(check_budgets, scope="tenant"))] = ()
     cache: CacheEntry = CacheEntry()
     keys: tuple[KeyEntry, ...] = ()
-    rate: None = Field(default=None, description="Reserved.")
+    projects: tuple[ProjectEntry, ...] = ()
+    rate: RateEntry | None = None
+    strict: bool = False
 
-    @field_validator("rate", mode="before")
-    @classmethod
-    def _no_rate(cls, value: object) -> object:
-        if value is not None:
-            raise ValueError("request rates are not enforced by this version; budgets are")
-        return value
+    @model_validator(mode="after")
+    def _projects(self) -> TenantEntry:
+        names = [project.id for project in self.projects]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"there are two projects called {', '.join(repeated)}")
+        if unknown := sorted({key.project for key in self.keys if key.project} - set(names)):
+            raise ValueError(f"no project is called {', '.join(unknown)}, which a key names")
+        return self
 
     @field_validator("time_zone")
     @classmethod
@@ -268,11 +208,14 @@ class TenantEntry(_Entry):
             models=self.models,
             max_image_size=self.max_image_size,
             cache=CachePolicy(self.cache.mode, self.cache.ttl_s),
+            projects=tuple(entry.project() for entry in self.projects),
+            rate=None if self.rate is None else self.rate.rate(),
+            strict=self.strict,
         )
         return tenant if self.preview is None else replace(tenant, preview=self.preview)
 
 
-class TenantsFile(_Entry):
+class TenantsFile(Entry):
     """The whole file."""
 
     tenants: tuple[TenantEntry, ...]

@@ -38,6 +38,28 @@ class SpentWire(BaseModel):
     estimated: bool = Field(description="True where Google reported nothing.", examples=[False])
 
 
+class RefusingWire(BaseModel):
+    """A budget window that had too little left."""
+
+    name: str = Field(description="The policy's name.", examples=["tenant-day-output_tokens"])
+    unit: str = Field(description="What it counts; usd in dollars.", examples=["output_tokens"])
+    asked: float = Field(description="What the request needs at most.", examples=[2520])
+    remaining: float = Field(description="What is left.", examples=[1200])
+    limit: float = Field(description="What the window holds.", examples=[112000])
+    resets_at: str | None = Field(
+        description="When it begins anew; null for never.", examples=["2026-11-23T00:00:00Z"]
+    )
+
+
+class WouldFitWire(BaseModel):
+    """What would be admitted at this moment in place of what was refused."""
+
+    image_size: str | None = Field(
+        description="The largest size of as many pictures; null where none fits.", examples=["1K"]
+    )
+    n: int = Field(description="The most pictures of the same size; 0 where none fits.", examples=[0])
+
+
 class Problem(BaseModel):
     """A failure (RFC 9457)."""
 
@@ -53,8 +75,12 @@ class Problem(BaseModel):
     retryable: bool = Field(description="Whether the same request can succeed later.", examples=[False])
     violations: list[ViolationWire] | None = Field(None, description="Every fault.")
     violated_policies: list[str] | None = Field(
-        None, description="Names of the budgets that refused.", examples=[["tenant-day-output_tokens"]]
+        None,
+        description="Names of the budgets or rates that refused.",
+        examples=[["tenant-day-output_tokens"]],
     )
+    refused_by: list[RefusingWire] | None = Field(None, description="The budgets that refused.")
+    would_fit: WouldFitWire | None = Field(None, description="What would be admitted instead, right now.")
     retry_after_s: int | None = Field(None, description="As in Retry-After.", examples=[3600])
     usage: SpentWire | None = Field(None, description="What it cost all the same.")
     upstream: UpstreamWire | None = Field(None, description="What the upstream said.")

@@ -12,10 +12,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from app.cards import load_catalogue
-from app.domain.budget import NANO_PER_USD, Budget
+from app.domain.budget import NANO_PER_USD, Budget, Override, windows_of
 from app.domain.errors import ConfigurationError
 from app.domain.keys import ENTROPY_BYTES, MintedKey, mint, secret_hash
-from app.domain.tenancy import CachePolicy
+from app.domain.rate import Rate
+from app.domain.tenancy import CachePolicy, Caller, Project
 from app.store import directory as directory_module
 from app.store.directory import FileDirectory, demo_directory, stored_pepper
 from app.store.tenants_file import read_tenants
@@ -23,6 +24,22 @@ from app.store.tenants_file import read_tenants
 PEPPER = b"a pepper of the tests"
 CATALOGUE = load_catalogue()
 HASH = "hmac-sha256:" + "a" * 64
+
+AS_PRINTED = """
+tenants:
+  - id: search
+    time_zone: Europe/Berlin
+    models: [gemini-3.1-flash-image]
+    max_image_size: 4K
+    preview: [4K, video]
+    budgets:
+      - {unit: output_tokens, window: day, limit: 41440}
+      - {unit: usd, window: month, limit: 500, mode: shadow}
+    rate: {requests_per_minute: 600, concurrent: 50}
+    cache: {mode: use, ttl_s: 86400}
+    keys:
+      - {id: k1, hash: "HASH", scopes: [images]}
+""".replace("HASH", HASH)
 
 SAMPLE = """
 tenants:
@@ -80,6 +97,36 @@ def test_a_file_becomes_tenants() -> None:
     assert plain.keys[0].scopes == {"images", "admin"}
 
 
+def test_the_documented_sample_is_taken_as_it_is_printed() -> None:
+    (search,) = read_tenants("tenants.yaml", AS_PRINTED, CATALOGUE)
+    assert search.rate == Rate(600, None, 50)
+    assert [budget.window for budget in search.budgets] == ["day", "month"]
+
+
+def test_projects_rates_overrides_and_prepaid_budgets_can_be_given() -> None:
+    text = """
+tenants:
+  - id: a
+    strict: true
+    projects: [{id: web, budgets: [{unit: usd, window: week, limit: 9}]}]
+    budgets:
+      - {unit: usd, window: lifetime, limit: 0}
+      - {unit: images, window: hour, limit: 5, override: {limit: 7, until: "2026-12-01T00:00:00+01:00"}}
+    keys: [{id: k1, hash: "HASH", scopes: [images], project: web, rate: {requests_per_minute: 6, burst: 2}}]
+""".replace("HASH", HASH)
+    (tenant,) = read_tenants("f", text, CATALOGUE)
+    assert tenant.strict
+    assert tenant.budgets == (
+        Budget("usd", "lifetime", 0),
+        Budget("images", "hour", 5, override=Override(7, 1_796_079_600_000)),
+    )
+    caller = Caller(tenant, tenant.keys[0])
+    assert caller.project == Project("web", (Budget("usd", "week", 9 * NANO_PER_USD, scope="project"),))
+    assert caller.key.rate == Rate(6, 2, None)
+    fields = [window.field for window in windows_of(caller, 1_796_000_000_000)]
+    assert fields == ["t|usd|lifetime", "t|images|hour", "p:web|usd|week"]
+
+
 @pytest.mark.parametrize(
     ("written", "billionths"),
     [
@@ -101,9 +148,8 @@ def test_dollars_become_billionths_exactly(written: str, billionths: int) -> Non
     ("budget", "fault"),
     [
         ("{unit: tokens, window: day, limit: 1}", "unit: Input should be 'output_tokens', 'total_tokens'"),
-        ("{unit: usd, window: week, limit: 1}", "window: the windows are day and month"),
-        ("{unit: usd, window: lifetime, limit: 1}", "window: the windows are day and month"),
-        ("{unit: usd, window: [day], limit: 1}", "window: the windows are day and month"),
+        ("{unit: usd, window: weekly, limit: 1}", "window: the windows are minute, hour, day, week, month"),
+        ("{unit: usd, window: [day], limit: 1}", "window: the windows are minute, hour, day, week"),
         ("{unit: usd, window: day, limit: -1}", "limit: Input should be greater than or equal to 0"),
         ("{unit: usd, window: day, limit: true}", "limit: a number is needed"),
         ("{unit: usd, window: day, limit: .inf}", "'.inf' is no decimal number"),
@@ -139,7 +185,17 @@ def test_a_budget_that_cannot_be_kept_is_refused(budget: str, fault: str) -> Non
         ("{id: a, models: [dall-e]}", "tenants[0].models: no card is called dall-e; there are gemini-3"),
         ("{id: a, max_image_size: 9K}", "tenants[0].max_image_size: no card offers the size '9K'"),
         ("{id: a, preview: [5K]}", "tenants[0].preview: 5K: the preview features are 4K, video"),
-        ("{id: a, rate: {requests_per_minute: 6}}", "tenants[0].rate: request rates are not enforced"),
+        ("{id: a, rate: {burst: 6}}", "tenants[0].rate: requests_per_minute is needed"),
+        ("{id: a, rate: {}}", "tenants[0].rate: requests_per_minute is needed"),
+        ("{id: a, rate: {concurrent: 0}}", "tenants[0].rate.concurrent: "),
+        ("{id: a, rate: {concurrent: true}}", "tenants[0].rate.concurrent: a number is needed"),
+        ("{id: a, projects: [{id: p}, {id: p}]}", "tenants[0]: there are two projects called p"),
+        ("{id: a, projects: [{id: P}]}", "tenants[0].projects[0].id: a project id is"),
+        ("{id: a, keys: [{id: k1, hash: HASH, scopes: [images], project: p}]}", "no project is called p"),
+        (
+            "{id: a, budgets: [{unit: usd, window: day, limit: 1, override: {limit: 1, until: now}}]}",
+            "tenants[0].budgets[0].override.until: ",
+        ),
         ("{id: a, cache: {mode: only_if_cached}}", "tenants[0].cache.mode: Input should be 'use'"),
         ("{id: a, cache: {ttl_s: 0}}", "tenants[0].cache.ttl_s: "),
         ("{id: a, colour: red}", "tenants[0].colour: there is no such field"),
@@ -172,7 +228,7 @@ def test_all_faults_are_told_at_once() -> None:
 tenants:
   - id: A
     time_zone: Nowhere
-    budgets: [{unit: usd, window: week, limit: 1}]
+    budgets: [{unit: usd, window: weekly, limit: 1}]
     keys: [{id: k1}]
   - id: b
     keys: [{id: k1, hash: x, scopes: [images]}]

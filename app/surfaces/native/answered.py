@@ -20,6 +20,7 @@ from app.surfaces.native.wire import (
     GenerateResponse,
     ImageWire,
     ModelWire,
+    RateWire,
     UsageWire,
     ViolationFound,
     WarningWire,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from app.domain.budget import WindowState
     from app.domain.card import Card
     from app.domain.estimate import Estimate
+    from app.domain.rate import RateState
     from app.domain.request import GenerationRequest
     from app.order import GenerationResult, Quote
 
@@ -97,6 +99,11 @@ def quote_of(quote: Quote) -> EstimateResponse:
     """A quote in the native dialect."""
     valid, estimate, cached = not quote.violations, quote.estimate, quote.cached_age_s is not None
     refused_by = [] if cached else [window.budget.name for window in quote.windows if window.refuses]
+    refused_by += [
+        rate.limit.name
+        for rate in quote.rates
+        if rate.remaining < 1 and not (cached and rate.limit.kind == "concurrent")
+    ]
     effective = _effective(quote.request, quote.card, seeds(quote.request)) if valid and quote.card else None
     return EstimateResponse(
         valid=valid,
@@ -158,10 +165,24 @@ def budget_of(window: WindowState) -> BudgetWire:
         window=budget.window,
         mode=budget.mode,
         limit=budget.limit / scale,
+        credit=window.credit / scale,
         settled=window.settled / scale,
         held=window.held / scale,
         remaining=window.remaining / scale,
-        resets_at=_moment(window.span.end_ms),
+        resets_at=None if window.endless else _moment(window.span.end_ms),
+    )
+
+
+def rate_of(state: RateState) -> RateWire:
+    """A request rate, or a cap on what runs at once."""
+    limit = state.limit
+    return RateWire(
+        name=limit.name,
+        scope=limit.scope,
+        kind=limit.kind,
+        limit=limit.limit,
+        burst=limit.burst if limit.kind == "requests" else None,
+        remaining=state.remaining,
     )
 
 

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
-from app.domain.errors import BudgetExceeded, ContentBlocked, GatewayError, UpstreamError, ValidationFailed
+from app.domain.budget import NANO_PER_USD
+from app.domain.errors import (
+    BudgetExceeded,
+    ContentBlocked,
+    GatewayError,
+    RateLimited,
+    UpstreamError,
+    ValidationFailed,
+)
 from app.surfaces.envelope import error_headers, violation_members
 
 if TYPE_CHECKING:
+    from app.domain.budget import WindowState
     from app.domain.generation import Usage
 
 PROBLEM_TYPE = "application/problem+json"
@@ -33,6 +43,11 @@ def problem(error: GatewayError, request_id: str, instance: str = "") -> dict[st
         body["violations"] = [violation_members(item) for item in error.violations]
     if isinstance(error, BudgetExceeded):
         body["violated_policies"] = [window.budget.name for window in error.refused_by]
+        body["refused_by"] = [_refusing(window) for window in error.refused_by]
+        if error.would_fit is not None:
+            body["would_fit"] = {"image_size": error.would_fit.image_size, "n": error.would_fit.n}
+    if isinstance(error, RateLimited):
+        body["violated_policies"] = [state.limit.name for state in error.refused_by]
     if error.retry_after_s is not None:
         body["retry_after_s"] = error.retry_after_s
     if error.usage is not None:
@@ -41,6 +56,21 @@ def problem(error: GatewayError, request_id: str, instance: str = "") -> dict[st
     if upstream:
         body["upstream"] = upstream
     return body
+
+
+def _refusing(window: WindowState) -> dict[str, Any]:
+    """A window that refused; dollars leave as dollars."""
+    budget = window.budget
+    scale = NANO_PER_USD if budget.unit == "usd" else 1
+    ends = datetime.fromtimestamp(window.span.end_ms / 1000, tz=UTC).isoformat().replace("+00:00", "Z")
+    return {
+        "name": budget.name,
+        "unit": budget.unit,
+        "asked": window.asked / scale,
+        "remaining": window.remaining / scale,
+        "limit": budget.limit / scale,
+        "resets_at": None if window.endless else ends,
+    }
 
 
 def _usage(usage: Usage) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from app.domain.errors import NotFound
 from app.surfaces.auth import CallerDep
 from app.surfaces.body import read_form, read_json
 from app.surfaces.context import ServiceDep, base_url_of
-from app.surfaces.native.answered import answer_of, budget_of, model_of, quote_of
+from app.surfaces.idempotency import IDEMPOTENCY_KEY, named
+from app.surfaces.native.answered import answer_of, budget_of, model_of, quote_of, rate_of
 from app.surfaces.native.asked import order_of_form, order_of_json
 from app.surfaces.native.wire import (
     EstimateResponse,
@@ -51,7 +52,7 @@ def _header(name: str, description: str, example: str) -> dict[str, Any]:
 
 def _body(media_type: str, schema: str) -> dict[str, Any]:
     content = {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": True, "content": content}, "parameters": [IDEMPOTENCY_KEY]}
 
 
 @router.post(
@@ -67,7 +68,7 @@ async def generate_images(request: Request, caller: CallerDep, service: ServiceD
     """
     body = await read_json(request, service.limits)
     order, delivery = await order_of_json(service, caller, body, request.headers.get("cache-control"))
-    return await _generated(request, service, order, delivery)
+    return await _generated(request, service, named(order, request, "images:generate"), delivery)
 
 
 @router.post(
@@ -83,7 +84,7 @@ async def edit_images(request: Request, caller: CallerDep, service: ServiceDep) 
     """
     async with read_form(request, service.limits) as form:
         order, delivery = await order_of_form(service, caller, form, request.headers.get("cache-control"))
-    return await _generated(request, service, order, delivery)
+    return await _generated(request, service, named(order, request, "images:edit"), delivery)
 
 
 @router.post(
@@ -102,14 +103,14 @@ async def estimate_images(
     body = await read_json(request, service.limits)
     order, _ = await order_of_json(service, caller, body, request.headers.get("cache-control"))
     quote = await service.gateway.estimate(order)
-    response.headers.update(rate_limit_headers(quote.windows))
+    response.headers.update(rate_limit_headers(quote.windows, quote.rates))
     return quote_of(quote)
 
 
 async def _generated(request: Request, service: Service, order: Order, delivery: str) -> Response:
     result = await service.gateway.generate(order)
     request.state.cache = result.cache_status
-    headers = {**generation_headers(result), **rate_limit_headers(result.windows)}
+    headers = {**generation_headers(result), **rate_limit_headers(result.windows, result.rates)}
     bound = service.limits.chunked_above_bytes
     if wants_image(request.headers.get("accept", "")):
         headers["X-Flashgate-Generation"] = result.generation.id
@@ -213,7 +214,14 @@ async def get_model(
     responses={status: PROBLEMS[status] for status in (401, 403, 503)},
 )
 async def get_usage(response: Response, caller: CallerDep, service: ServiceDep) -> UsageResponse:
-    """The caller's budgets: limit, settled, held and remaining, window by window."""
+    """The caller's budgets and rates: limit, settled, held and remaining, window by window."""
     windows = await service.gateway.budgets(caller)
-    response.headers.update(rate_limit_headers(windows))
-    return UsageResponse(tenant=caller.tenant.id, budgets=[budget_of(window) for window in windows])
+    rates = await service.gateway.rates(caller)
+    response.headers.update(rate_limit_headers(windows, rates))
+    return UsageResponse(
+        tenant=caller.tenant.id,
+        project=caller.key.project,
+        key=caller.key.id,
+        budgets=[budget_of(window) for window in windows],
+        rates=[rate_of(rate) for rate in rates],
+    )

@@ -176,15 +176,41 @@ class BudgetWire(_Answer):
     name: str = Field(
         description="The policy's name, as in the RateLimit headers.", examples=["tenant-day-output_tokens"]
     )
-    scope: str = Field(description="tenant or key.", examples=["tenant"])
+    scope: str = Field(description="tenant, project or key.", examples=["tenant"])
     unit: str = Field(description="output_tokens, total_tokens, images or usd.", examples=["output_tokens"])
-    window: str = Field(description="day or month, in the tenant's time zone.", examples=["day"])
+    window: str = Field(
+        description="minute, hour, day, week or month, in the tenant's time zone; lifetime if prepaid.",
+        examples=["day"],
+    )
     mode: str = Field(description="enforce, or shadow: counted and never refused.", examples=["enforce"])
-    limit: float = Field(description="In the unit; dollars for usd.", examples=[112000])
+    limit: float = Field(
+        description="In force now, in the unit; dollars for usd. Credit is in it.", examples=[112000]
+    )
+    credit: float = Field(description="The part of the limit that was added by credit.", examples=[0])
     settled: float = Field(description="Booked.", examples=[1120])
     held: float = Field(description="Reserved by running requests.", examples=[0])
     remaining: float = Field(description="Left, never below zero.", examples=[110880])
-    resets_at: datetime = Field(description="When the window ends.", examples=["2026-11-23T00:00:00Z"])
+    resets_at: datetime | None = Field(
+        description="When the window ends; null for a lifetime.", examples=["2026-11-23T00:00:00Z"]
+    )
+
+
+class RateWire(_Answer):
+    """How often, or how many at once."""
+
+    name: str = Field(
+        description="The policy's name, as in the RateLimit headers.", examples=["tenant-requests"]
+    )
+    scope: str = Field(description="tenant or key.", examples=["tenant"])
+    kind: str = Field(
+        description="requests, counted by the minute; or concurrent, calls of the model at once.",
+        examples=["requests"],
+    )
+    limit: int = Field(description="Requests a minute, or calls at once.", examples=[600])
+    burst: int | None = Field(
+        description="Requests that may come at once after a pause; null for concurrent.", examples=[600]
+    )
+    remaining: int = Field(description="How many would be admitted now.", examples=[599])
 
 
 class CacheWire(_Answer):
@@ -284,7 +310,10 @@ class UsageResponse(_Answer):
     """The caller's budget windows now."""
 
     tenant: str = Field(description="The caller's tenant.", examples=["demo"])
+    project: str | None = Field(description="The project of the caller's key, if any.", examples=["web"])
+    key: str = Field(description="The id of the caller's key.", examples=["k1"])
     budgets: list[BudgetWire] = Field(description="Every window that this key is counted in.")
+    rates: list[RateWire] = Field(description="Its request rates and caps.")
 
 
 class CellWire(_Answer):
