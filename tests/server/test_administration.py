@@ -219,7 +219,7 @@ def test_every_fault_of_a_tenant_is_named_at_once(admin: Admin) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body", "pointers"),
     [
-        ("PATCH", "/tenants/faults", {"id": "other", "keys": [], "time_zone": "X"}, ["/id", "/keys", "/time_zone"]),
+        ("PATCH", "/tenants/faults", {"id": "x", "keys": [], "time_zone": "X"}, ["/id", "/keys", "/time_zone"]),
         ("PATCH", "/tenants/faults", {"budgets": {"unit": "usd"}}, ["/budgets"]),
         ("POST", "/tenants/faults/keys", {"hash": "x", "scopes": []}, ["/hash", "/scopes"]),
         ("POST", "/tenants/faults/keys", {"scopes": ["root"], "env": "UP"}, ["/env", "/scopes"]),
@@ -292,8 +292,14 @@ def test_the_audit_log_tells_who_did_what_and_holds_no_secret(admin: Admin, fold
     answer = admin.get("/audit")
     events = [event for event in answer.json()["events"] if event["tenant"] == "audited"]
     assert [event["action"] for event in reversed(events)] == [
-        "tenant.create", "key.create", "key.rotate", "key.revoke", "tenant.change", "cache.purge", "tenant.delete",
-    ]  # fmt: skip
+        "tenant.create",
+        "key.create",
+        "key.rotate",
+        "key.revoke",
+        "tenant.change",
+        "cache.purge",
+        "tenant.delete",
+    ]
     assert {event["operator"] for event in events} == {"environment"}
     assert events[2]["changed"] == ["max_image_size"]
     assert all(event["request_id"] for event in events)

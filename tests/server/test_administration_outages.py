@@ -85,12 +85,11 @@ def test_a_replica_that_never_saw_the_store_refuses_nobody_and_learns_the_keys_w
         admin = Admin(first.url)
         admin.tenant("early")
         key = admin.key_of("early")["key"]
-        with stopped(store):
-            with started_without_store(tmp_path / "two", own) as second:
-                assert status_of(second.url, key) == 503, "it cannot know, so it must not say 401"
-                assert status_of(second.url, "no key at all") == 401
-                store.signal(signal.SIGCONT)
-                wait_for(lambda: status_of(second.url, key) == 200, "the replica knows the key")
+        with stopped(store), started_without_store(tmp_path / "two", own) as second:
+            assert status_of(second.url, key) == 503, "it cannot know, so it must not say 401"
+            assert status_of(second.url, "no key at all") == 401
+            store.signal(signal.SIGCONT)
+            wait_for(lambda: status_of(second.url, key) == 200, "the replica knows the key")
 
 
 def test_the_file_is_read_again_on_sighup_and_a_bad_one_changes_nothing(

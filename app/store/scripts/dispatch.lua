@@ -28,7 +28,9 @@ if record.state == 'h' then
   write_records({ record })
 end
 redis.call('ZADD', EXP, text(now + lease), hold)
-if flagged(record, 'f') and record.t0 > purged_until(redis.call('GET', GEN)) then
+local kept = redis.call('GET', GEN) -- a later result than this hold, or the mark of a later purge, ends its lead
+local newest = kept and tonumber(string.match(kept, '^[^;]+;(%d+);')) or -1
+if flagged(record, 'f') and record.t0 > math.max(newest, purged_until(kept)) then
   local lead = redis.call('GET', LEAD)
   if not lead or lead == hold then redis.call('SET', LEAD, hold, 'PX', text(lease)) end
 end

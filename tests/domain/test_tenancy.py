@@ -1,0 +1,49 @@
+"""Keys over time, by a clock that stands still: rotation with overlap, and keys that end."""
+
+from __future__ import annotations
+
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
+from app.domain.tenancy import Key, RetiringSecret, Tenant
+from app.store.directory import MemoryDirectory
+
+PEPPER = b"pepper"
+T = 1_795_000_000_000
+OLD = mint("test", b"\x01" * ENTROPY_BYTES, "k1")
+NEW = mint("test", b"\x02" * ENTROPY_BYTES, "k1")
+OTHER = mint("test", b"\x03" * ENTROPY_BYTES, "k1")
+
+
+def opens(text: str, key: Key, at_ms: int) -> bool:
+    tenant = Tenant("t", ZoneInfo("UTC"), (), (key,))
+    directory = MemoryDirectory((tenant,), PEPPER, clock=lambda: at_ms / 1000)
+    return directory.authenticate(text) is not None
+
+
+def rotated(*, not_after_ms: int = T, expires_at_ms: int | None = None) -> Key:
+    retiring = RetiringSecret(secret_hash(PEPPER, OLD.secret), not_after_ms)
+    new = secret_hash(PEPPER, NEW.secret)
+    return Key("k1", new, frozenset({"images"}), retiring=retiring, expires_at_ms=expires_at_ms)
+
+
+@pytest.mark.parametrize(("at_ms", "old"), [(0, True), (T - 1, True), (T, False), (T + 1, False)])
+def test_the_secret_before_the_last_rotation_opens_until_its_end_and_not_at_it(at_ms: int, old: bool) -> None:
+    assert opens(OLD.text, rotated(), at_ms) is old
+    assert opens(NEW.text, rotated(), at_ms)
+    assert not opens(OTHER.text, rotated(), at_ms)
+
+
+@pytest.mark.parametrize(("at_ms", "alive"), [(T - 1, True), (T, False), (T + 10**9, False)])
+def test_an_expired_key_opens_with_none_of_its_secrets(at_ms: int, alive: bool) -> None:
+    key = rotated(not_after_ms=T + 10**12, expires_at_ms=T)
+    assert [opens(each.text, key, at_ms) for each in (OLD, NEW)] == [alive, alive]
+
+
+def test_no_hash_stands_in_a_keys_text_form() -> None:
+    key = rotated()
+    assert key.secret_hash not in repr(key)
+    assert key.retiring is not None
+    assert key.retiring.secret_hash not in repr(key)
