@@ -196,6 +196,7 @@ def test_unreadable_requests_are_answered_in_googles_words(
 @pytest.mark.parametrize(
     ("rehearsal", "expected"),
     [
+        ("invalid", (400, 400, "INVALID_ARGUMENT")),
         ("deadline", (504, 504, "DEADLINE_EXCEEDED")),
         ("reset", (500, 500, "INTERNAL")),
         ("bad-key", (500, 500, "INTERNAL")),
@@ -233,6 +234,28 @@ def test_who_waited_for_a_blocked_prompt_gets_the_same_answer(rest: Rest, emulat
     assert seen[0].content == seen[1].content
     assert seen[0].json()["promptFeedback"] == {"blockReason": "PROHIBITED_CONTENT"}
     assert calls_of(emulator) - calls == 1
+
+
+def test_a_request_that_has_a_name_is_made_once_streamed_or_whole(rest: Rest, emulator: Running) -> None:
+    path = f"/v1beta/models/{MODEL}"
+    body = words("Named")
+    headers = {
+        "x-goog-api-key": rest.key,
+        "idempotency-key": secrets.token_hex(8),
+        "cache-control": "no-store",
+    }
+    calls = calls_of(emulator)
+    first = rest.post(f"{path}:generateContent", body, headers)
+    again = rest.post(f"{path}:generateContent", body, headers)
+    streamed = rest.post(f"{path}:streamGenerateContent", body, headers)
+    assert calls_of(emulator) - calls == 1
+    assert again.content == first.content
+    assert streamed.json() == [first.json()]
+    seen = [answer.headers.get("idempotency-replayed") for answer in (first, again, streamed)]
+    assert seen == [None, "true", "true"]
+    other = rest.post(f"{path}:generateContent", words("Another"), headers)
+    assert error_of(other) == (400, 400, "INVALID_ARGUMENT")
+    assert other.json()["error"]["details"][0]["reason"] == "IDEMPOTENCY_MISMATCH"
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from app.surfaces.gemini.answered import PAGE_SIZE, answer_of, counted, model_of
 from app.surfaces.gemini.asked import counted_request_of, order_of
 from app.surfaces.gemini.errors import PREFIX, is_vertex
 from app.surfaces.gemini.streaming import Answered, dialect_of
+from app.surfaces.idempotency import named
 from app.surfaces.ratelimit import rate_limit_headers
 from app.surfaces.replies import generation_headers, json_reply
 from app.surfaces.streams import stream
@@ -143,7 +144,8 @@ async def _answered(request: Request, service: Service, caller: Caller, model: s
     card = _card(service, model)
     patience_s = _patience_s(request)
     body = await read_json(request, service.limits, SPELLING)
-    order = await order_of(service, caller, card, body, request.headers.get("cache-control"))
+    asked = await order_of(service, caller, card, body, request.headers.get("cache-control"))
+    order = named(asked, request, "generateContent")
     try:
         async with asyncio.timeout(patience_s):
             result = await service.gateway.generate(order)
