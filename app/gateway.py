@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -34,7 +33,7 @@ from app.domain.request import seeds
 from app.job import budget_windows, job_of, judge
 from app.order import GenerationResult, Quote
 from app.ports import Failed, Follow, Hit, Lead, Replayed
-from app.tasks import OwnTasks
+from app.tasks import OwnTasks, cancelled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -52,7 +51,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FOLLOW_STEP_S = 15.0
-SETTLE_PATIENCE_S = 20.0
 TAKEOVERS_MAX = 1
 
 
@@ -262,13 +260,13 @@ class Gateway:
                 job, lead, outcome.booking, outcome, publish=publish, delivered=generation
             )
             settled = await self._settle(job, settlement)
-        windows = settled.windows if settled else lead.windows
+        windows = lead.windows if settled.state == "deferred" else settled.windows
         if outcome.error is not None:
             outcome.error.windows, outcome.error.rates = windows, lead.rates
             raise outcome.error
         lost = Notice("image_not_kept", "The store did not take the image; its uri will not be found.")
         return GenerationResult(
-            generation=replace(generation, created_ms=settled.now_ms) if settled else generation,
+            generation=replace(generation, created_ms=settled.now_ms),
             request=job.request,
             card=job.card,
             pictures=pictures,
@@ -283,22 +281,8 @@ class Gateway:
             rates=lead.rates,
         )
 
-    async def _settle(self, job: Job, settlement: Settlement) -> Settled | None:
-        """Settle, again and again while the store does not answer; repeating is harmless (R4).
-
-        None after the patience is over: then the hold expires and is charged at the estimate (R6).
-        """
-        give_up = time.monotonic() + SETTLE_PATIENCE_S
-        pause_s = 0.05
-        while True:
-            try:
-                return await self._ledger.settle(settlement, budget_windows(job.caller))
-            except StoreUnavailable:
-                if time.monotonic() > give_up:
-                    log.exception("settlement lost", extra={"hold_id": settlement.hold_id})
-                    return None
-                await asyncio.sleep(pause_s)
-                pause_s = min(1.0, pause_s * 2)
+    async def _settle(self, job: Job, settlement: Settlement) -> Settled:
+        return await self._ledger.settle(settlement, budget_windows(job.caller))
 
     @asynccontextmanager
     async def _heartbeat(self, job: Job, lead: Lead) -> AsyncIterator[None]:
@@ -314,8 +298,7 @@ class Gateway:
         try:
             yield
         finally:
-            beating.cancel()
-            await asyncio.wait({beating})
+            await cancelled([beating])
 
 
 def _as_error(raised: BaseException) -> GatewayError:

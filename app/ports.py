@@ -197,7 +197,8 @@ class Settled:
 
     Attributes:
         state: The hold's state now: ``settled``, ``voided`` or ``charged``; ``unknown`` where the store
-            has no memory of the hold and so nothing was booked.
+            has no memory of the hold and so nothing was booked; ``deferred`` where the store does not
+            answer, and the settlement is kept until it does.
         repeated: True where the hold had been settled so before and nothing changed.
         late: True where the hold had expired and its booking was corrected.
         published: Whether the result was kept; False where another leader had taken over.

@@ -37,6 +37,17 @@ class Settings(BaseSettings):
         None,
         description="Redis or Valkey URL. Unset: flashgate starts its own server.",
     )
+    journal_dir: Path | None = Field(
+        None,
+        description="Where a replica keeps what it settled, and what the store has not acknowledged. Unset: "
+        "the folder journal in the state directory, if that directory is there.",
+    )
+    journal_mb: int = Field(64, ge=1, description="Disk for what a replica settled, in MiB; the oldest goes.")
+    amnesia: Literal["rebuild", "closed", "open"] = Field(
+        "rebuild",
+        description="Where the store has lost a tenant's books: rebuild them from the journals; refuse the "
+        "tenant until a restart; or begin anew at zero.",
+    )
     embedded_memory_mb: int = Field(1024, ge=16, description="Memory of the embedded server, in MiB.")
     embedded_ok: bool = Field(
         False,  # noqa: FBT003 (a field's default)

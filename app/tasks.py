@@ -8,9 +8,24 @@ from typing import TYPE_CHECKING, TypeVar
 from app.domain.errors import Draining
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterable
 
 T = TypeVar("T")
+
+
+AGAIN_S = 0.1
+
+
+async def cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Return when these tasks are over, cancelling them until they are.
+
+    Once is not enough: a client library that reconnects can take a cancellation for a broken connection.
+    """
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=AGAIN_S)
 
 
 class OwnTasks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from app.administration import Administration
 from app.cards import load_catalogue
@@ -14,13 +14,18 @@ from app.gateway import Gateway
 from app.media.pdf import PageCounter
 from app.observability.metrics import Metrics
 from app.observability.observed import ObservedDirectory, ObservedImageModel, ObservedLedger, ObservedResults
+from app.store.breaker import Breaker
 from app.store.client import UnsafeEviction, check_eviction, open_clients, store_errors
 from app.store.directory import FileDirectory, MemoryDirectory, demo_directory, stored_pepper
+from app.store.durable import DurableLedger
 from app.store.embedded import EmbeddedStore, EmbeddedStoreFailed
+from app.store.journal import Journal, JournalUnavailable
 from app.store.ledger import LedgerPolicy, RedisLedger
 from app.store.purging import RedisCache
 from app.store.registry import StoredDirectory
+from app.store.restoring import Restorer
 from app.store.results import RedisResults
+from app.store.terms import RedisBudgetTerms
 from app.surfaces.context import Limits, Service
 from app.upstream.backend import BackEnd
 from app.upstream.google import GoogleImageModel
@@ -35,7 +40,7 @@ if TYPE_CHECKING:
     from app.settings import Settings
     from app.store.client import StoreClients
 
-START_FAULTS = (ConfigurationError, EmbeddedStoreFailed, UnsafeEviction, ValueError)
+START_FAULTS = (ConfigurationError, EmbeddedStoreFailed, JournalUnavailable, UnsafeEviction, ValueError)
 """What keeps the gateway from starting, in words for the operator."""
 
 
@@ -87,6 +92,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
                 clients.ledger, LedgerPolicy(lease_s=settings.lease_s, unknown=settings.ambiguous_charge)
             )
         )
+        durable = await stack.enter_async_context(_durable(settings, ledger, clients, metrics, stack))
         emulator_url = await _emulator_url(settings, stack)
         model = await stack.enter_async_context(
             GoogleImageModel(
@@ -95,8 +101,10 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
         )
         gateway = Gateway(
             catalogue=catalogue,
-            ledger=ObservedLedger(ledger, metrics),
-            results=ObservedResults(RedisResults(clients.blobs), metrics),
+            ledger=ObservedLedger(durable, metrics),
+            results=ObservedResults(
+                RedisResults(clients.blobs, breaker=_breaker("images", metrics)), metrics
+            ),
             model=ResilientImageModel(
                 ObservedImageModel(model, metrics, catalogue), wait_s_max=settings.upstream_retry_wait_s
             ),
@@ -117,11 +125,13 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             limits=_limits(settings, catalogue),
             page_counter=PageCounter(),
             readiness=_readiness(gateway, clients, model),
+            conditions=durable.conditions,
             render_metrics=metrics.render,
             administration=Administration(
                 registry=directory,
                 ledger=ledger,
                 cache=RedisCache(clients.ledger),
+                terms=RedisBudgetTerms(clients.ledger),
                 pepper=pepper,
             ),
             admin_key=settings.admin_key,
@@ -145,6 +155,33 @@ async def _store_url(settings: Settings, stack: AsyncExitStack) -> str:
         return configured
     embedded = EmbeddedStore(settings.state_dir, maxmemory_bytes=settings.embedded_memory_mb << 20)
     return await stack.enter_async_context(embedded)
+
+
+def _durable(
+    settings: Settings, ledger: RedisLedger, clients: StoreClients, metrics: Metrics, stack: AsyncExitStack
+) -> DurableLedger:
+    """The ledger with a memory of its own, on disk where there is one."""
+    policy = ledger.policy
+    restorer = Restorer(clients.ledger, ledger.scripts, lease_s=policy.lease_s, keep_s=policy.keep_s)
+    folder = settings.journal_dir
+    if folder is None and settings.state_dir.is_dir():
+        folder = settings.state_dir / "journal"
+    journal = None
+    if folder is not None:
+        journal = stack.enter_context(Journal(folder, bytes_max=settings.journal_mb << 20))
+    return DurableLedger(
+        ledger,
+        restorer,
+        _breaker("ledger", metrics),
+        watcher=metrics,
+        journal=journal,
+        amnesia=settings.amnesia,
+        drain_s=min(settings.drain_s, 2.0),
+    )
+
+
+def _breaker(pool: Literal["ledger", "images"], metrics: Metrics) -> Breaker:
+    return Breaker(on_change=lambda state: metrics.store_breaker(pool, state))
 
 
 async def _check_store(clients: StoreClients) -> None:

@@ -154,6 +154,22 @@ METRICS: tuple[MetricSpec, ...] = (
         "flashgate_store_command_duration_seconds", "histogram", ("command",),
         "How long an operation of the store took; waiting for another's result is not one.", _STORE_SECONDS,
     ),
+    MetricSpec(
+        "flashgate_store_breaker_open", "gauge", ("pool",),
+        "1 while callers are refused because the store did not answer, by pool: ledger, images; else 0.",
+    ),
+    MetricSpec(
+        "flashgate_settlements_waiting", "gauge", ("kept",),
+        "Settlements that the store has not acknowledged, by where they are kept: disk, memory.",
+    ),
+    MetricSpec(
+        "flashgate_store_amnesia_total", "counter", ("policy",),
+        "Tenants' books that the store was found to have lost, by policy: rebuild, closed, open.",
+    ),
+    MetricSpec(
+        "flashgate_holds_restored_total", "counter", ("policy",),
+        "Holds that the store had lost and that this replica put back.",
+    ),
 )  # fmt: skip
 
 _KINDS = {"counter": Counter, "gauge": Gauge}
@@ -319,6 +335,19 @@ class Metrics:
         """Count one call of the model."""
         self._of("upstream_calls_total").add(1, model, outcome)
         self._of("upstream_duration_seconds").observe(duration_s, model, outcome)
+
+    def store_breaker(self, pool: Literal["ledger", "images"], state: str) -> None:
+        """Show whether the store is being spared."""
+        self._of("store_breaker_open").set(0 if state == "closed" else 1, pool)
+
+    def settlements_waiting(self, count: int, kept: Literal["disk", "memory"]) -> None:
+        """Show how many settlements the store has not acknowledged, and where they are kept."""
+        self._of("settlements_waiting").set(count, kept)
+
+    def store_amnesia(self, policy: str, restored: int) -> None:
+        """Count a loss of a tenant's books, and the holds that were put back."""
+        self._of("store_amnesia_total").add(1, policy)
+        self._of("holds_restored_total").add(restored, policy)
 
     def store_command(self, command: str, outcome: str, duration_s: float | None) -> None:
         """Count one operation of the store; None for one whose duration says nothing about the store."""

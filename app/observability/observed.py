@@ -130,6 +130,8 @@ class ObservedLedger:
         with self._command("settle"):
             settled = await self._ledger.settle(settlement, windows)
         state = "repeated" if settled.repeated else "late" if settled.late else "applied"
+        if settled.state == "deferred":
+            state = "deferred"
         self._metrics.settlement(settlement.outcome, state)
         self._metrics.windows(settlement.tenant_id, windows, settled.windows)
         held = self._held.pop(settlement.hold_id, None)

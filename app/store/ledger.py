@@ -62,16 +62,22 @@ class RedisLedger:
         client: Decoding replies to str; see ``client.open_clients``.
         policy: Leases and the like.
 
+    Attributes:
+        epochs: The epoch of each tenant's books that this process has seen (reliability.md R22).
+        scripts: For others who run them on the same client.
+
     Use as ``async with``: loads the scripts and listens for wake-ups. A store that is down at that moment
     is no error, because the first command after its return loads what is missing.
     """
 
     def __init__(self, client: Redis, policy: LedgerPolicy | None = None) -> None:
         self._client = client
-        self._policy = policy or LedgerPolicy()
+        self._policy = self.policy = policy or LedgerPolicy()
         self._scripts = Scripts(client)
         self._closing = AsyncExitStack()
         self.wakes = WakeBoard(client)
+        self.scripts = self._scripts
+        self.epochs: dict[str, str] = {}
 
     async def __aenter__(self) -> Self:
         try:
@@ -97,6 +103,7 @@ class RedisLedger:
         Windows in the answer count a new hold as held. ``asked`` is filled in for Lead and Refused.
 
         Raises:
+            StoreForgot: The store has lost the tenant's books, or they are being rebuilt.
             StoreUnavailable: Nobody knows whether something was reserved; repeating is safe.
             InternalError: The hold id was used for other work, or its hold has ended.
         """
@@ -111,6 +118,10 @@ class RedisLedger:
             if hit is None:
                 return await self._admit_past_unreadable(request)
             return hit
+        if answer.code in {"forgotten", "closed"}:
+            raise wording.forgotten(answer)
+        if answer.code == "lead" and answer.payload:
+            self.epochs[request.tenant_id] = answer.payload
         return wording.admission(request, answer)
 
     async def peek(self, request: AdmissionRequest) -> Hit | Absent:
@@ -223,6 +234,7 @@ class RedisLedger:
             self._keep_ms,
             self._policy.unknown,
             *wording.claim_told(request.claim),
+            self.epochs.get(request.tenant_id, ""),
             str(request.requests),
             *wording.amounts_told(request.amounts),
             *wording.windows_told(windows),

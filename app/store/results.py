@@ -16,6 +16,7 @@ from app.domain.errors import StoreUnavailable
 from app.domain.fingerprint import digest_of
 from app.domain.generation import Picture
 from app.store import blobs, keys
+from app.store.breaker import Breaker
 from app.store.client import store_errors
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 MAGIC = b"FGI1"
 OFF_LOOP_BYTES = 1_000_000
 READ_DEADLINE_S = 3.0
+WRITE_DEADLINE_S = 1.0
+"""Nobody waits longer for the cache: a picture that it does not take is delivered all the same (R26)."""
 PURGE_DEADLINE_S = 60.0
 SCAN_COUNT = 1000
 FENCED = "!purged;"
@@ -77,13 +80,20 @@ class RedisResults:
     Args:
         client: Leaves replies as bytes; see ``client.open_clients``.
         on_damaged: Called for each value that was found damaged or foreign, and deleted.
+        breaker: Spares a store that does not answer, and its callers; one of its own if not given.
 
     Attributes:
         damaged: How many were.
     """
 
-    def __init__(self, client: Redis, on_damaged: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        client: Redis,
+        on_damaged: Callable[[], None] | None = None,
+        breaker: Breaker | None = None,
+    ) -> None:
         self._client = client
+        self._breaker = breaker or Breaker()
         self._on_damaged = on_damaged
         self.damaged = 0
 
@@ -112,7 +122,7 @@ class RedisResults:
         if not keys.is_image_id(image_id):
             return None
         key = keys.image_key(tenant_id, image_id)
-        async with store_errors(READ_DEADLINE_S):
+        async with self._breaker.guard(), store_errors(READ_DEADLINE_S):
             value = await blobs.get(self._client, key)
         if value is None:
             return None
@@ -152,7 +162,7 @@ class RedisResults:
             time.time_ns() // 1_000_000,
         ).encoded()
         key = keys.image_key(tenant_id, picture.id)
-        async with store_errors(READ_DEADLINE_S):
+        async with self._breaker.guard(), store_errors(WRITE_DEADLINE_S):
             await blobs.put(self._client, key, (header, picture.data), ttl_ms)
 
     async def _discard(self, key: str) -> None:

@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-ScriptName = Literal["admit", "dispatch", "settle", "windows", "purge", "terms"]
-NAMES: tuple[ScriptName, ...] = ("admit", "dispatch", "settle", "windows", "purge", "terms")
+ScriptName = Literal["admit", "dispatch", "settle", "windows", "purge", "terms", "restore"]
+NAMES: tuple[ScriptName, ...] = ("admit", "dispatch", "settle", "windows", "purge", "terms", "restore")
 
 _FOLDER = Path(__file__).parent / "scripts"
 _SHARED: Mapping[ScriptName, tuple[str, ...]] = {
-    "admit": ("_common", "_rates", "_claims"),
+    "admit": ("_common", "_rates", "_claims", "_epoch"),
     "settle": ("_common", "_claims"),
     "windows": ("_common", "_rates"),
+    "restore": ("_common", "_epoch"),
 }
 
 

@@ -7,13 +7,13 @@ admission tells what really happened.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Self
 
 from redis.exceptions import RedisError
 
 from app.store.keys import WAKE_CHANNEL
+from app.tasks import cancelled
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -48,9 +48,7 @@ class WakeBoard:
         trace: TracebackType | None,
     ) -> None:
         if self._listener is not None:
-            self._listener.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._listener
+            await cancelled([self._listener])
             self._listener = None
 
     async def wait(self, hold_id: str, timeout_s: float) -> bool:

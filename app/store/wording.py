@@ -27,6 +27,7 @@ from app.ports import (
     Replayed,
 )
 from app.store import records
+from app.store.restoring import StoreForgot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -156,6 +157,14 @@ def admission(request: AdmissionRequest, found: Answer) -> Admission:
     if meaning is None:
         raise InternalError(_fault(found))
     return meaning(request, found)
+
+
+def forgotten(found: Answer) -> StoreForgot:
+    """The answer of ``admit.lua`` where the books are not those that this process knows, or not open."""
+    if found.code == "closed":
+        retry_after_s = -(-int(found.payload) // MS)
+        return StoreForgot("The tenant's books are being rebuilt.", epoch=None, retry_after_s=retry_after_s)
+    return StoreForgot("The store has lost the tenant's books.", epoch=found.payload, retry_after_s=1)
 
 
 def _failure(text: str) -> Failure:

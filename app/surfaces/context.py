@@ -38,6 +38,7 @@ class Service:
     Attributes:
         page_counter: Counts the pages of PDF inputs, for all requests together.
         readiness: Checks by name; each tells why it is not ready, or nothing.
+        conditions: What else an operator wants to see of the store, by name.
         render_metrics: The Prometheus exposition, as (body, content type).
         admin_key: The operator's key from the environment, or None.
         reload_tenants: Reads the tenants' file again; raises ConfigurationError and changes nothing then.
@@ -48,6 +49,7 @@ class Service:
     limits: Limits
     page_counter: PageCounter
     readiness: dict[str, Callable[[], Awaitable[str | None]]]
+    conditions: Callable[[], dict[str, str | int]]
     render_metrics: Callable[[], tuple[bytes, str]]
     administration: Administration
     admin_key: SecretStr | None

@@ -29,6 +29,7 @@ async def readyz(service: ServiceDep) -> Response:
     body = {
         "status": "ready" if ready else "not_ready",
         "checks": {name: reason or "ok" for name, reason in reasons.items()},
+        "conditions": service.conditions(),
     }
     return Response(json.dumps(body), 200 if ready else 503, media_type="application/json")
 

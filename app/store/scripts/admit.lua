@@ -9,15 +9,19 @@
 --       6 lease of the hold, ms       7 how long resolved holds and past windows are kept, ms
 --       8 charge|release: what becomes of a sent hold that expires
 --       9 claim on the idempotency key, or ""      10 how long its answer is kept, ms
---      11 requests to count, 0 where this caller was counted before
---      12 to 15 amounts               16 number of windows, then the windows (take_windows)
+--      11 epoch of the tenant's books as the caller knows it, or "" (see _epoch.lua)
+--      12 requests to count, 0 where this caller was counted before
+--      13 to 16 amounts               17 number of windows, then the windows (take_windows)
 --      then the number of rates and the rates (take_rates)
 -- Returns {code, now_ms, payload, then for each window: start, end, settled, held, limit, credit, then for each
 --          rate: left, retry_ms, full_ms, refused}
 --       hit       payload: the result as gen keeps it
 --       follow    payload: the leader's hold id
 --       failed    payload: the failure that the followed leader published
---       refused | absent | lead
+--       refused | absent
+--       lead      payload: the epoch of the books
+--       forgotten these are not the books that the caller knows; payload: their epoch, or ""
+--       closed    the books are being rebuilt; payload: ms until they are open
 --       limited   a rate has no room, or a cap no place
 --       replayed  the key's request is done; payload: "<created_ms>;<result as JSON>"
 --       refailed  the key's request failed and was paid; payload: the failure as JSON
@@ -36,6 +40,7 @@ local lease = take_integer('lease')
 local keep = take_integer('keep')
 local unknown = take_choice('unknown', { charge = true, release = true })
 local claim, claim_kept = take_claim()
+local known_epoch = take_optional(take_word, 'epoch')
 local requests = take_integer('requests')
 local est = take_amounts('amount')
 local windows = take_windows()
@@ -92,7 +97,7 @@ if earlier then
   local same = earlier.fingerprint == fingerprint and csv(earlier.est) == csv(est)
   if same then expire_if_due(earlier, now, keep, unknown) end
   if not same then return reply('conflict') end
-  if is_open(earlier) then return reply('lead') end
+  if is_open(earlier) then return reply('lead', known_epoch) end
   return reply('over', earlier.state)
 end
 
@@ -149,6 +154,13 @@ if mode ~= 'bypass' then
   end
 end
 
+-- A hold that is there already was admitted in these books, whatever the caller knows of them.
+local lost, epoch = check_epoch(known_epoch, now)
+if lost then
+  drop_claim(claim)
+  return reply(lost, epoch)
+end
+
 local function fits()
   refresh(windows)
   for _, window in ipairs(windows) do
@@ -176,6 +188,10 @@ if not (free and room) then
   return reply(room and 'limited' or 'refused')
 end
 
+if not epoch then
+  epoch = hold
+  redis.call('HSET', WIN, EPOCH, epoch .. ';0')
+end
 local counters = counters_of()
 for _, window in ipairs(counters) do
   increase(window.name .. ':h', est[window.unit])
@@ -189,4 +205,4 @@ write_records({ {
 } })
 if mode ~= 'bypass' then redis.call('SET', LEAD, hold, 'PX', text(lease)) end
 if claim then write_claim(claim, fingerprint, 'r', hold, text(now), '', claim_kept) end
-return reply('lead')
+return reply('lead', epoch)

@@ -1,0 +1,104 @@
+"""A breaker: after some failures in a row nobody asks the store for a moment, and then one call tries.
+
+A caller is then refused at once instead of after a second, and a store that comes back is not met by
+everybody who waited (reliability.md R28).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Literal
+
+from redis.exceptions import ResponseError
+
+from app.domain.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+State = Literal["closed", "open", "half_open"]
+
+FAILURES_MAX = 5
+PAUSE_S = 0.5
+
+
+class Breaker:
+    """Counts failures in a row. One for each pool of connections, used by everybody who asks through it.
+
+    Args:
+        failures_max: So many failures in a row open it.
+        pause_s: For so long it stays open before one call may try.
+        on_change: Called with each new state.
+        clock: Seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        *,
+        failures_max: int = FAILURES_MAX,
+        pause_s: float = PAUSE_S,
+        on_change: Callable[[State], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._failures_max = failures_max
+        self._pause_s = pause_s
+        self._on_change = on_change
+        self._clock = clock
+        self._failures = 0
+        self._closed_until = 0.0
+        self.state: State = "closed"
+
+    @asynccontextmanager
+    async def guard(self) -> AsyncIterator[None]:
+        """Let one call through and learn from how it ends.
+
+        An error that the server itself answered (no memory, read-only) is an answer: its other commands may
+        well be served, settlements above all (R32).
+
+        Raises:
+            StoreUnavailable: The breaker is open, or what the call raised.
+        """
+        self._enter()
+        try:
+            yield
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, ResponseError):
+                self._answered()
+            else:
+                self._failed()
+            raise
+        except asyncio.CancelledError:
+            # The caller left before anything was learned; the next one may try.
+            if self.state == "half_open":
+                self._become("open")
+            raise
+        except BaseException:  # whatever else it is, the store has answered
+            self._answered()
+            raise
+        self._answered()
+
+    def _enter(self) -> None:
+        if self.state == "closed":
+            return
+        if self.state == "open" and self._clock() >= self._closed_until:
+            self._become("half_open")
+            return
+        raise StoreUnavailable("The store has not answered for a moment.", retry_after_s=1)
+
+    def _answered(self) -> None:
+        self._failures = 0
+        self._become("closed")
+
+    def _failed(self) -> None:
+        self._failures += 1
+        if self.state == "half_open" or self._failures >= self._failures_max:
+            self._closed_until = self._clock() + self._pause_s
+            self._become("open")
+
+    def _become(self, state: State) -> None:
+        if state != self.state:
+            self.state = state
+            if self._on_change is not None:
+                self._on_change(state)

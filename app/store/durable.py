@@ -1,0 +1,366 @@
+"""The ledger with a memory of its own: settlements are never lost, and a store that forgets is noticed.
+
+``RedisLedger`` says what the store says. This wrapper stands around it for what happens when the store says
+nothing, or has lost what it knew:
+
+* A settlement that the store does not acknowledge is kept, on disk where there is one, and settled in the
+  background until it is; its caller is answered meanwhile (reliability.md R29).
+* A hold that the store has forgotten is put back with everything it was reserved with, then settled.
+* Books that were lost as a whole are noticed at the next admission, or by looking once a second, and
+  rebuilt from what this replica knows; every replica does so with its own part (R22).
+* While the store does not answer at all, callers are told so at once (R28).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, Protocol, Self
+
+from app.domain.errors import GatewayError, StoreUnavailable
+from app.ports import Lead, Settled, Settlement
+from app.store.hold_records import Counter, HoldRecord
+from app.store.restoring import StoreForgot
+from app.tasks import cancelled
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from app.domain.budget import BudgetWindow, WindowState
+    from app.domain.rate import RateLimit, RateState
+    from app.ports import Absent, Admission, AdmissionRequest, Hit
+    from app.store.breaker import Breaker
+    from app.store.hold_records import State
+    from app.store.journal import Journal
+    from app.store.ledger import RedisLedger
+    from app.store.restoring import Restorer
+
+log = logging.getLogger(__name__)
+
+Amnesia = Literal["rebuild", "closed", "open"]
+
+WAITING_MAX = 10_000
+OPEN_MAX = 100_000
+PAUSE_S, PAUSE_MAX_S = 0.05, 1.0
+LOOK_S = 1.0
+GRACE_S = 3.0
+"""Books that were lost stay closed for so long that every replica has looked, and put back its part."""
+
+_ENDS: dict[str, State] = {"settle": "settled", "void": "voided", "charge": "charged"}
+_OUTCOMES: dict[State, Literal["settle", "void", "charge"]] = {
+    "settled": "settle", "voided": "void", "charged": "charge",
+}  # fmt: skip
+
+
+class Watcher(Protocol):
+    """Who is told what happens here; metrics in production."""
+
+    def settlements_waiting(self, count: int, kept: Literal["disk", "memory"]) -> None:
+        """So many settlements are not acknowledged by the store."""
+
+    def store_amnesia(self, policy: str, restored: int) -> None:
+        """A tenant's books were lost; so many of its holds were put back."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A settlement that the store has not acknowledged. ``hold`` as it was, None where nobody knows."""
+
+    settlement: Settlement
+    windows: tuple[BudgetWindow, ...]
+    hold: HoldRecord | None
+
+
+class DurableLedger:
+    """``ports.Ledger`` around a RedisLedger; use as ``async with``, inside the RedisLedger's own.
+
+    Args:
+        journal: This replica's files, or None where it has no disk: then memory alone keeps what waits.
+        amnesia: What becomes of a tenant whose books were lost: they are rebuilt; it stays closed until an
+            operator restarts the gateway; or it begins anew at zero.
+        drain_s: How long leaving may take, for what waits to be settled after all.
+    """
+
+    def __init__(
+        self,
+        ledger: RedisLedger,
+        restorer: Restorer,
+        breaker: Breaker,
+        *,
+        watcher: Watcher,
+        journal: Journal | None = None,
+        amnesia: Amnesia = "rebuild",
+        drain_s: float = 2.0,
+    ) -> None:
+        self._ledger = ledger
+        self._restorer = restorer
+        self.breaker = breaker
+        self._watcher = watcher
+        self._journal = journal
+        self._amnesia = amnesia
+        self._drain_s = drain_s
+        self._open: OrderedDict[str, tuple[str, HoldRecord]] = OrderedDict()
+        self._waiting: dict[str, _Waiting] = {}
+        self._something_waits = asyncio.Event()
+        self._nothing_waits = asyncio.Event()
+        self._journal_lock = asyncio.Lock()
+        self._rebuilding = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self._nothing_waits.set()
+        if self._journal is not None:
+            self._ledger.epochs.update(self._journal.epochs())
+            for tenant_id, ended in self._journal.left_behind():
+                self._keep(_settlement_of(tenant_id, ended), (), replace(ended, state="dispatched", act=None))
+        self._tasks = [
+            asyncio.create_task(self._settle_what_waits(), name="settlements"),
+            asyncio.create_task(self._look_for_losses(), name="store-epochs"),
+        ]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._drain_s):
+                await self._nothing_waits.wait()
+        await cancelled(self._tasks)
+        if self._waiting:
+            log.error("settlements are left for the next start", extra={"count": len(self._waiting)})
+
+    def conditions(self) -> dict[str, str | int]:
+        """What an operator wants to see beside whether the store answers."""
+        return {"settlements_waiting": len(self._waiting), "store_breaker": self.breaker.state}
+
+    async def admit(self, request: AdmissionRequest) -> Admission:
+        """Decide; where the store has lost the tenant's books, they come first."""
+        if len(self._waiting) >= WAITING_MAX:
+            raise StoreUnavailable("Too many settlements wait for the store.", retry_after_s=1)
+        try:
+            async with self.breaker.guard():
+                admission = await self._ledger.admit(request)
+        except StoreForgot as lost:
+            await self._recover(request.tenant_id, lost)
+            async with self.breaker.guard():
+                admission = await self._ledger.admit(request)
+        if isinstance(admission, Lead):
+            self._open[request.hold_id] = (request.tenant_id, _held(request, admission))
+            if len(self._open) > OPEN_MAX:
+                self._open.popitem(last=False)
+        return admission
+
+    async def peek(self, request: AdmissionRequest) -> Hit | Absent:
+        """As the store says."""
+        async with self.breaker.guard():
+            return await self._ledger.peek(request)
+
+    async def dispatch(self, tenant_id: str, hold_id: str, fingerprint: str) -> bool:
+        """As the store says; the first one is noted, because from now on the hold may cost something."""
+        async with self.breaker.guard():
+            sent = await self._ledger.dispatch(tenant_id, hold_id, fingerprint)
+        found = self._open.get(hold_id)
+        if found is None:
+            return sent
+        if not sent:
+            del self._open[hold_id]
+        elif found[1].state == "held":
+            record = replace(found[1], state="dispatched")
+            self._open[hold_id] = (tenant_id, record)
+            self._note(tenant_id, record, _now_ms())
+        return sent
+
+    async def settle(self, settlement: Settlement, windows: tuple[BudgetWindow, ...]) -> Settled:
+        """Settle now; where the store does not answer, keep the settlement and say ``deferred``."""
+        _, hold = self._open.pop(settlement.hold_id, (None, None))
+        try:
+            return await self._settle(settlement, windows, hold)
+        except StoreUnavailable:
+            self._keep(settlement, windows, hold)
+            if self._journal is not None and hold is not None:
+                await self._write_waiting(settlement, hold)
+            return Settled("deferred", repeated=False, late=False, published=False, now_ms=_now_ms())
+
+    async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
+        """As the store says."""
+        await self._ledger.wait(tenant_id, fingerprint, leader, timeout_s)
+
+    async def windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
+        """As the store says."""
+        async with self.breaker.guard():
+            return await self._ledger.windows(tenant_id, windows)
+
+    async def rates(self, tenant_id: str, rates: tuple[RateLimit, ...]) -> tuple[RateState, ...]:
+        """As the store says."""
+        async with self.breaker.guard():
+            return await self._ledger.rates(tenant_id, rates)
+
+    # settling
+
+    async def _settle(
+        self, settlement: Settlement, windows: tuple[BudgetWindow, ...], hold: HoldRecord | None
+    ) -> Settled:
+        """Settle; a hold that the store has forgotten is put back first, once."""
+        async with self.breaker.guard():
+            settled = await self._ledger.settle(settlement, windows)
+        if settled.state == "unknown" and hold is not None and settlement.outcome != "void":
+            async with self.breaker.guard():
+                await self._restorer.put_back(settlement.tenant_id, [hold])
+                settled = await self._ledger.settle(settlement, windows)
+        if hold is not None and settled.state != "unknown":
+            self._note(settlement.tenant_id, _ended(hold, settlement), settled.now_ms)
+        return settled
+
+    def _keep(
+        self, settlement: Settlement, windows: tuple[BudgetWindow, ...], hold: HoldRecord | None
+    ) -> None:
+        self._waiting[settlement.hold_id] = _Waiting(settlement, windows, hold)
+        self._show_waiting()
+        self._nothing_waits.clear()
+        self._something_waits.set()
+
+    def _show_waiting(self) -> None:
+        kept: Literal["disk", "memory"] = "memory" if self._journal is None else "disk"
+        self._watcher.settlements_waiting(len(self._waiting), kept)
+
+    async def _write_waiting(self, settlement: Settlement, hold: HoldRecord) -> None:
+        assert self._journal is not None  # noqa: S101 - the caller has looked
+        record = _ended(hold, settlement)
+        async with self._journal_lock:
+            try:
+                await asyncio.to_thread(self._journal.wait_for, settlement.tenant_id, record, _now_ms())
+            except OSError:
+                log.exception("a settlement waits in memory alone", extra={"hold_id": hold.hold_id})
+
+    async def _settle_what_waits(self) -> None:
+        pause_s = PAUSE_S
+        while True:
+            await self._something_waits.wait()
+            if await self._settle_all():
+                pause_s = PAUSE_S
+            else:
+                await asyncio.sleep(pause_s)
+                pause_s = min(PAUSE_MAX_S, pause_s * 2)
+
+    async def _settle_all(self) -> bool:
+        """Whether nothing waits any more."""
+        for hold_id, item in list(self._waiting.items()):
+            try:
+                settled = await self._settle(item.settlement, item.windows, item.hold)
+            except StoreUnavailable:
+                return False
+            except GatewayError:
+                log.exception("a settlement contradicts the books", extra={"hold_id": hold_id})
+            else:
+                if settled.state == "unknown":
+                    log.error("a settlement came too late to be booked", extra={"hold_id": hold_id})
+            del self._waiting[hold_id]
+            self._show_waiting()
+        async with self._journal_lock:
+            if self._waiting:
+                return True
+            self._something_waits.clear()
+            self._nothing_waits.set()
+            if self._journal is not None:
+                self._journal.none_waits()
+        return True
+
+    def _note(self, tenant_id: str, record: HoldRecord, at_ms: int) -> None:
+        if self._journal is None:
+            return
+        try:
+            self._journal.note(tenant_id, record, at_ms)
+            if self._journal.unlike(self._ledger.epochs):
+                self._journal.keep_epochs(self._ledger.epochs)
+        except OSError:
+            # The store has it; only a rebuilding would miss it.
+            log.exception("the journal cannot be written", extra={"hold_id": record.hold_id})
+
+    # rebuilding
+
+    async def _recover(self, tenant_id: str, lost: StoreForgot) -> None:
+        """Returns when the tenant's books are open. Raises StoreUnavailable where they are not yet."""
+        known = self._ledger.epochs.get(tenant_id)
+        if known is None or lost.epoch is None:
+            raise lost
+        if self._amnesia == "closed":
+            raise StoreUnavailable("The store has lost the books of this tenant.", retry_after_s=60)
+        wait_s = await self._rebuild(tenant_id, known)
+        if wait_s > 0:
+            raise StoreUnavailable(
+                "The books of this tenant are being rebuilt.", retry_after_s=max(1, -int(-wait_s // 1))
+            )
+
+    async def _rebuild(self, tenant_id: str, known: str) -> float:
+        """Put back this replica's part; returns the seconds until the books are open."""
+        async with self._rebuilding:
+            if self._ledger.epochs.get(tenant_id) != known:
+                return 0.0  # somebody else here did it meanwhile
+            records: dict[str, HoldRecord] = {}
+            if self._amnesia == "rebuild":
+                if self._journal is not None:
+                    records |= await asyncio.to_thread(self._journal.settled_of, tenant_id)
+                records |= {hold.hold_id: hold for tenant, hold in self._open.values() if tenant == tenant_id}
+            grace_s = GRACE_S if self._amnesia == "rebuild" else 0.0
+            epoch, wait_s, count = await self._restorer.rebuild(
+                tenant_id, list(records.values()), secrets.token_hex(8), grace_s
+            )
+            self._ledger.epochs[tenant_id] = epoch
+        log.error("the store has lost the books", extra={"tenant": tenant_id, "count": count})
+        self._watcher.store_amnesia(self._amnesia, count)
+        return wait_s
+
+    async def _look_for_losses(self) -> None:
+        """Every second, so that all replicas put back their parts while the books are still closed."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            known = dict(self._ledger.epochs)
+            if not known or self._amnesia != "rebuild":
+                continue
+            with contextlib.suppress(StoreUnavailable):
+                async with self.breaker.guard():
+                    found = await self._restorer.epochs(list(known))
+                for tenant_id, epoch in found.items():
+                    if epoch != known[tenant_id]:
+                        await self._rebuild(tenant_id, known[tenant_id])
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _held(request: AdmissionRequest, lead: Lead) -> HoldRecord:
+    """The hold as the store has just written it."""
+    counters = {
+        window.field: Counter(window.budget.unit, window.span.start_ms, window.span.end_ms, window.field)
+        for window in lead.windows
+    }
+    return HoldRecord(
+        hold_id=request.hold_id,
+        state="held",
+        flags="" if request.cache.mode == "bypass" else "f",
+        began_ms=lead.windows[0].now_ms if lead.windows else _now_ms(),
+        fingerprint=request.fingerprint,
+        est=request.amounts,
+        act=None,
+        counters=tuple(counters.values()),
+    )
+
+
+def _ended(hold: HoldRecord, settlement: Settlement) -> HoldRecord:
+    act = settlement.amounts if settlement.outcome == "settle" else None
+    return hold.ended(_ENDS[settlement.outcome], act)
+
+
+def _settlement_of(tenant_id: str, ended: HoldRecord) -> Settlement:
+    """What a line of the journal asks for; its result is not in the journal and so is not published."""
+    outcome = _OUTCOMES[ended.state]
+    return Settlement(tenant_id, ended.hold_id, ended.fingerprint, outcome, ended.act or ended.est)

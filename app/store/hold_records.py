@@ -1,0 +1,155 @@
+"""A hold as the store's scripts write it, read back: what verifying, exporting and rebuilding are made of."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
+
+from app.domain.budget import UNITS, Amounts, Unit
+
+State = Literal["held", "dispatched", "settled", "voided", "expired", "charged"]
+
+LETTERS: dict[str, State] = {
+    "h": "held", "d": "dispatched", "s": "settled", "v": "voided", "x": "expired", "c": "charged",
+}  # fmt: skip
+_LETTER_OF = {state: letter for letter, state in LETTERS.items()}
+_RECORD = re.compile(r"([hdsvxc]);([a-z]*);(\d+);([^;]*);([\d,]*);([\d,]*);([^;]*)")
+_COUNTER = re.compile(r"([0-4])@(\d+)@(\d+)@([^,]+)")
+
+TYPE_PREFIX = "flashgate.hold."
+
+
+class UnreadableHold(ValueError):
+    """The text is no hold of this version."""
+
+
+class Counter(NamedTuple):
+    """A window that a hold is booked in; ``unit`` is None for a place under a cap on open holds."""
+
+    unit: Unit | None
+    start_ms: int
+    end_ms: int
+    field: str
+
+    @property
+    def name(self) -> str:
+        """The counter's name in the store, without what it counts."""
+        return f"{self.field}|{self.start_ms}"
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRecord:
+    """One hold at one moment.
+
+    Attributes:
+        flags: ``f`` leads its work, ``l`` was corrected late, ``p`` its result was published.
+        began_ms: When it was reserved, by the store's clock.
+        est: What was reserved.
+        act: What was booked by a settlement; None otherwise.
+    """
+
+    hold_id: str
+    state: State
+    flags: str
+    began_ms: int
+    fingerprint: str
+    est: Amounts
+    act: Amounts | None
+    counters: tuple[Counter, ...]
+
+    @classmethod
+    def decoded(cls, hold_id: str, text: str) -> HoldRecord:
+        """The hold of a record of the store. Raises UnreadableHold."""
+        found = _RECORD.fullmatch(text)
+        if found is None:
+            raise UnreadableHold("The record is not one of a hold.")
+        letter, flags, began, fingerprint, est, act, windows = found.groups()
+        counters = tuple(
+            Counter(UNITS[int(unit) - 1] if int(unit) else None, int(start), int(end), field)
+            for unit, start, end, field in _COUNTER.findall(windows)
+        )
+        actual = _amounts(act) if act else None
+        return cls(hold_id, LETTERS[letter], flags, int(began), fingerprint, _amounts(est), actual, counters)
+
+    def encoded(self) -> str:
+        """The record as the store's scripts write it."""
+        windows = ",".join(
+            f"{UNITS.index(counter.unit) + 1 if counter.unit else 0}@{counter.start_ms}@{counter.end_ms}"
+            f"@{counter.field}"
+            for counter in self.counters
+        )
+        est, act = _csv(self.est), _csv(self.act) if self.act is not None else ""
+        letter = _LETTER_OF[self.state]
+        return ";".join((letter, self.flags, str(self.began_ms), self.fingerprint, est, act, windows))
+
+    @property
+    def open(self) -> bool:
+        """Whether it is reserved and not yet ended."""
+        return self.state in {"held", "dispatched"}
+
+    @property
+    def booked(self) -> Amounts:
+        """What it counts as settled in its windows."""
+        if self.state == "settled":
+            return self.act or Amounts()
+        return self.est if self.state == "charged" else Amounts()
+
+    def ended(self, state: State, act: Amounts | None) -> HoldRecord:
+        """The same hold after its end."""
+        return replace(self, state=state, act=act)
+
+    def event(self, tenant_id: str, at_ms: int, source: str) -> dict[str, Any]:
+        """The transition into this state as a CloudEvent (version 1.0). It holds no prompt and no text.
+
+        Its ``id`` is the same however often the transition is told, so that a consumer counts it once.
+        """
+        return {
+            "specversion": "1.0",
+            "id": f"{self.hold_id}:{self.state}{':late' if 'l' in self.flags else ''}",
+            "source": source,
+            "type": f"{TYPE_PREFIX}{self.state}",
+            "subject": tenant_id,
+            "time": datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds"),
+            "datacontenttype": "application/json",
+            "data": {
+                "hold_id": self.hold_id,
+                "flags": self.flags,
+                "began_ms": self.began_ms,
+                "fingerprint": self.fingerprint,
+                "estimate": self.est._asdict(),
+                "actual": self.act._asdict() if self.act is not None else None,
+                "windows": [counter._asdict() for counter in self.counters],
+            },
+        }
+
+    @classmethod
+    def of_event(cls, event: Any) -> tuple[str, HoldRecord]:
+        """The tenant and the hold of such an event. Raises UnreadableHold for anything else."""
+        try:
+            data = event["data"]
+            state = event["type"].removeprefix(TYPE_PREFIX)
+            if state not in _LETTER_OF:
+                raise UnreadableHold("The event is not one of a hold.")
+            record = cls(
+                hold_id=data["hold_id"],
+                state=state,
+                flags=data["flags"],
+                began_ms=int(data["began_ms"]),
+                fingerprint=data["fingerprint"],
+                est=Amounts(**data["estimate"]),
+                act=Amounts(**data["actual"]) if data["actual"] is not None else None,
+                counters=tuple(Counter(**counter) for counter in data["windows"]),
+            )
+            return str(event["subject"]), record
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UnreadableHold("The event has other fields.") from error
+
+
+def _amounts(text: str) -> Amounts:
+    return Amounts(*(int(digits) for digits in text.split(",")))
+
+
+def _csv(amounts: Amounts) -> str:
+    return ",".join(str(amount) for amount in amounts)

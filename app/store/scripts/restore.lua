@@ -1,0 +1,62 @@
+#!lua flags=allow-oom
+-- Puts holds back that the store has forgotten, each at most once, and opens the books again.
+--
+-- KEYS  res win exp gc log (see _common.lua)
+-- ARGV  1 keep, ms   2 lease of those that are open, ms   3 oldest that is put back, ms of age, or "" for any
+--       4 name of a new epoch, or "" to leave epochs alone   5 ms until the first admission in it
+--       6 number of holds, then for each: hold id, record
+-- Returns {name of the epoch or "", ms until the first admission, number put back}
+--
+-- A hold that is there already is left as it is, and an epoch that is there already stays: any number of
+-- replicas may put back what they know, in any order and again and again.
+
+local keep = take_integer('keep')
+local lease = take_integer('lease')
+local oldest = take_optional(take_integer, 'oldest')
+local epoch = take_optional(take_word, 'epoch')
+local grace = take_integer('grace')
+local records = {}
+for index = 1, take_integer('number of holds') do
+  local hold = take_word('hold')
+  local raw = take('record')
+  if not string.match(raw, '^%a;%a*;%d+;[^;]*;[%d,]+;[%d,]*;[^;]*$') then refuse('record', raw) end
+  local record = parse_record(hold, raw)
+  if #record.est ~= UNITS or (record.state == 's' and #record.act ~= UNITS) then refuse('amounts', raw) end
+  records[index] = record
+end
+take_nothing_more()
+if lease == 0 then refuse('lease', lease) end
+
+local now = server_now()
+local changes, count = {}, 0
+for _, record in ipairs(records) do
+  local young = not oldest or record.t0 + oldest > now
+  if young and redis.call('HEXISTS', RES, record.hold) == 0 then
+    local booked = ({ s = record.act, c = record.est })[record.state]
+    for _, counter in ipairs(record.counters) do
+      if counter.unit > 0 and tonumber(counter.stop) + keep > now then
+        if is_open(record) then add(changes, counter.name .. ':h', record.est[counter.unit]) end
+        if booked then add(changes, counter.name .. ':s', booked[counter.unit]) end
+        redis.call('ZADD', GC, 'NX', text(tonumber(counter.stop) + keep), 'w;' .. counter.name)
+      end
+    end
+    if is_open(record) then
+      redis.call('ZADD', EXP, text(now + lease), record.hold)
+    else
+      redis.call('ZADD', GC, text(now + keep), 'r;' .. record.hold)
+    end
+    write_records({ record })
+    count = count + 1
+  end
+end
+apply(changes)
+local function epoch_now()
+  return string.match(redis.call('HGET', WIN, EPOCH) or '', '^([^;]+);(%d+)$')
+end
+local name, open = epoch_now()
+if epoch and (not name or (tonumber(open) > now and count > 0)) then
+  -- As long as somebody still finds something missing the books stay closed for the others.
+  redis.call('HSET', WIN, EPOCH, (name or epoch) .. ';' .. text(now + grace))
+  name, open = epoch_now()
+end
+return { name or '', text(math.max(0, tonumber(open or '0') - now)), text(count) }

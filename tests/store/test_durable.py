@@ -1,0 +1,261 @@
+"""Settlements outlive the store's absence, this process' end, and the store's memory."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from app.domain.errors import StoreUnavailable
+from app.ports import Hit, Lead
+from app.store import durable
+from app.store.breaker import Breaker
+from app.store.client import open_clients
+from app.store.durable import Amnesia, DurableLedger
+from app.store.journal import Journal
+from app.store.ledger import LedgerPolicy, RedisLedger
+from app.store.restoring import Restorer
+from tests.store.books import ONE, Books, until
+from tests.storeserver import ServerProcess, running_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from app.ports import Settled
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[ServerProcess]:
+    with running_server(tmp_path / "s") as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses are looked for often, and rebuilt books open soon."""
+    monkeypatch.setattr(durable, "LOOK_S", 0.02)
+    monkeypatch.setattr(durable, "GRACE_S", 0.3)
+
+
+@dataclass
+class Told:
+    """What a ledger told its watcher."""
+
+    waiting: list[int] = field(default_factory=list)
+    losses: list[tuple[str, int]] = field(default_factory=list)
+
+    def settlements_waiting(self, count: int, kept: str) -> None:
+        self.waiting.append(count)
+
+    def store_amnesia(self, policy: str, restored: int) -> None:
+        self.losses.append((policy, restored))
+
+
+@dataclass
+class Replica:
+    """One replica's ledger, and a tenant's books through it."""
+
+    books: Books
+    durable: DurableLedger
+    told: Told
+
+    async def nothing_waits(self) -> None:
+        async def settled() -> bool:
+            return self.durable.conditions()["settlements_waiting"] == 0
+
+        await until(settled, 10)
+
+    async def lead(self) -> Lead:
+        """A new hold, asked for until it is given."""
+        number = len(self.books.fingerprints)
+
+        async def asked() -> Lead | None:
+            with contextlib.suppress(StoreUnavailable):
+                answer = await self.books.admit(f"new-{id(self)}-{number}")
+                return answer if isinstance(answer, Lead) else None
+            return None
+
+        return cast("Lead", await until(asked, 10))
+
+
+@contextlib.asynccontextmanager
+async def replica(
+    url: str, folder: Path | None, amnesia: Amnesia = "rebuild", drain_s: float = 0.0
+) -> AsyncIterator[Replica]:
+    policy = LedgerPolicy(lease_s=5)
+    told = Told()
+    async with contextlib.AsyncExitStack() as stack:
+        clients = await stack.enter_async_context(open_clients(url))
+        ledger = await stack.enter_async_context(RedisLedger(clients.ledger, policy))
+        restorer = Restorer(clients.ledger, ledger.scripts, lease_s=policy.lease_s, keep_s=policy.keep_s)
+        journal = stack.enter_context(Journal(folder)) if folder else None
+        around = DurableLedger(
+            ledger,
+            restorer,
+            Breaker(pause_s=0.05),
+            watcher=told,
+            journal=journal,
+            amnesia=amnesia,
+            drain_s=drain_s,
+        )
+        await stack.enter_async_context(around)
+        yield Replica(Books(around, clients.ledger, "acme"), around, told)  # type: ignore[arg-type]
+
+
+async def test_a_settlement_waits_for_the_store_and_its_caller_does_not(
+    own_server: ServerProcess, tmp_path: Path
+) -> None:
+    async with replica(own_server.url, tmp_path / "journal") as one:
+        await one.books.admit("a", "work")
+        await one.books.dispatch("a")
+        own_server.kill()
+        settled: Settled = await one.books.publish("a")
+        assert (settled.state, settled.windows) == ("deferred", ())
+        assert one.durable.conditions()["settlements_waiting"] == 1
+        waiting = (tmp_path / "journal" / "waiting-0.jsonl").read_text()
+        event = json.loads(waiting)
+        assert (event["specversion"], event["id"], event["subject"]) == ("1.0", "a:settled", "acme")
+        assert event["data"]["actual"]["output_tokens"] == 1120
+        assert "here" not in waiting, "no word of the model is in it"
+        own_server.start()
+        await one.nothing_waits()
+        assert one.told.waiting == [1, 0]
+        assert (tmp_path / "journal" / "waiting-0.jsonl").read_bytes() == b""
+        assert await one.books.totals() == [(1120, 0)]
+        assert isinstance(await one.books.admit("b", "work"), Hit), "its result was published as well"
+
+
+async def test_what_waits_when_the_process_ends_is_settled_by_the_next_one(
+    own_server: ServerProcess, tmp_path: Path
+) -> None:
+    async with replica(own_server.url, tmp_path) as first:
+        for hold in ("a", "b", "c"):
+            await first.books.admit(hold)
+            await first.books.dispatch(hold)
+        own_server.kill()
+        await first.books.settle("a", ONE._replace(output_tokens=747))
+        await first.books.settle("b", outcome="void")
+        await first.books.settle("c", outcome="charge")
+    own_server.start()
+    async with replica(own_server.url, tmp_path) as second:
+        await second.nothing_waits()
+        assert await second.books.totals() == [(747 + 1120, 0)]
+    async with replica(own_server.url, tmp_path) as third:
+        assert third.told.waiting == [], "and no third one does it again"
+
+
+async def test_a_dead_replicas_settlements_are_taken_over_by_one_that_lives(
+    own_server: ServerProcess, tmp_path: Path
+) -> None:
+    async with replica(own_server.url, tmp_path) as zero:
+        async with replica(own_server.url, tmp_path) as one:
+            await one.books.admit("a")
+            await one.books.dispatch("a")
+            own_server.kill()
+            await one.books.settle("a", ONE._replace(output_tokens=747))
+        assert zero.told.waiting == []
+        own_server.start()
+    (tmp_path / "waiting-0.jsonl").unlink()
+    async with replica(own_server.url, tmp_path) as another:
+        await another.nothing_waits()
+        assert await another.books.totals() == [(747, 0)]
+
+
+async def test_leaving_waits_for_the_store_within_its_time(own_server: ServerProcess) -> None:
+    async with replica(own_server.url, None, drain_s=10) as one:
+        await one.books.admit("a")
+        own_server.kill()
+        await one.books.settle("a")
+        own_server.start()
+    assert one.told.waiting == [1, 0]
+
+
+async def test_a_hold_that_the_store_has_forgotten_is_booked_all_the_same(
+    own_server: ServerProcess, tmp_path: Path
+) -> None:
+    async with replica(own_server.url, tmp_path, "open") as one:
+        await one.books.admit("a")
+        await one.books.dispatch("a")
+        await one.books.client.flushall()
+        settled = await one.books.settle("a", ONE._replace(output_tokens=747))
+        assert settled.state == "settled"
+        again = await one.durable._ledger.windows("acme", one.books.windows)
+        assert [(window.settled, window.held) for window in again] == [(747, 0)]
+
+
+async def test_four_replicas_rebuild_lost_books_to_the_very_same_amounts(
+    own_server: ServerProcess, tmp_path: Path
+) -> None:
+    """Each puts back its own part, holds in flight included; nobody is admitted before all have."""
+    async with contextlib.AsyncExitStack() as stack:
+        replicas = [await stack.enter_async_context(replica(own_server.url, tmp_path)) for _ in range(4)]
+        for number, one in enumerate(replicas):
+            await one.books.admit(f"done-{number}")
+            await one.books.dispatch(f"done-{number}")
+            await one.books.settle(f"done-{number}", ONE._replace(output_tokens=100 + number))
+        await replicas[0].books.admit("open")
+        await replicas[0].books.dispatch("open")
+        before = await replicas[1].books.totals()
+        assert before == [(406, 1120)]
+        await replicas[0].books.client.flushall()
+        await replicas[3].lead()
+        totals = await replicas[1].books.totals()
+        assert totals == [(406, 2 * 1120)]
+        assert [len(one.told.losses) for one in replicas] == [1, 1, 1, 1]
+        assert sum(restored for one in replicas for _, restored in one.told.losses) == 5
+        await replicas[0].books.settle("open", ONE._replace(output_tokens=50))
+        assert await replicas[1].books.totals() == [(456, 1120)]
+
+
+async def test_a_replica_that_starts_after_the_loss_still_knows_of_it(
+    own_server: ServerProcess, tmp_path: Path
+) -> None:
+    async with replica(own_server.url, tmp_path) as first:
+        await first.books.admit("a")
+        await first.books.dispatch("a")
+        await first.books.settle("a")
+        await first.books.client.flushall()
+    async with replica(own_server.url, tmp_path) as second:
+        await second.lead()
+        assert await second.books.totals() == [(1120, 1120)]
+
+
+async def test_closed_books_stay_closed_until_a_restart(own_server: ServerProcess) -> None:
+    async with replica(own_server.url, None, "closed") as one:
+        await one.books.admit("a")
+        await one.books.client.flushall()
+        for number in range(3):
+            with pytest.raises(StoreUnavailable) as refused:
+                await one.books.admit(f"b{number}")
+            assert refused.value.retry_after_s == 60
+    async with replica(own_server.url, None, "closed") as restarted:
+        assert isinstance(await restarted.books.admit("c"), Lead)
+
+
+async def test_open_books_begin_anew_at_once(own_server: ServerProcess) -> None:
+    async with replica(own_server.url, None, "open") as one:
+        await one.books.admit("a")
+        await one.books.settle("a")
+        await one.books.client.flushall()
+        assert isinstance(await one.books.admit("b"), Lead)
+        assert await one.books.totals() == [(0, 1120)]
+        assert one.told.losses == [("open", 0)]
+
+
+async def test_a_queue_that_is_full_admits_nothing_more(
+    own_server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable, "WAITING_MAX", 1)
+    async with replica(own_server.url, None) as one:
+        await one.books.admit("a")
+        await one.books.admit("b")
+        own_server.kill()
+        await one.books.settle("a")
+        own_server.start()
+        # The settlement that waits goes first, whenever that is.
+        await one.lead()
+        assert (await one.books.settle("b")).state == "settled"

@@ -1,0 +1,101 @@
+"""The local journal: what it survives, what it takes over, what it forgets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.budget import AMOUNT_MAX, UNITS, Amounts
+from app.store.hold_records import LETTERS, Counter, HoldRecord, UnreadableHold
+from app.store.journal import Journal, JournalUnavailable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+whole = st.integers(0, AMOUNT_MAX)
+amounts = st.builds(Amounts, whole, whole, whole, whole)
+counters = st.builds(
+    Counter, st.sampled_from(UNITS), whole, whole, st.sampled_from(["t|images|day", "k:k1|usd|month"])
+)
+records = st.builds(
+    HoldRecord,
+    hold_id=st.from_regex(r"[a-z0-9]{1,24}", fullmatch=True),
+    state=st.sampled_from(list(LETTERS.values())),
+    flags=st.sampled_from(["", "f", "fl", "flp"]),
+    began_ms=st.integers(0, 2**45),
+    fingerprint=st.from_regex(r"[a-f0-9]{64}", fullmatch=True),
+    est=amounts,
+    act=st.none() | amounts,
+    counters=st.lists(counters, max_size=3).map(tuple),
+)
+
+
+def record(hold: str, state: str = "settled", tokens: int = 1120) -> HoldRecord:
+    found = HoldRecord.decoded(hold, f"s;f;1;work;{tokens},0,0,0;{tokens},0,0,0;1@0@9@t|output_tokens|day")
+    return found if state == "settled" else found.ended("charged", None)
+
+
+@given(records, st.integers(0, 2**45))
+def test_a_hold_is_the_same_after_the_store_and_after_the_journal(held: HoldRecord, at_ms: int) -> None:
+    assert HoldRecord.decoded(held.hold_id, held.encoded()) == held
+    assert HoldRecord.of_event(held.event("acme", at_ms, "here")) == ("acme", held)
+
+
+@pytest.mark.parametrize("text", ["", "s;f;1", "z;f;1;w;1,1,1,1;;", "credit;t|usd|lifetime;1;5"])
+def test_what_is_no_hold_is_refused(text: str) -> None:
+    with pytest.raises(UnreadableHold):
+        HoldRecord.decoded("a", text)
+
+
+def test_a_torn_line_costs_itself_alone(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.note("acme", record("a"), 1)
+    path = tmp_path / "settled-0.jsonl"
+    path.write_bytes(path.read_bytes()[:-30])
+    with Journal(tmp_path) as journal:
+        journal.note("acme", record("b"), 1)
+        assert list(journal.settled_of("acme")) == ["b"]
+
+
+def test_the_oldest_goes_when_the_disk_share_is_used_up(tmp_path: Path) -> None:
+    with Journal(tmp_path, bytes_max=20_000) as journal:
+        for number in range(200):
+            journal.note("acme", record(f"h{number}"), number)
+        kept = list(journal.settled_of("acme"))
+    assert kept[-1] == "h199"
+    assert 10 < len(kept) < 60
+    assert sum(path.stat().st_size for path in tmp_path.glob("settled-*")) <= 21_000
+
+
+def test_replicas_of_one_folder_have_numbers_of_their_own_and_a_dead_ones_is_taken_again(
+    tmp_path: Path,
+) -> None:
+    with Journal(tmp_path) as zero:
+        zero.note("acme", record("a"), 1)
+        with Journal(tmp_path) as one:
+            one.wait_for("acme", record("b"), 1)
+            assert one.settled_of("acme") == {}, "a living replica's part is its own to tell"
+        assert zero.left_behind() == [("acme", record("b"))]
+    with Journal(tmp_path) as again:
+        assert again.left_behind() == [("acme", record("b"))], "taken over, and not yet settled"
+        assert list(again.settled_of("acme")) == ["a"]
+        again.none_waits()
+    with Journal(tmp_path) as last:
+        assert last.left_behind() == []
+
+
+def test_a_tenants_holds_are_its_own_and_the_last_state_counts(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.note("acme", record("a"), 1)
+        journal.note("acme", record("a", "charged"), 2)
+        journal.note("other", record("b"), 3)
+        assert {name: held.state for name, held in journal.settled_of("acme").items()} == {"a": "charged"}
+
+
+def test_a_folder_that_cannot_be_written_is_told_by_name(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(JournalUnavailable, match="file"), Journal(tmp_path / "file"):
+        pass
