@@ -29,17 +29,21 @@ public final class Caller {
         return new NativeApi(client);
     }
 
+    private static NativeApi.APIGenerateImagesRequest sending(GenerateRequest request) {
+        return NativeApi.APIGenerateImagesRequest.newBuilder().generateRequest(request).build();
+    }
+
     private static GenerateResponse generated(NativeApi api) throws ApiException {
         GenerateRequest request =
                 new GenerateRequest()
                         .prompt("A lighthouse, for Java")
                         .imageSize("512")
                         .delivery(GenerateRequest.DeliveryEnum.URI);
-        return api.generateImages(request);
+        return api.generateImages(sending(request));
     }
 
     private static byte[] downloaded(NativeApi api, String imageId) throws Exception {
-        File file = api.getImage(imageId, null, null);
+        File file = api.getImage(NativeApi.APIGetImageRequest.newBuilder().imageId(imageId).build());
         try {
             return Files.readAllBytes(file.toPath());
         } finally {
@@ -60,7 +64,7 @@ public final class Caller {
         GenerateRequest request =
                 new GenerateRequest().prompt("More than there is left, for Java").imageSize("4K");
         try {
-            api.generateImages(request);
+            api.generateImages(sending(request));
         } catch (ApiException refusal) {
             return MAPPER.readValue(refusal.getResponseBody(), Problem.class);
         }

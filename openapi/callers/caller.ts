@@ -30,7 +30,7 @@ async function edited(client: Client): Promise<GenerateResponse> {
   const image = await Promise.all(
     paths.map(async (path) => new File([new Uint8Array(await readFile(path))], basename(path))),
   );
-  const body = { prompt: "Both as one: été, 夏", image_size: "512", image };
+  const body = { prompt: "Both as one, for TypeScript: été, 夏", image_size: "512", image };
   return (await editImages({ client, body, throwOnError: true })).data;
 }
 

@@ -73,11 +73,11 @@ def test_spectral_finds_nothing_in_the_document() -> None:
     tools = workshop.node_tools()
     ruleset = workshop.OPENAPI / "spectral.yaml"
     options = ["--ruleset", ruleset, "--fail-severity", "hint"]
-    workshop.run([tools / "spectral", "lint", *options, workshop.DOCUMENT], workshop.WORKSHOP)
+    workshop.run([tools / "spectral", "lint", *options, workshop.document()], workshop.WORKSHOP)
 
 
 def test_redocly_finds_nothing_in_the_document() -> None:
     tools = workshop.node_tools()
     options = ["--config", workshop.OPENAPI / "redocly.yaml", "--max-problems", "1000"]
     quiet = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
-    workshop.run([tools / "redocly", "lint", *options, workshop.DOCUMENT], workshop.WORKSHOP, **quiet)
+    workshop.run([tools / "redocly", "lint", *options, workshop.document()], workshop.WORKSHOP, **quiet)

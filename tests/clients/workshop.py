@@ -43,6 +43,12 @@ def run(command: Sequence[object], cwd: Path, **environment: str) -> str:
     return done.stdout
 
 
+def document() -> Path:
+    """A copy of the committed document in the workshop, where its generators work."""
+    WORKSHOP.mkdir(exist_ok=True)
+    return Path(shutil.copy(DOCUMENT, WORKSHOP))
+
+
 def needed(*programs: str) -> None:
     """Skip where a program is not installed."""
     for program in programs:
@@ -93,7 +99,15 @@ def python_caller() -> list[object]:
     tools, folder = python_tools(), fresh("python")
     options = ["--meta", "setup", "--overwrite", "--config", OPENAPI / "python.yaml"]
     run(
-        [tools / "openapi-python-client", "generate", "--path", DOCUMENT, "--output-path", folder, *options],
+        [
+            tools / "openapi-python-client",
+            "generate",
+            "--path",
+            document(),
+            "--output-path",
+            folder,
+            *options,
+        ],
         WORKSHOP,
     )
     install = [
@@ -119,7 +133,7 @@ def typescript_caller() -> list[object]:
     run(
         [tools / "openapi-ts", "--file", OPENAPI / "typescript.config.mjs"],
         WORKSHOP,
-        FLASHGATE_DOCUMENT=str(DOCUMENT),
+        FLASHGATE_DOCUMENT=str(document()),
         FLASHGATE_OUTPUT=str(folder / "client"),
     )
     shutil.copy(CALLERS / "caller.ts", folder)
@@ -133,7 +147,7 @@ def java_caller() -> list[object]:
     needed("java", "javac")
     jars, folder = _java_libraries(), fresh("java")
     [generator] = (python_tools().parent / "lib").glob("*/site-packages/openapi_generator_cli/*.jar")
-    arguments = ["generate", "-i", DOCUMENT, "-o", folder, "-c", OPENAPI / "java.yaml"]
+    arguments = ["generate", "-i", document(), "-o", folder, "-c", OPENAPI / "java.yaml"]
     run(["java", "-jar", generator, *arguments], WORKSHOP)
     sources = sorted((folder / "src/main").rglob("*.java"))
     path = os.pathsep.join(str(jar) for jar in (folder / "classes", generator, *jars))
