@@ -30,8 +30,10 @@ class Tenants:
     keys: dict[str, str]
 
 
-def write_tenants(path: Path, budgets: dict[str, list[dict[str, Any]]]) -> Tenants:
-    """A file with one key a tenant."""
+def write_tenants(
+    path: Path, budgets: dict[str, list[dict[str, Any]]], more: dict[str, dict[str, Any]] | None = None
+) -> Tenants:
+    """A file with one key a tenant, and for some tenants more than budgets."""
     keys, entries = {}, []
     for index, (tenant, limits) in enumerate(budgets.items()):
         key = mint("test", bytes([index]) * ENTROPY_BYTES)
@@ -39,6 +41,7 @@ def write_tenants(path: Path, budgets: dict[str, list[dict[str, Any]]]) -> Tenan
         hashed = secret_hash(PEPPER.encode(), key.secret)
         entry = {"id": key.key_id, "hash": f"hmac-sha256:{hashed}", "scopes": ["images"]}
         entries.append({"id": tenant, "time_zone": "UTC", "budgets": limits, "keys": [entry]})
+        entries[-1] |= (more or {}).get(tenant, {})
     path.write_text(yaml.safe_dump({"tenants": entries}))
     return Tenants(path, keys)
 
@@ -58,7 +61,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def tenants(tmp_path_factory: pytest.TempPathFactory) -> Tenants:
     ample = tokens_a_day(10_000_000)
     names = ("pictures", "identical", "counting", "badinput", "cache", "leaver", "other", "refused", "edits")
-    budgets = dict.fromkeys(names, ample) | {
+    budgets = dict.fromkeys((*names, "idempotent"), ample) | {
         "thirtyseven": tokens_a_day(37 * 1120),
         "poor": tokens_a_day(1120),
         "both": [
