@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from app.domain.audit import Action
-    from app.domain.budget import BudgetWindow, WindowState
-    from app.ports import Cache, Ledger, Registry
+    from app.domain.budget import BudgetWindow, Unit, WindowName, WindowState
+    from app.ports import BudgetTerms, Cache, Ledger, Registry
 
 Expected: TypeAlias = int | Literal["any"]
 
@@ -58,6 +58,16 @@ class IssuedKey:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetName:
+    """Which budget of a tenant: its own, or that of a project or a key of it."""
+
+    unit: Unit
+    window: WindowName
+    project_id: str | None = None
+    key_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class UsageLine:
     """One budget window of a tenant, of one of its projects, or of one of its keys."""
 
@@ -81,12 +91,14 @@ class Administration:
         registry: Registry,
         ledger: Ledger,
         cache: Cache,
+        terms: BudgetTerms,
         pepper: bytes,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._registry = registry
         self._ledger = ledger
         self._cache = cache
+        self._terms = terms
         self._pepper = pepper
         self._clock = clock
 
@@ -209,6 +221,41 @@ class Administration:
         found = await asyncio.gather(*(lines(record.tenant) for record in chosen))
         return tuple(line for of_tenant in found for line in of_tenant)
 
+    async def credit(
+        self, operator: Operator, tenant_id: str, name: BudgetName, amount: int, credit_id: str
+    ) -> UsageLine:
+        """Add prepaid credit to a lifetime budget, or take some back; once for each ``credit_id``.
+
+        The amount is in the unit's store amount. Tenants of the file have credit too: it lies in the store.
+
+        Raises:
+            Conflict: The budget is not prepaid, there is too little to take, or the id meant another credit.
+        """
+        window = await self._window(tenant_id, name)
+        state = await self._terms.credit(tenant_id, window, amount, credit_id)
+        detail = f"{window.budget.name} {amount:+d} by {credit_id}"
+        await self._registry.note(_event(operator, "budget.credit", tenant_id, name.key_id, detail=detail))
+        return UsageLine(tenant_id, name.project_id, name.key_id, state)
+
+    async def override(
+        self, operator: Operator, tenant_id: str, name: BudgetName, limit: int, until_ms: int
+    ) -> UsageLine:
+        """Let another limit (a store amount) be in force until a moment; one that is past ends it now."""
+        window = await self._window(tenant_id, name)
+        state = await self._terms.override(tenant_id, window, limit, until_ms)
+        detail = f"{window.budget.name} {limit} until {until_ms}"
+        await self._registry.note(_event(operator, "budget.override", tenant_id, name.key_id, detail=detail))
+        return UsageLine(tenant_id, name.project_id, name.key_id, state)
+
+    async def _window(self, tenant_id: str, name: BudgetName) -> BudgetWindow:
+        """The window of a budget. Raises NotFound."""
+        tenant = (await self.tenant(tenant_id)).tenant
+        for project_id, key_id, window in _windows(tenant, int(self._clock() * 1000)):
+            budget = window.budget
+            if BudgetName(budget.unit, budget.window, project_id, key_id) == name:
+                return window
+        raise NotFound("The tenant has no such budget.")
+
     async def purge(
         self, operator: Operator, tenant_id: str | None, fingerprint: str | None = None
     ) -> dict[str, int]:
@@ -310,5 +357,8 @@ def _event(
     *,
     changed: tuple[str, ...] = (),
     fingerprint: str | None = None,
+    detail: str = "",
 ) -> AuditEvent:
-    return AuditEvent(action, operator.name, tenant_id, key_id, changed, fingerprint, operator.request_id)
+    return AuditEvent(
+        action, operator.name, tenant_id, key_id, changed, fingerprint, detail, operator.request_id
+    )

@@ -32,15 +32,16 @@ class Refused(Exception):
 
 
 class AdminApi:
-    """The Admin API of one gateway."""
+    """The Admin API of one gateway, over an open client."""
 
-    def __init__(self, url: str, key: str) -> None:
+    def __init__(self, http: httpx2.Client, url: str, key: str) -> None:
+        self._http = http
         self._url = url.rstrip("/")
-        self._http = httpx2.Client(timeout=TIMEOUT_S, headers={"X-API-Key": key})
+        self._key = key
 
     def call(self, method: str, path: str, body: Any = None, if_match: str | None = None) -> httpx2.Response:
         """One call. Raises Refused for everything but a success."""
-        headers = {} if if_match is None else {"If-Match": if_match}
+        headers = {"X-API-Key": self._key} | ({} if if_match is None else {"If-Match": if_match})
         try:
             answer = self._http.request(method, f"{self._url}/v1/admin{path}", json=body, headers=headers)
         except (httpx2.TransportError, httpx2.InvalidURL) as error:
@@ -131,7 +132,8 @@ def run(arguments: Namespace, own_url: str, admin_key: str | None) -> int:
         ("keys", "revoke"): _revoke_key,
     }[arguments.command, arguments.action]
     try:
-        sys.stdout.write(done(AdminApi(arguments.url or own_url, admin_key), arguments))
+        with httpx2.Client(timeout=TIMEOUT_S) as http:
+            sys.stdout.write(done(AdminApi(http, arguments.url or own_url, admin_key), arguments))
     except Refused as refused:
         sys.stderr.write(f"flashgate: {refused}\n")
         return 1
@@ -151,9 +153,7 @@ def _given(arguments: Namespace, *names: str) -> dict[str, Any]:
 def _list_tenants(api: AdminApi, _arguments: Namespace) -> str:
     rows = [("TENANT", "SOURCE", "KEYS", "BUDGETS")]
     for tenant in api.call("GET", "/tenants").json()["tenants"]:
-        budgets = ", ".join(
-            f"{item['unit']}/{item['window']}={item['limit']:g}" for item in tenant["budgets"]
-        )
+        budgets = ", ".join(_budget(item) for item in tenant["budgets"])
         rows.append((tenant["id"], tenant["source"], str(len(tenant["keys"])), budgets or "none"))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return "".join(

@@ -12,6 +12,8 @@ Action = Literal[
     "key.create",
     "key.rotate",
     "key.revoke",
+    "budget.credit",
+    "budget.override",
     "cache.purge",
     "unknown",
 ]
@@ -26,6 +28,7 @@ class AuditEvent:
         tenant_id: Whom it concerned; None for all tenants.
         key_id: The key that was made, rotated or revoked, or None.
         changed: The names of the tenant's fields that have another value now.
+        detail: Amounts and times of a change of a budget, in the gateway's words, or empty.
         fingerprint: The one piece of work that was purged, or None.
         request_id: Of the request that asked for it, as in the access log.
         id: Given by the store; later events have greater ones. Empty before it is kept.
@@ -38,6 +41,7 @@ class AuditEvent:
     key_id: str | None = None
     changed: tuple[str, ...] = ()
     fingerprint: str | None = None
+    detail: str = ""
     request_id: str = ""
     id: str = ""
     at_ms: int = 0

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic.json_schema import models_json_schema
 
-from app.surfaces.admin.wire import KeyCreation, KeyRotation, PurgeRequest, TenantCreation, TenantPatch
+from app.surfaces.admin.wire import (
+    CreditRequest,
+    KeyCreation,
+    KeyRotation,
+    OverrideRequest,
+    PurgeRequest,
+    TenantCreation,
+    TenantPatch,
+)
 from app.surfaces.native.wire import EditForm, GenerateRequest
 from app.surfaces.openai.wire import OpenAIImageEdit, OpenAIImageEvent, OpenAIImageGeneration
 from app.surfaces.problems import PROBLEMS, Problem
@@ -34,6 +42,8 @@ _BESIDE_ROUTES = (
     TenantPatch,
     KeyCreation,
     KeyRotation,
+    CreditRequest,
+    OverrideRequest,
     PurgeRequest,
 )
 _OF_THE_FRAMEWORK = ("HTTPValidationError", "ValidationError")

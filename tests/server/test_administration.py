@@ -219,7 +219,7 @@ def test_every_fault_of_a_tenant_is_named_at_once(admin: Admin) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body", "pointers"),
     [
-        ("PATCH", "/tenants/faults", {"id": "x", "keys": [], "time_zone": "X"}, ["/id", "/keys", "/time_zone"]),
+        ("PATCH", "/tenants/faults", {"id": "x", "keys": [], "models": 1}, ["/id", "/keys", "/models"]),
         ("PATCH", "/tenants/faults", {"budgets": {"unit": "usd"}}, ["/budgets"]),
         ("POST", "/tenants/faults/keys", {"hash": "x", "scopes": []}, ["/hash", "/scopes"]),
         ("POST", "/tenants/faults/keys", {"scopes": ["root"], "env": "UP"}, ["/env", "/scopes"]),
@@ -271,6 +271,73 @@ def test_a_patched_budget_is_in_force_and_dollars_stay_exact(admin: Admin) -> No
     assert [float(row["settled"]) for row in rows] == [line["settled"] for line in lines]
     everybody = {line["tenant"] for line in admin.get("/usage").json()["windows"]}
     assert {"patched", "of-file"} <= everybody
+
+
+def test_credit_and_overrides_change_what_is_admitted(admin: Admin) -> None:
+    prepaid = {"unit": "usd", "window": "lifetime", "limit": 0}
+    admin.tenant("prepaid", budgets=[prepaid, *tokens_a_day(1119)])
+    client = Client(admin.url, admin.key_of("prepaid")["key"])
+    body = {"prompt": "Paid in advance", "delivery": "uri"}
+    path = "/tenants/prepaid/budgets"
+    assert client.post(body).json()["violated_policies"] == [
+        "tenant-lifetime-usd",
+        "tenant-day-output_tokens",
+    ]
+    credit = {"unit": "usd", "amount": 2.5, "credit_id": "invoice-7"}
+    for _ in range(2):
+        answer = admin.post(f"{path}:credit", credit).json()
+        assert (answer["credit"], answer["limit"], answer["resets_at"]) == (2.5, 2.5, None)
+    assert client.post(body).json()["violated_policies"] == ["tenant-day-output_tokens"]
+    raised = {"unit": "output_tokens", "window": "day", "limit": 1120, "until": "2120-01-01T00:00:00Z"}
+    assert admin.post(f"{path}:override", raised).json()["limit"] == 1120
+    assert client.post(body).status_code == 200
+    ended = admin.post(f"{path}:override", {**raised, "until": "2020-01-01T00:00:00Z"}).json()
+    assert (ended["limit"], ended["settled"], ended["remaining"]) == (1119, 1120, 0)
+    taken = admin.post(f"{path}:credit", {**credit, "amount": -1, "credit_id": "refund-7"}).json()
+    assert taken["credit"] == 1.5
+    too_much = admin.post(f"{path}:credit", {**credit, "amount": -2, "credit_id": "refund-8"})
+    other = admin.post(f"{path}:credit", {**credit, "amount": 3})
+    assert [answer.status_code for answer in (too_much, other)] == [409, 409]
+    assert admin.post(f"{path}:credit", {**credit, "unit": "images", "amount": 2}).status_code == 404
+    assert admin.post(f"{path}:override", {**raised, "key": "unknown"}).status_code == 404
+    fine = admin.post(f"{path}:credit", {**credit, "amount": 0.00000000001}).json()
+    assert [item["pointer"] for item in fine["violations"]] == ["/amount"]
+    events = [event for event in admin.get("/audit").json()["events"] if event["tenant"] == "prepaid"]
+    assert events[0]["detail"] == "tenant-lifetime-usd -1000000000 by refund-7"
+
+
+def test_projects_rates_and_overrides_come_back_as_they_were_sent(admin: Admin) -> None:
+    override = {"limit": 5, "until": "2120-01-01T00:00:00.500000Z"}
+    fields = {
+        "projects": [{"id": "website", "budgets": tokens_a_day(10)}],
+        "rate": {"requests_per_minute": 600, "burst": 10, "concurrent": 50},
+        "strict": True,
+        "budgets": [{**tokens_a_day(3)[0], "override": override}],
+        "cache": {"mode": "refresh", "ttl_s": 60},
+        "time_zone": "Europe/Berlin",
+        "preview": ["4K"],
+        "models": ["gemini-3.1-flash-image"],
+        "max_image_size": "2K",
+    }
+    made = admin.tenant("whole", **fields)
+    key = admin.key_of("whole", project="website", rate={"concurrent": 2})
+    assert (key["project"], key["rate"]["concurrent"]) == ("website", 2)
+    assert made["rate"] == fields["rate"]
+    assert made["projects"][0]["budgets"][0]["limit"] == 10
+    assert made["budgets"][0]["override"] == {"limit": 5, "until": "2120-01-01T00:00:00.500000Z"}
+    plain = ("strict", "cache", "time_zone", "preview", "models", "max_image_size")
+    assert {name: made[name] for name in plain} == {name: fields[name] for name in plain}
+    assert {line["project"] for line in admin.get("/usage?tenant=whole").json()["windows"]} == {
+        None,
+        "website",
+    }
+    refused = admin.call("PATCH", "/tenants/whole", {"projects": []}, If_Match="*")
+    assert refused.status_code == 422, "a key belongs to the project"
+    assert "website" in refused.text
+    unknown = admin.post("/tenants/whole/keys", {"project": "nowhere"})
+    assert unknown.status_code == 422
+    none = admin.call("PATCH", "/tenants/whole", {"rate": None, "cache": {"ttl_s": 61}}, If_Match="*").json()
+    assert (none["rate"], none["cache"]) == (None, {"mode": "refresh", "ttl_s": 61})
 
 
 def test_an_expired_key_opens_nothing(admin: Admin) -> None:

@@ -71,7 +71,8 @@ def usage_wire(line: UsageLine) -> UsageLineWire:
         held=window.held / scale,
         remaining=window.remaining / scale,
         starts_at=at(window.span.start_ms),
-        resets_at=at(window.span.end_ms),
+        credit=window.credit / scale,
+        resets_at=None if window.endless else at(window.span.end_ms),
     )
 
 
@@ -102,6 +103,7 @@ def audit_wire(events: tuple[AuditEvent, ...], limit: int) -> AuditWire:
             key=event.key_id,
             changed=list(event.changed),
             fingerprint=event.fingerprint,
+            detail=event.detail,
             request_id=event.request_id,
         )
         for event in events

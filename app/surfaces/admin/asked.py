@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from app.administration import BudgetName
 from app.domain.errors import ValidationFailed, Violation
+from app.store.budget_entries import BudgetEntry, milliseconds
 from app.store.tenant_documents import checked_tenant, tenant_document, violations_of
 from app.store.tenants_file import KeyEntry
-from app.surfaces.admin.wire import KeyCreation, PurgeRequest, TenantPatch
+from app.surfaces.admin.wire import CreditRequest, KeyCreation, OverrideRequest, PurgeRequest, TenantPatch
 from app.surfaces.errors import pointer
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from app.administration import Expected
     from app.cards import Catalogue
+    from app.domain.budget import Budget
     from app.domain.tenancy import Key, Tenant
 
 M = TypeVar("M", bound=BaseModel)
@@ -114,6 +117,32 @@ def key_of(members: dict[str, Any]) -> tuple[Key, str]:
     if faults:
         raise ValidationFailed(tuple(faults))
     return key, env
+
+
+def credit_of(members: dict[str, Any]) -> tuple[BudgetName, int, str]:
+    """Which budget, the credit in the unit's store amount, and its id."""
+    asked = read(CreditRequest, members)
+    name = BudgetName(asked.unit, "lifetime", asked.project, asked.key)
+    entry = {"unit": asked.unit, "window": "lifetime", "limit": abs(asked.amount)}
+    amount = _budget(entry, "/amount").limit
+    return name, -amount if asked.amount < 0 else amount, asked.credit_id
+
+
+def override_of(members: dict[str, Any]) -> tuple[BudgetName, int, int]:
+    """Which budget, the limit in the unit's store amount, and until when in Unix milliseconds."""
+    asked = read(OverrideRequest, members)
+    name = BudgetName(asked.unit, asked.window, asked.project, asked.key)
+    entry = {"unit": asked.unit, "window": asked.window, "limit": asked.limit}
+    return name, _budget(entry, "/limit").limit, milliseconds(asked.until)
+
+
+def _budget(entry: dict[str, Any], place: str) -> Budget:
+    """A budget by the file's rules; what is wrong with its limit is wrong at this place of the request."""
+    try:
+        return BudgetEntry.model_validate(entry).budget("tenant")
+    except ValidationError as error:
+        faults = [Violation(place, fault.code, fault.detail) for fault in violations_of(error)]
+        raise ValidationFailed(tuple(faults)) from None
 
 
 def purge_of(members: dict[str, Any]) -> PurgeRequest:

@@ -16,7 +16,17 @@ from app.surfaces.admin.answered import (
     usage_csv,
     usage_wire,
 )
-from app.surfaces.admin.asked import expected_of, key_of, patch_of, purge_of, read, tag_of, tenant_of
+from app.surfaces.admin.asked import (
+    credit_of,
+    expected_of,
+    key_of,
+    override_of,
+    patch_of,
+    purge_of,
+    read,
+    tag_of,
+    tenant_of,
+)
 from app.surfaces.admin.auth import OperatorDep
 from app.surfaces.admin.wire import (
     EVENT_ID,
@@ -28,6 +38,7 @@ from app.surfaces.admin.wire import (
     PurgeWire,
     TenantsWire,
     TenantWire,
+    UsageLineWire,
 )
 from app.surfaces.body import read_json
 from app.surfaces.context import Service, ServiceDep
@@ -200,6 +211,34 @@ async def revoke_key(tenant_id: str, key_id: str, operator: OperatorDep, service
     """Let a key open nothing any more, on every replica within three seconds; it is gone for good."""
     await service.administration.revoke_key(operator, tenant_id, key_id)
     return Response(status_code=204)
+
+
+@router.post(
+    "/tenants/{tenant_id}/budgets:credit",
+    operation_id="credit_budget",
+    responses=_answers(400, 401, 403, 404, 409, 413, 415, 422, 503),
+    openapi_extra=_body("CreditRequest"),
+)
+async def credit_budget(
+    tenant_id: str, request: Request, operator: OperatorDep, service: ServiceDep
+) -> UsageLineWire:
+    """Add prepaid credit to a lifetime budget, or take some back; once for each `credit_id`."""
+    name, amount, credit_id = credit_of(await _members(request, service))
+    return usage_wire(await service.administration.credit(operator, tenant_id, name, amount, credit_id))
+
+
+@router.post(
+    "/tenants/{tenant_id}/budgets:override",
+    operation_id="override_budget",
+    responses=_answers(400, 401, 403, 404, 409, 413, 415, 422, 503),
+    openapi_extra=_body("OverrideRequest"),
+)
+async def override_budget(
+    tenant_id: str, request: Request, operator: OperatorDep, service: ServiceDep
+) -> UsageLineWire:
+    """Let another limit be in force until a moment, for a tenant of the file too."""
+    name, limit, until_ms = override_of(await _members(request, service))
+    return usage_wire(await service.administration.override(operator, tenant_id, name, limit, until_ms))
 
 
 @router.get(

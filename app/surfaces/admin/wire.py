@@ -7,13 +7,15 @@ tenant of the file and one of the store obey the same rules.
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 GRACE_S_MAX = 7_776_000
 ENVIRONMENT = r"^[a-z0-9]{1,16}$"
 FINGERPRINT = r"^[A-Za-z0-9_-]{1,128}$"
+CREDIT_ID = r"^[A-Za-z0-9_.:-]{1,100}$"
 EVENT_ID = r"^[0-9]{1,20}-[0-9]{1,20}$"
 
 
@@ -191,13 +193,48 @@ class UsageLineWire(_Answer):
     held: float = Field(description="Reserved by running requests.", examples=[0])
     remaining: float = Field(description="Left, never below zero.", examples=[988])
     starts_at: datetime = Field(description="When the window began.", examples=["2026-11-22T00:00:00Z"])
-    resets_at: datetime = Field(description="When it ends.", examples=["2026-11-23T00:00:00Z"])
+    credit: float = Field(description="The part of the limit that was added by credit.", examples=[0])
+    resets_at: datetime | None = Field(
+        description="When it ends; null for a lifetime.", examples=["2026-11-23T00:00:00Z"]
+    )
 
 
 class AdminUsageWire(_Answer):
     """What was used, across tenants."""
 
     windows: list[UsageLineWire] = Field(description="By tenant; its own windows before those of its keys.")
+
+
+class _BudgetNamed(_Asked):
+    """Which budget of the tenant."""
+
+    unit: Literal["output_tokens", "total_tokens", "images", "usd"] = Field(description="Of the budget.")
+    project: str | None = Field(None, description="For the budget of one of its projects.")
+    key: str | None = Field(None, description="For the budget of one of its keys.")
+
+
+class CreditRequest(_BudgetNamed):
+    """Prepaid credit for a budget whose window is `lifetime`."""
+
+    amount: Decimal = Field(
+        description="In the unit; dollars for usd. Below zero takes credit back.", examples=[500]
+    )
+    credit_id: Annotated[str, Field(pattern=CREDIT_ID)] = Field(
+        description="Names this credit: sent again, it is not added again.", examples=["invoice-2026-1042"]
+    )
+
+
+class OverrideRequest(_BudgetNamed):
+    """Another limit for a time."""
+
+    window: Literal["minute", "hour", "day", "week", "month", "lifetime"] = Field(
+        description="Of the budget."
+    )
+    limit: Decimal = Field(description="In the unit; dollars for usd.", examples=[60000])
+    until: AwareDatetime = Field(
+        description="Until then; a moment that is past ends an override now.",
+        examples=["2026-12-01T00:00:00Z"],
+    )
 
 
 class PurgeRequest(_Asked):
@@ -232,6 +269,10 @@ class AuditEventWire(_Answer):
         description="The tenant's fields that have another value now.", examples=[["budgets"]]
     )
     fingerprint: str | None = Field(description="The one piece of work that was purged.", examples=[None])
+    detail: str = Field(
+        description="What became of a budget: amounts as the store counts them, dollars in billionths.",
+        examples=["tenant-lifetime-usd +5000000000 by invoice-7"],
+    )
     request_id: str = Field(description="Of the request that asked for it.", examples=["5f0c4f6e2c1b4a1d"])
 
 

@@ -1,0 +1,109 @@
+"""The operators' commands against a running gateway, as a person at a terminal runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from app import cli
+from app.__main__ import main
+from tests.processes import Running, free_port, running_gateway
+from tests.server.operators import ADMIN_KEY, status_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def operated(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, str]) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("operated")
+    with running_gateway(folder, **{**settings, "admin_key": ADMIN_KEY}) as gateway:
+        yield gateway
+
+
+@pytest.fixture(autouse=True)
+def as_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLASHGATE_ADMIN_KEY", ADMIN_KEY)
+
+
+def test_a_tenants_life_from_the_command_line(
+    operated: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = ("--url", operated.url)
+
+    def told(*words: str) -> str:
+        assert main([*words, *url]) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    budgets = ("--budget", "output_tokens/day=41440", "--budget", "usd/month=0.5:shadow")
+    made = json.loads(told("tenants", "create", "cmd", "--time-zone", "Europe/Berlin", *budgets))
+    assert (made["id"], made["time_zone"], made["budgets"][1]["mode"]) == ("cmd", "Europe/Berlin", "shadow")
+    row = next(line for line in told("tenants", "list").splitlines() if line.startswith("cmd "))
+    assert row.split(maxsplit=3)[1:] == ["store", "0", "output_tokens/day=41440, usd/month=0.5:shadow"]
+    key = told("keys", "create", "cmd", "--env", "test").strip()
+    assert status_of(operated.url, key) == 200
+    key_id = key.split("_")[2]
+    rotated = told("keys", "rotate", "cmd", key_id, "--grace-s", "0").strip()
+    assert [status_of(operated.url, each) for each in (key, rotated)] == [401, 200]
+    assert json.loads(told("tenants", "show", "cmd"))["keys"][0]["id"] == key_id
+    told("keys", "revoke", "cmd", key_id)
+    assert status_of(operated.url, rotated) == 401
+    assert main(["tenants", "delete", "cmd", *url]) == 1
+    assert "add --yes" in capsys.readouterr().err
+    told("tenants", "delete", "cmd", "--yes")
+    document = tmp_path / "tenant.yaml"
+    document.write_text("id: from-file\nbudgets: [{unit: images, window: day, limit: 3}]\n")
+    assert json.loads(told("tenants", "create", "--file", str(document)))["id"] == "from-file"
+
+
+def test_refusals_are_told_with_every_fault(operated: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    url = ("--url", operated.url)
+    assert main(["tenants", "create", "Not-An-Id", "--time-zone", "Mars", *url]) == 1
+    told = capsys.readouterr().err
+    assert "2 faults were found. (422 validation_failed)" in told
+    assert "  - /id: " in told
+    assert "  - /time_zone: " in told
+    assert main(["keys", "revoke", "nobody", "k1", *url]) == 1
+    assert "(404 not_found)" in capsys.readouterr().err
+
+
+def test_a_gateway_that_is_not_there_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tenants", "list", "--url", f"http://127.0.0.1:{free_port()}"]) == 1
+    assert capsys.readouterr().err.startswith("flashgate: Nothing answers at http://127.0.0.1:")
+
+
+def test_without_an_operators_key_the_command_says_which_variable_to_set(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("FLASHGATE_ADMIN_KEY")
+    assert main(["tenants", "list"]) == 2
+    assert "FLASHGATE_ADMIN_KEY" in capsys.readouterr().err
+
+
+def test_a_key_alone_stands_on_stdout_so_that_a_script_can_take_it(operated: Running) -> None:
+    command = [sys.executable, "-m", "app"]
+    subprocess.run(
+        [*command, "tenants", "create", "script", "--url", operated.url], check=True, capture_output=True
+    )
+    made = subprocess.run(
+        [*command, "keys", "create", "script", "--url", operated.url],
+        check=True, capture_output=True, text=True, env={**os.environ, "FLASHGATE_ADMIN_KEY": ADMIN_KEY},
+    )  # fmt: skip
+    assert status_of(operated.url, made.stdout.strip()) == 200
+    assert made.stdout.count("\n") == 1
+    assert "shown this once" in made.stderr
+
+
+@pytest.mark.parametrize(
+    "text", ["", "images", "images/day", "images/day=", "images/day=-1", "images/day=1:hidden"]
+)
+def test_a_budget_that_cannot_be_read_is_refused_before_anything_is_asked(text: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["tenants", "create", "x", "--budget", text])
+    assert cli.budget_of("images/day=1.5")["limit"] == "1.5"
