@@ -81,7 +81,8 @@ METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         "flashgate_admissions_total", "counter", ("decision",),
-        "What admission decided: lead, hit, follow, failed, refused or absent.",
+        "What admission decided: lead, hit, follow, failed, absent; refused (by a budget), limited (by a "
+        "rate); replayed, inflight or mismatched (under an idempotency key).",
     ),
     MetricSpec(
         "flashgate_cache_total", "counter", ("status",),
@@ -101,7 +102,7 @@ METRICS: tuple[MetricSpec, ...] = (
     MetricSpec(
         "flashgate_budget_remaining", "gauge", ("tenant", "scope", "unit", "window"),
         "What a tenant's budget window had left when it was last looked at. Dollars in billionths. For the "
-        "scope key it is the least that any of the tenant's keys had left when last looked at.",
+        "scopes key and project it is the least that any of the tenant's keys had left when last looked at.",
         series_max=10_000,
     ),
     MetricSpec(
@@ -286,10 +287,10 @@ class Metrics:
             budget = state.budget
             labels = (tenant, budget.scope, budget.unit, budget.window)
             left, limit = state.remaining, budget.limit
-            if budget.scope == "key":
-                # Keys share the series, so it shows the one that will be refused first.
+            if budget.scope != "tenant":
+                # Keys, and projects, share the series, so it shows the one that will be refused first.
                 keys = self._key_windows[labels]
-                keys[fields.get(budget, "")] = (left, limit)
+                keys[state.field or fields.get(budget, "")] = (left, limit)
                 left, limit = min(keys.values())
             self._of("budget_remaining").set(left, *labels)
             self._of("budget_limit").set(limit, *labels)

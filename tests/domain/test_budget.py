@@ -122,6 +122,60 @@ def test_a_day_is_what_the_zones_calendar_says(
 
 
 @pytest.mark.parametrize(
+    ("window", "zone", "now", "start", "end"),
+    [
+        ("minute", "UTC", "2026-11-22T19:07:30Z", "2026-11-22T19:07:00Z", "2026-11-22T19:08:00Z"),
+        ("hour", "UTC", "2026-11-22T19:07:30Z", "2026-11-22T19:00:00Z", "2026-11-22T20:00:00Z"),
+        ("hour", "Asia/Kolkata", "2026-11-22T19:07:30Z", "2026-11-22T18:30:00Z", "2026-11-22T19:30:00Z"),
+        # Clocks are put back at 3: the hour from 2 comes twice, as two windows.
+        ("hour", "Europe/Berlin", "2026-10-25T00:30:00Z", "2026-10-25T00:00:00Z", "2026-10-25T01:00:00Z"),
+        ("hour", "Europe/Berlin", "2026-10-25T01:30:00Z", "2026-10-25T01:00:00Z", "2026-10-25T02:00:00Z"),
+        # Half an hour is left out of the day, so its last hour is half as long.
+        (
+            "hour",
+            "Australia/Lord_Howe",
+            "2026-10-04T12:45:00Z",
+            "2026-10-04T12:30:00Z",
+            "2026-10-04T13:00:00Z",
+        ),
+        ("week", "UTC", "2026-11-22T23:59:59Z", "2026-11-16T00:00:00Z", "2026-11-23T00:00:00Z"),
+        ("week", "UTC", "2026-11-23T00:00:00Z", "2026-11-23T00:00:00Z", "2026-11-30T00:00:00Z"),
+        ("week", "Europe/Berlin", "2026-03-29T12:00:00Z", "2026-03-22T23:00:00Z", "2026-03-29T22:00:00Z"),
+    ],
+)
+def test_other_windows_are_what_the_zones_calendar_says(
+    window: WindowName, zone: str, now: str, start: str, end: str
+) -> None:
+    found = spans(window, ZoneInfo(zone), milliseconds(now))
+    assert found[1] == (milliseconds(start), milliseconds(end))
+    assert found[0].end_ms == found[1].start_ms
+    assert found[2].start_ms == found[1].end_ms
+
+
+@given(
+    window=st.sampled_from(["minute", "hour", "week"]),
+    zone=st.sampled_from(ZONES).map(ZoneInfo),
+    now_ms=st.integers(milliseconds("1971-01-01T00:00:00Z"), milliseconds("2100-01-01T00:00:00Z")),
+)
+def test_windows_of_any_length_meet_without_a_gap_and_agree_whenever_they_are_asked_for(
+    window: WindowName, zone: ZoneInfo, now_ms: int
+) -> None:
+    previous, current, following = spans(window, zone, now_ms)
+    assert previous.start_ms < previous.end_ms == current.start_ms <= now_ms < current.end_ms
+    assert current.end_ms == following.start_ms < following.end_ms
+    for other in (current.start_ms, current.end_ms - 1):
+        assert spans(window, zone, other)[1] == current
+    assert spans(window, zone, previous.start_ms)[1] == previous
+    assert spans(window, zone, following.end_ms - 1)[1] == following
+
+
+def test_a_lifetime_is_one_window_for_ever() -> None:
+    (whole,) = set(spans("lifetime", ZoneInfo("Europe/Berlin"), milliseconds("2026-11-22T19:00:00Z")))
+    assert whole.start_ms == 0
+    assert local(whole.end_ms, ZoneInfo("UTC")).year == 9999
+
+
+@pytest.mark.parametrize(
     ("zone", "now", "start", "end"),
     [
         ("UTC", "2026-01-31T23:59:59.999Z", "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"),

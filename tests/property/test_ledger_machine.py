@@ -1,7 +1,7 @@
 """Any sequence of calls, repeated and conflicting ones included, against a model of a page.
 
-The model knows nothing of Redis: it is the table of ``scripts/settle.lua`` and the rules of admission in
-plain Python. After every step the store's counters, records and open holds must be the model's.
+The model, ``ledger_model.py``, knows nothing of Redis. After every step the store's counters, records and
+open holds must be the model's.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import tempfile
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -28,14 +28,32 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import FullJitterBackoff
 
-from app.domain.budget import AMOUNT_MAX, Amounts, Budget, BudgetWindow, Span
-from app.domain.errors import InternalError, StoreUnavailable
+from app.domain.budget import AMOUNT_MAX, Amounts, BudgetWindow, Span
+from app.domain.errors import Conflict, InternalError, StoreUnavailable
 from app.domain.failure import Failure
 from app.domain.request import CacheDirective
-from app.ports import Absent, Admission, AdmissionRequest, Failed, Follow, Hit, Lead, Refused, Settlement
+from app.ports import (
+    Absent,
+    Admission,
+    AdmissionRequest,
+    Answered,
+    Claim,
+    Failed,
+    Follow,
+    Hit,
+    InFlight,
+    Lead,
+    Limited,
+    Mismatched,
+    Refused,
+    Replayed,
+    Settlement,
+)
 from app.store import keys
 from app.store.client import open_clients
 from app.store.ledger import LedgerPolicy, RedisLedger
+from app.store.terms import RedisBudgetTerms
+from tests.property.ledger_model import BUDGETS, CAP, Model
 from tests.store.books import ZONE, generation
 from tests.storeserver import ServerProcess, running_server
 
@@ -44,20 +62,15 @@ if TYPE_CHECKING:
 
     from app.domain.request import CacheMode
     from app.store.client import StoreClients
+    from tests.property.ledger_model import Outcome
 
 HOLDS = [f"h{n}" for n in range(8)]
 WORKS = ["work-a", "work-b"]
-BUDGETS = (
-    Budget("output_tokens", "day", 20),
-    Budget("images", "month", 6),
-    Budget("usd", "day", 3, mode="shadow"),
-)
+CLAIMS = ["c0", "c1", "c2"]
+DIGEST = "d" * 64
 # One window for ever, so that no midnight comes between the store and the model.
 ALWAYS = (Span(0, 1), Span(1, 2**52), Span(2**52, 2**52 + 1))
 
-Outcome = Literal["settle", "void", "charge"]
-ENDS: dict[Outcome, str] = {"settle": "s", "void": "v", "charge": "c"}
-NOTHING = (0, 0, 0)
 T = TypeVar("T")
 PHASES = (Phase.generate, Phase.shrink)
 
@@ -68,152 +81,6 @@ amounts = st.builds(
     images=st.integers(0, 3),
     usd=st.sampled_from([0, 1, 5, AMOUNT_MAX]),
 )
-
-
-def counted(values: Amounts) -> tuple[int, int, int]:
-    """The amounts in the order of BUDGETS."""
-    return values.output_tokens, values.images, values.usd
-
-
-@dataclass
-class Hold:
-    """A hold as the model remembers it; ``due`` where its lease is over and nobody has noticed yet."""
-
-    work: str
-    est: Amounts
-    leads: bool
-    began: int
-    state: str = "h"
-    act: Amounts | None = None
-    late: bool = False
-    published: bool = False
-    due: bool = False
-
-    @property
-    def open(self) -> bool:
-        return self.state in "hd"
-
-    @property
-    def booked(self) -> tuple[int, int, int]:
-        if self.state == "s":
-            assert self.act is not None
-            return counted(self.act)
-        return counted(self.est) if self.state == "c" else NOTHING
-
-
-@dataclass
-class Model:
-    """The books in plain Python."""
-
-    limits: list[int] = field(default_factory=lambda: [budget.limit for budget in BUDGETS])
-    holds: dict[str, Hold] = field(default_factory=dict)
-    lead: dict[str, str] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    kept: dict[str, tuple[str, int]] = field(default_factory=dict)
-    overage: list[int] = field(default_factory=lambda: [0, 0, 0])
-    ticks: int = 0
-
-    def settled(self) -> list[int]:
-        return [sum(hold.booked[i] for hold in self.holds.values()) for i in range(3)]
-
-    def held(self) -> list[int]:
-        return [sum(counted(hold.est)[i] for hold in self.holds.values() if hold.open) for i in range(3)]
-
-    def tick(self) -> int:
-        self.ticks += 1
-        return self.ticks
-
-    def expire(self, hold: Hold) -> None:
-        if hold.due and hold.open:
-            hold.state = "c" if hold.state == "d" else "x"
-        hold.due = False
-
-    def admit(self, name: str, work: str, est: Amounts, mode: CacheMode, following: str | None) -> str:
-        known = self.holds.get(name)
-        if known:
-            if (known.work, known.est) != (work, est):
-                return "error"
-            self.expire(known)
-            return "lead" if known.open else "error"
-        if mode != "bypass":
-            answer = self._shared(name, work, mode, following)
-            if answer:
-                return answer
-        for hold in self.holds.values():
-            self.expire(hold)
-        for i, asked in enumerate(counted(est)):
-            full = self.settled()[i] + self.held()[i] + asked > self.limits[i]
-            if BUDGETS[i].mode == "enforce" and asked and full:
-                return "refused"
-        self.holds[name] = Hold(work, est, mode != "bypass", self.tick())
-        if mode != "bypass":
-            self.lead[work] = name
-            self.failed.pop(work, None)
-        return "lead"
-
-    def _shared(self, name: str, work: str, mode: CacheMode, following: str | None) -> str | None:
-        kept = self.kept.get(work)
-        if kept and (kept[0] == following or mode != "refresh"):
-            return f"hit {kept[0]}"
-        if mode == "only_if_cached":
-            return "absent"
-        if work in self.failed:
-            return f"failed {following}" if self.failed[work] == following else None
-        leader = self.lead.get(work)
-        return f"follow {leader}" if leader and leader != name else None
-
-    def dispatch(self, name: str, work: str) -> str:
-        hold = self.holds.get(name)
-        if hold is None:
-            return "no"
-        if hold.work != work:
-            return "error"
-        self.expire(hold)
-        if not hold.open:
-            return "no"
-        hold.state = "d"
-        if hold.leads and work not in self.failed:
-            self.lead.setdefault(work, name)
-        return "yes"
-
-    def settle(
-        self, name: str, work: str, outcome: Outcome, act: Amounts, *, publish: bool, failure: bool
-    ) -> tuple[str, bool, bool, bool] | str:
-        hold = self.holds.get(name)
-        if hold is None:
-            return ("unknown", False, False, False)
-        if hold.work != work:
-            return "error"
-        self.expire(hold)
-        end = ENDS[outcome]
-        if hold.state == end:
-            if outcome == "settle" and hold.act != act:
-                return "error"
-            return (end, True, hold.late, hold.published)
-        if hold.state in "sv":
-            return "error"
-        reserved = counted(hold.est) if hold.open or hold.state == "c" else NOTHING
-        hold.late = hold.late or not hold.open
-        hold.state, hold.act = end, act if outcome == "settle" else None
-        for i in range(3):
-            self.overage[i] += max(0, hold.booked[i] - reserved[i])
-        if hold.leads:
-            self._end_lead(name, hold, publish=publish, failure=failure)
-        return (end, False, hold.late, hold.published)
-
-    def _end_lead(self, name: str, hold: Hold, *, publish: bool, failure: bool) -> None:
-        work = hold.work
-        mine = name in {self.lead.get(work), self.failed.get(work)}
-        free = work not in self.lead and work not in self.failed
-        superseded = self.kept.get(work, ("", 0))[1] > hold.began
-        if publish and (mine or (free and not superseded)):
-            self.kept[work] = (name, self.tick())
-            hold.published = True
-        if mine:
-            self.lead.pop(work, None)
-            self.failed.pop(work, None)
-            if failure and not hold.published:
-                self.failed[work] = name
 
 
 @dataclass
@@ -276,12 +143,23 @@ class LedgerMachine(RuleBasedStateMachine):
         est=amounts,
         mode=st.sampled_from(["use", "use", "refresh", "bypass", "only_if_cached"]),
         following=st.none() | st.sampled_from(HOLDS),
+        claim=st.none() | st.sampled_from(CLAIMS),
     )
-    def admit(self, hold: str, work: str, est: Amounts, mode: CacheMode, following: str | None) -> None:
-        expected = self.model.admit(hold, work, est, mode, following)
+    def admit(
+        self,
+        hold: str,
+        work: str,
+        est: Amounts,
+        mode: CacheMode,
+        following: str | None,
+        claim: str | None = None,
+    ) -> None:
+        expected = self.model.admit(hold, work, est, mode, following, claim)
         request = AdmissionRequest(
-            self.tenant, hold, work, self.windows, est, CacheDirective(mode), following
+            self.tenant, hold, work, self.windows, est, CacheDirective(mode), following, (CAP,)
         )
+        if claim:
+            request = replace(request, claim=Claim(DIGEST, claim, 60))
         assert self.runner.run(self._admit(request)) == expected
 
     @rule(hold=st.sampled_from(HOLDS))
@@ -334,9 +212,25 @@ class LedgerMachine(RuleBasedStateMachine):
                 name = f"failed {failure.code}"
             case Absent():
                 name = "absent"
+            case Limited(_, (state,)):
+                assert state.refused
+                name = "limited"
             case _:
-                name = "a lead by another name"
+                name = self.named_by_key(answer)
         return name
+
+    def named_by_key(self, answer: Admission) -> str:
+        """The answers that the idempotency key gives."""
+        match answer:
+            case Replayed(outcome):
+                known = outcome.code if isinstance(outcome, Failure) else outcome.id
+                return f"replayed {known.removeprefix('gen_')}"
+            case InFlight():
+                return "in flight"
+            case Mismatched():
+                return "mismatch"
+            case _:
+                return "a lead by another name"
 
     def clean(self) -> bool:
         return not any(hold.due for hold in self.model.holds.values())
@@ -372,6 +266,7 @@ class LedgerMachine(RuleBasedStateMachine):
         failure=st.booleans(),
         twice=st.booleans(),
         foreign=st.sampled_from([False] * 9 + [True]),
+        answer=st.sampled_from(["done", "failed", "unknown", "free"]),
     )
     def settle(
         self,
@@ -382,6 +277,8 @@ class LedgerMachine(RuleBasedStateMachine):
         failure: bool,
         twice: bool,
         foreign: bool,
+        *,
+        answer: Literal["done", "failed", "unknown", "free"],
     ) -> None:
         work = self.work_of(hold)
         if foreign:
@@ -396,8 +293,15 @@ class LedgerMachine(RuleBasedStateMachine):
             60,
             Failure(hold, "It failed.") if failure else None,
         )
+        known = self.model.holds.get(hold)
+        if known and known.claim:
+            told = generation(hold) if answer == "done" else Failure(hold, "It failed.")
+            answered = Answered(Claim(DIGEST, known.claim, 60), answer, told)
+            settlement = replace(settlement, answered=answered)
         for _ in range(1 + twice):
             expected = self.model.settle(hold, work, outcome, act, publish=publish, failure=failure)
+            if known and known.claim and isinstance(expected, tuple) and not expected[1]:
+                self.model.answer_key(hold, answer)
             found, again = self.runner.run(self._settle(settlement))
             if again and isinstance(found, tuple) and isinstance(expected, tuple):
                 # Nobody knows whether the unanswered call had been the first.
@@ -445,7 +349,30 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 2), limit=st.integers(0, 40))
     def limit_changes(self, which: int, limit: int) -> None:
         self.model.limits[which] = limit
-        self.highest[which] = max(self.highest[which], limit)
+        self.highest[which] = max(self.highest[which], self.model.limit(which))
+
+    @rule(amount=st.integers(-4, 8), credit=st.sampled_from(["one", "two", "three"]))
+    def credit_changes(self, amount: int, credit: str) -> None:
+        """The same credit again changes nothing; another one under its id, or one too much, is refused."""
+        held = self.model.credits
+        known = held.get(credit)
+        short = known is None and sum(held.values()) + amount < 0
+        changed = known is not None and (known, known >= 0) != (amount, amount >= 0)
+        if known is None and not short:
+            held[credit] = amount
+            self.highest[1] = max(self.highest[1], self.model.limit(1))
+        assert self.runner.run(self._credit(amount, credit)) == (not short and not changed)
+
+    async def _credit(self, amount: int, credit: str) -> bool:
+        terms = RedisBudgetTerms(self.client, 10)
+        try:
+            added, _again = await until_answered(
+                lambda: terms.credit(self.tenant, self.windows[1], amount, credit)
+            )
+        except Conflict:
+            return False
+        assert added.budget.limit == self.model.limit(1)
+        return True
 
     @rule(bad=st.sampled_from([-1, 1.5, float("nan"), "x", AMOUNT_MAX + 1]), place=st.integers(0, 3))
     def nonsense_is_refused(self, bad: Any, place: int) -> None:
@@ -478,13 +405,20 @@ class LedgerMachine(RuleBasedStateMachine):
             if budget.mode == "enforce":
                 assert settled + held <= self.highest[index] + self.model.overage[index]
         assert records == {name: hold.state for name, hold in self.model.holds.items()}
+        places = int(counters.get(f"{CAP.field}|0:h", 0))
+        assert places == sum(hold.open for hold in self.model.holds.values()) <= CAP.limit
         assert open_holds == {name for name, hold in self.model.holds.items() if hold.open}
 
     async def _read(self) -> tuple[dict[str, str], dict[str, str], set[str]]:
         counters = await self.client.hgetall(self.key("win"))
         records = await self.client.hgetall(self.key("res"))
         open_holds = await self.client.zrange(self.key("exp"), 0, -1)
-        return counters, {name: record[0] for name, record in records.items()}, set(open_holds)
+        return counters, _states(records), set(open_holds)
+
+
+def _states(records: dict[str, str]) -> dict[str, str]:
+    """The state of each hold; credits lie beside them."""
+    return {name: record[0] for name, record in records.items() if not name.startswith("credit.")}
 
 
 @pytest.mark.timeout(300)

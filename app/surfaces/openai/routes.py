@@ -11,6 +11,7 @@ from app.domain.errors import GatewayError, ValidationFailed, Violation
 from app.surfaces.auth import CallerDep
 from app.surfaces.body import read_form, read_json
 from app.surfaces.context import ServiceDep, base_url_of
+from app.surfaces.idempotency import IDEMPOTENCY_KEY, named
 from app.surfaces.openai.answered import answer_of, events_of, model_of
 from app.surfaces.openai.asked import asked_of_form, asked_of_json, in_callers_words
 from app.surfaces.openai.errors import kind_of
@@ -63,7 +64,7 @@ _GENERATED: dict[int | str, dict[str, Any]] = {
 
 def _body(media_type: str, schema: str) -> dict[str, Any]:
     content = {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": True, "content": content}, "parameters": [IDEMPOTENCY_KEY]}
 
 
 @router.post(
@@ -105,10 +106,11 @@ async def _generated(
     request: Request, service: Service, asked: Asked, route: Literal["generation", "edit"]
 ) -> Response:
     base_url = base_url_of(request, service)
+    order = named(asked.order, request, f"openai/images/{route}")
 
     async def generating() -> GenerationResult:
         try:
-            result = await service.gateway.generate(asked.order)
+            result = await service.gateway.generate(order)
         except ValidationFailed as error:
             raise ValidationFailed(in_callers_words(error.violations, asked.places)) from None
         except GatewayError as error:
@@ -127,7 +129,7 @@ async def _generated(
 
 
 def _headers(result: GenerationResult) -> dict[str, str]:
-    return {**generation_headers(result), **rate_limit_headers(result.windows)}
+    return {**generation_headers(result), **rate_limit_headers(result.windows, result.rates)}
 
 
 @router.get(

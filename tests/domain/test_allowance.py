@@ -1,0 +1,92 @@
+"""The allowance for words and thoughts, learned from what was seen; and what would fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.cards import load_catalogue
+from app.domain.allowance import ENOUGH, REMEMBERED, Allowances
+from app.domain.budget import Budget, Span, WindowState
+from app.domain.estimate import WouldFit, estimate, output_tokens_per_call, would_fit
+from app.domain.request import GenerationRequest
+
+if TYPE_CHECKING:
+    from app.domain.budget import Unit
+    from app.domain.card import Card
+
+FOUND = load_catalogue().resolve("gemini-3.1-flash-image")
+assert FOUND is not None
+CARD: Card = FOUND
+FLOOR = CARD.text_allowance.per_image["minimal"]
+ASKED = GenerationRequest(model=CARD.id, prompt="A boat", image_size="2K", n=4)
+
+
+def learned(*tokens: int) -> Allowances:
+    allowances = Allowances()
+    for count in tokens:
+        allowances.observe(CARD, "1K", "minimal", count)
+    return allowances
+
+
+def test_a_few_calls_say_nothing() -> None:
+    assert learned(*[9000] * (ENOUGH - 1)).of(CARD, "1K", "minimal") == FLOOR
+    assert learned(*[9000] * ENOUGH).of(CARD, "1K", "minimal") == 9000
+
+
+def test_what_was_learned_counts_for_its_own_size_and_level() -> None:
+    allowances = learned(*[9000] * ENOUGH)
+    assert allowances.of(CARD, "2K", "minimal") == FLOOR
+    assert allowances.of(CARD, "1K", "high") == CARD.text_allowance.per_image["high"]
+
+
+def test_old_calls_are_forgotten() -> None:
+    assert learned(*[9000] * REMEMBERED, *[700] * REMEMBERED).of(CARD, "1K", "minimal") == 700
+
+
+@given(st.lists(st.integers(0, 30_000), min_size=ENOUGH, max_size=REMEMBERED))
+def test_at_most_one_in_a_hundred_is_above_the_allowance_and_none_is_below_the_floor(seen: list[int]) -> None:
+    allowance = learned(*seen).of(CARD, "1K", "minimal")
+    assert allowance >= FLOOR
+    assert sum(count > allowance for count in seen) * 100 <= len(seen)
+
+
+def test_the_estimate_grows_with_what_was_learned_within_the_callers_bound() -> None:
+    allowances = learned(*[5000] * ENOUGH)
+    asked = replace(ASKED, image_size="1K", n=1)
+    assert estimate(asked, CARD).text_output == FLOOR
+    assert estimate(asked, CARD, allowances).text_output == 5000
+    bounded = replace(asked, max_output_tokens=1500)
+    assert output_tokens_per_call(bounded, CARD, allowances) == 1500
+    assert estimate(bounded, CARD, allowances).text_output == 1500 - 1120
+    tight = replace(asked, max_output_tokens=1120)
+    assert estimate(tight, CARD, allowances).text_output == 0
+
+
+def test_a_strict_estimate_counts_every_byte_of_a_text() -> None:
+    text = replace(ASKED, prompt="\u00e4" * 100, n=2)
+    assert estimate(text, CARD, strict=True).text_input == 2 * 200
+    assert estimate(text, CARD).text_input < 200
+
+
+def left(remaining: int, unit: Unit = "output_tokens") -> WindowState:
+    return WindowState(Budget(unit, "day", remaining), 0, 0, Span(0, 86_400_000), 0)
+
+
+@pytest.mark.parametrize(
+    ("remaining", "size", "n"),
+    [(0, None, 0), (747 * 4 - 1, None, 1), (747 * 4, "512", 1), (1120 * 4, "1K", 2), (1680 * 4, "2K", 4)],
+)
+def test_what_would_fit_is_the_largest_size_or_the_most_pictures(
+    remaining: int, size: str | None, n: int
+) -> None:
+    assert would_fit(ASKED, CARD, (left(remaining),)) == WouldFit(size, n)
+
+
+def test_what_would_fit_fits_every_enforced_window() -> None:
+    shadow = WindowState(Budget("usd", "day", 0, mode="shadow"), 0, 0, Span(0, 1), 0)
+    assert would_fit(ASKED, CARD, (left(10**6), left(3, "images"), shadow)) == WouldFit(None, 3)
