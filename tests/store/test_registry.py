@@ -1,0 +1,139 @@
+"""Tenants in the store: changes whose answers are lost, and replicas that missed the announcement."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from app.cards import load_catalogue
+from app.domain.audit import AuditEvent
+from app.domain.budget import Budget
+from app.domain.errors import Conflict, PreconditionFailed
+from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
+from app.domain.tenancy import Key, Tenant
+from app.ports import TenantChange
+from app.store import keys
+from app.store.client import open_clients
+from app.store.directory import MemoryDirectory
+from app.store.registry import StoredDirectory
+from tests.faultproxy import FaultProxy
+from tests.store.books import until
+from tests.store.conftest import PATIENCE_S
+
+if TYPE_CHECKING:
+    from app.store.client import StoreClients
+    from tests.storeserver import ServerProcess
+
+PEPPER = b"pepper"
+
+
+def registry(clients: StoreClients) -> StoredDirectory:
+    nobody = MemoryDirectory((), PEPPER)
+    return StoredDirectory(nobody, clients.ledger, PEPPER, load_catalogue(), deadline_s=PATIENCE_S)
+
+
+def tenant_of(tenant_id: str, *, limit: int = 1, key_id: str | None = None) -> Tenant:
+    budgets = (Budget("output_tokens", "day", limit),)
+    found = () if key_id is None else (Key(key_id, secret_hash(PEPPER, key_id), frozenset({"images"})),)
+    return Tenant(tenant_id, ZoneInfo("UTC"), budgets, found)
+
+
+def change(tenant: Tenant, expected: int = 0) -> TenantChange:
+    return TenantChange(tenant.id, tenant, expected, AuditEvent("tenant.create", "test", tenant.id))
+
+
+@pytest.mark.parametrize("cut", [True, False], ids=["connection lost", "no answer"])
+async def test_a_change_whose_answer_is_lost_is_made_once(
+    server: ServerProcess, tenant: str, cut: bool
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="fg") as folder:
+        async with (
+            FaultProxy(Path(folder) / "p.sock", server.socket) as proxy,
+            open_clients(proxy.url) as clients,
+        ):
+            directory = registry(clients)
+            await directory.refresh()
+            await directory.write(change(tenant_of(f"{tenant}-first")))  # the server knows the script now
+            await directory.refresh()
+            proxy.cut, proxy.swallow = cut, 1
+            made = await directory.write(change(tenant_of(tenant)))
+            assert proxy.swallowed == 1
+            assert made is not None
+            found = directory.find(tenant)
+            assert found == made
+            events = await directory.events(1000, None)
+            assert [event.tenant_id for event in events].count(tenant) == 1
+
+
+async def test_two_replicas_never_give_one_key_id_to_two_tenants(clients: StoreClients, tenant: str) -> None:
+    one, two = registry(clients), registry(clients)
+    await one.refresh()
+    await two.refresh()
+    await one.write(change(tenant_of(tenant, key_id=f"k{tenant[7:]}")))
+    with pytest.raises(Conflict, match="key"):
+        await two.write(change(tenant_of(f"{tenant}-b", key_id=f"k{tenant[7:]}")))
+    with pytest.raises(Conflict, match="tenant"):
+        await two.write(change(tenant_of(tenant)))
+
+
+async def test_a_change_of_an_older_version_is_refused_by_the_store_itself(
+    clients: StoreClients, tenant: str
+) -> None:
+    one, two = registry(clients), registry(clients)
+    await one.refresh()
+    first = await one.write(change(tenant_of(tenant)))
+    assert first is not None
+    await two.refresh()
+    second = await two.write(change(tenant_of(tenant, limit=2), first.version))
+    assert second is not None
+    with pytest.raises(PreconditionFailed):
+        await one.write(change(tenant_of(tenant, limit=3), first.version))
+    await one.refresh()
+    assert one.find(tenant) == second
+
+
+async def test_a_replica_learns_of_a_change_that_was_never_announced(
+    clients: StoreClients, tenant: str
+) -> None:
+    minted = mint("test", bytes(range(ENTROPY_BYTES)), f"q{tenant[7:]}")
+    held = Key(minted.key_id, secret_hash(PEPPER, minted.secret), frozenset({"images"}))
+    async with registry(clients) as follower:
+        writer = registry(clients)
+        await writer.refresh()
+        await writer.write(change(Tenant(tenant, ZoneInfo("UTC"), (), (held,))))
+
+        async def known() -> bool:
+            return follower.authenticate(minted.text) is not None
+
+        await until(known)
+        # Behind everybody's back, as an announcement that was lost would leave it.
+        await clients.ledger.hdel(keys.TENANTS, tenant)
+        await clients.ledger.incr(keys.TENANTS_VERSION)
+
+        async def gone() -> bool:
+            return follower.authenticate(minted.text) is None
+
+        await until(gone)
+
+
+async def test_a_document_that_cannot_be_read_takes_no_other_tenant_away(
+    clients: StoreClients, tenant: str
+) -> None:
+    directory = registry(clients)
+    await directory.refresh()
+    await directory.write(change(tenant_of(tenant)))
+    await directory.write(change(tenant_of(f"{tenant}-b")))
+    known = directory.find(tenant)
+    await clients.ledger.hset(keys.TENANTS, tenant, '999999;{"id":"from the future","surprise":1}')
+    await clients.ledger.incr(keys.TENANTS_VERSION)
+    await directory.refresh()
+    assert directory.find(tenant) == known, "the last known contents stay in force"
+    fresh = registry(clients)
+    await fresh.refresh()
+    assert fresh.find(tenant) is None, "who never knew it lets nobody in by it"
+    assert fresh.find(f"{tenant}-b") is not None
+    await clients.ledger.hdel(keys.TENANTS, tenant)
