@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 from pydantic import ValidationError
 
-from app import cli
+from app import books, cli
 from app.domain.errors import ConfigurationError
 from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
 from app.main import create_app
@@ -160,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     new = keys.add_parser("new", help="print a new key and its line for the tenants' file")
     new.add_argument("--env", default="live", help="a word in the key that tells where it belongs")
     cli.add_key_commands(keys)
+    books.add_commands(commands.add_parser("books", help="whether the books balance, and what is in them"))
     return parser
 
 
@@ -172,15 +173,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(given)
     try:
         settings = Settings()
-        if arguments.command == "openapi":
-            return openapi(settings)
-        if arguments.command == "reference":
-            return write_reference(settings)
+        printed = {"openapi": openapi, "reference": write_reference}.get(arguments.command)
+        if printed is not None:
+            return printed(settings)
         if arguments.command == "keys" and arguments.action == "new":
             return new_key(settings, arguments.env)
         if arguments.command in {"keys", "tenants"}:
             admin_key = None if settings.admin_key is None else settings.admin_key.get_secret_value()
             return cli.run(arguments, f"http://127.0.0.1:{settings.port}", admin_key)
+        if arguments.command == "books":
+            return books.run(arguments, settings)
         return serve(settings)
     except (ValidationError, ConfigurationError) as error:
         sys.stderr.write(f"flashgate: {error}\n")

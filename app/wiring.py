@@ -79,7 +79,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
         catalogue = load_catalogue()
         pepper = _pepper(settings)
         declared = open_directory(settings, pepper, catalogue)
-        url = await _store_url(settings, stack)
+        url = await store_url(settings, stack)
         clients = await stack.enter_async_context(open_clients(url))
         await _check_store(clients)
         directory = await stack.enter_async_context(
@@ -149,7 +149,8 @@ def _secret(value: SecretStr | None) -> str | None:
     return value.get_secret_value() if value is not None else None
 
 
-async def _store_url(settings: Settings, stack: AsyncExitStack) -> str:
+async def store_url(settings: Settings, stack: AsyncExitStack) -> str:
+    """The store's address: as configured, else that of a server which flashgate starts itself."""
     configured = _secret(settings.redis_url)
     if configured is not None:
         return configured

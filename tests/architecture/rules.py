@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # From the top down. A name may import what stands in a lower row, and never its own row.
 ROWS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
-    ("main", "reference", "cli"),
+    ("main", "reference", "cli", "books"),
     ("wiring", "middleware"),
     ("surfaces",),
     ("gateway", "administration", "store", "upstream", "emulator", "observability"),
@@ -35,7 +35,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
 _ROW_OF = {name: index for index, row in enumerate(ROWS) for name in row}
 
 # Settings stand beside the rows: only those who open the parts may see them.
-SETTINGS_SEEN_BY = frozenset({"__main__", "main", "reference", "wiring"})
+SETTINGS_SEEN_BY = frozenset({"books", "__main__", "main", "reference", "wiring"})
 
 # Who may import a library. One that is not named here may be imported anywhere.
 LIBRARIES: dict[str, frozenset[str]] = {

@@ -2,7 +2,8 @@
 --
 -- KEYS (the same order in every script; all share the tenant's hash tag, so all lie in one slot)
 --   1 res   HASH    hold id -> record                                          never a TTL
---   2 win   HASH    "<field>|<start_ms>:s|:h|:o" -> settled, held, overage     never a TTL
+--   2 win   HASH    "<field>|<start_ms>:s|:h|:o|:p" -> settled, held, overage, and of what is settled the
+--                   part that was booked by holds which are forgotten          never a TTL
 --                   "<field>:c|:l" -> credit, "<limit>;<until_ms>" that an operator set for a time
 --   3 exp   ZSET    hold id -> end of its lease (ms); exactly the open holds   never a TTL
 --   4 gc    ZSET    "r;<hold id>" | "w;<field>|<start_ms>" -> purge time (ms)  never a TTL
@@ -274,6 +275,19 @@ local function sweep(now, keep, unknown, limit)
   return #due
 end
 
+-- Keeps the sum of what forgotten holds have booked in a window, so that its total can always be accounted for.
+local function carry(hold)
+  local raw = redis.call('HGET', RES, hold)
+  if not raw or not string.match(raw, '^[sc];') then return end
+  local record = parse_record(hold, raw)
+  local booked = record.state == 's' and record.act or record.est
+  for _, counter in ipairs(record.counters) do
+    if counter.unit > 0 and redis.call('HEXISTS', WIN, counter.name .. ':s') == 1 then
+      increase(counter.name .. ':p', booked[counter.unit])
+    end
+  end
+end
+
 -- Forgets at most `limit` resolved holds and past windows whose time to be kept is over. A window in which
 -- something is still held is kept for another term.
 local function purge(now, keep, limit)
@@ -284,8 +298,9 @@ local function purge(now, keep, limit)
       redis.call('ZADD', GC, text(now + keep), member)
     else
       if kind == 'w' then
-        redis.call('HDEL', WIN, name .. ':s', name .. ':h', name .. ':o')
+        redis.call('HDEL', WIN, name .. ':s', name .. ':h', name .. ':o', name .. ':p')
       else
+        carry(name)
         redis.call('HDEL', RES, name)
       end
       redis.call('ZREM', GC, member)
