@@ -6,6 +6,7 @@ import flashgate.model.GenerateRequest;
 import flashgate.model.GenerateResponse;
 import flashgate.model.Problem;
 import java.io.File;
+import java.net.http.HttpClient;
 import java.nio.file.Files;
 import java.security.MessageDigest;
 import java.util.HexFormat;
@@ -24,6 +25,8 @@ public final class Caller {
 
     private static NativeApi apiOf(String url, String key) {
         ApiClient client = new ApiClient();
+        // The JDK otherwise asks for an upgrade to HTTP/2 with its first request, which few servers grant.
+        client.setHttpClientBuilder(HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1));
         client.updateBaseUri(url);
         client.setRequestInterceptor(request -> request.header("X-API-Key", key));
         return new NativeApi(client);
@@ -57,6 +60,11 @@ public final class Caller {
                         .prompt("Both as one")
                         .imageSize("512")
                         .image(files)
+                        // The generated code takes no null for a list.
+                        .document(List.of())
+                        .video(List.of())
+                        .responseModalities(List.of("IMAGE"))
+                        .safetySettings(List.of())
                         .build());
     }
 
