@@ -36,6 +36,7 @@ _KINDS: tuple[tuple[InputKind, str], ...] = (
 )
 _CODES = {"extra_forbidden": "unknown_field", "missing": "required"}
 _JSON_FIELDS = frozenset({"safety_settings", "grounding", "labels"})
+_JSON_LISTS = frozenset({"safety_settings"})
 _MAX_AGE = re.compile(r"max-age=\"?(\d{1,9})\"?")
 
 
@@ -117,16 +118,22 @@ def members_of(fields: Mapping[str, list[str]]) -> tuple[dict[str, Any], list[Vi
             members[name] = [
                 item.strip() for value in values for item in value.strip("[]").replace('"', "").split(",", 9)
             ]
-        elif len(values) > 1:
+        elif len(values) > 1 and name not in _JSON_LISTS:
             violations.append(Violation(pointer((name,)), "repeated_field", "Send this field once."))
         elif name in _JSON_FIELDS:
             try:
-                members[name] = parsed(values[0])
+                read_values = [parsed(value) for value in values]
+                members[name] = _flat(read_values) if name in _JSON_LISTS else read_values[0]
             except ValueError:
                 violations.append(Violation(pointer((name,)), "invalid_json", "This field is given as JSON."))
         else:
             members[name] = values[0]
     return members, violations
+
+
+def _flat(values: list[Any]) -> list[Any]:
+    """A list that came as one field, or item by item as generated clients send it (OpenAPI's encoding)."""
+    return [item for value in values for item in (value if isinstance(value, list) else [value])]
 
 
 def read(model: type[P], members: Mapping[str, Any], *, strict: bool) -> tuple[P, list[Violation]]:
