@@ -181,6 +181,14 @@ async def test_what_is_not_served_leaves_no_key_behind(books: Books) -> None:
     assert await record(books) is None
 
 
+async def test_one_who_waited_and_is_refused_gives_the_key_back(books: Books) -> None:
+    await books.admit("leader", "work")
+    assert isinstance(await admit(books, "a", "first"), Follow)
+    await books.settle("leader", outcome="void")
+    assert isinstance(await admit(books.limited(1), "b", "first", following="leader"), Refused)
+    assert await record(books) is None
+
+
 async def test_repeating_an_admission_with_its_claim_changes_nothing(books: Books) -> None:
     await admit(books, "a", "first")
     before = await books.dump()

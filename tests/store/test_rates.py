@@ -112,6 +112,7 @@ async def test_a_place_is_never_leaked_by_a_death(books: Books) -> None:
     admitted = await admit(books, "c", TWO, ONE_OF_KEY)
     assert isinstance(admitted, Lead)
     assert [state.remaining for state in admitted.rates] == [1, 0]
+    assert await books.client.hget(books.key("win"), "t|concurrent|0:s") is None, "a place is never booked"
 
 
 async def test_a_late_settlement_gives_no_place_back_twice(books: Books) -> None:
