@@ -105,6 +105,10 @@ def serve(settings: Settings) -> int:
         app,
         host=settings.host,
         port=settings.port,
+        # The parser that bounds headers while it reads them, and that serves a request which offers to
+        # go on in HTTP/2, as Java's client does, where the faster one gives up on it.
+        http="h11",
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

@@ -181,3 +181,11 @@ def test_unknown_paths_and_methods_are_problems_too(gateway: Running) -> None:
     wrong = HTTP.delete(f"{gateway.url}/v1/models")
     assert (wrong.status_code, wrong.json()["code"]) == (405, "method_not_allowed")
     assert wrong.headers["allow"] == "GET"
+
+
+def test_a_client_that_offers_http_2_is_served_in_http_1(client: Client) -> None:
+    body = json.dumps(asking(aspect_ratio="7:3")).encode()
+    offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAEAAEAAAAIAAAAB"}
+    headers = {"X-API-Key": client.key, "Content-Type": "application/json", **offer}
+    answer = HTTP.post(f"{client.url}/v1/images:generate", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")
