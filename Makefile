@@ -19,6 +19,9 @@ check: .venv/dev ## Lint, formatting, types, layers
 clients: .venv/dev ## Generate clients in three languages and run them (needs node and a JDK)
 	FLASHGATE_CLIENTS=1 $(PY) -m pytest tests/clients
 
+chaos: .venv/dev ## Four replicas, everything that can break, and the audit (CHAOS_S=60 SEED=…)
+	$(PY) -m tests.chaos.run --seconds $${CHAOS_S:-60} $${SEED:+--seed $$SEED}
+
 openapi: .venv/run ## Export the OpenAPI document
 	$(PY) -m app openapi > openapi/openapi.json
 
@@ -41,4 +44,4 @@ reference: .venv/run ## Write the reference tables
 clean: ## Remove the environment and every cache
 	rm -rf .venv .clients .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help run test check clients openapi reference clean
+.PHONY: help run test check chaos clients openapi reference clean

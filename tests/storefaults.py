@@ -111,7 +111,11 @@ class StoreProxy:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server_reader, server_writer = await asyncio.open_unix_connection(str(self._server))
+        try:
+            server_reader, server_writer = await asyncio.open_unix_connection(str(self._server))
+        except OSError:
+            writer.close()
+            return
         replies = asyncio.create_task(_pumped(server_reader, writer))
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):

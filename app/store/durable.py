@@ -168,11 +168,11 @@ class DurableLedger:
         async with self.breaker.guard():
             sent = await self._ledger.dispatch(tenant_id, hold_id, fingerprint)
         found = self._open.get(hold_id)
-        if found is None:
-            return sent
+        if found is None or found[1].state != "held":
+            return sent  # a heartbeat; a hold that ran out meanwhile is settled all the same
         if not sent:
             del self._open[hold_id]
-        elif found[1].state == "held":
+        else:
             record = replace(found[1], state="dispatched")
             self._open[hold_id] = (tenant_id, record)
             self._note(tenant_id, record, _now_ms())
@@ -216,7 +216,9 @@ class DurableLedger:
                 await self._restorer.put_back(settlement.tenant_id, [hold])
                 settled = await self._ledger.settle(settlement, windows)
         if hold is not None and settled.state != "unknown":
-            self._note(settlement.tenant_id, _ended(hold, settlement), settled.now_ms)
+            flags = hold.flags + "l" * settled.late + "p" * settled.published
+            record = replace(_ended(hold, settlement), flags=flags)
+            self._note(settlement.tenant_id, record, settled.now_ms)
         return settled
 
     def _keep(

@@ -129,6 +129,22 @@ async def test_a_settlement_waits_for_the_store_and_its_caller_does_not(
         assert isinstance(await one.books.admit("b", "work"), Hit), "its result was published as well"
 
 
+async def test_a_hold_that_ran_out_during_its_call_is_kept_on_disk_like_any_other(
+    own_server: ServerProcess, tmp_path: Path
+) -> None:
+    async with replica(own_server.url, tmp_path) as first:
+        await first.books.admit("a")
+        await first.books.dispatch("a")
+        await first.books.expire("a")
+        assert not await first.books.dispatch("a"), "a heartbeat that comes too late"
+        own_server.kill()
+        await first.books.settle("a", ONE._replace(output_tokens=747))
+    own_server.start()
+    async with replica(own_server.url, tmp_path) as second:
+        await second.nothing_waits()
+        assert await second.books.totals() == [(747, 0)], "the estimate is corrected"
+
+
 async def test_what_waits_when_the_process_ends_is_settled_by_the_next_one(
     own_server: ServerProcess, tmp_path: Path
 ) -> None:

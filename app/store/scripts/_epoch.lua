@@ -3,14 +3,17 @@
 --
 --   WIN "!epoch"  "<name>;<open_ms>": lost with the counters, so a process that knew the name learns of the loss.
 --                 Until open_ms nothing is admitted: by then every replica has put back what it knows.
+--                 It is never far away; where it seems so the clock was set back, and nobody waits for that.
 
 local EPOCH = '!epoch'
+local GRACE_MAX_MS = 60000
 
 -- "forgotten" or "closed" where nothing may be reserved now, with the epoch or the ms to wait; else the name.
 local function check_epoch(known, now)
   local found = redis.call('HGET', WIN, EPOCH)
   local name, open = string.match(found or '', '^([^;]+);(%d+)$')
   if known and known ~= name then return 'forgotten', name or '' end
-  if open and now < tonumber(open) then return 'closed', text(tonumber(open) - now) end
+  local left = tonumber(open or '0') - now
+  if left > 0 and left <= GRACE_MAX_MS then return 'closed', text(left) end
   return nil, name
 end

@@ -36,7 +36,12 @@ for _, record in ipairs(records) do
     for _, counter in ipairs(record.counters) do
       if counter.unit > 0 and tonumber(counter.stop) + keep > now then
         if is_open(record) then add(changes, counter.name .. ':h', record.est[counter.unit]) end
-        if booked then add(changes, counter.name .. ':s', booked[counter.unit]) end
+        if booked then
+          -- Of what was corrected late nobody knows what it had been booked at: all of it may have been overage.
+          local reserved = flagged(record, 'l') and 0 or record.est[counter.unit]
+          add(changes, counter.name .. ':s', booked[counter.unit])
+          add(changes, counter.name .. ':o', math.max(0, booked[counter.unit] - reserved))
+        end
         redis.call('ZADD', GC, 'NX', text(tonumber(counter.stop) + keep), 'w;' .. counter.name)
       end
     end
