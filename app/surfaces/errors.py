@@ -73,7 +73,7 @@ async def _with_windows(request: Request, error: GatewayError) -> None:
     Only what could have spent is worth the look; the answer goes out without these headers otherwise.
     """
     caller = getattr(request.state, "caller", None)
-    if caller is None or error.windows or request.method != "POST" or isinstance(error, StoreUnavailable):
+    if caller is None or error.windows or isinstance(error, StoreUnavailable):
         return
     with suppress(StoreUnavailable):
         error.windows = await service_of(request).gateway.budgets(caller)

@@ -189,3 +189,12 @@ def test_store_commands_of_a_hit_a_refusal_and_a_miss(
     unknown = HTTP.post(f"{gateway.url}/v1/images:generate", json=body, headers={"X-API-Key": "nobody"})
     assert unknown.status_code == 401
     assert commands() == []
+
+
+def test_every_answer_to_a_caller_tells_what_is_left(client: Client) -> None:
+    image = client.post(fresh()).json()["images"][0]["id"]
+    paths = ["/v1/models", "/v1/models/nano-banana-2", "/v1/usage", f"/v1/images/{image}", "/v1/models/none"]
+    for path in paths:
+        answer = client.get(path)
+        assert "tenant-day-output_tokens" in answer.headers["ratelimit-policy"], path
+        assert "tenant-day-output_tokens" in answer.headers["ratelimit"], path

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
-from app.domain.errors import NotFound
+from app.domain.errors import NotFound, StoreUnavailable
 from app.surfaces.auth import CallerDep
 from app.surfaces.body import read_form, read_json
 from app.surfaces.context import ServiceDep, base_url_of
@@ -26,6 +26,7 @@ from app.surfaces.ratelimit import rate_limit_headers
 from app.surfaces.replies import generation_headers, image_reply, json_reply, stored_image_reply
 
 if TYPE_CHECKING:
+    from app.domain.tenancy import Caller
     from app.order import Order
     from app.surfaces.context import Service
 
@@ -172,13 +173,23 @@ async def get_image(
 ) -> Response:
     """The bytes of a picture that this tenant was delivered, until it expires."""
     picture = await service.gateway.picture(caller, image_id)
-    return stored_image_reply(
+    reply = stored_image_reply(
         picture,
         if_none_match=request.headers.get("if-none-match"),
         range_header=request.headers.get("range"),
         if_range=request.headers.get("if-range"),
         chunked_above=service.limits.chunked_above_bytes,
     )
+    reply.headers.update(await _standing(service, caller))
+    return reply
+
+
+async def _standing(service: Service, caller: Caller) -> dict[str, str]:
+    """RateLimit headers of an answer that spends nothing, where the store can tell; one command."""
+    try:
+        return rate_limit_headers(await service.gateway.budgets(caller))
+    except StoreUnavailable:
+        return {}
 
 
 @router.get(
@@ -186,8 +197,9 @@ async def get_image(
     operation_id="list_models",
     responses={status: PROBLEMS[status] for status in (401, 403)},
 )
-async def list_models(_caller: CallerDep, service: ServiceDep) -> ModelsResponse:
+async def list_models(response: Response, caller: CallerDep, service: ServiceDep) -> ModelsResponse:
     """Every model: limits, ratios and sizes with pixels and tokens, prices, lifecycle."""
+    response.headers.update(await _standing(service, caller))
     return ModelsResponse(models=[model_of(card) for card in service.gateway.catalogue])
 
 
@@ -198,10 +210,12 @@ async def list_models(_caller: CallerDep, service: ServiceDep) -> ModelsResponse
 )
 async def get_model(
     model: Annotated[str, Path(description="Id or alias.", examples=["gemini-3.1-flash-image"])],
-    _caller: CallerDep,
+    response: Response,
+    caller: CallerDep,
     service: ServiceDep,
 ) -> ModelWire:
     """One model, by id or alias."""
+    response.headers.update(await _standing(service, caller))
     card = service.gateway.catalogue.resolve(model)
     if card is None:
         raise NotFound("There is no such model here.")
