@@ -8,7 +8,6 @@ keys, tenants and the audit log never have a TTL, all others always have one (R3
 from __future__ import annotations
 
 import re
-from typing import Literal
 
 WAKE_CHANNEL = "fg:wake"
 TENANTS_CHANNEL = "fg:tenants"
@@ -56,11 +55,6 @@ def work_keys(tenant_id: str, fingerprint: str, idempotency: str | None = None) 
 def lead_key(tenant_id: str, fingerprint: str) -> str:
     """Names the one who generates this work now, or how the last one failed."""
     return f"{_tag(tenant_id)}:lead:{fingerprint}"
-
-
-def cached_pattern(tenant_id: str, kind: Literal["gen", "lead", "img"]) -> str:
-    """Matches every key of this kind of a tenant, and no other tenant's: an id holds no wildcard."""
-    return f"{_tag(tenant_id)}:{kind}:*"
 
 
 def is_image_id(image_id: str) -> bool:

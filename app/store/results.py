@@ -29,10 +29,6 @@ OFF_LOOP_BYTES = 1_000_000
 READ_DEADLINE_S = 3.0
 WRITE_DEADLINE_S = 1.0
 """Nobody waits longer for the cache: a picture that it does not take is delivered all the same (R26)."""
-PURGE_DEADLINE_S = 60.0
-SCAN_COUNT = 1000
-FENCED = "!purged;"
-"""In a leader's place: nobody's hold, so nobody may publish; the next admission takes the lead anew."""
 
 _FIXED = struct.Struct(">4sBBIIQQ")
 """Magic, length of the tenant, length of the MIME type, width, height, length of the image, created (ms)."""
@@ -133,24 +129,6 @@ class RedisResults:
         if picture is None:
             await self._discard(key)
         return picture
-
-    async def purge(self, tenant_id: str) -> int:
-        """Forget every result and image of a tenant; returns how many (reliability.md R44).
-
-        Leaders at work are fenced out first, so that none of them brings back what was purged: they are
-        paid and answered as ever, only nothing of theirs is kept.
-
-        Raises:
-            StoreUnavailable: Some may be left; repeating is safe.
-        """
-        forgotten = 0
-        async with store_errors(PURGE_DEADLINE_S):
-            async for lead in self._client.scan_iter(keys.cached_pattern(tenant_id, "lead"), SCAN_COUNT):
-                await self._client.set(lead, FENCED, xx=True, keepttl=True)
-            for kind in ("gen", "img"):
-                async for name in self._client.scan_iter(keys.cached_pattern(tenant_id, kind), SCAN_COUNT):
-                    forgotten += await self._client.unlink(name)
-        return forgotten
 
     async def _put(self, tenant_id: str, picture: Picture, ttl_ms: int) -> None:
         header = Header(

@@ -9,12 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.domain.failure import Failure
-from app.domain.fingerprint import digest_of
-from app.domain.generation import Picture
 from app.ports import Absent, Failed, Follow, Hit, Lead
 from app.store import keys
 from app.store.ledger import LedgerPolicy, RedisLedger
-from app.store.results import RedisResults
 from tests.store.books import Books, generation, until
 
 if TYPE_CHECKING:
@@ -282,37 +279,3 @@ async def test_fifty_callers_of_the_same_work_pay_for_one(books: Books, mode: Ca
     assert len(generated) == 1
     assert set(answers) == set(generated)
     assert await books.totals() == [(1120, 0)]
-
-
-async def test_a_purge_forgets_one_tenants_results_and_pictures_and_no_books(
-    books: Books, clients: StoreClients
-) -> None:
-    results = RedisResults(clients.blobs)
-    data = b"picture"
-    picture = Picture(f"img_{digest_of(data)}", "image/png", 1, 1, data)
-    other = Books(books.ledger, clients.ledger, f"{books.tenant}-b")
-    for each in (books, other):
-        await results.put_pictures(each.tenant, (picture,), 60)
-        await each.admit("a", "work")
-        await each.publish("a")
-    before = await books.totals()
-    assert await results.purge(books.tenant) == 2
-    assert await results.purge(books.tenant) == 0
-    assert await results.get_picture(books.tenant, picture.id) is None
-    assert isinstance(await books.admit("b", "work", mode="only_if_cached"), Absent)
-    assert await books.totals() == before
-    assert await results.get_picture(other.tenant, picture.id) == picture
-    assert isinstance(await other.admit("b", "work"), Hit)
-
-
-async def test_a_leader_at_work_does_not_bring_back_what_was_purged(
-    books: Books, clients: StoreClients
-) -> None:
-    await books.admit("a", "work")
-    await books.dispatch("a")
-    await RedisResults(clients.blobs).purge(books.tenant)
-    assert await books.dispatch("a"), "it goes on and keeps its hold"
-    settled = await books.publish("a")
-    assert (settled.state, settled.published) == ("settled", False)
-    assert isinstance(await books.admit("b", "work", following="a"), Lead)
-    assert (await books.publish("b")).published
