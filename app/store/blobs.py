@@ -5,7 +5,7 @@ the last byte has left: 60 MB for a 20 MB picture; reading one costs four copies
 pieces of a value go out in slices, framed as one SET, and a value is received into the one buffer that it
 stays in. The connections are redis-py's all the same, with its addresses, TLS, authentication and pools.
 
-A cluster's client has a pool for each node; its place is ``_exchanged``, which would pick one by the key.
+A cluster's client has no such pool, and redirects: there the commands are the library's own.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
@@ -28,12 +29,15 @@ SLICE_BYTES = 256 * 1024
 HEAD_BYTES = 4096
 
 
-async def put(client: Redis, key: str, pieces: tuple[bytes, ...], ttl_ms: int) -> None:
+async def put(client: Redis | RedisCluster, key: str, pieces: tuple[bytes, ...], ttl_ms: int) -> None:
     """Set a value that consists of pieces, with a time to live in milliseconds.
 
     Raises:
         RedisError: The server refused, or does not answer.
     """
+    if isinstance(client, RedisCluster):
+        await client.set(key, b"".join(pieces), px=ttl_ms)
+        return
     command = _framed(key, pieces, ttl_ms)
 
     async def exchange(connection: AbstractConnection) -> None:
@@ -45,12 +49,15 @@ async def put(client: Redis, key: str, pieces: tuple[bytes, ...], ttl_ms: int) -
     await _exchanged(client, exchange)
 
 
-async def get(client: Redis, key: str) -> memoryview | None:
+async def get(client: Redis | RedisCluster, key: str) -> memoryview | None:
     """The value in a buffer of its own, or None where there is none.
 
     Raises:
         RedisError: The server refused, or does not answer.
     """
+    if isinstance(client, RedisCluster):
+        value: Any = await client.get(key)
+        return None if value is None else memoryview(value)
     name = key.encode()
     command = b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(name), name)
 

@@ -18,6 +18,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import FullJitterBackoff
 
 from app.domain.errors import InternalError, StoreUnavailable
+from app.store import topologies
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -56,9 +57,9 @@ async def open_clients(
     blob_connections: int = 16,
     ledger_timeout_s: float = LEDGER_TIMEOUT_S,
 ) -> AsyncIterator[StoreClients]:
-    """Pools for a ``unix://``, ``redis://`` or ``rediss://`` address; nothing is connected yet.
+    """Clients for a ``unix://``, ``redis://`` or ``rediss://`` address; nothing is connected yet.
 
-    Sentinel and Cluster will get their own schemes in ``_pool``; the scripts run there already.
+    Sentinel and Cluster have addresses of their own; see ``topologies``.
 
     Raises:
         ValueError: The address has another scheme.
@@ -69,18 +70,17 @@ async def open_clients(
         yield StoreClients(ledger, blobs)
     finally:
         try:
-            await ledger.aclose()
+            await topologies.close(ledger)
         finally:
-            await blobs.aclose()
+            await topologies.close(blobs)
 
 
 def _client(url: str, connections: int, timeout_s: float, *, decode: bool) -> Redis:
-    return Redis.from_pool(_pool(url, connections, timeout_s, decode=decode))
-
-
-def _pool(url: str, connections: int, timeout_s: float, *, decode: bool) -> BlockingConnectionPool:
-    if not url.startswith(SCHEMES):
-        raise ValueError(f"A store's address begins with one of {', '.join(SCHEMES)}.")
+    topology = topologies.parse(url)
+    if topology is None and not url.startswith(SCHEMES):
+        raise ValueError(
+            f"A store's address begins with one of {', '.join(SCHEMES)}, redis+sentinel://, redis+cluster://."
+        )
     options: dict[str, Any] = {
         "max_connections": connections,
         "timeout": timeout_s,
@@ -94,7 +94,9 @@ def _pool(url: str, connections: int, timeout_s: float, *, decode: bool) -> Bloc
     }
     if not url.startswith("unix://"):
         options |= {"socket_keepalive": True, "health_check_interval": 15}
-    return BlockingConnectionPool.from_url(url, **options)
+    if topology is not None:
+        return topologies.client_of(topology, options)
+    return Redis.from_pool(BlockingConnectionPool.from_url(url, **options))
 
 
 @asynccontextmanager
@@ -112,7 +114,12 @@ async def store_errors(deadline_s: float = DEADLINE_S) -> AsyncIterator[None]:
         if "INVALID" in str(error):
             raise InternalError("The ledger refused the gateway's arguments.") from error
         raise StoreUnavailable("The store answers with an error.", retry_after_s=1) from error
-    except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+    except (
+        redis.exceptions.RedisError,
+        redis.exceptions.RedisClusterException,
+        OSError,
+        TimeoutError,
+    ) as error:
         raise StoreUnavailable(retry_after_s=1) from error
 
 
@@ -126,8 +133,13 @@ async def check_eviction(client: Redis) -> str | None:
         StoreUnavailable: The server does not answer.
     """
     async with store_errors():
-        policy = (await client.info("memory")).get("maxmemory_policy")
-    policy = str(policy) if policy else None
+        found: Any = await client.info("memory")
+    # A cluster answers for each of its nodes.
+    nodes = (
+        [found] if "maxmemory_policy" in found else [node for node in found.values() if type(node) is dict]
+    )
+    policies = sorted(str(node["maxmemory_policy"]) for node in nodes if node.get("maxmemory_policy"))
+    policy = policies[0] if policies else None  # "allkeys-…" is before all others
     if policy and re.match(r"allkeys-", policy):
         raise UnsafeEviction(
             f"The store's maxmemory-policy is {policy}, which evicts budgets; use volatile-lfu or noeviction."

@@ -12,6 +12,7 @@ from app.domain.budget import UNITS
 from app.store import keys
 from app.store.client import store_errors
 from app.store.hold_records import HoldRecord, UnreadableHold
+from app.store.scripting import text_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -97,12 +98,8 @@ async def snapshot(client: Redis, tenant_id: str) -> Snapshot:
     """
     res, win, exp, _gc, _log = keys.ledger_keys(tenant_id)
     async with store_errors(READ_DEADLINE_S):
-        pipeline = client.pipeline(transaction=True)
-        pipeline.hgetall(res)
-        pipeline.hgetall(win)
-        pipeline.zrange(exp, 0, -1)
-        records, fields, leased = await pipeline.execute()
-        seconds, _micros = await client.time()
+        found: Any = await client.eval(text_of("snapshot"), 3, res, win, exp)
+    records, fields, leased, seconds = _pairs(found[0]), _pairs(found[1]), found[2], found[3]
     counters: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for field, value in fields.items():
         if match := _COUNTER.fullmatch(field):
@@ -140,6 +137,10 @@ async def events(client: Redis, tenant_id: str, source: str) -> AsyncIterator[di
         if event["id"] not in seen:
             seen.add(event["id"])
             yield event
+
+
+def _pairs(flat: list[str]) -> dict[str, str]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _hold(name: str, text: str) -> HoldRecord | None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 from app.domain.budget import Amounts, Budget, BudgetWindow, spans
-from app.domain.generation import Generation, Usage
+from app.domain.fingerprint import digest_of
+from app.domain.generation import Generation, Picture, Usage
 from app.domain.request import CacheDirective
 from app.ports import Admission, AdmissionRequest, Settled, Settlement
 from app.store import keys
@@ -45,6 +46,11 @@ def windows(*budgets: Budget, at_ms: int | None = None, owner: str = "t") -> tup
 def generation(hold: str, text: str = "here") -> Generation:
     """A finished result without pictures."""
     return Generation(f"gen_{hold}", "m", "m-001", 0, (), text, "STOP", Usage(image_output=1120))
+
+
+def picture_of(data: bytes) -> Picture:
+    """A picture of these bytes."""
+    return Picture(f"img_{digest_of(data)}", "image/png", 1, 1, data)
 
 
 async def until(condition: Callable[[], Awaitable[T]], timeout_s: float = 5.0) -> T:

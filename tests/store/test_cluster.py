@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import subprocess
@@ -15,9 +16,14 @@ import redis
 from redis.asyncio.cluster import RedisCluster
 
 from app.ports import Hit, Lead
+from app.store import keys
+from app.store.client import check_eviction, open_clients
 from app.store.embedded import server_binary
-from app.store.ledger import RedisLedger
-from tests.store.books import Books
+from app.store.ledger import LedgerPolicy, RedisLedger
+from app.store.restoring import Restorer
+from app.store.results import RedisResults
+from app.store.verifying import snapshot, tenants_of
+from tests.store.books import Books, picture_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,6 +96,38 @@ def settled(node: Any) -> bool:
     """Whether the node sees all slots served by all nodes."""
     info = node.execute_command("CLUSTER INFO")
     return bool(info.get("cluster_state") == "ok" and info.get("cluster_known_nodes") == "3")
+
+
+async def test_a_gateways_store_can_be_a_cluster(cluster: int) -> None:
+    """Through its address: admission, pictures, waking, rebuilding and verifying."""
+    async with open_clients(f"redis+cluster://127.0.0.1:{cluster}", ledger_timeout_s=5) as clients:
+        assert await check_eviction(clients.ledger) == "noeviction"
+        async with RedisLedger(clients.ledger, LedgerPolicy(deadline_s=10)) as ledger:
+            results = RedisResults(clients.blobs)
+            picture = picture_of(b"pixels" * 300_000)
+            restorer = Restorer(clients.ledger, ledger.scripts, lease_s=30, keep_s=60)
+            await ledger.wakes.listening.wait()
+            for tenant in ("one", "two", "three", "four"):
+                books = Books(ledger, clients.ledger, tenant)
+                assert isinstance(await books.admit("a", "work"), Lead)
+                waiting = asyncio.create_task(ledger.wait(tenant, "work", "a", 30))
+                assert await books.dispatch("a")
+                assert (await books.publish("a")).published
+                async with asyncio.timeout(10):
+                    await waiting
+                assert await results.put_pictures(tenant, (picture,), 60)
+                assert await results.get_picture(tenant, picture.id) == picture
+                found = await snapshot(clients.ledger, tenant)
+                assert found.differences() == []
+                lost = list(found.holds)
+                await clients.ledger.delete(*[books.key(name) for name in keys.LEDGER_NAMES])
+                _, _, count = await restorer.rebuild(tenant, lost, "anew", 0)
+                assert count == 1
+                assert await books.totals() == [(1120, 0)]
+            tenants = ["one", "two", "three", "four"]
+            assert await restorer.epochs(tenants) == dict.fromkeys(tenants, "anew")
+            assert set(tenants) <= set(await tenants_of(clients.ledger))
+            assert ledger.wakes.woken > 0
 
 
 async def test_a_whole_request_runs_on_a_cluster(cluster: int) -> None:

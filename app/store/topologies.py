@@ -1,0 +1,109 @@
+"""Clients for stores of more than one server: Sentinel and Cluster.
+
+* ``redis+sentinel://[user:password@]host:port,host:port/name``  the primary that the sentinels name
+* ``redis+cluster://[user:password@]host:port,host:port``        a cluster, found from any of its nodes
+
+``rediss+…`` speaks TLS to the servers. The credentials are those of the servers; sentinels have none.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from urllib.parse import unquote
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.sentinel import (
+    Sentinel,
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NODE_CONNECTIONS = 256
+"""A cluster's client does not wait for a free connection, so it gets more of them."""
+
+_ADDRESS = re.compile(
+    r"(?P<scheme>rediss?)\+(?P<kind>sentinel|cluster)://"
+    r"(?:(?P<user>[^:@/]*):(?P<password>[^@/]*)@)?(?P<hosts>[^/@?]+)(?:/(?P<name>[\w.-]+))?"
+)
+_HOST = re.compile(r"(?P<host>[^:\[\]]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})")
+
+
+class Topology(NamedTuple):
+    """An address, taken apart. ``name`` of the service that sentinels watch; empty for a cluster."""
+
+    kind: str
+    hosts: tuple[tuple[str, int], ...]
+    name: str
+    tls: bool
+    credentials: Mapping[str, str]
+
+
+class _SentinelPool(BlockingConnectionPool, SentinelConnectionPool):
+    """The library's pool of a primary that moves, waiting for a free connection instead of failing."""
+
+
+def parse(url: str) -> Topology | None:
+    """The parts of an address of one of the two kinds; None for any other.
+
+    Raises:
+        ValueError: It is one of the two kinds, and not written as such. The message repeats no secret.
+    """
+    if not url.partition("://")[0].endswith(("+sentinel", "+cluster")):
+        return None
+    found = _ADDRESS.fullmatch(url)
+    hosts = [_HOST.fullmatch(host) for host in found["hosts"].split(",")] if found else [None]
+    if found is None or None in hosts or (found["kind"] == "sentinel") != bool(found["name"]):
+        raise ValueError(
+            "A store's address is redis+sentinel://host:port,host:port/name or redis+cluster://host:port."
+        )
+    given = {"username": found["user"], "password": found["password"]}
+    return Topology(
+        found["kind"],
+        tuple((host["host"].strip("[]"), int(host["port"])) for host in hosts if host),
+        found["name"] or "",
+        found["scheme"] == "rediss",
+        {name: unquote(value) for name, value in given.items() if value},
+    )
+
+
+def client_of(topology: Topology, options: dict[str, Any]) -> Redis:
+    """A client with the options that a pool of a single server would get."""
+    options = {**options, **topology.credentials}
+    if topology.kind == "cluster":
+        # It has the commands of a single server's client, without being one by inheritance.
+        return cast("Redis", _cluster(topology, options))
+    sockets = {name: value for name, value in options.items() if name.startswith("socket_")}
+    sentinel = Sentinel(topology.hosts, sentinel_kwargs=sockets)  # type: ignore[no-untyped-call]
+    managed = SentinelManagedSSLConnection if topology.tls else SentinelManagedConnection
+    pool = _SentinelPool(
+        connection_class=managed, service_name=topology.name, sentinel_manager=sentinel, **options
+    )
+    return Redis.from_pool(pool)
+
+
+async def close(client: Redis) -> None:
+    """Close a client and, where it has any, its connections to sentinels."""
+    try:
+        await client.aclose()
+    finally:
+        pool = getattr(client, "connection_pool", None)
+        if isinstance(pool, _SentinelPool):
+            for sentinel in pool.sentinel_manager.sentinels:
+                await sentinel.aclose()
+
+
+def _cluster(topology: Topology, options: dict[str, Any]) -> RedisCluster:
+    kept = {name: value for name, value in options.items() if name not in {"timeout", "max_connections"}}
+    nodes = [ClusterNode(host, port) for host, port in topology.hosts]
+    return RedisCluster(
+        startup_nodes=nodes,
+        max_connections=NODE_CONNECTIONS,
+        ssl=topology.tls,
+        **kept,
+    )
