@@ -35,8 +35,8 @@ class Settings(BaseSettings):
 
     redis_url: SecretStr | None = Field(
         None,
-        description="Redis or Valkey: redis://, rediss://, unix://, redis+sentinel://host:port,host:port/name "
-        "or redis+cluster://host:port,host:port. Unset: flashgate starts its own server.",
+        description="Redis or Valkey: redis://, rediss://, unix://, redis+sentinel://host:port,…/name or "
+        "redis+cluster://host:port,…. Unset: flashgate starts its own server.",
     )
     journal_dir: Path | None = Field(
         None,
