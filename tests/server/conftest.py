@@ -61,15 +61,17 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def tenants(tmp_path_factory: pytest.TempPathFactory) -> Tenants:
     ample = tokens_a_day(10_000_000)
     names = ("pictures", "identical", "counting", "badinput", "cache", "leaver", "other", "refused", "edits")
+    every_unit = [
+        *tokens_a_day(1_000_000),
+        {"unit": "total_tokens", "window": "month", "limit": 100_000_000},
+        {"unit": "images", "window": "day", "limit": 1000},
+        {"unit": "usd", "window": "month", "limit": 500},
+    ]
     budgets = dict.fromkeys((*names, "idempotent"), ample) | {
         "thirtyseven": tokens_a_day(37 * 1120),
         "poor": tokens_a_day(1120),
-        "both": [
-            *tokens_a_day(1_000_000),
-            {"unit": "total_tokens", "window": "month", "limit": 100_000_000},
-            {"unit": "images", "window": "day", "limit": 1000},
-            {"unit": "usd", "window": "month", "limit": 500},
-        ],
+        "both": every_unit,
+        "units": every_unit,
     }
     return write_tenants(tmp_path_factory.mktemp("tenants") / "tenants.yaml", budgets)
 

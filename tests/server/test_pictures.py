@@ -86,7 +86,7 @@ def test_the_answer_echoes_every_parameter_as_used(client: Client) -> None:
 
 
 def test_every_budget_unit_is_settled_with_what_was_used(gateway: Running, tenants: Tenants) -> None:
-    client = Client(gateway.url, tenants.keys["both"])
+    client = Client(gateway.url, tenants.keys["units"])
     answer = client.post({"prompt": "All units", "delivery": "uri"}).json()
     usage, budgets = answer["usage"], {item["name"]: item for item in answer["budgets"]}
     assert budgets["tenant-day-output_tokens"]["settled"] == 1120
