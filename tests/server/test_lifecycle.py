@@ -35,7 +35,7 @@ def store_of(state: Path) -> psutil.Process:
     found = [
         process
         for process in psutil.process_iter(["name", "cmdline"])
-        if "valkey" in process.info["name"] and socket in " ".join(process.info["cmdline"])
+        if "valkey" in process.info["name"] and socket in " ".join(process.info["cmdline"] or ())
     ]
     assert len(found) == 1
     return found[0]
