@@ -105,7 +105,7 @@ def changed(body: dict[str, Any], draw: st.DrawFn) -> dict[str, Any]:
 @st.composite
 def bodies(draw: st.DrawFn) -> dict[str, Any]:
     """A good body with up to three changes, whatever becomes of it."""
-    body = draw(st.sampled_from(BASES))
+    body: dict[str, Any] = draw(st.sampled_from(BASES))
     for _ in range(draw(st.integers(0, 3))):
         body = changed(body, draw)
     return body
@@ -118,7 +118,7 @@ def accepted_bodies(draw: st.DrawFn) -> dict[str, Any]:
     Changes that would have it refused are left out one by one, because nearly every one would, and a test
     that throws whole bodies away sees few that say anything.
     """
-    body = draw(st.sampled_from(BASES))
+    body: dict[str, Any] = draw(st.sampled_from(BASES))
     for _ in range(draw(st.integers(1, 5))):
         attempt = changed(body, draw)
         if served(attempt) is not None:
