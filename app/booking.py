@@ -175,6 +175,7 @@ def generation(
         notices=mismatches(job.request, job.card, pictures),
         interim=tuple(_record(picture) for picture in interim),
         verbatim=answers[0].verbatim if len(answers) == 1 else "",
+        back_end=answers[0].back_end if len({answer.back_end for answer in answers}) == 1 else "",
     )
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from app import booking
 from app.domain.allowance import Allowances
@@ -32,11 +32,11 @@ from app.domain.rate import rates_of
 from app.domain.request import seeds
 from app.job import budget_windows, job_of, judge
 from app.order import GenerationResult, Quote
-from app.ports import Failed, Follow, Hit, Lead, Replayed
+from app.ports import Call, Failed, Follow, Hit, Lead, Replayed
 from app.tasks import OwnTasks, cancelled
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from types import TracebackType
 
     from app.cards import Catalogue
     from app.domain.budget import WindowState
@@ -219,29 +219,26 @@ class Gateway:
     # generate, settle
 
     async def _lead(self, job: Job, lead: Lead) -> GenerationResult:
-        """Make the pictures and close the books, whatever happens on the way.
-
-        A hold that could not be marked as sent is never sent: it expires and costs nothing.
-        """
-        if not await self._ledger.dispatch(job.tenant_id, lead.hold_id, job.fingerprint):
-            raise Overloaded("The reservation ran out before the call could be made.", retry_after_s=1)
+        """Make the pictures and close the books, whatever happens on the way."""
+        sending = _Sending(self._ledger, job, lead, self._lease_s)
         try:
-            async with self._heartbeat(job, lead):
+            async with sending:
                 with job.timed("upstream"):
-                    ended = await self._call(job)
+                    ended = await self._call(job, sending)
         except asyncio.CancelledError:
-            charged = self._policy.charging.ambiguous == "charge"
+            charged = sending.begun and self._policy.charging.ambiguous == "charge"
             await self._settle(job, booking.settlement(job, lead, "charge" if charged else "void"))
             gone = "The gateway went down during the call, and nobody knows what came of it."
             raise Draining(gone, retry_after_s=5) from None
+        if sending.fault is not None:
+            raise sending.fault
         outcome = outcome_of(ended, job.card, job.estimate_per_call, self._policy.charging)
         return await self._conclude(job, lead, outcome)
 
-    async def _call(self, job: Job) -> list[ModelAnswer | GatewayError]:
+    async def _call(self, job: Job, sending: _Sending) -> list[ModelAnswer | GatewayError]:
         """N calls side by side, because the model makes one candidate a call."""
-        calls = [
-            self._model.generate(job.request, seed, self._upstream_timeout_s) for seed in seeds(job.request)
-        ]
+        call = Call(job.tenant_id, self._upstream_timeout_s, begin=sending.begin)
+        calls = [self._model.generate(job.request, seed, call) for seed in seeds(job.request)]
         ended = await asyncio.gather(*calls, return_exceptions=True)
         return [_as_error(item) if isinstance(item, BaseException) else item for item in ended]
 
@@ -284,21 +281,68 @@ class Gateway:
     async def _settle(self, job: Job, settlement: Settlement) -> Settled:
         return await self._ledger.settle(settlement, budget_windows(job.caller))
 
-    @asynccontextmanager
-    async def _heartbeat(self, job: Job, lead: Lead) -> AsyncIterator[None]:
-        """Renew the hold and the lead while the call runs, so that only a dead process loses them (R10)."""
 
-        async def beat() -> None:
-            while True:
-                await asyncio.sleep(self._lease_s / 3)
-                with suppress(StoreUnavailable):
-                    await self._ledger.dispatch(job.tenant_id, lead.hold_id, job.fingerprint)
+class _Sending:
+    """Marks a hold as sent when the first of its calls gets its turn, and renews it from then on.
 
-        beating = asyncio.create_task(beat())
-        try:
-            yield
-        finally:
-            await cancelled([beating])
+    So a process that dies while its calls still wait leaves a hold that is released, not charged. A hold
+    that could not be marked as sent is never sent: it expires and costs nothing.
+
+    Attributes:
+        begun: Whether something may have been sent.
+        fault: Why nothing may be sent under this hold, or None.
+    """
+
+    def __init__(self, ledger: Ledger, job: Job, lead: Lead, lease_s: float) -> None:
+        self._ledger = ledger
+        self._job = job
+        self._lead = lead
+        self._lease_s = lease_s
+        self._deciding = asyncio.Lock()
+        self._beating: asyncio.Task[None] | None = None
+        self.begun = False
+        self.fault: GatewayError | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._beating is not None:
+            await cancelled([self._beating])
+
+    async def begin(self) -> None:
+        """Mark the hold as sent, once for all of its calls. Raises the fault where that was not possible."""
+        async with self._deciding:
+            if self.begun or self.fault is not None:
+                if self.fault is not None:
+                    raise self.fault
+                return
+            try:
+                open_still = await self._dispatch()
+            except GatewayError as error:
+                self.fault = error
+                raise
+            if not open_still:
+                ran_out = "The reservation ran out before the call could be made."
+                self.fault = Overloaded(ran_out, retry_after_s=1)
+                raise self.fault
+            self.begun = True
+            self._beating = asyncio.create_task(self._beat())
+
+    async def _dispatch(self) -> bool:
+        return await self._ledger.dispatch(self._job.tenant_id, self._lead.hold_id, self._job.fingerprint)
+
+    async def _beat(self) -> None:
+        """Renew the hold and the lead, so that only a dead process loses them (reliability.md R10)."""
+        while True:
+            await asyncio.sleep(self._lease_s / 3)
+            with suppress(StoreUnavailable):
+                await self._dispatch()
 
 
 def _as_error(raised: BaseException) -> GatewayError:

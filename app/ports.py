@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from app.domain.audit import AuditEvent
     from app.domain.budget import Amounts, BudgetWindow, WindowState
     from app.domain.failure import Failure
     from app.domain.generation import Generation, ModelAnswer, Picture
     from app.domain.rate import RateLimit, RateState
     from app.domain.request import CacheDirective, GenerationRequest
-    from app.domain.tenancy import Caller, Tenant, TenantRecord
+    from app.domain.tenancy import Caller, Priority, Tenant, TenantRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,10 +273,32 @@ class Results(Protocol):
         """The image, checked against its hash; None where it is unknown, expired, damaged or foreign."""
 
 
+async def _nothing_to_do() -> None:
+    """Stands where nobody has to know that a call is sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What the upstream must know of a call beside the request: who asks, and how long there is.
+
+    Attributes:
+        tenant_id: Whose call it is; places at the upstream are shared fairly between tenants.
+        timeout_s: Seconds left for all of it: waiting for a place, every attempt, the pauses between them.
+        priority: Who gives way first where there is more work than places.
+        begin: Awaited before the first attempt is sent, and maybe again before others. Nothing may be sent
+            where it raises. A call that still waits for its place has not begun.
+    """
+
+    tenant_id: str
+    timeout_s: float
+    priority: Priority = "interactive"
+    begin: Callable[[], Awaitable[None]] = _nothing_to_do
+
+
 class ImageModel(Protocol):
     """The upstream: one call, one attempt, no retries."""
 
-    async def generate(self, request: GenerationRequest, seed: int | None, timeout_s: float) -> ModelAnswer:
+    async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
         """One candidate.
 
         Raises:

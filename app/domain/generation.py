@@ -108,6 +108,8 @@ class Generation:
         interim: Pictures of thoughts, where the caller asked to see them.
         verbatim: The upstream's own answer, JSON with a picture's id wherever its bytes were; empty where
             several calls were made.
+        back_end: Which back end made it: thought signatures mean nothing to any other. Empty where several
+            calls were served by different ones.
     """
 
     id: str
@@ -122,6 +124,7 @@ class Generation:
     notices: tuple[Notice, ...] = ()
     interim: tuple[PictureRecord, ...] = ()
     verbatim: str = ""
+    back_end: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,7 @@ class ModelAnswer:
         usage: Reported tokens; ``estimated`` where the report was missing.
         interim: Pictures of thoughts, which are no result.
         verbatim: The answer itself, JSON with a picture's id wherever its bytes were.
+        back_end: Which back end answered.
     """
 
     pictures: tuple[Picture, ...]
@@ -147,3 +151,4 @@ class ModelAnswer:
     signatures: tuple[str | None, ...] = ()
     interim: tuple[Picture, ...] = ()
     verbatim: str = ""
+    back_end: str = ""

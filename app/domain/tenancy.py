@@ -21,6 +21,8 @@ TENANT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 # What a key can be allowed to do. Nothing is allowed by default.
 SCOPES = frozenset({"images", "admin"})
 
+Priority = Literal["critical", "interactive", "batch"]
+
 
 @dataclass(frozen=True, slots=True)
 class CachePolicy:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from app.ports import (
         Admission,
         AdmissionRequest,
+        Call,
         Directory,
         ImageModel,
         Ledger,
@@ -209,13 +210,13 @@ class ObservedImageModel:
         self._catalogue = catalogue
         self._metrics = metrics
 
-    async def generate(self, request: GenerationRequest, seed: int | None, timeout_s: float) -> ModelAnswer:
+    async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
         """Count one attempt, and what it used whether it delivered or not."""
         metrics = self._metrics
         metrics.in_flight("upstream", 1)
         try:
             with _timed(lambda outcome, seconds: metrics.upstream_call(request.model, outcome, seconds)):
-                answer = await self._model.generate(request, seed, timeout_s)
+                answer = await self._model.generate(request, seed, call)
         except GatewayError as error:
             if error.usage is not None:
                 metrics.usage(request.model, error.usage)

@@ -7,6 +7,7 @@ import gc
 import importlib
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from app.cards import Catalogue
     from app.domain.generation import ModelAnswer
     from app.domain.request import GenerationRequest
+    from app.ports import Call
     from app.upstream.backend import BackEnd
 
 log = logging.getLogger(__name__)
@@ -159,13 +161,13 @@ class GoogleImageModel:
             return True
         return False
 
-    async def generate(self, request: GenerationRequest, seed: int | None, timeout_s: float) -> ModelAnswer:
+    async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
         """One candidate.
 
         Args:
             request: Valid and normalised; its ``n`` is not looked at.
             seed: In place of the request's own.
-            timeout_s: The longest that all of it may take; the upstream is told as well.
+            call: Its ``timeout_s`` is the longest that all of it may take; the upstream is told as well.
 
         Raises:
             ContentBlocked: Google's filters refused; usage is set where it was reported.
@@ -177,9 +179,9 @@ class GoogleImageModel:
             raise InternalError("The request names a model without a card.")
         exchange = Exchange()
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(call.timeout_s):
                 sdk, client = await self._opened()
-                light: bytes = await sdk.generate(client, request, seed, timeout_s, exchange)
+                light: bytes = await sdk.generate(client, request, seed, call.timeout_s, exchange)
         except GatewayError:
             raise
         except Exception as raised:  # noqa: BLE001 - the SDK raises what any of its parts raises; see outcomes
@@ -192,7 +194,7 @@ class GoogleImageModel:
         if not parts:
             raise answer.without_picture()
         ids = {name: await _image_id(lifted.data) for name, lifted in answer.cargo.items()}
-        return answer.delivered(parts, ids, request, card)
+        return replace(answer.delivered(parts, ids, request, card), back_end=self._back_end.kind)
 
 
 async def _image_id(data: bytes) -> str:

@@ -11,6 +11,7 @@ import asyncio
 import random
 import time
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from app.domain.errors import (
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from app.domain.generation import ModelAnswer
     from app.domain.request import GenerationRequest
-    from app.ports import ImageModel
+    from app.ports import Call, ImageModel
 
 ATTEMPTS_MAX: Final = 3
 PAUSE_S: Final = 1.0
@@ -155,7 +156,7 @@ class ResilientImageModel:
         """Whether calls can be made at all."""
         return await self._model.ready()
 
-    async def generate(self, request: GenerationRequest, seed: int | None, timeout_s: float) -> ModelAnswer:
+    async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
         """One candidate, from the first attempt that gives one; at most three, all within the time.
 
         Raises:
@@ -163,13 +164,14 @@ class ResilientImageModel:
             ModelRefused: See the port.
             UpstreamError: The last attempt's, or UpstreamUnavailable while the breaker is open.
         """
-        deadline = self._clock() + timeout_s
+        deadline = self._clock() + call.timeout_s
         self._budget.earn()
         attempt = 0
         while True:
             attempt += 1
             try:
-                return await self._attempt(request, seed, deadline - self._clock())
+                left = replace(call, timeout_s=deadline - self._clock())
+                return await self._attempt(request, seed, left)
             except _REPEATABLE as error:
                 pause_s = self._pause_s(attempt, error)
                 in_time = (error.retry_after_s or 0) <= self._wait_s_max
@@ -178,14 +180,15 @@ class ResilientImageModel:
                     raise
             await self._sleep(pause_s)
 
-    async def _attempt(self, request: GenerationRequest, seed: int | None, timeout_s: float) -> ModelAnswer:
+    async def _attempt(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
         breaker = self._breakers.setdefault(request.model, Breaker(self._clock))
         if wait_s := breaker.refused_for_s():
             sentence = "The upstream keeps failing, and calls are held back for a moment."
             raise UpstreamUnavailable(sentence, billed="no", retry_after_s=int(wait_s) + 1)
+        await call.begin()
         failed = False
         try:
-            return await self._model.generate(request, seed, timeout_s)
+            return await self._model.generate(request, seed, call)
         except UpstreamError as error:
             failed = not isinstance(error, _NOT_A_FAULT_OF_THE_UPSTREAM)
             raise

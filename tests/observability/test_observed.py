@@ -27,6 +27,7 @@ from app.observability.observed import (
 from app.ports import (
     Absent,
     AdmissionRequest,
+    Call,
     Directory,
     Failed,
     Follow,
@@ -51,6 +52,7 @@ SHADOW = Budget("usd", "day", 10, mode="shadow")
 WINDOW = BudgetWindow(DAY, "t|output_tokens|day", (SPAN, SPAN, SPAN), ZoneInfo("UTC"))
 OUTPUT_TOKENS = {"tenant": "a", "scope": "tenant", "unit": "output_tokens", "window": "day"}
 HELD = Amounts(1120, 1400, 1, 70)
+CALL = Call("a", 30)
 PICTURE = Picture("img_1", "image/png", 1, 1, b"12345")
 KEY = Key("k1", "0" * 64, frozenset({"images"}))
 TENANT = Tenant("a", ZoneInfo("UTC"), (), (KEY,))
@@ -108,8 +110,8 @@ class Inner:
     async def get_picture(self, tenant_id: str, image_id: str) -> Picture | None:
         return self._do(tenant_id, image_id)  # type: ignore[return-value]
 
-    async def generate(self, request: GenerationRequest, seed: int | None, timeout_s: float) -> ModelAnswer:
-        return self._do(request, seed, timeout_s)  # type: ignore[return-value]
+    async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
+        return self._do(request, seed, call)  # type: ignore[return-value]
 
     async def ready(self) -> bool:
         return self._do()  # type: ignore[return-value]
@@ -271,7 +273,7 @@ async def test_errors_are_counted_by_their_code_and_raised_unchanged(
         assert caught.value is error
         assert value(metrics, "store_commands_total", command=command, outcome=outcome) == 1
     with pytest.raises(type(error)):
-        await model.generate(request, None, 1)
+        await model.generate(request, None, CALL)
     assert outcome_of(error) == outcome
     assert value(metrics, "upstream_calls_total", model="gemini", outcome=outcome) == 1
     assert value(metrics, "upstream_duration_seconds_count", model="gemini", outcome=outcome) == 1
@@ -298,7 +300,8 @@ async def test_waiting_and_drawing_are_shown_while_they_last(metrics: Metrics) -
     async with asyncio.TaskGroup() as group:
         group.create_task(ledger.wait("a", "f", "h0", 1))
         drawing = [
-            asyncio.ensure_future(model.generate(GenerationRequest("gemini", ""), None, 1)) for _ in range(3)
+            asyncio.ensure_future(model.generate(GenerationRequest("gemini", ""), None, CALL))
+            for _ in range(3)
         ]
         await begun.wait()
         assert value(metrics, "in_flight", stage="upstream") == 3
@@ -314,8 +317,8 @@ async def test_an_answer_counts_tokens_images_and_bytes(metrics: Metrics) -> Non
     answer = ModelAnswer((PICTURE, PICTURE), "", "STOP", Usage(image_output=3360), "v1")
     inner = Inner(answer)
     request = GenerationRequest("gemini", "", image_size="2K")
-    assert await ObservedImageModel(inner, metrics, CATALOGUE).generate(request, 7, 30) is answer
-    assert inner.asked == [(request, 7, 30)]
+    assert await ObservedImageModel(inner, metrics, CATALOGUE).generate(request, 7, CALL) is answer
+    assert inner.asked == [(request, 7, CALL)]
     assert value(metrics, "images_total", model="gemini", image_size="2K") == 2
     assert value(metrics, "image_bytes_total", event="received") == 10
     assert value(metrics, "tokens_total", model="gemini", modality="image_output") == 3360
@@ -325,7 +328,7 @@ async def test_a_refusal_counts_the_tokens_that_it_cost(metrics: Metrics) -> Non
     blocked = ContentBlocked("", reason="SAFETY", usage=Usage(text_input=9))
     with pytest.raises(ContentBlocked):
         await ObservedImageModel(Inner(blocked), metrics, CATALOGUE).generate(
-            GenerationRequest("gemini", ""), None, 1
+            GenerationRequest("gemini", ""), None, CALL
         )
     assert value(metrics, "tokens_total", model="gemini", modality="text_input") == 9
     assert value(metrics, "images_total", model="gemini", image_size="default") is None
@@ -359,7 +362,7 @@ async def test_a_picture_of_another_size_or_type_is_counted() -> None:
         "gemini-3.1-flash-image", "", aspect_ratio="1:1", image_size="1K", output_mime_type="image/png"
     )
     metrics = Metrics()
-    await ObservedImageModel(Inner(answer), metrics, CATALOGUE).generate(request, None, 1)
+    await ObservedImageModel(Inner(answer), metrics, CATALOGUE).generate(request, None, CALL)
     for code in ("size_mismatch", "mime_mismatch"):
         model = "gemini-3.1-flash-image"
         assert value(metrics, "delivery_mismatches_total", model=model, code=code) == 1

@@ -25,7 +25,7 @@ from tests.domain.validation_cases import CARD
 from tests.fixtures import image_bytes
 from tests.media.files import animated, encoded
 from tests.media.pdf_files import locked, padded
-from tests.upstream.conftest import calling
+from tests.upstream.conftest import calling, lasting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -285,5 +285,5 @@ async def test_what_passes_our_rules_is_drawn_over_http() -> None:
     assert len(chosen) == HTTP_REQUESTS
     async with EmulatorChild() as child, calling(child.base_url) as model:
         for asked in chosen:
-            came = await model.generate(asked, seeds(asked)[-1], 60)
+            came = await model.generate(asked, seeds(asked)[-1], lasting(60))
             assert came.pictures

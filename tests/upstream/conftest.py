@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from app.cards import load_catalogue
 from app.domain.request import GenerationRequest, Input
+from app.ports import Call
 from app.upstream.backend import BackEnd
 from app.upstream.google import GoogleImageModel
 from tests.upstream.server import Upstream, png, upstream
@@ -63,6 +64,11 @@ def asked(*images: bytes, **fields: Any) -> GenerationRequest:
         for index, data in enumerate(images)
     )
     return GenerationRequest(**{"model": MODEL, "prompt": "a cat", "images": inputs, **fields})
+
+
+def lasting(timeout_s: float) -> Call:
+    """A call of some tenant that may take so long."""
+    return Call("a-tenant", timeout_s)
 
 
 def part(data: bytes = PNG, **more: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from app.domain.errors import (
     UpstreamUnavailable,
 )
 from app.emulator.child import EmulatorChild
-from tests.upstream.conftest import asked, calling, large_png
+from tests.upstream.conftest import asked, calling, large_png, lasting
 from tests.upstream.server import png
 
 if TYPE_CHECKING:
@@ -49,12 +49,12 @@ def model(request: pytest.FixtureRequest, emulated: dict[str, GoogleImageModel])
 
 async def rehearsed(model: GoogleImageModel, name: str) -> GatewayError:
     with pytest.raises(GatewayError) as raised:
-        await model.generate(asked(prompt=f"a cat [[emulate:{name}]]"), None, 20)
+        await model.generate(asked(prompt=f"a cat [[emulate:{name}]]"), None, lasting(20))
     return raised.value
 
 
 async def test_a_picture_has_the_size_and_the_tokens_of_the_card(model: GoogleImageModel) -> None:
-    came = await model.generate(asked(aspect_ratio="16:9", image_size="2K"), 1, 30)
+    came = await model.generate(asked(aspect_ratio="16:9", image_size="2K"), 1, lasting(30))
     [picture] = came.pictures
     assert (picture.width, picture.height) == (2752, 1536)
     assert (came.usage.image_output, came.usage.estimated) == (1680, False)
@@ -66,22 +66,26 @@ async def test_a_picture_has_the_size_and_the_tokens_of_the_card(model: GoogleIm
 async def test_the_format_can_be_chosen_on_the_default_back_end(
     emulated: dict[str, GoogleImageModel], mime_type: str
 ) -> None:
-    came = await emulated["emulator"].generate(asked(image_size="512", output_mime_type=mime_type), 1, 30)
+    came = await emulated["emulator"].generate(
+        asked(image_size="512", output_mime_type=mime_type), 1, lasting(30)
+    )
     assert came.pictures[0].mime_type == mime_type
 
 
 async def test_the_same_seed_gives_the_same_picture(model: GoogleImageModel) -> None:
-    first, again, other = [await model.generate(asked(image_size="512"), seed, 30) for seed in (1, 1, 2)]
+    first, again, other = [
+        await model.generate(asked(image_size="512"), seed, lasting(30)) for seed in (1, 1, 2)
+    ]
     assert first.pictures[0].id == again.pictures[0].id != other.pictures[0].id
 
 
 async def test_references_arrive_and_are_counted(model: GoogleImageModel) -> None:
-    came = await model.generate(asked(png(64, 64), png(32, 32), image_size="512"), 1, 30)
+    came = await model.generate(asked(png(64, 64), png(32, 32), image_size="512"), 1, lasting(30))
     assert came.usage.image_input > 0
 
 
 async def test_fourteen_large_references_arrive(model: GoogleImageModel) -> None:
-    came = await model.generate(asked(*[large_png(1_000_000)] * 14, image_size="512"), 1, 30)
+    came = await model.generate(asked(*[large_png(1_000_000)] * 14, image_size="512"), 1, lasting(30))
     assert came.pictures
 
 
@@ -90,18 +94,20 @@ async def test_fourteen_large_references_arrive(model: GoogleImageModel) -> None
 async def test_an_answer_of_unusual_shape_is_a_picture_all_the_same(
     model: GoogleImageModel, name: str
 ) -> None:
-    came = await model.generate(asked(prompt=f"a cat [[emulate:{name}]]", image_size="512"), 1, 30)
+    came = await model.generate(asked(prompt=f"a cat [[emulate:{name}]]", image_size="512"), 1, lasting(30))
     [picture] = came.pictures
     assert picture.length > 1000
 
 
 async def test_two_pictures_in_one_candidate_are_both_delivered(model: GoogleImageModel) -> None:
-    came = await model.generate(asked(prompt="[[emulate:two-images]] a cat", image_size="512"), 1, 30)
+    came = await model.generate(
+        asked(prompt="[[emulate:two-images]] a cat", image_size="512"), 1, lasting(30)
+    )
     assert len(came.pictures) == len(came.signatures) == 2
 
 
 async def test_a_missing_report_is_filled_from_the_table(model: GoogleImageModel) -> None:
-    came = await model.generate(asked(prompt="[[emulate:no-usage]] a cat", image_size="512"), 1, 30)
+    came = await model.generate(asked(prompt="[[emulate:no-usage]] a cat", image_size="512"), 1, lasting(30))
     assert (came.usage.image_output, came.usage.estimated) == (747, True)
 
 

@@ -33,7 +33,7 @@ from app.domain.generation import ModelAnswer, Usage
 from app.domain.request import Grounding, Input, SafetySetting
 from app.upstream.backend import BackEnd
 from app.upstream.google import GoogleImageModel
-from tests.upstream.conftest import MODEL, PNG, USAGE, answer, asked, calling, large_png, part
+from tests.upstream.conftest import MODEL, PNG, USAGE, answer, asked, calling, large_png, lasting, part
 from tests.upstream.server import Received, Upstream, answering, dropping, head, png, silence, trickling
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ async def answered(
     server: Upstream, model: GoogleImageModel, body: Any, request: GenerationRequest | None = None
 ) -> ModelAnswer:
     server.reply = answering(body)
-    return await model.generate(request or asked(), None, 20)
+    return await model.generate(request or asked(), None, lasting(20))
 
 
 async def failed(
@@ -59,7 +59,7 @@ async def failed(
 ) -> GatewayError:
     server.reply = reply
     with pytest.raises(GatewayError) as raised:
-        await model.generate(asked(prompt=SECRET), None, timeout_s)
+        await model.generate(asked(prompt=SECRET), None, lasting(timeout_s))
     return raised.value
 
 
@@ -84,7 +84,7 @@ async def test_every_parameter_of_a_request_is_sent(server: Upstream, model: Goo
         seed=1,
     )
     server.reply = answering(answer(part()))
-    await model.generate(request, 7, 20)
+    await model.generate(request, 7, lasting(20))
     sent = server.received[0].json
     assert sent["contents"] == [
         {
@@ -438,7 +438,7 @@ async def test_an_upstream_that_does_not_finish_runs_into_the_deadline_and_may_h
 async def test_an_upstream_that_is_not_there_costs_nothing() -> None:
     async with calling("http://127.0.0.1:9") as model:
         with pytest.raises(UpstreamUnavailable) as raised:
-            await model.generate(asked(), None, 20)
+            await model.generate(asked(), None, lasting(20))
         assert not await model.ready()
     assert raised.value.billed == "no"
 
@@ -479,13 +479,13 @@ async def test_nothing_holds_on_to_the_bytes_of_a_call_that_is_over(
 ) -> None:
     """Not a reference cycle, and not a timer of the event loop that has not come due."""
     server.reply = answering(answer(part(large_png(900_000))), chunk=65_536)
-    await model.generate(asked(), None, 300)
+    await model.generate(asked(), None, lasting(300))
     gc.collect()
     gc.disable()
     tracemalloc.start()
     try:
         for _ in range(3):
-            await model.generate(asked(bytes(900_000)), None, 300)
+            await model.generate(asked(bytes(900_000)), None, lasting(300))
             server.received.clear()
         left, _ = tracemalloc.get_traced_memory()
     finally:
@@ -512,7 +512,7 @@ async def test_it_is_ready_when_it_is_open_and_the_emulator_listens(server: Upst
 async def test_calls_made_before_it_is_open_wait_and_share_one_opening(server: Upstream) -> None:
     server.reply = answering(answer(part()))
     async with calling(server.url) as model:
-        both = await asyncio.gather(*(model.generate(asked(), None, 20) for _ in range(2)))
+        both = await asyncio.gather(*(model.generate(asked(), None, lasting(20)) for _ in range(2)))
     assert [came.pictures[0].data for came in both] == [PNG, PNG]
 
 
@@ -539,7 +539,7 @@ async def test_vertex_is_called_in_its_project_with_a_token_fetched_once(
     back_end = BackEnd("vertex", base_url=server.url, project="p", api_key="not used")
     async with GoogleImageModel(back_end, load_catalogue()) as model:
         for _ in range(2):
-            await model.generate(asked(), None, 20)
+            await model.generate(asked(), None, lasting(20))
     path = f"/v1beta1/projects/p/locations/global/publishers/google/models/{MODEL}:generateContent"
     assert [received.path for received in server.received] == ["/token", path, path]
     assert {received.headers.get("authorization") for received in server.received[1:]} == {"Bearer the-token"}
@@ -555,7 +555,7 @@ async def test_a_token_that_is_refused_is_the_operators_to_mend_and_costs_nothin
     back_end = BackEnd("vertex", base_url=server.url, project="p")
     async with GoogleImageModel(back_end, load_catalogue()) as model:
         with pytest.raises(UpstreamRejected) as raised:
-            await model.generate(asked(), None, 20)
+            await model.generate(asked(), None, lasting(20))
     assert raised.value.billed == "no"
     assert {received.path for received in server.received} == {"/token"}
 
@@ -566,7 +566,7 @@ async def test_without_credentials_it_is_not_ready_and_says_so(
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "missing.json"))
     async with GoogleImageModel(BackEnd("vertex", project="p"), load_catalogue()) as model:
         with pytest.raises(UpstreamRejected) as raised:
-            await model.generate(asked(), None, 20)
+            await model.generate(asked(), None, lasting(20))
         assert not await model.ready()
     assert raised.value.billed == "no"
 
@@ -578,15 +578,15 @@ async def test_an_sdk_that_does_not_open_is_said_and_tried_again(
     server.reply = answering(answer(part()))
     async with calling(server.url) as model:
         with pytest.raises(UpstreamRejected, match="ImportError"):
-            await model.generate(asked(), None, 20)
+            await model.generate(asked(), None, lasting(20))
         assert not await model.ready()
         monkeypatch.delenv("GOOGLE_GENAI_HTTP_CLIENT")
-        assert (await model.generate(asked(), None, 20)).pictures
+        assert (await model.generate(asked(), None, lasting(20))).pictures
 
 
 async def test_a_model_without_a_card_is_the_gateways_own_fault(
     server: Upstream, model: GoogleImageModel
 ) -> None:
     with pytest.raises(InternalError):
-        await model.generate(asked(model="unheard-of"), None, 20)
+        await model.generate(asked(model="unheard-of"), None, lasting(20))
     assert server.received == []

@@ -17,7 +17,7 @@ import pytest_asyncio
 from app.domain.errors import UpstreamError
 from app.media.lifting import LightBodyTooLarge
 from app.upstream.lifting import CargoLost, Exchange, LiftingTransport, UnreadableAnswer, exchanging
-from tests.upstream.conftest import answer, asked, calling, large_png, part
+from tests.upstream.conftest import answer, asked, calling, large_png, lasting, part
 from tests.upstream.server import Received, Upstream, answering, dropping, head
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ async def test_of_a_20_mb_picture_the_sdk_sees_a_few_hundred_bytes(
     picture = large_png(20_000_000)
     server.reply = answering(answer(part(picture)), chunk=1_000_003)
     seen = SeenByTheSDK(monkeypatch, model)
-    came = await model.generate(asked(), None, 30)
+    came = await model.generate(asked(), None, lasting(30))
     assert hashlib.sha256(came.pictures[0].data).digest() == hashlib.sha256(picture).digest()
     assert 0 < max(seen.parsed) < 2_000
     assert 0 < seen.responses[0] < 2_000
@@ -75,7 +75,7 @@ async def test_of_14_references_the_sdk_writes_a_few_kilobytes_and_the_server_ge
     images = [large_png(1_000_000) for _ in range(14)]
     server.reply = answering(answer(part()))
     seen = SeenByTheSDK(monkeypatch, model)
-    await model.generate(asked(*images), None, 30)
+    await model.generate(asked(*images), None, lasting(30))
     assert 0 < max(seen.written) < 8_000
     monkeypatch.undo()
     [received] = server.received
@@ -272,7 +272,7 @@ async def test_a_request_counts_as_sent_only_with_its_last_piece(server: Upstrea
     url = f"http://127.0.0.1:{hanging_up.sockets[0].getsockname()[1]}"
     async with hanging_up, calling(url) as model:
         with pytest.raises(UpstreamError) as raised:
-            await model.generate(asked(large_png(30_000_000)), None, 10)
+            await model.generate(asked(large_png(30_000_000)), None, lasting(10))
     assert reading.is_set()
     assert raised.value.billed == "no"
 

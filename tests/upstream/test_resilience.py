@@ -11,6 +11,7 @@ from app.domain.errors import (
     ContentBlocked,
     DeadlineExceeded,
     GatewayError,
+    Overloaded,
     UpstreamError,
     UpstreamNoImage,
     UpstreamQuota,
@@ -18,13 +19,15 @@ from app.domain.errors import (
     UpstreamUnavailable,
 )
 from app.domain.generation import ModelAnswer, Usage
+from app.ports import Call
 from app.upstream.resilience import CALL_S_MIN, ResilientImageModel
-from tests.upstream.conftest import asked
+from tests.upstream.conftest import asked, lasting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from app.domain.request import GenerationRequest
+
 
 ANSWER = ModelAnswer((), "", "STOP", Usage(), "m")
 QUOTA = UpstreamQuota("quota")
@@ -41,9 +44,9 @@ class Scripted:
     async def ready(self) -> bool:
         return True
 
-    async def generate(self, request: GenerationRequest, seed: int | None, timeout_s: float) -> ModelAnswer:
+    async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
         outcome = self.outcomes[min(len(self.timeouts), len(self.outcomes) - 1)]
-        self.timeouts.append(timeout_s)
+        self.timeouts.append(call.timeout_s)
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
@@ -76,7 +79,7 @@ def patient(model: Scripted, clock: Clock, jitter: Callable[[], float] = lambda:
 @pytest.mark.parametrize("error", [QUOTA, OVERLOADED])
 async def test_what_was_not_billed_and_passes_is_tried_again(error: GatewayError, clock: Clock) -> None:
     model = Scripted(error, error, ANSWER)
-    assert await patient(model, clock).generate(asked(), None, 100) is ANSWER
+    assert await patient(model, clock).generate(asked(), None, lasting(100)) is ANSWER
     assert clock.pauses == [1.0, 2.0]
     assert model.timeouts == [100, 99, 97]
 
@@ -98,34 +101,34 @@ async def test_what_may_have_been_billed_or_will_not_change_is_asked_for_once(
 ) -> None:
     model = Scripted(error, ANSWER)
     with pytest.raises(type(error)):
-        await patient(model, clock).generate(asked(), None, 100)
+        await patient(model, clock).generate(asked(), None, lasting(100))
     assert len(model.timeouts) == 1
 
 
 async def test_three_attempts_are_the_most(clock: Clock) -> None:
     model = Scripted(QUOTA)
     with pytest.raises(UpstreamQuota):
-        await patient(model, clock).generate(asked(), None, 1000)
+        await patient(model, clock).generate(asked(), None, lasting(1000))
     assert len(model.timeouts) == 3
 
 
 async def test_the_upstreams_own_wait_is_honoured(clock: Clock) -> None:
     model = Scripted(UpstreamQuota("quota", retry_after_s=4), ANSWER)
-    await patient(model, clock).generate(asked(), None, 100)
+    await patient(model, clock).generate(asked(), None, lasting(100))
     assert clock.pauses == [5.0]
 
 
 async def test_a_caller_is_told_of_a_long_wait_instead_of_being_kept(clock: Clock) -> None:
     model = Scripted(UpstreamQuota("quota", retry_after_s=35), ANSWER)
     with pytest.raises(UpstreamQuota) as raised:
-        await patient(model, clock).generate(asked(), None, 300)
+        await patient(model, clock).generate(asked(), None, lasting(300))
     assert (clock.pauses, len(model.timeouts), raised.value.retry_after_s) == ([], 1, 35)
 
 
 async def test_no_attempt_is_begun_that_the_deadline_would_cut(clock: Clock) -> None:
     model = Scripted(UpstreamQuota("quota", retry_after_s=4), ANSWER)
     with pytest.raises(UpstreamQuota) as raised:
-        await patient(model, clock).generate(asked(), None, 5 + CALL_S_MIN - 0.1)
+        await patient(model, clock).generate(asked(), None, lasting(5 + CALL_S_MIN - 0.1))
     assert (clock.pauses, len(model.timeouts), raised.value.retry_after_s) == ([], 1, 4)
 
 
@@ -134,7 +137,7 @@ async def test_an_upstream_that_refuses_everybody_gets_a_tenth_more_calls_not_th
     resilient = patient(model, clock)
     for _ in range(1000):
         with pytest.raises(UpstreamQuota):
-            await resilient.generate(asked(), None, 100)
+            await resilient.generate(asked(), None, lasting(100))
     assert 1050 < len(model.timeouts) <= 1110
 
 
@@ -143,14 +146,14 @@ async def test_an_upstream_that_keeps_failing_is_left_alone_for_a_while(clock: C
     resilient = patient(model, clock)
     for _ in range(20):
         with pytest.raises(UpstreamError, match="500"):
-            await resilient.generate(asked(), None, 12)
+            await resilient.generate(asked(), None, lasting(12))
     with pytest.raises(UpstreamUnavailable, match="held back") as raised:
-        await resilient.generate(asked(), None, 12)
+        await resilient.generate(asked(), None, lasting(12))
     assert len(model.timeouts) == 20
     assert (raised.value.billed, raised.value.retry_after_s) == ("no", 11)
     clock.now += 10
-    assert await resilient.generate(asked(), None, 12) is ANSWER
-    assert await resilient.generate(asked(), None, 12) is ANSWER
+    assert await resilient.generate(asked(), None, lasting(12)) is ANSWER
+    assert await resilient.generate(asked(), None, lasting(12)) is ANSWER
 
 
 async def test_after_the_pause_one_call_finds_out_and_the_others_wait(clock: Clock) -> None:
@@ -158,10 +161,10 @@ async def test_after_the_pause_one_call_finds_out_and_the_others_wait(clock: Clo
     resilient = patient(model, clock)
     for _ in range(20):
         with pytest.raises(UpstreamError, match="500"):
-            await resilient.generate(asked(), None, 12)
+            await resilient.generate(asked(), None, lasting(12))
     clock.now += 10
     outcomes = await asyncio.gather(
-        *(resilient.generate(asked(), None, 12) for _ in range(5)), return_exceptions=True
+        *(resilient.generate(asked(), None, lasting(12)) for _ in range(5)), return_exceptions=True
     )
     assert sorted(str(outcome)[:3] for outcome in outcomes) == ["500", "The", "The", "The", "The"]
     assert len(model.timeouts) == 21
@@ -178,7 +181,7 @@ async def test_what_is_no_fault_of_the_upstream_never_holds_calls_back(
     resilient = patient(model, clock)
     for _ in range(50):
         with pytest.raises(type(error)):
-            await resilient.generate(asked(), None, 5)
+            await resilient.generate(asked(), None, lasting(5))
     assert len(model.timeouts) == 50
 
 
@@ -187,7 +190,7 @@ async def test_failures_long_ago_do_not_count(clock: Clock) -> None:
     resilient = patient(model, clock)
     for _ in range(40):
         with pytest.raises(UpstreamError, match="500"):
-            await resilient.generate(asked(), None, 12)
+            await resilient.generate(asked(), None, lasting(12))
         clock.now += 2
     assert len(model.timeouts) == 40
 
@@ -197,8 +200,8 @@ async def test_models_are_held_back_each_on_its_own(clock: Clock) -> None:
     resilient = patient(model, clock)
     for _ in range(20):
         with pytest.raises(UpstreamError, match="500"):
-            await resilient.generate(asked(), None, 12)
-    assert await resilient.generate(asked(model="another"), None, 12) is ANSWER
+            await resilient.generate(asked(), None, lasting(12))
+    assert await resilient.generate(asked(model="another"), None, lasting(12)) is ANSWER
 
 
 async def test_a_cancelled_probe_does_not_let_the_others_through(clock: Clock) -> None:
@@ -206,9 +209,19 @@ async def test_a_cancelled_probe_does_not_let_the_others_through(clock: Clock) -
     resilient = patient(model, clock)
     for _ in range(20):
         with pytest.raises(UpstreamError, match="500"):
-            await resilient.generate(asked(), None, 12)
+            await resilient.generate(asked(), None, lasting(12))
     clock.now += 10
     with pytest.raises(asyncio.CancelledError):
-        await resilient.generate(asked(), None, 12)
+        await resilient.generate(asked(), None, lasting(12))
     with pytest.raises(UpstreamUnavailable, match="held back"):
-        await resilient.generate(asked(), None, 12)
+        await resilient.generate(asked(), None, lasting(12))
+
+
+async def test_nothing_is_sent_where_the_hold_could_not_be_marked_as_sent(clock: Clock) -> None:
+    async def ran_out() -> None:
+        raise Overloaded
+
+    model = Scripted(ANSWER)
+    with pytest.raises(Overloaded):
+        await patient(model, clock).generate(asked(), None, Call("a-tenant", 100, begin=ran_out))
+    assert model.timeouts == []

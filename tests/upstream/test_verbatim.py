@@ -19,7 +19,7 @@ from app.domain.verbatim import Verbatim
 from app.emulator.child import EmulatorChild
 from app.media.lifting import placeholders
 from app.media.splicing import splice
-from tests.upstream.conftest import asked, calling
+from tests.upstream.conftest import asked, calling, lasting
 from tests.upstream.server import png
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ async def test_the_body_is_sent_and_the_answer_kept_with_ids_for_bytes(model: Go
     name = next(placeholders())
     picture = png()
     came = await model.generate(
-        sending(turn({"text": "Edit"}, inline(name)), cargo={name: picture}), None, 30
+        sending(turn({"text": "Edit"}, inline(name)), cargo={name: picture}), None, lasting(30)
     )
     (final,), (thought,) = came.pictures, came.interim
     assert (final.width, final.height) == (688, 384)
@@ -85,12 +85,12 @@ async def test_the_body_is_sent_and_the_answer_kept_with_ids_for_bytes(model: Go
 
 async def test_a_signature_goes_back_as_it_came(model: GoogleImageModel) -> None:
     words = turn({"text": "Draw"})
-    first = await model.generate(sending(words), None, 30)
+    first = await model.generate(sending(words), None, lasting(30))
     name = next(placeholders())
     signed = {**inline(name), "thoughtSignature": first.signatures[0]}
     cargo = {name: first.pictures[0].data}
     again = sending(words, turn(signed, role="model"), turn({"text": "In red"}), cargo=cargo)
-    second = await model.generate(again, None, 30)
+    second = await model.generate(again, None, lasting(30))
     assert second.pictures[0].id != first.pictures[0].id
 
 
@@ -100,7 +100,7 @@ async def test_a_body_that_is_not_taken_is_the_callers_to_mend(model: GoogleImag
         turn({"text": "Draw"}), turn(inline(name), role="model"), turn({"text": "Red"}), cargo={name: png()}
     )
     with pytest.raises(UpstreamInvalidRequest) as raised:
-        await model.generate(request, None, 30)
+        await model.generate(request, None, lasting(30))
     assert (raised.value.billed, raised.value.upstream_status) == ("no", 400)
     assert "missing a thought_signature" in json.loads(raised.value.verbatim)["error"]["message"]
     assert "thought_signature in" not in raised.value.detail, "Google's sentences are for the caller alone"
@@ -108,7 +108,7 @@ async def test_a_body_that_is_not_taken_is_the_callers_to_mend(model: GoogleImag
 
 async def test_a_key_of_ours_that_is_refused_is_not_the_callers_to_mend(model: GoogleImageModel) -> None:
     with pytest.raises(UpstreamRejected) as raised:
-        await model.generate(sending(turn({"text": "[[emulate:bad-key]]"})), None, 30)
+        await model.generate(sending(turn({"text": "[[emulate:bad-key]]"})), None, lasting(30))
     assert raised.value.verbatim == ""
 
 
@@ -120,7 +120,7 @@ async def test_a_refusal_carries_the_answer_itself(
     model: GoogleImageModel, rehearsal: str, error: type[Exception]
 ) -> None:
     with pytest.raises(error) as raised:
-        await model.generate(asked(prompt=f"a cat [[emulate:{rehearsal}]]"), None, 30)
+        await model.generate(asked(prompt=f"a cat [[emulate:{rehearsal}]]"), None, lasting(30))
     answer = json.loads(getattr(raised.value, "verbatim", ""))
     assert answer["usageMetadata"]["promptTokenCount"] > 0
     assert "promptFeedback" in answer or "finishReason" in answer["candidates"][0]
