@@ -101,10 +101,22 @@ def serve(settings: Settings) -> int:
     """Run the gateway until SIGTERM or SIGINT; 0 after an orderly end."""
     configure(settings.log_level, settings.log_format, settings.vertex_project)
     app = create_app(settings)
-    config = uvicorn.Config(
+    configs = [_config(app, settings, port) for port in settings.ports]
+    server = Server(configs[0], app, settings)
+    with suppress(SystemExit):  # raised where the start has failed, which is told below
+        # A name such as localhost has several addresses, which uvicorn knows only for a port of its own.
+        server.run([config.bind_socket() for config in configs] if len(configs) > 1 else None)
+    if server.started:
+        return 0
+    sys.stderr.write(f"flashgate cannot start: {getattr(app.state, 'start_fault', 'see the log')}\n")
+    return 3
+
+
+def _config(app: FastAPI, settings: Settings, port: int) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         host=settings.host,
-        port=settings.port,
+        port=port,
         # The parser that bounds headers while it reads them, and that serves a request which offers to
         # go on in HTTP/2, as Java's client does, where the faster one gives up on it.
         http="h11",
@@ -114,13 +126,6 @@ def serve(settings: Settings) -> int:
         server_header=False,
         timeout_graceful_shutdown=int(settings.drain_s) + 2,
     )
-    server = Server(config, app, settings)
-    with suppress(SystemExit):  # raised where the start has failed, which is told below
-        server.run()
-    if server.started:
-        return 0
-    sys.stderr.write(f"flashgate cannot start: {getattr(app.state, 'start_fault', 'see the log')}\n")
-    return 3
 
 
 def openapi(settings: Settings) -> int:
@@ -184,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return new_key(settings, arguments.env)
         if arguments.command in {"keys", "tenants"}:
             admin_key = None if settings.admin_key is None else settings.admin_key.get_secret_value()
-            return cli.run(arguments, f"http://127.0.0.1:{settings.port}", admin_key)
+            return cli.run(arguments, f"http://127.0.0.1:{settings.ports[-1]}", admin_key)
         if arguments.command == "books":
             return books.run(arguments, settings)
         return serve(settings)

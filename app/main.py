@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
-from app.middleware import BodyLimitMiddleware, FramingMiddleware, RequestIdMiddleware
+from app.middleware import (
+    AdminPortMiddleware,
+    BodyLimitMiddleware,
+    FramingMiddleware,
+    RequestIdMiddleware,
+)
 from app.observability.http import ObservedRequests
 from app.surfaces import errors, openapi, operations
 from app.surfaces.admin import routes as admin
@@ -61,6 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
     openapi.install(app)
     # Added last is outermost: a request meets them from the bottom up.
     app.add_middleware(BodyLimitMiddleware, limit_of=lambda _path: settings.body_bytes_max)
+    app.add_middleware(AdminPortMiddleware, port=settings.admin_port)
     app.add_middleware(FramingMiddleware)
     app.add_middleware(ObservedRequests, metrics=metrics)
     app.add_middleware(RequestIdMiddleware)

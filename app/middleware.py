@@ -2,8 +2,8 @@
 
 Each class is one concern and wraps the next application; ``main`` puts them in this order, outermost first:
 ``RequestIdMiddleware``, the observation of ``observability/http.py``, ``FramingMiddleware``,
-``BodyLimitMiddleware``. All refuse in the dialect of the path's surface. None of them is Starlette's
-``BaseHTTPMiddleware``, which hides a caller who leaves from the handlers (reliability.md finding 9).
+``AdminPortMiddleware``, ``BodyLimitMiddleware``. All refuse in the dialect of the path's surface. None of
+them is Starlette's ``BaseHTTPMiddleware``, which hides a caller who leaves from the handlers (reliability.md finding 9).
 """
 
 from __future__ import annotations
@@ -13,7 +13,14 @@ import re
 import secrets
 from typing import TYPE_CHECKING
 
-from app.domain.errors import BodyTooLarge, GatewayError, HeadersTooLarge, InternalError, InvalidRequest
+from app.domain.errors import (
+    BodyTooLarge,
+    GatewayError,
+    HeadersTooLarge,
+    InternalError,
+    InvalidRequest,
+    NotFound,
+)
 from app.domain.keys import resembles_key
 from app.surfaces.errors import error_response
 
@@ -30,6 +37,7 @@ _ECHOED = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%-]*(:[0-9]{0,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{0,5})?")
 _UNSAFE = re.compile(rb"[\r\n\x00]")
 _CLOSE = (b"connection", b"close")
+_OF_OPERATORS = ("/v1/admin", "/metrics")
 
 
 def _values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
@@ -156,6 +164,34 @@ class FramingMiddleware:
             await _refuse(fault, scope, receive, send, close=True)
         else:
             await self._app(scope, receive, send)
+
+
+class AdminPortMiddleware:
+    """Keeps what is for operators to a port of its own: on any other it does not exist (R62).
+
+    Which port a request came in by is the server's word, never a header's.
+
+    Args:
+        app: The next application.
+        port: The operators' port, or None where everything is on one.
+    """
+
+    def __init__(self, app: ASGIApp, port: int | None) -> None:
+        self._app = app
+        self._port = port
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection; all but HTTP passes through."""
+        if scope["type"] == "http" and self._port is not None and self._elsewhere(scope):
+            await _refuse(NotFound("There is nothing at this address."), scope, receive, send, close=False)
+        else:
+            await self._app(scope, receive, send)
+
+    def _elsewhere(self, scope: Scope) -> bool:
+        of_operators = any(
+            scope["path"] == path or scope["path"].startswith(f"{path}/") for path in _OF_OPERATORS
+        )
+        return of_operators and (scope.get("server") or ("", None))[1] != self._port
 
 
 class _LimitedBody:

@@ -26,6 +26,12 @@ class Settings(BaseSettings):
         8080, ge=0, le=65535, description="Port to listen on.",
         validation_alias=AliasChoices("PORT", "FLASHGATE_PORT"),
     )  # fmt: skip
+    admin_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Port of /v1/admin and /metrics alone, which PORT then answers with 404. Unset: PORT.",
+    )
     public_url: str | None = Field(None, description="Base of the URIs in answers. Unset: the request's.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severity that is logged."
@@ -121,6 +127,12 @@ class Settings(BaseSettings):
         if self.vertex_project:
             return "vertex"
         return "gemini" if self.gemini_api_key else "emulator"
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The ports to listen on, the callers' first."""
+        own = self.admin_port is not None and self.admin_port != self.port
+        return (self.port, self.admin_port) if own and self.admin_port is not None else (self.port,)
 
     @property
     def has_demo(self) -> bool:
