@@ -15,7 +15,7 @@ from app.middleware import (
     RequestIdMiddleware,
 )
 from app.observability.http import ObservedRequests
-from app.surfaces import errors, openapi, operations
+from app.surfaces import docs, errors, openapi, operations
 from app.surfaces.admin import routes as admin
 from app.surfaces.gemini import routes as gemini
 from app.surfaces.native import routes as native
@@ -55,6 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
         summary="The gateway in front of Gemini 3.1 Flash Image.",
         description=DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,  # surfaces/docs.py has one that asks no other host
         redoc_url=None,
     )
     app.include_router(native.router)
@@ -64,6 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(operations.router)
     errors.install(app)
     openapi.install(app)
+    docs.install(app)
     # Added last is outermost: a request meets them from the bottom up.
     app.add_middleware(BodyLimitMiddleware, limit_of=lambda _path: settings.body_bytes_max)
     app.add_middleware(AdminPortMiddleware, port=settings.admin_port)

@@ -3,7 +3,8 @@
 Each class is one concern and wraps the next application; ``main`` puts them in this order, outermost first:
 ``RequestIdMiddleware``, the observation of ``observability/http.py``, ``FramingMiddleware``,
 ``AdminPortMiddleware``, ``BodyLimitMiddleware``. All refuse in the dialect of the path's surface. None of
-them is Starlette's ``BaseHTTPMiddleware``, which hides a caller who leaves from the handlers (reliability.md finding 9).
+them is Starlette's ``BaseHTTPMiddleware``, which hides a caller who leaves from the handlers (reliability.md
+finding 9).
 """
 
 from __future__ import annotations

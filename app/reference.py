@@ -55,7 +55,7 @@ def _routes(document: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     yield "`GET /livez`", "The process runs."
     yield "`GET /readyz`", "New work would be served: 200, or 503 with the reasons as JSON."
     yield "`GET /metrics`", "The Prometheus exposition."
-    yield "`GET /openapi.json`, `GET /docs`", "The OpenAPI document, and a page to browse it."
+    yield "`GET /openapi.json`, `GET /docs`", "The OpenAPI document, and a page to read and try it."
 
 
 def _google_routes() -> Iterator[tuple[str, ...]]:
