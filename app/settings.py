@@ -91,6 +91,16 @@ class Settings(BaseSettings):
     upstream_api_version: str | None = Field(
         None, description="API version of the back end. Unset: v1beta for Gemini, v1beta1 for Vertex AI."
     )
+    emulator_faults: Path | None = Field(
+        None,
+        description="Rules for the emulator that flashgate starts itself: which calls meet which faults.",
+    )
+    emulator_pace: float = Field(
+        0.001,
+        ge=0,
+        le=10,
+        description="Its pace: 1 takes the model's own times, 0.001 makes them milliseconds.",
+    )
     upstream_timeout_s: float = Field(300, ge=10, description="Longest wait for one picture.")
     upstream_retry_wait_s: float = Field(
         5, ge=0, description="Longest wait that the upstream may ask for before the caller is told instead."

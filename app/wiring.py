@@ -10,6 +10,7 @@ from app.cards import load_catalogue
 from app.domain.errors import ConfigurationError, StoreUnavailable
 from app.domain.policy import Charging, Policy
 from app.emulator.child import EmulatorChild
+from app.emulator.rules import load_rules
 from app.gateway import Gateway
 from app.media.pdf import PageCounter
 from app.observability.metrics import Metrics
@@ -194,7 +195,11 @@ async def _check_store(clients: StoreClients) -> None:
 async def _emulator_url(settings: Settings, stack: AsyncExitStack) -> str | None:
     if settings.back_end != "emulator" or settings.upstream_base_url is not None:
         return settings.upstream_base_url
-    child = await stack.enter_async_context(EmulatorChild())
+    options = ["--pace", str(settings.emulator_pace)]
+    if settings.emulator_faults is not None:
+        load_rules(settings.emulator_faults)  # read here too, so that the gateway says what is wrong with it
+        options += ["--faults", str(settings.emulator_faults)]
+    child = await stack.enter_async_context(EmulatorChild(options=options))
     return child.base_url
 
 

@@ -19,13 +19,19 @@ from app.emulator.signatures import sign
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from app.emulator.faults import Behaviour
+    from app.emulator.behaviour import Behaviour
     from app.emulator.requests import ModelRequest
 
 # Output tokens without a modality were observed from 414 to 482 beside a picture.
 _REMAINDER_MIN, _REMAINDER_MAX = 414, 482
 _THOUGHTS_MIN, _THOUGHTS_SPREAD = 1100, 600
 _DESCRIPTION_TOKENS = 18
+_FILTERED = (
+    "Unable to show the generated image. The image was filtered out because it violated Google's"
+    " Responsible AI practices. Try rephrasing the prompt. If you think this was an error, send feedback."
+    " Support code: {}."
+)
+_BLOCKED = "The prompt could not be submitted. Try rephrasing the prompt. Support code: {}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +96,9 @@ class Answer:
 
 
 def compose(
-    request: ModelRequest, behaviour: Behaviour, pictures: list[Picture], interim: Picture | None
+    request: ModelRequest, behaviour: Behaviour, pictures: list[Picture], interim: list[Picture]
 ) -> Answer:
-    """The answer to a request. ``interim`` is the picture in a thought, where thoughts are asked for."""
+    """The answer to a request. ``interim`` are the pictures in thoughts, where there are to be any."""
     envelope: dict[str, Any] = {"modelVersion": request.card.id, "responseId": secrets.token_urlsafe(16)}
     if request.dialect == "vertex":
         envelope["createTime"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -101,11 +107,13 @@ def compose(
         envelope["modelStatus"] = {"modelStage": behaviour.model_stage, "message": message}
     usage = _usage(request, behaviour, pictures) if behaviour.usage else None
     if behaviour.block_reason is not None:
-        envelope["promptFeedback"] = {"blockReason": behaviour.block_reason}
+        feedback = envelope["promptFeedback"] = {"blockReason": behaviour.block_reason}
+        if behaviour.support_code is not None and request.dialect == "vertex":
+            feedback["blockReasonMessage"] = _BLOCKED.format(behaviour.support_code)
         return Answer((), None, envelope, usage)
     finish: dict[str, Any] = {"finishReason": behaviour.finish_reason}
-    if behaviour.finish_message is not None:
-        finish["finishMessage"] = behaviour.finish_message
+    if behaviour.support_code is not None:
+        finish["finishMessage"] = _FILTERED.format(behaviour.support_code)
     if request.searches and pictures:
         finish["groundingMetadata"] = _grounding(request)
     parts = [*_thoughts(request, behaviour, interim), *_parts(request, behaviour, pictures)]
@@ -113,16 +121,17 @@ def compose(
 
 
 def _thoughts(
-    request: ModelRequest, behaviour: Behaviour, interim: Picture | None
+    request: ModelRequest, behaviour: Behaviour, interim: list[Picture]
 ) -> Iterator[dict[str, Any]]:
-    if not request.include_thoughts or behaviour.words is not None or not behaviour.pictures:
+    wanted = request.include_thoughts or behaviour.thoughts
+    if not wanted or behaviour.words is not None or not behaviour.pictures:
         return
     yield {
         "text": f"**Planning the picture**\n\nA {request.image_size} composition first.\n",
         "thought": True,
     }
-    if interim is not None:
-        yield {"inlineData": _inline(interim), "thought": True}
+    for picture in interim:
+        yield {"inlineData": _inline(picture), "thought": True}
 
 
 def _parts(request: ModelRequest, behaviour: Behaviour, pictures: list[Picture]) -> Iterator[dict[str, Any]]:
@@ -187,7 +196,7 @@ def _grounding(request: ModelRequest) -> dict[str, Any]:
     }
 
 
-def written(document: dict[str, Any], *, pretty: bool = False, escaped_padding: bool = False) -> list[bytes]:
+def written(document: dict[str, Any], behaviour: Behaviour, *, pretty: bool = False) -> list[bytes]:
     """The document's JSON in pieces, in order; each image is one piece of its own."""
     mark = f"\x02{secrets.token_hex(8)}\x03"
     blobs: list[bytes] = []
@@ -195,13 +204,14 @@ def written(document: dict[str, Any], *, pretty: bool = False, escaped_padding: 
     def stand_in(value: object) -> str:
         if not isinstance(value, Base64):
             raise TypeError(f"{type(value).__name__} does not belong into an answer")
-        encoded = pybase64.b64encode(value.data)
-        if escaped_padding:
+        encode = pybase64.urlsafe_b64encode if behaviour.url_safe else pybase64.b64encode
+        encoded = encode(value.data)
+        if behaviour.escaped_padding:
             encoded = encoded.replace(b"=", b"\\u003d")
         blobs.append(encoded)
         return mark
 
-    layout: dict[str, Any] = {"indent": 2} if pretty else {"separators": (",", ":")}
+    layout: dict[str, Any] = {"indent": 2} if pretty or behaviour.pretty else {"separators": (",", ":")}
     text = json.dumps(document, default=stand_in, ensure_ascii=False, **layout)
     frame = text.encode().split(json.dumps(mark)[1:-1].encode())
     pieces = [frame[0]]

@@ -16,12 +16,13 @@ from starlette.applications import Starlette
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from app.emulator import answers, faults, messages
+from app.emulator import answers, faults, messages, rehearsals
 from app.emulator.calls import Calls, Gates
 from app.emulator.delivery import CutOff, Pieces, Trickle
 from app.emulator.errors import FieldFault, GoogleError, error_info, invalid_argument
 from app.emulator.options import EmulatorOptions
 from app.emulator.requests import count_tokens, parse, read_generate
+from app.emulator.rules import BYTES_MAX, BadRules, Call, FaultRules, Rulebook, read_rules
 from app.emulator.studio import Studio
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from app.cards import Catalogue
     from app.domain.card import Card
     from app.emulator.answers import Answer
-    from app.emulator.faults import Behaviour
+    from app.emulator.behaviour import Behaviour
     from app.emulator.messages import Dialect
 
     Handler = Callable[[Request, Dialect], Awaitable[Response]]
@@ -64,6 +65,7 @@ class _Emulator:
         self._calls = Calls(options.calls_remembered)
         self._gates = Gates(options.hold_s_max)
         self._studio = Studio(options)
+        self._rulebook = Rulebook(options.faults)
 
     def application(self) -> Starlette:
         routes = [
@@ -71,6 +73,9 @@ class _Emulator:
             Route("/emulator/calls", self._reset, methods=["DELETE"]),
             Route("/emulator/release/{name}", self._release, methods=["POST"]),
             Route("/emulator/held/{name}", self._held, methods=["GET"]),
+            Route("/emulator/faults", self._show_faults, methods=["GET"]),
+            Route("/emulator/faults", self._put_faults, methods=["PUT"]),
+            Route("/emulator/faults", self._clear_faults, methods=["DELETE"]),
             Route("/emulator/rehearsals", _list_rehearsals, methods=["GET"]),
             *self._model_routes("gemini", _GEMINI),
             *(route for prefix in _VERTEX for route in self._model_routes("vertex", prefix)),
@@ -122,17 +127,20 @@ class _Emulator:
         body = await self._body(request)
         asked = await asyncio.to_thread(read_generate, body, card, dialect)
         attempt = self._calls.arrived(asked.digest)
-        behaviour = faults.behaviour_for(asked.prompt, attempt)
+        call = Call(asked.prompt, dict(request.headers), asked.image_size, card.id, attempt)
+        behaviour = self._rulebook.behaviour_for(call).beneath(rehearsals.asked_in(asked.prompt, attempt))
         if asked.output_tokens_max < card.image_tokens(asked.image_size) and behaviour.pictures:
             behaviour = dataclasses.replace(behaviour, finish_reason="MAX_TOKENS", pictures=0)
         if behaviour.gate is not None and not await self._gates.wait(behaviour.gate):
             raise GoogleError(504, "DEADLINE_EXCEEDED", f"Nobody released {behaviour.gate}.")
-        await asyncio.sleep(self._options.latency_s + behaviour.delay_s)
         if behaviour.error is not None:
+            await asyncio.sleep(behaviour.delay_s)
             raise behaviour.error.raised()
         pictures: list[answers.Picture] = []
-        interim = None
+        interim: list[answers.Picture] = []
         if behaviour.block_reason is None:
+            latency_s = self._options.latency.of(asked.image_size, asked.digest, attempt)
+            await asyncio.sleep(latency_s + behaviour.delay_s)
             pictures, interim = await self._studio.draw(asked, behaviour)
         answer = answers.compose(asked, behaviour, pictures, interim)
         usage = answer.usage or {}
@@ -228,6 +236,25 @@ class _Emulator:
     async def _held(self, request: Request) -> Response:
         return JSONResponse({"held": self._gates.waiting(request.path_params["name"])})
 
+    async def _show_faults(self, _request: Request) -> Response:
+        return JSONResponse(self._rulebook.document())
+
+    async def _put_faults(self, request: Request) -> Response:
+        text = b""
+        async for piece in request.stream():
+            text += piece
+            if len(text) > BYTES_MAX:
+                break  # which is said when it is read
+        try:
+            self._rulebook.replace(read_rules(text))
+        except BadRules as error:
+            raise invalid_argument(*(FieldFault(*fault) for fault in error.faults)) from error
+        return JSONResponse(self._rulebook.document())
+
+    async def _clear_faults(self, _request: Request) -> Response:
+        self._rulebook.replace(FaultRules())
+        return Response(status_code=204)
+
 
 async def _list_rehearsals(_request: Request) -> Response:
     return JSONResponse(
@@ -277,8 +304,8 @@ def _check_deadline(request: Request) -> None:
 def _delivered(answer: Answer, behaviour: Behaviour, request: Request, dialect: Dialect) -> Response:
     """The answer as the method and the rehearsal want it written."""
     headers = {"x-gemini-service-tier": "standard"} if dialect == "gemini" else {}
-    pretty = behaviour.pretty or request.query_params.get("prettyPrint") == "true"
-    write = partial(answers.written, pretty=pretty, escaped_padding=behaviour.escaped_padding)
+    pretty = request.query_params.get("prettyPrint") == "true"
+    write = partial(answers.written, behaviour=behaviour, pretty=pretty)
     if not request.url.path.endswith(":streamGenerateContent"):
         pieces, media_type = write(answer.whole()), JSON
     else:
@@ -290,8 +317,8 @@ def _delivered(answer: Answer, behaviour: Behaviour, request: Request, dialect: 
             chunks.append(write(failed.raised().document()) if failed else [])
         pieces, media_type = _streamed(chunks, sse=request.query_params.get("alt") == "sse")
     match behaviour.delivery:
-        case "reset" | "truncated":
-            return CutOff(pieces, media_type, reset=behaviour.delivery == "reset")
+        case "reset" | "truncated" | "dropped":
+            return CutOff(pieces, media_type, behaviour.delivery)
         case "broken":
             whole = b"".join(pieces)
             return Pieces([whole[: len(whole) * 2 // 3]], media_type, headers)

@@ -34,10 +34,11 @@ class EmulatorChild:
     Args:
         command: What to run; ``--fd N --die-with-parent`` is appended. By default ``app.emulator``,
             which loads nothing of the gateway.
+        options: More arguments, such as ``--faults FILE``.
     """
 
-    def __init__(self, command: Sequence[str] | None = None) -> None:
-        self._command = tuple(command or (sys.executable, "-m", "app.emulator"))
+    def __init__(self, command: Sequence[str] | None = None, options: Sequence[str] = ()) -> None:
+        self._command = (*(command or (sys.executable, "-m", "app.emulator")), *options)
         self._socket: socket.socket | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._supervisor: asyncio.Task[None] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from starlette.responses import Response
 
@@ -51,21 +51,33 @@ class Trickle(Pieces):
 
 
 class CutOff(Pieces):
-    """Announces all of it and sends half; then the connection ends, in order or by a reset."""
+    """Announces all of it and sends half, or nothing at all; then the connection ends.
 
-    def __init__(self, pieces: Iterable[bytes], media_type: str, *, reset: bool) -> None:
+    Args:
+        pieces: The whole answer.
+        media_type: Its type.
+        how: ``truncated`` ends it in order, ``reset`` by a reset, both in the middle; ``dropped`` in order,
+            before the first byte.
+    """
+
+    def __init__(
+        self, pieces: Iterable[bytes], media_type: str, how: Literal["truncated", "reset", "dropped"]
+    ) -> None:
         super().__init__(pieces, media_type)
-        self._reset = reset
+        self._how = how
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send half of it."""
         whole = b"".join(self.pieces)
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": whole[: len(whole) // 2], "more_body": True})
+        if self._how != "dropped":
+            await send(
+                {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+            )
+            await send({"type": "http.response.body", "body": whole[: len(whole) // 2], "more_body": True})
         transport: asyncio.Transport | None = scope.get("extensions", {}).get(TRANSPORT)
         if transport is None:
             raise ConnectionAbortedError("a rehearsed loss of the connection")
-        if self._reset:
+        if self._how == "reset":
             plug: socket.socket = transport.get_extra_info("socket")
             plug.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
             transport.abort()

@@ -1,9 +1,12 @@
-"""How an emulator behaves as a whole; what one request rehearses is in ``faults``."""
+"""How an emulator behaves as a whole; what one call rehearses is in ``rehearsals`` and ``rules``."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+
+from app.emulator.latency import Latency
+from app.emulator.rules import FaultRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,7 +14,8 @@ class EmulatorOptions:
     """Constant for the emulator's life.
 
     Attributes:
-        latency_s: Seconds that every generation takes at least, beside what drawing costs.
+        latency: How long generations take, beside what drawing costs.
+        faults: Rules in force from the start.
         output_mime_type: What pictures are encoded as where the request does not say.
         compression_quality: JPEG quality (1-100) where the request does not say.
         painters: Threads that draw at the same time.
@@ -20,7 +24,8 @@ class EmulatorOptions:
         calls_remembered: How many distinct requests are counted one by one.
     """
 
-    latency_s: float = 0.0
+    latency: Latency = field(default_factory=Latency)
+    faults: FaultRules = field(default_factory=FaultRules)
     output_mime_type: str = "image/jpeg"
     compression_quality: int = 90
     painters: int = field(default_factory=lambda: max(2, os.cpu_count() or 2))

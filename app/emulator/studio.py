@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING
 
 from app.emulator import painter
 from app.emulator.answers import Picture
-from app.emulator.faults import without_directives
+from app.emulator.behaviour import PLAIN
+from app.emulator.rehearsals import without_directives
 from app.emulator.requests import unreadable_image
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from app.emulator.faults import Behaviour
+    from app.emulator.behaviour import Behaviour
     from app.emulator.options import EmulatorOptions
     from app.emulator.requests import ModelRequest
 
 _INTERIM_SIDE = 256
+_NO_PICTURE = b"These bytes have the signature of no picture, and the length of none. " * 16
 
 
 class Studio:
@@ -28,8 +30,8 @@ class Studio:
         self._options = options
         self._threads = ThreadPoolExecutor(options.painters, thread_name_prefix="painter")
 
-    async def draw(self, request: ModelRequest, behaviour: Behaviour) -> tuple[list[Picture], Picture | None]:
-        """The pictures, and the one for a thought where thoughts were asked for.
+    async def draw(self, request: ModelRequest, behaviour: Behaviour) -> tuple[list[Picture], list[Picture]]:
+        """The pictures, and those for thoughts where thoughts were asked for.
 
         Every reference is opened even where nothing will be drawn. Raises GoogleError 400 for one that
         cannot be.
@@ -41,7 +43,7 @@ class Studio:
         """Let running work finish and start no more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _draw(self, request: ModelRequest, behaviour: Behaviour) -> tuple[list[Picture], Picture | None]:
+    def _draw(self, request: ModelRequest, behaviour: Behaviour) -> tuple[list[Picture], list[Picture]]:
         try:
             references = tuple(
                 painter.open_reference(reference.data) if reference.data is not None else None
@@ -50,12 +52,12 @@ class Studio:
         except painter.UnreadableImageError as error:
             raise unreadable_image(error) from error
         drawn = [self._paint(request, behaviour, references, number) for number in range(behaviour.pictures)]
-        pictures = [self._encoded(request, picture) for picture in drawn]
-        interim = None
-        if request.include_thoughts and drawn:
+        pictures = [self._encoded(request, behaviour, picture) for picture in drawn]
+        interim = []
+        for number in range(max(behaviour.thoughts, request.include_thoughts) if drawn else 0):
             small = drawn[0].copy()
-            small.thumbnail((_INTERIM_SIDE, _INTERIM_SIDE))
-            interim = self._encoded(request, small)
+            small.thumbnail((_INTERIM_SIDE << number, _INTERIM_SIDE << number))
+            interim.append(self._encoded(request, PLAIN, small))
         return pictures, interim
 
     def _paint(
@@ -87,9 +89,10 @@ class Studio:
             )
         )
 
-    def _encoded(self, request: ModelRequest, picture: Image.Image) -> Picture:
-        mime_type = request.output_mime_type or self._options.output_mime_type
+    def _encoded(self, request: ModelRequest, behaviour: Behaviour, picture: Image.Image) -> Picture:
+        mime_type = behaviour.mime_type or request.output_mime_type or self._options.output_mime_type
         quality = request.compression_quality
         if quality is None:
             quality = self._options.compression_quality
-        return Picture(painter.encode(picture, mime_type, quality), mime_type)
+        data = _NO_PICTURE if behaviour.damaged else painter.encode(picture, mime_type, quality)
+        return Picture(data + bytes(behaviour.ballast_mib << 20), behaviour.label or mime_type)

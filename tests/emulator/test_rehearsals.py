@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
+from PIL import UnidentifiedImageError
 
-from app.emulator.faults import FAULTS, directives, without_directives
+from app.emulator.faults import FAULTS
+from app.emulator.rehearsals import directives, without_directives
 from tests.emulator.conftest import GENERATE, STREAM, VERTEX, pictures, small
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ ERRORS = {
     "quota-day": (429, "RESOURCE_EXHAUSTED"),
     "quota-zero": (429, "RESOURCE_EXHAUSTED"),
     "exhausted": (429, "RESOURCE_EXHAUSTED"),
+    "timeout": (408, None),
+    "cancelled": (499, "CANCELLED"),
     "internal": (500, "INTERNAL"),
     "bad-gateway": (502, None),
     "unavailable": (503, "UNAVAILABLE"),
@@ -59,9 +63,16 @@ SHAPES = {
     "wrong-size",
     "model-deprecated",
     "escaped-padding",
+    "url-safe",
     "pretty",
+    "thoughts",
+    "png",
+    "webp",
+    "mislabelled",
+    "damaged",
 }
-WIRE = {"reset", "truncated", "broken-json", "trickled", "stream-error", "stream-cut"}
+WIRE = {"dropped", "reset", "truncated", "broken-json", "trickled", "stream-error", "stream-cut"}
+WITH_ARGUMENT = {"finish", "block", "support-code", "huge", "slow", "hold"}
 
 
 def prompting(name: str) -> dict[str, Any]:
@@ -81,7 +92,7 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 def test_every_rehearsal_is_tested_here() -> None:
-    assert set(FAULTS) == {*ERRORS, *WITHOUT_PICTURE, *SHAPES, *WIRE, "slow", "hold"}
+    assert set(FAULTS) == {*ERRORS, *WITHOUT_PICTURE, *SHAPES, *WIRE, *WITH_ARGUMENT}
 
 
 def test_directives_are_found_and_not_drawn() -> None:
@@ -178,6 +189,70 @@ async def test_the_size_asked_for_may_be_ignored_and_still_charged(client: httpx
     assert answer["usageMetadata"]["candidatesTokensDetails"][0]["tokenCount"] == 747
 
 
+@pytest.mark.parametrize("reason", ["LANGUAGE", "SPII", "BLOCKLIST", "A_WORD_OF_2028"])
+async def test_any_finish_reason_can_be_had_with_any_support_code(
+    client: httpx2.AsyncClient, reason: str
+) -> None:
+    answer = await answered(client, f"finish:{reason}]] [[emulate:support-code:58061214")
+    [candidate] = answer["candidates"]
+    assert (candidate["finishReason"], candidate["content"]) == (reason, {"role": "model"})
+    assert candidate["finishMessage"].endswith("Support code: 58061214.")
+
+
+@pytest.mark.parametrize(("path", "explained"), [(GENERATE, False), (VERTEX, True)])
+async def test_any_block_reason_can_be_had_and_vertex_explains_it(
+    client: httpx2.AsyncClient, path: str, explained: bool
+) -> None:
+    feedback = (await answered(client, "block:JAILBREAK]] [[emulate:support-code:62263041", path))[
+        "promptFeedback"
+    ]
+    assert feedback["blockReason"] == "JAILBREAK"
+    assert ("62263041" in feedback.get("blockReasonMessage", "")) == explained
+
+
+@pytest.mark.parametrize(("name", "count"), [("thoughts", 1), ("thoughts:2", 2)])
+async def test_thoughts_may_come_unasked_before_the_picture(
+    client: httpx2.AsyncClient, name: str, count: int
+) -> None:
+    parts = (await answered(client, name))["candidates"][0]["content"]["parts"]
+    assert ["text" in part for part in parts] == [True, *[False] * count, False]
+    assert [part.get("thought", False) for part in parts] == [True] * (count + 1) + [False]
+    assert ["thoughtSignature" in part for part in parts] == [False] * (count + 1) + [True]
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "really"),
+    [("png", "image/png", "PNG"), ("webp", "image/webp", "WEBP"), ("mislabelled", "image/png", "WEBP")],
+)
+async def test_a_picture_may_come_in_another_format_than_it_says(
+    client: httpx2.AsyncClient, name: str, label: str, really: str
+) -> None:
+    answer = await answered(client, name)
+    assert answer["candidates"][0]["content"]["parts"][0]["inlineData"]["mimeType"] == label
+    assert [picture.format for picture in pictures(answer)] == [really]
+
+
+async def test_a_picture_may_be_none_or_endless(client: httpx2.AsyncClient) -> None:
+    with pytest.raises(UnidentifiedImageError):
+        pictures(await answered(client, "damaged"))
+    huge = await client.post(GENERATE, json=prompting("huge:3"))
+    assert len(huge.content) > 3 * 2**20 * 4 // 3
+    assert len(pictures(huge.json())) == 1
+
+
+async def test_base64_may_be_written_in_its_other_alphabet(client: httpx2.AsyncClient) -> None:
+    data = [
+        (await answered(client, name))["candidates"][0]["content"]["parts"][0]["inlineData"]["data"]
+        for name in ("url-safe", "pretty")
+    ]
+    assert ("-" in data[0], "+" in data[0], "-" in data[1], "+" in data[1]) == (True, False, False, True)
+
+
+async def test_a_connection_may_be_lost_before_the_first_byte(client: httpx2.AsyncClient) -> None:
+    with pytest.raises(httpx2.RemoteProtocolError):
+        await client.post(GENERATE, json=prompting("dropped"))
+
+
 async def test_a_model_may_say_that_it_is_deprecated(client: httpx2.AsyncClient) -> None:
     assert (await answered(client, "model-deprecated"))["modelStatus"]["modelStage"] == "DEPRECATED"
 
@@ -227,7 +302,24 @@ async def test_a_stream_may_end_in_an_error_or_early(
     assert not any("finishReason" in event.get("candidates", [{}])[0] for event in events)
 
 
-@pytest.mark.parametrize("name", ["slow:soon", "slow", "hold", "pretty:1", "quota:x", "slow:601"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "slow:soon",
+        "slow",
+        "slow:601",
+        "hold",
+        "pretty:1",
+        "quota:x",
+        "finish",
+        "finish:stop",
+        "block:1",
+        "thoughts:3",
+        "huge:0",
+        "huge:301",
+        "support-code:x",
+    ],
+)
 async def test_an_argument_that_does_not_fit_is_refused(client: httpx2.AsyncClient, name: str) -> None:
     assert (await client.post(GENERATE, json=prompting(name))).status_code == 400
 

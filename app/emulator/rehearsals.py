@@ -1,0 +1,107 @@
+"""From the words that ask for a rehearsal to the behaviour that they mean.
+
+A rehearsal is written ``NAME`` or ``NAME:ARGUMENT``: in a rule as it is, in a prompt as ``[[emulate:NAME]]``,
+several side by side if wanted. In a prompt they are not drawn.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import TYPE_CHECKING, Any
+
+from app.emulator.behaviour import PLAIN, Behaviour
+from app.emulator.errors import FieldFault, invalid_argument
+from app.emulator.faults import FAULTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from app.emulator.faults import Argument
+
+_DIRECTIVE = re.compile(r"\[\[emulate:([a-z0-9-]+)(?::([^\]\s]{1,64}))?\]\]")
+_WORD = re.compile(r"([a-z0-9-]{1,64})(?::(\S{1,64}))?")
+_DELAY_S_MAX = 600.0
+_THOUGHTS_MAX = 2
+_BALLAST_MIB_MAX = 300
+
+
+class MisspeltRehearsal(ValueError):
+    """No rehearsal has this name, or it takes another argument; the words say what there is."""
+
+
+def _seconds(argument: str) -> float | None:
+    fits = re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", argument) and float(argument) <= _DELAY_S_MAX
+    return float(argument) if fits else None
+
+
+def _number(most: int) -> Callable[[str], int | None]:
+    def read(argument: str) -> int | None:
+        fits = re.fullmatch(r"[0-9]{1,9}", argument) and 1 <= int(argument) <= most
+        return int(argument) if fits else None
+
+    return read
+
+
+def _spelt(pattern: str) -> Callable[[str], str | None]:
+    return lambda argument: argument if re.fullmatch(pattern, argument) else None
+
+
+_READ: Mapping[Argument, Callable[[str], Any]] = {
+    "seconds": _seconds,
+    "name": _spelt(r"\S{1,64}"),
+    "reason": _spelt(r"[A-Z][A-Z0-9_]{0,63}"),
+    "code": _spelt(r"[0-9]{6,12}"),
+    "count": _number(_THOUGHTS_MAX),
+    "megabytes": _number(_BALLAST_MIB_MAX),
+}
+
+
+def directives(prompt: str) -> list[tuple[str, str]]:
+    """The (name, argument) pairs in a prompt, in order; the argument may be empty."""
+    return [(found[1], found[2] or "") for found in _DIRECTIVE.finditer(prompt)]
+
+
+def without_directives(prompt: str) -> str:
+    """The prompt as it is drawn."""
+    return _DIRECTIVE.sub("", prompt).strip()
+
+
+def asked_in(prompt: str, attempt: int) -> Behaviour:
+    """What a prompt asks for at its ``attempt``-th call, counted from 1.
+
+    Raises GoogleError 400 for a misspelt one, so that it cannot pass for a success.
+    """
+    combined = PLAIN
+    for name, argument in directives(prompt):
+        try:
+            combined = combined.beneath(rehearsed(name, argument, attempt))
+        except MisspeltRehearsal as error:
+            raise invalid_argument(FieldFault("contents", str(error))) from error
+    return combined
+
+
+def spelt(word: str) -> tuple[str, str]:
+    """Name and argument of ``NAME`` or ``NAME:ARGUMENT``. Raises MisspeltRehearsal for anything else."""
+    found = _WORD.fullmatch(word)
+    if found is None:
+        raise MisspeltRehearsal(f"A rehearsal is NAME or NAME:ARGUMENT, not {word!r}.")
+    name, argument = found[1], found[2] or ""
+    rehearsed(name, argument, 1)
+    return name, argument
+
+
+def rehearsed(name: str, argument: str, attempt: int) -> Behaviour:
+    """What one rehearsal means at the ``attempt``-th call of a request. Raises MisspeltRehearsal."""
+    fault = FAULTS.get(name)
+    if fault is None:
+        raise MisspeltRehearsal(f"There is no rehearsal called {name}; there are {', '.join(FAULTS)}.")
+    kind = fault.argument
+    if not argument and kind in {"none", "times", "count"}:
+        return fault.behaviour
+    if kind == "times" and argument.isascii() and argument.isdecimal():
+        return fault.behaviour if attempt <= int(argument) else PLAIN
+    value = _READ[kind](argument) if kind in _READ else None
+    if value is None:
+        raise MisspeltRehearsal(f"The rehearsal {name} takes another argument ({kind}).")
+    return dataclasses.replace(fault.behaviour, **{fault.fills: value})

@@ -1,0 +1,208 @@
+"""Fault rules: which calls meet which rehearsals, from a file or by ``PUT /emulator/faults``.
+
+A rule counts the calls that it matches from 1, and strikes those from ``first`` to ``last``, all of them or a
+``share``. Which of them is drawn by the seed and the number alone, so that the same calls meet the same
+faults again. All rules that strike a call act together, a later one over an earlier; the prompt's own words
+win over all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from app.domain.errors import ConfigurationError
+from app.emulator.behaviour import PLAIN, Behaviour
+from app.emulator.latency import drawn
+from app.emulator.rehearsals import rehearsed, spelt
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+BYTES_MAX = 262_144
+_PROMPT_SEARCHED = 4096
+_Short = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Match(_Strict):
+    """What a call must be like, in every respect that is given.
+
+    Attributes:
+        prompt: Stands in the prompt, in any case.
+        pattern: A regular expression that is found in the prompt's first 4096 characters.
+        headers: Header fields with exactly these values, such as ``x-goog-api-key``; one of ``*`` is any.
+        image_size: Such as ``4K``.
+        model: A card's id.
+    """
+
+    prompt: _Short | None = None
+    pattern: _Short | None = None
+    headers: dict[_Short, _Short] = Field(default_factory=dict, max_length=10)
+    image_size: _Short | None = None
+    model: _Short | None = None
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error}") from None
+        return pattern
+
+    def fits(self, call: Call) -> bool:
+        """Whether a call is like this."""
+        return (
+            (self.prompt is None or self.prompt.casefold() in call.prompt.casefold())
+            and (self.pattern is None or re.search(self.pattern, call.prompt[:_PROMPT_SEARCHED]) is not None)
+            and self.image_size in {None, call.image_size}
+            and self.model in {None, call.model}
+            and all(_carries(call.headers, name, value) for name, value in self.headers.items())
+        )
+
+
+class Rule(_Strict):
+    """Some calls, and what they meet."""
+
+    rehearse: Annotated[list[_Short], Field(min_length=1, max_length=10)]
+    name: _Short | None = None
+    match: Match = Match()
+    share: float = Field(1.0, gt=0, le=1)
+    first: int = Field(1, ge=1)
+    last: int | None = Field(None, ge=1)
+
+    @field_validator("rehearse", mode="before")
+    @classmethod
+    def _several(cls, rehearse: object) -> object:
+        return [rehearse] if isinstance(rehearse, str) else rehearse
+
+    @field_validator("rehearse")
+    @classmethod
+    def _known(cls, rehearse: list[str]) -> list[str]:
+        for word in rehearse:
+            spelt(word)
+        return rehearse
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.last is not None and self.last < self.first:
+            raise ValueError(f"last ({self.last}) is before first ({self.first})")
+        return self
+
+
+class FaultRules(_Strict):
+    """The whole document."""
+
+    seed: int = 0
+    rules: Annotated[list[Rule], Field(max_length=100)] = Field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What rules look at. Names of headers are in lower case; ``attempt`` counts this very request."""
+
+    prompt: str
+    headers: Mapping[str, str]
+    image_size: str
+    model: str
+    attempt: int
+
+
+class Rulebook:
+    """The rules in force, and how often each was met. Used from one event loop only."""
+
+    def __init__(self, rules: FaultRules | None = None) -> None:
+        self.replace(rules or FaultRules())
+
+    def replace(self, rules: FaultRules) -> None:
+        """Put others in force, and count anew."""
+        self._rules = rules
+        self._matched = [0] * len(rules.rules)
+        self._struck = [0] * len(rules.rules)
+
+    def behaviour_for(self, call: Call) -> Behaviour:
+        """What the rules do to a call, which is counted by those that it matches."""
+        combined = PLAIN
+        for number, rule in enumerate(self._rules.rules):
+            if not rule.match.fits(call):
+                continue
+            self._matched[number] += 1
+            count = self._matched[number]
+            if count < rule.first or (rule.last is not None and count > rule.last):
+                continue
+            if drawn(self._rules.seed, number, count) >= rule.share:
+                continue
+            self._struck[number] += 1
+            for word in rule.rehearse:
+                combined = combined.beneath(rehearsed(*spelt(word), call.attempt))
+        return combined
+
+    def document(self) -> dict[str, Any]:
+        """As ``GET /emulator/faults`` shows it: the rules, with ``matched`` and ``struck`` calls of each."""
+        shown = self._rules.model_dump(exclude_defaults=True)
+        rules = [
+            rule | {"matched": matched, "struck": struck}
+            for rule, matched, struck in zip(shown.get("rules", []), self._matched, self._struck, strict=True)
+        ]
+        return {"seed": self._rules.seed, "rules": rules}
+
+
+def read_rules(text: bytes) -> FaultRules:
+    """Rules from JSON or YAML. Raises BadRules naming every field at fault."""
+    if len(text) > BYTES_MAX:
+        raise BadRules([("", f"has more than {BYTES_MAX} bytes")])
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        try:
+            document = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError, RecursionError):
+            raise BadRules([("", "is neither JSON nor YAML")]) from None
+    try:
+        return FaultRules.model_validate(document)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False)
+        raise BadRules(
+            [(_path(fault["loc"]), fault["msg"].removeprefix("Value error, ")) for fault in faults]
+        ) from None
+
+
+def load_rules(path: Path) -> FaultRules:
+    """Rules from a file. Raises ConfigurationError with every fault, or with why it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return read_rules(file.read(BYTES_MAX + 1))
+    except OSError as error:
+        raise ConfigurationError(str(path), (f"cannot be read: {error.strerror}",)) from None
+    except BadRules as error:
+        raise ConfigurationError(
+            str(path), tuple(f"{field}: {what}" for field, what in error.faults)
+        ) from None
+
+
+class BadRules(ValueError):
+    """Not rules: for each fault the path of its field, such as ``rules[0].share``, and a sentence."""
+
+    def __init__(self, faults: list[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{field}: {what}" if field else what for field, what in faults))
+        self.faults = [(field or "the document", what) for field, what in faults]
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
+    return steps.removeprefix(".")
+
+
+def _carries(headers: Mapping[str, str], name: str, value: str) -> bool:
+    found = headers.get(name.lower())
+    return found is not None and value in {"*", found}
