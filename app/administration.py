@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from app.domain.audit import AuditEvent
 from app.domain.budget import window_of
 from app.domain.errors import Conflict, NotFound, PreconditionFailed, PreconditionRequired
-from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
+from app.domain.keys import ENTROPY_BYTES, KEY_ID, mint, secret_hash
 from app.domain.tenancy import Key, RetiringSecret, Tenant, TenantRecord
 from app.ports import TenantChange
 
@@ -34,6 +34,7 @@ ATTEMPTS: Final = 5
 
 KEYS_MAX: Final = 1000
 LOOKUPS_AT_ONCE: Final = 8
+_NO_SUCH_KEY: Final = "The tenant has no such key."
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +185,8 @@ class Administration:
         self, operator: Operator, tenant_id: str, key_id: str, *, env: str, grace_s: int
     ) -> IssuedKey:
         """A new secret for a key; the present one opens ``grace_s`` seconds longer, any older one no more."""
+        if not KEY_ID.fullmatch(key_id):
+            raise NotFound(_NO_SUCH_KEY)
         minted = mint(env, secrets.token_bytes(ENTROPY_BYTES), key_id)
         not_after_ms = int((self._clock() + grace_s) * 1000)
 
@@ -335,7 +338,7 @@ def _windows(tenant: Tenant, now_ms: int) -> list[tuple[str | None, str | None, 
 def _key(tenant: Tenant, key_id: str) -> Key:
     found = next((key for key in tenant.keys if key.id == key_id), None)
     if found is None:
-        raise NotFound("The tenant has no such key.")
+        raise NotFound(_NO_SUCH_KEY)
     return found
 
 

@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 POLL_S: Final = 2.0
 """How late a replica that missed an announcement learns of a change."""
 
+_ID_PART_MAX: Final = 2**64 - 1
+
 RESUBSCRIBE_S: Final = 0.5
 REPETITION_MS: Final = 60_000
 _EVENT = TypeAdapter(AuditEvent)
@@ -175,7 +177,9 @@ class StoredDirectory(MemoryDirectory):
 
     async def events(self, limit: int, before: str | None) -> tuple[AuditEvent, ...]:
         """The latest audit events, newest first; only those before an event's id where one is given."""
-        newest = "+" if before is None else f"({before}"
+        newest = "+" if before is None else _just_before(before)
+        if newest is None:
+            return ()
         async with store_errors(self._deadline_s):
             found: Any = await self._client.xrevrange(keys.AUDIT_LOG, max=newest, count=limit)
         return tuple(_decoded(event_id, fields["event"]) for event_id, fields in found)
@@ -259,6 +263,15 @@ def _logged(event: AuditEvent) -> None:
 def _encoded(event: AuditEvent) -> str:
     members = asdict(event)
     return json.dumps({name: members[name] for name in members if name not in {"id", "at_ms"}})
+
+
+def _just_before(event_id: str) -> str | None:
+    """The end of a range that leaves this id out; None where nothing can be before it.
+
+    The store refuses ids of more than 64 bits, and to leave out the least of all.
+    """
+    at, number = (min(int(part), _ID_PART_MAX) for part in event_id.split("-"))
+    return f"({at}-{number}" if at or number else None
 
 
 def _decoded(event_id: str, text: str) -> AuditEvent:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from app.domain.errors import (
     GatewayError,
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 ENVELOPES: Final[Mapping[str, Envelope]] = {"/gemini": google_response, "/openai": openai_response}
 """By the prefix of a surface's paths; all other paths are answered with problem+json."""
 
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _BY_STATUS: dict[int, type[GatewayError]] = {404: NotFound, 405: MethodNotAllowed, 400: InvalidRequest}
 
 
@@ -79,6 +81,17 @@ async def _with_windows(request: Request, error: GatewayError) -> None:
         error.windows = await service_of(request).gateway.budgets(caller)
 
 
+def _allow(request: Request) -> dict[str, str]:
+    """Every method of the path (RFC 9110 section 10.2.1); the framework names those of one route alone."""
+    routes = request.app.router.routes
+    found = [
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
+    return {"Allow": ", ".join(found)}
+
+
 def install(app: FastAPI) -> None:
     """Answer every failure of every route in the dialect of its surface."""
 
@@ -92,7 +105,7 @@ def install(app: FastAPI) -> None:
         known = _BY_STATUS.get(
             error.status_code, InvalidRequest if error.status_code < 500 else InternalError
         )
-        return _answer(request, known(), error.headers)
+        return _answer(request, known(), _allow(request) if error.status_code == 405 else error.headers)
 
     async def on_request_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class alone

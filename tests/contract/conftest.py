@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["emulator", "gateway", "settings", "tenants"]
 
-AMPLE = ("openai", "openai-node", "gemini", "timeouts", "leaving", "counted", "one-model")
+AMPLE = ("openai", "openai-node", "gemini", "timeouts", "leaving", "counted", "one-model", "everything")
 
 
 @pytest.fixture(scope="session")
@@ -26,5 +26,7 @@ def tenants(tmp_path_factory: pytest.TempPathFactory) -> Tenants:
     for entry in listed["tenants"]:
         if entry["id"] == "one-model":
             entry["models"] = ["gemini-3.1-flash-image"]
+        if entry["id"] == "everything":
+            entry["keys"][0]["scopes"] = ["images", "admin"]
     written.path.write_text(yaml.safe_dump(listed))
     return written

@@ -383,6 +383,30 @@ def test_the_audit_log_tells_who_did_what_and_holds_no_secret(admin: Admin, fold
     assert any("an operator made a change" in log and "tenant.delete" in log for log in logs)
 
 
+def test_names_that_no_key_or_event_can_have_are_answered_as_unknown(admin: Admin) -> None:
+    admin.tenant("odd-names")
+    odd = admin.post("/tenants/odd-names/keys/%C2%8A%C2%A1:rotate", {})
+    assert (odd.status_code, odd.json()["code"]) == (404, "not_found")
+    for before in ("0-0", "000-0"):
+        assert admin.get(f"/audit?before={before}").json() == {"events": [], "next_before": None}
+    greatest = "9" * 20
+    assert admin.get(f"/audit?limit=1&before={greatest}-{greatest}").json()["events"]
+
+
+def test_a_boolean_is_no_number_of_seconds(admin: Admin) -> None:
+    admin.tenant("no-seconds")
+    key_id = admin.key_of("no-seconds")["id"]
+    answer = admin.post(f"/tenants/no-seconds/keys/{key_id}:rotate", {"grace_s": False})
+    assert [item["pointer"] for item in answer.json()["violations"]] == ["/grace_s"]
+
+
+def test_a_wrong_method_is_told_every_right_one(admin: Admin) -> None:
+    answer = admin.call("PUT", "/tenants", {})
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
+    answer = admin.call("POST", "/tenants/anybody", {})
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, PATCH, DELETE")
+
+
 def test_a_purge_is_seen_by_the_next_request(admin: Admin, emulator: Running) -> None:
     admin.tenant("purged")
     client = Client(admin.url, admin.key_of("purged")["key"])

@@ -163,7 +163,11 @@ class KeyRotation(_Asked):
     """How a key gets another secret."""
 
     grace_s: int = Field(
-        86_400, ge=0, le=GRACE_S_MAX, description="How long the present secret opens as well, in seconds."
+        86_400,
+        strict=True,
+        ge=0,
+        le=GRACE_S_MAX,
+        description="How long the present secret opens as well, in seconds.",
     )
     env: Annotated[str, Field(pattern=ENVIRONMENT)] = Field(
         "live", description="A word in the key that tells where it belongs."

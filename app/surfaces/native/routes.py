@@ -157,7 +157,9 @@ def _quality(parameter: str) -> float:
     openapi_extra={
         "parameters": [
             _header(
-                "If-None-Match", "ETags that the caller has: 304 where one is this picture's.", '"img_…"'
+                "If-None-Match",
+                "ETags that the caller has: 304 where one is this picture's.",
+                '"img_' + "0" * 64 + '"',
             ),
             _header("Range", "One range of bytes; 206 answers it.", "bytes=0-1023"),
         ]
