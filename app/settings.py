@@ -124,6 +124,14 @@ class Settings(BaseSettings):
     input_pixels_max: int = Field(64_000_000, ge=1, description="Largest input image, in pixels.")
     images_per_request_max: int = Field(8, ge=1, description="Largest n.")
     inputs_per_request_max: int = Field(64, ge=1, description="Most file parts of one form.")
+    conversation_turns_max: int = Field(
+        16, ge=1, description="Answered requests in a conversation that continue_from goes on with."
+    )
+    conversation_mb: int = Field(
+        64,
+        ge=0,
+        description="Files of a conversation that are kept to go on with it, in MiB; 0: none goes on.",
+    )
     gcs_buckets: tuple[str, ...] = Field((), description="Cloud Storage buckets that gs:// inputs may name.")
     chunked_above_bytes: int = Field(
         8_000_000, ge=0, description="Answers larger than this go out chunked, without Content-Length."

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 from app.administration import Administration
 from app.cards import load_catalogue
+from app.conversations import Bounds, Conversations
 from app.domain.errors import ConfigurationError, StoreUnavailable
-from app.domain.policy import Charging, Policy
+from app.domain.policy import Charging, Policy, Times
 from app.emulator.child import EmulatorChild
 from app.emulator.rules import load_rules
 from app.gateway import Gateway
@@ -100,11 +101,13 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
                 _back_end(settings, emulator_url), catalogue, connections_max=settings.upstream_connections
             )
         )
+        results = ObservedResults(RedisResults(clients.blobs, breaker=_breaker("images", metrics)), metrics)
         gateway = Gateway(
             catalogue=catalogue,
             ledger=ObservedLedger(durable, metrics),
-            results=ObservedResults(
-                RedisResults(clients.blobs, breaker=_breaker("images", metrics)), metrics
+            results=results,
+            conversations=Conversations(
+                results, Bounds(settings.conversation_turns_max, settings.conversation_mb << 20)
             ),
             model=ResilientImageModel(
                 ObservedImageModel(model, metrics, catalogue), wait_s_max=settings.upstream_retry_wait_s
@@ -116,8 +119,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
                 n_max=settings.images_per_request_max,
                 charging=Charging(settings.ambiguous_charge, settings.blocked_charge),
             ),
-            upstream_timeout_s=settings.upstream_timeout_s,
-            lease_s=settings.lease_s,
+            times=Times(settings.upstream_timeout_s, settings.lease_s),
         )
         stack.push_async_callback(gateway.aclose, settings.drain_s)
         yield Service(

@@ -26,6 +26,19 @@ class Charging:
 
 
 @dataclass(frozen=True, slots=True)
+class Times:
+    """How long things take at most; settings of the deployment, in seconds.
+
+    Attributes:
+        upstream_s: One picture, whatever its size.
+        lease_s: How long a hold outlives its process.
+    """
+
+    upstream_s: float
+    lease_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """Limits that no card knows.
 

@@ -290,8 +290,18 @@ def labels(case: Case) -> Iterator[Violation]:
         seen.add(name)
 
 
+def conversation(case: Case) -> Iterator[Violation]:
+    """A conversation goes on with the model that began it: signatures are bound to it."""
+    earlier = case.request.earlier
+    if earlier is not None and earlier.conversation.model != case.card.id:
+        began = earlier.conversation.model
+        detail = f"The conversation was begun with {began}, and only that model reads its own signatures."
+        yield Violation("/continue_from", "other_model", detail, (began,))
+
+
 RULES = (
     model,
+    conversation,
     texts,
     aspect_ratio,
     image_size,

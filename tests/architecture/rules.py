@@ -25,6 +25,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("wiring", "middleware"),
     ("surfaces",),
     ("gateway", "administration", "store", "upstream", "emulator", "observability"),
+    ("conversations",),
     ("booking",),
     ("job",),
     ("order", "tasks"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -43,6 +43,7 @@ from app.ports import (
 from tests.observability.test_metrics import samples, value
 
 if TYPE_CHECKING:
+    from app.domain.finished import Finished
     from app.domain.rate import RateLimit, RateState
     from app.ports import Admission
 
@@ -98,6 +99,9 @@ class Inner:
     async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
         self._do(tenant_id, fingerprint, leader, timeout_s)
 
+    async def running(self, tenant_id: str, hold_id: str) -> Literal["held", "dispatched"] | None:
+        return self._do(tenant_id, hold_id)  # type: ignore[return-value]
+
     async def windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
         return self._do(tenant_id, windows)  # type: ignore[return-value]
 
@@ -109,6 +113,12 @@ class Inner:
 
     async def get_picture(self, tenant_id: str, image_id: str) -> Picture | None:
         return self._do(tenant_id, image_id)  # type: ignore[return-value]
+
+    async def put_finished(self, tenant_id: str, finished: Finished, ttl_s: int) -> bool:
+        return self._do(tenant_id, finished, ttl_s)  # type: ignore[return-value]
+
+    async def get_finished(self, tenant_id: str, generation_id: str) -> Finished | None:
+        return self._do(tenant_id, generation_id)  # type: ignore[return-value]
 
     async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
         return self._do(request, seed, call)  # type: ignore[return-value]
