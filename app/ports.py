@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from app.domain.generation import Generation, ModelAnswer, Picture
     from app.domain.rate import RateLimit, RateState
     from app.domain.request import CacheDirective, GenerationRequest
-    from app.domain.tenancy import Caller, Priority, Tenant, TenantRecord
+    from app.domain.tenancy import Caller, Identity, Priority, Tenant, TenantRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +329,9 @@ class Directory(Protocol):
 
     def authenticate(self, presented: str) -> Caller | None:
         """The caller for a full gateway key, or None. The checksum is refused without a look-up."""
+
+    def identified(self, identities: tuple[Identity, ...]) -> Caller | None:
+        """The caller whose key one of these identities opens, or None; no identity at all is nobody."""
 
     def tenants(self) -> tuple[Tenant, ...]:
         """Every configured tenant."""

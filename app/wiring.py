@@ -13,6 +13,8 @@ from app.domain.policy import Charging, Policy, Times
 from app.emulator.child import EmulatorChild
 from app.emulator.rules import load_rules
 from app.gateway import Gateway
+from app.identity.certificates import Certificates
+from app.identity.tokens import GoogleIdTokens, TokenPolicy
 from app.media.pdf import PageCounter
 from app.observability.metrics import Metrics
 from app.observability.observed import ObservedDirectory, ObservedImageModel, ObservedLedger, ObservedResults
@@ -137,9 +139,23 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
                 terms=RedisBudgetTerms(clients.ledger),
                 pepper=pepper,
             ),
+            identity_tokens=await _identity_tokens(settings, stack),
             admin_key=settings.admin_key,
             reload_tenants=directory.reload,
         )
+
+
+async def _identity_tokens(settings: Settings, stack: AsyncExitStack) -> GoogleIdTokens | None:
+    """What checks ID tokens, where any are taken."""
+    if not settings.identity_audiences:
+        return None
+    certificates = await stack.enter_async_context(Certificates(settings.identity_certs_url))
+    policy = TokenPolicy(
+        frozenset(settings.identity_audiences),
+        settings.identity_skew_s,
+        by_platform=settings.identity_signature == "platform",
+    )
+    return GoogleIdTokens(policy, certificates)
 
 
 def _pepper(settings: Settings) -> bytes:

@@ -41,15 +41,34 @@ class RetiringSecret:
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """A Google account, by one of the two names that an ID token gives it (reliability.md R61).
+
+    Attributes:
+        value: The verified e-mail address in lower case, or the subject, which never changes.
+    """
+
+    kind: Literal["email", "subject"]
+    value: str
+
+    @property
+    def name(self) -> str:
+        """Both parts in one; no key id is like it, because those hold no colon."""
+        return f"{self.kind}:{self.value}"
+
+
+@dataclass(frozen=True, slots=True)
 class Key:
     """A gateway key without its secret; ``secret_hash`` is an HMAC-SHA-256 in hexadecimal.
 
     Attributes:
         id: Unique in the whole deployment, because a key is looked up by it.
+        secret_hash: Empty for the key of an identity, which no secret opens.
         retiring: The secret before the present one, while both open (reliability.md R59).
         expires_at_ms: From this moment (Unix time) no secret of the key opens; None for never.
         project: The tenant's project whose budgets this key counts in as well, or None.
         rate: What the key may ask in a minute and at once.
+        identity: Whose ID tokens open the key in place of a secret, or None. Unique in the whole deployment.
     """
 
     id: str
@@ -60,10 +79,20 @@ class Key:
     expires_at_ms: int | None = None
     project: str | None = None
     rate: Rate | None = None
+    identity: Identity | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What no other key of the deployment may have."""
+        return (self.id,) if self.identity is None else (self.id, self.identity.name)
+
+    def is_over(self, now_ms: int) -> bool:
+        """Whether nothing opens the key any more."""
+        return self.expires_at_ms is not None and now_ms >= self.expires_at_ms
 
     def hashes(self, now_ms: int) -> tuple[str, ...]:
         """The hashes of the secrets that open at this moment: none, one, or two after a rotation."""
-        if self.expires_at_ms is not None and now_ms >= self.expires_at_ms:
+        if self.is_over(now_ms) or self.identity is not None:
             return ()
         if self.retiring is None or now_ms >= self.retiring.not_after_ms:
             return (self.secret_hash,)

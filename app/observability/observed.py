@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from app.domain.generation import ModelAnswer, Picture
     from app.domain.rate import RateLimit, RateState
     from app.domain.request import GenerationRequest
-    from app.domain.tenancy import Caller, Tenant
+    from app.domain.tenancy import Caller, Identity, Tenant
     from app.observability.metrics import Metrics
     from app.ports import (
         Admission,
@@ -261,7 +261,13 @@ class ObservedDirectory:
 
     def authenticate(self, presented: str) -> Caller | None:
         """Count the key as ok or refused; a caller that was found belongs to a configured tenant."""
-        caller = self._directory.authenticate(presented)
+        return self._counted(self._directory.authenticate(presented))
+
+    def identified(self, identities: tuple[Identity, ...]) -> Caller | None:
+        """Count what was shown as ok or refused, as ``authenticate`` does."""
+        return self._counted(self._directory.identified(identities))
+
+    def _counted(self, caller: Caller | None) -> Caller | None:
         self._metrics.authentication("refused" if caller is None else "ok")
         if caller is not None:
             self._metrics.know_tenant(caller.tenant.id)

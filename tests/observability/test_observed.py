@@ -15,7 +15,7 @@ from app.domain.errors import ContentBlocked, StoreUnavailable, UpstreamQuota
 from app.domain.failure import Failure
 from app.domain.generation import Generation, ModelAnswer, Picture, Usage
 from app.domain.request import CacheDirective, GenerationRequest
-from app.domain.tenancy import Caller, Key, Tenant
+from app.domain.tenancy import Caller, Identity, Key, Tenant
 from app.observability.metrics import Metrics
 from app.observability.observed import (
     ObservedDirectory,
@@ -128,6 +128,9 @@ class Inner:
 
     def authenticate(self, presented: str) -> Caller | None:
         return self._do(presented)  # type: ignore[return-value]
+
+    def identified(self, identities: tuple[Identity, ...]) -> Caller | None:
+        return self._do(identities)  # type: ignore[return-value]
 
     def tenants(self) -> tuple[Tenant, ...]:
         return self._do()  # type: ignore[return-value]
@@ -359,8 +362,10 @@ def test_keys_shown_are_counted_and_a_found_tenant_becomes_known() -> None:
     caller = Caller(TENANT, KEY)
     assert ObservedDirectory(Inner(caller), metrics).authenticate("x") is caller
     assert ObservedDirectory(Inner(None), metrics).authenticate("x") is None
-    assert value(metrics, "authentications_total", outcome="ok") == 1
-    assert value(metrics, "authentications_total", outcome="refused") == 1
+    assert ObservedDirectory(Inner(caller), metrics).identified((Identity("subject", "1"),)) is caller
+    assert ObservedDirectory(Inner(None), metrics).identified(()) is None
+    assert value(metrics, "authentications_total", outcome="ok") == 2
+    assert value(metrics, "authentications_total", outcome="refused") == 2
     metrics.budget_refusal("a", state())
     assert "a" in {dict(labels).get("tenant") for name, labels in samples(metrics) if "refusals" in name}
 

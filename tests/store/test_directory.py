@@ -16,9 +16,9 @@ from app.domain.budget import NANO_PER_USD, Budget, Override, windows_of
 from app.domain.errors import ConfigurationError
 from app.domain.keys import ENTROPY_BYTES, MintedKey, mint, secret_hash
 from app.domain.rate import Rate
-from app.domain.tenancy import CachePolicy, Caller, Project
+from app.domain.tenancy import CachePolicy, Caller, Identity, Project
 from app.store import directory as directory_module
-from app.store.directory import FileDirectory, demo_directory, stored_pepper
+from app.store.directory import FileDirectory, MemoryDirectory, demo_directory, stored_pepper
 from app.store.tenants_file import read_tenants
 
 PEPPER = b"a pepper of the tests"
@@ -242,6 +242,36 @@ tenants:
         "tenants[1].keys[0].hash",
         "tenants[1].keys[0].id",
     ]
+
+
+RETIRING = "retiring: {hash: 'hmac-sha256:" + "0" * 64 + "', not_after: 2027-01-01T00:00:00Z}"
+
+
+@pytest.mark.parametrize(
+    ("keys", "fault"),
+    [
+        (["email: a@b.example, subject: '1'"], "exactly one of hash, email and subject is needed"),
+        (["email: nobody"], "keys[0].email: an e-mail address is like"),
+        (["subject: 'a b'"], "keys[0].subject: a subject is"),
+        (["email: a@b.example", "email: A@B.example"], "keys[1].email: the e-mail address 'A@B.example' is"),
+        (["subject: '1'", "subject: '1'"], "keys[1].subject: the subject '1' is taken by tenants[0].keys[0]"),
+        ([f"subject: '1', {RETIRING}"], "keys[0].retiring: only a key with a hash has a secret that retires"),
+    ],
+)
+def test_an_account_is_named_one_way_and_once(keys: list[str], fault: str) -> None:
+    entries = ", ".join(f"{{id: k{at}, scopes: [images], {key}}}" for at, key in enumerate(keys))
+    assert fault in "\n".join(faults_of(f"tenants: [{{id: a, keys: [{entries}]}}]"))
+
+
+def test_an_account_opens_its_key_and_a_hash_of_nothing_opens_none() -> None:
+    text = "tenants: [{id: a, keys: [{id: k, email: A@b.example, scopes: [images]}]}]"
+    directory = MemoryDirectory(read_tenants("f", text, CATALOGUE), PEPPER)
+    opened = directory.identified((Identity("subject", "1"), Identity("email", "a@b.example")))
+    assert opened is not None
+    assert opened.key.id == "k"
+    assert directory.identified((Identity("subject", "a@b.example"),)) is None
+    assert directory.identified(()) is None
+    assert directory.authenticate(minted("k").text) is None
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def key_wire(key: Key) -> KeyWire:
     """A key without anything of its secrets."""
     document = key_document(key)
     retiring = document.pop("retiring", None)
-    del document["hash"]
+    document.pop("hash", None)
     return KeyWire.model_validate({**document, "retiring_until": retiring and retiring["not_after"]})
 
 

@@ -19,6 +19,7 @@ from app.surfaces.admin.answered import (
 from app.surfaces.admin.asked import (
     credit_of,
     expected_of,
+    identity_of,
     key_of,
     override_of,
     patch_of,
@@ -35,6 +36,7 @@ from app.surfaces.admin.wire import (
     IssuedKeyWire,
     KeyRotation,
     KeysWire,
+    KeyWire,
     PurgeWire,
     TenantsWire,
     TenantWire,
@@ -176,6 +178,21 @@ async def create_key(
     issued = await service.administration.create_key(operator, tenant_id, asked, env=env)
     response.headers["Cache-Control"] = "no-store"
     return issued_wire(issued)
+
+
+@router.post(
+    "/tenants/{tenant_id}/identities",
+    operation_id="create_identity",
+    status_code=201,
+    responses=_answers(*_WRITE),
+    openapi_extra=_body("IdentityCreation"),
+)
+async def create_identity(
+    tenant_id: str, request: Request, operator: OperatorDep, service: ServiceDep
+) -> KeyWire:
+    """Let a Google account in by its ID tokens; it becomes a key without a secret, with a key's limits."""
+    asked = identity_of(await _members(request, service))
+    return key_wire(await service.administration.create_identity(operator, tenant_id, asked))
 
 
 @router.post(

@@ -58,9 +58,9 @@ SPELLING: Final = Spelling(
 _DEADLINE_S_MIN: Final = 10
 
 
-def _caller(request: Request, version: str) -> Caller:
+async def _caller(request: Request, version: str) -> Caller:
     """The caller, by a key in a header or in ``?key=``, which Google's REST callers use."""
-    caller = authorised(request, "images", presented_key(request) or request.query_params.get("key"))
+    caller = await authorised(request, "images", presented_key(request) or request.query_params.get("key"))
     if version not in _VERSIONS:
         raise NotFound("There is no such version of the API.")
     return caller
