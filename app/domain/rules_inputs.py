@@ -178,7 +178,7 @@ def videos(case: Case) -> Iterator[Violation]:
         yield Violation("/videos", "videos_not_supported", f"{case.card.title} reads no videos.")
         return
     if case.card.video.preview and "video" not in case.policy.preview:
-        detail = "Video input is a Preview feature, which is not enabled for this tenant."
+        detail = "Video input is a Preview feature, which is not enabled for this caller."
         yield Violation("/videos", "preview_not_allowed", detail)
     for item in case.request.videos:
         yield from _source(case, item)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
+from app.domain.card import edge_of
+
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
@@ -69,6 +71,9 @@ class Key:
         project: The tenant's project whose budgets this key counts in as well, or None.
         rate: What the key may ask in a minute and at once.
         identity: Whose ID tokens open the key in place of a secret, or None. Unique in the whole deployment.
+        models: Card ids that it may use, among its tenant's; empty for all of them.
+        max_image_size: The largest size that it may ask for, or None for its tenant's.
+        preview: Preview features that it may use where its tenant may, or None for all of them.
     """
 
     id: str
@@ -80,6 +85,9 @@ class Key:
     project: str | None = None
     rate: Rate | None = None
     identity: Identity | None = None
+    models: frozenset[str] = frozenset()
+    max_image_size: str | None = None
+    preview: frozenset[str] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -146,6 +154,22 @@ class Caller:
     def project(self) -> Project | None:
         """The project that the key belongs to, or None."""
         return next((each for each in self.tenant.projects if each.id == self.key.project), None)
+
+    @property
+    def models(self) -> frozenset[str]:
+        """Card ids that may be used; empty for all. A key's own are some of its tenant's."""
+        return self.key.models or self.tenant.models
+
+    @property
+    def max_image_size(self) -> str | None:
+        """The largest size that tenant and key both allow, or None."""
+        named = [size for size in (self.tenant.max_image_size, self.key.max_image_size) if size is not None]
+        return min(named, key=edge_of, default=None)
+
+    @property
+    def preview(self) -> frozenset[str]:
+        """Preview features that tenant and key both allow."""
+        return self.tenant.preview if self.key.preview is None else self.tenant.preview & self.key.preview
 
     def may(self, scope: str) -> bool:
         """Whether the key carries this scope; nothing is allowed by default."""

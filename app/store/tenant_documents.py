@@ -84,6 +84,12 @@ def key_document(key: Key) -> dict[str, Any]:
         document["project"] = key.project
     if key.rate is not None:
         document["rate"] = _rate_document(key.rate)
+    if key.models:
+        document["models"] = sorted(key.models)
+    if key.max_image_size is not None:
+        document["max_image_size"] = key.max_image_size
+    if key.preview is not None:
+        document["preview"] = sorted(key.preview)
     if key.expires_at_ms is not None:
         document["expires_at"] = moment(key.expires_at_ms)
     if key.retiring is not None:

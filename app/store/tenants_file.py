@@ -10,7 +10,7 @@ import re
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
@@ -36,6 +36,7 @@ from app.store.budget_entries import (
     known,
     milliseconds,
 )
+from app.store.rights_entries import RightsEntry
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -76,10 +77,6 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_decimal)
 
 
-def _catalogue(info: ValidationInfo) -> Catalogue:
-    return cast("Catalogue", cast("dict[str, object]", info.context)["catalogue"])
-
-
 Hash = Annotated[str, known(_HASH, "a hash is hmac-sha256: and 64 lower-case hexadecimal digits")]
 
 
@@ -94,7 +91,7 @@ class RetiringEntry(Entry):
         return RetiringSecret(self.hash.partition(":")[2], milliseconds(self.not_after))
 
 
-class KeyEntry(Entry):
+class KeyEntry(RightsEntry):
     """One key: without its secret, as ``flashgate keys new`` prints it, or that of a Google account."""
 
     id: Annotated[str, known(KEY_ID, "a key id is 1 to 32 letters or digits")]
@@ -155,6 +152,9 @@ class KeyEntry(Entry):
             self.project,
             None if self.rate is None else self.rate.rate(),
             self.identity,
+            self.models,
+            self.max_image_size,
+            self.preview,
         )
 
 
@@ -165,14 +165,11 @@ class CacheEntry(Entry):
     ttl_s: int = Field(default=86_400, ge=1, le=31_622_400)
 
 
-class TenantEntry(Entry):
+class TenantEntry(RightsEntry):
     """One tenant as it stands in the file."""
 
     id: Annotated[str, known(TENANT_ID, "a tenant id is 1 to 63 of a-z, 0-9 and - and begins with no hyphen")]
     time_zone: str = "UTC"
-    models: frozenset[str] = frozenset()
-    max_image_size: str | None = None
-    preview: frozenset[str] | None = None
     budgets: Annotated[tuple[BudgetEntry, ...], AfterValidator(partial(check_budgets, scope="tenant"))] = ()
     cache: CacheEntry = CacheEntry()
     keys: tuple[KeyEntry, ...] = ()
@@ -189,44 +186,18 @@ class TenantEntry(Entry):
             raise ValueError(f"no project is called {', '.join(unknown)}, which a key names")
         return self
 
+    @model_validator(mode="after")
+    def _models_of_keys(self) -> TenantEntry:
+        for key in self.keys:
+            if self.models and (beyond := sorted(key.models - self.models)):
+                raise ValueError(f"the key {key.id} may use {', '.join(beyond)}, which its tenant may not")
+        return self
+
     @field_validator("time_zone")
     @classmethod
     def _zone(cls, value: str) -> str:
         if value not in available_timezones():
             raise ValueError(f"{value!r} is no IANA time zone")
-        return value
-
-    @field_validator("models")
-    @classmethod
-    def _models(cls, value: frozenset[str], info: ValidationInfo) -> frozenset[str]:
-        catalogue = _catalogue(info)
-        if unknown := sorted(name for name in value if catalogue.resolve(name) is None):
-            raise ValueError(
-                f"no card is called {', '.join(unknown)}; there are {', '.join(catalogue.names)}"
-            )
-        return frozenset(card.id for name in value if (card := catalogue.resolve(name)))
-
-    @field_validator("max_image_size")
-    @classmethod
-    def _size(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is None:
-            return None
-        catalogue = _catalogue(info)
-        for card in catalogue:
-            if (literal := card.normalise_image_size(value)) is not None:
-                return literal
-        offered = dict.fromkeys(size for card in catalogue for size in card.image_sizes)
-        raise ValueError(f"no card offers the size {value!r}; there are {', '.join(offered)}")
-
-    @field_validator("preview")
-    @classmethod
-    def _preview(cls, value: frozenset[str] | None, info: ValidationInfo) -> frozenset[str] | None:
-        catalogue = _catalogue(info)
-        offered = {"video"} | {
-            size for card in catalogue for size, facts in card.image_sizes.items() if facts.preview
-        }
-        if unknown := sorted((value or frozenset()) - offered):
-            raise ValueError(f"{', '.join(unknown)}: the preview features are {', '.join(sorted(offered))}")
         return value
 
     def tenant(self) -> Tenant:

@@ -55,7 +55,9 @@ tenants:
     keys:
       - {id: k1, hash: "HASH", scopes: [images], budgets: [{unit: images, window: day, limit: 7}]}
   - id: plain
-    keys: [{id: k2, hash: "HASH", scopes: [images, admin]}]
+    keys:
+      - {id: k2, hash: "HASH", scopes: [images, admin]}
+      - {id: k3, hash: "HASH", scopes: [images], models: [nano-banana-2], max_image_size: 512px, preview: []}
 """.replace("HASH", HASH)
 
 
@@ -95,6 +97,11 @@ def test_a_file_becomes_tenants() -> None:
     assert plain.preview == {"4K", "video"}
     assert plain.cache == CachePolicy("use", 86_400)
     assert plain.keys[0].scopes == {"images", "admin"}
+    assert plain.keys[0].preview is None
+    narrow = plain.keys[1]
+    assert narrow.models == {"gemini-3.1-flash-image"}
+    assert narrow.max_image_size == "512"
+    assert narrow.preview == frozenset()
 
 
 def test_the_documented_sample_is_taken_as_it_is_printed() -> None:
@@ -192,6 +199,13 @@ def test_a_budget_that_cannot_be_kept_is_refused(budget: str, fault: str) -> Non
         ("{id: a, projects: [{id: p}, {id: p}]}", "tenants[0]: there are two projects called p"),
         ("{id: a, projects: [{id: P}]}", "tenants[0].projects[0].id: a project id is"),
         ("{id: a, keys: [{id: k1, hash: HASH, scopes: [images], project: p}]}", "no project is called p"),
+        ("{id: a, keys: [{id: k1, hash: HASH, scopes: [images], models: [x]}]}", "keys[0].models: no card"),
+        (
+            """{id: a, models: [nano-banana-2.1], keys: [
+              {id: k1, hash: HASH, scopes: [images], models: [nano-banana-2]}
+            ]}""",
+            "tenants[0]: the key k1 may use gemini-3.1-flash-image, which its tenant may not",
+        ),
         (
             "{id: a, budgets: [{unit: usd, window: day, limit: 1, override: {limit: 1, until: now}}]}",
             "tenants[0].budgets[0].override.until: ",

@@ -98,7 +98,7 @@ def merged(target: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def key_of(members: dict[str, Any]) -> tuple[Key, str]:
+def key_of(members: dict[str, Any], catalogue: Catalogue) -> tuple[Key, str]:
     """What a new key may do, as a key that has no id and secret yet, and the word that stands in its text."""
     faults = [
         Violation(pointer((name,)), "read_only", "the gateway makes this itself")
@@ -118,7 +118,9 @@ def key_of(members: dict[str, Any]) -> tuple[Key, str]:
     except ValidationError as error:
         faults += violations_of(error)
     try:
-        key = KeyEntry.model_validate({"scopes": ["images"], **asked, **_PLACEHOLDER}).key()
+        key = KeyEntry.model_validate(
+            {"scopes": ["images"], **asked, **_PLACEHOLDER}, context={"catalogue": catalogue}
+        ).key()
     except ValidationError as error:
         raise ValidationFailed((*faults, *violations_of(error))) from None
     if faults:

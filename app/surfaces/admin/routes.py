@@ -174,7 +174,7 @@ async def create_key(
     tenant_id: str, request: Request, response: Response, operator: OperatorDep, service: ServiceDep
 ) -> IssuedKeyWire:
     """Make a key; the answer holds the whole of it in `key`, this once."""
-    asked, env = key_of(await _members(request, service))
+    asked, env = key_of(await _members(request, service), service.gateway.catalogue)
     issued = await service.administration.create_key(operator, tenant_id, asked, env=env)
     response.headers["Cache-Control"] = "no-store"
     return issued_wire(issued)

@@ -91,6 +91,9 @@ class KeyWire(_Answer):
     project: str | None = Field(None, description="The project whose budgets it counts in as well.")
     budgets: list[BudgetLimitWire] = Field([], description="Its own limits.")
     rate: RateLimitWire | None = Field(None, description="Its own rate.")
+    models: list[str] = Field([], description="Cards that it may use, of its tenant's; empty for all.")
+    max_image_size: str | None = Field(None, description="The largest size; null for its tenant's.")
+    preview: list[str] | None = Field(None, description="Preview features, of its tenant's; null for all.")
     expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
     retiring_until: datetime | None = Field(
         None, description="Until then the secret before the last rotation opens as well."
@@ -114,6 +117,9 @@ class DeclaredKeyWire(_Asked):
     project: str | None = Field(None, description="The project whose budgets it counts in as well.")
     budgets: list[BudgetLimitWire] = Field([], description="Its own limits.")
     rate: RateLimitWire | None = Field(None, description="Its own rate.")
+    models: list[str] = Field([], description="Cards that it may use, of its tenant's; empty for all.")
+    max_image_size: str | None = Field(None, description="The largest size; null for its tenant's.")
+    preview: list[str] | None = Field(None, description="Preview features, of its tenant's; null for all.")
     expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
     retiring: dict[str, str] | None = Field(
         None, description="`hash` and `not_after` of the secret before the last rotation."
@@ -172,6 +178,9 @@ class KeyCreation(_Asked):
     project: str | None = Field(None, description="The project whose budgets it counts in as well.")
     budgets: list[BudgetLimitWire] = Field([], description="Its own limits.")
     rate: RateLimitWire | None = Field(None, description="Its own rate.")
+    models: list[str] = Field([], description="Cards that it may use, of its tenant's; empty for all.")
+    max_image_size: str | None = Field(None, description="The largest size; null for its tenant's.")
+    preview: list[str] | None = Field(None, description="Preview features, of its tenant's; null for all.")
     expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
     env: Annotated[str, Field(pattern=ENVIRONMENT)] = Field(
         "live", description="A word in the key that tells where it belongs."
@@ -191,6 +200,9 @@ class IdentityCreation(_Asked):
     project: str | None = Field(None, description="The project whose budgets it counts in as well.")
     budgets: list[BudgetLimitWire] = Field([], description="Its own limits.")
     rate: RateLimitWire | None = Field(None, description="Its own rate.")
+    models: list[str] = Field([], description="Cards that it may use, of its tenant's; empty for all.")
+    max_image_size: str | None = Field(None, description="The largest size; null for its tenant's.")
+    preview: list[str] | None = Field(None, description="Preview features, of its tenant's; null for all.")
     expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
 
 

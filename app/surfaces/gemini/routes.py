@@ -109,7 +109,7 @@ async def list_models(request: Request, caller: GoogleCallerDep, service: Servic
     ]
     if faults:
         raise ValidationFailed(tuple(faults))
-    models = caller.tenant.models
+    models = caller.models
     cards = [card for card in service.gateway.catalogue if not models or card.id in models]
     page = page_of(cards, int(size), int(start), vertex=is_vertex(request.url.path))
     return Response(json.dumps(page), media_type="application/json")
