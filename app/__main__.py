@@ -169,6 +169,8 @@ def _parser() -> argparse.ArgumentParser:
     new = keys.add_parser("new", help="print a new key and its line for the tenants' file")
     new.add_argument("--env", default="live", help="a word in the key that tells where it belongs")
     cli.add_key_commands(keys)
+    cli.add_usage_command(commands.add_parser("usage", help="what was used and saved, at a running gateway"))
+    cli.add_budget_commands(commands.add_parser("budgets", help="credit and other limits for a time"))
     books.add_commands(commands.add_parser("books", help="whether the books balance, and what is in them"))
     return parser
 
@@ -187,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return printed(settings)
         if arguments.command == "keys" and arguments.action == "new":
             return new_key(settings, arguments.env)
-        if arguments.command in {"keys", "tenants"}:
+        if arguments.command in {"keys", "tenants", "usage", "budgets"}:
             admin_key = None if settings.admin_key is None else settings.admin_key.get_secret_value()
             return cli.run(arguments, f"http://127.0.0.1:{settings.ports[-1]}", admin_key)
         if arguments.command == "books":

@@ -17,15 +17,19 @@ from app.domain.audit import AuditEvent
 from app.domain.budget import window_of
 from app.domain.errors import Conflict, NotFound, PreconditionFailed, PreconditionRequired
 from app.domain.keys import ENTROPY_BYTES, KEY_ID, mint, secret_hash
+from app.domain.report import report
 from app.domain.tenancy import Key, RetiringSecret, Tenant, TenantRecord
-from app.ports import TenantChange
+from app.operator_ports import TenantChange
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import date
 
     from app.domain.audit import Action
     from app.domain.budget import BudgetWindow, Unit, WindowName, WindowState
-    from app.ports import BudgetTerms, Cache, Ledger, Registry
+    from app.domain.report import Dimension, Line, Row
+    from app.operator_ports import BudgetTerms, Cache, Registry, Reports
+    from app.ports import Ledger
 
 Expected: TypeAlias = int | Literal["any"]
 
@@ -93,6 +97,7 @@ class Administration:
         ledger: Ledger,
         cache: Cache,
         terms: BudgetTerms,
+        reports: Reports,
         pepper: bytes,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -100,6 +105,7 @@ class Administration:
         self._ledger = ledger
         self._cache = cache
         self._terms = terms
+        self._reports = reports
         self._pepper = pepper
         self._clock = clock
 
@@ -181,16 +187,6 @@ class Administration:
         record = await self._change_keys(tenant_id, added, _event(operator, "key.create", tenant_id, key.id))
         return IssuedKey(key, minted.text, record)
 
-    async def create_identity(self, operator: Operator, tenant_id: str, asked: Key) -> Key:
-        """A new key of a tenant that the ID tokens of a Google account open; it has no secret."""
-        key = replace(asked, id=mint("live", secrets.token_bytes(ENTROPY_BYTES)).key_id)
-
-        def added(tenant: Tenant) -> Tenant:
-            return replace(tenant, keys=(*tenant.keys, key))
-
-        await self._change_keys(tenant_id, added, _event(operator, "key.create", tenant_id, key.id))
-        return key
-
     async def rotate_key(
         self, operator: Operator, tenant_id: str, key_id: str, *, env: str, grace_s: int
     ) -> IssuedKey:
@@ -205,8 +201,7 @@ class Administration:
             return replace(key, secret_hash=secret_hash(self._pepper, minted.secret), retiring=retiring)
 
         def rotated(tenant: Tenant) -> Tenant:
-            if _key(tenant, key_id).identity is not None:
-                raise Conflict("This key has no secret: the ID tokens of a Google account open it.")
+            _key(tenant, key_id)
             keys = (renewed(key) if key.id == key_id else key for key in tenant.keys)
             return replace(tenant, keys=tuple(keys))
 
@@ -234,6 +229,24 @@ class Administration:
 
         found = await asyncio.gather(*(lines(record.tenant) for record in chosen))
         return tuple(line for of_tenant in found for line in of_tenant)
+
+    async def report(
+        self, tenant_id: str | None, since: date, until: date, by: tuple[Dimension, ...]
+    ) -> tuple[Line, ...]:
+        """What one tenant or all used on these days of UTC, the last included, added up by dimensions."""
+        chosen = await self.tenants() if tenant_id is None else (await self.tenant(tenant_id),)
+        turns = asyncio.Semaphore(LOOKUPS_AT_ONCE)
+
+        async def rows(tenant: Tenant) -> tuple[Row, ...]:
+            async with turns:
+                return await self._reports.of_tenant(tenant.id, since, until)
+
+        found = await asyncio.gather(*(rows(record.tenant) for record in chosen))
+        return report((row for of_tenant in found for row in of_tenant), by)
+
+    async def last_used(self, tenant: Tenant) -> dict[str, int]:
+        """When a tenant's keys were last served, by id, in Unix milliseconds; never for those left out."""
+        return await self._reports.last_used(tenant.id, tuple(key.id for key in tenant.keys))
 
     async def credit(
         self, operator: Operator, tenant_id: str, name: BudgetName, amount: int, credit_id: str

@@ -18,7 +18,7 @@ from app.domain.errors import (
 )
 from app.domain.estimate import sized_and_levelled, would_fit
 from app.domain.failure import Failure, failure_of, raised_again
-from app.domain.generation import Generation, PictureRecord
+from app.domain.generation import Generation, PictureRecord, Usage
 from app.domain.rate import rates_of
 from app.domain.request import seeds
 from app.job import budget_windows
@@ -55,6 +55,7 @@ def admission_request(job: Job) -> AdmissionRequest:
         rates=rates_of(job.caller),
         requests=0 if job.counted else 1,
         claim=job.claim,
+        attribution=job.attribution,
     )
 
 
@@ -129,6 +130,8 @@ def settlement(
         ttl_s=job.caller.tenant.cache.ttl_s,
         failure=failure_of(error) if error else None,
         answered=_answered(job, outcome, delivered),
+        usage=outcome.usage if outcome else Usage(),
+        attribution=job.attribution,
     )
 
 

@@ -12,7 +12,7 @@ import sys
 from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx2
 import yaml
@@ -112,6 +112,35 @@ def add_key_commands(actions: Any) -> None:
     _with_url((creation, rotation, revocation))
 
 
+def add_usage_command(parser: ArgumentParser) -> None:
+    """``usage``: reports by whatever is asked."""
+    parser.add_argument("--tenant", help="this tenant alone")
+    parser.add_argument("--since", help="first day of UTC, such as 2026-11-01; the month's without it")
+    parser.add_argument("--until", help="last day of UTC; today without it")
+    parser.add_argument("--by", default="tenant", help="such as tenant,day or model,size or label,month")
+    parser.add_argument("--format", choices=("csv", "json"), default="csv")
+    parser.set_defaults(action="report")
+    _with_url((parser,))
+
+
+def add_budget_commands(parser: ArgumentParser) -> None:
+    """``credit`` and ``override``."""
+    actions = parser.add_subparsers(dest="action", required=True)
+    credit = actions.add_parser("credit", help="add prepaid credit to a lifetime budget, or take some back")
+    override = actions.add_parser("override", help="let another limit be in force until a moment")
+    for each in (credit, override):
+        each.add_argument("tenant")
+        each.add_argument("--unit", required=True, help="output_tokens, total_tokens, images or usd")
+        each.add_argument("--project", help="for the budget of one of its projects")
+        each.add_argument("--key", help="for the budget of one of its keys")
+    credit.add_argument("--amount", required=True, help="dollars for usd; below zero takes credit back")
+    credit.add_argument("--id", dest="credit_id", required=True, help="said again, it is not added again")
+    override.add_argument("--window", required=True, help="minute, hour, day, week, month or lifetime")
+    override.add_argument("--limit", required=True, help="in the unit; dollars for usd")
+    override.add_argument("--until", required=True, help="such as 2026-12-01T00:00:00Z; the past ends it now")
+    _with_url((credit, override))
+
+
 def _with_url(parsers: Iterable[ArgumentParser]) -> None:
     for parser in parsers:
         parser.add_argument("--url", help="the gateway's base URL; without it, this machine's at its port")
@@ -130,6 +159,9 @@ def run(arguments: Namespace, own_url: str, admin_key: str | None) -> int:
         ("keys", "create"): _create_key,
         ("keys", "rotate"): _rotate_key,
         ("keys", "revoke"): _revoke_key,
+        ("usage", "report"): _report_usage,
+        ("budgets", "credit"): _credit_budget,
+        ("budgets", "override"): _override_budget,
     }[arguments.command, arguments.action]
     try:
         with httpx2.Client(timeout=TIMEOUT_S) as http:
@@ -228,3 +260,19 @@ def _issued(answer: httpx2.Response) -> str:
 def _revoke_key(api: AdminApi, arguments: Namespace) -> str:
     api.call("POST", f"{_path(arguments.tenant, 'keys', arguments.key)}:revoke")
     return f"{arguments.key} opens nothing any more.\n"
+
+
+def _report_usage(api: AdminApi, arguments: Namespace) -> str:
+    asked = _given(arguments, "tenant", "since", "until", "format") | {"by": arguments.by.split(",")}
+    answer = api.call("GET", f"/usage:report?{urlencode(asked, doseq=True)}")
+    return _shown(answer) if arguments.format == "json" else answer.text
+
+
+def _credit_budget(api: AdminApi, arguments: Namespace) -> str:
+    body = _given(arguments, "unit", "project", "key", "amount", "credit_id")
+    return _shown(api.call("POST", f"{_path(arguments.tenant)}/budgets:credit", body))
+
+
+def _override_budget(api: AdminApi, arguments: Namespace) -> str:
+    body = _given(arguments, "unit", "project", "key", "window", "limit", "until")
+    return _shown(api.call("POST", f"{_path(arguments.tenant)}/budgets:override", body))

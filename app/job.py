@@ -14,6 +14,7 @@ from app.domain.errors import ValidationFailed, Violation
 from app.domain.estimate import estimate, output_tokens_per_call
 from app.domain.fingerprint import digest_of, fingerprint
 from app.domain.generation import Notice
+from app.domain.report import Attribution
 from app.domain.request import CacheDirective
 from app.domain.validation import normalised, notices, validate
 from app.ports import Claim
@@ -79,6 +80,12 @@ class Job:
         """Whose work it is."""
         return self.caller.tenant.id
 
+    @property
+    def attribution(self) -> Attribution:
+        """Under what its usage is reported."""
+        size = self.request.image_size or self.card.image_size_default
+        return Attribution(self.caller.key.id, self.card.id, size, self.request.labels)
+
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Add the time spent inside to a stage."""
@@ -91,7 +98,7 @@ class Job:
 
 
 def judge(order: Order, catalogue: Catalogue, policy: Policy) -> Judged:
-    """Hold an order against its card and the caller's rights; never raises."""
+    """Hold an order against its card and the tenant's rights; never raises."""
     asked = order.request
     card = catalogue.resolve(asked.model)
     if card is None:
@@ -99,7 +106,7 @@ def judge(order: Order, catalogue: Catalogue, policy: Policy) -> Judged:
         unknown = Violation("/model", "unknown_model", "There is no such model here.", known)
         return Judged(None, asked, (*order.violations, unknown))
     named = {violation.pointer for violation in order.violations}
-    found = validate(asked, card, policy.of_caller(order.caller))
+    found = validate(asked, card, policy.of_tenant(order.caller.tenant))
     violations = order.violations + tuple(item for item in found if item.pointer not in named)
     return Judged(card, asked if violations else normalised(asked, card), violations)
 

@@ -1,6 +1,6 @@
-"""The ports on one page: the four that serving a request needs of the world, and two of administration.
+"""The ports on one page: the four that serving a request needs; ``operator_ports`` has the others.
 
-Adapters live in ``store`` and ``upstream``; ``observability`` wraps the first four. Every method is
+Adapters live in ``store`` and ``upstream``; ``observability`` wraps them. Every method is
 all-or-nothing, and raises only errors of ``domain/errors.py``.
 """
 
@@ -9,17 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from app.domain.generation import NO_USAGE
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from app.domain.audit import AuditEvent
     from app.domain.budget import Amounts, BudgetWindow, WindowState
     from app.domain.failure import Failure
-    from app.domain.finished import Finished
-    from app.domain.generation import Generation, ModelAnswer, Picture
+    from app.domain.generation import Generation, ModelAnswer, Picture, Usage
     from app.domain.rate import RateLimit, RateState
+    from app.domain.report import Attribution
     from app.domain.request import CacheDirective, GenerationRequest
-    from app.domain.tenancy import Caller, Identity, Priority, Tenant, TenantRecord
+    from app.domain.tenancy import Caller, Priority, Tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class AdmissionRequest:
         rates: Request rates and caps on open holds to keep within.
         requests: How many requests to count in the rates: 0 where this request was counted before.
         claim: On the caller's idempotency key, or None without one.
+        attribution: Under what a hit is reported; None where it is not to be.
     """
 
     tenant_id: str
@@ -62,6 +64,7 @@ class AdmissionRequest:
     rates: tuple[RateLimit, ...] = ()
     requests: int = 1
     claim: Claim | None = None
+    attribution: Attribution | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +184,8 @@ class Settlement:
         ttl_s: How long the result is kept.
         failure: What followers learn where nothing is published, or None.
         answered: What a repetition under the same idempotency key learns, or None without one.
+        usage: Tokens by modality, as far as Google reported them, for reports.
+        attribution: Under what they are reported; None where nobody knows any more.
     """
 
     tenant_id: str
@@ -192,6 +197,8 @@ class Settlement:
     ttl_s: int = 0
     failure: Failure | None = None
     answered: Answered | None = None
+    usage: Usage = NO_USAGE
+    attribution: Attribution | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,9 +241,6 @@ class Ledger(Protocol):
     async def settle(self, settlement: Settlement, windows: tuple[BudgetWindow, ...]) -> Settled:
         """End a hold, keep the result, wake the followers: one step, repeatable without harm."""
 
-    async def running(self, tenant_id: str, hold_id: str) -> Literal["held", "dispatched"] | None:
-        """How far the hold's work has come; None where it has ended, by its lease too, or is unknown."""
-
     async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
         """Return when the leader's outcome may be there, at the latest after the timeout.
 
@@ -250,23 +254,6 @@ class Ledger(Protocol):
         """The rates and caps as they stand; ``refused`` tells which would refuse a request now."""
 
 
-class BudgetTerms(Protocol):
-    """What operators change of a budget while it runs; one command each, repeatable without harm."""
-
-    async def credit(self, tenant_id: str, window: BudgetWindow, amount: int, credit_id: str) -> WindowState:
-        """Add credit to a lifetime budget, or take some back with an amount below zero.
-
-        ``credit_id`` makes a repetition harmless. Returns the window with its new limit.
-
-        Raises:
-            Conflict: Less credit is there than is to be taken, or the id was used for another credit.
-            StoreUnavailable: Nobody knows whether it was added; repeating with the same id is safe.
-        """
-
-    async def override(self, tenant_id: str, window: BudgetWindow, limit: int, until_ms: int) -> WindowState:
-        """Let another limit be in force until a moment by the store's clock; one that is past ends it now."""
-
-
 class Results(Protocol):
     """Images and finished generations; losing them costs money but never breaks the books."""
 
@@ -275,15 +262,6 @@ class Results(Protocol):
 
     async def get_picture(self, tenant_id: str, image_id: str) -> Picture | None:
         """The image, checked against its hash; None where it is unknown, expired, damaged or foreign."""
-
-    async def put_finished(self, tenant_id: str, finished: Finished, ttl_s: int) -> bool:
-        """Keep a generation under its id, and every file of its conversation at least as long.
-
-        False where it could not be kept.
-        """
-
-    async def get_finished(self, tenant_id: str, generation_id: str) -> Finished | None:
-        """The generation; None where it is unknown, expired, of another version or foreign."""
 
 
 async def _nothing_to_do() -> None:
@@ -330,68 +308,5 @@ class Directory(Protocol):
     def authenticate(self, presented: str) -> Caller | None:
         """The caller for a full gateway key, or None. The checksum is refused without a look-up."""
 
-    def identified(self, identities: tuple[Identity, ...]) -> Caller | None:
-        """The caller whose key one of these identities opens, or None; no identity at all is nobody."""
-
     def tenants(self) -> tuple[Tenant, ...]:
         """Every configured tenant."""
-
-
-@dataclass(frozen=True, slots=True)
-class TenantChange:
-    """One change of a stored tenant, all or nothing.
-
-    Attributes:
-        tenant: What it becomes; None to delete it.
-        expected: The version that is changed; 0 where there must be none yet.
-        event: What is written into the audit log with it.
-    """
-
-    tenant_id: str
-    tenant: Tenant | None
-    expected: int
-    event: AuditEvent
-
-
-class Registry(Protocol):
-    """Tenants that operators keep in the store, beside those of the file. No secret ever enters it."""
-
-    def find(self, tenant_id: str) -> TenantRecord | None:
-        """The tenant as this replica knows it."""
-
-    def records(self) -> tuple[TenantRecord, ...]:
-        """Every tenant as this replica knows it, by id."""
-
-    async def refresh(self) -> None:
-        """Know what the store knows. Raises StoreUnavailable; then the last known contents stay."""
-
-    async def write(self, change: TenantChange) -> TenantRecord | None:
-        """Make a change and its audit event in one step, and tell every replica; None after a deletion.
-
-        Raises:
-            Conflict: The id of the tenant or of a key is taken, or a file has the tenant.
-            PreconditionFailed: The version is not the expected one.
-            ValidationFailed: The tenant as a whole breaks a rule of the file.
-            StoreUnavailable: Nobody knows whether it was made; repeating is safe.
-        """
-
-    async def note(self, event: AuditEvent) -> None:
-        """Write an audit event that changes no tenant."""
-
-    async def events(self, limit: int, before: str | None) -> tuple[AuditEvent, ...]:
-        """The latest audit events, newest first; only those before an event's id where one is given."""
-
-
-class Cache(Protocol):
-    """Finished results, for those who must be rid of them."""
-
-    async def purge(self, tenant_id: str, fingerprint: str | None) -> int:
-        """Serve and keep no result any more that was begun until now, of one piece of work or of all.
-
-        Returns that moment, by the store's clock in Unix milliseconds. What is in flight ends and is paid,
-        and its own caller gets it, but it is not kept (reliability.md R44). Pictures stay under their own
-        addresses until they expire.
-
-        Raises:
-            StoreUnavailable: Nobody knows whether it was done; repeating is safe.
-        """

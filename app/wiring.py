@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 from app.administration import Administration
 from app.cards import load_catalogue
-from app.conversations import Bounds, Conversations
 from app.domain.errors import ConfigurationError, StoreUnavailable
-from app.domain.policy import Charging, Policy, Times
+from app.domain.policy import Charging, Policy
 from app.emulator.child import EmulatorChild
 from app.emulator.rules import load_rules
 from app.gateway import Gateway
-from app.identity.certificates import Certificates
-from app.identity.tokens import GoogleIdTokens, TokenPolicy
 from app.media.pdf import PageCounter
 from app.observability.metrics import Metrics
 from app.observability.observed import ObservedDirectory, ObservedImageModel, ObservedLedger, ObservedResults
@@ -27,6 +24,7 @@ from app.store.journal import Journal, JournalUnavailable
 from app.store.ledger import LedgerPolicy, RedisLedger
 from app.store.purging import RedisCache
 from app.store.registry import StoredDirectory
+from app.store.reports import RedisReports
 from app.store.restoring import Restorer
 from app.store.results import RedisResults
 from app.store.terms import RedisBudgetTerms
@@ -91,11 +89,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
         )
         for tenant in directory.tenants():
             metrics.know_tenant(tenant.id)
-        ledger = await stack.enter_async_context(
-            RedisLedger(
-                clients.ledger, LedgerPolicy(lease_s=settings.lease_s, unknown=settings.ambiguous_charge)
-            )
-        )
+        ledger = await stack.enter_async_context(RedisLedger(clients.ledger, _ledger_policy(settings)))
         durable = await stack.enter_async_context(_durable(settings, ledger, clients, metrics, stack))
         emulator_url = await _emulator_url(settings, stack)
         model = await stack.enter_async_context(
@@ -103,13 +97,11 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
                 _back_end(settings, emulator_url), catalogue, connections_max=settings.upstream_connections
             )
         )
-        results = ObservedResults(RedisResults(clients.blobs, breaker=_breaker("images", metrics)), metrics)
         gateway = Gateway(
             catalogue=catalogue,
             ledger=ObservedLedger(durable, metrics),
-            results=results,
-            conversations=Conversations(
-                results, Bounds(settings.conversation_turns_max, settings.conversation_mb << 20)
+            results=ObservedResults(
+                RedisResults(clients.blobs, breaker=_breaker("images", metrics)), metrics
             ),
             model=ResilientImageModel(
                 ObservedImageModel(model, metrics, catalogue), wait_s_max=settings.upstream_retry_wait_s
@@ -121,9 +113,11 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
                 n_max=settings.images_per_request_max,
                 charging=Charging(settings.ambiguous_charge, settings.blocked_charge),
             ),
-            times=Times(settings.upstream_timeout_s, settings.lease_s),
+            upstream_timeout_s=settings.upstream_timeout_s,
+            lease_s=settings.lease_s,
         )
         stack.push_async_callback(gateway.aclose, settings.drain_s)
+        reports = RedisReports(clients.ledger, catalogue.cells)
         yield Service(
             gateway=gateway,
             directory=ObservedDirectory(directory, metrics),
@@ -137,25 +131,13 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
                 ledger=ledger,
                 cache=RedisCache(clients.ledger),
                 terms=RedisBudgetTerms(clients.ledger),
+                reports=reports,
                 pepper=pepper,
             ),
-            identity_tokens=await _identity_tokens(settings, stack),
+            reports=reports,
             admin_key=settings.admin_key,
             reload_tenants=directory.reload,
         )
-
-
-async def _identity_tokens(settings: Settings, stack: AsyncExitStack) -> GoogleIdTokens | None:
-    """What checks ID tokens, where any are taken."""
-    if not settings.identity_audiences:
-        return None
-    certificates = await stack.enter_async_context(Certificates(settings.identity_certs_url))
-    policy = TokenPolicy(
-        frozenset(settings.identity_audiences),
-        settings.identity_skew_s,
-        by_platform=settings.identity_signature == "platform",
-    )
-    return GoogleIdTokens(policy, certificates)
 
 
 def _pepper(settings: Settings) -> bytes:
@@ -177,12 +159,20 @@ async def store_url(settings: Settings, stack: AsyncExitStack) -> str:
     return await stack.enter_async_context(embedded)
 
 
+def _ledger_policy(settings: Settings) -> LedgerPolicy:
+    return LedgerPolicy(
+        lease_s=settings.lease_s,
+        unknown=settings.ambiguous_charge,
+        usage_days=settings.usage_days,
+        usage_labels=settings.usage_labels_max,
+    )
+
+
 def _durable(
     settings: Settings, ledger: RedisLedger, clients: StoreClients, metrics: Metrics, stack: AsyncExitStack
 ) -> DurableLedger:
     """The ledger with a memory of its own, on disk where there is one."""
-    policy = ledger.policy
-    restorer = Restorer(clients.ledger, ledger.scripts, lease_s=policy.lease_s, keep_s=policy.keep_s)
+    restorer = Restorer(clients.ledger, ledger.scripts, ledger.policy)
     folder = settings.journal_dir
     if folder is None and settings.state_dir.is_dir():
         folder = settings.state_dir / "journal"
@@ -242,6 +232,7 @@ def _limits(settings: Settings, catalogue: Catalogue) -> Limits:
         inputs_max=settings.inputs_per_request_max,
         chunked_above_bytes=settings.chunked_above_bytes,
         public_url=settings.public_url,
+        usage_days=settings.usage_days,
     )
 
 

@@ -35,6 +35,11 @@ class Catalogue:
         return self._by_name.get(bare_name(name))
 
     @property
+    def cells(self) -> tuple[tuple[str, str], ...]:
+        """Every model with every size that it offers."""
+        return tuple((card.id, size) for card in self._cards for size in card.image_sizes)
+
+    @property
     def names(self) -> Mapping[str, Card]:
         """Every accepted name."""
         return self._by_name

@@ -56,6 +56,9 @@ class Usage:
         )
 
 
+NO_USAGE = Usage()
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """One delivered image: its bytes and what its own header says.

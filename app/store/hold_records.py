@@ -14,6 +14,9 @@ State = Literal["held", "dispatched", "settled", "voided", "expired", "charged"]
 LETTERS: dict[str, State] = {
     "h": "held", "d": "dispatched", "s": "settled", "v": "voided", "x": "expired", "c": "charged",
 }  # fmt: skip
+_PROGRESS: dict[State, int] = {
+    "held": 0, "dispatched": 1, "expired": 2, "charged": 2, "voided": 3, "settled": 3,
+}  # fmt: skip
 _LETTER_OF = {state: letter for letter, state in LETTERS.items()}
 _RECORD = re.compile(r"([hdsvxc]);([a-z]*);(\d+);([^;]*);([\d,]*);([\d,]*);([^;]*)")
 _COUNTER = re.compile(r"([0-4])@(\d+)@(\d+)@([^,]+)")
@@ -88,6 +91,11 @@ class HoldRecord:
     def open(self) -> bool:
         """Whether it is reserved and not yet ended."""
         return self.state in {"held", "dispatched"}
+
+    @property
+    def progress(self) -> int:
+        """How far it has come: a state is never followed by one of less progress."""
+        return _PROGRESS[self.state]
 
     @property
     def booked(self) -> Amounts:

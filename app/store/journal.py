@@ -108,14 +108,21 @@ class Journal:
         return found
 
     def settled_of(self, tenant_id: str) -> dict[str, HoldRecord]:
-        """The last state of every hold of a tenant that this replica or a dead one remembers."""
+        """The last state of every hold of a tenant that this replica or a dead one remembers.
+
+        A hold that a dead replica sent may have been settled by another, so it is not the order of the files
+        that tells which state is the last.
+        """
         records: dict[str, HoldRecord] = {}
         for number in (self._number, *self._others()):
             with ExitStack() as lock:
-                if number != self._number and not self._locked(number, lock):
+                if number != self._number and not self._locked(number, lock, fcntl.LOCK_SH):
                     continue
                 for path in (self._path("settled", number, old=True), self._path("settled", number)):
-                    records |= {record.hold_id: record for owner, record in _read(path) if owner == tenant_id}
+                    for owner, record in _read(path):
+                        known = records.get(record.hold_id, record)
+                        if owner == tenant_id and record.progress >= known.progress:
+                            records[record.hold_id] = record
         return records
 
     def epochs(self) -> dict[str, str]:
@@ -165,12 +172,15 @@ class Journal:
                 return number
         raise OSError("every number is taken")
 
-    def _locked(self, number: int, stack: ExitStack) -> bool:
-        """Whether this number's lock could be taken; it is held until the stack is closed."""
+    def _locked(self, number: int, stack: ExitStack, kind: int = fcntl.LOCK_EX) -> bool:
+        """Whether this number's lock could be taken; it is held until the stack is closed.
+
+        Readers share it, so that several replicas that read a dead one's part at once all see it.
+        """
         path = self._folder / f"replica-{number}.lock"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
             return False

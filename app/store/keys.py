@@ -20,10 +20,9 @@ AUDIT_LOG = "fg:{_admin}:log"
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _IMAGE_ID = re.compile(r"img_[0-9a-f]{64}")
 _FINGERPRINT = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_GENERATION_ID = re.compile(r"gen_[0-9a-f]{24}")
 _CHANGE = re.compile(r"[0-9a-f]{32}")
 
-LEDGER_NAMES = ("res", "win", "exp", "gc", "log")
+LEDGER_NAMES = ("res", "win", "exp", "gc", "log", "use")
 
 
 def _tag(tenant_id: str) -> str:
@@ -33,7 +32,7 @@ def _tag(tenant_id: str) -> str:
 
 
 def ledger_keys(tenant_id: str) -> list[str]:
-    """The five keys of a tenant's books, in the order of ``scripts/_common.lua``."""
+    """The six keys of a tenant's books, in the order of ``scripts/_common.lua``."""
     tag = _tag(tenant_id)
     return [f"{tag}:{name}" for name in LEDGER_NAMES]
 
@@ -53,6 +52,11 @@ def work_keys(tenant_id: str, fingerprint: str, idempotency: str | None = None) 
     return names if idempotency is None else [*names, f"{tag}:idem:{idempotency}"]
 
 
+def usage_key(tenant_id: str) -> str:
+    """Where reports of usage are read."""
+    return ledger_keys(tenant_id)[-1]
+
+
 def lead_key(tenant_id: str, fingerprint: str) -> str:
     """Names the one who generates this work now, or how the last one failed."""
     return f"{_tag(tenant_id)}:lead:{fingerprint}"
@@ -68,13 +72,6 @@ def image_key(tenant_id: str, image_id: str) -> str:
     if not is_image_id(image_id):
         raise ValueError("This is no image id.")
     return f"{_tag(tenant_id)}:img:{image_id}"
-
-
-def generation_key(tenant_id: str, generation_id: str) -> str:
-    """Where a finished generation lies under its own id."""
-    if not _GENERATION_ID.fullmatch(generation_id):
-        raise ValueError("This is no generation id.")
-    return f"{_tag(tenant_id)}:made:{generation_id}"
 
 
 def tenant_change_keys(change_id: str) -> list[str]:

@@ -16,9 +16,8 @@ from app.domain.budget import UNITS
 from app.domain.errors import InternalError, StoreUnavailable
 from app.domain.request import CacheDirective
 from app.ports import Absent, Hit, Settled
-from app.store import keys, records, wording
+from app.store import keys, records, reports, wording
 from app.store.client import DEADLINE_S, store_errors
-from app.store.hold_records import LETTERS
 from app.store.scripting import Scripts
 from app.store.wake import WakeBoard
 from app.store.wording import MS, STATES
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from app.ports import Admission, AdmissionRequest, Settlement
     from app.store.wording import Answer
 
+DAY_MS = 86_400_000
 TOMBSTONE_S = 10
 POLL_S = 1.0
 
@@ -45,6 +45,8 @@ class LedgerPolicy:
         lease_s: A hold lives this long without a heartbeat (reliability.md R10).
         keep_s: How long an ended hold is remembered; longer than any retry of a settlement.
         unknown: What becomes of a sent hold whose owner died: its estimate is charged, or released (R6).
+        usage_days: How long days are kept for reports of usage.
+        usage_labels: How many labels of a tenant and day are reported one by one.
         poll_s: How often a follower looks by itself, beside waiting to be woken.
         deadline_s: A call that has no answer by then is StoreUnavailable.
     """
@@ -52,8 +54,15 @@ class LedgerPolicy:
     lease_s: float = 30.0
     keep_s: int = 86_400
     unknown: Literal["charge", "release"] = "charge"
+    usage_days: int = 92
+    usage_labels: int = 200
     poll_s: float = POLL_S
     deadline_s: float = DEADLINE_S
+
+    @property
+    def keeps_ms(self) -> tuple[str, str]:
+        """For ``take_keep``: how long holds and windows are kept, and how long days of usage."""
+        return str(self.keep_s * MS), str(self.usage_days * DAY_MS)
 
 
 class RedisLedger:
@@ -132,7 +141,7 @@ class RedisLedger:
             StoreUnavailable: The store does not answer.
         """
         directive = CacheDirective("only_if_cached", request.cache.max_age_s)
-        looking = replace(request, cache=directive, requests=0, claim=None)
+        looking = replace(request, cache=directive, requests=0, claim=None, attribution=None)
         seen = await self.admit(looking)
         windows = tuple(
             replace(window, asked=request.amounts[UNITS.index(window.budget.unit)]) for window in seen.windows
@@ -144,7 +153,7 @@ class RedisLedger:
 
         Returns False where the hold is no longer open, so that the call must not be made.
         """
-        arguments = [hold_id, fingerprint, self._lease_ms, self._keep_ms, self._policy.unknown]
+        arguments = [hold_id, fingerprint, self._lease_ms, *self._policy.keeps_ms, self._policy.unknown]
         async with store_errors(self._policy.deadline_s):
             reply = await self._scripts.run("dispatch", keys.work_keys(tenant_id, fingerprint), arguments)
         if reply[0] == "conflict":
@@ -167,7 +176,7 @@ class RedisLedger:
             settlement.hold_id,
             settlement.fingerprint,
             settlement.outcome,
-            self._keep_ms,
+            *self._policy.keeps_ms,
             self._policy.unknown,
             result if ttl_ms else "",
             str(ttl_ms),
@@ -175,6 +184,8 @@ class RedisLedger:
             str(TOMBSTONE_S * MS),
             *wording.answered_told(settlement.answered, self._lease_ms),
             *wording.amounts_told(settlement.amounts),
+            *wording.tokens_told(settlement.usage),
+            *reports.told(settlement.attribution, self._policy.usage_labels),
         ]
         claim = settlement.answered.claim.digest if settlement.answered else None
         names = keys.work_keys(settlement.tenant_id, settlement.fingerprint, claim)
@@ -191,23 +202,6 @@ class RedisLedger:
             now_ms=int(now),
             windows=wording.booked(reply[6:], windows, int(now)),
         )
-
-    async def running(self, tenant_id: str, hold_id: str) -> Literal["held", "dispatched"] | None:
-        """How far the hold's work has come; None where it has ended, by its lease too, or is unknown.
-
-        Nothing is expired by looking: that is for those who would use what becomes free.
-        """
-        holds, _windows, leases, *_ = keys.ledger_keys(tenant_id)
-        async with store_errors(self._policy.deadline_s):
-            record = await self._client.hget(holds, hold_id)
-            state = LETTERS.get(str(record)[:1]) if record else None
-            if state not in {"held", "dispatched"}:
-                return None
-            until_ms = await self._client.zscore(leases, hold_id)
-            seconds, micros = await self._client.time()
-        now_ms = int(seconds) * MS + int(micros) // MS
-        alive = until_ms is not None and float(until_ms) > now_ms
-        return ("held" if state == "held" else "dispatched") if alive else None
 
     async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
         """Return when the leader's outcome may be there, at the latest after the timeout. Never raises."""
@@ -236,10 +230,6 @@ class RedisLedger:
     def _lease_ms(self) -> str:
         return str(int(self._policy.lease_s * MS))
 
-    @property
-    def _keep_ms(self) -> str:
-        return str(self._policy.keep_s * MS)
-
     async def _admission(self, request: AdmissionRequest, windows: tuple[BudgetWindow, ...]) -> Answer:
         max_age_s = request.cache.max_age_s
         arguments = [
@@ -249,7 +239,7 @@ class RedisLedger:
             "" if max_age_s is None else str(max_age_s * MS),
             request.following or "",
             self._lease_ms,
-            self._keep_ms,
+            *self._policy.keeps_ms,
             self._policy.unknown,
             *wording.claim_told(request.claim),
             self.epochs.get(request.tenant_id, ""),
@@ -257,6 +247,7 @@ class RedisLedger:
             *wording.amounts_told(request.amounts),
             *wording.windows_told(windows),
             *wording.rates_told(request.rates),
+            *(reports.told(request.attribution, self._policy.usage_labels) if request.attribution else ()),
         ]
         digest = request.claim.digest if request.claim else None
         names = keys.work_keys(request.tenant_id, request.fingerprint, digest)
@@ -268,7 +259,7 @@ class RedisLedger:
         self, tenant_id: str, windows: tuple[BudgetWindow, ...], rates: tuple[RateLimit, ...] = ()
     ) -> Answer:
         told = [*wording.windows_told(windows), *wording.rates_told(rates)]
-        arguments = [self._keep_ms, self._policy.unknown, *told]
+        arguments = [*self._policy.keeps_ms, self._policy.unknown, *told]
         async with store_errors(self._policy.deadline_s):
             reply = await self._scripts.run("windows", keys.ledger_keys(tenant_id), arguments)
         return wording.answer(reply, windows, rates)

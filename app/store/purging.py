@@ -20,7 +20,7 @@ MARK_KEPT_MS = 86_400_000
 
 
 class RedisCache:
-    """``ports.Cache`` on a Redis or Valkey server; the client decodes replies to str."""
+    """``operator_ports.Cache`` on a Redis or Valkey server; the client decodes replies to str."""
 
     def __init__(self, client: Redis, deadline_s: float = DEADLINE_S) -> None:
         self._scripts = Scripts(client)

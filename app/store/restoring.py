@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from app.store.hold_records import HoldRecord
+    from app.store.ledger import LedgerPolicy
     from app.store.scripting import Scripts
 
 MS = 1000
@@ -39,11 +40,11 @@ class StoreForgot(StoreUnavailable):
 class Restorer:
     """Runs ``scripts/restore.lua``, and looks which epoch the books of tenants are in."""
 
-    def __init__(self, client: Redis, scripts: Scripts, *, lease_s: float, keep_s: int) -> None:
+    def __init__(self, client: Redis, scripts: Scripts, policy: LedgerPolicy) -> None:
         self._client = client
         self._scripts = scripts
-        self._lease_ms = str(int(lease_s * MS))
-        self._keep_ms = str(keep_s * MS)
+        self._lease_ms = str(int(policy.lease_s * MS))
+        self._keep_ms, self._usage_ms = policy.keeps_ms
 
     async def put_back(self, tenant_id: str, records: Iterable[HoldRecord]) -> int:
         """Put holds back that were begun so lately that the store cannot have ended and pruned them.
@@ -88,7 +89,8 @@ class Restorer:
     async def _restore(
         self, tenant_id: str, records: list[HoldRecord], oldest_ms: str, epoch: str, grace_ms: int
     ) -> tuple[str, float, int]:
-        arguments = [self._keep_ms, self._lease_ms, oldest_ms, epoch, str(grace_ms), str(len(records))]
+        arguments = [self._keep_ms, self._usage_ms, self._lease_ms, oldest_ms, epoch, str(grace_ms)]
+        arguments.append(str(len(records)))
         for record in records:
             arguments += [record.hold_id, _without_places(record).encoded()]
         async with store_errors(RESTORE_DEADLINE_S):

@@ -20,8 +20,8 @@ NAMES: tuple[ScriptName, ...] = ("admit", "dispatch", "settle", "windows", "purg
 
 _FOLDER = Path(__file__).parent / "scripts"
 _SHARED: Mapping[ScriptName, tuple[str, ...]] = {
-    "admit": ("_common", "_rates", "_claims", "_epoch"),
-    "settle": ("_common", "_claims"),
+    "admit": ("_common", "_usage", "_rates", "_claims", "_epoch"),
+    "settle": ("_common", "_usage", "_claims"),
     "windows": ("_common", "_rates"),
     "restore": ("_common", "_epoch"),
 }

@@ -19,7 +19,7 @@ KEEP_S = 86_400
 
 
 class RedisBudgetTerms:
-    """``ports.BudgetTerms`` on a Redis or Valkey server.
+    """``operator_ports.BudgetTerms`` on a Redis or Valkey server.
 
     Args:
         client: Decoding replies to str; see ``client.open_clients``.

@@ -96,7 +96,7 @@ async def snapshot(client: Redis, tenant_id: str) -> Snapshot:
     Raises:
         StoreUnavailable: The store does not answer.
     """
-    res, win, exp, _gc, _log = keys.ledger_keys(tenant_id)
+    res, win, exp, *_ = keys.ledger_keys(tenant_id)
     async with store_errors(READ_DEADLINE_S):
         found: Any = await client.eval(text_of("snapshot"), 3, res, win, exp)
     records, fields, leased, seconds = _pairs(found[0]), _pairs(found[1]), found[2], found[3]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, assert_never
 from app.domain.budget import UNITS, Amounts, Span, WindowState
 from app.domain.errors import InternalError
 from app.domain.failure import Failure
-from app.domain.generation import Generation
+from app.domain.generation import Generation, Usage
 from app.domain.rate import RateState
 from app.ports import (
     Absent,
@@ -58,6 +58,12 @@ class Answer:
 def amounts_told(amounts: Amounts) -> list[str]:
     """For ``take_amounts``."""
     return [str(amount) for amount in amounts]
+
+
+def tokens_told(usage: Usage) -> list[str]:
+    """The tokens that the amounts do not tell."""
+    tokens = (usage.text_input + usage.tool_use, usage.image_input, usage.text_output, usage.thinking)
+    return [str(count) for count in tokens]
 
 
 def windows_told(windows: tuple[BudgetWindow, ...]) -> list[str]:
@@ -138,10 +144,10 @@ def _rows(numbers: list[int], width: int) -> list[list[int]]:
 
 def hit(found: Answer) -> Hit | None:
     """The kept result, or None where another version of the gateway wrote it."""
-    _hold, created, text = found.payload.split(";", 2)
     try:
+        _hold, created, _cost, text = found.payload.split(";", 3)
         generation = records.decode_generation(text)
-    except records.UnreadableRecord:
+    except ValueError:
         return None
     age_s = max(0, found.now_ms - int(created)) // MS
     return Hit(replace(generation, created_ms=int(created)), age_s, found.windows, found.rates)

@@ -12,7 +12,6 @@ from pydantic.json_schema import models_json_schema
 
 from app.surfaces.admin.wire import (
     CreditRequest,
-    IdentityCreation,
     KeyCreation,
     KeyRotation,
     OverrideRequest,
@@ -42,7 +41,6 @@ _BESIDE_ROUTES = (
     TenantCreation,
     TenantPatch,
     KeyCreation,
-    IdentityCreation,
     KeyRotation,
     CreditRequest,
     OverrideRequest,

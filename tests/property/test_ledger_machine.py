@@ -344,7 +344,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """Memory is short: everything of this work that has a TTL goes."""
         for name in (self.model.lead, self.model.failed, self.model.kept):
             name.pop(work, None)
-        self.runner.run(self.client.delete(*keys.work_keys(self.tenant, work)[5:]))
+        self.runner.run(self.client.delete(*keys.work_keys(self.tenant, work)[6:]))
 
     @rule(which=st.integers(0, 2), limit=st.integers(0, 40))
     def limit_changes(self, which: int, limit: int) -> None:

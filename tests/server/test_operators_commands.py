@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from app import cli
 from app.__main__ import main
 from tests.processes import Running, free_port, running_gateway
+from tests.server.conftest import Client
 from tests.server.operators import ADMIN_KEY, status_of
 
 if TYPE_CHECKING:
@@ -107,3 +109,29 @@ def test_a_budget_that_cannot_be_read_is_refused_before_anything_is_asked(text: 
     with pytest.raises(SystemExit, match="2"):
         main(["tenants", "create", "x", "--budget", text])
     assert cli.budget_of("images/day=1.5")["limit"] == "1.5"
+
+
+def test_credit_limits_and_reports_from_the_command_line(
+    operated: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = ("--url", operated.url)
+
+    def told(*words: str) -> str:
+        assert main([*words, *url]) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    told("tenants", "create", "paid", "--budget", "usd/lifetime=0", "--budget", "images/day=1")
+    key = told("keys", "create", "paid").strip()
+    credit = ("budgets", "credit", "paid", "--unit", "usd", "--amount", "0.5", "--id", "invoice-1")
+    assert [json.loads(told(*credit))["credit"] for _ in range(2)] == [0.5, 0.5]
+    override = ("budgets", "override", "paid", "--unit", "images", "--window", "day", "--limit", "3")
+    assert json.loads(told(*override, "--until", "2999-01-01T00:00:00Z"))["limit"] == 3
+    client = Client(operated.url, key)
+    body = {"prompt": "Reported", "image_size": "512", "delivery": "uri", "n": 2}
+    assert [client.post(body).status_code for _ in range(2)] == [200, 200]
+    (row,) = csv.DictReader(told("usage", "--tenant", "paid", "--by", "tenant,model").splitlines())
+    assert (row["tenant"], row["model"]) == ("paid", "gemini-3.1-flash-image")
+    assert (row["images"], row["hits"], row["saved_images"]) == ("2", "1", "2")
+    assert json.loads(told("usage", "--tenant", "paid", "--format", "json"))["by"] == ["tenant"]
+    assert main(["usage", "--by", "prompt", *url]) == 1
+    assert "422" in capsys.readouterr().err

@@ -105,7 +105,7 @@ async def test_a_gateways_store_can_be_a_cluster(cluster: int) -> None:
         async with RedisLedger(clients.ledger, LedgerPolicy(deadline_s=10)) as ledger:
             results = RedisResults(clients.blobs)
             picture = picture_of(b"pixels" * 300_000)
-            restorer = Restorer(clients.ledger, ledger.scripts, lease_s=30, keep_s=60)
+            restorer = Restorer(clients.ledger, ledger.scripts, LedgerPolicy(keep_s=60))
             await ledger.wakes.listening.wait()
             for tenant in ("one", "two", "three", "four"):
                 books = Books(ledger, clients.ledger, tenant)

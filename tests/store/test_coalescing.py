@@ -47,7 +47,7 @@ async def test_two_tenants_never_share(books: Books, clients: StoreClients) -> N
 async def test_an_old_result_is_as_good_as_none_for_whoever_wants_a_young_one(books: Books) -> None:
     await books.admit("a", "work")
     await books.publish("a")
-    name = keys.work_keys(books.tenant, "work")[5]
+    name = keys.work_keys(books.tenant, "work")[6]
     hold, created, text = (await books.client.get(name)).split(";", 2)
     await books.client.set(name, f"{hold};{int(created) - 10_000};{text}", ex=60)
     hit = await books.admit("b", "work", max_age_s=11)
@@ -172,7 +172,7 @@ async def test_a_result_that_turns_up_after_its_own_failure_was_told_is_publishe
 async def test_a_repeated_publication_tells_that_the_first_was_published(books: Books) -> None:
     await books.admit("a", "work")
     assert (await books.publish("a")).published
-    await books.client.delete(keys.work_keys(books.tenant, "work")[5])
+    await books.client.delete(keys.work_keys(books.tenant, "work")[6])
     again = await books.publish("a")
     assert (again.repeated, again.published) == (True, True)
     assert isinstance(await books.admit("b", "work"), Lead), "and does not bring back what was purged"
@@ -191,7 +191,7 @@ async def test_a_heartbeat_restores_a_lead_that_the_store_evicted(books: Books) 
 
 
 async def test_a_result_of_another_version_is_as_good_as_none(books: Books) -> None:
-    name = keys.work_keys(books.tenant, "work")[5]
+    name = keys.work_keys(books.tenant, "work")[6]
     await books.client.set(name, 'old;1;{"v":0,"generation":{}}', ex=60)
     assert isinstance(await books.admit("a", "work", mode="only_if_cached"), Absent)
     assert isinstance(await books.admit("a", "work"), Lead)

@@ -65,7 +65,7 @@ async def test_all_keys_of_a_tenant_lie_in_one_slot(books: Books, clients: Store
     await books.admit("a", "work")
     await books.publish("a")
     names = [name async for name in clients.ledger.scan_iter(f"*{books.tenant}*")]
-    assert len(names) == 5, "the open hold is over, so there is no exp"
+    assert len(names) == 6, "the open hold is over, so there is no exp"
     assert all(re.fullmatch(rf"fg:\{{{books.tenant}\}}:.*", name) for name in names)
 
 
@@ -75,7 +75,7 @@ def test_no_script_names_a_key_that_was_not_declared(name: Any) -> None:
     text = script(name).text
     commands = re.findall(r"redis\.call\('(\w+)'(?:,\s*([\w]+))?", text)
     assert commands
-    declared = {"RES", "WIN", "EXP", "GC", "LOG", "GEN", "LEAD", "IDEM"}
+    declared = {"RES", "WIN", "EXP", "GC", "LOG", "USE", "GEN", "LEAD", "IDEM"}
     assert {key for command, key in commands if command not in {"TIME", "PUBLISH"}} <= declared
 
 

@@ -18,6 +18,7 @@ from app.store.durable import Amnesia, DurableLedger
 from app.store.journal import Journal
 from app.store.ledger import LedgerPolicy, RedisLedger
 from app.store.restoring import Restorer
+from app.store.verifying import snapshot
 from tests.store.books import ONE, Books, until
 from tests.storeserver import ServerProcess, running_server
 
@@ -91,7 +92,7 @@ async def replica(
     async with contextlib.AsyncExitStack() as stack:
         clients = await stack.enter_async_context(open_clients(url))
         ledger = await stack.enter_async_context(RedisLedger(clients.ledger, policy))
-        restorer = Restorer(clients.ledger, ledger.scripts, lease_s=policy.lease_s, keep_s=policy.keep_s)
+        restorer = Restorer(clients.ledger, ledger.scripts, policy)
         journal = stack.enter_context(Journal(folder)) if folder else None
         around = DurableLedger(
             ledger,
@@ -229,6 +230,29 @@ async def test_four_replicas_rebuild_lost_books_to_the_very_same_amounts(
         assert sum(restored for one in replicas for _, restored in one.told.losses) == 6
         await replicas[0].books.settle("open", ONE._replace(output_tokens=50))
         assert await replicas[1].books.totals() == [(1456, 1120)]
+
+
+async def test_books_that_know_a_call_was_sent_learn_that_it_was_settled(
+    own_server: ServerProcess, tmp_path: Path
+) -> None:
+    """Of a dead replica's call one remembers that it was sent, and another, who took over, what it cost."""
+    async with replica(own_server.url, tmp_path / "a") as sender, replica(own_server.url, None) as other:
+        await sender.books.admit("a")
+        await sender.books.dispatch("a")
+        await sender.books.admit("b")
+        await sender.books.dispatch("b")
+        open_records = (await snapshot(other.books.client, "acme")).holds
+        await sender.books.settle("a", ONE._replace(output_tokens=100))
+        await sender.books.settle("b", ONE._replace(output_tokens=2000))
+        settled_records = (await snapshot(other.books.client, "acme")).holds
+        await sender.books.client.flushall()
+        ledger = RedisLedger(sender.books.client, LedgerPolicy())
+        restorer = Restorer(sender.books.client, ledger.scripts, LedgerPolicy())
+        for records in (open_records, settled_records, open_records, settled_records):
+            await restorer.rebuild("acme", records, "epoch", 0)
+        assert await other.books.totals() == [(2100, 0)]
+        assert await other.books.overage() == 2000 - 1120
+        assert (await snapshot(other.books.client, "acme")).differences() == []
 
 
 async def test_a_replica_that_starts_after_the_loss_still_knows_of_it(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +16,8 @@ from app.store.journal import Journal, JournalUnavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from app.store.hold_records import State
 
 whole = st.integers(0, AMOUNT_MAX)
 amounts = st.builds(Amounts, whole, whole, whole, whole)
@@ -33,9 +37,9 @@ records = st.builds(
 )
 
 
-def record(hold: str, state: str = "settled", tokens: int = 1120) -> HoldRecord:
+def record(hold: str, state: State = "settled", tokens: int = 1120) -> HoldRecord:
     found = HoldRecord.decoded(hold, f"s;f;1;work;{tokens},0,0,0;{tokens},0,0,0;1@0@9@t|output_tokens|day")
-    return found if state == "settled" else found.ended("charged", None)
+    return found if state == "settled" else found.ended(state, None)
 
 
 @given(records, st.integers(0, 2**45))
@@ -89,10 +93,35 @@ def test_replicas_of_one_folder_have_numbers_of_their_own_and_a_dead_ones_is_tak
 
 def test_a_tenants_holds_are_its_own_and_the_last_state_counts(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
-        journal.note("acme", record("a"), 1)
+        journal.note("acme", record("a", "dispatched"), 1)
         journal.note("acme", record("a", "charged"), 2)
         journal.note("other", record("b"), 3)
         assert {name: held.state for name, held in journal.settled_of("acme").items()} == {"a": "charged"}
+
+
+def test_who_read_last_does_not_matter_when_a_dead_ones_hold_was_settled_by_another(tmp_path: Path) -> None:
+    with Journal(tmp_path) as zero, Journal(tmp_path) as one:
+        zero.note("acme", record("a"), 2)
+        one.note("acme", record("a", "dispatched"), 1)
+        one.note("acme", record("b"), 1)
+        zero.note("acme", record("b", "dispatched"), 0)
+    for _ in range(2):
+        with Journal(tmp_path) as again:
+            told = again.settled_of("acme")
+            assert {name: held.state for name, held in told.items()} == {"a": "settled", "b": "settled"}
+
+
+def test_several_replicas_can_read_a_dead_ones_part_at_once(tmp_path: Path) -> None:
+    """One that found it locked by another reader would leave it out, each the other's tenants."""
+    with Journal(tmp_path) as one, Journal(tmp_path) as two:
+        with Journal(tmp_path) as dead:
+            dead.note("acme", record("a"), 1)
+        reading = os.open(tmp_path / "replica-2.lock", os.O_RDWR)
+        try:
+            fcntl.flock(reading, fcntl.LOCK_SH)
+            assert list(one.settled_of("acme")) == list(two.settled_of("acme")) == ["a"]
+        finally:
+            os.close(reading)
 
 
 def test_a_folder_that_cannot_be_written_is_told_by_name(tmp_path: Path) -> None:

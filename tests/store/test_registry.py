@@ -15,7 +15,7 @@ from app.domain.budget import Budget
 from app.domain.errors import Conflict, PreconditionFailed
 from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
 from app.domain.tenancy import Key, Tenant
-from app.ports import TenantChange
+from app.operator_ports import TenantChange
 from app.store import keys
 from app.store.client import open_clients
 from app.store.directory import MemoryDirectory

@@ -46,6 +46,7 @@ LIMITS = Limits(
     inputs_max=64,
     chunked_above_bytes=1_000_000,
     public_url=None,
+    usage_days=92,
 )
 SERVICE = cast("Service", SimpleNamespace(limits=LIMITS))
 PNG = base64.b64encode(image_bytes("harbour.png")).decode()

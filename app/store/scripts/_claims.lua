@@ -1,12 +1,12 @@
 -- Idempotency keys (reliability.md R25); stands behind _common.lua where a script needs it.
 --
--- KEYS  8 idem  STRING  "<claim>;<fingerprint>;<state>;<hold id or nothing>;<created_ms>;<record>"   always a TTL
+-- KEYS  9 idem  STRING  "<claim>;<fingerprint>;<state>;<hold id or nothing>;<created_ms>;<record>"   always a TTL
 --   claim   names the request that uses the key, over all of its admissions
 --   state   r runs: its hold leads, or nothing where it waits for another's
 --           d done: record is the result as JSON      f failed, and paid: record is the failure as JSON
 --           u unknown: nobody knows what came of it, and it is not done again before this key is gone
 
-local IDEM = KEYS[8]
+local IDEM = KEYS[9]
 
 -- The claim or "", then how long an answered one is kept, ms.
 local function take_claim()

@@ -6,11 +6,12 @@
 --                   part that was booked by holds which are forgotten          never a TTL
 --                   "<field>:c|:l" -> credit, "<limit>;<until_ms>" that an operator set for a time
 --   3 exp   ZSET    hold id -> end of its lease (ms); exactly the open holds   never a TTL
---   4 gc    ZSET    "r;<hold id>" | "w;<field>|<start_ms>" -> purge time (ms)  never a TTL
+--   4 gc    ZSET    "r;<hold id>" | "w;<field>|<start_ms>" | "u;<row>" -> purge time (ms)   never a TTL
 --   5 log   STREAM  one entry a transition: hold id -> record after it         never a TTL
---   6 gen   STRING  "<hold id>;<created_ms>;<result as JSON>" | "!;<purged_ms>;"   always a TTL
---   7 lead  STRING  the leader's hold id | "!<hold id>;<failure as JSON>"      always a TTL
--- windows.lua is given the first five alone.
+--   6 use   HASH    what was used by day, for reports; see "Usage" below       never a TTL
+--   7 gen   STRING  "<hold id>;<created_ms>;<what it cost>;<result as JSON>" | "!;<purged_ms>;"   always a TTL
+--   8 lead  STRING  the leader's hold id | "!<hold id>;<failure as JSON>"      always a TTL
+-- windows.lua is given the first six alone.
 --
 -- A record is "state;flags;t0_ms;fingerprint;est;act;windows"
 --   state    h held, d dispatched | s settled, v voided, x expired (nothing booked), c charged (est booked)
@@ -23,7 +24,7 @@
 -- with HINCRBY, which is exact up to 2^63; arithmetic here is on doubles, exact up to 2^53. cjson is not used:
 -- it would print large integers with 14 digits.
 
-local RES, WIN, EXP, GC, LOG, GEN, LEAD = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local RES, WIN, EXP, GC, LOG, USE, GEN, LEAD = unpack(KEYS, 1, 8)
 local AMOUNT_MAX = 9007199254740991
 local COUNTER_MAX = 4611686018427387904 -- 2^62: no sum of two counters overflows HINCRBY
 local LOG_LENGTH = 1000
@@ -99,6 +100,14 @@ local function take_windows()
     windows[index] = window
   end
   return windows
+end
+
+-- How long ended holds and past windows are kept, ms; and, for count_usage, rows of usage.
+local usage_keep = 0
+local function take_keep()
+  local keep = take_integer('keep')
+  usage_keep = take_integer('keep of usage')
+  return keep
 end
 
 local function take_nothing_more()
@@ -225,18 +234,120 @@ local function read_counters(names)
   return states
 end
 
+-- Usage ----------------------------------------------------------------------------------------------
+--
+-- USE  "<day>|<key>|<model>|<size>"  a row of numbers, in the order of domain/usage.py COLUMNS; the day is the one
+--                                    (of UTC, counted from 1970) on which the hold was reserved or the hit served
+--      "<day>|=|<label>"             the same by label; "<day>|=|" for all labels beyond the first so many
+--      "<day>|-"                     the same for what nobody can attribute: charged at the estimate, or put back
+--      "<day>|#"                     how many labels the day has
+--      "@<key>"                      when the key was last served, ms
+
+local DAY_MS = 86400000
+local COLUMNS = 14
+local UNATTRIBUTED = '-'
+
+local function day_of(now)
+  return text(math.floor(now / DAY_MS))
+end
+
+-- A row of numbers: so many requests of these amounts, times 1 or -1.
+local function used(amounts, sign)
+  local row = { sign }
+  for unit = 1, UNITS do row[unit + 1] = sign * amounts[unit] end
+  for column = UNITS + 2, COLUMNS do row[column] = 0 end
+  return row
+end
+
+-- Adds rows {name without the day, numbers, whether it is a label} to a day, in two commands whatever the books hold.
+local function count_usage(day, rows, labels_max)
+  if #rows == 0 then return end
+  local names, values, seen = { day .. '|#', day .. '|=|' }, {}, {}
+  for index, row in ipairs(rows) do names[index + 2] = day .. '|' .. row[1] end
+  local found = redis.call('HMGET', USE, unpack(names))
+  for index, name in ipairs(names) do values[name] = found[index] or nil end
+  local labels = tonumber(values[names[1]] or '0')
+  local before, changed = labels, {}
+  for index, row in ipairs(rows) do
+    local name = names[index + 2]
+    if row[3] and not values[name] and labels >= labels_max then name = names[2] end
+    if not values[name] then
+      if row[3] and name ~= names[2] then labels = labels + 1 end
+      redis.call('ZADD', GC, text((tonumber(day) + 1) * DAY_MS + usage_keep), 'u;' .. name)
+    end
+    local sums, column = {}, 0
+    for number in string.gmatch(values[name] or '', '-?%d+') do
+      column = column + 1
+      sums[column] = tonumber(number)
+    end
+    for each, number in ipairs(row[2]) do
+      local sum = (sums[each] or 0) + number
+      sums[each] = text(math.max(-AMOUNT_MAX, math.min(AMOUNT_MAX, sum)))
+    end
+    values[name] = table.concat(sums, ',')
+    if not seen[name] then changed[#changed + 1] = name end
+    seen[name] = true
+  end
+  local pairs_of = {}
+  for _, name in ipairs(changed) do
+    pairs_of[#pairs_of + 1] = name
+    pairs_of[#pairs_of + 1] = values[name]
+  end
+  if labels > before then
+    if before == 0 then
+      redis.call('ZADD', GC, text((tonumber(day) + 1) * DAY_MS + usage_keep), 'u;' .. names[1])
+    end
+    pairs_of[#pairs_of + 1] = names[1]
+    pairs_of[#pairs_of + 1] = text(labels)
+  end
+  redis.call('HSET', USE, unpack(pairs_of))
+end
+
 -- Resolution -----------------------------------------------------------------------------------------
+
+local NOTHING = { 0, 0, 0, 0 }
+
+-- What a hold is booked at.
+local function booked_at(record)
+  if record.state == 's' then return record.act end
+  return record.state == 'c' and record.est or NOTHING
+end
+
+-- Ends a hold, or corrects how it ended: s with what was used, v with nothing, c at its estimate.
+local function resolve(record, state, act, now, keep)
+  local open, before = is_open(record), booked_at(record)
+  local after = ({ s = act, v = NOTHING, c = record.est })[state]
+  for _, counter in ipairs(record.counters) do
+    if open then increase(counter.name .. ':h', -record.est[counter.unit]) end
+    if counter.unit > 0 then
+      local reserved = open and record.est[counter.unit] or before[counter.unit]
+      increase(counter.name .. ':s', after[counter.unit] - before[counter.unit])
+      increase(counter.name .. ':o', math.max(0, after[counter.unit] - reserved))
+    end
+    redis.call('ZADD', GC, 'NX', text(now + keep), 'w;' .. counter.name)
+  end
+  record.state = state
+  record.act = state == 's' and act or {}
+  if not open and not flagged(record, 'l') then record.flags = record.flags .. 'l' end
+  redis.call('ZREM', EXP, record.hold)
+  redis.call('ZADD', GC, text(now + keep), 'r;' .. record.hold)
+end
 
 -- Ends open holds whose leases have passed: an unsent one is released, a sent one is charged at its
 -- estimate unless the policy says release.
 local function expire(records, now, keep, unknown)
   if #records == 0 then return end
-  local changes, names, purges = {}, {}, {}
+  local changes, names, purges, days = {}, {}, {}, {}
   for index, record in ipairs(records) do
     local charged = record.state == 'd' and unknown == 'charge'
     for _, counter in ipairs(record.counters) do
       add(changes, counter.name .. ':h', -record.est[counter.unit])
       if charged and counter.unit > 0 then add(changes, counter.name .. ':s', record.est[counter.unit]) end
+    end
+    if charged then
+      local day = day_of(record.t0)
+      days[day] = days[day] or {}
+      table.insert(days[day], { UNATTRIBUTED, used(record.est, 1) })
     end
     record.state = charged and 'c' or 'x'
     names[index] = record.hold
@@ -246,6 +357,7 @@ local function expire(records, now, keep, unknown)
   apply(changes)
   redis.call('ZREM', EXP, unpack(names))
   redis.call('ZADD', GC, unpack(purges))
+  for day, rows in pairs(days) do count_usage(day, rows, 0) end
   write_records(records)
 end
 
@@ -288,7 +400,7 @@ local function carry(hold)
   end
 end
 
--- Forgets at most `limit` resolved holds and past windows whose time to be kept is over. A window in which
+-- Forgets at most `limit` resolved holds, past windows and rows of usage whose time to be kept is over. A window in which
 -- something is still held is kept for another term.
 local function purge(now, keep, limit)
   local due = redis.call('ZRANGE', GC, '-inf', text(now), 'BYSCORE', 'LIMIT', 0, limit)
@@ -299,6 +411,8 @@ local function purge(now, keep, limit)
     else
       if kind == 'w' then
         redis.call('HDEL', WIN, name .. ':s', name .. ':h', name .. ':o', name .. ':p')
+      elseif kind == 'u' then
+        redis.call('HDEL', USE, name)
       else
         carry(name)
         redis.call('HDEL', RES, name)

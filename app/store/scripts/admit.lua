@@ -1,18 +1,19 @@
 -- Decides in one step: within its rates, asked before under the same key, cached, followed, failed, refused,
 -- absent, or reserved.
 --
--- KEYS  res win exp gc log gen lead (see _common.lua), and idem where the caller sent a key (see _claims.lua)
+-- KEYS  res win exp gc log use gen lead (see _common.lua), and idem where the caller sent a key (see _claims.lua)
 -- ARGV  1 hold id                     2 fingerprint
 --       3 use|refresh|bypass|only_if_cached
 --       4 oldest result that will do, in ms, or ""
 --       5 hold whose outcome this caller waited for, or ""
---       6 lease of the hold, ms       7 how long resolved holds and past windows are kept, ms
---       8 charge|release: what becomes of a sent hold that expires
---       9 claim on the idempotency key, or ""      10 how long its answer is kept, ms
---      11 epoch of the tenant's books as the caller knows it, or "" (see _epoch.lua)
---      12 requests to count, 0 where this caller was counted before
---      13 to 16 amounts               17 number of windows, then the windows (take_windows)
+--       6 lease of the hold, ms       7, 8 keep (take_keep)
+--       9 charge|release: what becomes of a sent hold that expires
+--      10 claim on the idempotency key, or ""      11 how long its answer is kept, ms
+--      12 epoch of the tenant's books as the caller knows it, or "" (see _epoch.lua)
+--      13 requests to count, 0 where this caller was counted before
+--      14 to 17 amounts               18 number of windows, then the windows (take_windows)
 --      then the number of rates and the rates (take_rates)
+--      then whose usage it is (take_usage), for what the cache serves; or nothing more, to count none
 -- Returns {code, now_ms, payload, then for each window: start, end, settled, held, limit, credit, then for each
 --          rate: left, retry_ms, full_ms, refused}
 --       hit       payload: the result as gen keeps it
@@ -37,7 +38,7 @@ local mode = take_choice('mode', { use = true, refresh = true, bypass = true, on
 local max_age = take_optional(take_integer, 'max age')
 local following = take_optional(take_word, 'following')
 local lease = take_integer('lease')
-local keep = take_integer('keep')
+local keep = take_keep()
 local unknown = take_choice('unknown', { charge = true, release = true })
 local claim, claim_kept = take_claim()
 local known_epoch = take_optional(take_word, 'epoch')
@@ -45,6 +46,7 @@ local requests = take_integer('requests')
 local est = take_amounts('amount')
 local windows = take_windows()
 local rates = take_rates()
+local usage = ARGV[cursor + 1] and take_usage()
 take_nothing_more()
 if lease == 0 then refuse('lease', lease) end
 
@@ -90,6 +92,15 @@ local function pending(other)
   return record ~= nil and is_open(record), RETRY_MS
 end
 
+-- A row of usage for a result that need not be made again: one hit, and what making it had cost.
+local function saved(result)
+  local cost, row = numbers(string.match(result, '^[^;]+;%d+;([%d,]*);') or ''), {}
+  for column = 1, COLUMNS do row[column] = 0 end
+  row[COLUMNS - UNITS] = 1
+  for unit = 1, UNITS do row[COLUMNS - UNITS + unit] = cost[unit] or 0 end
+  return row
+end
+
 -- The same call again, after its first answer was lost.
 local earlier = read_record(hold)
 read_rates(rates, now)
@@ -125,8 +136,9 @@ if mode ~= 'bypass' then
     local young = not max_age or now - tonumber(created) <= max_age
     if leader == following or (mode ~= 'refresh' and young) then
       count_requests(rates, requests, now)
+      if usage then count_used(usage, now, now, saved(result)) end
       if claim then
-        local record = string.match(result, '^[^;]+;%d+;(.*)$')
+        local record = string.match(result, '^[^;]+;%d+;[%d,]*;(.*)$')
         write_claim(claim, fingerprint, 'd', '', created, record, claim_kept)
       end
       return reply('hit', result)

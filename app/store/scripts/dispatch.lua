@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- Says that the upstream is about to be called; again and again while it runs, as a heartbeat.
 --
--- KEYS  res win exp gc log gen lead (see _common.lua)
--- ARGV  1 hold id   2 fingerprint   3 lease, ms   4 keep, ms   5 charge|release
+-- KEYS  res win exp gc log use gen lead (see _common.lua)
+-- ARGV  1 hold id   2 fingerprint   3 lease, ms   4, 5 keep (take_keep)   6 charge|release
 -- Returns {code}: dispatched, or without any change expired | charged | settled | voided | unknown | conflict
 --
 -- Under volatile eviction the store may drop the lead key of a hold that is alive; the heartbeat puts it back.
@@ -10,7 +10,7 @@
 local hold = take_word('hold')
 local fingerprint = take_word('fingerprint')
 local lease = take_integer('lease')
-local keep = take_integer('keep')
+local keep = take_keep()
 local unknown = take_choice('unknown', { charge = true, release = true })
 take_nothing_more()
 if lease == 0 then refuse('lease', lease) end

@@ -1,13 +1,14 @@
 #!lua flags=allow-oom
 -- Ends a hold, keeps its result, wakes its followers.
 --
--- KEYS  res win exp gc log gen lead (see _common.lua), and idem where the caller sent a key (see _claims.lua)
--- ARGV  1 wake channel   2 hold id   3 fingerprint   4 settle|void|charge   5 keep, ms   6 charge|release
---       7 the result as JSON, or ""       8 how long it is kept, ms (0 without a result)
---       9 the failure as JSON, or ""     10 how long followers are told of it, ms
---      11 claim on the idempotency key, or ""   12 how long what becomes of it is kept, ms
---      13 what becomes of it: d done, f failed and paid, u unknown, or "" to give it back   14 d, f: as JSON
---      15 to 18 amounts
+-- KEYS  res win exp gc log use gen lead (see _common.lua), and idem where the caller sent a key (see _claims.lua)
+-- ARGV  1 wake channel   2 hold id   3 fingerprint   4 settle|void|charge   5, 6 keep (take_keep)
+--       7 charge|release   8 the result as JSON, or ""   9 how long it is kept, ms (0 without a result)
+--      10 the failure as JSON, or ""     11 how long followers are told of it, ms
+--      12 claim on the idempotency key, or ""   13 how long what becomes of it is kept, ms
+--      14 what becomes of it: d done, f failed and paid, u unknown, or "" to give it back   15 d, f: as JSON
+--      16 to 19 amounts   20 to 23 tokens: text_input, image_input, text_output, thinking
+--      then whose usage it is (take_usage)
 -- Returns {code, state, repeated, late, published, now_ms, then for each counter: unit, start, end, settled,
 --          held, field, credit, stored limit or ""}; code is done | unknown | conflict, flags are "0" and "1".
 --
@@ -20,7 +21,7 @@ local channel = take_word('channel')
 local hold = take_word('hold')
 local fingerprint = take_word('fingerprint')
 local outcome = take_choice('outcome', { settle = true, void = true, charge = true })
-local keep = take_integer('keep')
+local keep = take_keep()
 local unknown = take_choice('unknown', { charge = true, release = true })
 local result = take('result')
 local ttl = take_integer('ttl')
@@ -30,6 +31,8 @@ local claim, claim_kept = take_claim()
 local claim_state = take_optional(take_word, 'state of the claim')
 local claim_record = take('record of the claim')
 local act = take_amounts('amount')
+local tokens = take_amounts('tokens')
+local usage = take_usage()
 take_nothing_more()
 if result ~= '' and ttl == 0 then refuse('ttl of a result', ttl) end
 if failure ~= '' and tombstone == 0 then refuse('time of a failure', tombstone) end
@@ -64,11 +67,6 @@ local record = read_record(hold)
 if not record then return { 'unknown', '', '0', '0', '0', text(now) } end
 if record.fingerprint ~= fingerprint then return reply('conflict', record, false) end
 
--- What the hold is booked at before and after.
-local nothing = { 0, 0, 0, 0 }
-local booked_by = { s = record.act, v = nothing, x = nothing, c = record.est, h = nothing, d = nothing }
-local after = ({ settle = act, void = nothing, charge = record.est })[outcome]
-
 for _, state in ipairs(read_counters(names_of(record))) do
   if tonumber(state.settled) + AMOUNT_MAX > COUNTER_MAX then error('INVALID counter: it would overflow') end
 end
@@ -81,22 +79,16 @@ if record.state == STATES[outcome] then
 end
 if record.state == 's' or record.state == 'v' then return reply('conflict', record, false) end
 
-local open = is_open(record)
-local before = booked_by[record.state]
-for _, counter in ipairs(record.counters) do
-  if open then increase(counter.name .. ':h', -record.est[counter.unit]) end
-  if counter.unit > 0 then
-    local reserved = open and record.est[counter.unit] or before[counter.unit]
-    increase(counter.name .. ':s', after[counter.unit] - before[counter.unit])
-    increase(counter.name .. ':o', math.max(0, after[counter.unit] - reserved))
-  end
-  redis.call('ZADD', GC, 'NX', text(now + keep), 'w;' .. counter.name)
+local corrected = record.state == 'c'
+resolve(record, STATES[outcome], act, now, keep)
+if corrected then count_usage(day_of(record.t0), { { UNATTRIBUTED, used(record.est, -1) } }, 0) end
+if outcome == 'settle' then
+  local numbers = used(act, 1)
+  for index, count in ipairs(tokens) do numbers[UNITS + 1 + index] = count end
+  count_used(usage, record.t0, now, numbers)
+elseif outcome == 'charge' then
+  count_usage(day_of(record.t0), { { UNATTRIBUTED, used(record.est, 1) } }, 0)
 end
-record.state = STATES[outcome]
-record.act = outcome == 'settle' and act or {}
-if not open then record.flags = record.flags .. 'l' end
-redis.call('ZREM', EXP, hold)
-redis.call('ZADD', GC, text(now + keep), 'r;' .. hold)
 
 -- The fence: only the one who leads may publish, or who led when nobody has led since; after a purge nobody
 -- who began before it.
@@ -112,7 +104,7 @@ if flagged(record, 'f') then
   local purged = record.t0 <= purged_until(redis.call('GET', GEN))
   if purged then result = '' end
   if result ~= '' and (mine or (not lead and not superseded())) then
-    redis.call('SET', GEN, table.concat({ hold, text(now), result }, ';'), 'PX', text(ttl))
+    redis.call('SET', GEN, table.concat({ hold, text(now), csv(booked_at(record)), result }, ';'), 'PX', text(ttl))
     redis.call('DEL', LEAD)
     record.flags = record.flags .. 'p'
   elseif mine and failure ~= '' then

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Changes what a budget allows: adds or takes credit, or sets another limit for a time.
 --
--- KEYS  res win exp gc log (see _common.lua)
+-- KEYS  res win exp gc log use (see _common.lua)
 -- ARGV  1 keep, ms   2 number of windows, which is 1, then the window (take_windows)
 --       credit, id of the credit, add|take, amount
 --       or limit, the limit, until when it holds (ms; 0 ends it now)

@@ -1,12 +1,12 @@
 -- The windows and rates as they stand, after expired holds were cleared away; reserves nothing.
 --
--- KEYS  res win exp gc log (see _common.lua)
--- ARGV  1 keep, ms   2 charge|release   3 number of windows, then the windows (take_windows)
+-- KEYS  res win exp gc log use (see _common.lua)
+-- ARGV  1, 2 keep (take_keep)   3 charge|release   4 number of windows, then the windows (take_windows)
 --       then the number of rates and the rates (take_rates)
 -- Returns {ok | clock, now_ms, "", then for each window: start, end, settled, held, limit, credit, then for each
 --          rate: left, retry_ms, full_ms, refused}
 
-local keep = take_integer('keep')
+local keep = take_keep()
 local unknown = take_choice('unknown', { charge = true, release = true })
 local windows = take_windows()
 local rates = take_rates()

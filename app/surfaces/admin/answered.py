@@ -16,15 +16,21 @@ from app.surfaces.admin.wire import (
     IssuedKeyWire,
     KeyWire,
     PurgeWire,
+    ReportLineWire,
     TenantWire,
     UsageLineWire,
 )
+from app.surfaces.reports import SpentWire, spent_wire
+
+FORMULA = "=+-@\t\r"
+"""What a spreadsheet takes for the beginning of a formula."""
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from app.administration import IssuedKey, UsageLine
     from app.domain.audit import AuditEvent
+    from app.domain.report import Dimension, Line
     from app.domain.tenancy import Key, TenantRecord
 
 
@@ -33,12 +39,15 @@ def at(unix_ms: int) -> datetime:
     return UNIX_EPOCH + timedelta(milliseconds=unix_ms)
 
 
-def key_wire(key: Key) -> KeyWire:
+def key_wire(key: Key, last_used_ms: int | None = None) -> KeyWire:
     """A key without anything of its secrets."""
     document = key_document(key)
     retiring = document.pop("retiring", None)
-    document.pop("hash", None)
-    return KeyWire.model_validate({**document, "retiring_until": retiring and retiring["not_after"]})
+    del document["hash"]
+    last_used = None if last_used_ms is None else at(last_used_ms)
+    return KeyWire.model_validate(
+        {**document, "retiring_until": retiring and retiring["not_after"], "last_used_at": last_used}
+    )
 
 
 def tenant_wire(record: TenantRecord) -> TenantWire:
@@ -83,6 +92,29 @@ def usage_csv(lines: Iterable[UsageLine]) -> str:
     writer.writeheader()
     for line in lines:
         writer.writerow(usage_wire(line).model_dump(mode="json"))
+    return text.getvalue()
+
+
+def report_wire(lines: Iterable[Line], by: tuple[Dimension, ...]) -> list[ReportLineWire]:
+    """The lines of a report."""
+    return [
+        ReportLineWire.model_validate(
+            {**spent_wire(line.spent).model_dump(), **dict(zip(by, line.heading, strict=True))}
+        )
+        for line in lines
+    ]
+
+
+def report_csv(lines: Iterable[ReportLineWire], by: tuple[Dimension, ...]) -> str:
+    """The same as CSV: what it is added up by first. A label is a caller's text, and no formula."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*by, *SpentWire.model_fields], extrasaction="ignore")
+    writer.writeheader()
+    for line in lines:
+        row = line.model_dump(mode="json")
+        if row["label"] is not None and row["label"][0] in FORMULA:
+            row["label"] = f"'{row['label']}"
+        writer.writerow(row)
     return text.getvalue()
 
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
+from app.domain.report import Dimension
 from app.surfaces.admin.answered import (
     audit_wire,
     issued_wire,
     key_wire,
     purge_wire,
+    report_csv,
+    report_wire,
     tenant_wire,
     usage_csv,
     usage_wire,
 )
 from app.surfaces.admin.asked import (
     credit_of,
+    dimensions_of,
     expected_of,
-    identity_of,
     key_of,
     override_of,
     patch_of,
@@ -36,8 +40,8 @@ from app.surfaces.admin.wire import (
     IssuedKeyWire,
     KeyRotation,
     KeysWire,
-    KeyWire,
     PurgeWire,
+    ReportWire,
     TenantsWire,
     TenantWire,
     UsageLineWire,
@@ -45,6 +49,7 @@ from app.surfaces.admin.wire import (
 from app.surfaces.body import read_json
 from app.surfaces.context import Service, ServiceDep
 from app.surfaces.problems import PROBLEMS
+from app.surfaces.reports import days
 
 router = APIRouter(prefix="/v1/admin", tags=["admin"])
 
@@ -158,9 +163,10 @@ async def delete_tenant(
 
 @router.get("/tenants/{tenant_id}/keys", operation_id="list_keys", responses=_answers(*_READ))
 async def list_keys(tenant_id: str, _operator: OperatorDep, service: ServiceDep) -> KeysWire:
-    """The keys of a tenant, without their secrets."""
+    """The keys of a tenant, without their secrets, and when each was last served."""
     record = await service.administration.tenant(tenant_id)
-    return KeysWire(keys=[key_wire(key) for key in record.tenant.keys])
+    used = await service.administration.last_used(record.tenant)
+    return KeysWire(keys=[key_wire(key, used.get(key.id)) for key in record.tenant.keys])
 
 
 @router.post(
@@ -174,25 +180,10 @@ async def create_key(
     tenant_id: str, request: Request, response: Response, operator: OperatorDep, service: ServiceDep
 ) -> IssuedKeyWire:
     """Make a key; the answer holds the whole of it in `key`, this once."""
-    asked, env = key_of(await _members(request, service), service.gateway.catalogue)
+    asked, env = key_of(await _members(request, service))
     issued = await service.administration.create_key(operator, tenant_id, asked, env=env)
     response.headers["Cache-Control"] = "no-store"
     return issued_wire(issued)
-
-
-@router.post(
-    "/tenants/{tenant_id}/identities",
-    operation_id="create_identity",
-    status_code=201,
-    responses=_answers(*_WRITE),
-    openapi_extra=_body("IdentityCreation"),
-)
-async def create_identity(
-    tenant_id: str, request: Request, operator: OperatorDep, service: ServiceDep
-) -> KeyWire:
-    """Let a Google account in by its ID tokens; it becomes a key without a secret, with a key's limits."""
-    asked = identity_of(await _members(request, service))
-    return key_wire(await service.administration.create_identity(operator, tenant_id, asked))
 
 
 @router.post(
@@ -279,6 +270,39 @@ async def get_usage_of_tenants(
     if form == "csv":
         return Response(usage_csv(lines), media_type="text/csv")
     return AdminUsageWire(windows=[usage_wire(line) for line in lines])
+
+
+@router.get(
+    "/usage:report",
+    operation_id="report_usage",
+    response_model=ReportWire,
+    responses=_answers(
+        *_READ,
+        422,
+        _200={"content": {"text/csv": {"schema": {"type": "string"}}}, "description": "The lines."},
+    ),
+)
+async def report_usage(
+    _operator: OperatorDep,
+    service: ServiceDep,
+    tenant: Annotated[str | None, Query(description="Of this tenant alone.")] = None,
+    since: Annotated[date | None, Query(description="First day of UTC; the month's if left out.")] = None,
+    until: Annotated[date | None, Query(description="Last day of UTC; today if left out.")] = None,
+    by: Annotated[
+        list[Dimension] | None, Query(description="Add up by these, in this order; tenant if left out.")
+    ] = None,
+    form: Annotated[Literal["json", "csv"], Query(alias="format", description="json or csv.")] = "json",
+) -> ReportWire | Response:
+    """What was used and what the cache saved, by tenant, day, month, key, model and size, or by label.
+
+    Labels are the callers' own: a request with two is counted under both, and one without under none.
+    """
+    first, last = days(since, until, service.limits.usage_days)
+    chosen = dimensions_of(by)
+    lines = report_wire(await service.administration.report(tenant, first, last, chosen), chosen)
+    if form == "csv":
+        return Response(report_csv(lines, chosen), media_type="text/csv")
+    return ReportWire(since=first, until=last, by=list(chosen), lines=lines)
 
 
 @router.post(

@@ -6,20 +6,19 @@ tenant of the file and one of the store obey the same rules.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from app.surfaces.reports import SpentWire
 
 GRACE_S_MAX = 7_776_000
 ENVIRONMENT = r"^[a-z0-9]{1,16}$"
 FINGERPRINT = r"^[A-Za-z0-9_-]{1,128}$"
 CREDIT_ID = r"^[A-Za-z0-9_.:-]{1,100}$"
 EVENT_ID = r"^[0-9]{1,20}-[0-9]{1,20}$"
-
-_ACCOUNT = "search@my-project.iam.gserviceaccount.com"
-_SUBJECT = "103117966615020283234"
 
 
 class _Asked(BaseModel):
@@ -79,47 +78,30 @@ class KeyWire(_Answer):
     """A key without its secret."""
 
     id: str = Field(description="The second part of the key's text.", examples=["k1"])
-    email: str | None = Field(
-        None,
-        description="The Google account whose ID tokens open it in place of a secret; null for none.",
-        examples=[_ACCOUNT],
-    )
-    subject: str | None = Field(
-        None, description="The same by the account's subject, which never changes.", examples=[_SUBJECT]
-    )
     scopes: list[str] = Field(description="What it may do: images, admin.", examples=[["images"]])
     project: str | None = Field(None, description="The project whose budgets it counts in as well.")
     budgets: list[BudgetLimitWire] = Field([], description="Its own limits.")
     rate: RateLimitWire | None = Field(None, description="Its own rate.")
-    models: list[str] = Field([], description="Cards that it may use, of its tenant's; empty for all.")
-    max_image_size: str | None = Field(None, description="The largest size; null for its tenant's.")
-    preview: list[str] | None = Field(None, description="Preview features, of its tenant's; null for all.")
     expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
     retiring_until: datetime | None = Field(
         None, description="Until then the secret before the last rotation opens as well."
     )
+    last_used_at: datetime | None = Field(
+        None,
+        description="When it was last served with pictures; null where that is not told here, or longer ago "
+        "than reports of usage reach.",
+    )
 
 
 class DeclaredKeyWire(_Asked):
-    """A key whose secret was made elsewhere: the line that `flashgate keys new` prints; or an identity's."""
+    """A key whose secret was made elsewhere: the line that `flashgate keys new` prints."""
 
     id: str = Field(description="1 to 32 letters or digits, unique in the deployment.", examples=["k1"])
-    hash: str | None = Field(
-        None,
-        description="Of its secret. Exactly one of hash, email and subject is given.",
-        examples=["hmac-sha256:" + "0" * 64],
-    )
-    email: str | None = Field(
-        None, description="The Google account whose ID tokens open it.", examples=[_ACCOUNT]
-    )
-    subject: str | None = Field(None, description="The same by its subject.", examples=[_SUBJECT])
+    hash: str = Field(description="Of its secret.", examples=["hmac-sha256:" + "0" * 64])
     scopes: list[str] = Field(description="What it may do: images, admin.", examples=[["images"]])
     project: str | None = Field(None, description="The project whose budgets it counts in as well.")
     budgets: list[BudgetLimitWire] = Field([], description="Its own limits.")
     rate: RateLimitWire | None = Field(None, description="Its own rate.")
-    models: list[str] = Field([], description="Cards that it may use, of its tenant's; empty for all.")
-    max_image_size: str | None = Field(None, description="The largest size; null for its tenant's.")
-    preview: list[str] | None = Field(None, description="Preview features, of its tenant's; null for all.")
     expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
     retiring: dict[str, str] | None = Field(
         None, description="`hash` and `not_after` of the secret before the last rotation."
@@ -178,32 +160,10 @@ class KeyCreation(_Asked):
     project: str | None = Field(None, description="The project whose budgets it counts in as well.")
     budgets: list[BudgetLimitWire] = Field([], description="Its own limits.")
     rate: RateLimitWire | None = Field(None, description="Its own rate.")
-    models: list[str] = Field([], description="Cards that it may use, of its tenant's; empty for all.")
-    max_image_size: str | None = Field(None, description="The largest size; null for its tenant's.")
-    preview: list[str] | None = Field(None, description="Preview features, of its tenant's; null for all.")
     expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
     env: Annotated[str, Field(pattern=ENVIRONMENT)] = Field(
         "live", description="A word in the key that tells where it belongs."
     )
-
-
-class IdentityCreation(_Asked):
-    """A Google account whose ID tokens open a key that has no secret; exactly one of its names is given."""
-
-    email: str | None = Field(
-        None, description="Its verified e-mail address, in any case.", examples=[_ACCOUNT]
-    )
-    subject: str | None = Field(
-        None, description="Its subject, the claim `sub`, which never changes.", examples=[_SUBJECT]
-    )
-    scopes: list[str] = Field(["images"], description="What it may do: images, admin.")
-    project: str | None = Field(None, description="The project whose budgets it counts in as well.")
-    budgets: list[BudgetLimitWire] = Field([], description="Its own limits.")
-    rate: RateLimitWire | None = Field(None, description="Its own rate.")
-    models: list[str] = Field([], description="Cards that it may use, of its tenant's; empty for all.")
-    max_image_size: str | None = Field(None, description="The largest size; null for its tenant's.")
-    preview: list[str] | None = Field(None, description="Preview features, of its tenant's; null for all.")
-    expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
 
 
 class KeyRotation(_Asked):
@@ -254,6 +214,36 @@ class AdminUsageWire(_Answer):
     """What was used, across tenants."""
 
     windows: list[UsageLineWire] = Field(description="By tenant; its own windows before those of its keys.")
+
+
+class ReportLineWire(SpentWire):
+    """One line of a report; what it was not asked by is null."""
+
+    tenant: str | None = Field(None, description="Whose.", examples=["search"])
+    day: date | None = Field(None, description="Of UTC.", examples=["2026-11-22"])
+    month: str | None = Field(None, description="Of UTC.", examples=["2026-11"])
+    key: str | None = Field(
+        None,
+        description="The key's id; with model and size null for what nobody can attribute: charged because "
+        "the outcome is unknown, or put back after a loss of the store.",
+        examples=["k1"],
+    )
+    model: str | None = Field(None, description="Card id.", examples=["gemini-3.1-flash-image"])
+    size: str | None = Field(None, description="Of the pictures.", examples=["1K"])
+    label: str | None = Field(
+        None,
+        description="A request's label as name=value; null for those beyond the day's limit.",
+        examples=["team=search"],
+    )
+
+
+class ReportWire(_Answer):
+    """What was used, added up."""
+
+    since: date = Field(description="First day of UTC.", examples=["2026-11-01"])
+    until: date = Field(description="Last day of UTC.", examples=["2026-11-22"])
+    by: list[str] = Field(description="By what it is added up.", examples=[["tenant", "day"]])
+    lines: list[ReportLineWire] = Field(description="In the order of what it is added up by.")
 
 
 class _BudgetNamed(_Asked):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain.rules import LABELS_MAX, VARIANT_MAX
+from app.surfaces.reports import SpentWire
 
 # Limits that a rule of the card names are said in the schema and judged by the rule, whose words are better.
 
@@ -97,13 +98,6 @@ class Parameters(_Request):
     )
     safety_settings: list[SafetySettingWire] = Field([], description="Thresholds by category.", examples=[[]])
     grounding: GroundingWire | None = Field(None, description="Searches the model may make.")
-    continue_from: str | None = Field(
-        None,
-        description="A generation of this tenant to go on from: its prompt, inputs and pictures, and those "
-        "of the turns before it, are sent to the model again with their thought signatures. But for the "
-        "model no parameter is taken over. All of it counts as input: 1120 tokens a picture.",
-        examples=["gen_0123456789abcdef01234567"],
-    )
     cache: Literal["use", "refresh", "bypass"] | None = Field(
         None,
         description="How this request uses the cache; the tenant's policy if left out.",
@@ -255,7 +249,6 @@ class EffectiveWire(_Answer):
     max_output_tokens: int = Field(description="As used.", examples=[32768])
     thinking_level: str = Field(description="As used.", examples=["minimal"])
     variant: int = Field(description="As asked.", examples=[0])
-    continue_from: str | None = Field(description="As asked.", examples=[None])
 
 
 class GenerateResponse(_Answer):
@@ -272,16 +265,6 @@ class GenerateResponse(_Answer):
     budgets: list[BudgetWire] = Field(description="The caller's windows after this request.")
     cache: CacheWire = Field(description="How the cache took part.")
     warnings: list[WarningWire] = Field(description="Worth knowing.", examples=[[]])
-
-
-class GenerationRunning(_Answer):
-    """A generation that is being made."""
-
-    id: str = Field(description="Names the generation.", examples=["gen_0123456789abcdef01234567"])
-    state: Literal["held", "dispatched"] = Field(
-        description="held: its tokens are reserved and the model is not called yet; dispatched: it is.",
-        examples=["dispatched"],
-    )
 
 
 class ViolationFound(_Answer):
@@ -325,13 +308,16 @@ class EstimateResponse(_Answer):
 
 
 class UsageResponse(_Answer):
-    """The caller's budget windows now."""
+    """The caller's budget windows now, and what its key used."""
 
     tenant: str = Field(description="The caller's tenant.", examples=["demo"])
     project: str | None = Field(description="The project of the caller's key, if any.", examples=["web"])
     key: str = Field(description="The id of the caller's key.", examples=["k1"])
     budgets: list[BudgetWire] = Field(description="Every window that this key is counted in.")
     rates: list[RateWire] = Field(description="Its request rates and caps.")
+    since: date = Field(description="First day of UTC of what was used.", examples=["2026-11-01"])
+    until: date = Field(description="Last day of UTC of what was used.", examples=["2026-11-22"])
+    spent: SpentWire = Field(description="What this key used on these days, as far as it is known by now.")
 
 
 class CellWire(_Answer):

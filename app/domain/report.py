@@ -1,0 +1,122 @@
+"""Reports of usage: what was used and saved by day, key, model, size or label.
+
+Days are of UTC, because a report adds up tenants of any zone; budgets have the tenant's own days. A row is
+kept for each key, model and size of a day, and once more for each label, so that what is kept is bounded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+Dimension = Literal["tenant", "day", "month", "key", "model", "size", "label"]
+DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
+
+_EPOCH = date(1970, 1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """Under what a request's usage is reported. ``labels`` are the caller's own, by name and value."""
+
+    key_id: str
+    model: str
+    size: str
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+class Spent(NamedTuple):
+    """Sums of one row; the order is the store's.
+
+    ``usd`` in billionths of a dollar. ``saved_…`` is what had been paid for the results of the ``hits``,
+    which the cache served or a running call shared.
+    """
+
+    requests: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    images: int = 0
+    usd: int = 0
+    text_input: int = 0
+    image_input: int = 0
+    text_output: int = 0
+    thinking: int = 0
+    hits: int = 0
+    saved_output_tokens: int = 0
+    saved_total_tokens: int = 0
+    saved_images: int = 0
+    saved_usd: int = 0
+
+    def plus(self, other: Spent) -> Spent:
+        """Both together."""
+        return Spent(*map(add, self, other))
+
+
+class Row(NamedTuple):
+    """What one tenant used on one day under one heading.
+
+    Attributes:
+        day: Of UTC.
+        key_id: None with model and size for what nobody can attribute: charged at the estimate because the
+            outcome is unknown, or put back after the store had lost it.
+        label: Name and value for a row by label, which counts again what rows by key count; ("", "") for the
+            labels of the day beyond those that are counted one by one.
+    """
+
+    tenant_id: str
+    day: date
+    spent: Spent
+    key_id: str | None = None
+    model: str | None = None
+    size: str | None = None
+    label: tuple[str, str] | None = None
+
+
+class Line(NamedTuple):
+    """One line of a report: the values of what it was asked by, in that order, and the sums."""
+
+    heading: tuple[str | None, ...]
+    spent: Spent
+
+
+_VALUES: dict[Dimension, Callable[[Row], str | None]] = {
+    "tenant": lambda row: row.tenant_id,
+    "day": lambda row: row.day.isoformat(),
+    "month": lambda row: row.day.isoformat()[:7],
+    "key": lambda row: row.key_id,
+    "model": lambda row: row.model,
+    "size": lambda row: row.size,
+    "label": lambda row: "=".join(row.label) if row.label and any(row.label) else None,
+}
+
+
+def report(rows: Iterable[Row], by: tuple[Dimension, ...]) -> tuple[Line, ...]:
+    """Rows added up by dimensions, in order. By label, only rows by label count; else only the others."""
+    sums: dict[tuple[str | None, ...], Spent] = {}
+    for row in rows:
+        if (row.label is not None) == ("label" in by):
+            heading = tuple(_VALUES[dimension](row) for dimension in by)
+            sums[heading] = sums.get(heading, Spent()).plus(row.spent)
+    ordered = sorted(sums, key=lambda heading: tuple(value or "" for value in heading))
+    return tuple(Line(heading, sums[heading]) for heading in ordered)
+
+
+def total(rows: Iterable[Row]) -> Spent:
+    """All rows together."""
+    return reduce(Spent.plus, (row.spent for row in rows), Spent())
+
+
+def number_of(day: date) -> int:
+    """Days since 1970, as the store counts them."""
+    return (day - _EPOCH).days
+
+
+def day_of(number: int) -> date:
+    """The day of such a number."""
+    return _EPOCH + timedelta(days=number)

@@ -1,0 +1,100 @@
+"""Rows of usage as the ledger's scripts keep them (``scripts/_common.lua``, "Usage"), read for reports."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from app.domain.report import Row, Spent, day_of, number_of
+from app.store import keys
+from app.store.client import store_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import date
+
+    from redis.asyncio import Redis
+
+    from app.domain.report import Attribution
+
+READ_DEADLINE_S = 10.0
+PAGE = 1000
+UNATTRIBUTED = "-"
+LABEL = "="
+
+
+class RedisReports:
+    """``operator_ports.Reports`` on a Redis or Valkey server.
+
+    Args:
+        client: Decoding replies to str.
+        cells: Every model and size that there is.
+    """
+
+    def __init__(self, client: Redis, cells: Iterable[tuple[str, str]]) -> None:
+        self._client = client
+        self._cells = tuple(cells)
+
+    async def of_key(self, tenant_id: str, key_id: str, since: date, until: date) -> tuple[Row, ...]:
+        """What one key used on these days, the last included: one command, whatever others use."""
+        names = [
+            f"{number}|{key_id}|{model}|{size}"
+            for number in range(number_of(since), number_of(until) + 1)
+            for model, size in self._cells
+        ]
+        if not names:
+            return ()
+        async with store_errors():
+            found: Any = await self._client.hmget(keys.usage_key(tenant_id), names)
+        rows = (
+            _row(tenant_id, name, text) for name, text in zip(names, found, strict=True) if text is not None
+        )
+        return tuple(row for row in rows if row is not None)
+
+    async def of_tenant(self, tenant_id: str, since: date, until: date) -> tuple[Row, ...]:
+        """Everything that a tenant used on these days, the last included; read page by page.
+
+        Raises:
+            StoreUnavailable: The store does not answer.
+        """
+        found = []
+        async with store_errors(READ_DEADLINE_S):
+            async for name, text in self._client.hscan_iter(keys.usage_key(tenant_id), count=PAGE):
+                row = _row(tenant_id, name, text)
+                if row is not None and since <= row.day <= until:
+                    found.append(row)
+        return tuple(found)
+
+    async def last_used(self, tenant_id: str, key_ids: tuple[str, ...]) -> dict[str, int]:
+        """When keys were last served, by id, in Unix milliseconds; keys that never were are left out."""
+        if not key_ids:
+            return {}
+        async with store_errors():
+            found: Any = await self._client.hmget(
+                keys.usage_key(tenant_id), [f"@{key_id}" for key_id in key_ids]
+            )
+        return {key_id: int(at) for key_id, at in zip(key_ids, found, strict=True) if at is not None}
+
+
+def told(attribution: Attribution | None, labels_max: int) -> list[str]:
+    """For ``take_usage``."""
+    if attribution is None:
+        return ["", "0", "0"]
+    head = f"{attribution.key_id}|{attribution.model}|{attribution.size}"
+    labels = [json.dumps(label, separators=(",", ":")) for label in attribution.labels]
+    return [head, str(labels_max), str(len(labels)), *labels]
+
+
+def _row(tenant_id: str, name: str, text: str) -> Row | None:
+    """A row of the store, or None for what is none: a day's number of labels, a key's last use."""
+    number, found, heading = name.partition("|")
+    if not found or heading == "#":
+        return None
+    day, spent = day_of(int(number)), Spent(*map(int, text.split(",")))
+    if heading == UNATTRIBUTED:
+        return Row(tenant_id, day, spent)
+    key_id, model, *rest = heading.split("|", 2)
+    if key_id == LABEL:
+        label = heading.partition("|")[2]
+        return Row(tenant_id, day, spent, label=tuple(json.loads(label)) if label else ("", ""))
+    return Row(tenant_id, day, spent, key_id, model, rest[0])

@@ -1,0 +1,161 @@
+"""What is reported of usage: each booking once, under its heading, and nothing without bounds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+from app.domain.budget import Amounts, Budget
+from app.domain.generation import Usage
+from app.domain.report import Attribution, Row, Spent, report, total
+from app.ports import Hit, Settlement
+from app.store.ledger import LedgerPolicy, RedisLedger
+from app.store.reports import RedisReports
+from app.store.restoring import Restorer
+from app.store.verifying import snapshot
+from tests.store.books import ONE, Books, generation
+
+if TYPE_CHECKING:
+    from app.store.client import StoreClients
+
+ALWAYS = Budget("output_tokens", "lifetime", 10**9), Budget("usd", "lifetime", 10**15)
+CELLS = [("flash", "1K"), ("flash", "2K")]
+WEB = Attribution("k1", "flash", "1K", (("team", "web"),))
+USAGE = Usage(text_input=11, image_input=1120, image_output=1120, text_output=90, thinking=40, tool_use=7)
+
+
+def today() -> Any:
+    return datetime.now(UTC).date()
+
+
+async def rows_of(books: Books) -> tuple[Row, ...]:
+    return await RedisReports(books.client, CELLS).of_tenant(books.tenant, today(), today())
+
+
+async def settle(books: Books, hold: str, attribution: Attribution | None = WEB, **more: Any) -> None:
+    settlement = Settlement(
+        books.tenant,
+        hold,
+        books.fingerprints[hold],
+        "settle",
+        ONE,
+        usage=USAGE,
+        attribution=attribution,
+        **more,
+    )
+    await books.ledger.settle(settlement, books.windows)
+
+
+async def found_by(books: Books, hold: str, work: str, attribution: Attribution) -> None:
+    request = replace(books.request(hold, work), attribution=attribution)
+    assert isinstance(await books.ledger.admit(request), Hit)
+
+
+def by(rows: tuple[Row, ...], *dimensions: Any) -> dict[tuple[str | None, ...], Spent]:
+    return dict(report(rows, dimensions))
+
+
+async def test_a_settlement_is_reported_once_under_its_key_model_size_and_labels(books: Books) -> None:
+    await books.admit("a")
+    for _ in range(3):
+        await settle(books, "a")
+    spent = Spent(1, *ONE, text_input=18, image_input=1120, text_output=90, thinking=40)
+    rows = await rows_of(books)
+    assert by(rows, "key", "model", "size") == {("k1", "flash", "1K"): spent}
+    assert by(rows, "label", "day") == {("team=web", today().isoformat()): spent}
+    of_key = RedisReports(books.client, CELLS).of_key
+    assert total(await of_key(books.tenant, "k1", today(), today())) == spent
+    assert await of_key(books.tenant, "k2", today(), today()) == ()
+
+
+async def test_what_the_cache_serves_is_reported_as_saved_at_what_it_had_cost(books: Books) -> None:
+    await books.admit("a", "work")
+    await settle(books, "a", publish=generation("a"), ttl_s=60)
+    for number in range(3):
+        await found_by(books, f"b{number}", "work", replace(WEB, key_id="k2"))
+    saved = Spent(0, 0, 0, 0, 0, 0, 0, 0, 0, 3, *(3 * amount for amount in ONE))
+    assert by(await rows_of(books), "key")["k2",] == saved
+    assert await books.totals() == [(1120, 0)], "and nothing is booked"
+
+
+async def test_looking_is_no_hit(books: Books) -> None:
+    await books.admit("a", "work")
+    await settle(books, "a", publish=generation("a"), ttl_s=60)
+    before = await rows_of(books)
+    assert isinstance(await books.ledger.peek(replace(books.request("b", "work"), attribution=WEB)), Hit)
+    assert await rows_of(books) == before
+
+
+async def test_reports_add_up_to_the_budgets_whatever_became_of_the_holds(books: Books) -> None:
+    """Charged by a sweep or by its owner, corrected to more or to nothing, and put back after a loss."""
+    own = replace(books, budgets=ALWAYS)
+
+    async def agree() -> None:
+        booked = await own.totals()
+        spent = total([row for row in await rows_of(own) if row.label is None])
+        assert [(spent.output_tokens, 0), (spent.usd, 0)] == booked
+
+    for hold in ("settled", "voided", "swept", "corrected", "taken-back", "charged", "made-good"):
+        await own.admit(hold)
+        await own.dispatch(hold)
+    await settle(own, "settled")
+    await own.settle("voided", outcome="void")
+    await own.expire("swept", "corrected", "taken-back")
+    await own.settle("charged", outcome="charge")
+    await own.settle("made-good", outcome="charge")
+    await agree()
+    await settle(own, "corrected")
+    await own.settle("taken-back", outcome="void")
+    await own.settle("made-good", Amounts(5000, 6000, 2, 7))
+    await agree()
+    spent = by(await rows_of(own), "key")
+    assert (spent["k1",].requests, spent[None,].requests) == (2, 3)
+    holds = (await snapshot(own.client, own.tenant)).holds
+    await own.client.delete(*[own.key(name) for name in ("res", "win", "exp", "gc", "log", "use")])
+    ledger = RedisLedger(own.client, LedgerPolicy())
+    restorer = Restorer(own.client, ledger.scripts, LedgerPolicy())
+    for _ in range(2):
+        await restorer.rebuild(own.tenant, holds, "epoch", 0)
+    await agree()
+    assert total(await rows_of(own)).output_tokens == 4 * 1120 + 5000
+
+
+async def test_labels_beyond_the_days_limit_are_added_up_together(clients: StoreClients, tenant: str) -> None:
+    async with RedisLedger(clients.ledger, LedgerPolicy(usage_labels=3)) as ledger:
+        books = Books(ledger, clients.ledger, tenant, ALWAYS)
+        for number in range(10):
+            await books.admit(f"h{number}")
+            labels = (("n", str(number)), ("all", 'x;=|\n"ä'))
+            await settle(books, f"h{number}", replace(WEB, labels=labels))
+        rows = by(await rows_of(books), "label")
+    assert {label[0]: spent.requests for label, spent in rows.items()} == {
+        "n=0": 1, 'all=x;=|\n"ä': 10, "n=1": 1, None: 8,
+    }  # fmt: skip
+    assert await books.client.hlen(books.key("use")) == 1 + 4 + 1 + 1, (
+        "the key, the labels, their number, last use"
+    )
+
+
+async def test_days_are_forgotten_when_their_time_is_over(books: Books) -> None:
+    await books.admit("a")
+    await settle(books, "a")
+    gc = await books.client.zrange(books.key("gc"), 0, -1, withscores=True)
+    rows = {name: due for name, due in gc if name.startswith("u;")}
+    assert {name[2:] for name in rows} == set(await books.client.hkeys(books.key("use")))
+    day = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp() * 1000
+    assert rows[f"u;{(today() - date(1970, 1, 1)).days}|k1|flash|1K"] == day + (1 + 92) * 86_400_000
+    await books.client.zadd(books.key("gc"), dict.fromkeys(rows, 1))
+    await books.admit("b")
+    assert await books.client.exists(books.key("use")) == 0
+
+
+async def test_a_keys_last_use_is_known(books: Books) -> None:
+    await books.admit("a", "work")
+    reports = RedisReports(books.client, CELLS)
+    assert await reports.last_used(books.tenant, ("k1", "k2")) == {}
+    await settle(books, "a", publish=generation("a"), ttl_s=60)
+    first = (await reports.last_used(books.tenant, ("k1", "k2")))["k1"]
+    await found_by(books, "b", "work", replace(WEB, key_id="k2"))
+    seen = await reports.last_used(books.tenant, ("k1", "k2"))
+    assert seen["k1"] == first <= seen["k2"]
