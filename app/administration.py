@@ -187,6 +187,16 @@ class Administration:
         record = await self._change_keys(tenant_id, added, _event(operator, "key.create", tenant_id, key.id))
         return IssuedKey(key, minted.text, record)
 
+    async def create_identity(self, operator: Operator, tenant_id: str, asked: Key) -> Key:
+        """A new key of a tenant that the ID tokens of a Google account open; it has no secret."""
+        key = replace(asked, id=mint("live", secrets.token_bytes(ENTROPY_BYTES)).key_id)
+
+        def added(tenant: Tenant) -> Tenant:
+            return replace(tenant, keys=(*tenant.keys, key))
+
+        await self._change_keys(tenant_id, added, _event(operator, "key.create", tenant_id, key.id))
+        return key
+
     async def rotate_key(
         self, operator: Operator, tenant_id: str, key_id: str, *, env: str, grace_s: int
     ) -> IssuedKey:
@@ -201,7 +211,8 @@ class Administration:
             return replace(key, secret_hash=secret_hash(self._pepper, minted.secret), retiring=retiring)
 
         def rotated(tenant: Tenant) -> Tenant:
-            _key(tenant, key_id)
+            if _key(tenant, key_id).identity is not None:
+                raise Conflict("This key has no secret: the ID tokens of a Google account open it.")
             keys = (renewed(key) if key.id == key_id else key for key in tenant.keys)
             return replace(tenant, keys=tuple(keys))
 
@@ -243,10 +254,6 @@ class Administration:
 
         found = await asyncio.gather(*(rows(record.tenant) for record in chosen))
         return report((row for of_tenant in found for row in of_tenant), by)
-
-    async def last_used(self, tenant: Tenant) -> dict[str, int]:
-        """When a tenant's keys were last served, by id, in Unix milliseconds; never for those left out."""
-        return await self._reports.last_used(tenant.id, tuple(key.id for key in tenant.keys))
 
     async def credit(
         self, operator: Operator, tenant_id: str, name: BudgetName, amount: int, credit_id: str

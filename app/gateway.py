@@ -10,7 +10,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from app import booking
 from app.domain.allowance import Allowances
@@ -39,14 +39,19 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from app.cards import Catalogue
+    from app.conversations import Conversations
     from app.domain.budget import WindowState
+    from app.domain.finished import Finished
     from app.domain.outcome import Outcome
+    from app.domain.policy import Times
     from app.domain.rate import RateState
     from app.domain.tenancy import Caller
     from app.domain.validation import Policy
     from app.job import Job
     from app.order import Order
     from app.ports import ImageModel, Ledger, Results, Settled, Settlement
+
+GenerationState = Literal["held", "dispatched"]
 
 log = logging.getLogger(__name__)
 
@@ -63,18 +68,18 @@ class Gateway:
         catalogue: Catalogue,
         ledger: Ledger,
         results: Results,
+        conversations: Conversations,
         model: ImageModel,
         policy: Policy,
-        upstream_timeout_s: float,
-        lease_s: float,
+        times: Times,
     ) -> None:
         self.catalogue = catalogue
+        self.conversations = conversations
         self._ledger = ledger
         self._results = results
         self._model = model
         self._policy = policy
-        self._upstream_timeout_s = upstream_timeout_s
-        self._lease_s = lease_s
+        self._times = times
         self._allowances = Allowances()
         self._tasks = OwnTasks()
 
@@ -126,6 +131,21 @@ class Gateway:
             raise NotFound("No such image, or it has expired.")
         return picture
 
+    async def finished(self, caller: Caller, generation_id: str) -> Finished | GenerationState:
+        """A generation of this tenant: finished, or how far its hold has come where it is being made.
+
+        Raises:
+            NotFound: It is unknown, foreign or expired, or ended without a result.
+        """
+        try:
+            return await self.conversations.finished(caller.tenant.id, generation_id)
+        except NotFound:
+            hold_id = generation_id.removeprefix("gen_")
+            state = await self._ledger.running(caller.tenant.id, hold_id)
+            if state is None:
+                raise
+            return state
+
     async def budgets(self, caller: Caller) -> tuple[WindowState, ...]:
         """The caller's budget windows as they stand."""
         return await self._ledger.windows(caller.tenant.id, budget_windows(caller))
@@ -162,7 +182,7 @@ class Gateway:
         """Wait for the leader's outcome, within this caller's own patience (reliability.md R39)."""
         job.following = follow.leader
         waited_ms = job.timings_ms.get("wait", 0.0)
-        if waited_ms >= self._upstream_timeout_s * 1000:
+        if waited_ms >= self._times.upstream_s * 1000:
             late = DeadlineExceeded("The same request is still being generated for somebody else.")
             late.windows, late.rates = follow.windows, follow.rates
             raise late
@@ -220,7 +240,7 @@ class Gateway:
 
     async def _lead(self, job: Job, lead: Lead) -> GenerationResult:
         """Make the pictures and close the books, whatever happens on the way."""
-        sending = _Sending(self._ledger, job, lead, self._lease_s)
+        sending = _Sending(self._ledger, job, lead, self._times.lease_s)
         try:
             async with sending:
                 with job.timed("upstream"):
@@ -237,7 +257,7 @@ class Gateway:
 
     async def _call(self, job: Job, sending: _Sending) -> list[ModelAnswer | GatewayError]:
         """N calls side by side, because the model makes one candidate a call."""
-        call = Call(job.tenant_id, self._upstream_timeout_s, begin=sending.begin)
+        call = Call(job.tenant_id, self._times.upstream_s, begin=sending.begin)
         calls = [self._model.generate(job.request, seed, call) for seed in seeds(job.request)]
         ended = await asyncio.gather(*calls, return_exceptions=True)
         return [_as_error(item) if isinstance(item, BaseException) else item for item in ended]
@@ -252,6 +272,8 @@ class Gateway:
             kept = bool(pictures) and await self._results.put_pictures(
                 job.tenant_id, pictures + interim, booking.kept_for_s(job)
             )
+            if kept:
+                await self.conversations.keep(job, generation)
             publish = generation if kept and outcome.keep and job.cache.mode != "bypass" else None
             settlement = booking.settlement(
                 job, lead, outcome.booking, outcome, publish=publish, delivered=generation

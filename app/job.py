@@ -98,7 +98,7 @@ class Job:
 
 
 def judge(order: Order, catalogue: Catalogue, policy: Policy) -> Judged:
-    """Hold an order against its card and the tenant's rights; never raises."""
+    """Hold an order against its card and the caller's rights; never raises."""
     asked = order.request
     card = catalogue.resolve(asked.model)
     if card is None:
@@ -106,7 +106,7 @@ def judge(order: Order, catalogue: Catalogue, policy: Policy) -> Judged:
         unknown = Violation("/model", "unknown_model", "There is no such model here.", known)
         return Judged(None, asked, (*order.violations, unknown))
     named = {violation.pointer for violation in order.violations}
-    found = validate(asked, card, policy.of_tenant(order.caller.tenant))
+    found = validate(asked, card, policy.of_caller(order.caller))
     violations = order.violations + tuple(item for item in found if item.pointer not in named)
     return Judged(card, asked if violations else normalised(asked, card), violations)
 

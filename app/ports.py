@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
     from app.domain.budget import Amounts, BudgetWindow, WindowState
     from app.domain.failure import Failure
+    from app.domain.finished import Finished
     from app.domain.generation import Generation, ModelAnswer, Picture, Usage
     from app.domain.rate import RateLimit, RateState
     from app.domain.report import Attribution
     from app.domain.request import CacheDirective, GenerationRequest
-    from app.domain.tenancy import Caller, Priority, Tenant
+    from app.domain.tenancy import Caller, Identity, Priority, Tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +242,9 @@ class Ledger(Protocol):
     async def settle(self, settlement: Settlement, windows: tuple[BudgetWindow, ...]) -> Settled:
         """End a hold, keep the result, wake the followers: one step, repeatable without harm."""
 
+    async def running(self, tenant_id: str, hold_id: str) -> Literal["held", "dispatched"] | None:
+        """How far the hold's work has come; None where it has ended, by its lease too, or is unknown."""
+
     async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
         """Return when the leader's outcome may be there, at the latest after the timeout.
 
@@ -262,6 +266,15 @@ class Results(Protocol):
 
     async def get_picture(self, tenant_id: str, image_id: str) -> Picture | None:
         """The image, checked against its hash; None where it is unknown, expired, damaged or foreign."""
+
+    async def put_finished(self, tenant_id: str, finished: Finished, ttl_s: int) -> bool:
+        """Keep a generation under its id, and every file of its conversation at least as long.
+
+        False where it could not be kept.
+        """
+
+    async def get_finished(self, tenant_id: str, generation_id: str) -> Finished | None:
+        """The generation; None where it is unknown, expired, of another version or foreign."""
 
 
 async def _nothing_to_do() -> None:
@@ -307,6 +320,9 @@ class Directory(Protocol):
 
     def authenticate(self, presented: str) -> Caller | None:
         """The caller for a full gateway key, or None. The checksum is refused without a look-up."""
+
+    def identified(self, identities: tuple[Identity, ...]) -> Caller | None:
+        """The caller whose key one of these identities opens, or None; no identity at all is nobody."""
 
     def tenants(self) -> tuple[Tenant, ...]:
         """Every configured tenant."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severity that is logged."
     )
+    trace_project: str | None = Field(
+        None, description="Google Cloud project of the traces in logs. Unset: the project of Vertex AI."
+    )
     log_format: Literal["json", "text"] = Field("json", description="JSON lines, or text.")
     state_dir: Path = Field(Path(".flashgate"), description="Keys and store of the embedded default.")
 
@@ -54,6 +57,19 @@ class Settings(BaseSettings):
         "rebuild",
         description="Where the store has lost a tenant's books: rebuild them from the journals; refuse the "
         "tenant until a restart; or begin anew at zero.",
+    )
+    redis_ca_file: Path | None = Field(
+        None,
+        description="Certificates of the authorities that a store's TLS certificate may be from, as PEM. "
+        "Unset: the system's. The certificate's host is always compared, too.",
+    )
+    redis_iam: bool = Field(
+        False,  # noqa: FBT003 (a field's default)
+        description="Show the store an access token of the service account in place of a password, as "
+        "Memorystore's IAM authentication asks for.",
+    )
+    metadata_url: str = Field(
+        "http://metadata.google.internal", description="Google's metadata server, which gives that token."
     )
     usage_days: int = Field(92, ge=1, le=3660, description="How long reports of usage reach back, in days.")
     usage_labels_max: int = Field(
@@ -82,6 +98,24 @@ class Settings(BaseSettings):
         None,
         min_length=32,
         description="A first key of operators, at least 32 characters. Set: there is no tenant demo.",
+    )
+
+    identity_audiences: tuple[str, ...] = Field(
+        (),
+        description="For whom Google's ID tokens must be made to let their accounts in, as a JSON list, "
+        'such as ["https://flashgate.example"]. Empty: no ID token is taken.',
+    )
+    identity_certs_url: str = Field(
+        "https://www.googleapis.com/oauth2/v3/certs",
+        description="Where the keys that sign ID tokens are read, as a JSON Web Key Set.",
+    )
+    identity_skew_s: int = Field(
+        30, ge=0, le=300, description="How far the clock that dated an ID token may be from this one."
+    )
+    identity_signature: Literal["required", "platform"] = Field(
+        "required",
+        description="platform, on Cloud Run alone: take an ID token whose signature Cloud Run has checked "
+        "and taken out. Only for services that IAM lets nobody into without one.",
     )
 
     gemini_api_key: SecretStr | None = Field(None, description="Key of the Gemini Developer API.")
@@ -130,10 +164,27 @@ class Settings(BaseSettings):
     input_pixels_max: int = Field(64_000_000, ge=1, description="Largest input image, in pixels.")
     images_per_request_max: int = Field(8, ge=1, description="Largest n.")
     inputs_per_request_max: int = Field(64, ge=1, description="Most file parts of one form.")
+    conversation_turns_max: int = Field(
+        16, ge=1, description="Answered requests in a conversation that continue_from goes on with."
+    )
+    conversation_mb: int = Field(
+        64,
+        ge=0,
+        description="Files of a conversation that are kept to go on with it, in MiB; 0: none goes on.",
+    )
     gcs_buckets: tuple[str, ...] = Field((), description="Cloud Storage buckets that gs:// inputs may name.")
     chunked_above_bytes: int = Field(
         8_000_000, ge=0, description="Answers larger than this go out chunked, without Content-Length."
     )
+
+    @model_validator(mode="after")
+    def _platform_signs_on_cloud_run_alone(self) -> Self:
+        if self.identity_signature == "platform" and self.cloud_run_service is None:
+            raise ValueError(
+                "FLASHGATE_IDENTITY_SIGNATURE=platform holds on Cloud Run alone: anywhere else nobody has "
+                "checked the signature."
+            )
+        return self
 
     @property
     def back_end(self) -> Literal["emulator", "gemini", "vertex"]:

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Literal
 
 from app.administration import Administration
 from app.cards import load_catalogue
+from app.conversations import Bounds, Conversations
 from app.domain.errors import ConfigurationError, StoreUnavailable
-from app.domain.policy import Charging, Policy
+from app.domain.policy import Charging, Policy, Times
 from app.emulator.child import EmulatorChild
 from app.emulator.rules import load_rules
 from app.gateway import Gateway
+from app.identity.certificates import Certificates
+from app.identity.tokens import GoogleIdTokens, TokenPolicy
 from app.media.pdf import PageCounter
 from app.observability.metrics import Metrics
 from app.observability.observed import ObservedDirectory, ObservedImageModel, ObservedLedger, ObservedResults
@@ -97,11 +100,13 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
                 _back_end(settings, emulator_url), catalogue, connections_max=settings.upstream_connections
             )
         )
+        results = ObservedResults(RedisResults(clients.blobs, breaker=_breaker("images", metrics)), metrics)
         gateway = Gateway(
             catalogue=catalogue,
             ledger=ObservedLedger(durable, metrics),
-            results=ObservedResults(
-                RedisResults(clients.blobs, breaker=_breaker("images", metrics)), metrics
+            results=results,
+            conversations=Conversations(
+                results, Bounds(settings.conversation_turns_max, settings.conversation_mb << 20)
             ),
             model=ResilientImageModel(
                 ObservedImageModel(model, metrics, catalogue), wait_s_max=settings.upstream_retry_wait_s
@@ -113,8 +118,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
                 n_max=settings.images_per_request_max,
                 charging=Charging(settings.ambiguous_charge, settings.blocked_charge),
             ),
-            upstream_timeout_s=settings.upstream_timeout_s,
-            lease_s=settings.lease_s,
+            times=Times(settings.upstream_timeout_s, settings.lease_s),
         )
         stack.push_async_callback(gateway.aclose, settings.drain_s)
         reports = RedisReports(clients.ledger, catalogue.cells)
@@ -134,10 +138,24 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
                 reports=reports,
                 pepper=pepper,
             ),
+            identity_tokens=await _identity_tokens(settings, stack),
             reports=reports,
             admin_key=settings.admin_key,
             reload_tenants=directory.reload,
         )
+
+
+async def _identity_tokens(settings: Settings, stack: AsyncExitStack) -> GoogleIdTokens | None:
+    """What checks ID tokens, where any are taken."""
+    if not settings.identity_audiences:
+        return None
+    certificates = await stack.enter_async_context(Certificates(settings.identity_certs_url))
+    policy = TokenPolicy(
+        frozenset(settings.identity_audiences),
+        settings.identity_skew_s,
+        by_platform=settings.identity_signature == "platform",
+    )
+    return GoogleIdTokens(policy, certificates)
 
 
 def _pepper(settings: Settings) -> bytes:

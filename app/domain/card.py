@@ -31,6 +31,11 @@ def bare_name(name: str) -> str:
     return name
 
 
+def edge_of(image_size: str) -> int:
+    """The side of a square picture of this size in pixels: 512 for ``512``, 2048 for ``2K``."""
+    return int(image_size) if image_size.isdigit() else 1024 * int(image_size.removesuffix("K"))
+
+
 class _Fact(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -217,11 +222,8 @@ class Card(_Fact):
         return None
 
     def sizes_up_to(self, largest: str) -> tuple[str, ...]:
-        """The sizes that cost no more than one of them; all where it is not on this card."""
-        if largest not in self.image_sizes:
-            return tuple(self.image_sizes)
-        most = self.image_sizes[largest].megapixels
-        return tuple(name for name, size in self.image_sizes.items() if size.megapixels <= most)
+        """The sizes that are no larger than this one, which may be another card's."""
+        return tuple(name for name in self.image_sizes if edge_of(name) <= edge_of(largest))
 
     def names(self) -> tuple[str, ...]:
         """The id and every alias."""

@@ -82,7 +82,7 @@ class HeadersTooLarge(GatewayError):
 
 
 class Unauthenticated(GatewayError):
-    """No key, or one that is not known here."""
+    """No key or ID token, or one that is not known here."""
 
     code, title, status = "unauthenticated", "A valid key is required", 401
 
@@ -320,6 +320,12 @@ class StoreUnavailable(GatewayError):
     """The store does not answer, so nothing can be reserved: budgets fail closed."""
 
     code, title, status, retryable = "store_unavailable", "The store does not answer", 503, True
+
+
+class IdentityUnavailable(GatewayError):
+    """Google's keys, which ID tokens are checked with, are not to be had: nobody is let in by one."""
+
+    code, title, status, retryable = "identity_unavailable", "ID tokens cannot be checked", 503, True
 
 
 class Overloaded(GatewayError):

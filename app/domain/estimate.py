@@ -78,7 +78,23 @@ def text_tokens(text: str, *, strict: bool = False) -> int:
     English has about four bytes a token and other scripts less, so this is on the safe side of what
     tokenizers give; the settlement corrects it. Strictly, every byte may be a token of its own.
     """
-    return -(-len(text.encode()) // (1 if strict else _BYTES_PER_TEXT_TOKEN))
+    return _tokens_of_bytes(len(text.encode()), strict=strict)
+
+
+def _tokens_of_bytes(length: int, *, strict: bool) -> int:
+    return -(-length // (1 if strict else _BYTES_PER_TEXT_TOKEN))
+
+
+def earlier_tokens(request: GenerationRequest, *, strict: bool = False) -> int:
+    """Tokens of the words in the earlier turns of a conversation, which are read anew with each."""
+    if request.earlier is None:
+        return 0
+    return _tokens_of_bytes(request.earlier.conversation.text_bytes, strict=strict)
+
+
+def earlier_document_tokens(request: GenerationRequest) -> int:
+    """Tokens of the documents in the earlier turns of a conversation."""
+    return request.earlier.conversation.document_tokens if request.earlier is not None else 0
 
 
 def known_document_tokens(item: Input, card: Card) -> int:
@@ -130,7 +146,8 @@ def settled_amounts(card: Card, usage: Usage, images: int) -> Amounts:
 def pictures_read(request: GenerationRequest) -> int:
     """Pictures that the model reads: the caller's references, and its own of earlier turns."""
     earlier = request.verbatim.pictures_before if request.verbatim is not None else 0
-    return len(request.images) + earlier
+    replayed = request.earlier.conversation.pictures if request.earlier is not None else 0
+    return len(request.images) + earlier + replayed
 
 
 def output_tokens_per_call(request: GenerationRequest, card: Card, allowances: Allowances | None) -> int:
@@ -163,9 +180,11 @@ def estimate(
     """
     prices = card.prices_usd_per_million
     texts = (request.prompt, request.system_instruction or "")
-    text_input = request.n * sum(text_tokens(text, strict=strict) for text in texts)
+    words = sum(text_tokens(text, strict=strict) for text in texts) + earlier_tokens(request, strict=strict)
+    text_input = request.n * words
     image_input = request.n * pictures_read(request) * card.images.tokens_each
-    document_input = request.n * sum(document_tokens(item, card) for item in request.documents)
+    documents = sum(document_tokens(item, card) for item in request.documents)
+    document_input = request.n * (documents + earlier_document_tokens(request))
     image_output = request.n * card.image_tokens(request.image_size or card.image_size_default)
     text_output = request.n * output_tokens_per_call(request, card, allowances) - image_output
     usd = _nano_usd(

@@ -69,6 +69,9 @@ def fingerprint(request: GenerationRequest, card: Card, tenant_id: str) -> str:
     }
     if request.verbatim is not None and request.verbatim.identity:
         canonical["verbatim"] = request.verbatim.identity
+    if request.earlier is not None:
+        # Signatures make every generation its own: the same turns made again are another conversation.
+        canonical["continue_from"] = request.earlier.conversation.id
     text = json.dumps(canonical, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     key = blake3(f"flashgate fingerprint {VERSION} {tenant_id}".encode()).digest()
     return blake3(text.encode(errors="surrogatepass"), key=key).hexdigest()

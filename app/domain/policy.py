@@ -1,4 +1,4 @@
-"""What a request is measured against beside the card: the deployment's limits and the tenant's rights."""
+"""What a request is measured against beside the card: the deployment's limits and the caller's rights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from app.domain.tenancy import Tenant
+    from app.domain.tenancy import Caller
 
 PIXELS_MAX = 64_000_000
 N_MAX = 8
@@ -23,6 +23,19 @@ class Charging:
 
     ambiguous: Literal["charge", "release"] = "charge"
     blocked: Literal["input", "none"] = "input"
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How long things take at most; settings of the deployment, in seconds.
+
+    Attributes:
+        upstream_s: One picture, whatever its size.
+        lease_s: How long a hold outlives its process.
+    """
+
+    upstream_s: float
+    lease_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +63,11 @@ class Policy:
     n_max: int = N_MAX
     charging: Charging = Charging()
 
-    def of_tenant(self, tenant: Tenant) -> Policy:
-        """The same deployment with one tenant's rights."""
+    def of_caller(self, caller: Caller) -> Policy:
+        """The same deployment with the rights of one tenant's key."""
         return replace(
             self,
-            models=tenant.models,
-            max_image_size=tenant.max_image_size,
-            preview=tenant.preview,
+            models=caller.models,
+            max_image_size=caller.max_image_size,
+            preview=caller.preview,
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from app.domain.conversation import Earlier
     from app.domain.verbatim import Verbatim
 
 InputKind = Literal["image", "document", "video"]
@@ -70,7 +71,7 @@ class GenerationRequest:
 
     ``image_size`` keeps the caller's spelling until validation has accepted it; ``normalised`` in
     ``domain/validation.py`` gives the request as it will be used. ``verbatim`` is Google's own words for a
-    request that these cannot say completely.
+    request that these cannot say completely; ``earlier`` is the conversation that this one goes on with.
     """
 
     model: str
@@ -97,6 +98,7 @@ class GenerationRequest:
     variant: int = 0
     labels: tuple[tuple[str, str], ...] = ()
     verbatim: Verbatim | None = field(default=None, repr=False)
+    earlier: Earlier | None = field(default=None, repr=False)
 
     @property
     def inputs(self) -> tuple[Input, ...]:

@@ -71,11 +71,11 @@ def _is_blank(text: str) -> bool:
 
 
 def model(case: Case) -> Iterator[Violation]:
-    """The tenant may use it, and it has not been retired."""
+    """The caller may use it, and it has not been retired."""
     models, card = case.policy.models, case.card
     if models and card.id not in models:
         yield Violation(
-            "/model", "model_not_allowed", f"This tenant may not use {card.id}.", tuple(sorted(models))
+            "/model", "model_not_allowed", f"This caller may not use {card.id}.", tuple(sorted(models))
         )
     if card.lifecycle.stage == "retired":
         successor = f" Use {card.lifecycle.replacement}." if card.lifecycle.replacement else ""
@@ -101,7 +101,7 @@ def aspect_ratio(case: Case) -> Iterator[Violation]:
 
 
 def image_size(case: Case) -> Iterator[Violation]:
-    """One of the card's sizes in any accepted spelling, within the tenant's limit and previews."""
+    """One of the card's sizes in any accepted spelling, within the caller's limit and previews."""
     sizes = tuple(case.card.image_sizes)
     size = case.image_size
     if size is None:
@@ -111,10 +111,10 @@ def image_size(case: Case) -> Iterator[Violation]:
     largest = case.policy.max_image_size
     within = sizes if largest is None else case.card.sizes_up_to(largest)
     if size not in within:
-        detail = f"This tenant may ask for {largest} at most."
+        detail = f"This caller may ask for {largest} at most."
         yield Violation("/image_size", "image_size_not_allowed", detail, within)
     if case.card.image_sizes[size].preview and size not in case.policy.preview:
-        detail = f"{size} is a Preview feature, which is not enabled for this tenant."
+        detail = f"{size} is a Preview feature, which is not enabled for this caller."
         allowed = tuple(
             name for name in within if not case.card.image_sizes[name].preview or name in case.policy.preview
         )
@@ -290,8 +290,18 @@ def labels(case: Case) -> Iterator[Violation]:
         seen.add(name)
 
 
+def conversation(case: Case) -> Iterator[Violation]:
+    """A conversation goes on with the model that began it: signatures are bound to it."""
+    earlier = case.request.earlier
+    if earlier is not None and earlier.conversation.model != case.card.id:
+        began = earlier.conversation.model
+        detail = f"The conversation was begun with {began}, and only that model reads its own signatures."
+        yield Violation("/continue_from", "other_model", detail, (began,))
+
+
 RULES = (
     model,
+    conversation,
     texts,
     aspect_ratio,
     image_size,

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 from app.domain import addresses
 from app.domain.errors import Violation
-from app.domain.estimate import known_document_tokens, pictures_read, text_tokens
+from app.domain.estimate import (
+    earlier_document_tokens,
+    earlier_tokens,
+    known_document_tokens,
+    pictures_read,
+    text_tokens,
+)
 from app.domain.rules import is_unicode
 
 if TYPE_CHECKING:
@@ -117,10 +123,12 @@ def _size(item: Input, most: int) -> Iterator[Violation]:
 def images(case: Case) -> Iterator[Violation]:
     """As many as the card takes, each of a known type, whole, and neither too heavy nor too large."""
     limits, found = case.card.images, case.request.images
-    if len(found) > limits.count_max:
-        extra = found[limits.count_max]
-        detail = f"{len(found)} images; {limits.count_max} at most."
-        yield Violation(extra.pointer, "too_many_images", detail)
+    if _images_before(case) + len(found) > limits.count_max:
+        over = max(0, limits.count_max - _images_before(case))
+        place = found[over].pointer if over < len(found) else "/continue_from"
+        together = f" and {_images_before(case)} of the earlier turns" if _images_before(case) else ""
+        detail = f"{len(found)} images{together}; {limits.count_max} at most."
+        yield Violation(place, "too_many_images", detail)
     for item in found:
         yield from _source(case, item)
         yield from _type(item, limits.mime_types)
@@ -130,6 +138,11 @@ def images(case: Case) -> Iterator[Violation]:
         if pixels > case.policy.pixels_max and "too_many_pixels" not in dict(item.faults):
             detail = f"The image has {pixels} pixels; the limit is {case.policy.pixels_max}."
             yield Violation(item.pointer, "too_many_pixels", detail)
+
+
+def _images_before(case: Case) -> int:
+    """Reference images of earlier turns: the model reads them again, so they count again."""
+    return case.request.earlier.conversation.images if case.request.earlier is not None else 0
 
 
 def documents(case: Case) -> Iterator[Violation]:
@@ -165,7 +178,7 @@ def videos(case: Case) -> Iterator[Violation]:
         yield Violation("/videos", "videos_not_supported", f"{case.card.title} reads no videos.")
         return
     if case.card.video.preview and "video" not in case.policy.preview:
-        detail = "Video input is a Preview feature, which is not enabled for this tenant."
+        detail = "Video input is a Preview feature, which is not enabled for this caller."
         yield Violation("/videos", "preview_not_allowed", detail)
     for item in case.request.videos:
         yield from _source(case, item)
@@ -177,21 +190,22 @@ def input_tokens(case: Case) -> Iterator[Violation]:
     """Prompt, images and documents of one call fit into the model's context."""
     request, card = case.request, case.card
     most = card.tokens.input_max
-    words = sum(text_tokens(text) for text in _texts(request) if is_unicode(text))
+    place = "/prompt" if request.earlier is None else "/continue_from"
+    words = sum(text_tokens(text) for text in _texts(request) if is_unicode(text)) + earlier_tokens(request)
     if words > most:
         detail = f"The prompt has about {words} tokens; the model reads {most}."
-        yield Violation("/prompt", "input_tokens_over_limit", detail)
+        yield Violation(place, "input_tokens_over_limit", detail)
         return
     pictures = pictures_read(request) * card.images.tokens_each
     pages = sum(known_document_tokens(item, card) for item in request.documents)
-    total = words + pictures + pages
+    total = words + pictures + pages + earlier_document_tokens(request)
     if (
         total > most
         and len(request.images) <= card.images.count_max
         and pages <= card.documents.tokens_total_max
     ):
         detail = f"The request has about {total} input tokens; the model reads {most}."
-        yield Violation("/documents" if pages else "/prompt", "input_tokens_over_limit", detail)
+        yield Violation("/documents" if pages else place, "input_tokens_over_limit", detail)
 
 
 def _texts(request: GenerationRequest) -> tuple[str, str]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
+from app.domain.card import edge_of
+
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
@@ -41,15 +43,37 @@ class RetiringSecret:
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """A Google account, by one of the two names that an ID token gives it (reliability.md R61).
+
+    Attributes:
+        value: The verified e-mail address in lower case, or the subject, which never changes.
+    """
+
+    kind: Literal["email", "subject"]
+    value: str
+
+    @property
+    def name(self) -> str:
+        """Both parts in one; no key id is like it, because those hold no colon."""
+        return f"{self.kind}:{self.value}"
+
+
+@dataclass(frozen=True, slots=True)
 class Key:
     """A gateway key without its secret; ``secret_hash`` is an HMAC-SHA-256 in hexadecimal.
 
     Attributes:
         id: Unique in the whole deployment, because a key is looked up by it.
+        secret_hash: Empty for the key of an identity, which no secret opens.
         retiring: The secret before the present one, while both open (reliability.md R59).
         expires_at_ms: From this moment (Unix time) no secret of the key opens; None for never.
         project: The tenant's project whose budgets this key counts in as well, or None.
         rate: What the key may ask in a minute and at once.
+        identity: Whose ID tokens open the key in place of a secret, or None. Unique in the whole deployment.
+        models: Card ids that it may use, among its tenant's; empty for all of them.
+        max_image_size: The largest size that it may ask for, or None for its tenant's.
+        preview: Preview features that it may use where its tenant may, or None for all of them.
     """
 
     id: str
@@ -60,10 +84,23 @@ class Key:
     expires_at_ms: int | None = None
     project: str | None = None
     rate: Rate | None = None
+    identity: Identity | None = None
+    models: frozenset[str] = frozenset()
+    max_image_size: str | None = None
+    preview: frozenset[str] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What no other key of the deployment may have."""
+        return (self.id,) if self.identity is None else (self.id, self.identity.name)
+
+    def is_over(self, now_ms: int) -> bool:
+        """Whether nothing opens the key any more."""
+        return self.expires_at_ms is not None and now_ms >= self.expires_at_ms
 
     def hashes(self, now_ms: int) -> tuple[str, ...]:
         """The hashes of the secrets that open at this moment: none, one, or two after a rotation."""
-        if self.expires_at_ms is not None and now_ms >= self.expires_at_ms:
+        if self.is_over(now_ms) or self.identity is not None:
             return ()
         if self.retiring is None or now_ms >= self.retiring.not_after_ms:
             return (self.secret_hash,)
@@ -117,6 +154,22 @@ class Caller:
     def project(self) -> Project | None:
         """The project that the key belongs to, or None."""
         return next((each for each in self.tenant.projects if each.id == self.key.project), None)
+
+    @property
+    def models(self) -> frozenset[str]:
+        """Card ids that may be used; empty for all. A key's own are some of its tenant's."""
+        return self.key.models or self.tenant.models
+
+    @property
+    def max_image_size(self) -> str | None:
+        """The largest size that tenant and key both allow, or None."""
+        named = [size for size in (self.tenant.max_image_size, self.key.max_image_size) if size is not None]
+        return min(named, key=edge_of, default=None)
+
+    @property
+    def preview(self) -> frozenset[str]:
+        """Preview features that tenant and key both allow."""
+        return self.tenant.preview if self.key.preview is None else self.tenant.preview & self.key.preview
 
     def may(self, scope: str) -> bool:
         """Whether the key carries this scope; nothing is allowed by default."""

@@ -43,7 +43,7 @@ def validate(request: GenerationRequest, card: Card, policy: Policy) -> tuple[Vi
     Args:
         request: As the caller asked, inputs already inspected.
         card: The model's facts.
-        policy: The deployment's limits and the tenant's rights.
+        policy: The deployment's limits and the caller's rights.
     """
     case = Case(request, card, policy, _image_size(request, card), _thinking_level(request, card))
     return tuple(violation for rule in RULES for violation in rule(case))

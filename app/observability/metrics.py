@@ -77,7 +77,7 @@ METRICS: tuple[MetricSpec, ...] = (
         "Faults found in requests before anything was spent, by their code.", series_max=200,
     ),
     MetricSpec(
-        "flashgate_authentications_total", "counter", ("outcome",), "Keys shown: ok or refused.",
+        "flashgate_authentications_total", "counter", ("outcome",), "Keys and tokens shown: ok or refused.",
     ),
     MetricSpec(
         "flashgate_admissions_total", "counter", ("decision",),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from app.domain.budget import Amounts
 from app.domain.delivery import mismatches
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
     from app.cards import Catalogue
     from app.domain.budget import BudgetWindow, WindowState
+    from app.domain.finished import Finished
     from app.domain.generation import ModelAnswer, Picture
     from app.domain.rate import RateLimit, RateState
     from app.domain.request import GenerationRequest
-    from app.domain.tenancy import Caller, Tenant
+    from app.domain.tenancy import Caller, Identity, Tenant
     from app.observability.metrics import Metrics
     from app.ports import (
         Admission,
@@ -151,6 +152,11 @@ class ObservedLedger:
             count("released", Amounts(*(max(0, h - u) for h, u in zip(held, used, strict=True))))
             count("overage", Amounts(*(max(0, u - h) for h, u in zip(held, used, strict=True))))
 
+    async def running(self, tenant_id: str, hold_id: str) -> Literal["held", "dispatched"] | None:
+        """Count the command."""
+        with self._command("running"):
+            return await self._ledger.running(tenant_id, hold_id)
+
     async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
         """Show who is waiting. Its duration is the leader's, not the store's."""
         self._metrics.in_flight("waiting", 1)
@@ -201,6 +207,16 @@ class ObservedResults:
             self._metrics.image_bytes("loaded", picture.length)
         return picture
 
+    async def put_finished(self, tenant_id: str, finished: Finished, ttl_s: int) -> bool:
+        """Count the command."""
+        with self._command("put_finished"):
+            return await self._results.put_finished(tenant_id, finished, ttl_s)
+
+    async def get_finished(self, tenant_id: str, generation_id: str) -> Finished | None:
+        """Count the command."""
+        with self._command("get_finished"):
+            return await self._results.get_finished(tenant_id, generation_id)
+
 
 class ObservedImageModel:
     """An ImageModel that counts calls, tokens by modality, images and bytes."""
@@ -245,7 +261,13 @@ class ObservedDirectory:
 
     def authenticate(self, presented: str) -> Caller | None:
         """Count the key as ok or refused; a caller that was found belongs to a configured tenant."""
-        caller = self._directory.authenticate(presented)
+        return self._counted(self._directory.authenticate(presented))
+
+    def identified(self, identities: tuple[Identity, ...]) -> Caller | None:
+        """Count what was shown as ok or refused, as ``authenticate`` does."""
+        return self._counted(self._directory.identified(identities))
+
+    def _counted(self, caller: Caller | None) -> Caller | None:
         self._metrics.authentication("refused" if caller is None else "ok")
         if caller is not None:
             self._metrics.know_tenant(caller.tenant.id)

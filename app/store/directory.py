@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from app.cards import Catalogue
+    from app.domain.tenancy import Identity
 
 PEPPER_FILE: Final = "pepper"
 DEMO_KEY_FILE: Final = "demo-key"
@@ -53,7 +54,14 @@ class MemoryDirectory:
 
     def _know(self, tenants: tuple[Tenant, ...]) -> None:
         """Replace what is known; of two keys with one id the later tenant's counts."""
-        self._callers = {key.id: Caller(tenant, key) for tenant in tenants for key in tenant.keys}
+        callers = [Caller(tenant, key) for tenant in tenants for key in tenant.keys]
+        self._callers = {caller.key.id: caller for caller in callers}
+        # Only of keys that are in force: a later key of the same id takes an identity away as well.
+        self._identified = {
+            caller.key.identity.name: caller
+            for caller in self._callers.values()
+            if caller.key.identity is not None
+        }
         self._tenants = tenants
 
     def authenticate(self, presented: str) -> Caller | None:
@@ -63,6 +71,12 @@ class MemoryDirectory:
         """
         parsed = parse(presented)
         return None if parsed is None else self._opened(self._callers.get(parsed.key_id), parsed.secret)
+
+    def identified(self, identities: tuple[Identity, ...]) -> Caller | None:
+        """The caller whose key one of these identities opens, the first that is known, or None."""
+        now_ms = int(self._clock() * 1000)
+        found = (self._identified.get(identity.name) for identity in identities)
+        return next((caller for caller in found if caller and not caller.key.is_over(now_ms)), None)
 
     def _opened(self, caller: Caller | None, secret: str) -> Caller | None:
         """The caller where one of its key's living secrets is this one; the work is the same in any case."""

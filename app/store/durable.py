@@ -189,6 +189,11 @@ class DurableLedger:
                 await self._write_waiting(settlement, hold)
             return Settled("deferred", repeated=False, late=False, published=False, now_ms=_now_ms())
 
+    async def running(self, tenant_id: str, hold_id: str) -> Literal["held", "dispatched"] | None:
+        """How far the hold's work has come."""
+        async with self.breaker.guard():
+            return await self._ledger.running(tenant_id, hold_id)
+
     async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
         """As the store says."""
         await self._ledger.wait(tenant_id, fingerprint, leader, timeout_s)

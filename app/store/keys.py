@@ -20,6 +20,7 @@ AUDIT_LOG = "fg:{_admin}:log"
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _IMAGE_ID = re.compile(r"img_[0-9a-f]{64}")
 _FINGERPRINT = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_GENERATION_ID = re.compile(r"gen_[0-9a-f]{24}")
 _CHANGE = re.compile(r"[0-9a-f]{32}")
 
 LEDGER_NAMES = ("res", "win", "exp", "gc", "log", "use")
@@ -72,6 +73,13 @@ def image_key(tenant_id: str, image_id: str) -> str:
     if not is_image_id(image_id):
         raise ValueError("This is no image id.")
     return f"{_tag(tenant_id)}:img:{image_id}"
+
+
+def generation_key(tenant_id: str, generation_id: str) -> str:
+    """Where a finished generation lies under its own id."""
+    if not _GENERATION_ID.fullmatch(generation_id):
+        raise ValueError("This is no generation id.")
+    return f"{_tag(tenant_id)}:made:{generation_id}"
 
 
 def tenant_change_keys(change_id: str) -> list[str]:

@@ -18,6 +18,7 @@ from app.domain.request import CacheDirective
 from app.ports import Absent, Hit, Settled
 from app.store import keys, records, reports, wording
 from app.store.client import DEADLINE_S, store_errors
+from app.store.hold_records import LETTERS
 from app.store.scripting import Scripts
 from app.store.wake import WakeBoard
 from app.store.wording import MS, STATES
@@ -202,6 +203,23 @@ class RedisLedger:
             now_ms=int(now),
             windows=wording.booked(reply[6:], windows, int(now)),
         )
+
+    async def running(self, tenant_id: str, hold_id: str) -> Literal["held", "dispatched"] | None:
+        """How far the hold's work has come; None where it has ended, by its lease too, or is unknown.
+
+        Nothing is expired by looking: that is for those who would use what becomes free.
+        """
+        holds, _windows, leases, *_ = keys.ledger_keys(tenant_id)
+        async with store_errors(self._policy.deadline_s):
+            record = await self._client.hget(holds, hold_id)
+            state = LETTERS.get(str(record)[:1]) if record else None
+            if state not in {"held", "dispatched"}:
+                return None
+            until_ms = await self._client.zscore(leases, hold_id)
+            seconds, micros = await self._client.time()
+        now_ms = int(seconds) * MS + int(micros) // MS
+        alive = until_ms is not None and float(until_ms) > now_ms
+        return ("held" if state == "held" else "dispatched") if alive else None
 
     async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
         """Return when the leader's outcome may be there, at the latest after the timeout. Never raises."""

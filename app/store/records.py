@@ -13,16 +13,19 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from app.domain.failure import Failure
+from app.domain.finished import Finished
 from app.domain.generation import Generation, Notice
 
 VERSION = 1
 
-RecordT = TypeVar("RecordT", Generation, Failure)
+RecordT = TypeVar("RecordT", Generation, Failure, Finished)
 
 _GENERATION = TypeAdapter(Generation)
 _FAILURE = TypeAdapter(Failure)
+_FINISHED = TypeAdapter(Finished)
 _PREFIX = f'{{"v":{VERSION},"generation":'
 _FAILURE_PREFIX = f'{{"v":{VERSION},"failure":'
+_FINISHED_PREFIX = f'{{"v":{VERSION},"finished":'
 
 
 class UnreadableRecord(ValueError):
@@ -65,6 +68,24 @@ def decode_failure(text: str) -> Failure:
         UnreadableRecord: Another version wrote it, or it is damaged.
     """
     return _decode(_FAILURE, _FAILURE_PREFIX, text)
+
+
+def encode_finished(finished: Finished) -> str:
+    """The record of a generation under its id. Its conversation is JSON already, and in ASCII."""
+    try:
+        body = _FINISHED.dump_json(finished)
+    except PydanticSerializationError:
+        body = _FINISHED.dump_json(replace(finished, generation=_without_surrogates(finished.generation)))
+    return f"{_FINISHED_PREFIX}{body.decode()}}}"
+
+
+def decode_finished(text: str) -> Finished:
+    """The generation of a record.
+
+    Raises:
+        UnreadableRecord: Another version wrote it, or it is damaged.
+    """
+    return _decode(_FINISHED, _FINISHED_PREFIX, text)
 
 
 def _decode(adapter: TypeAdapter[RecordT], prefix: str, text: str) -> RecordT:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from app.cards import Catalogue
-    from app.domain.tenancy import Caller
+    from app.domain.tenancy import Caller, Identity, Tenant
     from app.operator_ports import TenantChange
 
 log = logging.getLogger(__name__)
@@ -115,6 +115,17 @@ class StoredDirectory(MemoryDirectory):
             raise StoreUnavailable("The tenants could not be read from the store yet.", retry_after_s=1)
         return caller
 
+    def identified(self, identities: tuple[Identity, ...]) -> Caller | None:
+        """The caller whose key one of these identities opens, or None.
+
+        Raises:
+            StoreUnavailable: The identities are none of the file's, and the store was never read.
+        """
+        caller = super().identified(identities)
+        if caller is None and self._version is None and identities:
+            raise StoreUnavailable("The tenants could not be read from the store yet.", retry_after_s=1)
+        return caller
+
     def find(self, tenant_id: str) -> TenantRecord | None:
         """The tenant as this replica knows it."""
         return self._records.get(tenant_id)
@@ -147,8 +158,8 @@ class StoredDirectory(MemoryDirectory):
         known = self._stored.get(change.tenant_id)
         if known is not None and known.version != change.expected:
             raise _refusal("changed" if change.expected else "exists")
-        before = () if known is None else tuple(key.id for key in known.tenant.keys)
-        after = () if change.tenant is None else tuple(key.id for key in change.tenant.keys)
+        before = () if known is None else _names(known.tenant)
+        after = () if change.tenant is None else _names(change.tenant)
         self._refuse_declared(change.tenant_id, after)
         arguments = [
             change.tenant_id,
@@ -184,12 +195,12 @@ class StoredDirectory(MemoryDirectory):
             found: Any = await self._client.xrevrange(keys.AUDIT_LOG, max=newest, count=limit)
         return tuple(_decoded(event_id, fields["event"]) for event_id, fields in found)
 
-    def _refuse_declared(self, tenant_id: str, key_ids: tuple[str, ...]) -> None:
+    def _refuse_declared(self, tenant_id: str, names: tuple[str, ...]) -> None:
         if any(tenant.id == tenant_id for tenant in self._declared.tenants()):
             raise Conflict("This tenant stands in the tenants' file and is changed there.")
-        declared = {key.id for tenant in self._declared.tenants() for key in tenant.keys}
-        if declared.intersection(key_ids):
-            raise Conflict("A key of this id stands in the tenants' file.")
+        declared = {name for tenant in self._declared.tenants() for name in _names(tenant)}
+        if declared.intersection(names):
+            raise Conflict("A key of this id or identity stands in the tenants' file.")
 
     def _take(self, found: dict[str, str]) -> None:
         """Replace the stored contents; documents that are as before are not read again."""
@@ -238,12 +249,17 @@ class StoredDirectory(MemoryDirectory):
             await pubsub.aclose()  # type: ignore[no-untyped-call]
 
 
+def _names(tenant: Tenant) -> tuple[str, ...]:
+    """What no key of another tenant may have: ids and identities."""
+    return tuple(name for key in tenant.keys for name in key.names)
+
+
 def _refusal(word: str) -> GatewayError:
     """What a refused change is answered with, by the script's word."""
     if word == "exists":
         return Conflict("There is a tenant of this id.")
     if word == "taken":
-        return Conflict("There is a key of this id.")
+        return Conflict("There is a key of this id or identity.")
     return PreconditionFailed("The tenant was changed in between; read it again.")
 
 

@@ -1,5 +1,7 @@
 """Pictures in Redis: raw bytes behind a short header, one value each, checked when they are read.
 
+Beside them lie finished generations under their ids, as JSON (``records``).
+
 The header names the tenant, so that not even a reply that belongs to somebody else's question could be
 served (reliability.md R36), and the id is the bytes' hash, so that damage cannot be (R37).
 """
@@ -12,17 +14,21 @@ import struct
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from app.domain.errors import StoreUnavailable
+from app.domain.errors import InternalError, StoreUnavailable
 from app.domain.fingerprint import digest_of
+from app.domain.finished import is_generation_id
 from app.domain.generation import Picture
-from app.store import blobs, keys
+from app.store import blobs, keys, records
 from app.store.breaker import Breaker
 from app.store.client import store_errors
+from app.store.scripting import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from redis.asyncio import Redis
+
+    from app.domain.finished import Finished
 
 MAGIC = b"FGI1"
 OFF_LOOP_BYTES = 1_000_000
@@ -30,6 +36,7 @@ READ_DEADLINE_S = 3.0
 WRITE_DEADLINE_S = 1.0
 """Nobody waits longer for the cache: a picture that it does not take is delivered all the same (R26)."""
 
+_KEEP_FINISHED = text_of("finished")
 _FIXED = struct.Struct(">4sBBIIQQ")
 """Magic, length of the tenant, length of the MIME type, width, height, length of the image, created (ms)."""
 
@@ -129,6 +136,45 @@ class RedisResults:
         if picture is None:
             await self._discard(key)
         return picture
+
+    async def put_finished(self, tenant_id: str, finished: Finished, ttl_s: int) -> bool:
+        """Keep a generation under its id, one command. False where it could not be kept.
+
+        It lives up to a tenth shorter than asked, so that its pictures outlive it.
+        """
+        conversation = finished.conversation
+        files = {file_id for _, file_id in conversation.places} if conversation else set()
+        names = [
+            keys.generation_key(tenant_id, finished.generation.id),
+            *(keys.image_key(tenant_id, file_id) for file_id in sorted(files)),
+        ]
+        text = records.encode_finished(finished)
+        ttl_ms = [int(ttl_s * 1000 * random.uniform(0.9, 1.0)), ttl_s * 1000]
+        try:
+            async with self._breaker.guard(), store_errors(WRITE_DEADLINE_S):
+                await self._client.eval(_KEEP_FINISHED, len(names), *names, text, *map(str, ttl_ms))
+        except (InternalError, StoreUnavailable):
+            return False
+        return True
+
+    async def get_finished(self, tenant_id: str, generation_id: str) -> Finished | None:
+        """The generation; None where it is unknown, expired, of another version or foreign.
+
+        Raises:
+            StoreUnavailable: Nobody knows whether it is there.
+        """
+        if not is_generation_id(generation_id):
+            return None
+        key = keys.generation_key(tenant_id, generation_id)
+        async with self._breaker.guard(), store_errors(READ_DEADLINE_S):
+            value = await blobs.get(self._client, key)
+        if value is None:
+            return None
+        try:
+            finished = records.decode_finished(bytes(value).decode())
+        except (records.UnreadableRecord, UnicodeDecodeError):
+            return None
+        return finished if finished.generation.id == generation_id else None
 
     async def _put(self, tenant_id: str, picture: Picture, ttl_ms: int) -> None:
         header = Header(

@@ -66,11 +66,17 @@ def _rate_document(rate: Rate | None) -> dict[str, Any] | None:
     return None if rate is None else asdict(rate)
 
 
+def _opened_by(key: Key) -> dict[str, str]:
+    if key.identity is not None:
+        return {key.identity.kind: key.identity.value}
+    return {"hash": f"hmac-sha256:{key.secret_hash}"}
+
+
 def key_document(key: Key) -> dict[str, Any]:
     """A key as the file has it, hashes included."""
     document: dict[str, Any] = {
         "id": key.id,
-        "hash": f"hmac-sha256:{key.secret_hash}",
+        **_opened_by(key),
         "scopes": sorted(key.scopes),
         "budgets": [budget_document(budget) for budget in key.budgets],
     }
@@ -78,6 +84,12 @@ def key_document(key: Key) -> dict[str, Any]:
         document["project"] = key.project
     if key.rate is not None:
         document["rate"] = _rate_document(key.rate)
+    if key.models:
+        document["models"] = sorted(key.models)
+    if key.max_image_size is not None:
+        document["max_image_size"] = key.max_image_size
+    if key.preview is not None:
+        document["preview"] = sorted(key.preview)
     if key.expires_at_ms is not None:
         document["expires_at"] = moment(key.expires_at_ms)
     if key.retiring is not None:
@@ -117,11 +129,14 @@ def checked_tenant(document: object, catalogue: Catalogue) -> Tenant:
         tenant = TenantEntry.model_validate(document, context={"catalogue": catalogue}).tenant()
     except ValidationError as error:
         raise ValidationFailed(violations_of(error)) from None
-    first = {key.id: index for index, key in reversed(list(enumerate(tenant.keys)))}
+    named = [(name, index) for index, key in enumerate(tenant.keys) for name in key.names]
+    first = dict(reversed(named))
     repeated = [
-        Violation(pointer("keys", index, "id"), "repeated", f"the key id {key.id!r} stands here twice")
-        for index, key in enumerate(tenant.keys)
-        if index != first[key.id]
+        Violation(pointer("keys", index, field), "repeated", f"the {said} {value!r} stands here twice")
+        for name, index in named
+        for field, _, value in [name.partition(":") if ":" in name else ("id", "", name)]
+        for said in [{"id": "key id", "email": "e-mail address"}.get(field, field)]
+        if index != first[name]
     ]
     if repeated:
         raise ValidationFailed(tuple(repeated))

@@ -10,7 +10,7 @@ import re
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
@@ -26,7 +26,7 @@ from pydantic import (
 
 from app.domain.errors import ConfigurationError
 from app.domain.keys import KEY_ID
-from app.domain.tenancy import SCOPES, TENANT_ID, CachePolicy, Key, RetiringSecret, Tenant
+from app.domain.tenancy import SCOPES, TENANT_ID, CachePolicy, Identity, Key, RetiringSecret, Tenant
 from app.store.budget_entries import (
     BudgetEntry,
     Entry,
@@ -36,6 +36,7 @@ from app.store.budget_entries import (
     known,
     milliseconds,
 )
+from app.store.rights_entries import RightsEntry
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from app.cards import Catalogue
 
 _HASH = re.compile(r"hmac-sha256:[0-9a-f]{64}", re.ASCII)
+_EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,190}", re.ASCII)
+_SUBJECT = re.compile(r"[A-Za-z0-9:._|-]{1,255}", re.ASCII)
 
 
 class _Loader(yaml.SafeLoader):
@@ -74,10 +77,6 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_decimal)
 
 
-def _catalogue(info: ValidationInfo) -> Catalogue:
-    return cast("Catalogue", cast("dict[str, object]", info.context)["catalogue"])
-
-
 Hash = Annotated[str, known(_HASH, "a hash is hmac-sha256: and 64 lower-case hexadecimal digits")]
 
 
@@ -92,11 +91,16 @@ class RetiringEntry(Entry):
         return RetiringSecret(self.hash.partition(":")[2], milliseconds(self.not_after))
 
 
-class KeyEntry(Entry):
-    """One key, without its secret: the line that ``flashgate keys new`` prints."""
+class KeyEntry(RightsEntry):
+    """One key: without its secret, as ``flashgate keys new`` prints it, or that of a Google account."""
 
     id: Annotated[str, known(KEY_ID, "a key id is 1 to 32 letters or digits")]
-    hash: Hash
+    email: (
+        Annotated[str, known(_EMAIL, "an e-mail address is like caller@project.iam.gserviceaccount.com")]
+        | None
+    ) = None
+    subject: Annotated[str, known(_SUBJECT, "a subject is 1 to 255 letters, digits or :._|-")] | None = None
+    hash: Hash | None = Field(None, validate_default=True)
     scopes: frozenset[str] = Field(min_length=1)
     budgets: Annotated[
         tuple[BudgetEntry, ...], AfterValidator(lambda found: check_budgets(found, "key"))
@@ -105,6 +109,29 @@ class KeyEntry(Entry):
     retiring: RetiringEntry | None = None
     project: str | None = None
     rate: RateEntry | None = None
+
+    @field_validator("hash")
+    @classmethod
+    def _opened_by_one(cls, value: str | None, info: ValidationInfo) -> str | None:
+        # An address or subject that is itself at fault is missing here, and told by itself.
+        others = [info.data[name] for name in ("email", "subject") if name in info.data]
+        if len(others) == 2 and sum(each is not None for each in (value, *others)) != 1:
+            raise ValueError("exactly one of hash, email and subject is needed")
+        return value
+
+    @field_validator("retiring")
+    @classmethod
+    def _of_a_hash(cls, value: RetiringEntry | None, info: ValidationInfo) -> RetiringEntry | None:
+        if value is not None and info.data.get("hash", "") is None:
+            raise ValueError("only a key with a hash has a secret that retires")
+        return value
+
+    @property
+    def identity(self) -> Identity | None:
+        """The Google account whose ID tokens open the key."""
+        if self.email is not None:
+            return Identity("email", self.email.lower())
+        return None if self.subject is None else Identity("subject", self.subject)
 
     @field_validator("scopes")
     @classmethod
@@ -117,13 +144,17 @@ class KeyEntry(Entry):
         """The domain's key."""
         return Key(
             self.id,
-            self.hash.partition(":")[2],
+            "" if self.hash is None else self.hash.partition(":")[2],
             self.scopes,
             tuple(budget.budget("key") for budget in self.budgets),
             None if self.retiring is None else self.retiring.secret(),
             None if self.expires_at is None else milliseconds(self.expires_at),
             self.project,
             None if self.rate is None else self.rate.rate(),
+            self.identity,
+            self.models,
+            self.max_image_size,
+            self.preview,
         )
 
 
@@ -134,14 +165,11 @@ class CacheEntry(Entry):
     ttl_s: int = Field(default=86_400, ge=1, le=31_622_400)
 
 
-class TenantEntry(Entry):
+class TenantEntry(RightsEntry):
     """One tenant as it stands in the file."""
 
     id: Annotated[str, known(TENANT_ID, "a tenant id is 1 to 63 of a-z, 0-9 and - and begins with no hyphen")]
     time_zone: str = "UTC"
-    models: frozenset[str] = frozenset()
-    max_image_size: str | None = None
-    preview: frozenset[str] | None = None
     budgets: Annotated[tuple[BudgetEntry, ...], AfterValidator(partial(check_budgets, scope="tenant"))] = ()
     cache: CacheEntry = CacheEntry()
     keys: tuple[KeyEntry, ...] = ()
@@ -158,44 +186,18 @@ class TenantEntry(Entry):
             raise ValueError(f"no project is called {', '.join(unknown)}, which a key names")
         return self
 
+    @model_validator(mode="after")
+    def _models_of_keys(self) -> TenantEntry:
+        for key in self.keys:
+            if self.models and (beyond := sorted(key.models - self.models)):
+                raise ValueError(f"the key {key.id} may use {', '.join(beyond)}, which its tenant may not")
+        return self
+
     @field_validator("time_zone")
     @classmethod
     def _zone(cls, value: str) -> str:
         if value not in available_timezones():
             raise ValueError(f"{value!r} is no IANA time zone")
-        return value
-
-    @field_validator("models")
-    @classmethod
-    def _models(cls, value: frozenset[str], info: ValidationInfo) -> frozenset[str]:
-        catalogue = _catalogue(info)
-        if unknown := sorted(name for name in value if catalogue.resolve(name) is None):
-            raise ValueError(
-                f"no card is called {', '.join(unknown)}; there are {', '.join(catalogue.names)}"
-            )
-        return frozenset(card.id for name in value if (card := catalogue.resolve(name)))
-
-    @field_validator("max_image_size")
-    @classmethod
-    def _size(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is None:
-            return None
-        catalogue = _catalogue(info)
-        for card in catalogue:
-            if (literal := card.normalise_image_size(value)) is not None:
-                return literal
-        offered = dict.fromkeys(size for card in catalogue for size in card.image_sizes)
-        raise ValueError(f"no card offers the size {value!r}; there are {', '.join(offered)}")
-
-    @field_validator("preview")
-    @classmethod
-    def _preview(cls, value: frozenset[str] | None, info: ValidationInfo) -> frozenset[str] | None:
-        catalogue = _catalogue(info)
-        offered = {"video"} | {
-            size for card in catalogue for size, facts in card.image_sizes.items() if facts.preview
-        }
-        if unknown := sorted((value or frozenset()) - offered):
-            raise ValueError(f"{', '.join(unknown)}: the preview features are {', '.join(sorted(offered))}")
         return value
 
     def tenant(self) -> Tenant:
@@ -243,21 +245,23 @@ def _entries(parent: object, name: str) -> Iterator[tuple[int, dict[str, object]
 
 
 def _repeated_ids(document: object) -> Iterator[str]:
-    """Ids that stand twice, found in the raw document so that they are told together with all else."""
-    tenants: dict[object, str] = {}
-    keys: dict[object, str] = {}
+    """Ids and identities that stand twice, found in the raw document so that all faults are told at once."""
+    seen: dict[tuple[str, str], str] = {}
     for index, tenant in _entries(document, "tenants"):
-        places = [(tenants, "tenant", f"tenants[{index}]", tenant.get("id"))]
+        places = [("tenant id", f"tenants[{index}]", "id", tenant)]
         places += [
-            (keys, "key", f"tenants[{index}].keys[{at}]", key.get("id"))
+            (kind, f"tenants[{index}].keys[{at}]", field, key)
             for at, key in _entries(tenant, "keys")
+            for kind, field in (("key id", "id"), ("e-mail address", "email"), ("subject", "subject"))
         ]
-        for seen, kind, path, found in places:
+        for kind, path, field, entry in places:
+            found = entry.get(field)
             if not isinstance(found, str):
                 continue
-            if found in seen:
-                yield f"{path}.id: the {kind} id {found!r} is taken by {seen[found]}"
-            seen.setdefault(found, path)
+            name = found.lower() if field == "email" else found
+            if (kind, name) in seen:
+                yield f"{path}.{field}: the {kind} {found!r} is taken by {seen[kind, name]}"
+            seen.setdefault((kind, name), path)
 
 
 def read_tenants(source: str, text: str, catalogue: Catalogue) -> tuple[Tenant, ...]:

@@ -1,7 +1,13 @@
-"""Who is calling: a gateway key in any of the three headers that clients use for theirs."""
+"""Who is calling: a gateway key in any of the headers that clients use for theirs, or an ID token.
+
+On Cloud Run the platform's own door reads an ID token from ``X-Serverless-Authorization`` if that is there,
+else from ``Authorization``, and passes the one that it has read without its signature. Only that one can
+therefore count as checked by the platform; what stands in the other is the caller's own word.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request, Security
@@ -12,10 +18,14 @@ from app.domain.tenancy import Caller
 from app.surfaces.context import service_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 SCHEMES = (
-    HTTPBearer(auto_error=False, scheme_name="bearer", description="A gateway key as bearer token."),
+    HTTPBearer(
+        auto_error=False,
+        scheme_name="bearer",
+        description="A gateway key, or an ID token of a Google account that the deployment knows.",
+    ),
     APIKeyHeader(name="X-API-Key", auto_error=False, scheme_name="apiKey", description="A gateway key."),
     APIKeyHeader(
         name="x-goog-api-key",
@@ -24,6 +34,15 @@ SCHEMES = (
         description="As Google's clients send it.",
     ),
 )
+_OF_THE_PLATFORM = "x-serverless-authorization"
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    """A JSON Web Token as it was shown, and whether the platform has read the header that it stood in."""
+
+    text: str
+    checked: bool
 
 
 def presented_key(request: Request) -> str | None:
@@ -32,42 +51,79 @@ def presented_key(request: Request) -> str | None:
     for name in ("x-api-key", "x-goog-api-key"):
         if headers.get(name):
             return headers[name]
-    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return _bearer(headers.get("authorization", ""))
+
+
+def _bearer(header: str) -> str | None:
+    scheme, _, token = header.partition(" ")
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
 
 
-def authenticated(request: Request, presented: str | None) -> Caller:
-    """The caller of a key. Raises Unauthenticated; never asks the store."""
-    caller = service_of(request).directory.authenticate(presented) if presented else None
+def _token(request: Request, presented: str | None) -> _Token | None:
+    """The ID token that a request shows; no gateway key holds a dot, and every token two."""
+    of_the_platform, ours = (request.headers.getlist(name) for name in (_OF_THE_PLATFORM, "authorization"))
+    if presented is None:
+        text = _bearer(of_the_platform[0]) if of_the_platform else None
+        return None if text is None else _Token(text, checked=len(of_the_platform) == 1)
+    if presented.count(".") != 2:
+        return None
+    # Of two headers of one name nobody knows which the platform has read.
+    return _Token(presented, checked=not of_the_platform and [_bearer(each) for each in ours] == [presented])
+
+
+async def authenticated(request: Request, presented: str | None) -> Caller:
+    """The caller of a key or an ID token; never asks the store.
+
+    Raises:
+        Unauthenticated: There is none, or it is not known.
+        IdentityUnavailable: It is a token, and Google's keys are not to be had.
+    """
+    service = service_of(request)
+    tokens = service.identity_tokens
+    token = None if tokens is None else _token(request, presented)
+    if tokens is not None and token is not None:
+        identities = await tokens.identities(token.text, checked=token.checked)
+        caller = service.directory.identified(identities)
+    else:
+        caller = service.directory.authenticate(presented) if presented else None
     if caller is None:
-        raise Unauthenticated(
-            "Send a gateway key in Authorization: Bearer, X-API-Key or x-goog-api-key."
-            if presented is None
-            else "This key is not known here."
-        )
+        raise Unauthenticated(_why(presented, token))
     request.state.caller = caller
     request.state.tenant, request.state.key = caller.tenant.id, caller.key.id
     return caller
 
 
-def authorised(request: Request, scope: str, presented: str | None) -> Caller:
-    """The caller of a key if it carries the scope. Raises Unauthenticated or PermissionDenied."""
-    caller = authenticated(request, presented)
+def _why(presented: str | None, token: _Token | None) -> str:
+    if token is not None:
+        return "This ID token does not hold here, or its account is not known."
+    if presented is None:
+        return "Send a gateway key in Authorization: Bearer, X-API-Key or x-goog-api-key."
+    return "This key is not known here."
+
+
+async def authorised(request: Request, scope: str, presented: str | None) -> Caller:
+    """The caller of a key if it carries the scope.
+
+    Raises:
+        PermissionDenied: It does not.
+        GatewayError: What ``authenticated`` raises.
+    """
+    caller = await authenticated(request, presented)
     if not caller.may(scope):
         raise PermissionDenied(f"This key does not carry the scope {scope!r}.")
     return caller
 
 
-def with_scope(scope: str) -> Callable[..., Caller]:
+def with_scope(scope: str) -> Callable[..., Awaitable[Caller]]:
     """A dependency that gives the caller if the key carries the scope, and refuses otherwise."""
 
-    def caller_with_scope(
+    async def caller_with_scope(
         request: Request,
         _bearer: Annotated[object, Security(SCHEMES[0])],
         _api_key: Annotated[object, Security(SCHEMES[1])],
         _goog_api_key: Annotated[object, Security(SCHEMES[2])],
     ) -> Caller:
-        return authorised(request, scope, presented_key(request))
+        return await authorised(request, scope, presented_key(request))
 
     return caller_with_scope
 

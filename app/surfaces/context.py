@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Protocol, cast
 
 from fastapi import Depends, Request
 
@@ -13,10 +13,27 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from app.administration import Administration
+    from app.domain.tenancy import Identity
     from app.gateway import Gateway
     from app.media.pdf import PageCounter
     from app.operator_ports import Reports
     from app.ports import Directory
+
+
+class IdentityTokens(Protocol):
+    """ID tokens that Google signs for accounts (OpenID Connect Core section 2)."""
+
+    async def identities(self, token: str, *, checked: bool) -> tuple[Identity, ...]:
+        """Whom a token speaks for, the name that never changes first; nobody where it does not hold.
+
+        Args:
+            token: As it was shown.
+            checked: Whether the platform has checked the header that the token stood in, which it tells by
+                taking the signature out.
+
+        Raises:
+            IdentityUnavailable: The keys to check it with are not to be had at this moment.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +59,7 @@ class Service:
         readiness: Checks by name; each tells why it is not ready, or nothing.
         conditions: What else an operator wants to see of the store, by name.
         render_metrics: The Prometheus exposition, as (body, content type).
+        identity_tokens: Checks ID tokens, or None where none are taken.
         reports: What was used, day by day.
         admin_key: The operator's key from the environment, or None.
         reload_tenants: Reads the tenants' file again; raises ConfigurationError and changes nothing then.
@@ -49,6 +67,7 @@ class Service:
 
     gateway: Gateway
     directory: Directory
+    identity_tokens: IdentityTokens | None
     limits: Limits
     page_counter: PageCounter
     readiness: dict[str, Callable[[], Awaitable[str | None]]]

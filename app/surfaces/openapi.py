@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from app.surfaces.admin.wire import (
     CreditRequest,
+    IdentityCreation,
     KeyCreation,
     KeyRotation,
     OverrideRequest,
@@ -41,6 +42,7 @@ _BESIDE_ROUTES = (
     TenantCreation,
     TenantPatch,
     KeyCreation,
+    IdentityCreation,
     KeyRotation,
     CreditRequest,
     OverrideRequest,

@@ -8,6 +8,7 @@ carry them.
 
 from __future__ import annotations
 
+import json
 import zlib
 from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
@@ -45,6 +46,7 @@ class Exchange:
     Attributes:
         outward: Inputs' bytes by the base64 text that stands for them in the request.
         instead: The light body to send in place of the SDK's, or None.
+        before: Earlier turns as JSON, with commas between them, to send before the SDK's; empty without any.
         sent: Whether the end of the request was handed to the network. Before that the upstream has no
             whole request, so it cannot have worked, nor charged.
         status: HTTP status of the answer, or None while there is none.
@@ -55,6 +57,7 @@ class Exchange:
 
     outward: Mapping[str, bytes] = field(default_factory=dict)
     instead: bytes | None = None
+    before: bytes = b""
     sent: bool = False
     status: int | None = None
     headers: httpx2.Headers = field(default_factory=httpx2.Headers)
@@ -82,7 +85,7 @@ def exchanging(exchange: Exchange) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
-        exchange.outward, exchange.instead = {}, None
+        exchange.outward, exchange.instead, exchange.before = {}, None, b""
 
 
 class LiftingTransport(httpx2.AsyncBaseTransport):
@@ -186,9 +189,19 @@ class _BoundedStream(httpx2.AsyncByteStream):
         await self._stream.aclose()
 
 
+def _with_turns(light: bytes, before: bytes) -> bytes:
+    """The SDK's body with earlier turns before its own. Theirs are not read, so nothing in them changes."""
+    body = json.loads(light)
+    contents = json.dumps(body.pop("contents")).encode()
+    rest = json.dumps(body).encode()
+    return b"".join((b'{"contents":[', before, b",", contents[1:], b"," if body else b"", rest[1:]))
+
+
 def _outward(request: httpx2.Request, exchange: Exchange) -> httpx2.Request:
     """The request as it goes out: inputs in their places, exact length, no compression asked for."""
     light = request.content if exchange.instead is None else exchange.instead
+    if exchange.before:
+        light = _with_turns(light, exchange.before)
     if any(f'"{name}"'.encode() not in light for name in exchange.outward):
         raise CargoLost
     headers = request.headers.copy()

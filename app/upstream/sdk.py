@@ -83,6 +83,9 @@ async def generate(
         cargo: dict[str, bytes] = {}
         contents = types.Content(role="user", parts=list(_parts(request, cargo)))
         exchange.outward = cargo
+        if request.earlier is not None:
+            exchange.outward = {**cargo, **request.earlier.cargo}
+            exchange.before = request.earlier.conversation.contents.encode()
     else:
         # The SDK still makes the address, the credentials and the headers; its body is never sent.
         contents = types.Content(role="user", parts=[types.Part(text=request.prompt)])

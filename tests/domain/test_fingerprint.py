@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.cards import load_catalogue
+from app.domain.conversation import Conversation, Earlier
 from app.domain.fingerprint import digest_of, fingerprint
 from app.domain.request import GenerationRequest, Grounding, Input, SafetySetting
 from app.domain.verbatim import Verbatim
@@ -22,6 +23,7 @@ assert _FOUND is not None
 CARD = _FOUND
 PARAMETERS = CARD.parameters
 
+TALK = Conversation("gen_1", CARD.id, "vertex", 1, "", (), 0, 1, 9, 0, 1)
 PLAIN = GenerationRequest(CARD.id, "a fox")
 FOX = Input("image", "/images/0", b"fox", mime_type="image/png", digest=digest_of(b"fox"))
 OWL = Input("image", "/images/1", b"owl", mime_type="image/png", digest=digest_of(b"owl"))
@@ -148,6 +150,8 @@ OTHER_WORK = {
     "no grounding": replace(FULL, grounding=Grounding()),
     "variant": replace(FULL, variant=4),
     "what only Google's own words say": replace(FULL, verbatim=Verbatim(b"{}", {}, identity='{"tools":1}')),
+    "a conversation before it": replace(FULL, earlier=Earlier(TALK, {})),
+    "another conversation before it": replace(FULL, earlier=Earlier(replace(TALK, id="gen_2"), {})),
     "something else that only they say": replace(FULL, verbatim=Verbatim(b"{}", {}, identity='{"tools":2}')),
 }
 

@@ -8,7 +8,7 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -20,7 +20,7 @@ from app.domain.estimate import estimate
 from app.domain.fingerprint import fingerprint
 from app.domain.policy import Policy
 from app.domain.request import GenerationRequest, Input, seeds
-from app.domain.tenancy import Tenant
+from app.domain.tenancy import Caller, Key, Tenant
 from app.domain.validation import RULES, normalised, notices, validate
 from tests.domain.validation_cases import (
     BAD,
@@ -28,6 +28,7 @@ from tests.domain.validation_cases import (
     CARD,
     CATALOGUE,
     GOOD,
+    PRO,
     Bad,
     Good,
     bytes_input,
@@ -165,20 +166,42 @@ def test_a_rule_about_one_model_does_not_bind_another() -> None:
                 assert validate(asked, card, Policy()) == ()
 
 
-def test_the_policy_of_a_tenant_keeps_the_deployments_limits() -> None:
+def caller_of(tenant: dict[str, Any], key: dict[str, Any]) -> Caller:
+    """A caller whose tenant and key have these rights."""
+    bare = Key("k1", "0" * 64, frozenset({"images"}), **key)
+    return Caller(Tenant("search", ZoneInfo("UTC"), budgets=(), keys=(bare,), **tenant), bare)
+
+
+def test_the_policy_of_a_caller_keeps_the_deployments_limits() -> None:
     deployment = Policy(buckets=frozenset({"inputs"}), pixels_max=7, n_max=2, capabilities=frozenset({"x"}))
-    tenant = Tenant(
-        id="search",
-        time_zone=ZoneInfo("UTC"),
-        budgets=(),
-        keys=(),
-        models=frozenset({CARD.id}),
-        max_image_size="1K",
-        preview=frozenset({"video"}),
-    )
-    assert deployment.of_tenant(tenant) == replace(
-        deployment, models=frozenset({CARD.id}), max_image_size="1K", preview=frozenset({"video"})
-    )
+    rights: dict[str, Any] = {
+        "models": frozenset({CARD.id}), "max_image_size": "1K", "preview": frozenset({"video"}),
+    }  # fmt: skip
+    assert deployment.of_caller(caller_of(rights, {})) == replace(deployment, **rights)
+    assert deployment.of_caller(caller_of({}, rights)) == replace(deployment, **rights)
+
+
+@pytest.mark.parametrize(
+    ("tenant", "key", "most"),
+    [("4K", "512", "512"), ("512", "4K", "512"), (None, "2K", "2K"), ("1K", None, "1K"), (None, None, None)],
+)
+def test_the_smaller_cap_of_tenant_and_key_counts(
+    tenant: str | None, key: str | None, most: str | None
+) -> None:
+    assert caller_of({"max_image_size": tenant}, {"max_image_size": key}).max_image_size == most
+
+
+def test_a_key_previews_no_more_than_its_tenant() -> None:
+    both, video = frozenset({"4K", "video"}), frozenset({"video"})
+    assert caller_of({"preview": video}, {"preview": both}).preview == video
+    assert caller_of({"preview": both}, {"preview": frozenset()}).preview == frozenset()
+    assert caller_of({"preview": both}, {}).preview == both
+
+
+def test_a_cap_binds_on_a_card_that_does_not_have_its_size() -> None:
+    (found,) = validate(request(image_size="1K"), PRO, Policy(max_image_size="512"))
+    assert (found.code, found.allowed) == ("image_size_not_allowed", ())
+    assert validate(request(image_size="1K"), PRO, Policy(max_image_size="1K")) == ()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from app.cards import load_catalogue
+from app.domain.conversation import Conversation, Earlier
 from app.domain.policy import Policy
 from app.domain.request import GenerationRequest, Grounding, Input, SafetySetting
 
@@ -108,7 +109,18 @@ HATE = "HARM_CATEGORY_HATE_SPEECH"
 STORED_PDF = stored("document", declared_mime_type="application/pdf")
 SEVEN_MB = b"\x89PNG" + bytes(6_999_996)
 
+TALK = Conversation("gen_1", CARD.id, "vertex", 3, "", (), 13, 16, 3000, 258, 1)
+"""Three turns with all references but one that the card takes."""
+
+
+def talking(*images: Input, **facts: Any) -> GenerationRequest:
+    """A request that goes on with a conversation."""
+    return request(earlier=Earlier(replace(TALK, **facts), {}), images=images)
+
+
 GOOD = (
+    Good("conversation", talking()),
+    Good("images", talking(bytes_input())),
     Good("model", request(), Policy(models=frozenset({CARD.id}))),
     Good("model", request()),
     Good("texts", request(prompt="狐", system_instruction="Be brief.")),
@@ -270,6 +282,11 @@ BAD = (
     ),
     Bad("images", "mime_type_mismatch", "/images/0", image(declared_mime_type="image/jpeg")),
     Bad("images", "mime_type_mismatch", "/images/0", image(declared_mime_type="\n<script>")),
+    Bad("conversation", "other_model", "/continue_from", talking(model=PRO.id)),
+    Bad("images", "too_many_images", "/images/1", talking(*many(2))),
+    Bad("images", "too_many_images", "/continue_from", talking(images=15)),
+    Bad("input_tokens", "input_tokens_over_limit", "/continue_from", talking(pictures=118)),
+    Bad("input_tokens", "input_tokens_over_limit", "/continue_from", talking(text_bytes=3 * 131_072)),
     Bad("images", "truncated_image", "/images/0", image(faults=(("truncated_image", "It ends early."),))),
     Bad("images", "ambiguous_input", "/images/0", image(uri="gs://inputs/a.png"), BUCKETS),
     Bad("images", "missing_input", "/images/0", image(data=None, mime_type=None)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -15,7 +15,7 @@ from app.domain.errors import ContentBlocked, StoreUnavailable, UpstreamQuota
 from app.domain.failure import Failure
 from app.domain.generation import Generation, ModelAnswer, Picture, Usage
 from app.domain.request import CacheDirective, GenerationRequest
-from app.domain.tenancy import Caller, Key, Tenant
+from app.domain.tenancy import Caller, Identity, Key, Tenant
 from app.observability.metrics import Metrics
 from app.observability.observed import (
     ObservedDirectory,
@@ -43,6 +43,7 @@ from app.ports import (
 from tests.observability.test_metrics import samples, value
 
 if TYPE_CHECKING:
+    from app.domain.finished import Finished
     from app.domain.rate import RateLimit, RateState
     from app.ports import Admission
 
@@ -98,6 +99,9 @@ class Inner:
     async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
         self._do(tenant_id, fingerprint, leader, timeout_s)
 
+    async def running(self, tenant_id: str, hold_id: str) -> Literal["held", "dispatched"] | None:
+        return self._do(tenant_id, hold_id)  # type: ignore[return-value]
+
     async def windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
         return self._do(tenant_id, windows)  # type: ignore[return-value]
 
@@ -110,6 +114,12 @@ class Inner:
     async def get_picture(self, tenant_id: str, image_id: str) -> Picture | None:
         return self._do(tenant_id, image_id)  # type: ignore[return-value]
 
+    async def put_finished(self, tenant_id: str, finished: Finished, ttl_s: int) -> bool:
+        return self._do(tenant_id, finished, ttl_s)  # type: ignore[return-value]
+
+    async def get_finished(self, tenant_id: str, generation_id: str) -> Finished | None:
+        return self._do(tenant_id, generation_id)  # type: ignore[return-value]
+
     async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
         return self._do(request, seed, call)  # type: ignore[return-value]
 
@@ -118,6 +128,9 @@ class Inner:
 
     def authenticate(self, presented: str) -> Caller | None:
         return self._do(presented)  # type: ignore[return-value]
+
+    def identified(self, identities: tuple[Identity, ...]) -> Caller | None:
+        return self._do(identities)  # type: ignore[return-value]
 
     def tenants(self) -> tuple[Tenant, ...]:
         return self._do()  # type: ignore[return-value]
@@ -349,8 +362,10 @@ def test_keys_shown_are_counted_and_a_found_tenant_becomes_known() -> None:
     caller = Caller(TENANT, KEY)
     assert ObservedDirectory(Inner(caller), metrics).authenticate("x") is caller
     assert ObservedDirectory(Inner(None), metrics).authenticate("x") is None
-    assert value(metrics, "authentications_total", outcome="ok") == 1
-    assert value(metrics, "authentications_total", outcome="refused") == 1
+    assert ObservedDirectory(Inner(caller), metrics).identified((Identity("subject", "1"),)) is caller
+    assert ObservedDirectory(Inner(None), metrics).identified(()) is None
+    assert value(metrics, "authentications_total", outcome="ok") == 2
+    assert value(metrics, "authentications_total", outcome="refused") == 2
     metrics.budget_refusal("a", state())
     assert "a" in {dict(labels).get("tenant") for name, labels in samples(metrics) if "refusals" in name}
 

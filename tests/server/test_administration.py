@@ -248,7 +248,7 @@ def test_an_id_that_is_taken_is_a_conflict(admin: Admin) -> None:
     assert admin.post("/tenants", {"id": "first"}).status_code == 409
     assert (
         admin.post("/tenants", {"id": "second", "keys": keys}).json()["detail"]
-        == "There is a key of this id."
+        == "There is a key of this id or identity."
     )
     assert admin.get("/tenants/second").status_code == 404
 
@@ -381,6 +381,26 @@ def test_the_audit_log_tells_who_did_what_and_holds_no_secret(admin: Admin, fold
     for text in (answer.text, admin.get("/tenants").text, *logs):
         assert not [secret for secret in secrets if secret in text]
     assert any("an operator made a change" in log and "tenant.delete" in log for log in logs)
+
+
+def test_a_key_may_be_narrower_than_its_tenant_and_never_wider(admin: Admin) -> None:
+    admin.tenant("narrow", max_image_size="2K", models=["gemini-3.1-flash-image"])
+    rights = {"models": ["nano-banana-2"], "max_image_size": "512", "preview": []}
+    issued = admin.key_of("narrow", **rights)
+    assert issued["models"] == ["gemini-3.1-flash-image"]
+    assert (issued["max_image_size"], issued["preview"]) == ("512", [])
+    narrow, whole = Client(admin.url, issued["key"]), Client(admin.url, admin.key_of("narrow")["key"])
+    asked = {"prompt": "As large as may be", "delivery": "uri", "image_size": "1K"}
+    refused = narrow.post(asked).json()
+    assert [item["code"] for item in refused["violations"]] == ["image_size_not_allowed"]
+    assert refused["violations"][0]["allowed"] == ["512"]
+    assert whole.post(asked).status_code == 200
+    assert narrow.post({**asked, "image_size": "512"}).status_code == 200
+    wider = admin.post("/tenants/narrow/keys", {"models": ["gemini-3-pro-image"]})
+    assert (wider.status_code, wider.json()["code"]) == (422, "validation_failed")
+    models = ["gemini-3-pro-image"]
+    changed = admin.call("PATCH", "/tenants/narrow", {"models": models}, If_Match="*")
+    assert changed.status_code == 422, "a key would be left with a model that is not its tenant's"
 
 
 def test_names_that_no_key_or_event_can_have_are_answered_as_unknown(admin: Admin) -> None:

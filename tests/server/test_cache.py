@@ -179,7 +179,7 @@ def test_store_commands_of_a_hit_a_refusal_and_a_miss(
 ) -> None:
     body = fresh()
     assert client.post(body).json()["cache"]["status"] == "miss"
-    assert commands() == ["evalsha", "evalsha", "set", "evalsha"]
+    assert commands() == ["evalsha", "evalsha", "set", "eval", "evalsha"]
     assert client.post(body).json()["cache"]["status"] == "hit"
     assert commands() == ["evalsha", "get"]
     poor = Client(gateway.url, tenants.keys["poor"])

@@ -16,9 +16,9 @@ from app.domain.budget import NANO_PER_USD, Budget, Override, windows_of
 from app.domain.errors import ConfigurationError
 from app.domain.keys import ENTROPY_BYTES, MintedKey, mint, secret_hash
 from app.domain.rate import Rate
-from app.domain.tenancy import CachePolicy, Caller, Project
+from app.domain.tenancy import CachePolicy, Caller, Identity, Project
 from app.store import directory as directory_module
-from app.store.directory import FileDirectory, demo_directory, stored_pepper
+from app.store.directory import FileDirectory, MemoryDirectory, demo_directory, stored_pepper
 from app.store.tenants_file import read_tenants
 
 PEPPER = b"a pepper of the tests"
@@ -55,7 +55,9 @@ tenants:
     keys:
       - {id: k1, hash: "HASH", scopes: [images], budgets: [{unit: images, window: day, limit: 7}]}
   - id: plain
-    keys: [{id: k2, hash: "HASH", scopes: [images, admin]}]
+    keys:
+      - {id: k2, hash: "HASH", scopes: [images, admin]}
+      - {id: k3, hash: "HASH", scopes: [images], models: [nano-banana-2], max_image_size: 512px, preview: []}
 """.replace("HASH", HASH)
 
 
@@ -95,6 +97,11 @@ def test_a_file_becomes_tenants() -> None:
     assert plain.preview == {"4K", "video"}
     assert plain.cache == CachePolicy("use", 86_400)
     assert plain.keys[0].scopes == {"images", "admin"}
+    assert plain.keys[0].preview is None
+    narrow = plain.keys[1]
+    assert narrow.models == {"gemini-3.1-flash-image"}
+    assert narrow.max_image_size == "512"
+    assert narrow.preview == frozenset()
 
 
 def test_the_documented_sample_is_taken_as_it_is_printed() -> None:
@@ -192,6 +199,13 @@ def test_a_budget_that_cannot_be_kept_is_refused(budget: str, fault: str) -> Non
         ("{id: a, projects: [{id: p}, {id: p}]}", "tenants[0]: there are two projects called p"),
         ("{id: a, projects: [{id: P}]}", "tenants[0].projects[0].id: a project id is"),
         ("{id: a, keys: [{id: k1, hash: HASH, scopes: [images], project: p}]}", "no project is called p"),
+        ("{id: a, keys: [{id: k1, hash: HASH, scopes: [images], models: [x]}]}", "keys[0].models: no card"),
+        (
+            """{id: a, models: [nano-banana-2.1], keys: [
+              {id: k1, hash: HASH, scopes: [images], models: [nano-banana-2]}
+            ]}""",
+            "tenants[0]: the key k1 may use gemini-3.1-flash-image, which its tenant may not",
+        ),
         (
             "{id: a, budgets: [{unit: usd, window: day, limit: 1, override: {limit: 1, until: now}}]}",
             "tenants[0].budgets[0].override.until: ",
@@ -242,6 +256,36 @@ tenants:
         "tenants[1].keys[0].hash",
         "tenants[1].keys[0].id",
     ]
+
+
+RETIRING = "retiring: {hash: 'hmac-sha256:" + "0" * 64 + "', not_after: 2027-01-01T00:00:00Z}"
+
+
+@pytest.mark.parametrize(
+    ("keys", "fault"),
+    [
+        (["email: a@b.example, subject: '1'"], "exactly one of hash, email and subject is needed"),
+        (["email: nobody"], "keys[0].email: an e-mail address is like"),
+        (["subject: 'a b'"], "keys[0].subject: a subject is"),
+        (["email: a@b.example", "email: A@B.example"], "keys[1].email: the e-mail address 'A@B.example' is"),
+        (["subject: '1'", "subject: '1'"], "keys[1].subject: the subject '1' is taken by tenants[0].keys[0]"),
+        ([f"subject: '1', {RETIRING}"], "keys[0].retiring: only a key with a hash has a secret that retires"),
+    ],
+)
+def test_an_account_is_named_one_way_and_once(keys: list[str], fault: str) -> None:
+    entries = ", ".join(f"{{id: k{at}, scopes: [images], {key}}}" for at, key in enumerate(keys))
+    assert fault in "\n".join(faults_of(f"tenants: [{{id: a, keys: [{entries}]}}]"))
+
+
+def test_an_account_opens_its_key_and_a_hash_of_nothing_opens_none() -> None:
+    text = "tenants: [{id: a, keys: [{id: k, email: A@b.example, scopes: [images]}]}]"
+    directory = MemoryDirectory(read_tenants("f", text, CATALOGUE), PEPPER)
+    opened = directory.identified((Identity("subject", "1"), Identity("email", "a@b.example")))
+    assert opened is not None
+    assert opened.key.id == "k"
+    assert directory.identified((Identity("subject", "a@b.example"),)) is None
+    assert directory.identified(()) is None
+    assert directory.authenticate(minted("k").text) is None
 
 
 @pytest.mark.parametrize(

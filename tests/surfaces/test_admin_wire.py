@@ -34,7 +34,9 @@ def test_the_documented_fields_are_those_that_are_judged(
 
 def test_a_new_key_may_have_all_that_the_gateway_does_not_make_itself() -> None:
     own = set(wire.KeyCreation.model_fields) - {"env"}
-    assert own == set(tenants_file.KeyEntry.model_fields) - {"id", "hash", "retiring"}
+    assert own == set(tenants_file.KeyEntry.model_fields) - {"id", "hash", "retiring", "email", "subject"}
+    identity = set(wire.IdentityCreation.model_fields)
+    assert identity == set(tenants_file.KeyEntry.model_fields) - {"id", "hash", "retiring"}
 
 
 @pytest.mark.parametrize(

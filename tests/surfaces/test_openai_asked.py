@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from starlette.datastructures import Headers, UploadFile
 
 from app.cards import load_catalogue
+from app.conversations import CannotContinue
 from app.domain.errors import Violation
 from app.domain.policy import PIXELS_MAX
 from app.surfaces.body import FormBody, JsonBody
@@ -20,17 +21,27 @@ from app.surfaces.openai.wire import OpenAIImageEdit, OpenAIImageGeneration
 from tests.fixtures import image_bytes
 
 if TYPE_CHECKING:
+    from app.domain.conversation import Earlier
     from app.domain.tenancy import Caller
     from app.surfaces.context import Service
 
 CATALOGUE = load_catalogue()
 LIMITS = {"default_model": "gemini-3.1-flash-image", "input_bytes_max": 10**7, "input_pixels_max": PIXELS_MAX}
 LIMITS |= {"inputs_max": 64}
+
+
+async def nothing_earlier(_tenant_id: str, _generation_id: str) -> Earlier:
+    raise CannotContinue("unknown_generation", "There is no such generation.")
+
+
 SERVICE = cast(
     "Service",
-    SimpleNamespace(gateway=SimpleNamespace(catalogue=CATALOGUE), limits=SimpleNamespace(**LIMITS)),
+    SimpleNamespace(
+        gateway=SimpleNamespace(catalogue=CATALOGUE, conversations=SimpleNamespace(earlier=nothing_earlier)),
+        limits=SimpleNamespace(**LIMITS),
+    ),
 )
-CALLER = cast("Caller", object())
+CALLER = cast("Caller", SimpleNamespace(tenant=SimpleNamespace(id="a")))
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20)
 WORDS = st.sampled_from(

@@ -2,14 +2,14 @@
 -- Changes one stored tenant, writes the audit event and tells every replica, in one step.
 --
 -- KEYS  1 tenants HASH   tenant id -> "<version>;<document as JSON>"            never a TTL
---       2 owners  HASH   key id -> tenant id, so that no two tenants share a key id
+--       2 owners  HASH   key id or identity -> tenant id, so that no two tenants share one
 --       3 version STRING grows with every change; the tenant's own version is its value then
 --       4 log     STREAM audit events, as JSON in the field "event"
 --       5 change  STRING the version that this very change led to; it makes a repetition harmless
 -- ARGV  1 tenant id   2 expected version, 0 where there must be none   3 document, or "" to delete
 --       4 event       5 channel   6 how long a repetition is recognised, ms
---       7 number of key ids before the change, then the ids; then the ids after it
--- Returns {done, version} | {exists} | {changed} | {missing} | {taken, key id}
+--       7 number of ids and identities before the change, then these; then those after it
+-- Returns {done, version} | {exists} | {changed} | {missing} | {taken, id or identity}
 
 local TENANTS, OWNERS, VERSION, LOG, CHANGE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local LOG_LENGTH = 100000

@@ -43,7 +43,7 @@ def key_wire(key: Key, last_used_ms: int | None = None) -> KeyWire:
     """A key without anything of its secrets."""
     document = key_document(key)
     retiring = document.pop("retiring", None)
-    del document["hash"]
+    document.pop("hash", None)
     last_used = None if last_used_ms is None else at(last_used_ms)
     return KeyWire.model_validate(
         {**document, "retiring_until": retiring and retiring["not_after"], "last_used_at": last_used}

@@ -29,6 +29,7 @@ _ETAG = re.compile(r'"(\d{1,15})"', re.ASCII)
 _NEVER: Final = -1
 _PLACEHOLDER: Final = {"id": "new", "hash": "hmac-sha256:" + "0" * 64}
 _MADE_BY_GATEWAY: Final = ("id", "hash", "retiring")
+_OF_IDENTITIES: Final = ("email", "subject")
 
 
 def tag_of(version: int) -> str:
@@ -98,26 +99,54 @@ def merged(target: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def key_of(members: dict[str, Any]) -> tuple[Key, str]:
+def key_of(members: dict[str, Any], catalogue: Catalogue) -> tuple[Key, str]:
     """What a new key may do, as a key that has no id and secret yet, and the word that stands in its text."""
     faults = [
         Violation(pointer((name,)), "read_only", "the gateway makes this itself")
         for name in _MADE_BY_GATEWAY
         if name in members
     ]
-    asked = {name: value for name, value in members.items() if name not in _MADE_BY_GATEWAY}
+    faults += [
+        Violation(pointer((name,)), "unknown_field", "an identity is made below /identities")
+        for name in _OF_IDENTITIES
+        if name in members
+    ]
+    taken = (*_MADE_BY_GATEWAY, *_OF_IDENTITIES)
+    asked = {name: value for name, value in members.items() if name not in taken}
     env = asked.pop("env", "live")
     try:
         KeyCreation.model_validate({"env": env})
     except ValidationError as error:
         faults += violations_of(error)
     try:
-        key = KeyEntry.model_validate({"scopes": ["images"], **asked, **_PLACEHOLDER}).key()
+        key = KeyEntry.model_validate(
+            {"scopes": ["images"], **asked, **_PLACEHOLDER}, context={"catalogue": catalogue}
+        ).key()
     except ValidationError as error:
         raise ValidationFailed((*faults, *violations_of(error))) from None
     if faults:
         raise ValidationFailed(tuple(faults))
     return key, env
+
+
+def identity_of(members: dict[str, Any]) -> Key:
+    """What a Google account may do, as a key that has no id yet."""
+    faults = [
+        Violation(pointer((name,)), "read_only", "an identity has no secret, and the gateway makes its id")
+        for name in _MADE_BY_GATEWAY
+        if name in members
+    ]
+    asked = {name: value for name, value in members.items() if name not in _MADE_BY_GATEWAY}
+    if sum(asked.get(name) is not None for name in _OF_IDENTITIES) != 1:
+        faults.append(Violation("", "one_of", "exactly one of email and subject is needed"))
+        raise ValidationFailed(tuple(faults))
+    try:
+        key = KeyEntry.model_validate({"scopes": ["images"], **asked, "id": "new"}).key()
+    except ValidationError as error:
+        raise ValidationFailed((*faults, *violations_of(error))) from None
+    if faults:
+        raise ValidationFailed(tuple(faults))
+    return key
 
 
 def credit_of(members: dict[str, Any]) -> tuple[BudgetName, int, str]:

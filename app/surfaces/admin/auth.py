@@ -15,18 +15,23 @@ from app.surfaces.context import Service, service_of
 ENVIRONMENT = "environment"
 
 
-def operator(
+async def operator(
     request: Request,
     _bearer: Annotated[object, Security(SCHEMES[0])],
     _api_key: Annotated[object, Security(SCHEMES[1])],
     _goog_api_key: Annotated[object, Security(SCHEMES[2])],
 ) -> Operator:
-    """The operator of a request. Raises Unauthenticated, or PermissionDenied without the scope."""
+    """The operator of a request.
+
+    Raises:
+        Unauthenticated: There is no key or ID token, or it is not known.
+        PermissionDenied: It does not carry the scope.
+    """
     presented = presented_key(request)
     request_id = getattr(request.state, "request_id", "")
     if presented is not None and _is_of_environment(service_of(request), presented):
         return Operator(ENVIRONMENT, request_id)
-    caller = authorised(request, "admin", presented)
+    caller = await authorised(request, "admin", presented)
     return Operator(f"{caller.tenant.id}/{caller.key.id}", request_id)
 
 

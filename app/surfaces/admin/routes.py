@@ -24,6 +24,7 @@ from app.surfaces.admin.asked import (
     credit_of,
     dimensions_of,
     expected_of,
+    identity_of,
     key_of,
     override_of,
     patch_of,
@@ -40,6 +41,7 @@ from app.surfaces.admin.wire import (
     IssuedKeyWire,
     KeyRotation,
     KeysWire,
+    KeyWire,
     PurgeWire,
     ReportWire,
     TenantsWire,
@@ -165,7 +167,7 @@ async def delete_tenant(
 async def list_keys(tenant_id: str, _operator: OperatorDep, service: ServiceDep) -> KeysWire:
     """The keys of a tenant, without their secrets, and when each was last served."""
     record = await service.administration.tenant(tenant_id)
-    used = await service.administration.last_used(record.tenant)
+    used = await service.reports.last_used(tenant_id, tuple(key.id for key in record.tenant.keys))
     return KeysWire(keys=[key_wire(key, used.get(key.id)) for key in record.tenant.keys])
 
 
@@ -180,10 +182,25 @@ async def create_key(
     tenant_id: str, request: Request, response: Response, operator: OperatorDep, service: ServiceDep
 ) -> IssuedKeyWire:
     """Make a key; the answer holds the whole of it in `key`, this once."""
-    asked, env = key_of(await _members(request, service))
+    asked, env = key_of(await _members(request, service), service.gateway.catalogue)
     issued = await service.administration.create_key(operator, tenant_id, asked, env=env)
     response.headers["Cache-Control"] = "no-store"
     return issued_wire(issued)
+
+
+@router.post(
+    "/tenants/{tenant_id}/identities",
+    operation_id="create_identity",
+    status_code=201,
+    responses=_answers(*_WRITE),
+    openapi_extra=_body("IdentityCreation"),
+)
+async def create_identity(
+    tenant_id: str, request: Request, operator: OperatorDep, service: ServiceDep
+) -> KeyWire:
+    """Let a Google account in by its ID tokens; it becomes a key without a secret, with a key's limits."""
+    asked = identity_of(await _members(request, service))
+    return key_wire(await service.administration.create_identity(operator, tenant_id, asked))
 
 
 @router.post(

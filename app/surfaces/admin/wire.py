@@ -20,6 +20,9 @@ FINGERPRINT = r"^[A-Za-z0-9_-]{1,128}$"
 CREDIT_ID = r"^[A-Za-z0-9_.:-]{1,100}$"
 EVENT_ID = r"^[0-9]{1,20}-[0-9]{1,20}$"
 
+_ACCOUNT = "search@my-project.iam.gserviceaccount.com"
+_SUBJECT = "103117966615020283234"
+
 
 class _Asked(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -78,10 +81,21 @@ class KeyWire(_Answer):
     """A key without its secret."""
 
     id: str = Field(description="The second part of the key's text.", examples=["k1"])
+    email: str | None = Field(
+        None,
+        description="The Google account whose ID tokens open it in place of a secret; null for none.",
+        examples=[_ACCOUNT],
+    )
+    subject: str | None = Field(
+        None, description="The same by the account's subject, which never changes.", examples=[_SUBJECT]
+    )
     scopes: list[str] = Field(description="What it may do: images, admin.", examples=[["images"]])
     project: str | None = Field(None, description="The project whose budgets it counts in as well.")
     budgets: list[BudgetLimitWire] = Field([], description="Its own limits.")
     rate: RateLimitWire | None = Field(None, description="Its own rate.")
+    models: list[str] = Field([], description="Cards that it may use, of its tenant's; empty for all.")
+    max_image_size: str | None = Field(None, description="The largest size; null for its tenant's.")
+    preview: list[str] | None = Field(None, description="Preview features, of its tenant's; null for all.")
     expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
     retiring_until: datetime | None = Field(
         None, description="Until then the secret before the last rotation opens as well."
@@ -94,14 +108,25 @@ class KeyWire(_Answer):
 
 
 class DeclaredKeyWire(_Asked):
-    """A key whose secret was made elsewhere: the line that `flashgate keys new` prints."""
+    """A key whose secret was made elsewhere: the line that `flashgate keys new` prints; or an identity's."""
 
     id: str = Field(description="1 to 32 letters or digits, unique in the deployment.", examples=["k1"])
-    hash: str = Field(description="Of its secret.", examples=["hmac-sha256:" + "0" * 64])
+    hash: str | None = Field(
+        None,
+        description="Of its secret. Exactly one of hash, email and subject is given.",
+        examples=["hmac-sha256:" + "0" * 64],
+    )
+    email: str | None = Field(
+        None, description="The Google account whose ID tokens open it.", examples=[_ACCOUNT]
+    )
+    subject: str | None = Field(None, description="The same by its subject.", examples=[_SUBJECT])
     scopes: list[str] = Field(description="What it may do: images, admin.", examples=[["images"]])
     project: str | None = Field(None, description="The project whose budgets it counts in as well.")
     budgets: list[BudgetLimitWire] = Field([], description="Its own limits.")
     rate: RateLimitWire | None = Field(None, description="Its own rate.")
+    models: list[str] = Field([], description="Cards that it may use, of its tenant's; empty for all.")
+    max_image_size: str | None = Field(None, description="The largest size; null for its tenant's.")
+    preview: list[str] | None = Field(None, description="Preview features, of its tenant's; null for all.")
     expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
     retiring: dict[str, str] | None = Field(
         None, description="`hash` and `not_after` of the secret before the last rotation."
@@ -160,10 +185,32 @@ class KeyCreation(_Asked):
     project: str | None = Field(None, description="The project whose budgets it counts in as well.")
     budgets: list[BudgetLimitWire] = Field([], description="Its own limits.")
     rate: RateLimitWire | None = Field(None, description="Its own rate.")
+    models: list[str] = Field([], description="Cards that it may use, of its tenant's; empty for all.")
+    max_image_size: str | None = Field(None, description="The largest size; null for its tenant's.")
+    preview: list[str] | None = Field(None, description="Preview features, of its tenant's; null for all.")
     expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
     env: Annotated[str, Field(pattern=ENVIRONMENT)] = Field(
         "live", description="A word in the key that tells where it belongs."
     )
+
+
+class IdentityCreation(_Asked):
+    """A Google account whose ID tokens open a key that has no secret; exactly one of its names is given."""
+
+    email: str | None = Field(
+        None, description="Its verified e-mail address, in any case.", examples=[_ACCOUNT]
+    )
+    subject: str | None = Field(
+        None, description="Its subject, the claim `sub`, which never changes.", examples=[_SUBJECT]
+    )
+    scopes: list[str] = Field(["images"], description="What it may do: images, admin.")
+    project: str | None = Field(None, description="The project whose budgets it counts in as well.")
+    budgets: list[BudgetLimitWire] = Field([], description="Its own limits.")
+    rate: RateLimitWire | None = Field(None, description="Its own rate.")
+    models: list[str] = Field([], description="Cards that it may use, of its tenant's; empty for all.")
+    max_image_size: str | None = Field(None, description="The largest size; null for its tenant's.")
+    preview: list[str] | None = Field(None, description="Preview features, of its tenant's; null for all.")
+    expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
 
 
 class KeyRotation(_Asked):

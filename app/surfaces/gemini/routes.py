@@ -58,9 +58,9 @@ SPELLING: Final = Spelling(
 _DEADLINE_S_MIN: Final = 10
 
 
-def _caller(request: Request, version: str) -> Caller:
+async def _caller(request: Request, version: str) -> Caller:
     """The caller, by a key in a header or in ``?key=``, which Google's REST callers use."""
-    caller = authorised(request, "images", presented_key(request) or request.query_params.get("key"))
+    caller = await authorised(request, "images", presented_key(request) or request.query_params.get("key"))
     if version not in _VERSIONS:
         raise NotFound("There is no such version of the API.")
     return caller
@@ -109,7 +109,7 @@ async def list_models(request: Request, caller: GoogleCallerDep, service: Servic
     ]
     if faults:
         raise ValidationFailed(tuple(faults))
-    models = caller.tenant.models
+    models = caller.models
     cards = [card for card in service.gateway.catalogue if not models or card.id in models]
     page = page_of(cards, int(size), int(start), vertex=is_vertex(request.url.path))
     return Response(json.dumps(page), media_type="application/json")

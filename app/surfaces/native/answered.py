@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from app.domain.budget import NANO_PER_USD
 from app.domain.errors import VIOLATIONS_MAX
 from app.domain.estimate import price_nano_usd
+from app.domain.finished import effective_of
 from app.domain.request import seeds
 from app.media.lifting import placeholders
 from app.surfaces.native.wire import (
@@ -30,8 +32,9 @@ if TYPE_CHECKING:
     from app.domain.budget import WindowState
     from app.domain.card import Card
     from app.domain.estimate import Estimate
+    from app.domain.finished import Effective, Finished
+    from app.domain.generation import Picture, PictureRecord, Usage
     from app.domain.rate import RateState
-    from app.domain.request import GenerationRequest
     from app.order import GenerationResult, Quote
 
 
@@ -44,55 +47,84 @@ def answer_of(result: GenerationResult, base_url: str, *, inline: bool) -> tuple
     names = placeholders()
     cargo = {next(names): picture.data for picture in result.pictures} if inline else {}
     data = iter(cargo) if inline else iter([None] * len(result.pictures))
-    size = result.request.image_size or result.card.image_size_default
     generation = result.generation
+    effective = effective_of(result.request, result.card, generation.seeds)
     response = GenerateResponse(
         id=generation.id,
         model=generation.model,
         created_at=_moment(generation.created_ms),
-        images=[
-            ImageWire(
-                id=picture.id,
-                uri=f"{base_url}/v1/images/{picture.id}",
-                mime_type=picture.mime_type,
-                width=picture.width,
-                height=picture.height,
-                bytes=picture.length,
-                image_size=size,
-                data=next(data),
-            )
-            for picture in result.pictures
-        ],
+        images=[_image(picture, effective.image_size, base_url, next(data)) for picture in result.pictures],
         text=generation.text,
         finish_reason=generation.finish_reason,
-        effective=_effective(result.request, result.card, result.generation.seeds),
-        usage=_usage(result),
+        effective=_effective(effective),
+        usage=_usage(result.cost, result.card),
         budgets=[budget_of(window) for window in result.windows],
         cache=CacheWire(status=result.cache_status, age_s=result.age_s, key=result.fingerprint),
         warnings=[WarningWire(code=item.code, detail=item.detail) for item in result.notices],
     )
-    return response.model_dump_json(
-        exclude=None if inline else {"images": {"__all__": {"data"}}}
-    ).encode(), cargo
+    return _written(response, inline=inline), cargo
 
 
-def _effective(request: GenerationRequest, card: Card, seeds: tuple[int | None, ...]) -> EffectiveWire:
-    parameters = card.parameters
-    return EffectiveWire(
-        model=card.id,
-        aspect_ratio=request.aspect_ratio,
-        image_size=request.image_size or card.image_size_default,
-        n=request.n,
-        response_modalities=list(request.response_modalities),
-        output_mime_type=request.output_mime_type,
-        output_compression_quality=request.output_compression_quality,
-        temperature=parameters.temperature.default if request.temperature is None else request.temperature,
-        top_p=parameters.top_p.default if request.top_p is None else request.top_p,
-        seeds=list(seeds),
-        max_output_tokens=request.max_output_tokens or card.tokens.output_max,
-        thinking_level=request.thinking_level or parameters.thinking_level_default,
-        variant=request.variant,
+def _written(response: GenerateResponse, *, inline: bool) -> bytes:
+    return response.model_dump_json(exclude=None if inline else {"images": {"__all__": {"data"}}}).encode()
+
+
+def _image(picture: Picture | PictureRecord, size: str, base_url: str, data: str | None) -> ImageWire:
+    return ImageWire(
+        id=picture.id,
+        uri=f"{base_url}/v1/images/{picture.id}",
+        mime_type=picture.mime_type,
+        width=picture.width,
+        height=picture.height,
+        bytes=picture.length,
+        image_size=size,
+        data=data,
     )
+
+
+def kept_answer_of(
+    finished: Finished,
+    card: Card,
+    windows: tuple[WindowState, ...],
+    base_url: str,
+    pictures: tuple[Picture, ...] | None,
+) -> tuple[bytes, dict[str, bytes]]:
+    """A kept generation as its first answer was, with what it cost then and the budgets as they are now.
+
+    Args:
+        finished: As it is kept.
+        card: Of the model that made it.
+        windows: The caller's, now.
+        base_url: Before the addresses of the pictures.
+        pictures: Their bytes to send with it, or None.
+    """
+    generation = finished.generation
+    names = placeholders()
+    cargo = {next(names): picture.data for picture in pictures or ()}
+    data = iter(cargo) if pictures is not None else iter([None] * len(generation.pictures))
+    size = finished.effective.image_size
+    response = GenerateResponse(
+        id=generation.id,
+        model=generation.model,
+        created_at=_moment(generation.created_ms),
+        images=[_image(picture, size, base_url, next(data)) for picture in generation.pictures],
+        text=generation.text,
+        finish_reason=generation.finish_reason,
+        effective=_effective(finished.effective),
+        usage=_usage(generation.usage, card),
+        budgets=[budget_of(window) for window in windows],
+        cache=CacheWire(
+            status="hit",
+            age_s=max(0, int(datetime.now(UTC).timestamp()) - generation.created_ms // 1000),
+            key=finished.fingerprint,
+        ),
+        warnings=[WarningWire(code=item.code, detail=item.detail) for item in generation.notices],
+    )
+    return _written(response, inline=pictures is not None), cargo
+
+
+def _effective(effective: Effective) -> EffectiveWire:
+    return EffectiveWire.model_validate(asdict(effective))
 
 
 def quote_of(quote: Quote) -> EstimateResponse:
@@ -104,7 +136,9 @@ def quote_of(quote: Quote) -> EstimateResponse:
         for rate in quote.rates
         if rate.remaining < 1 and not (cached and rate.limit.kind == "concurrent")
     ]
-    effective = _effective(quote.request, quote.card, seeds(quote.request)) if valid and quote.card else None
+    effective = None
+    if valid and quote.card:
+        effective = _effective(effective_of(quote.request, quote.card, seeds(quote.request)))
     return EstimateResponse(
         valid=valid,
         violations=[
@@ -139,8 +173,7 @@ def _estimate(estimate: Estimate) -> EstimateWire:
     )
 
 
-def _usage(result: GenerationResult) -> UsageWire:
-    cost = result.cost
+def _usage(cost: Usage, card: Card) -> UsageWire:
     return UsageWire(
         input_tokens=cost.input_tokens,
         output_tokens=cost.output_tokens,
@@ -150,7 +183,7 @@ def _usage(result: GenerationResult) -> UsageWire:
         text_output=cost.text_output,
         thinking=cost.thinking,
         estimated=cost.estimated,
-        cost_usd=price_nano_usd(result.card, cost) / NANO_PER_USD,
+        cost_usd=price_nano_usd(card, cost) / NANO_PER_USD,
     )
 
 

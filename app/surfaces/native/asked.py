@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from pydantic import ValidationError
 
+from app.conversations import CannotContinue
 from app.domain.errors import VIOLATIONS_MAX, Violation
 from app.domain.request import CacheDirective, GenerationRequest, Grounding, Input, SafetySetting
 from app.order import Order
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
     from starlette.datastructures import UploadFile
 
+    from app.domain.conversation import Earlier
     from app.domain.request import InputKind
     from app.domain.tenancy import Caller
     from app.surfaces.body import FormBody, JsonBody
@@ -46,7 +48,8 @@ async def order_of_json(
     """The order of a JSON request, with its faults in it, and the delivery asked for."""
     asked, violations = read(GenerateRequest, body.members, strict=True)
     inputs, faults = await inputs_of_json(service, caller, asked, body)
-    return order_of(service, caller, asked, inputs, (*violations, *faults), cache_control), asked.delivery
+    order = await order_of(service, caller, asked, inputs, (*violations, *faults), cache_control)
+    return order, asked.delivery
 
 
 async def inputs_of_json(
@@ -76,15 +79,18 @@ async def order_of_form(
     """The order of a multipart request, with its faults in it, and the delivery asked for."""
     members, unread = members_of(form.fields)
     asked, violations = read(EditForm, members, strict=False)
-    inputs, faults = await inputs_of_form(service, form.files)
+    inputs, faults = await inputs_of_form(service, form.files, required=asked.continue_from is None)
     found = (*unread, *faults, *violations)
-    return order_of(service, caller, asked, inputs, found, cache_control), asked.delivery
+    return await order_of(service, caller, asked, inputs, found, cache_control), asked.delivery
 
 
 async def inputs_of_form(
-    service: Service, parts: Mapping[str, list[UploadFile]]
+    service: Service, parts: Mapping[str, list[UploadFile]], *, required: bool = True
 ) -> tuple[Inputs, list[Violation]]:
-    """The inputs that a form carries, by field, and what is wrong with them; at least one is expected."""
+    """The inputs that a form carries, by field, and what is wrong with them.
+
+    At least one is expected, unless the request goes on with a conversation that has pictures already.
+    """
     kinds = {kind for kind, _ in _KINDS}
     violations = [
         Violation(pointer((name,)), "unknown_field", "No file is expected here.")
@@ -98,7 +104,7 @@ async def inputs_of_form(
             for index, part in enumerate(parts.get(kind, []))
         ]
         inputs[field] = tuple(uploads)
-    if not any(inputs.values()):
+    if required and not any(inputs.values()):
         detail = "Send at least one file to edit, as form part image, document or video."
         violations.append(Violation("/image", "required", detail))
     return inputs, violations
@@ -206,7 +212,19 @@ async def _input(
     return fault or await from_bytes(service, kind, place, lifted.data, reference.mime_type)
 
 
-def order_of(
+async def _earlier(
+    service: Service, caller: Caller, generation_id: str | None
+) -> tuple[Earlier | None, tuple[Violation, ...]]:
+    """The conversation that a request goes on with, or what is wrong with that."""
+    if generation_id is None:
+        return None, ()
+    try:
+        return await service.gateway.conversations.earlier(caller.tenant.id, generation_id), ()
+    except CannotContinue as fault:
+        return None, (Violation("/continue_from", fault.code, fault.sentence),)
+
+
+async def order_of(
     service: Service,
     caller: Caller,
     asked: Parameters,
@@ -216,8 +234,9 @@ def order_of(
 ) -> Order:
     """The order that the wire's fields, its inputs and all faults found so far come to."""
     grounding = asked.grounding
+    earlier, faults = await _earlier(service, caller, asked.continue_from)
     request = GenerationRequest(
-        model=asked.model or service.limits.default_model,
+        model=asked.model or (earlier.conversation.model if earlier else service.limits.default_model),
         prompt=asked.prompt,
         images=inputs["images"],
         documents=inputs["documents"],
@@ -240,9 +259,10 @@ def order_of(
         grounding=Grounding(grounding.web_search, grounding.image_search) if grounding else Grounding(),
         variant=asked.variant,
         labels=tuple(sorted(asked.labels.items())),
+        earlier=earlier,
     )
     directive = CacheDirective(asked.cache) if asked.cache else cache_directive(cache_control)
-    return Order(caller, request, directive, tuple(violations))
+    return Order(caller, request, directive, (*violations, *faults))
 
 
 def cache_directive(cache_control: str | None) -> CacheDirective | None:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from app.domain.errors import NotFound, StoreUnavailable
+from app.domain.finished import Finished
 from app.domain.report import total
 from app.surfaces.auth import CallerDep
 from app.surfaces.body import read_form, read_json
 from app.surfaces.context import ServiceDep, base_url_of
 from app.surfaces.idempotency import IDEMPOTENCY_KEY, named
-from app.surfaces.native.answered import answer_of, budget_of, model_of, quote_of, rate_of
+from app.surfaces.native.answered import answer_of, budget_of, kept_answer_of, model_of, quote_of, rate_of
 from app.surfaces.native.asked import order_of_form, order_of_json
 from app.surfaces.native.wire import (
     EstimateResponse,
     GenerateResponse,
+    GenerationRunning,
     ModelsResponse,
     ModelWire,
     UsageResponse,
@@ -195,6 +197,56 @@ async def _standing(service: Service, caller: Caller) -> dict[str, str]:
         return rate_limit_headers(await service.gateway.budgets(caller))
     except StoreUnavailable:
         return {}
+
+
+@router.get(
+    "/generations/{generation_id}",
+    operation_id="get_generation",
+    response_class=Response,
+    responses={
+        200: {"model": GenerateResponse, "description": "Finished.", "headers": RATE_LIMIT_HEADERS},
+        202: {
+            "model": GenerationRunning,
+            "description": "Being made: its hold is open. Ask again after Retry-After.",
+            "headers": {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}},
+        },
+        **{status: PROBLEMS[status] for status in (401, 403, 404, 422, 503)},
+    },
+)
+async def get_generation(
+    generation_id: Annotated[
+        str, Path(description="As id of an answer names it.", examples=["gen_0123456789abcdef01234567"])
+    ],
+    request: Request,
+    caller: CallerDep,
+    service: ServiceDep,
+    delivery: Annotated[
+        Literal["inline", "uri"],
+        Query(description="uri: addresses of the pictures; inline: their bytes as well.", examples=["uri"]),
+    ] = "uri",
+) -> Response:
+    """A generation of this tenant, until its pictures expire: the answer that its first caller got.
+
+    `usage` is what making it cost, `cache` is a hit, and `budgets` are those of now. While it is made the
+    answer is 202. One that ended without a picture is not found.
+    """
+    found = await service.gateway.finished(caller, generation_id)
+    if not isinstance(found, Finished):
+        running = GenerationRunning(id=generation_id, state=found)
+        return Response(
+            running.model_dump_json(), 202, headers={"Retry-After": "1"}, media_type="application/json"
+        )
+    pictures = None
+    if delivery == "inline":
+        records = found.generation.pictures
+        pictures = tuple([await service.gateway.picture(caller, record.id) for record in records])
+    windows = await service.gateway.budgets(caller)
+    card = service.gateway.catalogue.resolve(found.generation.model)
+    if card is None:
+        raise NotFound("The model that made this generation is no longer known here.")
+    light, cargo = kept_answer_of(found, card, windows, base_url_of(request, service), pictures)
+    headers = {"Cache-Control": "private", **rate_limit_headers(windows)}
+    return json_reply(light, cargo, headers, service.limits.chunked_above_bytes)
 
 
 @router.get(

@@ -98,6 +98,13 @@ class Parameters(_Request):
     )
     safety_settings: list[SafetySettingWire] = Field([], description="Thresholds by category.", examples=[[]])
     grounding: GroundingWire | None = Field(None, description="Searches the model may make.")
+    continue_from: str | None = Field(
+        None,
+        description="A generation of this tenant to go on from: its prompt, inputs and pictures, and those "
+        "of the turns before it, are sent to the model again with their thought signatures. But for the "
+        "model no parameter is taken over. All of it counts as input: 1120 tokens a picture.",
+        examples=["gen_0123456789abcdef01234567"],
+    )
     cache: Literal["use", "refresh", "bypass"] | None = Field(
         None,
         description="How this request uses the cache; the tenant's policy if left out.",
@@ -249,6 +256,7 @@ class EffectiveWire(_Answer):
     max_output_tokens: int = Field(description="As used.", examples=[32768])
     thinking_level: str = Field(description="As used.", examples=["minimal"])
     variant: int = Field(description="As asked.", examples=[0])
+    continue_from: str | None = Field(description="As asked.", examples=[None])
 
 
 class GenerateResponse(_Answer):
@@ -265,6 +273,16 @@ class GenerateResponse(_Answer):
     budgets: list[BudgetWire] = Field(description="The caller's windows after this request.")
     cache: CacheWire = Field(description="How the cache took part.")
     warnings: list[WarningWire] = Field(description="Worth knowing.", examples=[[]])
+
+
+class GenerationRunning(_Answer):
+    """A generation that is being made."""
+
+    id: str = Field(description="Names the generation.", examples=["gen_0123456789abcdef01234567"])
+    state: Literal["held", "dispatched"] = Field(
+        description="held: its tokens are reserved and the model is not called yet; dispatched: it is.",
+        examples=["dispatched"],
+    )
 
 
 class ViolationFound(_Answer):

@@ -97,7 +97,8 @@ async def asked_of_json(service: Service, caller: Caller, body: JsonBody, cache_
     reading = _read_all(service, asked)
     found = (*violations, *faults, *reading.violations)
     native = asked.model_copy(update=reading.native)
-    return _asked(order_of(service, caller, native, inputs, found, cache_control), asked, reading)
+    order = await order_of(service, caller, native, inputs, found, cache_control)
+    return _asked(order, asked, reading)
 
 
 async def asked_of_form(service: Service, caller: Caller, form: FormBody, cache_control: str | None) -> Asked:
@@ -113,7 +114,8 @@ async def asked_of_form(service: Service, caller: Caller, form: FormBody, cache_
             reading.fault(name, "wrong_type", "Send it as a file.")
     found = (*unread, *repeated, *violations, *refused, *faults, *reading.violations)
     native = asked.model_copy(update=reading.native)
-    return _asked(order_of(service, caller, native, inputs, found, cache_control), asked, reading)
+    order = await order_of(service, caller, native, inputs, found, cache_control)
+    return _asked(order, asked, reading)
 
 
 def _asked(order: Order, asked: OpenAIParameters, reading: _Reading) -> Asked:

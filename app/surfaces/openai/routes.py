@@ -156,11 +156,11 @@ async def get_model(
     """One model, by id or alias, in OpenAI's dialect."""
     card = service.gateway.catalogue.resolve(model)
     if card is None or not _may_use(caller, card):
-        detail = "There is no such model here, or this tenant may not use it."
+        detail = "There is no such model here, or this caller may not use it."
         raise ValidationFailed((Violation("/model", "unknown_model", detail),))
     return model_of(card)
 
 
 def _may_use(caller: Caller, card: Card) -> bool:
-    models = caller.tenant.models
+    models = caller.models
     return not models or card.id in models

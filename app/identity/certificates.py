@@ -1,0 +1,166 @@
+"""The public keys that Google signs ID tokens with, as a JSON Web Key Set (RFC 7517), kept in memory.
+
+Google changes them every few days and says in ``Cache-Control`` how long they may be kept. A key that is due
+to be read anew goes on being used while that happens, for a day at most; whoever makes up key ids causes one
+reading a minute and no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import httpx2
+import pybase64
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
+
+from app.domain.errors import IdentityUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+log = logging.getLogger(__name__)
+
+BETWEEN_READINGS_S: Final = 60.0
+AFTER_A_FAILURE_S: Final = 5.0
+"""How soon the keys are asked for again where none were ever read, so that nobody can be let in."""
+
+WAIT_S: Final = 2.0
+"""How long a request waits for keys; a reading that takes longer goes on without it."""
+
+READING_S: Final = 5.0
+BYTES_MAX: Final = 65_536
+KEPT_S_MIN, KEPT_S, KEPT_S_MAX = 300.0, 3600.0, 86_400.0
+OVERDUE_S_MAX: Final = 86_400.0
+RSA_BITS_MIN: Final = 2048
+_MAX_AGE = re.compile(r"(?:^|[\s,])max-age=(\d{1,9})(?:$|[\s,])", re.ASCII)
+
+
+class Certificates:
+    """Keys by id. Use as ``async with``; nothing is read before the first token comes.
+
+    Args:
+        url: Of the key set.
+        clock: Any clock in seconds that never goes back.
+    """
+
+    def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._url = url
+        self._clock = clock
+        self._keys: dict[str, RSAPublicKey] = {}
+        self._due = self._useless = self._next_reading = float("-inf")
+        self._reading: asyncio.Task[None] | None = None
+        self._http: httpx2.AsyncClient | None = None
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+        await self._stack.aclose()
+
+    async def key(self, key_id: str) -> RSAPublicKey | None:
+        """The key of this id, or None where Google has none of it now.
+
+        Raises:
+            IdentityUnavailable: There are no keys, and none can be read.
+        """
+        now = self._clock()
+        if now >= self._useless:
+            self._keys = {}
+        found = self._keys.get(key_id)
+        if found is None or now >= self._due:
+            reading = self._read_again(now)
+            if found is None and reading is not None:
+                await asyncio.wait({reading}, timeout=WAIT_S)
+                found = self._keys.get(key_id)
+        if not self._keys:
+            raise IdentityUnavailable(retry_after_s=max(1, round(self._next_reading - self._clock())))
+        return found
+
+    def _read_again(self, now: float) -> asyncio.Task[None] | None:
+        """The one reading that is under way, begun now where none is and it is time for another."""
+        if self._reading is not None and not self._reading.done():
+            return self._reading
+        if now < self._next_reading:
+            return None
+        self._next_reading = now + (BETWEEN_READINGS_S if self._keys else AFTER_A_FAILURE_S)
+        self._reading = asyncio.create_task(self._read(), name="identity-certificates")
+        return self._reading
+
+    async def _read(self) -> None:
+        """Read the key set. Whatever goes wrong is logged, and the keys stay as they are."""
+        try:
+            async with asyncio.timeout(READING_S):
+                text, kept_s = await self._fetched()
+            keys = keys_of(text)
+        except (httpx2.HTTPError, OSError, TimeoutError, ValueError) as error:
+            log.warning("Google's keys cannot be read", extra={"error_type": type(error).__qualname__})
+            return
+        now = self._clock()
+        self._keys = keys
+        self._next_reading = now + BETWEEN_READINGS_S
+        self._due = now + kept_s
+        self._useless = self._due + OVERDUE_S_MAX
+
+    async def _fetched(self) -> tuple[bytes, float]:
+        """The key set's text and how long it may be kept. Raises ValueError where it is no key set."""
+        if self._http is None:
+            # Made in a thread, because it reads the certificates of every authority.
+            self._http = await asyncio.to_thread(httpx2.AsyncClient, timeout=READING_S)
+            self._stack.push_async_callback(self._http.aclose)
+        text = b""
+        async with self._http.stream("GET", self._url) as answer:
+            if answer.status_code != httpx2.codes.OK:
+                raise ValueError(f"the status is {answer.status_code}")
+            async for part in answer.aiter_bytes():
+                text += part
+                if len(text) > BYTES_MAX:
+                    raise ValueError("the key set is too long")
+        said = _MAX_AGE.search(answer.headers.get("cache-control", ""))
+        return text, min(max(float(said[1]), KEPT_S_MIN), KEPT_S_MAX) if said else KEPT_S
+
+
+def keys_of(text: bytes) -> dict[str, RSAPublicKey]:
+    """The RSA keys of a key set that sign with RS256. Raises ValueError where there are none."""
+    document = json.loads(text)
+    listed = document.get("keys") if isinstance(document, dict) else None
+    found = {}
+    for entry in listed if isinstance(listed, list) else []:
+        if isinstance(entry, dict) and isinstance(entry.get("kid"), str) and _signs(entry):
+            numbers = (_number(entry.get(name)) for name in ("e", "n"))
+            key = RSAPublicNumbers(*numbers).public_key()
+            if key.key_size >= RSA_BITS_MIN:
+                found[entry["kid"]] = key
+    if not found:
+        raise ValueError("it holds no RSA key")
+    return found
+
+
+def _signs(entry: dict[str, Any]) -> bool:
+    return (
+        entry.get("kty") == "RSA"
+        and entry.get("use", "sig") == "sig"
+        and entry.get("alg", "RS256") == "RS256"
+    )
+
+
+def _number(value: object) -> int:
+    """A number in base64url (RFC 7518 section 6.3.1)."""
+    if not isinstance(value, str):
+        raise ValueError("a number of a key is missing")  # noqa: TRY004 - the document is wrong, not the caller
+    return int.from_bytes(pybase64.urlsafe_b64decode(value + "=" * (-len(value) % 4)))

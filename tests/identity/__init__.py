@@ -1,0 +1,1 @@
+"""ID tokens: minted here, checked by the real parts with keys from a real server."""

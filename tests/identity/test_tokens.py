@@ -1,0 +1,81 @@
+"""Which ID tokens hold, judged with keys that a real server gives out."""
+
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from app.domain.tenancy import Identity
+from app.identity.certificates import Certificates
+from app.identity.tokens import GoogleIdTokens, TokenPolicy
+from tests.identity.google import ACCOUNT, AUDIENCE, REMOVED, SUBJECT, Google, google
+from tests.identity.vectors import REFUSED
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+BOTH = (Identity("subject", SUBJECT), Identity("email", ACCOUNT))
+
+
+@pytest.fixture(scope="module")
+def stand_in() -> Iterator[Google]:
+    with google() as running:
+        yield running
+
+
+@asynccontextmanager
+async def checker(
+    stand_in: Google, *, by_platform: bool = False, clock: Callable[[], float] = time.time
+) -> AsyncIterator[GoogleIdTokens]:
+    async with Certificates(stand_in.url) as certificates:
+        policy = TokenPolicy(frozenset({AUDIENCE}), by_platform=by_platform)
+        yield GoogleIdTokens(policy, certificates, clock)
+
+
+async def test_a_good_token_names_its_account_both_ways(stand_in: Google) -> None:
+    async with checker(stand_in) as tokens:
+        assert await tokens.identities(stand_in.token(), checked=False) == BOTH
+        assert await tokens.identities(stand_in.token(iss="accounts.google.com"), checked=False) == BOTH
+        shouted = stand_in.token(email=ACCOUNT.upper())
+        assert await tokens.identities(shouted, checked=False) == BOTH
+
+
+@pytest.mark.parametrize("wrong", REFUSED)
+async def test_a_token_that_is_wrong_in_one_way_is_nobodys(stand_in: Google, wrong: str) -> None:
+    async with checker(stand_in) as tokens:
+        assert await tokens.identities(REFUSED[wrong](stand_in), checked=True) == ()
+
+
+@pytest.mark.parametrize("verified", [None, False, "true", 1])
+async def test_an_address_that_google_has_not_verified_is_no_name(stand_in: Google, verified: object) -> None:
+    async with checker(stand_in) as tokens:
+        token = stand_in.token(email_verified=verified)
+        assert await tokens.identities(token, checked=False) == (Identity("subject", SUBJECT),)
+
+
+async def test_clocks_may_be_apart_by_half_a_minute_and_no_more(stand_in: Google) -> None:
+    now = 1_800_000_000
+    token = stand_in.token(iat=now, exp=now + 3600)
+    for at, holds in ((now - 31, False), (now - 29, True), (now + 3629, True), (now + 3631, False)):
+        async with checker(stand_in, clock=lambda at=at: at) as tokens:  # type: ignore[misc]
+            assert bool(await tokens.identities(token, checked=False)) == holds, at - now
+
+
+async def test_a_signature_that_the_platform_took_out_counts_only_where_it_is_said_to(
+    stand_in: Google,
+) -> None:
+    taken_out = f"{stand_in.token().rpartition('.')[0]}.{REMOVED}"
+    async with checker(stand_in) as tokens:
+        assert await tokens.identities(taken_out, checked=True) == ()
+    async with checker(stand_in, by_platform=True) as tokens:
+        assert await tokens.identities(taken_out, checked=True) == BOTH
+        # In a header that the platform has not read it is anybody's word.
+        assert await tokens.identities(taken_out, checked=False) == ()
+        late = f"{stand_in.token(exp=1).rpartition('.')[0]}.{REMOVED}"
+        assert await tokens.identities(late, checked=True) == ()
+        assert await tokens.identities(stand_in.token(), checked=False) == BOTH
+        for wrong in ("no signature", "no algorithm", "a key of somebody else"):
+            assert await tokens.identities(REFUSED[wrong](stand_in), checked=True) == (), wrong
