@@ -9,11 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from app.domain.refusals import category_of
+
 if TYPE_CHECKING:
     from app.domain.budget import WindowState
     from app.domain.estimate import WouldFit
     from app.domain.generation import Usage
     from app.domain.rate import RateState
+    from app.domain.refusals import Side
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,23 +226,41 @@ class ContentBlocked(GatewayError):
         detail: What the upstream says, with its support code.
         reason: The block or finish reason as Google spells it.
         support_code: Google's number for the rule, where it gave one.
+        side: Whether the prompt or the picture was found fault with.
         usage: What the refusal cost.
     """
 
     code, title, status = "content_blocked", "The content was blocked", 422
 
     def __init__(
-        self, detail: str, *, reason: str, support_code: str | None = None, usage: Usage | None = None
+        self,
+        detail: str,
+        *,
+        reason: str,
+        support_code: str | None = None,
+        side: Side = "picture",
+        usage: Usage | None = None,
     ) -> None:
         super().__init__(detail, usage=usage)
         self.reason = reason
         self.support_code = support_code
+        self.side = side
+
+    @property
+    def category(self) -> str:
+        """The kind of fault, such as ``child`` or ``violence``."""
+        return category_of(self.reason, self.support_code)
 
 
 class ModelRefused(ContentBlocked):
     """The model answered with words alone where a picture was asked."""
 
     code, title, status = "model_refused", "The model declined to draw", 422
+
+    @property
+    def category(self) -> str:
+        """The model gives no reason that a program could read."""
+        return "refusal"
 
 
 class UpstreamError(GatewayError):
@@ -277,6 +298,18 @@ class UpstreamNoImage(UpstreamError):
     """The upstream finished without a picture and without a refusal."""
 
     code, title = "upstream_no_image", "The upstream answered without an image"
+
+
+class MaxTokens(UpstreamNoImage):
+    """The output tokens ran out before there was a picture; the same request would end so again."""
+
+    code, title, status, retryable = "max_tokens", "The model ran out of output tokens", 422, False
+
+
+class InvalidHistory(UpstreamNoImage):
+    """An earlier turn of the conversation came back without the signature that the model gave with it."""
+
+    code, title, status, retryable = "invalid_history", "The conversation lacks a signature", 400, False
 
 
 class UpstreamRejected(UpstreamError):

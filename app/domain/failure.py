@@ -9,6 +9,8 @@ from app.domain.errors import (
     ContentBlocked,
     DeadlineExceeded,
     GatewayError,
+    InvalidHistory,
+    MaxTokens,
     ModelRefused,
     UpstreamError,
     UpstreamInvalidRequest,
@@ -17,6 +19,7 @@ from app.domain.errors import (
     UpstreamRejected,
     UpstreamUnavailable,
 )
+from app.domain.refusals import Side  # noqa: TC001 - records of failures are read by their types
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class Failure:
         code: The error's code.
         detail: Its sentence.
         reason: The upstream's word for it, or empty.
+        support_code: The upstream's number for a refusal.
+        side: What a refusal found fault with.
         final: True where the same request would fail again (a refusal), so followers must not repeat it.
         verbatim: The upstream's own answer, or empty.
     """
@@ -35,6 +40,7 @@ class Failure:
     detail: str
     reason: str = ""
     support_code: str | None = None
+    side: Side = "picture"
     final: bool = False
     verbatim: str = ""
 
@@ -44,6 +50,8 @@ _UPSTREAM: Final = {
     error.code: error
     for error in (
         DeadlineExceeded,
+        InvalidHistory,
+        MaxTokens,
         UpstreamError,
         UpstreamInvalidRequest,
         UpstreamNoImage,
@@ -58,10 +66,16 @@ def failure_of(error: GatewayError) -> Failure:
     """What followers are told of an error."""
     if isinstance(error, ContentBlocked):
         return Failure(
-            error.code, error.detail, error.reason, error.support_code, final=True, verbatim=error.verbatim
+            error.code,
+            error.detail,
+            error.reason,
+            error.support_code,
+            error.side,
+            final=True,
+            verbatim=error.verbatim,
         )
     reason = error.reason or "" if isinstance(error, UpstreamError) else ""
-    final = isinstance(error, UpstreamInvalidRequest)
+    final = isinstance(error, UpstreamInvalidRequest | MaxTokens | InvalidHistory)
     return Failure(error.code, error.detail, reason, final=final, verbatim=error.verbatim)
 
 
@@ -75,5 +89,7 @@ def raised_again(failure: Failure) -> GatewayError:
 def _again(failure: Failure) -> GatewayError:
     if failure.code in _REFUSALS:
         refusal = _REFUSALS[failure.code]
-        return refusal(failure.detail, reason=failure.reason, support_code=failure.support_code)
+        return refusal(
+            failure.detail, reason=failure.reason, support_code=failure.support_code, side=failure.side
+        )
     return _UPSTREAM.get(failure.code, UpstreamError)(failure.detail, reason=failure.reason or None)

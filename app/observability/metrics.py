@@ -29,6 +29,8 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from app.domain.refusals import counted_as
+
 if TYPE_CHECKING:
     from app.domain.budget import Amounts, BudgetWindow, WindowState
     from app.domain.generation import Usage
@@ -142,6 +144,11 @@ METRICS: tuple[MetricSpec, ...] = (
     MetricSpec(
         "flashgate_upstream_calls_total", "counter", ("model", "outcome"),
         "Calls of the model, one attempt each: ok, the error's code, or cancelled.",
+    ),
+    MetricSpec(
+        "flashgate_upstream_finishes_total", "counter", ("model", "reason"),
+        "Answers of the model by their finish reason, or by why the prompt was blocked: none without one, "
+        "unknown for a word that flashgate does not know.",
     ),
     MetricSpec(
         "flashgate_upstream_duration_seconds", "histogram", ("model", "outcome"),
@@ -336,6 +343,10 @@ class Metrics:
         """Count one call of the model."""
         self._of("upstream_calls_total").add(1, model, outcome)
         self._of("upstream_duration_seconds").observe(duration_s, model, outcome)
+
+    def finish(self, model: str, reason: str) -> None:
+        """Count one answer by how it ended."""
+        self._of("upstream_finishes_total").add(1, model, counted_as(reason))
 
     def store_breaker(self, pool: Literal["ledger", "images"], state: str) -> None:
         """Show whether the store is being spared."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
 
 from app.domain.budget import Amounts
 from app.domain.delivery import mismatches
-from app.domain.errors import GatewayError
+from app.domain.errors import ContentBlocked, GatewayError, UpstreamError
 from app.ports import Absent, Hit, Lead, Refused
 
 if TYPE_CHECKING:
@@ -236,9 +237,12 @@ class ObservedImageModel:
         except GatewayError as error:
             if error.usage is not None:
                 metrics.usage(request.model, error.usage)
+            if (reason := _finished_with(error)) is not None:
+                metrics.finish(request.model, reason)
             raise
         finally:
             metrics.in_flight("upstream", -1)
+        metrics.finish(request.model, answer.finish_reason)
         metrics.usage(request.model, answer.usage)
         metrics.images(request.model, request.image_size or "default", len(answer.pictures))
         card = self._catalogue.resolve(request.model)
@@ -250,6 +254,15 @@ class ObservedImageModel:
     async def ready(self) -> bool:
         """Whether calls can be made; not counted, because probes ask all the time."""
         return await self._model.ready()
+
+
+def _finished_with(error: GatewayError) -> str | None:
+    """The finish or block reason of an answer without a picture; None where there was no answer."""
+    if isinstance(error, ContentBlocked):
+        return error.reason
+    if isinstance(error, UpstreamError) and error.upstream_status == HTTPStatus.OK:
+        return error.reason or ""
+    return None
 
 
 class ObservedDirectory:

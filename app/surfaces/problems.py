@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,6 +26,12 @@ class UpstreamWire(BaseModel):
     status: int | None = Field(None, description="Its HTTP status.", examples=[503])
     reason: str | None = Field(None, description="Its own word.", examples=["UNAVAILABLE"])
     support_code: str | None = Field(None, description="Its number for a refusal.", examples=["11030041"])
+    category: str | None = Field(
+        None, description="The kind of fault that a refusal found.", examples=["prohibited"]
+    )
+    side: Literal["prompt", "picture"] | None = Field(
+        None, description="What a refusal found fault with.", examples=["picture"]
+    )
     billed: str | None = Field(None, description="no, maybe or yes.", examples=["no"])
 
 

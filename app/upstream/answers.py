@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any, Final
 from app.domain.errors import ContentBlocked, ModelRefused, UpstreamError, UpstreamNoImage
 from app.domain.estimate import estimate
 from app.domain.generation import ModelAnswer, Picture, Usage
+from app.domain.refusals import FILTERED, SUPPORT_CODES
 from app.media.inspection import inspect
 from app.media.splicing import splice_iter
-from app.upstream.outcomes import BLOCKED, SUPPORT_CODES, WITHOUT_IMAGE, reason_of, support_code_of
+from app.upstream.outcomes import WITHOUT_IMAGE, reason_of, support_code_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from app.domain.card import Card
+    from app.domain.refusals import Side
     from app.domain.request import GenerationRequest
     from app.media.lifting import Lifted
 
@@ -178,12 +180,15 @@ class Answer:
 
     def _error(self) -> ContentBlocked | UpstreamError:
         reason = self.block_reason or self.finish_reason
-        if self.block_reason or self.finish_reason in BLOCKED:
-            where = "prompt" if self.block_reason else "picture"
+        if self.block_reason or self.finish_reason in FILTERED:
+            side: Side = "prompt" if self.block_reason else "picture"
+            known = SUPPORT_CODES.get(self.support_code or "")
+            side = (known and known.side) or side
             return ContentBlocked(
-                f"Google blocked the {where}: {reason}{self._support_sentence()}.",
+                f"Google blocked the {side}: {reason}{_supported(self.support_code)}.",
                 reason=reason,
                 support_code=self.support_code,
+                side=side,
                 usage=self.usage,
             )
         if reason not in WITHOUT_IMAGE and self.text.strip():
@@ -192,20 +197,14 @@ class Answer:
                 reason=reason or "STOP",
                 usage=self.usage,
             )
-        error = WITHOUT_IMAGE.get(reason, UpstreamNoImage)
-        return error(
+        kind = WITHOUT_IMAGE.get(reason, UpstreamNoImage)
+        return kind(
             f"The upstream answered without a picture: {reason or 'no finish reason'}.",
             upstream_status=200,
             reason=reason or None,
             billed="yes" if self.usage else "maybe",
             usage=self.usage,
         )
-
-    def _support_sentence(self) -> str:
-        if self.support_code is None:
-            return ""
-        meaning = SUPPORT_CODES.get(self.support_code)
-        return f", support code {self.support_code}" + (f" ({meaning})" if meaning else "")
 
     def delivered(
         self, parts: tuple[Part, ...], ids: Mapping[str, str], request: GenerationRequest, card: Card
@@ -258,3 +257,11 @@ class Answer:
             sentence = "The upstream's picture is damaged."
             raise UpstreamError(sentence, upstream_status=200, billed="yes", usage=usage)
         return Picture(name, facts.mime_type, facts.width, facts.height, data)
+
+
+def _supported(code: str | None) -> str:
+    """A support code with its meaning, as the end of a sentence; empty without one."""
+    if code is None:
+        return ""
+    known = SUPPORT_CODES.get(code)
+    return f", support code {code}" + (f" ({known.category.replace('_', ' ')})" if known else "")

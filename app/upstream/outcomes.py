@@ -19,6 +19,8 @@ import httpx2
 
 from app.domain.errors import (
     DeadlineExceeded,
+    InvalidHistory,
+    MaxTokens,
     UpstreamError,
     UpstreamInvalidRequest,
     UpstreamNoImage,
@@ -64,53 +66,21 @@ _BY_CLASS: Final[Mapping[int, Meaning]] = {
 }
 _ANYTHING_ELSE: Final = Meaning(UpstreamError, "maybe")
 
-# Finish reasons of an answer without a picture (model.md A4.4). Reasons that are not here are judged by
-# whether there are words: words alone are the model declining.
-BLOCKED: Final = frozenset({
-    "SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR",
-    "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION",
-})  # fmt: skip
+# Finish reasons of an answer without a picture that no filter took away (model.md A4.4). Reasons that are not
+# here are judged by whether there are words: words alone are the model declining.
 WITHOUT_IMAGE: Final[Mapping[str, type[UpstreamError]]] = {
     "OTHER": UpstreamNoImage,
     "IMAGE_OTHER": UpstreamNoImage,
     "NO_IMAGE": UpstreamNoImage,
-    "MAX_TOKENS": UpstreamNoImage,
+    "MAX_TOKENS": MaxTokens,
     "CONTINUATION": UpstreamNoImage,
     "MALFORMED_FUNCTION_CALL": UpstreamError,
     "UNEXPECTED_TOOL_CALL": UpstreamError,
     "TOO_MANY_TOOL_CALLS": UpstreamError,
     "MALFORMED_RESPONSE": UpstreamError,
-    "MISSING_THOUGHT_SIGNATURE": UpstreamRejected,
+    "MISSING_THOUGHT_SIGNATURE": InvalidHistory,
     "ESCALATION": UpstreamRejected,
     "PUP_LIMITED_DISABLED": UpstreamRejected,
-}
-
-# Google's responsible-AI page: support code to what the filter found, and on which side.
-SUPPORT_CODES: Final[Mapping[str, str]] = {
-    "58061214": "child, in the prompt",
-    "17301594": "child, in the image",
-    "29310472": "celebrity, in the prompt",
-    "15236754": "celebrity, in the image",
-    "64151117": "celebrity or child",
-    "62263041": "dangerous content, in the prompt",
-    "57734940": "hate, in the prompt",
-    "22137204": "hate, in the image",
-    "42876398": "other, in the prompt",
-    "29578790": "other, in the image",
-    "74803281": "other, in the image",
-    "39322892": "people or face, in the image",
-    "92201652": "personal information, in the prompt",
-    "89371032": "prohibited content, in the prompt",
-    "49114662": "prohibited content, in the image",
-    "72817394": "prohibited content, in the image",
-    "11030041": "prohibited content, in the image",
-    "90789179": "sexual content, in the prompt",
-    "63429089": "sexual content, in the image",
-    "43188360": "sexual content, in the image",
-    "78610348": "toxic language, in the prompt",
-    "61493863": "violence, in the prompt",
-    "56562880": "violence, in the image",
-    "32635315": "vulgar language, in the prompt",
 }
 
 _NETWORK: Final[tuple[tuple[type[BaseException], type[UpstreamError], str], ...]] = (

@@ -21,6 +21,8 @@ from app.domain.errors import (
     DeadlineExceeded,
     GatewayError,
     InternalError,
+    InvalidHistory,
+    MaxTokens,
     ModelRefused,
     UpstreamError,
     UpstreamNoImage,
@@ -328,7 +330,8 @@ async def test_a_filtered_prompt_is_blocked_content(server: Upstream, model: Goo
     error = await failed(server, model, answering(body))
     assert type(error) is ContentBlocked
     assert (error.reason, error.support_code, error.usage) == ("PROHIBITED_CONTENT", "89371032", None)
-    assert "prohibited content, in the prompt" in error.detail
+    assert "the prompt: PROHIBITED_CONTENT, support code 89371032 (prohibited)" in error.detail
+    assert (error.category, error.side) == ("prohibited", "prompt")
 
 
 async def test_words_alone_are_the_model_declining(server: Upstream, model: GoogleImageModel) -> None:
@@ -342,7 +345,8 @@ async def test_words_alone_are_the_model_declining(server: Upstream, model: Goog
     [
         ("NO_IMAGE", UpstreamNoImage),
         ("IMAGE_OTHER", UpstreamNoImage),
-        ("MAX_TOKENS", UpstreamNoImage),
+        ("MAX_TOKENS", MaxTokens),
+        ("MISSING_THOUGHT_SIGNATURE", InvalidHistory),
         ("STOP", UpstreamNoImage),
         ("A_REASON_OF_2027", UpstreamNoImage),
         ("MALFORMED_RESPONSE", UpstreamError),

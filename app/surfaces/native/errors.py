@@ -85,7 +85,12 @@ def _usage(usage: Usage) -> dict[str, Any]:
 def _upstream(error: GatewayError) -> dict[str, Any]:
     known: dict[str, Any] = {}
     if isinstance(error, ContentBlocked):
-        known = {"reason": error.reason, "support_code": error.support_code}
+        known = {
+            "reason": error.reason,
+            "support_code": error.support_code,
+            "category": error.category,
+            "side": error.side,
+        }
     if isinstance(error, UpstreamError):
         known = {"status": error.upstream_status, "reason": error.reason, "billed": error.billed}
     return {name: value for name, value in known.items() if value is not None}
