@@ -145,6 +145,9 @@ class Settings(BaseSettings):
     upstream_retry_wait_s: float = Field(
         5, ge=0, description="Longest wait that the upstream may ask for before the caller is told instead."
     )
+    upstream_answer_bytes_max: int = Field(
+        268_435_456, ge=1_000_000, description="Largest answer of the back end; a larger one is a failure."
+    )
     upstream_connections: int = Field(100, ge=1, description="Connections to the back end at once.")
 
     default_model: str = Field("gemini-3.1-flash-image", description="Card used where a request names none.")

@@ -97,7 +97,10 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
         emulator_url = await _emulator_url(settings, stack)
         model = await stack.enter_async_context(
             GoogleImageModel(
-                _back_end(settings, emulator_url), catalogue, connections_max=settings.upstream_connections
+                _back_end(settings, emulator_url),
+                catalogue,
+                connections_max=settings.upstream_connections,
+                answer_bytes_max=settings.upstream_answer_bytes_max,
             )
         )
         results = ObservedResults(RedisResults(clients.blobs, breaker=_breaker("images", metrics)), metrics)

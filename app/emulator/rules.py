@@ -104,7 +104,7 @@ class FaultRules(_Strict):
     """The whole document."""
 
     seed: int = 0
-    rules: Annotated[list[Rule], Field(max_length=100)] = Field(default_factory=list)
+    rules: Annotated[list[Rule], Field(max_length=1000)] = Field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ STATUSES: Final[Mapping[int, Meaning]] = {
     403: Meaning(UpstreamRejected),
     404: Meaning(UpstreamRejected),
     408: Meaning(UpstreamError, "maybe"),
-    413: Meaning(UpstreamRejected),
+    413: Meaning(UpstreamInvalidRequest),
     429: Meaning(UpstreamQuota),
     499: Meaning(UpstreamError, "maybe"),
     500: Meaning(UpstreamError),

@@ -114,7 +114,7 @@ def test_yaml_and_json_are_read_alike() -> None:
             "no regular",
         ),
         ({"rules": [{"rehearse": "pretty", "match": {"path": "x"}}]}, "rules[0].match.path", "not permitted"),
-        ({"rules": [{"rehearse": "pretty"}] * 101}, "rules", "at most 100"),
+        ({"rules": [{"rehearse": "pretty"}] * 1001}, "rules", "at most 1000"),
         ([], "the document", "valid dictionary"),
         ("rules: [", "the document", "neither JSON nor YAML"),
         ("#" * (BYTES_MAX + 1), "the document", "more than"),

@@ -148,7 +148,7 @@ async def test_each_refusal_is_typed_with_its_code_in_both_dialects(
         ("unauthenticated", UpstreamRejected, "UNAUTHENTICATED", "no"),
         ("permission-denied", UpstreamRejected, "SERVICE_DISABLED", "no"),
         ("not-found", UpstreamRejected, "NOT_FOUND", "no"),
-        ("too-large", UpstreamRejected, None, "no"),
+        ("too-large", UpstreamInvalidRequest, None, "no"),
         ("exhausted", UpstreamQuota, "RESOURCE_EXHAUSTED", "no"),
         ("internal", UpstreamError, "INTERNAL", "no"),
         ("bad-gateway", UpstreamError, None, "maybe"),
