@@ -99,7 +99,7 @@ class Server(uvicorn.Server):
 
 def serve(settings: Settings) -> int:
     """Run the gateway until SIGTERM or SIGINT; 0 after an orderly end."""
-    configure(settings.log_level, settings.log_format, settings.vertex_project)
+    configure(settings.log_level, settings.log_format, settings.trace_project or settings.vertex_project)
     app = create_app(settings)
     configs = [_config(app, settings, port) for port in settings.ports]
     server = Server(configs[0], app, settings)

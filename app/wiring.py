@@ -18,6 +18,7 @@ from app.identity.tokens import GoogleIdTokens, TokenPolicy
 from app.media.pdf import PageCounter
 from app.observability.metrics import Metrics
 from app.observability.observed import ObservedDirectory, ObservedImageModel, ObservedLedger, ObservedResults
+from app.observability.traces import outgoing_headers
 from app.store.breaker import Breaker
 from app.store.client import UnsafeEviction, check_eviction, open_clients, store_errors
 from app.store.directory import FileDirectory, MemoryDirectory, demo_directory, stored_pepper
@@ -101,6 +102,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
                 catalogue,
                 connections_max=settings.upstream_connections,
                 answer_bytes_max=settings.upstream_answer_bytes_max,
+                headers_of=outgoing_headers,
             )
         )
         results = ObservedResults(RedisResults(clients.blobs, breaker=_breaker("images", metrics)), metrics)

@@ -20,12 +20,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from typing import TYPE_CHECKING, Any
 
 from app.observability.logs import CORRELATION, Correlation
 from app.observability.observed import CANCELLED, outcome_of
+from app.observability.traces import trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -45,7 +45,6 @@ UNMATCHED = "unmatched"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SURFACES = ("/v1/admin", "admin"), ("/v1", "native"), ("/gemini", "gemini"), ("/openai", "openai")
 _PROBES = frozenset({"/livez", "/readyz", "/metrics"})
-_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
 
 def surface_of(path: str) -> str:
@@ -76,14 +75,10 @@ def route_template(scope: Scope, root_path: str) -> str:
 
 
 def correlation_of(scope: Scope) -> Correlation:
-    """The request's id and trace (W3C ``traceparent``)."""
+    """The request's id, and the trace that it belongs to."""
     request_id = scope.setdefault("state", {}).get("request_id", "")
-    for name, value in scope["headers"]:
-        match = _TRACEPARENT.fullmatch(value) if name == b"traceparent" else None
-        if match:
-            trace_id, span_id, flags = (part.decode("ascii") for part in match.groups())
-            return Correlation(request_id, trace_id, span_id, bool(int(flags, 16) & 1))
-    return Correlation(request_id)
+    trace = trace_of(scope["headers"])
+    return Correlation(request_id) if trace is None else Correlation(request_id, *trace)
 
 
 def _outcome_of_status(status: int) -> str:

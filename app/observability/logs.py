@@ -184,7 +184,8 @@ def entry_of(record: logging.LogRecord, project: str | None) -> dict[str, Any]:
         entry["request_id"] = _field("word", correlation.request_id)
         if correlation.trace_id and project:
             entry["logging.googleapis.com/trace"] = f"projects/{project}/traces/{correlation.trace_id}"
-            entry["logging.googleapis.com/spanId"] = correlation.span_id
+            if correlation.span_id:
+                entry["logging.googleapis.com/spanId"] = correlation.span_id
             entry["logging.googleapis.com/trace_sampled"] = correlation.sampled
     given = record.__dict__
     entry |= {name: _field(form, given[name]) for name, form in FIELDS.items() if name in given}

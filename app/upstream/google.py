@@ -20,6 +20,7 @@ from app.upstream.lifting import Exchange, LiftingTransport
 from app.upstream.outcomes import blamed_on_the_request, failure_from
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from app.cards import Catalogue
@@ -48,6 +49,7 @@ class GoogleImageModel:
         back_end: Where, and as whom.
         catalogue: Cards, for the tokens of answers that report none.
         connections_max: Connections at once; each call uses one.
+        headers_of: Headers that a call takes along from the request it is made for, such as its trace.
         answer_bytes_max: Bytes of an answer as it arrives, and after decompression.
         light_bytes_max: Bytes of an answer beside its pictures.
     """
@@ -58,9 +60,11 @@ class GoogleImageModel:
         catalogue: Catalogue,
         *,
         connections_max: int = 100,
+        headers_of: Callable[[], Mapping[str, str]] = dict,
         answer_bytes_max: int = ANSWER_BYTES_MAX,
         light_bytes_max: int = LIGHT_BYTES_MAX,
     ) -> None:
+        self._headers_of = headers_of
         self._back_end = back_end
         self._catalogue = catalogue
         self._limits = httpx2.Limits(
@@ -80,7 +84,12 @@ class GoogleImageModel:
 
     async def __aenter__(self) -> Self:
         transport = await asyncio.to_thread(self._transport)
-        self._http = httpx2.AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
+        self._http = httpx2.AsyncClient(
+            transport=transport,
+            trust_env=False,
+            follow_redirects=False,
+            event_hooks={"request": [self._take_along]},
+        )
         self._opening = asyncio.create_task(self._open(self._http))
         return self
 
@@ -97,6 +106,9 @@ class GoogleImageModel:
                 self._opening.exception()  # seen; whoever called meanwhile was told
         if self._http is not None:
             await self._http.aclose()
+
+    async def _take_along(self, request: httpx2.Request) -> None:
+        request.headers.update(self._headers_of())
 
     def _transport(self) -> LiftingTransport:
         """Made in a thread: loading certificates takes up to half a second. Plain HTTP needs none."""

@@ -1,0 +1,72 @@
+"""Traces that others began: read from what callers and Cloud Run send, and handed on to the upstream.
+
+The gateway makes no spans of its own. Its log lines belong to the caller's span, and the upstream is told the
+same one, as W3C Trace Context (section 4.3, forwarding) lets a service do that takes no part.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from app.observability.logs import CORRELATION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+TRACEPARENT = "traceparent"
+# A later version may say more behind the flags; ff is none (section 3.2.2).
+_TRACEPARENT = re.compile(
+    rb"(?P<version>(?!ff)[0-9a-f]{2})-(?P<trace>(?!0{32})[0-9a-f]{32})-(?P<span>(?!0{16})[0-9a-f]{16})"
+    rb"-(?P<flags>[0-9a-f]{2})(?P<more>-.{0,400})?"
+)
+# What Google's front ends add: the span as a decimal number, o=1 where it is sampled.
+_CLOUD_TRACE = re.compile(
+    rb"(?P<trace>(?!0{32})[0-9a-fA-F]{32})(/(?P<span>[0-9]{1,20}))?(;o=(?P<options>[0-9]))?"
+)
+_SPAN_ID_MAX = (1 << 64) - 1
+
+
+class Trace(NamedTuple):
+    """A trace that goes on here: 32 and 16 hexadecimal digits; the span is empty where none was named."""
+
+    trace_id: str
+    span_id: str
+    sampled: bool
+
+
+def trace_of(headers: Iterable[tuple[bytes, bytes]]) -> Trace | None:
+    """The trace that a request belongs to, by ``traceparent``, else by ``X-Cloud-Trace-Context``.
+
+    What is not written as its standard says is no trace; of several ``traceparent`` none is (section 3.2.1).
+    """
+    given = [(name, value) for name, value in headers if name in {b"traceparent", b"x-cloud-trace-context"}]
+    ours = [value for name, value in given if name == b"traceparent"]
+    found = _w3c(ours[0]) if len(ours) == 1 else None
+    return found or next(
+        filter(None, (_cloud(value) for name, value in given if name != b"traceparent")), None
+    )
+
+
+def _w3c(value: bytes) -> Trace | None:
+    match = _TRACEPARENT.fullmatch(value)
+    if match is None or (match["version"] == b"00" and match["more"] is not None):
+        return None
+    return Trace(match["trace"].decode(), match["span"].decode(), bool(int(match["flags"], 16) & 1))
+
+
+def _cloud(value: bytes) -> Trace | None:
+    match = _CLOUD_TRACE.fullmatch(value)
+    if match is None:
+        return None
+    span = int(match["span"] or 0)
+    span_id = f"{span:016x}" if 0 < span <= _SPAN_ID_MAX else ""
+    return Trace(match["trace"].decode().lower(), span_id, match["options"] == b"1")
+
+
+def outgoing_headers() -> dict[str, str]:
+    """What tells the upstream the trace of the request that this task serves; empty where it has none."""
+    current = CORRELATION.get()
+    if current is None or not current.span_id:
+        return {}
+    return {TRACEPARENT: f"00-{current.trace_id}-{current.span_id}-{int(current.sampled):02x}"}
