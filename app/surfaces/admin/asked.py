@@ -119,9 +119,7 @@ def key_of(members: dict[str, Any], catalogue: Catalogue) -> tuple[Key, str]:
     except ValidationError as error:
         faults += violations_of(error)
     try:
-        key = KeyEntry.model_validate(
-            {"scopes": ["images"], **asked, **_PLACEHOLDER}, context={"catalogue": catalogue}
-        ).key()
+        key = _key({**asked, **_PLACEHOLDER}, catalogue)
     except ValidationError as error:
         raise ValidationFailed((*faults, *violations_of(error))) from None
     if faults:
@@ -129,7 +127,13 @@ def key_of(members: dict[str, Any], catalogue: Catalogue) -> tuple[Key, str]:
     return key, env
 
 
-def identity_of(members: dict[str, Any]) -> Key:
+def _key(members: dict[str, Any], catalogue: Catalogue) -> Key:
+    """The key of an entry that is judged by the cards; raises pydantic's ValidationError."""
+    entry = KeyEntry.model_validate({"scopes": ["images"], **members}, context={"catalogue": catalogue})
+    return entry.key()
+
+
+def identity_of(members: dict[str, Any], catalogue: Catalogue) -> Key:
     """What a Google account may do, as a key that has no id yet."""
     faults = [
         Violation(pointer((name,)), "read_only", "an identity has no secret, and the gateway makes its id")
@@ -141,7 +145,7 @@ def identity_of(members: dict[str, Any]) -> Key:
         faults.append(Violation("", "one_of", "exactly one of email and subject is needed"))
         raise ValidationFailed(tuple(faults))
     try:
-        key = KeyEntry.model_validate({"scopes": ["images"], **asked, "id": "new"}).key()
+        key = _key({**asked, "id": "new"}, catalogue)
     except ValidationError as error:
         raise ValidationFailed((*faults, *violations_of(error))) from None
     if faults:

@@ -199,7 +199,7 @@ async def create_identity(
     tenant_id: str, request: Request, operator: OperatorDep, service: ServiceDep
 ) -> KeyWire:
     """Let a Google account in by its ID tokens; it becomes a key without a secret, with a key's limits."""
-    asked = identity_of(await _members(request, service))
+    asked = identity_of(await _members(request, service), service.gateway.catalogue)
     return key_wire(await service.administration.create_identity(operator, tenant_id, asked))
 
 
