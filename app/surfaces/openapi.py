@@ -136,6 +136,9 @@ def _add_schemas_beside_routes(document: Json) -> dict[str, Json]:
     _, extra = models_json_schema(
         [(model, "validation") for model in _BESIDE_ROUTES], ref_template=_SCHEMAS + "{model}"
     )
+    for name in schemas.keys() & extra["$defs"].keys():
+        same = schemas[name].get("properties", {}).keys() == extra["$defs"][name].get("properties", {}).keys()
+        assert same, f"two classes are called {name}"  # noqa: S101 - a fault of ours
     schemas.update(extra["$defs"])
     for name in _OF_THE_FRAMEWORK:
         schemas.pop(name, None)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from app.domain.report import Spent
 
 
-class SpentWire(BaseModel):
+class UseWire(BaseModel):
     """What was used, and what the cache saved."""
 
     model_config = ConfigDict(frozen=True)
@@ -37,11 +37,11 @@ class SpentWire(BaseModel):
     saved_usd: float = Field(description="What they had cost, at list price.", examples=[0.47992])
 
 
-def spent_wire(spent: Spent) -> SpentWire:
+def spent_wire(spent: Spent) -> UseWire:
     """Sums as they leave; dollars as dollars."""
     sums = spent._asdict()
     cost, saved = (sums.pop(name) / NANO_PER_USD for name in ("usd", "saved_usd"))
-    return SpentWire(**sums, cost_usd=cost, saved_usd=saved)
+    return UseWire(**sums, cost_usd=cost, saved_usd=saved)
 
 
 def days(since: date | None, until: date | None, reach: int) -> tuple[date, date]:

@@ -20,7 +20,7 @@ from app.surfaces.admin.wire import (
     TenantWire,
     UsageLineWire,
 )
-from app.surfaces.reports import SpentWire, spent_wire
+from app.surfaces.reports import UseWire, spent_wire
 
 FORMULA = "=+-@\t\r"
 """What a spreadsheet takes for the beginning of a formula."""
@@ -108,7 +108,7 @@ def report_wire(lines: Iterable[Line], by: tuple[Dimension, ...]) -> list[Report
 def report_csv(lines: Iterable[ReportLineWire], by: tuple[Dimension, ...]) -> str:
     """The same as CSV: what it is added up by first. A label is a caller's text, and no formula."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*by, *SpentWire.model_fields], extrasaction="ignore")
+    writer = csv.DictWriter(text, [*by, *UseWire.model_fields], extrasaction="ignore")
     writer.writeheader()
     for line in lines:
         row = line.model_dump(mode="json")

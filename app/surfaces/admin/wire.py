@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from app.surfaces.reports import SpentWire
+from app.surfaces.reports import UseWire
 
 GRACE_S_MAX = 7_776_000
 ENVIRONMENT = r"^[a-z0-9]{1,16}$"
@@ -263,7 +263,7 @@ class AdminUsageWire(_Answer):
     windows: list[UsageLineWire] = Field(description="By tenant; its own windows before those of its keys.")
 
 
-class ReportLineWire(SpentWire):
+class ReportLineWire(UseWire):
     """One line of a report; what it was not asked by is null."""
 
     tenant: str | None = Field(None, description="Whose.", examples=["search"])

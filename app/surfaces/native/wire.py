@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain.rules import LABELS_MAX, VARIANT_MAX
-from app.surfaces.reports import SpentWire
+from app.surfaces.reports import UseWire
 
 # Limits that a rule of the card names are said in the schema and judged by the rule, whose words are better.
 
@@ -335,7 +335,7 @@ class UsageResponse(_Answer):
     rates: list[RateWire] = Field(description="Its request rates and caps.")
     since: date = Field(description="First day of UTC of what was used.", examples=["2026-11-01"])
     until: date = Field(description="Last day of UTC of what was used.", examples=["2026-11-22"])
-    spent: SpentWire = Field(description="What this key used on these days, as far as it is known by now.")
+    spent: UseWire = Field(description="What this key used on these days, as far as it is known by now.")
 
 
 class CellWire(_Answer):
