@@ -257,7 +257,7 @@ class Gateway:
 
     async def _call(self, job: Job, sending: _Sending) -> list[ModelAnswer | GatewayError]:
         """N calls side by side, because the model makes one candidate a call."""
-        call = Call(job.tenant_id, self._times.upstream_s, begin=sending.begin)
+        call = Call(job.tenant_id, self._times.upstream_s, job.caller.priority, sending.begin)
         calls = [self._model.generate(job.request, seed, call) for seed in seeds(job.request)]
         ended = await asyncio.gather(*calls, return_exceptions=True)
         return [_as_error(item) if isinstance(item, BaseException) else item for item in ended]

@@ -286,11 +286,11 @@ class Call:
     """What the upstream must know of a call beside the request: who asks, and how long there is.
 
     Attributes:
-        tenant_id: Whose call it is; places at the upstream are shared fairly between tenants.
-        timeout_s: Seconds left for all of it: waiting for a place, every attempt, the pauses between them.
-        priority: Who gives way first where there is more work than places.
+        tenant_id: Whose call it is; slots at the upstream are shared fairly between tenants.
+        timeout_s: Seconds left for all of it: waiting for a slot, every attempt, the pauses between them.
+        priority: Who gives way first where there is more work than slots.
         begin: Awaited before the first attempt is sent, and maybe again before others. Nothing may be sent
-            where it raises. A call that still waits for its place has not begun.
+            where it raises. A call that still waits for its slot has not begun.
     """
 
     tenant_id: str

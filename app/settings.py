@@ -149,6 +149,38 @@ class Settings(BaseSettings):
         268_435_456, ge=1_000_000, description="Largest answer of the back end; a larger one is a failure."
     )
     upstream_connections: int = Field(100, ge=1, description="Connections to the back end at once.")
+    upstream_attempts: int = Field(
+        3, ge=1, description="Most attempts for one picture; only what cannot have been billed is repeated."
+    )
+    upstream_retry_ratio: float = Field(0.1, ge=0, le=1, description="Retries that each call earns.")
+    upstream_retry_reserve: float = Field(10, ge=0, description="Retries that can be saved up.")
+    upstream_slots_min: int = Field(
+        2, ge=1, description="Calls at once, by back end and model, that the worst overload leaves."
+    )
+    upstream_slots_max: int = Field(
+        100, ge=1, description="Calls at once, by back end and model, while nothing is overloaded."
+    )
+    upstream_queue: int = Field(200, ge=0, description="Calls that may wait for a slot; more are shed.")
+    upstream_queue_s: float = Field(
+        15, ge=0, description="Longest wait for a slot, at most two thirds of the lease."
+    )
+    upstream_kept_for_critical: float = Field(
+        0.1, ge=0, le=0.5, description="Share of the slots that only the class critical gets."
+    )
+    upstream_kept_from_batch: float = Field(
+        0.1, ge=0, le=0.5, description="Further share of the slots that the class batch does not get."
+    )
+    upstream_breaker_window_s: float = Field(30, gt=0, description="Calls so far back count in the breaker.")
+    upstream_breaker_calls: int = Field(20, ge=1, description="Fewer calls than this never open it.")
+    upstream_breaker_ratio: float = Field(
+        0.5, gt=0, le=1, description="Share of failed calls, by back end, model and size, that opens it."
+    )
+    upstream_breaker_pause_s: float = Field(
+        10, gt=0, description="How long calls are held back before one finds out."
+    )
+    upstream_slow_s: float = Field(
+        60, gt=0, description="A time-out after less than this speaks of the caller, not of the back end."
+    )
 
     default_model: str = Field("gemini-3.1-flash-image", description="Card used where a request names none.")
     lease_s: float = Field(30, gt=0, description="How long a hold outlives its process.")

@@ -10,15 +10,13 @@ from app.cards import load_catalogue
 from app.conversations import Bounds, Conversations
 from app.domain.errors import ConfigurationError, StoreUnavailable
 from app.domain.policy import Charging, Policy, Times
-from app.emulator.child import EmulatorChild
-from app.emulator.rules import load_rules
 from app.gateway import Gateway
 from app.identity.certificates import Certificates
 from app.identity.tokens import GoogleIdTokens, TokenPolicy
+from app.lanes import open_upstream
 from app.media.pdf import PageCounter
 from app.observability.metrics import Metrics
-from app.observability.observed import ObservedDirectory, ObservedImageModel, ObservedLedger, ObservedResults
-from app.observability.traces import outgoing_headers
+from app.observability.observed import ObservedDirectory, ObservedLedger, ObservedResults
 from app.store.breaker import Breaker
 from app.store.client import UnsafeEviction, check_eviction, open_clients, store_errors
 from app.store.directory import FileDirectory, MemoryDirectory, demo_directory, stored_pepper
@@ -33,9 +31,6 @@ from app.store.restoring import Restorer
 from app.store.results import RedisResults
 from app.store.terms import RedisBudgetTerms
 from app.surfaces.context import Limits, Service
-from app.upstream.backend import BackEnd
-from app.upstream.google import GoogleImageModel
-from app.upstream.resilience import ResilientImageModel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -45,6 +40,7 @@ if TYPE_CHECKING:
     from app.cards import Catalogue
     from app.settings import Settings
     from app.store.client import StoreClients
+    from app.upstream.failover import FailoverImageModel
 
 START_FAULTS = (ConfigurationError, EmbeddedStoreFailed, JournalUnavailable, UnsafeEviction, ValueError)
 """What keeps the gateway from starting, in words for the operator."""
@@ -95,16 +91,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             metrics.know_tenant(tenant.id)
         ledger = await stack.enter_async_context(RedisLedger(clients.ledger, _ledger_policy(settings)))
         durable = await stack.enter_async_context(_durable(settings, ledger, clients, metrics, stack))
-        emulator_url = await _emulator_url(settings, stack)
-        model = await stack.enter_async_context(
-            GoogleImageModel(
-                _back_end(settings, emulator_url),
-                catalogue,
-                connections_max=settings.upstream_connections,
-                answer_bytes_max=settings.upstream_answer_bytes_max,
-                headers_of=outgoing_headers,
-            )
-        )
+        model = await open_upstream(settings, stack, metrics, catalogue)
         results = ObservedResults(RedisResults(clients.blobs, breaker=_breaker("images", metrics)), metrics)
         gateway = Gateway(
             catalogue=catalogue,
@@ -113,9 +100,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             conversations=Conversations(
                 results, Bounds(settings.conversation_turns_max, settings.conversation_mb << 20)
             ),
-            model=ResilientImageModel(
-                ObservedImageModel(model, metrics, catalogue), wait_s_max=settings.upstream_retry_wait_s
-            ),
+            model=model,
             policy=Policy(
                 capabilities=model.capabilities,
                 buckets=frozenset(settings.gcs_buckets),
@@ -223,28 +208,6 @@ async def _check_store(clients: StoreClients) -> None:
         await check_eviction(clients.ledger)
 
 
-async def _emulator_url(settings: Settings, stack: AsyncExitStack) -> str | None:
-    if settings.back_end != "emulator" or settings.upstream_base_url is not None:
-        return settings.upstream_base_url
-    options = ["--pace", str(settings.emulator_pace)]
-    if settings.emulator_faults is not None:
-        load_rules(settings.emulator_faults)  # read here too, so that the gateway says what is wrong with it
-        options += ["--faults", str(settings.emulator_faults)]
-    child = await stack.enter_async_context(EmulatorChild(options=options))
-    return child.base_url
-
-
-def _back_end(settings: Settings, base_url: str | None) -> BackEnd:
-    return BackEnd(
-        kind=settings.back_end,
-        base_url=base_url,
-        api_key=_secret(settings.gemini_api_key),
-        project=settings.vertex_project,
-        location=settings.vertex_location,
-        api_version=settings.upstream_api_version,
-    )
-
-
 def _limits(settings: Settings, catalogue: Catalogue) -> Limits:
     """Limits at the door: no input may be larger than the largest that any card takes."""
     return Limits(
@@ -260,7 +223,7 @@ def _limits(settings: Settings, catalogue: Catalogue) -> Limits:
 
 
 def _readiness(
-    gateway: Gateway, clients: StoreClients, model: GoogleImageModel
+    gateway: Gateway, clients: StoreClients, model: FailoverImageModel
 ) -> dict[str, Callable[[], Awaitable[str | None]]]:
     async def store() -> str | None:
         try:

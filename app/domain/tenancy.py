@@ -74,6 +74,7 @@ class Key:
         models: Card ids that it may use, among its tenant's; empty for all of them.
         max_image_size: The largest size that it may ask for, or None for its tenant's.
         preview: Preview features that it may use where its tenant may, or None for all of them.
+        priority: Its class in place of the tenant's, or None.
     """
 
     id: str
@@ -97,6 +98,8 @@ class Key:
     def is_over(self, now_ms: int) -> bool:
         """Whether nothing opens the key any more."""
         return self.expires_at_ms is not None and now_ms >= self.expires_at_ms
+
+    priority: Priority | None = None
 
     def hashes(self, now_ms: int) -> tuple[str, ...]:
         """The hashes of the secrets that open at this moment: none, one, or two after a rotation."""
@@ -128,6 +131,7 @@ class Tenant:
         projects: Parts of it that keys belong to.
         rate: What all its keys together may ask in a minute and at once.
         strict: Whether the upstream is told to stop where the reservation ends.
+        priority: Who gives way where there is more work than slots: batch first, critical last.
     """
 
     id: str
@@ -141,6 +145,7 @@ class Tenant:
     projects: tuple[Project, ...] = ()
     rate: Rate | None = None
     strict: bool = False
+    priority: Priority = "interactive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +175,11 @@ class Caller:
     def preview(self) -> frozenset[str]:
         """Preview features that tenant and key both allow."""
         return self.tenant.preview if self.key.preview is None else self.tenant.preview & self.key.preview
+
+    @property
+    def priority(self) -> Priority:
+        """The class of the caller's work: the key's, else the tenant's."""
+        return self.key.priority or self.tenant.priority
 
     def may(self, scope: str) -> bool:
         """Whether the key carries this scope; nothing is allowed by default."""

@@ -13,15 +13,11 @@ each other.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from prometheus_client import (
     CollectorRegistry,
-    Counter,
-    Gauge,
     GCCollector,
-    Histogram,
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
@@ -30,6 +26,8 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from app.domain.refusals import counted_as
+from app.observability.families import OTHER, Family, MetricSpec
+from app.observability.upstream_metrics import UPSTREAM_METRICS, UpstreamMetrics
 
 if TYPE_CHECKING:
     from app.domain.budget import Amounts, BudgetWindow, WindowState
@@ -38,27 +36,10 @@ if TYPE_CHECKING:
 # A creation time beside every counter doubles the number of series and serves no rule of ours.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-OTHER = "other"
-
 _REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
 # The model answers within 4 to 60 seconds; the small ones are for the emulator.
 _UPSTREAM_SECONDS = (0.01, 0.05, 0.25, 1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 _STORE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
-
-
-@dataclass(frozen=True, slots=True)
-class MetricSpec:
-    """One metric: the name as it is scraped, its kind, labels and meaning; buckets of a histogram in order.
-
-    ``series_max`` bounds how many label sets it may have; all beyond are counted under ``other``.
-    """
-
-    name: str
-    kind: Literal["counter", "gauge", "histogram"]
-    labels: tuple[str, ...]
-    help: str
-    buckets: tuple[float, ...] = ()
-    series_max: int = 500
 
 
 METRICS: tuple[MetricSpec, ...] = (
@@ -142,8 +123,8 @@ METRICS: tuple[MetricSpec, ...] = (
         "Bytes of images: received (from the model), stored, loaded (from the store).",
     ),
     MetricSpec(
-        "flashgate_upstream_calls_total", "counter", ("model", "outcome"),
-        "Calls of the model, one attempt each: ok, the error's code, or cancelled.",
+        "flashgate_upstream_calls_total", "counter", ("back_end", "model", "outcome"),
+        "Calls of the model, one attempt each, by back end: ok, the error's code, or cancelled.",
     ),
     MetricSpec(
         "flashgate_upstream_finishes_total", "counter", ("model", "reason"),
@@ -178,44 +159,8 @@ METRICS: tuple[MetricSpec, ...] = (
         "flashgate_holds_restored_total", "counter", ("policy",),
         "Holds that the store had lost and that this replica put back.",
     ),
+    *UPSTREAM_METRICS,
 )  # fmt: skip
-
-_KINDS = {"counter": Counter, "gauge": Gauge}
-
-
-class _Family:
-    """One metric with a bound on its series. The series are kept by hand: looking one up is the hot path."""
-
-    def __init__(self, spec: MetricSpec, registry: CollectorRegistry) -> None:
-        self._spec = spec
-        self._series: dict[tuple[str, ...], Any] = {}
-        self._metric: Counter | Gauge | Histogram
-        if spec.kind == "histogram":
-            self._metric = Histogram(
-                spec.name, spec.help, spec.labels, registry=registry, buckets=spec.buckets
-            )
-        else:
-            self._metric = _KINDS[spec.kind](spec.name, spec.help, spec.labels, registry=registry)
-
-    def _of(self, labels: tuple[str, ...]) -> Any:
-        found = self._series.get(labels)
-        if found is None:
-            if len(self._series) >= self._spec.series_max:
-                return self._metric.labels(*(OTHER,) * len(labels))
-            found = self._series[labels] = self._metric.labels(*labels)
-        return found
-
-    def add(self, amount: float, *labels: str) -> None:
-        """Count on; also down, for a gauge."""
-        self._of(labels).inc(amount)
-
-    def set(self, value: float, *labels: str) -> None:
-        """Put a gauge to a value."""
-        self._of(labels).set(value)
-
-    def observe(self, value: float, *labels: str) -> None:
-        """Add one measurement to a histogram."""
-        self._of(labels).observe(value)
 
 
 class Metrics:
@@ -229,7 +174,8 @@ class Metrics:
         self._registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._registry)
-        self._families = {spec.name: _Family(spec, self._registry) for spec in METRICS}
+        self._families = {spec.name: Family(spec, self._registry) for spec in METRICS}
+        self.upstream = UpstreamMetrics(self._of)
         self._tenants: set[str] = set()
         self._key_windows: dict[tuple[str, ...], dict[str, tuple[int, int]]] = defaultdict(dict)
 
@@ -237,7 +183,7 @@ class Metrics:
         """The exposition in Prometheus' text format, and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
 
-    def _of(self, name: str) -> _Family:
+    def _of(self, name: str) -> Family:
         return self._families[f"flashgate_{name}"]
 
     def know_tenant(self, tenant_id: str) -> None:
@@ -339,9 +285,9 @@ class Metrics:
         """Count bytes of images."""
         self._of("image_bytes_total").add(count, event)
 
-    def upstream_call(self, model: str, outcome: str, duration_s: float) -> None:
+    def upstream_call(self, back_end: str, model: str, outcome: str, duration_s: float) -> None:
         """Count one call of the model."""
-        self._of("upstream_calls_total").add(1, model, outcome)
+        self._of("upstream_calls_total").add(1, back_end, model, outcome)
         self._of("upstream_duration_seconds").observe(duration_s, model, outcome)
 
     def finish(self, model: str, reason: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import contextmanager
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
 
@@ -220,10 +221,11 @@ class ObservedResults:
 
 
 class ObservedImageModel:
-    """An ImageModel that counts calls, tokens by modality, images and bytes."""
+    """An ImageModel of one back end that counts calls, tokens by modality, images and bytes."""
 
-    def __init__(self, model: ImageModel, metrics: Metrics, catalogue: Catalogue) -> None:
+    def __init__(self, model: ImageModel, back_end: str, metrics: Metrics, catalogue: Catalogue) -> None:
         self._model = model
+        self._back_end = back_end
         self._catalogue = catalogue
         self._metrics = metrics
 
@@ -231,8 +233,9 @@ class ObservedImageModel:
         """Count one attempt, and what it used whether it delivered or not."""
         metrics = self._metrics
         metrics.in_flight("upstream", 1)
+        count = partial(metrics.upstream_call, self._back_end, request.model)
         try:
-            with _timed(lambda outcome, seconds: metrics.upstream_call(request.model, outcome, seconds)):
+            with _timed(count):
                 answer = await self._model.generate(request, seed, call)
         except GatewayError as error:
             if error.usage is not None:

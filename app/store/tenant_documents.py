@@ -90,6 +90,8 @@ def key_document(key: Key) -> dict[str, Any]:
         document["max_image_size"] = key.max_image_size
     if key.preview is not None:
         document["preview"] = sorted(key.preview)
+    if key.priority is not None:
+        document["priority"] = key.priority
     if key.expires_at_ms is not None:
         document["expires_at"] = moment(key.expires_at_ms)
     if key.retiring is not None:
@@ -120,6 +122,8 @@ def tenant_document(tenant: Tenant) -> dict[str, Any]:
         document["rate"] = _rate_document(tenant.rate)
     if tenant.strict:
         document["strict"] = True
+    if tenant.priority != "interactive":
+        document["priority"] = tenant.priority
     return document
 
 

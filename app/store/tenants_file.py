@@ -26,7 +26,7 @@ from pydantic import (
 
 from app.domain.errors import ConfigurationError
 from app.domain.keys import KEY_ID
-from app.domain.tenancy import SCOPES, TENANT_ID, CachePolicy, Identity, Key, RetiringSecret, Tenant
+from app.domain.tenancy import SCOPES, TENANT_ID, CachePolicy, Identity, Key, Priority, RetiringSecret, Tenant
 from app.store.budget_entries import (
     BudgetEntry,
     Entry,
@@ -109,6 +109,7 @@ class KeyEntry(RightsEntry):
     retiring: RetiringEntry | None = None
     project: str | None = None
     rate: RateEntry | None = None
+    priority: Priority | None = None
 
     @field_validator("hash")
     @classmethod
@@ -155,6 +156,7 @@ class KeyEntry(RightsEntry):
             self.models,
             self.max_image_size,
             self.preview,
+            self.priority,
         )
 
 
@@ -176,6 +178,7 @@ class TenantEntry(RightsEntry):
     projects: tuple[ProjectEntry, ...] = ()
     rate: RateEntry | None = None
     strict: bool = False
+    priority: Priority = "interactive"
 
     @model_validator(mode="after")
     def _projects(self) -> TenantEntry:
@@ -213,6 +216,7 @@ class TenantEntry(RightsEntry):
             projects=tuple(entry.project() for entry in self.projects),
             rate=None if self.rate is None else self.rate.rate(),
             strict=self.strict,
+            priority=self.priority,
         )
         return tenant if self.preview is None else replace(tenant, preview=self.preview)
 

@@ -24,6 +24,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("main", "reference", "cli", "books"),
     ("wiring", "middleware"),
     ("surfaces",),
+    ("lanes",),
     ("gateway", "administration", "store", "upstream", "identity", "emulator", "observability"),
     ("conversations",),
     ("booking",),
@@ -36,7 +37,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
 _ROW_OF = {name: index for index, row in enumerate(ROWS) for name in row}
 
 # Settings stand beside the rows: only those who open the parts may see them.
-SETTINGS_SEEN_BY = frozenset({"books", "__main__", "main", "reference", "wiring"})
+SETTINGS_SEEN_BY = frozenset({"books", "lanes", "__main__", "main", "reference", "wiring"})
 
 # Who may import a library. One that is not named here may be imported anywhere.
 LIBRARIES: dict[str, frozenset[str]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -11,7 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.domain.budget import Amounts, Budget, BudgetWindow, Span, WindowState
 from app.domain.generation import Usage
-from app.observability.metrics import METRICS, Metrics, MetricSpec
+from app.observability.metrics import METRICS, Metrics
+
+if TYPE_CHECKING:
+    from app.observability.families import MetricSpec
 
 ROOT = Path(__file__).parents[2]
 NAMED = re.compile(r"\bflashgate_[a-z_]+_(?:total|seconds\w*|remaining|limit|flight)\b")

@@ -147,7 +147,7 @@ def test_the_wrappers_are_the_ports(metrics: Metrics) -> None:
     inner = Inner()
     ledger: Ledger = ObservedLedger(inner, metrics)
     results: Results = ObservedResults(inner, metrics)
-    model: ImageModel = ObservedImageModel(inner, metrics, CATALOGUE)
+    model: ImageModel = ObservedImageModel(inner, "vertex", metrics, CATALOGUE)
     directory: Directory = ObservedDirectory(inner, metrics)
     assert all((ledger, results, model, directory))
 
@@ -269,7 +269,7 @@ async def test_errors_are_counted_by_their_code_and_raised_unchanged(
     ledger, results, model = (
         ObservedLedger(inner, metrics),
         ObservedResults(inner, metrics),
-        ObservedImageModel(inner, metrics, CATALOGUE),
+        ObservedImageModel(inner, "vertex", metrics, CATALOGUE),
     )
     request = GenerationRequest("gemini", "a prompt")
     for command, call in {
@@ -288,7 +288,7 @@ async def test_errors_are_counted_by_their_code_and_raised_unchanged(
     with pytest.raises(type(error)):
         await model.generate(request, None, CALL)
     assert outcome_of(error) == outcome
-    assert value(metrics, "upstream_calls_total", model="gemini", outcome=outcome) == 1
+    assert value(metrics, "upstream_calls_total", back_end="vertex", model="gemini", outcome=outcome) == 1
     assert value(metrics, "upstream_duration_seconds_count", model="gemini", outcome=outcome) == 1
     for stage in ("waiting", "upstream"):
         assert value(metrics, "in_flight", stage=stage) == 0
@@ -309,7 +309,7 @@ async def test_waiting_and_drawing_are_shown_while_they_last(metrics: Metrics) -
             await release.wait()
             raise UpstreamQuota("")
 
-    ledger, model = ObservedLedger(Slow(), metrics), ObservedImageModel(Slow(), metrics, CATALOGUE)
+    ledger, model = ObservedLedger(Slow(), metrics), ObservedImageModel(Slow(), "vertex", metrics, CATALOGUE)
     async with asyncio.TaskGroup() as group:
         group.create_task(ledger.wait("a", "f", "h0", 1))
         drawing = [
@@ -323,14 +323,17 @@ async def test_waiting_and_drawing_are_shown_while_they_last(metrics: Metrics) -
         await asyncio.gather(*drawing, return_exceptions=True)
     assert value(metrics, "in_flight", stage="waiting") == 0
     assert value(metrics, "in_flight", stage="upstream") == 0
-    assert value(metrics, "upstream_calls_total", model="gemini", outcome="upstream_quota") == 3
+    assert (
+        value(metrics, "upstream_calls_total", back_end="vertex", model="gemini", outcome="upstream_quota")
+        == 3
+    )
 
 
 async def test_an_answer_counts_tokens_images_and_bytes(metrics: Metrics) -> None:
     answer = ModelAnswer((PICTURE, PICTURE), "", "STOP", Usage(image_output=3360), "v1")
     inner = Inner(answer)
     request = GenerationRequest("gemini", "", image_size="2K")
-    assert await ObservedImageModel(inner, metrics, CATALOGUE).generate(request, 7, CALL) is answer
+    assert await ObservedImageModel(inner, "vertex", metrics, CATALOGUE).generate(request, 7, CALL) is answer
     assert inner.asked == [(request, 7, CALL)]
     assert value(metrics, "images_total", model="gemini", image_size="2K") == 2
     assert value(metrics, "image_bytes_total", event="received") == 10
@@ -340,7 +343,7 @@ async def test_an_answer_counts_tokens_images_and_bytes(metrics: Metrics) -> Non
 async def test_a_refusal_counts_the_tokens_that_it_cost(metrics: Metrics) -> None:
     blocked = ContentBlocked("", reason="SAFETY", usage=Usage(text_input=9))
     with pytest.raises(ContentBlocked):
-        await ObservedImageModel(Inner(blocked), metrics, CATALOGUE).generate(
+        await ObservedImageModel(Inner(blocked), "vertex", metrics, CATALOGUE).generate(
             GenerationRequest("gemini", ""), None, CALL
         )
     assert value(metrics, "tokens_total", model="gemini", modality="text_input") == 9
@@ -377,7 +380,7 @@ async def test_a_picture_of_another_size_or_type_is_counted() -> None:
         "gemini-3.1-flash-image", "", aspect_ratio="1:1", image_size="1K", output_mime_type="image/png"
     )
     metrics = Metrics()
-    await ObservedImageModel(Inner(answer), metrics, CATALOGUE).generate(request, None, CALL)
+    await ObservedImageModel(Inner(answer), "vertex", metrics, CATALOGUE).generate(request, None, CALL)
     for code in ("size_mismatch", "mime_mismatch"):
         model = "gemini-3.1-flash-image"
         assert value(metrics, "delivery_mismatches_total", model=model, code=code) == 1

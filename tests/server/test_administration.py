@@ -312,6 +312,7 @@ def test_projects_rates_and_overrides_come_back_as_they_were_sent(admin: Admin) 
         "projects": [{"id": "website", "budgets": tokens_a_day(10)}],
         "rate": {"requests_per_minute": 600, "burst": 10, "concurrent": 50},
         "strict": True,
+        "priority": "batch",
         "budgets": [{**tokens_a_day(3)[0], "override": override}],
         "cache": {"mode": "refresh", "ttl_s": 60},
         "time_zone": "Europe/Berlin",
@@ -320,12 +321,12 @@ def test_projects_rates_and_overrides_come_back_as_they_were_sent(admin: Admin) 
         "max_image_size": "2K",
     }
     made = admin.tenant("whole", **fields)
-    key = admin.key_of("whole", project="website", rate={"concurrent": 2})
-    assert (key["project"], key["rate"]["concurrent"]) == ("website", 2)
+    key = admin.key_of("whole", project="website", rate={"concurrent": 2}, priority="critical")
+    assert (key["project"], key["rate"]["concurrent"], key["priority"]) == ("website", 2, "critical")
     assert made["rate"] == fields["rate"]
     assert made["projects"][0]["budgets"][0]["limit"] == 10
     assert made["budgets"][0]["override"] == {"limit": 5, "until": "2120-01-01T00:00:00.500000Z"}
-    plain = ("strict", "cache", "time_zone", "preview", "models", "max_image_size")
+    plain = ("strict", "priority", "cache", "time_zone", "preview", "models", "max_image_size")
     assert {name: made[name] for name in plain} == {name: fields[name] for name in plain}
     assert {line["project"] for line in admin.get("/usage?tenant=whole").json()["windows"]} == {
         None,

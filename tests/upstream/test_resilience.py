@@ -20,8 +20,13 @@ from app.domain.errors import (
 )
 from app.domain.generation import ModelAnswer, Usage
 from app.ports import Call
-from app.upstream.resilience import CALL_S_MIN, ResilientImageModel
+from app.upstream.breaker import BreakerTerms
+from app.upstream.failover import FailoverImageModel
+from app.upstream.lane import Lane, LaneTerms
+from app.upstream.retries import CALL_S_MIN
+from app.upstream.watching import Unwatched
 from tests.upstream.conftest import asked, lasting
+from tests.upstream.test_slots import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,8 +77,9 @@ def clock() -> Clock:
     return Clock()
 
 
-def patient(model: Scripted, clock: Clock, jitter: Callable[[], float] = lambda: 0.5) -> ResilientImageModel:
-    return ResilientImageModel(model, clock=clock, sleep=clock.sleep, jitter=jitter)
+def patient(model: Scripted, clock: Clock, jitter: Callable[[], float] = lambda: 0.5) -> FailoverImageModel:
+    lane = Lane("a back end", model, clock=clock)
+    return FailoverImageModel([lane], clock=clock, sleep=clock.sleep, jitter=jitter)
 
 
 @pytest.mark.parametrize("error", [QUOTA, OVERLOADED])
@@ -202,6 +208,46 @@ async def test_models_are_held_back_each_on_its_own(clock: Clock) -> None:
         with pytest.raises(UpstreamError, match="500"):
             await resilient.generate(asked(), None, lasting(12))
     assert await resilient.generate(asked(model="another"), None, lasting(12)) is ANSWER
+
+
+async def test_sizes_are_held_back_each_on_its_own_and_the_watcher_is_told(clock: Clock) -> None:
+    class Told(Unwatched):
+        def breaker(self, back_end: str, model: str, image_size: str, *, held_back: bool) -> None:
+            changes.append((back_end, image_size, held_back))
+
+    changes: list[tuple[str, str, bool]] = []
+    model = Scripted(*[UpstreamError("500")] * 20, ANSWER)
+    resilient = FailoverImageModel([Lane("vertex", model, watcher=Told(), clock=clock)], clock=clock)
+    for _ in range(20):
+        with pytest.raises(UpstreamError, match="500"):
+            await resilient.generate(asked(image_size="4K"), None, lasting(12))
+    assert changes == [("vertex", "4K", True)]
+    assert await resilient.generate(asked(image_size="512"), None, lasting(12)) is ANSWER
+    with pytest.raises(UpstreamUnavailable, match="held back"):
+        await resilient.generate(asked(image_size="4K"), None, lasting(12))
+    clock.now += 10
+    assert await resilient.generate(asked(image_size="4K"), None, lasting(12)) is ANSWER
+    assert changes == [("vertex", "4K", True), ("vertex", "4K", False)]
+
+
+@pytest.mark.parametrize(("took_s", "held_back"), [(59.0, False), (61.0, True)])
+async def test_impatient_callers_do_not_hold_others_back(
+    took_s: float, held_back: bool, clock: Clock
+) -> None:
+    class Slow(Scripted):
+        async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
+            clock.now += took_s
+            return await super().generate(request, seed, call)
+
+    model = Slow(DeadlineExceeded("late", billed="maybe"))
+    seen = Seen()
+    terms = LaneTerms(breaker=BreakerTerms(window_s=10_000))
+    resilient = FailoverImageModel([Lane("b", model, terms=terms, watcher=seen, clock=clock)], clock=clock)
+    for _ in range(25):
+        with pytest.raises(UpstreamError):
+            await resilient.generate(asked(), None, lasting(100))
+    assert (len(model.timeouts) == 20) is held_back
+    assert (seen.used[0] < 100) is held_back
 
 
 async def test_a_cancelled_probe_does_not_let_the_others_through(clock: Clock) -> None:

@@ -96,6 +96,7 @@ class KeyWire(_Answer):
     models: list[str] = Field([], description="Cards that it may use, of its tenant's; empty for all.")
     max_image_size: str | None = Field(None, description="The largest size; null for its tenant's.")
     preview: list[str] | None = Field(None, description="Preview features, of its tenant's; null for all.")
+    priority: str | None = Field(None, description="Its class in place of the tenant's, or null.")
     expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
     retiring_until: datetime | None = Field(
         None, description="Until then the secret before the last rotation opens as well."
@@ -127,6 +128,7 @@ class DeclaredKeyWire(_Asked):
     models: list[str] = Field([], description="Cards that it may use, of its tenant's; empty for all.")
     max_image_size: str | None = Field(None, description="The largest size; null for its tenant's.")
     preview: list[str] | None = Field(None, description="Preview features, of its tenant's; null for all.")
+    priority: str | None = Field(None, description="Its class in place of the tenant's, or null.")
     expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
     retiring: dict[str, str] | None = Field(
         None, description="`hash` and `not_after` of the secret before the last rotation."
@@ -144,6 +146,9 @@ class _TenantFields(BaseModel):
     projects: list[ProjectWire] = Field([], description="Parts of it with budgets of their own.")
     rate: RateLimitWire | None = Field(None, description="What all its keys together may ask.")
     strict: bool = Field(default=False, description="Stop the upstream where the reservation ends.")
+    priority: str = Field(
+        "interactive", description="Who gives way under load: batch first, interactive, critical last."
+    )
     cache: CachePolicyWire = Field(CachePolicyWire(), description="Its use of the cache.")
 
 
@@ -188,6 +193,7 @@ class KeyCreation(_Asked):
     models: list[str] = Field([], description="Cards that it may use, of its tenant's; empty for all.")
     max_image_size: str | None = Field(None, description="The largest size; null for its tenant's.")
     preview: list[str] | None = Field(None, description="Preview features, of its tenant's; null for all.")
+    priority: str | None = Field(None, description="Its class in place of the tenant's, or null.")
     expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
     env: Annotated[str, Field(pattern=ENVIRONMENT)] = Field(
         "live", description="A word in the key that tells where it belongs."

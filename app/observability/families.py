@@ -1,0 +1,66 @@
+"""A metric with a bound on its series: what is declared of it, and what is counted on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from prometheus_client import Counter, Gauge, Histogram
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSpec:
+    """One metric: the name as it is scraped, its kind, labels and meaning; buckets of a histogram in order.
+
+    ``series_max`` bounds how many label sets it may have; all beyond are counted under ``other``.
+    """
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    labels: tuple[str, ...]
+    help: str
+    buckets: tuple[float, ...] = ()
+    series_max: int = 500
+
+
+_KINDS = {"counter": Counter, "gauge": Gauge}
+
+
+class Family:
+    """One metric with a bound on its series. The series are kept by hand: looking one up is the hot path."""
+
+    def __init__(self, spec: MetricSpec, registry: CollectorRegistry) -> None:
+        self._spec = spec
+        self._series: dict[tuple[str, ...], Any] = {}
+        self._metric: Counter | Gauge | Histogram
+        if spec.kind == "histogram":
+            self._metric = Histogram(
+                spec.name, spec.help, spec.labels, registry=registry, buckets=spec.buckets
+            )
+        else:
+            self._metric = _KINDS[spec.kind](spec.name, spec.help, spec.labels, registry=registry)
+
+    def _of(self, labels: tuple[str, ...]) -> Any:
+        found = self._series.get(labels)
+        if found is None:
+            if len(self._series) >= self._spec.series_max:
+                return self._metric.labels(*(OTHER,) * len(labels))
+            found = self._series[labels] = self._metric.labels(*labels)
+        return found
+
+    def add(self, amount: float, *labels: str) -> None:
+        """Count on; also down, for a gauge."""
+        self._of(labels).inc(amount)
+
+    def set(self, value: float, *labels: str) -> None:
+        """Put a gauge to a value."""
+        self._of(labels).set(value)
+
+    def observe(self, value: float, *labels: str) -> None:
+        """Add one measurement to a histogram."""
+        self._of(labels).observe(value)

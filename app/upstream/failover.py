@@ -1,0 +1,133 @@
+"""The ImageModel of the gateway: back ends in their order, and another round where that can help.
+
+The next back end is asked only after a failure that was not billed and is this back end's own: no connection,
+a quota, an overload, credentials or a model that it does not take, calls held back, no slot. An outcome that
+nobody knows ends the call, because another back end would draw, and bill, the same picture again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from app.domain.errors import GatewayError, Overloaded
+from app.upstream.lane import NotSent
+from app.upstream.retries import CALL_S_MIN, REPEATABLE, RetryBudget, RetryTerms, goes_on
+from app.upstream.watching import Unwatched
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from app.domain.generation import ModelAnswer
+    from app.domain.request import GenerationRequest
+    from app.ports import Call
+    from app.upstream.lane import Lane
+    from app.upstream.watching import UpstreamWatcher
+
+log = logging.getLogger(__name__)
+
+
+class FailoverImageModel:
+    """An ImageModel over several back ends: rounds through them, within the deadline and the retry budget.
+
+    Args:
+        lanes: In the order in which they are asked, at least one.
+        terms: When a round is repeated.
+        watcher: Told of retries and failovers.
+        clock: Seconds that never go back.
+        sleep: Pauses.
+        jitter: A number in [0, 1).
+    """
+
+    def __init__(
+        self,
+        lanes: Sequence[Lane],
+        *,
+        terms: RetryTerms | None = None,
+        watcher: UpstreamWatcher | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._lanes = tuple(lanes)
+        self._terms = terms or RetryTerms()
+        self._watcher = watcher or Unwatched()
+        self._clock = clock
+        self._sleep = sleep
+        self._jitter = jitter
+        self._budget = RetryBudget(self._terms)
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What any of the back ends can do beyond the common ground, for validation."""
+        return frozenset().union(*(lane.capabilities for lane in self._lanes))
+
+    async def ready(self) -> bool:
+        """Whether any back end can be called at all."""
+        for lane in self._lanes:
+            if await lane.ready():
+                return True
+        return False
+
+    async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
+        """One candidate, from the first attempt that gives one, all within the time.
+
+        Raises:
+            ContentBlocked: See the port.
+            ModelRefused: See the port.
+            Overloaded: No slot in time; nothing was sent.
+            UpstreamError: What the caller can do most with, of the last round.
+        """
+        deadline = self._clock() + call.timeout_s
+        self._budget.earn()
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await self._round(self._lanes, request, seed, call, deadline)
+            except NotSent as stopped:
+                raise stopped.error from None
+            except REPEATABLE as error:
+                terms = self._terms
+                pause_s = terms.pause_after(attempt, error, self._jitter())
+                in_time = (error.retry_after_s or 0) <= terms.wait_s_max
+                in_time &= self._clock() + pause_s + CALL_S_MIN <= deadline
+                again = error.billed == "no" and attempt < terms.attempts_max and in_time
+                if not again or not self._budget.spend():
+                    raise
+            self._watcher.retried(request.model)
+            await self._sleep(pause_s)
+
+    async def _round(
+        self,
+        lanes: Sequence[Lane],
+        request: GenerationRequest,
+        seed: int | None,
+        call: Call,
+        deadline: float,
+    ) -> ModelAnswer:
+        """One attempt at each back end until one of them delivers."""
+        errors: list[GatewayError] = []
+        for index, lane in enumerate(lanes):
+            left_s = deadline - self._clock()
+            if errors and left_s < CALL_S_MIN:
+                break
+            if errors:
+                self._watcher.failed_over(request.model, lanes[index - 1].name, lane.name)
+            try:
+                return await lane.attempt(request, seed, replace(call, timeout_s=left_s))
+            except GatewayError as error:
+                if not (goes_on(error) or isinstance(error, Overloaded)):
+                    raise
+                errors.append(error)
+        raise _most_useful(errors)
+
+
+def _most_useful(errors: list[GatewayError]) -> GatewayError:
+    """Of what several back ends said: the error whose retry is promised soonest, else the first."""
+    retryable = [error for error in errors if error.retryable]
+    return min(retryable, key=lambda error: error.retry_after_s or 0) if retryable else errors[0]

@@ -1,0 +1,157 @@
+"""A lane: one back end behind its breakers and slots, and the way that one attempt takes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from app.domain.errors import (
+    DeadlineExceeded,
+    GatewayError,
+    UpstreamError,
+    UpstreamQuota,
+    UpstreamUnavailable,
+)
+from app.upstream.breaker import Breaker, BreakerTerms, is_fault
+from app.upstream.slots import Slots, SlotTerms
+from app.upstream.watching import Unwatched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from app.domain.generation import ModelAnswer
+    from app.domain.request import GenerationRequest
+    from app.ports import Call, ImageModel
+    from app.upstream.watching import UpstreamWatcher
+
+_TOO_MUCH_TO_DO: Final = frozenset({503, 529})
+
+
+class NotSent(Exception):
+    """The hold could not be marked as sent, so this call ends here, whatever other back ends could do.
+
+    Args:
+        error: What the caller is to be told.
+    """
+
+    def __init__(self, error: GatewayError) -> None:
+        super().__init__(error.detail)
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class LaneTerms:
+    """How a back end is spared.
+
+    Attributes:
+        slow_s: A call that ran out of time sooner than this was impatient: that says nothing of the back end.
+    """
+
+    slots: SlotTerms = field(default_factory=SlotTerms)
+    breaker: BreakerTerms = field(default_factory=BreakerTerms)
+    slow_s: float = 60.0
+
+
+class Lane:
+    """One back end: a breaker for each model and size, slots for each model.
+
+    Args:
+        name: The back end's kind; it is in metrics and answers.
+        model: What makes single attempts.
+        capabilities: What it can do beyond the common ground.
+        terms: How it is spared.
+        watcher: Told what is done to spare it.
+        clock: Seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: ImageModel,
+        *,
+        capabilities: frozenset[str] = frozenset(),
+        terms: LaneTerms | None = None,
+        watcher: UpstreamWatcher | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.capabilities = capabilities
+        self._model = model
+        self._terms = terms or LaneTerms()
+        self._watcher = watcher or Unwatched()
+        self._clock = clock
+        self._breakers: dict[tuple[str, str], Breaker] = {}
+        self._slots: dict[str, Slots] = {}
+
+    async def ready(self) -> bool:
+        """Whether calls can be made at all."""
+        return await self._model.ready()
+
+    async def attempt(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
+        """One attempt, when it is its turn.
+
+        Raises:
+            NotSent: The hold could not be marked as sent.
+            Overloaded: No slot in time; nothing was sent.
+            DeadlineExceeded: Also where no slot came in time for the call's deadline; then ``billed`` is no.
+            UpstreamUnavailable: Also while calls are held back.
+            GatewayError: See the port.
+        """
+        deadline = self._clock() + call.timeout_s
+        breaker = self._breaker(request)
+        _let_through(breaker.left_s)
+        async with self._slots_of(request.model).slot(call) as slot:
+            try:
+                await call.begin()
+            except GatewayError as error:
+                raise NotSent(error) from error
+            _let_through(breaker.admit())
+            began = self._clock()
+            try:
+                answer = await self._model.generate(
+                    request, seed, replace(call, timeout_s=deadline - self._clock())
+                )
+            except BaseException as error:
+                impatient = self._impatient(error, self._clock() - began)
+                says_nothing = impatient or isinstance(error, asyncio.CancelledError)
+                breaker.ended(failed=None if says_nothing else is_fault(error))
+                slot.overloaded = not impatient and _is_overload(error)
+                raise
+            breaker.ended(failed=False)
+            slot.delivered = True
+            return answer
+
+    def _impatient(self, error: BaseException, took_s: float) -> bool:
+        """Whether it was the caller's own deadline that was too short."""
+        timed_out = isinstance(error, DeadlineExceeded) and error.upstream_status is None
+        return timed_out and took_s < self._terms.slow_s
+
+    def _breaker(self, request: GenerationRequest) -> Breaker:
+        of = (request.model, request.image_size or "default")
+        if of not in self._breakers:
+            told = partial(self._watcher.breaker, self.name, *of)
+            self._breakers[of] = Breaker(
+                self._terms.breaker, self._clock, lambda held_back: told(held_back=held_back)
+            )
+        return self._breakers[of]
+
+    def _slots_of(self, model: str) -> Slots:
+        if model not in self._slots:
+            self._slots[model] = Slots(self.name, model, self._terms.slots, self._watcher, self._clock)
+        return self._slots[model]
+
+
+def _let_through(left_s: float) -> None:
+    if left_s:
+        sentence = "The upstream keeps failing, and calls are held back for a moment."
+        raise UpstreamUnavailable(sentence, billed="no", retry_after_s=int(left_s) + 1)
+
+
+def _is_overload(error: BaseException) -> bool:
+    """Whether a call ended so that fewer at once may end better: a quota, an overload, a time-out."""
+    if isinstance(error, UpstreamQuota | DeadlineExceeded):
+        return True
+    return isinstance(error, UpstreamError) and error.upstream_status in _TOO_MUCH_TO_DO

@@ -1,0 +1,72 @@
+"""What is tried again, how often, and after which pause.
+
+Money decides what may be repeated (reliability.md R46): only an error that says it was not billed and is
+known to pass, such as a quota or an overload. A time-out or a broken connection may have been paid for
+and is never repeated. So a hold for one call covers all of its attempts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from app.domain.errors import GatewayError, UpstreamQuota, UpstreamRejected, UpstreamUnavailable
+
+if TYPE_CHECKING:
+    from app.domain.errors import UpstreamError
+
+CALL_S_MIN: Final = 10.0
+"""An attempt with less time than this is not begun: the upstream takes 10 s for the smallest picture."""
+
+REPEATABLE: Final = (UpstreamQuota, UpstreamUnavailable)
+_ANOTHER_BACK_END_MAY_DO: Final = (UpstreamQuota, UpstreamUnavailable, UpstreamRejected)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryTerms:
+    """How patient the gateway is with the upstream.
+
+    Attributes:
+        attempts_max: Rounds through the back ends for one call, the first included.
+        pause_s: Twice this bounds the first pause, and every further bound doubles.
+        pause_s_max: The longest of these bounds.
+        wait_s_max: Where the upstream asks for a longer wait, the caller is told so instead of kept waiting.
+        ratio: Retries earned by each call.
+        reserve: Retries that can be saved up.
+    """
+
+    attempts_max: int = 3
+    pause_s: float = 1.0
+    pause_s_max: float = 8.0
+    wait_s_max: float = 5.0
+    ratio: float = 0.1
+    reserve: float = 10.0
+
+    def pause_after(self, attempt: int, error: UpstreamError, drawn: float) -> float:
+        """Seconds: full jitter, but no less than the upstream asked for. ``drawn`` is in [0, 1)."""
+        return drawn * min(self.pause_s_max, self.pause_s * 2.0**attempt) + (error.retry_after_s or 0)
+
+
+class RetryBudget:
+    """Retries may be a tenth of the calls, and a few more; otherwise they would double an overload (R47)."""
+
+    def __init__(self, terms: RetryTerms) -> None:
+        self._ratio = terms.ratio
+        self._reserve = terms.reserve
+        self._left = terms.reserve
+
+    def earn(self) -> None:
+        """Count a call."""
+        self._left = min(self._reserve, self._left + self._ratio)
+
+    def spend(self) -> bool:
+        """Take a retry, if there is one."""
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+def goes_on(error: GatewayError) -> bool:
+    """Whether the next back end may be asked: nothing was billed, and this one is at fault alone."""
+    return isinstance(error, _ANOTHER_BACK_END_MAY_DO) and error.billed == "no"

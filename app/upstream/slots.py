@@ -1,0 +1,265 @@
+"""Slots: the right to have one call under way at a back end, given out by class and fairly between tenants.
+
+Who finds none free waits in a queue that is bounded in length and in age, and is turned away at once where
+it is full. Nothing was sent for a call that waits, so turning it away costs nothing (reliability.md R49-R51).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import Counter, deque
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from app.domain.errors import DeadlineExceeded, Overloaded
+from app.upstream.concurrency import AdaptiveLimit
+from app.upstream.retries import CALL_S_MIN
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from app.domain.tenancy import Priority
+    from app.ports import Call
+    from app.upstream.watching import UpstreamWatcher
+
+CLASSES: Final[tuple[Priority, ...]] = ("critical", "interactive", "batch")
+_SOME_CALL_S: Final = 10.0
+_RETRY_AFTER_S_MAX: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class SlotTerms:
+    """How slots are given out.
+
+    Attributes:
+        limit_min: Slots that the worst overload leaves, at least 1.
+        limit_max: Slots where nothing was ever overloaded.
+        queue_max: Calls that may wait for one back end and model.
+        queue_s_max: Seconds that a call may wait. A hold that waits is not renewed, so its lease is longer.
+        kept_for_critical: Share of the slots that only critical calls get.
+        kept_from_batch: Further share that batch calls do not get.
+    """
+
+    limit_min: int = 2
+    limit_max: int = 100
+    queue_max: int = 200
+    queue_s_max: float = 15.0
+    kept_for_critical: float = 0.1
+    kept_from_batch: float = 0.1
+
+
+@dataclass(slots=True)
+class Slot:
+    """One call's right to be under way, and what its holder says came of it.
+
+    Attributes:
+        era: Of the limit, when the slot was taken.
+        overloaded: Whether the back end had too much to do.
+        delivered: Whether it did what was asked.
+    """
+
+    era: int
+    overloaded: bool = False
+    delivered: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    tenant_id: str
+    priority: Priority
+    number: int
+    turn: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Slots:
+    """The slots of one back end for one model.
+
+    Args:
+        back_end: For metrics.
+        model: For metrics.
+        terms: How many there are, and who gets them.
+        watcher: Told of every change.
+        clock: Seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        back_end: str,
+        model: str,
+        terms: SlotTerms,
+        watcher: UpstreamWatcher,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._of = (back_end, model)
+        self._terms = terms
+        self._watcher = watcher
+        self._clock = clock
+        self._limit = AdaptiveLimit(terms.limit_min, terms.limit_max)
+        self._by_class: Counter[Priority] = Counter()
+        self._by_tenant: Counter[str] = Counter()
+        self._queue: dict[Priority, dict[str, deque[_Waiter]]] = {priority: {} for priority in CLASSES}
+        self._numbers = 0
+        self._held_s = _SOME_CALL_S
+
+    @property
+    def limit(self) -> int:
+        """Calls that may be under way at once."""
+        return self._limit.calls
+
+    @property
+    def in_use(self) -> int:
+        """Calls that are under way."""
+        return self._by_class.total()
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a slot."""
+        return sum(self._waiting(priority) for priority in CLASSES)
+
+    @asynccontextmanager
+    async def slot(self, call: Call) -> AsyncIterator[Slot]:
+        """A slot for as long as the block runs.
+
+        Raises:
+            Overloaded: The queue is full, or the call waited in it too long. Nothing was sent.
+            DeadlineExceeded: Its turn would come too late for the call's own deadline. Nothing was sent.
+        """
+        if self._has_room(call.priority):
+            self._occupy(call.tenant_id, call.priority)
+        else:
+            await self._wait(call)
+        taken, began = Slot(self._limit.era), self._clock()
+        try:
+            yield taken
+        finally:
+            self._learn(taken, self._clock() - began)
+            self._vacate(call.tenant_id, call.priority)
+
+    def _learn(self, slot: Slot, held_s: float) -> None:
+        if slot.overloaded:
+            self._limit.overloaded(slot.era)
+        elif slot.delivered:
+            self._limit.went_well(self.in_use)
+            self._held_s += (held_s - self._held_s) / 8
+
+    # who gets one
+
+    def _has_room(self, priority: Priority) -> bool:
+        """Whether a call of this class may begin. What has room for a class has room for those above it."""
+        limit, used = self.limit, self._by_class
+        if self.in_use >= limit:
+            return False
+        if priority == "critical":
+            return True
+        common = max(1, limit - math.floor(limit * self._terms.kept_for_critical))
+        if used["interactive"] + used["batch"] >= common:
+            return False
+        lowest = max(1, common - math.floor(limit * self._terms.kept_from_batch))
+        return priority == "interactive" or used["batch"] < lowest
+
+    def _occupy(self, tenant_id: str, priority: Priority) -> None:
+        self._by_class[priority] += 1
+        self._by_tenant[tenant_id] += 1
+        self._watcher.slots(*self._of, self.limit, self.in_use)
+
+    def _vacate(self, tenant_id: str, priority: Priority) -> None:
+        self._by_class[priority] -= 1
+        self._by_tenant[tenant_id] -= 1
+        if not self._by_tenant[tenant_id]:
+            del self._by_tenant[tenant_id]
+        self._give_out()
+        self._watcher.slots(*self._of, self.limit, self.in_use)
+
+    def _give_out(self) -> None:
+        """Hand free slots to those who wait: the highest class, in it the tenant with the fewest slots."""
+        for priority in CLASSES:
+            line = self._queue[priority]
+            while line and self._has_room(priority):
+                tenant_id = min(line, key=lambda each: (self._by_tenant[each], line[each][0].number))
+                waiter = line[tenant_id][0]
+                self._leave(waiter)
+                self._occupy(waiter.tenant_id, waiter.priority)
+                waiter.turn.set_result(None)
+
+    # the queue
+
+    def _waiting(self, priority: Priority) -> int:
+        return sum(map(len, self._queue[priority].values()))
+
+    async def _wait(self, call: Call) -> None:
+        until_late_s = call.timeout_s - CALL_S_MIN
+        if until_late_s <= 0:
+            raise self._late(call)
+        waiter = self._join(call)
+        try:
+            async with asyncio.timeout(min(self._terms.queue_s_max, until_late_s)):
+                await waiter.turn
+        except BaseException as error:
+            if waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.exception() is None:
+                self._vacate(call.tenant_id, call.priority)  # its turn came just when it gave up
+            else:
+                self._leave(waiter)
+            if not isinstance(error, TimeoutError):
+                raise
+            late = until_late_s <= self._terms.queue_s_max
+            raise (self._late(call) if late else self._shed(call.priority, "aged")) from None
+
+    def _join(self, call: Call) -> _Waiter:
+        """A place in the queue, if need be that of somebody who must give way."""
+        if self.waiting >= self._terms.queue_max:
+            gives_way = self._gives_way_to(call)
+            if gives_way is None:
+                raise self._shed(call.priority, "full")
+            self._leave(gives_way)
+            gives_way.turn.set_exception(self._shed(gives_way.priority, "full"))
+        self._numbers += 1
+        waiter = _Waiter(call.tenant_id, call.priority, self._numbers)
+        self._queue[call.priority].setdefault(call.tenant_id, deque()).append(waiter)
+        self._watcher.queued(*self._of, call.priority, self._waiting(call.priority))
+        return waiter
+
+    def _leave(self, waiter: _Waiter) -> None:
+        line = self._queue[waiter.priority]
+        if waiter in line.get(waiter.tenant_id, ()):
+            line[waiter.tenant_id].remove(waiter)
+            if not line[waiter.tenant_id]:
+                del line[waiter.tenant_id]
+            self._watcher.queued(*self._of, waiter.priority, self._waiting(waiter.priority))
+
+    def _gives_way_to(self, call: Call) -> _Waiter | None:
+        """Who leaves a full queue for this call: one of a lower class, or of a tenant that fills its own.
+
+        It is the last who came of the tenant with the most calls waiting, so that no tenant keeps another
+        out; None where the caller's own tenant is that one.
+        """
+        for priority in self._from_the_lowest(call.priority):
+            line = self._queue[priority]
+            most = max(line, key=lambda each: (len(line[each]), line[each][-1].number))
+            own = len(line.get(call.tenant_id, ())) if priority == call.priority else -1
+            return line[most][-1] if len(line[most]) > own + 1 else None
+        return None
+
+    def _from_the_lowest(self, priority: Priority) -> Iterator[Priority]:
+        """Classes with somebody waiting, none above this one."""
+        for each in reversed(CLASSES):
+            if self._queue[each]:
+                yield each
+            if each == priority:
+                return
+
+    def _shed(self, priority: Priority, reason: str) -> Overloaded:
+        self._watcher.shed(*self._of, priority, reason)
+        soon_s = math.ceil(self._held_s * (self.waiting + 1) / self.limit)
+        sentence = {
+            "full": "More calls wait for the model than the queue takes.",
+            "aged": "No slot for a call of the model became free in time.",
+        }[reason]
+        return Overloaded(sentence, retry_after_s=max(1, min(_RETRY_AFTER_S_MAX, soon_s)))
+
+    def _late(self, call: Call) -> DeadlineExceeded:
+        self._watcher.shed(*self._of, call.priority, "late")
+        sentence = f"No slot became free while {CALL_S_MIN:g} s for drawing were left; nothing was sent."
+        return DeadlineExceeded(sentence, billed="no")
