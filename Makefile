@@ -22,6 +22,9 @@ clients: .venv/dev ## Generate clients in three languages and run them (needs no
 chaos: .venv/dev ## Four replicas, everything that can break, and the audit (CHAOS_S=60 SEED=…)
 	$(PY) -m tests.chaos.run --seconds $${CHAOS_S:-60} $${SEED:+--seed $$SEED}
 
+bench: .venv/dev ## What an admission and a request cost, and that it does not grow (about a minute)
+	$(PY) -m tests.benchmarks.run
+
 openapi: .venv/run ## Export the OpenAPI document
 	$(PY) -m app openapi > openapi/openapi.json
 
@@ -44,4 +47,4 @@ reference: .venv/run ## Write the reference tables
 clean: ## Remove the environment and every cache
 	rm -rf .venv .clients .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help run test check chaos clients openapi reference clean
+.PHONY: help run test check chaos bench clients openapi reference clean

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.domain.budget import WINDOWS, Budget
 from app.domain.fingerprint import digest_of
 from app.domain.generation import Picture
-from app.ports import Hit, Lead, Refused
+from app.domain.report import Attribution
+from app.ports import AdmissionRequest, Hit, Lead, Refused, Settlement
 from app.store import keys
 from app.store.results import RedisResults
 from app.store.scripting import NAMES, script
-from tests.store.books import Books, generation
+from tests.store.books import ONE, Books, generation, windows
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -122,6 +126,55 @@ async def test_a_miss_costs_four_commands(books: Books, clients: StoreClients) -
 
     sent, _inside = await commands(clients, miss())
     assert sent == ["EVALSHA", "EVALSHA", "SET", "EVALSHA"]
+
+
+def wide(books: Books, hold: str) -> AdmissionRequest:
+    """Counted in four windows each of a tenant, a project and a key."""
+    budgets = tuple(Budget("output_tokens", window, 10**12) for window in WINDOWS[1:5])
+    found = tuple(each for owner in ("t", "p:web", "k:k1") for each in windows(*budgets, owner=owner))
+    return replace(books.request(hold), windows=found)
+
+
+async def test_an_admission_in_twelve_windows_of_three_scopes_is_one_command(
+    books: Books, clients: StoreClients
+) -> None:
+    async def admitted(request: AdmissionRequest) -> None:
+        admission = await books.ledger.admit(request)
+        assert isinstance(admission, Lead)
+        assert len(admission.windows) == len(request.windows)
+
+    await books.admit("first")
+    _sent, one = await commands(clients, admitted(books.request("one")))
+    sent, twelve = await commands(clients, admitted(wide(books, "twelve")))
+    assert sent == ["EVALSHA"]
+    assert Counter(twelve) - Counter(one) == {"HINCRBY": 11}, "one more for each window"
+
+
+async def test_what_is_reported_costs_the_same_whatever_the_reports_hold(
+    books: Books, clients: StoreClients
+) -> None:
+    web = Attribution("k1", "flash", "1K", (("team", "web"), ("stage", "test")))
+
+    async def spend(hold: str) -> None:
+        await books.ledger.admit(replace(books.request(hold, "work"), attribution=web))
+        settlement = Settlement(
+            books.tenant, hold, "work", "settle", ONE, generation(hold), 60, attribution=web
+        )
+        await books.ledger.settle(settlement, books.windows)
+
+    async def found(hold: str) -> None:
+        assert isinstance(
+            await books.ledger.admit(replace(books.request(hold, "work"), attribution=web)), Hit
+        )
+
+    await spend("first")
+    sent, before = await commands(clients, found("few"))
+    assert sent == ["EVALSHA"]
+    assert Counter(before)["HSET"] == 2, "the rows, and when the key was last served"
+    rows: Any = {f"20000|k{number}|flash|1K": "1" for number in range(5000)}
+    await clients.ledger.hset(books.key("use"), mapping=rows)
+    sent, after = await commands(clients, found("many"))
+    assert (sent, after) == (["EVALSHA"], before)
 
 
 async def test_the_work_of_an_admission_does_not_grow_with_open_holds(

@@ -317,6 +317,7 @@ end
 local function resolve(record, state, act, now, keep)
   local open, before = is_open(record), booked_at(record)
   local after = ({ s = act, v = NOTHING, c = record.est })[state]
+  local purges = {}
   for _, counter in ipairs(record.counters) do
     if open then increase(counter.name .. ':h', -record.est[counter.unit]) end
     if counter.unit > 0 then
@@ -324,8 +325,10 @@ local function resolve(record, state, act, now, keep)
       increase(counter.name .. ':s', after[counter.unit] - before[counter.unit])
       increase(counter.name .. ':o', math.max(0, after[counter.unit] - reserved))
     end
-    redis.call('ZADD', GC, 'NX', text(now + keep), 'w;' .. counter.name)
+    purges[#purges + 1] = text(now + keep)
+    purges[#purges + 1] = 'w;' .. counter.name
   end
+  if #purges > 0 then redis.call('ZADD', GC, 'NX', unpack(purges)) end
   record.state = state
   record.act = state == 's' and act or {}
   if not open and not flagged(record, 'l') then record.flags = record.flags .. 'l' end

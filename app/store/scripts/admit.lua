@@ -204,11 +204,13 @@ if not epoch then
   epoch = hold
   redis.call('HSET', WIN, EPOCH, epoch .. ';0')
 end
-local counters = counters_of()
+local counters, purges = counters_of(), {}
 for _, window in ipairs(counters) do
   increase(window.name .. ':h', est[window.unit])
-  redis.call('ZADD', GC, 'NX', text(window.span[2] + keep), 'w;' .. window.name)
+  purges[#purges + 1] = text(window.span[2] + keep)
+  purges[#purges + 1] = 'w;' .. window.name
 end
+if #purges > 0 then redis.call('ZADD', GC, 'NX', unpack(purges)) end
 count_requests(rates, requests, now)
 redis.call('ZADD', EXP, text(now + lease), hold)
 write_records({ {
