@@ -9,6 +9,7 @@ from app.domain.delivery import mismatches
 from app.domain.errors import (
     BudgetExceeded,
     ContentBlocked,
+    DeadlineExceeded,
     GatewayError,
     IdempotencyInFlight,
     IdempotencyMismatch,
@@ -19,6 +20,7 @@ from app.domain.errors import (
 from app.domain.estimate import sized_and_levelled, would_fit
 from app.domain.failure import Failure, failure_of, raised_again
 from app.domain.generation import Generation, PictureRecord, Usage
+from app.domain.policy import CALL_S_MIN
 from app.domain.rate import rates_of
 from app.domain.request import seeds
 from app.job import budget_windows
@@ -104,6 +106,19 @@ def _rate_limited(limited: Limited) -> RateLimited:
     )
     wait_s = max(-(-state.retry_in_ms // 1000) for state in refusing)
     return RateLimited(f"{detail}.", refusing, max(1, wait_s))
+
+
+def late(job: Job) -> DeadlineExceeded:
+    """The error for a job whose time is over, or too short for a call."""
+    said = f"The time in {job.patience.header}" if job.patience else "The time for a picture of this size"
+    if job.sent:
+        sentence = f"{said} passed; the picture is still being made and paid, and the cache will have it."
+        return DeadlineExceeded(sentence, billed="maybe")
+    if job.following is not None:
+        sentence = f"{said} passed while the same request is being made for somebody else."
+    else:
+        sentence = f"{said} leaves less than the {CALL_S_MIN:g} s of a call, so none was made."
+    return DeadlineExceeded(sentence)
 
 
 def settlement(

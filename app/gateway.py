@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 from app import booking
 from app.domain.allowance import Allowances
@@ -20,24 +19,22 @@ from app.domain.errors import (
     GatewayError,
     InternalError,
     NotFound,
-    Overloaded,
     ResultGone,
-    StoreUnavailable,
     UpstreamError,
 )
 from app.domain.failure import raised_again
 from app.domain.generation import Generation, ModelAnswer, Notice, Picture, PictureRecord, Usage
 from app.domain.outcome import outcome_of
+from app.domain.policy import PATIENCE_S_MIN
 from app.domain.rate import rates_of
 from app.domain.request import seeds
 from app.job import budget_windows, job_of, judge
 from app.order import GenerationResult, Quote
 from app.ports import Call, Failed, Follow, Hit, Lead, Replayed
-from app.tasks import OwnTasks, cancelled
+from app.sending import Sending
+from app.tasks import OwnTasks
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from app.cards import Catalogue
     from app.conversations import Conversations
     from app.domain.budget import WindowState
@@ -97,6 +94,15 @@ class Gateway:
         if self.draining:
             raise Draining("The gateway is going down; another replica will take it.", retry_after_s=1)
         job = job_of(order, self.catalogue, self._policy, self._allowances)
+        job.work_s = self._times.work_s(job.request.image_size or job.card.image_size_default)
+        try:
+            async with asyncio.timeout(job.patience_left_s):
+                return await self._served(job)
+        except TimeoutError:
+            raise booking.late(job) from None
+
+    async def _served(self, job: Job) -> GenerationResult:
+        """Turn by turn: what this caller waits for, and may leave."""
         while True:
             turn = await self._tasks.run(self._turn(job))
             match turn:
@@ -181,13 +187,13 @@ class Gateway:
     async def _follow(self, job: Job, follow: Follow) -> None:
         """Wait for the leader's outcome, within this caller's own patience (reliability.md R39)."""
         job.following = follow.leader
-        waited_ms = job.timings_ms.get("wait", 0.0)
-        if waited_ms >= self._times.upstream_s * 1000:
-            late = DeadlineExceeded("The same request is still being generated for somebody else.")
+        if job.left_s <= 0:
+            late = booking.late(job)
             late.windows, late.rates = follow.windows, follow.rates
             raise late
+        step_s = min(FOLLOW_STEP_S, job.left_s)
         with job.timed("wait"):
-            await self._ledger.wait(job.tenant_id, job.fingerprint, follow.leader, FOLLOW_STEP_S)
+            await self._ledger.wait(job.tenant_id, job.fingerprint, follow.leader, step_s)
 
     def _take_over(self, job: Job, failed: Failed) -> None:
         """A refusal is everybody's; any other failure a follower repeats at most once (R38)."""
@@ -240,7 +246,7 @@ class Gateway:
 
     async def _lead(self, job: Job, lead: Lead) -> GenerationResult:
         """Make the pictures and close the books, whatever happens on the way."""
-        sending = _Sending(self._ledger, job, lead, self._times.lease_s)
+        sending = Sending(self._ledger, job, lead, self._times.lease_s)
         try:
             async with sending:
                 with job.timed("upstream"):
@@ -255,9 +261,11 @@ class Gateway:
         outcome = outcome_of(ended, job.card, job.estimate_per_call, self._policy.charging)
         return await self._conclude(job, lead, outcome)
 
-    async def _call(self, job: Job, sending: _Sending) -> list[ModelAnswer | GatewayError]:
-        """N calls side by side, because the model makes one candidate a call."""
-        call = Call(job.tenant_id, self._times.upstream_s, job.caller.priority, sending.begin)
+    async def _call(self, job: Job, sending: Sending) -> list[ModelAnswer | GatewayError]:
+        """N calls side by side, because the model makes one candidate a call; none in vain (R48)."""
+        if job.left_s < PATIENCE_S_MIN:
+            return [booking.late(job)]
+        call = Call(job.tenant_id, job.call_s, job.caller.priority, sending.begin)
         calls = [self._model.generate(job.request, seed, call) for seed in seeds(job.request)]
         ended = await asyncio.gather(*calls, return_exceptions=True)
         return [_as_error(item) if isinstance(item, BaseException) else item for item in ended]
@@ -302,69 +310,6 @@ class Gateway:
 
     async def _settle(self, job: Job, settlement: Settlement) -> Settled:
         return await self._ledger.settle(settlement, budget_windows(job.caller))
-
-
-class _Sending:
-    """Marks a hold as sent when the first of its calls gets its turn, and renews it from then on.
-
-    So a process that dies while its calls still wait leaves a hold that is released, not charged. A hold
-    that could not be marked as sent is never sent: it expires and costs nothing.
-
-    Attributes:
-        begun: Whether something may have been sent.
-        fault: Why nothing may be sent under this hold, or None.
-    """
-
-    def __init__(self, ledger: Ledger, job: Job, lead: Lead, lease_s: float) -> None:
-        self._ledger = ledger
-        self._job = job
-        self._lead = lead
-        self._lease_s = lease_s
-        self._deciding = asyncio.Lock()
-        self._beating: asyncio.Task[None] | None = None
-        self.begun = False
-        self.fault: GatewayError | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._beating is not None:
-            await cancelled([self._beating])
-
-    async def begin(self) -> None:
-        """Mark the hold as sent, once for all of its calls. Raises the fault where that was not possible."""
-        async with self._deciding:
-            if self.begun or self.fault is not None:
-                if self.fault is not None:
-                    raise self.fault
-                return
-            try:
-                open_still = await self._dispatch()
-            except GatewayError as error:
-                self.fault = error
-                raise
-            if not open_still:
-                ran_out = "The reservation ran out before the call could be made."
-                self.fault = Overloaded(ran_out, retry_after_s=1)
-                raise self.fault
-            self.begun = True
-            self._beating = asyncio.create_task(self._beat())
-
-    async def _dispatch(self) -> bool:
-        return await self._ledger.dispatch(self._job.tenant_id, self._lead.hold_id, self._job.fingerprint)
-
-    async def _beat(self) -> None:
-        """Renew the hold and the lead, so that only a dead process loses them (reliability.md R10)."""
-        while True:
-            await asyncio.sleep(self._lease_s / 3)
-            with suppress(StoreUnavailable):
-                await self._dispatch()
 
 
 def _as_error(raised: BaseException) -> GatewayError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import secrets
 import time
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from app.domain.errors import ValidationFailed, Violation
 from app.domain.estimate import estimate, output_tokens_per_call
 from app.domain.fingerprint import digest_of, fingerprint
 from app.domain.generation import Notice
+from app.domain.policy import CALL_S_MIN
 from app.domain.report import Attribution
 from app.domain.request import CacheDirective
 from app.domain.validation import normalised, notices, validate
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from app.domain.request import GenerationRequest
     from app.domain.tenancy import Caller
     from app.domain.verbatim import Verbatim
-    from app.order import Order
+    from app.order import Order, Patience
 
 IDEMPOTENCY_KEEP_S = 25 * 3600
 """An idempotency key is answered for a day (R25), and pictures live as long with an hour to spare."""
@@ -59,6 +61,10 @@ class Job:
     Attributes:
         counted: Whether the ledger has counted it as a request.
         claim: On the caller's idempotency key.
+        patience: How long the caller waits, or None.
+        arrived: When it came, by ``time.monotonic``.
+        work_s: Seconds from then on in which its picture must be made, whoever waits for it.
+        sent: Whether the upstream may have been called for it.
     """
 
     caller: Caller
@@ -74,6 +80,35 @@ class Job:
     takeovers: int = 0
     counted: bool = False
     claim: Claim | None = None
+    patience: Patience | None = None
+    arrived: float = field(default_factory=time.monotonic)
+    work_s: float = math.inf
+    sent: bool = False
+
+    @property
+    def patience_left_s(self) -> float | None:
+        """Seconds until the caller stops waiting, not below zero; None where it has not said."""
+        if self.patience is None:
+            return None
+        return max(0.0, self.patience.arrived + self.patience.seconds - time.monotonic())
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until nobody waits for this job any more."""
+        work_s = self.arrived + self.work_s - time.monotonic()
+        patience_s = self.patience_left_s
+        return work_s if patience_s is None else min(work_s, patience_s)
+
+    @property
+    def call_s(self) -> float:
+        """Seconds that the upstream is given.
+
+        What was sent is paid for, so a caller's patience does not end it where the result serves somebody
+        else: the cache, a follower, a repetition under the same key.
+        """
+        shared = self.cache.mode != "bypass" or self.claim is not None
+        left_s = self.arrived + self.work_s - time.monotonic() if shared else self.left_s
+        return max(CALL_S_MIN, left_s)
 
     @property
     def tenant_id(self) -> str:
@@ -135,6 +170,7 @@ def job_of(order: Order, catalogue: Catalogue, policy: Policy, allowances: Allow
         estimate_per_call=estimate(replace(request, n=1), card, allowances, strict=strict),
         notices=said,
         claim=_claim(order),
+        patience=order.patience,
     )
     job.timings_ms["validate"] = (time.perf_counter() - began) * 1000
     return job

@@ -30,6 +30,21 @@ class IdempotencyKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Patience:
+    """How long the caller waits.
+
+    Attributes:
+        seconds: From its request's arrival on.
+        arrived: That moment, by ``time.monotonic``.
+        header: Where the caller said so.
+    """
+
+    seconds: float
+    arrived: float
+    header: str
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """What a surface hands over.
 
@@ -38,6 +53,7 @@ class Order:
         cache: The caller's directive, or None for the tenant's policy.
         violations: Faults that the surface found in its own dialect; they are reported with the card's.
         idempotency: The caller's key and the route that it counts for, or None.
+        patience: How long the caller waits, or None where it has not said.
     """
 
     caller: Caller
@@ -45,6 +61,7 @@ class Order:
     cache: CacheDirective | None = None
     violations: tuple[Violation, ...] = ()
     idempotency: IdempotencyKey | None = None
+    patience: Patience | None = None
 
 
 @dataclass(frozen=True, slots=True)

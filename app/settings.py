@@ -141,7 +141,13 @@ class Settings(BaseSettings):
         le=10,
         description="Its pace: 1 takes the model's own times, 0.001 makes them milliseconds.",
     )
-    upstream_timeout_s: float = Field(300, ge=10, description="Longest wait for one picture.")
+    upstream_timeout_s: float = Field(
+        300, ge=10, description="Longest time for a request, from its arrival on."
+    )
+    timeout_512_s: float = Field(120, ge=10, description="The same for pictures of 512.")
+    timeout_1k_s: float = Field(180, ge=10, description="The same for pictures of 1K.")
+    timeout_2k_s: float = Field(240, ge=10, description="The same for pictures of 2K.")
+    timeout_4k_s: float = Field(300, ge=10, description="The same for pictures of 4K, which take minutes.")
     upstream_retry_wait_s: float = Field(
         5, ge=0, description="Longest wait that the upstream may ask for before the caller is told instead."
     )
@@ -235,6 +241,16 @@ class Settings(BaseSettings):
         """The ports to listen on, the callers' first."""
         own = self.admin_port is not None and self.admin_port != self.port
         return (self.port, self.admin_port) if own and self.admin_port is not None else (self.port,)
+
+    @property
+    def timeouts_by_size(self) -> dict[str, float]:
+        """Seconds for a request by the size of its pictures."""
+        return {
+            "512": self.timeout_512_s,
+            "1K": self.timeout_1k_s,
+            "2K": self.timeout_2k_s,
+            "4K": self.timeout_4k_s,
+        }
 
     @property
     def has_demo(self) -> bool:

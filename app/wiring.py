@@ -108,7 +108,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
                 n_max=settings.images_per_request_max,
                 charging=Charging(settings.ambiguous_charge, settings.blocked_charge),
             ),
-            times=Times(settings.upstream_timeout_s, settings.lease_s),
+            times=Times(settings.upstream_timeout_s, settings.lease_s, settings.timeouts_by_size),
         )
         stack.push_async_callback(gateway.aclose, settings.drain_s)
         reports = RedisReports(clients.ledger, catalogue.cells)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from app.domain.tenancy import Caller
 
+CALL_S_MIN = 10.0
+"""The upstream refuses a call with a deadline below this (reliability.md, finding 10): it is not made."""
+PATIENCE_S_MIN = 9.0
+"""A caller with less left is not worth a call; one of the 10 seconds may have passed on the way here."""
 PIXELS_MAX = 64_000_000
 N_MAX = 8
 
@@ -30,12 +36,18 @@ class Times:
     """How long things take at most; settings of the deployment, in seconds.
 
     Attributes:
-        upstream_s: One picture, whatever its size.
+        upstream_s: A request, whatever the size of its pictures, from its arrival on.
         lease_s: How long a hold outlives its process.
+        by_size: The same for one size, by the card's literal.
     """
 
     upstream_s: float
     lease_s: float
+    by_size: Mapping[str, float] = field(default_factory=dict)
+
+    def work_s(self, image_size: str) -> float:
+        """Seconds that a request for this size may take in all, waiting included."""
+        return min(self.upstream_s, self.by_size.get(image_size, self.upstream_s))
 
 
 @dataclass(frozen=True, slots=True)

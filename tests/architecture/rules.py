@@ -26,7 +26,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("surfaces",),
     ("lanes",),
     ("gateway", "administration", "store", "upstream", "identity", "emulator", "observability"),
-    ("conversations",),
+    ("conversations", "sending"),
     ("booking",),
     ("job",),
     ("order", "tasks"),

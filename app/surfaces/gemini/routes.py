@@ -5,15 +5,16 @@ They are not in the OpenAPI document: their schema is Google's own, and its SDKs
 
 from __future__ import annotations
 
-import asyncio
 import json
+import re
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Final
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from app.domain.errors import (
-    DeadlineExceeded,
     GatewayError,
     InvalidRequest,
     NotFound,
@@ -21,7 +22,9 @@ from app.domain.errors import (
     ValidationFailed,
     Violation,
 )
+from app.domain.policy import CALL_S_MIN
 from app.domain.tenancy import Caller
+from app.order import Patience
 from app.surfaces.auth import authorised, presented_key
 from app.surfaces.body import Spelling, read_json
 from app.surfaces.context import ServiceDep
@@ -30,6 +33,7 @@ from app.surfaces.gemini.asked import counted_request_of, order_of
 from app.surfaces.gemini.errors import PREFIX, is_vertex
 from app.surfaces.gemini.streaming import Answered, dialect_of
 from app.surfaces.idempotency import named
+from app.surfaces.patience import patience_of
 from app.surfaces.ratelimit import rate_limit_headers
 from app.surfaces.replies import generation_headers, json_reply
 from app.surfaces.streams import stream
@@ -55,7 +59,7 @@ SPELLING: Final = Spelling(
     padding="optional",
     strings_per_input=4,
 )
-_DEADLINE_S_MIN: Final = 10
+_SECONDS: Final = re.compile(r"\d{1,7}(\.\d{1,9})?", re.ASCII)
 
 
 async def _caller(request: Request, version: str) -> Caller:
@@ -142,17 +146,12 @@ def _card(service: Service, model: str) -> Card:
 async def _answered(request: Request, service: Service, caller: Caller, model: str) -> Answered:
     """The upstream's own answer, a refusal included: the original answers 200 to a blocked prompt."""
     card = _card(service, model)
-    patience_s = _patience_s(request)
+    patience = _patience_of(request)
     body = await read_json(request, service.limits, SPELLING)
     asked = await order_of(service, caller, card, body, request.headers.get("cache-control"))
-    order = named(asked, request, "generateContent")
+    order = named(replace(asked, patience=patience), request, "generateContent")
     try:
-        async with asyncio.timeout(patience_s):
-            result = await service.gateway.generate(order)
-    except TimeoutError:
-        request.state.outcome = DeadlineExceeded.code
-        late = "The deadline in X-Server-Timeout passed; the picture is still being made, and may be billed."
-        raise DeadlineExceeded(late, billed="maybe") from None
+        result = await service.gateway.generate(order)
     except GatewayError as error:
         request.state.outcome = error.code
         if not error.verbatim or isinstance(error, UpstreamInvalidRequest):
@@ -165,19 +164,21 @@ async def _answered(request: Request, service: Service, caller: Caller, model: s
     )
 
 
-def _patience_s(request: Request) -> float | None:
-    """Seconds that the caller waits, from ``X-Server-Timeout``; None without a bound.
+def _patience_of(request: Request) -> Patience | None:
+    """The caller's patience, which Google's SDKs tell in ``X-Server-Timeout``; None without a bound.
 
     Raises:
         InvalidRequest: Less than what the original takes.
     """
-    try:
-        patience_s = float(request.headers.get("x-server-timeout", ""))
-    except ValueError:
-        return None
-    if patience_s < _DEADLINE_S_MIN:
+    usual = patience_of(request)
+    sent = _SECONDS.fullmatch(request.headers.get("x-server-timeout", ""))
+    if sent is None:
+        return usual
+    seconds = float(sent[0])
+    if seconds < CALL_S_MIN:
         raise InvalidRequest(
-            f"Manually set deadline {patience_s:g}s is too short. Minimum allowed deadline is"
-            f" {_DEADLINE_S_MIN}s."
+            f"Manually set deadline {seconds:g}s is too short. Minimum allowed deadline is {CALL_S_MIN:g}s."
         )
-    return patience_s
+    if usual is not None and usual.seconds < seconds:
+        return usual
+    return Patience(seconds, time.monotonic(), "X-Server-Timeout")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -25,6 +26,7 @@ from app.surfaces.native.wire import (
     ModelWire,
     UsageResponse,
 )
+from app.surfaces.patience import REQUEST_TIMEOUT, patience_of
 from app.surfaces.problems import PROBLEMS, RATE_LIMIT_HEADERS
 from app.surfaces.ratelimit import rate_limit_headers
 from app.surfaces.replies import generation_headers, image_reply, json_reply, stored_image_reply
@@ -58,7 +60,10 @@ def _header(name: str, description: str, example: str) -> dict[str, Any]:
 
 def _body(media_type: str, schema: str) -> dict[str, Any]:
     content = {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    return {"requestBody": {"required": True, "content": content}, "parameters": [IDEMPOTENCY_KEY]}
+    return {
+        "requestBody": {"required": True, "content": content},
+        "parameters": [IDEMPOTENCY_KEY, REQUEST_TIMEOUT],
+    }
 
 
 @router.post(
@@ -72,9 +77,11 @@ async def generate_images(request: Request, caller: CallerDep, service: ServiceD
 
     With `Accept: image/*` the answer is the first picture's own bytes.
     """
+    patience = patience_of(request)
     body = await read_json(request, service.limits)
-    order, delivery = await order_of_json(service, caller, body, request.headers.get("cache-control"))
-    return await _generated(request, service, named(order, request, "images:generate"), delivery)
+    asked, delivery = await order_of_json(service, caller, body, request.headers.get("cache-control"))
+    order = named(replace(asked, patience=patience), request, "images:generate")
+    return await _generated(request, service, order, delivery)
 
 
 @router.post(
@@ -88,9 +95,11 @@ async def edit_images(request: Request, caller: CallerDep, service: ServiceDep) 
 
     With `Accept: image/*` the answer is the first picture's own bytes.
     """
+    patience = patience_of(request)
     async with read_form(request, service.limits) as form:
-        order, delivery = await order_of_form(service, caller, form, request.headers.get("cache-control"))
-    return await _generated(request, service, named(order, request, "images:edit"), delivery)
+        asked, delivery = await order_of_form(service, caller, form, request.headers.get("cache-control"))
+    order = named(replace(asked, patience=patience), request, "images:edit")
+    return await _generated(request, service, order, delivery)
 
 
 @router.post(

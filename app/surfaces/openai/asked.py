@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from app.domain.card import Card
     from app.domain.tenancy import Caller
-    from app.order import Order
+    from app.order import Order, Patience
     from app.surfaces.body import FormBody, JsonBody
     from app.surfaces.context import Service
 
@@ -63,6 +63,10 @@ class Asked:
     safety_identifier: str | None
     places: Mapping[str, str]
     notices: tuple[Notice, ...]
+
+    def within(self, patience: Patience | None) -> Asked:
+        """The same of a caller who waits so long."""
+        return replace(self, order=replace(self.order, patience=patience))
 
 
 @dataclass(slots=True)

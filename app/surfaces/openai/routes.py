@@ -17,6 +17,7 @@ from app.surfaces.openai.asked import asked_of_form, asked_of_json, in_callers_w
 from app.surfaces.openai.errors import kind_of
 from app.surfaces.openai.events import event_stream
 from app.surfaces.openai.wire import OpenAIError, OpenAIImages, OpenAIModel, OpenAIModels
+from app.surfaces.patience import REQUEST_TIMEOUT, patience_of
 from app.surfaces.problems import RATE_LIMIT_HEADERS, error_classes
 from app.surfaces.ratelimit import rate_limit_headers
 from app.surfaces.replies import generation_headers, json_reply
@@ -64,7 +65,10 @@ _GENERATED: dict[int | str, dict[str, Any]] = {
 
 def _body(media_type: str, schema: str) -> dict[str, Any]:
     content = {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    return {"requestBody": {"required": True, "content": content}, "parameters": [IDEMPOTENCY_KEY]}
+    return {
+        "requestBody": {"required": True, "content": content},
+        "parameters": [IDEMPOTENCY_KEY, REQUEST_TIMEOUT],
+    }
 
 
 @router.post(
@@ -80,9 +84,10 @@ async def generate_images(request: Request, caller: CallerDep, service: ServiceD
     `OpenAIImageEvent`. What fails within the first seconds is answered with its status, later by an `error`
     event.
     """
+    patience = patience_of(request)
     body = await read_json(request, service.limits)
     asked = await asked_of_json(service, caller, body, request.headers.get("cache-control"))
-    return await _generated(request, service, asked, "generation")
+    return await _generated(request, service, asked.within(patience), "generation")
 
 
 @router.post(
@@ -97,9 +102,10 @@ async def edit_images(request: Request, caller: CallerDep, service: ServiceDep) 
     With `stream` the answer is `text/event-stream`: an `image_edit.completed` event a picture, each an
     `OpenAIImageEvent`.
     """
+    patience = patience_of(request)
     async with read_form(request, service.limits) as form:
         asked = await asked_of_form(service, caller, form, request.headers.get("cache-control"))
-    return await _generated(request, service, asked, "edit")
+    return await _generated(request, service, asked.within(patience), "edit")
 
 
 async def _generated(
