@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from app.domain.errors import InvalidRequest
+from app.domain.policy import CALL_S_MIN
 from app.order import Patience
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ REQUEST_TIMEOUT: dict[str, Any] = {
         "call was made it is 504 with `upstream.billed`, and the picture goes into the cache. `grpc-timeout` "
         "does the same."
     ),
-    "schema": {"type": "number", "minimum": 0, "exclusiveMaximum": 10_000_000},
+    "schema": {"type": "number", "minimum": CALL_S_MIN, "exclusiveMaximum": 10_000_000},
     "example": 60,
 }
 """The header as a parameter of the OpenAPI document."""
