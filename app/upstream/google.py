@@ -192,8 +192,8 @@ class GoogleImageModel:
         exchange = Exchange()
         try:
             async with asyncio.timeout(call.timeout_s):
-                sdk, client = await self._opened()
-                light: bytes = await sdk.generate(client, request, seed, call.timeout_s, exchange)
+                sdk, opened = await self._opened()
+                light: bytes = await sdk.generate(opened, request, seed, call.timeout_s, exchange)
         except GatewayError:
             raise
         except Exception as raised:  # noqa: BLE001 - the SDK raises what any of its parts raises; see outcomes

@@ -69,6 +69,10 @@ class Exchange:
         cargo, self.cargo = self.cargo, {}
         return cargo
 
+    def begin_anew(self) -> None:
+        """Forget an attempt that was refused, for another one."""
+        self.sent, self.status, self.headers, self.body = False, None, httpx2.Headers(), b""
+
 
 _current: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import base64
 import ssl
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-import google.auth
 import httpx2
 from google import genai
 from google.auth import exceptions as auth_errors
-from google.genai import types
+from google.genai import errors, types
 from google.genai.client import DebugConfig
 
 from app.domain.errors import UpstreamRejected, UpstreamUnavailable
 from app.media.lifting import placeholders
+from app.upstream.credentials import RenewedCredentials, application_default
 from app.upstream.lifting import Exchange, exchanging
 
 if TYPE_CHECKING:
@@ -27,25 +27,35 @@ if TYPE_CHECKING:
     from app.domain.request import GenerationRequest, Input
     from app.upstream.backend import BackEnd
 
-_SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
+_NOBODY_RENEWS: Final = "Google's token service cannot be reached."
 _ONE_ATTEMPT: Final = types.HttpRetryOptions(attempts=1)
 
 
-def open_client(back_end: BackEnd, http: httpx2.AsyncClient) -> genai.Client:
+class Opened(NamedTuple):
+    """The SDK's client, and the credentials that it was given, or None where it has a key."""
+
+    client: genai.Client
+    credentials: RenewedCredentials | None
+
+
+def open_client(back_end: BackEnd, http: httpx2.AsyncClient) -> Opened:
     """A client that takes nothing from the SDK's own environment variables. It may block on the network.
 
     Raises:
         UpstreamRejected: There are no credentials for Vertex AI.
+        UpstreamUnavailable: There are, and they cannot be turned into a token now.
     """
     credentials = None
     project = back_end.project if back_end.kind == "vertex" else None
     api_key = "emulator" if back_end.kind == "emulator" else back_end.api_key
     if project:
         try:
-            credentials, _ = google.auth.default(scopes=_SCOPES)
+            credentials = application_default(project)
+        except auth_errors.TransportError:
+            raise UpstreamUnavailable(_NOBODY_RENEWS) from None
         except auth_errors.GoogleAuthError:
             raise UpstreamRejected("There are no application default credentials.") from None
-    return genai.Client(
+    client = genai.Client(
         vertexai=back_end.kind != "gemini",
         api_key=None if project else api_key,
         credentials=credentials,
@@ -62,6 +72,7 @@ def open_client(back_end: BackEnd, http: httpx2.AsyncClient) -> genai.Client:
             async_client_args={"ssl": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)},
         ),
     )
+    return Opened(client, credentials)
 
 
 def _refuse(request: httpx2.Request) -> httpx2.Response:
@@ -70,15 +81,41 @@ def _refuse(request: httpx2.Request) -> httpx2.Response:
 
 
 async def generate(
-    client: genai.Client, request: GenerationRequest, seed: int | None, timeout_s: float, exchange: Exchange
+    opened: Opened, request: GenerationRequest, seed: int | None, timeout_s: float, exchange: Exchange
 ) -> bytes:
     """One call: the light body of a good answer; inputs and pictures travel in the exchange.
+
+    Where Google refuses the token, it is renewed and the call made once more: the first was refused unread
+    and cost nothing.
 
     Raises:
         UpstreamRejected: The credentials are refused before the call.
         UpstreamUnavailable: The credentials could not be renewed.
         Exception: Whatever the SDK and the HTTP client raise.
     """
+    credentials = opened.credentials
+    try:
+        if credentials is None:
+            return await _attempt(opened.client, request, seed, timeout_s, exchange)
+        await credentials.renew()
+        used = credentials.token
+        try:
+            return await _attempt(opened.client, request, seed, timeout_s, exchange)
+        except errors.ClientError:
+            if exchange.status != httpx2.codes.UNAUTHORIZED:
+                raise
+        await credentials.renew(refused=used)
+        exchange.begin_anew()
+        return await _attempt(opened.client, request, seed, timeout_s, exchange)
+    except auth_errors.TransportError:
+        raise UpstreamUnavailable(_NOBODY_RENEWS) from None
+    except auth_errors.GoogleAuthError:
+        raise UpstreamRejected("Google refuses the gateway's credentials.") from None
+
+
+async def _attempt(
+    client: genai.Client, request: GenerationRequest, seed: int | None, timeout_s: float, exchange: Exchange
+) -> bytes:
     if request.verbatim is None:
         cargo: dict[str, bytes] = {}
         contents = types.Content(role="user", parts=list(_parts(request, cargo)))
@@ -90,15 +127,10 @@ async def generate(
         # The SDK still makes the address, the credentials and the headers; its body is never sent.
         contents = types.Content(role="user", parts=[types.Part(text=request.prompt)])
         exchange.outward, exchange.instead = request.verbatim.cargo, request.verbatim.light
-    try:
-        with exchanging(exchange):
-            response = await client.aio.models.generate_content(
-                model=request.model, contents=contents, config=_config(request, seed, timeout_s)
-            )
-    except auth_errors.TransportError:
-        raise UpstreamUnavailable("Google's token service cannot be reached.") from None
-    except auth_errors.GoogleAuthError:
-        raise UpstreamRejected("Google refuses the gateway's credentials.") from None
+    with exchanging(exchange):
+        response = await client.aio.models.generate_content(
+            model=request.model, contents=contents, config=_config(request, seed, timeout_s)
+        )
     body = response.sdk_http_response.body if response.sdk_http_response else None
     return (body or "").encode()
 
