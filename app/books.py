@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from app.domain.budget import UNITS
 from app.domain.errors import StoreUnavailable
-from app.store.client import open_clients
 from app.store.verifying import events, snapshot, tenants_of
-from app.wiring import store_url
+from app.wiring import open_store
 
 if TYPE_CHECKING:
     import argparse
@@ -52,8 +51,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 
 async def _run(arguments: argparse.Namespace, settings: Settings) -> int:
     async with AsyncExitStack() as stack:
-        url = await store_url(settings, stack)
-        clients = await stack.enter_async_context(open_clients(url, ledger_timeout_s=PATIENCE_S))
+        clients = await open_store(settings, stack, PATIENCE_S)
         tenant_ids = [arguments.tenant] if arguments.tenant else await tenants_of(clients.ledger)
         if arguments.action == "verify":
             return await _verify(clients, tenant_ids)

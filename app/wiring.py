@@ -17,8 +17,9 @@ from app.lanes import open_upstream
 from app.media.pdf import PageCounter
 from app.observability.metrics import Metrics
 from app.observability.observed import ObservedDirectory, ObservedLedger, ObservedResults
+from app.store.access import Access, AccessTokens
 from app.store.breaker import Breaker
-from app.store.client import UnsafeEviction, check_eviction, open_clients, store_errors
+from app.store.client import LEDGER_TIMEOUT_S, UnsafeEviction, check_eviction, open_clients, store_errors
 from app.store.directory import FileDirectory, MemoryDirectory, demo_directory, stored_pepper
 from app.store.durable import DurableLedger
 from app.store.embedded import EmbeddedStore, EmbeddedStoreFailed
@@ -81,8 +82,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
         catalogue = load_catalogue()
         pepper = _pepper(settings)
         declared = open_directory(settings, pepper, catalogue)
-        url = await store_url(settings, stack)
-        clients = await stack.enter_async_context(open_clients(url))
+        clients = await open_store(settings, stack)
         await _check_store(clients)
         directory = await stack.enter_async_context(
             StoredDirectory(declared, clients.ledger, pepper, catalogue)
@@ -158,7 +158,27 @@ def _secret(value: SecretStr | None) -> str | None:
     return value.get_secret_value() if value is not None else None
 
 
-async def store_url(settings: Settings, stack: AsyncExitStack) -> str:
+async def open_store(
+    settings: Settings, stack: AsyncExitStack, ledger_timeout_s: float = LEDGER_TIMEOUT_S
+) -> StoreClients:
+    """Clients of the store, as configured; nothing is connected yet.
+
+    Raises:
+        ValueError: The address is not one, or what is said beside it does not go with it.
+    """
+    if settings.redis_url is None and (settings.redis_iam or settings.redis_ca_file):
+        raise ValueError("FLASHGATE_REDIS_IAM and FLASHGATE_REDIS_CA_FILE need FLASHGATE_REDIS_URL.")
+    credentials = None
+    if settings.redis_iam:
+        credentials = await stack.enter_async_context(AccessTokens(settings.metadata_url))
+    access = Access(settings.redis_ca_file, credentials)
+    url = await _store_url(settings, stack)
+    return await stack.enter_async_context(
+        open_clients(url, ledger_timeout_s=ledger_timeout_s, access=access)
+    )
+
+
+async def _store_url(settings: Settings, stack: AsyncExitStack) -> str:
     """The store's address: as configured, else that of a server which flashgate starts itself."""
     configured = _secret(settings.redis_url)
     if configured is not None:

@@ -23,6 +23,8 @@ from app.store import topologies
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from app.store.access import Access
+
 LEDGER_TIMEOUT_S = 0.4
 CONNECT_TIMEOUT_S = 0.25
 BLOB_TIMEOUT_S = 2.0
@@ -56,16 +58,18 @@ async def open_clients(
     ledger_connections: int = 32,
     blob_connections: int = 16,
     ledger_timeout_s: float = LEDGER_TIMEOUT_S,
+    access: Access | None = None,
 ) -> AsyncIterator[StoreClients]:
     """Clients for a ``unix://``, ``redis://`` or ``rediss://`` address; nothing is connected yet.
 
     Sentinel and Cluster have addresses of their own; see ``topologies``.
 
     Raises:
-        ValueError: The address has another scheme.
+        ValueError: The address has another scheme, or the access does not go with it.
     """
-    ledger = _client(url, ledger_connections, ledger_timeout_s, decode=True)
-    blobs = _client(url, blob_connections, BLOB_TIMEOUT_S, decode=False)
+    more = {} if access is None else access.options(url)
+    ledger = _client(url, ledger_connections, ledger_timeout_s, {**more, "decode_responses": True})
+    blobs = _client(url, blob_connections, BLOB_TIMEOUT_S, {**more, "decode_responses": False})
     try:
         yield StoreClients(ledger, blobs)
     finally:
@@ -75,7 +79,7 @@ async def open_clients(
             await topologies.close(blobs)
 
 
-def _client(url: str, connections: int, timeout_s: float, *, decode: bool) -> Redis:
+def _client(url: str, connections: int, timeout_s: float, more: dict[str, Any]) -> Redis:
     topology = topologies.parse(url)
     if topology is None and not url.startswith(SCHEMES):
         raise ValueError(
@@ -88,9 +92,9 @@ def _client(url: str, connections: int, timeout_s: float, *, decode: bool) -> Re
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         # Safe although a reply may be lost: every script may be repeated (R4).
         "retry": Retry(FullJitterBackoff(cap=0.1, base=0.01), 1),
-        "decode_responses": decode,
         "protocol": 2,  # a new connection then needs no handshake
         "driver_info": None,
+        **more,
     }
     if not url.startswith("unix://"):
         options |= {"socket_keepalive": True, "health_check_interval": 15}

@@ -35,7 +35,7 @@ resource "google_service_account" "gateway" {
 
 resource "google_project_iam_member" "gateway" {
   for_each = toset(concat(
-    ["roles/monitoring.metricWriter"],
+    ["roles/memorystore.dbConnectionUser", "roles/monitoring.metricWriter"],
     var.back_end == "vertex" ? ["roles/aiplatform.user"] : [],
   ))
 

@@ -13,6 +13,8 @@ locals {
       FLASHGATE_UPSTREAM_TIMEOUT_S = "300"
       FLASHGATE_DRAIN_S            = "6"
       FLASHGATE_REDIS_URL          = local.store_url
+      FLASHGATE_REDIS_CA_FILE      = "${local.store_ca_mount}/ca.pem"
+      FLASHGATE_REDIS_IAM          = "true"
     },
     var.back_end == "vertex" ? { FLASHGATE_VERTEX_PROJECT = var.project } : {},
     var.tenants_file == null ? {} : { FLASHGATE_TENANTS_FILE = "/etc/flashgate/tenants/tenants.yaml" },

@@ -1,0 +1,146 @@
+"""Whom the store is to trust, and whom it is to be trusted by: access tokens and authorities (R72).
+
+Memorystore's IAM authentication takes an access token of a service account as the password of the user
+``default``. Tokens last an hour at most and are asked for anew with every connection; the metadata server of
+Google Cloud gives the one of the instance's own service account to whoever asks from inside the instance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import httpx2
+from pydantic import BaseModel, Field, ValidationError
+from redis.credentials import CredentialProvider
+from redis.exceptions import ConnectionError as StoreConnectionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import TracebackType
+
+log = logging.getLogger(__name__)
+
+TOKEN_PATH: Final = "/computeMetadata/v1/instance/service-accounts/default/token"  # noqa: S105 - a path
+RENEW_S: Final = 240.0
+"""From then on before its end a token is replaced; the metadata server has a new one five minutes before."""
+
+ASK_S: Final = 5.0
+AGAIN_S: Final = 1.0
+"""How soon the metadata server is asked again after it failed."""
+
+USER: Final = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a server is reached beside its address.
+
+    Attributes:
+        ca_file: Authorities that its certificate may be from, as PEM; None for the system's.
+        credentials: What is shown in place of the address's own password, or None.
+    """
+
+    ca_file: Path | None = None
+    credentials: CredentialProvider | None = None
+
+    def options(self, url: str) -> dict[str, Any]:
+        """What the client library takes for it.
+
+        Raises:
+            ValueError: It does not go with this address. The message repeats nothing of it.
+        """
+        encrypted = url.startswith("rediss")
+        if self.ca_file is not None and not encrypted:
+            raise ValueError("FLASHGATE_REDIS_CA_FILE is of use with an address of TLS alone: rediss://.")
+        if self.credentials is None:
+            return self._authorities()
+        if not encrypted:
+            raise ValueError(
+                "FLASHGATE_REDIS_IAM needs an address of TLS, rediss://: a token opens more than the store."
+            )
+        if "@" in url.partition("://")[2].partition("/")[0]:
+            raise ValueError("FLASHGATE_REDIS_IAM takes the place of the address's own user and password.")
+        return {**self._authorities(), "credential_provider": self.credentials}
+
+    def _authorities(self) -> dict[str, Any]:
+        if self.ca_file is None:
+            return {}
+        try:
+            ssl.create_default_context(cafile=self.ca_file)
+        except OSError:
+            raise ValueError("FLASHGATE_REDIS_CA_FILE holds no certificates that can be read.") from None
+        return {"ssl_ca_certs": str(self.ca_file)}
+
+
+class _Token(BaseModel):
+    """What the metadata server answers (RFC 6749 section 5.1)."""
+
+    access_token: str = Field(min_length=1, repr=False)
+    expires_in: float = Field(gt=0)
+
+
+class AccessTokens(CredentialProvider):
+    """Tokens of the service account, as the client library asks for credentials. Use as ``async with``.
+
+    One token serves all connections until shortly before its end; then another is fetched while connections
+    still open with the old one. However many connections ask, there is one question at a time.
+
+    Args:
+        metadata_url: Of the metadata server.
+        clock: Any clock in seconds that never goes back.
+    """
+
+    def __init__(self, metadata_url: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._url = metadata_url.rstrip("/") + TOKEN_PATH
+        self._clock = clock
+        self._token = ""
+        self._ends = self._ask_again = float("-inf")
+        self._asking: asyncio.Task[None] | None = None
+        # Plain HTTP to a server of this very machine: no certificates to load, and no proxy to ask.
+        self._http = httpx2.AsyncClient(verify=False, trust_env=False, timeout=ASK_S)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
+        await self._http.aclose()
+
+    async def get_credentials_async(self) -> tuple[str, str]:
+        """User and token. Raises the library's ConnectionError where there is no token that still holds."""
+        now = self._clock()
+        idle = self._asking is None or self._asking.done()
+        if idle and now >= max(self._ends - RENEW_S, self._ask_again):
+            self._asking = asyncio.create_task(self._ask(), name="store-access-token")
+        if now >= self._ends and self._asking is not None:
+            # The question outlives a connection that does not wait for the answer.
+            await asyncio.shield(self._asking)
+        if self._clock() >= self._ends:
+            raise StoreConnectionError("There is no access token for the store.")
+        return USER, self._token
+
+    async def _ask(self) -> None:
+        """Fetch a token. Whatever goes wrong is logged, and the present one stays."""
+        began = self._clock()
+        try:
+            answer = await self._http.get(self._url, headers={"Metadata-Flavor": "Google"})
+            answer.raise_for_status()
+            found = _Token.model_validate_json(answer.content)
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValidationError) as error:
+            self._ask_again = self._clock() + AGAIN_S
+            log.warning("there is no access token", extra={"error_type": type(error).__qualname__})
+            return
+        self._token, self._ends = found.access_token, began + found.expires_in
