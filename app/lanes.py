@@ -17,17 +17,26 @@ from app.upstream.retries import RetryTerms
 from app.upstream.slots import SlotTerms
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AsyncExitStack
 
     from app.cards import Catalogue
     from app.observability.metrics import Metrics
+    from app.ports import ImageModel
     from app.settings import Settings
 
 
 async def open_upstream(
-    settings: Settings, stack: AsyncExitStack, metrics: Metrics, catalogue: Catalogue
+    settings: Settings,
+    stack: AsyncExitStack,
+    metrics: Metrics,
+    catalogue: Catalogue,
+    cap: Callable[[ImageModel, str], ImageModel],
 ) -> FailoverImageModel:
-    """The image model of the gateway; what it needs is open until the stack closes."""
+    """The image model of the gateway; what it needs is open until the stack closes.
+
+    ``cap`` puts the model of a back end of this kind behind the caps that all replicas share.
+    """
     model = await stack.enter_async_context(
         GoogleImageModel(
             _back_end(settings, await _emulator_url(settings, stack)),
@@ -38,7 +47,9 @@ async def open_upstream(
         )
     )
     return FailoverImageModel(
-        [_lane(settings, model, metrics, catalogue)], terms=_retry_terms(settings), watcher=metrics.upstream
+        [_lane(settings, model, metrics, catalogue, cap)],
+        terms=_retry_terms(settings),
+        watcher=metrics.upstream,
     )
 
 
@@ -64,11 +75,18 @@ def _back_end(settings: Settings, base_url: str | None) -> BackEnd:
     )
 
 
-def _lane(settings: Settings, model: GoogleImageModel, metrics: Metrics, catalogue: Catalogue) -> Lane:
-    """A back end, observed and spared."""
+def _lane(
+    settings: Settings,
+    model: GoogleImageModel,
+    metrics: Metrics,
+    catalogue: Catalogue,
+    cap: Callable[[ImageModel, str], ImageModel],
+) -> Lane:
+    """A back end, observed, capped and spared."""
+    observed = ObservedImageModel(model, settings.back_end, metrics, catalogue)
     return Lane(
         settings.back_end,
-        ObservedImageModel(model, settings.back_end, metrics, catalogue),
+        cap(observed, settings.back_end),
         capabilities=model.capabilities,
         terms=_lane_terms(settings),
         watcher=metrics.upstream,

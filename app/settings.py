@@ -155,6 +155,14 @@ class Settings(BaseSettings):
         268_435_456, ge=1_000_000, description="Largest answer of the back end; a larger one is a failure."
     )
     upstream_connections: int = Field(100, ge=1, description="Connections to the back end at once.")
+    provider_requests_per_minute: int | None = Field(
+        None,
+        ge=1,
+        description="Requests of all tenants and replicas together to a model at a back end. Unset: no cap.",
+    )
+    provider_tokens_per_minute: int | None = Field(
+        None, ge=1, description="The same in tokens, input and output, reserved before each attempt."
+    )
     upstream_attempts: int = Field(
         3, ge=1, description="Most attempts for one picture; only what cannot have been billed is repeated."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Literal
 
 from app.administration import Administration
@@ -25,6 +26,7 @@ from app.store.durable import DurableLedger
 from app.store.embedded import EmbeddedStore, EmbeddedStoreFailed
 from app.store.journal import Journal, JournalUnavailable
 from app.store.ledger import LedgerPolicy, RedisLedger
+from app.store.provider_cap import PROVIDER_POLICY, CappedImageModel, ProviderTerms
 from app.store.purging import RedisCache
 from app.store.registry import StoredDirectory
 from app.store.reports import RedisReports
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from app.cards import Catalogue
+    from app.ports import ImageModel
     from app.settings import Settings
     from app.store.client import StoreClients
     from app.upstream.failover import FailoverImageModel
@@ -91,7 +94,8 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             metrics.know_tenant(tenant.id)
         ledger = await stack.enter_async_context(RedisLedger(clients.ledger, _ledger_policy(settings)))
         durable = await stack.enter_async_context(_durable(settings, ledger, clients, metrics, stack))
-        model = await open_upstream(settings, stack, metrics, catalogue)
+        cap = _provider_cap(settings, clients, catalogue)
+        model = await open_upstream(settings, stack, metrics, catalogue, cap)
         results = ObservedResults(RedisResults(clients.blobs, breaker=_breaker("images", metrics)), metrics)
         gateway = Gateway(
             catalogue=catalogue,
@@ -185,6 +189,19 @@ async def _store_url(settings: Settings, stack: AsyncExitStack) -> str:
         return configured
     embedded = EmbeddedStore(settings.state_dir, maxmemory_bytes=settings.embedded_memory_mb << 20)
     return await stack.enter_async_context(embedded)
+
+
+def _provider_cap(
+    settings: Settings, clients: StoreClients, catalogue: Catalogue
+) -> Callable[[ImageModel, str], ImageModel]:
+    """Puts a back end's model behind the caps that all replicas share, where any is set."""
+    terms = ProviderTerms(settings.provider_requests_per_minute, settings.provider_tokens_per_minute)
+    ledger = RedisLedger(clients.ledger, PROVIDER_POLICY)
+
+    def capped(model: ImageModel, back_end: str) -> ImageModel:
+        return CappedImageModel(model, back_end, ledger, catalogue, terms) if any(astuple(terms)) else model
+
+    return capped
 
 
 def _ledger_policy(settings: Settings) -> LedgerPolicy:

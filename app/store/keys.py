@@ -12,6 +12,9 @@ import re
 WAKE_CHANNEL = "fg:wake"
 TENANTS_CHANNEL = "fg:tenants"
 
+PROVIDER = "_provider"
+"""Whose books the caps on back ends are in; no tenant id can be this."""
+
 TENANTS = "fg:{_admin}:tenants"
 KEY_OWNERS = "fg:{_admin}:owners"
 TENANTS_VERSION = "fg:{_admin}:version"
@@ -27,7 +30,7 @@ LEDGER_NAMES = ("res", "win", "exp", "gc", "log", "use")
 
 
 def _tag(tenant_id: str) -> str:
-    if not _TENANT.fullmatch(tenant_id):
+    if tenant_id != PROVIDER and not _TENANT.fullmatch(tenant_id):
         raise ValueError("This is no tenant id.")
     return f"fg:{{{tenant_id}}}"
 
