@@ -132,14 +132,14 @@ async def test_without_the_store_the_upstreams_own_quota_is_the_only_one(tmp_pat
         async with open_clients(server.url, ledger_timeout_s=1) as clients:
             model = capped(clients, upstream, ProviderTerms(requests_per_minute=1), "gone")
             await model.generate(REQUEST, None, CALL)
-            server.kill()
-            await model.generate(REQUEST, None, CALL)
-            server.start()
-            with pytest.raises(UpstreamQuota):
-                await model.generate(REQUEST, None, CALL)
             await clients.ledger.flushall()
             for _ in range(2):
                 await model.generate(REQUEST, None, CALL)
+            with pytest.raises(UpstreamQuota):
+                await model.generate(REQUEST, None, CALL)
+            server.kill()
+            await model.generate(REQUEST, None, CALL)
+            server.start()
             with pytest.raises(UpstreamQuota):
                 await model.generate(REQUEST, None, CALL)
     assert upstream.calls == 4
