@@ -222,6 +222,9 @@ class Settings(BaseSettings):
         description="Files of a conversation that are kept to go on with it, in MiB; 0: none goes on.",
     )
     gcs_buckets: tuple[str, ...] = Field((), description="Cloud Storage buckets that gs:// inputs may name.")
+    stream_patience_s: float = Field(
+        5, ge=0, description="How long a stream's status waits for the picture; a later failure is an event."
+    )
     chunked_above_bytes: int = Field(
         8_000_000, ge=0, description="Answers larger than this go out chunked, without Content-Length."
     )

@@ -254,6 +254,7 @@ def _limits(settings: Settings, catalogue: Catalogue) -> Limits:
         input_pixels_max=settings.input_pixels_max,
         inputs_max=settings.inputs_per_request_max,
         chunked_above_bytes=settings.chunked_above_bytes,
+        stream_patience_s=settings.stream_patience_s,
         public_url=settings.public_url,
         usage_days=settings.usage_days,
     )

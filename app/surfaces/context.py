@@ -46,6 +46,7 @@ class Limits:
     input_pixels_max: int
     inputs_max: int
     chunked_above_bytes: int
+    stream_patience_s: float
     public_url: str | None
     usage_days: int
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PATIENCE_S: Final = 5.0
-"""How long the status line waits: what fails within it is answered with its own status."""
 BEAT_S: Final = 15.0
 """How often the connection tells that it lives; idle ones are cut by proxies after a minute or so."""
 
@@ -46,7 +44,7 @@ async def stream(
     generating: Coroutine[None, None, T],
     dialect: Dialect[T],
     *,
-    patience_s: float = PATIENCE_S,
+    patience_s: float,
     beat_s: float = BEAT_S,
 ) -> Response:
     """A stream of what a generation comes to.
@@ -54,7 +52,7 @@ async def stream(
     Args:
         generating: The generation; it goes on where the caller leaves, because it is the gateway's own.
         dialect: How it is written.
-        patience_s: Seconds that the status line waits for the result.
+        patience_s: Seconds that the status line waits: what fails within it is answered with its own status.
         beat_s: Seconds between two signs of life after that.
 
     Raises:

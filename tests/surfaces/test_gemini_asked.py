@@ -45,6 +45,7 @@ LIMITS = Limits(
     input_pixels_max=64_000_000,
     inputs_max=64,
     chunked_above_bytes=1_000_000,
+    stream_patience_s=5,
     public_url=None,
     usage_days=92,
 )

@@ -85,13 +85,13 @@ async def test_an_early_failure_has_its_own_status() -> None:
     door = Door(Overloaded("Too much."))
     door.opened.set()
     with pytest.raises(Overloaded):
-        await stream(door.answer(), dialect_of("sse", "r", "/gemini/v1/x"))
+        await stream(door.answer(), dialect_of("sse", "r", "/gemini/v1/x"), patience_s=60)
 
 
 async def test_an_early_answer_keeps_its_status_and_headers() -> None:
     door = Door(Answered("{}", headers={"Age": "3"}))
     door.opened.set()
-    response = await stream(door.answer(), dialect_of("sse", "r", "/gemini/v1/x"))
+    response = await stream(door.answer(), dialect_of("sse", "r", "/gemini/v1/x"), patience_s=60)
     assert (response.status_code, response.headers["age"]) == (200, "3")
     assert await sent_by(response, door) == [b"data: {}\r\n\r\n"]
 

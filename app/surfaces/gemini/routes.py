@@ -88,7 +88,8 @@ async def stream_generate_content(
     """The same as server-sent events (`alt=sse`) or as a JSON array."""
     form: Form = "sse" if request.query_params.get("alt") == "sse" else "array"
     dialect = dialect_of(form, getattr(request.state, "request_id", ""), request.url.path)
-    return await stream(_answered(request, service, caller, model), dialect)
+    answered = _answered(request, service, caller, model)
+    return await stream(answered, dialect, patience_s=service.limits.stream_patience_s)
 
 
 async def count_tokens(

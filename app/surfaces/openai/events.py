@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from app.media.splicing import splice_iter
 from app.surfaces.openai.errors import openai_error
-from app.surfaces.streams import BEAT_S, PATIENCE_S, Dialect, stream
+from app.surfaces.streams import BEAT_S, Dialect, stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
@@ -27,7 +27,7 @@ async def event_stream(
     events_of: Callable[[GenerationResult], Iterable[Spliced]],
     headers_of: Callable[[GenerationResult], Mapping[str, str]],
     *,
-    patience_s: float = PATIENCE_S,
+    patience_s: float,
     beat_s: float = BEAT_S,
 ) -> Response:
     """A stream of the result's events; see ``stream``.

@@ -127,7 +127,10 @@ async def _generated(
 
     if asked.stream:
         return await event_stream(
-            generating(), lambda result: events_of(result, asked, base_url, route), _headers
+            generating(),
+            lambda result: events_of(result, asked, base_url, route),
+            _headers,
+            patience_s=service.limits.stream_patience_s,
         )
     result = await generating()
     light, cargo = answer_of(result, asked, base_url)
