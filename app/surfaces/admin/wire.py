@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from app.surfaces.amounts import Amount
 from app.surfaces.reports import UseWire
 
 GRACE_S_MAX = 7_776_000
@@ -252,12 +253,12 @@ class UsageLineWire(_Answer):
     unit: str = Field(description="output_tokens, total_tokens, images or usd.", examples=["images"])
     window: str = Field(description="In the tenant's time zone.", examples=["day"])
     mode: str = Field(description="enforce, or shadow: counted and never refused.", examples=["enforce"])
-    limit: float = Field(description="In the unit; dollars for usd.", examples=[1000])
-    settled: float = Field(description="Booked.", examples=[12])
-    held: float = Field(description="Reserved by running requests.", examples=[0])
-    remaining: float = Field(description="Left, never below zero.", examples=[988])
+    limit: Amount = Field(description="In the unit; dollars for usd.", examples=[1000])
+    settled: Amount = Field(description="Booked.", examples=[12])
+    held: Amount = Field(description="Reserved by running requests.", examples=[0])
+    remaining: Amount = Field(description="Left, never below zero.", examples=[988])
     starts_at: datetime = Field(description="When the window began.", examples=["2026-11-22T00:00:00Z"])
-    credit: float = Field(description="The part of the limit that was added by credit.", examples=[0])
+    credit: Amount = Field(description="The part of the limit that was added by credit.", examples=[0])
     resets_at: datetime | None = Field(
         description="When it ends; null for a lifetime.", examples=["2026-11-23T00:00:00Z"]
     )

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain.rules import LABELS_MAX, VARIANT_MAX
+from app.surfaces.amounts import Amount
 from app.surfaces.reports import UseWire
 
 # Limits that a rule of the card names are said in the schema and judged by the rule, whose words are better.
@@ -191,13 +192,13 @@ class BudgetWire(_Answer):
         examples=["day"],
     )
     mode: str = Field(description="enforce, or shadow: counted and never refused.", examples=["enforce"])
-    limit: float = Field(
+    limit: Amount = Field(
         description="In force now, in the unit; dollars for usd. Credit is in it.", examples=[112000]
     )
-    credit: float = Field(description="The part of the limit that was added by credit.", examples=[0])
-    settled: float = Field(description="Booked.", examples=[1120])
-    held: float = Field(description="Reserved by running requests.", examples=[0])
-    remaining: float = Field(description="Left, never below zero.", examples=[110880])
+    credit: Amount = Field(description="The part of the limit that was added by credit.", examples=[0])
+    settled: Amount = Field(description="Booked.", examples=[1120])
+    held: Amount = Field(description="Reserved by running requests.", examples=[0])
+    remaining: Amount = Field(description="Left, never below zero.", examples=[110880])
     resets_at: datetime | None = Field(
         description="When the window ends; null for a lifetime.", examples=["2026-11-23T00:00:00Z"]
     )
