@@ -78,7 +78,20 @@ class ProjectWire(BaseModel):
     budgets: list[BudgetLimitWire] = Field([], description="Its limits.")
 
 
-class KeyWire(_Answer):
+class _KeyTerms(BaseModel):
+    """What a key may do within its tenant, whoever made it and however it opens."""
+
+    project: str | None = Field(None, description="The project whose budgets it counts in as well.")
+    budgets: list[BudgetLimitWire] = Field([], description="Its own limits.")
+    rate: RateLimitWire | None = Field(None, description="Its own rate.")
+    models: list[str] = Field([], description="Cards that it may use, of its tenant's; empty for all.")
+    max_image_size: str | None = Field(None, description="The largest size; null for its tenant's.")
+    preview: list[str] | None = Field(None, description="Preview features, of its tenant's; null for all.")
+    priority: str | None = Field(None, description="Its class in place of the tenant's, or null.")
+    expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
+
+
+class KeyWire(_KeyTerms, _Answer):
     """A key without its secret."""
 
     id: str = Field(description="The second part of the key's text.", examples=["k1"])
@@ -91,14 +104,6 @@ class KeyWire(_Answer):
         None, description="The same by the account's subject, which never changes.", examples=[_SUBJECT]
     )
     scopes: list[str] = Field(description="What it may do: images, admin.", examples=[["images"]])
-    project: str | None = Field(None, description="The project whose budgets it counts in as well.")
-    budgets: list[BudgetLimitWire] = Field([], description="Its own limits.")
-    rate: RateLimitWire | None = Field(None, description="Its own rate.")
-    models: list[str] = Field([], description="Cards that it may use, of its tenant's; empty for all.")
-    max_image_size: str | None = Field(None, description="The largest size; null for its tenant's.")
-    preview: list[str] | None = Field(None, description="Preview features, of its tenant's; null for all.")
-    priority: str | None = Field(None, description="Its class in place of the tenant's, or null.")
-    expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
     retiring_until: datetime | None = Field(
         None, description="Until then the secret before the last rotation opens as well."
     )
@@ -109,7 +114,7 @@ class KeyWire(_Answer):
     )
 
 
-class DeclaredKeyWire(_Asked):
+class DeclaredKeyWire(_KeyTerms, _Asked):
     """A key whose secret was made elsewhere: the line that `flashgate keys new` prints; or an identity's."""
 
     id: str = Field(description="1 to 32 letters or digits, unique in the deployment.", examples=["k1"])
@@ -123,14 +128,6 @@ class DeclaredKeyWire(_Asked):
     )
     subject: str | None = Field(None, description="The same by its subject.", examples=[_SUBJECT])
     scopes: list[str] = Field(description="What it may do: images, admin.", examples=[["images"]])
-    project: str | None = Field(None, description="The project whose budgets it counts in as well.")
-    budgets: list[BudgetLimitWire] = Field([], description="Its own limits.")
-    rate: RateLimitWire | None = Field(None, description="Its own rate.")
-    models: list[str] = Field([], description="Cards that it may use, of its tenant's; empty for all.")
-    max_image_size: str | None = Field(None, description="The largest size; null for its tenant's.")
-    preview: list[str] | None = Field(None, description="Preview features, of its tenant's; null for all.")
-    priority: str | None = Field(None, description="Its class in place of the tenant's, or null.")
-    expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
     retiring: dict[str, str] | None = Field(
         None, description="`hash` and `not_after` of the secret before the last rotation."
     )
@@ -184,24 +181,16 @@ class KeysWire(_Answer):
     keys: list[KeyWire] = Field(description="In the order in which they were made.")
 
 
-class KeyCreation(_Asked):
+class KeyCreation(_KeyTerms, _Asked):
     """A new key; its secret is made by the gateway."""
 
     scopes: list[str] = Field(["images"], description="What it may do: images, admin.")
-    project: str | None = Field(None, description="The project whose budgets it counts in as well.")
-    budgets: list[BudgetLimitWire] = Field([], description="Its own limits.")
-    rate: RateLimitWire | None = Field(None, description="Its own rate.")
-    models: list[str] = Field([], description="Cards that it may use, of its tenant's; empty for all.")
-    max_image_size: str | None = Field(None, description="The largest size; null for its tenant's.")
-    preview: list[str] | None = Field(None, description="Preview features, of its tenant's; null for all.")
-    priority: str | None = Field(None, description="Its class in place of the tenant's, or null.")
-    expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
     env: Annotated[str, Field(pattern=ENVIRONMENT)] = Field(
         "live", description="A word in the key that tells where it belongs."
     )
 
 
-class IdentityCreation(_Asked):
+class IdentityCreation(_KeyTerms, _Asked):
     """A Google account whose ID tokens open a key that has no secret; exactly one of its names is given."""
 
     email: str | None = Field(
@@ -211,13 +200,6 @@ class IdentityCreation(_Asked):
         None, description="Its subject, the claim `sub`, which never changes.", examples=[_SUBJECT]
     )
     scopes: list[str] = Field(["images"], description="What it may do: images, admin.")
-    project: str | None = Field(None, description="The project whose budgets it counts in as well.")
-    budgets: list[BudgetLimitWire] = Field([], description="Its own limits.")
-    rate: RateLimitWire | None = Field(None, description="Its own rate.")
-    models: list[str] = Field([], description="Cards that it may use, of its tenant's; empty for all.")
-    max_image_size: str | None = Field(None, description="The largest size; null for its tenant's.")
-    preview: list[str] | None = Field(None, description="Preview features, of its tenant's; null for all.")
-    expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
 
 
 class KeyRotation(_Asked):
