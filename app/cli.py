@@ -98,6 +98,7 @@ def add_key_commands(actions: Any) -> None:
     creation = actions.add_parser("create", help="make a key at a running gateway and print it, this once")
     creation.add_argument("tenant")
     creation.add_argument("--scope", dest="scopes", action="append", choices=("images", "admin"))
+    creation.add_argument("--not-before", help="such as 2026-12-01T00:00:00Z; without it at once")
     creation.add_argument("--expires-at", help="such as 2027-01-01T00:00:00Z; without it never")
     rotation = actions.add_parser(
         "rotate", help="print another secret for a key; the present one opens a while"
@@ -238,7 +239,7 @@ def _delete_tenant(api: AdminApi, arguments: Namespace) -> str:
 
 
 def _create_key(api: AdminApi, arguments: Namespace) -> str:
-    body = _given(arguments, "scopes", "expires_at", "env")
+    body = _given(arguments, "scopes", "not_before", "expires_at", "env")
     return _issued(api.call("POST", _path(arguments.tenant, "keys"), body))
 
 

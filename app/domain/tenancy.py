@@ -67,7 +67,8 @@ class Key:
         id: Unique in the whole deployment, because a key is looked up by it.
         secret_hash: Empty for the key of an identity, which no secret opens.
         retiring: The secret before the present one, while both open (reliability.md R59).
-        expires_at_ms: From this moment (Unix time) no secret of the key opens; None for never.
+        not_before_ms: Until this moment (Unix time) nothing opens the key; None for at once.
+        expires_at_ms: From this moment on nothing opens the key; None for never.
         project: The tenant's project whose budgets this key counts in as well, or None.
         rate: What the key may ask in a minute and at once.
         identity: Whose ID tokens open the key in place of a secret, or None. Unique in the whole deployment.
@@ -89,21 +90,22 @@ class Key:
     models: frozenset[str] = frozenset()
     max_image_size: str | None = None
     preview: frozenset[str] | None = None
+    priority: Priority | None = None
+    not_before_ms: int | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """What no other key of the deployment may have."""
         return (self.id,) if self.identity is None else (self.id, self.identity.name)
 
-    def is_over(self, now_ms: int) -> bool:
-        """Whether nothing opens the key any more."""
-        return self.expires_at_ms is not None and now_ms >= self.expires_at_ms
-
-    priority: Priority | None = None
+    def is_live(self, now_ms: int) -> bool:
+        """Whether anything opens the key at this moment: its time has begun, and is not over."""
+        begun = self.not_before_ms is None or now_ms >= self.not_before_ms
+        return begun and (self.expires_at_ms is None or now_ms < self.expires_at_ms)
 
     def hashes(self, now_ms: int) -> tuple[str, ...]:
         """The hashes of the secrets that open at this moment: none, one, or two after a rotation."""
-        if self.is_over(now_ms) or self.identity is not None:
+        if not self.is_live(now_ms) or self.identity is not None:
             return ()
         if self.retiring is None or now_ms >= self.retiring.not_after_ms:
             return (self.secret_hash,)

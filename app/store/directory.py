@@ -76,7 +76,7 @@ class MemoryDirectory:
         """The caller whose key one of these identities opens, the first that is known, or None."""
         now_ms = int(self._clock() * 1000)
         found = (self._identified.get(identity.name) for identity in identities)
-        return next((caller for caller in found if caller and not caller.key.is_over(now_ms)), None)
+        return next((caller for caller in found if caller and caller.key.is_live(now_ms)), None)
 
     def _opened(self, caller: Caller | None, secret: str) -> Caller | None:
         """The caller where one of its key's living secrets is this one; the work is the same in any case."""

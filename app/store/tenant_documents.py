@@ -92,6 +92,8 @@ def key_document(key: Key) -> dict[str, Any]:
         document["preview"] = sorted(key.preview)
     if key.priority is not None:
         document["priority"] = key.priority
+    if key.not_before_ms is not None:
+        document["not_before"] = moment(key.not_before_ms)
     if key.expires_at_ms is not None:
         document["expires_at"] = moment(key.expires_at_ms)
     if key.retiring is not None:

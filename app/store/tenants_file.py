@@ -105,6 +105,7 @@ class KeyEntry(RightsEntry):
     budgets: Annotated[
         tuple[BudgetEntry, ...], AfterValidator(lambda found: check_budgets(found, "key"))
     ] = ()
+    not_before: AwareDatetime | None = None
     expires_at: AwareDatetime | None = None
     retiring: RetiringEntry | None = None
     project: str | None = None
@@ -118,6 +119,14 @@ class KeyEntry(RightsEntry):
         others = [info.data[name] for name in ("email", "subject") if name in info.data]
         if len(others) == 2 and sum(each is not None for each in (value, *others)) != 1:
             raise ValueError("exactly one of hash, email and subject is needed")
+        return value
+
+    @field_validator("expires_at")
+    @classmethod
+    def _after_its_begin(cls, value: AwareDatetime | None, info: ValidationInfo) -> AwareDatetime | None:
+        begin = info.data.get("not_before")
+        if value is not None and begin is not None and value <= begin:
+            raise ValueError("a key ends after its not_before")
         return value
 
     @field_validator("retiring")
@@ -157,6 +166,7 @@ class KeyEntry(RightsEntry):
             self.max_image_size,
             self.preview,
             self.priority,
+            None if self.not_before is None else milliseconds(self.not_before),
         )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
-from app.domain.tenancy import Key, RetiringSecret, Tenant
+from app.domain.tenancy import Identity, Key, RetiringSecret, Tenant
 from app.store.directory import MemoryDirectory
 
 PEPPER = b"pepper"
@@ -40,6 +41,18 @@ def test_the_secret_before_the_last_rotation_opens_until_its_end_and_not_at_it(a
 def test_an_expired_key_opens_with_none_of_its_secrets(at_ms: int, alive: bool) -> None:
     key = rotated(not_after_ms=T + 10**12, expires_at_ms=T)
     assert [opens(each.text, key, at_ms) for each in (OLD, NEW)] == [alive, alive]
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "alive"), [(0, False), (T - 1, False), (T, True), (T + 9, True), (T + 10, False)]
+)
+def test_a_key_whose_time_has_not_begun_opens_with_none_of_its_secrets(at_ms: int, alive: bool) -> None:
+    key = replace(rotated(not_after_ms=T + 10**12, expires_at_ms=T + 10), not_before_ms=T)
+    assert [opens(each.text, key, at_ms) for each in (OLD, NEW)] == [alive, alive]
+    identity = Identity("subject", "42")
+    tenant = Tenant("t", ZoneInfo("UTC"), (), (replace(key, secret_hash="", identity=identity),))
+    directory = MemoryDirectory((tenant,), PEPPER, clock=lambda: at_ms / 1000)
+    assert (directory.identified((identity,)) is not None) is alive
 
 
 def test_no_hash_stands_in_a_keys_text_form() -> None:

@@ -341,12 +341,17 @@ def test_projects_rates_and_overrides_come_back_as_they_were_sent(admin: Admin) 
     assert (none["rate"], none["cache"]) == (None, {"mode": "refresh", "ttl_s": 61})
 
 
-def test_an_expired_key_opens_nothing(admin: Admin) -> None:
+def test_a_key_opens_nothing_before_its_time_and_after_it(admin: Admin) -> None:
     admin.tenant("expiring")
     gone = admin.key_of("expiring", expires_at="2020-01-01T00:00:00Z")["key"]
     alive = admin.key_of("expiring", expires_at="2120-01-01T00:00:00+02:00")
     assert alive["expires_at"].startswith("2119-12-31T22:00:00")
-    assert [status_of(admin.url, key) for key in (gone, alive["key"])] == [401, 200]
+    later = admin.key_of("expiring", not_before="2119-01-01T00:00:00Z", expires_at="2120-01-01T00:00:00Z")
+    assert later["not_before"].startswith("2119-01-01")
+    assert [status_of(admin.url, key) for key in (gone, alive["key"], later["key"])] == [401, 200, 401]
+    never = {"not_before": "2120-01-01T00:00:00Z", "expires_at": "2120-01-01T00:00:00Z"}
+    refused = admin.post("/tenants/expiring/keys", never)
+    assert [each["pointer"] for each in refused.json()["violations"]] == ["/expires_at"]
 
 
 def test_the_audit_log_tells_who_did_what_and_holds_no_secret(admin: Admin, folder: Path) -> None:

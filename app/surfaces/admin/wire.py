@@ -88,6 +88,7 @@ class _KeyTerms(BaseModel):
     max_image_size: str | None = Field(None, description="The largest size; null for its tenant's.")
     preview: list[str] | None = Field(None, description="Preview features, of its tenant's; null for all.")
     priority: str | None = Field(None, description="Its class in place of the tenant's, or null.")
+    not_before: datetime | None = Field(None, description="Until then it opens nothing; null for at once.")
     expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
 
 
