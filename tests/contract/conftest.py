@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import secrets
+import shutil
+import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -82,3 +85,35 @@ def gate(emulator: Running) -> Iterator[Gate]:
     found = Gate(emulator, secrets.token_hex(6))
     yield found
     found.open()
+
+
+NODE_SDKS = ("@google/genai@3.1.0", "openai@6.49.0")
+
+
+@pytest.fixture(scope="session")
+def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder outside of the tree with the SDKs in it; without Node or a registry its tests are skipped."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        pytest.skip("node and npm are not installed")
+    folder = tmp_path_factory.mktemp("node")
+    (folder / "package.json").write_text('{"private": true}')
+    install = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-save", *NODE_SDKS]
+    try:
+        installed = subprocess.run(
+            install, cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        )
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"{NODE_SDKS} could not be installed within a minute")
+    if installed.returncode:
+        pytest.skip(f"{NODE_SDKS} cannot be installed here: {installed.stderr.strip()[-200:]}")
+    return folder
+
+
+def run_in(folder: Path, script: Path, *arguments: str) -> dict[str, Any]:
+    """What a script prints, which is one JSON document."""
+    shutil.copy(script, folder)
+    command = ["node", script.name, *arguments]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return dict(json.loads(ran.stdout))

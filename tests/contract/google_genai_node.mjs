@@ -1,9 +1,9 @@
 // What Google's Node SDK sees of a gateway, as one line of JSON.
-// Arguments: base URL, key, key of a tenant without a budget, an image file.
+// Arguments: base URL, key, key of a tenant without a budget, the emulator's URL, a gate's name, two image files.
 import { readFileSync } from "node:fs";
 import { GoogleGenAI } from "@google/genai";
 
-const [baseUrl, apiKey, poorKey, file] = process.argv.slice(2);
+const [baseUrl, apiKey, poorKey, emulator, gate, ...files] = process.argv.slice(2);
 const client = (key, vertexai) => new GoogleGenAI({ vertexai, apiKey: key, httpOptions: { baseUrl } });
 const model = "gemini-3.1-flash-image";
 const small = { responseModalities: ["IMAGE"], imageConfig: { aspectRatio: "16:9", imageSize: "512" } };
@@ -43,13 +43,20 @@ for (const vertexai of [false, true]) {
 }
 
 const ai = client(apiKey, false);
-const inlineData = { mimeType: "image/png", data: readFileSync(file).toString("base64") };
+const types = ["image/png", "image/webp"];
+const parts = files.map((file, at) => ({
+  inlineData: { mimeType: types[at], data: readFileSync(file).toString("base64") },
+}));
 const edited = await ai.models.generateContent({
   model,
-  contents: [{ inlineData }, "Edit it"],
+  contents: [...parts, "Edit them"],
   config: { ...small, thinkingConfig: { includeThoughts: true, thinkingLevel: "HIGH" } },
 });
-found.edited = edited.candidates[0].content.parts.map((part) => Boolean(part.thought));
+found.edited = {
+  thoughts: edited.candidates[0].content.parts.map((part) => Boolean(part.thought)),
+  read: edited.usageMetadata.promptTokensDetails,
+};
+found.counted = (await ai.models.countTokens({ model, contents: "How many are these?" })).totalTokens;
 found.models = [];
 for await (const each of await ai.models.list()) found.models.push(each.name);
 const wrong = { imageConfig: { imageSize: "9K" } };
@@ -60,5 +67,14 @@ const large = { imageConfig: { imageSize: "2K" } };
 const poor = client(poorKey, false);
 found.budget = await failure(() => poor.models.generateContent({ model, contents: "Node", config: large }));
 found.key = await failure(() => client("wrong", false).models.generateContent({ model, contents: "Node" }));
+
+const leaving = new AbortController();
+const left = { model, contents: `Node leaves [[emulate:hold:${gate}]]`, config: small };
+const call = ai.models.generateContent({ ...left, config: { ...small, abortSignal: leaving.signal } });
+while (!(await (await fetch(`${emulator}/emulator/held/${gate}`)).json()).held) await new Promise(setImmediate);
+leaving.abort();
+found.left = await call.then(() => "served", (error) => error.name);
+await fetch(`${emulator}/emulator/release/${gate}`, { method: "POST" });
+found.later = pictures(await ai.models.generateContent(left)).length;
 
 console.log(JSON.stringify(found));

@@ -1,9 +1,9 @@
 // What OpenAI's Node SDK sees of a gateway, as one line of JSON.
-// Arguments: base URL, key, key of a tenant without a budget, two image files.
+// Arguments: base URL, key, key of a tenant without a budget, the emulator's URL, a gate's name, two image files.
 import { createReadStream } from "node:fs";
 import OpenAI, { toFile } from "openai";
 
-const [baseURL, apiKey, poorKey, ...files] = process.argv.slice(2);
+const [baseURL, apiKey, poorKey, emulator, gate, ...files] = process.argv.slice(2);
 let requests = 0;
 const counted = (url, init) => {
   requests += 1;
@@ -41,14 +41,33 @@ const edited = await client.images.edit({
 });
 found.edited = { url: edited.data[0].url, images: edited.usage.input_tokens_details.image_tokens };
 
+found.turns = [];
+let picture;
+for (const prompt of ["Node, a cat", "Make it blue", "Give it a hat"]) {
+  const turn = picture
+    ? await client.images.edit({ prompt, quality: "low", image: await toFile(picture, "before.jpg") })
+    : await client.images.generate({ prompt, quality: "low" });
+  found.turns.push(turn.data[0].b64_json);
+  picture = Buffer.from(turn.data[0].b64_json, "base64");
+}
+
 found.models = [];
 for await (const model of client.models.list()) found.models.push(model.id);
 
 found.invalid = await failure(() => client.images.generate({ prompt: "Node", size: "big", style: "vivid" }));
 found.unknown = await failure(() => client.images.generate({ prompt: "Node", model: "gpt-image-1" }));
-found.blocked = await failure(() => client.images.generate({ prompt: "Node [[emulate:image-safety]]" }));
+found.blocked = await failure(() => client.images.generate({ prompt: "Node [[emulate:blocked-prompt]]" }));
 found.billed = await failure(() => client.images.generate({ prompt: "Node [[emulate:reset]]" }));
 found.budget = await failure(() => poor.images.generate({ prompt: "Node", n: 8 }));
 found.key = await failure(() => client.withOptions({ apiKey: "wrong" }).images.generate({ prompt: "Node" }));
+
+const leaving = new AbortController();
+const left = { prompt: `Node leaves [[emulate:hold:${gate}]]`, quality: "low" };
+const call = client.images.generate(left, { signal: leaving.signal });
+while (!(await (await fetch(`${emulator}/emulator/held/${gate}`)).json()).held) await new Promise(setImmediate);
+leaving.abort();
+found.left = await call.then(() => "served", (error) => error.constructor.name);
+await fetch(`${emulator}/emulator/release/${gate}`, { method: "POST" });
+found.later = (await client.images.generate(left)).data.length;
 
 console.log(JSON.stringify(found));

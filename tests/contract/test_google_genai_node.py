@@ -3,53 +3,36 @@
 from __future__ import annotations
 
 import base64
-import json
-import shutil
-import subprocess
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.contract.conftest import Gate, run_in
 from tests.fixtures import image_path
+from tests.server.conftest import calls_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.processes import Running
     from tests.server.conftest import Tenants
 
-SDK = "@google/genai@3.1.0"
 SCRIPT = Path(__file__).with_name("google_genai_node.mjs")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder outside of the tree with the SDK in it."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("node and npm are not installed")
-    folder = tmp_path_factory.mktemp("node")
-    (folder / "package.json").write_text('{"private": true}')
-    install = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-save", SDK]
-    try:
-        installed = subprocess.run(
-            install, cwd=folder, capture_output=True, text=True, timeout=60, check=False
-        )
-    except subprocess.TimeoutExpired:
-        pytest.skip(f"{SDK} could not be installed within a minute")
-    if installed.returncode:
-        pytest.skip(f"{SDK} cannot be installed here: {installed.stderr.strip()[-200:]}")
-    shutil.copy(SCRIPT, folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def found(folder: Path, gateway: Running, tenants: Tenants) -> dict[str, Any]:
-    """What the script saw."""
-    arguments = [f"{gateway.url}/gemini", tenants.keys["gemini"], tenants.keys["poor"]]
-    command = ["node", SCRIPT.name, *arguments, str(image_path("harbour.png"))]
-    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
-    assert ran.returncode == 0, ran.stderr
-    return dict(json.loads(ran.stdout))
+def found(
+    node_folder: Path, gateway: Running, tenants: Tenants, emulator: Running
+) -> Iterator[dict[str, Any]]:
+    """What the script saw, and how many pictures the emulator was asked for meanwhile."""
+    keys, gate = [tenants.keys[name] for name in ("gemini", "poor")], secrets.token_hex(6)
+    files = [str(image_path(name)) for name in ("harbour.png", "orchard.webp")]
+    calls = calls_of(emulator)
+    seen = run_in(node_folder, SCRIPT, f"{gateway.url}/gemini", *keys, emulator.url, gate, *files)
+    yield {**seen, "calls": calls_of(emulator) - calls}
+    Gate(emulator, gate).open()
 
 
 @pytest.mark.parametrize("mode", ["gemini", "vertex"])
@@ -67,8 +50,19 @@ def test_both_modes_of_node_are_the_same_work(found: dict[str, Any]) -> None:
     assert found["gemini"]["turns"] == found["vertex"]["turns"]
 
 
-def test_node_edits_and_sees_the_thoughts(found: dict[str, Any]) -> None:
-    assert found["edited"] == [True, True, False]
+def test_node_edits_two_references_and_sees_the_thoughts(found: dict[str, Any]) -> None:
+    assert found["edited"]["thoughts"] == [True, True, False]
+    assert {"modality": "IMAGE", "tokenCount": 2 * 1120} in found["edited"]["read"]
+
+
+def test_node_counts_tokens(found: dict[str, Any]) -> None:
+    assert found["counted"] == 7
+
+
+def test_what_node_cancelled_is_made_once_and_found_later(found: dict[str, Any]) -> None:
+    assert (found["left"], found["later"]) == ("AbortError", 1)
+    made, turns, edited, blocked, left = 1, 3, 1, 1, 1
+    assert found["calls"] == made + turns + edited + blocked + left
 
 
 def test_node_lists_the_models(found: dict[str, Any]) -> None:

@@ -3,55 +3,34 @@
 from __future__ import annotations
 
 import base64
-import json
-import shutil
-import subprocess
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
 
+from tests.contract.conftest import Gate, run_in
 from tests.fixtures import image_path
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.processes import Running
     from tests.server.conftest import Tenants
 
-SDK = "openai@6.49.0"
 SCRIPT = Path(__file__).with_name("openai_node.mjs")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder outside of the tree with the SDK in it."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("node and npm are not installed")
-    folder = tmp_path_factory.mktemp("node")
-    (folder / "package.json").write_text('{"private": true}')
-    install = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-save", SDK]
-    try:
-        installed = subprocess.run(
-            install, cwd=folder, capture_output=True, text=True, timeout=60, check=False
-        )
-    except subprocess.TimeoutExpired:
-        pytest.skip(f"{SDK} could not be installed within a minute")
-    if installed.returncode:
-        pytest.skip(f"{SDK} cannot be installed here: {installed.stderr.strip()[-200:]}")
-    shutil.copy(SCRIPT, folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def found(folder: Path, gateway: Running, tenants: Tenants) -> dict[str, Any]:
+def found(
+    node_folder: Path, gateway: Running, tenants: Tenants, emulator: Running
+) -> Iterator[dict[str, Any]]:
     """What the script saw."""
-    arguments = [f"{gateway.url}/openai/v1", tenants.keys["openai-node"], tenants.keys["poor"]]
-    files = [str(image_path("harbour.png")), str(image_path("orchard.webp"))]
-    command = ["node", SCRIPT.name, *arguments, *files]
-    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
-    assert ran.returncode == 0, ran.stderr
-    return dict(json.loads(ran.stdout))
+    keys, gate = [tenants.keys[name] for name in ("openai-node", "poor")], secrets.token_hex(6)
+    files = [str(image_path(name)) for name in ("harbour.png", "orchard.webp")]
+    yield run_in(node_folder, SCRIPT, f"{gateway.url}/openai/v1", *keys, emulator.url, gate, *files)
+    Gate(emulator, gate).open()
 
 
 def test_node_generates_several_pictures(found: dict[str, Any]) -> None:
@@ -71,6 +50,14 @@ def test_node_edits_two_references(found: dict[str, Any], tenants: Tenants) -> N
     assert found["edited"]["images"] == 2 * 1120
     answer = httpx2.get(found["edited"]["url"], headers={"X-API-Key": tenants.keys["openai-node"]})
     assert answer.headers["content-type"].startswith("image/")
+
+
+def test_node_sends_the_picture_back_for_three_turns(found: dict[str, Any]) -> None:
+    assert len(set(found["turns"])) == 3
+
+
+def test_what_node_cancelled_is_paid_once_and_found_later(found: dict[str, Any], emulator: Running) -> None:
+    assert (found["left"], found["later"]) == ("APIUserAbortError", 1)
 
 
 def test_node_lists_the_models(found: dict[str, Any]) -> None:

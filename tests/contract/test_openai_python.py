@@ -357,10 +357,13 @@ def test_a_model_that_the_tenant_may_not_use_is_not_there(client: OpenAI, tenant
         assert refusal(caught.value) == ("model_not_found", "model")
 
 
-def test_a_blocked_picture_is_the_users_error_and_not_repeated(client: OpenAI, emulator: Running) -> None:
+@pytest.mark.parametrize("rehearsal", ["blocked-prompt", "image-safety"])
+def test_a_blocked_prompt_or_picture_is_the_users_error_and_not_repeated(
+    client: OpenAI, emulator: Running, rehearsal: str
+) -> None:
     calls = calls_of(emulator)
     with pytest.raises(openai.BadRequestError) as caught:
-        client.with_options(max_retries=2).images.generate(prompt="Blocked [[emulate:image-safety]]")
+        client.with_options(max_retries=2).images.generate(prompt=f"Blocked [[emulate:{rehearsal}]]")
     assert caught.value.code == "moderation_blocked"
     assert caught.value.type == "image_generation_user_error"
     assert calls_of(emulator) - calls == 1

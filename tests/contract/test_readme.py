@@ -11,6 +11,8 @@ import pytest
 from google import genai
 from openai import OpenAI
 
+from tests.contract.conftest import run_in
+
 if TYPE_CHECKING:
     from tests.processes import Running
     from tests.server.conftest import Tenants
@@ -50,5 +52,17 @@ def test_openai_draws_after_the_change_of_one_line(gateway: Running, tenants: Te
     assert base64.b64decode(answer.data[0].b64_json).startswith(b"\xff\xd8")
 
 
-def test_the_line_for_node_names_the_same_address() -> None:
-    assert 'baseUrl: "http://127.0.0.1:8080/gemini"' in after("js", "GoogleGenAI")
+def test_node_draws_after_the_change_of_one_line(
+    node_folder: Path, tmp_path: Path, gateway: Running, tenants: Tenants
+) -> None:
+    line = after("js", "GoogleGenAI").replace("http://127.0.0.1:8080", gateway.url)
+    script = tmp_path / "readme.mjs"
+    script.write_text(
+        'import { GoogleGenAI } from "@google/genai";\n'
+        f'const KEY = "{tenants.keys["counted"]}";\n{line}\n'
+        'const asked = { model: "gemini-3.1-flash-image", contents: "From the README" };\n'
+        "const { candidates } = await ai.models.generateContent(asked);\n"
+        "console.log(JSON.stringify(candidates[0].content));\n"
+    )
+    pictures = [part for part in run_in(node_folder, script)["parts"] if "inlineData" in part]
+    assert base64.b64decode(pictures[0]["inlineData"]["data"]).startswith(b"\xff\xd8")
