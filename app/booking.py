@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 from typing import TYPE_CHECKING, Literal
 
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from app.domain.outcome import Outcome
     from app.job import Job
     from app.ports import Admission, Lead
+
+
+SPREAD_S_MAX = 60
 
 
 def admission_request(job: Job) -> AdmissionRequest:
@@ -94,7 +98,7 @@ def _budget_exceeded(job: Job, refused: Refused, allowances: Allowances) -> Budg
         f"{window.budget.name}: {window.asked} asked, {window.remaining} of {window.budget.limit} left"
         for window in refusing
     )
-    return BudgetExceeded(f"{detail}.", refusing, retry_after_s, fitting)
+    return BudgetExceeded(f"{detail}.", refusing, retry_after_s and _spread(retry_after_s), fitting)
 
 
 def _rate_limited(limited: Limited) -> RateLimited:
@@ -105,7 +109,12 @@ def _rate_limited(limited: Limited) -> RateLimited:
         for state in refusing
     )
     wait_s = max(-(-state.retry_in_ms // 1000) for state in refusing)
-    return RateLimited(f"{detail}.", refusing, max(1, wait_s))
+    return RateLimited(f"{detail}.", refusing, _spread(max(1, wait_s)))
+
+
+def _spread(wait_s: int) -> int:
+    """Never less, and up to a tenth or a minute more: not everybody is to come back in the same second."""
+    return wait_s + random.randint(0, min(wait_s // 10, SPREAD_S_MAX))
 
 
 def late(job: Job) -> DeadlineExceeded:

@@ -36,7 +36,7 @@ bytes pass untouched.
 
 def create_app(settings: Settings) -> FastAPI:
     """The one application, for tests and production alike; nothing is opened before its lifespan begins."""
-    metrics = open_metrics()
+    metrics = open_metrics(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -71,6 +71,9 @@ class Settings(BaseSettings):
     metadata_url: str = Field(
         "http://metadata.google.internal", description="Google's metadata server, which gives that token."
     )
+    metrics_tenants_max: int = Field(
+        1000, ge=0, description="Tenants that have metrics of their own; those beyond are one: other."
+    )
     usage_days: int = Field(92, ge=1, le=3660, description="How long reports of usage reach back, in days.")
     usage_labels_max: int = Field(
         200,

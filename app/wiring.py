@@ -50,9 +50,9 @@ START_FAULTS = (ConfigurationError, EmbeddedStoreFailed, JournalUnavailable, Uns
 """What keeps the gateway from starting, in words for the operator."""
 
 
-def open_metrics() -> Metrics:
+def open_metrics(settings: Settings) -> Metrics:
     """The application's own registry of metrics."""
-    return Metrics()
+    return Metrics(settings.metrics_tenants_max)
 
 
 def check_deployment(settings: Settings) -> None:

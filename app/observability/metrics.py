@@ -168,9 +168,13 @@ class Metrics:
 
     The tenant label is given only to tenants that were made known; anything else is ``other``, so that no
     caller can make series (reliability.md R70).
+
+    Args:
+        tenants_max: So many tenants have series of their own; those that come later are ``other``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tenants_max: int = 1000) -> None:
+        self._tenants_max = tenants_max
         self._registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._registry)
@@ -188,7 +192,8 @@ class Metrics:
 
     def know_tenant(self, tenant_id: str) -> None:
         """Let a configured tenant have series of its own."""
-        self._tenants.add(tenant_id)
+        if len(self._tenants) < self._tenants_max:
+            self._tenants.add(tenant_id)
 
     def _tenant(self, tenant_id: str) -> str:
         return tenant_id if tenant_id in self._tenants else OTHER

@@ -97,6 +97,20 @@ def test_unknown_tenants_are_one_series_and_known_ones_have_their_own() -> None:
     assert b"stranger" not in metrics.render()[0]
 
 
+def test_a_hundred_thousand_tenants_and_paths_are_no_more_series_than_the_first_thousand() -> None:
+    def filled(first: int, last: int) -> int:
+        for at in range(first, last):
+            metrics.know_tenant(f"tenant-{at}")
+            metrics.budget_refusal(f"tenant-{at}", state(DAY))
+            metrics.windows(f"tenant-{at}", (), ())
+            metrics.request("native", f"/path/{at}", "ok", 0.1)
+        return len(samples(metrics))
+
+    metrics = Metrics(tenants_max=100)
+    series = filled(0, 1000)
+    assert filled(1000, 100_000) == series < 3000
+
+
 def test_no_label_can_make_series_without_end() -> None:
     metrics = Metrics()
     for at in range(20_000):

@@ -44,7 +44,8 @@ STEPS = {
 
 async def run(step: str) -> None:
     """Generate once for the only tenant, and die on the way."""
-    async with open_gateway(Settings(), open_metrics()) as service:
+    settings = Settings()
+    async with open_gateway(settings, open_metrics(settings)) as service:
         port, method, before = STEPS[step]
         setattr(service.gateway, port, Deadly(getattr(service.gateway, port), method, before=before))
         caller = service.directory.authenticate(os.environ["CRASH_KEY"])
