@@ -25,6 +25,9 @@ chaos: .venv/dev ## Four replicas, everything that can break, and the audit (CHA
 bench: .venv/dev ## What an admission and a request cost, and that it does not grow (about a minute)
 	$(PY) -m tests.benchmarks.run
 
+bad-day: .venv/dev ## An hour of Google's bad days in a minute, as a table and a picture (BAD_DAY_S=60 SEED=…)
+	$(PY) -m tests.badday.run --seconds $${BAD_DAY_S:-60} $${SEED:+--seed $$SEED}
+
 openapi: .venv/run ## Export the OpenAPI document
 	$(PY) -m app openapi > openapi/openapi.json
 
@@ -47,4 +50,4 @@ reference: .venv/run ## Write the reference tables
 clean: ## Remove the environment and every cache
 	rm -rf .venv .clients .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help run test check chaos bench clients openapi reference clean
+.PHONY: help run test check chaos bad-day bench clients openapi reference clean

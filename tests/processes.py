@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import httpx2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 HTTP = httpx2.Client(
@@ -94,23 +94,26 @@ def running(
 
 
 @contextmanager
-def running_gateway(folder: Path, **settings: str) -> Iterator[Running]:
-    """A gateway with its state in a folder; settings are named without their prefix, in any case."""
+def running_gateway(folder: Path, probe: str = "/readyz", **settings: str) -> Iterator[Running]:
+    """A gateway with its state in a folder; settings are named without their prefix, in any case.
+
+    The block begins when the probe answers 200.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     environment = {f"FLASHGATE_{name.upper()}": value for name, value in settings.items()}
     environment = {"FLASHGATE_STATE_DIR": str(folder / "state"), **environment, "PORT": str(port)}
     url = f"http://127.0.0.1:{port}"
-    with running(["serve"], environment, url, "/readyz", folder / f"gateway-{port}.log") as process:
+    with running(["serve"], environment, url, probe, folder / f"gateway-{port}.log") as process:
         yield process
 
 
 @contextmanager
-def running_emulator(folder: Path) -> Iterator[Running]:
+def running_emulator(folder: Path, options: Sequence[str] = ()) -> Iterator[Running]:
     """The emulator alone."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    arguments = ["emulator", "--port", str(port)]
+    arguments = ["emulator", "--port", str(port), *options]
     with running(arguments, {}, url, "/emulator/calls", folder / f"emulator-{port}.log") as process:
         yield process
