@@ -94,7 +94,9 @@ class Server(uvicorn.Server):
         host = "127.0.0.1" if self._settings.host in {"0.0.0.0", "::"} else self._settings.host  # noqa: S104
         port = self.servers[0].sockets[0].getsockname()[1]
         key = (self._settings.state_dir / DEMO_KEY_FILE).read_text().strip()
-        return BANNER.format(url=f"http://{host}:{port}", key=key, upstream=self._settings.back_end)
+        return BANNER.format(
+            url=f"http://{host}:{port}", key=key, upstream=", ".join(self._settings.back_ends)
+        )
 
 
 def serve(settings: Settings) -> int:

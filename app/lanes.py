@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from app.domain.errors import ConfigurationError
 from app.emulator.child import EmulatorChild
 from app.emulator.rules import load_rules
 from app.observability.observed import ObservedImageModel
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from app.cards import Catalogue
     from app.observability.metrics import Metrics
     from app.ports import ImageModel
-    from app.settings import Settings
+    from app.settings import BackEndKind, Settings
 
 
 async def open_upstream(
@@ -36,26 +37,59 @@ async def open_upstream(
     """The image model of the gateway; what it needs is open until the stack closes.
 
     ``cap`` puts the model of a back end of this kind behind the caps that all replicas share.
+
+    Raises:
+        ConfigurationError: An order is given for a model without a card.
     """
-    model = await stack.enter_async_context(
+    orders = {}
+    for model, order in settings.back_ends_by_model.items():
+        card = catalogue.resolve(model)
+        if card is None:
+            known = f"{model}: there is no such card; there are {', '.join(catalogue.names)}"
+            raise ConfigurationError("FLASHGATE_UPSTREAM_BY_MODEL", (known,))
+        orders[card.id] = order
+    kinds = dict.fromkeys((*settings.back_ends, *(kind for order in orders.values() for kind in order)))
+    lanes = {}
+    for kind in kinds:
+        opened = await _open_model(kind, settings, stack, catalogue)
+        lanes[kind] = Lane(
+            kind,
+            cap(ObservedImageModel(opened, kind, metrics, catalogue), kind),
+            capabilities=opened.capabilities,
+            terms=_lane_terms(kind, settings, len(kinds)),
+            watcher=metrics.upstream,
+        )
+    return FailoverImageModel(
+        [lanes[kind] for kind in settings.back_ends],
+        orders={model: [lanes[kind] for kind in order] for model, order in orders.items()},
+        terms=_retry_terms(settings),
+        watcher=metrics.upstream,
+    )
+
+
+async def _open_model(
+    kind: BackEndKind, settings: Settings, stack: AsyncExitStack, catalogue: Catalogue
+) -> GoogleImageModel:
+    return await stack.enter_async_context(
         GoogleImageModel(
-            _back_end(settings, await _emulator_url(settings, stack)),
+            _back_end(kind, settings, await _base_url(kind, settings, stack)),
             catalogue,
             connections_max=settings.upstream_connections,
             answer_bytes_max=settings.upstream_answer_bytes_max,
             headers_of=outgoing_headers,
         )
     )
-    return FailoverImageModel(
-        [_lane(settings, model, metrics, catalogue, cap)],
-        terms=_retry_terms(settings),
-        watcher=metrics.upstream,
-    )
 
 
-async def _emulator_url(settings: Settings, stack: AsyncExitStack) -> str | None:
-    if settings.back_end != "emulator" or settings.upstream_base_url is not None:
-        return settings.upstream_base_url
+async def _base_url(kind: BackEndKind, settings: Settings, stack: AsyncExitStack) -> str | None:
+    """Where the back end is, if not where Google has it; an emulator without an address is started."""
+    first = settings.upstream_base_url if settings.back_ends[0] == kind else None
+    if kind == "vertex":
+        return settings.vertex_base_url or first
+    if kind == "gemini":
+        return settings.gemini_base_url or first
+    if first is not None:
+        return first
     options = ["--pace", str(settings.emulator_pace)]
     if settings.emulator_faults is not None:
         load_rules(settings.emulator_faults)  # read here too, so that the gateway says what is wrong with it
@@ -64,9 +98,9 @@ async def _emulator_url(settings: Settings, stack: AsyncExitStack) -> str | None
     return child.base_url
 
 
-def _back_end(settings: Settings, base_url: str | None) -> BackEnd:
+def _back_end(kind: BackEndKind, settings: Settings, base_url: str | None) -> BackEnd:
     return BackEnd(
-        kind=settings.back_end,
+        kind=kind,
         base_url=base_url,
         api_key=settings.gemini_api_key.get_secret_value() if settings.gemini_api_key else None,
         project=settings.vertex_project,
@@ -75,31 +109,15 @@ def _back_end(settings: Settings, base_url: str | None) -> BackEnd:
     )
 
 
-def _lane(
-    settings: Settings,
-    model: GoogleImageModel,
-    metrics: Metrics,
-    catalogue: Catalogue,
-    cap: Callable[[ImageModel, str], ImageModel],
-) -> Lane:
-    """A back end, observed, capped and spared."""
-    observed = ObservedImageModel(model, settings.back_end, metrics, catalogue)
-    return Lane(
-        settings.back_end,
-        cap(observed, settings.back_end),
-        capabilities=model.capabilities,
-        terms=_lane_terms(settings),
-        watcher=metrics.upstream,
-    )
-
-
-def _lane_terms(settings: Settings) -> LaneTerms:
+def _lane_terms(kind: BackEndKind, settings: Settings, lanes: int) -> LaneTerms:
+    # A call may wait in one queue after the other, all within the lease of a hold that is not renewed.
+    waits_s = settings.lease_s * 2 / 3 / lanes
     return LaneTerms(
         SlotTerms(
             limit_min=min(settings.upstream_slots_min, settings.upstream_slots_max),
             limit_max=settings.upstream_slots_max,
             queue_max=settings.upstream_queue,
-            queue_s_max=min(settings.upstream_queue_s, settings.lease_s * 2 / 3),
+            queue_s_max=min(settings.upstream_queue_s, waits_s),
             kept_for_critical=settings.upstream_kept_for_critical,
             kept_from_batch=settings.upstream_kept_from_batch,
         ),
@@ -110,6 +128,8 @@ def _lane_terms(settings: Settings) -> LaneTerms:
             pause_s=settings.upstream_breaker_pause_s,
         ),
         settings.upstream_slow_s,
+        # A rehearsal in somebody's prompt is no quota of everybody.
+        0.0 if kind == "emulator" else settings.upstream_quota_probe_s,
     )
 
 

@@ -83,7 +83,8 @@ def _settings() -> Iterator[tuple[str, ...]]:
         alias = field.validation_alias
         first = alias.choices[0] if isinstance(alias, AliasChoices) else alias
         variable = first or f"FLASHGATE_{name.upper()}"
-        default = "" if field.default in {None, PydanticUndefined} else f"`{field.default}`"
+        unset = field.default is None or field.default is PydanticUndefined or field.default == {}
+        default = "" if unset else f"`{field.default}`"
         yield f"`{variable}`", default, field.description or ""
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self, cast
 
 from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+BackEndKind = Literal["emulator", "gemini", "vertex"]
+ORDER = r"^(auto|(emulator|gemini|vertex)(,(emulator|gemini|vertex))*)$"
 
 
 class Settings(BaseSettings):
@@ -124,15 +127,22 @@ class Settings(BaseSettings):
     gemini_api_key: SecretStr | None = Field(None, description="Key of the Gemini Developer API.")
     vertex_project: str | None = Field(None, description="Google Cloud project; chooses Vertex AI.")
     vertex_location: str = Field("global", description="Vertex AI location; the card offers global alone.")
-    upstream: Literal["auto", "emulator", "gemini", "vertex"] = Field(
+    upstream: str = Field(
         "auto",
-        description="auto: Vertex AI if a project is set, Gemini if a key is, else the emulator.",
+        pattern=ORDER,
+        description="Back ends in the order in which they are asked, such as vertex,gemini. auto: Vertex AI "
+        "if a project is set, Gemini if a key is, else the emulator.",
+    )
+    upstream_by_model: dict[str, Annotated[str, Field(pattern=ORDER)]] = Field(
+        {}, description='Other orders for some cards, as JSON: {"gemini-3-pro-image": "vertex"}.'
     )
     upstream_base_url: str | None = Field(
-        None, description="Another address of the back end; for the emulator: one that runs elsewhere."
+        None, description="Another address of the first back end; for the emulator: one that runs elsewhere."
     )
+    vertex_base_url: str | None = Field(None, description="Another address of Vertex AI.")
+    gemini_base_url: str | None = Field(None, description="Another address of the Gemini Developer API.")
     upstream_api_version: str | None = Field(
-        None, description="API version of the back end. Unset: v1beta for Gemini, v1beta1 for Vertex AI."
+        None, description="API version of the back ends. Unset: v1beta for Gemini, v1beta1 for Vertex AI."
     )
     emulator_faults: Path | None = Field(
         None,
@@ -195,6 +205,9 @@ class Settings(BaseSettings):
     upstream_breaker_pause_s: float = Field(
         10, gt=0, description="How long calls are held back before one finds out."
     )
+    upstream_quota_probe_s: float = Field(
+        600, gt=0, description="While a day's quota is used up: how often a call may see whether it still is."
+    )
     upstream_slow_s: float = Field(
         60, gt=0, description="A time-out after less than this speaks of the caller, not of the back end."
     )
@@ -242,13 +255,21 @@ class Settings(BaseSettings):
         return self
 
     @property
-    def back_end(self) -> Literal["emulator", "gemini", "vertex"]:
-        """The back end that the settings choose."""
-        if self.upstream != "auto":
-            return self.upstream
+    def back_ends(self) -> tuple[BackEndKind, ...]:
+        """The back ends that the settings choose, in the order in which they are asked."""
+        return self._order(self.upstream)
+
+    @property
+    def back_ends_by_model(self) -> dict[str, tuple[BackEndKind, ...]]:
+        """The orders of models that have their own."""
+        return {model: self._order(order) for model, order in self.upstream_by_model.items()}
+
+    def _order(self, text: str) -> tuple[BackEndKind, ...]:
+        if text != "auto":
+            return cast("tuple[BackEndKind, ...]", tuple(dict.fromkeys(text.split(","))))
         if self.vertex_project:
-            return "vertex"
-        return "gemini" if self.gemini_api_key else "emulator"
+            return ("vertex",)
+        return ("gemini",) if self.gemini_api_key else ("emulator",)
 
     @property
     def ports(self) -> tuple[int, ...]:
@@ -296,7 +317,7 @@ class Settings(BaseSettings):
                 "FLASHGATE_KEY_PEPPER: is not set. Each instance would make one of its own, and no key "
                 "would fit."
             )
-        if self.upstream == "auto" and self.back_end == "emulator":
+        if self.upstream == "auto" and self.back_ends == ("emulator",):
             faults.append(
                 "FLASHGATE_VERTEX_PROJECT, FLASHGATE_GEMINI_API_KEY: neither is set. "
                 "FLASHGATE_UPSTREAM=emulator lets the emulator answer, on purpose."

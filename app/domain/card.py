@@ -166,6 +166,9 @@ class Card(_Fact):
     sources: tuple[Source, ...]
     aliases: tuple[Alias, ...] = ()
     lifecycle: Lifecycle
+    model_ids: Mapping[Literal["emulator", "gemini", "vertex"], str] = Field(
+        default={}, description="What a back end calls the model, where it is not the card's id."
+    )
     locations: tuple[str, ...]
     input_modalities: tuple[str, ...]
     output_modalities: tuple[str, ...]

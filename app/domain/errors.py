@@ -326,9 +326,13 @@ class UpstreamInvalidRequest(UpstreamError):
 
 
 class UpstreamQuota(UpstreamError):
-    """Google's quota is used up."""
+    """Google's quota is used up.
+
+    ``daily`` is true where it is a day's quota, which no pause of seconds brings back.
+    """
 
     code, title, status = "upstream_quota", "The upstream's quota is used up", 429
+    daily = False
 
 
 class UpstreamUnavailable(UpstreamError):

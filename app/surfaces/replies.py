@@ -116,6 +116,8 @@ def generation_headers(result: GenerationResult) -> dict[str, str]:
     }
     if result.replayed:
         headers["Idempotency-Replayed"] = "true"
+    if result.generation.back_end:
+        headers["X-Flashgate-Back-End"] = result.generation.back_end
     if result.cache_status in {"miss", "bypass"}:
         headers["X-Flashgate-Tokens"] = str(result.cost.image_output)
     return headers

@@ -15,12 +15,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.domain.errors import GatewayError, Overloaded
+from app.upstream.candidates import SignatureOrigins, candidates
 from app.upstream.lane import NotSent
 from app.upstream.retries import CALL_S_MIN, REPEATABLE, RetryBudget, RetryTerms, goes_on
 from app.upstream.watching import Unwatched
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from app.domain.generation import ModelAnswer
     from app.domain.request import GenerationRequest
@@ -36,6 +37,7 @@ class FailoverImageModel:
 
     Args:
         lanes: In the order in which they are asked, at least one.
+        orders: For some models, by card id, lanes of their own.
         terms: When a round is repeated.
         watcher: Told of retries and failovers.
         clock: Seconds that never go back.
@@ -47,6 +49,7 @@ class FailoverImageModel:
         self,
         lanes: Sequence[Lane],
         *,
+        orders: Mapping[str, Sequence[Lane]] | None = None,
         terms: RetryTerms | None = None,
         watcher: UpstreamWatcher | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -54,6 +57,8 @@ class FailoverImageModel:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._lanes = tuple(lanes)
+        self._orders = {model: tuple(order) for model, order in (orders or {}).items()}
+        self._origins = SignatureOrigins()
         self._terms = terms or RetryTerms()
         self._watcher = watcher or Unwatched()
         self._clock = clock
@@ -64,11 +69,18 @@ class FailoverImageModel:
     @property
     def capabilities(self) -> frozenset[str]:
         """What any of the back ends can do beyond the common ground, for validation."""
-        return frozenset().union(*(lane.capabilities for lane in self._lanes))
+        return frozenset().union(*(lane.capabilities for lane in self._opened))
+
+    @property
+    def _opened(self) -> tuple[Lane, ...]:
+        """Every lane, once."""
+        return tuple(
+            dict.fromkeys((*self._lanes, *(lane for order in self._orders.values() for lane in order)))
+        )
 
     async def ready(self) -> bool:
         """Whether any back end can be called at all."""
-        for lane in self._lanes:
+        for lane in self._opened:
             if await lane.ready():
                 return True
         return False
@@ -80,15 +92,17 @@ class FailoverImageModel:
             ContentBlocked: See the port.
             ModelRefused: See the port.
             Overloaded: No slot in time; nothing was sent.
+            UpstreamInvalidRequest: No back end may serve it.
             UpstreamError: What the caller can do most with, of the last round.
         """
         deadline = self._clock() + call.timeout_s
+        lanes = candidates(request, self._orders.get(request.model, self._lanes), self._origins)
         self._budget.earn()
         attempt = 0
         while True:
             attempt += 1
             try:
-                return await self._round(self._lanes, request, seed, call, deadline)
+                answer = await self._round(lanes, request, seed, call, deadline)
             except NotSent as stopped:
                 raise stopped.error from None
             except REPEATABLE as error:
@@ -99,6 +113,10 @@ class FailoverImageModel:
                 again = error.billed == "no" and attempt < terms.attempts_max and in_time
                 if not again or not self._budget.spend():
                     raise
+            else:
+                if len(lanes) > 1:
+                    self._origins.learn(answer)
+                return answer
             self._watcher.retried(request.model)
             await self._sleep(pause_s)
 
@@ -117,7 +135,9 @@ class FailoverImageModel:
             if errors and left_s < CALL_S_MIN:
                 break
             if errors:
-                self._watcher.failed_over(request.model, lanes[index - 1].name, lane.name)
+                left = lanes[index - 1].name
+                self._watcher.failed_over(request.model, left, lane.name)
+                log.info("back end %s after %s: %s", lane.name, left, errors[-1].detail)
             try:
                 return await lane.attempt(request, seed, replace(call, timeout_s=left_s))
             except GatewayError as error:

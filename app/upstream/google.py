@@ -189,11 +189,12 @@ class GoogleImageModel:
         card = self._catalogue.resolve(request.model)
         if card is None:
             raise InternalError("The request names a model without a card.")
+        named = replace(request, model=card.model_ids.get(self._back_end.kind, request.model))
         exchange = Exchange()
         try:
             async with asyncio.timeout(call.timeout_s):
                 sdk, opened = await self._opened()
-                light: bytes = await sdk.generate(opened, request, seed, call.timeout_s, exchange)
+                light: bytes = await sdk.generate(opened, named, seed, call.timeout_s, exchange)
         except GatewayError:
             raise
         except Exception as raised:  # noqa: BLE001 - the SDK raises what any of its parts raises; see outcomes

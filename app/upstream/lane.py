@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -47,12 +48,22 @@ class LaneTerms:
     """How a back end is spared.
 
     Attributes:
+        quota_probe_s: While a day's quota is used up, one call in so many seconds sees whether it still is.
         slow_s: A call that ran out of time sooner than this was impatient: that says nothing of the back end.
     """
 
     slots: SlotTerms = field(default_factory=SlotTerms)
     breaker: BreakerTerms = field(default_factory=BreakerTerms)
     slow_s: float = 60.0
+    quota_probe_s: float = 600.0
+
+
+@dataclass(slots=True)
+class _UsedUp:
+    """A day's quota that is used up, until when, and when the next call may see for itself."""
+
+    until: float
+    probed_at: float
 
 
 class Lane:
@@ -85,6 +96,7 @@ class Lane:
         self._clock = clock
         self._breakers: dict[tuple[str, str], Breaker] = {}
         self._slots: dict[str, Slots] = {}
+        self._quotas: dict[str, _UsedUp] = {}
 
     async def ready(self) -> bool:
         """Whether calls can be made at all."""
@@ -103,6 +115,7 @@ class Lane:
         deadline = self._clock() + call.timeout_s
         breaker = self._breaker(request)
         _let_through(breaker.left_s)
+        self._refuse_while_used_up(request.model)
         async with self._slots_of(request.model).slot(call) as slot:
             try:
                 await call.begin()
@@ -119,10 +132,29 @@ class Lane:
                 says_nothing = impatient or isinstance(error, asyncio.CancelledError)
                 breaker.ended(failed=None if says_nothing else is_fault(error))
                 slot.overloaded = not impatient and _is_overload(error)
+                if isinstance(error, UpstreamQuota) and error.daily:
+                    self._note_used_up(request.model, error.retry_after_s or 0)
                 raise
             breaker.ended(failed=False)
             slot.delivered = True
+            self._quotas.pop(request.model, None)
             return answer
+
+    def _note_used_up(self, model: str, left_s: float) -> None:
+        now = self._clock()
+        self._quotas[model] = _UsedUp(now + left_s, now + self._terms.quota_probe_s)
+
+    def _refuse_while_used_up(self, model: str) -> None:
+        """Raise the quota's own error until it begins anew; now and then a call may see for itself."""
+        used_up, now = self._quotas.get(model), self._clock()
+        if used_up is None or now >= used_up.until:
+            return
+        if now >= used_up.probed_at:
+            used_up.probed_at = now + self._terms.quota_probe_s
+            return
+        sentence = "The day's quota of the upstream is used up."
+        left_s = math.ceil(used_up.until - now)
+        raise UpstreamQuota(sentence, upstream_status=429, reason="RESOURCE_EXHAUSTED", retry_after_s=left_s)
 
     def _impatient(self, error: BaseException, took_s: float) -> bool:
         """Whether it was the caller's own deadline that was too short."""
@@ -152,6 +184,8 @@ def _let_through(left_s: float) -> None:
 
 def _is_overload(error: BaseException) -> bool:
     """Whether a call ended so that fewer at once may end better: a quota, an overload, a time-out."""
-    if isinstance(error, UpstreamQuota | DeadlineExceeded):
+    if isinstance(error, UpstreamQuota):
+        return not error.daily
+    if isinstance(error, DeadlineExceeded):
         return True
     return isinstance(error, UpstreamError) and error.upstream_status in _TOO_MUCH_TO_DO

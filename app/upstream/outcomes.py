@@ -143,13 +143,16 @@ def refusal_from(exchange: Exchange, now: datetime) -> UpstreamError:
              (("field", [path for path in _field_paths_in(details) if _FIELD_PATH.fullmatch(path)]),
               ("quota", quotas)) if found]  # fmt: skip
     sentence = " ".join([f"The upstream answered {status}", reason]).strip()
-    return meaning.error(
+    failure = meaning.error(
         ": ".join([sentence, "; ".join(named)] if named else [sentence]) + ".",
         upstream_status=status,
         reason=reason or None,
         billed=meaning.billed,
         retry_after_s=_retry_after_s(exchange.headers, details, quotas, now),
     )
+    if isinstance(failure, UpstreamQuota):
+        failure.daily = any("PerDay" in quota for quota in quotas)
+    return failure
 
 
 def blamed_on_the_request(failure: UpstreamError, exchange: Exchange) -> UpstreamError:

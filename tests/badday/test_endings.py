@@ -72,6 +72,7 @@ def gateway(
         "upstream": "emulator",
         "upstream_base_url": emulator.url,
         "upstream_answer_bytes_max": str(ANSWER_BYTES_MAX),
+        "upstream_breaker_calls": "1000",  # the failures of many rows hold no other row back
     }
     with running_gateway(tmp_path_factory.mktemp("gateway"), **settings) as process:
         yield process

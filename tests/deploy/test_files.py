@@ -162,7 +162,7 @@ def test_the_gateway_would_start_on_what_cloud_run_gives_it(
         monkeypatch.setenv(name, value)
     settings = Settings()
     assert settings.deployment_faults == ()
-    assert settings.back_end == variant
+    assert settings.back_ends == (variant,)
     assert settings.redis_url is not None
 
 

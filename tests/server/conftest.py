@@ -84,6 +84,7 @@ def settings(tenants: Tenants, emulator: Running) -> dict[str, str]:
         "key_pepper": PEPPER,
         "upstream": "emulator",
         "upstream_base_url": emulator.url,
+        "upstream_breaker_calls": "1000",  # what one test rehearses is no trouble of the others
     }
 
 

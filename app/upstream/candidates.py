@@ -1,0 +1,107 @@
+"""Which back ends may serve a request: those that can, and for a conversation the one that made it.
+
+Thought signatures mean nothing to another back end (model.md A1.5), so a request that carries some is not
+failed over. It stays on the back end that made them: a conversation of the gateway's own knows it; a body in
+Google's dialect is recognised where this replica saw one of its signatures being made, and goes to the first
+back end else.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+from app.domain.errors import UpstreamInvalidRequest
+from app.domain.fingerprint import digest_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from app.domain.generation import ModelAnswer
+    from app.domain.request import GenerationRequest
+    from app.domain.verbatim import Verbatim
+    from app.upstream.lane import Lane
+
+SIGNATURES_REMEMBERED: Final = 20_000
+_SIGNATURE: Final = re.compile(r'"thought(?:S|_s)ignature"\s*:\s*"([^"]+)"')
+_STANDARD: Final = str.maketrans("-_", "+/")
+
+
+class SignatureOrigins:
+    """Remembers for the latest thought signatures which back end made them."""
+
+    def __init__(self, size_max: int = SIGNATURES_REMEMBERED) -> None:
+        self._size_max = size_max
+        self._made_by: OrderedDict[str, str] = OrderedDict()
+
+    def learn(self, answer: ModelAnswer) -> None:
+        """Remember the signatures of an answer."""
+        for signature in _signatures_in(answer.verbatim, {}):
+            self._made_by[signature] = answer.back_end
+        while len(self._made_by) > self._size_max:
+            self._made_by.popitem(last=False)
+
+    def made_by(self, verbatim: Verbatim) -> str | None:
+        """The back end that made the last known signature of a body; empty where none is known.
+
+        None where there are no signatures at all.
+        """
+        found = list(_signatures_in(verbatim.light.decode(errors="replace"), verbatim.cargo))
+        known = (self._made_by.get(signature) for signature in reversed(found))
+        return next(filter(None, known), "") if found else None
+
+
+def _signatures_in(text: str, cargo: Mapping[str, bytes]) -> Iterator[str]:
+    """Digests of the signatures in a JSON text, one after the other; some may be in the cargo."""
+    for match in _SIGNATURE.finditer(text):
+        yield digest_of(cargo[match[1]] if match[1] in cargo else _decoded(match[1]))
+
+
+def _decoded(signature: str) -> bytes:
+    """The bytes of base64 in either alphabet, with escaped slashes or without padding."""
+    standard = signature.replace("\\", "").translate(_STANDARD).rstrip("=")
+    try:
+        return base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
+    except ValueError:
+        return standard.encode(errors="replace")
+
+
+def needs_of(request: GenerationRequest) -> frozenset[str]:
+    """What a back end must be able to do beyond the common ground."""
+    needs = set()
+    if request.output_mime_type is not None or request.output_compression_quality is not None:
+        needs.add("output_mime_type")
+    if any(item.data is None for item in request.inputs):
+        needs.add("cloud_storage")
+    return frozenset(needs)
+
+
+def candidates(
+    request: GenerationRequest, lanes: Sequence[Lane], origins: SignatureOrigins
+) -> tuple[Lane, ...]:
+    """The lanes that may serve a request, in their order.
+
+    Raises:
+        UpstreamInvalidRequest: None can, with a sentence that says why.
+    """
+    needs = needs_of(request)
+    able = tuple(lane for lane in lanes if needs <= lane.capabilities)
+    if not able:
+        missing = ", ".join(sorted(needs))
+        raise UpstreamInvalidRequest(f"No back end of this model offers what is asked for: {missing}.")
+    made_by: str | None = None
+    if request.earlier is not None:
+        made_by = request.earlier.conversation.back_end
+    elif request.verbatim is not None:
+        made_by = origins.made_by(request.verbatim)
+    if made_by is None:
+        return able
+    if not made_by:
+        return able[:1]
+    own = tuple(lane for lane in able if lane.name == made_by)
+    if not own:
+        sentence = f"The back end {made_by} made this conversation and cannot go on with it here; begin anew."
+        raise UpstreamInvalidRequest(sentence)
+    return own
