@@ -6,8 +6,8 @@ nothing, or has lost what it knew:
 * A settlement that the store does not acknowledge is kept, on disk where there is one, and settled in the
   background until it is; its caller is answered meanwhile (reliability.md R29).
 * A hold that the store has forgotten is put back with everything it was reserved with, then settled.
-* Books that were lost as a whole are noticed at the next admission, or by looking once a second, and
-  rebuilt from what this replica knows; every replica does so with its own part (R22).
+* Books that were lost, as a whole or in part, are noticed and rebuilt from what this replica knows; every
+  replica does so with its own part (R22; ``recovery.py``).
 * While the store does not answer at all, callers are told so at once (R28).
 """
 
@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self
 from app.domain.errors import GatewayError, StoreUnavailable
 from app.ports import Lead, Settled, Settlement
 from app.store.hold_records import Counter, HoldRecord
+from app.store.recovery import Recovery
 from app.store.restoring import StoreForgot
 from app.tasks import cancelled
 
@@ -38,18 +38,14 @@ if TYPE_CHECKING:
     from app.store.hold_records import State
     from app.store.journal import Journal
     from app.store.ledger import RedisLedger
+    from app.store.recovery import Amnesia
     from app.store.restoring import Restorer
 
 log = logging.getLogger(__name__)
 
-Amnesia = Literal["rebuild", "closed", "open"]
-
 WAITING_MAX = 10_000
 OPEN_MAX = 100_000
 PAUSE_S, PAUSE_MAX_S = 0.05, 1.0
-LOOK_S = 1.0
-GRACE_S = 3.0
-"""Books that were lost stay closed for so long that every replica has looked, and put back its part."""
 
 _ENDS: dict[str, State] = {"settle": "settled", "void": "voided", "charge": "charged"}
 _OUTCOMES: dict[State, Literal["settle", "void", "charge"]] = {
@@ -102,14 +98,15 @@ class DurableLedger:
         self.breaker = breaker
         self._watcher = watcher
         self._journal = journal
-        self._amnesia = amnesia
+        self.recovery = Recovery(
+            ledger, restorer, breaker, watcher, journal=journal, amnesia=amnesia, open_holds=self._open_holds
+        )
         self._drain_s = drain_s
         self._open: OrderedDict[str, tuple[str, HoldRecord]] = OrderedDict()
         self._waiting: dict[str, _Waiting] = {}
         self._something_waits = asyncio.Event()
         self._nothing_waits = asyncio.Event()
         self._journal_lock = asyncio.Lock()
-        self._rebuilding = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -120,7 +117,7 @@ class DurableLedger:
                 self._keep(_settlement_of(tenant_id, ended), (), replace(ended, state="dispatched", act=None))
         self._tasks = [
             asyncio.create_task(self._settle_what_waits(), name="settlements"),
-            asyncio.create_task(self._look_for_losses(), name="store-epochs"),
+            asyncio.create_task(self.recovery.look_for_losses(), name="store-losses"),
         ]
         return self
 
@@ -149,7 +146,7 @@ class DurableLedger:
             async with self.breaker.guard():
                 admission = await self._ledger.admit(request)
         except StoreForgot as lost:
-            await self._recover(request.tenant_id, lost)
+            await self.recovery.of(request.tenant_id, lost)
             async with self.breaker.guard():
                 admission = await self._ledger.admit(request)
         if isinstance(admission, Lead):
@@ -207,6 +204,10 @@ class DurableLedger:
         """As the store says."""
         async with self.breaker.guard():
             return await self._ledger.rates(tenant_id, rates)
+
+    def _open_holds(self, tenant_id: str) -> dict[str, HoldRecord]:
+        """The holds of a tenant that this process has open."""
+        return {hold.hold_id: hold for tenant, hold in self._open.values() if tenant == tenant_id}
 
     # settling
 
@@ -290,54 +291,6 @@ class DurableLedger:
         except OSError:
             # The store has it; only a rebuilding would miss it.
             log.exception("the journal cannot be written", extra={"hold_id": record.hold_id})
-
-    # rebuilding
-
-    async def _recover(self, tenant_id: str, lost: StoreForgot) -> None:
-        """Returns when the tenant's books are open. Raises StoreUnavailable where they are not yet."""
-        known = self._ledger.epochs.get(tenant_id)
-        if known is None or lost.epoch is None:
-            raise lost
-        if self._amnesia == "closed":
-            raise StoreUnavailable("The store has lost the books of this tenant.", retry_after_s=60)
-        wait_s = await self._rebuild(tenant_id, known)
-        if wait_s > 0:
-            raise StoreUnavailable(
-                "The books of this tenant are being rebuilt.", retry_after_s=max(1, -int(-wait_s // 1))
-            )
-
-    async def _rebuild(self, tenant_id: str, known: str) -> float:
-        """Put back this replica's part; returns the seconds until the books are open."""
-        async with self._rebuilding:
-            if self._ledger.epochs.get(tenant_id) != known:
-                return 0.0  # somebody else here did it meanwhile
-            records: dict[str, HoldRecord] = {}
-            if self._amnesia == "rebuild":
-                if self._journal is not None:
-                    records |= await asyncio.to_thread(self._journal.settled_of, tenant_id)
-                records |= {hold.hold_id: hold for tenant, hold in self._open.values() if tenant == tenant_id}
-            grace_s = GRACE_S if self._amnesia == "rebuild" else 0.0
-            epoch, wait_s, count = await self._restorer.rebuild(
-                tenant_id, list(records.values()), secrets.token_hex(8), grace_s
-            )
-            self._ledger.epochs[tenant_id] = epoch
-        log.error("the store has lost the books", extra={"tenant": tenant_id, "count": count})
-        self._watcher.store_amnesia(self._amnesia, count)
-        return wait_s
-
-    async def _look_for_losses(self) -> None:
-        """Every second, so that all replicas put back their parts while the books are still closed."""
-        while True:
-            await asyncio.sleep(LOOK_S)
-            known = dict(self._ledger.epochs)
-            if not known or self._amnesia != "rebuild":
-                continue
-            with contextlib.suppress(StoreUnavailable):
-                async with self.breaker.guard():
-                    found = await self._restorer.epochs(list(known))
-                for tenant_id, epoch in found.items():
-                    if epoch != known[tenant_id]:
-                        await self._rebuild(tenant_id, known[tenant_id])
 
 
 def _now_ms() -> int:

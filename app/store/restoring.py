@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.domain.errors import StoreUnavailable
 from app.store import keys
@@ -54,7 +54,12 @@ class Restorer:
         Raises:
             StoreUnavailable: Some may be missing still; repeating is safe.
         """
-        _, _, count = await self._restore(tenant_id, list(records), self._keep_ms, "", 0)
+        told, count = list(records), 0
+        for begin in range(0, len(told), AT_ONCE):
+            _, _, missing = await self._restore(
+                tenant_id, told[begin : begin + AT_ONCE], self._keep_ms, "", 0
+            )
+            count += missing
         return count
 
     async def rebuild(
@@ -73,6 +78,16 @@ class Restorer:
             found, wait_s, missing = await self._restore(tenant_id, list(part), "", epoch, int(grace_s * MS))
             count += missing
         return found, wait_s, count
+
+    async def history(self) -> str:
+        """Names the store's history; another one follows a restart, a failover or an older backup."""
+        async with store_errors():
+            found: Any = await self._client.info("replication")
+        # A cluster answers for each of its nodes.
+        nodes = (
+            [found] if "master_replid" in found else [node for node in found.values() if type(node) is dict]
+        )
+        return ",".join(sorted(str(node.get("master_replid")) for node in nodes))
 
     async def epochs(self, tenant_ids: Sequence[str]) -> dict[str, str]:
         """The name of each tenant's epoch; empty where the store knows none."""

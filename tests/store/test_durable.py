@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -11,10 +12,10 @@ import pytest
 
 from app.domain.errors import StoreUnavailable
 from app.ports import Hit, Lead
-from app.store import durable
+from app.store import recovery
 from app.store.breaker import Breaker
 from app.store.client import open_clients
-from app.store.durable import Amnesia, DurableLedger
+from app.store.durable import DurableLedger
 from app.store.journal import Journal
 from app.store.ledger import LedgerPolicy, RedisLedger
 from app.store.restoring import Restorer
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from app.ports import Settled
+    from app.store.recovery import Amnesia
 
 
 @pytest.fixture
@@ -38,8 +40,8 @@ def own_server(tmp_path: Path) -> Iterator[ServerProcess]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Losses are looked for often, and rebuilt books open soon."""
-    monkeypatch.setattr(durable, "LOOK_S", 0.02)
-    monkeypatch.setattr(durable, "GRACE_S", 0.3)
+    monkeypatch.setattr(recovery, "LOOK_S", 0.02)
+    monkeypatch.setattr(recovery, "GRACE_S", 0.3)
 
 
 @dataclass
@@ -255,6 +257,59 @@ async def test_books_that_know_a_call_was_sent_learn_that_it_was_settled(
         assert (await snapshot(other.books.client, "acme")).differences() == []
 
 
+async def test_a_store_that_was_set_back_learns_what_it_has_lost(
+    own_server: ServerProcess, tmp_path: Path
+) -> None:
+    """As when a replica of the store is promoted that had not heard of the last holds."""
+    async with replica(own_server.url, tmp_path / "j") as one, replica(own_server.url, tmp_path / "j") as two:
+        for name, each in (("before", one), ("sent", one), ("open", two)):
+            await each.books.admit(name)
+            await each.books.dispatch(name)
+        await one.books.settle("before", ONE._replace(output_tokens=100))
+        shutil.copytree(own_server.folder / "appendonlydir", tmp_path / "backup")
+        await one.books.settle("sent", ONE._replace(output_tokens=10))
+        await two.books.admit("after")
+        await two.books.settle("after", ONE._replace(output_tokens=1))
+        truth = await one.books.totals()
+        assert truth == [(111, 1120)]
+        own_server.kill()
+        shutil.rmtree(own_server.folder / "appendonlydir")
+        shutil.copytree(tmp_path / "backup", own_server.folder / "appendonlydir")
+        own_server.start()
+
+        async def whole() -> bool:
+            with contextlib.suppress(StoreUnavailable):
+                return await one.books.totals() == truth
+            return False
+
+        await until(whole, 10)
+        assert sum(count for each in (one, two) for _, count in each.told.losses) == 2
+        await two.books.settle("open", ONE._replace(output_tokens=1000))
+        assert await one.books.totals() == [(1111, 0)]
+        assert (await snapshot(one.books.client, "acme")).differences() == []
+
+
+async def test_a_store_that_came_back_whole_is_told_nothing(
+    own_server: ServerProcess, tmp_path: Path
+) -> None:
+    async with replica(own_server.url, tmp_path / "j") as one:
+        await one.books.admit("a")
+        await one.books.dispatch("a")
+        await one.books.settle("a")
+
+        async def told(history: str) -> bool:
+            return one.durable.recovery.history != history
+
+        await until(lambda: told(""), 10)
+        before = one.durable.recovery.history
+        own_server.kill()
+        own_server.start()
+
+        await until(lambda: told(before), 10)
+        assert await one.books.totals() == [(1120, 0)]
+        assert one.told.losses == []
+
+
 async def test_a_replica_that_starts_after_the_loss_still_knows_of_it(
     own_server: ServerProcess, tmp_path: Path
 ) -> None:
@@ -293,7 +348,7 @@ async def test_open_books_begin_anew_at_once(own_server: ServerProcess) -> None:
 async def test_a_queue_that_is_full_admits_nothing_more(
     own_server: ServerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(durable, "WAITING_MAX", 1)
+    monkeypatch.setattr("app.store.durable.WAITING_MAX", 1)
     async with replica(own_server.url, None) as one:
         await one.books.admit("a")
         await one.books.admit("b")
