@@ -1,6 +1,6 @@
 # flashgate as a container. The first stage installs what the lock names, the second holds only the result.
 #
-#   docker build -t flashgate --build-arg REVISION="$(git rev-parse HEAD)" .
+#   make image
 #   docker run --rm --read-only --tmpfs /tmp -p 8080:8080 flashgate
 #
 # Runs as any user, without capabilities, on a read-only file system: only FLASHGATE_STATE_DIR is written to,
@@ -20,15 +20,16 @@ RUN python -m venv --without-pip /opt/flashgate \
 COPY pyproject.toml README.md LICENSE ./
 COPY app app
 # Byte code is compiled here because the file system is read-only where it runs; unchecked, so that no
-# time stamp takes part. What only builds the package does not stay.
+# time stamp takes part. What only builds the package does not stay, nor what lets the emulator read HEIC: its
+# wheel holds a library under the GPL, and whoever passes the image on would take on what that asks.
 RUN python -m pip --python /opt/flashgate/bin/python install --quiet --no-compile --no-deps --no-build-isolation . \
     && python -m pip --python /opt/flashgate/bin/python uninstall --quiet --yes \
-        hatchling editables pathspec pluggy trove-classifiers \
+        hatchling editables pathspec pluggy trove-classifiers pillow-heif \
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/flashgate/lib \
     && mkdir -m 0700 /state
 
 FROM ${PYTHON_IMAGE}
-ARG VERSION=0.1.0
+ARG VERSION=unknown
 ARG REVISION=unknown
 ARG CREATED=1970-01-01T00:00:00Z
 ARG SOURCE=""

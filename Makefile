@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 run: .venv/run ## Start the gateway on its embedded default (PORT=8080)
 	FLASHGATE_LOG_FORMAT=$${FLASHGATE_LOG_FORMAT:-text} $(PY) -m app serve
@@ -18,6 +18,23 @@ check: .venv/dev ## Lint, formatting, types, layers
 
 clients: .venv/dev ## Generate clients in three languages and run them (needs node and a JDK)
 	FLASHGATE_CLIENTS=1 $(PY) -m pytest tests/clients
+
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+ENGINE ?= docker
+
+image: ## Build the container, named flashgate (ENGINE=docker)
+	$(ENGINE) build -t flashgate --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
+	  --build-arg CREATED=$$(git log -1 --format=%cI) .
+
+deploy-check: .venv/dev ## Judge the deployment's files by linters, policies and the platform's own classes
+	DEPLOY_TOOLS=1 $(PY) -m pytest tests/deploy tests/release
+
+sbom: .venv/dev ## Write the bill of materials (CycloneDX) and the licences of the image into dist
+	$(PY) -m tests.release.sbom
+
+release-check: check ## Whether this commit may be the release that pyproject.toml says it is
+	$(PY) -m pytest -q tests/release tests/surfaces/test_documents.py tests/clients/test_compatibility.py
+	$(PY) -m tests.release.check
 
 chaos: .venv/dev ## Four replicas, everything that can break, and the audit (CHAOS_S=60 SEED=…)
 	$(PY) -m tests.chaos.run --seconds $${CHAOS_S:-60} $${SEED:+--seed $$SEED}
@@ -48,6 +65,6 @@ reference: .venv/run ## Write the reference tables
 	@touch $@ .venv/run
 
 clean: ## Remove the environment and every cache
-	rm -rf .venv .clients .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .clients .deploy dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .PHONY: help run test check chaos bad-day bench clients openapi reference clean

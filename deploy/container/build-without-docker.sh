@@ -136,6 +136,7 @@ prometheus_image
 started=$(date +%s)
 buildah build --pull=never --format docker --isolation chroot --layers \
     --build-arg PYTHON_IMAGE=localhost/standin/python:3.13 \
+    --build-arg VERSION="$(sed -n 's/^version = "\(.*\)"/\1/p' "$project/pyproject.toml")" \
     --build-arg REVISION="$(git -C "$project" rev-parse HEAD 2>/dev/null || echo unknown)" \
     --build-arg CREATED="$(date -u +%Y-%m-%dT%H:%M:%SZ)" \
     -t localhost/flashgate:test "$project"

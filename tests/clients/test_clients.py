@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.clients import workshop
+from tests.environments import run
 from tests.fixtures import image_path
 from tests.processes import HTTP
 
@@ -41,7 +42,7 @@ def seen(request: pytest.FixtureRequest, gateway: Running, tenants: Tenants) -> 
     command = CALLERS[request.param]()
     files = [image_path("harbour.png"), image_path("orchard.webp")]
     arguments = [gateway.url, tenants.keys["ample"], tenants.keys["poor"], *files]
-    return dict(json.loads(workshop.run([*command, *arguments], workshop.WORKSHOP)))
+    return dict(json.loads(run([*command, *arguments], workshop.WORKSHOP)))
 
 
 def test_a_generated_client_generates(seen: dict[str, Any]) -> None:
@@ -73,11 +74,11 @@ def test_spectral_finds_nothing_in_the_document() -> None:
     tools = workshop.node_tools()
     ruleset = workshop.OPENAPI / "spectral.yaml"
     options = ["--ruleset", ruleset, "--fail-severity", "hint"]
-    workshop.run([tools / "spectral", "lint", *options, workshop.document()], workshop.WORKSHOP)
+    run([tools / "spectral", "lint", *options, workshop.document()], workshop.WORKSHOP)
 
 
 def test_redocly_finds_nothing_in_the_document() -> None:
     tools = workshop.node_tools()
     options = ["--config", workshop.OPENAPI / "redocly.yaml", "--max-problems", "1000"]
     quiet = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
-    workshop.run([tools / "redocly", "lint", *options, workshop.document()], workshop.WORKSHOP, **quiet)
+    run([tools / "redocly", "lint", *options, workshop.document()], workshop.WORKSHOP, **quiet)

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from tests.environments import ROOT, environment, run
 
-ROOT = Path(__file__).parents[2]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 OPENAPI = ROOT / "openapi"
 DOCUMENT = OPENAPI / "openapi.json"
 WORKSHOP = ROOT / ".clients"
@@ -27,20 +27,6 @@ CALLERS = OPENAPI / "callers"
 JARS = ("httpmime", "httpclient", "httpcore", "commons-logging", "jakarta-annotation-api")
 DEBIAN = tuple(f"lib{name}-java" for name in JARS)
 """What the Java client needs beside Jackson, which the generator's own jar holds; Debian's packages."""
-
-
-def run(command: Sequence[object], cwd: Path, **environment: str) -> str:
-    """What a command prints; fails with all that it said where it fails."""
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, f"{command[0]}:\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
-    return done.stdout
 
 
 def document() -> Path:
@@ -83,15 +69,7 @@ def node_tools() -> Path:
 
 def python_tools() -> Path:
     """The folder of the programs in an environment of their own: generators of Python and Java clients."""
-    folder = WORKSHOP / "venv"
-    locks = {OPENAPI / "requirements.txt": folder / "requirements.txt"}
-    if not _is_current(locks):
-        run([sys.executable, "-m", "venv", "--clear", folder], ROOT)
-        install = ["-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes"]
-        run([folder / "bin/python", *install, "-r", OPENAPI / "requirements.txt"], ROOT)
-        for lock, copy in locks.items():
-            shutil.copy(lock, copy)
-    return folder / "bin"
+    return environment(WORKSHOP / "venv", OPENAPI / "requirements.txt")
 
 
 def python_caller() -> list[object]:

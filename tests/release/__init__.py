@@ -1,0 +1,1 @@
+"""What must hold of a release: one version, a changelog, documents and locks that are current, licences."""
