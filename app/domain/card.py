@@ -97,6 +97,7 @@ class VideoInputs(_Fact):
 
     preview: bool = True
     mime_types: tuple[str, ...] = ()
+    tokens_per_second: Tokens = Field(default=300, description="Of a video whose length is known.")
 
 
 class OutputSize(_Fact):

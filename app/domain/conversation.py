@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from app.domain.estimate import known_document_tokens
+from app.domain.estimate import known_document_tokens, known_video_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ class Conversation:
         images: Reference images of the callers.
         pictures: All pictures in them, which the model reads as input.
         text_bytes: UTF-8 bytes of all words in them.
-        document_tokens: Of the documents in them.
+        document_tokens: Of the documents and videos in them.
         length: Bytes of all files in them.
     """
 
@@ -138,7 +138,8 @@ def continued(
         images=len(request.images),
         pictures=len(request.images) + len(drawn),
         text_bytes=len(request.prompt.encode(errors="replace")) + _words_of(content),
-        document_tokens=sum(known_document_tokens(item, card) for item in request.documents),
+        document_tokens=sum(known_document_tokens(item, card) for item in request.documents)
+        + sum(known_video_tokens(item, card) for item in request.videos),
         length=sum(item.length for item in request.inputs) + sum(replied.lengths.values()),
     )
     return here if before is None else _joined(before, here)

@@ -42,6 +42,7 @@ class Estimate:
         text_input: Prompt and system instruction.
         image_input: Reference images, and pictures of earlier turns, at the card's tokens each.
         document_input: Documents: texts by their bytes, PDFs by their pages.
+        video_input: Videos by their seconds; where nobody knows them, all that the context has left.
         image_output: Pictures at the table's price.
         text_output: Allowance for words and thoughts beside the pictures.
         images: Pictures asked for.
@@ -51,6 +52,7 @@ class Estimate:
     text_input: int
     image_input: int
     document_input: int
+    video_input: int
     image_output: int
     text_output: int
     images: int
@@ -59,7 +61,7 @@ class Estimate:
     @property
     def input_tokens(self) -> int:
         """Everything that goes in."""
-        return self.text_input + self.image_input + self.document_input
+        return self.text_input + self.image_input + self.document_input + self.video_input
 
     @property
     def total_tokens(self) -> int:
@@ -93,7 +95,7 @@ def earlier_tokens(request: GenerationRequest, *, strict: bool = False) -> int:
 
 
 def earlier_document_tokens(request: GenerationRequest) -> int:
-    """Tokens of the documents in the earlier turns of a conversation."""
+    """Tokens of the documents and videos in the earlier turns of a conversation."""
     return request.earlier.conversation.document_tokens if request.earlier is not None else 0
 
 
@@ -111,6 +113,28 @@ def document_tokens(item: Input, card: Card) -> int:
         return known
     most = card.documents.tokens_per_file_max
     return most if item.data is None else max(known, min(most, -(-item.length // _BYTES_PER_TEXT_TOKEN)))
+
+
+def known_video_tokens(item: Input, card: Card) -> int:
+    """Tokens that a video is known to have: at least those of a second."""
+    return ceil((item.seconds or 1) * card.video.tokens_per_second)
+
+
+def video_tokens(request: GenerationRequest, card: Card, beside: int, *, strict: bool) -> int:
+    """Tokens to reserve for the videos of one call.
+
+    Args:
+        request: What is asked.
+        card: The model's.
+        beside: Tokens of everything else that goes in.
+        strict: Whether a header is not believed, which says what its writer likes.
+    """
+    if not request.videos:
+        return 0
+    known = sum(known_video_tokens(item, card) for item in request.videos)
+    if strict or any(item.seconds is None for item in request.videos):
+        return max(known, card.tokens.input_max - beside)
+    return known
 
 
 @cache
@@ -181,18 +205,22 @@ def estimate(
     prices = card.prices_usd_per_million
     texts = (request.prompt, request.system_instruction or "")
     words = sum(text_tokens(text, strict=strict) for text in texts) + earlier_tokens(request, strict=strict)
-    text_input = request.n * words
-    image_input = request.n * pictures_read(request) * card.images.tokens_each
+    pictures = pictures_read(request) * card.images.tokens_each
     documents = sum(document_tokens(item, card) for item in request.documents)
-    document_input = request.n * (documents + earlier_document_tokens(request))
+    documents += earlier_document_tokens(request)
+    videos = video_tokens(request, card, words + pictures + documents, strict=strict)
+    text_input, image_input = request.n * words, request.n * pictures
+    document_input, video_input = request.n * documents, request.n * videos
     image_output = request.n * card.image_tokens(request.image_size or card.image_size_default)
     text_output = request.n * output_tokens_per_call(request, card, allowances) - image_output
     usd = _nano_usd(
-        (text_input + image_input + document_input, prices.input),
+        (text_input + image_input + document_input + video_input, prices.input),
         (image_output, prices.image_output),
         (text_output, prices.text_output),
     )
-    return Estimate(text_input, image_input, document_input, image_output, text_output, request.n, usd)
+    return Estimate(
+        text_input, image_input, document_input, video_input, image_output, text_output, request.n, usd
+    )
 
 
 def would_fit(

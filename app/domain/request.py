@@ -27,6 +27,7 @@ class Input:
         width: Pixels, read from the header, or None.
         height: Pixels, read from the header, or None.
         pages: Of a PDF, or None where they were not counted.
+        seconds: Of a video, or None where its header does not say them.
         digest: BLAKE3 of the bytes in hexadecimal (of the address where there are no bytes).
         faults: What is wrong with the bytes themselves, as (code, sentence).
     """
@@ -40,6 +41,7 @@ class Input:
     width: int | None = None
     height: int | None = None
     pages: int | None = None
+    seconds: float | None = None
     digest: str = ""
     faults: tuple[tuple[str, str], ...] = ()
 

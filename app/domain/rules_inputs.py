@@ -14,6 +14,7 @@ from app.domain.estimate import (
     earlier_document_tokens,
     earlier_tokens,
     known_document_tokens,
+    known_video_tokens,
     pictures_read,
     text_tokens,
 )
@@ -187,7 +188,7 @@ def videos(case: Case) -> Iterator[Violation]:
 
 
 def input_tokens(case: Case) -> Iterator[Violation]:
-    """Prompt, images and documents of one call fit into the model's context."""
+    """Prompt, images, documents and videos of one call fit into the model's context."""
     request, card = case.request, case.card
     most = card.tokens.input_max
     place = "/prompt" if request.earlier is None else "/continue_from"
@@ -198,14 +199,16 @@ def input_tokens(case: Case) -> Iterator[Violation]:
         return
     pictures = pictures_read(request) * card.images.tokens_each
     pages = sum(known_document_tokens(item, card) for item in request.documents)
-    total = words + pictures + pages + earlier_document_tokens(request)
+    clips = sum(known_video_tokens(item, card) for item in request.videos)
+    total = words + pictures + pages + clips + earlier_document_tokens(request)
     if (
         total > most
         and len(request.images) <= card.images.count_max
         and pages <= card.documents.tokens_total_max
     ):
         detail = f"The request has about {total} input tokens; the model reads {most}."
-        yield Violation("/documents" if pages else place, "input_tokens_over_limit", detail)
+        heavy = "/videos" if clips else "/documents" if pages else place
+        yield Violation(heavy, "input_tokens_over_limit", detail)
 
 
 def _texts(request: GenerationRequest) -> tuple[str, str]:

@@ -7,15 +7,12 @@ count. Rotation (``irot``) is not applied. Source: ISO/IEC 14496-12 (boxes), ISO
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from app.media.boxes import Box, boxes, children_of
 from app.media.headers import Header, Malformed, number, sized
 from app.media.signatures import SEQUENCE_BRANDS, brands
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_BOXES_MAX = 256
 _PROPERTIES_MAX = 4096
 _ASSOCIATIONS_MAX = 8192  # a picture of a thousand tiles has about four thousand
 _ASSOCIATION_BOXES_MAX = 4  # one for each version and width (ISO/IEC 23008-12 section 9.3)
@@ -23,55 +20,17 @@ _TRACKS_MAX = 16
 _TRACK_PATH = (b"mdia", b"minf", b"stbl", b"stsz")
 
 
-class _Box(NamedTuple):
-    """One box: its kind and where its content lies, [start, end)."""
-
-    kind: bytes
-    start: int
-    end: int
-
-
 class _Sizes(NamedTuple):
     coded: dict[int, tuple[int, int]]
     apertures: dict[int, tuple[int, int]]
 
 
-def _boxes(data: bytes, at: int, end: int, most: int = _BOXES_MAX) -> Iterator[_Box]:
-    """The boxes between two places; the last one may claim to reach beyond the end.
-
-    Raises Malformed for a length that is shorter than its own header, and after so many boxes.
-    """
-    for _ in range(most):
-        if at + 8 > end:
-            return
-        length, kind, header = number(data, at, 4), data[at + 4 : at + 8], 8
-        if length == 1:
-            length, header = number(data, at + 8, 8, end), 16
-        elif length == 0:
-            length = end - at
-        if length < header:
-            raise Malformed(f"The box at byte {at} is shorter than its own header.")
-        yield _Box(kind, at + header, at + length)
-        at += length
-    raise Malformed("The file has more boxes than any picture needs.")
-
-
-def _children(data: bytes, parent: _Box, skip: int = 0) -> dict[bytes, _Box]:
-    """The first child of each kind. Raises Malformed for a child that is larger than its parent."""
-    found: dict[bytes, _Box] = {}
-    for box in _boxes(data, parent.start + skip, min(parent.end, len(data))):
-        if box.end > parent.end:
-            raise Malformed("A box is larger than the box that holds it.")
-        found.setdefault(box.kind, box)
-    return found
-
-
-def _primary_item(data: bytes, box: _Box) -> int:
+def _primary_item(data: bytes, box: Box) -> int:
     width = 4 if number(data, box.start, 1, box.end) else 2
     return number(data, box.start + 4, width, box.end)
 
 
-def _aperture(data: bytes, box: _Box) -> tuple[int, int]:
+def _aperture(data: bytes, box: Box) -> tuple[int, int]:
     """Width and height of a ``clap`` box, two fractions; coders cut what they padded to even blocks."""
     across, by, down, over = (number(data, box.start + at, 4, box.end) for at in (0, 4, 8, 12))
     if not by or not over:
@@ -79,10 +38,10 @@ def _aperture(data: bytes, box: _Box) -> tuple[int, int]:
     return across // by, down // over
 
 
-def _sizes(data: bytes, container: _Box) -> _Sizes:
+def _sizes(data: bytes, container: Box) -> _Sizes:
     """Coded sizes and apertures by their property's index, which counts from one."""
     found = _Sizes({}, {})
-    for index, box in enumerate(_boxes(data, container.start, container.end, _PROPERTIES_MAX), start=1):
+    for index, box in enumerate(boxes(data, container.start, container.end, _PROPERTIES_MAX), start=1):
         if box.end > container.end:
             raise Malformed("A box is larger than the box that holds it.")
         if box.kind == b"ispe":
@@ -93,7 +52,7 @@ def _sizes(data: bytes, container: _Box) -> _Sizes:
     return found
 
 
-def _properties_of(data: bytes, box: _Box, item: int) -> list[int]:
+def _properties_of(data: bytes, box: Box, item: int) -> list[int]:
     """Indexes of the properties that an ``ipma`` box gives an item; empty where it has none."""
     version = number(data, box.start, 1, box.end)
     wide = number(data, box.start + 3, 1, box.end) & 1
@@ -113,12 +72,12 @@ def _properties_of(data: bytes, box: _Box, item: int) -> list[int]:
     return []
 
 
-def _associated(data: bytes, properties: _Box, item: int) -> list[int]:
+def _associated(data: bytes, properties: Box, item: int) -> list[int]:
     """The same over the ``ipma`` boxes, of which there may be several."""
-    boxes = [box for box in _boxes(data, properties.start, properties.end) if box.kind == b"ipma"]
-    if len(boxes) > _ASSOCIATION_BOXES_MAX:
+    found = [box for box in boxes(data, properties.start, properties.end) if box.kind == b"ipma"]
+    if len(found) > _ASSOCIATION_BOXES_MAX:
         raise Malformed("The file gives its items their properties in more boxes than HEIF has kinds of.")
-    return [index for box in boxes for index in _properties_of(data, box, item)]
+    return [index for box in found for index in _properties_of(data, box, item)]
 
 
 def _size_of(sizes: _Sizes, properties: list[int]) -> tuple[int, int]:
@@ -132,20 +91,20 @@ def _size_of(sizes: _Sizes, properties: list[int]) -> tuple[int, int]:
     return min(coded[0], shown[0]), min(coded[1], shown[1])
 
 
-def _frames(data: bytes, movie: _Box) -> int:
+def _frames(data: bytes, movie: Box) -> int:
     """Pictures in the longest track of a sequence."""
     frames = 0
-    boxes = _boxes(data, movie.start, min(movie.end, len(data)))
-    for track in [box for box in boxes if box.kind == b"trak"][:_TRACKS_MAX]:
-        place: _Box | None = track
+    inside = boxes(data, movie.start, min(movie.end, len(data)))
+    for track in [box for box in inside if box.kind == b"trak"][:_TRACKS_MAX]:
+        place: Box | None = track
         for kind in _TRACK_PATH:
-            place = _children(data, place).get(kind) if place else None
+            place = children_of(data, place).get(kind) if place else None
         if place is not None:
             frames = max(frames, number(data, place.start + 8, 4, place.end))
     return frames
 
 
-def _wanted(children: dict[bytes, _Box], kind: bytes) -> _Box:
+def _wanted(children: dict[bytes, Box], kind: bytes) -> Box:
     try:
         return children[kind]
     except KeyError:
@@ -154,9 +113,9 @@ def _wanted(children: dict[bytes, _Box], kind: bytes) -> _Box:
 
 def parse(data: bytes) -> Header:
     """Size, frames and wholeness of a HEIC, HEIF or AVIF file. Raises Malformed."""
-    top: dict[bytes, _Box] = {}
+    top: dict[bytes, Box] = {}
     truncated: str | None = None
-    for box in _boxes(data, 0, len(data)):
+    for box in boxes(data, 0, len(data)):
         if box.end > len(data):
             truncated = f"The file ends inside its {box.kind.decode('latin-1')!r} box."
         top.setdefault(box.kind, box)
@@ -165,9 +124,9 @@ def parse(data: bytes) -> Header:
     meta = top[b"meta"]
     if meta.end > len(data):
         raise Malformed("The file ends inside its meta box.", truncated=True)
-    children = _children(data, meta, skip=4)
+    children = children_of(data, meta, skip=4)
     properties = _wanted(children, b"iprp")
-    sizes = _sizes(data, _wanted(_children(data, properties), b"ipco"))
+    sizes = _sizes(data, _wanted(children_of(data, properties), b"ipco"))
     item = _primary_item(data, _wanted(children, b"pitm"))
     width, height = _size_of(sizes, _associated(data, properties, item))
     if b"mdat" not in top and b"idat" not in children and truncated is None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.media import headers_bmff, headers_jpeg, headers_png, headers_webp, signatures
+from app.media.durations import seconds_of
 from app.media.headers import Header, Malformed
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _PARSERS: dict[str, Callable[[bytes], Header]] = {
     "image/heif": headers_bmff.parse,
     "image/avif": headers_bmff.parse,
 }
+_TIMED = frozenset({"video/mp4", "video/quicktime", "video/3gpp"})
 _PDF_TAIL = 4096
 _TEXT_SLICE = 1 << 20
 
@@ -41,6 +43,7 @@ class Facts:
             or the type has no parser.
         height: Pixels as stored, or None.
         frames: Pictures shown one after the other; 1 for a still and for what is no image.
+        seconds: Of a video, where its header says them.
         faults: What is wrong, as (code, sentence): ``empty_file``, ``truncated_image``,
             ``unreadable_image``, ``too_many_pixels``, ``animated_image``, ``truncated_document``,
             ``unreadable_document``.
@@ -51,6 +54,7 @@ class Facts:
     height: int | None = None
     frames: int = 1
     faults: tuple[Fault, ...] = ()
+    seconds: float | None = None
 
 
 def _image(data: bytes, mime_type: str, pixels_max: int) -> Facts:
@@ -106,4 +110,4 @@ def inspect(data: bytes, *, pixels_max: int) -> Facts:
         return _pdf(data)
     if mime_type == "text/plain":
         return _text(data)
-    return Facts(mime_type)
+    return Facts(mime_type, seconds=seconds_of(data) if mime_type in _TIMED else None)

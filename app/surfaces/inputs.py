@@ -51,6 +51,7 @@ async def from_bytes(
             mime_type=facts.mime_type,
             width=facts.width,
             height=facts.height,
+            seconds=facts.seconds,
             digest=digest_of(data),
             faults=facts.faults,
         )

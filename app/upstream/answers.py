@@ -101,7 +101,7 @@ def completed(usage: Usage | None, request: GenerationRequest, card: Card, pictu
     image_output = expected.image_output * pictures
     if usage is None:
         return Usage(
-            text_input=expected.text_input + expected.document_input,
+            text_input=expected.text_input + expected.document_input + expected.video_input,
             image_input=expected.image_input,
             image_output=image_output,
             text_output=expected.text_output,

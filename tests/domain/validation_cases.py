@@ -178,6 +178,7 @@ GOOD = (
     Good("documents", document(data=b"a" * 196_608)),
     Good("documents", request(documents=(STORED_PDF,)), BUCKETS),
     Good("videos", video()),
+    Good("videos", video(seconds=436.0)),
     Good("videos", request(videos=(stored("video", declared_mime_type="video/mp4"),)), BUCKETS),
     Good("input_tokens", request(prompt="a" * 393_216)),
 )  # fmt: skip
@@ -320,6 +321,7 @@ BAD = (
     Bad("videos", "videos_not_supported", "/videos", video(), card=PRO),
     Bad("videos", "unknown_video_type", "/videos/0", video(mime_type=None)),
     Bad("videos", "unsupported_video_type", "/videos/0", video(mime_type="image/png")),
+    Bad("input_tokens", "input_tokens_over_limit", "/videos", video(seconds=437.0)),
     Bad("input_tokens", "input_tokens_over_limit", "/prompt", request(prompt="a" * 393_217)),
     Bad("input_tokens", "input_tokens_over_limit", "/prompt",
         request(prompt="a" * 393_216, system_instruction="b")),

@@ -52,6 +52,7 @@ def counted(request: GenerationRequest, card: Card, *, vertex: bool) -> bytes:
     by_modality = (
         ("TEXT", found.text_input),
         ("IMAGE", found.image_input),
+        ("VIDEO", found.video_input),
         ("DOCUMENT", found.document_input),
     )
     body: dict[str, Any] = {"totalTokens": found.input_tokens}

@@ -166,6 +166,7 @@ def _estimate(estimate: Estimate) -> EstimateWire:
         text_input=estimate.text_input,
         image_input=estimate.image_input,
         document_input=estimate.document_input,
+        video_input=estimate.video_input,
         image_output=estimate.image_output,
         text_output=estimate.text_output,
         total_tokens=estimate.total_tokens,

@@ -301,6 +301,7 @@ class EstimateWire(_Answer):
     text_input: int = Field(description="Prompt and system instruction, by their length.", examples=[7])
     image_input: int = Field(description="Reference images at the card's tokens each.", examples=[0])
     document_input: int = Field(description="Documents, by their length.", examples=[0])
+    video_input: int = Field(description="Videos by their seconds, or all that is left.", examples=[0])
     image_output: int = Field(description="Pictures at the table's price.", examples=[1120])
     text_output: int = Field(description="Allowance for words and thoughts.", examples=[600])
     total_tokens: int = Field(description="All of them.", examples=[1727])

@@ -1,4 +1,4 @@
-"""What documents are estimated at: texts by their bytes, PDFs by their pages, the rest at the card's most."""
+"""What files are estimated at: texts by bytes, PDFs by pages, videos by seconds, what is unknown at most."""
 
 from __future__ import annotations
 
@@ -43,3 +43,26 @@ def test_a_document_is_held_to_what_is_known_and_reserved_at_what_it_may_be(
 def test_every_call_reads_the_documents_anew() -> None:
     asked = request(n=3, documents=(pdf(9, pages=10), bytes_input("document", data=b"a" * 300)))
     assert estimate(asked, CARD).document_input == 3 * (2580 + 100)
+
+
+CLIP = bytes_input("video", seconds=10.0)
+UNKNOWN = bytes_input("video")
+
+
+def test_a_video_is_reserved_by_its_seconds_for_each_picture() -> None:
+    asked = replace(request(), videos=(CLIP, replace(CLIP, seconds=0.001)), n=2)
+    assert estimate(asked, CARD).video_input == 2 * (3000 + 1)
+    assert estimate(request(), CARD).video_input == 0
+
+
+@pytest.mark.parametrize("videos", [(UNKNOWN,), (CLIP, UNKNOWN)])
+def test_a_video_of_unknown_length_is_reserved_at_all_that_the_context_has_left(
+    videos: tuple[Input, ...],
+) -> None:
+    asked = replace(request(), images=(bytes_input(),), videos=videos, n=3)
+    assert estimate(asked, CARD).input_tokens == 3 * CARD.tokens.input_max
+
+
+def test_a_strict_tenants_reservation_believes_no_header() -> None:
+    asked = replace(request(), videos=(CLIP,))
+    assert estimate(asked, CARD, strict=True).input_tokens == CARD.tokens.input_max
