@@ -83,6 +83,13 @@ class Settings(BaseSettings):
         ge=0,
         description="Labels of a tenant that are reported one by one, each day; others are added up.",
     )
+    cache_picture_mb: int = Field(32, ge=0, description="Largest picture that the cache keeps, in MiB.")
+    cache_full_share: float = Field(
+        0.8,
+        gt=0,
+        le=1,
+        description="Share of the memory of a store with noeviction above which no picture is kept.",
+    )
     embedded_memory_mb: int = Field(1024, ge=16, description="Memory of the embedded server, in MiB.")
     embedded_ok: bool = Field(
         False,  # noqa: FBT003 (a field's default)

@@ -32,6 +32,7 @@ from app.store.registry import StoredDirectory
 from app.store.reports import RedisReports
 from app.store.restoring import Restorer
 from app.store.results import RedisResults
+from app.store.room import Room
 from app.store.terms import RedisBudgetTerms
 from app.surfaces.context import Limits, Service
 
@@ -96,7 +97,10 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
         durable = await stack.enter_async_context(_durable(settings, ledger, clients, metrics, stack))
         cap = _provider_cap(settings, clients, catalogue)
         model = await open_upstream(settings, stack, metrics, catalogue, cap)
-        results = ObservedResults(RedisResults(clients.blobs, breaker=_breaker("images", metrics)), metrics)
+        room = await stack.enter_async_context(_room(settings, clients, directory))
+        results = ObservedResults(
+            RedisResults(clients.blobs, breaker=_breaker("images", metrics), room=room), metrics
+        )
         gateway = Gateway(
             catalogue=catalogue,
             ledger=ObservedLedger(durable, metrics),
@@ -189,6 +193,21 @@ async def _store_url(settings: Settings, stack: AsyncExitStack) -> str:
         return configured
     embedded = EmbeddedStore(settings.state_dir, maxmemory_bytes=settings.embedded_memory_mb << 20)
     return await stack.enter_async_context(embedded)
+
+
+def _room(settings: Settings, clients: StoreClients, directory: StoredDirectory) -> Room:
+    """Room for pictures, within each tenant's quota as it is now."""
+
+    def quota_of(tenant_id: str) -> int | None:
+        record = directory.find(tenant_id)
+        return None if record is None else record.tenant.cache.quota_bytes
+
+    return Room(
+        clients.blobs,
+        picture_bytes_max=settings.cache_picture_mb << 20,
+        full_share=settings.cache_full_share,
+        quota_of=quota_of,
+    )
 
 
 def _provider_cap(

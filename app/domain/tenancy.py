@@ -28,10 +28,15 @@ Priority = Literal["critical", "interactive", "batch"]
 
 @dataclass(frozen=True, slots=True)
 class CachePolicy:
-    """What a tenant's requests do with the cache unless they say otherwise."""
+    """What a tenant's requests do with the cache unless they say otherwise.
+
+    Attributes:
+        quota_bytes: What its kept pictures may take together; None for no limit.
+    """
 
     mode: CacheMode = "use"
     ttl_s: int = 86_400
+    quota_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import asyncio
 import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import redis.exceptions
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -127,6 +127,32 @@ async def store_errors(deadline_s: float = DEADLINE_S) -> AsyncIterator[None]:
         raise StoreUnavailable(retry_after_s=1) from error
 
 
+class NodeMemory(NamedTuple):
+    """What a node of the store uses, in bytes; ``limit`` is 0 where there is none."""
+
+    used: int
+    limit: int
+    policy: str
+
+    @property
+    def evicts_nothing(self) -> bool:
+        """Whether a full node refuses to write."""
+        return self.policy == "noeviction"
+
+
+async def memory_of(client: Redis) -> list[NodeMemory]:
+    """The memory of every node. Raises RedisError."""
+    found: Any = await client.info("memory")
+    # A cluster answers for each of its nodes.
+    nodes = [found] if "used_memory" in found else [node for node in found.values() if type(node) is dict]
+    return [
+        NodeMemory(
+            int(node["used_memory"]), int(node.get("maxmemory", 0)), str(node.get("maxmemory_policy") or "")
+        )
+        for node in nodes
+    ]
+
+
 async def check_eviction(client: Redis) -> str | None:
     """Refuses a server that would evict the books; returns its policy.
 
@@ -137,12 +163,7 @@ async def check_eviction(client: Redis) -> str | None:
         StoreUnavailable: The server does not answer.
     """
     async with store_errors():
-        found: Any = await client.info("memory")
-    # A cluster answers for each of its nodes.
-    nodes = (
-        [found] if "maxmemory_policy" in found else [node for node in found.values() if type(node) is dict]
-    )
-    policies = sorted(str(node["maxmemory_policy"]) for node in nodes if node.get("maxmemory_policy"))
+        policies = sorted(node.policy for node in await memory_of(client) if node.policy)
     policy = policies[0] if policies else None  # "allkeys-…" is before all others
     if policy and re.match(r"allkeys-", policy):
         raise UnsafeEviction(

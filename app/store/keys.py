@@ -85,6 +85,11 @@ def generation_key(tenant_id: str, generation_id: str) -> str:
     return f"{_tag(tenant_id)}:made:{generation_id}"
 
 
+def kept_key(tenant_id: str) -> str:
+    """What the pictures of a tenant with a quota take."""
+    return f"{_tag(tenant_id)}:kept"
+
+
 def tenant_change_keys(change_id: str) -> list[str]:
     """The keys of one change of the stored tenants, in the order of ``scripts/tenants.lua``."""
     if not _CHANGE.fullmatch(change_id):

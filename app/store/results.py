@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from app.domain.finished import Finished
+    from app.store.room import Room
 
 MAGIC = b"FGI1"
 OFF_LOOP_BYTES = 1_000_000
@@ -84,6 +85,7 @@ class RedisResults:
         client: Leaves replies as bytes; see ``client.open_clients``.
         on_damaged: Called for each value that was found damaged or foreign, and deleted.
         breaker: Spares a store that does not answer, and its callers; one of its own if not given.
+        room: Says which pictures may be kept; None for all.
 
     Attributes:
         damaged: How many were.
@@ -94,8 +96,10 @@ class RedisResults:
         client: Redis,
         on_damaged: Callable[[], None] | None = None,
         breaker: Breaker | None = None,
+        room: Room | None = None,
     ) -> None:
         self._client = client
+        self._room = room
         self._breaker = breaker or Breaker()
         self._on_damaged = on_damaged
         self.damaged = 0
@@ -110,7 +114,10 @@ class RedisResults:
             return False
         try:
             for picture in pictures:
-                await self._put(tenant_id, picture, int(ttl_s * 1000 * random.uniform(1.0, 1.1)))
+                ttl_ms = int(ttl_s * 1000 * random.uniform(1.0, 1.1))
+                if not await self._has_room(tenant_id, picture, ttl_ms):
+                    return False
+                await self._put(tenant_id, picture, ttl_ms)
         except StoreUnavailable:
             # The cache fails open: the caller gets the picture, only nobody after it (R26).
             return False
@@ -175,6 +182,12 @@ class RedisResults:
         except (records.UnreadableRecord, UnicodeDecodeError):
             return None
         return finished if finished.generation.id == generation_id else None
+
+    async def _has_room(self, tenant_id: str, picture: Picture, ttl_ms: int) -> bool:
+        if self._room is None:
+            return True
+        async with self._breaker.guard():
+            return await self._room.for_picture(tenant_id, picture.id, picture.length, ttl_ms)
 
     async def _put(self, tenant_id: str, picture: Picture, ttl_ms: int) -> None:
         header = Header(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from app.cards import Catalogue
     from app.domain.budget import Budget, Unit
     from app.domain.rate import Rate
-    from app.domain.tenancy import Key, Tenant
+    from app.domain.tenancy import CachePolicy, Key, Tenant
 
 
 class UnreadableTenant(ValueError):
@@ -72,6 +72,11 @@ def _opened_by(key: Key) -> dict[str, str]:
     return {"hash": f"hmac-sha256:{key.secret_hash}"}
 
 
+def _cache_document(cache: CachePolicy) -> dict[str, Any]:
+    document: dict[str, Any] = {"mode": cache.mode, "ttl_s": cache.ttl_s}
+    return document if cache.quota_bytes is None else {**document, "quota_mb": cache.quota_bytes >> 20}
+
+
 def key_document(key: Key) -> dict[str, Any]:
     """A key as the file has it, hashes included."""
     document: dict[str, Any] = {
@@ -113,7 +118,7 @@ def tenant_document(tenant: Tenant) -> dict[str, Any]:
         "max_image_size": tenant.max_image_size,
         "preview": sorted(tenant.preview),
         "budgets": [budget_document(budget) for budget in tenant.budgets],
-        "cache": {"mode": tenant.cache.mode, "ttl_s": tenant.cache.ttl_s},
+        "cache": _cache_document(tenant.cache),
     }
     if tenant.projects:
         document["projects"] = [

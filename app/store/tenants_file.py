@@ -175,6 +175,11 @@ class CacheEntry(Entry):
 
     mode: Literal["use", "refresh", "bypass"] = "use"
     ttl_s: int = Field(default=86_400, ge=1, le=31_622_400)
+    quota_mb: int | None = Field(default=None, ge=0, le=1_000_000)
+
+    def policy(self) -> CachePolicy:
+        """The domain's policy."""
+        return CachePolicy(self.mode, self.ttl_s, None if self.quota_mb is None else self.quota_mb << 20)
 
 
 class TenantEntry(RightsEntry):
@@ -222,7 +227,7 @@ class TenantEntry(RightsEntry):
             keys=tuple(entry.key() for entry in self.keys),
             models=self.models,
             max_image_size=self.max_image_size,
-            cache=CachePolicy(self.cache.mode, self.cache.ttl_s),
+            cache=self.cache.policy(),
             projects=tuple(entry.project() for entry in self.projects),
             rate=None if self.rate is None else self.rate.rate(),
             strict=self.strict,

@@ -341,6 +341,17 @@ def test_projects_rates_and_overrides_come_back_as_they_were_sent(admin: Admin) 
     assert (none["rate"], none["cache"]) == (None, {"mode": "refresh", "ttl_s": 61})
 
 
+def test_a_tenants_quota_of_the_cache_is_in_force_at_once(admin: Admin) -> None:
+    assert admin.tenant("roomless", cache={"quota_mb": 0})["cache"]["quota_mb"] == 0
+    client = Client(admin.url, admin.key_of("roomless")["key"])
+    body = {"prompt": "Nowhere to be kept", "image_size": "512", "delivery": "uri"}
+    answers = [client.post(body).json() for _ in range(2)]
+    assert [answer["cache"]["status"] for answer in answers] == ["miss", "miss"]
+    assert "image_not_kept" in {warning["code"] for warning in answers[0]["warnings"]}
+    admin.call("PATCH", "/tenants/roomless", {"cache": {"quota_mb": 1}}, If_Match="*")
+    assert [client.post(body).json()["cache"]["status"] for _ in range(2)] == ["miss", "hit"]
+
+
 def test_a_key_opens_nothing_before_its_time_and_after_it(admin: Admin) -> None:
     admin.tenant("expiring")
     gone = admin.key_of("expiring", expires_at="2020-01-01T00:00:00Z")["key"]

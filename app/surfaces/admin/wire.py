@@ -69,6 +69,12 @@ class CachePolicyWire(BaseModel):
 
     mode: str = Field("use", description="use, refresh or bypass.")
     ttl_s: int = Field(86_400, description="How long results are kept, in seconds.")
+    quota_mb: int | None = Field(
+        None,
+        description="What its kept pictures may take together, in MiB: those that would expire first go. "
+        "null for no limit.",
+        examples=[512],
+    )
 
 
 class ProjectWire(BaseModel):
