@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -26,7 +27,6 @@ from app.settings import Settings
 from app.store.directory import DEMO_KEY_FILE, stored_pepper
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterator, Sequence
 
     from fastapi import FastAPI
@@ -61,6 +61,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start listening, then say so."""
         await super().startup(sockets)
+        for plug in (plug for server in self.servers for plug in server.sockets):
+            _let_no_reader_stall(plug, self._settings.reader_timeout_s)
         if self.started:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         if self.started and self._settings.has_demo:
@@ -97,6 +99,16 @@ class Server(uvicorn.Server):
         return BANNER.format(
             url=f"http://{host}:{port}", key=key, upstream=", ".join(self._settings.back_ends)
         )
+
+
+def _let_no_reader_stall(plug: socket.socket, timeout_s: float) -> None:
+    """Have the kernel end connections whose peer takes in nothing for so long, the ones to come included.
+
+    Otherwise a caller who stops reading holds a picture of many megabytes in memory for as long as it likes,
+    because no timer of the server runs while an answer is on its way.
+    """
+    if hasattr(socket, "TCP_USER_TIMEOUT") and plug.family != socket.AF_UNIX:
+        plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(timeout_s * 1000))
 
 
 def serve(settings: Settings) -> int:

@@ -110,6 +110,8 @@ class Gateway:
                     return turn
                 case Follow():
                     await self._follow(job, turn)
+                    if self.draining:
+                        return await self._last_look(job)
                 case Hit():
                     found = await self._found(job, turn)
                     if found is not None:
@@ -194,6 +196,14 @@ class Gateway:
         step_s = min(FOLLOW_STEP_S, job.left_s)
         with job.timed("wait"):
             await self._ledger.wait(job.tenant_id, job.fingerprint, follow.leader, step_s)
+
+    async def _last_look(self, job: Job) -> GenerationResult:
+        """What the leader has left. A process that goes down begins nothing, but serves what is paid."""
+        seen = await self._ledger.peek(booking.admission_request(job))
+        found = await self._found(job, seen) if isinstance(seen, Hit) else None
+        if found is None:
+            raise Draining("The gateway is going down; another replica will take it.", retry_after_s=1)
+        return found
 
     def _take_over(self, job: Job, failed: Failed) -> None:
         """A refusal is everybody's; any other failure a follower repeats at most once (R38)."""

@@ -229,6 +229,9 @@ class Settings(BaseSettings):
         "input", description="A refusal without a token report: book what was read, or nothing."
     )
     drain_s: float = Field(6, ge=0, description="How long calls may finish after SIGTERM.")
+    reader_timeout_s: float = Field(
+        60, ge=1, description="How long a caller may take in nothing of an answer; then it is cut off."
+    )
     body_bytes_max: int = Field(
         135_000_000, ge=1, description="Largest request body; 14 images of 7 MB in base64 fit."
     )

@@ -94,13 +94,14 @@ def running(
 
 
 @contextmanager
-def running_gateway(folder: Path, probe: str = "/readyz", **settings: str) -> Iterator[Running]:
+def running_gateway(folder: Path, **settings: str) -> Iterator[Running]:
     """A gateway with its state in a folder; settings are named without their prefix, in any case.
 
-    The block begins when the probe answers 200.
+    Two of them are none of the gateway's: the block begins when ``probe`` answers 200, which is ``/readyz``
+    unless it is given; ``port`` is a free one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    probe, port = settings.pop("probe", "/readyz"), int(settings.pop("port", "0")) or free_port()
     environment = {f"FLASHGATE_{name.upper()}": value for name, value in settings.items()}
     environment = {"FLASHGATE_STATE_DIR": str(folder / "state"), **environment, "PORT": str(port)}
     url = f"http://127.0.0.1:{port}"
