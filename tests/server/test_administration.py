@@ -314,7 +314,7 @@ def test_projects_rates_and_overrides_come_back_as_they_were_sent(admin: Admin) 
         "strict": True,
         "priority": "batch",
         "budgets": [{**tokens_a_day(3)[0], "override": override}],
-        "cache": {"mode": "refresh", "ttl_s": 60},
+        "cache": {"mode": "refresh", "ttl_s": 60, "quota_mb": 5},
         "time_zone": "Europe/Berlin",
         "preview": ["4K"],
         "models": ["gemini-3.1-flash-image"],
@@ -338,7 +338,7 @@ def test_projects_rates_and_overrides_come_back_as_they_were_sent(admin: Admin) 
     unknown = admin.post("/tenants/whole/keys", {"project": "nowhere"})
     assert unknown.status_code == 422
     none = admin.call("PATCH", "/tenants/whole", {"rate": None, "cache": {"ttl_s": 61}}, If_Match="*").json()
-    assert (none["rate"], none["cache"]) == (None, {"mode": "refresh", "ttl_s": 61})
+    assert (none["rate"], none["cache"]) == (None, {"mode": "refresh", "ttl_s": 61, "quota_mb": 5})
 
 
 def test_a_tenants_quota_of_the_cache_is_in_force_at_once(admin: Admin) -> None:
