@@ -91,10 +91,22 @@ class Gateway:
         Raises:
             GatewayError: Every way in which it can end without a picture.
         """
+        return await self.serve(self.prepare(order))
+
+    def prepare(self, order: Order) -> Job:
+        """An order judged and priced, with its time running. Raises Draining, ValidationFailed."""
         if self.draining:
             raise Draining("The gateway is going down; another replica will take it.", retry_after_s=1)
         job = job_of(order, self.catalogue, self._policy, self._allowances)
         job.work_s = self._times.work_s(job.request.image_size or job.card.image_size_default)
+        return job
+
+    async def serve(self, job: Job) -> GenerationResult:
+        """What a job comes to, within its caller's patience.
+
+        Raises:
+            GatewayError: Every way in which it can end without a picture.
+        """
         try:
             async with asyncio.timeout(job.patience_left_s):
                 return await self._served(job)

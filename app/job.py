@@ -22,7 +22,7 @@ from app.domain.validation import normalised, notices, validate
 from app.ports import Claim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from app.cards import Catalogue
     from app.domain.allowance import Allowances
@@ -65,6 +65,7 @@ class Job:
         arrived: When it came, by ``time.monotonic``.
         work_s: Seconds from then on in which its picture must be made, whoever waits for it.
         sent: Whether the upstream may have been called for it.
+        before_sending: Awaited before that; where it raises, nothing is sent.
     """
 
     caller: Caller
@@ -84,6 +85,7 @@ class Job:
     arrived: float = field(default_factory=time.monotonic)
     work_s: float = math.inf
     sent: bool = False
+    before_sending: Callable[[], Awaitable[None]] | None = None
 
     @property
     def patience_left_s(self) -> float | None:

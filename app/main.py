@@ -18,6 +18,7 @@ from app.observability.http import ObservedRequests
 from app.surfaces import docs, errors, openapi, operations
 from app.surfaces.admin import routes as admin
 from app.surfaces.gemini import routes as gemini
+from app.surfaces.native import operations as native_operations
 from app.surfaces.native import routes as native
 from app.surfaces.openai import routes as openai_images
 from app.wiring import START_FAULTS, open_gateway, open_metrics
@@ -59,6 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     app.include_router(native.router)
+    app.include_router(native_operations.router)
     app.include_router(gemini.router)
     app.include_router(openai_images.router)
     app.include_router(admin.router)

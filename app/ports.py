@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from app.domain.failure import Failure
     from app.domain.finished import Finished
     from app.domain.generation import Generation, ModelAnswer, Picture, Usage
+    from app.domain.operation import Operation
     from app.domain.rate import RateLimit, RateState
     from app.domain.report import Attribution
     from app.domain.request import CacheDirective, GenerationRequest
@@ -275,6 +276,35 @@ class Results(Protocol):
 
     async def get_finished(self, tenant_id: str, generation_id: str) -> Finished | None:
         """The generation; None where it is unknown, expired, of another version or foreign."""
+
+
+class Operations(Protocol):
+    """Work that goes on after its caller was answered, as all replicas see it; one command each."""
+
+    async def begin(self, tenant_id: str, operation_id: str, claim: str, work: str) -> Operation | None:
+        """Begin an operation under a claim; the one that is there already where it has the same work.
+
+        Returns None where this claim's began. One that failed, was cancelled or lost is begun anew.
+
+        Raises:
+            IdempotencyMismatch: The id stands for other work.
+        """
+
+    async def step(
+        self, tenant_id: str, operation_id: str, claim: str, state: Literal["waiting", "running"]
+    ) -> bool:
+        """Say that it goes on. False where it was cancelled, has ended, or is another process's by now."""
+
+    async def finish(
+        self, tenant_id: str, operation_id: str, claim: str, state: Literal["done", "failed"], text: str
+    ) -> bool:
+        """End it with a result or a problem as JSON. False as for ``step``."""
+
+    async def cancel(self, tenant_id: str, operation_id: str) -> Operation | None:
+        """Cancel it if it waits, else note that somebody asked. What it is now, or None without one."""
+
+    async def read(self, tenant_id: str, operation_id: str) -> Operation | None:
+        """An operation of this tenant; None where it is unknown, expired or foreign."""
 
 
 async def _nothing_to_do() -> None:

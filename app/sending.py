@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from app import booking
-from app.domain.errors import GatewayError, Overloaded, StoreUnavailable
+from app.domain.errors import GatewayError, OperationCancelled, Overloaded, StoreUnavailable
 from app.domain.policy import PATIENCE_S_MIN
 from app.tasks import cancelled
 
@@ -61,7 +61,11 @@ class Sending:
             if self._job.left_s < PATIENCE_S_MIN:
                 raise booking.late(self._job)
             try:
+                if self._job.before_sending is not None:
+                    await self._job.before_sending()
                 open_still = await self._dispatch()
+            except OperationCancelled:
+                raise  # as for a late caller, the hold is void at once
             except GatewayError as error:
                 self.fault = error
                 raise

@@ -239,6 +239,10 @@ class Settings(BaseSettings):
     input_pixels_max: int = Field(64_000_000, ge=1, description="Largest input image, in pixels.")
     images_per_request_max: int = Field(8, ge=1, description="Largest n.")
     inputs_per_request_max: int = Field(64, ge=1, description="Most file parts of one form.")
+    operations_max: int = Field(
+        100, ge=1, description="Operations (Prefer: respond-async) that one process carries at once."
+    )
+    operation_keep_s: int = Field(86_400, ge=60, description="How long an operation can be read.")
     conversation_turns_max: int = Field(
         16, ge=1, description="Answered requests in a conversation that continue_from goes on with."
     )

@@ -44,13 +44,17 @@ class OwnTasks:
         Raises:
             Draining: Where the application is going down and the work was not begun.
         """
+        return await asyncio.shield(self.begin(work))
+
+    def begin(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
+        """Run to the end with nobody waiting. Raises Draining as ``run`` does."""
         if self.closed:
             work.close()
             raise Draining("The gateway is going down; another replica will take it.", retry_after_s=1)
         task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
+        return task
 
     def _ended(self, task: asyncio.Task[object]) -> None:
         self._running.discard(task)

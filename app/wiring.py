@@ -15,6 +15,7 @@ from app.gateway import Gateway
 from app.identity.certificates import Certificates
 from app.identity.tokens import GoogleIdTokens, TokenPolicy
 from app.lanes import open_upstream
+from app.longrunning import LongRunning
 from app.media.pdf import PageCounter
 from app.observability.metrics import Metrics
 from app.observability.observed import ObservedDirectory, ObservedLedger, ObservedResults
@@ -26,6 +27,7 @@ from app.store.durable import DurableLedger
 from app.store.embedded import EmbeddedStore, EmbeddedStoreFailed
 from app.store.journal import Journal, JournalUnavailable
 from app.store.ledger import LedgerPolicy, RedisLedger
+from app.store.operations import RedisOperations
 from app.store.provider_cap import PROVIDER_POLICY, CappedImageModel, ProviderTerms
 from app.store.purging import RedisCache
 from app.store.registry import StoredDirectory
@@ -118,10 +120,20 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             ),
             times=Times(settings.upstream_timeout_s, settings.lease_s, settings.timeouts_by_size),
         )
+        operations = LongRunning(
+            gateway,
+            RedisOperations(clients.ledger, lease_s=settings.lease_s, keep_s=settings.operation_keep_s),
+            lease_s=settings.lease_s,
+            running_max=settings.operations_max,
+            on_ended=metrics.operation,
+        )
+        # Last in, first out: the gateway ends what it is doing, and then every operation is told.
+        stack.push_async_callback(operations.aclose)
         stack.push_async_callback(gateway.aclose, settings.drain_s)
         reports = RedisReports(clients.ledger, catalogue.cells)
         yield Service(
             gateway=gateway,
+            operations=operations,
             directory=ObservedDirectory(directory, metrics),
             limits=_limits(settings, catalogue),
             page_counter=PageCounter(),

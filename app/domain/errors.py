@@ -114,6 +114,12 @@ class Conflict(GatewayError):
     code, title, status = "conflict", "This conflicts with what is there", 409
 
 
+class OperationCancelled(GatewayError):
+    """The operation was cancelled before anything was sent; nothing was spent."""
+
+    code, title, status = "operation_cancelled", "The operation was cancelled", 409
+
+
 class PreconditionFailed(GatewayError):
     """It was changed since the caller read it (RFC 9110 section 13.1.1)."""
 
@@ -351,6 +357,12 @@ class Draining(GatewayError):
     """The process is going down and takes no new work."""
 
     code, title, status, retryable = "draining", "The gateway is going down", 503, True
+
+
+class OperationLost(GatewayError):
+    """The process that worked on the operation died; a generation that it had sent may be billed."""
+
+    code, title, status, retryable = "operation_lost", "The operation was lost", 503, True
 
 
 class StoreUnavailable(GatewayError):

@@ -56,6 +56,10 @@ METRICS: tuple[MetricSpec, ...] = (
         "Work going on: request (being answered), waiting (for another's result), upstream (being drawn).",
     ),
     MetricSpec(
+        "flashgate_operations_total", "counter", ("state",),
+        "Operations that ended in this process: done, failed, or cancelled.",
+    ),
+    MetricSpec(
         "flashgate_validation_violations_total", "counter", ("code",),
         "Faults found in requests before anything was spent, by their code.", series_max=200,
     ),
@@ -206,6 +210,10 @@ class Metrics:
     def in_flight(self, stage: str, change: Literal[1, -1]) -> None:
         """Note that a piece of work began or ended."""
         self._of("in_flight").add(change, stage)
+
+    def operation(self, state: str) -> None:
+        """Count an operation that ended."""
+        self._of("operations_total").add(1, state)
 
     def violation(self, code: str) -> None:
         """Count one fault of a request."""

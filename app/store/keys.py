@@ -24,6 +24,7 @@ _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _IMAGE_ID = re.compile(r"img_[0-9a-f]{64}")
 _FINGERPRINT = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _GENERATION_ID = re.compile(r"gen_[0-9a-f]{24}")
+_OPERATION_ID = re.compile(r"op_[0-9a-f]{24}")
 _CHANGE = re.compile(r"[0-9a-f]{32}")
 
 LEDGER_NAMES = ("res", "win", "exp", "gc", "log", "use")
@@ -88,6 +89,13 @@ def generation_key(tenant_id: str, generation_id: str) -> str:
 def kept_key(tenant_id: str) -> str:
     """What the pictures of a tenant with a quota take."""
     return f"{_tag(tenant_id)}:kept"
+
+
+def operation_key(tenant_id: str, operation_id: str) -> str:
+    """Where an operation stands."""
+    if not _OPERATION_ID.fullmatch(operation_id):
+        raise ValueError("This is no operation id.")
+    return f"{_tag(tenant_id)}:op:{operation_id}"
 
 
 def tenant_change_keys(change_id: str) -> list[str]:

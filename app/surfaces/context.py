@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from app.administration import Administration
     from app.domain.tenancy import Identity
     from app.gateway import Gateway
+    from app.longrunning import LongRunning
     from app.media.pdf import PageCounter
     from app.operator_ports import Reports
     from app.ports import Directory
@@ -56,6 +57,7 @@ class Service:
     """The open gateway and what stands around it.
 
     Attributes:
+        operations: What goes on after its caller was answered.
         page_counter: Counts the pages of PDF inputs, for all requests together.
         readiness: Checks by name; each tells why it is not ready, or nothing.
         conditions: What else an operator wants to see of the store, by name.
@@ -67,6 +69,7 @@ class Service:
     """
 
     gateway: Gateway
+    operations: LongRunning
     directory: Directory
     identity_tokens: IdentityTokens | None
     limits: Limits

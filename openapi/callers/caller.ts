@@ -8,7 +8,7 @@ import { argv, stdout } from "node:process";
 
 import { createClient, type Client } from "./client/client/index.js";
 import { editImages, generateImages, getImage } from "./client/index.js";
-import type { GenerateResponse, Problem } from "./client/index.js";
+import type { GenerateResponse, Operation, Problem } from "./client/index.js";
 
 const [url, key, poorKey, ...paths] = argv.slice(2) as [string, string, string, ...string[]];
 
@@ -16,9 +16,15 @@ function clientOf(key: string): Client {
   return createClient({ baseUrl: url, headers: { "X-API-Key": key } });
 }
 
+// Whoever asks for it by `Prefer: respond-async` may get an operation instead of the pictures.
+function pictures(answer: GenerateResponse | Operation): GenerateResponse {
+  if (!("images" in answer)) throw new Error(`${answer.id} goes on`);
+  return answer;
+}
+
 async function generated(client: Client): Promise<GenerateResponse> {
   const body = { prompt: "A lighthouse, for TypeScript", image_size: "512", delivery: "uri" } as const;
-  return (await generateImages({ client, body, throwOnError: true })).data;
+  return pictures((await generateImages({ client, body, throwOnError: true })).data);
 }
 
 async function downloaded(client: Client, image_id: string): Promise<Uint8Array> {
@@ -31,7 +37,7 @@ async function edited(client: Client): Promise<GenerateResponse> {
     paths.map(async (path) => new File([new Uint8Array(await readFile(path))], basename(path))),
   );
   const body = { prompt: "Both as one, for TypeScript: été, 夏", image_size: "512", image };
-  return (await editImages({ client, body, throwOnError: true })).data;
+  return pictures((await editImages({ client, body, throwOnError: true })).data);
 }
 
 async function refused(client: Client): Promise<Problem> {

@@ -24,7 +24,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("main", "reference", "cli", "books"),
     ("wiring", "middleware"),
     ("surfaces",),
-    ("lanes",),
+    ("lanes", "longrunning"),
     ("gateway", "administration", "store", "upstream", "identity", "emulator", "observability"),
     ("conversations", "sending"),
     ("booking",),

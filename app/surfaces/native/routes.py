@@ -18,6 +18,7 @@ from app.surfaces.context import ServiceDep, base_url_of
 from app.surfaces.idempotency import IDEMPOTENCY_KEY, named
 from app.surfaces.native.answered import answer_of, budget_of, kept_answer_of, model_of, quote_of, rate_of
 from app.surfaces.native.asked import order_of_form, order_of_json
+from app.surfaces.native.operations import ACCEPTED, accepted
 from app.surfaces.native.wire import (
     EstimateResponse,
     GenerateResponse,
@@ -27,6 +28,7 @@ from app.surfaces.native.wire import (
     UsageResponse,
 )
 from app.surfaces.patience import REQUEST_TIMEOUT, patience_of
+from app.surfaces.preferences import PREFER, preference_of
 from app.surfaces.problems import PROBLEMS, RATE_LIMIT_HEADERS
 from app.surfaces.ratelimit import rate_limit_headers
 from app.surfaces.replies import generation_headers, image_reply, json_reply, stored_image_reply
@@ -41,6 +43,7 @@ router = APIRouter(prefix="/v1", tags=["native"])
 
 _GENERATED: dict[int | str, dict[str, Any]] = {
     200: {"model": GenerateResponse, "description": "The pictures.", "headers": RATE_LIMIT_HEADERS},
+    202: ACCEPTED,
     **PROBLEMS,
 }
 
@@ -58,11 +61,14 @@ def _header(name: str, description: str, example: str) -> dict[str, Any]:
     return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
 
 
-def _body(media_type: str, schema: str) -> dict[str, Any]:
+_SPENDING = (REQUEST_TIMEOUT, PREFER)
+
+
+def _body(media_type: str, schema: str, *more: dict[str, Any]) -> dict[str, Any]:
     content = {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
     return {
         "requestBody": {"required": True, "content": content},
-        "parameters": [IDEMPOTENCY_KEY, REQUEST_TIMEOUT],
+        "parameters": [IDEMPOTENCY_KEY, *more],
     }
 
 
@@ -70,7 +76,7 @@ def _body(media_type: str, schema: str) -> dict[str, Any]:
     "/images:generate",
     operation_id="generate_images",
     responses=_GENERATED,
-    openapi_extra=_body("application/json", "GenerateRequest"),
+    openapi_extra=_body("application/json", "GenerateRequest", *_SPENDING),
 )
 async def generate_images(request: Request, caller: CallerDep, service: ServiceDep) -> Response:
     """Generate pictures from a prompt and, if wanted, reference images and documents.
@@ -88,7 +94,7 @@ async def generate_images(request: Request, caller: CallerDep, service: ServiceD
     "/images:edit",
     operation_id="edit_images",
     responses=_GENERATED,
-    openapi_extra=_body("multipart/form-data", "EditForm"),
+    openapi_extra=_body("multipart/form-data", "EditForm", *_SPENDING),
 )
 async def edit_images(request: Request, caller: CallerDep, service: ServiceDep) -> Response:
     """Generate pictures from a prompt and files: the same as generate, as a multipart form.
@@ -123,7 +129,13 @@ async def estimate_images(
 
 
 async def _generated(request: Request, service: Service, order: Order, delivery: str) -> Response:
-    result = await service.gateway.generate(order)
+    preference = preference_of(request)
+    if preference.respond_async:
+        result = await accepted(request, service, order, preference.wait_s)
+        if isinstance(result, Response):
+            return result
+    else:
+        result = await service.gateway.generate(order)
     request.state.cache = result.cache_status
     headers = {**generation_headers(result), **rate_limit_headers(result.windows, result.rates)}
     bound = service.limits.chunked_above_bytes

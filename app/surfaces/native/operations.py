@@ -1,0 +1,178 @@
+"""Operations in the native dialect: begun by `Prefer: respond-async`, read and cancelled by their ids."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Path, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from app.domain.errors import GatewayError, OperationCancelled, OperationLost
+from app.longrunning import Telling
+from app.surfaces.auth import CallerDep
+from app.surfaces.context import ServiceDep, base_url_of
+from app.surfaces.native.answered import answer_of
+from app.surfaces.native.errors import problem
+from app.surfaces.native.wire import GenerateResponse
+from app.surfaces.problems import PROBLEMS, Problem
+
+if TYPE_CHECKING:
+    from app.domain.operation import Operation
+    from app.order import GenerationResult, Order
+    from app.surfaces.context import Service
+
+router = APIRouter(prefix="/v1", tags=["native"])
+
+OperationId = Annotated[
+    str, Path(description="As id of an operation.", examples=["op_0123456789abcdef01234567"])
+]
+
+
+class OperationWire(BaseModel):
+    """A generation that goes on after its caller was answered."""
+
+    model_config = ConfigDict(frozen=True, title="Operation")
+
+    id: str = Field(description="Names the operation.", examples=["op_0123456789abcdef01234567"])
+    state: Literal["waiting", "running", "done", "failed", "cancelled"] = Field(
+        description="waiting: nothing is sent and nothing spent, and it can be cancelled. running: the model "
+        "is at work, which is paid for whatever comes. done: see result. failed: see problem; one whose "
+        "process died fails as `operation_lost` when its lease is over. cancelled: nothing was spent.",
+        examples=["running"],
+    )
+    created_at: datetime = Field(description="When it began.", examples=["2026-11-22T12:00:00Z"])
+    expires_at: datetime = Field(
+        description="When it is forgotten; the pictures have a time of their own.",
+        examples=["2026-11-23T12:00:00Z"],
+    )
+    cancel_requested: bool = Field(
+        description="Whether somebody asked to cancel it after it was sent, in vain.", examples=[False]
+    )
+    result: GenerateResponse | None = Field(
+        None, description="What a synchronous answer would have been, with addresses in place of bytes."
+    )
+    problem: Problem | None = Field(None, description="What a synchronous answer would have been.")
+
+
+ACCEPTED: Final[dict[str, Any]] = {
+    "model": OperationWire,
+    "description": "With `Prefer: respond-async`: it goes on as an operation.",
+    "headers": {
+        "Location": {"description": "Where the operation is read.", "schema": {"type": "string"}},
+        "Preference-Applied": {"description": "RFC 7240.", "schema": {"type": "string"}},
+        "Retry-After": {"description": "Seconds to wait before that.", "schema": {"type": "integer"}},
+    },
+}
+
+
+async def accepted(
+    request: Request, service: Service, order: Order, wait_s: int
+) -> GenerationResult | Response:
+    """The operation that an order becomes; or its result, where that is there within the caller's wait.
+
+    Raises:
+        GatewayError: The order's faults, at once; other failures only within the wait.
+    """
+    job = service.gateway.prepare(order)
+    operation, task = await service.operations.start(job, order.idempotency, _telling(request, service))
+    if task is not None and wait_s:
+        await asyncio.wait({task}, timeout=wait_s)
+        if task.done():
+            return task.result()
+        operation = await service.operations.find(order.caller.tenant.id, operation.id)
+    headers = {
+        "Location": f"/v1/operations/{operation.id}",
+        "Preference-Applied": "respond-async",
+        "Retry-After": "1",
+    }
+    return _reply(operation, request, 202, headers)
+
+
+def _telling(request: Request, service: Service) -> Telling:
+    """How this request's operation is written down, when the request itself is long over."""
+    base_url, path = base_url_of(request, service), request.url.path
+    request_id = getattr(request.state, "request_id", "")
+
+    def told(error: GatewayError) -> str:
+        return json.dumps(problem(error, request_id, path))
+
+    return Telling(lambda result: answer_of(result, base_url, inline=False)[0].decode(), told)
+
+
+def _moment(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, tz=UTC)
+
+
+def _reply(operation: Operation, request: Request, status: int, headers: dict[str, str]) -> Response:
+    """The document, with the result or the problem as it was written down."""
+    ended, text = operation.state, operation.text or "null"
+    if operation.lost:
+        sent = operation.state == "running"
+        spent = "was at work, and it may be billed" if sent else "was not called, and nothing was spent"
+        lost = OperationLost(f"The process that carried the operation is gone; the model {spent}.")
+        ended, text = "failed", _problem(lost, request)
+    elif operation.state == "cancelled":
+        text = _problem(OperationCancelled(), request)
+    wire = OperationWire(
+        id=operation.id,
+        state=ended,
+        created_at=_moment(operation.created_ms),
+        expires_at=_moment(operation.expires_ms),
+        cancel_requested=operation.cancel_requested,
+    )
+    result, failure = (text, "null") if ended == "done" else ("null", text)
+    head = wire.model_dump_json(exclude={"result", "problem"}).removesuffix("}")
+    body = f'{head},"result":{result},"problem":{failure}}}'
+    private = {"Cache-Control": "private, no-store", **headers}
+    return Response(body.encode(), status, headers=private, media_type="application/json")
+
+
+def _problem(error: GatewayError, request: Request) -> str:
+    return json.dumps(problem(error, getattr(request.state, "request_id", ""), request.url.path))
+
+
+def _waiting(operation: Operation) -> dict[str, str]:
+    going_on = operation.state in {"waiting", "running"} and not operation.lost
+    return {"Retry-After": "1"} if going_on else {}
+
+
+@router.get(
+    "/operations/{operation_id}",
+    operation_id="get_operation",
+    response_class=Response,
+    responses={
+        200: {"model": OperationWire, "description": "As it stands."},
+        **{status: PROBLEMS[status] for status in (401, 403, 404, 503)},
+    },
+)
+async def get_operation(
+    operation_id: OperationId, request: Request, caller: CallerDep, service: ServiceDep
+) -> Response:
+    """An operation of this tenant, wherever it is carried: how far it is, then its result or its problem."""
+    found = await service.operations.find(caller.tenant.id, operation_id)
+    return _reply(found, request, 200, _waiting(found))
+
+
+@router.post(
+    "/operations/{operation_id}:cancel",
+    operation_id="cancel_operation",
+    response_class=Response,
+    responses={
+        200: {"model": OperationWire, "description": "As it stands after that."},
+        **{status: PROBLEMS[status] for status in (401, 403, 404, 503)},
+    },
+)
+async def cancel_operation(
+    operation_id: OperationId, request: Request, caller: CallerDep, service: ServiceDep
+) -> Response:
+    """Cancel an operation that waits; nothing is spent then.
+
+    What was sent to the model is paid for, so a running operation goes on and can be read; the answer tells
+    which it was. One that has ended stays as it is.
+    """
+    found = await service.operations.cancel(caller.tenant.id, operation_id)
+    return _reply(found, request, 200, _waiting(found))

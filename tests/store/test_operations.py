@@ -1,0 +1,152 @@
+"""Operations in the store: every transition, by the one who owns it, and nothing after the end."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app.domain.errors import IdempotencyMismatch, StoreUnavailable
+from app.store import keys
+from app.store.client import open_clients
+from app.store.operations import RedisOperations
+from tests.store.conftest import PATIENCE_S
+
+if TYPE_CHECKING:
+    from app.domain.operation import Operation
+    from app.store.client import StoreClients
+
+_numbers = itertools.count(1)
+
+
+class Told:
+    """One operation of a tenant of its own, seen from its process and from others."""
+
+    def __init__(self, clients: StoreClients, tenant: str, lease_s: float = 60) -> None:
+        self.clients = clients
+        self.tenant = tenant
+        self.id = f"op_{next(_numbers):024x}"
+        self.operations = RedisOperations(clients.ledger, lease_s=lease_s, keep_s=100, deadline_s=PATIENCE_S)
+
+    async def begin(self, claim: str = "me", work: str = "work") -> Operation | None:
+        return await self.operations.begin(self.tenant, self.id, claim, work)
+
+    async def step(self, state: Any, claim: str = "me") -> bool:
+        return await self.operations.step(self.tenant, self.id, claim, state)
+
+    async def finish(self, state: Any, text: str = "{}", claim: str = "me") -> bool:
+        return await self.operations.finish(self.tenant, self.id, claim, state, text)
+
+    async def cancel(self) -> Operation:
+        found = await self.operations.cancel(self.tenant, self.id)
+        assert found is not None
+        return found
+
+    async def read(self) -> Operation:
+        found = await self.operations.read(self.tenant, self.id)
+        assert found is not None
+        return found
+
+    async def reach(self, state: str) -> None:
+        """Begin it and bring it into a state."""
+        assert await self.begin() is None
+        if state == "running":
+            assert await self.step("running")
+        if state in {"done", "failed"}:
+            assert await self.finish(state, '{"a":"ü"}')
+        if state == "cancelled":
+            await self.cancel()
+        if state == "lost":
+            await self.clients.ledger.hset(keys.operation_key(self.tenant, self.id), "lease", "1")
+
+
+@pytest.fixture
+def told(clients: StoreClients, tenant: str) -> Told:
+    return Told(clients, tenant)
+
+
+async def test_an_operation_is_read_as_it_was_told(told: Told) -> None:
+    assert await told.operations.read(told.tenant, told.id) is None
+    assert await told.operations.cancel(told.tenant, told.id) is None
+    assert await told.begin() is None
+    begun = await told.read()
+    assert (begun.state, begun.alive, begun.lost, begun.text) == ("waiting", True, False, "")
+    assert 0 < begun.expires_ms - begun.created_ms <= 101_000
+    assert await told.step("running")
+    assert await told.step("waiting"), "a heartbeat that was under way does not set it back"
+    assert (await told.read()).state == "running"
+    assert await told.finish("done", '{"text":"ü🎨"}')
+    done = await told.read()
+    assert (done.state, done.text, done.lost) == ("done", '{"text":"ü🎨"}', False)
+    assert await told.operations.read(f"{told.tenant}-x", told.id) is None
+    assert await told.clients.ledger.pttl(keys.operation_key(told.tenant, told.id)) > 90_000
+
+
+@pytest.mark.parametrize(
+    ("state", "cancelled", "steps", "finishes", "begins"),
+    [
+        ("waiting", "cancelled", True, True, "kept"),
+        ("running", "running", True, True, "kept"),
+        ("done", "done", False, False, "kept"),
+        ("failed", "failed", False, False, "anew"),
+        ("cancelled", "cancelled", False, False, "anew"),
+        ("lost", "cancelled", True, True, "anew"),
+    ],
+)
+async def test_what_each_state_allows(
+    clients: StoreClients,
+    tenant: str,
+    state: str,
+    cancelled: str,
+    steps: bool,
+    finishes: bool,
+    begins: str,
+) -> None:
+    """The table of ``scripts/operation.lua``, cell by cell."""
+    cells = [Told(clients, tenant) for _ in range(5)]
+    for each in cells:
+        await each.reach(state)
+    assert (await cells[0].cancel()).state == cancelled
+    assert (await cells[0].read()).cancel_requested == (state == "running")
+    assert await cells[1].step("running") == steps
+    assert not await cells[1].step("running", claim="another")
+    other = "failed" if state == "done" else "done"
+    assert await cells[2].finish(other) == finishes
+    kept = await cells[3].begin("another")
+    assert (kept is not None) == (begins == "kept")
+    if begins == "anew":
+        assert (await cells[3].read()).state == "waiting"
+        assert not await cells[3].finish("done", claim="me"), "the one before it says nothing any more"
+    if begins == "kept":
+        with pytest.raises(IdempotencyMismatch):
+            await cells[4].begin("another", work="other work")
+
+
+async def test_a_call_whose_answer_was_lost_may_be_repeated(told: Told) -> None:
+    assert await told.begin() is None
+    assert await told.begin() is None
+    assert await told.finish("failed", "{}")
+    assert await told.finish("failed", "{}")
+
+
+async def test_one_without_a_heartbeat_is_lost_until_it_is_told_again(
+    clients: StoreClients, tenant: str
+) -> None:
+    told = Told(clients, tenant)
+    await told.reach("lost")
+    assert (await told.read()).lost
+    assert await told.step("running")
+    assert not (await told.read()).lost
+
+
+@pytest.mark.parametrize("odd", ["", "op_", "op_" + "0" * 23, "op_" + "F" * 24, "op_" + "0" * 24 + "\n"])
+async def test_what_is_no_operation_id_never_reaches_the_store(odd: str) -> None:
+    async with open_clients("unix:///nowhere.sock") as clients:
+        operations = RedisOperations(clients.ledger, lease_s=1, keep_s=1)
+        assert await operations.read("a", odd) is None
+        assert await operations.cancel("a", odd) is None
+        with pytest.raises(ValueError, match="operation id"):
+            await operations.step("a", odd, "me", "running")
+        with pytest.raises(StoreUnavailable):
+            await operations.read("a", "op_" + "0" * 24)
