@@ -27,7 +27,12 @@ REQUEST_TIMEOUT: dict[str, Any] = {
         "call was made it is 504 with `upstream.billed`, and the picture goes into the cache. `grpc-timeout` "
         "does the same."
     ),
-    "schema": {"type": "number", "minimum": CALL_S_MIN, "exclusiveMaximum": 10_000_000},
+    "schema": {
+        "type": "number",
+        "minimum": CALL_S_MIN,
+        "exclusiveMaximum": 10_000_000,
+        "examples": [60],
+    },
     "example": 60,
 }
 """The header as a parameter of the OpenAPI document."""
