@@ -120,13 +120,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             ),
             times=Times(settings.upstream_timeout_s, settings.lease_s, settings.timeouts_by_size),
         )
-        operations = LongRunning(
-            gateway,
-            RedisOperations(clients.ledger, lease_s=settings.lease_s, keep_s=settings.operation_keep_s),
-            lease_s=settings.lease_s,
-            running_max=settings.operations_max,
-            on_ended=metrics.operation,
-        )
+        operations = _operations(settings, gateway, clients, metrics)
         # Last in, first out: the gateway ends what it is doing, and then every operation is told.
         stack.push_async_callback(operations.aclose)
         stack.push_async_callback(gateway.aclose, settings.drain_s)
@@ -153,6 +147,16 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             admin_key=settings.admin_key,
             reload_tenants=directory.reload,
         )
+
+
+def _operations(settings: Settings, gateway: Gateway, clients: StoreClients, metrics: Metrics) -> LongRunning:
+    return LongRunning(
+        gateway,
+        RedisOperations(clients.ledger, lease_s=settings.lease_s, keep_s=settings.operation_keep_s),
+        lease_s=settings.lease_s,
+        running_max=settings.operations_max,
+        on_ended=metrics.operation,
+    )
 
 
 async def _identity_tokens(settings: Settings, stack: AsyncExitStack) -> GoogleIdTokens | None:
