@@ -106,6 +106,8 @@ def _back_end(kind: BackEndKind, settings: Settings, base_url: str | None) -> Ba
         project=settings.vertex_project,
         location=settings.vertex_location,
         api_version=settings.upstream_api_version,
+        request_type=settings.vertex_request_type,
+        image_style=settings.upstream_image_style,
     )
 
 

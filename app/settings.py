@@ -143,6 +143,13 @@ class Settings(BaseSettings):
     upstream_by_model: dict[str, Annotated[str, Field(pattern=ORDER)]] = Field(
         {}, description='Other orders for some cards, as JSON: {"gemini-3-pro-image": "vertex"}.'
     )
+    vertex_request_type: Literal["dedicated", "shared"] | None = Field(
+        None,
+        description="Vertex AI: dedicated is Provisioned Throughput alone, shared never. Unset: it first.",
+    )
+    upstream_image_style: Literal["image_config", "response_format"] = Field(
+        "image_config", description="How back ends are told ratio and size; response_format is the successor."
+    )
     upstream_base_url: str | None = Field(
         None, description="Another address of the first back end; for the emulator: one that runs elsewhere."
     )

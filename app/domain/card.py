@@ -190,6 +190,9 @@ class Card(_Fact):
     parameters: Parameters
     text_allowance: TextAllowance
     prices_usd_per_million: Prices
+    tier_prices_usd_per_million: Mapping[Literal["flex", "priority"], Prices] = Field(
+        default={}, description="Prices of other service tiers, where they are known."
+    )
     security_controls: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -212,6 +215,15 @@ class Card(_Fact):
         if len(set(spellings)) < len(spellings):
             raise ValueError("two sizes share a spelling")
         return self
+
+    def prices_of(self, tier: str | None) -> Prices:
+        """The prices of a service tier as it is reported; of one without its own, those of the standard."""
+        found = {name: prices for name, prices in self.tier_prices_usd_per_million.items() if name == tier}
+        return next(iter(found.values()), self.prices_usd_per_million)
+
+    def dearest_prices(self, tier: str | None) -> Prices:
+        """What to reserve for a tier that was asked for: Google may serve the standard one instead."""
+        return max(self.prices_of(tier), self.prices_usd_per_million, key=lambda prices: prices.image_output)
 
     def image_tokens(self, image_size: str) -> int:
         """Output tokens of one picture of this size. Raises KeyError for a size not on the card."""

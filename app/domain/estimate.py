@@ -149,8 +149,11 @@ def _nano_usd(*parts: tuple[int, float]) -> int:
 
 
 def price_nano_usd(card: Card, usage: Usage) -> int:
-    """List price of reported tokens in billionths of a dollar, rounded up (model.md B4)."""
-    prices = card.prices_usd_per_million
+    """List price of reported tokens in billionths of a dollar, rounded up, by the tier that was reported.
+
+    See model.md B4 and B5: a priority call may be served, and billed, as a standard one.
+    """
+    prices = card.prices_of(usage.tier)
     fresh_input = max(0, usage.input_tokens - usage.cached_input)
     return _nano_usd(
         (fresh_input, prices.input),
@@ -202,7 +205,7 @@ def estimate(
         allowances: What was learned of words and thoughts; None for the card's allowance alone.
         strict: Whether texts are counted by what they can have at most, not by what they are likely to have.
     """
-    prices = card.prices_usd_per_million
+    prices = card.dearest_prices(request.service_tier)
     texts = (request.prompt, request.system_instruction or "")
     words = sum(text_tokens(text, strict=strict) for text in texts) + earlier_tokens(request, strict=strict)
     pictures = pictures_read(request) * card.images.tokens_each

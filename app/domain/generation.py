@@ -21,6 +21,8 @@ class Usage:
         tool_use: Prompt tokens that grounding fed back.
         cached_input: The part of the prompt that came from Google's context cache.
         estimated: True where Google reported nothing and the table stands in.
+        tier: How Google says that it served it, which chooses the price: standard, flex, priority,
+            provisioned; mixed where calls were served differently; empty where it does not say.
     """
 
     text_input: int = 0
@@ -31,6 +33,7 @@ class Usage:
     tool_use: int = 0
     cached_input: int = 0
     estimated: bool = False
+    tier: str = ""
 
     @property
     def input_tokens(self) -> int:
@@ -44,6 +47,7 @@ class Usage:
 
     def __add__(self, other: Usage) -> Usage:
         """Tokens of both, estimated where either is."""
+        tiers = {self.tier, other.tier} - {""}
         return Usage(
             self.text_input + other.text_input,
             self.image_input + other.image_input,
@@ -53,6 +57,7 @@ class Usage:
             self.tool_use + other.tool_use,
             self.cached_input + other.cached_input,
             self.estimated or other.estimated,
+            "mixed" if len(tiers) > 1 else next(iter(tiers), ""),
         )
 
 

@@ -80,8 +80,13 @@ def outcome_of(
     else:
         booking = "settle" if reported or unknown or blocked else "void"
     pictures = sum(len(answer.pictures) for answer in answers)
+    by_tier = {
+        tier: sum((each for each in reported if each.tier == tier), Usage())
+        for tier in {each.tier for each in reported}
+    }
     amounts = _sum(
-        settled_amounts(card, usage, pictures),
+        Amounts(images=pictures),
+        *(settled_amounts(card, each, 0) for each in by_tier.values()),
         *[per_call.amounts] * unknown,
         *[read_amounts(per_call, card)] * blocked,
     )

@@ -99,6 +99,7 @@ class GenerationRequest:
     grounding: Grounding = field(default_factory=Grounding)
     variant: int = 0
     labels: tuple[tuple[str, str], ...] = ()
+    service_tier: str | None = None
     verbatim: Verbatim | None = field(default=None, repr=False)
     earlier: Earlier | None = field(default=None, repr=False)
 

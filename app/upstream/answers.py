@@ -31,6 +31,13 @@ if TYPE_CHECKING:
 
 _COUNT_MAX: Final = 10**9
 _USABLE_FAULTS: Final = frozenset({None, "not_canonical"})
+_TRAFFIC: Final = {
+    "ON_DEMAND": "standard",
+    "ON_DEMAND_FLEX": "flex",
+    "ON_DEMAND_PRIORITY": "priority",
+    "PROVISIONED_THROUGHPUT": "provisioned",
+}
+_TIERS: Final = frozenset({"standard", "flex", "priority", "provisioned"})
 _PIXELS_MAX: Final = 2**62  # a delivered picture has no limit
 
 
@@ -95,6 +102,13 @@ def usage_of(metadata: object) -> Usage | None:
     )
 
 
+def tier_of(metadata: object, header: str) -> str:
+    """How the call was served: by the report of either back end, else by Gemini's header (model.md B5)."""
+    said = _text(member(metadata, "trafficType")) or _text(member(metadata, "serviceTier")) or header
+    tier = _TRAFFIC.get(said, said.lower())
+    return tier if tier in _TIERS else ""
+
+
 def completed(usage: Usage | None, request: GenerationRequest, card: Card, pictures: int) -> Usage:
     """The usage of an answer with pictures, from the card's table where the report left them out."""
     expected = estimate(replace(request, n=1), card)
@@ -123,12 +137,13 @@ class Answer:
     Args:
         light: JSON text with placeholders.
         cargo: What stood there, by placeholder.
+        tier: What a header of the answer says of how it was served.
 
     Raises:
         UpstreamError: It is no JSON object, or holds an error after all; it may have been billed.
     """
 
-    def __init__(self, light: bytes, cargo: Mapping[str, Lifted]) -> None:
+    def __init__(self, light: bytes, cargo: Mapping[str, Lifted], tier: str = "") -> None:
         try:
             body = json.loads(light)
         except (ValueError, RecursionError):
@@ -137,7 +152,9 @@ class Answer:
             reason = reason_of(member(member(body, "error"), "status")) or None
             sentence = "The upstream's answer is not what was agreed."
             raise UpstreamError(sentence, upstream_status=200, reason=reason, billed="maybe")
-        self.usage = usage_of(member(body, "usageMetadata"))
+        metadata = member(body, "usageMetadata")
+        usage, self._tier = usage_of(metadata), tier_of(metadata, tier)
+        self.usage = usage and replace(usage, tier=self._tier)
         self.model_version = _text(member(body, "modelVersion"))
         self.response_id = _text(member(body, "responseId"))
         feedback = member(body, "promptFeedback")
@@ -220,7 +237,7 @@ class Answer:
         Raises:
             UpstreamError: A picture is damaged; it was paid for all the same.
         """
-        usage = completed(self.usage, request, card, len(parts))
+        usage = replace(completed(self.usage, request, card, len(parts)), tier=self._tier)
         return ModelAnswer(
             pictures=tuple(self._picture(part, ids[part.lifted.placeholder], usage) for part in parts),
             text=self.text,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 Kind = Literal["emulator", "gemini", "vertex"]
+ImageStyle = Literal["image_config", "response_format"]
 
 _MULTI_REGIONS: Final = frozenset({"us", "eu"})
 _API_VERSIONS: Final[dict[Kind, str]] = {"emulator": "v1beta1", "gemini": "v1beta", "vertex": "v1beta1"}
@@ -32,6 +33,9 @@ class BackEnd:
         api_version: Another version than v1beta (Gemini) or v1beta1 (Vertex AI). The SDK's own default
             differs from these.
         proxy: Address of a proxy. Those named by environment variables are never used.
+        request_type: Of Vertex AI: ``dedicated`` is Provisioned Throughput or nothing, ``shared`` never that;
+            None is Provisioned Throughput first.
+        image_style: How ratio and size are said: in ``imageConfig``, or in its successor ``responseFormat``.
         trust_env: Whether certificates named by environment variables are used.
     """
 
@@ -43,6 +47,8 @@ class BackEnd:
     api_version: str | None = None
     proxy: str | None = field(default=None, repr=False)
     trust_env: bool = False
+    request_type: Literal["dedicated", "shared"] | None = None
+    image_style: ImageStyle = "image_config"
 
     def __post_init__(self) -> None:
         """Raise ValueError where something is missing that no default can stand for."""

@@ -202,7 +202,7 @@ class GoogleImageModel:
             log.info("upstream call failed: %s", failure.detail, extra={"billed": failure.billed})
             # Without its cause, whose text may repeat the prompt.
             raise failure from None
-        answer = Answer(light, exchange.taken())
+        answer = Answer(light, exchange.taken(), exchange.headers.get("x-gemini-service-tier", ""))
         parts = answer.pictures
         if not parts:
             raise answer.without_picture()

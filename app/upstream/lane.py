@@ -185,7 +185,8 @@ def _let_through(left_s: float) -> None:
 def _is_overload(error: BaseException) -> bool:
     """Whether a call ended so that fewer at once may end better: a quota, an overload, a time-out."""
     if isinstance(error, UpstreamQuota):
-        return not error.daily
+        # One without a status is the gateway's own cap, which the back end never saw.
+        return error.upstream_status is not None and not error.daily
     if isinstance(error, DeadlineExceeded):
         return True
     return isinstance(error, UpstreamError) and error.upstream_status in _TOO_MUCH_TO_DO

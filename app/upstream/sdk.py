@@ -20,6 +20,7 @@ from app.domain.errors import UpstreamRejected, UpstreamUnavailable
 from app.media.lifting import placeholders
 from app.upstream.credentials import RenewedCredentials, application_default
 from app.upstream.lifting import Exchange, exchanging
+from app.upstream.wishes import headers_for, response_format, says_by_response_format, without_tier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,9 +33,10 @@ _ONE_ATTEMPT: Final = types.HttpRetryOptions(attempts=1)
 
 
 class Opened(NamedTuple):
-    """The SDK's client, and the credentials that it was given, or None where it has a key."""
+    """The SDK's client, whom it calls, and the credentials that it was given, or None where it has a key."""
 
     client: genai.Client
+    back_end: BackEnd
     credentials: RenewedCredentials | None
 
 
@@ -72,7 +74,7 @@ def open_client(back_end: BackEnd, http: httpx2.AsyncClient) -> Opened:
             async_client_args={"ssl": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)},
         ),
     )
-    return Opened(client, credentials)
+    return Opened(client, back_end, credentials)
 
 
 def _refuse(request: httpx2.Request) -> httpx2.Response:
@@ -96,17 +98,17 @@ async def generate(
     credentials = opened.credentials
     try:
         if credentials is None:
-            return await _attempt(opened.client, request, seed, timeout_s, exchange)
+            return await _attempt(opened, request, seed, timeout_s, exchange)
         await credentials.renew()
         used = credentials.token
         try:
-            return await _attempt(opened.client, request, seed, timeout_s, exchange)
+            return await _attempt(opened, request, seed, timeout_s, exchange)
         except errors.ClientError:
             if exchange.status != httpx2.codes.UNAUTHORIZED:
                 raise
         await credentials.renew(refused=used)
         exchange.begin_anew()
-        return await _attempt(opened.client, request, seed, timeout_s, exchange)
+        return await _attempt(opened, request, seed, timeout_s, exchange)
     except auth_errors.TransportError:
         raise UpstreamUnavailable(_NOBODY_RENEWS) from None
     except auth_errors.GoogleAuthError:
@@ -114,7 +116,7 @@ async def generate(
 
 
 async def _attempt(
-    client: genai.Client, request: GenerationRequest, seed: int | None, timeout_s: float, exchange: Exchange
+    opened: Opened, request: GenerationRequest, seed: int | None, timeout_s: float, exchange: Exchange
 ) -> bytes:
     if request.verbatim is None:
         cargo: dict[str, bytes] = {}
@@ -126,10 +128,13 @@ async def _attempt(
     else:
         # The SDK still makes the address, the credentials and the headers; its body is never sent.
         contents = types.Content(role="user", parts=[types.Part(text=request.prompt)])
-        exchange.outward, exchange.instead = request.verbatim.cargo, request.verbatim.light
+        light = request.verbatim.light
+        if request.service_tier is not None:
+            light = without_tier(opened.back_end, light)
+        exchange.outward, exchange.instead = request.verbatim.cargo, light
     with exchanging(exchange):
-        response = await client.aio.models.generate_content(
-            model=request.model, contents=contents, config=_config(request, seed, timeout_s)
+        response = await opened.client.aio.models.generate_content(
+            model=request.model, contents=contents, config=_config(opened.back_end, request, seed, timeout_s)
         )
     body = response.sdk_http_response.body if response.sdk_http_response else None
     return (body or "").encode()
@@ -156,15 +161,24 @@ def _part(item: Input, placeholder: str, cargo: dict[str, bytes]) -> types.Part:
     return types.Part(inline_data=types.Blob(data=token, mime_type=mime_type))
 
 
-def _config(request: GenerationRequest, seed: int | None, timeout_s: float) -> types.GenerateContentConfig:
+def _config(
+    back_end: BackEnd, request: GenerationRequest, seed: int | None, timeout_s: float
+) -> types.GenerateContentConfig:
     level = request.thinking_level
+    tier = request.service_tier if back_end.kind == "gemini" else None
+    newer = says_by_response_format(back_end, request)
     search = types.SearchTypes(
         web_search=types.WebSearch() if request.grounding.web_search else None,
         image_search=types.ImageSearch() if request.grounding.image_search else None,
     )
     grounded = request.grounding.web_search or request.grounding.image_search
     return types.GenerateContentConfig(
-        http_options=types.HttpOptions(timeout=max(1, round(timeout_s * 1000)), retry_options=_ONE_ATTEMPT),
+        http_options=types.HttpOptions(
+            timeout=max(1, round(timeout_s * 1000)),
+            retry_options=_ONE_ATTEMPT,
+            headers=headers_for(back_end, request) or None,
+            extra_body=response_format(back_end, request) if newer else None,
+        ),
         should_return_http_response=True,  # answers.py reads the light body itself and says why
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
         automatic_continuation=False,
@@ -174,7 +188,8 @@ def _config(request: GenerationRequest, seed: int | None, timeout_s: float) -> t
         seed=seed,
         max_output_tokens=request.max_output_tokens,
         response_modalities=list(request.response_modalities),
-        image_config=_image_config(request),
+        image_config=None if newer else _image_config(request),
+        service_tier=types.ServiceTier(tier) if tier else None,
         thinking_config=types.ThinkingConfig(thinking_level=types.ThinkingLevel(level.upper()))
         if level
         else None,

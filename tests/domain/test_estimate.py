@@ -95,6 +95,13 @@ def test_words_and_thoughts_are_allowed_for_by_level(level: str | None, each: in
     assert estimate(replace(PLAIN, thinking_level=level, n=3), CARD).text_output == 3 * each
 
 
+@pytest.mark.parametrize(
+    ("tier", "nano_usd"), [(None, 69_001_000), ("flex", 69_001_000), ("priority", 124_201_800)]
+)
+def test_a_reservation_covers_the_dearest_tier_that_may_be_given(tier: str | None, nano_usd: int) -> None:
+    assert estimate(replace(PLAIN, service_tier=tier), CARD).usd == nano_usd
+
+
 @given(
     st.text(max_size=500),
     st.integers(0, 14),

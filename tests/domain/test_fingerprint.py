@@ -86,6 +86,7 @@ def test_defaults_said_aloud_change_nothing(said: set[str]) -> None:
 
 
 SAME_WORK = {
+    "how Google is to serve it": replace(FULL, service_tier="flex"),
     "labels": replace(FULL, labels=(("team", "a"),)),
     "an alias, which is resolved to the same card": replace(FULL, model="nano-banana-2"),
     "the order of safety settings": replace(FULL, safety_settings=(DANGER, HARASSMENT)),

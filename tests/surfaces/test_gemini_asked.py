@@ -169,9 +169,10 @@ def snake(value: Any) -> Any:
         with_config(seed="7", maxOutputTokens=8000.0, responseModalities="IMAGE"),
         with_config(imageConfig={"aspectRatio": "16:9", "imageSize": "2k"}),
         {**PLAIN, "labels": {"team": "a"}},
+        {**PLAIN, "serviceTier": "flex"},
         json.loads(json.dumps(PLAIN).replace(PNG, PNG.replace("+", "-").replace("/", "_").rstrip("="))),
     ],
-    ids=["snake", "one content", "no role", "nulls", "proto numbers", "size", "labels", "url-safe"],
+    ids=["snake", "one content", "no role", "nulls", "proto numbers", "size", "labels", "tier", "url-safe"],
 )
 async def test_other_spellings_are_the_same_work(other: dict[str, Any]) -> None:
     assert work(await asked(other)) == work(await asked(PLAIN))
@@ -185,7 +186,6 @@ async def test_other_spellings_are_the_same_work(other: dict[str, Any]) -> None:
         {**PLAIN, "contents": [turn("One"), turn("Two", role="model"), turn("Three")]},
         {**PLAIN, "contents": [turn({**inline(PNG), "mediaResolution": {"level": "LOW"}}, "Draw them")]},
         {**PLAIN, "systemInstruction": {"parts": [{"text": "Be"}, {"text": "calm"}]}},
-        {**PLAIN, "serviceTier": "flex"},
         {**PLAIN, "cachedContent": "cachedContents/1"},
         {**PLAIN, "newField": {"a_b": 1}},
         {**PLAIN, "safetySettings": [{"category": "HARM_CATEGORY_CIVIC_INTEGRITY", "threshold": "OFF"}]},
@@ -210,6 +210,16 @@ async def test_labels_go_on_to_the_upstream() -> None:
     assert request.labels == (("team", "a"), ("two_words", "b"))
     assert request.verbatim is not None
     assert json.loads(request.verbatim.light)["labels"] == {"team": "a", "two_words": "b"}
+
+
+async def test_a_service_tier_is_heard_and_goes_on_in_a_body_that_is_kept() -> None:
+    assert (await asked({**PLAIN, "serviceTier": "priority"})).service_tier == "priority"
+    kept = await asked({**PLAIN, "service_tier": "flex", "cachedContent": "cachedContents/1"})
+    assert kept.service_tier == "flex"
+    assert kept.verbatim is not None
+    assert json.loads(kept.verbatim.light)["serviceTier"] == "flex"
+    unheard_of = await asked({**PLAIN, "serviceTier": "unheard-of"})
+    assert (unheard_of.service_tier, unheard_of.verbatim is None) == (None, False)
 
 
 async def test_signatures_keep_their_bytes_in_any_spelling_and_tell_conversations_apart() -> None:

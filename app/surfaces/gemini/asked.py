@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from app.surfaces.context import Service
     from app.surfaces.gemini.contents import Conversation
 
+_TIERS: Final = frozenset({"standard", "flex", "priority"})
 _BOTH: Final = ("TEXT", "IMAGE")
 """What the model answers where no modalities are asked for (model.md A1.1)."""
 
@@ -151,6 +152,7 @@ class _Reader:
             safety_settings=safety,
             grounding=grounding,
             labels=tuple(sorted(self._labels.items())),
+            service_tier=self._tier(),
         )
         image.keep("imageOutputOptions", output)
         config.keep("imageConfig", image)
@@ -197,6 +199,14 @@ class _Reader:
             ratio = ratio or _ratio_of(newer_ratio)
             size = size or _size_of(newer_size)
         return ratio, size
+
+    def _tier(self) -> str | None:
+        """A service tier that the gateway knows; it is no part of what the model sees."""
+        tier = self._fields.rest.get("serviceTier")
+        if tier not in _TIERS:
+            return None
+        self._fields.rest.pop("serviceTier")
+        return str(tier)
 
     def _thinking(self, config: Fields) -> str | None:
         thinking = config.message("thinkingConfig")

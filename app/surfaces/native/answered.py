@@ -184,6 +184,7 @@ def _usage(cost: Usage, card: Card) -> UsageWire:
         text_output=cost.text_output,
         thinking=cost.thinking,
         estimated=cost.estimated,
+        service_tier=cost.tier,
         cost_usd=price_nano_usd(card, cost) / NANO_PER_USD,
     )
 

@@ -259,6 +259,7 @@ async def order_of(
         grounding=Grounding(grounding.web_search, grounding.image_search) if grounding else Grounding(),
         variant=asked.variant,
         labels=tuple(sorted(asked.labels.items())),
+        service_tier=asked.service_tier,
         earlier=earlier,
     )
     directive = CacheDirective(asked.cache) if asked.cache else cache_directive(cache_control)

@@ -111,6 +111,11 @@ class Parameters(_Request):
         description="How this request uses the cache; the tenant's policy if left out.",
         examples=["use"],
     )
+    service_tier: Literal["standard", "flex", "priority"] | None = Field(
+        None,
+        description="How Google is to serve it; the answer says how it did, which is what is paid.",
+        examples=["standard"],
+    )
     variant: int = Field(
         0,
         description="Another number asks for another picture of the same request.",
@@ -176,6 +181,7 @@ class UsageWire(_Answer):
     text_output: int = Field(description="Words, and what Google gives no modality.", examples=[450])
     thinking: int = Field(description="Thoughts.", examples=[0])
     estimated: bool = Field(description="True where Google reported nothing.", examples=[False])
+    service_tier: str = Field(description="As Google reported it; empty if not.", examples=["standard"])
     cost_usd: float = Field(description="At list price.", examples=[0.06856])
 
 
