@@ -48,8 +48,9 @@ bad-day: .venv/dev ## An hour of Google's bad days in a minute, as a table and a
 openapi: .venv/run ## Export the OpenAPI document
 	$(PY) -m app openapi > openapi/openapi.json
 
-reference: .venv/run ## Write the reference tables
+reference: .venv/run ## Write the reference tables, and the README's
 	$(PY) -m app reference > REFERENCE.md
+	$(PY) -m app reference --readme README.md
 
 .venv/bin/python:
 	python3 -m venv .venv

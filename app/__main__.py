@@ -12,6 +12,8 @@ import signal
 import socket
 import sys
 from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -22,12 +24,12 @@ from app.domain.errors import ConfigurationError
 from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
 from app.main import create_app
 from app.observability.logs import configure
-from app.reference import reference
+from app.reference import reference, with_refusals
 from app.settings import Settings
 from app.store.directory import DEMO_KEY_FILE, stored_pepper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from fastapi import FastAPI
 
@@ -149,8 +151,11 @@ def openapi(settings: Settings) -> int:
     return 0
 
 
-def write_reference(settings: Settings) -> int:
-    """Print REFERENCE.md."""
+def write_reference(settings: Settings, readme: Path | None) -> int:
+    """Print REFERENCE.md; or renew the table of what is refused in the README."""
+    if readme is not None:
+        readme.write_text(with_refusals(readme.read_text(), settings.default_model))
+        return 0
     sys.stdout.write(reference(create_app(settings)))
     return 0
 
@@ -177,7 +182,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("serve", help="run the gateway; settings come from FLASHGATE_… variables")
     commands.add_parser("emulator", help="run the emulator of the Gemini API alone", add_help=False)
     commands.add_parser("openapi", help="print the OpenAPI document")
-    commands.add_parser("reference", help="print the tables of routes, errors, settings and metrics")
+    told = commands.add_parser("reference", help="print the tables of routes, errors, settings and metrics")
+    told.add_argument("--readme", type=Path, help="renew the table of what is refused in this file instead")
     cli.add_tenant_commands(commands.add_parser("tenants", help="tenants of a running gateway"))
     keys = commands.add_parser("keys", help="gateway keys").add_subparsers(dest="action", required=True)
     new = keys.add_parser("new", help="print a new key and its line for the tenants' file")
@@ -198,7 +204,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(given)
     try:
         settings = Settings()
-        printed = {"openapi": openapi, "reference": write_reference}.get(arguments.command)
+        renewed = partial(write_reference, readme=getattr(arguments, "readme", None))
+        printing: dict[str, Callable[[Settings], int]] = {"openapi": openapi, "reference": renewed}
+        printed = printing.get(arguments.command)
         if printed is not None:
             return printed(settings)
         if arguments.command == "keys" and arguments.action == "new":

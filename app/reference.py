@@ -8,6 +8,8 @@ from fastapi.routing import APIRoute
 from pydantic import AliasChoices
 from pydantic_core import PydanticUndefined
 
+from app.cards import load_catalogue
+from app.domain.acceptance import acceptances
 from app.domain.validation import RULES
 from app.observability.metrics import METRICS
 from app.settings import Settings
@@ -24,6 +26,30 @@ HEAD = """\
 
 Written by `flashgate reference` from the code; `make reference` renews it, and a test compares.
 """
+
+
+BEGINS = "<!-- What is refused, written by make reference -->\n\n"
+ENDS = "<!-- until here -->\n"
+
+
+def with_refusals(readme: str, model: str) -> str:
+    """The README with its table of what is refused renewed, from the rules and one model's card.
+
+    Raises:
+        ValueError: The marks of the table are not in it.
+    """
+    card = load_catalogue().names[model]
+    before, _, rest = readme.partition(BEGINS)
+    _, mark, after = rest.partition(ENDS)
+    if not mark:
+        raise ValueError(f"the README does not hold {BEGINS.strip()} and {ENDS.strip()}")
+    rows = ((each.rule, each.accepted, _codes(each.codes)) for each in acceptances(card))
+    table = _table(("rule", f"accepted by {card.title}", "else"), rows)
+    return f"{before}{BEGINS}{table}{ENDS}{after}"
+
+
+def _codes(codes: tuple[str, ...]) -> str:
+    return ", ".join(f"`{code}`" for code in codes)
 
 
 def reference(app: FastAPI) -> str:

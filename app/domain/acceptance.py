@@ -1,0 +1,142 @@
+"""What each rule accepts of a card, and the codes of what it refuses: for documents, not for requests.
+
+A test holds the codes to those that the rules really give.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from app.domain.policy import N_MAX, PIXELS_MAX
+from app.domain.rules import LABEL_LENGTH_MAX, LABELS_MAX, QUALITY_MAX, QUALITY_MIN, VARIANT_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from app.domain.card import Card, Range
+
+_MILLION = 1_000_000
+_OF_EVERY_FILE = ("mime_type_mismatch", "mime_type_required")
+_OF_ADDRESSES = ("invalid_address", "address_not_available", "bucket_not_allowed")
+
+
+class Acceptance(NamedTuple):
+    """One rule.
+
+    Attributes:
+        rule: Its name.
+        accepted: What passes it, in a few words, by one card.
+        codes: Of the violations that it finds.
+    """
+
+    rule: str
+    accepted: str
+    codes: tuple[str, ...]
+
+
+def acceptances(card: Card) -> tuple[Acceptance, ...]:
+    """Every rule in the order in which they are asked."""
+    return tuple(Acceptance(*row) for row in (*_of_words(card), *_of_numbers(card), *_of_files(card)))
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(str(value) for value in values)
+
+
+def _between(limits: Range) -> str:
+    return f"{limits.min:g} to {limits.max:g}"
+
+
+def _of_words(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    parameters = card.parameters
+    sizes = _listed(f"{name} (Preview)" if size.preview else name for name, size in card.image_sizes.items())
+    pairs = _listed("+".join(each) for each in parameters.response_modalities)
+    yield "model", "an id or alias that the key may use", ("model_not_allowed", "model_retired")
+    yield "conversation", "the model that began the conversation", ("other_model",)
+    yield "texts", "Unicode that says something", ("empty_prompt", "invalid_text")
+    yield "aspect_ratio", _listed(card.aspect_ratios), ("unsupported_aspect_ratio",)
+    yield (
+        "image_size",
+        f"{sizes}, within the key's limit and previews",
+        ("unsupported_image_size", "image_size_not_allowed", "preview_not_allowed"),
+    )
+    yield "response_modalities", pairs, ("unsupported_response_modalities",)
+    yield "thinking_level", _listed(parameters.thinking_levels), ("unsupported_thinking_level",)
+    categories, thresholds = len(parameters.safety_categories), len(parameters.safety_thresholds)
+    yield (
+        "safety_settings",
+        f"{categories} categories once each, {thresholds} thresholds",
+        ("unsupported_safety_category", "unsupported_safety_threshold", "duplicate_safety_category"),
+    )
+    formats = (
+        f"{_listed(parameters.output_mime_types)}, JPEG with a quality of {QUALITY_MIN} to {QUALITY_MAX}"
+    )
+    yield (
+        "output_format",
+        f"{formats}; where the back end lets one choose",
+        (
+            "output_mime_type_not_available",
+            "unsupported_output_mime_type",
+            "output_compression_quality_not_available",
+            "output_compression_quality_out_of_range",
+            "output_compression_quality_needs_jpeg",
+        ),
+    )
+    yield "grounding", _listed(card.grounding) or "none", ("unsupported_grounding",)
+    yield (
+        "labels",
+        f"{LABELS_MAX} of {LABEL_LENGTH_MAX} printable characters, and as many of each value",
+        ("too_many_labels", "label_too_long", "empty_label", "invalid_label", "duplicate_label"),
+    )
+
+
+def _of_numbers(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    parameters, output_max = card.parameters, card.tokens.output_max
+    yield "count", f"1 to {N_MAX} pictures, each a call", ("n_out_of_range",)
+    yield "candidate_count", str(parameters.candidate_count_max), ("unsupported_candidate_count",)
+    yield "temperature", _between(parameters.temperature), ("temperature_out_of_range",)
+    yield "top_p", _between(parameters.top_p), ("top_p_out_of_range",)
+    yield "top_k", "any" if parameters.top_k_offered else "none", ("unsupported_top_k",)
+    yield "seed", f"{parameters.seed_min} to {parameters.seed_max}", ("seed_out_of_range",)
+    yield "variant", f"0 to {VARIANT_MAX}", ("variant_out_of_range",)
+    yield (
+        "max_output_tokens",
+        f"1 to {output_max}, and enough for the picture",
+        ("max_output_tokens_out_of_range", "max_output_tokens_too_small"),
+    )
+    yield "output_tokens", f"picture, words and thoughts in {output_max}", ("output_tokens_over_limit",)
+
+
+def _of_files(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    images, documents = card.images, card.documents
+    types = _listed(name.removeprefix("image/") for name in images.mime_types)
+    size = f"{images.inline_bytes_max // _MILLION} MB and {PIXELS_MAX // _MILLION} megapixels"
+    yield (
+        "images",
+        f"{images.count_max} of {size}: {types} by signature, whole and still, or gs:// of an allowed bucket",
+        (
+            "too_many_images", "image_too_large", "too_many_pixels", "unknown_image_type",
+            "unsupported_image_type", "truncated_image", "ambiguous_input", "missing_input",
+            *_OF_EVERY_FILE, *_OF_ADDRESSES,
+        ),
+    )  # fmt: skip
+    read = (
+        f"{_listed(documents.mime_types)} of {documents.bytes_max // _MILLION} MB,"
+        f" {documents.tokens_per_file_max} tokens a file and {documents.tokens_total_max} in all"
+    )
+    yield (
+        "documents",
+        read if documents.mime_types else "none",
+        (
+            "documents_not_supported", "document_too_large", "unknown_document_type",
+            "unsupported_document_type", "truncated_document", "document_too_many_tokens",
+            "documents_too_many_tokens", _OF_EVERY_FILE[0],
+        ),
+    )  # fmt: skip
+    offered = "video" in card.input_modalities
+    yield (
+        "videos",
+        "any type, as a Preview feature" if offered and card.video.preview else "any" if offered else "none",
+        ("videos_not_supported", "preview_not_allowed", "unknown_video_type", "unsupported_video_type"),
+    )
+    yield "input_tokens", f"{card.tokens.input_max} in all", ("input_tokens_over_limit",)
