@@ -252,6 +252,7 @@ def _is_file(field: Json) -> bool:
 
 
 _PLAIN = {
+    "date": "2026-11-23",
     "date-time": "2026-11-23T00:00:00Z",
     "string": "search",
     "integer": 1,
@@ -272,7 +273,8 @@ def _example(schema: Json, schemas: dict[str, Json]) -> Any:
     if schema.get("type") == "array":
         return [_example(schema["items"], schemas)]
     if "properties" not in schema:
-        return _PLAIN.get(schema.get("format") or schema.get("type", ""), {})
+        plain = _PLAIN.get(schema.get("format") or schema.get("type", ""), {})
+        return max(plain, schema["minimum"]) if "minimum" in schema else plain
     required = schema.get("required", ())
     found = {name: _example(field, schemas) for name, field in schema["properties"].items()}
     return {name: value for name, value in found.items() if value is not None or name in required}

@@ -29,20 +29,25 @@ pytestmark = [
     ),
 ]
 
-CALLERS: dict[str, Callable[[], list[object]]] = {
-    "python": workshop.python_caller,
-    "typescript": workshop.typescript_caller,
-    "java": workshop.java_caller,
+CALLERS: dict[str, Callable[[], list[list[object]]]] = {
+    "python": workshop.python_callers,
+    "typescript": workshop.typescript_callers,
+    "java": workshop.java_callers,
 }
 
 
 @pytest.fixture(scope="module", params=list(CALLERS))
 def seen(request: pytest.FixtureRequest, gateway: Running, tenants: Tenants) -> dict[str, Any]:
     """What the caller of one language saw, after its client was generated, built and type-checked."""
-    command = CALLERS[request.param]()
+    caller, readme = CALLERS[request.param]()
     files = [image_path("harbour.png"), image_path("orchard.webp")]
     arguments = [gateway.url, tenants.keys["ample"], tenants.keys["poor"], *files]
-    return dict(json.loads(run([*command, *arguments], workshop.WORKSHOP)))
+    found = dict(json.loads(run([*caller, *arguments], workshop.WORKSHOP)))
+    return found | {"readme": int(run([*readme, *arguments[:2]], workshop.WORKSHOP))}
+
+
+def test_the_readmes_few_lines_fetch_a_picture(seen: dict[str, Any]) -> None:
+    assert seen["readme"] > 1000
 
 
 def test_a_generated_client_generates(seen: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.clients.snippets import program_of
 from tests.environments import ROOT, environment, run
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ def python_tools() -> Path:
     return environment(WORKSHOP / "venv", OPENAPI / "requirements.txt")
 
 
-def python_caller() -> list[object]:
-    """The command of the Python caller, with its client generated, installed and type-checked."""
+def python_callers() -> list[list[object]]:
+    """The commands of the Python caller and of the README's, with their client generated and type-checked."""
     tools, folder = python_tools(), fresh("python")
     options = ["--meta", "setup", "--overwrite", "--config", OPENAPI / "python.yaml"]
     run(
@@ -100,13 +101,15 @@ def python_caller() -> list[object]:
     ]
     run([tools / "python", *install, folder], WORKSHOP)
     caller = shutil.copy(CALLERS / "caller.py", WORKSHOP / "caller.py")
+    readme = WORKSHOP / "readme.py"
+    readme.write_text(program_of("python"), encoding="utf-8")
     strictly = ["--strict", "--config-file=", f"--python-executable={tools / 'python'}"]
-    run([sys.executable, "-m", "mypy", *strictly, folder / "flashgate_client", caller], WORKSHOP)
-    return [tools / "python", caller]
+    run([sys.executable, "-m", "mypy", *strictly, folder / "flashgate_client", caller, readme], WORKSHOP)
+    return [[tools / "python", caller], [tools / "python", readme]]
 
 
-def typescript_caller() -> list[object]:
-    """The command of the TypeScript caller, with its client generated, type-checked and compiled."""
+def typescript_callers() -> list[list[object]]:
+    """The commands of the TypeScript caller and of the README's, type-checked and compiled."""
     tools, folder = node_tools(), fresh("typescript")
     run(
         [tools / "openapi-ts", "--file", OPENAPI / "typescript.config.mjs"],
@@ -115,13 +118,14 @@ def typescript_caller() -> list[object]:
         FLASHGATE_OUTPUT=str(folder / "client"),
     )
     shutil.copy(CALLERS / "caller.ts", folder)
+    (folder / "readme.ts").write_text(program_of("ts"), encoding="utf-8")
     shutil.copy(OPENAPI / "tsconfig.json", folder)
     run([tools / "tsc", "--project", folder], WORKSHOP)
-    return ["node", folder / "dist/caller.js"]
+    return [["node", folder / "dist/caller.js"], ["node", folder / "dist/readme.js"]]
 
 
-def java_caller() -> list[object]:
-    """The command of the Java caller, with its client generated and compiled."""
+def java_callers() -> list[list[object]]:
+    """The commands of the Java caller and of the README's, with their client generated and compiled."""
     needed("java", "javac")
     jars, folder = _java_libraries(), fresh("java")
     [generator] = (python_tools().parent / "lib").glob("*/site-packages/openapi_generator_cli/*.jar")
@@ -130,8 +134,10 @@ def java_caller() -> list[object]:
     sources = sorted((folder / "src/main").rglob("*.java"))
     path = os.pathsep.join(str(jar) for jar in (folder / "classes", generator, *jars))
     compile_all = ["javac", "-nowarn", "-d", folder / "classes", "-cp", path]
-    run([*compile_all, *sources, CALLERS / "Caller.java"], WORKSHOP)
-    return ["java", "-cp", path, "Caller"]
+    readme = folder / "Readme.java"
+    readme.write_text(program_of("java"), encoding="utf-8")
+    run([*compile_all, *sources, CALLERS / "Caller.java", readme], WORKSHOP)
+    return [["java", "-cp", path, "Caller"], ["java", "-cp", path, "Readme"]]
 
 
 def _java_libraries() -> list[Path]:

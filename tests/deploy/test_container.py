@@ -24,6 +24,7 @@ import httpx2
 import pytest
 
 from tests.processes import free_port
+from tests.release.check import project_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -299,11 +300,13 @@ def test_the_image_tells_what_it_is_and_holds_no_tool_that_built_it() -> None:
     configuration = json.loads(engine("image", "inspect", IMAGE, "--format", "{{json .Config}}"))
     labels = configuration["Labels"]
     assert labels["org.opencontainers.image.title"] == "flashgate"
+    assert labels["org.opencontainers.image.version"] == project_version()
     assert labels["org.opencontainers.image.revision"] not in {"", "unknown"}
     assert configuration["User"] == "65532:65532"
     assert not [name for name in configuration["Env"] if "KEY" in name or "SECRET" in name]
     listed = engine("run", "--rm", *HARDENED, "--entrypoint", "python", IMAGE, "-c",
                     "import importlib.metadata as m; print([d.name for d in m.distributions()])")  # fmt: skip
     assert "hatchling" not in listed
+    assert "heif" not in listed
     assert "flashgate" in listed
     assert "pytest" not in listed

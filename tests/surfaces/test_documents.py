@@ -107,6 +107,11 @@ def test_an_answer_has_one_media_type_and_no_parameter_is_one_that_clients_set_t
         for parameter in operation.get("parameters", ()):
             assert parameter["description"]
             assert parameter["schema"]["examples"]
+            for example in parameter["schema"]["examples"]:
+                validator = Draft202012Validator(
+                    parameter["schema"], format_checker=Draft202012Validator.FORMAT_CHECKER
+                )
+                assert [fault.message for fault in validator.iter_errors(example)] == [], parameter["name"]
             assert parameter["name"].lower() not in {"accept", "content-type", "authorization"}
 
 
