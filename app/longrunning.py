@@ -102,11 +102,8 @@ class LongRunning:
         if len(self._tasks) >= self._running_max:
             raise Overloaded("The gateway carries as many operations as it may.", retry_after_s=1)
         owned = _Owned(job.tenant_id, _id_of(job, key), secrets.token_hex(12))
-        kept = await self._operations.begin(owned.tenant_id, owned.id, owned.claim, job.fingerprint)
-        if kept is not None:
-            return kept, None
-        task = self._tasks.begin(self._carried(owned, job, telling))
-        return await self.find(owned.tenant_id, owned.id), task
+        found, mine = await self._operations.begin(owned.tenant_id, owned.id, owned.claim, job.fingerprint)
+        return found, self._tasks.begin(self._carried(owned, job, telling)) if mine else None
 
     async def find(self, tenant_id: str, operation_id: str) -> Operation:
         """An operation of this tenant. Raises NotFound, also for another tenant's."""

@@ -281,10 +281,10 @@ class Results(Protocol):
 class Operations(Protocol):
     """Work that goes on after its caller was answered, as all replicas see it; one command each."""
 
-    async def begin(self, tenant_id: str, operation_id: str, claim: str, work: str) -> Operation | None:
+    async def begin(self, tenant_id: str, operation_id: str, claim: str, work: str) -> tuple[Operation, bool]:
         """Begin an operation under a claim; the one that is there already where it has the same work.
 
-        Returns None where this claim's began. One that failed, was cancelled or lost is begun anew.
+        Returns it, and whether this claim's began. One that failed, was cancelled or lost is begun anew.
 
         Raises:
             IdempotencyMismatch: The id stands for other work.

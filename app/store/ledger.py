@@ -19,7 +19,7 @@ from app.ports import Absent, Hit, Settled
 from app.store import keys, records, reports, wording
 from app.store.client import DEADLINE_S, store_errors
 from app.store.hold_records import LETTERS
-from app.store.scripting import Scripts
+from app.store.scripting import Scripts, text_of
 from app.store.wake import WakeBoard
 from app.store.wording import MS, STATES
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 DAY_MS = 86_400_000
 TOMBSTONE_S = 10
 POLL_S = 1.0
+_RUNNING = text_of("running")
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,15 +212,11 @@ class RedisLedger:
         """
         holds, _windows, leases, *_ = keys.ledger_keys(tenant_id)
         async with store_errors(self._policy.deadline_s):
-            record = await self._client.hget(holds, hold_id)
-            state = LETTERS.get(str(record)[:1]) if record else None
-            if state not in {"held", "dispatched"}:
-                return None
-            until_ms = await self._client.zscore(leases, hold_id)
-            seconds, micros = await self._client.time()
-        now_ms = int(seconds) * MS + int(micros) // MS
-        alive = until_ms is not None and float(until_ms) > now_ms
-        return ("held" if state == "held" else "dispatched") if alive else None
+            record = await self._client.eval(_RUNNING, 2, holds, leases, hold_id)
+        state = LETTERS.get(str(record)[:1]) if record else None
+        if state == "held":
+            return "held"
+        return "dispatched" if state == "dispatched" else None
 
     async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
         """Return when the leader's outcome may be there, at the latest after the timeout. Never raises."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from app.domain.errors import IdempotencyMismatch
+from app.domain.errors import IdempotencyMismatch, InternalError
 from app.domain.operation import Operation, is_operation_id
 from app.store import keys
 from app.store.client import DEADLINE_S, store_errors
@@ -38,10 +38,10 @@ class RedisOperations:
         self._keep_ms = str(keep_s * _MS)
         self._deadline_s = deadline_s
 
-    async def begin(self, tenant_id: str, operation_id: str, claim: str, work: str) -> Operation | None:
+    async def begin(self, tenant_id: str, operation_id: str, claim: str, work: str) -> tuple[Operation, bool]:
         """Begin an operation under a claim; the one that is there already where it has the same work.
 
-        Returns None where this claim's began.
+        Returns it, and whether this claim's began.
 
         Raises:
             IdempotencyMismatch: The id stands for other work.
@@ -51,7 +51,9 @@ class RedisOperations:
         code, found = await self._asked(tenant_id, operation_id, arguments)
         if code == "mismatch":
             raise IdempotencyMismatch("This Idempotency-Key was used for another request; use a new one.")
-        return found if code == "kept" else None
+        if found is None:
+            raise InternalError("An operation that was begun has no state.")
+        return found, code == "ok"
 
     async def step(
         self, tenant_id: str, operation_id: str, claim: str, state: Literal["waiting", "running"]

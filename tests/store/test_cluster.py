@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +21,18 @@ from app.store import keys
 from app.store.client import check_eviction, open_clients
 from app.store.embedded import server_binary
 from app.store.ledger import LedgerPolicy, RedisLedger
+from app.store.operations import RedisOperations
 from app.store.restoring import Restorer
 from app.store.results import RedisResults
 from app.store.verifying import snapshot, tenants_of
 from tests.store.books import Books, picture_of
+from tests.store.test_finished import KEPT as FINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from app.domain.finished import Finished
+    from app.domain.generation import Picture
 
 SLOTS = 16384
 
@@ -98,6 +104,16 @@ def settled(node: Any) -> bool:
     return bool(info.get("cluster_state") == "ok" and info.get("cluster_known_nodes") == "3")
 
 
+OPERATION = "op_" + "0" * 24
+GENERATION = FINISHED.generation.id
+
+
+def talking_of(picture: Picture) -> Finished:
+    """A kept generation whose conversation has this picture."""
+    assert FINISHED.conversation is not None
+    return replace(FINISHED, conversation=replace(FINISHED.conversation, places=(("p", picture.id),)))
+
+
 async def test_a_gateways_store_can_be_a_cluster(cluster: int) -> None:
     """Through its address: admission, pictures, waking, rebuilding and verifying."""
     async with open_clients(f"redis+cluster://127.0.0.1:{cluster}", ledger_timeout_s=5) as clients:
@@ -117,6 +133,15 @@ async def test_a_gateways_store_can_be_a_cluster(cluster: int) -> None:
                     await waiting
                 assert await results.put_pictures(tenant, (picture,), 60)
                 assert await results.get_picture(tenant, picture.id) == picture
+                assert await ledger.running(tenant, "a") is None
+                assert await results.put_finished(tenant, talking_of(picture), 60)
+                assert await results.get_finished(tenant, GENERATION) == talking_of(picture)
+                operations = RedisOperations(clients.ledger, lease_s=60, keep_s=60, deadline_s=10)
+                assert (await operations.begin(tenant, OPERATION, "me", "work"))[1]
+                assert await operations.finish(tenant, OPERATION, "me", "done", "{}")
+                ended = await operations.read(tenant, OPERATION)
+                assert ended is not None
+                assert ended.state == "done"
                 found = await snapshot(clients.ledger, tenant)
                 assert found.differences() == []
                 lost = list(found.holds)

@@ -15,9 +15,11 @@ from app.domain.generation import Picture
 from app.domain.report import Attribution
 from app.ports import AdmissionRequest, Hit, Lead, Refused, Settlement
 from app.store import keys
+from app.store.operations import RedisOperations
 from app.store.results import RedisResults
 from app.store.scripting import NAMES, script
 from tests.store.books import ONE, Books, generation, windows
+from tests.store.test_finished import KEPT as FINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -55,6 +57,17 @@ async def test_ledger_keys_never_have_a_ttl_and_all_others_always_have_one(
     await books.expire("d")
     await books.totals()
     await RedisResults(clients.blobs).put_pictures(books.tenant, (picture(b"x"),), 60)
+    await RedisResults(clients.blobs).put_finished(books.tenant, FINISHED, 60)
+    operations = RedisOperations(clients.ledger, lease_s=60, keep_s=60)
+    for number, state in enumerate(("waiting", "running", "done", "cancelled")):
+        operation_id = f"op_{number:024x}"
+        await operations.begin(books.tenant, operation_id, "me", "work")
+        if state == "running":
+            await operations.step(books.tenant, operation_id, "me", "running")
+        if state == "done":
+            await operations.finish(books.tenant, operation_id, "me", "done", "{}")
+        if state == "cancelled":
+            await operations.cancel(books.tenant, operation_id)
     ledger = {f"fg:{{{books.tenant}}}:{name}" for name in keys.LEDGER_NAMES}
     seen = set()
     async for name in clients.ledger.scan_iter(f"fg:{{{books.tenant}}}:*"):
@@ -62,7 +75,7 @@ async def test_ledger_keys_never_have_a_ttl_and_all_others_always_have_one(
         assert (lives == -1) == (name in ledger), name
         seen.add(name)
     assert seen >= ledger
-    assert {name.split(":")[2] for name in seen - ledger} == {"gen", "lead", "img"}
+    assert {name.split(":")[2] for name in seen - ledger} == {"gen", "lead", "img", "made", "op"}
 
 
 async def test_all_keys_of_a_tenant_lie_in_one_slot(books: Books, clients: StoreClients) -> None:

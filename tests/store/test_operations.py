@@ -30,7 +30,9 @@ class Told:
         self.operations = RedisOperations(clients.ledger, lease_s=lease_s, keep_s=100, deadline_s=PATIENCE_S)
 
     async def begin(self, claim: str = "me", work: str = "work") -> Operation | None:
-        return await self.operations.begin(self.tenant, self.id, claim, work)
+        """None where it began; what is there already otherwise."""
+        found, mine = await self.operations.begin(self.tenant, self.id, claim, work)
+        return None if mine else found
 
     async def step(self, state: Any, claim: str = "me") -> bool:
         return await self.operations.step(self.tenant, self.id, claim, state)
