@@ -13,21 +13,24 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 
+from app.domain.report import total
 from app.store.client import open_clients
 from app.store.journal import Journal
 from app.store.ledger import LedgerPolicy, RedisLedger
+from app.store.reports import RedisReports
 from app.store.verifying import snapshot
 from tests.chaos.world import LEASE_S, TENANTS, Observer, World
 from tests.processes import HTTP
 from tests.store.books import Books
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from app.store.hold_records import HoldRecord
     from app.store.verifying import Difference
@@ -65,6 +68,7 @@ class Report:
     differences: list[Difference] = field(default_factory=list)
     unpaid: list[str] = field(default_factory=list)
     unexplained: list[str] = field(default_factory=list)
+    misreported: list[str] = field(default_factory=list)
     holds: Counter[str] = field(default_factory=Counter)
     said: Counter[str] = field(default_factory=Counter)
     windows: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -72,7 +76,12 @@ class Report:
     @property
     def faults(self) -> int:
         """Zero, or the run has failed."""
-        return len(self.violations) + len(self.differences) + len(self.unpaid) + len(self.unexplained)
+        return sum(map(len, self.found))
+
+    @property
+    def found(self) -> tuple[Sequence[object], ...]:
+        """Everything that must not be."""
+        return self.violations, self.differences, self.unpaid, self.unexplained, self.misreported
 
     def __str__(self) -> str:
         lines = [
@@ -88,8 +97,9 @@ class Report:
             f"  counters that do not add up           {len(self.differences)}",
             f"  pictures that nobody paid             {len(self.unpaid)}",
             f"  bookings without a word in a journal  {len(self.unexplained)}",
+            f"  reports that differ from the books    {len(self.misreported)}",
         ]
-        for found in (self.violations, self.differences, self.unpaid, self.unexplained):
+        for found in self.found:
             lines += [f"    {item}" for item in list(found)[:5]]
         lines.append("PASSED" if not self.faults else "FAILED")
         return "\n".join(lines)
@@ -168,6 +178,13 @@ async def _audit(world: World, report: Report) -> None:
                 await clients.ledger.zadd(books.key("exp"), dict.fromkeys(found.leased, 1), xx=True)
             report.differences += found.differences()
             report.holds.update(hold.state for hold in found.holds)
+            rows = await RedisReports(clients.ledger, ()).of_tenant(tenant, date.min, date.max)
+            reported = total([row for row in rows if row.label is None]).output_tokens
+            booked = sum(
+                c.get("s", 0) for name, c in found.counters.items() if "|output_tokens|month" in name
+            )
+            if reported != booked:
+                report.misreported.append(f"{tenant}: {reported} reported, {booked} booked")
             for name, counters in found.counters.items():
                 allowed = limit * (2 if "|month|" in name else 1)
                 report.windows[f"{tenant} {name.rpartition('|')[0]}"] = (counters.get("s", 0), allowed)
