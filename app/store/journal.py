@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 from app.store.hold_records import HoldRecord, UnreadableHold
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -114,16 +114,29 @@ class Journal:
         that tells which state is the last.
         """
         records: dict[str, HoldRecord] = {}
+        for owner, record in self._settled_lines():
+            if owner == tenant_id:
+                _remember(records, record)
+        return records
+
+    def settled(self, part: int) -> Generator[dict[str, dict[str, HoldRecord]]]:
+        """The same of all tenants, by tenant; a part at a time, so that no more than that is in memory."""
+        tenants: dict[str, dict[str, HoldRecord]] = {}
+        for count, (owner, record) in enumerate(self._settled_lines(), 1):
+            _remember(tenants.setdefault(owner, {}), record)
+            if count % part == 0:
+                yield tenants
+                tenants = {}
+        yield tenants
+
+    def _settled_lines(self) -> Iterator[tuple[str, HoldRecord]]:
+        """What this replica and dead ones have noted, oldest first in each of their files."""
         for number in (self._number, *self._others()):
             with ExitStack() as lock:
                 if number != self._number and not self._locked(number, lock, fcntl.LOCK_SH):
                     continue
-                for path in (self._path("settled", number, old=True), self._path("settled", number)):
-                    for owner, record in _read(path):
-                        known = records.get(record.hold_id, record)
-                        if owner == tenant_id and record.progress >= known.progress:
-                            records[record.hold_id] = record
-        return records
+                for old in (True, False):
+                    yield from _read(self._path("settled", number, old=old))
 
     def epochs(self) -> dict[str, str]:
         """Which epoch of each tenant's books was seen last, by this number's holders."""
@@ -194,11 +207,18 @@ class Journal:
 
 def _read(path: Path) -> Iterator[tuple[str, HoldRecord]]:
     """The holds of a file in order; a line that a crash has torn is none."""
-    try:
-        lines: Iterable[bytes] = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return
-    for line in lines:
-        with suppress(ValueError, UnreadableHold):
-            event: Any = json.loads(line)
-            yield HoldRecord.of_event(event)
+    with suppress(FileNotFoundError), path.open("rb") as lines:
+        for line in lines:
+            try:
+                event: Any = json.loads(line)
+                found = HoldRecord.of_event(event)
+            except (ValueError, UnreadableHold):
+                continue
+            yield found
+
+
+def _remember(records: dict[str, HoldRecord], record: HoldRecord) -> None:
+    """Keep the record unless a later state of the hold is known."""
+    known = records.get(record.hold_id)
+    if known is None or record.progress >= known.progress:
+        records[record.hold_id] = record

@@ -15,12 +15,13 @@ import asyncio
 import contextlib
 import logging
 import secrets
+from collections import Counter
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from app.domain.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable, Iterable
 
     from app.store.breaker import Breaker
     from app.store.hold_records import HoldRecord
@@ -35,6 +36,8 @@ Amnesia = Literal["rebuild", "closed", "open"]
 LOOK_S = 1.0
 GRACE_S = 3.0
 """Books that were lost stay closed for so long that every replica has looked, and put back its part."""
+PART = 5000
+"""Lines of the journal that are in memory at once."""
 
 
 class LossWatcher(Protocol):
@@ -108,8 +111,8 @@ class Recovery:
         for tenant_id, epoch in found.items():
             if epoch != known[tenant_id]:
                 await self._rebuild(tenant_id, known[tenant_id])
-            elif history != self.history:
-                await self._tell_again(tenant_id)
+        if history != self.history:
+            await self._tell_again(frozenset(known))
         self.history = history
 
     async def _rebuild(self, tenant_id: str, known: str) -> float:
@@ -127,13 +130,32 @@ class Recovery:
         self._watcher.store_amnesia(self._amnesia, count)
         return wait_s
 
-    async def _tell_again(self, tenant_id: str) -> None:
+    async def _tell_again(self, tenant_ids: frozenset[str]) -> None:
         """Tell a store of another history what this replica knows."""
+        missing: Counter[str] = Counter()
         async with self._rebuilding:
-            count = await self._restorer.put_back(tenant_id, await self._known_of(tenant_id))
-        if count:
-            log.error("the store has lost a part of the books", extra={"tenant": tenant_id, "count": count})
-            self._watcher.store_amnesia(self._amnesia, count)
+            async with contextlib.aclosing(self._known()) as known:
+                async for tenant_id, records in known:
+                    if tenant_id in tenant_ids:
+                        missing[tenant_id] += await self._restorer.put_back(tenant_id, records)
+            for tenant_id in tenant_ids:
+                open_holds = self._open_holds(tenant_id).values()
+                missing[tenant_id] += await self._restorer.put_back(tenant_id, open_holds)
+        for tenant_id, count in missing.items():
+            if count:
+                log.error(
+                    "the store has lost a part of the books", extra={"tenant": tenant_id, "count": count}
+                )
+                self._watcher.store_amnesia(self._amnesia, count)
+
+    async def _known(self) -> AsyncGenerator[tuple[str, Iterable[HoldRecord]], None]:
+        """What the journal remembers, a part at a time; the file is read beside the event loop."""
+        if self._journal is None:
+            return
+        with contextlib.closing(self._journal.settled(PART)) as parts:
+            while (part := await asyncio.to_thread(next, parts, None)) is not None:
+                for tenant_id, records in part.items():
+                    yield tenant_id, records.values()
 
     async def _known_of(self, tenant_id: str) -> list[HoldRecord]:
         """The last state of every hold that this replica remembers."""

@@ -283,7 +283,11 @@ async def test_a_store_that_was_set_back_learns_what_it_has_lost(
             return False
 
         await until(whole, 10)
-        assert sum(count for each in (one, two) for _, count in each.told.losses) == 2
+
+        async def told() -> bool:
+            return sum(count for each in (one, two) for _, count in each.told.losses) == 2
+
+        await until(told, 10)
         await two.books.settle("open", ONE._replace(output_tokens=1000))
         assert await one.books.totals() == [(1111, 0)]
         assert (await snapshot(one.books.client, "acme")).differences() == []

@@ -99,6 +99,20 @@ def test_a_tenants_holds_are_its_own_and_the_last_state_counts(tmp_path: Path) -
         assert {name: held.state for name, held in journal.settled_of("acme").items()} == {"a": "charged"}
 
 
+def test_all_tenants_are_told_in_parts_of_a_bounded_size(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        for number in range(25):
+            journal.note(f"tenant-{number % 3}", record(f"h{number}", "dispatched"), number)
+            journal.note(f"tenant-{number % 3}", record(f"h{number}"), number)
+        parts = list(journal.settled(10))
+        told = [(tenant, hold) for part in parts for tenant, holds in part.items() for hold in holds.values()]
+    assert max(sum(map(len, part.values())) for part in parts) <= 10
+    assert {(tenant, hold.hold_id) for tenant, hold in told} == {
+        (f"tenant-{number % 3}", f"h{number}") for number in range(25)
+    }
+    assert {hold.state for _, hold in told} == {"settled"}
+
+
 def test_who_read_last_does_not_matter_when_a_dead_ones_hold_was_settled_by_another(tmp_path: Path) -> None:
     with Journal(tmp_path) as zero, Journal(tmp_path) as one:
         zero.note("acme", record("a"), 2)
