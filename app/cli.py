@@ -98,6 +98,9 @@ def add_key_commands(actions: Any) -> None:
     creation = actions.add_parser("create", help="make a key at a running gateway and print it, this once")
     creation.add_argument("tenant")
     creation.add_argument("--scope", dest="scopes", action="append", choices=("images", "admin"))
+    account = creation.add_mutually_exclusive_group()
+    account.add_argument("--email", help="of a Google account whose ID tokens open the key; it has no secret")
+    account.add_argument("--subject", help="the same by the account's subject")
     creation.add_argument("--not-before", help="such as 2026-12-01T00:00:00Z; without it at once")
     creation.add_argument("--expires-at", help="such as 2027-01-01T00:00:00Z; without it never")
     rotation = actions.add_parser(
@@ -239,7 +242,13 @@ def _delete_tenant(api: AdminApi, arguments: Namespace) -> str:
 
 
 def _create_key(api: AdminApi, arguments: Namespace) -> str:
-    body = _given(arguments, "scopes", "not_before", "expires_at", "env")
+    body = _given(arguments, "scopes", "not_before", "expires_at")
+    account = _given(arguments, "email", "subject")
+    if account:
+        made = api.call("POST", _path(arguments.tenant, "identities"), body | account).json()
+        sys.stderr.write("The account's ID tokens open this key, which has no secret.\n")
+        return f"{made['id']}\n"
+    body |= _given(arguments, "env")
     return _issued(api.call("POST", _path(arguments.tenant, "keys"), body))
 
 

@@ -54,6 +54,11 @@ def test_a_tenants_life_from_the_command_line(
     rotated = told("keys", "rotate", "cmd", key_id, "--grace-s", "0").strip()
     assert [status_of(operated.url, each) for each in (key, rotated)] == [401, 200]
     assert json.loads(told("tenants", "show", "cmd"))["keys"][0]["id"] == key_id
+    account = ("--email", "cmd@a-project.iam.gserviceaccount.com")
+    account_key = told("keys", "create", "cmd", *account).strip()
+    keys = {each["id"]: each for each in json.loads(told("tenants", "show", "cmd"))["keys"]}
+    assert keys[account_key]["email"] == account[1]
+    told("keys", "revoke", "cmd", account_key)
     told("keys", "revoke", "cmd", key_id)
     assert status_of(operated.url, rotated) == 401
     assert main(["tenants", "delete", "cmd", *url]) == 1
