@@ -106,8 +106,13 @@ def known_document_tokens(item: Input, card: Card) -> int:
     return (item.pages or 1) * card.documents.tokens_per_page
 
 
-def document_tokens(item: Input, card: Card) -> int:
-    """Tokens to reserve for a document: what is known, else the most that the card lets a file have."""
+def document_tokens(item: Input, card: Card, *, strict: bool = False) -> int:
+    """Tokens to reserve for a document: what is known, else the most that the card lets a file have.
+
+    Strictly, every byte of a text may be a token of its own.
+    """
+    if strict and item.data is not None and item.mime_type == "text/plain":
+        return item.length
     known = known_document_tokens(item, card)
     if item.pages is not None or (item.data is not None and item.mime_type == "text/plain"):
         return known
@@ -209,7 +214,7 @@ def estimate(
     texts = (request.prompt, request.system_instruction or "")
     words = sum(text_tokens(text, strict=strict) for text in texts) + earlier_tokens(request, strict=strict)
     pictures = pictures_read(request) * card.images.tokens_each
-    documents = sum(document_tokens(item, card) for item in request.documents)
+    documents = sum(document_tokens(item, card, strict=strict) for item in request.documents)
     documents += earlier_document_tokens(request)
     videos = video_tokens(request, card, words + pictures + documents, strict=strict)
     text_input, image_input = request.n * words, request.n * pictures

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from app.cards import load_catalogue
 from app.domain.allowance import ENOUGH, REMEMBERED, Allowances
 from app.domain.budget import Budget, Span, WindowState
-from app.domain.estimate import WouldFit, estimate, output_tokens_per_call, would_fit
-from app.domain.request import GenerationRequest
+from app.domain.estimate import WouldFit, estimate, output_tokens_per_call, settled_amounts, would_fit
+from app.domain.generation import Usage
+from app.domain.request import GenerationRequest, Input
 
 if TYPE_CHECKING:
     from app.domain.budget import Unit
@@ -71,6 +72,37 @@ def test_a_strict_estimate_counts_every_byte_of_a_text() -> None:
     text = replace(ASKED, prompt="\u00e4" * 100, n=2)
     assert estimate(text, CARD, strict=True).text_input == 2 * 200
     assert estimate(text, CARD).text_input < 200
+
+
+@given(st.data())
+def test_a_strict_reservation_is_above_whatever_google_can_report(data: st.DataObject) -> None:
+    """A token has at least a byte, a reference 1120 at most, and an answer stops at its bound."""
+    text = data.draw(st.text(max_size=200))
+    document = Input("document", "/documents/0", data=text.encode(), mime_type="text/plain")
+    asked = replace(
+        ASKED,
+        n=data.draw(st.integers(1, 4)),
+        image_size=data.draw(st.sampled_from(sorted(CARD.image_sizes))),
+        prompt=text,
+        documents=data.draw(st.sampled_from([(), (document,)])),
+        images=data.draw(st.sampled_from([(), (Input("image", "/images/0"),) * 3])),
+        max_output_tokens=data.draw(st.none() | st.integers(2520, CARD.tokens.output_max)),
+    )
+    allowances = learned(*data.draw(st.lists(st.integers(0, 30_000), min_size=ENOUGH, max_size=ENOUGH)))
+    bound = output_tokens_per_call(asked, CARD, allowances)
+    picture = CARD.image_tokens(asked.image_size or "1K")
+    words = data.draw(st.integers(0, bound - picture))
+    thinking = data.draw(st.integers(0, words))
+    one = Usage(
+        text_input=data.draw(st.integers(0, len(text.encode()) * (1 + len(asked.documents)))),
+        image_input=data.draw(st.integers(0, 1120 * len(asked.images))),
+        image_output=picture,
+        text_output=words - thinking,
+        thinking=thinking,
+    )
+    used = settled_amounts(CARD, sum([one] * asked.n, Usage()), asked.n)
+    reserved = estimate(asked, CARD, allowances, strict=True).amounts
+    assert all(most >= actual for most, actual in zip(reserved, used, strict=True))
 
 
 def left(remaining: int, unit: Unit = "output_tokens") -> WindowState:
