@@ -124,6 +124,9 @@ def failure_from(exchange: Exchange, raised: BaseException, now: datetime) -> Up
     if exchange.status is not None and exchange.status != httpx2.codes.OK:
         return refusal_from(exchange, now)
     billed = "maybe" if exchange.sent else "no"
+    if not exchange.sent and isinstance(raised, httpx2.NetworkError | httpx2.ProtocolError):
+        # Kept connections break when a back end goes; what was not sent whole can be asked for again.
+        return UpstreamUnavailable("The upstream cannot be reached.", billed="no")
     for kind, error, sentence in _NETWORK:
         if isinstance(raised, kind):
             return error(sentence, upstream_status=exchange.status, billed=billed)

@@ -181,6 +181,8 @@ class Slots:
                 tenant_id = min(line, key=lambda each: (self._by_tenant[each], line[each][0].number))
                 waiter = line[tenant_id][0]
                 self._leave(waiter)
+                if waiter.turn.done():
+                    continue  # it has just given up, which its own task learns after this one
                 self._occupy(waiter.tenant_id, waiter.priority)
                 waiter.turn.set_result(None)
 
@@ -214,7 +216,8 @@ class Slots:
             if gives_way is None:
                 raise self._shed(call.priority, "full")
             self._leave(gives_way)
-            gives_way.turn.set_exception(self._shed(gives_way.priority, "full"))
+            if not gives_way.turn.done():
+                gives_way.turn.set_exception(self._shed(gives_way.priority, "full"))
         self._numbers += 1
         waiter = _Waiter(call.tenant_id, call.priority, self._numbers)
         self._queue[call.priority].setdefault(call.tenant_id, deque()).append(waiter)

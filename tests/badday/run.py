@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     """0 where no promise was broken."""
     parser = argparse.ArgumentParser("bad-day")
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--rate", type=float, default=10, help="requests a second")
+    parser.add_argument("--rate", type=float, default=8, help="requests a second")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--out", type=Path, default=Path("reports"), help="folder of table and picture")
     given: Any = parser.parse_args(arguments)

@@ -12,7 +12,13 @@ from google.genai import types
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.errors import ContentBlocked, UpstreamError, UpstreamQuota, UpstreamRejected
+from app.domain.errors import (
+    ContentBlocked,
+    UpstreamError,
+    UpstreamQuota,
+    UpstreamRejected,
+    UpstreamUnavailable,
+)
 from app.domain.refusals import (
     BLOCKED,
     FILTERED,
@@ -146,6 +152,16 @@ def test_what_was_never_sent_cannot_have_been_billed() -> None:
             error = failure_from(Exchange(sent=sent), raised, NOON)
             assert error.billed == billed
             assert SECRET not in error.detail
+
+
+@pytest.mark.parametrize(
+    "raised", [httpx2.ReadError(""), httpx2.RemoteProtocolError(""), httpx2.WriteError("")]
+)
+def test_a_connection_that_breaks_before_the_request_is_out_is_an_outage_and_may_be_tried_again(
+    raised: httpx2.TransportError,
+) -> None:
+    assert type(failure_from(Exchange(), raised, NOON)) is UpstreamUnavailable
+    assert type(failure_from(Exchange(sent=True), raised, NOON)) is UpstreamError
 
 
 @pytest.mark.parametrize(

@@ -228,6 +228,34 @@ async def test_who_gives_up_just_when_its_turn_comes_hands_the_slot_on() -> None
     assert (crowd.slots.in_use, crowd.slots.waiting) == (0, 0)
 
 
+@pytest.mark.parametrize("gives_up", ["b-1", "c-1"])
+async def test_a_slot_that_becomes_free_just_when_somebody_gives_up_goes_to_another(gives_up: str) -> None:
+    """Who gives up is in the queue until its task has run; who hands the slot on must not fail for it."""
+    crowd = Crowd(1)
+    for name in ("a-1", "b-1", "c-1"):
+        await crowd.comes(name)
+    crowd._leaving["a-1"].set()
+    crowd._tasks[gives_up].cancel()
+    await settled()
+    assert crowd._tasks["a-1"].exception() is None
+    [other] = {"b-1", "c-1"} - {gives_up}
+    assert crowd.begun == ["a-1", other]
+    await crowd.goes(other)
+    assert (crowd.slots.in_use, crowd.slots.waiting) == (0, 0)
+
+
+async def test_who_gives_up_just_when_it_must_give_way_keeps_nobody_out() -> None:
+    crowd = Crowd(1, queue=1)
+    for name in ("a-1", "b-1"):
+        await crowd.comes(name, "batch")
+    coming = asyncio.create_task(crowd.comes("c-1"))
+    await asyncio.sleep(0)  # its task is made, and runs next
+    crowd._tasks["b-1"].cancel()
+    await coming
+    await crowd.goes("a-1")
+    assert crowd.begun == ["a-1", "c-1"]
+
+
 async def test_an_overload_of_calls_that_were_under_way_together_is_one_sign() -> None:
     slots = Crowd(10).slots
     async with AsyncExitStack() as stack:
