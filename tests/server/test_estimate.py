@@ -77,3 +77,13 @@ def test_a_picture_of_another_size_is_reported(client: Client) -> None:
     assert "size_mismatch" in {warning["code"] for warning in again["warnings"]}
     metrics = client.get("/metrics").text
     assert 'flashgate_delivery_mismatches_total{code="size_mismatch"' in metrics
+
+
+def test_a_picture_of_another_type_is_reported(client: Client) -> None:
+    body = {"prompt": f"[[emulate:webp]] {secrets.token_hex(4)}", "image_size": "512", "delivery": "uri"}
+    answer = client.post({**body, "output_mime_type": "image/png"}).json()
+    assert answer["images"][0]["mime_type"] == "image/webp"
+    assert answer["effective"]["output_mime_type"] == "image/png"
+    assert [item["code"] for item in answer["warnings"]] == ["mime_mismatch"]
+    metrics = client.get("/metrics").text
+    assert 'flashgate_delivery_mismatches_total{code="mime_mismatch"' in metrics
