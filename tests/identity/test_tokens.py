@@ -11,7 +11,7 @@ import pytest
 from app.domain.tenancy import Identity
 from app.identity.certificates import Certificates
 from app.identity.tokens import GoogleIdTokens, TokenPolicy
-from tests.identity.google import ACCOUNT, AUDIENCE, REMOVED, SUBJECT, Google, google
+from tests.identity.google import ACCOUNT, AUDIENCE, REMOVED, SUBJECT, Google, base64url, claims, google, part
 from tests.identity.vectors import REFUSED
 
 if TYPE_CHECKING:
@@ -47,6 +47,25 @@ async def test_a_good_token_names_its_account_both_ways(stand_in: Google) -> Non
 async def test_a_token_that_is_wrong_in_one_way_is_nobodys(stand_in: Google, wrong: str) -> None:
     async with checker(stand_in) as tokens:
         assert await tokens.identities(REFUSED[wrong](stand_in), checked=True) == ()
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "",
+        "..",
+        "é.é.é",
+        f"{base64url(b'[' * 5000)}.{base64url(b'[' * 5000)}.x",
+        f"{part({'alg': 'RS256'})}.{base64url(b'{' + b'9' * 6000 + b'}')}.x",
+        f"{part({'alg': 'RS256'})}.{part(claims(exp=float('inf')))}.x",
+        f"{part({'alg': 'RS256'})}.{part(claims(exp=10**4000))}.x",
+        f"{part({'alg': 'RS256'})}.{part(claims(iat=-(10**4000)))}.é",
+        f"{base64url(bytes([255, 254]))}.{base64url(bytes([255]))}.x",
+    ],
+)
+async def test_whatever_is_shown_is_judged_and_nothing_is_raised(stand_in: Google, token: str) -> None:
+    async with checker(stand_in) as tokens:
+        assert await tokens.identities(token, checked=True) == ()
 
 
 @pytest.mark.parametrize("verified", [None, False, "true", 1])
