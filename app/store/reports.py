@@ -81,7 +81,10 @@ def told(attribution: Attribution | None, labels_max: int) -> list[str]:
     if attribution is None:
         return ["", "0", "0"]
     head = f"{attribution.key_id}|{attribution.model}|{attribution.size}"
-    labels = [json.dumps(label, separators=(",", ":")) for label in attribution.labels]
+    labels = [
+        json.dumps(label, separators=(",", ":"), ensure_ascii=False).encode(errors="replace").decode()
+        for label in attribution.labels
+    ]
     return [head, str(labels_max), str(len(labels)), *labels]
 
 

@@ -137,6 +137,19 @@ async def test_labels_beyond_the_days_limit_are_added_up_together(clients: Store
     )
 
 
+async def test_the_longest_labels_that_there_are_do_not_keep_a_settlement_from_being_booked(
+    books: Books,
+) -> None:
+    longest = tuple(
+        (f"{number}" + "\U0001f5fc" * 62, '"' * 63 if number % 2 else "\U0001f5fc" * 63)
+        for number in range(8)
+    )
+    await books.admit("a")
+    await settle(books, "a", replace(WEB, labels=longest))
+    assert await books.totals() == [(1120, 0)]
+    assert by(await rows_of(books), "label").keys() == {("=".join(label),) for label in longest}
+
+
 async def test_days_are_forgotten_when_their_time_is_over(books: Books) -> None:
     await books.admit("a")
     await settle(books, "a")
