@@ -132,7 +132,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             limits=_limits(settings, catalogue),
             page_counter=PageCounter(),
             readiness=_readiness(gateway, clients, model),
-            conditions=durable.conditions,
+            conditions=lambda: durable.conditions() | room.conditions(),
             render_metrics=metrics.render,
             administration=Administration(
                 registry=directory,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from redis.asyncio import Redis
+
+log = logging.getLogger(__name__)
 
 LOOK_S = 1.0
 
@@ -64,13 +67,20 @@ class Room:
     ) -> None:
         await cancelled(self._tasks)
 
+    def conditions(self) -> dict[str, str | int]:
+        """What an operator wants to see beside whether the store answers."""
+        return {"store_full": int(self.full)}
+
     async def look(self) -> None:
         """See how full the store is. Raises StoreUnavailable; then what was seen last still counts."""
         async with store_errors():
             nodes = await memory_of(self._client)
+        before = self.full
         self.full = any(
             node.evicts_nothing and node.used > node.limit * self._full_share for node in nodes if node.limit
         )
+        if self.full and not before:
+            log.warning("the store is nearly full and evicts nothing: no picture is kept")
 
     async def for_picture(self, tenant_id: str, image_id: str, length: int, ttl_ms: int) -> bool:
         """Whether it may be kept; one command where the tenant has a quota, and one more to make room.

@@ -124,6 +124,7 @@ async def test_a_store_that_evicts_nothing_keeps_room_for_the_books(
                 await clients.blobs.set(f"filling:{number}", b"x" * 1_000_000, ex=600)
             await within.look()
             assert within.full is kept_out
+            assert within.conditions() == {"store_full": int(kept_out)}
             refused = not await results.put_pictures("acme", (picture_of(b"second"),), 60)
             assert refused is kept_out
             assert isinstance(await books.admit("a"), Lead)
