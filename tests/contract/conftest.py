@@ -32,7 +32,6 @@ AMPLE = (
     "leaving",
     "counted",
     "one-model",
-    "everything",
     "streams",
 )
 
@@ -46,8 +45,6 @@ def tenants(tmp_path_factory: pytest.TempPathFactory) -> Tenants:
     for entry in listed["tenants"]:
         if entry["id"] == "one-model":
             entry["models"] = ["gemini-3.1-flash-image"]
-        if entry["id"] == "everything":
-            entry["keys"][0]["scopes"] = ["images", "admin"]
     written.path.write_text(yaml.safe_dump(listed))
     return written
 

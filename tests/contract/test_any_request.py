@@ -9,15 +9,21 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
+import yaml
+
+from tests.processes import running_gateway
+from tests.server.conftest import tokens_a_day, write_tenants
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.processes import Running
-    from tests.server.conftest import Tenants
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 SECONDS = int(os.environ.get("FLASHGATE_FUZZ_S", "0"))
@@ -33,15 +39,34 @@ CHECKS = (
 CASES_MIN = 1000
 
 
+@dataclass(frozen=True)
+class Open:
+    """A gateway of its own, because operators' requests change tenants; and a key that opens every route."""
+
+    gateway: Running
+    key: str
+
+
 @pytest.fixture(scope="module")
-def report(gateway: Running, tenants: Tenants, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def opened(settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Open]:
+    folder = tmp_path_factory.mktemp("opened")
+    tenants = write_tenants(folder / "tenants.yaml", {"everything": tokens_a_day(10_000_000)})
+    listed = yaml.safe_load(tenants.path.read_text())
+    listed["tenants"][0]["keys"][0]["scopes"] = ["images", "admin"]
+    tenants.path.write_text(yaml.safe_dump(listed))
+    with running_gateway(folder, **{**settings, "tenants_file": str(tenants.path)}) as gateway:
+        yield Open(gateway, tenants.keys["everything"])
+
+
+@pytest.fixture(scope="module")
+def report(opened: Open, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What Schemathesis found, asking with a key that opens every route."""
     folder = tmp_path_factory.mktemp("any-request")
     found = folder / "report.json"
     further = ["--max-time", str(SECONDS), "--mode", "all"] if SECONDS else ["--generation-deterministic"]
     command = [
         str(Path(sys.executable).with_name("schemathesis")), f"--config-file={CONFIGURATION}",
-        "run", f"{gateway.url}/openapi.json", "--header", f"X-API-Key: {tenants.keys['everything']}",
+        "run", f"{opened.gateway.url}/openapi.json", "--header", f"X-API-Key: {opened.key}",
         "--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing", "--max-examples", "6",
         "--workers", "2", "--continue-on-failure", "--request-timeout", "60", "--warnings", "off",
         "--no-color", "--report", "json", "--report-json-path", str(found), *further,
@@ -54,8 +79,8 @@ def report(gateway: Running, tenants: Tenants, tmp_path_factory: pytest.TempPath
 
 
 @pytest.mark.timeout(120 + SECONDS * 2)
-def test_every_operation_of_the_document_is_asked(report: dict[str, Any], gateway: Running) -> None:
-    document = httpx2.get(f"{gateway.url}/openapi.json").json()
+def test_every_operation_of_the_document_is_asked(report: dict[str, Any], opened: Open) -> None:
+    document = httpx2.get(f"{opened.gateway.url}/openapi.json").json()
     documented = sum(len(methods) for methods in document["paths"].values())
     operations = report["operations"]
     assert (operations["tested"], operations["errored"], operations["skipped"]) == (documented, 0, 0)
