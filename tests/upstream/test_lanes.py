@@ -1,0 +1,79 @@
+"""Settings to lanes: which back ends are opened, in which order, and how each is spared."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import ValidationError
+
+from app.cards import load_catalogue
+from app.domain.errors import ConfigurationError
+from app.lanes import open_upstream
+from app.observability.metrics import Metrics
+from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.upstream.failover import FailoverImageModel
+
+NOWHERE = "http://127.0.0.1:9"
+BOTH = {
+    "gemini_api_key": "k",
+    "vertex_base_url": NOWHERE,
+    "gemini_base_url": NOWHERE,
+}
+
+
+@pytest.fixture(autouse=True)
+def _without_an_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FLASHGATE_UPSTREAM", "FLASHGATE_GEMINI_API_KEY", "FLASHGATE_VERTEX_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+async def opened(stack: AsyncExitStack, **fields: Any) -> FailoverImageModel:
+    settings = Settings(**{**BOTH, **fields})
+    return await open_upstream(settings, stack, Metrics(), load_catalogue(), lambda model, _: model)
+
+
+async def test_back_ends_are_opened_once_and_asked_in_the_order_of_each_model() -> None:
+    async with AsyncExitStack() as stack:
+        by_model = {"nano-banana-2": "gemini", "gemini-3-pro-image": "gemini,vertex"}
+        model = await opened(stack, upstream="vertex,gemini,vertex", upstream_by_model=by_model)
+        assert [lane.name for lane in model._lanes] == ["vertex", "gemini"]
+        orders = {card: [lane.name for lane in lanes] for card, lanes in model._orders.items()}
+        assert orders == {"gemini-3.1-flash-image": ["gemini"], "gemini-3-pro-image": ["gemini", "vertex"]}
+        assert len(model._opened) == 2
+
+
+async def test_waiting_in_every_queue_ends_before_the_lease_does() -> None:
+    async with AsyncExitStack() as stack:
+        model = await opened(stack, upstream="vertex,gemini", lease_s=24, upstream_queue_s=100)
+        assert [lane._terms.slots.queue_s_max for lane in model._lanes] == [8, 8]
+
+
+async def test_an_order_for_a_model_without_a_card_is_told_with_the_cards_there_are() -> None:
+    async with AsyncExitStack() as stack:
+        with pytest.raises(ConfigurationError, match=r"unheard-of: there is no such card; .*nano-banana-2"):
+            await opened(stack, upstream="gemini", upstream_by_model={"unheard-of": "vertex"})
+
+
+@pytest.mark.parametrize("order", ["", "vertex,", "vertex, gemini", "auto,gemini", "azure"])
+def test_an_order_is_made_of_the_three_back_ends(order: str) -> None:
+    with pytest.raises(ValidationError, match=r"emulator\|gemini\|vertex"):
+        Settings(upstream=order)
+
+
+@pytest.mark.parametrize(
+    ("fields", "order"),
+    [
+        ({}, ("emulator",)),
+        ({"gemini_api_key": "k"}, ("gemini",)),
+        ({"gemini_api_key": "k", "vertex_project": "p"}, ("vertex",)),
+        ({"upstream": "gemini,vertex", "gemini_api_key": "k"}, ("gemini", "vertex")),
+    ],
+)
+def test_the_order_follows_from_the_credentials_unless_it_is_said(
+    fields: dict[str, Any], order: tuple[str, ...]
+) -> None:
+    assert Settings(**fields).back_ends == order
