@@ -122,6 +122,15 @@ class Settings(BaseSettings):
         "https://www.googleapis.com/oauth2/v3/certs",
         description="Where the keys that sign ID tokens are read, as a JSON Web Key Set.",
     )
+    iap_audiences: tuple[str, ...] = Field(
+        (),
+        description="The same for the assertions of Identity-Aware Proxy, such as "
+        '["/projects/1/global/backendServices/2"]. Empty: none is taken.',
+    )
+    iap_certs_url: str = Field(
+        "https://www.gstatic.com/iap/verify/public_key-jwk",
+        description="Where the keys that sign those assertions are read.",
+    )
     identity_skew_s: int = Field(
         30, ge=0, le=300, description="How far the clock that dated an ID token may be from this one."
     )

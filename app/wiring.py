@@ -13,7 +13,7 @@ from app.domain.errors import ConfigurationError, StoreUnavailable
 from app.domain.policy import Charging, Policy, Times
 from app.gateway import Gateway
 from app.identity.certificates import Certificates
-from app.identity.tokens import GoogleIdTokens, TokenPolicy
+from app.identity.tokens import IAP, GoogleIdTokens, TokenPolicy
 from app.lanes import open_upstream
 from app.longrunning import LongRunning
 from app.media.pdf import PageCounter
@@ -143,6 +143,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
                 pepper=pepper,
             ),
             identity_tokens=await _identity_tokens(settings, stack),
+            iap_tokens=await _iap_tokens(settings, stack),
             reports=reports,
             admin_key=settings.admin_key,
             reload_tenants=directory.reload,
@@ -169,6 +170,15 @@ async def _identity_tokens(settings: Settings, stack: AsyncExitStack) -> GoogleI
         settings.identity_skew_s,
         by_platform=settings.identity_signature == "platform",
     )
+    return GoogleIdTokens(policy, certificates)
+
+
+async def _iap_tokens(settings: Settings, stack: AsyncExitStack) -> GoogleIdTokens | None:
+    """What checks the assertions of Identity-Aware Proxy, where any are taken."""
+    if not settings.iap_audiences:
+        return None
+    certificates = await stack.enter_async_context(Certificates(settings.iap_certs_url))
+    policy = TokenPolicy(frozenset(settings.iap_audiences), settings.identity_skew_s, signer=IAP)
     return GoogleIdTokens(policy, certificates)
 
 

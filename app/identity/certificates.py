@@ -13,17 +13,23 @@ import logging
 import re
 import time
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 import httpx2
 import pybase64
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicNumbers
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 
 from app.domain.errors import IdentityUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+    PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +59,7 @@ class Certificates:
     def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._url = url
         self._clock = clock
-        self._keys: dict[str, RSAPublicKey] = {}
+        self._keys: dict[str, PublicKey] = {}
         self._due = self._useless = self._next_reading = float("-inf")
         self._reading: asyncio.Task[None] | None = None
         self._http: httpx2.AsyncClient | None = None
@@ -73,7 +79,7 @@ class Certificates:
             await asyncio.gather(self._reading, return_exceptions=True)
         await self._stack.aclose()
 
-    async def key(self, key_id: str) -> RSAPublicKey | None:
+    async def key(self, key_id: str) -> PublicKey | None:
         """The key of this id, or None where Google has none of it now.
 
         Raises:
@@ -135,28 +141,32 @@ class Certificates:
         return text, min(max(float(said[1]), KEPT_S_MIN), KEPT_S_MAX) if said else KEPT_S
 
 
-def keys_of(text: bytes) -> dict[str, RSAPublicKey]:
-    """The RSA keys of a key set that sign with RS256. Raises ValueError where there are none."""
+def keys_of(text: bytes) -> dict[str, PublicKey]:
+    """The keys of a key set that sign with RS256 or ES256. Raises ValueError where there are none."""
     document = json.loads(text)
     listed = document.get("keys") if isinstance(document, dict) else None
     found = {}
     for entry in listed if isinstance(listed, list) else []:
-        if isinstance(entry, dict) and isinstance(entry.get("kid"), str) and _signs(entry):
-            numbers = (_number(entry.get(name)) for name in ("e", "n"))
-            key = RSAPublicNumbers(*numbers).public_key()
-            if key.key_size >= RSA_BITS_MIN:
+        if isinstance(entry, dict) and isinstance(entry.get("kid"), str) and entry.get("use", "sig") == "sig":
+            key = _key(entry)
+            if key is not None:
                 found[entry["kid"]] = key
     if not found:
-        raise ValueError("it holds no RSA key")
+        raise ValueError("it holds no key that signs")
     return found
 
 
-def _signs(entry: dict[str, Any]) -> bool:
-    return (
-        entry.get("kty") == "RSA"
-        and entry.get("use", "sig") == "sig"
-        and entry.get("alg", "RS256") == "RS256"
-    )
+def _key(entry: dict[str, Any]) -> PublicKey | None:
+    """One key, or None where it is of another kind, or weak."""
+    match entry.get("kty"), entry.get("alg"):
+        case "RSA", "RS256" | None:
+            exponent, modulus = (_number(entry.get(name)) for name in ("e", "n"))
+            key = RSAPublicNumbers(exponent, modulus).public_key()
+            return key if key.key_size >= RSA_BITS_MIN else None
+        case "EC", "ES256" | None if entry.get("crv") == "P-256":
+            x, y = (_number(entry.get(name)) for name in ("x", "y"))
+            return EllipticCurvePublicNumbers(x, y, SECP256R1()).public_key()
+    return None
 
 
 def _number(value: object) -> int:

@@ -3,6 +3,9 @@
 On Cloud Run the platform's own door reads an ID token from ``X-Serverless-Authorization`` if that is there,
 else from ``Authorization``, and passes the one that it has read without its signature. Only that one can
 therefore count as checked by the platform; what stands in the other is the caller's own word.
+
+Identity-Aware Proxy asserts whom it has let in by a token of its own, in a header of its own, which goes
+before whatever the caller showed to the proxy; a gateway key goes before both.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ from app.surfaces.context import service_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from app.surfaces.context import IdentityTokens, Service
+
 SCHEMES = (
     HTTPBearer(
         auto_error=False,
@@ -35,14 +40,16 @@ SCHEMES = (
     ),
 )
 _OF_THE_PLATFORM = "x-serverless-authorization"
+_OF_IAP = "x-goog-iap-jwt-assertion"
 
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    """A JSON Web Token as it was shown, and whether the platform has read the header that it stood in."""
+    """A JSON Web Token as it was shown, who judges it, and whether the platform has read its header."""
 
     text: str
-    checked: bool
+    judge: IdentityTokens
+    checked: bool = False
 
 
 def presented_key(request: Request) -> str | None:
@@ -59,30 +66,36 @@ def _bearer(header: str) -> str | None:
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
 
 
-def _token(request: Request, presented: str | None) -> _Token | None:
-    """The ID token that a request shows; no gateway key holds a dot, and every token two."""
-    of_the_platform, ours = (request.headers.getlist(name) for name in (_OF_THE_PLATFORM, "authorization"))
-    if presented is None:
-        text = _bearer(of_the_platform[0]) if of_the_platform else None
-        return None if text is None else _Token(text, checked=len(of_the_platform) == 1)
-    if presented.count(".") != 2:
+def _token(request: Request, presented: str | None, service: Service) -> _Token | None:
+    """The token that a request shows, where any are taken; no gateway key holds a dot, every token two."""
+    if presented is not None and presented.count(".") != 2:
         return None
+    assertion = request.headers.get(_OF_IAP)
+    if assertion and service.iap_tokens is not None:
+        return _Token(assertion, service.iap_tokens)
+    judge = service.identity_tokens
+    if judge is None:
+        return None
+    of_the_platform, ours = (request.headers.getlist(name) for name in (_OF_THE_PLATFORM, "authorization"))
     # Of two headers of one name nobody knows which the platform has read.
-    return _Token(presented, checked=not of_the_platform and [_bearer(each) for each in ours] == [presented])
+    if presented is not None:
+        checked = not of_the_platform and [_bearer(each) for each in ours] == [presented]
+        return _Token(presented, judge, checked)
+    text = _bearer(of_the_platform[0]) if of_the_platform else None
+    return None if text is None else _Token(text, judge, checked=len(of_the_platform) == 1)
 
 
 async def authenticated(request: Request, presented: str | None) -> Caller:
-    """The caller of a key or an ID token; never asks the store.
+    """The caller of a key or a token; never asks the store.
 
     Raises:
         Unauthenticated: There is none, or it is not known.
         IdentityUnavailable: It is a token, and Google's keys are not to be had.
     """
     service = service_of(request)
-    tokens = service.identity_tokens
-    token = None if tokens is None else _token(request, presented)
-    if tokens is not None and token is not None:
-        identities = await tokens.identities(token.text, checked=token.checked)
+    token = _token(request, presented, service)
+    if token is not None:
+        identities = await token.judge.identities(token.text, checked=token.checked)
         caller = service.directory.identified(identities)
     else:
         caller = service.directory.authenticate(presented) if presented else None

@@ -64,6 +64,7 @@ class Service:
         render_metrics: The Prometheus exposition, as (body, content type).
         identity_tokens: Checks ID tokens, or None where none are taken.
         reports: What was used, day by day.
+        iap_tokens: Checks assertions of Identity-Aware Proxy, or None where none are taken.
         admin_key: The operator's key from the environment, or None.
         reload_tenants: Reads the tenants' file again; raises ConfigurationError and changes nothing then.
     """
@@ -72,6 +73,7 @@ class Service:
     operations: LongRunning
     directory: Directory
     identity_tokens: IdentityTokens | None
+    iap_tokens: IdentityTokens | None
     limits: Limits
     page_counter: PageCounter
     readiness: dict[str, Callable[[], Awaitable[str | None]]]

@@ -9,10 +9,11 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,9 @@ AUDIENCE = "https://flashgate.example"
 ACCOUNT = "search@a-project.iam.gserviceaccount.com"
 SUBJECT = "103117966615020283234"
 REMOVED = "SIGNATURE_REMOVED_BY_GOOGLE"
+IAP_AUDIENCE = "/projects/1/global/backendServices/2"
+
+G = TypeVar("G", bound="Google")
 
 
 def base64url(data: bytes) -> str:
@@ -97,10 +101,53 @@ class Google:
         return self.signed({"alg": "RS256", "typ": "JWT", "kid": self.key_id}, claims(**changed))
 
 
+class Iap(Google):
+    """The same for Identity-Aware Proxy, which signs with ES256."""
+
+    def __init__(self) -> None:
+        self._own = ec.generate_private_key(ec.SECP256R1())
+        super().__init__(rsa.generate_private_key(public_exponent=65537, key_size=2048))
+
+    def serve_own_key(self) -> None:
+        numbers = self._own.public_key().public_numbers()
+        x, y = (base64url(number.to_bytes(32)) for number in (numbers.x, numbers.y))
+        own = {"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": self.key_id, "x": x, "y": y}
+        super().serve_own_key()
+        # A key of the other kind lies beside it, under an id of its own.
+        other = json.loads(self.body)["keys"][0] | {"kid": "of RSA"}
+        self.body = json.dumps({"keys": [own, other]}).encode()
+
+    def asserted(self, header: dict[str, Any], said: dict[str, Any]) -> str:
+        """An assertion with a true signature over whatever it says."""
+        text = f"{part(header)}.{part(said)}"
+        r, s = decode_dss_signature(self._own.sign(text.encode(), ec.ECDSA(hashes.SHA256())))
+        return f"{text}.{base64url(r.to_bytes(32) + s.to_bytes(32))}"
+
+    def assertion(self, **changed: Any) -> str:
+        """A good assertion but for what is changed."""
+        said = {"iss": "https://cloud.google.com/iap", "aud": IAP_AUDIENCE, "email_verified": None,
+                "sub": f"accounts.google.com:{SUBJECT}"}  # fmt: skip
+        return self.asserted(
+            {"alg": "ES256", "typ": "JWT", "kid": self.key_id}, claims(**{**said, **changed})
+        )
+
+
 @contextmanager
 def google(bits: int = 2048) -> Iterator[Google]:
     """The stand-in, on a port of its own."""
-    stand_in = Google(rsa.generate_private_key(public_exponent=65537, key_size=bits))
+    with _served(Google(rsa.generate_private_key(public_exponent=65537, key_size=bits))) as stand_in:
+        yield stand_in
+
+
+@contextmanager
+def iap() -> Iterator[Iap]:
+    """The stand-in for the proxy's signer, on a port of its own."""
+    with _served(Iap()) as stand_in:
+        yield stand_in
+
+
+@contextmanager
+def _served(stand_in: G) -> Iterator[G]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

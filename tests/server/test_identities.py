@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tests.identity.google import ACCOUNT, AUDIENCE, REMOVED, Google, google
+from tests.identity.google import ACCOUNT, AUDIENCE, IAP_AUDIENCE, REMOVED, Google, Iap, google, iap
 from tests.identity.vectors import REFUSED
 from tests.processes import HTTP, running_gateway
 from tests.server.conftest import PEPPER, wait_for, write_tenants
@@ -32,6 +32,12 @@ def stand_in() -> Iterator[Google]:
 
 
 @pytest.fixture(scope="module")
+def proxy() -> Iterator[Iap]:
+    with iap() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Tenants:
     """The tenant ``search`` with a key, and an account of its own budget of one picture."""
     folder = tmp_path_factory.mktemp("identities")
@@ -48,7 +54,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Tenants:
 
 @pytest.fixture(scope="module")
 def gateway(
-    tmp_path_factory: pytest.TempPathFactory, files: Tenants, emulator: Running, stand_in: Google
+    tmp_path_factory: pytest.TempPathFactory, files: Tenants, emulator: Running, stand_in: Google, proxy: Iap
 ) -> Iterator[Running]:
     with running_gateway(
         tmp_path_factory.mktemp("gateway"),
@@ -59,6 +65,8 @@ def gateway(
         upstream_base_url=emulator.url,
         identity_audiences=json.dumps([AUDIENCE]),
         identity_certs_url=stand_in.url,
+        iap_audiences=json.dumps([IAP_AUDIENCE]),
+        iap_certs_url=proxy.url,
     ) as process:
         yield process
 
@@ -135,6 +143,22 @@ def test_a_key_goes_before_the_token_that_the_platform_wants(
             assert answer.json()["budgets"] == []
     both = usage(gateway, bearer(files.keys["search"]), bearer("x.y.z", "X-Serverless-Authorization"))
     assert both.status_code == 200
+
+
+def test_whom_the_proxy_has_let_in_goes_before_what_was_shown_to_it(
+    gateway: Running, stand_in: Google, proxy: Iap, files: Tenants
+) -> None:
+    asserted = ("X-Goog-Iap-Jwt-Assertion", proxy.assertion())
+    forged = ("X-Goog-Iap-Jwt-Assertion", proxy.token())
+    unknown = bearer(stand_in.token(sub="1", email=OTHER))
+    assert usage(gateway, asserted).status_code == 200
+    assert usage(gateway, asserted, unknown).status_code == 200
+    assert usage(gateway, forged).status_code == 401
+    assert usage(gateway, forged, bearer(stand_in.token())).status_code == 401
+    for header in ("X-Goog-Authenticated-User-Email", "X-Goog-Authenticated-User-Id"):
+        assert usage(gateway, (header, f"accounts.google.com:{ACCOUNT}")).status_code == 401
+    by_key = usage(gateway, asserted, ("X-API-Key", files.keys["search"]))
+    assert by_key.json()["budgets"] == []
 
 
 def test_every_dialect_takes_tokens(gateway: Running, stand_in: Google) -> None:
