@@ -74,7 +74,10 @@ async def _open_model(
         GoogleImageModel(
             _back_end(kind, settings, await _base_url(kind, settings, stack)),
             catalogue,
-            connections_max=settings.upstream_connections,
+            # Who has a slot must find a connection: waiting for one would look like the back end's failure.
+            connections_max=max(
+                settings.upstream_connections, settings.upstream_slots_max * len(list(catalogue))
+            ),
             answer_bytes_max=settings.upstream_answer_bytes_max,
             headers_of=outgoing_headers,
         )
@@ -113,6 +116,7 @@ def _back_end(kind: BackEndKind, settings: Settings, base_url: str | None) -> Ba
 
 def _lane_terms(kind: BackEndKind, settings: Settings, lanes: int) -> LaneTerms:
     # A call may wait in one queue after the other, all within the lease of a hold that is not renewed.
+    by_size = settings.timeouts_by_size
     waits_s = settings.lease_s * 2 / 3 / lanes
     return LaneTerms(
         SlotTerms(
@@ -129,7 +133,8 @@ def _lane_terms(kind: BackEndKind, settings: Settings, lanes: int) -> LaneTerms:
             ratio=settings.upstream_breaker_ratio,
             pause_s=settings.upstream_breaker_pause_s,
         ),
-        settings.upstream_slow_s,
+        # Where the deployment itself gives a size little time, running out of it is no caller's impatience.
+        min(settings.upstream_slow_s, min(settings.upstream_timeout_s, *by_size.values()) / 2),
         # A rehearsal in somebody's prompt is no quota of everybody.
         0.0 if kind == "emulator" else settings.upstream_quota_probe_s,
     )

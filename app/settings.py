@@ -190,7 +190,11 @@ class Settings(BaseSettings):
     upstream_answer_bytes_max: int = Field(
         268_435_456, ge=1_000_000, description="Largest answer of the back end; a larger one is a failure."
     )
-    upstream_connections: int = Field(100, ge=1, description="Connections to the back end at once.")
+    upstream_connections: int = Field(
+        100,
+        ge=1,
+        description="Connections to each back end at once; more where the slots of all models are more.",
+    )
     provider_requests_per_minute: int | None = Field(
         None,
         ge=1,

@@ -52,6 +52,20 @@ async def test_waiting_in_every_queue_ends_before_the_lease_does() -> None:
         assert [lane._terms.slots.queue_s_max for lane in model._lanes] == [8, 8]
 
 
+async def test_a_deployment_with_little_time_is_not_taken_for_an_impatient_caller() -> None:
+    async with AsyncExitStack() as stack:
+        [patient] = (await opened(stack, upstream="gemini"))._lanes
+        [hasty] = (await opened(stack, upstream="gemini", timeout_512_s=30))._lanes
+        assert (patient._terms.slow_s, hasty._terms.slow_s) == (60, 15)
+
+
+async def test_whoever_has_a_slot_finds_a_connection() -> None:
+    async with AsyncExitStack() as stack:
+        [lane] = (await opened(stack, upstream="gemini", upstream_slots_max=150))._lanes
+        model = lane._model._model  # type: ignore[attr-defined]  # what the observer wraps
+        assert model._limits.max_connections >= 150 * len(list(load_catalogue()))
+
+
 async def test_an_order_for_a_model_without_a_card_is_told_with_the_cards_there_are() -> None:
     async with AsyncExitStack() as stack:
         with pytest.raises(ConfigurationError, match=r"unheard-of: there is no such card; .*nano-banana-2"):
