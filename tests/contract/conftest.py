@@ -33,6 +33,7 @@ AMPLE = (
     "counted",
     "one-model",
     "streams",
+    "left",
 )
 
 

@@ -67,7 +67,7 @@ def report(opened: Open, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     command = [
         str(Path(sys.executable).with_name("schemathesis")), f"--config-file={CONFIGURATION}",
         "run", f"{opened.gateway.url}/openapi.json", "--header", f"X-API-Key: {opened.key}",
-        "--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing", "--max-examples", "6",
+        "--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing", "--max-examples", "4",
         "--workers", "2", "--continue-on-failure", "--request-timeout", "60", "--warnings", "off",
         "--no-color", "--report", "json", "--report-json-path", str(found), *further,
     ]  # fmt: skip

@@ -189,7 +189,7 @@ async def test_a_cancelled_call_is_paid_once_and_found_later(
     gateway: Running, tenants: Tenants, gate: Gate, emulator: Running, way: Way
 ) -> None:
     """A call that blocks its thread can be given up by a time-out alone."""
-    native = Client(gateway.url, tenants.keys["leaving"])
+    native = Client(gateway.url, tenants.keys["left"])
     calls, before = calls_of(emulator), native.budget()["settled"]
     client = client_of(gateway, native.key, **({"transport": Impatient()} if way == "sync" else {}))
     asking, contents = Asking(client, way), f"Left {gate.word}"

@@ -199,7 +199,7 @@ async def test_an_exhausted_budget_is_the_frameworks_http_error(
 async def test_a_cancelled_call_is_paid_once_and_found_later(
     framework: Framework, gateway: Running, tenants: Tenants, gate: Gate, emulator: Running, sits: Sits
 ) -> None:
-    native = Client(gateway.url, tenants.keys["leaving"])
+    native = Client(gateway.url, tenants.keys["left"])
     calls, before = calls_of(emulator), native.budget()["settled"]
     generator, prompt = framework.generator(sits, native.key), f"Left by a framework {gate.word}"
     asked = asyncio.create_task(generator.generate(prompt, settings=SMALL[sits]))
