@@ -115,8 +115,9 @@ class Lane:
         deadline = self._clock() + call.timeout_s
         breaker = self._breaker(request)
         _let_through(breaker.left_s)
-        self._refuse_while_used_up(request.model)
         async with self._slots_of(request.model).slot(call) as slot:
+            _let_through(breaker.left_s)
+            self._refuse_while_used_up(request.model)
             try:
                 await call.begin()
             except GatewayError as error:

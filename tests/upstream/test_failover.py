@@ -27,6 +27,7 @@ from app.domain.generation import ModelAnswer, Usage
 from app.domain.request import Input
 from app.domain.verbatim import Verbatim
 from app.ports import Call
+from app.upstream.breaker import BreakerTerms
 from app.upstream.candidates import SignatureOrigins
 from app.upstream.failover import FailoverImageModel
 from app.upstream.lane import Lane, LaneTerms
@@ -34,6 +35,7 @@ from app.upstream.slots import SlotTerms
 from app.upstream.watching import Unwatched
 from tests.upstream.conftest import MODEL, asked, lasting
 from tests.upstream.test_resilience import Clock, Scripted
+from tests.upstream.test_slots import settled
 
 if TYPE_CHECKING:
     from app.domain.request import GenerationRequest
@@ -278,6 +280,39 @@ def test_only_so_many_signatures_are_remembered() -> None:
         origins.learn(answer("vertex", name))
     assert [origins.made_by(spoken(name)) for name in ("AAAA", "BBBB", "CCCC")] == ["", "vertex", "vertex"]
     assert origins.made_by(Verbatim(b"{}", {}, "")) is None
+
+
+@pytest.mark.parametrize("error", [USED_UP, UpstreamError("500")], ids=["a day's quota", "a breaker"])
+async def test_who_waited_for_a_slot_is_not_sent_to_a_back_end_that_refuses_by_then(
+    error: UpstreamError,
+) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    sent = 0
+
+    class Busy(Scripted):
+        async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
+            begun.set()
+            await go_on.wait()
+            return await super().generate(request, seed, call)
+
+    async def begin() -> None:
+        nonlocal sent
+        sent += 1
+
+    busy = Busy(error)
+    terms = LaneTerms(SlotTerms(limit_min=1, limit_max=1), BreakerTerms(calls_min=1))
+    model = FailoverImageModel([Lane("vertex", busy, terms=terms)])
+    first = asyncio.create_task(model.generate(asked(), None, Call("a", 100, begin=begin)))
+    await begun.wait()
+    second = asyncio.create_task(model.generate(asked(), None, Call("b", 100, begin=begin)))
+    await settled()
+    assert model._lanes[0]._slots_of(MODEL).waiting == 1
+    go_on.set()
+    ended = await asyncio.gather(first, second, return_exceptions=True)
+    assert [type(each) for each in ended] == [
+        type(error), UpstreamQuota if error is USED_UP else UpstreamUnavailable
+    ]  # fmt: skip
+    assert (len(busy.timeouts), sent) == (1, 1)
 
 
 async def test_a_days_quota_is_asked_for_again_only_now_and_then_until_it_begins_anew() -> None:
