@@ -47,6 +47,7 @@ def client(
         "upstream_timeout_s": "200",
         "timeout_512_s": "90",
         "timeout_4k_s": "400",
+        "upstream_slots_max": "3",
     }
     with running_gateway(tmp_path_factory.mktemp("hasty"), **given) as process:
         yield Client(process.url, own.keys["hasty"])
@@ -120,24 +121,31 @@ def openai(client: Client, prompt: str, timeout: str) -> httpx2.Response:
 def test_what_was_sent_when_a_callers_patience_ends_is_finished_kept_and_paid_once(
     client: Client, emulator: Running
 ) -> None:
-    """In all three dialects at once, because each of them waits for ten seconds."""
+    """In all three dialects at once, because each of them waits for ten seconds.
+
+    They leave no slot for a fourth, which is never sent: it costs nothing, although its turn comes after all.
+    """
     gate = secrets.token_hex(4)
     prompts = [f"{name} {secrets.token_hex(4)} [[emulate:hold:{gate}]]" for name in ("a", "b", "c")]
     calls, settled = calls_of(emulator), client.budget()["settled"]
     native = {"prompt": prompts[0], "image_size": "512", "delivery": "uri"}
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(4) as pool:
         asked = [
             pool.submit(client.post, native, X_Request_Timeout="9.6"),
             pool.submit(openai, client, prompts[1], "9.6"),
             pool.submit(google, client, prompts[2], "10"),
         ]
+        wait_for(lambda: calls_of(emulator) - calls == 3, "all three are sent")
+        fourth = pool.submit(client.post, fresh(), X_Request_Timeout="9.5")
+        wait_for(lambda: client.budget()["held"] == 4 * 747, "the fourth waits for its turn")
         answers = [each.result() for each in asked]
+        late(fourth.result(), "no")
     assert [answer.status_code for answer in answers] == [504] * 3
     late(answers[0], "maybe")
     assert answers[1].json()["error"]["code"] == "deadline_exceeded"
     assert answers[2].json()["error"]["status"] == "DEADLINE_EXCEEDED"
     assert all("being made" in answer.text for answer in answers)
-    assert client.budget()["held"] == 3 * 747, "the calls go on"
+    assert client.budget()["held"] == 4 * 747, "the calls go on"
     HTTP.post(f"{emulator.url}/emulator/release/{gate}").raise_for_status()
     wait_for(lambda: client.budget()["held"] == 0, "they are finished")
     assert client.budget()["settled"] - settled == 3 * 747

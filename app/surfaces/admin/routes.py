@@ -331,7 +331,7 @@ async def report_usage(
 async def purge_cache(request: Request, operator: OperatorDep, service: ServiceDep) -> PurgeWire:
     """Serve no result any more that was begun until now; what is in flight will not be kept either.
 
-    Pictures stay under their own addresses until they expire.
+    Pictures and generations stay under their own addresses until they expire.
     """
     asked = purge_of(await _members(request, service))
     return purge_wire(await service.administration.purge(operator, asked.tenant, asked.fingerprint))
