@@ -116,7 +116,9 @@ class Conversations:
         if job.request.n != 1:
             return None, "several_calls"
         pictures = {each.id: each.length for each in (*generation.pictures, *generation.interim)}
-        replied = Replied(generation.id, generation.back_end, generation.verbatim, pictures)
+        usage = generation.usage
+        read = 0 if usage.estimated else usage.text_input
+        replied = Replied(generation.id, generation.back_end, generation.verbatim, pictures, read)
         arguments = job.request, replied, job.card, placeholders()
         if len(replied.verbatim) > _IN_A_THREAD_CHARACTERS:
             conversation = await asyncio.to_thread(continued, *arguments)

@@ -133,6 +133,7 @@ def _of_files(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
             "documents_too_many_tokens", _OF_EVERY_FILE[0],
         ),
     )  # fmt: skip
+    yield "earlier_addresses", "gs:// of a bucket that is allowed still", ("bucket_not_allowed",)
     offered = "video" in card.input_modalities
     yield (
         "videos",

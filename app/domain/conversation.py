@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from app.domain.estimate import known_document_tokens, known_video_tokens
+from app.domain.estimate import known_document_tokens, known_video_tokens, tokens_of_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,6 +35,7 @@ class Conversation:
         text_bytes: UTF-8 bytes of all words in them.
         document_tokens: Of the documents and videos in them.
         length: Bytes of all files in them.
+        addresses: Files in Cloud Storage, which the model reads again with each turn.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Conversation:
     text_bytes: int
     document_tokens: int
     length: int
+    addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +69,14 @@ class Replied:
         back_end: Which one answered.
         verbatim: The upstream's answer, JSON with a picture's id wherever its bytes were.
         lengths: Bytes of each picture in it, by id.
+        text_input: Tokens of words, documents and videos that Google has read for it, where it said so.
     """
 
     id: str
     back_end: str
     verbatim: str
     lengths: Mapping[str, int]
+    text_input: int = 0
 
 
 def _part(item: Input, placeholder: str) -> dict[str, Any]:
@@ -141,8 +145,17 @@ def continued(
         document_tokens=sum(known_document_tokens(item, card) for item in request.documents)
         + sum(known_video_tokens(item, card) for item in request.videos),
         length=sum(item.length for item in request.inputs) + sum(replied.lengths.values()),
+        addresses=tuple(item.uri for item in request.inputs if item.uri is not None),
     )
-    return here if before is None else _joined(before, here)
+    whole = here if before is None else _joined(before, here)
+    return _as_read(whole, replied.text_input - tokens_of_bytes(whole.text_bytes))
+
+
+def _as_read(whole: Conversation, tokens: int) -> Conversation:
+    """With what Google has read of documents and videos, whose size was perhaps not known here before."""
+    if not whole.document_tokens:
+        return whole
+    return replace(whole, document_tokens=max(whole.document_tokens, tokens))
 
 
 def _joined(before: Conversation, here: Conversation) -> Conversation:
@@ -156,4 +169,5 @@ def _joined(before: Conversation, here: Conversation) -> Conversation:
         text_bytes=before.text_bytes + here.text_bytes,
         document_tokens=before.document_tokens + here.document_tokens,
         length=before.length + here.length,
+        addresses=before.addresses + here.addresses,
     )

@@ -80,10 +80,11 @@ def text_tokens(text: str, *, strict: bool = False) -> int:
     English has about four bytes a token and other scripts less, so this is on the safe side of what
     tokenizers give; the settlement corrects it. Strictly, every byte may be a token of its own.
     """
-    return _tokens_of_bytes(len(text.encode()), strict=strict)
+    return tokens_of_bytes(len(text.encode()), strict=strict)
 
 
-def _tokens_of_bytes(length: int, *, strict: bool) -> int:
+def tokens_of_bytes(length: int, *, strict: bool = False) -> int:
+    """Tokens that a text of so many UTF-8 bytes may have; see ``text_tokens``."""
     return -(-length // (1 if strict else _BYTES_PER_TEXT_TOKEN))
 
 
@@ -91,7 +92,7 @@ def earlier_tokens(request: GenerationRequest, *, strict: bool = False) -> int:
     """Tokens of the words in the earlier turns of a conversation, which are read anew with each."""
     if request.earlier is None:
         return 0
-    return _tokens_of_bytes(request.earlier.conversation.text_bytes, strict=strict)
+    return tokens_of_bytes(request.earlier.conversation.text_bytes, strict=strict)
 
 
 def earlier_document_tokens(request: GenerationRequest) -> int:

@@ -18,12 +18,13 @@ from app.domain.estimate import (
     pictures_read,
     text_tokens,
 )
+from app.domain.request import Input
 from app.domain.rules import is_unicode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from app.domain.request import GenerationRequest, Input
+    from app.domain.request import GenerationRequest
     from app.domain.rules import Case
 
 _MEDIA_TYPE = re.compile(r"[a-z]{1,20}/[a-z0-9][a-z0-9.+-]{0,60}", re.ASCII)
@@ -215,4 +216,17 @@ def _texts(request: GenerationRequest) -> tuple[str, str]:
     return request.prompt, request.system_instruction or ""
 
 
-RULES: tuple[Callable[[Case], Iterator[Violation]], ...] = (images, documents, videos, input_tokens)
+def earlier_addresses(case: Case) -> Iterator[Violation]:
+    """What earlier turns read from Cloud Storage is read again, so its bucket must still be allowed."""
+    earlier = case.request.earlier
+    for address in earlier.conversation.addresses if earlier is not None else ():
+        yield from _source(case, Input("document", "/continue_from", uri=address))
+
+
+RULES: tuple[Callable[[Case], Iterator[Violation]], ...] = (
+    images,
+    documents,
+    videos,
+    input_tokens,
+    earlier_addresses,
+)

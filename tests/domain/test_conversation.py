@@ -68,6 +68,23 @@ def test_an_answer_without_content_cannot_be_said_again(verbatim: str) -> None:
     assert turn(request(), verbatim) is None
 
 
+def test_a_document_of_unknown_length_counts_as_google_has_read_it() -> None:
+    asked = request(documents=(stored("document"),))
+    replied = Replied("gen_1", "vertex", DRAWN, {IMAGE: 100}, text_input=30_000)
+    found = continued(asked, replied, CARD, names())
+    assert found is not None
+    assert found.addresses == ("gs://inputs/a.png",)
+    assert 29_900 < found.document_tokens < 30_000, "the words are counted apart"
+    words = continued(request(), replied, CARD, names())
+    assert words is not None
+    assert words.document_tokens == 0
+    further = Replied("gen_2", "vertex", DRAWN, {IMAGE: 100}, text_input=30_100)
+    second = continued(request(prompt="Bluer", earlier=Earlier(found, {})), further, CARD, names())
+    assert second is not None
+    assert second.addresses == found.addresses
+    assert found.document_tokens <= second.document_tokens < 30_100
+
+
 def test_turns_add_up() -> None:
     first = turn(request(images=(bytes_input(digest="2" * 64),)), DRAWN)
     assert first is not None

@@ -14,6 +14,7 @@ from app.domain.rules import LABELS_MAX, VARIANT_MAX
 from app.domain.validation import RULES, validate
 from tests.domain.validation_cases import (
     ANYTHING,
+    BUCKETS,
     CATALOGUE,
     VERTEX,
     bytes_input,
@@ -62,6 +63,10 @@ def _words(card: Card) -> Iterator[AtLimit]:
     yield case("model", "model_not_allowed", Policy(models=frozenset({"another"})))
     yield AtLimit(card, "conversation", None, talking(model=card.id, images=0, pictures=0))
     yield AtLimit(card, "conversation", "other_model", talking(model="another", images=0, pictures=0))
+    again = talking(model=card.id, images=0, pictures=0, addresses=("gs://inputs/a.pdf",))
+    yield AtLimit(card, "earlier_addresses", None, again, BUCKETS)
+    elsewhere = replace(BUCKETS, buckets=frozenset({"other"}))
+    yield AtLimit(card, "earlier_addresses", "bucket_not_allowed", again, elsewhere)
     yield case("texts", None, prompt="狐")
     yield case("texts", "empty_prompt", prompt=" ")
     for ratio in card.aspect_ratios:

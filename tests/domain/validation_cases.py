@@ -120,6 +120,7 @@ def talking(*images: Input, **facts: Any) -> GenerationRequest:
 
 GOOD = (
     Good("conversation", talking()),
+    Good("earlier_addresses", talking(addresses=("gs://inputs/a.pdf",)), BUCKETS),
     Good("images", talking(bytes_input())),
     Good("model", request(), Policy(models=frozenset({CARD.id}))),
     Good("model", request()),
@@ -283,6 +284,8 @@ BAD = (
     ),
     Bad("images", "mime_type_mismatch", "/images/0", image(declared_mime_type="image/jpeg")),
     Bad("images", "mime_type_mismatch", "/images/0", image(declared_mime_type="\n<script>")),
+    Bad("earlier_addresses", "bucket_not_allowed", "/continue_from",
+        talking(addresses=("gs://inputs/a.pdf", "gs://other/a.pdf")), BUCKETS),
     Bad("conversation", "other_model", "/continue_from", talking(model=PRO.id)),
     Bad("images", "too_many_images", "/images/1", talking(*many(2))),
     Bad("images", "too_many_images", "/continue_from", talking(images=15)),
