@@ -23,7 +23,7 @@ from app.store.access import Access, AccessTokens
 from app.store.breaker import Breaker
 from app.store.client import LEDGER_TIMEOUT_S, UnsafeEviction, check_eviction, open_clients, store_errors
 from app.store.directory import FileDirectory, MemoryDirectory, demo_directory, stored_pepper
-from app.store.durable import DurableLedger
+from app.store.durable import Durability, DurableLedger
 from app.store.embedded import EmbeddedStore, EmbeddedStoreFailed
 from app.store.journal import Journal, JournalUnavailable
 from app.store.ledger import LedgerPolicy, RedisLedger
@@ -275,8 +275,7 @@ def _durable(
         _breaker("ledger", metrics),
         watcher=metrics,
         journal=journal,
-        amnesia=settings.amnesia,
-        drain_s=min(settings.drain_s, 2.0),
+        policy=Durability(settings.amnesia, min(settings.drain_s, 2.0), settings.store_grace_tokens),
     )
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 from app.domain.errors import GatewayError, StoreUnavailable
 from app.ports import Lead, Settled, Settlement
+from app.store.grace import Grace
 from app.store.hold_records import Counter, HoldRecord
 from app.store.recovery import Recovery
 from app.store.restoring import StoreForgot
@@ -64,6 +65,22 @@ class Watcher(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Durability:
+    """What is done where the store says nothing, or has lost what it knew.
+
+    Attributes:
+        amnesia: What becomes of a tenant whose books were lost: they are rebuilt; it stays closed until an
+            operator restarts the gateway; or it begins anew at zero.
+        drain_s: How long leaving may take, for what waits to be settled after all.
+        grace_tokens: What each tenant may be admitted while the store does not answer; see ``grace.py``.
+    """
+
+    amnesia: Amnesia = "rebuild"
+    drain_s: float = 2.0
+    grace_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class _Waiting:
     """A settlement that the store has not acknowledged. ``hold`` as it was, None where nobody knows."""
 
@@ -77,9 +94,7 @@ class DurableLedger:
 
     Args:
         journal: This replica's files, or None where it has no disk: then memory alone keeps what waits.
-        amnesia: What becomes of a tenant whose books were lost: they are rebuilt; it stays closed until an
-            operator restarts the gateway; or it begins anew at zero.
-        drain_s: How long leaving may take, for what waits to be settled after all.
+        policy: What an operator has chosen.
     """
 
     def __init__(
@@ -90,18 +105,25 @@ class DurableLedger:
         *,
         watcher: Watcher,
         journal: Journal | None = None,
-        amnesia: Amnesia = "rebuild",
-        drain_s: float = 2.0,
+        policy: Durability | None = None,
     ) -> None:
+        policy = policy or Durability()
         self._ledger = ledger
         self._restorer = restorer
         self.breaker = breaker
         self._watcher = watcher
         self._journal = journal
         self.recovery = Recovery(
-            ledger, restorer, breaker, watcher, journal=journal, amnesia=amnesia, open_holds=self._open_holds
+            ledger,
+            restorer,
+            breaker,
+            watcher,
+            journal=journal,
+            amnesia=policy.amnesia,
+            open_holds=self._open_holds,
         )
-        self._drain_s = drain_s
+        self._drain_s = policy.drain_s
+        self._grace = Grace(policy.grace_tokens)
         self._open: OrderedDict[str, tuple[str, HoldRecord]] = OrderedDict()
         self._waiting: dict[str, _Waiting] = {}
         self._something_waits = asyncio.Event()
@@ -136,7 +158,11 @@ class DurableLedger:
 
     def conditions(self) -> dict[str, str | int]:
         """What an operator wants to see beside whether the store answers."""
-        return {"settlements_waiting": len(self._waiting), "store_breaker": self.breaker.state}
+        return {
+            "settlements_waiting": len(self._waiting),
+            "store_breaker": self.breaker.state,
+            "grace_tokens": self._grace.taken,
+        }
 
     async def admit(self, request: AdmissionRequest) -> Admission:
         """Decide; where the store has lost the tenant's books, they come first."""
@@ -149,6 +175,14 @@ class DurableLedger:
             await self.recovery.of(request.tenant_id, lost)
             async with self.breaker.guard():
                 admission = await self._ledger.admit(request)
+        except StoreUnavailable:
+            hold = self._grace.take(request)
+            if hold is None:
+                raise
+            log.warning("admitted without the store", extra={"tenant": request.tenant_id})
+            self._open[hold.hold_id] = (request.tenant_id, hold)
+            return Lead(hold.hold_id, ())
+        self._grace.over()
         if isinstance(admission, Lead):
             self._open[request.hold_id] = (request.tenant_id, _held(request, admission))
             if len(self._open) > OPEN_MAX:
@@ -162,8 +196,10 @@ class DurableLedger:
 
     async def dispatch(self, tenant_id: str, hold_id: str, fingerprint: str) -> bool:
         """As the store says; the first one is noted, because from now on the hold may cost something."""
-        async with self.breaker.guard():
-            sent = await self._ledger.dispatch(tenant_id, hold_id, fingerprint)
+        sent = self._grace.covers(hold_id)
+        if not sent:
+            async with self.breaker.guard():
+                sent = await self._ledger.dispatch(tenant_id, hold_id, fingerprint)
         found = self._open.get(hold_id)
         if found is None or found[1].state != "held":
             return sent  # a heartbeat; a hold that ran out meanwhile is settled all the same
@@ -178,6 +214,7 @@ class DurableLedger:
     async def settle(self, settlement: Settlement, windows: tuple[BudgetWindow, ...]) -> Settled:
         """Settle now; where the store does not answer, keep the settlement and say ``deferred``."""
         _, hold = self._open.pop(settlement.hold_id, (None, None))
+        self._grace.ended(settlement.hold_id)
         try:
             return await self._settle(settlement, windows, hold)
         except StoreUnavailable:

@@ -183,3 +183,24 @@ def test_a_store_that_is_away_for_long_is_asked_now_and_then(outage: Outage) -> 
     outage.end()
     assert probes <= 40, "a probe each half second, the subscription, and the readiness checks"
     assert outage.conditions()["store_breaker"] == "closed"
+
+
+def test_with_a_grace_pictures_are_drawn_without_the_store_and_booked_later(
+    settings: dict[str, str], tenants: Tenants
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="fg") as name:
+        folder = Path(name)
+        with (
+            running_server(folder / "s") as server,
+            running_gateway(
+                folder / "g", **settings, redis_url=server.url, store_grace_tokens="2500"
+            ) as gateway,
+        ):
+            outage = Outage(Client(gateway.url, tenants.keys["pictures"]), None, server)  # type: ignore[arg-type]
+            server.kill()
+            answers = [outage.picture() for _ in range(2)]
+            assert [answer.status_code for answer in answers] == [200, 503], "one of 747 and words, not two"
+            assert "image_not_kept" in {each["code"] for each in answers[0].json()["warnings"]}
+            server.start()
+            wait_for(lambda: outage.conditions()["settlements_waiting"] == 0, "it is booked")
+            assert outage.client.budget()["settled"] == 747
