@@ -22,12 +22,13 @@ _WIDTH, _HEIGHT = 1500, 1160
 _LEFT, _RIGHT = 92, 1440
 _INK, _SOFT, _GRID, _PAPER = "#1f2933", "#616e7c", "#e4e7eb", "#ffffff"
 _OUTCOMES = {
-    "served": "#2a9d8f",
-    "upstream_quota": "#e9a23b",
-    "upstream_unavailable": "#d1495b",
-    "overloaded": "#7b5ea7",
+    "served": ("served", "#2a9d8f"),
+    "upstream_quota": ("quota", "#e9a23b"),
+    "upstream_unavailable": ("unavailable", "#d1495b"),
+    "overloaded": ("shed", "#7b5ea7"),
+    "upstream_error": ("outcome unknown", "#8d99ae"),
 }
-_OTHERS = "#8d99ae"
+_OTHERS = ("other", "#3e4c59")
 _BACK_ENDS = ("#3d6ea5", "#93bfdd")
 _SIZES = {"512": "#a7c957", "1K": "#2a9d8f", "2K": "#3d6ea5", "4K": "#d1495b"}
 _BANDS = {"429": "#fdf3dd", "503 everywhere": "#fbe4e6", "4K slow and failing": "#f1ebf8",
@@ -98,8 +99,9 @@ def drawn(report: Report) -> Image.Image:
     )  # fmt: skip
     _headlines(canvas, report)
     minutes = Counter(int(each.came) for each in report.asked)
-    most = _rounded(max(minutes.values(), default=1) * 1.15)
-    answers, calls, latency = Panel(180, 470, most), Panel(560, 760, most), Panel(850, 1090, 1.0)
+    most = _rounded(max(minutes.values(), default=1) * 1.3)
+    called = _rounded(max(report.called_in(minute) for minute in range(int(HOUR_MIN))) * 1.05)
+    answers, calls, latency = Panel(180, 470, most), Panel(560, 760, called), Panel(850, 1090, 1.0)
     for panel, title in (
         (answers, "Answers to callers, a minute"),
         (calls, "Calls of the back ends, a minute, as they ended"),
@@ -167,26 +169,25 @@ def _stacked(canvas: _Canvas, panel: Panel, minute: int, parts: Sequence[tuple[f
 
 
 def _answers(canvas: _Canvas, report: Report, panel: Panel) -> None:
-    names = [*_OUTCOMES, "other"]
-    colours = [*_OUTCOMES.values(), _OTHERS]
+    kinds = {**_OUTCOMES, "": _OTHERS}
     seen: set[str] = set()
     for minute in range(int(HOUR_MIN)):
         came = Counter(
-            each.outcome if each.outcome in _OUTCOMES else "other"
-            for each in report.asked
-            if int(each.came) == minute
+            each.outcome if each.outcome in kinds else "" for each in report.asked if int(each.came) == minute
         )
         seen |= came.keys()
-        _stacked(canvas, panel, minute, [(came[name], colours[names.index(name)]) for name in names])
+        _stacked(canvas, panel, minute, [(came[kind], colour) for kind, (_, colour) in kinds.items()])
     ideal: list[tuple[float, float]] = []
     for minute in range(int(HOUR_MIN)):
         serves = phase_at(minute).serves(report.seen.back_ends)
         asked = sum(int(each.came) == minute for each in report.asked) if serves else 0
         ideal += [(_x(minute), panel.y(asked)), (_x(minute + 1), panel.y(asked))]
     canvas.line(ideal, _INK, 2)
-    entries = [(name.replace("upstream_", ""), colour) for name, colour in zip(names, colours, strict=True)
-               if name in seen]  # fmt: skip
-    canvas.legend(panel.top - 38, [*entries, ("ideal", _INK)])
+    canvas.legend(panel.top - 38, [*(kinds[kind] for kind in kinds if kind in seen), ("ideal", _INK)])
+    for row in report.rows:
+        if row.ideal and row.phase.said:
+            middle = _x((row.phase.begin + row.phase.end) / 2)
+            canvas.text(middle, panel.top + 26, f"{len(row.served) / row.ideal:.0%}", 14, _INK, "ma")
 
 
 def _calls(canvas: _Canvas, report: Report, panel: Panel) -> None:

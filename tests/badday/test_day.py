@@ -26,7 +26,7 @@ def report() -> Report:
 def test_no_promise_is_broken_on_a_bad_day(report: Report) -> None:
     assert report.faults == (), f"\n{report}"
     assert report.delivered > 10
-    assert 0 < report.total["retries"] <= report.retries_max
+    assert report.total["failovers"] > 0
 
 
 def test_callers_are_told_what_is_wrong_and_nothing_else(report: Report) -> None:
@@ -35,7 +35,6 @@ def test_callers_are_told_what_is_wrong_and_nothing_else(report: Report) -> None
     assert outcomes.keys() <= known
     calm = report.rows[0]
     assert len(calm.served) == len(calm.asked) > 0
-    assert outcomes["upstream_unavailable"] > 0
 
 
 def test_the_table_and_the_picture_show_every_phase(report: Report) -> None:
