@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     report = Report(seen)
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "bad-day.txt").write_text(f"{report}\n")
-    drawn(report).save(given.out / "bad-day.png", optimize=True)
+    drawn(report).quantize(128).save(given.out / "bad-day.png", optimize=True)
     sys.stdout.write(f"{report}\n  picture   {given.out / 'bad-day.png'}\n")
     return min(1, len(report.faults))
 
