@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from app.cards import load_catalogue
+from app.cards import Catalogue, load_catalogue
 from app.domain.estimate import price_nano_usd
 from app.domain.verbatim import Verbatim
 from app.emulator.child import EmulatorChild
@@ -52,6 +52,17 @@ async def told(
     async with opened(back_end, running.url) as model:
         await model.generate(request, None, lasting(30))
     return running.received[-1].json, running.received[-1].headers
+
+
+async def test_each_back_end_is_asked_for_the_model_by_its_own_name_for_it(running: Upstream) -> None:
+    card = load_catalogue().resolve(asked().model)
+    assert card is not None
+    named = Catalogue((card.model_copy(update={"model_ids": {"vertex": "its-own-name"}}),))
+    for back_end, name in ((VERTEX, "its-own-name"), (GEMINI, card.id)):
+        async with GoogleImageModel(replace(back_end, base_url=running.url), named) as model:
+            came = await model.generate(asked(), None, lasting(30))
+        assert f"/models/{name}:generateContent" in running.received[-1].path
+        assert came.back_end == back_end.kind
 
 
 @pytest.mark.parametrize("tier", [None, "standard", "flex", "priority"])
