@@ -18,7 +18,7 @@ import secrets
 from collections import Counter
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from app.domain.errors import StoreUnavailable
+from app.domain.errors import GatewayError, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
@@ -100,8 +100,12 @@ class Recovery:
         while True:
             await asyncio.sleep(LOOK_S)
             if self._epochs and self._amnesia == "rebuild":
-                with contextlib.suppress(StoreUnavailable):
+                try:
                     await self._look()
+                except StoreUnavailable:
+                    pass  # there is nothing to see; the next look tells
+                except GatewayError:
+                    log.exception("the books cannot be put back")
 
     async def _look(self) -> None:
         known = dict(self._epochs)
