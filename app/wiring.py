@@ -120,7 +120,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             ),
             times=Times(settings.upstream_timeout_s, settings.lease_s, settings.timeouts_by_size),
         )
-        operations = _operations(settings, gateway, clients, metrics)
+        operations = _operations(settings, gateway, clients, metrics, durable.breaker)
         # Last in, first out: the gateway ends what it is doing, and then every operation is told.
         stack.push_async_callback(operations.aclose)
         stack.push_async_callback(gateway.aclose, settings.drain_s)
@@ -150,10 +150,14 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
         )
 
 
-def _operations(settings: Settings, gateway: Gateway, clients: StoreClients, metrics: Metrics) -> LongRunning:
+def _operations(
+    settings: Settings, gateway: Gateway, clients: StoreClients, metrics: Metrics, breaker: Breaker
+) -> LongRunning:
     return LongRunning(
         gateway,
-        RedisOperations(clients.ledger, lease_s=settings.lease_s, keep_s=settings.operation_keep_s),
+        RedisOperations(
+            clients.ledger, lease_s=settings.lease_s, keep_s=settings.operation_keep_s, breaker=breaker
+        ),
         lease_s=settings.lease_s,
         running_max=settings.operations_max,
         on_ended=metrics.operation,

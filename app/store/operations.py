@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from app.domain.errors import IdempotencyMismatch, InternalError
 from app.domain.operation import Operation, is_operation_id
 from app.store import keys
+from app.store.breaker import Breaker
 from app.store.client import DEADLINE_S, store_errors
 from app.store.scripting import text_of
 
@@ -30,13 +31,23 @@ class RedisOperations:
         lease_s: How long an operation outlives its process.
         keep_s: How long it can be read.
         deadline_s: A call that has no answer by then is StoreUnavailable.
+        breaker: That of the client's pool; one of its own if not given.
     """
 
-    def __init__(self, client: Redis, *, lease_s: float, keep_s: int, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(
+        self,
+        client: Redis,
+        *,
+        lease_s: float,
+        keep_s: int,
+        deadline_s: float = DEADLINE_S,
+        breaker: Breaker | None = None,
+    ) -> None:
         self._client = client
         self._lease_ms = str(int(lease_s * _MS))
         self._keep_ms = str(keep_s * _MS)
         self._deadline_s = deadline_s
+        self._breaker = breaker or Breaker()
 
     async def begin(self, tenant_id: str, operation_id: str, claim: str, work: str) -> tuple[Operation, bool]:
         """Begin an operation under a claim; the one that is there already where it has the same work.
@@ -88,7 +99,7 @@ class RedisOperations:
         self, tenant_id: str, operation_id: str, arguments: list[str]
     ) -> tuple[str, Operation | None]:
         key = keys.operation_key(tenant_id, operation_id)
-        async with store_errors(self._deadline_s):
+        async with self._breaker.guard(), store_errors(self._deadline_s):
             reply: Any = await self._client.eval(_SCRIPT, 1, key, *arguments)
         code, now, ttl, state, created, lease, wish, text = reply
         if state not in _STATES:

@@ -173,7 +173,7 @@ class RedisResults:
         if not is_generation_id(generation_id):
             return None
         key = keys.generation_key(tenant_id, generation_id)
-        async with self._breaker.guard(), store_errors(READ_DEADLINE_S):
+        async with self._breaker.guard(), store_errors(WRITE_DEADLINE_S):
             value = await blobs.get(self._client, key)
         if value is None:
             return None

@@ -106,6 +106,16 @@ def test_without_its_store_the_gateway_refuses_to_spend_and_does_everything_else
             refused = timed(outage.picture(), time.monotonic())
             assert (refused.status_code, refused.json()["code"]) == (503, "store_unavailable")
             assert int(refused.headers["retry-after"]) >= 1
+        for path in (f"/v1/generations/gen_{'0' * 24}", f"/v1/operations/op_{'0' * 24}"):
+            began = time.monotonic()
+            unknown = timed(client.get(path), began)
+            assert (unknown.status_code, unknown.json()["code"]) == (503, "store_unavailable"), path
+        began = time.monotonic()
+        deferred = timed(client.post({"prompt": "Later"}, Prefer="respond-async"), began)
+        assert (deferred.status_code, deferred.json()["code"]) == (503, "store_unavailable")
+        began = time.monotonic()
+        continued = timed(outage.picture(continue_from=f"gen_{'0' * 24}"), began)
+        assert (continued.status_code, continued.json()["code"]) == (503, "store_unavailable")
         began = time.monotonic()
         assert Client(client.url, "fg_test_wrong").get("/v1/models").status_code == 401
         assert timed(client.get("/v1/models"), began).status_code == 200, "a key needs no store"
