@@ -10,7 +10,7 @@ import pytest
 from tests.media.files import animated, encoded
 
 if TYPE_CHECKING:
-    from tests.hostile.conftest import Watched
+    from tests.hostile.conftest import Caller, Memory, Watched
 
 PATH = "/v1/images:edit"
 FORM = "multipart/form-data; boundary=edge"
@@ -129,7 +129,7 @@ REFUSED = {
     ),
     "a document over its limit": (
         PROMPT + file(b"a" * 50_000_001, b"a.txt", b"text/plain", b"document"),
-        ("document_too_large", "/document/0"),
+        ("input_too_large", "/document/0"),
     ),
     "a number that is none": (PROMPT + file() + field(b"n", b"\xd9\xa1\xd9\xa2"), ("wrong_type", "/n")),
     "modalities without end": (
@@ -143,6 +143,19 @@ REFUSED = {
 def test_a_fault_in_a_form_is_named_with_its_place(watched: Watched, name: str) -> None:
     content, fault = REFUSED[name]
     assert fault in watched.faults(content + WRONG + END, FORM, path=PATH)
+
+
+def test_a_file_over_every_limit_is_refused_without_being_read(caller: Caller, memory: Memory) -> None:
+    """It lies on disk, and of its 120 MB not a fifth is ever in memory."""
+    form = PROMPT + file(b"\x89PNG\r\n\x1a\n" + bytes(120_000_000)) + END
+    memory.forget()
+    before = memory.now()
+    answer = caller.send(PATH, form, FORM)
+    assert answer.status_code == 422
+    assert [(item["code"], item["pointer"]) for item in answer.json()["violations"]] == [
+        ("input_too_large", "/image/0")
+    ]
+    assert memory.peak() - before < 24_000_000
 
 
 def test_fields_of_json_are_bounded_in_forms_too(watched: Watched) -> None:

@@ -103,4 +103,8 @@ def test_models_are_listed_with_their_whole_grid(client: Client) -> None:
     seed = listed["gemini-3.1-flash-image"]
     assert len(seed["grid"]) == 60
     assert client.get("/v1/models/nano-banana-2").json() == seed
+    assert seed["deprecated_aliases"] == ["gemini-3.1-flash-image-preview"]
+    assert (seed["deprecated"], seed["replacement"]) == ({"gemini": "2026-10-06"}, "gemini-nano-banana-2.1")
+    assert seed["input_modalities"] == ["text", "image", "video"]
+    assert (seed["document_tokens_max"], seed["documents_tokens_max"]) == (65_536, 131_072)
     assert client.get("/v1/models/none").status_code == 404

@@ -15,18 +15,17 @@ from app.media.lifting import placeholders
 from app.surfaces.native.wire import (
     BudgetWire,
     CacheWire,
-    CellWire,
     EffectiveWire,
     EstimateResponse,
     EstimateWire,
     GenerateResponse,
     ImageWire,
-    ModelWire,
     RateWire,
     UsageWire,
     ViolationFound,
     WarningWire,
 )
+from app.surfaces.native.wire_models import CellWire, ModelWire
 
 if TYPE_CHECKING:
     from app.domain.budget import WindowState
@@ -227,15 +226,23 @@ def model_of(card: Card) -> ModelWire:
         id=card.id,
         title=card.title,
         aliases=[alias.id for alias in card.aliases],
+        deprecated_aliases=[alias.id for alias in card.aliases if alias.deprecated],
         stage=card.lifecycle.stage,
         released=card.lifecycle.released.isoformat(),
         retires={end: day.isoformat() for end, day in card.lifecycle.retires.items()},
+        deprecated={end: day.isoformat() for end, day in card.lifecycle.deprecated.items()},
+        replacement=card.lifecycle.replacement,
+        input_modalities=list(card.input_modalities),
         input_tokens_max=card.tokens.input_max,
         output_tokens_max=card.tokens.output_max,
         input_images_max=card.images.count_max,
         input_image_bytes_max=card.images.inline_bytes_max,
         input_image_mime_types=list(card.images.mime_types),
         document_mime_types=list(card.documents.mime_types),
+        document_bytes_max=card.documents.bytes_max,
+        document_tokens_max=card.documents.tokens_per_file_max,
+        documents_tokens_max=card.documents.tokens_total_max,
+        grounding=list(card.grounding),
         aspect_ratios=list(card.aspect_ratios),
         image_sizes=list(card.image_sizes),
         grid=[

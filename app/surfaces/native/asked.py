@@ -99,12 +99,19 @@ async def inputs_of_form(
     ]
     inputs: Inputs = {}
     for kind, field in _KINDS:
-        uploads = [
-            await from_bytes(service, kind, f"/{kind}/{index}", await part.read(), _claim(part.content_type))
-            for index, part in enumerate(parts.get(kind, []))
-        ]
+        uploads: list[Input] = []
+        for index, part in enumerate(parts.get(kind, [])):
+            place = f"/{kind}/{index}"
+            if (part.size or 0) > service.limits.input_bytes_max:
+                # It lies on disk, and is not read into memory to be refused.
+                detail = f"It has more than {service.limits.input_bytes_max} bytes."
+                violations.append(Violation(place, "input_too_large", detail))
+                continue
+            uploads.append(
+                await from_bytes(service, kind, place, await part.read(), _claim(part.content_type))
+            )
         inputs[field] = tuple(uploads)
-    if required and not any(inputs.values()):
+    if required and not any(parts.get(kind) for kind in kinds):
         detail = "Send at least one file to edit, as form part image, document or video."
         violations.append(Violation("/image", "required", detail))
     return inputs, violations

@@ -23,10 +23,9 @@ from app.surfaces.native.wire import (
     EstimateResponse,
     GenerateResponse,
     GenerationRunning,
-    ModelsResponse,
-    ModelWire,
     UsageResponse,
 )
+from app.surfaces.native.wire_models import ModelsResponse, ModelWire
 from app.surfaces.patience import REQUEST_TIMEOUT, patience_of
 from app.surfaces.preferences import PREFER, preference_of
 from app.surfaces.problems import PROBLEMS, RATE_LIMIT_HEADERS
