@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import redis.exceptions
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import FullJitterBackoff
 
@@ -140,11 +141,19 @@ class NodeMemory(NamedTuple):
         return self.policy == "noeviction"
 
 
+async def told_by_nodes(client: Redis | RedisCluster, section: str) -> list[dict[str, Any]]:
+    """A section of INFO of every node that writes: one, or a cluster's primaries. Raises RedisError."""
+    if not isinstance(client, RedisCluster):
+        return [await client.info(section)]
+    found: Any = await client.info(section, target_nodes=RedisCluster.PRIMARIES)
+    # A cluster of one primary answers like a single server.
+    several = all(isinstance(told, dict) for told in found.values())
+    return list(found.values()) if several else [found]
+
+
 async def memory_of(client: Redis) -> list[NodeMemory]:
     """The memory of every node. Raises RedisError."""
-    found: Any = await client.info("memory")
-    # A cluster answers for each of its nodes.
-    nodes = [found] if "used_memory" in found else [node for node in found.values() if type(node) is dict]
+    nodes = await told_by_nodes(client, "memory")
     return [
         NodeMemory(
             int(node["used_memory"]), int(node.get("maxmemory", 0)), str(node.get("maxmemory_policy") or "")

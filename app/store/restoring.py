@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app.domain.errors import StoreUnavailable
 from app.store import keys
-from app.store.client import store_errors
+from app.store.client import store_errors, told_by_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -82,11 +82,7 @@ class Restorer:
     async def history(self) -> str:
         """Names the store's history; another one follows a restart, a failover or an older backup."""
         async with store_errors():
-            found: Any = await self._client.info("replication")
-        # A cluster answers for each of its nodes.
-        nodes = (
-            [found] if "master_replid" in found else [node for node in found.values() if type(node) is dict]
-        )
+            nodes = await told_by_nodes(self._client, "replication")
         return ",".join(sorted(str(node.get("master_replid")) for node in nodes))
 
     async def epochs(self, tenant_ids: Sequence[str]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from redis.asyncio.cluster import RedisCluster
 
 from app.ports import Hit, Lead
 from app.store import keys
-from app.store.client import check_eviction, open_clients
+from app.store.client import check_eviction, memory_of, open_clients
 from app.store.embedded import server_binary
 from app.store.ledger import LedgerPolicy, RedisLedger
 from app.store.operations import RedisOperations
@@ -122,6 +122,8 @@ async def test_a_gateways_store_can_be_a_cluster(cluster: int) -> None:
             results = RedisResults(clients.blobs)
             picture = picture_of(b"pixels" * 300_000)
             restorer = Restorer(clients.ledger, ledger.scripts, LedgerPolicy(keep_s=60))
+            assert len(set((await restorer.history()).split(","))) == 3, "each primary has its own"
+            assert len(await memory_of(clients.blobs)) == 3
             await ledger.wakes.listening.wait()
             for tenant in ("one", "two", "three", "four"):
                 books = Books(ledger, clients.ledger, tenant)
