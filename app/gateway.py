@@ -279,6 +279,8 @@ class Gateway:
             gone = "The gateway went down during the call, and nobody knows what came of it."
             raise Draining(gone, retry_after_s=5) from None
         if sending.fault is not None:
+            # Nothing was sent, though the hold may say so where only the store's answer was lost.
+            await self._settle(job, booking.settlement(job, lead, "void"))
             raise sending.fault
         outcome = outcome_of(ended, job.card, job.estimate_per_call, self._policy.charging)
         return await self._conclude(job, lead, outcome)

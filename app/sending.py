@@ -22,7 +22,7 @@ class Sending:
     """Marks a hold as sent when the first of its calls gets its turn, and renews it from then on.
 
     So a process that dies while its calls still wait leaves a hold that is released, not charged. A hold
-    that could not be marked as sent is never sent: it expires and costs nothing.
+    that could not be marked as sent is never sent, and costs nothing.
 
     Attributes:
         begun: Whether something may have been sent.
