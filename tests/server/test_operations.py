@@ -32,10 +32,12 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Tenants:
 
 
 @pytest.fixture(scope="module")
-def replicas(
-    tmp_path_factory: pytest.TempPathFactory, settings: dict[str, str], own: Tenants
-) -> Iterator[list[Running]]:
-    folder = tmp_path_factory.mktemp("replicas")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("replicas")
+
+
+@pytest.fixture(scope="module")
+def replicas(folder: Path, settings: dict[str, str], own: Tenants) -> Iterator[list[Running]]:
     given = {**settings, "tenants_file": str(own.path), "operations_max": "3", "upstream_slots_max": "3"}
     with ExitStack() as stack:
         yield [stack.enter_context(running_gateway(folder, **given)) for _ in range(2)]
@@ -288,20 +290,19 @@ def test_the_metrics_count_how_operations_end(replicas: list[Running], client: C
 
 
 def test_operations_of_processes_that_end_are_told_by_those_that_live(
-    tmp_path: Path, settings: dict[str, str], own: Tenants, emulator: Running
+    folder: Path, replicas: list[Running], settings: dict[str, str], own: Tenants, emulator: Running
 ) -> None:
     """One process is told to end, and ends what it carries, what waits included; one is killed."""
     given = {**settings, "tenants_file": str(own.path), "lease_s": "2", "drain_s": "0.5"}
     gate, calls = secrets.token_hex(4), calls_of(emulator)
     body, shared = f"[[emulate:hold:{gate}]]", fresh(f"[[emulate:hold:{gate}]]")
-    with ThreadPoolExecutor(1) as pool, running_gateway(tmp_path, **given) as survivor:
-        client = Client(survivor.url, own.keys["mortal"])
+    client = Client(replicas[0].url, own.keys["mortal"])
+    with ThreadPoolExecutor(1) as pool:
         leader = pool.submit(client.post, shared)
         wait_for(lambda: calls_of(emulator) - calls == 1, "the survivor's call was sent")
-        with running_gateway(tmp_path, **given) as stopped, running_gateway(tmp_path, **given) as killed:
-            waiting, running = (
-                begun(Client(stopped.url, client.key), each) for each in (shared, fresh(body))
-            )
+        with running_gateway(folder, **given) as stopped, running_gateway(folder, **given) as killed:
+            at = Client(stopped.url, client.key)
+            waiting, running = begun(at, shared), begun(at, fresh(body))
             dying = begun(Client(killed.url, client.key), fresh(body))
             wait_for(lambda: calls_of(emulator) - calls == 3, "both were sent")
             killed.kill()
@@ -315,5 +316,5 @@ def test_operations_of_processes_that_end_are_told_by_those_that_live(
         assert (lost["state"], lost["problem"]["code"]) == ("failed", "operation_lost")
         assert "may be billed" in lost["problem"]["detail"]
         assert leader.result().status_code == 200
-        wait_for(lambda: client.budget()["held"] == 0, "the dead call's lease is over")
-        assert client.budget()["settled"] == 3 * PRICE, "two of them at their estimates"
+    wait_for(lambda: client.budget()["held"] == 0, "the dead call's lease is over")
+    assert client.budget()["settled"] == 3 * PRICE, "two of them at their estimates"
