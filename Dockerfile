@@ -10,7 +10,7 @@
 ARG PYTHON_IMAGE=docker.io/library/python:3.13.15-slim-trixie@sha256:9d2e5553305c7c7b0097999bb17187c69b921ccd6bc9d40e4bb5ebe652c00285
 
 FROM ${PYTHON_IMAGE} AS build
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PYTHONDONTWRITEBYTECODE=1
 WORKDIR /src
 # The dependencies change seldom: as a layer of their own they are built once.
 COPY requirements.txt ./
@@ -20,8 +20,9 @@ RUN python -m venv --without-pip /opt/flashgate \
 COPY pyproject.toml README.md LICENSE ./
 COPY app app
 # Byte code is compiled here because the file system is read-only where it runs; unchecked, so that no
-# time stamp takes part. What only builds the package does not stay, nor what lets the emulator read HEIC: its
-# wheel holds a library under the GPL, and whoever passes the image on would take on what that asks.
+# time stamp takes part and every build has the same files. What only builds the package does not stay, nor
+# what lets the emulator read HEIC: its wheel holds a library under the GPL, and whoever passes the image on
+# would take on what that asks.
 RUN python -m pip --python /opt/flashgate/bin/python install --quiet --no-compile --no-deps --no-build-isolation . \
     && python -m pip --python /opt/flashgate/bin/python uninstall --quiet --yes \
         hatchling editables pathspec pluggy trove-classifiers pillow-heif \
