@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from statistics import quantiles
 from typing import TYPE_CHECKING
 
-from tests.badday.day import TOKENS
 from tests.badday.phases import DAY, HOUR_MIN, phase_at
 
 if TYPE_CHECKING:
@@ -103,11 +102,9 @@ class Report:
         """Every promise that was broken; none on a day that was lived through well."""
         books, asked = self.seen.books, self.seen.asked
         images, tokens = sum(each.images for each in asked), sum(each.tokens for each in asked)
-        # Where the store's answer was lost just before a call, nothing was sent, and the hold may be charged.
-        unsure = sum(each.outcome == "store_unavailable" for each in asked)
         checks = {
-            f"booked pictures are {images}": images <= books["images"] <= images + unsure,
-            f"booked tokens are {tokens}": tokens <= books["output_tokens"] <= tokens + unsure * TOKENS["4K"],
+            f"booked pictures are {images}": books["images"] == images,
+            f"booked tokens are {tokens}": books["output_tokens"] == tokens,
             "no hold is left open": books["held"] == 0,
             "the books balance": self.seen.verified.startswith("The books balance"),
             "every picture was billed once": self.delivered

@@ -31,12 +31,13 @@ def picture(prompt: str, *rehearse: str) -> dict[str, Any]:
     return {"prompt": prompt + directives, "image_size": "512", "delivery": "uri"}
 
 
-@pytest.fixture
-def own_tenants(tmp_path: Path) -> Tenants:
-    return write_tenants(tmp_path / "own.yaml", {"life": tokens_a_day(1_000_000)})
+@pytest.fixture(scope="module")
+def own_tenants(tmp_path_factory: pytest.TempPathFactory) -> Tenants:
+    folder = tmp_path_factory.mktemp("life")
+    return write_tenants(folder / "own.yaml", {"life": tokens_a_day(1_000_000)})
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def own_settings(own_tenants: Tenants, emulator: Running) -> dict[str, str]:
     return {
         "tenants_file": str(own_tenants.path),
@@ -103,7 +104,7 @@ def test_two_processes_that_go_down_together_lose_no_paid_answer_and_leave_no_ho
     gate, never, key = secrets.token_hex(4), secrets.token_hex(4), own_tenants.keys["life"]
     crowd, before = _Crowd(), calls_of(emulator)
     with contextlib.ExitStack() as closing:
-        settings = {**own_settings, "drain_s": "3"}
+        settings = {**own_settings, "drain_s": "2"}
         gateways = [closing.enter_context(running_gateway(tmp_path, **settings)) for _ in range(2)]
         clients = [Client(gateway.url, key) for gateway in gateways]
         for number, client in enumerate(clients):
@@ -160,38 +161,44 @@ def stalled(gateway: Running, key: str, body: dict[str, Any]) -> Iterator[socket
         yield plug
 
 
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory, own_settings: dict[str, str]) -> Iterator[Running]:
+    """A gateway that gives a reader a second."""
+    folder = tmp_path_factory.mktemp("impatient")
+    with running_gateway(folder, **own_settings, reader_timeout_s="1") as gateway:
+        yield gateway
+
+
 def test_callers_who_read_nothing_are_cut_off_and_hold_no_memory(
-    tmp_path: Path, own_tenants: Tenants, own_settings: dict[str, str]
+    own_tenants: Tenants, impatient: Running
 ) -> None:
     key = own_tenants.keys["life"]
     body = picture("A large one", f"huge:{STALLED_MIB}") | {"delivery": "inline"}
-    with running_gateway(tmp_path, **own_settings, reader_timeout_s="1") as gateway:
-        client = Client(gateway.url, key)
-        assert len(client.post(body, accept="image/*").content) > STALLED_MIB * MIB
-        process = psutil.Process(gateway.process.pid)
-        resident = []
-        for _ in range(WAVES):
-            with contextlib.ExitStack() as closing:
-                for _ in range(STALLED):
-                    closing.enter_context(stalled(gateway, key, body))
-                wait_for(lambda: in_flight(gateway, "request") >= STALLED, "their answers are on the way")
-                wait_for(lambda: in_flight(gateway, "request") <= 1, "all but the scrape itself are cut off")
-            resident.append(process.memory_info().rss)
-        # The first wave teaches the allocator how much there can be at once; later ones add nothing to it.
-        assert resident[-1] - resident[0] < STALLED * STALLED_MIB * MIB
-        assert client.post(body, accept="image/*").status_code == 200
+    client = Client(impatient.url, key)
+    assert len(client.post(body, accept="image/*").content) > STALLED_MIB * MIB
+    process = psutil.Process(impatient.process.pid)
+    resident = []
+    for _ in range(WAVES):
+        with contextlib.ExitStack() as closing:
+            for _ in range(STALLED):
+                closing.enter_context(stalled(impatient, key, body))
+            wait_for(lambda: in_flight(impatient, "request") >= STALLED, "their answers are on the way")
+            wait_for(lambda: in_flight(impatient, "request") <= 1, "all but the scrape itself are cut off")
+        resident.append(process.memory_info().rss)
+    # The first wave teaches the allocator how much there can be at once; later ones add nothing to it.
+    assert resident[-1] - resident[0] < STALLED * STALLED_MIB * MIB
+    assert client.post(body, accept="image/*").status_code == 200
 
 
 def test_a_caller_who_reads_slowly_but_steadily_gets_all_of_it(
-    tmp_path: Path, own_tenants: Tenants, own_settings: dict[str, str]
+    own_tenants: Tenants, impatient: Running
 ) -> None:
     key = own_tenants.keys["life"]
     body = picture("A large one, slowly", "huge:1") | {"delivery": "inline"}
-    with running_gateway(tmp_path, **own_settings, reader_timeout_s="1") as gateway:
-        assert Client(gateway.url, key).post(body, accept="image/*").status_code == 200
-        with stalled(gateway, key, body) as plug:
-            received, until = 0, time.monotonic() + 1.5
-            while received < MIB:
-                received += len(plug.recv(65_536))
-                if time.monotonic() < until:
-                    time.sleep(0.1)  # the slowness itself is what is tried
+    assert Client(impatient.url, key).post(body, accept="image/*").status_code == 200
+    with stalled(impatient, key, body) as plug:
+        received, until = 0, time.monotonic() + 1.5
+        while received < MIB:
+            received += len(plug.recv(65_536))
+            if time.monotonic() < until:
+                time.sleep(0.1)  # the slowness itself is what is tried
