@@ -79,8 +79,10 @@ def test_the_embedded_store_is_back_with_its_books_after_a_crash(
         assert client.post(body).json()["images"] == made["images"]
 
 
-def test_a_dead_emulator_is_replaced(tmp_path: Path) -> None:
-    with running_gateway(tmp_path) as gateway:
+def test_a_dead_emulator_is_replaced_and_keeps_its_rules(tmp_path: Path) -> None:
+    rules = tmp_path / "faults.yaml"
+    rules.write_text("rules: [{rehearse: 'finish:SPII', match: {prompt: refused}}]")
+    with running_gateway(tmp_path, emulator_faults=str(rules), emulator_pace="0") as gateway:
         client = Client(gateway.url, (tmp_path / "state" / "demo-key").read_text().strip())
         emulator = emulator_of(gateway)
         emulator.send_signal(signal.SIGKILL)
@@ -89,6 +91,8 @@ def test_a_dead_emulator_is_replaced(tmp_path: Path) -> None:
         )
         answer = client.post({"prompt": "Drawn by the second", "image_size": "512", "delivery": "uri"})
         assert answer.status_code == 200, answer.text
+        refused = client.post({"prompt": "Refused by a rule", "image_size": "512"})
+        assert refused.json()["upstream"]["category"] == "personal_information"
 
 
 def test_nothing_that_was_started_outlives_the_last_gateway(tmp_path: Path) -> None:
@@ -152,7 +156,11 @@ def listens(gateway: Running) -> bool:
 
 @pytest.mark.parametrize(
     ("name", "value", "says"),
-    [("port", "eighty", "PORT"), ("tenants_file", "/nowhere/tenants.yaml", "/nowhere/tenants.yaml")],
+    [
+        ("port", "eighty", "PORT"),
+        ("tenants_file", "/nowhere/tenants.yaml", "/nowhere/tenants.yaml"),
+        ("emulator_faults", "/nowhere/faults.yaml", "/nowhere/faults.yaml"),
+    ],
 )
 def test_a_bad_setting_ends_the_start_with_its_name(tmp_path: Path, name: str, value: str, says: str) -> None:
     variable = "PORT" if name == "port" else f"FLASHGATE_{name.upper()}"
