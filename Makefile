@@ -7,8 +7,8 @@ help: ## Show this list
 run: .venv/run ## Start the gateway on its embedded default (PORT=8080)
 	FLASHGATE_LOG_FORMAT=$${FLASHGATE_LOG_FORMAT:-text} $(PY) -m app serve
 
-test: check ## Check everything, then run all tests
-	$(PY) -m pytest
+test: check ## Check everything, then run all tests, two files at a time (TESTS_AT_ONCE=2)
+	$(PY) -m pytest -n $${TESTS_AT_ONCE:-2} --dist loadfile
 
 check: .venv/dev ## Lint, formatting, types, layers
 	$(PY) -m ruff check app tests

@@ -11,7 +11,7 @@ import asyncio
 import re
 import threading
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,6 +40,22 @@ class FrontEnd:
 
     gateway_port: int
     limit_bytes: int
+    callers: dict[asyncio.Task[None], asyncio.StreamWriter] = field(default_factory=dict)
+
+    def connected(self, caller: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
+        """Serve a connection, and know it: one that ends before it is served has to be closed as well."""
+        serving = asyncio.create_task(self.serve(caller, answer))
+        self.callers[serving] = answer
+        serving.add_done_callback(self.callers.pop)
+
+    async def stop(self) -> None:
+        """End and close what is left."""
+        left = dict(self.callers)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        for answer in left.values():
+            await _closed(answer)
 
     async def serve(self, caller: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
         """Pass one request and its answer on, or refuse either."""
@@ -103,24 +119,20 @@ async def _pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -
 def front_end_of(gateway_port: int, limit_bytes: int = LIMIT_BYTES) -> Iterator[str]:
     """The base URL of a front end before a gateway, in a thread with a loop of its own."""
     loop = asyncio.new_event_loop()
-    started = asyncio.start_server(
-        FrontEnd(gateway_port, limit_bytes).serve, "127.0.0.1", 0, limit=_PIECE_BYTES
-    )
+    front_end = FrontEnd(gateway_port, limit_bytes)
+    started = asyncio.start_server(front_end.connected, "127.0.0.1", 0, limit=_PIECE_BYTES)
     server = loop.run_until_complete(started)
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
-        asyncio.run_coroutine_threadsafe(_stopped(server), loop).result(10)
+        asyncio.run_coroutine_threadsafe(_stopped(server, front_end), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
 
 
-async def _stopped(server: asyncio.Server) -> None:
+async def _stopped(server: asyncio.Server, front_end: FrontEnd) -> None:
     server.close()
-    rest = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in rest:
-        task.cancel()
-    await asyncio.gather(*rest, return_exceptions=True)
+    await front_end.stop()
