@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[ServerProcess]:
-    with running_server(tmp_path / "s") as found:
+    with running_server(tmp_path / "s", "--appendfsync", "always") as found:
         yield found
 
 

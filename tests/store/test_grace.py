@@ -23,7 +23,7 @@ GRACE = 2 * ONE.total_tokens + 1
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ServerProcess]:
-    with running_server(tmp_path / "s") as found:
+    with running_server(tmp_path / "s", "--appendfsync", "always") as found:
         yield found
 
 
