@@ -40,7 +40,8 @@ class Match(_Strict):
     Attributes:
         prompt: Stands in the prompt, in any case.
         pattern: A regular expression that is found in the prompt's first 4096 characters.
-        headers: Header fields with exactly these values, such as ``x-goog-api-key``; one of ``*`` is any.
+        headers: Header fields with exactly these values; one of ``*`` is any. The gateway says whose call it
+            is in ``x-flashgate-tenant``.
         image_size: Such as ``4K``.
         model: A card's id.
     """

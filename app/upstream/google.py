@@ -35,6 +35,7 @@ ANSWER_BYTES_MAX: Final = 256 * 1024 * 1024
 LIGHT_BYTES_MAX: Final = 16 * 1024 * 1024  # thought signatures stay in it, and may be large
 KEEPALIVE_S: Final = 30.0
 READY_WAIT_S: Final = 1.0
+TENANT_HEADER: Final = "X-Flashgate-Tenant"
 _HASHED_IN_A_THREAD_BYTES: Final = 1_000_000
 
 
@@ -106,6 +107,10 @@ class GoogleImageModel:
                 self._opening.exception()  # seen; whoever called meanwhile was told
         if self._http is not None:
             await self._http.aclose()
+
+    def _along(self, call: Call) -> dict[str, str]:
+        """The emulator is told whose call it is, so that one tenant has its bad day; Google is not."""
+        return {TENANT_HEADER: call.tenant_id} if self._back_end.kind == "emulator" else {}
 
     async def _take_along(self, request: httpx2.Request) -> None:
         request.headers.update(self._headers_of())
@@ -190,7 +195,7 @@ class GoogleImageModel:
         if card is None:
             raise InternalError("The request names a model without a card.")
         named = replace(request, model=card.model_ids.get(self._back_end.kind, request.model))
-        exchange = Exchange()
+        exchange = Exchange(along=self._along(call))
         try:
             async with asyncio.timeout(call.timeout_s):
                 sdk, opened = await self._opened()

@@ -46,6 +46,7 @@ class Exchange:
     Attributes:
         outward: Inputs' bytes by the base64 text that stands for them in the request.
         instead: The light body to send in place of the SDK's, or None.
+        along: Headers that go out beside the SDK's.
         before: Earlier turns as JSON, with commas between them, to send before the SDK's; empty without any.
         sent: Whether the end of the request was handed to the network. Before that the upstream has no
             whole request, so it cannot have worked, nor charged.
@@ -57,6 +58,7 @@ class Exchange:
 
     outward: Mapping[str, bytes] = field(default_factory=dict)
     instead: bytes | None = None
+    along: Mapping[str, str] = field(default_factory=dict)
     before: bytes = b""
     sent: bool = False
     status: int | None = None
@@ -119,6 +121,7 @@ class LiftingTransport(httpx2.AsyncBaseTransport):
         exchange = _current.get()
         if exchange is None:
             return await self._inner.handle_async_request(request)
+        request.headers.update(exchange.along)
         response = await self._inner.handle_async_request(_outward(request, exchange))
         exchange.status, exchange.headers = response.status_code, response.headers
         if response.headers.get("content-type", "").startswith("text/event-stream"):

@@ -87,6 +87,14 @@ async def test_vertex_is_told_whether_to_use_provisioned_throughput(
     assert TYPE not in headers
 
 
+async def test_the_emulator_alone_learns_whose_call_it_is(running: Upstream) -> None:
+    for back_end in (GEMINI, VERTEX):
+        _, headers = await told(running, back_end, asked())
+        assert "x-flashgate-tenant" not in headers
+    _, headers = await told(running, BackEnd("emulator", base_url=running.url), asked())
+    assert headers["x-flashgate-tenant"] == lasting(30).tenant_id
+
+
 async def test_a_body_in_googles_own_words_has_the_tier_where_the_back_end_reads_it(
     running: Upstream,
 ) -> None:
