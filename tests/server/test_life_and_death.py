@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MIB = 1 << 20
-STALLED, STALLED_MIB, WAVES = 6, 10, 3
+STALLED, STALLED_MIB, WAVES = 6, 10, 5
 
 
 def picture(prompt: str, *rehearse: str) -> dict[str, Any]:
@@ -185,8 +185,10 @@ def test_callers_who_read_nothing_are_cut_off_and_hold_no_memory(
             wait_for(lambda: in_flight(impatient, "request") >= STALLED, "their answers are on the way")
             wait_for(lambda: in_flight(impatient, "request") <= 1, "all but the scrape itself are cut off")
         resident.append(process.memory_info().rss)
-    # The first wave teaches the allocator how much there can be at once; later ones add nothing to it.
-    assert resident[-1] - resident[0] < STALLED * STALLED_MIB * MIB
+    # The first waves teach the allocator how much there can be at once, up to two waves' bytes; sixteen waves
+    # add nothing to that. Were answers held, each wave would add all of its bytes.
+    held = (WAVES - 1) * STALLED * STALLED_MIB * MIB
+    assert resident[-1] - resident[0] < held * 3 / 4, resident
     assert client.post(body, accept="image/*").status_code == 200
 
 
