@@ -79,6 +79,7 @@ class FrontEnd:
             await self._answered(gateway, answer)
         finally:
             sending.cancel()
+            to_gateway.close()  # before anything is waited for, because that may be cut short
             await asyncio.gather(sending, return_exceptions=True)
             await _closed(to_gateway)
 
