@@ -15,7 +15,7 @@ from tests.deploy.files import DEPLOY, ROOT, yaml_of
 from tests.deploy.tools import needs_tools, programs
 from tests.environments import run
 
-GCLOUD = Path(shutil.which("gcloud") or "/nowhere").resolve().parents[1]
+GCLOUD = Path(shutil.which("gcloud") or "/nowhere/bin/gcloud").resolve().parents[1]
 
 # Reads a service as gcloud does before it sends it, and prints every field that its classes do not know.
 DECODE = """
