@@ -64,6 +64,11 @@ _READ = (401, 403, 404, 503)
 _WRITE = (400, 401, 403, 404, 409, 412, 413, 415, 422, 503)
 
 
+def _or_csv(description: str) -> dict[str, Any]:
+    """An answer that is JSON by its model, or the same lines as CSV."""
+    return {"content": {"text/csv": {"schema": {"type": "string"}}}, "description": description}
+
+
 def _answers(*statuses: int, **success: Any) -> dict[int | str, dict[str, Any]]:
     """Problems by status, and what a success carries beside its body."""
     found: dict[int | str, dict[str, Any]] = {status: PROBLEMS[status] for status in statuses}
@@ -270,11 +275,7 @@ async def override_budget(
     "/usage",
     operation_id="get_usage_of_tenants",
     response_model=AdminUsageWire,
-    responses=_answers(
-        *_READ,
-        422,
-        _200={"content": {"text/csv": {"schema": {"type": "string"}}}, "description": "The windows."},
-    ),
+    responses=_answers(*_READ, 422, _200=_or_csv("The windows.")),
 )
 async def get_usage_of_tenants(
     _operator: OperatorDep,
@@ -293,11 +294,7 @@ async def get_usage_of_tenants(
     "/usage:report",
     operation_id="report_usage",
     response_model=ReportWire,
-    responses=_answers(
-        *_READ,
-        422,
-        _200={"content": {"text/csv": {"schema": {"type": "string"}}}, "description": "The lines."},
-    ),
+    responses=_answers(*_READ, 422, _200=_or_csv("The lines.")),
 )
 async def report_usage(
     _operator: OperatorDep,
