@@ -117,7 +117,7 @@ def serve(settings: Settings) -> int:
     """Run the gateway until SIGTERM or SIGINT; 0 after an orderly end."""
     configure(settings.log_level, settings.log_format, settings.trace_project or settings.vertex_project)
     app = create_app(settings)
-    configs = [_config(app, settings, port) for port in settings.ports]
+    configs = [server_config(app, settings, port) for port in settings.ports]
     server = Server(configs[0], app, settings)
     with suppress(SystemExit):  # raised where the start has failed, which is told below
         # A name such as localhost has several addresses, which uvicorn knows only for a port of its own.
@@ -128,7 +128,8 @@ def serve(settings: Settings) -> int:
     return 3
 
 
-def _config(app: FastAPI, settings: Settings, port: int) -> uvicorn.Config:
+def server_config(app: FastAPI, settings: Settings, port: int) -> uvicorn.Config:
+    """What uvicorn is told, for one port."""
     return uvicorn.Config(
         app,
         host=settings.host,
@@ -140,6 +141,7 @@ def _config(app: FastAPI, settings: Settings, port: int) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=int(settings.drain_s) + 2,
     )
 

@@ -258,6 +258,12 @@ class Settings(BaseSettings):
     reader_timeout_s: float = Field(
         60, ge=1, description="How long a caller may take in nothing of an answer; then it is cut off."
     )
+    keep_alive_s: int = Field(
+        620,
+        ge=1,
+        description="How long an idle connection is kept open. Longer than any front end keeps its own, or a "
+        "request meets the close: Google's load balancers keep theirs for 600 s.",
+    )
     body_bytes_max: int = Field(
         135_000_000, ge=1, description="Largest request body; 14 images of 7 MB in base64 fit."
     )
