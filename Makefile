@@ -12,7 +12,7 @@ test: check ## Check everything, then run all tests, two files at a time (TESTS_
 
 check: .venv/dev ## Lint, formatting, types, layers
 	$(PY) -m ruff check app tests
-	$(PY) -m ruff format --check app tests
+	$(PY) -m ruff format --check app tests examples
 	$(PY) -m mypy
 	$(PY) -m pytest -q tests/architecture
 

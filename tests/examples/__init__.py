@@ -1,0 +1,1 @@
+"""The programs in examples/ against a real gateway."""
