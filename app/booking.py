@@ -160,7 +160,7 @@ def settlement(
 
 
 def _answered(job: Job, outcome: Outcome | None, delivered: Generation | None) -> Answered | None:
-    """What a repetition under the job's idempotency key learns (reliability.md R25).
+    """What a repetition under the job's idempotency key learns (docs/reliability.md R25).
 
     | the request ended with              | a repetition                                              |
     |-------------------------------------|-----------------------------------------------------------|

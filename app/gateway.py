@@ -1,4 +1,4 @@
-"""The request path: validate, estimate, admit, generate, settle. Read this after ``main.py``.
+"""The request path: validate, estimate, admit, generate, settle. Read this after ``app/main.py``.
 
 Tokens are spent in tasks that belong to the gateway, not to the caller: who leaves still pays, fills
 the cache and finds the result on the next try.
@@ -199,7 +199,7 @@ class Gateway:
                 raise InternalError("An admission was neither served nor refused.")
 
     async def _follow(self, job: Job, follow: Follow) -> None:
-        """Wait for the leader's outcome, within this caller's own patience (reliability.md R39)."""
+        """Wait for the leader's outcome, within this caller's own patience (docs/reliability.md R39)."""
         job.following = follow.leader
         if job.left_s <= 0:
             late = booking.late(job)
@@ -218,7 +218,7 @@ class Gateway:
         return found
 
     def _take_over(self, job: Job, failed: Failed) -> None:
-        """A refusal is everybody's; any other failure a follower repeats at most once (R38)."""
+        """Raise a refusal again; repeat any other failure at most once (docs/decisions/0005)."""
         if failed.failure.final or job.takeovers >= TAKEOVERS_MAX:
             error = raised_again(failed.failure)
             error.windows, error.rates = failed.windows, failed.rates
@@ -286,7 +286,7 @@ class Gateway:
         return await self._conclude(job, lead, outcome)
 
     async def _call(self, job: Job, sending: Sending) -> list[ModelAnswer | GatewayError]:
-        """N calls side by side, because the model makes one candidate a call; none in vain (R48)."""
+        """N calls side by side, because the model makes one candidate a call."""
         if job.left_s < PATIENCE_S_MIN:
             return [booking.late(job)]
         call = Call(job.tenant_id, job.call_s, job.caller.priority, sending.begin)

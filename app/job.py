@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from app.order import Order, Patience
 
 IDEMPOTENCY_KEEP_S = 25 * 3600
-"""An idempotency key is answered for a day (R25), and pictures live as long with an hour to spare."""
+"""An idempotency key is answered for a day, and its pictures live as long, with an hour to spare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +198,7 @@ def _with_bound(verbatim: Verbatim, bound: int) -> Verbatim:
 
 
 def _claim(order: Order) -> Claim | None:
-    """A claim on the caller's idempotency key, which counts for one gateway key and one route (R25)."""
+    """A claim on the caller's idempotency key, which counts for one gateway key and one route."""
     asked = order.idempotency
     if asked is None:
         return None
@@ -212,7 +212,7 @@ def budget_windows(caller: Caller) -> tuple[BudgetWindow, ...]:
 
 
 def _directive(order: Order, request: GenerationRequest) -> CacheDirective:
-    """The caller's directive over the tenant's policy; grounded answers change with the web (R41)."""
+    """The caller's directive over the tenant's policy; grounded answers change with the web."""
     if request.grounding.web_search or request.grounding.image_search:
         return CacheDirective("bypass")
     return order.cache or CacheDirective(order.caller.tenant.cache.mode)

@@ -56,7 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
         summary="The gateway in front of Gemini 3.1 Flash Image.",
         description=DESCRIPTION,
         lifespan=lifespan,
-        docs_url=None,  # surfaces/docs.py has one that asks no other host
+        docs_url=None,  # app/surfaces/docs.py has one that asks no other host
         redoc_url=None,
     )
     app.include_router(native.router)

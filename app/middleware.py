@@ -1,10 +1,10 @@
 """Pure ASGI middleware: request id, framing and header limits, body limit.
 
 Each class is one concern and wraps the next application; ``main`` puts them in this order, outermost first:
-``RequestIdMiddleware``, the observation of ``observability/http.py``, ``FramingMiddleware``,
+``RequestIdMiddleware``, the observation of ``app/observability/http.py``, ``FramingMiddleware``,
 ``AdminPortMiddleware``, ``BodyLimitMiddleware``. All refuse in the dialect of the path's surface. None of
-them is Starlette's ``BaseHTTPMiddleware``, which hides a caller who leaves from the handlers (reliability.md
-finding 9).
+them is Starlette's ``BaseHTTPMiddleware``, which hides a caller who leaves from the handlers
+(https://github.com/encode/starlette/discussions/2094).
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class RequestIdMiddleware:
 
 
 def _framing_fault(http_version: str, headers: Headers) -> str | None:
-    """What makes the framing ambiguous or the request invalid, as a sentence, or None (RFC 9112, R63).
+    """What makes the framing ambiguous or the request invalid, as a sentence, or None (RFC 9112).
 
     Front ends and servers that disagree about where a request ends let one caller speak for another, so
     what the parsers let pass (both lengths, several hosts) is refused here.
@@ -168,7 +168,7 @@ class FramingMiddleware:
 
 
 class AdminPortMiddleware:
-    """Keeps what is for operators to a port of its own: on any other it does not exist (R62).
+    """Keeps what is for operators to a port of its own: on any other it does not exist.
 
     Which port a request came in by is the server's word, never a header's.
 

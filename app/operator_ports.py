@@ -96,8 +96,8 @@ class Cache(Protocol):
         """Serve and keep no result any more that was begun until now, of one piece of work or of all.
 
         Returns that moment, by the store's clock in Unix milliseconds. What is in flight ends and is paid,
-        and its own caller gets it, but it is not kept (reliability.md R44). Pictures stay under their own
-        addresses until they expire.
+        and its own caller gets it, but it is not kept (docs/reliability.md R44). Pictures stay under their
+        own addresses until they expire.
 
         Raises:
             StoreUnavailable: Nobody knows whether it was done; repeating is safe.

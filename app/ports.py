@@ -1,7 +1,7 @@
-"""The ports on one page: the four that serving a request needs; ``operator_ports`` has the others.
+"""The ports on one page: the five that serving a request needs; ``operator_ports`` has the others.
 
 Adapters live in ``store`` and ``upstream``; ``observability`` wraps them. Every method is
-all-or-nothing, and raises only errors of ``domain/errors.py``.
+all-or-nothing, and raises only errors of ``app/domain/errors.py``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A request's claim on an idempotency key, the same over all of its admissions (reliability.md R25).
+    """A request's claim on an idempotency key, the same over all of its admissions (docs/reliability.md R25).
 
     Attributes:
         digest: Of the caller's key with its scope: the gateway key and the route; the tenant comes with it.
@@ -180,7 +180,7 @@ class Settlement:
 
     Attributes:
         outcome: ``settle`` books ``amounts``; ``void`` books nothing; ``charge`` books the estimate,
-            because the upstream's outcome is unknown (reliability.md R6).
+            because the upstream's outcome is unknown (docs/reliability.md R6).
         amounts: Booked on ``settle``; may be above the hold, which is recorded as overage.
         publish: The result to keep and hand to followers, or None.
         ttl_s: How long the result is kept.
@@ -330,7 +330,7 @@ class Call:
 
 
 class ImageModel(Protocol):
-    """The upstream: one call, one attempt, no retries."""
+    """The upstream. One call is made, and paid for, at most once."""
 
     async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
         """One candidate.

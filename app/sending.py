@@ -80,7 +80,7 @@ class Sending:
         return await self._ledger.dispatch(self._job.tenant_id, self._lead.hold_id, self._job.fingerprint)
 
     async def _beat(self) -> None:
-        """Renew the hold and the lead, so that only a dead process loses them (reliability.md R10)."""
+        """Renew the hold and the lead, so that only a dead process loses them (docs/reliability.md R10)."""
         while True:
             await asyncio.sleep(self._lease_s / 3)
             with suppress(StoreUnavailable):

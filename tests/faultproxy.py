@@ -1,4 +1,4 @@
-"""A proxy between a client and a store that loses what it is told to lose (reliability.md R77)."""
+"""A proxy between a client and a store that loses what it is told to lose (docs/reliability.md R77)."""
 
 from __future__ import annotations
 

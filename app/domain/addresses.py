@@ -1,7 +1,7 @@
 """Addresses of files in Cloud Storage: parsed once, by a grammar that leaves nothing to interpretation.
 
 The gateway itself never fetches an address; Google does. What passes here is compared by its parsed
-bucket and handed on as it stands (reliability.md R64). The grammar is narrower than Cloud Storage's own:
+bucket and handed on as it stands (docs/reliability.md R64). The grammar is narrower than Cloud Storage's own:
 object names outside ASCII, with blanks, percent signs or dot segments are refused.
 """
 

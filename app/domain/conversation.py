@@ -1,7 +1,8 @@
 """Turns of a conversation: what was asked and answered so far, and goes to the model again before the next.
 
 A turn is kept as the model's own JSON, in which every file is named by a placeholder: so thought signatures
-come back as they were, to the last letter, and the files' bytes are never encoded anew (model.md A1.5).
+come back as they were, to the last letter, and the files' bytes are never encoded again
+(docs/model.md#signatures, docs/decisions/0007).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from app.domain.generation import Picture
     from app.domain.request import GenerationRequest
 
-# Real pictures differ from the published table by up to 2 % a side (model.md B1, notes a and b).
+# Real pictures differ from the published table by up to 2 % a side (docs/model.md#picture-sizes).
 SIDE_TOLERANCE = 0.02
 AREA_FACTOR = 2.0
 _MEGAPIXEL = 1024 * 1024

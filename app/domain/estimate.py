@@ -157,7 +157,7 @@ def _nano_usd(*parts: tuple[int, float]) -> int:
 def price_nano_usd(card: Card, usage: Usage) -> int:
     """List price of reported tokens in billionths of a dollar, rounded up, by the tier that was reported.
 
-    See model.md B4 and B5: a priority call may be served, and billed, as a standard one.
+    See docs/model.md#service-tiers: a priority call may be served, and billed, as a standard one.
     """
     prices = card.prices_of(usage.tier)
     fresh_input = max(0, usage.input_tokens - usage.cached_input)

@@ -36,7 +36,7 @@ def _part(item: Input) -> list[str]:
 
 
 def fingerprint(request: GenerationRequest, card: Card, tenant_id: str) -> str:
-    """64 hexadecimal digits that name this work of this tenant (reliability.md R35).
+    """64 hexadecimal digits that name this work of this tenant (docs/reliability.md R35).
 
     Defaults are filled in from the card, texts are in NFC, numbers are exact doubles, inputs are their
     digests in the order in which the model sees them. Labels and cache directives do not take part.

@@ -1,4 +1,4 @@
-"""Gateway keys: ``fg_<env>_<keyid>_<secret>_<crc32>`` (reliability.md R58).
+"""Gateway keys: ``fg_<env>_<keyid>_<secret>_<crc32>`` (docs/reliability.md R58).
 
 The secret is 256 random bits in base62. The checksum lets anybody, a secret scanner too, tell a key from
 other text without a look-up; the gateway keeps only an HMAC of the secret. This module knows neither

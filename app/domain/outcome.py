@@ -1,4 +1,4 @@
-"""What the calls of one request came to, and so what is booked, answered and kept (reliability.md R14).
+"""What the calls of one request came to, and so what is booked, answered and kept (docs/reliability.md R14).
 
 | a call ended with                        | is booked with                      |
 |------------------------------------------|-------------------------------------|

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from app.domain.tenancy import Caller
 
 CALL_S_MIN = 10.0
-"""The upstream refuses a call with a deadline below this (reliability.md, finding 10): it is not made."""
+"""The upstream refuses a call with a deadline below this (docs/model.md#deadlines): it is not made."""
 PATIENCE_S_MIN = 9.0
 """A caller with less left is not worth a call; one of the 10 seconds may have passed on the way here."""
 PIXELS_MAX = 64_000_000
@@ -23,8 +23,8 @@ class Charging:
     """What is booked where nobody knows what Google charges; settings of the deployment.
 
     Attributes:
-        ambiguous: A call whose outcome is unknown: at its estimate, or not at all (reliability.md R6).
-        blocked: A refusal without a usage report: at what it read, or not at all (R14).
+        ambiguous: A call whose outcome is unknown: at its estimate, or not at all (docs/reliability.md R6).
+        blocked: A refusal without a usage report: at what it read, or not at all (docs/reliability.md R14).
     """
 
     ambiguous: Literal["charge", "release"] = "charge"

@@ -1,4 +1,4 @@
-"""How often and how many at once: request rates by GCRA, and caps on open holds (reliability.md R20).
+"""How often and how many at once: request rates by GCRA, and caps on open holds (docs/reliability.md R20).
 
 The arithmetic is done in the store, in the admission script; here are its words. A rate is a leaky bucket of
 ``burst`` requests that loses ``requests_per_minute`` a minute: in any T seconds no more than

@@ -1,6 +1,6 @@
 """Google's words for how an answer ended, and its numbers for why: what they say to a caller.
 
-The words are those of model.md A4.4, the numbers those of Google's responsible-AI page.
+The words are those of docs/model.md#refusals, the numbers those of Google's responsible-AI page.
 """
 
 from __future__ import annotations

@@ -72,8 +72,8 @@ class GenerationRequest:
     """One request in the gateway's own words. None means: the model's own choice.
 
     ``image_size`` keeps the caller's spelling until validation has accepted it; ``normalised`` in
-    ``domain/validation.py`` gives the request as it will be used. ``verbatim`` is Google's own words for a
-    request that these cannot say completely; ``earlier`` is the conversation that this one goes on with.
+    ``app/domain/validation.py`` gives the request as it will be used. ``verbatim`` is Google's own words for
+    a request that these cannot say completely; ``earlier`` is the conversation that this one goes on with.
     """
 
     model: str

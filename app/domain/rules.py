@@ -1,7 +1,7 @@
 """The card's rules about words and numbers: one small function for each row of the card.
 
 A rule yields every fault that it finds and never raises; what another rule has refused it passes over.
-Rules about files are in ``rules_inputs.py``.
+Rules about files are in ``app/domain/rules_inputs.py``.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class RetiringSecret:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A Google account, by one of the two names that an ID token gives it (reliability.md R61).
+    """A Google account, by one of the two names that an ID token gives it (docs/reliability.md R61).
 
     Attributes:
         value: The verified e-mail address in lower case, or the subject, which never changes.
@@ -71,7 +71,7 @@ class Key:
     Attributes:
         id: Unique in the whole deployment, because a key is looked up by it.
         secret_hash: Empty for the key of an identity, which no secret opens.
-        retiring: The secret before the present one, while both open (reliability.md R59).
+        retiring: The secret before the present one, while both open (docs/reliability.md R59).
         not_before_ms: Until this moment (Unix time) nothing opens the key; None for at once.
         expires_at_ms: From this moment on nothing opens the key; None for never.
         project: The tenant's project whose budgets this key counts in as well, or None.

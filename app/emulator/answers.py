@@ -1,4 +1,4 @@
-"""The answer documents: parts, usage and grounding as Google reports them (model.md A2.4, A3).
+"""The answer documents: parts, usage and grounding as Google reports them (docs/model.md#usage).
 
 Image data stands in a document as ``Base64`` and is spliced in when the document is written, so that
 megabytes of it never pass through a JSON encoder.

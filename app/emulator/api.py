@@ -1,4 +1,4 @@
-"""The routes of the Gemini REST API, in the Gemini Developer API's form and in Vertex AI's (model.md A2).
+"""The routes of the Gemini REST API, in the form of either back end (docs/model.md#addresses).
 
 ``create_emulator`` gives an ASGI application; ``server`` runs it. The emulator is deliberately strict:
 what Google refuses it refuses, in Google's words, and its catalogue answers to full model ids alone.

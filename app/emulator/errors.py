@@ -22,7 +22,7 @@ class FieldFault:
 
 
 class GoogleError(Exception):
-    """What Google answers instead of a result (model.md A4.2).
+    """What Google answers instead of a result (docs/model.md#errors).
 
     Args:
         code: HTTP status.

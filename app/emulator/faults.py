@@ -86,7 +86,7 @@ _KEY_INFO = error_info("API_KEY_INVALID", service="generativelanguage.googleapis
 _DISABLED_INFO = error_info("SERVICE_DISABLED", service="generativelanguage.googleapis.com")
 
 FAULTS: Mapping[str, Fault] = {
-    # The safety layers (model.md B3).
+    # The safety layers (docs/model.md#refusals).
     "blocked-prompt": Fault("the prompt filter", Behaviour(block_reason="PROHIBITED_CONTENT")),
     "blocked-safety": Fault("the prompt filter, as SAFETY", Behaviour(block_reason="SAFETY")),
     "text-only": Fault("the model refuses in words", Behaviour(pictures=0, words=_REFUSAL)),
@@ -101,7 +101,7 @@ FAULTS: Mapping[str, Fault] = {
     "finish": Fault("no picture, and this finish reason", Behaviour(pictures=0), "reason", "finish_reason"),
     "block": Fault("the prompt filter, with this block reason", argument="reason", fills="block_reason"),
     "support-code": Fault("Google's number for a refusal", argument="code", fills="support_code"),
-    # Answers of unusual shape (model.md B7, B8).
+    # Answers of unusual shape (docs/model.md#unusual-answers).
     "unknown-finish-reason": Fault(
         "a picture with a new word", Behaviour(finish_reason="IMAGE_FINISHED_2027")
     ),
@@ -120,7 +120,7 @@ FAULTS: Mapping[str, Fault] = {
     "escaped-padding": Fault("= as an escape in base64", Behaviour(escaped_padding=True)),
     "url-safe": Fault("base64 in its other alphabet", Behaviour(url_safe=True)),
     "pretty": Fault("JSON over many lines", Behaviour(pretty=True)),
-    # Errors (model.md A4).
+    # Errors (docs/model.md#errors).
     "invalid": Fault(
         "refused as invalid",
         Behaviour(

@@ -1,4 +1,4 @@
-"""How long a picture takes: the model's own times by size (model.md B2), at a pace of one's choice."""
+"""How long a picture takes: the model's own times (docs/model.md#latency), at a pace of one's choice."""
 
 from __future__ import annotations
 

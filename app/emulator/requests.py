@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from app.emulator.messages import Dialect
 
 _CHARACTERS_PER_TOKEN = 4
-# One 1248x832 reference was reported as 258 tokens by the Gemini API; Vertex follows the card (model.md A3).
+# The Gemini API reports 258 tokens for a picture; Vertex AI follows the card (docs/model.md#usage).
 _GEMINI_IMAGE_TOKENS = 258
 _PAGE_TOKENS = 258
 _VIDEO_TOKENS = 258
@@ -333,7 +333,7 @@ def _tool_faults(tools: list[dict[str, Any]], card: Card) -> Iterator[FieldFault
 def _ratio(value: str | None, card: Card) -> str | None:
     for ratio in card.aspect_ratios:
         words = [_NUMBER_WORDS.get(int(number), number) for number in ratio.split(":")]
-        # The enumeration of the newer form has no word for 9:21 (model.md A1.2).
+        # The enumeration of the newer form has no word for 9:21 (docs/model.md#sizes-in-requests).
         if value == ratio or (value == f"ASPECT_RATIO_{'_BY_'.join(words)}" and ratio != "9:21"):
             return ratio
     return None

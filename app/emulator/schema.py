@@ -1,8 +1,9 @@
 """The request messages as data, and the walk that reads JSON into them as Google's front end does.
 
 Protobuf's JSON mapping takes every field in lowerCamelCase and in its original snake_case, bytes in both
-base64 alphabets with or without padding, and integers also as strings (model.md A2.5). What it does not
-know is an error. The walk returns lowerCamelCase throughout, with bytes decoded, and collects all faults.
+base64 alphabets with or without padding, and integers also as strings (docs/model.md#json-and-base64). What
+it does not know is an error. The walk returns lowerCamelCase throughout, with bytes decoded, and collects all
+faults.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Google-signed ID tokens: whether one holds, and whom it speaks for (reliability.md R61).
+"""Google-signed ID tokens: whether one holds, and whom it speaks for (docs/reliability.md R61).
 
 The form is RFC 7519 in the compact serialization of RFC 7515, as OpenID Connect Core section 2 narrows it.
 There are two signers: Google's accounts, and Identity-Aware Proxy. Each has one algorithm, whatever a token's

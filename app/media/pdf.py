@@ -3,7 +3,7 @@
 PDF is a language, and its readers have been broken more often than any image decoder: no PDF is opened in
 the gateway's own process. The child has a limit on memory and processor time, no environment and nothing
 to write to. What a PDF makes it do is bounded by the processor time that it gets (``pdf_pages.CPU_S``); a
-child that takes much longer, as on a busy machine, is killed in the end (reliability.md R67).
+child that takes much longer, as on a busy machine, is killed in the end (docs/reliability.md R67).
 """
 
 from __future__ import annotations

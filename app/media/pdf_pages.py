@@ -1,4 +1,4 @@
-"""Counts the pages of a PDF from its standard input: a program of its own, run behind a fence by ``pdf.py``.
+"""Counts the pages of a PDF on its standard input; ``app/media/pdf.py`` runs it as a program behind a fence.
 
 It is started by its path, imports nothing of the gateway, and puts limits on itself before it loads the
 library or reads a byte. It writes one JSON object: ``{"pages": 3}`` or ``{"fault": "encrypted"}``.

@@ -1,7 +1,7 @@
 """Logs: one JSON object a line on stdout, in Cloud Logging's field names, never holding what callers sent.
 
-Nothing that a caller wrote may reach a log (reliability.md R68), so nothing is searched for secrets; instead
-only this passes:
+Nothing that a caller wrote may reach a log (docs/reliability.md R68), so nothing is searched for secrets;
+instead only this passes:
 
 - the constant text of a message; numbers among its arguments, every other argument is withheld;
 - the fields of ``FIELDS``, given as ``extra=``, where they have the declared form;
@@ -242,7 +242,8 @@ def configure(
     """Send every logger through one handler on stdout. Call it once, before the server starts.
 
     uvicorn's loggers go through it too (run it with ``log_config=None``); its access log is off, because
-    ``observability/http.py`` writes one that holds no query strings. Libraries are heard from ``warning`` on.
+    ``app/observability/http.py`` writes one that holds no query strings. Libraries are heard from ``warning``
+    on.
 
     Args:
         level: ``debug``, ``info``, ``warning`` or ``error``, for the gateway and the server.

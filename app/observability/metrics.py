@@ -171,7 +171,7 @@ class Metrics:
     """All metrics of one application, in a registry of its own, so that many can live in one process.
 
     The tenant label is given only to tenants that were made known; anything else is ``other``, so that no
-    caller can make series (reliability.md R70).
+    caller can make series (docs/reliability.md R70).
 
     Args:
         tenants_max: So many tenants have series of their own; those that come later are ``other``.

@@ -1,4 +1,4 @@
-"""Whom the store is to trust, and whom it is to be trusted by: access tokens and authorities (R72).
+"""Whom the store is to trust, and whom it is to be trusted by: access tokens and authorities.
 
 Memorystore's IAM authentication takes an access token of a service account as the password of the user
 ``default``. Tokens last an hour at most and are asked for anew with every connection; the metadata server of

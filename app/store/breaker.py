@@ -1,7 +1,7 @@
 """A breaker: after some failures in a row nobody asks the store for a moment, and then one call tries.
 
 A caller is then refused at once instead of after a second, and a store that comes back is not met by
-everybody who waited (reliability.md R28).
+everybody who waited (docs/reliability.md R28).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Breaker:
         """Let one call through and learn from how it ends.
 
         An error that the server itself answered (no memory, read-only) is an answer: its other commands may
-        well be served, settlements above all (R32).
+        well be served, settlements above all (docs/reliability.md R32).
 
         Raises:
             StoreUnavailable: The breaker is open, or what the call raised.

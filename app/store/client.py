@@ -1,4 +1,4 @@
-"""Connections: every timeout, retry and pool bound is written down here (reliability.md R27).
+"""Connections: every timeout, retry and pool bound is written down here (docs/reliability.md R27).
 
 redis-py's own defaults retry ten times with five seconds each, which turns a hung server into a minute
 of waiting; here a command fails within a second.
@@ -36,7 +36,7 @@ SCHEMES = ("unix://", "redis://", "rediss://")
 
 
 class UnsafeEviction(RuntimeError):
-    """The server may evict the books: its maxmemory-policy is one of ``allkeys-*`` (R31)."""
+    """The server may evict the books: its maxmemory-policy is one of ``allkeys-*`` (docs/decisions/0031)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def _client(url: str, connections: int, timeout_s: float, more: dict[str, Any]) 
         "timeout": timeout_s,
         "socket_timeout": timeout_s,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
-        # Safe although a reply may be lost: every script may be repeated (R4).
+        # Safe although a reply may be lost: every script may be repeated (docs/reliability.md R4).
         "retry": Retry(FullJitterBackoff(cap=0.1, base=0.01), 1),
         "protocol": 2,  # a new connection then needs no handshake
         "driver_info": None,

@@ -4,11 +4,11 @@
 nothing, or has lost what it knew:
 
 * A settlement that the store does not acknowledge is kept, on disk where there is one, and settled in the
-  background until it is; its caller is answered meanwhile (reliability.md R29).
+  background until it is; its caller is answered meanwhile (docs/reliability.md R29).
 * A hold that the store has forgotten is put back with everything it was reserved with, then settled.
 * Books that were lost, as a whole or in part, are noticed and rebuilt from what this replica knows; every
-  replica does so with its own part (R22; ``recovery.py``).
-* While the store does not answer at all, callers are told so at once (R28).
+  replica does so with its own part (docs/reliability.md R22; ``app/store/recovery.py``).
+* While the store does not answer at all, callers are told so at once (docs/reliability.md R28).
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class Durability:
         amnesia: What becomes of a tenant whose books were lost: they are rebuilt; it stays closed until an
             operator restarts the gateway; or it begins anew at zero.
         drain_s: How long leaving may take, for what waits to be settled after all.
-        grace_tokens: What each tenant may be admitted while the store does not answer; see ``grace.py``.
+        grace_tokens: What each tenant may be admitted while the store does not answer; see
+            ``app/store/grace.py``.
     """
 
     amnesia: Amnesia = "rebuild"

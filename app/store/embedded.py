@@ -1,6 +1,6 @@
 """The store that flashgate starts itself: one Valkey server a state directory, for any number of processes.
 
-The rule of its life (reliability.md R34):
+The rule of its life (docs/reliability.md R34):
 
 * Whoever finds no server takes the lock ``server.lock`` and starts one; the server inherits the locked
   descriptor and keeps it until it dies, so there is never a second one, and a dead one is noticed by

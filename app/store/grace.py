@@ -1,8 +1,8 @@
-"""What may be admitted while the store does not answer: nothing, unless an operator wants it so (R30).
+"""What is admitted while the store does not answer: nothing by default (docs/reliability.md R30).
 
-Each replica may then let every tenant's requests through until their estimates reach a number of tokens in
-one outage. Nobody else knows of it, so all replicas together may go beyond a budget by so much for each of
-them; the holds are noted like any other, and booked when the store is there again.
+Where an operator allows it, each replica lets every tenant's requests through until their estimates reach a
+number of tokens in one outage. Nobody else knows of it, so all replicas together may exceed a budget by that
+number each; the holds are recorded like any other, and booked when the store is back.
 
 Where the caller sent an idempotency key nothing is let through: without the store nobody knows whether it
 was used.

@@ -2,10 +2,11 @@
 
 Three files a replica, in JSON lines, each line a CloudEvent without a word of any prompt:
 
-* ``settled-N.jsonl``  what the store acknowledged, for rebuilding counters that the store lost (R22);
-  at half of its share of the disk it becomes ``settled-N.old.jsonl`` and a new one begins
+* ``settled-N.jsonl``  what the store acknowledged, for rebuilding counters that the store lost
+  (docs/reliability.md R22); at half of its share of the disk it becomes ``settled-N.old.jsonl`` and a new one
+  begins
 * ``waiting-N.jsonl``  settlements that the store has not acknowledged, each on disk (fsync) before the
-  caller is answered, so that neither a crash nor a restart loses one (R29)
+  caller is answered, so that neither a crash nor a restart loses one (docs/reliability.md R29)
 * ``epochs-N.json``    which epoch of each tenant's books this replica has seen
 
 ``N`` is a number that the replica holds a lock on. A replica that starts takes the lowest free one and, with

@@ -1,8 +1,8 @@
 """The names of everything in the store.
 
 All keys of a tenant share the hash tag ``{tenant}``, so that one script may touch them in a cluster
-(reliability.md R18). The keys of administration share the tag ``{_admin}``, which no tenant id can be. Ledger
-keys, tenants and the audit log never have a TTL, all others always have one (R31).
+(docs/reliability.md R18). The keys of administration share the tag ``{_admin}``, which no tenant id can be.
+Ledger keys, tenants and the audit log never have a TTL, all others always have one (docs/decisions/0031).
 """
 
 from __future__ import annotations

@@ -44,9 +44,10 @@ class LedgerPolicy:
     """What the ledger does by itself.
 
     Attributes:
-        lease_s: A hold lives this long without a heartbeat (reliability.md R10).
+        lease_s: A hold lives this long without a heartbeat (docs/reliability.md R10).
         keep_s: How long an ended hold is remembered; longer than any retry of a settlement.
-        unknown: What becomes of a sent hold whose owner died: its estimate is charged, or released (R6).
+        unknown: What becomes of a sent hold whose owner died: its estimate is charged, or released
+            (docs/decisions/0034).
         usage_days: How long days are kept for reports of usage.
         usage_labels: How many labels of a tenant and day are reported one by one.
         poll_s: How often a follower looks by itself, beside waiting to be woken.
@@ -75,7 +76,7 @@ class RedisLedger:
         policy: Leases and the like.
 
     Attributes:
-        epochs: The epoch of each tenant's books that this process has seen (reliability.md R22).
+        epochs: The epoch of each tenant's books that this process has seen (docs/reliability.md R22).
         scripts: For others who run them on the same client.
 
     Use as ``async with``: loads the scripts and listens for wake-ups. A store that is down at that moment
@@ -121,7 +122,7 @@ class RedisLedger:
         """
         answer = await self._admission(request, request.windows)
         if answer.code == "clock":
-            # This machine's clock is off by more than a window: the store's clock decides (R11).
+            # This machine's clock is off by more than a window: the store's clock decides.
             answer = await self._admission(
                 request, tuple(window.at(answer.now_ms) for window in request.windows)
             )
@@ -171,7 +172,7 @@ class RedisLedger:
         """
         result = records.encode_generation(settlement.publish) if settlement.publish else ""
         failure = records.encode_failure(settlement.failure) if settlement.failure else ""
-        # A result never outlives its pictures: it gets the jitter's lower half, they get the upper (R43).
+        # A result never outlives its pictures: it gets the jitter's lower half, they get the upper.
         ttl_ms = int(settlement.ttl_s * MS * random.uniform(0.9, 1.0)) if result else 0
         arguments = [
             keys.WAKE_CHANNEL,

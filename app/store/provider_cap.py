@@ -1,4 +1,4 @@
-"""A cap on what all tenants together ask of one model at one back end (reliability.md R19).
+"""A cap on what all tenants together ask of one model at one back end (docs/reliability.md R19).
 
 Google counts requests and tokens a minute by project, whoever asks. Where a cap is set, every attempt takes
 its part of it first, in books of its own beside the tenants', and is refused there before Google is asked:

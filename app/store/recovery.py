@@ -1,4 +1,4 @@
-"""What becomes of books that the store has lost (reliability.md R22).
+"""What becomes of books that the store has lost (docs/reliability.md R22).
 
 Books that are gone as a whole are noticed at the next admission, by the name of their epoch, or by looking
 once a second. They stay closed for a moment, until every replica has put back what it knows.

@@ -1,4 +1,4 @@
-"""Putting back what the store has forgotten: set if absent, hold by hold, never added blindly (R22)."""
+"""Restores what the store has forgotten: hold by hold, set if absent and never added."""
 
 from __future__ import annotations
 

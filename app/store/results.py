@@ -3,7 +3,7 @@
 Beside them lie finished generations under their ids, as JSON (``records``).
 
 The header names the tenant, so that not even a reply that belongs to somebody else's question could be
-served (reliability.md R36), and the id is the bytes' hash, so that damage cannot be (R37).
+served, and the id is the bytes' hash, so that damage cannot be (docs/reliability.md R36, R37).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MAGIC = b"FGI1"
 OFF_LOOP_BYTES = 1_000_000
 READ_DEADLINE_S = 3.0
 WRITE_DEADLINE_S = 1.0
-"""Nobody waits longer for the cache: a picture that it does not take is delivered all the same (R26)."""
+"""Nobody waits longer for the cache: a picture that it does not take is delivered all the same."""
 
 _KEEP_FINISHED = text_of("finished")
 _FIXED = struct.Struct(">4sBBIIQQ")
@@ -119,7 +119,7 @@ class RedisResults:
                     return False
                 await self._put(tenant_id, picture, ttl_ms)
         except StoreUnavailable:
-            # The cache fails open: the caller gets the picture, only nobody after it (R26).
+            # The cache fails open: the caller gets the picture, only nobody after it.
             return False
         return True
 

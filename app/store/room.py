@@ -1,4 +1,4 @@
-"""Whether there is room for a picture: in the store, and in its tenant's quota (reliability.md R32, R43)."""
+"""Whether a picture fits into the store, and into its tenant's quota (docs/reliability.md R32, R43)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The books recomputed from their holds: what every counter should say, and what it says (R2, R21)."""
+"""The books recomputed from their holds: what every counter should say, and what it says."""
 
 from __future__ import annotations
 

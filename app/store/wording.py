@@ -116,7 +116,7 @@ def _record(outcome: Generation | Failure | None) -> str:
 
 
 def answer(reply: list[str], windows: tuple[BudgetWindow, ...], rates: tuple[RateLimit, ...]) -> Answer:
-    """A reply of ``admit.lua``, ``windows.lua`` or ``terms.lua``."""
+    """A reply of one of the scripts ``admit``, ``windows`` and ``terms``."""
     code, now, payload = reply[:3]
     if code == "clock":
         return Answer(code, int(now), payload, (), ())
@@ -154,7 +154,7 @@ def hit(found: Answer) -> Hit | None:
 
 
 def admission(request: AdmissionRequest, found: Answer) -> Admission:
-    """The answer of ``admit.lua`` in the port's words, a hit excepted.
+    """The answer of the script ``admit`` in the port's words, a hit excepted.
 
     Raises:
         InternalError: The hold of this id has ended or is another one's, or no window fits the store's clock.
@@ -166,7 +166,7 @@ def admission(request: AdmissionRequest, found: Answer) -> Admission:
 
 
 def forgotten(found: Answer) -> StoreForgot:
-    """The answer of ``admit.lua`` where the books are not those that this process knows, or not open."""
+    """An answer of the script ``admit`` that the books are not those this process knows, or not open."""
     if found.code == "closed":
         retry_after_s = -(-int(found.payload) // MS)
         return StoreForgot("The tenant's books are being rebuilt.", epoch=None, retry_after_s=retry_after_s)

@@ -1,4 +1,4 @@
-"""How long a caller waits, as its request's headers say (reliability.md R48)."""
+"""How long a caller waits, as its request's headers say (docs/reliability.md R48)."""
 
 from __future__ import annotations
 

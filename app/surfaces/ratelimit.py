@@ -1,4 +1,4 @@
-"""RateLimit headers of budget windows and rates (IETF draft-ietf-httpapi-ratelimit-headers-10, R24).
+"""RateLimit headers of budget windows and rates (IETF draft-ietf-httpapi-ratelimit-headers-10).
 
 Recording a window and rendering it are two steps: the ledger knows nothing of headers. Windows in shadow
 mode never refuse, so they are not advertised.

@@ -81,7 +81,7 @@ def _of_modality(details: object, modality: str) -> int:
 
 
 def usage_of(metadata: object) -> Usage | None:
-    """Tokens as reported (model.md A3), or None where nothing was.
+    """Tokens as reported (docs/model.md#usage), or None where nothing was.
 
     Output tokens without a modality count as text: that is their price.
     """
@@ -103,7 +103,7 @@ def usage_of(metadata: object) -> Usage | None:
 
 
 def tier_of(metadata: object, header: str) -> str:
-    """How the call was served: by the report of either back end, else by Gemini's header (model.md B5)."""
+    """The tier of the call: as reported, else as Gemini's header says (docs/model.md#service-tiers)."""
     said = _text(member(metadata, "trafficType")) or _text(member(metadata, "serviceTier")) or header
     tier = _TRAFFIC.get(said, said.lower())
     return tier if tier in _TIERS else ""
@@ -175,7 +175,7 @@ class Answer:
 
     @property
     def pictures(self) -> tuple[Part, ...]:
-        """The final pictures: those that are no thoughts, else the last of all (model.md A1.5)."""
+        """The final pictures: those that are no thoughts, else the last of all (docs/model.md#signatures)."""
         found = [
             Part(
                 self.cargo[name],

@@ -1,8 +1,8 @@
 """Holds calls back while a back end keeps failing, for each model and size on its own.
 
-A back end that fails at 4K may draw at 512 all the same, so one size never closes another (reliability.md
-R52). A quota, a refusal, a request that is the caller's to mend and an answer without a picture are no
-faults of the back end.
+A back end that fails at 4K may draw at 512 all the same, so one size never closes another. A quota, a
+refusal, a request that is the caller's to mend and an answer without a picture are no faults of the back end
+(docs/reliability.md R52).
 """
 
 from __future__ import annotations

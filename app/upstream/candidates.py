@@ -1,9 +1,9 @@
 """Which back ends may serve a request: those that can, and for a conversation the one that made it.
 
-Thought signatures mean nothing to another back end (model.md A1.5), so a request that carries some is not
-failed over. It stays on the back end that made them: a conversation of the gateway's own knows it; a body in
-Google's dialect is recognised where this replica saw one of its signatures being made, and goes to the first
-back end else.
+Thought signatures mean nothing to another back end (docs/model.md#signatures), so a request that carries some
+is not failed over. It stays on the back end that made them: a conversation of the gateway's own knows it; a
+body in Google's dialect is recognised where this replica saw one of its signatures being made, and otherwise
+goes to the first back end (docs/decisions/0023).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How many calls a back end seems to bear at once, learnt from what becomes of them (reliability.md R49)."""
+"""How many calls a back end seems to bear at once, learnt from what becomes of them."""
 
 from __future__ import annotations
 

@@ -43,8 +43,9 @@ class Meaning:
     billed: str = "no"
 
 
-# model.md A4.2. Google does not charge requests that fail with 400 or 500 (billing FAQ); a front end that
-# gave up waiting (408, 499, 502, 504) does not know what became of the work behind it.
+# The statuses are those of docs/model.md#errors. Requests that fail with 400 or 500 are not charged
+# (docs/model.md#prices); a front end that gave up waiting (408, 499, 502, 504) does not know what became of
+# the work behind it.
 STATUSES: Final[Mapping[int, Meaning]] = {
     400: Meaning(UpstreamRejected),
     401: Meaning(UpstreamRejected),
@@ -66,8 +67,8 @@ _BY_CLASS: Final[Mapping[int, Meaning]] = {
 }
 _ANYTHING_ELSE: Final = Meaning(UpstreamError, "maybe")
 
-# Finish reasons of an answer without a picture that no filter took away (model.md A4.4). Reasons that are not
-# here are judged by whether there are words: words alone are the model declining.
+# Finish reasons of an answer without a picture that no filter took away (docs/model.md#refusals). Others are
+# judged by whether there are words: words alone are the model declining.
 WITHOUT_IMAGE: Final[Mapping[str, type[UpstreamError]]] = {
     "OTHER": UpstreamNoImage,
     "IMAGE_OTHER": UpstreamNoImage,
@@ -161,8 +162,8 @@ def refusal_from(exchange: Exchange, now: datetime) -> UpstreamError:
 def blamed_on_the_request(failure: UpstreamError, exchange: Exchange) -> UpstreamError:
     """The same failure, unless Google calls the request invalid, which is the caller's to mend.
 
-    See model.md A4.2. A picture that Google cannot open must not look like a key of ours that it refuses.
-    The error carries Google's own words, for the very caller whose words they may repeat.
+    A picture that Google cannot open must not look like a key of ours that it refuses, although both are 400
+    (docs/model.md#errors). The error carries Google's own words, for the caller whose words they may repeat.
     """
     if failure.upstream_status != httpx2.codes.BAD_REQUEST or failure.reason != "INVALID_ARGUMENT":
         return failure

@@ -1,6 +1,6 @@
 """What is tried again, how often, and after which pause.
 
-Money decides what may be repeated (reliability.md R46): only an error that says it was not billed and is
+Money decides what may be repeated (docs/decisions/0035): only an error that says it was not billed and is
 known to pass, such as a quota or an overload. A time-out or a broken connection may have been paid for
 and is never repeated. So a hold for one call covers all of its attempts.
 """
@@ -48,7 +48,7 @@ class RetryTerms:
 
 
 class RetryBudget:
-    """Retries may be a tenth of the calls, and a few more; otherwise they would double an overload (R47)."""
+    """Retries may be a tenth of the calls, and a few more; otherwise they would double an overload."""
 
     def __init__(self, terms: RetryTerms) -> None:
         self._ratio = terms.ratio

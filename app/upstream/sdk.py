@@ -1,7 +1,7 @@
 """The only module that imports google-genai: builds its client, and makes one call with it.
 
 The SDK brings credentials, addresses of both dialects, and the shape of requests. It is imported by
-``google.py`` in a thread after start-up, because importing it takes more than a second.
+``app/upstream/google.py`` in a thread after start-up, because importing it takes more than a second.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def _config(
             headers=headers_for(back_end, request) or None,
             extra_body=response_format(back_end, request) if newer else None,
         ),
-        should_return_http_response=True,  # answers.py reads the light body itself and says why
+        should_return_http_response=True,  # app/upstream/answers.py reads the light body itself
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
         automatic_continuation=False,
         system_instruction=request.system_instruction,

@@ -1,7 +1,8 @@
 """Slots: the right to have one call under way at a back end, given out by class and fairly between tenants.
 
 Who finds none free waits in a queue that is bounded in length and in age, and is turned away at once where
-it is full. Nothing was sent for a call that waits, so turning it away costs nothing (reliability.md R49-R51).
+it is full. Nothing was sent for a call that waits, so turning it away costs nothing (docs/decisions/0015,
+docs/decisions/0016).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """How each back end is told what the SDK's own fields do not say for it: tiers, and the newer image format.
 
-The Gemini Developer API takes the service tier in the body, Vertex AI in headers (model.md B5). Ratio and
-size go out as ``imageConfig``, or as its successor ``responseFormat``, which they spell differently (A1.2).
+The Gemini Developer API takes the service tier in the body, Vertex AI in headers
+(docs/model.md#service-tiers). Ratio and size go out as ``imageConfig``, or as its successor
+``responseFormat``, which they spell differently (docs/model.md#sizes-in-requests).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The code's shape: every rule of ``rules.py`` over every file."""
+"""The code's shape: every rule of ``tests/architecture/rules.py`` over every file."""
 
 from __future__ import annotations
 

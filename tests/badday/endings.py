@@ -1,7 +1,8 @@
 """Every way in which a call of the model can end, and what becomes of it: tables, and nothing else.
 
-One row each for the statuses of model.md A4.2, for the finish and block reasons of A4.4, and for the
-behaviours of B8. What a row expects is written out here and not taken from the gateway's own tables.
+One row each for the statuses of docs/model.md#errors, for the SDK's finish and block reasons, and for the
+answers of docs/model.md#unusual-answers. What a row expects is written out here and not taken from the
+gateway's own tables.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ HOUR_MIN = 60.0
 Rules = tuple[dict[str, Any], ...]
 
 QUOTA: Rules = ({"rehearse": "exhausted", "share": 0.5},)
-"""Vertex AI's shared capacity, as users report it (model.md B5): half of the calls, in waves."""
+"""Vertex AI's shared capacity, as users report it (docs/model.md#quotas): half of the calls, in waves."""
 OUTAGE: Rules = ({"rehearse": "unavailable"},)
 SLOW_4K: Rules = (
     {"rehearse": "slow:{minutes:2.5}", "match": {"image_size": "4K"}},

@@ -78,7 +78,7 @@ class Report:
 
     @property
     def retries_max(self) -> int:
-        """What the retry budget allows for so many requests (reliability.md R47)."""
+        """What the retry budget allows for so many requests (docs/reliability.md R47)."""
         return int(self.seen.retry_reserve + RETRY_RATIO * self.total["led"])
 
     @property

@@ -1,1 +1,1 @@
-"""Everything goes wrong at once, and the books balance (reliability.md R79)."""
+"""Everything goes wrong at once, and the books balance (docs/reliability.md R79)."""

@@ -1,6 +1,6 @@
 """The compose file, brought up for real: a picture, its books in the store, and its numbers in Prometheus.
 
-Like ``test_container.py`` it runs only where it is asked for, with stand-ins for the images of others where
+Like ``tests/deploy/test_container.py`` it runs only on request, with stand-ins for the images of others where
 ``deploy/container/build-without-docker.sh`` made some. Grafana, for which there is none, is left out.
 """
 

@@ -1,4 +1,4 @@
-"""The store's user of the compose file can do all that the gateway asks of it, and nothing else (R72)."""
+"""The store's user of the compose file can do all that the gateway asks of it, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Budget windows against the calendars of the whole world (reliability.md R12)."""
+"""Budget windows against the calendars of the whole world (docs/reliability.md R12)."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Mapping
-from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Union, get_args, get_origin
 
 import pytest
@@ -18,13 +18,14 @@ from tests.domain.validation_cases import BAD, GOOD
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+ROOT = Path(__file__).parents[2]
 FACTS, WITHOUT_A_FACT, IN_NO_CARD = (
     [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in table.splitlines()
         if line.startswith("| ")
     ][1:]
-    for table in (resources.files("app.cards") / "FACTS.md").read_text().split("\n## ")
+    for table in (ROOT / "docs/card.md").read_text().split("\n## ")
 )
 WHOLE = (Range, Source, Prices)
 """Facts that are one thing although they have parts."""

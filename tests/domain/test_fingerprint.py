@@ -1,4 +1,4 @@
-"""Fingerprints: equal for equal work, different for any difference that the model can see (R35)."""
+"""Fingerprints: equal for equal work, different for any difference that the model can see."""
 
 from __future__ import annotations
 

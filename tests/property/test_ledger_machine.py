@@ -1,7 +1,7 @@
 """Any sequence of calls, repeated and conflicting ones included, against a model of a page.
 
-The model, ``ledger_model.py``, knows nothing of Redis. After every step the store's counters, records and
-open holds must be the model's.
+The model, ``tests/property/ledger_model.py``, knows nothing of Redis. After every step the store's counters,
+records and open holds must be the model's.
 """
 
 from __future__ import annotations

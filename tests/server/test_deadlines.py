@@ -1,4 +1,4 @@
-"""How long callers wait, and what that means for the call, in every dialect (reliability.md R39, R48)."""
+"""How long callers wait, and what it means for the call, in every dialect (docs/reliability.md R39, R48)."""
 
 from __future__ import annotations
 

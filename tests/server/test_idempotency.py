@@ -1,4 +1,4 @@
-"""Idempotency-Key through the whole gateway (R25): one call and one charge, whatever the caller does."""
+"""Idempotency-Key through the whole gateway: one call and one charge, whatever the caller does."""
 
 from __future__ import annotations
 

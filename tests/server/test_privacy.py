@@ -1,4 +1,4 @@
-"""What callers send is in no log and no metric of a real gateway, whatever becomes of it (R68, R70)."""
+"""What callers send is in no log and no metric of a real gateway, whatever becomes of it."""
 
 from __future__ import annotations
 

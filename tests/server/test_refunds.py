@@ -1,4 +1,4 @@
-"""The refund matrix (R14): what each ending of a request is booked with, one row each."""
+"""The refund matrix (docs/reliability.md R14): what each ending of a request is booked with, one row each."""
 
 from __future__ import annotations
 

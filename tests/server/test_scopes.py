@@ -1,4 +1,4 @@
-"""What each scope opens, route by route: nothing by default (reliability.md R60)."""
+"""What each scope opens, route by route: nothing by default (docs/reliability.md R60)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every fault of the store against every concern (reliability.md R26): who must fail, and how soon."""
+"""Every fault of the store against every concern (docs/reliability.md R26): who must fail, and how soon."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A managed store: TLS with a certificate that is checked, and tokens in place of a password (R72)."""
+"""A managed store: TLS with a certificate that is checked, and tokens in place of a password."""
 
 from __future__ import annotations
 

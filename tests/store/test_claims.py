@@ -1,4 +1,4 @@
-"""Idempotency keys in the admission script (R25): one request a key, whatever happens to it."""
+"""Idempotency keys in the admission script: one request a key, whatever happens to it."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ async def test_what_each_state_allows(
     finishes: bool,
     begins: str,
 ) -> None:
-    """The table of ``scripts/operation.lua``, cell by cell."""
+    """The table of ``app/store/scripts/operation.lua``, cell by cell."""
     cells = [Told(clients, tenant) for _ in range(5)]
     for each in cells:
         await each.reach(state)

@@ -1,4 +1,4 @@
-"""Request rates and caps on open holds, decided by the admission script on the store's clock (R20)."""
+"""Request rates and caps on open holds, decided by the admission script on the store's clock."""
 
 from __future__ import annotations
 

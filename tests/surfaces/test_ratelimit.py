@@ -1,4 +1,4 @@
-"""RateLimit headers, read back by an independent parser of structured fields (R24)."""
+"""RateLimit headers, read back by an independent parser of structured fields (docs/reliability.md R24)."""
 
 from __future__ import annotations
 

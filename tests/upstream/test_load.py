@@ -1,4 +1,4 @@
-"""A back end with less capacity than is asked of it, in simulated minutes (reliability.md R49 to R51)."""
+"""A back end with less capacity than it needs, in simulated minutes (docs/reliability.md R49 to R51)."""
 
 from __future__ import annotations
 

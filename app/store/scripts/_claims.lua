@@ -1,4 +1,4 @@
--- Idempotency keys (reliability.md R25); stands behind _common.lua where a script needs it.
+-- Idempotency keys (docs/reliability.md R25); stands behind _common.lua where a script needs it.
 --
 -- KEYS  9 idem  STRING  "<claim>;<fingerprint>;<state>;<hold id or nothing>;<created_ms>;<record>"   always a TTL
 --   claim   names the request that uses the key, over all of its admissions

@@ -16,7 +16,7 @@
 -- A record is "state;flags;t0_ms;fingerprint;est;act;windows"
 --   state    h held, d dispatched | s settled, v voided, x expired (nothing booked), c charged (est booked)
 --   flags    f leads its fingerprint, l was corrected late, p its result was published
---   est, act four amounts in the order of domain/budget.py UNITS; act is filled in by a settle
+--   est, act four amounts in the order of app/domain/budget.py UNITS; act is filled in by a settle
 --   windows  "<unit 1..4>@<start_ms>@<end_ms>@<field>", one for each counter that the hold is booked in;
 --            "0@0@0@<field>" for a cap on open holds, where it counts 1 while it is open
 --
@@ -236,8 +236,8 @@ end
 
 -- Usage ----------------------------------------------------------------------------------------------
 --
--- USE  "<day>|<key>|<model>|<size>"  a row of numbers, in the order of domain/usage.py COLUMNS; the day is the one
---                                    (of UTC, counted from 1970) on which the hold was reserved or the hit served
+-- USE  "<day>|<key>|<model>|<size>"  a row of numbers, in the order of Spent in app/domain/report.py; the day is
+--                                    that of UTC, counted from 1970, on which the hold was reserved or the hit served
 --      "<day>|=|<label>"             the same by label; "<day>|=|" for all labels beyond the first so many
 --      "<day>|-"                     the same for what nobody can attribute: charged at the estimate, or put back
 --      "<day>|#"                     how many labels the day has

@@ -1,5 +1,5 @@
--- Whether these are the books that the caller knows (reliability.md R22); stands behind _common.lua where a
--- script needs it.
+-- Whether these are the books that the caller knows (docs/reliability.md R22); stands behind _common.lua where
+-- a script needs it.
 --
 --   WIN "!epoch"  "<name>;<open_ms>": lost with the counters, so a process that knew the name learns of the loss.
 --                 Until open_ms nothing is admitted: by then every replica has put back what it knows.

@@ -1,4 +1,4 @@
--- How often and how many at once (reliability.md R20); stands behind _common.lua where a script needs it.
+-- How often and how many at once (docs/reliability.md R20); stands behind _common.lua where a script needs it.
 --
 -- A rate is a bucket of `burst` requests that leaks `limit` a minute (GCRA); a cap counts open holds.
 --   WIN "<field>:t"     when the bucket will be empty, in microseconds of the store's clock

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from app.order import GenerationResult
 
 Form = Literal["array", "sse"]
-"""How documents are streamed: in one array, or as server-sent events (model.md A2.4)."""
+"""How documents are streamed: in one array, or as server-sent events (docs/model.md#streams)."""
 
 MEDIA_TYPES: Final[Mapping[Form, str]] = {"array": "application/json", "sse": "text/event-stream"}
 _LINE_BREAKS: Final = str.maketrans("\r\n", "  ")

@@ -1,7 +1,7 @@
 """A body in Google's dialect to an order: what the card knows is judged and priced, the rest goes on as is.
 
 A request that the gateway's own words say completely becomes just that, and is then the same work as if it
-had been asked in any other dialect. Whatever says more keeps its body (``domain/verbatim.py``).
+had been asked in any other dialect. Whatever says more keeps its body (``app/domain/verbatim.py``).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _TIERS: Final = frozenset({"standard", "flex", "priority"})
 _BOTH: Final = ("TEXT", "IMAGE")
-"""What the model answers where no modalities are asked for (model.md A1.1)."""
+"""What the model answers where no modalities are asked for (docs/model.md#modalities-and-thinking)."""
 
 _NUMBERS: Final = {
     "ONE": 1, "TWO": 2, "THREE": 3, "FOUR": 4, "FIVE": 5, "EIGHT": 8, "NINE": 9, "SIXTEEN": 16,
@@ -184,7 +184,7 @@ class _Reader:
         return isinstance(config, dict) and isinstance(config.get("imageConfig", {}), dict)
 
     def _image(self, image: Fields, response_format: object) -> tuple[str | None, str | None]:
-        """Ratio and size, from ``imageConfig`` or its successor ``responseFormat`` (model.md A1.2).
+        """Ratio and size, from ``imageConfig`` or its successor (docs/model.md#sizes-in-requests).
 
         The successor is read for what it costs; it goes on as it came.
         """

@@ -1,4 +1,4 @@
-"""Routes of Google's dialect below ``/gemini``: the Gemini Developer API's and Vertex AI's (model.md A2).
+"""Routes of Google's dialect below ``/gemini``, in the form of either back end (docs/model.md#addresses).
 
 They are not in the OpenAPI document: their schema is Google's own, and its SDKs are their clients.
 """
