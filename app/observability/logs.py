@@ -5,8 +5,9 @@ instead only this passes:
 
 - the constant text of a message; numbers among its arguments, every other argument is withheld;
 - the fields of ``FIELDS``, given as ``extra=``, where they have the declared form;
+- a ``Diagnosis``, given as ``extra={"diagnosis": …}``, whose contract forbids it to hold any such thing;
 - of an exception its type and where it was raised; its own words only for the gateway's errors, whose
-  contract forbids them to quote a request.
+  contract forbids them to quote a request; of the operating system's errors what their code means.
 
 Messages that a library has already put together cannot be told apart from what they quote and are withheld.
 """
@@ -19,11 +20,12 @@ import re
 import sys
 import traceback
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from app.diagnosis import Diagnosis, words_of_system
 from app.domain.errors import ConfigurationError, GatewayError
 from app.domain.keys import resembles_key
 
@@ -149,10 +151,15 @@ def _frames(error: BaseException) -> Iterator[str]:
         yield f'  File "{name}", line {frame.lineno}, in {frame.name}'
 
 
-def _words_of(error: BaseException) -> str:
+def _told(error: BaseException) -> str:
+    """Its type, and what may be repeated of its words."""
     if isinstance(error, ConfigurationError):
-        return str(error)
-    return error.detail if isinstance(error, GatewayError) else WITHHELD
+        words = str(error)
+    elif isinstance(error, OSError):
+        words = words_of_system(error)
+    else:
+        words = error.detail if isinstance(error, GatewayError) else WITHHELD
+    return f"{type(error).__qualname__}: {words}" if words else type(error).__qualname__
 
 
 def stack_trace(error: BaseException) -> str:
@@ -165,9 +172,9 @@ def stack_trace(error: BaseException) -> str:
     lines: list[str] = []
     for link in reversed(chain):
         lines += ["Traceback (most recent call last):", *_frames(link)]
-        lines.append(f"{type(link).__qualname__}: {_words_of(link)}")
+        lines.append(_told(link))
         if isinstance(link, BaseExceptionGroup):
-            lines += [f"  | {type(part).__qualname__}: {_words_of(part)}" for part in link.exceptions]
+            lines += [f"  | {_told(part)}" for part in link.exceptions]
     return "\n".join(lines)
 
 
@@ -194,6 +201,9 @@ def entry_of(record: logging.LogRecord, project: str | None) -> dict[str, Any]:
             name: value if _is_number(value) else _field("word", value)
             for name, value in given["http_request"].items()
         }
+    diagnosis = given.get("diagnosis")
+    if isinstance(diagnosis, Diagnosis):
+        entry |= asdict(diagnosis)
     error = record.exc_info[1] if record.exc_info else None
     if error is not None:
         entry["error_type"] = type(error).__qualname__
@@ -229,8 +239,13 @@ class TextFormatter(logging.Formatter):
         stack = entry.pop("stack_trace", None)
         entry.pop("logging.googleapis.com/sourceLocation", None)
         request = entry.pop("httpRequest", {})
-        fields = " ".join(f"{name}={value}" for name, value in (entry | request).items())
+        found = {name: _quoted(value) for name, value in (entry | request).items()}
+        fields = " ".join(f"{name}={value}" for name, value in found.items())
         return f"{head} [{fields}]" + (f"\n{stack}" if stack else "")
+
+
+def _quoted(value: object) -> object:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) and " " in value else value
 
 
 def configure(

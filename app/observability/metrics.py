@@ -156,6 +156,10 @@ METRICS: tuple[MetricSpec, ...] = (
         "Settlements that the store has not acknowledged, by where they are kept: disk, memory.",
     ),
     MetricSpec(
+        "flashgate_journal_failures_total", "counter", ("error",),
+        "Writes that the disk of the journal refused, by the system's name of the error, such as ENOSPC.",
+    ),
+    MetricSpec(
         "flashgate_store_amnesia_total", "counter", ("policy",),
         "Tenants' books that the store was found to have lost, by policy: rebuild, closed, open.",
     ),
@@ -311,9 +315,14 @@ class Metrics:
         """Show whether the store is being spared."""
         self._of("store_breaker_open").set(0 if state == "closed" else 1, pool)
 
-    def settlements_waiting(self, count: int, kept: Literal["disk", "memory"]) -> None:
+    def settlements_waiting(self, on_disk: int, in_memory: int) -> None:
         """Show how many settlements the store has not acknowledged, and where they are kept."""
-        self._of("settlements_waiting").set(count, kept)
+        self._of("settlements_waiting").set(on_disk, "disk")
+        self._of("settlements_waiting").set(in_memory, "memory")
+
+    def journal_failed(self, error: str) -> None:
+        """Count a write of the journal that failed."""
+        self._of("journal_failures_total").add(1, error)
 
     def store_amnesia(self, policy: str, restored: int) -> None:
         """Count a loss of a tenant's books, and the holds that were put back."""

@@ -25,6 +25,7 @@ from app.domain.errors import GatewayError, StoreUnavailable
 from app.ports import Lead, Settled, Settlement
 from app.store.grace import Grace
 from app.store.hold_records import Counter, HoldRecord
+from app.store.journaling import Journaling
 from app.store.recovery import Recovery
 from app.store.restoring import StoreForgot
 from app.tasks import cancelled
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WAITING_MAX = 10_000
+WATCH_S = 1.0
+"""How soon a journal that somebody has deleted is made again."""
 OPEN_MAX = 100_000
 PAUSE_S, PAUSE_MAX_S = 0.05, 1.0
 
@@ -57,8 +60,11 @@ _OUTCOMES: dict[State, Literal["settle", "void", "charge"]] = {
 class Watcher(Protocol):
     """Who is told what happens here; metrics in production."""
 
-    def settlements_waiting(self, count: int, kept: Literal["disk", "memory"]) -> None:
-        """So many settlements are not acknowledged by the store."""
+    def settlements_waiting(self, on_disk: int, in_memory: int) -> None:
+        """So many settlements are not acknowledged by the store, by where they are kept."""
+
+    def journal_failed(self, error: str) -> None:
+        """A write of the journal has failed."""
 
     def store_amnesia(self, policy: str, restored: int) -> None:
         """A tenant's books were lost; so many of its holds were put back."""
@@ -113,13 +119,13 @@ class DurableLedger:
         self._restorer = restorer
         self.breaker = breaker
         self._watcher = watcher
-        self._journal = journal
+        self._journal = Journaling(journal, watcher)
         self.recovery = Recovery(
             ledger,
             restorer,
             breaker,
             watcher,
-            journal=journal,
+            journal=self._journal,
             amnesia=policy.amnesia,
             open_holds=self._open_holds,
         )
@@ -129,18 +135,18 @@ class DurableLedger:
         self._waiting: dict[str, _Waiting] = {}
         self._something_waits = asyncio.Event()
         self._nothing_waits = asyncio.Event()
-        self._journal_lock = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
         self._nothing_waits.set()
-        if self._journal is not None:
-            self._ledger.epochs.update(self._journal.epochs())
-            for tenant_id, ended in self._journal.left_behind():
-                self._keep(_settlement_of(tenant_id, ended), (), replace(ended, state="dispatched", act=None))
+        self._ledger.epochs.update(self._journal.epochs())
+        for tenant_id, ended in self._journal.left_behind():
+            self._keep(_settlement_of(tenant_id, ended), (), replace(ended, state="dispatched", act=None))
+            self._show_waiting()
         self._tasks = [
             asyncio.create_task(self._settle_what_waits(), name="settlements"),
             asyncio.create_task(self.recovery.look_for_losses(), name="store-losses"),
+            asyncio.create_task(self._watch_journal(), name="journal"),
         ]
         return self
 
@@ -154,13 +160,21 @@ class DurableLedger:
             async with asyncio.timeout(self._drain_s):
                 await self._nothing_waits.wait()
         await cancelled(self._tasks)
-        if self._waiting:
-            log.error("settlements are left for the next start", extra={"count": len(self._waiting)})
+        on_disk = len(self._journal.on_disk)
+        if on_disk:
+            log.error("settlements are left for the next start", extra={"count": on_disk})
+        if len(self._waiting) > on_disk:
+            log.error(
+                "settlements that were in memory alone are lost; their holds are charged at the estimate",
+                extra={"count": len(self._waiting) - on_disk},
+            )
 
     def conditions(self) -> dict[str, str | int]:
         """What an operator wants to see beside whether the store answers."""
         return {
             "settlements_waiting": len(self._waiting),
+            "settlements_in_memory": len(self._waiting) - len(self._journal.on_disk),
+            "journal": self._journal.condition,
             "store_breaker": self.breaker.state,
             "grace_tokens": self._grace.taken,
         }
@@ -220,8 +234,7 @@ class DurableLedger:
             return await self._settle(settlement, windows, hold)
         except StoreUnavailable:
             self._keep(settlement, windows, hold)
-            if self._journal is not None and hold is not None:
-                await self._write_waiting(settlement, hold)
+            await self._write_waiting()
             return Settled("deferred", repeated=False, late=False, published=False, now_ms=_now_ms())
 
     async def running(self, tenant_id: str, hold_id: str) -> Literal["held", "dispatched"] | None:
@@ -269,22 +282,31 @@ class DurableLedger:
         self, settlement: Settlement, windows: tuple[BudgetWindow, ...], hold: HoldRecord | None
     ) -> None:
         self._waiting[settlement.hold_id] = _Waiting(settlement, windows, hold)
-        self._show_waiting()
         self._nothing_waits.clear()
         self._something_waits.set()
 
     def _show_waiting(self) -> None:
-        kept: Literal["disk", "memory"] = "memory" if self._journal is None else "disk"
-        self._watcher.settlements_waiting(len(self._waiting), kept)
+        on_disk = len(self._journal.on_disk)
+        self._watcher.settlements_waiting(on_disk, len(self._waiting) - on_disk)
 
-    async def _write_waiting(self, settlement: Settlement, hold: HoldRecord) -> None:
-        assert self._journal is not None  # noqa: S101 - the caller has looked
-        record = _ended(hold, settlement)
-        async with self._journal_lock:
-            try:
-                await asyncio.to_thread(self._journal.wait_for, settlement.tenant_id, record, _now_ms())
-            except OSError:
-                log.exception("a settlement waits in memory alone", extra={"hold_id": hold.hold_id})
+    async def _write_waiting(self) -> None:
+        """Have every settlement that waits on disk, if there is one that takes it."""
+        ended = [
+            (item.settlement.tenant_id, _ended(item.hold, item.settlement))
+            for hold_id, item in self._waiting.items()
+            if item.hold is not None and hold_id not in self._journal.on_disk
+        ]
+        await self._journal.wait_for(ended, self._waiting)
+        self._show_waiting()
+
+    async def _watch_journal(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            if await self._journal.make_again_if_gone():
+                await self._write_waiting()
+                for tenant_id, hold in self._open.values():
+                    if hold.state == "dispatched":
+                        self._note(tenant_id, hold, _now_ms())
 
     async def _settle_what_waits(self) -> None:
         pause_s = PAUSE_S
@@ -293,6 +315,7 @@ class DurableLedger:
             if await self._settle_all():
                 pause_s = PAUSE_S
             else:
+                await self._write_waiting()
                 await asyncio.sleep(pause_s)
                 pause_s = min(PAUSE_MAX_S, pause_s * 2)
 
@@ -309,26 +332,15 @@ class DurableLedger:
                 if settled.state == "unknown":
                     log.error("a settlement came too late to be booked", extra={"hold_id": hold_id})
             del self._waiting[hold_id]
+            self._journal.on_disk.discard(hold_id)
             self._show_waiting()
-        async with self._journal_lock:
-            if self._waiting:
-                return True
+        if await self._journal.forget_unless(self._waiting):
             self._something_waits.clear()
             self._nothing_waits.set()
-            if self._journal is not None:
-                self._journal.none_waits()
         return True
 
     def _note(self, tenant_id: str, record: HoldRecord, at_ms: int) -> None:
-        if self._journal is None:
-            return
-        try:
-            self._journal.note(tenant_id, record, at_ms)
-            if self._journal.unlike(self._ledger.epochs):
-                self._journal.keep_epochs(self._ledger.epochs)
-        except OSError:
-            # The store has it; only a rebuilding would miss it.
-            log.exception("the journal cannot be written", extra={"hold_id": record.hold_id})
+        self._journal.note(tenant_id, record, at_ms, self._ledger.epochs.get(tenant_id))
 
 
 def _now_ms() -> int:

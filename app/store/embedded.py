@@ -19,6 +19,7 @@ import contextlib
 import fcntl
 import hashlib
 import importlib.util
+import logging
 import os
 import platform
 import shutil
@@ -28,8 +29,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.diagnosis import Diagnosis, words_of_system
+
 if TYPE_CHECKING:
     from types import TracebackType
+
+log = logging.getLogger(__name__)
 
 SOCKET_PATH_MAX = 100
 """The kernel takes 107 bytes on Linux and 103 on macOS."""
@@ -204,15 +209,23 @@ class EmbeddedStore:
         pause_s = WATCH_S
         while True:
             await asyncio.sleep(pause_s)
-            if not _is_free(self._dir / "server.lock"):
-                pause_s = WATCH_S
-                continue
             try:
-                self.restarts += await self._ensure()
+                if _is_free(self._dir / "server.lock"):
+                    self.restarts += await self._ensure()
                 pause_s = WATCH_S
-            except (EmbeddedStoreFailed, OSError, subprocess.SubprocessError):
+            except (EmbeddedStoreFailed, OSError, subprocess.SubprocessError) as error:
                 # A full disk or no memory may pass; until then callers are told 503.
+                self._say_why(error)
                 pause_s = min(RESTART_PAUSE_MAX_S, pause_s * 2)
+
+    def _say_why(self, error: Exception) -> None:
+        words = words_of_system(error) if isinstance(error, OSError) else ""
+        cause = f"{type(error).__qualname__}: {words}" if words else type(error).__qualname__
+        remedy = f"Look at {self._dir / 'valkey.log'}, and whether that folder is there and its disk has room"
+        log.error(
+            "the embedded store has ended and cannot be started again",
+            extra={"diagnosis": Diagnosis("embedded_store_ended", str(self._dir), cause, remedy)},
+        )
 
     async def _shut_down(self) -> None:
         """Stops the server, its data on disk, and waits until it is gone. Only for the last user."""

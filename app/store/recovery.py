@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from app.domain.errors import GatewayError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable
+    from collections.abc import Callable
 
     from app.store.breaker import Breaker
     from app.store.hold_records import HoldRecord
-    from app.store.journal import Journal
+    from app.store.journaling import Journaling
     from app.store.ledger import RedisLedger
     from app.store.restoring import Restorer, StoreForgot
 
@@ -53,7 +53,7 @@ class Recovery:
     Args:
         ledger: Whose epochs are those that this process knows.
         breaker: The ledger's.
-        journal: This replica's files, or None.
+        journal: What this replica remembers on disk.
         amnesia: What becomes of a tenant whose books were lost; see DurableLedger.
         open_holds: The holds of a tenant that this process has open.
 
@@ -68,7 +68,7 @@ class Recovery:
         breaker: Breaker,
         watcher: LossWatcher,
         *,
-        journal: Journal | None,
+        journal: Journaling,
         amnesia: Amnesia,
         open_holds: Callable[[str], dict[str, HoldRecord]],
     ) -> None:
@@ -89,7 +89,11 @@ class Recovery:
             raise lost
         if self._amnesia == "closed":
             raise StoreUnavailable("The store has lost the books of this tenant.", retry_after_s=60)
-        wait_s = await self._rebuild(tenant_id, known)
+        try:
+            wait_s = await self._rebuild(tenant_id, known)
+        except OSError as error:
+            log.exception("the books cannot be put back", extra={"tenant": tenant_id})
+            raise StoreUnavailable("The books of this tenant cannot be rebuilt.", retry_after_s=5) from error
         if wait_s > 0:
             raise StoreUnavailable(
                 "The books of this tenant are being rebuilt.", retry_after_s=max(1, -int(-wait_s // 1))
@@ -104,7 +108,7 @@ class Recovery:
                     await self._look()
                 except StoreUnavailable:
                     pass  # there is nothing to see; the next look tells
-                except GatewayError:
+                except (GatewayError, OSError):
                     log.exception("the books cannot be put back")
 
     async def _look(self) -> None:
@@ -130,6 +134,7 @@ class Recovery:
                 tenant_id, records, secrets.token_hex(8), GRACE_S if rebuilding else 0.0
             )
             self._epochs[tenant_id] = epoch
+            self._journal.keep_epoch(tenant_id, epoch)
         log.error("the store has lost the books", extra={"tenant": tenant_id, "count": count})
         self._watcher.store_amnesia(self._amnesia, count)
         return wait_s
@@ -138,7 +143,7 @@ class Recovery:
         """Tell a store of another history what this replica knows."""
         missing: Counter[str] = Counter()
         async with self._rebuilding:
-            async with contextlib.aclosing(self._known()) as known:
+            async with contextlib.aclosing(self._journal.settled(PART)) as known:
                 async for tenant_id, records in known:
                     if tenant_id in tenant_ids:
                         missing[tenant_id] += await self._restorer.put_back(tenant_id, records)
@@ -152,18 +157,7 @@ class Recovery:
                 )
                 self._watcher.store_amnesia(self._amnesia, count)
 
-    async def _known(self) -> AsyncGenerator[tuple[str, Iterable[HoldRecord]], None]:
-        """What the journal remembers, a part at a time; the file is read beside the event loop."""
-        if self._journal is None:
-            return
-        with contextlib.closing(self._journal.settled(PART)) as parts:
-            while (part := await asyncio.to_thread(next, parts, None)) is not None:
-                for tenant_id, records in part.items():
-                    yield tenant_id, records.values()
-
     async def _known_of(self, tenant_id: str) -> list[HoldRecord]:
         """The last state of every hold that this replica remembers."""
-        records: dict[str, HoldRecord] = {}
-        if self._journal is not None:
-            records |= await asyncio.to_thread(self._journal.settled_of, tenant_id)
+        records = await self._journal.settled_of(tenant_id)
         return list((records | self._open_holds(tenant_id)).values())

@@ -29,7 +29,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("conversations", "sending"),
     ("booking",),
     ("job",),
-    ("order", "tasks"),
+    ("order", "tasks", "diagnosis"),
     ("ports", "operator_ports"),
     ("cards",),
     ("media", "domain"),

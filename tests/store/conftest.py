@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from app.store import journal as journal_module
 from app.store.client import StoreClients, open_clients
 from app.store.ledger import LedgerPolicy, RedisLedger
 from tests.store.books import Books
+from tests.store.smalldisk import SmallDisk
 from tests.storeserver import ServerProcess, running_server
 
 if TYPE_CHECKING:
@@ -46,3 +48,11 @@ async def books(clients: StoreClients, tenant: str) -> AsyncIterator[Books]:
     """A ledger with default leases, seen through one tenant."""
     async with RedisLedger(clients.ledger, LedgerPolicy(poll_s=30, deadline_s=PATIENCE_S)) as ledger:
         yield Books(ledger, clients.ledger, tenant)
+
+
+@pytest.fixture
+def small_disk(monkeypatch: pytest.MonkeyPatch) -> type[SmallDisk]:
+    """The disk of every journal that is opened from now on."""
+    monkeypatch.setattr(journal_module, "FileIO", SmallDisk)
+    monkeypatch.setattr(SmallDisk, "room", 1 << 30)
+    return SmallDisk

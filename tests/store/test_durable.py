@@ -48,11 +48,16 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 class Told:
     """What a ledger told its watcher."""
 
-    waiting: list[int] = field(default_factory=list)
+    waiting: list[tuple[int, int]] = field(default_factory=list)
+    journal_failures: list[str] = field(default_factory=list)
     losses: list[tuple[str, int]] = field(default_factory=list)
 
-    def settlements_waiting(self, count: int, kept: str) -> None:
-        self.waiting.append(count)
+    def settlements_waiting(self, on_disk: int, in_memory: int) -> None:
+        if self.waiting[-1:] != [(on_disk, in_memory)]:
+            self.waiting.append((on_disk, in_memory))
+
+    def journal_failed(self, error: str) -> None:
+        self.journal_failures.append(error)
 
     def store_amnesia(self, policy: str, restored: int) -> None:
         self.losses.append((policy, restored))
@@ -133,7 +138,7 @@ async def test_a_settlement_waits_for_the_store_and_its_caller_does_not(
         assert "here" not in waiting, "no word of the model is in it"
         own_server.start()
         await one.nothing_waits()
-        assert one.told.waiting == [1, 0]
+        assert one.told.waiting == [(1, 0), (0, 0)]
         assert (tmp_path / "journal" / "waiting-0.jsonl").read_bytes() == b""
         assert await one.books.totals() == [(1120, 0)]
         assert isinstance(await one.books.admit("b", "work"), Hit), "its result was published as well"
@@ -197,7 +202,7 @@ async def test_leaving_waits_for_the_store_within_its_time(own_server: ServerPro
         own_server.kill()
         await one.books.settle("a")
         own_server.start()
-    assert one.told.waiting == [1, 0]
+    assert one.told.waiting == [(0, 1), (0, 0)]
 
 
 async def test_a_hold_that_the_store_has_forgotten_is_booked_all_the_same(

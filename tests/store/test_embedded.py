@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -164,6 +165,29 @@ async def test_a_killed_server_is_started_again_with_its_data(state: Path) -> No
         assert servers_of(state) != [pid]
         assert await books.dump() == before
         assert (await books.settle("a")).state == "settled"
+
+
+async def test_whoever_watches_a_server_goes_on_although_the_folder_is_gone_for_a_while(
+    state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = EmbeddedStore(state)
+    async with store:
+        (pid,) = servers_of(state)
+        elsewhere = state.with_name("elsewhere")
+        shutil.move(state, elsewhere)
+
+        async def told() -> bool:
+            said = [str(vars(record).get("diagnosis")) for record in caplog.records]
+            return any("FileNotFoundError: ENOENT" in diagnosis for diagnosis in said)
+
+        await until(told, 10)
+        shutil.move(elsewhere, state)
+        os.kill(pid, signal.SIGKILL)
+
+        async def restarted() -> bool:
+            return store.restarts == 1
+
+        await until(restarted, 10)
 
 
 async def test_two_that_watch_a_dying_server_start_one(state: Path) -> None:

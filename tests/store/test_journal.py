@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,9 +18,10 @@ from app.store.hold_records import LETTERS, Counter, HoldRecord, UnreadableHold
 from app.store.journal import Journal, JournalUnavailable
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from io import FileIO
 
     from app.store.hold_records import State
+    from tests.store.smalldisk import SmallDisk
 
 whole = st.integers(0, AMOUNT_MAX)
 amounts = st.builds(Amounts, whole, whole, whole, whole)
@@ -142,3 +146,104 @@ def test_a_folder_that_cannot_be_written_is_told_by_name(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(JournalUnavailable, match="file"), Journal(tmp_path / "file"):
         pass
+
+
+def open_files() -> list[str]:
+    """What this process has open; a file that was deleted ends in ``(deleted)``."""
+    links = Path("/proc/self/fd").iterdir()
+    return sorted(str(link.readlink()) for link in links if link.is_symlink())
+
+
+def test_rotating_keeps_no_file_open_and_no_deleted_one_on_the_disk(tmp_path: Path) -> None:
+    with Journal(tmp_path, bytes_max=4000) as journal:
+        journal.note("acme", record("first"), 0)
+        before = len(open_files())
+        note_many(journal, 400)
+        assert "first" not in journal.settled_of("acme"), "it has rotated"
+        assert len(open_files()) == before
+        assert [name for name in open_files() if "(deleted)" in name and str(tmp_path) in name] == []
+    assert [name for name in open_files() if str(tmp_path) in name] == []
+
+
+def test_a_disk_that_fills_up_costs_the_lines_that_it_refuses_alone(
+    tmp_path: Path, small_disk: type[SmallDisk]
+) -> None:
+    with Journal(tmp_path) as journal:
+        journal.wait_for("acme", record("a"), 1)
+        small_disk.room = 100
+        with pytest.raises(OSError, match="No space"):
+            journal.wait_for("acme", record("torn"), 1)
+        small_disk.room = 1 << 30
+        journal.wait_for("acme", record("b"), 1)
+        assert [held.hold_id for _, held in journal.left_behind()] == ["a", "b"]
+
+
+def test_settlements_of_a_dead_replica_stay_where_they_are_while_the_disk_is_full(
+    tmp_path: Path, small_disk: type[SmallDisk]
+) -> None:
+    with Journal(tmp_path) as zero:
+        with Journal(tmp_path) as one:
+            one.wait_for("acme", record("a"), 1)
+        small_disk.room = 0
+        assert zero.left_behind() == [("acme", record("a"))]
+        small_disk.room = 1 << 30
+        assert zero.left_behind() == [("acme", record("a"))], "nobody else has told of it"
+        assert zero.left_behind() == [("acme", record("a"))], "now it is this one's own"
+        assert (tmp_path / "waiting-1.jsonl").read_bytes() == b""
+
+
+def note_many(journal: Journal, count: int) -> None:
+    for number in range(count):
+        journal.note("acme", record(f"h{number}"), number)
+
+
+def test_a_rotation_that_fails_half_way_is_finished_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: Journal, kind: str) -> FileIO:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with Journal(tmp_path, bytes_max=4000) as journal:
+        with monkeypatch.context() as patch:
+            patch.setattr(Journal, "_opened", refused)
+            with pytest.raises(OSError, match="open files"):
+                note_many(journal, 20)
+        journal.note("acme", record("last"), 99)
+        assert (tmp_path / "settled-0.jsonl").read_bytes().count(b"specversion") == 1
+        assert list(journal.settled_of("acme"))[-1] == "last"
+
+
+def test_each_tenants_epoch_is_one_line_however_many_tenants_there_are(tmp_path: Path) -> None:
+    former = {"old": "e0", "acme": "e0"}
+    (tmp_path / "epochs-0.json").write_text(json.dumps(former))  # as every version writes it
+    with Journal(tmp_path) as journal:
+        assert journal.epochs() == former
+        lines = tmp_path / "epochs-0.jsonl"
+        for number in range(1000):
+            journal.keep_epoch(f"tenant-{number}", "e1")
+        before = lines.stat().st_size
+        journal.keep_epoch("acme", "e1")
+        journal.keep_epoch("acme", "e1")
+        assert lines.stat().st_size - before == len('\n["acme","e1"]')
+    lines.write_bytes(lines.read_bytes()[:-3])  # torn by a crash
+    with Journal(tmp_path) as again:
+        epochs = again.epochs()
+        assert (epochs["old"], epochs["tenant-999"], epochs["acme"]) == ("e0", "e1", "e0")
+        assert lines.read_bytes() == b"", "the lines are in the other file now"
+        assert again.epochs() == epochs
+
+
+@pytest.mark.parametrize("name", ["settled-0.jsonl", "waiting-0.jsonl", "epochs-0.jsonl", "replica-0.lock"])
+def test_a_file_that_somebody_deletes_or_replaces_is_missed(tmp_path: Path, name: str) -> None:
+    with Journal(tmp_path) as journal:
+        assert not journal.is_gone()
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).unlink()
+        assert journal.is_gone()
+        (tmp_path / name).write_bytes(content)
+        assert journal.is_gone(), "another file of the same name is not the one that is written"
+        journal.open_again()
+        assert not journal.is_gone()
+        journal.note("acme", record("a"), 1)
+        assert list(journal.settled_of("acme")) == ["a"]
+    assert [opened for opened in open_files() if str(tmp_path) in opened] == []
