@@ -17,6 +17,7 @@ from app.identity.tokens import IAP, GoogleIdTokens, TokenPolicy
 from app.lanes import open_upstream
 from app.longrunning import LongRunning
 from app.media.pdf import PageCounter
+from app.media.self_test import LiftingBroken, check_lifting
 from app.observability.metrics import Metrics
 from app.observability.observed import ObservedDirectory, ObservedLedger, ObservedResults
 from app.store.access import Access, AccessTokens
@@ -49,7 +50,14 @@ if TYPE_CHECKING:
     from app.store.client import StoreClients
     from app.upstream.failover import FailoverImageModel
 
-START_FAULTS = (ConfigurationError, EmbeddedStoreFailed, JournalUnavailable, UnsafeEviction, ValueError)
+START_FAULTS = (
+    ConfigurationError,
+    EmbeddedStoreFailed,
+    JournalUnavailable,
+    LiftingBroken,
+    UnsafeEviction,
+    ValueError,
+)
 """What keeps the gateway from starting, in words for the operator."""
 
 
@@ -84,6 +92,7 @@ def open_directory(settings: Settings, pepper: bytes, catalogue: Catalogue) -> M
 async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Service]:
     """Everything that serves a request, open; closed in reverse on leaving, running work drained first."""
     check_deployment(settings)
+    check_lifting()
     async with AsyncExitStack() as stack:
         catalogue = load_catalogue()
         pepper = _pepper(settings)

@@ -20,6 +20,7 @@ Padding = Literal["required", "optional"]
 FaultCode = Literal["alphabet", "padding", "not_canonical", "too_large", "unterminated"]
 
 _NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]")
+_ESCAPE: Final = re.compile(rb'\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4})')
 _PADDING_AFTER: Final = {0: 0, 2: 2, 3: 1}
 _BYTES_KEPT_WITH: Final = frozenset({None, "not_canonical", "unterminated"})
 
@@ -81,14 +82,15 @@ class Base64Decoder:
         self._padding += len(text) - equals
 
     def feed_escaped(self, text: bytes) -> None:
-        r"""Take characters with complete JSON escapes among them, such as ``\u003d``."""
+        r"""Take characters with whole JSON escapes among them, such as ``\u003d``.
+
+        The backslash of an escape that JSON does not know is a character outside the alphabet.
+        """
         try:
-            value = json.loads(f'"{text.decode("latin-1")}"', strict=False)
+            plain = _unescaped(text)
         except ValueError:
-            # An escape that JSON does not know. The backslash in the text stands for the wrong character.
-            self.feed(text)
-        else:
-            self.feed(value.encode("latin-1", "replace"))
+            plain = text if self.fault else _ESCAPE.sub(lambda escape: _unescaped(escape[0]), text)
+        self.feed(plain)
 
     def end(self, *, terminated: bool) -> tuple[bytes, Fault | None]:
         """The bytes and the first fault; the string takes no more text."""
@@ -166,3 +168,9 @@ class Base64Decoder:
             self._keep(quantum, start)
             if self.fault is None and pybase64.b64encode(pybase64.b64decode(quantum)) != quantum:
                 self._fail("not_canonical", start + len(rest) - 1)
+
+
+def _unescaped(text: bytes) -> bytes:
+    """The characters, a question mark for each beyond Latin-1. Raises ValueError for an unknown escape."""
+    value: str = json.loads(f'"{text.decode("latin-1")}"', strict=False)
+    return value.encode("latin-1", "replace")

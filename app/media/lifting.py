@@ -1,7 +1,7 @@
 """Takes base64 strings out of a JSON text while it streams by, so that no JSON parser ever sees an image.
 
 The scanner knows just enough JSON to tell keys from other strings. It never loops over single characters of
-image data: everything is found by ``bytes.find`` or one possessive regular expression, and each image is
+image data: everything is found by ``bytes.find`` or a regular expression in linear time, and each image is
 decoded once, piece by piece, as its text arrives. What is left is the *light* body, the same JSON with a
 short placeholder where each string was; ``splicing`` is the way back.
 
@@ -26,10 +26,14 @@ if TYPE_CHECKING:
 
 _QUOTE: Final = ord('"')
 _COLON: Final = ord(":")
+# Possessive quantifiers stand over single characters only: after one over a group, CPython before 3.11.5 goes
+# on from a wrong place (gh-100061, gh-106052). A greedy group remembers a way back for every repetition, so
+# the number of repetitions is bounded, and where a match ends at the bound the scanner matches again.
 _WHITESPACE: Final = re.compile(rb"[ \t\r\n]*+")
-_STRING_REST: Final = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
-_ESCAPED_RUN: Final = re.compile(rb'(?:[^"\\]++|\\(?:[^u]|u[^"\\]{4}))*+', re.DOTALL)
-_CUT_ESCAPE: Final = re.compile(rb'\\(?:u[^"\\]{0,3})?', re.DOTALL)
+_STRING_REST_PATTERN: Final = rb'[^"\\]*+(?:\\.[^"\\]*+){0,2000}'
+_STRING_REST: Final = re.compile(_STRING_REST_PATTERN, re.DOTALL)
+# Ends before an escape that the end of the chunk cuts, but not before one that JSON does not know.
+_ESCAPED_RUN: Final = re.compile(rb'[^"\\]*+(?:\\(?!u[^"\\]{0,3}+\Z).[^"\\]*+){0,2000}', re.DOTALL)
 
 
 class LightBodyTooLarge(ValueError):
@@ -112,7 +116,9 @@ class Lifter:
         # A key may be spelt with escapes, six characters for each. No longer string can be a key.
         self._key_token_max = 2 + 6 * max(len(key) for key in keys)
         key = b'"(?:' + b"|".join(_spellings(key) for key in keys) + b')"'
-        self._nothing_to_lift = re.compile(rb'(?:[^"]++|(?!' + key + rb')"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+        self._nothing_to_lift = re.compile(
+            rb'[^"]*+(?:(?!' + key + rb')"' + _STRING_REST_PATTERN + rb'"[^"]*+){0,2000}', re.DOTALL
+        )
         self._key = re.compile(key)
         self._key_and_quote = re.compile(key + rb'[ \t\r\n]*+:[ \t\r\n]*+"')
         self._new_string: Callable[[], Base64Decoder] = lambda: Base64Decoder(
@@ -185,6 +191,8 @@ class Lifter:
             self._emit(key[0])
             self._state = Lifter._after_key
             return key.end()
+        if begin > position:
+            return begin  # the pattern may have stopped at its bound, so what follows has not been judged yet
         if len(chunk) - begin <= self._key_token_max:
             return self._hold(chunk, begin)
         self._emit(b'"')
@@ -194,8 +202,8 @@ class Lifter:
     def _in_string(self, chunk: bytes, position: int) -> int:
         """Inside a string that is too long for a key."""
         end = _STRING_REST.match(chunk, position).end()  # type: ignore[union-attr]  # it may match nothing
-        self._emit(chunk[position:end])
-        if end == len(chunk):
+        if end > position:
+            self._emit(chunk[position:end])
             return end
         if chunk[end] != _QUOTE:
             return self._hold(chunk, end)  # a backslash whose escape comes with the next chunk
@@ -229,30 +237,30 @@ class Lifter:
 
     def _lifting(self, chunk: bytes, position: int) -> int:
         """Inside a string that is lifted."""
-        string = self._string
-        if string is None:  # pragma: no cover - this state begins with a string
-            raise RuntimeError("There is no string to lift.")
         quote = chunk.find(b'"', position)
         end = quote if quote >= 0 else len(chunk)
         if chunk.find(b"\\", position, end) < 0:
-            string.feed(chunk[position:end])
+            self._feed_string(chunk[position:end])
         elif chunk.count(b"\\", position, end) == chunk.count(b"\\/", position, end):
             # Some encoders write every solidus so. All backslashes are spoken for: the quote is the end.
-            string.feed(chunk[position:end].replace(b"\\/", b"/"))
+            self._feed_string(chunk[position:end].replace(b"\\/", b"/"))
         else:
-            end = _ESCAPED_RUN.match(chunk, position).end()  # type: ignore[union-attr]  # may be empty
-            string.feed_escaped(chunk[position:end])
+            # That state stops at each escape of some kinds, and must not search for the quote each time.
+            self._state = Lifter._lifting_escaped
+            return position
+        return end if end == len(chunk) else self._close_string(end)
+
+    def _lifting_escaped(self, chunk: bytes, position: int) -> int:
+        """Inside a string that is lifted, in a chunk that has escapes of other kinds in it."""
+        end = _ESCAPED_RUN.match(chunk, position).end()  # type: ignore[union-attr]  # it may match nothing
+        if end > position:
+            self._feed_string(chunk[position:end], escaped=True)
         if end == len(chunk):
+            self._state = Lifter._lifting
             return end
         if chunk[end] == _QUOTE:
-            self._end_string(terminated=True)
-            self._emit(b'"')
-            self._state = Lifter._outside
-            return end + 1
-        if _CUT_ESCAPE.fullmatch(chunk, end):
-            return self._hold(chunk, end)
-        string.feed(chunk[end : end + 2])  # an escape that JSON does not know: a wrong character
-        return end + 2
+            return self._close_string(end)
+        return end if end > position else self._hold(chunk, end)
 
     def _begin_string(self) -> None:
         if self._strings_max is not None and len(self._cargo) >= self._strings_max:
@@ -261,6 +269,16 @@ class Lifter:
         self._placeholder = next(self._placeholders)
         self._emit(self._placeholder.encode())
         self._state = Lifter._lifting
+
+    def _feed_string(self, text: bytes, *, escaped: bool = False) -> None:
+        if self._string is not None:
+            (self._string.feed_escaped if escaped else self._string.feed)(text)
+
+    def _close_string(self, quote: int) -> int:
+        self._end_string(terminated=True)
+        self._emit(b'"')
+        self._state = Lifter._outside
+        return quote + 1
 
     def _end_string(self, *, terminated: bool) -> None:
         if self._string is not None:

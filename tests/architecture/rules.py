@@ -314,6 +314,19 @@ def log_calls(source: Source) -> Iterator[Breach]:
             yield source.breach(node, "a log message is a constant text; give what varies as extra= fields")
 
 
+def possessive_groups(source: Source) -> Iterator[Breach]:
+    """No pattern on which CPython before 3.11.5 goes wrong (gh-100061): Debian 12 ships such a one."""
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes):
+            text = node.value if isinstance(node.value, str) else node.value.decode("latin-1")
+            text = re.sub(r"\\.|\[\^?\]?(\\.|[^\]\\])*\]", "x", text)  # what is left of brackets are groups
+            if re.search(r"\)([*+?]|\{[0-9,]+\})\+", text):
+                yield source.breach(
+                    node,
+                    "a possessive quantifier over a group; let it be greedy, and bound it where it is long",
+                )
+
+
 def log_fields(allowed: frozenset[str]) -> Callable[[Source], Iterator[Breach]]:
     """A rule: the fields of ``extra={...}`` are on the list, else they would be dropped in silence."""
 
