@@ -40,7 +40,7 @@ _HASHED_IN_A_THREAD_BYTES: Final = 1_000_000
 
 
 class GoogleImageModel:
-    """One call, one attempt, no retries; image bytes never pass the SDK.
+    """Makes one call, and repeats none that may have been billed; image bytes never pass through the SDK.
 
     An asynchronous context manager. Entering returns at once and opens the SDK in the background: its
     import alone takes over a second, which the start of the gateway does not wait for. Calls made before

@@ -19,12 +19,17 @@ TEXTS = {
     for path in DEPLOYED
     if path.is_file() and ".terraform" not in path.parts
 }
+DOCUMENTS = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in (ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").rglob("*.md")))
+}
 SERVICES = ("vertex", "gemini")
 
 
-@pytest.mark.parametrize("path", TEXTS)
+@pytest.mark.parametrize("path", [*TEXTS, *DOCUMENTS])
 def test_every_variable_that_is_named_is_a_setting(path: str) -> None:
-    assert set(re.findall(r"\bFLASHGATE_[A-Z0-9_]+\b", TEXTS[path])) <= setting_names()
+    text = (TEXTS | DOCUMENTS)[path]
+    assert set(re.findall(r"\bFLASHGATE_[A-Z0-9_]+\b", text)) <= setting_names()
 
 
 # The image

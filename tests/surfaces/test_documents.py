@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -125,6 +126,24 @@ def test_every_field_has_a_description_and_an_example_that_it_takes(document: di
             assert facts["examples"], f"{name}.{field}"
             for example in facts["examples"]:
                 assert not faults_of(document, f"schemas/{name}/properties/{field}", example)
+
+
+def test_a_code_in_an_example_is_one_that_is_answered(document: dict[str, Any]) -> None:
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "app").rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    shown = {
+        id(constant)
+        for node in nodes
+        if isinstance(node, ast.keyword) and node.arg == "examples"
+        for constant in ast.walk(node)
+    }
+    literals = {node.value for node in nodes if isinstance(node, ast.Constant) and id(node) not in shown}
+    formats = [node.values[0] for node in nodes if isinstance(node, ast.JoinedStr) and len(node.values) == 2]
+    stems = {stem.value for stem in formats if isinstance(stem, ast.Constant)}
+    for name, schema in document["components"]["schemas"].items():
+        for example in schema["properties"].get("code", {}).get("examples", ()):
+            stem, _, _rest = example.partition("_")
+            assert example in literals or f"{stem}_" in stems, f"{name}: nothing answers with {example}"
 
 
 def test_every_schema_is_used_but_the_event_of_streams(document: dict[str, Any]) -> None:

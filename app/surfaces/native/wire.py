@@ -241,8 +241,11 @@ class CacheWire(_Answer):
 class WarningWire(_Answer):
     """Something worth knowing about a good answer."""
 
-    code: str = Field(description="For programs.", examples=["image_size_normalised"])
-    detail: str = Field(description="For people.", examples=["image_size 2k was read as 2K."])
+    code: str = Field(description="For programs.", examples=["normalised_image_size"])
+    detail: str = Field(
+        description="For people.",
+        examples=["image_size was read as 2K, which is the model's spelling."],
+    )
 
 
 class EffectiveWire(_Answer):
