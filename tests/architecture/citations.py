@@ -1,6 +1,6 @@
 """Finds citations that lead nowhere, in comments, docstrings and documents.
 
-A citation is the name of a document, with or without an anchor; a path; a test; a requirement, as
+A citation is the name of a document, with or without an anchor; a path or a module; a test; a requirement, as
 ``docs/reliability.md`` followed by its number; or a decision, as ``docs/decisions/`` followed by its number.
 """
 
@@ -53,6 +53,7 @@ _PATH = re.compile(
     (?:::(?P<test>\w+) | \#(?P<anchor>[\w-]+))?""",
     re.VERBOSE,
 )
+_MODULE = re.compile(r"(?<![\w/.-])(app|tests)\.(\w+)")
 _NUMBER = r"R\d{1,3}"
 _CITED_NUMBERS = re.compile(
     rf"{re.escape(REQUIREMENTS)}\s+(?:{_NUMBER}(?:(?:(?:,| and|, and| to)\s+|-)(?={_NUMBER}))?)+"
@@ -122,6 +123,9 @@ def broken(root: Path, path: str, text: str) -> Iterator[Breach]:
 
         yield from _paths(root, path, prose.text, breach)
         yield from _numbers(root, path, prose.text, breach)
+        for match in _MODULE.finditer(prose.text):
+            if not any((root / match[1]).glob(f"{match[2]}*")):
+                yield breach(match.start(), f"there is no module {match[0]}")
         for match in _DECISION.finditer(prose.text):
             if len(list((root / "docs/decisions").glob(f"{match[1]}-*.md"))) != 1:
                 yield breach(match.start(), f"there is no decision {match[1]} in docs/decisions")

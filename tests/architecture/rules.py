@@ -154,7 +154,7 @@ class Source:
         return Breach(self.path, node if isinstance(node, int) else getattr(node, "lineno", 1), sentence)
 
     def imports(self) -> Iterator[tuple[ast.stmt, str]]:
-        """Every imported module by its whole name, ``from app import x`` as ``app.x``."""
+        """Every imported module by its whole name, ``from app import store`` as ``app.store``."""
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
                 yield from ((node, alias.name) for alias in node.names)

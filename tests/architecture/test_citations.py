@@ -32,6 +32,7 @@ def test_no_citation_leads_nowhere() -> None:
         ("app/main.py", "# As in\n# domain/usage.py.", "domain/usage.py"),
         ("app/main.py", "# See policy.py.", "policy.py"),
         ("app/main.py", '"""See ``app/nothing/``."""', "app/nothing"),
+        ("app/main.py", "# See app.nothing.ledger.", "app.nothing"),
         ("app/main.py", 'x = "see deploy/NOTHING.md"', "deploy/NOTHING.md"),
         ("tests/test_a.py", "def f():\n    '''See ``tests/nothing.py``.'''", "tests/nothing.py"),
         ("app/store/scripts/a.lua", "return 1 -- see _nothing.lua", "_nothing.lua"),
