@@ -53,6 +53,7 @@ _PATH = re.compile(
     (?:::(?P<test>\w+) | \#(?P<anchor>[\w-]+))?""",
     re.VERBOSE,
 )
+_OWN_ANCHOR = re.compile(r"\]\(#([\w-]+)\)")
 _MODULE = re.compile(r"(?<![\w/.-])(app|tests)\.(\w+)")
 _NUMBER = r"R\d{1,3}"
 _CITED_NUMBERS = re.compile(
@@ -123,6 +124,9 @@ def broken(root: Path, path: str, text: str) -> Iterator[Breach]:
 
         yield from _paths(root, path, prose.text, breach)
         yield from _numbers(root, path, prose.text, breach)
+        for match in _OWN_ANCHOR.finditer(prose.text if path.endswith(".md") else ""):
+            if match[1] not in anchors_in(prose.text):
+                yield breach(match.start(), f"there is no heading #{match[1]} on this page")
         for match in _MODULE.finditer(prose.text):
             if not any((root / match[1]).glob(f"{match[2]}*")):
                 yield breach(match.start(), f"there is no module {match[0]}")
@@ -169,8 +173,13 @@ def functions_of(path: Path) -> frozenset[str]:
 
 @cache
 def anchors_of(path: Path) -> frozenset[str]:
-    """Anchors of a document's headings, as GitHub makes them."""
-    headings = _HEADING.findall(path.read_text(encoding="utf-8"))
+    """Anchors of a document's headings."""
+    return anchors_in(path.read_text(encoding="utf-8"))
+
+
+def anchors_in(text: str) -> frozenset[str]:
+    """Anchors of headings, as GitHub makes them."""
+    headings = _HEADING.findall(text)
     return frozenset(
         re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings
     )

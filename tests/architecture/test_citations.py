@@ -41,6 +41,7 @@ def test_no_citation_leads_nowhere() -> None:
         ("README.md", "[x](docs/nothing.md)", "docs/nothing.md"),
         ("docs/decisions/0001-a.md", "[x](../nothing.md#a)", "../nothing.md"),
         ("docs/a.md", "`tests/architecture/test_citations.py::test_nothing`", "test_nothing"),
+        ("docs/a.md", "[x](#nothing)", "#nothing"),
         ("docs/a.md", "decision 9999", "9999"),
     ],
 )
