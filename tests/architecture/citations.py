@@ -23,30 +23,14 @@ if TYPE_CHECKING:
 REQUIREMENTS = "docs/reliability.md"
 ANCHORED = "docs/model.md"
 """Too long to be cited as a whole."""
-SUFFIXES = (
-    "conf",
-    "in",
-    "java",
-    "json",
-    "lua",
-    "md",
-    "mjs",
-    "png",
-    "py",
-    "sh",
-    "tf",
-    "toml",
-    "ts",
-    "yaml",
-    "yml",
-)
-TOP = ("app", "deploy", "docs", "examples", "openapi", "tests")
+SUFFIXES = "conf|in|java|json|lua|md|mjs|png|py|sh|tf|toml|ts|yaml|yml"
+TOP = "app|deploy|docs|examples|openapi|tests"
 
 _PATH = re.compile(
     rf"""(?<![\w/.:<{{$~*@-])
     (?P<path>
-        (?:(?:\.\./)+|(?:{"|".join(TOP)})/)[\w./-]*[\w/-]          # below the project, or a link
-        | (?:[\w.-]+/)+[\w-][\w.-]*\.(?:{"|".join(SUFFIXES)})      # any file by its path
+        (?:(?:\.\./)+|(?:{TOP})/)[\w./-]*[\w/-]                  # below the project, or a link
+        | (?:[\w.-]+/)+[\w-][\w.-]*\.(?:{SUFFIXES})                  # any file by its path
         | [\w-][\w.-]*\.(?:lua|md|py)                            # the project's own by its bare name
     )
     (?![\w<*{{-]|/|\(|\.\w|`?\]\()                              # the text of a link is no citation
@@ -55,13 +39,13 @@ _PATH = re.compile(
 )
 _OWN_ANCHOR = re.compile(r"\]\(#([\w-]+)\)")
 _MODULE = re.compile(r"(?<![\w/.-])(app|tests)\.(\w+)")
+_FINDING = re.compile(r"\b[Ff]indings? [A-Z]?\d+\b")
 _NUMBER = r"R\d{1,3}"
 _CITED_NUMBERS = re.compile(
     rf"{re.escape(REQUIREMENTS)}\s+(?:{_NUMBER}(?:(?:(?:,| and|, and| to)\s+|-)(?={_NUMBER}))?)+"
 )
 _DECISION = re.compile(r"(?:docs/decisions/|[Dd]ecision )(\d{4})(?![\w-])")
 _HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
-_OF_COMMENTS = {".lua": "--", ".yaml": "#", ".yml": "#", ".tf": "#", ".conf": "#", ".sh": "#", "": "#"}
 
 
 class Prose(NamedTuple):
@@ -72,17 +56,16 @@ class Prose(NamedTuple):
 
 
 def prose_of(path: str, text: str) -> Iterator[Prose]:
-    """The comments and docstrings of code, and all of a document."""
+    """The comments and docstrings of code, and all of any other file."""
     suffix = PurePosixPath(path).suffix
-    if suffix == ".md":
-        yield Prose(1, text)
-    elif suffix == ".py":
+    if suffix == ".py":
         yield from _comments_of_python(text)
         yield from _strings_of_python(text, messages=path.startswith("app/"))
-    elif suffix in _OF_COMMENTS:
-        mark = _OF_COMMENTS[suffix]
-        lines = ((n, line.partition(mark)) for n, line in enumerate(text.splitlines(), 1))
-        yield from _joined((n, after) for n, (_, found, after) in lines if found)
+    elif suffix == ".lua":
+        lines = ((n, line.partition("--")) for n, line in enumerate(text.splitlines(), 1))
+        yield from _joined((n, comment) for n, (_, mark, comment) in lines if mark)
+    else:
+        yield Prose(1, text)
 
 
 def _comments_of_python(text: str) -> Iterator[Prose]:
@@ -127,6 +110,8 @@ def broken(root: Path, path: str, text: str) -> Iterator[Breach]:
         for match in _OWN_ANCHOR.finditer(prose.text if path.endswith(".md") else ""):
             if match[1] not in anchors_in(prose.text):
                 yield breach(match.start(), f"there is no heading #{match[1]} on this page")
+        for match in _FINDING.finditer(prose.text):
+            yield breach(match.start(), f"nobody can look up {match[0]}; cite a document of the project")
         for match in _MODULE.finditer(prose.text):
             if not any((root / match[1]).glob(f"{match[2]}*")):
                 yield breach(match.start(), f"there is no module {match[0]}")
