@@ -6,14 +6,13 @@ import random
 import secrets
 from typing import TYPE_CHECKING, Literal
 
+from app.domain.budget import NANO_PER_USD
 from app.domain.delivery import mismatches
 from app.domain.errors import (
     BudgetExceeded,
     ContentBlocked,
     DeadlineExceeded,
     GatewayError,
-    IdempotencyInFlight,
-    IdempotencyMismatch,
     NotCached,
     RateLimited,
     UpstreamError,
@@ -23,12 +22,14 @@ from app.domain.failure import Failure, failure_of, raised_again
 from app.domain.generation import Generation, PictureRecord, Usage
 from app.domain.policy import CALL_S_MIN
 from app.domain.rate import rates_of
+from app.domain.repetition import IdempotencyInFlight, IdempotencyMismatch, ResultGone, TooManyIdempotencyKeys
 from app.domain.request import seeds
 from app.job import budget_windows
 from app.ports import (
     Absent,
     AdmissionRequest,
     Answered,
+    Crowded,
     InFlight,
     Limited,
     Mismatched,
@@ -80,12 +81,31 @@ def refusal(job: Job, admission: Admission, allowances: Allowances) -> GatewayEr
             error = IdempotencyInFlight(sentence, retry_after_s=retry_after_s)
         case Mismatched():
             error = IdempotencyMismatch("This Idempotency-Key was used for another request; use a new one.")
+        case Crowded(most, retry_after_s):
+            sentence = (
+                f"The tenant has used {most} idempotency keys in the last day, as many as it may. This new "
+                "one can be used when the oldest has ended; keys in use, and requests without one, go on."
+            )
+            error = TooManyIdempotencyKeys(sentence, retry_after_s=retry_after_s)
         case Replayed(Failure() as failure):
             error = raised_again(failure)
             error.replayed = True
         case _:
             return None
     error.windows, error.rates = admission.windows, admission.rates
+    return error
+
+
+def result_gone(replayed: Replayed) -> ResultGone:
+    """The error for a key whose request was served, and whose result is no longer kept."""
+    spent, cost = replayed.spent, ""
+    if spent is not None:
+        tokens = f"{spent.usage.input_tokens} input and {spent.usage.output_tokens} output tokens"
+        cost = f" It cost {tokens}, ${spent.usd / NANO_PER_USD:.6g}."
+    served = f"The request with this Idempotency-Key was served as {replayed.generation_id or 'a generation'}"
+    anew = "The same request under a new key is made and paid anew."
+    error = ResultGone(f"{served}, and the result is no longer kept.{cost} {anew}", spent=spent)
+    error.windows, error.rates, error.replayed = replayed.windows, replayed.rates, True
     return error
 
 
@@ -219,6 +239,9 @@ def observe(job: Job, answers: tuple[ModelAnswer, ...], allowances: Allowances) 
 
 
 def kept_for_s(job: Job) -> int:
-    """How long pictures are kept: as long as anything refers to them."""
+    """How long pictures are kept: as long as anything refers to them.
+
+    A generation is kept up to a tenth shorter than asked, and must not end before the key that refers to it.
+    """
     ttl_s = job.caller.tenant.cache.ttl_s
-    return ttl_s if job.claim is None else max(ttl_s, job.claim.keep_s)
+    return ttl_s if job.claim is None else max(ttl_s, job.claim.keep_s * 9 // 8)

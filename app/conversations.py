@@ -101,7 +101,7 @@ class Conversations:
             if not await self._results.put_pictures(job.tenant_id, files, kept_s):
                 conversation, ending = None, "not_kept"
         finished = Finished(
-            generation=replace(generation, verbatim="", created_ms=time.time_ns() // 1_000_000),
+            generation=replace(generation, created_ms=time.time_ns() // 1_000_000),
             fingerprint=job.fingerprint,
             effective=effective_of(job.request, job.card, generation.seeds),
             conversation=conversation,

@@ -19,7 +19,6 @@ from app.domain.errors import (
     GatewayError,
     InternalError,
     NotFound,
-    ResultGone,
     UpstreamError,
 )
 from app.domain.failure import raised_again
@@ -191,8 +190,8 @@ class Gateway:
         match admission:
             case Lead():
                 return await self._lead(job, admission)
-            case Replayed(Generation() as generation, age_s):
-                return await self._replayed(job, Hit(generation, age_s, admission.windows, admission.rates))
+            case Replayed():
+                return await self._replayed(job, admission)
             case Hit() | Follow() | Failed():
                 return admission
             case _:
@@ -249,13 +248,19 @@ class Gateway:
             rates=hit.rates,
         )
 
-    async def _replayed(self, job: Job, hit: Hit) -> GenerationResult:
+    async def _replayed(self, job: Job, replayed: Replayed) -> GenerationResult:
         """What the idempotency key's request came to. It was paid once, and is never generated again."""
-        found = await self._found(job, hit)
+        generation = replayed.outcome
+        if generation is None:
+            finished = await self._results.get_finished(job.tenant_id, replayed.generation_id)
+            if finished is not None:
+                generation = replace(finished.generation, created_ms=replayed.created_ms)
+        found = None
+        if isinstance(generation, Generation):
+            hit = Hit(generation, replayed.age_s, replayed.windows, replayed.rates)
+            found = await self._found(job, hit)
         if found is None:
-            gone = ResultGone("The key's request was served, and its pictures have expired; use a new key.")
-            gone.windows, gone.rates, gone.replayed = hit.windows, hit.rates, True
-            raise gone
+            raise booking.result_gone(replayed)
         return replace(found, replayed=True, cache_status="hit")
 
     async def _loaded(self, job: Job, records: tuple[PictureRecord, ...]) -> tuple[Picture, ...] | None:

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from app.domain.verbatim import Verbatim
     from app.order import Order, Patience
 
-IDEMPOTENCY_KEEP_S = 25 * 3600
-"""An idempotency key is answered for a day, and its pictures live as long, with an hour to spare."""
+IDEMPOTENCY_KEEP_S = 24 * 3600
+"""An idempotency key is answered for a day."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from app.domain.budget import Amounts, BudgetWindow, WindowState
     from app.domain.failure import Failure
     from app.domain.finished import Finished
-    from app.domain.generation import Generation, ModelAnswer, Picture, Usage
+    from app.domain.generation import Generation, ModelAnswer, Picture, Spent, Usage
     from app.domain.operation import Operation
     from app.domain.rate import RateLimit, RateState
     from app.domain.report import Attribution
@@ -32,7 +32,7 @@ class Claim:
     Attributes:
         digest: Of the caller's key with its scope: the gateway key and the route; the tenant comes with it.
         id: Names the request that claims it.
-        keep_s: How long its answer is kept for a repetition.
+        keep_s: How long a repetition is answered, and never paid again.
     """
 
     digest: str
@@ -132,12 +132,21 @@ class Limited:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """The idempotency key's request is over: what it came to, paid once and for all."""
+    """The idempotency key's request is over: what it came to, paid once and for all.
 
-    outcome: Generation | Failure
+    Attributes:
+        outcome: The result or the failure; None where the result lies under ``generation_id``, if it is kept.
+        created_ms: When the result was finished, by the store's clock.
+        spent: What the request paid; None where nobody knows any more.
+    """
+
+    outcome: Generation | Failure | None
     age_s: int
     windows: tuple[WindowState, ...]
     rates: tuple[RateState, ...] = ()
+    generation_id: str = ""
+    created_ms: int = 0
+    spent: Spent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +166,19 @@ class Mismatched:
     rates: tuple[RateState, ...] = ()
 
 
-Admission = Hit | Follow | Failed | Refused | Absent | Lead | Limited | Replayed | InFlight | Mismatched
+@dataclass(frozen=True, slots=True)
+class Crowded:
+    """The idempotency key is a new one, and the tenant has ``most`` already; nothing was reserved."""
+
+    most: int
+    retry_after_s: int
+    windows: tuple[WindowState, ...]
+    rates: tuple[RateState, ...] = ()
+
+
+Admission = (
+    Hit | Follow | Failed | Refused | Absent | Lead | Limited | Replayed | InFlight | Mismatched | Crowded
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,12 @@ class Settings(BaseSettings):
         le=1,
         description="Share of the memory of a store with noeviction above which no picture is kept.",
     )
+    idempotency_keys_max: int = Field(
+        50_000,
+        ge=1,
+        description="Idempotency keys that a tenant may use in a day; each takes half a kilobyte, which "
+        "no store evicts. New ones beyond are refused with 429.",
+    )
     store_grace_tokens: int = Field(
         0,
         ge=0,

@@ -268,6 +268,7 @@ def _ledger_policy(settings: Settings) -> LedgerPolicy:
         unknown=settings.ambiguous_charge,
         usage_days=settings.usage_days,
         usage_labels=settings.usage_labels_max,
+        claims_max=settings.idempotency_keys_max,
     )
 
 

@@ -201,24 +201,6 @@ class RateLimited(GatewayError):
         self.refused_by = refused_by
 
 
-class IdempotencyInFlight(GatewayError):
-    """The request of this idempotency key is still running, or nobody knows yet what came of it."""
-
-    code, title, status, retryable = "idempotency_in_flight", "The same key is in use", 409, True
-
-
-class IdempotencyMismatch(GatewayError):
-    """The idempotency key was used for another request."""
-
-    code, title, status = "idempotency_mismatch", "The key was used for another request", 422
-
-
-class ResultGone(GatewayError):
-    """The key's request was served before, and its pictures are no longer kept; it is not paid again."""
-
-    code, title, status = "result_gone", "The result is no longer kept", 410
-
-
 class NotCached(GatewayError):
     """``only-if-cached`` was asked and nothing is cached (RFC 9111 section 5.2.1.7)."""
 

@@ -79,8 +79,8 @@ class Finished:
     """What is kept of a generation under its id.
 
     Attributes:
-        generation: Without the upstream's own words, which the conversation holds. It is kept before it is
-            settled, so its moment is that of the machine that made it.
+        generation: With the upstream's own words, so that an idempotency key can be answered from it in any
+            dialect. It is kept before it is settled, so its moment is that of the machine that made it.
         fingerprint: Of the work.
         conversation: The turns up to this one; None where it cannot be continued.
         ending: Why it cannot be, or None.

@@ -65,6 +65,14 @@ NO_USAGE = Usage()
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What a request paid: the tokens, and billionths of a dollar."""
+
+    usage: Usage
+    usd: int
+
+
+@dataclass(frozen=True, slots=True)
 class Picture:
     """One delivered image: its bytes and what its own header says.
 

@@ -2,7 +2,8 @@
 
 All keys of a tenant share the hash tag ``{tenant}``, so that one script may touch them in a cluster
 (docs/reliability.md R18). The keys of administration share the tag ``{_admin}``, which no tenant id can be.
-Ledger keys, tenants and the audit log never have a TTL, all others always have one (docs/decisions/0031).
+Whatever keeps a promise about money is a book: it never has a TTL, so no store evicts it, and scripts prune
+it. All other keys always have a TTL and may vanish at any time (docs/decisions/0031).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _GENERATION_ID = re.compile(r"gen_[0-9a-f]{24}")
 _OPERATION_ID = re.compile(r"op_[0-9a-f]{24}")
 _CHANGE = re.compile(r"[0-9a-f]{32}")
 
-LEDGER_NAMES = ("res", "win", "exp", "gc", "log", "use")
+LEDGER_NAMES = ("res", "win", "exp", "gc", "log", "use", "lead", "idem", "ends")
 
 
 def _tag(tenant_id: str) -> str:
@@ -37,13 +38,13 @@ def _tag(tenant_id: str) -> str:
 
 
 def ledger_keys(tenant_id: str) -> list[str]:
-    """The six keys of a tenant's books, in the order of ``scripts/_common.lua``."""
+    """The keys of a tenant's books, in the order of ``scripts/_common.lua``."""
     tag = _tag(tenant_id)
     return [f"{tag}:{name}" for name in LEDGER_NAMES]
 
 
 def work_keys(tenant_id: str, fingerprint: str, idempotency: str | None = None) -> list[str]:
-    """The books, then the kept result and the leader of one piece of work, then the caller's key if any.
+    """The books, then what is kept of one piece of work, then the caller's key as earlier versions named it.
 
     Args:
         tenant_id: Whose.
@@ -53,18 +54,23 @@ def work_keys(tenant_id: str, fingerprint: str, idempotency: str | None = None) 
     if not _FINGERPRINT.fullmatch(fingerprint) or not _FINGERPRINT.fullmatch(idempotency or "-"):
         raise ValueError("This is no fingerprint.")
     tag = _tag(tenant_id)
-    names = [*ledger_keys(tenant_id), f"{tag}:gen:{fingerprint}", lead_key(tenant_id, fingerprint)]
+    names = [*ledger_keys(tenant_id), result_key(tenant_id, fingerprint), f"{tag}:fail:{fingerprint}"]
     return names if idempotency is None else [*names, f"{tag}:idem:{idempotency}"]
 
 
 def usage_key(tenant_id: str) -> str:
     """Where reports of usage are read."""
-    return ledger_keys(tenant_id)[-1]
+    return ledger_keys(tenant_id)[LEDGER_NAMES.index("use")]
 
 
-def lead_key(tenant_id: str, fingerprint: str) -> str:
-    """Names the one who generates this work now, or how the last one failed."""
-    return f"{_tag(tenant_id)}:lead:{fingerprint}"
+def leads_key(tenant_id: str) -> str:
+    """Names who generates each piece of work now, or how the last one failed."""
+    return ledger_keys(tenant_id)[LEDGER_NAMES.index("lead")]
+
+
+def result_key(tenant_id: str, fingerprint: str) -> str:
+    """Where the kept result of one piece of work lies."""
+    return f"{_tag(tenant_id)}:gen:{fingerprint}"
 
 
 def is_image_id(image_id: str) -> bool:

@@ -37,6 +37,7 @@ DAY_MS = 86_400_000
 TOMBSTONE_S = 10
 POLL_S = 1.0
 _RUNNING = text_of("running")
+_LEADING = text_of("leading")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class LedgerPolicy:
         usage_labels: How many labels of a tenant and day are reported one by one.
         poll_s: How often a follower looks by itself, beside waiting to be woken.
         deadline_s: A call that has no answer by then is StoreUnavailable.
+        claims_max: How many idempotency keys a tenant may have.
     """
 
     lease_s: float = 30.0
@@ -61,6 +63,7 @@ class LedgerPolicy:
     usage_labels: int = 200
     poll_s: float = POLL_S
     deadline_s: float = DEADLINE_S
+    claims_max: int = 50_000
 
     @property
     def keeps_ms(self) -> tuple[str, str]:
@@ -171,7 +174,10 @@ class RedisLedger:
             InternalError: The hold was ended before in another way.
         """
         result = records.encode_generation(settlement.publish) if settlement.publish else ""
-        failure = records.encode_failure(settlement.failure) if settlement.failure else ""
+        failed = settlement.failure
+        failure, whole = (
+            ("", "") if failed is None else (records.encode_brief(failed), records.encode_failure(failed))
+        )
         # A result never outlives its pictures: it gets the jitter's lower half, they get the upper.
         ttl_ms = int(settlement.ttl_s * MS * random.uniform(0.9, 1.0)) if result else 0
         arguments = [
@@ -184,8 +190,9 @@ class RedisLedger:
             result if ttl_ms else "",
             str(ttl_ms),
             failure,
+            whole if whole != failure else "",
             str(TOMBSTONE_S * MS),
-            *wording.answered_told(settlement.answered, self._lease_ms),
+            *wording.answered_told(settlement.answered, settlement.usage, self._lease_ms),
             *wording.amounts_told(settlement.amounts),
             *wording.tokens_told(settlement.usage),
             *reports.told(settlement.attribution, self._policy.usage_labels),
@@ -221,12 +228,13 @@ class RedisLedger:
 
     async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
         """Return when the leader's outcome may be there, at the latest after the timeout. Never raises."""
-        lead = keys.lead_key(tenant_id, fingerprint)
         clock = asyncio.get_running_loop().time
         deadline = clock() + timeout_s
         while (left := deadline - clock()) > 0:
             nap_s = min(left, self._policy.poll_s * random.uniform(0.8, 1.2))
-            if await self.wakes.wait(leader, nap_s) or not await self._still_leads(lead, leader):
+            if await self.wakes.wait(leader, nap_s) or not await self._still_leads(
+                tenant_id, fingerprint, leader
+            ):
                 return
 
     async def windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
@@ -258,6 +266,7 @@ class RedisLedger:
             *self._policy.keeps_ms,
             self._policy.unknown,
             *wording.claim_told(request.claim),
+            str(self._policy.claims_max),
             self.epochs.get(request.tenant_id, ""),
             str(request.requests),
             *wording.amounts_told(request.amounts),
@@ -280,10 +289,11 @@ class RedisLedger:
             reply = await self._scripts.run("windows", keys.ledger_keys(tenant_id), arguments)
         return wording.answer(reply, windows, rates)
 
-    async def _still_leads(self, lead: str, leader: str) -> bool:
+    async def _still_leads(self, tenant_id: str, fingerprint: str, leader: str) -> bool:
+        arguments = keys.leads_key(tenant_id), fingerprint, leader
         try:
             async with store_errors(self._policy.deadline_s):
-                return bool(await self._client.get(lead) == leader)
+                return bool(await self._client.eval(_LEADING, 1, *arguments))
         except StoreUnavailable:
             # The store may be back before this caller's patience ends.
             return True

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from app.domain.errors import IdempotencyMismatch, InternalError
+from app.domain.errors import InternalError
 from app.domain.operation import Operation, is_operation_id
+from app.domain.repetition import IdempotencyMismatch
 from app.store import keys
 from app.store.breaker import Breaker
 from app.store.client import DEADLINE_S, store_errors

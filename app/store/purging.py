@@ -30,6 +30,7 @@ class RedisCache:
         """Serve and keep no result any more that was begun until now; see ``scripts/purge.lua``."""
         books = keys.ledger_keys(tenant_id)
         names = books if fingerprint is None else keys.work_keys(tenant_id, fingerprint)
+        arguments = [str(MARK_KEPT_MS), fingerprint or ""]
         async with store_errors(self._deadline_s):
-            (now,) = await self._scripts.run("purge", names, [str(MARK_KEPT_MS)])
+            (now,) = await self._scripts.run("purge", names, arguments)
         return int(now)

@@ -17,6 +17,11 @@ from app.domain.finished import Finished
 from app.domain.generation import Generation, Notice
 
 VERSION = 1
+BRIEF_BYTES_MAX = 1000
+"""What a failure may take in the books, which no store evicts."""
+
+_DETAIL_LENGTH_MAX = 400
+_WORD_LENGTH_MAX = 60
 
 RecordT = TypeVar("RecordT", Generation, Failure, Finished)
 
@@ -56,9 +61,36 @@ def encode_failure(failure: Failure) -> str:
         body = _FAILURE.dump_json(failure)
     except PydanticSerializationError:
         body = _FAILURE.dump_json(
-            replace(failure, detail=_encodable(failure.detail), reason=_encodable(failure.reason))
+            replace(
+                failure,
+                detail=_encodable(failure.detail),
+                reason=_encodable(failure.reason),
+                support_code=failure.support_code and _encodable(failure.support_code),
+                verbatim=_encodable(failure.verbatim),
+            )
         )
     return f"{_FAILURE_PREFIX}{body.decode()}}}"
+
+
+def encode_brief(failure: Failure) -> str:
+    """A failure as the books keep it, in at most BRIEF_BYTES_MAX: without the upstream's own answer."""
+    brief = replace(
+        failure,
+        verbatim="",
+        reason=failure.reason[:_WORD_LENGTH_MAX],
+        support_code=failure.support_code and failure.support_code[:_WORD_LENGTH_MAX],
+    )
+    length = _DETAIL_LENGTH_MAX
+    while (
+        len(text := encode_failure(replace(brief, detail=_cut(failure.detail, length))).encode())
+        > BRIEF_BYTES_MAX
+    ):
+        length //= 2
+    return text.decode()
+
+
+def _cut(detail: str, length: int) -> str:
+    return detail if len(detail) <= length else f"{detail[:length]}…"
 
 
 def decode_failure(text: str) -> Failure:

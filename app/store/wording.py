@@ -5,17 +5,19 @@ The order of arguments and of answers is that of the comments at the head of eac
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from app.domain.budget import UNITS, Amounts, Span, WindowState
 from app.domain.errors import InternalError
 from app.domain.failure import Failure
-from app.domain.generation import Generation, Usage
+from app.domain.generation import Generation, Spent, Usage
 from app.domain.rate import RateState
 from app.ports import (
     Absent,
     Admission,
+    Crowded,
     Failed,
     Follow,
     Hit,
@@ -42,6 +44,11 @@ STATES = {"s": "settled", "v": "voided", "c": "charged", "x": "expired", "h": "h
 _WINDOW_NUMBERS = 6
 _RATE_NUMBERS = 4
 _COUNTER_WORDS = 8
+_TOKENS = (
+    *("text_input", "image_input", "image_output", "text_output"),
+    *("thinking", "tool_use", "cached_input", "estimated"),
+)
+"""What an idempotency key keeps of the usage of its request, in this order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,30 +94,32 @@ def rates_told(rates: tuple[RateLimit, ...]) -> list[str]:
 
 def claim_told(claim: Claim | None) -> list[str]:
     """For ``take_claim``."""
-    return ["", "0"] if claim is None else [claim.id, str(claim.keep_s * MS)]
+    return ["", "", "0"] if claim is None else [claim.id, claim.digest, str(claim.keep_s * MS)]
 
 
-def answered_told(answered: Answered | None, lease_ms: str) -> list[str]:
-    """A claim, what becomes of it and its record; one whose outcome is unknown is kept for a lease."""
+def answered_told(answered: Answered | None, usage: Usage, lease_ms: str) -> list[str]:
+    """A claim, what becomes of it, and the tokens; one whose outcome is unknown is kept for a lease."""
+    tokens = ",".join(str(int(getattr(usage, name))) for name in _TOKENS)
     if answered is None:
-        return [*claim_told(None), "", ""]
+        return [*claim_told(None), "", "", tokens]
     match answered.state:
         case "done" | "failed":
-            return [*claim_told(answered.claim), answered.state[0], _record(answered.outcome)]
+            return [*claim_told(answered.claim), answered.state[0], _reference(answered.outcome), tokens]
         case "unknown":
-            return [answered.claim.id, lease_ms, "u", ""]
+            return [answered.claim.id, answered.claim.digest, lease_ms, "u", "", tokens]
         case "free":
-            return [*claim_told(answered.claim), "", ""]
+            return [*claim_told(answered.claim), "", "", tokens]
         case _:
             assert_never(answered.state)
 
 
-def _record(outcome: Generation | Failure | None) -> str:
+def _reference(outcome: Generation | Failure | None) -> str:
+    """What a key keeps of its answer: never the result itself, which may be of any size."""
     match outcome:
         case Generation():
-            return records.encode_generation(outcome)
+            return outcome.id
         case Failure():
-            return records.encode_failure(outcome)
+            return records.encode_brief(outcome)
         case _:
             raise InternalError("A key that is answered needs its answer.")
 
@@ -182,16 +191,33 @@ def _failure(text: str) -> Failure:
 
 
 def _replayed(found: Answer) -> Replayed:
-    """What the key's request came to. A record that cannot be read any more is an error: it was paid for."""
-    try:
-        if found.code == "refailed":
-            return Replayed(_failure(found.payload), 0, found.windows, found.rates)
-        created, text = found.payload.split(";", 1)
+    """What the key's request came to: its result where that came along, else where it would lie."""
+    created, generation_id, cost, text = found.payload.split(";", 3)
+    generation = None
+    with suppress(records.UnreadableRecord):
         generation = replace(records.decode_generation(text), created_ms=int(created))
-    except records.UnreadableRecord as error:
-        raise InternalError("The answer under this idempotency key cannot be read any more.") from error
+        generation_id = generation.id
     age_s = max(0, found.now_ms - int(created)) // MS
-    return Replayed(generation, age_s, found.windows, found.rates)
+    return Replayed(generation, age_s, found.windows, found.rates, generation_id, int(created), _spent(cost))
+
+
+def _spent(cost: str) -> Spent | None:
+    """What a key's request paid, as ``scripts/_claims.lua`` keeps it."""
+    if not cost:
+        return None
+    numbers = [int(digits) for digits in cost.split(",")]
+    amounts, tokens = Amounts(*numbers[: len(UNITS)]), numbers[len(UNITS) :]
+    if not tokens:
+        # The books know the sums alone.
+        rest = max(0, amounts.total_tokens - amounts.output_tokens)
+        return Spent(Usage(text_input=rest, image_output=amounts.output_tokens, estimated=True), amounts.usd)
+    told: dict[str, Any] = dict(zip(_TOKENS, tokens, strict=True))
+    return Spent(Usage(**{**told, "estimated": bool(told["estimated"])}), amounts.usd)
+
+
+def _crowded(found: Answer) -> Crowded:
+    most, _, wait_ms = found.payload.partition(";")
+    return Crowded(int(most), max(1, -(-int(wait_ms) // MS)), found.windows, found.rates)
 
 
 def _asked(found: Answer, amounts: Amounts) -> tuple[WindowState, ...]:
@@ -206,9 +232,10 @@ _ADMISSIONS: Mapping[str, Callable[[AdmissionRequest, Answer], Admission]] = {
     "failed": lambda _, found: Failed(_failure(found.payload), found.windows, found.rates),
     "absent": lambda _, found: Absent(found.windows, found.rates),
     "replayed": lambda _, found: _replayed(found),
-    "refailed": lambda _, found: _replayed(found),
+    "refailed": lambda _, found: Replayed(_failure(found.payload), 0, found.windows, found.rates),
     "in_flight": lambda _, found: InFlight(-(-int(found.payload) // MS), found.windows, found.rates),
     "mismatch": lambda _, found: Mismatched(found.windows, found.rates),
+    "crowded": lambda _, found: _crowded(found),
 }
 
 

@@ -7,7 +7,12 @@ from typing import Any, TypeAlias
 
 from starlette.responses import Response
 
-from app.domain.errors import GatewayError, Violation
+from app.domain.budget import NANO_PER_USD
+from app.domain.errors import (
+    GatewayError,
+    Violation,
+)
+from app.domain.repetition import ResultGone
 from app.surfaces.ratelimit import rate_limit_headers
 
 Envelope: TypeAlias = Callable[[GatewayError, str, str], Response]
@@ -24,6 +29,12 @@ def error_headers(error: GatewayError) -> dict[str, str]:
     if error.status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="flashgate"'
     return headers
+
+
+def cost_member(error: GatewayError) -> dict[str, float]:
+    """The dollars beside the tokens of an error, where they are known."""
+    spent = error.spent if isinstance(error, ResultGone) else None
+    return {} if spent is None else {"cost_usd": spent.usd / NANO_PER_USD}
 
 
 def violation_members(item: Violation) -> dict[str, Any]:

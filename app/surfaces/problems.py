@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.domain import errors
+from app.domain import errors, repetition
 
 
 class ViolationWire(BaseModel):
@@ -42,6 +42,9 @@ class SpentWire(BaseModel):
     output_tokens: int = Field(description="All output.", examples=[0])
     image_output: int = Field(description="Pictures.", examples=[0])
     estimated: bool = Field(description="True where Google reported nothing.", examples=[False])
+    cost_usd: float | None = Field(
+        None, description="Dollars, of a result that is no longer kept.", examples=[0.0672]
+    )
 
 
 class RefusingWire(BaseModel):
@@ -100,6 +103,10 @@ RATE_LIMIT_HEADERS: dict[str, Any] = {
     "Cache-Status": {"description": "How the cache took part (RFC 9211).", **_HEADER},
 }
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+
+
+DEFINED_IN = (errors, repetition)
+"""Every module that defines errors; a class is found among its parent's subclasses once it is imported."""
 
 
 def error_classes() -> tuple[type[errors.GatewayError], ...]:

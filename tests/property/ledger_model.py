@@ -171,8 +171,11 @@ class Model:
     def answer_key(self, name: str, state: str) -> None:
         """What the end of a hold does to the key that it was made under."""
         hold = self.holds[name]
-        if self.key and self.key.claim == hold.claim:
-            self.key = None if state == "free" else Claimed(hold.claim, self.key.work, state[0], name)
+        if state == "free":
+            if self.key and self.key.claim == hold.claim:
+                self.key = None
+        elif hold.claim and (self.key is None or self.key.claim == hold.claim):
+            self.key = Claimed(hold.claim, hold.work, state[0], name)
 
     def _shared(self, name: str, work: str, mode: CacheMode, following: str | None) -> str | None:
         kept = self.kept.get(work)

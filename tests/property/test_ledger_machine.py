@@ -124,8 +124,12 @@ class LedgerMachine(RuleBasedStateMachine):
             for budget, limit in zip(BUDGETS, self.model.limits, strict=True)
         )
 
+    @property
+    def books(self) -> list[str]:
+        return keys.ledger_keys(self.tenant)
+
     def key(self, name: str) -> str:
-        return keys.ledger_keys(self.tenant)[keys.LEDGER_NAMES.index(name)]
+        return self.books[keys.LEDGER_NAMES.index(name)]
 
     async def tick(self) -> None:
         """Lets the store's clock go on by a millisecond: the fence compares in milliseconds."""
@@ -223,7 +227,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """The answers that the idempotency key gives."""
         match answer:
             case Replayed(outcome):
-                known = outcome.code if isinstance(outcome, Failure) else outcome.id
+                known = outcome.code if isinstance(outcome, Failure) else answer.generation_id
                 return f"replayed {known.removeprefix('gen_')}"
             case InFlight():
                 return "in flight"
@@ -325,7 +329,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.runner.run(self.client.zadd(self.key("exp"), {hold: 1}, xx=True))
             if self.model.lead.get(known.work) == hold:
                 del self.model.lead[known.work]
-                self.runner.run(self.client.delete(keys.lead_key(self.tenant, known.work)))
+                self.runner.run(self.client.hdel(self.key("lead"), known.work))
 
     @rule()
     def sweep(self) -> None:
@@ -342,9 +346,8 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(work=st.sampled_from(WORKS))
     def store_evicts(self, work: str) -> None:
         """Memory is short: everything of this work that has a TTL goes."""
-        for name in (self.model.lead, self.model.failed, self.model.kept):
-            name.pop(work, None)
-        self.runner.run(self.client.delete(*keys.work_keys(self.tenant, work)[6:]))
+        self.model.kept.pop(work, None)
+        self.runner.run(self.client.delete(*set(keys.work_keys(self.tenant, work)) - set(self.books)))
 
     @rule(which=st.integers(0, 2), limit=st.integers(0, 40))
     def limit_changes(self, which: int, limit: int) -> None:

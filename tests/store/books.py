@@ -142,9 +142,14 @@ class Books:
         """Let these holds' leases be over by the store's clock, as after a crash and half a minute."""
         for hold in holds:
             assert await self.client.zadd(self.key("exp"), {hold: 1}, xx=True, ch=True) == 1
-            lead = keys.lead_key(self.tenant, self.fingerprints[hold])
-            if await self.client.get(lead) == hold:
-                await self.client.delete(lead)
+            work = self.fingerprints[hold]
+            if await self.leader(work) == hold:
+                await self.client.hdel(self.key("lead"), work)
+
+    async def leader(self, fingerprint: str) -> str | None:
+        """The hold that is written down as the leader of this work, or as the one that failed last."""
+        found = await self.client.hget(self.key("lead"), fingerprint)
+        return None if found is None else found.partition(";")[0].removeprefix("!")
 
     def key(self, name: str) -> str:
         return keys.ledger_keys(self.tenant)[keys.LEDGER_NAMES.index(name)]

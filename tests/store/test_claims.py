@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 from app.domain.failure import Failure
+from app.domain.generation import Spent, Usage
 from app.domain.rate import RateLimit
 from app.ports import (
     Absent,
     Admission,
     Answered,
     Claim,
+    Crowded,
     Failed,
     Follow,
     Hit,
@@ -24,11 +27,13 @@ from app.ports import (
     Replayed,
     Settlement,
 )
-from app.store import keys
-from tests.store.books import ONE, Books, generation
+from app.store import keys, records
+from app.store.ledger import LedgerPolicy, RedisLedger
+from tests.store.books import ONE, Books, generation, now_ms
 
 if TYPE_CHECKING:
     from app.domain.generation import Generation
+    from app.store.client import StoreClients
 
 DIGEST = "d" * 64
 PAID = Failure("content_blocked", "No.", "SAFETY", final=True)
@@ -59,8 +64,15 @@ async def end(
 
 
 async def record(books: Books) -> str | None:
-    found: str | None = await books.client.get(keys.work_keys(books.tenant, "work", DIGEST)[-1])
+    found: str | None = await books.client.hget(books.key("idem"), DIGEST)
     return found
+
+
+async def let_end(books: Books, digest: str = DIGEST) -> None:
+    """The time of a key is over, by the store's clock."""
+    parts = (await books.client.hget(books.key("idem"), digest)).split(";", 6)
+    await books.client.hset(books.key("idem"), digest, ";".join([*parts[:5], "1", *parts[6:]]))
+    await books.client.zadd(books.key("ends"), {digest: 1}, xx=True)
 
 
 @pytest.mark.parametrize("mode", ["use", "refresh", "bypass"])
@@ -81,9 +93,9 @@ async def test_a_finished_request_is_replayed_and_nothing_is_booked_again(books:
     for _ in range(3):
         replayed = await admit(books, "b", "second", mode=mode)
         assert isinstance(replayed, Replayed)
-        assert getattr(replayed.outcome, "id", "") == "gen_a"
+        assert replayed.generation_id == "gen_a"
     assert await books.totals() == totals
-    lives_ms = await books.client.pttl(keys.work_keys(books.tenant, "work", DIGEST)[-1])
+    lives_ms = await books.client.zscore(books.key("ends"), DIGEST) - now_ms()
     assert 86_000_000 < lives_ms <= 86_400_000
 
 
@@ -118,7 +130,7 @@ async def test_an_unknown_outcome_is_not_made_again_before_the_lease_is_over(boo
     waiting = await admit(books, "b", "second")
     assert isinstance(waiting, InFlight)
     assert 25 <= waiting.retry_after_s <= 30
-    await books.client.delete(keys.work_keys(books.tenant, "work", DIGEST)[-1])
+    await let_end(books)
     assert isinstance(await admit(books, "c", "third"), Lead)
 
 
@@ -145,7 +157,7 @@ async def test_a_late_owner_does_not_take_the_key_back(books: Books) -> None:
     await end(books, "b", "second", "done", generation("b"))
     replayed = await admit(books, "c", "third")
     assert isinstance(replayed, Replayed)
-    assert getattr(replayed.outcome, "id", "") == "gen_b"
+    assert replayed.generation_id == "gen_b"
 
 
 async def test_a_request_that_follows_keeps_its_key_over_all_its_admissions(books: Books) -> None:
@@ -156,7 +168,7 @@ async def test_a_request_that_follows_keeps_its_key_over_all_its_admissions(book
     assert isinstance(await admit(books, "d", "mine", following="leader"), Hit)
     replayed = await admit(books, "e", "other")
     assert isinstance(replayed, Replayed)
-    assert getattr(replayed.outcome, "id", "") == "gen_leader"
+    assert replayed.generation_id == "gen_leader"
 
 
 async def test_a_hit_is_replayed_although_the_cache_was_refreshed_in_between(books: Books) -> None:
@@ -167,7 +179,7 @@ async def test_a_hit_is_replayed_although_the_cache_was_refreshed_in_between(boo
     await books.publish("c", "second")
     replayed = await admit(books, "d", "again")
     assert isinstance(replayed, Replayed)
-    assert getattr(replayed.outcome, "text", "") == "first"
+    assert (replayed.generation_id, replayed.outcome) == ("gen_a", None)
 
 
 async def test_what_is_not_served_leaves_no_key_behind(books: Books) -> None:
@@ -210,3 +222,226 @@ async def test_keys_are_apart_by_their_digest(books: Books) -> None:
     await admit(books, "a", "first")
     asked = replace(books.request("b", "other"), claim=claim("second", "e" * 64))
     assert isinstance(await books.ledger.admit(asked), Lead)
+
+
+HITS = 10_000
+BYTES_A_HIT = 500
+BYTES_A_FAILURE = 2_000
+
+
+def digests(count: int) -> list[str]:
+    return [f"{number:064x}" for number in range(count)]
+
+
+async def admit_under(books: Books, digest: str, hold: str, fingerprint: str = "work") -> Admission:
+    asked = replace(books.request(hold, fingerprint), claim=claim(f"by-{hold}", digest))
+    return await books.ledger.admit(asked)
+
+
+async def bytes_of_keys(books: Books) -> int:
+    sizes = [await books.client.memory_usage(books.key(name), samples=0) for name in ("idem", "ends")]
+    return sum(size or 0 for size in sizes)
+
+
+async def test_ten_thousand_hits_under_new_keys_are_small_whatever_the_result_is(books: Books) -> None:
+    await books.admit("a", "work")
+    result = replace(generation("a"), verbatim="x" * 10_000)
+    await books.ledger.settle(
+        Settlement(books.tenant, "a", "work", "settle", ONE, publish=result, ttl_s=600), books.windows
+    )
+    for part in range(0, HITS, 20):
+        asked = [admit_under(books, f"{number:064x}", f"h{number}") for number in range(part, part + 20)]
+        assert {type(admission) for admission in await asyncio.gather(*asked)} == {Hit}
+    assert await books.client.hlen(books.key("idem")) == HITS
+    assert await bytes_of_keys(books) <= HITS * BYTES_A_HIT
+
+
+@pytest.mark.parametrize("odd", ["x", "\x00", "\U0001f3a8", "\ud83d"])
+async def test_a_paid_failure_is_small_whatever_was_said(books: Books, odd: str) -> None:
+    words = odd * 100_000
+    said = Failure("content_blocked", words, words, words, "prompt", final=True, verbatim=words)
+    await admit(books, "a", "first")
+    await end(books, "a", "first", "failed", said)
+    assert await bytes_of_keys(books) <= BYTES_A_FAILURE
+    replayed = await admit(books, "b", "second")
+    assert isinstance(replayed, Replayed)
+    assert isinstance(replayed.outcome, Failure)
+    kept = replayed.outcome
+    assert (kept.code, kept.side, kept.final, kept.verbatim) == ("content_blocked", "prompt", True, "")
+    assert kept.detail.startswith(odd.encode(errors="replace").decode())
+
+
+async def test_a_failure_is_told_with_all_that_was_said_while_the_cache_has_it(books: Books) -> None:
+    said = Failure("model_refused", "No.", final=True, verbatim='{"words":"' + "x" * 10_000 + '"}')
+    await admit(books, "a", "first")
+    await books.ledger.settle(
+        Settlement(
+            *(books.tenant, "a", "work", "settle", ONE),
+            failure=said,
+            answered=Answered(claim("first"), "failed", said),
+        ),
+        books.windows,
+    )
+    for hold, by, following in (("b", "second", None), ("c", "third", "a")):
+        told = await admit(books, hold, by, following=following)
+        assert isinstance(told, Replayed)
+        assert told.outcome == said
+    followed = await books.admit("d", "work", following="a")
+    assert isinstance(followed, Failed)
+    assert followed.failure == said
+    await books.client.delete(f"fg:{{{books.tenant}}}:fail:work")
+    told = await admit(books, "b", "second")
+    assert isinstance(told, Replayed)
+    assert told.outcome == replace(said, verbatim="")
+    followed = await books.admit("d", "work", following="a")
+    assert isinstance(followed, Failed)
+    assert followed.failure == replace(said, verbatim="")
+
+
+async def test_a_failure_of_the_same_work_is_not_told_as_another_ones(books: Books) -> None:
+    first, second = (replace(PAID, verbatim=words) for words in ("first", "second"))
+    for hold, digest, said in (("a", "1" * 64, first), ("b", "2" * 64, second)):
+        await admit_under(books, digest, hold)
+        mine = Answered(claim(f"by-{hold}", digest), "failed", said)
+        settlement = Settlement(books.tenant, hold, "work", "settle", ONE, failure=said, answered=mine)
+        await books.ledger.settle(settlement, books.windows)
+    for digest, said in (("1" * 64, replace(first, verbatim="")), ("2" * 64, second)):
+        told = await admit_under(books, digest, "c")
+        assert isinstance(told, Replayed)
+        assert told.outcome == said
+
+
+async def test_what_a_request_paid_is_told_when_its_result_is_gone(books: Books) -> None:
+    usage = Usage(1, 2, 1120, 3, 4, 5, 6, estimated=True)
+    done = Answered(claim("first"), "done", generation("a"))
+    await admit(books, "a", "first")
+    await books.ledger.settle(
+        Settlement(books.tenant, "a", "work", "settle", ONE, answered=done, usage=usage), books.windows
+    )
+    replayed = await admit(books, "b", "second")
+    assert isinstance(replayed, Replayed)
+    assert replayed.spent == Spent(usage, ONE.usd)
+
+
+async def test_a_hit_paid_nothing(books: Books) -> None:
+    await books.admit("a", "work")
+    await books.publish("a")
+    assert isinstance(await admit(books, "b", "mine"), Hit)
+    replayed = await admit(books, "c", "again")
+    assert isinstance(replayed, Replayed)
+    assert (replayed.generation_id, replayed.spent) == ("gen_a", Spent(Usage(), 0))
+
+
+@pytest.fixture
+def few(books: Books, clients: StoreClients) -> Books:
+    """The same books where a tenant may have three keys."""
+    return replace(books, ledger=RedisLedger(clients.ledger, LedgerPolicy(deadline_s=10, claims_max=3)))
+
+
+async def test_at_the_bound_new_keys_are_refused_before_anything_is_held(few: Books) -> None:
+    first, second, third, fourth = digests(4)
+    await admit_under(few, first, "a", "one")
+    await few.client.zadd(few.key("ends"), {first: now_ms() + 5_000}, xx=True)
+    await admit_under(few, second, "b", "two")
+    await few.publish("b")
+    assert isinstance(await admit_under(few, third, "c", "two"), Hit)
+    before = await few.dump()
+    crowded = await admit_under(few, fourth, "d", "three")
+    assert isinstance(crowded, Crowded)
+    assert crowded.most == 3
+    assert 3 <= crowded.retry_after_s <= 5
+    assert isinstance(await admit_under(few, fourth, "d", "two"), Crowded), "a hit would take a place as well"
+    assert await few.dump() == before
+    assert isinstance(await admit_under(few, first, "e", "one"), InFlight), "keys in use go on"
+    assert isinstance(await admit_under(few, third, "f", "two"), Replayed)
+    assert isinstance(await few.admit("g", "four"), Lead), "who sends no key is not concerned"
+
+
+async def test_a_key_that_ended_makes_room_for_a_new_one(few: Books) -> None:
+    await few.admit("a", "work")
+    await few.publish("a")
+    for number, digest in enumerate(digests(3)):
+        assert isinstance(await admit_under(few, digest, f"h{number}"), Hit)
+    await let_end(few, digests(1)[0])
+    assert isinstance(await admit_under(few, digests(4)[3], "d"), Hit)
+    assert await few.client.hlen(few.key("idem")) == await few.client.zcard(few.key("ends")) == 3
+
+
+async def test_a_request_that_waits_keeps_its_key_at_the_bound(few: Books) -> None:
+    await few.admit("leader", "work")
+    assert isinstance(await admit_under(few, digests(1)[0], "a"), Follow)
+    for number, digest in enumerate(digests(3)[1:]):
+        assert isinstance(await admit_under(few, digest, f"h{number}", f"w{number}"), Lead)
+    await few.publish("leader")
+    asked = replace(few.request("b", "work", following="leader"), claim=claim("by-a", digests(1)[0]))
+    assert isinstance(await few.ledger.admit(asked), Hit)
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+async def test_keys_whose_time_is_over_vanish_a_bounded_number_at_a_time(books: Books, keyed: bool) -> None:
+    await books.admit("a", "work")
+    await books.publish("a")
+    for number, digest in enumerate(digests(300)):
+        await admit_under(books, digest, f"h{number}")
+    for digest in digests(300):
+        await let_end(books, digest)
+    due = [300]
+    for number in range(12):
+        if keyed:
+            await admit_under(books, f"{number:f>64}", f"k{number}")
+        else:
+            await books.limited(10**9).admit(f"k{number}")
+        due.append(await books.client.zcount(books.key("ends"), 0, 1))
+        assert due[-2] - due[-1] <= 256
+        assert await books.client.hlen(books.key("idem")) == await books.client.zcard(books.key("ends"))
+    assert due[-1] == 0
+
+
+async def test_a_key_that_the_store_has_lost_is_written_anew_by_its_settlement(books: Books) -> None:
+    await admit(books, "a", "first")
+    await books.client.delete(books.key("idem"), books.key("ends"))
+    await end(books, "a", "first", "done", generation("a"))
+    replayed = await admit(books, "b", "second")
+    assert isinstance(replayed, Replayed)
+    assert replayed.generation_id == "gen_a"
+
+
+async def test_a_hold_that_was_settled_without_its_key_is_not_made_again(books: Books) -> None:
+    """Another process settles what a dead one has left in its journal, where keys are not."""
+    await admit(books, "a", "first")
+    await books.dispatch("a")
+    await books.settle("a")
+    replayed = await admit(books, "b", "second")
+    assert isinstance(replayed, Replayed)
+    assert (replayed.generation_id, replayed.outcome) == ("gen_a", None)
+    assert replayed.spent is not None
+    assert (replayed.spent.usd, replayed.spent.usage.image_output) == (ONE.usd, ONE.output_tokens)
+    assert await books.totals() == [(1120, 0)]
+
+
+def old_key(books: Books) -> str:
+    return keys.work_keys(books.tenant, "work", DIGEST)[-1]
+
+
+async def test_a_key_of_an_earlier_version_is_answered_as_long_as_it_lives(books: Books) -> None:
+    text = records.encode_generation(generation("old"))
+    await books.client.set(old_key(books), f"them;work;d;;{now_ms() - 5000};{text}", px=60_000)
+    replayed = await admit(books, "a", "first")
+    assert isinstance(replayed, Replayed)
+    assert (replayed.generation_id, replayed.age_s, replayed.spent) == ("gen_old", 5, None)
+    assert getattr(replayed.outcome, "id", "") == "gen_old"
+    assert isinstance(await admit(books, "b", "second", "other"), Mismatched)
+    await books.client.set(old_key(books), f"them;work;f;;1;{records.encode_failure(PAID)}", px=60_000)
+    told = await admit(books, "a", "first")
+    assert isinstance(told, Replayed)
+    assert told.outcome == PAID
+    await books.client.set(old_key(books), "them;work;u;;1;", px=20_000)
+    waiting = await admit(books, "a", "first")
+    assert isinstance(waiting, InFlight)
+    assert 15 <= waiting.retry_after_s <= 20
+    await books.client.set(old_key(books), "them;work;r;dead;1;", px=60_000)
+    assert isinstance(await admit(books, "a", "first"), Lead)
+    await end(books, "a", "first", "done", generation("a"))
+    replayed = await admit(books, "b", "second")
+    assert isinstance(replayed, Replayed)
+    assert replayed.generation_id == "gen_a"

@@ -12,7 +12,7 @@ from app.domain.failure import Failure
 from app.ports import Absent, Failed, Follow, Hit, Lead
 from app.store import keys
 from app.store.ledger import LedgerPolicy, RedisLedger
-from tests.store.books import Books, generation, until
+from tests.store.books import Books, generation, now_ms, until
 
 if TYPE_CHECKING:
     from app.domain.request import CacheMode
@@ -47,7 +47,7 @@ async def test_two_tenants_never_share(books: Books, clients: StoreClients) -> N
 async def test_an_old_result_is_as_good_as_none_for_whoever_wants_a_young_one(books: Books) -> None:
     await books.admit("a", "work")
     await books.publish("a")
-    name = keys.work_keys(books.tenant, "work")[6]
+    name = keys.result_key(books.tenant, "work")
     hold, created, text = (await books.client.get(name)).split(";", 2)
     await books.client.set(name, f"{hold};{int(created) - 10_000};{text}", ex=60)
     hit = await books.admit("b", "work", max_age_s=11)
@@ -98,8 +98,9 @@ async def test_a_failure_is_told_to_those_who_waited_for_it_and_to_nobody_else(b
     failed = await books.admit("b", "work", following="a")
     assert isinstance(failed, Failed)
     assert failed.failure == REFUSED
-    lead = keys.lead_key(books.tenant, "work")
-    assert 0 < await books.client.pttl(lead) <= 10_000
+    told, ends, _ = (await books.client.hget(books.key("lead"), "work")).split(";", 2)
+    assert told == "!a"
+    assert 0 < int(ends) - now_ms() <= 10_000
     assert isinstance(await books.admit("c", "work"), Lead), "a newcomer tries anew"
     assert isinstance(await books.admit("b", "work", following="a"), Follow)
 
@@ -172,26 +173,25 @@ async def test_a_result_that_turns_up_after_its_own_failure_was_told_is_publishe
 async def test_a_repeated_publication_tells_that_the_first_was_published(books: Books) -> None:
     await books.admit("a", "work")
     assert (await books.publish("a")).published
-    await books.client.delete(keys.work_keys(books.tenant, "work")[6])
+    await books.client.delete(keys.result_key(books.tenant, "work"))
     again = await books.publish("a")
     assert (again.repeated, again.published) == (True, True)
     assert isinstance(await books.admit("b", "work"), Lead), "and does not bring back what was purged"
 
 
-async def test_a_heartbeat_restores_a_lead_that_the_store_evicted(books: Books) -> None:
+async def test_a_heartbeat_restores_a_lead_that_the_store_has_lost(books: Books) -> None:
     await books.admit("a", "work")
     await books.dispatch("a")
-    lead = keys.lead_key(books.tenant, "work")
-    await books.client.delete(lead)
+    await books.client.hdel(books.key("lead"), "work")
     await books.dispatch("a")
     assert isinstance(await books.admit("b", "work"), Follow)
-    await books.client.set(lead, "b", px=30_000)
+    await books.client.hset(books.key("lead"), "work", f"b;{now_ms() + 30_000};")
     await books.dispatch("a")
-    assert await books.client.get(lead) == "b", "but not one that somebody else took"
+    assert await books.leader("work") == "b", "but not one that somebody else took"
 
 
 async def test_a_result_of_another_version_is_as_good_as_none(books: Books) -> None:
-    name = keys.work_keys(books.tenant, "work")[6]
+    name = keys.result_key(books.tenant, "work")
     await books.client.set(name, 'old;1;{"v":0,"generation":{}}', ex=60)
     assert isinstance(await books.admit("a", "work", mode="only_if_cached"), Absent)
     assert isinstance(await books.admit("a", "work"), Lead)
@@ -200,7 +200,8 @@ async def test_a_result_of_another_version_is_as_good_as_none(books: Books) -> N
 
 
 async def test_a_failure_of_another_version_is_still_a_failure(books: Books) -> None:
-    await books.client.set(keys.lead_key(books.tenant, "work"), '!old;{"v":0}', px=5000)
+    told = f'!old;{now_ms() + 5000};{{"v":0}}'
+    await books.client.hset(books.key("lead"), "work", told)
     failed = await books.admit("a", "work", following="old")
     assert isinstance(failed, Failed)
     assert failed.failure.code == "upstream_error"

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.domain.budget import WINDOWS, Budget
+from app.domain.failure import Failure
 from app.domain.fingerprint import digest_of
 from app.domain.generation import Picture
 from app.domain.report import Attribution
-from app.ports import AdmissionRequest, Hit, Lead, Refused, Settlement
+from app.ports import AdmissionRequest, Answered, Claim, Hit, Lead, Refused, Settlement
 from app.store import keys
 from app.store.operations import RedisOperations
 from app.store.results import RedisResults
@@ -68,6 +69,13 @@ async def test_ledger_keys_never_have_a_ttl_and_all_others_always_have_one(
             await operations.finish(books.tenant, operation_id, "me", "done", "{}")
         if state == "cancelled":
             await operations.cancel(books.tenant, operation_id)
+    said = Failure("model_refused", "No.", final=True, verbatim="words")
+    claim = Claim("d" * 64, "me", 86_400)
+    await books.ledger.admit(replace(books.request("e", "five"), claim=claim))
+    answered = Answered(claim, "failed", said)
+    await books.ledger.settle(
+        Settlement(books.tenant, "e", "five", "settle", ONE, failure=said, answered=answered), books.windows
+    )
     ledger = {f"fg:{{{books.tenant}}}:{name}" for name in keys.LEDGER_NAMES}
     seen = set()
     async for name in clients.ledger.scan_iter(f"fg:{{{books.tenant}}}:*"):
@@ -75,7 +83,7 @@ async def test_ledger_keys_never_have_a_ttl_and_all_others_always_have_one(
         assert (lives == -1) == (name in ledger), name
         seen.add(name)
     assert seen >= ledger
-    assert {name.split(":")[2] for name in seen - ledger} == {"gen", "lead", "img", "made", "op"}
+    assert {name.split(":")[2] for name in seen - ledger} == {"gen", "fail", "img", "made", "op"}
 
 
 async def test_all_keys_of_a_tenant_lie_in_one_slot(books: Books, clients: StoreClients) -> None:
@@ -92,7 +100,7 @@ def test_no_script_names_a_key_that_was_not_declared(name: Any) -> None:
     text = script(name).text
     commands = re.findall(r"redis\.call\('(\w+)'(?:,\s*([\w]+))?", text)
     assert commands
-    declared = {"RES", "WIN", "EXP", "GC", "LOG", "USE", "GEN", "LEAD", "IDEM"}
+    declared = {"RES", "WIN", "EXP", "GC", "LOG", "USE", "LEAD", "IDEM", "ENDS", "GEN", "FAIL", "OLD"}
     assert {key for command, key in commands if command not in {"TIME", "PUBLISH"}} <= declared
 
 

@@ -365,10 +365,11 @@ async def test_what_is_over_is_forgotten_in_time_and_what_is_open_is_not(books: 
         await books.admit(hold)
     await books.settle("ended")
     due = await books.client.zrange(books.key("gc"), 0, -1)
-    assert {name[:2] for name in due} == {"r;", "w;", "u;"}
+    assert {name[:2] for name in due} == {"r;", "w;", "u;", "l;"}
     await books.client.zadd(books.key("gc"), dict.fromkeys(due, 1))
     await books.admit("next")
     assert sorted(await books.client.hkeys(books.key("res"))) == ["next", "open"]
+    assert await books.client.hkeys(books.key("lead")) == ["work-next"]
     assert await books.totals() == [(1120, 2240)], "a window in which something is held stays"
     await books.settle("open")
     await books.settle("next")

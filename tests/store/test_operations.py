@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain.errors import IdempotencyMismatch, StoreUnavailable
+from app.domain.errors import StoreUnavailable
+from app.domain.repetition import IdempotencyMismatch
 from app.store import keys
 from app.store.client import open_clients
 from app.store.operations import RedisOperations

@@ -6,12 +6,16 @@
 --                   part that was booked by holds which are forgotten          never a TTL
 --                   "<field>:c|:l" -> credit, "<limit>;<until_ms>" that an operator set for a time
 --   3 exp   ZSET    hold id -> end of its lease (ms); exactly the open holds   never a TTL
---   4 gc    ZSET    "r;<hold id>" | "w;<field>|<start_ms>" | "u;<row>" -> purge time (ms)   never a TTL
+--   4 gc    ZSET    "r;<hold id>" | "w;<field>|<start_ms>" | "u;<row>" | "l;<fingerprint>" -> purge time (ms)
+--                                                                              never a TTL
 --   5 log   STREAM  one entry a transition: hold id -> record after it         never a TTL
 --   6 use   HASH    what was used by day, for reports; see "Usage" below       never a TTL
---   7 gen   STRING  "<hold id>;<created_ms>;<what it cost>;<result as JSON>" | "!;<purged_ms>;"   always a TTL
---   8 lead  STRING  the leader's hold id | "!<hold id>;<failure as JSON>"      always a TTL
--- windows.lua is given the first six alone.
+--   7 lead  HASH    fingerprint -> "<leader's hold id>;<until_ms>;" | "!<hold id>;<until_ms>;<failure as JSON, cut
+--                   short>"                                                    never a TTL
+--   8, 9 idem, ends (see _claims.lua)                                          never a TTL
+--  10 gen   STRING  "<hold id>;<created_ms>;<what it cost>;<result as JSON>" | "!;<purged_ms>;"   always a TTL
+--  11 fail  STRING  "<hold id>;<the whole failure as JSON>"                    always a TTL
+-- Scripts that are about no piece of work are given the first nine alone.
 --
 -- A record is "state;flags;t0_ms;fingerprint;est;act;windows"
 --   state    h held, d dispatched | s settled, v voided, x expired (nothing booked), c charged (est booked)
@@ -24,7 +28,8 @@
 -- with HINCRBY, which is exact up to 2^63; arithmetic here is on doubles, exact up to 2^53. cjson is not used:
 -- it would print large integers with 14 digits.
 
-local RES, WIN, EXP, GC, LOG, USE, GEN, LEAD = unpack(KEYS, 1, 8)
+local RES, WIN, EXP, GC, LOG, USE, LEAD = unpack(KEYS, 1, 7)
+local GEN, FAIL = KEYS[10], KEYS[11]
 local AMOUNT_MAX = 9007199254740991
 local COUNTER_MAX = 4611686018427387904 -- 2^62: no sum of two counters overflows HINCRBY
 local LOG_LENGTH = 1000
@@ -403,8 +408,8 @@ local function carry(hold)
   end
 end
 
--- Forgets at most `limit` resolved holds, past windows and rows of usage whose time to be kept is over. A window in which
--- something is still held is kept for another term.
+-- Forgets at most `limit` resolved holds, past windows, rows of usage and leads whose time to be kept is over. A window
+-- in which something is still held is kept for another term.
 local function purge(now, keep, limit)
   local due = redis.call('ZRANGE', GC, '-inf', text(now), 'BYSCORE', 'LIMIT', 0, limit)
   for _, member in ipairs(due) do
@@ -416,6 +421,8 @@ local function purge(now, keep, limit)
         redis.call('HDEL', WIN, name .. ':s', name .. ':h', name .. ':o', name .. ':p')
       elseif kind == 'u' then
         redis.call('HDEL', USE, name)
+      elseif kind == 'l' then
+        redis.call('HDEL', LEAD, name)
       else
         carry(name)
         redis.call('HDEL', RES, name)
@@ -423,6 +430,35 @@ local function purge(now, keep, limit)
       redis.call('ZREM', GC, member)
     end
   end
+end
+
+-- Leads ----------------------------------------------------------------------------------------------
+
+-- Who generates this work now, or how the last one failed; nil where nobody does, or has for too long.
+local function read_lead(fingerprint, now)
+  local raw = redis.call('HGET', LEAD, fingerprint)
+  if not raw then return nil end
+  local mark, hold, ends, failure = string.match(raw, '^(!?)([^;]*);(%d+);(.*)$')
+  if tonumber(ends) <= now then return nil end
+  return { failed = mark == '!', hold = hold, failure = failure }
+end
+
+local function write_lead(fingerprint, hold, now, lasts, failure)
+  local ends = text(now + lasts)
+  local mark = failure and '!' or ''
+  redis.call('HSET', LEAD, fingerprint, table.concat({ mark .. hold, ends, failure or '' }, ';'))
+  redis.call('ZADD', GC, ends, 'l;' .. fingerprint)
+end
+
+local function drop_lead(fingerprint)
+  redis.call('HDEL', LEAD, fingerprint)
+  redis.call('ZREM', GC, 'l;' .. fingerprint)
+end
+
+-- A failure with all that was said of it, where the cache still has that; else as it stands in the books.
+local function whole_failure(hold, short)
+  local whose, failure = string.match(redis.call('GET', FAIL) or '', '^([^;]*);(.*)$')
+  return whose == hold and failure or short
 end
 
 -- Windows --------------------------------------------------------------------------------------------

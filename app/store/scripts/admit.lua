@@ -1,17 +1,18 @@
 -- Decides in one step: within its rates, asked before under the same key, cached, followed, failed, refused,
 -- absent, or reserved.
 --
--- KEYS  res win exp gc log use gen lead (see _common.lua), and idem where the caller sent a key (see _claims.lua)
+-- KEYS  res win exp gc log use lead idem ends gen fail (see _common.lua), and old where the caller sent a key (see
+--       _claims.lua)
 -- ARGV  1 hold id                     2 fingerprint
 --       3 use|refresh|bypass|only_if_cached
 --       4 oldest result that will do, in ms, or ""
 --       5 hold whose outcome this caller waited for, or ""
 --       6 lease of the hold, ms       7, 8 keep (take_keep)
 --       9 charge|release: what becomes of a sent hold that expires
---      10 claim on the idempotency key, or ""      11 how long its answer is kept, ms
---      12 epoch of the tenant's books as the caller knows it, or "" (see _epoch.lua)
---      13 requests to count, 0 where this caller was counted before
---      14 to 17 amounts               18 number of windows, then the windows (take_windows)
+--      10, 11, 12 claim on the idempotency key (take_claim)      13 how many keys the tenant may have
+--      14 epoch of the tenant's books as the caller knows it, or "" (see _epoch.lua)
+--      15 requests to count, 0 where this caller was counted before
+--      16 to 19 amounts               20 number of windows, then the windows (take_windows)
 --      then the number of rates and the rates (take_rates)
 --      then whose usage it is (take_usage), for what the cache serves; or nothing more, to count none
 -- Returns {code, now_ms, payload, then for each window: start, end, settled, held, limit, credit, then for each
@@ -24,10 +25,12 @@
 --       forgotten these are not the books that the caller knows; payload: their epoch, or ""
 --       closed    the books are being rebuilt; payload: ms until they are open
 --       limited   a rate has no room, or a cap no place
---       replayed  the key's request is done; payload: "<created_ms>;<result as JSON>"
+--       replayed  the key's request is done; payload: "<created_ms>;<id of the generation>;<cost>;<result as JSON,
+--                 or nothing where it is not the kept one>"
 --       refailed  the key's request failed and was paid; payload: the failure as JSON
 --       in_flight the key's request is not over; payload: ms after which to ask again
 --       mismatch  the key was used for another request
+--       crowded   the key is a new one, and the tenant has as many as it may; payload: "<so many>;<ms until one ends>"
 --       over      payload: the state of a hold of this id that has ended
 --       conflict  a hold of this id exists for other work or other amounts
 --       clock     no candidate of a window contains now; no windows and no rates follow
@@ -41,6 +44,7 @@ local lease = take_integer('lease')
 local keep = take_keep()
 local unknown = take_choice('unknown', { charge = true, release = true })
 local claim, claim_kept = take_claim()
+local claims_most = take_integer('number of claims')
 local known_epoch = take_optional(take_word, 'epoch')
 local requests = take_integer('requests')
 local est = take_amounts('amount')
@@ -85,11 +89,25 @@ end
 
 -- Whether the request that holds the key may still come to something; if so, when to ask again.
 local function pending(other)
-  if other.state == 'u' then return true, math.max(RETRY_MS, redis.call('PTTL', IDEM)) end
+  if other.state == 'u' then return true, math.max(RETRY_MS, other.ends - now) end
   if other.hold == '' then return true, RETRY_MS end
   local record = read_record(other.hold)
   if record then expire_if_due(record, now, keep, unknown) end
   return record ~= nil and is_open(record), RETRY_MS
+end
+
+-- A hold that was settled for a dead process, which alone knew of the key: it was paid, so the key is done.
+local function settled_unseen(other)
+  local record = other.state == 'r' and other.hold ~= '' and read_record(other.hold)
+  if not record or record.state ~= 's' then return end
+  other.state, other.outcome, other.cost = 'd', 'gen_' .. other.hold, csv(record.act)
+end
+
+-- The result of a generation, where it is the one that the cache has for this work.
+local function kept_result(generation)
+  local raw = redis.call('GET', GEN)
+  local leader, result = string.match(raw or '', '^([^;]+);%d+;[%d,]*;(.*)$')
+  return leader and 'gen_' .. leader == generation and result or ''
 end
 
 -- A row of usage for a result that need not be made again: one hit, and what making it had cost.
@@ -115,16 +133,21 @@ end
 if not within(rates, 'requests', requests) then return reply('limited') end
 
 if claim then
-  local other = read_claim()
+  local other = read_claim(now)
   if other and other.claim ~= claim then
     if other.fingerprint ~= fingerprint then return reply('mismatch') end
+    settled_unseen(other)
     if other.state == 'd' or other.state == 'f' then
       count_requests(rates, requests, now)
-      if other.state == 'f' then return reply('refailed', other.record) end
-      return reply('replayed', other.created .. ';' .. other.record)
+      if other.state == 'f' then return reply('refailed', whole_failure(other.hold, other.outcome)) end
+      local result = other.result ~= '' and other.result or kept_result(other.outcome)
+      return reply('replayed', table.concat({ other.created, other.outcome, other.cost, result }, ';'))
     end
     local alive, wait = pending(other)
     if alive then return reply('in_flight', text(wait)) end
+  elseif not other then
+    local wait = crowded(now, claims_most)
+    if wait then return reply('crowded', text(claims_most) .. ';' .. text(wait)) end
   end
 end
 
@@ -138,38 +161,37 @@ if mode ~= 'bypass' then
       count_requests(rates, requests, now)
       if usage then count_used(usage, now, now, saved(result)) end
       if claim then
-        local record = string.match(result, '^[^;]+;%d+;[%d,]*;(.*)$')
-        write_claim(claim, fingerprint, 'd', '', created, record, claim_kept)
+        local done = { state = 'd', created = created, cost = FREE, outcome = 'gen_' .. leader }
+        write_claim(claim, fingerprint, done, now, claim_kept)
       end
       return reply('hit', result)
     end
   end
   if mode == 'only_if_cached' then
     count_requests(rates, requests, now)
-    drop_claim(claim)
+    drop_claim(claim, now)
     return reply('absent')
   end
-  local lead = redis.call('GET', LEAD)
-  local leading = lead and purged >= 0 and read_record(lead)
+  local lead = read_lead(fingerprint, now)
+  local leading = lead and not lead.failed and purged >= 0 and read_record(lead.hold)
   if leading and leading.t0 <= purged then
     lead = nil -- its result will not be kept, so nobody follows it any more
-  elseif lead and string.sub(lead, 1, 1) == '!' then
-    local failed, failure = string.match(lead, '^!([^;]*);(.*)$')
-    if failed == following then
-      drop_claim(claim)
-      return reply('failed', failure)
+  elseif lead and lead.failed then
+    if lead.hold == following then
+      drop_claim(claim, now)
+      return reply('failed', whole_failure(lead.hold, lead.failure))
     end
-  elseif lead and lead ~= hold then
+  elseif lead and lead.hold ~= hold then
     count_requests(rates, requests, now)
-    if claim then write_claim(claim, fingerprint, 'r', '', text(now), '', lease) end
-    return reply('follow', lead)
+    if claim then write_claim(claim, fingerprint, { state = 'r' }, now, lease) end
+    return reply('follow', lead.hold)
   end
 end
 
 -- A hold that is there already was admitted in these books, whatever the caller knows of them.
 local lost, epoch = check_epoch(known_epoch, now)
 if lost then
-  drop_claim(claim)
+  drop_claim(claim, now)
   return reply(lost, epoch)
 end
 
@@ -187,6 +209,7 @@ end
 -- Dead holds never refuse a live request: sweep for as long as that frees anything, within bounds.
 sweep(now, keep, unknown, 32)
 purge(now, keep, 32)
+prune_claims(now, 32)
 read_rates(rates, now)
 local free, room = within(rates, 'concurrent', 1), fits()
 local rounds = 0
@@ -196,7 +219,7 @@ while not (free and room) and rounds < 40 and sweep(now, keep, unknown, 256) > 0
   free, room = within(rates, 'concurrent', 1), fits()
 end
 if not (free and room) then
-  drop_claim(claim)
+  drop_claim(claim, now)
   return reply(room and 'limited' or 'refused')
 end
 
@@ -217,6 +240,6 @@ write_records({ {
   hold = hold, state = 'h', flags = mode == 'bypass' and '' or 'f', t0 = now, fingerprint = fingerprint,
   est = est, act = {}, windows = described(counters, take_places(rates, now, keep)),
 } })
-if mode ~= 'bypass' then redis.call('SET', LEAD, hold, 'PX', text(lease)) end
-if claim then write_claim(claim, fingerprint, 'r', hold, text(now), '', claim_kept) end
+if mode ~= 'bypass' then write_lead(fingerprint, hold, now, lease) end
+if claim then write_claim(claim, fingerprint, { state = 'r', hold = hold }, now, claim_kept) end
 return reply('lead', epoch)

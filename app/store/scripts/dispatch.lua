@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
 -- Says that the upstream is about to be called; again and again while it runs, as a heartbeat.
 --
--- KEYS  res win exp gc log use gen lead (see _common.lua)
+-- KEYS  res win exp gc log use lead idem ends gen fail (see _common.lua)
 -- ARGV  1 hold id   2 fingerprint   3 lease, ms   4, 5 keep (take_keep)   6 charge|release
 -- Returns {code}: dispatched, or without any change expired | charged | settled | voided | unknown | conflict
 --
--- Under volatile eviction the store may drop the lead key of a hold that is alive; the heartbeat puts it back.
+-- Where the store has lost the lead of a hold that is alive, the heartbeat puts it back.
 
 local hold = take_word('hold')
 local fingerprint = take_word('fingerprint')
@@ -31,7 +31,7 @@ redis.call('ZADD', EXP, text(now + lease), hold)
 local kept = redis.call('GET', GEN) -- a later result than this hold, or the mark of a later purge, ends its lead
 local newest = kept and tonumber(string.match(kept, '^[^;]+;(%d+);')) or -1
 if flagged(record, 'f') and record.t0 > math.max(newest, purged_until(kept)) then
-  local lead = redis.call('GET', LEAD)
-  if not lead or lead == hold then redis.call('SET', LEAD, hold, 'PX', text(lease)) end
+  local lead = read_lead(fingerprint, now)
+  if not lead or (lead.hold == hold and not lead.failed) then write_lead(fingerprint, hold, now, lease) end
 end
 return { 'dispatched' }

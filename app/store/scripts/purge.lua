@@ -1,20 +1,23 @@
 #!lua flags=allow-oom
 -- Purges one piece of work, or all of a tenant's: what was begun until now is neither served nor kept any more.
 --
--- KEYS  res win exp gc log use gen lead (see _common.lua); without gen and lead, all of the tenant's work
+-- KEYS  res win exp gc log use lead idem ends gen fail (see _common.lua); without gen and fail, all of the tenant's
+--       work
 -- ARGV  1 how long the mark of one piece of work is kept, ms: longer than any call of the upstream
+--       2 fingerprint of the work, or "" for all
 -- Returns {now_ms}
 --
 -- The mark outlives the leader, so that a leader that comes late, or whose successor failed, publishes nothing.
 
 local keep = take_integer('keep')
+local fingerprint = take_optional(take_word, 'fingerprint')
 take_nothing_more()
 if keep == 0 then refuse('keep', keep) end
 
 local now = server_now()
 if GEN then
   redis.call('SET', GEN, purge_mark(now), 'PX', text(keep))
-  redis.call('DEL', LEAD)
+  drop_lead(fingerprint)
 else
   redis.call('HSET', WIN, PURGED, text(now))
 end

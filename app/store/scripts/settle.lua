@@ -1,13 +1,16 @@
 #!lua flags=allow-oom
 -- Ends a hold, keeps its result, wakes its followers.
 --
--- KEYS  res win exp gc log use gen lead (see _common.lua), and idem where the caller sent a key (see _claims.lua)
+-- KEYS  res win exp gc log use lead idem ends gen fail (see _common.lua), and old where the caller sent a key (see
+--       _claims.lua)
 -- ARGV  1 wake channel   2 hold id   3 fingerprint   4 settle|void|charge   5, 6 keep (take_keep)
 --       7 charge|release   8 the result as JSON, or ""   9 how long it is kept, ms (0 without a result)
---      10 the failure as JSON, or ""     11 how long followers are told of it, ms
---      12 claim on the idempotency key, or ""   13 how long what becomes of it is kept, ms
---      14 what becomes of it: d done, f failed and paid, u unknown, or "" to give it back   15 d, f: as JSON
---      16 to 19 amounts   20 to 23 tokens: text_input, image_input, text_output, thinking
+--      10 the failure as JSON, cut short, or ""     11 the whole failure as JSON, or "" where there is no room for it
+--      12 how long followers are told of it, ms
+--      13, 14, 15 claim on the idempotency key (take_claim)
+--      16 what becomes of it: d done, f failed and paid, u unknown, or "" to give it back
+--      17 d: id of the generation; f: as 10     18 all tokens that Google reported, with commas (see _claims.lua)
+--      19 to 22 amounts   23 to 26 tokens: text_input, image_input, text_output, thinking
 --      then whose usage it is (take_usage)
 -- Returns {code, state, repeated, late, published, now_ms, then for each counter: unit, start, end, settled,
 --          held, field, credit, stored limit or ""}; code is done | unknown | conflict, flags are "0" and "1".
@@ -25,16 +28,18 @@ local keep = take_keep()
 local unknown = take_choice('unknown', { charge = true, release = true })
 local result = take('result')
 local ttl = take_integer('ttl')
-local failure = take('failure')
+local failure, whole = take('failure'), take('whole failure')
 local tombstone = take_integer('tombstone')
 local claim, claim_kept = take_claim()
 local claim_state = take_optional(take_word, 'state of the claim')
-local claim_record = take('record of the claim')
+local claim_outcome = take('outcome of the claim')
+local reported = take('tokens of the claim')
 local act = take_amounts('amount')
 local tokens = take_amounts('tokens')
 local usage = take_usage()
 take_nothing_more()
 if result ~= '' and ttl == 0 then refuse('ttl of a result', ttl) end
+if not string.match(reported, '^[%d,]*$') then refuse('tokens of the claim', reported) end
 if failure ~= '' and tombstone == 0 then refuse('time of a failure', tombstone) end
 
 local now = server_now()
@@ -92,8 +97,8 @@ end
 
 -- The fence: only the one who leads may publish, or who led when nobody has led since; after a purge nobody
 -- who began before it.
-local lead = redis.call('GET', LEAD)
-local mine = lead and (lead == hold or string.sub(lead, 1, #hold + 2) == '!' .. hold .. ';')
+local lead = read_lead(fingerprint, now)
+local mine = lead and lead.hold == hold
 local function superseded()
   local kept = redis.call('GET', GEN)
   if not kept then return false end
@@ -105,22 +110,29 @@ if flagged(record, 'f') then
   if purged then result = '' end
   if result ~= '' and (mine or (not lead and not superseded())) then
     redis.call('SET', GEN, table.concat({ hold, text(now), csv(booked_at(record)), result }, ';'), 'PX', text(ttl))
-    redis.call('DEL', LEAD)
+    drop_lead(fingerprint)
     record.flags = record.flags .. 'p'
   elseif mine and failure ~= '' then
-    redis.call('SET', LEAD, '!' .. hold .. ';' .. failure, 'PX', text(tombstone))
+    write_lead(fingerprint, hold, now, tombstone, failure)
   elseif mine then
-    redis.call('DEL', LEAD)
+    drop_lead(fingerprint)
   end
   redis.call('PUBLISH', channel, hold)
 end
+if whole ~= '' then
+  local told = claim_state == 'f' and claim_kept or tombstone
+  redis.call('SET', FAIL, hold .. ';' .. whole, 'PX', text(told))
+end
 if claim and claim_state then
-  local found = read_claim()
-  if found and found.claim == claim then
-    write_claim(claim, fingerprint, claim_state, '', text(now), claim_record, claim_kept)
+  -- Where the store has lost the key it is written anew: what was paid is not paid again.
+  local found = read_claim(now)
+  if not found or found.claim == claim then
+    local cost = csv(booked_at(record)) .. ',' .. reported
+    local ended = { state = claim_state, hold = hold, cost = cost, outcome = claim_outcome }
+    write_claim(claim, fingerprint, ended, now, claim_kept)
   end
 else
-  drop_claim(claim)
+  drop_claim(claim, now)
 end
 write_records({ record })
 return reply('done', record, false)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from app.domain.errors import InternalError
 from app.domain.estimate import estimate
+from app.domain.repetition import ResultGone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,11 +28,11 @@ def answer_of(result: GenerationResult) -> tuple[str, dict[str, bytes]]:
     """The answer as the upstream wrote it, and its pictures by the ids that stand for them in it.
 
     Raises:
-        InternalError: The result was kept without the upstream's own words.
+        ResultGone: The result was kept without the upstream's own words.
     """
     answer = result.generation.verbatim
     if not answer:
-        raise InternalError("The result was kept without the upstream's own answer.")
+        raise ResultGone("The result is kept without Google's own answer; a new request makes it anew.")
     return answer, {picture.id: picture.data for picture in (*result.pictures, *result.interim)}
 
 

@@ -16,7 +16,8 @@ from app.domain.errors import (
     ValidationFailed,
 )
 from app.domain.rate import RateState
-from app.surfaces.envelope import error_headers
+from app.domain.repetition import ResultGone
+from app.surfaces.envelope import cost_member, error_headers
 from app.surfaces.gemini.fields import field_path
 
 if TYPE_CHECKING:
@@ -118,8 +119,18 @@ def _details(error: GatewayError, request_id: str, path: str) -> list[dict[str, 
         service = {"service": "generativelanguage.googleapis.com"}
         info = {"reason": "API_KEY_INVALID", "domain": "googleapis.com", "metadata": service}
     else:
-        info = {"reason": error.code.upper(), "domain": "flashgate", "metadata": {"requestId": request_id}}
+        metadata = {"requestId": request_id, **_spent(error)}
+        info = {"reason": error.code.upper(), "domain": "flashgate", "metadata": metadata}
     return [*details, {"@type": f"{_RPC}ErrorInfo", **info}]
+
+
+def _spent(error: GatewayError) -> dict[str, str]:
+    """What a result that is gone had cost, as the strings that metadata holds."""
+    if not isinstance(error, ResultGone) or error.usage is None:
+        return {}
+    tokens = {"inputTokens": str(error.usage.input_tokens), "outputTokens": str(error.usage.output_tokens)}
+    dollars = cost_member(error).get("cost_usd")
+    return tokens if dollars is None else {**tokens, "costUsd": f"{dollars:.9f}"}
 
 
 def _quota_violation(window: WindowState) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from app.domain.errors import (
     UpstreamError,
     ValidationFailed,
 )
-from app.surfaces.envelope import error_headers, violation_members
+from app.surfaces.envelope import cost_member, error_headers, violation_members
 
 if TYPE_CHECKING:
     from app.domain.budget import WindowState
@@ -51,7 +51,7 @@ def problem(error: GatewayError, request_id: str, instance: str = "") -> dict[st
     if error.retry_after_s is not None:
         body["retry_after_s"] = error.retry_after_s
     if error.usage is not None:
-        body["usage"] = _usage(error.usage)
+        body["usage"] = _usage(error.usage) | cost_member(error)
     upstream = _upstream(error)
     if upstream:
         body["upstream"] = upstream

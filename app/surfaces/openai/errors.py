@@ -16,7 +16,8 @@ from app.domain.errors import (
     UpstreamError,
     ValidationFailed,
 )
-from app.surfaces.envelope import error_headers, violation_members
+from app.domain.repetition import TooManyIdempotencyKeys
+from app.surfaces.envelope import cost_member, error_headers, violation_members
 
 if TYPE_CHECKING:
     from app.domain.errors import Violation
@@ -44,6 +45,7 @@ _KINDS: Final[dict[type[GatewayError], Kind]] = {
     Unauthenticated: Kind(401, _INVALID, "invalid_api_key"),
     ValidationFailed: Kind(400, _INVALID, None),
     BudgetExceeded: Kind(429, "insufficient_quota", "insufficient_quota"),
+    TooManyIdempotencyKeys: Kind(429, "requests", None),
     ModelRefused: Kind(400, "image_generation_user_error", None),
     ContentBlocked: Kind(400, "image_generation_user_error", "moderation_blocked"),
 }
@@ -69,7 +71,7 @@ def should_retry(error: GatewayError) -> bool:
 
     The SDKs repeat every 408, 409, 429 and 5xx twice unless they are told not to.
     """
-    if isinstance(error, BudgetExceeded) or error.usage is not None:
+    if isinstance(error, BudgetExceeded | TooManyIdempotencyKeys) or error.usage is not None:
         return False
     if isinstance(error, UpstreamError) and error.billed != "no":
         return False
@@ -99,6 +101,7 @@ def openai_error(error: GatewayError) -> tuple[int, dict[str, Any]]:
             "input_tokens": error.usage.input_tokens,
             "output_tokens": error.usage.output_tokens,
             "total_tokens": error.usage.input_tokens + error.usage.output_tokens,
+            **cost_member(error),
         }
     return status, members
 

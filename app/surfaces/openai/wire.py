@@ -212,6 +212,9 @@ class OpenAISpent(BaseModel):
     input_tokens: int = Field(description="All input.", examples=[24])
     output_tokens: int = Field(description="All output.", examples=[0])
     total_tokens: int = Field(description="Both.", examples=[24])
+    cost_usd: float | None = Field(
+        None, description="Dollars, of a result that is no longer kept.", examples=[0.0672]
+    )
 
 
 class OpenAIErrorMembers(BaseModel):

@@ -1,0 +1,43 @@
+"""What can go wrong with work that was asked for before, under an idempotency key or as an operation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.domain.errors import GatewayError
+
+if TYPE_CHECKING:
+    from app.domain.generation import Spent
+
+
+class IdempotencyInFlight(GatewayError):
+    """The request of this idempotency key is still running, or nobody knows yet what came of it."""
+
+    code, title, status, retryable = "idempotency_in_flight", "The same key is in use", 409, True
+
+
+class IdempotencyMismatch(GatewayError):
+    """The idempotency key was used for another request."""
+
+    code, title, status = "idempotency_mismatch", "The key was used for another request", 422
+
+
+class TooManyIdempotencyKeys(GatewayError):
+    """The key is a new one, and the tenant uses as many as it may; nothing was reserved."""
+
+    code, title, status, retryable = "too_many_idempotency_keys", "Too many idempotency keys", 429, True
+
+
+class ResultGone(GatewayError):
+    """It was made and paid before, and the result is no longer kept; it is not paid again.
+
+    Args:
+        detail: What was made, and what would make it again.
+        spent: What it had cost, or None where nobody knows any more.
+    """
+
+    code, title, status = "result_gone", "The result is no longer kept", 410
+
+    def __init__(self, detail: str = "", *, spent: Spent | None = None) -> None:
+        super().__init__(detail, usage=spent.usage if spent else None)
+        self.spent = spent
