@@ -26,59 +26,109 @@ _PACKAGES: Mapping[Dialect, str] = {
     "gemini": "type.googleapis.com/google.ai.generativelanguage.v1beta",
     "vertex": "type.googleapis.com/google.cloud.aiplatform.v1beta1",
 }
-_HARMS = ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT", "CIVIC_INTEGRITY")
-_VERTEX_HARMS = (
-    *("IMAGE_HATE", "IMAGE_DANGEROUS_CONTENT", "IMAGE_HARASSMENT", "IMAGE_SEXUALLY_EXPLICIT"),
-    "JAILBREAK",
+_PALM_HARMS = ("DEROGATORY", "TOXICITY", "VIOLENCE", "SEXUAL", "MEDICAL", "DANGEROUS")
+_HARMS: Mapping[Dialect, tuple[str, ...]] = {
+    "gemini": (
+        *("UNSPECIFIED", *_PALM_HARMS, "HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT"),
+        "CIVIC_INTEGRITY",
+    ),
+    "vertex": (
+        *("UNSPECIFIED", "HATE_SPEECH", "DANGEROUS_CONTENT", "HARASSMENT", "SEXUALLY_EXPLICIT"),
+        *("CIVIC_INTEGRITY", "IMAGE_HATE", "IMAGE_DANGEROUS_CONTENT", "IMAGE_HARASSMENT"),
+        *("IMAGE_SEXUALLY_EXPLICIT", "JAILBREAK"),
+    ),
+}
+_THRESHOLDS = (
+    "HARM_BLOCK_THRESHOLD_UNSPECIFIED",
+    "BLOCK_LOW_AND_ABOVE",
+    "BLOCK_MEDIUM_AND_ABOVE",
+    "BLOCK_ONLY_HIGH",
+    "BLOCK_NONE",
+    "OFF",
 )
-_THRESHOLDS = frozenset(
-    [
-        "HARM_BLOCK_THRESHOLD_UNSPECIFIED",
-        "BLOCK_LOW_AND_ABOVE",
-        "BLOCK_MEDIUM_AND_ABOVE",
-        "BLOCK_ONLY_HIGH",
-        "BLOCK_NONE",
-        "OFF",
-    ]
-)
-_THINKING_LEVELS = frozenset(["THINKING_LEVEL_UNSPECIFIED", "MINIMAL", "LOW", "MEDIUM", "HIGH", "XHIGH"])
-_MODALITIES = frozenset(["MODALITY_UNSPECIFIED", "TEXT", "IMAGE", "AUDIO", "VIDEO"])
-_MEDIA_RESOLUTIONS = frozenset(
+_THINKING_LEVELS = ("THINKING_LEVEL_UNSPECIFIED", "LOW", "MEDIUM", "HIGH", "MINIMAL", "XHIGH")
+_MODALITIES = ("MODALITY_UNSPECIFIED", "TEXT", "IMAGE", "AUDIO", "VIDEO")
+_MEDIA_RESOLUTIONS = tuple(
     f"MEDIA_RESOLUTION_{level}" for level in ("UNSPECIFIED", "LOW", "MEDIUM", "HIGH", "ULTRA_HIGH")
 )
-_MEDIA_RESOLUTION = Enumeration("MediaResolution", _MEDIA_RESOLUTIONS)
+_MEDIA_RESOLUTION = Enumeration("MediaResolution", _MEDIA_RESOLUTIONS[:-1])
+_RATIOS = (
+    *("UNSPECIFIED", "ONE_BY_ONE", "TWO_BY_THREE", "THREE_BY_TWO", "THREE_BY_FOUR", "FOUR_BY_THREE"),
+    *("FOUR_BY_FIVE", "FIVE_BY_FOUR", "NINE_BY_SIXTEEN", "SIXTEEN_BY_NINE", "TWENTY_ONE_BY_NINE"),
+    *("ONE_BY_EIGHT", "EIGHT_BY_ONE", "ONE_BY_FOUR", "FOUR_BY_ONE"),
+)
+_SIZES = ("UNSPECIFIED", "FIVE_TWELVE", "ONE_K", "TWO_K", "FOUR_K")
 
+
+def _enumeration(title: str, prefix: str, words: tuple[str, ...]) -> Enumeration:
+    return Enumeration(title, tuple(f"{prefix}_{word}" for word in words))
+
+
+_BLOB = Message({"mimeType": STRING, "data": BYTES, "displayName": STRING})
+_FILE = Message({"mimeType": STRING, "fileUri": STRING, "displayName": STRING})
+_DATA: Mapping[str, Shape] = {
+    "text": STRING,
+    "inlineData": _BLOB,
+    "fileData": _FILE,
+    "functionCall": Message({"id": STRING, "name": STRING, "args": ANYTHING, "willContinue": BOOL}),
+    "functionResponse": Message(
+        {
+            "id": STRING,
+            "name": STRING,
+            "response": ANYTHING,
+            "parts": Repeated(Message({"inlineData": _BLOB, "fileData": _FILE})),
+            "willContinue": BOOL,
+            "scheduling": Enumeration(
+                "Scheduling", ("SCHEDULING_UNSPECIFIED", "SILENT", "WHEN_IDLE", "INTERRUPT")
+            ),
+        }
+    ),
+    "executableCode": Message({"id": STRING, "language": STRING, "code": STRING}),
+    "codeExecutionResult": Message({"id": STRING, "outcome": STRING, "output": STRING}),
+}
 _PART = Message(
     {
-        "text": STRING,
-        "inlineData": Message({"mimeType": STRING, "data": BYTES, "displayName": STRING}),
-        "fileData": Message({"mimeType": STRING, "fileUri": STRING, "displayName": STRING}),
-        "functionCall": ANYTHING,
-        "functionResponse": ANYTHING,
-        "executableCode": ANYTHING,
-        "codeExecutionResult": ANYTHING,
+        **_DATA,
         "thought": BOOL,
         "thoughtSignature": BYTES,
-        "mediaResolution": Message({"level": _MEDIA_RESOLUTION, "numTokens": INT32}),
-        "videoMetadata": ANYTHING,
+        "mediaResolution": Message({"level": Enumeration("MediaResolution", _MEDIA_RESOLUTIONS)}),
+        "videoMetadata": Message({"startOffset": STRING, "endOffset": STRING, "fps": FLOAT}),
+        "partMetadata": ANYTHING,
     },
-    one_of=frozenset({"text", "inlineData", "fileData", "functionCall", "functionResponse"}),
+    one_of=frozenset(_DATA),
 )
 CONTENT = Message({"role": STRING, "parts": Repeated(_PART, lenient=True)})
+# Tools that the model does not take; what stands in them does not matter.
+_OTHER_TOOLS = (
+    *("functionDeclarations", "googleSearchRetrieval", "codeExecution", "urlContext", "googleMaps"),
+    *("enterpriseWebSearch", "retrieval", "fileSearch", "computerUse", "mcpServers"),
+)
 _TOOL = Message(
     {
         "googleSearch": Message(
             {
-                "searchTypes": Message({"webSearch": ANYTHING, "imageSearch": ANYTHING}),
-                "timeRangeFilter": ANYTHING,
+                "searchTypes": Message({"webSearch": Message({}), "imageSearch": Message({})}),
+                "timeRangeFilter": Message({"startTime": STRING, "endTime": STRING}),
                 "blockingConfidence": STRING,
-                "excludeDomains": ANYTHING,
+                "excludeDomains": Repeated(STRING),
             }
         ),
-        "functionDeclarations": ANYTHING,
-        "googleSearchRetrieval": ANYTHING,
-        "codeExecution": ANYTHING,
-        "urlContext": ANYTHING,
+        **dict.fromkeys(_OTHER_TOOLS, ANYTHING),
+    }
+)
+_TOOL_CONFIG = Message(
+    {
+        "functionCallingConfig": Message(
+            {
+                "mode": Enumeration("Mode", ("MODE_UNSPECIFIED", "AUTO", "ANY", "NONE", "VALIDATED")),
+                "allowedFunctionNames": Repeated(STRING),
+                "streamFunctionCallArguments": BOOL,
+            }
+        ),
+        "retrievalConfig": Message(
+            {"latLng": Message({"latitude": FLOAT, "longitude": FLOAT}), "languageCode": STRING}
+        ),
+        "includeServerSideToolInvocations": BOOL,
     }
 )
 
@@ -88,9 +138,13 @@ def _image_config(dialect: Dialect) -> Message:
     if dialect == "vertex":
         fields |= {
             "personGeneration": Enumeration(
-                "PersonGeneration", frozenset({"ALLOW_ALL", "ALLOW_ADULT", "ALLOW_NONE"})
+                "PersonGeneration",
+                ("PERSON_GENERATION_UNSPECIFIED", "ALLOW_ALL", "ALLOW_ADULT", "ALLOW_NONE"),
             ),
-            "prominentPeople": STRING,
+            "prominentPeople": Enumeration(
+                "ProminentPeople",
+                ("PROMINENT_PEOPLE_UNSPECIFIED", "ALLOW_PROMINENT_PEOPLE", "BLOCK_PROMINENT_PEOPLE"),
+            ),
             "imageOutputOptions": Message({"mimeType": STRING, "compressionQuality": INT32}),
         }
     return Message(fields)
@@ -100,7 +154,13 @@ def _generation_config(dialect: Dialect) -> Message:
     package = _PACKAGES[dialect]
     levels = Enumeration(f"{package}.ThinkingConfig.ThinkingLevel", _THINKING_LEVELS)
     thinking: dict[str, Shape] = {"includeThoughts": BOOL, "thinkingBudget": INT32, "thinkingLevel": levels}
-    image_format = {"aspectRatio": STRING, "imageSize": STRING, "delivery": STRING, "mimeType": STRING}
+    title = f"{package}.ImageResponseFormat"
+    image_format: dict[str, Shape] = {
+        "aspectRatio": _enumeration(f"{title}.AspectRatio", "ASPECT_RATIO", _RATIOS),
+        "imageSize": _enumeration(f"{title}.ImageSize", "IMAGE_SIZE", _SIZES),
+        "delivery": Enumeration(f"{title}.Delivery", ("DELIVERY_UNSPECIFIED", "INLINE", "URI")),
+        "mimeType": Enumeration(f"{title}.MimeType", ("MIME_TYPE_UNSPECIFIED", "IMAGE_JPEG")),
+    }
     fields: dict[str, Shape] = {
         "temperature": FLOAT,
         "topP": FLOAT,
@@ -136,15 +196,15 @@ def _generation_config(dialect: Dialect) -> Message:
 
 def _generate_request(dialect: Dialect) -> Message:
     package = _PACKAGES[dialect]
-    harms = (*_HARMS, *(_VERTEX_HARMS if dialect == "vertex" else ()), "UNSPECIFIED")
     setting: dict[str, Shape] = {
-        "category": Enumeration(
-            f"{package}.HarmCategory", frozenset(f"HARM_CATEGORY_{harm}" for harm in harms)
-        ),
+        "category": _enumeration(f"{package}.HarmCategory", "HARM_CATEGORY", _HARMS[dialect]),
         "threshold": Enumeration(f"{package}.SafetySetting.HarmBlockThreshold", _THRESHOLDS),
     }
     if dialect == "vertex":
-        setting["method"] = STRING
+        setting["method"] = Enumeration(
+            f"{package}.SafetySetting.HarmBlockMethod",
+            ("HARM_BLOCK_METHOD_UNSPECIFIED", "SEVERITY", "PROBABILITY"),
+        )
     fields: dict[str, Shape] = {
         "model": STRING,
         "contents": Repeated(CONTENT, lenient=True),
@@ -152,14 +212,17 @@ def _generate_request(dialect: Dialect) -> Message:
         "generationConfig": _generation_config(dialect),
         "safetySettings": Repeated(Message(setting)),
         "tools": Repeated(_TOOL),
-        "toolConfig": ANYTHING,
+        "toolConfig": _TOOL_CONFIG,
         "cachedContent": STRING,
         "labels": ANYTHING,
         "serviceTier": STRING,
         "continuationToken": STRING,
     }
     if dialect == "vertex":
-        fields |= {"modelArmorConfig": ANYTHING, "outputConfig": ANYTHING}
+        fields |= {
+            "modelArmorConfig": Message({"promptTemplateName": STRING, "responseTemplateName": STRING}),
+            "outputConfig": Message({"outputUriPrefix": STRING}),
+        }
     else:
         fields["store"] = BOOL
     return Message(fields)
@@ -182,7 +245,7 @@ COUNT_REQUESTS: Mapping[Dialect, Message] = {
             "contents": Repeated(CONTENT, lenient=True),
             "systemInstruction": CONTENT,
             "tools": Repeated(_TOOL),
-            "generationConfig": ANYTHING,
+            "generationConfig": _generation_config("vertex"),
             "model": STRING,
             "instances": ANYTHING,
         }

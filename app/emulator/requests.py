@@ -6,6 +6,7 @@ opened, so a mislabelled PNG works, as it does with Google.
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _CHARACTERS_PER_TOKEN = 4
 # The Gemini API reports 258 tokens for a picture; Vertex AI follows the card (docs/model.md#usage).
 _GEMINI_IMAGE_TOKENS = 258
+_ULTRA_HIGH = 2  # times the tokens of an image at the usual resolution
 _PAGE_TOKENS = 258
 _VIDEO_TOKENS = 258
 _NUMBER_WORDS = {1: "ONE", 2: "TWO", 3: "THREE", 4: "FOUR", 5: "FIVE", 8: "EIGHT", 9: "NINE", 16: "SIXTEEN"}
@@ -138,11 +140,12 @@ def count_tokens(
     each_image = card.images.tokens_each if dialect == "vertex" else _GEMINI_IMAGE_TOKENS
     counted: Counter[str] = Counter()
     for part in _parts([*contents, *([system] if system else [])]):
-        counted["TEXT"] += _text_tokens(part.get("text", ""))
+        counted["TEXT"] += _text_tokens(part.get("text", "")) + _text_tokens(_other_words(part))
         blob = part.get("inlineData") or part.get("fileData") or {}
         family = blob.get("mimeType", "").partition("/")[0]
         if family == "image":
-            counted["IMAGE"] += each_image
+            level = part.get("mediaResolution", {}).get("level", "")
+            counted["IMAGE"] += each_image * (_ULTRA_HIGH if level.endswith("ULTRA_HIGH") else 1)
         elif family == "video":
             counted["VIDEO"] += _VIDEO_TOKENS
         elif family == "application":
@@ -164,8 +167,18 @@ def _text_tokens(text: str) -> int:
 
 
 def _parts(contents: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Every part, and the files that functions returned."""
     for content in contents:
-        yield from content.get("parts", [])
+        for part in content.get("parts", []):
+            yield part
+            yield from part.get("functionResponse", {}).get("parts", [])
+
+
+def _other_words(part: dict[str, Any]) -> str:
+    """What a part says beside text and files, as the JSON that the model reads."""
+    names = ("functionCall", "functionResponse", "executableCode", "codeExecutionResult")
+    said = {name: {**part[name], "parts": None} for name in names if name in part}
+    return json.dumps(said, default=str, ensure_ascii=False) if said else ""
 
 
 def _references(contents: list[dict[str, Any]]) -> Iterator[Reference]:

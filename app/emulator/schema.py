@@ -1,9 +1,9 @@
 """The request messages as data, and the walk that reads JSON into them as Google's front end does.
 
 Protobuf's JSON mapping takes every field in lowerCamelCase and in its original snake_case, bytes in both
-base64 alphabets with or without padding, and integers also as strings (docs/model.md#json-and-base64). What
-it does not know is an error. The walk returns lowerCamelCase throughout, with bytes decoded, and collects all
-faults.
+base64 alphabets with or without padding, integers also as strings, and enumerations also by their numbers,
+their words in any case (docs/model.md#json-and-base64). What it does not know is an error. The walk returns
+lowerCamelCase throughout, with bytes decoded, and collects all faults.
 """
 
 from __future__ import annotations
@@ -41,10 +41,17 @@ class Scalar:
 
 @dataclass(frozen=True, slots=True)
 class Enumeration:
-    """A leaf of fixed words. ``title`` is how Google's message names the type."""
+    """A leaf of fixed words, in the order of their numbers. ``title`` is what Google calls the type."""
 
     title: str
-    words: frozenset[str]
+    words: tuple[str, ...]
+
+    def read(self, value: object) -> str | None:
+        """The word that a value means, or None."""
+        if isinstance(value, str):
+            return next((word for word in self.words if word.lower() == value.lower()), None)
+        known = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(self.words)
+        return self.words[value] if known and isinstance(value, int) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +119,9 @@ def read(value: object, shape: Shape, path: str, faults: list[FieldFault]) -> An
             ]
             return [read(item, shape.element, f"{path}[{at}]", faults) for at, item in enumerate(value)]
         case Enumeration():
-            if isinstance(value, str) and value in shape.words:
-                return value
+            word = shape.read(value)
+            if word is not None:
+                return word
             faults.append(_invalid(path, shape.title, value))
             return None
         case Scalar():

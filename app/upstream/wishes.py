@@ -2,7 +2,7 @@
 
 The Gemini Developer API takes the service tier in the body, Vertex AI in headers
 (docs/model.md#service-tiers). Ratio and size go out as ``imageConfig``, or as its successor
-``responseFormat``, which they spell differently (docs/model.md#sizes-in-requests).
+``responseFormat``, which has other words for them (docs/model.md#sizes-in-requests).
 """
 
 from __future__ import annotations
@@ -44,16 +44,13 @@ def says_by_response_format(back_end: BackEnd, request: GenerationRequest) -> bo
         return False
     if request.output_mime_type is not None or request.output_compression_quality is not None:
         return False
-    return back_end.kind == "gemini" or request.aspect_ratio not in _RATIOS_WITHOUT_A_WORD
+    return request.aspect_ratio not in _RATIOS_WITHOUT_A_WORD
 
 
 def response_format(back_end: BackEnd, request: GenerationRequest) -> dict[str, Any]:
     """What to merge into the body in the place of ``imageConfig``."""
     ratio, size = request.aspect_ratio, request.image_size
-    if back_end.kind == "gemini":
-        said = {"aspectRatio": ratio, "imageSize": size}
-    else:
-        said = {"aspectRatio": ratio and _in_words(ratio), "imageSize": size and _SIZES[size]}
+    said = {"aspectRatio": ratio and _in_words(ratio), "imageSize": size and _SIZES[size]}
     image = {name: value for name, value in said.items() if value is not None}
     newer: Any = {"image": image} if back_end.kind == "gemini" else [{"image": image}]
     return {"generationConfig": {"responseFormat": newer}}

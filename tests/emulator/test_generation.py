@@ -172,7 +172,7 @@ async def test_both_cases_of_every_name_and_both_alphabets_are_read(client: http
 @pytest.mark.parametrize(
     "response_format",
     [
-        {"image": {"aspectRatio": "16:9", "imageSize": "512"}},
+        {"image": {"aspectRatio": "aspect_ratio_sixteen_by_nine", "imageSize": 1}},
         [{"image": {"aspectRatio": "ASPECT_RATIO_SIXTEEN_BY_NINE", "imageSize": "IMAGE_SIZE_FIVE_TWELVE"}}],
     ],
 )
@@ -269,6 +269,31 @@ async def test_tokens_are_counted_by_modality(client: httpx2.AsyncClient, path: 
         {"modality": "IMAGE", "tokenCount": image},
     ]
     assert ("totalBillableCharacters" in counted) == (path == VERTEX)
+
+
+async def test_words_of_calls_are_counted_and_close_looks_cost_more(client: httpx2.AsyncClient) -> None:
+    async def counted(part: dict[str, Any]) -> int:
+        body = {"contents": [{"role": "user", "parts": [part]}]}
+        return int(
+            (await post(client, VERTEX.replace(":generateContent", ":countTokens"), body))["totalTokens"]
+        )
+
+    picture = asking("", HARBOUR)["contents"][0]["parts"][1]
+    closely = {**picture, "mediaResolution": {"level": "MEDIA_RESOLUTION_ULTRA_HIGH"}}
+    assert await counted(closely) == 2 * await counted(picture)
+    assert await counted({"functionCall": {"name": "f", "args": {"a": "b" * 400}}}) > 100
+    answer = {"functionResponse": {"name": "f", "response": {"a": "b" * 400}, "parts": [picture]}}
+    assert await counted(answer) > 100 + await counted(picture)
+
+
+async def test_enumerations_are_read_in_any_case_and_by_number(client: httpx2.AsyncClient) -> None:
+    harm = {"category": 7, "threshold": "Block_None"}
+    body = small("A fox", thinkingConfig={"thinkingLevel": "high"}, responseModalities=["Text", 2])
+    spelt = small("A fox", thinkingConfig={"thinkingLevel": "HIGH"}, responseModalities=["TEXT", "IMAGE"])
+    first, second = [
+        await post(client, GENERATE, each) for each in ({**body, "safetySettings": [harm]}, spelt)
+    ]
+    assert first["candidates"] == second["candidates"]
 
 
 async def test_models_are_listed_page_by_page(client: httpx2.AsyncClient) -> None:

@@ -52,6 +52,42 @@ INVALID: dict[str, tuple[dict[str, Any], str, str]] = {
         PATH,
         f"Unknown name \"quality\" at '{PATH}': Cannot find",
     ),
+    "unknown in a call": (
+        parts({"text": "x"}, {"functionCall": {"name": "f", "wish": 1}}),
+        "contents[0].parts[1].function_call",
+        "Unknown name \"wish\" at 'contents[0].parts[1].function_call': Cannot find field.",
+    ),
+    "unknown in what a function returned": (
+        parts({"text": "x"}, {"functionResponse": {"parts": [{"text": "x"}]}}),
+        "contents[0].parts[1].function_response.parts[0]",
+        'Unknown name "text"',
+    ),
+    "unknown of a video": (
+        parts({"text": "x", "videoMetadata": {"speed": 2}}),
+        "contents[0].parts[0].video_metadata",
+        'Unknown name "speed"',
+    ),
+    "unknown in a search": (
+        asking("x") | {"tools": [{"googleSearch": {"searchTypes": {"webSearch": {"depth": 1}}}}]},
+        "tools[0].google_search.search_types.web_search",
+        'Unknown name "depth"',
+    ),
+    "unknown tool": (asking("x") | {"tools": [{"telescope": {}}]}, "tools[0]", 'Unknown name "telescope"'),
+    "unknown of tools": (
+        asking("x") | {"toolConfig": {"functionCallingConfig": {"retries": 1}}},
+        "tool_config.function_calling_config",
+        'Unknown name "retries"',
+    ),
+    "the older words in the newer place": (
+        configured(responseFormat={"image": {"aspectRatio": "3:2"}}),
+        "generation_config.response_format[0].image.aspect_ratio",
+        'v1beta.ImageResponseFormat.AspectRatio), "3:2"',
+    ),
+    "a number that no word has": (
+        configured(responseModalities=[2, 9]),
+        "generation_config.response_modalities[1]",
+        "GenerationConfig.Modality), 9",
+    ),
     "output options": (image(imageOutputOptions={}), PATH, 'Unknown name "imageOutputOptions"'),
     "person generation": (image(person_generation="ALLOW_ALL"), PATH, 'Unknown name "person_generation"'),
     "ratio": (image(aspectRatio="7:3"), f"{PATH}.aspect_ratio", f"Invalid value at '{PATH}.aspect_ratio'"),

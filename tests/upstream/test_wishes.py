@@ -132,21 +132,14 @@ async def test_a_picture_costs_what_the_tier_costs_that_was_given(
     assert price_nano_usd(card, came.usage) == nano_usd
 
 
+IN_WORDS = {"aspectRatio": "ASPECT_RATIO_TWENTY_ONE_BY_NINE", "imageSize": "IMAGE_SIZE_FIVE_TWELVE"}
+
+
 @pytest.mark.parametrize(
     ("back_end", "said"),
     [
-        (GEMINI, {"image": {"aspectRatio": "21:9", "imageSize": "512"}}),
-        (
-            VERTEX,
-            [
-                {
-                    "image": {
-                        "aspectRatio": "ASPECT_RATIO_TWENTY_ONE_BY_NINE",
-                        "imageSize": "IMAGE_SIZE_FIVE_TWELVE",
-                    }
-                }
-            ],
-        ),
+        (GEMINI, {"image": IN_WORDS}),
+        (VERTEX, [{"image": IN_WORDS}]),
     ],
     ids=["gemini", "vertex"],
 )
@@ -174,7 +167,7 @@ async def test_what_the_newer_format_cannot_say_goes_out_in_the_older_one(
     assert body["generationConfig"]["imageConfig"]["aspectRatio"] == fields["aspect_ratio"]
 
 
-async def test_both_spellings_of_the_newer_format_draw_what_was_asked() -> None:
+async def test_both_forms_of_the_newer_format_draw_what_was_asked() -> None:
     async with EmulatorChild() as child:
         for back_end in (GEMINI, BackEnd("emulator", base_url=child.base_url)):
             newer = replace(back_end, image_style="response_format")
