@@ -290,6 +290,11 @@ class Settings(BaseSettings):
         description="Files of a conversation that are kept to go on with it, in MiB; 0: none goes on.",
     )
     gcs_buckets: tuple[str, ...] = Field((), description="Cloud Storage buckets that gs:// inputs may name.")
+    gemini_extra_members: tuple[str, ...] = Field(
+        (),
+        description="Further members that bodies in Google's dialect may hold, as a JSON list of paths like "
+        '["tools.urlContext"]. They act with the gateway\'s rights, and only their own words are reserved.',
+    )
     stream_patience_s: float = Field(
         5, ge=0, description="How long a stream's status waits for the picture; a later failure is an event."
     )
@@ -322,6 +327,12 @@ class Settings(BaseSettings):
         if self.vertex_project:
             return ("vertex",)
         return ("gemini",) if self.gemini_api_key else ("emulator",)
+
+    @property
+    def location(self) -> str:
+        """Where all calls are made, as a location of Vertex AI; ``global`` where some may go anywhere."""
+        kinds = {*self.back_ends, *(kind for order in self.back_ends_by_model.values() for kind in order)}
+        return "global" if "gemini" in kinds else self.vertex_location
 
     @property
     def ports(self) -> tuple[int, ...]:

@@ -315,6 +315,8 @@ def _limits(settings: Settings, catalogue: Catalogue) -> Limits:
         stream_patience_s=settings.stream_patience_s,
         public_url=settings.public_url,
         usage_days=settings.usage_days,
+        location=settings.location,
+        gemini_extra_members=frozenset(settings.gemini_extra_members),
     )
 
 

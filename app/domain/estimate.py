@@ -39,7 +39,7 @@ class Estimate:
     """The tokens that a request is expected to use, all its pictures together.
 
     Attributes:
-        text_input: Prompt and system instruction.
+        text_input: Prompt, system instruction, and other words such as declarations of functions.
         image_input: Reference images, and pictures of earlier turns, at the card's tokens each.
         document_input: Documents: texts by their bytes, PDFs by their pages.
         video_input: Videos by their seconds; where nobody knows them, all that the context has left.
@@ -88,11 +88,10 @@ def tokens_of_bytes(length: int, *, strict: bool = False) -> int:
     return -(-length // (1 if strict else _BYTES_PER_TEXT_TOKEN))
 
 
-def earlier_tokens(request: GenerationRequest, *, strict: bool = False) -> int:
-    """Tokens of the words in the earlier turns of a conversation, which are read anew with each."""
-    if request.earlier is None:
-        return 0
-    return tokens_of_bytes(request.earlier.conversation.text_bytes, strict=strict)
+def other_tokens(request: GenerationRequest, *, strict: bool = False) -> int:
+    """Tokens of words beside prompt and instruction, such as those of earlier turns, which are read anew."""
+    earlier = request.earlier.conversation.text_bytes if request.earlier is not None else 0
+    return tokens_of_bytes(earlier + request.other_text_bytes, strict=strict)
 
 
 def earlier_document_tokens(request: GenerationRequest) -> int:
@@ -104,7 +103,7 @@ def known_document_tokens(item: Input, card: Card) -> int:
     """Tokens that a document is known to have; a file whose pages nobody counted has at least one page."""
     if item.data is not None and item.mime_type == "text/plain":
         return -(-item.length // _BYTES_PER_TEXT_TOKEN)
-    return (item.pages or 1) * card.documents.tokens_per_page
+    return ceil((item.pages or 1) * card.documents.tokens_per_page * item.weight)
 
 
 def document_tokens(item: Input, card: Card, *, strict: bool = False) -> int:
@@ -123,7 +122,7 @@ def document_tokens(item: Input, card: Card, *, strict: bool = False) -> int:
 
 def known_video_tokens(item: Input, card: Card) -> int:
     """Tokens that a video is known to have: at least those of a second."""
-    return ceil((item.seconds or 1) * card.video.tokens_per_second)
+    return ceil((item.seconds or 1) * card.video.tokens_per_second * item.weight)
 
 
 def video_tokens(request: GenerationRequest, card: Card, beside: int, *, strict: bool) -> int:
@@ -176,11 +175,10 @@ def settled_amounts(card: Card, usage: Usage, images: int) -> Amounts:
     )
 
 
-def pictures_read(request: GenerationRequest) -> int:
-    """Pictures that the model reads: the caller's references, and its own of earlier turns."""
-    earlier = request.verbatim.pictures_before if request.verbatim is not None else 0
+def picture_tokens(request: GenerationRequest, card: Card) -> int:
+    """Tokens of the pictures that the model reads: the caller's references, and its own of earlier turns."""
     replayed = request.earlier.conversation.pictures if request.earlier is not None else 0
-    return len(request.images) + earlier + replayed
+    return ceil((sum(item.weight for item in request.images) + replayed) * card.images.tokens_each)
 
 
 def output_tokens_per_call(request: GenerationRequest, card: Card, allowances: Allowances | None) -> int:
@@ -188,6 +186,7 @@ def output_tokens_per_call(request: GenerationRequest, card: Card, allowances: A
     size, level = sized_and_levelled(request, card)
     picture = card.image_tokens(size)
     words = card.text_allowance.per_image[level] if allowances is None else allowances.of(card, size, level)
+    words = max(words, request.thinking_budget or 0)
     most = request.max_output_tokens or card.tokens.output_max
     return picture + max(0, min(words, most - picture))
 
@@ -213,8 +212,8 @@ def estimate(
     """
     prices = card.dearest_prices(request.service_tier)
     texts = (request.prompt, request.system_instruction or "")
-    words = sum(text_tokens(text, strict=strict) for text in texts) + earlier_tokens(request, strict=strict)
-    pictures = pictures_read(request) * card.images.tokens_each
+    words = sum(text_tokens(text, strict=strict) for text in texts) + other_tokens(request, strict=strict)
+    pictures = picture_tokens(request, card)
     documents = sum(document_tokens(item, card, strict=strict) for item in request.documents)
     documents += earlier_document_tokens(request)
     videos = video_tokens(request, card, words + pictures + documents, strict=strict)

@@ -30,6 +30,8 @@ class Input:
         seconds: Of a video, or None where its header does not say them.
         digest: BLAKE3 of the bytes in hexadecimal (of the address where there are no bytes).
         faults: What is wrong with the bytes themselves, as (code, sentence).
+        weight: How many times the usual tokens it may have, at a high resolution or frame rate.
+        drawn: Whether the model drew it in an earlier turn. It is read, and paid for, like a reference.
     """
 
     kind: InputKind
@@ -44,6 +46,8 @@ class Input:
     seconds: float | None = None
     digest: str = ""
     faults: tuple[tuple[str, str], ...] = ()
+    weight: float = 1
+    drawn: bool = False
 
     @property
     def length(self) -> int:
@@ -73,7 +77,8 @@ class GenerationRequest:
 
     ``image_size`` keeps the caller's spelling until validation has accepted it; ``normalised`` in
     ``app/domain/validation.py`` gives the request as it will be used. ``verbatim`` is Google's own words for
-    a request that these cannot say completely; ``earlier`` is the conversation that this one goes on with.
+    a request that these cannot say completely; ``other_text_bytes`` counts what the model reads there beside
+    prompt, instruction and files; ``earlier`` is the conversation that this one goes on with.
     """
 
     model: str
@@ -94,7 +99,9 @@ class GenerationRequest:
     seed: int | None = None
     max_output_tokens: int | None = None
     thinking_level: str | None = None
+    thinking_budget: int | None = None
     system_instruction: str | None = None
+    other_text_bytes: int = 0
     safety_settings: tuple[SafetySetting, ...] = ()
     grounding: Grounding = field(default_factory=Grounding)
     variant: int = 0

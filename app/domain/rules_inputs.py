@@ -12,10 +12,10 @@ from app.domain import addresses
 from app.domain.errors import Violation
 from app.domain.estimate import (
     earlier_document_tokens,
-    earlier_tokens,
     known_document_tokens,
     known_video_tokens,
-    pictures_read,
+    other_tokens,
+    picture_tokens,
     text_tokens,
 )
 from app.domain.request import Input
@@ -89,7 +89,8 @@ def _type(item: Input, allowed: tuple[str, ...]) -> Iterator[Violation]:
         real = declared  # no signature tells one kind of text from another
     if item.data is None and item.uri is None:
         return
-    if item.data is not None and declared is not None and real is not None and not _agree(declared, real):
+    claimed = item.data is not None and declared is not None and not item.drawn
+    if claimed and declared is not None and real is not None and not _agree(declared, real):
         detail = f"The input is declared as {_quoted(declared)}, but its bytes are {real}."
         yield Violation(item.pointer, "mime_type_mismatch", detail)
     if real is None and item.data is None:
@@ -124,22 +125,32 @@ def _size(item: Input, most: int) -> Iterator[Violation]:
 
 def images(case: Case) -> Iterator[Violation]:
     """As many as the card takes, each of a known type, whole, and neither too heavy nor too large."""
-    limits, found = case.card.images, case.request.images
+    limits, found = case.card.images, _references(case.request)
     if _images_before(case) + len(found) > limits.count_max:
         over = max(0, limits.count_max - _images_before(case))
         place = found[over].pointer if over < len(found) else "/continue_from"
         together = f" and {_images_before(case)} of the earlier turns" if _images_before(case) else ""
         detail = f"{len(found)} images{together}; {limits.count_max} at most."
         yield Violation(place, "too_many_images", detail)
-    for item in found:
+    for item in case.request.images:
         yield from _source(case, item)
         yield from _type(item, limits.mime_types)
-        yield from _size(item, limits.inline_bytes_max)
+        if not item.drawn:
+            yield from _size(item, limits.inline_bytes_max)
         yield from _faults(item)
         pixels = (item.width or 0) * (item.height or 0)
         if pixels > case.policy.pixels_max and "too_many_pixels" not in dict(item.faults):
             detail = f"The image has {pixels} pixels; the limit is {case.policy.pixels_max}."
             yield Violation(item.pointer, "too_many_pixels", detail)
+
+
+def _references(request: GenerationRequest) -> tuple[Input, ...]:
+    """Images, except for those that the model itself drew in earlier turns.
+
+    Those are judged by their bytes and paid for as input, but the limits on number and size of references do
+    not apply: a chat would end after 14 pictures, or after its first large PNG. ``continue_from`` is alike.
+    """
+    return tuple(item for item in request.images if not item.drawn)
 
 
 def _images_before(case: Case) -> int:
@@ -193,18 +204,18 @@ def input_tokens(case: Case) -> Iterator[Violation]:
     request, card = case.request, case.card
     most = card.tokens.input_max
     place = "/prompt" if request.earlier is None else "/continue_from"
-    words = sum(text_tokens(text) for text in _texts(request) if is_unicode(text)) + earlier_tokens(request)
+    words = sum(text_tokens(text) for text in _texts(request) if is_unicode(text)) + other_tokens(request)
     if words > most:
         detail = f"The prompt has about {words} tokens; the model reads {most}."
         yield Violation(place, "input_tokens_over_limit", detail)
         return
-    pictures = pictures_read(request) * card.images.tokens_each
+    pictures = picture_tokens(request, card)
     pages = sum(known_document_tokens(item, card) for item in request.documents)
     clips = sum(known_video_tokens(item, card) for item in request.videos)
     total = words + pictures + pages + clips + earlier_document_tokens(request)
     if (
         total > most
-        and len(request.images) <= card.images.count_max
+        and len(_references(request)) <= card.images.count_max
         and pages <= card.documents.tokens_total_max
     ):
         detail = f"The request has about {total} input tokens; the model reads {most}."

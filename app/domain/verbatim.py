@@ -21,10 +21,8 @@ class Verbatim:
         cargo: Those bytes, by placeholder.
         identity: Canonical JSON of what the request beside it leaves unsaid and the model can see, with
             digests instead of bytes; empty where nothing is. It takes part in the fingerprint.
-        pictures_before: Pictures in the model's earlier turns. They are read, and paid for, as input.
     """
 
     light: bytes
     cargo: Mapping[str, bytes]
     identity: str
-    pictures_before: int = 0

@@ -39,7 +39,13 @@ class IdentityTokens(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits that surfaces hold to. Sizes in bytes; ``usage_days`` is how far reports of usage reach back."""
+    """Limits that surfaces hold to. Sizes in bytes.
+
+    Attributes:
+        usage_days: How far reports of usage reach back.
+        location: Where every call of the deployment is made, as a location of Vertex AI.
+        gemini_extra_members: Members of bodies in Google's dialect that an operator lets pass, as paths.
+    """
 
     default_model: str
     light_bytes_max: int
@@ -50,6 +56,8 @@ class Limits:
     stream_patience_s: float
     public_url: str | None
     usage_days: int
+    location: str = "global"
+    gemini_extra_members: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -40,6 +41,11 @@ ENVELOPES: Final[Mapping[str, Envelope]] = {"/gemini": google_response, "/openai
 """By the prefix of a surface's paths; all other paths are answered with problem+json."""
 
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+# Paths below OpenAI's own base address. In the native API some of them look like the address of an image.
+_OPENAI_PATH: Final = re.compile(
+    r"(?:/openai)?(?:/v1)*/(?:images/(?!img_)[^/]+|(?:chat/)?completions|responses|embeddings)/?"
+)
+_OPENAI_BASE: Final = "OpenAI's dialect is served below /openai/v1: make that the base address of the client."
 _BY_STATUS: dict[int, type[GatewayError]] = {404: NotFound, 405: MethodNotAllowed, 400: InvalidRequest}
 
 
@@ -92,6 +98,13 @@ def _allow(request: Request) -> dict[str, str]:
     return {"Allow": ", ".join(found)}
 
 
+def _is_elsewhere(request: Request, status: int) -> bool:
+    """Whether a client of OpenAI was given the wrong base address."""
+    path = request.url.path
+    wrong = status == 404 or (status == 405 and request.method == "POST" and not path.startswith("/openai/"))
+    return wrong and _OPENAI_PATH.fullmatch(path) is not None
+
+
 def install(app: FastAPI) -> None:
     """Answer every failure of every route in the dialect of its surface."""
 
@@ -102,6 +115,8 @@ def install(app: FastAPI) -> None:
 
     async def on_http_exception(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
+        if _is_elsewhere(request, error.status_code):
+            return _answer(request, NotFound(_OPENAI_BASE))
         known = _BY_STATUS.get(
             error.status_code, InvalidRequest if error.status_code < 500 else InternalError
         )

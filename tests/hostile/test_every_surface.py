@@ -102,7 +102,10 @@ def _is_light(case: Bad) -> bool:
 def _is_googles(case: Bad) -> bool:
     """Whether Google's dialect can say it, and says no less by it."""
     asked = case.request
-    nothing = asked.response_modalities == () or asked.thinking_level == "THINKING_LEVEL_UNSPECIFIED"
+    # Its enumerations are words in any case, and "unspecified" is what is not said.
+    nothing = asked.response_modalities in ((), ("image",)) or (
+        asked.thinking_level == "THINKING_LEVEL_UNSPECIFIED"
+    )
     no_image = any(item.mime_type in {"application/pdf", "text/plain"} for item in asked.images)
     no_type = any("/" not in (item.declared_mime_type or "/") for item in asked.images)
     return case.rule not in NOT_GOOGLES and not (nothing or no_image or no_type)

@@ -29,6 +29,8 @@ NAMES = st.sampled_from(
         "aspectRatio", "imageSize", "image_size", "responseFormat", "image", "thinkingConfig",
         "thinkingLevel", "includeThoughts", "tools", "googleSearch", "searchTypes", "webSearch",
         "safetySettings", "category",
+        "functionCall", "functionResponse", "args", "response", "name", "thought", "mediaResolution", "level",
+        "videoMetadata", "fps", "toolConfig", "functionDeclarations", "thinkingBudget", "delivery",
         "labels", "model", "systemInstruction", "seed", "temperature", "candidateCount", "anything",
     ]
 )  # fmt: skip
@@ -62,9 +64,17 @@ BASES = [
     {
         "contents": [
             turn("One"),
-            turn({**inline("iVBORw0KGgo="), "thoughtSignature": "AAAA"}, role="model"),
+            turn({**TINY, "thoughtSignature": "AAAA"}, role="model"),
             turn("Two"),
         ]
+    },
+    {
+        "contents": [
+            turn({"functionCall": {"name": "f", "args": {"a_b": 1}}}, role="model"),
+            turn({"functionResponse": {"name": "f", "response": {}, "parts": [TINY]}}, role="function"),
+            turn({**TINY, "mediaResolution": {"level": 2}}, {"text": "Draw"}),
+        ],
+        "generationConfig": {"responseFormat": {"image": {"imageSize": 2}}},
     },
     {"contents": [turn("Draw", "it")], "tools": [{"googleSearch": {}}], "labels": {"a": "b"}},
 ]

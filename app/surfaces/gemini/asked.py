@@ -16,9 +16,10 @@ from app.domain.fingerprint import digest_of
 from app.domain.request import CacheDirective, GenerationRequest, Grounding, SafetySetting
 from app.domain.verbatim import Verbatim
 from app.order import Order
-from app.surfaces.gemini.contents import ContentsReader, base64_faults, turns_of, words_of
-from app.surfaces.gemini.fields import COUNT, GENERATE, Fields, folded, listed
-from app.surfaces.gemini.rights import forbidden
+from app.surfaces.gemini.contents import ContentsReader, base64_faults, turns_of
+from app.surfaces.gemini.fields import Fields, listed
+from app.surfaces.gemini.members import COUNT, GENERATE, Walk
+from app.surfaces.gemini.sizes import with_sizes_in_one_place
 from app.surfaces.inputs import OFF_THE_LOOP_BYTES
 from app.surfaces.native.asked import cache_directive
 
@@ -26,32 +27,25 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from app.domain.card import Card
+    from app.domain.request import Input, InputKind
     from app.domain.tenancy import Caller
     from app.media.lifting import Lifted
     from app.surfaces.body import JsonBody
     from app.surfaces.context import Service
     from app.surfaces.gemini.contents import Conversation
+    from app.surfaces.gemini.members import Shape
 
-_TIERS: Final = frozenset({"standard", "flex", "priority"})
+_TIERS: Final = ("standard", "flex", "priority")
 _BOTH: Final = ("TEXT", "IMAGE")
 """What the model answers where no modalities are asked for (docs/model.md#modalities-and-thinking)."""
 
-_NUMBERS: Final = {
-    "ONE": 1, "TWO": 2, "THREE": 3, "FOUR": 4, "FIVE": 5, "EIGHT": 8, "NINE": 9, "SIXTEEN": 16,
-    "TWENTY_ONE": 21,
-}  # fmt: skip
-_SIZES: Final = {"FIVE_TWELVE": "512", "ONE_K": "1K", "TWO_K": "2K", "FOUR_K": "4K"}
-_RATIO_WORD: Final = "ASPECT_RATIO_"
-_SIZE_WORD: Final = "IMAGE_SIZE_"
-
 
 async def order_of(
-    service: Service, caller: Caller, card: Card, body: JsonBody, cache_control: str | None
+    service: Service, caller: Caller, card: Card, body: JsonBody, cache_control: str | None, *, vertex: bool
 ) -> Order:
     """The order of a ``generateContent`` body, with its faults in it."""
     faults: list[Violation] = []
-    members = folded(body.members, GENERATE, "", faults)
-    reader = await _read(service, card, members, body.cargo, faults)
+    reader = await _read(service, card, body, GENERATE[vertex], faults)
     request = reader.request()
     large = sum(len(lifted.data) for lifted in body.cargo.values()) > OFF_THE_LOOP_BYTES
     verbatim = await asyncio.to_thread(reader.verbatim) if large else reader.verbatim()
@@ -59,16 +53,16 @@ async def order_of(
     return Order(caller, replace(request, verbatim=verbatim), directive, tuple(faults))
 
 
-async def counted_request_of(service: Service, card: Card, body: JsonBody) -> GenerationRequest:
+async def counted_request_of(
+    service: Service, card: Card, body: JsonBody, *, vertex: bool
+) -> GenerationRequest:
     """The request whose input a ``countTokens`` body asks about, in any of its three forms.
 
     Raises:
         ValidationFailed: What is to be counted cannot be read.
     """
     faults: list[Violation] = []
-    members = folded(body.members, COUNT, "", faults)
-    inner = members.get("generateContentRequest")
-    reader = await _read(service, card, inner if isinstance(inner, dict) else members, body.cargo, faults)
+    reader = await _read(service, card, body, COUNT[vertex], faults)
     request = reader.request()
     if faults:
         raise ValidationFailed(tuple(faults))
@@ -76,18 +70,25 @@ async def counted_request_of(service: Service, card: Card, body: JsonBody) -> Ge
 
 
 async def _read(
-    service: Service,
-    card: Card,
-    members: dict[str, Any],
-    cargo: Mapping[str, Lifted],
-    faults: list[Violation],
+    service: Service, card: Card, body: JsonBody, shape: Mapping[str, Shape], faults: list[Violation]
 ) -> _Reader:
+    walk = Walk(body.cargo, service.limits.gemini_extra_members, faults)
+    members = walk.read(body.members, shape)
+    inner = members.pop("generateContentRequest", None)
+    members = inner if isinstance(inner, dict) else members
     members.pop("model", None)  # the path names it
     members["contents"] = turns_of(members.get("contents"))
-    faults += base64_faults(members, cargo, service.limits.input_bytes_max)
-    conversation = await ContentsReader(service, cargo, faults).read(members["contents"])
-    faults += forbidden(members, {item.uri for item in conversation.inputs if item.uri is not None})
-    return _Reader(card, members, cargo, conversation, faults)
+    config = members.get("generationConfig")
+    if isinstance(config, dict):
+        members["generationConfig"] = config = with_sizes_in_one_place(config, faults)
+    if isinstance(members.get("systemInstruction"), str):
+        members["systemInstruction"] = {"parts": [{"text": members["systemInstruction"]}]}
+    faults += base64_faults(members, body.cargo, service.limits.input_bytes_max)
+    resolution = config.get("mediaResolution") if isinstance(config, dict) else None
+    contents = ContentsReader(service, body.cargo, faults, resolution)
+    conversation = await contents.read(members["contents"])
+    instruction = await contents.read_instruction(members.get("systemInstruction"))
+    return _Reader(card, members, body.cargo, (conversation, instruction), walk.text_bytes, faults)
 
 
 class _Reader:
@@ -98,13 +99,15 @@ class _Reader:
         card: Card,
         members: dict[str, Any],
         cargo: Mapping[str, Lifted],
-        conversation: Conversation,
+        read: tuple[Conversation, Conversation],
+        text_bytes: int,
         faults: list[Violation],
     ) -> None:
         self._card = card
         self._members = members
         self._cargo = cargo
-        self._conversation = conversation
+        self._conversation, self._instruction = read
+        self._text_bytes = text_bytes
         self._faults = faults
         self._fields = Fields(members, "", faults)
         self._labels: dict[str, str] = {}
@@ -117,27 +120,26 @@ class _Reader:
 
     def request(self) -> GenerationRequest:
         """The request as far as the gateway's words go."""
-        fields, conversation = self._fields, self._conversation
+        fields, conversation, instruction = self._fields, self._conversation, self._instruction
         if conversation.plain:
             fields.rest.pop("contents", None)
-        instruction, plain = words_of(fields.rest.get("systemInstruction"), self._faults)
-        if plain:
+        if instruction.plain:
             fields.rest.pop("systemInstruction", None)
         safety = self._safety()
         grounding = self._grounding()
         self._labels = self._taken_labels()
         config = fields.message("generationConfig")
         image = config.message("imageConfig")
-        ratio, size = self._image(image, config.rest.get("responseFormat"))
+        thinking = config.message("thinkingConfig")
         output = image.message("imageOutputOptions")
         request = GenerationRequest(
             model=self._card.id,
             prompt="\n".join(conversation.texts),
-            images=conversation.of_kind("image"),
-            documents=conversation.of_kind("document"),
-            videos=conversation.of_kind("video"),
-            aspect_ratio=ratio,
-            image_size=size,
+            images=self._of_kind("image"),
+            documents=self._of_kind("document"),
+            videos=self._of_kind("video"),
+            aspect_ratio=image.text("aspectRatio"),
+            image_size=image.text("imageSize"),
             response_modalities=config.texts("responseModalities") or _BOTH,
             output_mime_type=output.text("mimeType"),
             output_compression_quality=output.whole("compressionQuality"),
@@ -147,8 +149,10 @@ class _Reader:
             candidate_count=config.whole("candidateCount"),
             seed=config.whole("seed"),
             max_output_tokens=config.whole("maxOutputTokens"),
-            thinking_level=self._thinking(config),
-            system_instruction=instruction,
+            thinking_level=_level_of(thinking),
+            thinking_budget=_budget_of(thinking),
+            system_instruction="\n".join(instruction.texts) or None,
+            other_text_bytes=self._text_bytes,
             safety_settings=safety,
             grounding=grounding,
             labels=tuple(sorted(self._labels.items())),
@@ -156,6 +160,7 @@ class _Reader:
         )
         image.keep("imageOutputOptions", output)
         config.keep("imageConfig", image)
+        config.keep("thinkingConfig", thinking)
         fields.keep("generationConfig", config)
         return request
 
@@ -166,7 +171,11 @@ class _Reader:
         light = json.dumps(self._sent()).encode()
         kept = {name: lifted.data for name, lifted in self._cargo.items() if f'"{name}"'.encode() in light}
         identity = json.dumps(_digested(self.rest, self._cargo), sort_keys=True) if self.rest else ""
-        return Verbatim(light, kept, identity, self._conversation.pictures_before)
+        return Verbatim(light, kept, identity)
+
+    def _of_kind(self, kind: InputKind) -> tuple[Input, ...]:
+        inputs = (*self._conversation.inputs, *self._instruction.inputs)
+        return tuple(item for item in inputs if item.kind == kind)
 
     def _sent(self) -> dict[str, Any]:
         """The body, its size in the model's own spelling."""
@@ -183,38 +192,15 @@ class _Reader:
         config = self._members.get("generationConfig", {})
         return isinstance(config, dict) and isinstance(config.get("imageConfig", {}), dict)
 
-    def _image(self, image: Fields, response_format: object) -> tuple[str | None, str | None]:
-        """Ratio and size, from ``imageConfig`` or its successor (docs/model.md#sizes-in-requests).
-
-        The successor is read for what it costs; it goes on as it came.
-        """
-        ratio, size = image.text("aspectRatio"), image.text("imageSize")
-        pointer = "/generationConfig/responseFormat"
-        for at, item in enumerate(listed(response_format)):
-            newer = Fields(item, f"{pointer}/{at}", self._faults).message("image")
-            newer_ratio, newer_size = newer.text("aspectRatio"), newer.text("imageSize")
-            if (newer_ratio and ratio) or (newer_size and size):
-                detail = "Give ratio and size once: in image_config or in response_format."
-                self._faults.append(Violation(newer.pointer, "given_twice", detail))
-            ratio = ratio or _ratio_of(newer_ratio)
-            size = size or _size_of(newer_size)
-        return ratio, size
-
     def _tier(self) -> str | None:
-        """A service tier that the gateway knows; it is no part of what the model sees."""
-        tier = self._fields.rest.get("serviceTier")
-        if tier not in _TIERS:
-            return None
-        self._fields.rest.pop("serviceTier")
-        return str(tier)
-
-    def _thinking(self, config: Fields) -> str | None:
-        thinking = config.message("thinkingConfig")
-        if thinking.rest.get("includeThoughts") is False:
-            thinking.flag("includeThoughts")
-        level = thinking.text("thinkingLevel")
-        config.keep("thinkingConfig", thinking)
-        return None if level == "THINKING_LEVEL_UNSPECIFIED" else level
+        """One of the service tiers, which have prices; it is no part of what the model sees."""
+        tier = self._fields.text("serviceTier")
+        if tier is None or tier in _TIERS:
+            return tier
+        if tier != "unspecified":
+            detail = "There is no such service tier."
+            self._faults.append(Violation("/serviceTier", "unsupported_service_tier", detail, _TIERS))
+        return None
 
     def _safety(self) -> tuple[SafetySetting, ...]:
         """Settings that the card knows; with any other, all of them go on as they are."""
@@ -258,21 +244,19 @@ class _Reader:
         return {}
 
 
-def _ratio_of(word: str | None) -> str | None:
-    """``16:9`` for ``ASPECT_RATIO_SIXTEEN_BY_NINE``; anything else as it is, for the card to judge."""
-    if word is None or word == f"{_RATIO_WORD}UNSPECIFIED":
-        return None
-    across, _, down = word.removeprefix(_RATIO_WORD).partition("_BY_")
-    if across in _NUMBERS and down in _NUMBERS:
-        return f"{_NUMBERS[across]}:{_NUMBERS[down]}"
-    return word
+def _level_of(thinking: Fields) -> str | None:
+    if thinking.rest.get("includeThoughts") is False:
+        thinking.flag("includeThoughts")
+    level = thinking.text("thinkingLevel")
+    return None if level == "THINKING_LEVEL_UNSPECIFIED" else level
 
 
-def _size_of(word: str | None) -> str | None:
-    """``2K`` for ``IMAGE_SIZE_TWO_K``; anything else as it is, for the card to judge."""
-    if word is None or word == f"{_SIZE_WORD}UNSPECIFIED":
-        return None
-    return _SIZES.get(word.removeprefix(_SIZE_WORD), word)
+def _budget_of(thinking: Fields) -> int | None:
+    """It is reserved, and goes on in the body: no other dialect has it."""
+    budget = thinking.whole("thinkingBudget")
+    if budget is not None:
+        thinking.rest["thinkingBudget"] = budget
+    return budget
 
 
 def _digested(value: object, cargo: Mapping[str, Lifted]) -> object:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.errors import Violation
-from app.domain.rules import pointer_token
-from app.surfaces.gemini.fields import Fields, listed
+from app.surfaces.gemini.fields import Fields, listed, places
 from app.surfaces.inputs import base64_violation, from_bytes, from_uri
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from app.domain.request import Input, InputKind
     from app.media.lifting import Lifted
@@ -22,40 +21,35 @@ _ROLES: Final = frozenset({"user", "model", "function"})
 _RANKS: Final = {"image": 0, "document": 1, "video": 2}
 _RANK_OF_WORDS: Final = 3
 _SAME_BYTES: Final = "not_canonical"
+_HOLDS_ONE: Final = (
+    *("text", "inlineData", "fileData", "functionCall", "functionResponse"),
+    *("executableCode", "codeExecutionResult"),
+)
+_FPS_MAX: Final = 24.0
+# How many times the usual tokens a file has at a high resolution (docs/model.md#modalities-and-thinking).
+# At a lower one it has fewer, which the settlement corrects.
+_TIMES: Final[Mapping[tuple[str, str], int]] = {
+    ("image", "MEDIA_RESOLUTION_ULTRA_HIGH"): 2,
+    ("document", "MEDIA_RESOLUTION_HIGH"): 2,
+    ("document", "MEDIA_RESOLUTION_ULTRA_HIGH"): 4,
+    ("video", "MEDIA_RESOLUTION_HIGH"): 4,
+    ("video", "MEDIA_RESOLUTION_ULTRA_HIGH"): 8,
+}
 
 
 @dataclass
 class Conversation:
-    """The turns of a request, read.
+    """The turns of a request, or its system instruction, read.
 
     Attributes:
         texts: Every text of every turn.
-        inputs: Files of the user's turns, in order.
-        pictures_before: Pictures of the model's turns.
+        inputs: Files, in order, whoever's turn they stand in.
         plain: Whether it is one user turn just as the gateway itself would write it.
     """
 
     texts: list[str] = field(default_factory=list)
     inputs: list[Input] = field(default_factory=list)
-    pictures_before: int = 0
     plain: bool = True
-
-    def of_kind(self, kind: InputKind) -> tuple[Input, ...]:
-        """The files of one kind, in order."""
-        return tuple(item for item in self.inputs if item.kind == kind)
-
-
-def places(value: object, cargo: Mapping[str, Lifted], pointer: str = "") -> Iterator[tuple[str, Lifted]]:
-    """Every lifted string of a JSON value, with its pointer."""
-    pending: list[tuple[str, object]] = [(pointer, value)]
-    while pending:
-        place, item = pending.pop()
-        if isinstance(item, dict):
-            pending += [(f"{place}/{pointer_token(name)}", inner) for name, inner in item.items()]
-        elif isinstance(item, list):
-            pending += [(f"{place}/{at}", inner) for at, inner in enumerate(item)]
-        elif isinstance(item, str) and item in cargo:
-            yield place, cargo[item]
 
 
 def base64_faults(value: object, cargo: Mapping[str, Lifted], bytes_max: int) -> list[Violation]:
@@ -84,16 +78,28 @@ def turns_of(contents: object) -> list[Any]:
 
 
 class ContentsReader:
-    """Reads ``contents``; ``faults`` fills on the way."""
+    """Reads turns; ``faults`` fills on the way.
 
-    def __init__(self, service: Service, cargo: Mapping[str, Lifted], faults: list[Violation]) -> None:
+    Args:
+        resolution: ``mediaResolution`` of the whole request, or None.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        cargo: Mapping[str, Lifted],
+        faults: list[Violation],
+        resolution: object = None,
+    ) -> None:
         self._service = service
         self._cargo = cargo
         self._faults = faults
+        self._resolution = resolution
         self._found = Conversation()
 
     async def read(self, turns: list[Any], pointer: str = "/contents") -> Conversation:
         """The conversation of what ``turns_of`` gives."""
+        self._found = Conversation()
         if not turns:
             self._faults.append(Violation(pointer, "required", "contents is not specified."))
         if len(turns) > 1:
@@ -101,6 +107,21 @@ class ContentsReader:
         for at, turn in enumerate(turns):
             await self._turn(turn, f"{pointer}/{at}")
         return self._found
+
+    async def read_instruction(self, system: object, pointer: str = "/systemInstruction") -> Conversation:
+        """The system instruction; it is plain where it is one text."""
+        self._found = found = Conversation()
+        if system is None:
+            return found
+        if isinstance(system, str):
+            found.texts.append(system)
+            return found
+        fields = Fields(system, pointer, self._faults)
+        fields.text("role")
+        parts = listed(fields.rest.pop("parts", None))
+        ranks = [await self._part(part, f"{pointer}/parts/{at}") for at, part in enumerate(parts)]
+        found.plain = found.plain and not fields.rest and ranks == [_RANK_OF_WORDS]
+        return found
 
     async def _turn(self, turn: object, pointer: str) -> None:
         fields = Fields(turn, pointer, self._faults)
@@ -123,25 +144,58 @@ class ContentsReader:
         if rank != _RANK_OF_WORDS:
             self._found.plain = False
 
-    async def _part(self, part: object, pointer: str, *, by_model: bool) -> int:
+    async def _part(self, part: object, pointer: str, *, by_model: bool = False) -> int:
         """Take in one part; gives its rank in the order of the gateway's own requests."""
         fields = Fields(part, pointer, self._faults)
+        if len(fields.rest.keys() & set(_HOLDS_ONE)) > 1:
+            detail = "A part holds one thing: make a part of each."
+            self._faults.append(Violation(pointer, "ambiguous_part", detail, _HOLDS_ONE))
+        drawn = by_model and self._is_models_own(fields)
+        answer = Fields(fields.rest.get("functionResponse"), f"{pointer}/functionResponse", self._faults)
+        for at, inner in enumerate(listed(answer.rest.get("parts"))):
+            returned = Fields(inner, f"{answer.pointer}/parts/{at}", self._faults)
+            await self._files(returned, drawn=False)
         text = fields.text("text")
-        item: Input | None = None
         if text is not None:
             self._found.texts.append(text)
-        elif "inlineData" in fields.rest:
-            item = await self._inline(fields.message("inlineData"), by_model=by_model)
-        elif "fileData" in fields.rest:
-            item = self._file(fields.message("fileData"), by_model=by_model)
+        items = await self._files(fields, drawn=drawn)
         if fields.rest:
             self._found.plain = False
-        if item is not None:
-            self._found.inputs.append(item)
-            return _RANKS[item.kind]
+        if items:
+            return _RANKS[items[0].kind]
         return _RANK_OF_WORDS if text is not None else -1
 
-    async def _inline(self, blob: Fields, *, by_model: bool) -> Input | None:
+    def _is_models_own(self, fields: Fields) -> bool:
+        """Whether the model made this part of its turn. It signs what it makes, except for thoughts."""
+        signature = fields.rest.get("thoughtSignature")
+        signed = isinstance(signature, str) and signature in self._cargo and self._cargo[signature].data
+        return bool(signed) or fields.rest.get("thought") is True
+
+    async def _files(self, fields: Fields, *, drawn: bool) -> list[Input]:
+        """The files of one part; there is one at most in a part without faults."""
+        items = []
+        if "inlineData" in fields.rest:
+            items.append(await self._inline(fields.message("inlineData")))
+        if "fileData" in fields.rest:
+            items.append(self._file(fields.message("fileData")))
+        found = [self._weighed(item, fields, drawn=drawn) for item in items if item is not None]
+        self._found.inputs += found
+        return found
+
+    def _weighed(self, item: Input, fields: Fields, *, drawn: bool) -> Input:
+        """The file with what the rest of its part says about it."""
+        resolution = fields.rest.get("mediaResolution")
+        level = resolution.get("level") if isinstance(resolution, dict) else None
+        times = _TIMES.get((item.kind, str(level or self._resolution)), 1)
+        sampled = Fields(fields.rest.get("videoMetadata"), f"{fields.pointer}/videoMetadata", self._faults)
+        fps = sampled.number("fps")
+        if fps is not None and not 0 < fps <= _FPS_MAX:
+            detail = f"A number above 0 and up to {_FPS_MAX:g} is expected."
+            self._faults.append(Violation(f"{sampled.pointer}/fps", "fps_out_of_range", detail))
+            fps = None
+        return replace(item, weight=times * max(1, fps or 1), drawn=drawn and item.kind == "image")
+
+    async def _inline(self, blob: Fields) -> Input | None:
         declared = self._mime_type(blob)
         lifted = self._cargo.get(blob.text("data") or "")
         if blob.rest:
@@ -152,13 +206,9 @@ class ContentsReader:
             return None
         if declared is None or (lifted.fault is not None and lifted.fault.code != _SAME_BYTES):
             return None
-        kind = _kind_of(declared)
-        if by_model:
-            self._found.pictures_before += kind == "image"
-            return None
-        return await from_bytes(self._service, kind, blob.pointer, lifted.data, declared)
+        return await from_bytes(self._service, _kind_of(declared), blob.pointer, lifted.data, declared)
 
-    def _file(self, file: Fields, *, by_model: bool) -> Input | None:
+    def _file(self, file: Fields) -> Input | None:
         declared, uri = self._mime_type(file), file.text("fileUri")
         if file.rest:
             self._found.plain = False
@@ -166,10 +216,7 @@ class ContentsReader:
             self._faults.append(Violation(f"{file.pointer}/fileUri", "required", "There is no address."))
         if uri is None or declared is None:
             return None
-        # Addresses are judged whoever's turn they stand in: Google reads them with the gateway's rights.
-        item = from_uri(_kind_of(declared), file.pointer, uri, declared)
-        self._found.plain = self._found.plain and not by_model
-        return item
+        return from_uri(_kind_of(declared), file.pointer, uri, declared)
 
     def _mime_type(self, fields: Fields) -> str | None:
         declared = fields.text("mimeType")
@@ -184,22 +231,3 @@ def _kind_of(mime_type: str) -> InputKind:
     if family == "image":
         return "image"
     return "video" if family == "video" else "document"
-
-
-def words_of(system: Any, faults: list[Violation]) -> tuple[str | None, bool]:
-    """The words of a system instruction, and whether they are all of it."""
-    if system is None:
-        return None, True
-    if isinstance(system, str):
-        return system, True
-    fields = Fields(system, "/systemInstruction", faults)
-    fields.text("role")
-    parts = listed(fields.rest.pop("parts", None))
-    texts: list[str] = []
-    plain = not fields.rest and len(parts) == 1
-    for at, part in enumerate(parts):
-        inner = Fields(part, f"/systemInstruction/parts/{at}", faults)
-        text = inner.text("text")
-        plain = plain and text is not None and not inner.rest
-        texts.append(text or "")
-    return "\n".join(texts) or None, plain

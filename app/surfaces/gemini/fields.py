@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.errors import Violation
 from app.domain.rules import pointer_token
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-Shape: TypeAlias = "Mapping[str, Shape]"
-"""Messages inside a message by their lowerCamel names; all other members are kept as they are."""
-
-_PART: Final[Shape] = {"inlineData": {}, "fileData": {}, "mediaResolution": {}, "videoMetadata": {}}
-_CONTENT: Final[Shape] = {"parts": _PART}
-_CONFIG: Final[Shape] = {
-    "imageConfig": {"imageOutputOptions": {}},
-    "thinkingConfig": {},
-    "responseFormat": {"image": {}},
-}
-GENERATE: Final[Shape] = {
-    "contents": _CONTENT,
-    "systemInstruction": _CONTENT,
-    "generationConfig": _CONFIG,
-    "safetySettings": {},
-    "tools": {"googleSearch": {"searchTypes": {}}},
-}
-COUNT: Final[Shape] = {**GENERATE, "generateContentRequest": GENERATE}
+    from app.media.lifting import Lifted
 
 _HUMP: Final = re.compile(r"_([a-z0-9])")
 _CAPITAL: Final = re.compile(r"(?<=[a-z0-9])([A-Z])")
@@ -79,26 +62,17 @@ def _snake(name: str) -> str:
     return _CAPITAL.sub(lambda found: "_" + found[1].lower(), name)
 
 
-def folded(value: object, shape: Shape, pointer: str, faults: list[Violation]) -> Any:
-    """The same JSON with lowerCamel names in every message of the shape, and without nulls there.
-
-    Free-form members (labels, schemas, arguments) keep their names. A field that is given in both
-    spellings is a fault: nobody could say which of the two the upstream would read.
-    """
-    if isinstance(value, list):
-        return [folded(item, shape, f"{pointer}/{at}", faults) for at, item in enumerate(value)]
-    if not isinstance(value, dict):
-        return value
-    message: dict[str, Any] = {}
-    for name, item in value.items():
-        known = lower_camel(name)
-        place = f"{pointer}/{pointer_token(known)}"
-        if known in message:
-            faults.append(Violation(place, "given_twice", "This field is given in two spellings."))
-        elif item is not None:
-            inner = shape.get(known)
-            message[known] = item if inner is None else folded(item, inner, place, faults)
-    return message
+def places(value: object, cargo: Mapping[str, Lifted], pointer: str = "") -> Iterator[tuple[str, Lifted]]:
+    """Every lifted string of a JSON value, with its pointer."""
+    pending: list[tuple[str, object]] = [(pointer, value)]
+    while pending:
+        place, item = pending.pop()
+        if isinstance(item, dict):
+            pending += [(f"{place}/{pointer_token(name)}", inner) for name, inner in item.items()]
+        elif isinstance(item, list):
+            pending += [(f"{place}/{at}", inner) for at, inner in enumerate(item)]
+        elif isinstance(item, str) and item in cargo:
+            yield place, cargo[item]
 
 
 def listed(value: object) -> list[Any]:

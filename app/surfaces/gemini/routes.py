@@ -59,15 +59,44 @@ SPELLING: Final = Spelling(
     padding="optional",
     strings_per_input=4,
 )
+_SERVED: Final = (
+    "There is no such method here. Below /gemini/{version}, GET lists models and shows one, and POST calls"
+    " generateContent, streamGenerateContent and countTokens of a model."
+)
 _SECONDS: Final = re.compile(r"\d{1,7}(\.\d{1,9})?", re.ASCII)
 
 
-async def _caller(request: Request, version: str) -> Caller:
-    """The caller, by a key in a header or in ``?key=``, which Google's REST callers use."""
+async def _caller(request: Request, version: str, service: ServiceDep) -> Caller:
+    """The caller, by a key in a header or in ``?key=``, which Google's REST callers use.
+
+    The path must name a version and a location that are served. Its project is not compared with anything:
+    clients must name one, and their own project stays in the path when only address and key are changed.
+    """
     caller = await authorised(request, "images", presented_key(request) or request.query_params.get("key"))
     if version not in _VERSIONS:
-        raise NotFound("There is no such version of the API.")
+        raise NotFound(f"There is no such version of the API. Use {', '.join(sorted(_VERSIONS))}.")
+    location = request.path_params.get("location")
+    if location is not None:
+        _check_location(service, location, request.path_params.get("model"))
     return caller
+
+
+def _check_location(service: Service, location: str, model: str | None) -> None:
+    """Whoever names a region wants to be served there: anywhere else, nobody would tell them.
+
+    Raises:
+        NotFound: The card or the deployment does not serve this location.
+    """
+    cards = service.gateway.catalogue if model is None else [_card(service, model)]
+    here = {"global", service.limits.location}
+    served = {service.limits.location} | {
+        place for card in cards for place in card.locations if place in here
+    }
+    if location not in served:
+        raise NotFound(
+            "The publisher model was not found at this location. Served here:"
+            f" {', '.join(f'locations/{place}' for place in sorted(served))}."
+        )
 
 
 GoogleCallerDep = Annotated[Caller, Depends(_caller)]
@@ -98,8 +127,9 @@ async def count_tokens(
     """Count the tokens that the input would be reserved at; nothing is spent."""
     card = _card(service, model)
     body = await read_json(request, service.limits, SPELLING)
-    asked = await counted_request_of(service, card, body)
-    answer = counted(asked, card, vertex=is_vertex(request.url.path))
+    vertex = is_vertex(request.url.path)
+    asked = await counted_request_of(service, card, body, vertex=vertex)
+    answer = counted(asked, card, vertex=vertex)
     return Response(answer, media_type="application/json")
 
 
@@ -137,6 +167,12 @@ for _prefix in _MODELS:
         router.add_api_route(f"{_prefix}/{{model}}:{_verb}", _endpoint, methods=["POST"])
 
 
+@router.api_route("/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+async def find_nothing() -> Response:
+    """Answer 404 as the original does, also where only the method or the verb after the colon is unknown."""
+    raise NotFound(_SERVED)
+
+
 def _card(service: Service, model: str) -> Card:
     card = service.gateway.catalogue.resolve(model)
     if card is None:
@@ -149,7 +185,8 @@ async def _answered(request: Request, service: Service, caller: Caller, model: s
     card = _card(service, model)
     patience = _patience_of(request)
     body = await read_json(request, service.limits, SPELLING)
-    asked = await order_of(service, caller, card, body, request.headers.get("cache-control"))
+    control, vertex = request.headers.get("cache-control"), is_vertex(request.url.path)
+    asked = await order_of(service, caller, card, body, control, vertex=vertex)
     order = named(replace(asked, patience=patience), request, "generateContent")
     try:
         result = await service.gateway.generate(order)

@@ -1,0 +1,261 @@
+"""What a body in Google's dialect may hold, and the one walk over it.
+
+A member is passed on if its cost is reserved and its effect ends with the answer. On any other, Google would
+act with the gateway's rights, which the caller does not have (caches, data stores, other servers), or at a
+price that nobody has reserved. It is refused by name, wherever it stands.
+
+The tables hold lowerCamel names. An enumeration lists its words in the order of their numbers in Google's
+protocol buffers.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from app.domain.errors import Violation
+from app.domain.rules import pointer_token
+from app.surfaces.gemini.fields import lower_camel, places
+from app.surfaces.gemini.sizes import RATIO_WORDS, SIZE_WORDS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from app.media.lifting import Lifted
+
+
+class Leaf(Enum):
+    """A member without members of its own.
+
+    ``JUDGED`` is read by the gateway's own rules. ``COUNTED`` is not, and may be read by the model: it is
+    counted as words, by the length of its JSON.
+    """
+
+    JUDGED = "judged"
+    COUNTED = "counted"
+
+
+@dataclass(frozen=True, slots=True)
+class Enumeration:
+    """Words by their numbers. Google takes numbers too, and words in any case."""
+
+    words: tuple[str, ...]
+
+    def read(self, value: object) -> object:
+        """The word that a value means; anything else as it is, for others to judge."""
+        if isinstance(value, str):
+            return next((word for word in self.words if word.lower() == value.lower()), value)
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(self.words):
+            return self.words[value]
+        return value
+
+
+Shape: TypeAlias = "Mapping[str, Shape] | Enumeration | Leaf"
+"""A message by its members, or one of them. Lists have the shape of their elements."""
+
+_JUDGED: Final = Leaf.JUDGED
+_COUNTED: Final = Leaf.COUNTED
+
+_RESOLUTIONS: Final = tuple(
+    f"MEDIA_RESOLUTION_{level}" for level in ("UNSPECIFIED", "LOW", "MEDIUM", "HIGH", "ULTRA_HIGH")
+)
+_THRESHOLDS: Final = (
+    "HARM_BLOCK_THRESHOLD_UNSPECIFIED",
+    "BLOCK_LOW_AND_ABOVE",
+    "BLOCK_MEDIUM_AND_ABOVE",
+    "BLOCK_ONLY_HIGH",
+    "BLOCK_NONE",
+    "OFF",
+)
+_GEMINI_HARMS: Final = (
+    *("UNSPECIFIED", "DEROGATORY", "TOXICITY", "VIOLENCE", "SEXUAL", "MEDICAL", "DANGEROUS"),
+    *("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT", "CIVIC_INTEGRITY"),
+)
+_VERTEX_HARMS: Final = (
+    *("UNSPECIFIED", "HATE_SPEECH", "DANGEROUS_CONTENT", "HARASSMENT", "SEXUALLY_EXPLICIT"),
+    *("CIVIC_INTEGRITY", "IMAGE_HATE", "IMAGE_DANGEROUS_CONTENT", "IMAGE_HARASSMENT"),
+    *("IMAGE_SEXUALLY_EXPLICIT", "JAILBREAK"),
+)
+
+_SIZES: Final[Mapping[str, Shape]] = {
+    "aspectRatio": Enumeration(RATIO_WORDS),
+    "imageSize": Enumeration(SIZE_WORDS),
+}
+_BLOB: Final[Shape] = {"mimeType": _JUDGED, "data": _JUDGED, "displayName": _COUNTED}
+_FILE: Final[Shape] = {"mimeType": _JUDGED, "fileUri": _JUDGED, "displayName": _COUNTED}
+_PART: Final[Shape] = {
+    "text": _JUDGED,
+    "thought": _JUDGED,
+    "thoughtSignature": _JUDGED,
+    "inlineData": _BLOB,
+    "fileData": _FILE,
+    "mediaResolution": {"level": Enumeration(_RESOLUTIONS)},
+    "videoMetadata": {"startOffset": _COUNTED, "endOffset": _COUNTED, "fps": _JUDGED},
+    "functionCall": {"id": _COUNTED, "name": _COUNTED, "args": _COUNTED},
+    "functionResponse": {
+        "id": _COUNTED,
+        "name": _COUNTED,
+        "response": _COUNTED,
+        "parts": {"inlineData": _BLOB, "fileData": _FILE},
+        "willContinue": _COUNTED,
+        "scheduling": _COUNTED,
+    },
+    "executableCode": {"id": _COUNTED, "language": _COUNTED, "code": _COUNTED},
+    "codeExecutionResult": {"id": _COUNTED, "outcome": _COUNTED, "output": _COUNTED},
+    "partMetadata": _COUNTED,
+}
+_CONTENT: Final[Shape] = {"role": _JUDGED, "parts": _PART}
+_CONFIG: Final[Shape] = {
+    **dict.fromkeys(("temperature", "topP", "topK", "candidateCount", "maxOutputTokens", "seed"), _JUDGED),
+    **dict.fromkeys(("stopSequences", "presencePenalty", "frequencyPenalty"), _COUNTED),
+    **dict.fromkeys(("responseLogprobs", "logprobs", "enableEnhancedCivicAnswers"), _COUNTED),
+    **dict.fromkeys(("responseMimeType", "responseSchema", "responseJsonSchema"), _COUNTED),
+    "responseModalities": Enumeration(("MODALITY_UNSPECIFIED", "TEXT", "IMAGE", "AUDIO", "VIDEO")),
+    "responseFormat": {
+        "image": {
+            **_SIZES,
+            "delivery": Enumeration(("DELIVERY_UNSPECIFIED", "INLINE", "URI")),
+            "mimeType": Enumeration(("MIME_TYPE_UNSPECIFIED", "IMAGE_JPEG")),
+        },
+        "text": {"mimeType": _COUNTED, "schema": _COUNTED, "jsonSchema": _COUNTED},
+    },
+    "imageConfig": {
+        **_SIZES,
+        "imageOutputOptions": {"mimeType": _JUDGED, "compressionQuality": _JUDGED},
+        "personGeneration": Enumeration(
+            ("PERSON_GENERATION_UNSPECIFIED", "ALLOW_ALL", "ALLOW_ADULT", "ALLOW_NONE")
+        ),
+        "prominentPeople": Enumeration(
+            ("PROMINENT_PEOPLE_UNSPECIFIED", "ALLOW_PROMINENT_PEOPLE", "BLOCK_PROMINENT_PEOPLE")
+        ),
+    },
+    "thinkingConfig": {
+        "includeThoughts": _JUDGED,
+        "thinkingBudget": _JUDGED,
+        "thinkingLevel": Enumeration(("THINKING_LEVEL_UNSPECIFIED", "LOW", "MEDIUM", "HIGH", "MINIMAL")),
+    },
+    "mediaResolution": Enumeration(_RESOLUTIONS),
+}
+_TOOL: Final[Shape] = {
+    "googleSearch": {
+        "searchTypes": {"webSearch": {}, "imageSearch": {}},
+        "excludeDomains": _COUNTED,
+        "blockingConfidence": _COUNTED,
+        "timeRangeFilter": {"startTime": _COUNTED, "endTime": _COUNTED},
+    },
+    "functionDeclarations": dict.fromkeys(
+        (
+            *("name", "description", "parameters", "parametersJsonSchema", "response"),
+            *("responseJsonSchema", "behavior"),
+        ),
+        _COUNTED,
+    ),
+}
+_TOOL_CONFIG: Final[Shape] = {
+    "functionCallingConfig": {"mode": _COUNTED, "allowedFunctionNames": _COUNTED},
+    "retrievalConfig": {"latLng": {"latitude": _COUNTED, "longitude": _COUNTED}, "languageCode": _COUNTED},
+}
+
+
+def _generate(harms: tuple[str, ...]) -> Mapping[str, Shape]:
+    categories = Enumeration(tuple(f"HARM_CATEGORY_{harm}" for harm in harms))
+    return {
+        "model": _JUDGED,
+        "contents": _CONTENT,
+        "systemInstruction": _CONTENT,
+        "generationConfig": _CONFIG,
+        "safetySettings": {
+            "category": categories,
+            "threshold": Enumeration(_THRESHOLDS),
+            "method": Enumeration(("HARM_BLOCK_METHOD_UNSPECIFIED", "SEVERITY", "PROBABILITY")),
+        },
+        "tools": _TOOL,
+        "toolConfig": _TOOL_CONFIG,
+        "labels": _JUDGED,
+        "serviceTier": Enumeration(("unspecified", "standard", "flex", "priority")),
+    }
+
+
+GENERATE: Final[Mapping[bool, Mapping[str, Shape]]] = {
+    False: _generate(_GEMINI_HARMS),
+    True: _generate(_VERTEX_HARMS),
+}
+"""Bodies of ``generateContent``; True is for Vertex AI, which numbers harm categories differently."""
+COUNT: Final[Mapping[bool, Mapping[str, Shape]]] = {
+    vertex: {**members, "generateContentRequest": members} for vertex, members in GENERATE.items()
+}
+
+_REPEATED: Final = frozenset(
+    {"contents", "parts", "tools", "safetySettings", "functionDeclarations", "responseFormat"}
+)
+_LISTED_MAX: Final = 50
+"""Unknown members whose faults list what is accepted; a body may hold thousands."""
+_NOT_PASSED_ON: Final = "This member is not passed on: its cost or its effect is not known here."
+
+
+class Walk:
+    """One walk over a body: names folded, enumerations read, words counted, what is not known refused.
+
+    Args:
+        cargo: What was lifted out of the body.
+        extra: Further members that an operator lets pass, as paths such as ``tools.urlContext``.
+        faults: Fills on the way.
+
+    ``text_bytes`` counts what the model may read beside texts and files, in bytes of JSON.
+    """
+
+    def __init__(self, cargo: Mapping[str, Lifted], extra: Collection[str], faults: list[Violation]) -> None:
+        self._cargo = cargo
+        self._extra = extra
+        self._faults = faults
+        self._refused = 0
+        self.text_bytes = 0
+
+    def read(self, value: object, shape: Shape, pointer: str = "", path: str = "") -> Any:
+        """The same JSON in the shape's own names and words, without nulls.
+
+        Repeated members are lists; Google takes a single element without its list. Free-form members (labels,
+        schemas, arguments) keep their names. A field that is given in both spellings is a fault: nobody could
+        say which of the two the upstream would read.
+        """
+        if shape is Leaf.COUNTED:
+            self._count(value)
+            return value
+        if isinstance(value, list):
+            return [self.read(item, shape, f"{pointer}/{at}", path) for at, item in enumerate(value)]
+        if isinstance(shape, Enumeration):
+            return shape.read(value)
+        if isinstance(shape, Leaf) or not isinstance(value, dict):
+            return value
+        return self._message(value, shape, pointer, path)
+
+    def _message(
+        self, value: dict[str, Any], shape: Mapping[str, Shape], pointer: str, path: str
+    ) -> dict[str, Any]:
+        message: dict[str, Any] = {}
+        for name, item in value.items():
+            known = lower_camel(name)
+            place, inner = f"{pointer}/{pointer_token(known)}", f"{path}.{known}".lstrip(".")
+            if known in message:
+                self._faults.append(Violation(place, "given_twice", "This field is given in two spellings."))
+            elif item is None:
+                continue
+            elif known in shape:
+                one = known in _REPEATED and not isinstance(item, list)
+                message[known] = self.read([item] if one else item, shape[known], place, inner)
+            elif inner.removeprefix("generateContentRequest.") in self._extra:
+                message[known] = self.read(item, Leaf.COUNTED)
+            else:
+                self._refuse(place, shape)
+        return message
+
+    def _refuse(self, place: str, shape: Mapping[str, Shape]) -> None:
+        self._refused += 1
+        allowed = tuple(sorted(shape)) if self._refused <= _LISTED_MAX else None
+        self._faults.append(Violation(place, "unknown_field", _NOT_PASSED_ON, allowed or None))
+
+    def _count(self, value: object) -> None:
+        lifted = sum(found.text_length - len(found.placeholder) for _, found in places(value, self._cargo))
+        self.text_bytes += len(json.dumps(value, ensure_ascii=False).encode(errors="replace")) + lifted

@@ -1,0 +1,100 @@
+"""Ratio and size in Google's two spellings: ``imageConfig``, and ``responseFormat``, which is its successor.
+
+The older form has the words of the card (``16:9``, ``2K``), the newer one those of an enumeration alone
+(docs/model.md#sizes-in-requests). Both are understood in both places here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from app.domain.errors import Violation
+from app.surfaces.gemini.fields import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_NUMBERS: Final = {
+    "ONE": 1, "TWO": 2, "THREE": 3, "FOUR": 4, "FIVE": 5, "EIGHT": 8, "NINE": 9, "SIXTEEN": 16,
+    "TWENTY_ONE": 21,
+}  # fmt: skip
+_SIZES: Final = {"FIVE_TWELVE": "512", "ONE_K": "1K", "TWO_K": "2K", "FOUR_K": "4K"}
+_RATIO: Final = "ASPECT_RATIO_"
+_SIZE: Final = "IMAGE_SIZE_"
+_IN_THE_ANSWER: Final = (None, "DELIVERY_UNSPECIFIED", "INLINE")
+_UNSPECIFIED: Final = "UNSPECIFIED"
+
+RATIO_WORDS: Final = tuple(
+    _RATIO + word
+    for word in (
+        *(_UNSPECIFIED, "ONE_BY_ONE", "TWO_BY_THREE", "THREE_BY_TWO", "THREE_BY_FOUR", "FOUR_BY_THREE"),
+        *("FOUR_BY_FIVE", "FIVE_BY_FOUR", "NINE_BY_SIXTEEN", "SIXTEEN_BY_NINE", "TWENTY_ONE_BY_NINE"),
+        *("ONE_BY_EIGHT", "EIGHT_BY_ONE", "ONE_BY_FOUR", "FOUR_BY_ONE"),
+    )
+)
+SIZE_WORDS: Final = tuple(_SIZE + word for word in (_UNSPECIFIED, *_SIZES))
+
+
+def ratio_of(word: str) -> str | None:
+    """``16:9`` for ``ASPECT_RATIO_SIXTEEN_BY_NINE``; anything else as it is, for the card to judge."""
+    if word == _RATIO + _UNSPECIFIED:
+        return None
+    across, _, down = word.removeprefix(_RATIO).partition("_BY_")
+    if across in _NUMBERS and down in _NUMBERS:
+        return f"{_NUMBERS[across]}:{_NUMBERS[down]}"
+    return word
+
+
+def size_of(word: str) -> str | None:
+    """``2K`` for ``IMAGE_SIZE_TWO_K``; anything else as it is, for the card to judge."""
+    return None if word == _SIZE + _UNSPECIFIED else _SIZES.get(word.removeprefix(_SIZE), word)
+
+
+_READ: Final[Mapping[str, Callable[[str], str | None]]] = {"aspectRatio": ratio_of, "imageSize": size_of}
+
+
+def with_sizes_in_one_place(config: dict[str, Any], faults: list[Violation]) -> dict[str, Any]:
+    """A generation config with ratio and size in ``imageConfig`` alone, in the card's words.
+
+    Every back end takes them there. What is left of ``responseFormat`` has no words in other dialects.
+    """
+    image = config.get("imageConfig", {})
+    if not isinstance(image, dict):
+        return config
+    image, formats = _read(image), []
+    for at, item in enumerate(listed(config.get("responseFormat"))):
+        rest = item
+        if isinstance(item, dict) and isinstance(item.get("image"), dict):
+            newer = _read(item["image"])
+            place = f"/generationConfig/responseFormat/{at}/image"
+            faults += _faults(newer, image, place)
+            image |= {name: newer.pop(name) for name in _READ if name in newer}
+            if newer.get("delivery") in _IN_THE_ANSWER:
+                newer.pop("delivery", None)
+            rest = {name: value for name, value in {**item, "image": newer}.items() if value != {}}
+        if rest:
+            formats.append(rest)
+    changed = {"imageConfig": image, "responseFormat": formats}
+    kept = {name: value for name, value in config.items() if name not in changed}
+    return {**kept, **{name: value for name, value in changed.items() if value}}
+
+
+def _read(image: Mapping[str, Any]) -> dict[str, Any]:
+    read = {
+        name: _READ[name](value) if name in _READ and isinstance(value, str) else value
+        for name, value in image.items()
+    }
+    return {name: value for name, value in read.items() if value is not None}
+
+
+def _faults(newer: Mapping[str, Any], older: Mapping[str, Any], place: str) -> list[Violation]:
+    found = []
+    if newer.keys() & older.keys() & _READ.keys():
+        detail = "Give ratio and size once: in image_config or in response_format."
+        found.append(Violation(place, "given_twice", detail))
+    if newer.get("delivery") not in _IN_THE_ANSWER:
+        detail = (
+            "Pictures are delivered in the answer; Google would keep them where the caller cannot read them."
+        )
+        found.append(Violation(f"{place}/delivery", "unsupported_delivery", detail, ("INLINE",)))
+    return found
