@@ -16,17 +16,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import h11
 import uvicorn
 from pydantic import ValidationError
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app import books, cli
-from app.domain.errors import ConfigurationError
+from app.domain.errors import ConfigurationError, InvalidRequest
 from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
 from app.main import create_app
 from app.observability.logs import configure
 from app.reference import reference, with_refusals
 from app.settings import Settings
 from app.store.directory import DEMO_KEY_FILE, stored_pepper
+from app.surfaces.native.errors import problem_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,17 +42,31 @@ BANNER = """
 flashgate is ready
   URL      {url}
   tenant   demo
-  key      {key}
+  key      {shown}
   upstream {upstream}
 
 Make a picture:
 
   curl -sS {url}/v1/images:generate \\
-    -H 'X-API-Key: {key}' \\
+    -H "X-API-Key: {key}" \\
     -H 'Content-Type: application/json' -H 'Accept: image/*' \\
     -d '{{"prompt": "A lighthouse at dusk", "aspect_ratio": "16:9", "output_mime_type": "image/png"}}' \\
     -o lighthouse.png
 """
+
+
+class Protocol(H11Protocol):
+    """HTTP/1.1 that writes its refusal of what is no request at all like every other refusal."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer and hang up."""
+        request_id = secrets.token_hex(16)
+        answer = problem_response(InvalidRequest(msg), request_id)
+        headers = [*answer.raw_headers, (b"x-request-id", request_id.encode()), (b"connection", b"close")]
+        response = h11.Response(status_code=answer.status_code, headers=headers, reason=b"Bad Request")
+        for event in (response, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
 
 class Server(uvicorn.Server):
@@ -97,9 +114,15 @@ class Server(uvicorn.Server):
     def _banner(self) -> str:
         host = "127.0.0.1" if self._settings.host in {"0.0.0.0", "::"} else self._settings.host  # noqa: S104
         port = self.servers[0].sockets[0].getsockname()[1]
-        key = (self._settings.state_dir / DEMO_KEY_FILE).read_text().strip()
+        file = self._settings.state_dir / DEMO_KEY_FILE
+        # Logs are kept and shipped elsewhere, so the key itself is for a person's eyes alone.
+        for_a_person = self._settings.log_format == "text" or sys.stderr.isatty()
+        key = file.read_text().strip() if for_a_person else f"$(cat {file})"
         return BANNER.format(
-            url=f"http://{host}:{port}", key=key, upstream=", ".join(self._settings.back_ends)
+            url=f"http://{host}:{port}",
+            shown=key if for_a_person else f"in {file}",
+            key=key,
+            upstream=", ".join(self._settings.back_ends),
         )
 
 
@@ -136,7 +159,7 @@ def server_config(app: FastAPI, settings: Settings, port: int) -> uvicorn.Config
         port=port,
         # The parser that bounds headers while it reads them, and that serves a request which offers to
         # go on in HTTP/2, as Java's client does, where the faster one gives up on it.
-        http="h11",
+        http=Protocol,
         ws="none",
         log_config=None,
         access_log=False,

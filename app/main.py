@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from app.middleware import (
     AdminPortMiddleware,
+    AnswerHeadersMiddleware,
     BodyLimitMiddleware,
     FramingMiddleware,
     RequestIdMiddleware,
@@ -74,4 +75,5 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(FramingMiddleware)
     app.add_middleware(ObservedRequests, metrics=metrics)
     app.add_middleware(RequestIdMiddleware)
+    app.add_middleware(AnswerHeadersMiddleware)
     return app

@@ -1,10 +1,10 @@
 """Pure ASGI middleware: request id, framing and header limits, body limit.
 
 Each class is one concern and wraps the next application; ``main`` puts them in this order, outermost first:
-``RequestIdMiddleware``, the observation of ``app/observability/http.py``, ``FramingMiddleware``,
-``AdminPortMiddleware``, ``BodyLimitMiddleware``. All refuse in the dialect of the path's surface. None of
-them is Starlette's ``BaseHTTPMiddleware``, which hides a caller who leaves from the handlers
-(https://github.com/encode/starlette/discussions/2094).
+``AnswerHeadersMiddleware``, ``RequestIdMiddleware``, the observation of ``app/observability/http.py``,
+``FramingMiddleware``, ``AdminPortMiddleware``, ``BodyLimitMiddleware``. All refuse in the dialect of the
+path's surface. None of them is Starlette's ``BaseHTTPMiddleware``, which hides a caller who leaves from
+the handlers (https://github.com/encode/starlette/discussions/2094).
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%-]*(:[0-9]{0,5})?|\[[0-9A-Fa-f:.]
 _UNSAFE = re.compile(rb"[\r\n\x00]")
 _CLOSE = (b"connection", b"close")
 _OF_OPERATORS = ("/v1/admin", "/metrics")
+_CACHEABLE = ("/docs", "/openapi.json")
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+_NO_STORE = (b"cache-control", b"no-store")
 
 
 def _values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
@@ -54,6 +57,33 @@ async def _refuse(error: GatewayError, scope: Scope, receive: Receive, send: Sen
         # The rest of the body is still on its way; reading it only to drop it would serve the attacker.
         response.headers["Connection"] = "close"
     await response(scope, receive, send)
+
+
+class AnswerHeadersMiddleware:
+    """Has every answer forbid guessing its type and, unless it says otherwise, storing it.
+
+    Answers depend on a key in a header that caches do not know as one, and some of them hold secrets.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection; all but HTTP passes through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        wanted = [_NOSNIFF] if scope["path"].startswith(_CACHEABLE) else [_NOSNIFF, _NO_STORE]
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers: Headers = list(message.get("headers", ()))
+                said = {name.lower() for name, _ in headers}
+                added = [item for item in wanted if item[0] not in said]
+                message = {**message, "headers": [*headers, *added]}
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
 
 
 class RequestIdMiddleware:

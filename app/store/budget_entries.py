@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -59,12 +59,21 @@ def milliseconds(moment: datetime) -> int:
     return (moment - UNIX_EPOCH) // timedelta(milliseconds=1)
 
 
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("a moment lies in the years 1 to 9999 of UTC") from None
+
+
 def _window(value: object) -> object:
     if value not in WINDOWS:
         raise ValueError(f"the windows are {', '.join(WINDOWS)}; others are not supported")
     return value
 
 
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+"""A time with its zone, in UTC. In another zone the calendar's first and last hours have no such time."""
 Limit = Annotated[Decimal, BeforeValidator(no_boolean), Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, BeforeValidator(no_boolean), Field(ge=1, le=REQUESTS_PER_MINUTE_MAX)]
 
@@ -90,7 +99,7 @@ class OverrideEntry(Entry):
     """Another limit, until a moment."""
 
     limit: Limit
-    until: AwareDatetime
+    until: Moment
 
 
 class BudgetEntry(Entry):

@@ -16,7 +16,6 @@ from zoneinfo import ZoneInfo, available_timezones
 import yaml
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     Field,
     ValidationError,
     ValidationInfo,
@@ -30,6 +29,7 @@ from app.domain.tenancy import SCOPES, TENANT_ID, CachePolicy, Identity, Key, Pr
 from app.store.budget_entries import (
     BudgetEntry,
     Entry,
+    Moment,
     ProjectEntry,
     RateEntry,
     check_budgets,
@@ -40,6 +40,7 @@ from app.store.rights_entries import RightsEntry
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
+    from datetime import datetime
 
     from pydantic_core import ErrorDetails
 
@@ -84,7 +85,7 @@ class RetiringEntry(Entry):
     """The secret that a key had before, and until when it still opens."""
 
     hash: Hash
-    not_after: AwareDatetime
+    not_after: Moment
 
     def secret(self) -> RetiringSecret:
         """The domain's retiring secret."""
@@ -105,8 +106,8 @@ class KeyEntry(RightsEntry):
     budgets: Annotated[
         tuple[BudgetEntry, ...], AfterValidator(lambda found: check_budgets(found, "key"))
     ] = ()
-    not_before: AwareDatetime | None = None
-    expires_at: AwareDatetime | None = None
+    not_before: Moment | None = None
+    expires_at: Moment | None = None
     retiring: RetiringEntry | None = None
     project: str | None = None
     rate: RateEntry | None = None
@@ -123,7 +124,7 @@ class KeyEntry(RightsEntry):
 
     @field_validator("expires_at")
     @classmethod
-    def _after_its_begin(cls, value: AwareDatetime | None, info: ValidationInfo) -> AwareDatetime | None:
+    def _after_its_begin(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
         begin = info.data.get("not_before")
         if value is not None and begin is not None and value <= begin:
             raise ValueError("a key ends after its not_before")

@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 from pydantic_core import from_json
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from app.domain.errors import BodyTooLarge, InvalidRequest, UnsupportedMediaType
 from app.media.lifting import Lifted, Lifter, LightBodyTooLarge, TooManyStrings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Mapping
+    from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 
     from app.media.base64_text import Alphabets, Padding
     from app.surfaces.context import Limits
 
+_CHARSETS = frozenset({b"utf-8", b"utf8", b"us-ascii"})
+NAME_LENGTH_MAX = 63
 JSON_VALUES_MAX = 2000
 """Values in the JSON of one request. Each costs far more to judge than to send, so they are counted first."""
 
@@ -120,19 +123,54 @@ async def read_form(request: Request, limits: Limits) -> AsyncIterator[FormBody]
     """
     if _media_type(request) != "multipart/form-data":
         raise UnsupportedMediaType("Send a form with Content-Type: multipart/form-data.")
-    reading = request.form(max_files=limits.inputs_max, max_fields=200, max_part_size=limits.light_bytes_max)
+    parser = MultiPartParser(
+        _as_latin_1(request.headers.get("content-type", "")),
+        request.stream(),
+        max_files=limits.inputs_max,
+        max_fields=200,
+        max_part_size=limits.light_bytes_max,
+    )
     try:
-        form = await reading
-    except HTTPException as error:
-        raise InvalidRequest(f"The form cannot be read: {error.detail}") from None
-    fields: dict[str, list[str]] = {}
-    files: dict[str, list[UploadFile]] = {}
-    for name, value in form.multi_items():
-        if isinstance(value, UploadFile):
-            files.setdefault(name, []).append(value)
-        else:
-            fields.setdefault(name, []).append(value)
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise InvalidRequest(f"The form cannot be read: {error.message}") from None
     try:
-        yield FormBody(fields, files)
+        yield _sorted(form.multi_items())
     finally:
         await form.close()
+
+
+def _as_latin_1(content_type: str) -> Headers:
+    """The headers of a form that is to be read as Latin-1, in which every byte is a character.
+
+    The parser would take a text that is not UTF-8 for Latin-1, and nobody could tell any more which it was.
+
+    Raises:
+        UnsupportedMediaType: The form says that it is in another encoding than UTF-8.
+        InvalidRequest: It does not say where its parts end.
+    """
+    _, options = parse_options_header(content_type)
+    charset, boundary = options.get(b"charset", b"utf-8"), options.get(b"boundary")
+    if charset.lower() not in _CHARSETS:
+        raise UnsupportedMediaType("A form is sent in UTF-8.")
+    if not boundary:
+        raise InvalidRequest("The form cannot be read: its Content-Type names no boundary.")
+    escaped = boundary.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    value = b'multipart/form-data; charset=latin-1; boundary="' + escaped + b'"'
+    return Headers(raw=[(b"content-type", value)])
+
+
+def _sorted(items: Iterable[tuple[str, str | UploadFile]]) -> FormBody:
+    """Texts and files by name, the texts read as what they are: UTF-8."""
+    fields: dict[str, list[str]] = {}
+    files: dict[str, list[UploadFile]] = {}
+    for written, value in items:
+        name = written.encode("latin-1").decode(errors="replace")
+        if isinstance(value, UploadFile):
+            files.setdefault(name, []).append(value)
+            continue
+        try:
+            fields.setdefault(name, []).append(value.encode("latin-1").decode())
+        except UnicodeDecodeError:
+            raise InvalidRequest(f"The form field {name[:NAME_LENGTH_MAX]!r} is not UTF-8.") from None
+    return FormBody(fields, files)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.routing import Match
 
 from app.domain.errors import (
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fastapi import FastAPI, Request
-    from starlette.responses import Response
 
     from app.surfaces.envelope import Envelope
 
@@ -39,6 +40,9 @@ log = logging.getLogger(__name__)
 
 ENVELOPES: Final[Mapping[str, Envelope]] = {"/gemini": google_response, "/openai": openai_response}
 """By the prefix of a surface's paths; all other paths are answered with problem+json."""
+
+CLIENT_CLOSED_REQUEST: Final = 499
+"""nginx's status for a caller who hung up before the whole request had come. Nobody reads the answer."""
 
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 # Paths below OpenAI's own base address. In the native API some of them look like the address of an image.
@@ -129,6 +133,10 @@ def install(app: FastAPI) -> None:
         )
         return _answer(request, ValidationFailed(found))
 
+    async def on_hang_up(request: Request, _error: Exception) -> Response:
+        request.state.outcome = "client_closed_request"
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
+
     async def on_anything(request: Request, error: Exception) -> Response:
         log.error("a request failed by a fault of the gateway", exc_info=error)
         return _answer(request, InternalError())
@@ -136,6 +144,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(GatewayError, on_gateway_error)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(RequestValidationError, on_request_validation)
+    app.add_exception_handler(ClientDisconnect, on_hang_up)
     app.add_exception_handler(Exception, on_anything)
 
 

@@ -30,6 +30,7 @@ from app.domain.errors import (
 )
 from app.media.lifting import LightBodyTooLarge
 from app.upstream.lifting import CargoLost, Exchange, UnreadableAnswer
+from app.upstream.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -159,18 +160,21 @@ def refusal_from(exchange: Exchange, now: datetime) -> UpstreamError:
     return failure
 
 
-def blamed_on_the_request(failure: UpstreamError, exchange: Exchange) -> UpstreamError:
+def blamed_on_the_request(
+    failure: UpstreamError, exchange: Exchange, project: str | None = None
+) -> UpstreamError:
     """The same failure, unless Google calls the request invalid, which is the caller's to mend.
 
     A picture that Google cannot open must not look like a key of ours that it refuses, although both are 400
-    (docs/model.md#errors). The error carries Google's own words, for the caller whose words they may repeat.
+    (docs/model.md#errors). The error carries Google's own words, for the caller whose words they may repeat;
+    what they tell of the deployment is withheld.
     """
     if failure.upstream_status != httpx2.codes.BAD_REQUEST or failure.reason != "INVALID_ARGUMENT":
         return failure
     error = UpstreamInvalidRequest(
         failure.detail, upstream_status=failure.upstream_status, reason=failure.reason, billed=failure.billed
     )
-    error.verbatim = exchange.body.decode(errors="replace")
+    error.verbatim = redacted(exchange.body.decode(errors="replace"), project)
     return error
 
 

@@ -84,13 +84,16 @@ def test_a_setting_that_is_no_number_is_refused_without_repeating_it(tmp_path: P
     assert "AIza" not in ended.stderr + ended.stdout
 
 
-def test_the_demo_key_is_told_on_a_terminal_and_never_on_cloud_run(
+def test_the_demo_key_is_told_to_a_person_never_to_a_log_that_is_collected_nor_on_cloud_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running_gateway(tmp_path / "terminal", upstream="emulator"):
-        pass
-    key = (tmp_path / "terminal" / "state" / "demo-key").read_text().strip()
-    assert key in output(tmp_path / "terminal")
+    for log_format, told in (("text", True), ("json", False)):
+        folder = tmp_path / log_format
+        with running_gateway(folder, upstream="emulator", log_format=log_format):
+            pass
+        file = folder / "state" / "demo-key"
+        assert (file.read_text().strip() in output(folder)) is told
+        assert (f"$(cat {file})" in output(folder)) is not told
 
     tenants = tmp_path / "tenants.yaml"
     tenants.write_text(

@@ -43,7 +43,7 @@ def store_of(state: Path) -> psutil.Process:
 
 def test_the_embedded_default_makes_a_picture_and_its_state_survives_a_restart(tmp_path: Path) -> None:
     key_file = tmp_path / "state" / "demo-key"
-    with running_gateway(tmp_path) as first:
+    with running_gateway(tmp_path, log_format="text") as first:
         key = key_file.read_text().strip()
         assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
         body = {"prompt": "First light", "output_mime_type": "image/png", "aspect_ratio": "16:9"}

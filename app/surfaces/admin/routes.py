@@ -184,12 +184,11 @@ async def list_keys(tenant_id: str, _operator: OperatorDep, service: ServiceDep)
     openapi_extra=_body("KeyCreation"),
 )
 async def create_key(
-    tenant_id: str, request: Request, response: Response, operator: OperatorDep, service: ServiceDep
+    tenant_id: str, request: Request, operator: OperatorDep, service: ServiceDep
 ) -> IssuedKeyWire:
     """Make a key; the answer holds the whole of it in `key`, this once."""
     asked, env = key_of(await _members(request, service), service.gateway.catalogue)
     issued = await service.administration.create_key(operator, tenant_id, asked, env=env)
-    response.headers["Cache-Control"] = "no-store"
     return issued_wire(issued)
 
 
@@ -215,19 +214,13 @@ async def create_identity(
     openapi_extra=_body("KeyRotation", required=False),
 )
 async def rotate_key(
-    tenant_id: str,
-    key_id: str,
-    request: Request,
-    response: Response,
-    operator: OperatorDep,
-    service: ServiceDep,
+    tenant_id: str, key_id: str, request: Request, operator: OperatorDep, service: ServiceDep
 ) -> IssuedKeyWire:
     """Give a key another secret; for `grace_s` seconds the present one opens as well."""
     asked = read(KeyRotation, await _members_if_any(request, service))
     issued = await service.administration.rotate_key(
         operator, tenant_id, key_id, env=asked.env, grace_s=asked.grace_s
     )
-    response.headers["Cache-Control"] = "no-store"
     return issued_wire(issued)
 
 

@@ -10,8 +10,9 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from app.store.budget_entries import Moment
 from app.surfaces.amounts import Amount
 from app.surfaces.reports import UseWire
 
@@ -315,7 +316,7 @@ class OverrideRequest(_BudgetNamed):
         description="Of the budget."
     )
     limit: Decimal = Field(description="In the unit; dollars for usd.", examples=[60000])
-    until: AwareDatetime = Field(
+    until: Moment = Field(
         description="Until then; a moment that is past ends an override now.",
         examples=["2026-12-01T00:00:00Z"],
     )

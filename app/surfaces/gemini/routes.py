@@ -63,6 +63,7 @@ _SERVED: Final = (
     "There is no such method here. Below /gemini/{version}, GET lists models and shows one, and POST calls"
     " generateContent, streamGenerateContent and countTokens of a model."
 )
+MODEL_LENGTH_MAX: Final = 100
 _SECONDS: Final = re.compile(r"\d{1,7}(\.\d{1,9})?", re.ASCII)
 
 
@@ -176,7 +177,8 @@ async def find_nothing() -> Response:
 def _card(service: Service, model: str) -> Card:
     card = service.gateway.catalogue.resolve(model)
     if card is None:
-        raise NotFound(f"models/{model} is not found. Call ListModels to see the list of available models.")
+        asked = model[:MODEL_LENGTH_MAX]
+        raise NotFound(f"models/{asked} is not found. Call ListModels to see the list of available models.")
     return card
 
 

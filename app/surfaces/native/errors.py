@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from app.domain.generation import Usage
 
 PROBLEM_TYPE = "application/problem+json"
+INSTANCE_LENGTH_MAX = 200
+"""A path of the gateway's own is shorter; what is longer is a caller's, and is not sent back whole."""
 
 
 def problem(error: GatewayError, request_id: str, instance: str = "") -> dict[str, Any]:
@@ -38,7 +40,7 @@ def problem(error: GatewayError, request_id: str, instance: str = "") -> dict[st
         "retryable": error.retryable,
     }
     if instance:
-        body["instance"] = instance
+        body["instance"] = instance[:INSTANCE_LENGTH_MAX]
     if isinstance(error, ValidationFailed):
         body["violations"] = [violation_members(item) for item in error.violations]
     if isinstance(error, BudgetExceeded):
