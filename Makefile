@@ -1,10 +1,11 @@
 .DEFAULT_GOAL := help
+PYTHON ?= python3
 PY := .venv/bin/python
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
-run: .venv/run ## Start the gateway on its embedded default (PORT=8080)
+run: .venv/run ## Start the gateway on its embedded default (PORT=8080 PYTHON=python3)
 	FLASHGATE_LOG_FORMAT=$${FLASHGATE_LOG_FORMAT:-text} $(PY) -m app serve
 
 test: check ## Check everything, then run all tests, two files at a time (TESTS_AT_ONCE=2)
@@ -53,7 +54,8 @@ reference: .venv/run ## Write the reference tables, and the README's
 	$(PY) -m app reference --readme README.md
 
 .venv/bin/python:
-	python3 -m venv .venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "flashgate needs Python 3.11 or later; choose one with PYTHON=python3.11")'
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "No virtual environment was made; on Debian, install python3-venv." >&2; exit 1; }
 
 .venv/run: .venv/bin/python requirements.txt pyproject.toml
 	@test -e .venv/dev || $(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
