@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from app import booking
+from app.deadlines import time_limit
 from app.domain.allowance import Allowances
 from app.domain.errors import (
     DeadlineExceeded,
@@ -107,7 +108,7 @@ class Gateway:
             GatewayError: Every way in which it can end without a picture.
         """
         try:
-            async with asyncio.timeout(job.patience_left_s):
+            async with time_limit(job.patience_left_s):
                 return await self._served(job)
         except TimeoutError:
             raise booking.late(job) from None

@@ -10,6 +10,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.deadlines import time_limit
+
 _GATES_MAX = 1000
 
 
@@ -93,7 +95,7 @@ class Gates:
         gate = self._gate(name)
         gate.waiting += 1
         try:
-            async with asyncio.timeout(self._wait_s_max):
+            async with time_limit(self._wait_s_max):
                 await gate.opened.wait()
         except TimeoutError:
             return False

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Self
 
 import httpx2
 
+from app.deadlines import time_limit
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
@@ -143,7 +145,7 @@ class EmulatorChild:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
             try:
-                async with asyncio.timeout(_STOP_S_MAX):
+                async with time_limit(_STOP_S_MAX):
                     await process.wait()
             except TimeoutError:
                 with contextlib.suppress(ProcessLookupError):

@@ -20,6 +20,7 @@ import pybase64
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicNumbers
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 
+from app.deadlines import time_limit
 from app.domain.errors import IdentityUnavailable
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class Certificates:
     async def _read(self) -> None:
         """Read the key set. Whatever goes wrong is logged, and the keys stay as they are."""
         try:
-            async with asyncio.timeout(READING_S):
+            async with time_limit(READING_S):
                 text, kept_s = await self._fetched()
             keys = keys_of(text)
         except (httpx2.HTTPError, OSError, TimeoutError, ValueError) as error:

@@ -14,6 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.deadlines import time_limit
 from app.media.pdf_pages import NO_LIBRARY
 
 _PROGRAM = Path(__file__).with_name("pdf_pages.py")
@@ -65,7 +66,7 @@ class PageCounter:
                 cwd="/",
             )
             try:
-                async with asyncio.timeout(self._wall_s):
+                async with time_limit(self._wall_s):
                     answer, _ = await child.communicate(data)
             except TimeoutError:
                 return Pages(fault=_TOO_SLOW)

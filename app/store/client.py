@@ -6,7 +6,6 @@ of waiting; here a command fails within a second.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import FullJitterBackoff
 
+from app.deadlines import time_limit
 from app.domain.errors import InternalError, StoreUnavailable
 from app.store import topologies
 
@@ -113,7 +113,7 @@ async def store_errors(deadline_s: float = DEADLINE_S) -> AsyncIterator[None]:
         StoreUnavailable: Everything else; budgets fail closed.
     """
     try:
-        async with asyncio.timeout(deadline_s):
+        async with time_limit(deadline_s):
             yield
     except redis.exceptions.ResponseError as error:
         if "INVALID" in str(error):

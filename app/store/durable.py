@@ -21,6 +21,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
+from app.deadlines import time_limit
 from app.domain.errors import GatewayError, StoreUnavailable
 from app.ports import Lead, Settled, Settlement
 from app.store.grace import Grace
@@ -157,7 +158,7 @@ class DurableLedger:
         trace: TracebackType | None,
     ) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._drain_s):
+            async with time_limit(self._drain_s):
                 await self._nothing_waits.wait()
         await cancelled(self._tasks)
         on_disk = len(self._journal.on_disk)

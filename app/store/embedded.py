@@ -29,6 +29,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.deadlines import time_limit
 from app.diagnosis import Diagnosis, words_of_system
 
 if TYPE_CHECKING:
@@ -296,7 +297,7 @@ def _is_free(path: Path) -> bool:
 
 async def _say(socket: Path, line: bytes) -> bytes:
     """Sends one line and returns the first line of the answer, empty where the server hangs up."""
-    async with asyncio.timeout(1.0):
+    async with time_limit(1.0):
         reader, writer = await asyncio.open_unix_connection(str(socket))
         try:
             writer.write(line)

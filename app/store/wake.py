@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from redis.exceptions import RedisError
 
+from app.deadlines import time_limit
 from app.store.keys import WAKE_CHANNEL
 from app.tasks import cancelled
 
@@ -58,7 +59,7 @@ class WakeBoard:
         event = asyncio.Event()
         self._waiting.setdefault(hold_id, set()).add(event)
         try:
-            async with asyncio.timeout(timeout_s):
+            async with time_limit(timeout_s):
                 await event.wait()
         except TimeoutError:
             return False

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import httpx2
 
+from app.deadlines import time_limit
 from app.domain.errors import GatewayError, InternalError, UpstreamRejected
 from app.domain.fingerprint import digest_of
 from app.upstream.answers import Answer
@@ -162,7 +163,7 @@ class GoogleImageModel:
     async def ready(self) -> bool:
         """Whether calls can be made: the SDK is open with its credentials, and the emulator listens."""
         try:
-            async with asyncio.timeout(READY_WAIT_S):
+            async with time_limit(READY_WAIT_S):
                 await self._opened()
                 return self._back_end.kind != "emulator" or await self._listens()
         except (GatewayError, TimeoutError):
@@ -197,7 +198,7 @@ class GoogleImageModel:
         named = replace(request, model=card.model_ids.get(self._back_end.kind, request.model))
         exchange = Exchange(along=self._along(call))
         try:
-            async with asyncio.timeout(call.timeout_s):
+            async with time_limit(call.timeout_s):
                 sdk, opened = await self._opened()
                 light: bytes = await sdk.generate(opened, named, seed, call.timeout_s, exchange)
         except GatewayError:

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from app.deadlines import time_limit
 from app.domain.errors import DeadlineExceeded, Overloaded
 from app.upstream.concurrency import AdaptiveLimit
 from app.upstream.retries import CALL_S_MIN
@@ -198,7 +199,7 @@ class Slots:
             raise self._late(call)
         waiter = self._join(call)
         try:
-            async with asyncio.timeout(min(self._terms.queue_s_max, until_late_s)):
+            async with time_limit(min(self._terms.queue_s_max, until_late_s)):
                 await waiter.turn
         except BaseException as error:
             if waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.exception() is None:

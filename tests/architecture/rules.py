@@ -33,6 +33,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("ports", "operator_ports"),
     ("cards",),
     ("media", "domain"),
+    ("deadlines",),
 )
 _ROW_OF = {name: index for index, row in enumerate(ROWS) for name in row}
 
@@ -312,6 +313,19 @@ def log_calls(source: Source) -> Iterator[Breach]:
             continue
         if not (isinstance(message, ast.Constant) and isinstance(message.value, str)):
             yield source.breach(node, "a log message is a constant text; give what varies as extra= fields")
+
+
+def timeouts(source: Source) -> Iterator[Breach]:
+    """One kind of time limit, which is right in a cancelled task on every Python."""
+    for node in ast.walk(source.tree):
+        if (
+            isinstance(node, ast.Attribute)
+            and node.attr in {"timeout", "timeout_at", "wait_for"}
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "asyncio"
+            and source.part != "deadlines"
+        ):
+            yield source.breach(node, f"asyncio.{node.attr}; use time_limit of app/deadlines.py")
 
 
 def possessive_groups(source: Source) -> Iterator[Breach]:

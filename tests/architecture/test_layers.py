@@ -55,6 +55,7 @@ def report(breaches: Iterator[Breach]) -> str:
         rules.late_imports,
         rules.names,
         rules.log_calls,
+        rules.timeouts,
         rules.possessive_groups,
         rules.log_fields(frozenset(FIELDS) | {"http_request", "diagnosis"}),
     ],

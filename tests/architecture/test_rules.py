@@ -64,6 +64,8 @@ BROKEN: list[tuple[Check, str, str, int]] = [
     (rules.log_calls, "app/gateway.py", "log.error(str(error))", 1),
     (rules.log_calls, "app/gateway.py", "log.log(20, prompt)", 1),
     (FIELDS, "app/gateway.py", "log.info('x', extra={'tenant': 1,\n 'prompt': 2})", 2),
+    (rules.timeouts, "app/gateway.py", "import asyncio\nasyncio.timeout(1)", 2),
+    (rules.timeouts, "app/store/client.py", "asyncio.wait_for(task, 1)", 1),
     (rules.possessive_groups, "app/gateway.py", "x = 1\nre.compile(key + rb'(?:[^x]++|y)*+')", 2),
     (rules.possessive_groups, "app/gateway.py", "re.compile('(ab?c){0,2}+')", 1),
 ]
@@ -96,6 +98,8 @@ SOUND: list[tuple[Check, str, str]] = [
     (rules.names, "app/gateway.py", "process = 1\nprocesses = 2\nchild_process = 3\ndef utilisation(): ..."),
     (rules.log_calls, "app/gateway.py", "log.info('settled', extra={'tenant': tenant})\nmath.log(x)"),
     (FIELDS, "app/gateway.py", "log.info('x', extra={'tenant': 1})"),
+    (rules.timeouts, "app/deadlines.py", "limit = asyncio.timeout(1)"),
+    (rules.timeouts, "app/gateway.py", "settings.timeout\nasyncio.wait(tasks, timeout=1)"),
     (
         rules.possessive_groups,
         "app/gateway.py",
