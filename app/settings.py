@@ -9,6 +9,7 @@ from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 BackEndKind = Literal["emulator", "gemini", "vertex"]
+MEMBER = r"^[a-z][A-Za-z0-9]*(\.[a-z][A-Za-z0-9]*)*$"
 ORDER = r"^(auto|(emulator|gemini|vertex)(,(emulator|gemini|vertex))*)$"
 
 
@@ -290,7 +291,7 @@ class Settings(BaseSettings):
         description="Files of a conversation that are kept to go on with it, in MiB; 0: none goes on.",
     )
     gcs_buckets: tuple[str, ...] = Field((), description="Cloud Storage buckets that gs:// inputs may name.")
-    gemini_extra_members: tuple[str, ...] = Field(
+    gemini_extra_members: tuple[Annotated[str, Field(pattern=MEMBER)], ...] = Field(
         (),
         description="Further members that bodies in Google's dialect may hold, as a JSON list of paths like "
         '["tools.urlContext"]. They act with the gateway\'s rights, and only their own words are reserved.',

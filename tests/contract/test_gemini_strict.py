@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
+from pydantic import ValidationError
 
+from app.settings import Settings
 from tests.contract.test_gemini_rest import MODEL, Rest, error_of, rest, words
 from tests.processes import running_gateway
-from tests.server.conftest import calls_of
+from tests.server.conftest import Tenants, calls_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from tests.processes import Running
 
@@ -126,15 +128,47 @@ def test_a_location_that_is_not_served_is_not_found(rest: Rest, emulator: Runnin
     assert calls_of(emulator) == calls
 
 
-def test_the_location_of_the_deployment_is_served(
-    tmp_path: Path, settings: dict[str, str], tenants: Any
-) -> None:
-    with running_gateway(tmp_path, **settings, vertex_location="europe-west4") as process:
-        there = Rest(process.url, tenants.keys["gemini"])
-        for location, status in (("europe-west4", 200), ("global", 200), ("us-central1", 404)):
-            answers = reached(there, PROJECT.format(location))
-            assert [answer.status_code for answer in answers] == [status] * len(answers), location
-        assert "Served here: locations/europe-west4, locations/global." in answers[0].text
+@pytest.fixture(scope="module")
+def elsewhere(
+    tmp_path_factory: pytest.TempPathFactory, settings: dict[str, str], tenants: Tenants
+) -> Iterator[Rest]:
+    """A gateway whose operator chose a region, and a member that the gateway does not know."""
+    more = {"vertex_location": "europe-west4", "gemini_extra_members": '["tools.urlContext"]'}
+    with running_gateway(tmp_path_factory.mktemp("elsewhere"), **settings, **more) as process:
+        yield Rest(process.url, tenants.keys["gemini"])
+
+
+@pytest.mark.parametrize(
+    ("location", "status"), [("europe-west4", 200), ("global", 200), ("us-central1", 404)]
+)
+def test_the_location_of_the_deployment_is_served(elsewhere: Rest, location: str, status: int) -> None:
+    for answer in reached(elsewhere, PROJECT.format(location)):
+        assert answer.status_code == status
+        assert status == 200 or "Served here: locations/europe-west4, locations/global." in answer.text
+
+
+def test_what_an_operator_lets_pass_is_judged_by_the_upstream(elsewhere: Rest) -> None:
+    answer = elsewhere.generate(saying(tools=[{"url_context": {}}]))
+    assert answer.status_code == 400
+    assert "Unsupported tool" in answer.json()["error"]["message"]
+    other = elsewhere.generate(saying(tools=[{"codeExecution": {}}]))
+    assert "UNKNOWN_FIELD" in other.text
+
+
+def test_a_region_is_not_served_where_a_back_end_without_regions_may_answer() -> None:
+    def location(**chosen: Any) -> str:
+        known = {"vertex_project": "p", "vertex_location": "europe-west4", "gemini_api_key": "k"}
+        return Settings(**{**known, **chosen}).location
+
+    assert location() == location(upstream="vertex") == "europe-west4"
+    assert location(upstream="vertex,gemini") == location(upstream="gemini") == "global"
+    assert location(upstream="vertex", upstream_by_model={"m": "gemini"}) == "global"
+
+
+@pytest.mark.parametrize("path", ["tools.url_context", "tools[].urlContext", "", ".", "/tools/urlContext"])
+def test_a_member_that_could_never_match_keeps_the_gateway_from_starting(path: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings(gemini_extra_members=(path,))
 
 
 @pytest.mark.parametrize("version", ["v9", "v2", "v1beta2", "beta"])

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from app.surfaces.context import Service
     from app.surfaces.gemini.members import Shape
 
+REPEATED = {"contents", "parts", "tools", "safetySettings", "functionDeclarations", "responseFormat"}
 DRAW: dict[str, Any] = {"contents": [turn("Draw")]}
 
 
@@ -69,9 +70,9 @@ def messages(shape: Shape, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ..
 
 
 def around(path: tuple[str, ...], value: Any, *, lists: bool) -> Any:
-    """A body with this value at a path, each message in a list of its own or in none."""
+    """A body with this value at a path, what is repeated in a list or, as Google takes it too, without."""
     for name in reversed(path):
-        value = {name: [value] if lists else value}
+        value = {name: [value] if lists and name in REPEATED else value}
     return value
 
 
@@ -90,6 +91,17 @@ async def test_an_unknown_member_is_refused_by_name_at_every_depth(
     for step in path:
         accepted = cast("Any", accepted[step])
     assert found[0].allowed == (tuple(sorted(accepted)) or None)
+
+
+@pytest.mark.parametrize("value", ["x" * 1000, 1, True, [[{}]], [None], [{}]])
+@pytest.mark.parametrize("path", list(messages(GENERATE[False]))[1:], ids=".".join)
+async def test_what_is_no_message_is_refused_where_one_belongs(path: tuple[str, ...], value: Any) -> None:
+    """Nothing is passed on that was not walked through."""
+    if value == [{}] and path[-1] in REPEATED:
+        return
+    whole = {**DRAW, **around(path, value, lists=True)}
+    found = {item.code for item in (await ordered(whole)).violations}
+    assert "wrong_type" in found
 
 
 @pytest.mark.parametrize("path", list(messages(COUNT[True])), ids=".".join)

@@ -74,18 +74,14 @@ async def _read(
 ) -> _Reader:
     walk = Walk(body.cargo, service.limits.gemini_extra_members, faults)
     members = walk.read(body.members, shape)
-    inner = members.pop("generateContentRequest", None)
-    members = inner if isinstance(inner, dict) else members
+    members = members.pop("generateContentRequest", members)
     members.pop("model", None)  # the path names it
     members["contents"] = turns_of(members.get("contents"))
-    config = members.get("generationConfig")
-    if isinstance(config, dict):
-        members["generationConfig"] = config = with_sizes_in_one_place(config, faults)
-    if isinstance(members.get("systemInstruction"), str):
-        members["systemInstruction"] = {"parts": [{"text": members["systemInstruction"]}]}
+    config = with_sizes_in_one_place(members.get("generationConfig", {}), faults)
+    if "generationConfig" in members:
+        members["generationConfig"] = config
     faults += base64_faults(members, body.cargo, service.limits.input_bytes_max)
-    resolution = config.get("mediaResolution") if isinstance(config, dict) else None
-    contents = ContentsReader(service, body.cargo, faults, resolution)
+    contents = ContentsReader(service, body.cargo, faults, config.get("mediaResolution"))
     conversation = await contents.read(members["contents"])
     instruction = await contents.read_instruction(members.get("systemInstruction"))
     return _Reader(card, members, body.cargo, (conversation, instruction), walk.text_bytes, faults)
@@ -180,17 +176,13 @@ class _Reader:
     def _sent(self) -> dict[str, Any]:
         """The body, its size in the model's own spelling."""
         sent = dict(self._members)
-        image = sent.get("generationConfig", {}).get("imageConfig", {}) if self._sound_config() else {}
+        image = sent.get("generationConfig", {}).get("imageConfig", {})
         size = image.get("imageSize")
         literal = self._card.normalise_image_size(size) if isinstance(size, str) else None
         if literal is not None and literal != size:
             config = sent["generationConfig"]
             sent["generationConfig"] = {**config, "imageConfig": {**image, "imageSize": literal}}
         return sent
-
-    def _sound_config(self) -> bool:
-        config = self._members.get("generationConfig", {})
-        return isinstance(config, dict) and isinstance(config.get("imageConfig", {}), dict)
 
     def _tier(self) -> str | None:
         """One of the service tiers, which have prices; it is no part of what the model sees."""

@@ -113,9 +113,6 @@ class ContentsReader:
         self._found = found = Conversation()
         if system is None:
             return found
-        if isinstance(system, str):
-            found.texts.append(system)
-            return found
         fields = Fields(system, pointer, self._faults)
         fields.text("role")
         parts = listed(fields.rest.pop("parts", None))

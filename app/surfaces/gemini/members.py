@@ -220,16 +220,16 @@ class Walk:
         schemas, arguments) keep their names. A field that is given in both spellings is a fault: nobody could
         say which of the two the upstream would read.
         """
-        if shape is Leaf.COUNTED:
-            self._count(value)
-            return value
-        if isinstance(value, list):
-            return [self.read(item, shape, f"{pointer}/{at}", path) for at, item in enumerate(value)]
         if isinstance(shape, Enumeration):
-            return shape.read(value)
-        if isinstance(shape, Leaf) or not isinstance(value, dict):
+            return [shape.read(item) for item in value] if isinstance(value, list) else shape.read(value)
+        if isinstance(shape, Leaf):
+            if shape is Leaf.COUNTED:
+                self._count(value)
             return value
-        return self._message(value, shape, pointer, path)
+        if isinstance(value, dict):
+            return self._message(value, shape, pointer, path)
+        self._faults.append(Violation(pointer, "wrong_type", "This should be an object."))
+        return None
 
     def _message(
         self, value: dict[str, Any], shape: Mapping[str, Shape], pointer: str, path: str
@@ -243,13 +243,20 @@ class Walk:
             elif item is None:
                 continue
             elif known in shape:
-                one = known in _REPEATED and not isinstance(item, list)
-                message[known] = self.read([item] if one else item, shape[known], place, inner)
+                read = self._member(known, item, shape[known], place, inner)
+                if read is not None:
+                    message[known] = read
             elif inner.removeprefix("generateContentRequest.") in self._extra:
                 message[known] = self.read(item, Leaf.COUNTED)
             else:
                 self._refuse(place, shape)
         return message
+
+    def _member(self, name: str, value: object, shape: Shape, place: str, path: str) -> Any:
+        if name not in _REPEATED:
+            return self.read(value, shape, place, path)
+        items = value if isinstance(value, list) else [value]
+        return [self.read(item, shape, f"{place}/{at}", path) for at, item in enumerate(items)]
 
     def _refuse(self, place: str, shape: Mapping[str, Shape]) -> None:
         self._refused += 1

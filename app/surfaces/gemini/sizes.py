@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.errors import Violation
-from app.surfaces.gemini.fields import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -58,20 +57,16 @@ def with_sizes_in_one_place(config: dict[str, Any], faults: list[Violation]) -> 
 
     Every back end takes them there. What is left of ``responseFormat`` has no words in other dialects.
     """
-    image = config.get("imageConfig", {})
-    if not isinstance(image, dict):
-        return config
-    image, formats = _read(image), []
-    for at, item in enumerate(listed(config.get("responseFormat"))):
-        rest = item
-        if isinstance(item, dict) and isinstance(item.get("image"), dict):
-            newer = _read(item["image"])
-            place = f"/generationConfig/responseFormat/{at}/image"
-            faults += _faults(newer, image, place)
-            image |= {name: newer.pop(name) for name in _READ if name in newer}
-            if newer.get("delivery") in _IN_THE_ANSWER:
-                newer.pop("delivery", None)
-            rest = {name: value for name, value in {**item, "image": newer}.items() if value != {}}
+    image, formats = _read(config.get("imageConfig", {})), []
+    for at, item in enumerate(config.get("responseFormat", ())):
+        rest = dict(item or {})
+        newer = _read(rest.pop("image", {}))
+        faults += _faults(newer, image, f"/generationConfig/responseFormat/{at}/image")
+        image |= {name: newer.pop(name) for name in _READ if name in newer}
+        if newer.get("delivery") in _IN_THE_ANSWER:
+            newer.pop("delivery", None)
+        if newer:
+            rest["image"] = newer
         if rest:
             formats.append(rest)
     changed = {"imageConfig": image, "responseFormat": formats}
