@@ -39,7 +39,8 @@ class Estimate:
     """The tokens that a request is expected to use, all its pictures together.
 
     Attributes:
-        text_input: Prompt, system instruction, and other words such as declarations of functions.
+        text_input: Prompt, system instruction, and other words, such as declarations of functions; for strict
+            tenants also whatever a search may find.
         image_input: Reference images, and pictures of earlier turns, at the card's tokens each.
         document_input: Documents: texts by their bytes, PDFs by their pages.
         video_input: Videos by their seconds; where nobody knows them, all that the context has left.
@@ -217,6 +218,9 @@ def estimate(
     documents = sum(document_tokens(item, card, strict=strict) for item in request.documents)
     documents += earlier_document_tokens(request)
     videos = video_tokens(request, card, words + pictures + documents, strict=strict)
+    if strict and (request.grounding.web_search or request.grounding.image_search):
+        # What a search finds is billed as input, and nobody knows beforehand how much it is.
+        words = max(words, card.tokens.input_max - pictures - documents - videos)
     text_input, image_input = request.n * words, request.n * pictures
     document_input, video_input = request.n * documents, request.n * videos
     image_output = request.n * card.image_tokens(request.image_size or card.image_size_default)

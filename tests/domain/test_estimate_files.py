@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.domain.estimate import document_tokens, estimate, known_document_tokens
+from app.domain.request import Grounding
 from tests.domain.validation_cases import CARD, STORED_PDF, bytes_input, request
 
 if TYPE_CHECKING:
@@ -61,6 +62,17 @@ def test_a_video_of_unknown_length_is_reserved_at_all_that_the_context_has_left(
 ) -> None:
     asked = replace(request(), images=(bytes_input(),), videos=videos, n=3)
     assert estimate(asked, CARD).input_tokens == 3 * CARD.tokens.input_max
+
+
+@pytest.mark.parametrize("grounding", [Grounding(web_search=True), Grounding(image_search=True)])
+def test_what_a_search_finds_is_reserved_for_a_strict_tenant(grounding: Grounding) -> None:
+    """Google reports it as input, and nobody knows before how much it is."""
+    asked = replace(request(), images=(bytes_input(),), grounding=grounding, n=2)
+    assert estimate(asked, CARD, strict=True).input_tokens == 2 * CARD.tokens.input_max
+    assert (
+        estimate(replace(asked, videos=(CLIP,)), CARD, strict=True).input_tokens == 2 * CARD.tokens.input_max
+    )
+    assert estimate(asked, CARD) == estimate(replace(asked, grounding=Grounding()), CARD)
 
 
 def test_a_strict_tenants_reservation_believes_no_header() -> None:
