@@ -6,7 +6,6 @@ import random
 import secrets
 from typing import TYPE_CHECKING, Literal
 
-from app.domain.budget import NANO_PER_USD
 from app.domain.delivery import mismatches
 from app.domain.errors import (
     BudgetExceeded,
@@ -98,13 +97,9 @@ def refusal(job: Job, admission: Admission, allowances: Allowances) -> GatewayEr
 
 def result_gone(replayed: Replayed) -> ResultGone:
     """The error for a key whose request was served, and whose result is no longer kept."""
-    spent, cost = replayed.spent, ""
-    if spent is not None:
-        tokens = f"{spent.usage.input_tokens} input and {spent.usage.output_tokens} output tokens"
-        cost = f" It cost {tokens}, ${spent.usd / NANO_PER_USD:.6g}."
     served = f"The request with this Idempotency-Key was served as {replayed.generation_id or 'a generation'}"
     anew = "The same request under a new key is made and paid anew."
-    error = ResultGone(f"{served}, and the result is no longer kept.{cost} {anew}", spent=spent)
+    error = ResultGone(f"{served}, and the result is no longer kept.", anew, spent=replayed.spent)
     error.windows, error.rates, error.replayed = replayed.windows, replayed.rates, True
     return error
 

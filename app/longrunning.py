@@ -23,7 +23,9 @@ from app.domain.errors import (
     Overloaded,
     StoreUnavailable,
 )
+from app.domain.estimate import spent_on
 from app.domain.fingerprint import digest_of
+from app.domain.operation import Made
 from app.tasks import OwnTasks, cancelled
 
 if TYPE_CHECKING:
@@ -96,6 +98,7 @@ class LongRunning:
 
         Raises:
             IdempotencyMismatch: The key began an operation for another request.
+            TooManyOperations: The tenant has as many as it may.
             Overloaded: This process carries as many as it may.
             StoreUnavailable: Nobody could tell of it, so it was not begun.
         """
@@ -141,22 +144,24 @@ class LongRunning:
             result = await serving
             text = telling.result(result)
         except GatewayError as error:
-            await self._finish(owned, "failed", telling.problem(error))
+            await self._finish(owned, "failed", telling.problem(error), _cost_of(error, job))
             raise
         except asyncio.CancelledError:
             serving.cancel()
             stopped = Draining("The gateway went down during the operation.", retry_after_s=5)
-            told = await self._finish(owned, "failed", telling.problem(stopped))
+            told = await self._finish(owned, "failed", telling.problem(stopped), _cost_of(stopped, job))
             raise (stopped if told else OperationCancelled()) from None
         except Exception:
             log.exception("an operation failed by a fault of the gateway")
-            await self._finish(owned, "failed", telling.problem(InternalError()))
+            fault = InternalError()
+            await self._finish(owned, "failed", telling.problem(fault), _cost_of(fault, job))
             raise
         finally:
             if self._serving.get(owned.id) is serving:
                 del self._serving[owned.id]
             await cancelled([beating])
-        await self._finish(owned, "done", text)
+        made = Made(result.generation.id, spent_on(result.card, result.cost))
+        await self._finish(owned, "done", text, made)
         return result
 
     async def _beat(self, owned: _Owned, job: Job, serving: asyncio.Task[GenerationResult]) -> None:
@@ -171,12 +176,16 @@ class LongRunning:
             if not goes_on and not job.sent:
                 serving.cancel()
 
-    async def _finish(self, owned: _Owned, state: Literal["done", "failed"], text: str) -> bool:
+    async def _finish(
+        self, owned: _Owned, state: Literal["done", "failed"], text: str, made: Made | None
+    ) -> bool:
         """Tell the store, again and again for as long as this process lives. False where it was too late."""
         pause_s = _PAUSE_S
         while True:
             try:
-                told = await self._operations.finish(owned.tenant_id, owned.id, owned.claim, state, text)
+                told = await self._operations.finish(
+                    owned.tenant_id, owned.id, owned.claim, state, text, made
+                )
             except StoreUnavailable:
                 if self._tasks.closed:
                     return True
@@ -185,6 +194,13 @@ class LongRunning:
                 continue
             self._on_ended(state if told else "cancelled")
             return told
+
+
+def _cost_of(error: GatewayError, job: Job) -> Made | None:
+    """What a failed operation may have cost; None where that is nothing."""
+    if error.usage is not None:
+        return Made("", spent_on(job.card, error.usage))
+    return Made("", None) if job.sent else None
 
 
 def _id_of(job: Job, key: IdempotencyKey | None) -> str:

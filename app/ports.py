@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from app.domain.failure import Failure
     from app.domain.finished import Finished
     from app.domain.generation import Generation, ModelAnswer, Picture, Spent, Usage
-    from app.domain.operation import Operation
+    from app.domain.operation import Made, Operation
     from app.domain.rate import RateLimit, RateState
     from app.domain.report import Attribution
     from app.domain.request import CacheDirective, GenerationRequest
@@ -309,6 +309,7 @@ class Operations(Protocol):
 
         Raises:
             IdempotencyMismatch: The id stands for other work.
+            TooManyOperations: The tenant has as many as it may.
         """
 
     async def step(
@@ -317,9 +318,18 @@ class Operations(Protocol):
         """Say that it goes on. False where it was cancelled, has ended, or is another process's by now."""
 
     async def finish(
-        self, tenant_id: str, operation_id: str, claim: str, state: Literal["done", "failed"], text: str
+        self,
+        tenant_id: str,
+        operation_id: str,
+        claim: str,
+        state: Literal["done", "failed"],
+        text: str,
+        made: Made | None,
     ) -> bool:
-        """End it with a result or a problem as JSON. False as for ``step``."""
+        """End it with a result or a problem as JSON. False as for ``step``.
+
+        Without ``made`` it has cost nothing, and a store without room may forget it.
+        """
 
     async def cancel(self, tenant_id: str, operation_id: str) -> Operation | None:
         """Cancel it if it waits, else note that somebody asked. What it is now, or None without one."""

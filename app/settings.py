@@ -281,6 +281,12 @@ class Settings(BaseSettings):
     operations_max: int = Field(
         100, ge=1, description="Operations (Prefer: respond-async) that one process carries at once."
     )
+    operations_kept_max: int = Field(
+        20_000,
+        ge=1,
+        description="Operations of a tenant, running or ended, without those that failed at no cost; each "
+        "takes half a kilobyte, which no store evicts. New ones beyond are refused with 429.",
+    )
     operation_keep_s: int = Field(86_400, ge=60, description="How long an operation can be read.")
     conversation_turns_max: int = Field(
         16, ge=1, description="Answered requests in a conversation that continue_from goes on with."

@@ -165,7 +165,11 @@ def _operations(
     return LongRunning(
         gateway,
         RedisOperations(
-            clients.ledger, lease_s=settings.lease_s, keep_s=settings.operation_keep_s, breaker=breaker
+            clients.ledger,
+            lease_s=settings.lease_s,
+            keep_s=settings.operation_keep_s,
+            kept_max=settings.operations_kept_max,
+            breaker=breaker,
         ),
         lease_s=settings.lease_s,
         running_max=settings.operations_max,

@@ -9,6 +9,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from app.domain.budget import NANO_PER_USD, Amounts
+from app.domain.generation import Spent
 
 if TYPE_CHECKING:
     from app.domain.allowance import Allowances
@@ -167,6 +168,11 @@ def price_nano_usd(card: Card, usage: Usage) -> int:
         (usage.image_output, prices.image_output),
         (usage.text_output + usage.thinking, prices.text_output),
     )
+
+
+def spent_on(card: Card, usage: Usage) -> Spent:
+    """Reported tokens with their list price."""
+    return Spent(usage, price_nano_usd(card, usage))
 
 
 def settled_amounts(card: Card, usage: Usage, images: int) -> Amounts:

@@ -72,6 +72,9 @@ class Spent:
     usd: int
 
 
+FREE = Spent(NO_USAGE, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """One delivered image: its bytes and what its own header says.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from app.domain.generation import Spent
 
 OperationState = Literal["waiting", "running", "done", "failed", "cancelled"]
 """
@@ -24,6 +27,19 @@ def is_operation_id(operation_id: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """What an operation came to, in the few words that are never forgotten before its time.
+
+    Attributes:
+        generation_id: Of its result; empty where it failed.
+        spent: What it cost; None where nobody knows.
+    """
+
+    generation_id: str
+    spent: Spent | None
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """An operation as it stands. Times are the store's clock in Unix milliseconds.
 
@@ -33,7 +49,8 @@ class Operation:
         alive: Whether its process still says so. One that waits or runs without is lost: what it had sent is
             charged when its hold's lease is over.
         cancel_requested: Whether somebody asked for that after it was sent, in vain.
-        text: The result or the problem as JSON, once it has ended.
+        text: The result or the problem as JSON, once it has ended; empty where it is no longer kept.
+        made: What it came to, where that has cost something.
     """
 
     id: str
@@ -43,6 +60,7 @@ class Operation:
     alive: bool
     cancel_requested: bool
     text: str
+    made: Made | None = None
 
     @property
     def lost(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from app.domain.budget import NANO_PER_USD
 from app.domain.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -28,16 +29,30 @@ class TooManyIdempotencyKeys(GatewayError):
     code, title, status, retryable = "too_many_idempotency_keys", "Too many idempotency keys", 429, True
 
 
+class TooManyOperations(GatewayError):
+    """The tenant has as many operations as it may, running and ended ones; nothing was begun."""
+
+    code, title, status, retryable = "too_many_operations", "Too many operations", 429, True
+
+
 class ResultGone(GatewayError):
     """It was made and paid before, and the result is no longer kept; it is not paid again.
 
     Args:
-        detail: What was made, and what would make it again.
+        detail: What was made.
+        anew: What would make it again.
         spent: What it had cost, or None where nobody knows any more.
     """
 
     code, title, status = "result_gone", "The result is no longer kept", 410
 
-    def __init__(self, detail: str = "", *, spent: Spent | None = None) -> None:
-        super().__init__(detail, usage=spent.usage if spent else None)
+    def __init__(self, detail: str = "", anew: str = "", *, spent: Spent | None = None) -> None:
+        cost = _cost(spent) if spent else ""
+        said = " ".join(filter(None, (detail, cost, anew)))
+        super().__init__(said, usage=spent.usage if spent else None)
         self.spent = spent
+
+
+def _cost(spent: Spent) -> str:
+    tokens = f"{spent.usage.input_tokens} input and {spent.usage.output_tokens} output tokens"
+    return f"It cost {tokens}, ${spent.usd / NANO_PER_USD:.6g}."

@@ -28,7 +28,7 @@ _GENERATION_ID = re.compile(r"gen_[0-9a-f]{24}")
 _OPERATION_ID = re.compile(r"op_[0-9a-f]{24}")
 _CHANGE = re.compile(r"[0-9a-f]{32}")
 
-LEDGER_NAMES = ("res", "win", "exp", "gc", "log", "use", "lead", "idem", "ends")
+LEDGER_NAMES = ("res", "win", "exp", "gc", "log", "use", "lead", "idem", "ends", "ops", "opends")
 
 
 def _tag(tenant_id: str) -> str:
@@ -97,11 +97,11 @@ def kept_key(tenant_id: str) -> str:
     return f"{_tag(tenant_id)}:kept"
 
 
-def operation_key(tenant_id: str, operation_id: str) -> str:
-    """Where an operation stands."""
+def operation_keys(tenant_id: str, operation_id: str) -> list[str]:
+    """Where a tenant's operations stand, and what came of this one, as ``scripts/operation.lua`` has it."""
     if not _OPERATION_ID.fullmatch(operation_id):
         raise ValueError("This is no operation id.")
-    return f"{_tag(tenant_id)}:op:{operation_id}"
+    return [*ledger_keys(tenant_id)[-2:], f"{_tag(tenant_id)}:op:{operation_id}"]
 
 
 def tenant_change_keys(change_id: str) -> list[str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.domain.errors import InternalError
-from app.domain.operation import Operation, is_operation_id
-from app.domain.repetition import IdempotencyMismatch
+from app.domain.operation import Made, Operation, is_operation_id
+from app.domain.repetition import IdempotencyMismatch, TooManyOperations
 from app.store import keys
 from app.store.breaker import Breaker
 from app.store.client import DEADLINE_S, store_errors
 from app.store.scripting import text_of
+from app.store.wording import spent_of, spent_told
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -32,6 +33,7 @@ class RedisOperations:
         lease_s: How long an operation outlives its process.
         keep_s: How long it can be read.
         deadline_s: A call that has no answer by then is StoreUnavailable.
+        kept_max: How many operations a tenant may have, running or ended, without those that cost nothing.
         breaker: That of the client's pool; one of its own if not given.
     """
 
@@ -41,12 +43,14 @@ class RedisOperations:
         *,
         lease_s: float,
         keep_s: int,
+        kept_max: int = 20_000,
         deadline_s: float = DEADLINE_S,
         breaker: Breaker | None = None,
     ) -> None:
         self._client = client
         self._lease_ms = str(int(lease_s * _MS))
         self._keep_ms = str(keep_s * _MS)
+        self._kept_max = kept_max
         self._deadline_s = deadline_s
         self._breaker = breaker or Breaker()
 
@@ -57,9 +61,10 @@ class RedisOperations:
 
         Raises:
             IdempotencyMismatch: The id stands for other work.
+            TooManyOperations: The tenant has as many as it may.
             StoreUnavailable: Nobody knows; it ends with its lease.
         """
-        arguments = ["begin", claim, work, self._lease_ms, self._keep_ms]
+        arguments = ["begin", claim, work, self._lease_ms, self._keep_ms, str(self._kept_max)]
         code, found = await self._asked(tenant_id, operation_id, arguments)
         if code == "mismatch":
             raise IdempotencyMismatch("This Idempotency-Key was used for another request; use a new one.")
@@ -75,10 +80,17 @@ class RedisOperations:
         return code == "ok"
 
     async def finish(
-        self, tenant_id: str, operation_id: str, claim: str, state: Literal["done", "failed"], text: str
+        self,
+        tenant_id: str,
+        operation_id: str,
+        claim: str,
+        state: Literal["done", "failed"],
+        text: str,
+        made: Made | None,
     ) -> bool:
         """End it with a result or a problem. False as for ``step``."""
-        arguments = ["finish", claim, state, text, self._keep_ms]
+        kept = ["free", "", ""] if made is None else ["keep", made.generation_id, spent_told(made.spent)]
+        arguments = ["finish", claim, state, text, self._keep_ms, *kept]
         code, _ = await self._asked(tenant_id, operation_id, arguments)
         return code == "ok"
 
@@ -99,10 +111,16 @@ class RedisOperations:
     async def _asked(
         self, tenant_id: str, operation_id: str, arguments: list[str]
     ) -> tuple[str, Operation | None]:
-        key = keys.operation_key(tenant_id, operation_id)
+        names = keys.operation_keys(tenant_id, operation_id)
         async with self._breaker.guard(), store_errors(self._deadline_s):
-            reply: Any = await self._client.eval(_SCRIPT, 1, key, *arguments)
-        code, now, ttl, state, created, lease, wish, text = reply
+            reply: Any = await self._client.eval(_SCRIPT, len(names), *names, operation_id, *arguments)
+        code, now, ttl, state, created, lease, wish, text, generation_id, cost = reply
+        if code == "crowded":
+            raise TooManyOperations(
+                f"The tenant has {self._kept_max} operations, running and ended, as many as it may. A new "
+                "one can begin when the oldest is forgotten; requests that wait for their answers go on.",
+                retry_after_s=max(1, -(-int(ttl) // _MS)),
+            )
         if state not in _STATES:
             return code, None
         return code, Operation(
@@ -113,4 +131,5 @@ class RedisOperations:
             alive=int(lease) > int(now),
             cancel_requested=wish == "1",
             text=text,
+            made=Made(generation_id, spent_of(cost)) if generation_id or cost else None,
         )

@@ -99,7 +99,7 @@ def claim_told(claim: Claim | None) -> list[str]:
 
 def answered_told(answered: Answered | None, usage: Usage, lease_ms: str) -> list[str]:
     """A claim, what becomes of it, and the tokens; one whose outcome is unknown is kept for a lease."""
-    tokens = ",".join(str(int(getattr(usage, name))) for name in _TOKENS)
+    tokens = _tokens_told(usage)
     if answered is None:
         return [*claim_told(None), "", "", tokens]
     match answered.state:
@@ -198,11 +198,26 @@ def _replayed(found: Answer) -> Replayed:
         generation = replace(records.decode_generation(text), created_ms=int(created))
         generation_id = generation.id
     age_s = max(0, found.now_ms - int(created)) // MS
-    return Replayed(generation, age_s, found.windows, found.rates, generation_id, int(created), _spent(cost))
+    return Replayed(
+        generation, age_s, found.windows, found.rates, generation_id, int(created), spent_of(cost)
+    )
 
 
-def _spent(cost: str) -> Spent | None:
-    """What a key's request paid, as ``scripts/_claims.lua`` keeps it."""
+def _tokens_told(usage: Usage) -> str:
+    return ",".join(str(int(getattr(usage, name))) for name in _TOKENS)
+
+
+def spent_told(spent: Spent | None) -> str:
+    """A cost as the books keep it, in the form of ``scripts/_claims.lua``."""
+    if spent is None:
+        return ""
+    usage = spent.usage
+    amounts = Amounts(usage.image_output, usage.input_tokens + usage.output_tokens, 0, spent.usd)
+    return ",".join((*amounts_told(amounts), _tokens_told(usage)))
+
+
+def spent_of(cost: str) -> Spent | None:
+    """A cost that the books have kept; None where they know none."""
     if not cost:
         return None
     numbers = [int(digits) for digits in cost.split(",")]

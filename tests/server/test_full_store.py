@@ -89,7 +89,8 @@ DIALECTS = {"native": native, "openai": openai, "gemini": gemini}
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory, emulator: Running) -> Iterator[Store]:
-    names = [*(f"alice-{policy}" for policy in POLICIES), "gone", "sharing"]
+    names = [*(f"alice-{policy}" for policy in POLICIES), "gone", "sharing", "patient"]
+    names += [f"waiter-{policy}" for policy in VOLATILE]
     names += [f"crowd-{dialect}" for dialect in DIALECTS]
     folder = tmp_path_factory.mktemp("f")
     tenants = write_tenants(folder / "tenants.yaml", dict.fromkeys(names, tokens_a_day(1_000_000)))
@@ -100,6 +101,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, emulator: Running) -> Iterat
         "upstream": "emulator",
         "upstream_base_url": emulator.url,
         "idempotency_keys_max": "12",
+        "operations_kept_max": "12",
     }
     with (
         running_server(folder / "s", *options) as server,
@@ -244,3 +246,75 @@ def waiting(store: Store) -> int:
     lines = HTTP.get(f"{store.gateway.url}/metrics").text.splitlines()
     found = [line for line in lines if line.startswith("flashgate_in_flight") and 'waiting"' in line]
     return int(float(found[0].rpartition(" ")[2])) if found else 0
+
+
+def begun(caller: Client, prompt: str, **headers: str) -> httpx2.Response:
+    body = {"prompt": prompt, "image_size": "512"}
+    return caller.post(body, Prefer="respond-async", **headers)
+
+
+def ended(caller: Client, address: str) -> dict[str, Any]:
+    """The operation once it has ended."""
+    seen: list[httpx2.Response] = []
+
+    def is_over() -> bool:
+        seen.append(caller.get(address))
+        return seen[-1].json().get("state") not in {"waiting", "running"}
+
+    wait_for(is_over, "the operation ends")
+    assert seen[-1].status_code == 200, seen[-1].text
+    return dict(seen[-1].json())
+
+
+@pytest.mark.parametrize("policy", VOLATILE)
+def test_a_paid_operation_is_found_whatever_is_evicted(store: Store, emulator: Running, policy: str) -> None:
+    store.under(policy)
+    caller = store.caller(f"waiter-{policy}")
+    asked = [(f"Waited {secrets.token_hex(4)}", secrets.token_hex(8)) for _ in range(5)]
+    places = [begun(caller, prompt, Idempotency_Key=key).headers["location"] for prompt, key in asked]
+    done = [ended(caller, place) for place in places]
+    assert {operation["state"] for operation in done} == {"done"}
+    store.fill()
+    calls = calls_of(emulator)
+    for place, before, (prompt, key) in zip(places, done, asked, strict=True):
+        for answer in (caller.get(place), begun(caller, prompt, Idempotency_Key=key)):
+            if answer.status_code == 410:
+                assert answer.json()["usage"]["cost_usd"] == before["result"]["usage"]["cost_usd"]
+            else:
+                assert answer.json()["result"]["images"] == before["result"]["images"]
+    assert calls_of(emulator) == calls
+
+
+def test_an_operation_without_its_text_is_told_from_its_generation_or_with_its_cost(store: Store) -> None:
+    store.under("volatile-lfu")
+    caller = store.caller("patient")
+    place = begun(caller, f"Patience {secrets.token_hex(4)}").headers["location"]
+    done = ended(caller, place)
+    for name in store.client.scan_iter("fg:{patient}:op:*", 1000):
+        store.client.unlink(name)
+    again = caller.get(place).json()
+    for name in ("id", "images", "text", "effective", "usage"):
+        assert again["result"][name] == done["result"][name]
+    assert (again["state"], again["problem"], again["created_at"]) == ("done", None, done["created_at"])
+    store.forget("patient")
+    gone = caller.get(place)
+    assert (gone.status_code, gone.json()["code"]) == (410, "result_gone")
+    assert done["result"]["id"] in gone.json()["detail"]
+    assert gone.json()["usage"]["cost_usd"] == done["result"]["usage"]["cost_usd"] > 0
+
+
+def test_more_operations_than_a_tenant_may_have_are_refused_by_name(store: Store) -> None:
+    store.under("volatile-lfu")
+    caller, prompt = store.caller("patient"), f"Many {secrets.token_hex(4)}"
+    refused: list[httpx2.Response] = []
+
+    def is_full() -> bool:
+        answer = begun(caller, prompt)
+        refused.extend([answer] if answer.status_code == 429 else [])
+        return bool(refused)
+
+    wait_for(is_full, "the tenant has as many as it may")
+    assert refused[0].json()["code"] == "too_many_operations"
+    assert "12 operations" in refused[0].json()["detail"]
+    assert 86_000 < int(refused[0].headers["retry-after"]) <= 86_400
+    assert caller.post({"prompt": prompt, "image_size": "512"}).status_code == 200

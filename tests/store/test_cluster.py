@@ -16,6 +16,7 @@ import pytest
 import redis
 from redis.asyncio.cluster import RedisCluster
 
+from app.domain.operation import Made
 from app.ports import Hit, Lead
 from app.store import keys
 from app.store.client import check_eviction, memory_of, open_clients
@@ -140,7 +141,7 @@ async def test_a_gateways_store_can_be_a_cluster(cluster: int) -> None:
                 assert await results.get_finished(tenant, GENERATION) == talking_of(picture)
                 operations = RedisOperations(clients.ledger, lease_s=60, keep_s=60, deadline_s=10)
                 assert (await operations.begin(tenant, OPERATION, "me", "work"))[1]
-                assert await operations.finish(tenant, OPERATION, "me", "done", "{}")
+                assert await operations.finish(tenant, OPERATION, "me", "done", "{}", Made(GENERATION, None))
                 ended = await operations.read(tenant, OPERATION)
                 assert ended is not None
                 assert ended.state == "done"

@@ -13,6 +13,7 @@ from app.domain.budget import WINDOWS, Budget
 from app.domain.failure import Failure
 from app.domain.fingerprint import digest_of
 from app.domain.generation import Picture
+from app.domain.operation import Made
 from app.domain.report import Attribution
 from app.ports import AdmissionRequest, Answered, Claim, Hit, Lead, Refused, Settlement
 from app.store import keys
@@ -66,7 +67,7 @@ async def test_ledger_keys_never_have_a_ttl_and_all_others_always_have_one(
         if state == "running":
             await operations.step(books.tenant, operation_id, "me", "running")
         if state == "done":
-            await operations.finish(books.tenant, operation_id, "me", "done", "{}")
+            await operations.finish(books.tenant, operation_id, "me", "done", "{}", Made("gen_1", None))
         if state == "cancelled":
             await operations.cancel(books.tenant, operation_id)
     said = Failure("model_refused", "No.", final=True, verbatim="words")
@@ -100,7 +101,7 @@ def test_no_script_names_a_key_that_was_not_declared(name: Any) -> None:
     text = script(name).text
     commands = re.findall(r"redis\.call\('(\w+)'(?:,\s*([\w]+))?", text)
     assert commands
-    declared = {"RES", "WIN", "EXP", "GC", "LOG", "USE", "LEAD", "IDEM", "ENDS", "GEN", "FAIL", "OLD"}
+    declared = {name.upper() for name in keys.LEDGER_NAMES} | {"GEN", "FAIL", "OLD"}
     assert {key for command, key in commands if command not in {"TIME", "PUBLISH"}} <= declared
 
 

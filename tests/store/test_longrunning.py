@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from app.cards import load_catalogue
 from app.domain.errors import Draining, OperationCancelled, StoreUnavailable
+from app.domain.generation import Usage
 from app.longrunning import LongRunning, Telling
 from app.store import keys
 from app.store.client import open_clients
 from app.store.operations import RedisOperations
+from tests.store.books import let_lease_end
 from tests.store.conftest import PATIENCE_S
 from tests.storefaults import Fault, StoreProxy
 
@@ -32,16 +35,27 @@ LEASE_S = 0.6
 TELLING = Telling(lambda result: f'"{result}"', lambda error: f'"{error.code}"')
 
 
+class Drawn:
+    """Stands for a result."""
+
+    generation = SimpleNamespace(id="gen_" + "a" * 24)
+    card = next(iter(load_catalogue()))
+    cost = Usage(image_output=1120)
+
+    def __str__(self) -> str:
+        return "a picture"
+
+
 class Work:
     """Stands for a gateway whose work ends when it is told to."""
 
     def __init__(self) -> None:
         self.may_send, self.go_on = asyncio.Event(), asyncio.Event()
         self.may_send.set()
-        self.outcome: str | Exception = "a picture"
+        self.outcome: Drawn | Exception = Drawn()
         self.sends = False
 
-    async def serve(self, job: Any) -> str:
+    async def serve(self, job: Any) -> Drawn:
         await self.may_send.wait()
         if self.sends:
             await job.before_sending()
@@ -126,11 +140,11 @@ async def test_a_slow_operation_outlives_its_lease_by_its_heartbeat(carrier: Car
     carrier.work.sends = True
     operation_id, task = await carrier.start()
     await carrier.until(operation_id, state="running")
-    key = keys.operation_key(carrier.tenant, operation_id)
+    running, *_ = keys.operation_keys(carrier.tenant, operation_id)
     leases = set[str]()
     async with asyncio.timeout(PATIENCE_S):
         while len(leases) < 6:
-            leases.add(str(await carrier.seen.ledger.hget(key, "lease")))
+            leases.add(str(await carrier.seen.ledger.hget(running, operation_id)).split(";")[4])
             assert (await carrier.read(operation_id)).state == "running"
     carrier.work.go_on.set()
     await task
@@ -161,7 +175,7 @@ async def test_one_that_another_process_began_anew_is_not_ended_by_the_first(car
     operation_id, task = await carrier.start()
     mine = False
     while not mine:  # a heartbeat may come in between
-        await carrier.seen.ledger.hset(keys.operation_key(carrier.tenant, operation_id), "lease", "1")
+        await let_lease_end(carrier.seen.ledger, carrier.tenant, operation_id)
         _, mine = await carrier.elsewhere.begin(carrier.tenant, operation_id, "another", "work")
     carrier.work.go_on.set()
     assert str(await task) == "a picture", "who waits for the first gets it all the same"

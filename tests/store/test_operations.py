@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.domain.errors import StoreUnavailable
-from app.domain.repetition import IdempotencyMismatch
+from app.domain.generation import Spent, Usage
+from app.domain.operation import Made
+from app.domain.repetition import IdempotencyMismatch, TooManyOperations
 from app.store import keys
 from app.store.client import open_clients
 from app.store.operations import RedisOperations
+from tests.store.books import Books, let_lease_end, now_ms
 from tests.store.conftest import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from app.store.client import StoreClients
 
 _numbers = itertools.count(1)
+KEPT_MAX = 5
+MADE = Made("gen_" + "a" * 24, Spent(Usage(24, 0, 1120, 414, 88, estimated=True), 72_000_000))
 
 
 class Told:
@@ -28,7 +33,9 @@ class Told:
         self.clients = clients
         self.tenant = tenant
         self.id = f"op_{next(_numbers):024x}"
-        self.operations = RedisOperations(clients.ledger, lease_s=lease_s, keep_s=100, deadline_s=PATIENCE_S)
+        self.operations = RedisOperations(
+            clients.ledger, lease_s=lease_s, keep_s=100, kept_max=KEPT_MAX, deadline_s=PATIENCE_S
+        )
 
     async def begin(self, claim: str = "me", work: str = "work") -> Operation | None:
         """None where it began; what is there already otherwise."""
@@ -38,8 +45,8 @@ class Told:
     async def step(self, state: Any, claim: str = "me") -> bool:
         return await self.operations.step(self.tenant, self.id, claim, state)
 
-    async def finish(self, state: Any, text: str = "{}", claim: str = "me") -> bool:
-        return await self.operations.finish(self.tenant, self.id, claim, state, text)
+    async def finish(self, state: Any, text: str = "{}", claim: str = "me", made: Made | None = MADE) -> bool:
+        return await self.operations.finish(self.tenant, self.id, claim, state, text, made)
 
     async def cancel(self) -> Operation:
         found = await self.operations.cancel(self.tenant, self.id)
@@ -61,7 +68,7 @@ class Told:
         if state == "cancelled":
             await self.cancel()
         if state == "lost":
-            await self.clients.ledger.hset(keys.operation_key(self.tenant, self.id), "lease", "1")
+            await let_lease_end(self.clients.ledger, self.tenant, self.id)
 
 
 @pytest.fixture
@@ -83,7 +90,7 @@ async def test_an_operation_is_read_as_it_was_told(told: Told) -> None:
     done = await told.read()
     assert (done.state, done.text, done.lost) == ("done", '{"text":"ü🎨"}', False)
     assert await told.operations.read(f"{told.tenant}-x", told.id) is None
-    assert await told.clients.ledger.pttl(keys.operation_key(told.tenant, told.id)) > 90_000
+    assert await told.clients.ledger.pttl(keys.operation_keys(told.tenant, told.id)[-1]) > 90_000
 
 
 @pytest.mark.parametrize(
@@ -153,3 +160,84 @@ async def test_what_is_no_operation_id_never_reaches_the_store(odd: str) -> None
             await operations.step("a", odd, "me", "running")
         with pytest.raises(StoreUnavailable):
             await operations.read("a", "op_" + "0" * 24)
+
+
+async def booked(told: Told) -> list[str]:
+    """The operations that no store may forget."""
+    names = keys.operation_keys(told.tenant, told.id)
+    found: Any = await told.clients.ledger.hkeys(names[0])
+    assert sorted(found) == sorted(await told.clients.ledger.zrange(names[1], 0, -1))
+    assert [await told.clients.ledger.pttl(name) for name in names[:2] if found] == [-1] * (2 if found else 0)
+    return list(found)
+
+
+async def evict(told: Told) -> None:
+    """Everything of the operation that has a TTL."""
+    await told.clients.ledger.delete(keys.operation_keys(told.tenant, told.id)[-1])
+
+
+@pytest.mark.parametrize("state", ["waiting", "running", "done", "failed"])
+async def test_what_may_have_cost_something_is_never_evicted(told: Told, state: str) -> None:
+    await told.reach(state)
+    before = await told.read()
+    await evict(told)
+    after = await told.read()
+    assert (after.state, after.created_ms, after.alive) == (before.state, before.created_ms, True)
+    ended = state in {"done", "failed"}
+    assert (after.text, after.made) == ("", MADE if ended else None)
+    assert await booked(told) == [told.id]
+
+
+async def test_what_cost_nothing_takes_no_room_that_cannot_be_had_back(told: Told) -> None:
+    assert await told.begin() is None
+    assert await told.finish("failed", '{"code":"budget_exceeded"}', made=None)
+    assert await booked(told) == []
+    assert (await told.read()).text == '{"code":"budget_exceeded"}'
+    assert await told.finish("failed", made=None), "the same call again"
+    assert await told.begin("another") is None
+    assert (await told.cancel()).state == "cancelled"
+    assert await booked(told) == []
+    assert (await told.read()).state == "cancelled"
+
+
+async def test_a_tenant_has_so_many_operations_and_no_more(clients: StoreClients, tenant: str) -> None:
+    cells = [Told(clients, tenant) for _ in range(KEPT_MAX + 1)]
+    for each, state in zip(cells, ["waiting", "running", "done", "failed", "lost"], strict=False):
+        await each.reach(state)
+    with pytest.raises(TooManyOperations, match=f"has {KEPT_MAX} operations") as refused:
+        await cells[-1].begin()
+    assert 90 <= (refused.value.retry_after_s or 0) <= 100
+    assert await cells[3].begin("another") is None, "one that is begun anew takes no further place"
+    assert await cells[3].finish("failed", claim="another", made=None)
+    assert await cells[-1].begin() is None, "what cost nothing frees its place"
+
+
+async def test_operations_whose_time_is_over_vanish(clients: StoreClients, tenant: str, books: Books) -> None:
+    cells = [Told(clients, tenant) for _ in range(2)]
+    for each in cells:
+        await each.reach("done")
+        running, ends, op = keys.operation_keys(tenant, each.id)
+        fields = str(await clients.ledger.hget(running, each.id)).split(";")
+        await clients.ledger.hset(running, each.id, ";".join([*fields[:5], "1", *fields[6:]]))
+        await clients.ledger.zadd(ends, {each.id: 1})
+        await clients.ledger.delete(op)
+        assert await each.operations.read(tenant, each.id) is None
+    await books.admit("a")
+    assert await booked(cells[0]) == [], "an admission of the tenant forgets them"
+
+
+async def test_an_operation_of_an_earlier_version_is_read_as_long_as_it_lives(told: Told) -> None:
+    op: Any = {"claim": "them", "work": "work", "created": "5", "wish": ""}
+    name = keys.operation_keys(told.tenant, told.id)[-1]
+    ledger = told.clients.ledger
+    await ledger.hset(name, mapping={**op, "state": "running", "lease": str(now_ms() + 60_000), "text": ""})
+    await ledger.pexpire(name, 60_000)
+    found = await told.read()
+    assert (found.state, found.created_ms, found.alive, found.text) == ("running", 5, True, "")
+    assert await told.begin("me") is not None
+    assert (await told.cancel()).cancel_requested
+    await ledger.hset(name, mapping={"state": "done", "text": "{}"})
+    assert (await told.read()).text == "{}"
+    await ledger.hset(name, mapping={"state": "failed"})
+    assert await told.begin("me") is None
+    assert (await told.read()).text == ""

@@ -12,10 +12,10 @@
 --   6 use   HASH    what was used by day, for reports; see "Usage" below       never a TTL
 --   7 lead  HASH    fingerprint -> "<leader's hold id>;<until_ms>;" | "!<hold id>;<until_ms>;<failure as JSON, cut
 --                   short>"                                                    never a TTL
---   8, 9 idem, ends (see _claims.lua)                                          never a TTL
---  10 gen   STRING  "<hold id>;<created_ms>;<what it cost>;<result as JSON>" | "!;<purged_ms>;"   always a TTL
---  11 fail  STRING  "<hold id>;<the whole failure as JSON>"                    always a TTL
--- Scripts that are about no piece of work are given the first nine alone.
+--   8, 9 idem, ends (see _claims.lua), 10, 11 ops, opends (see operation.lua)  never a TTL
+--  12 gen   STRING  "<hold id>;<created_ms>;<what it cost>;<result as JSON>" | "!;<purged_ms>;"   always a TTL
+--  13 fail  STRING  "<hold id>;<the whole failure as JSON>"                    always a TTL
+-- Scripts that are about no piece of work are given the first eleven alone.
 --
 -- A record is "state;flags;t0_ms;fingerprint;est;act;windows"
 --   state    h held, d dispatched | s settled, v voided, x expired (nothing booked), c charged (est booked)
@@ -29,7 +29,7 @@
 -- it would print large integers with 14 digits.
 
 local RES, WIN, EXP, GC, LOG, USE, LEAD = unpack(KEYS, 1, 7)
-local GEN, FAIL = KEYS[10], KEYS[11]
+local OPS, OPENDS, GEN, FAIL = unpack(KEYS, 10, 13)
 local AMOUNT_MAX = 9007199254740991
 local COUNTER_MAX = 4611686018427387904 -- 2^62: no sum of two counters overflows HINCRBY
 local LOG_LENGTH = 1000
@@ -430,6 +430,14 @@ local function purge(now, keep, limit)
       redis.call('ZREM', GC, member)
     end
   end
+end
+
+-- Forgets at most `limit` operations whose time is over, of a tenant that begins no new ones too.
+local function prune_operations(now, limit)
+  local due = redis.call('ZRANGE', OPENDS, '-inf', text(now), 'BYSCORE', 'LIMIT', 0, limit)
+  if #due == 0 then return end
+  redis.call('HDEL', OPS, unpack(due))
+  redis.call('ZREM', OPENDS, unpack(due))
 end
 
 -- Leads ----------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 -- Decides in one step: within its rates, asked before under the same key, cached, followed, failed, refused,
 -- absent, or reserved.
 --
--- KEYS  res win exp gc log use lead idem ends gen fail (see _common.lua), and old where the caller sent a key (see
---       _claims.lua)
+-- KEYS  res win exp gc log use lead idem ends ops opends gen fail (see _common.lua), and old where the caller sent a
+--       key (see _claims.lua)
 -- ARGV  1 hold id                     2 fingerprint
 --       3 use|refresh|bypass|only_if_cached
 --       4 oldest result that will do, in ms, or ""
@@ -210,6 +210,7 @@ end
 sweep(now, keep, unknown, 32)
 purge(now, keep, 32)
 prune_claims(now, 32)
+prune_operations(now, 32)
 read_rates(rates, now)
 local free, room = within(rates, 'concurrent', 1), fits()
 local rounds = 0

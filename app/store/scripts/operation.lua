@@ -1,17 +1,24 @@
 #!lua flags=allow-oom
 -- One operation: begun, carried on by the process that owns it, ended or cancelled, each in one step.
 --
--- KEYS  1 op  HASH  claim (of the process that owns it), work (fingerprint), state, created, lease (until, ms),
---                   wish (1: cancel was asked after it was sent), text                       always a TTL
--- ARGV  1 action
---       begin   2 claim   3 work   4 lease, ms   5 kept, ms
---       step    2 claim   3 waiting|running   4 lease, ms
---       finish  2 claim   3 done|failed   4 text   5 kept, ms
+-- KEYS  1 ops     HASH  operation id -> "<claim>;<work>;<state>;<created_ms>;<lease_ms>;<ends_ms>;<wish>;<generation>;
+--                       <cost>": those that are open or have cost something           never a TTL
+--       2 opends  ZSET  operation id -> ends_ms; exactly the operations of ops        never a TTL
+--       3 op      HASH  claim, work, state, created, lease, wish, text: what came of the operation, and all of one that
+--                       has ended and cost nothing                                    always a TTL
+--   claim  of the process that owns it     work   its fingerprint     lease  until when it is alive without a heartbeat
+--   wish   1: cancel was asked after it was sent     text   the result or the problem as JSON
+--   generation, cost  what it came to and what that cost, as in _claims.lua; empty before its end
+-- ARGV  1 operation id   2 action
+--       begin   3 claim   4 work   5 lease, ms   6 kept, ms   7 how many the tenant may have in ops
+--       step    3 claim   4 waiting|running   5 lease, ms
+--       finish  3 claim   4 done|failed   5 text   6 kept, ms   7 keep: it stays in ops; or free   8 generation   9 cost
 --       cancel | read
--- Returns {code, now_ms, ttl_ms, state, created, lease, wish, text}
+-- Returns {code, now_ms, ttl_ms, state, created, lease, wish, text, generation, cost}
 --       ok        it was done, or read
 --       kept      begin: it is there already, for the same work, and alive or done
 --       mismatch  begin: it is there already, for other work
+--       crowded   begin: the tenant has as many as it may; ttl_ms tells when one of them ends
 --       gone      there is none, or it belongs to another process by now
 --
 --            waiting        running      done   failed, cancelled, or lost
@@ -20,55 +27,123 @@
 --   finish   -> as asked    -> as asked  gone   gone, but a lost one ends
 --   cancel   -> cancelled   wish         -      -
 
-local OP = KEYS[1]
-local action = ARGV[1]
+local OPS, OPENDS, OP = KEYS[1], KEYS[2], KEYS[3]
+local id, action = ARGV[1], ARGV[2]
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local found = redis.call('HMGET', OP, 'claim', 'work', 'state', 'created', 'lease')
-local claim, work, state, lease = found[1], found[2], found[3], tonumber(found[5] or '0')
-local open = state == 'waiting' or state == 'running'
+local PRUNED_MAX = 256
 
 local function text(number) return string.format('%.0f', number) end
 
+local function find()
+  local raw = redis.call('HGET', OPS, id)
+  if raw then
+    local claim, work, state, created, lease, ends, wish, generation, cost =
+      string.match(raw, '^([^;]*);([^;]*);(%a+);(%d+);(%d+);(%d+);([^;]*);([^;]*);([^;]*)$')
+    if tonumber(ends) > now then
+      return {
+        booked = true, claim = claim, work = work, state = state, created = created, lease = tonumber(lease),
+        ends = tonumber(ends), wish = wish, generation = generation, cost = cost,
+      }
+    end
+  end
+  local found = redis.call('HMGET', OP, 'claim', 'work', 'state', 'created', 'lease', 'wish')
+  if not found[3] then return nil end
+  return {
+    claim = found[1], work = found[2], state = found[3], created = found[4], lease = tonumber(found[5]),
+    ends = now + math.max(0, redis.call('PTTL', OP)), wish = found[6], generation = '', cost = '',
+  }
+end
+
+local function book(op)
+  redis.call('HSET', OPS, id, table.concat({
+    op.claim, op.work, op.state, op.created, text(op.lease), text(op.ends), op.wish, op.generation, op.cost,
+  }, ';'))
+  redis.call('ZADD', OPENDS, text(op.ends), id)
+end
+
+local function cache(op, said)
+  redis.call('HSET', OP, 'claim', op.claim, 'work', op.work, 'state', op.state, 'created', op.created,
+    'lease', text(op.lease), 'wish', op.wish, 'text', said)
+  redis.call('PEXPIRE', OP, text(math.max(1, op.ends - now)))
+end
+
+-- It has cost nothing, so that nothing is promised any more: a store without room may forget it.
+local function release(op, said)
+  cache(op, said)
+  redis.call('HDEL', OPS, id)
+  redis.call('ZREM', OPENDS, id)
+end
+
+local function write(op)
+  if op.booked then return book(op) end
+  redis.call('HSET', OP, 'state', op.state, 'lease', text(op.lease), 'wish', op.wish)
+end
+
+local op = find()
+local open = op and (op.state == 'waiting' or op.state == 'running')
+
 local function reply(code)
-  local seen = redis.call('HMGET', OP, 'state', 'created', 'lease', 'wish', 'text')
-  local answer = { code, text(now), text(math.max(0, redis.call('PTTL', OP))) }
-  for index = 1, 5 do answer[#answer + 1] = seen[index] or '' end
-  return answer
+  if not op then return { code, text(now), '0', '', '', '', '', '', '', '' } end
+  local kept = redis.call('HMGET', OP, 'claim', 'text')
+  local said = kept[1] == op.claim and kept[2] or ''
+  return {
+    code, text(now), text(math.max(0, op.ends - now)), op.state, op.created, text(op.lease), op.wish, said,
+    op.generation, op.cost,
+  }
 end
 
 if action == 'begin' then
-  if state and claim == ARGV[2] then return reply('ok') end -- the same call again, its first answer was lost
-  if (open and lease > now) or state == 'done' then
-    return reply(work == ARGV[3] and 'kept' or 'mismatch')
+  if op and op.claim == ARGV[3] then return reply('ok') end -- the same call again, its first answer was lost
+  if op and ((open and op.lease > now) or op.state == 'done') then
+    return reply(op.work == ARGV[4] and 'kept' or 'mismatch')
+  end
+  local due = redis.call('ZRANGE', OPENDS, '-inf', text(now), 'BYSCORE', 'LIMIT', 0, PRUNED_MAX)
+  if #due > 0 then
+    redis.call('HDEL', OPS, unpack(due))
+    redis.call('ZREM', OPENDS, unpack(due))
+  end
+  if not (op and op.booked) and redis.call('ZCARD', OPENDS) >= tonumber(ARGV[7]) then
+    local first = redis.call('ZRANGE', OPENDS, 0, 0, 'WITHSCORES')
+    return { 'crowded', text(now), text(math.max(0, tonumber(first[2]) - now)), '', '', '', '', '', '', '' }
   end
   redis.call('DEL', OP)
-  redis.call('HSET', OP, 'claim', ARGV[2], 'work', ARGV[3], 'state', 'waiting', 'created', text(now),
-    'lease', text(now + tonumber(ARGV[4])), 'wish', '', 'text', '')
-  redis.call('PEXPIRE', OP, ARGV[5])
+  op = {
+    booked = true, claim = ARGV[3], work = ARGV[4], state = 'waiting', created = text(now),
+    lease = now + tonumber(ARGV[5]), ends = now + tonumber(ARGV[6]), wish = '', generation = '', cost = '',
+  }
+  book(op)
   return reply('ok')
 end
 
-if not state then return reply('gone') end
+if not op then return reply('gone') end
 
 if action == 'cancel' then
-  if state == 'waiting' then
-    redis.call('HSET', OP, 'state', 'cancelled')
-  elseif state == 'running' then
-    redis.call('HSET', OP, 'wish', '1')
+  if op.state == 'waiting' then
+    op.state = 'cancelled'
+    release(op, '')
+  elseif op.state == 'running' then
+    op.wish = '1'
+    write(op)
   end
   return reply('ok')
 end
 
 if action == 'step' or action == 'finish' then
-  if action == 'finish' and claim == ARGV[2] and state == ARGV[3] then return reply('ok') end
-  if claim ~= ARGV[2] or not open then return reply('gone') end
+  if action == 'finish' and op.claim == ARGV[3] and op.state == ARGV[4] then return reply('ok') end
+  if op.claim ~= ARGV[3] or not open then return reply('gone') end
   if action == 'step' then
-    local after = state == 'running' and state or ARGV[3]
-    redis.call('HSET', OP, 'state', after, 'lease', text(now + tonumber(ARGV[4])))
+    op.state = op.state == 'running' and op.state or ARGV[4]
+    op.lease = now + tonumber(ARGV[5])
+    write(op)
   else
-    redis.call('HSET', OP, 'state', ARGV[3], 'text', ARGV[4])
-    redis.call('PEXPIRE', OP, ARGV[5])
+    op.state, op.ends, op.generation, op.cost = ARGV[4], now + tonumber(ARGV[6]), ARGV[8], ARGV[9]
+    if ARGV[7] == 'keep' then
+      cache(op, ARGV[5])
+      book(op)
+    else
+      release(op, ARGV[5])
+    end
   end
 end
 return reply('ok')

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- Ends a hold, keeps its result, wakes its followers.
 --
--- KEYS  res win exp gc log use lead idem ends gen fail (see _common.lua), and old where the caller sent a key (see
---       _claims.lua)
+-- KEYS  res win exp gc log use lead idem ends ops opends gen fail (see _common.lua), and old where the caller sent a
+--       key (see _claims.lua)
 -- ARGV  1 wake channel   2 hold id   3 fingerprint   4 settle|void|charge   5, 6 keep (take_keep)
 --       7 charge|release   8 the result as JSON, or ""   9 how long it is kept, ms (0 without a result)
 --      10 the failure as JSON, cut short, or ""     11 the whole failure as JSON, or "" where there is no room for it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -11,17 +12,23 @@ from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from app.domain.errors import GatewayError, OperationCancelled, OperationLost
+from app.domain.errors import GatewayError, NotFound, OperationCancelled, OperationLost
+from app.domain.finished import Finished
+from app.domain.generation import FREE
+from app.domain.operation import Made
+from app.domain.repetition import ResultGone
 from app.longrunning import Telling
 from app.surfaces.auth import CallerDep
 from app.surfaces.context import ServiceDep, base_url_of
-from app.surfaces.native.answered import answer_of
+from app.surfaces.native.answered import answer_of, kept_answer_of
 from app.surfaces.native.errors import problem
 from app.surfaces.native.wire import GenerateResponse
 from app.surfaces.problems import PROBLEMS, Problem
 
 if TYPE_CHECKING:
+    from app.domain.card import Card
     from app.domain.operation import Operation
+    from app.domain.tenancy import Caller
     from app.order import GenerationResult, Order
     from app.surfaces.context import Service
 
@@ -89,6 +96,7 @@ async def accepted(
         "Preference-Applied": "respond-async",
         "Retry-After": "1",
     }
+    operation = await _with_text(operation, request, order.caller, service)
     return _reply(operation, request, 202, headers)
 
 
@@ -105,6 +113,41 @@ def _telling(request: Request, service: Service) -> Telling:
 
 def _moment(at_ms: int) -> datetime:
     return datetime.fromtimestamp(at_ms / 1000, tz=UTC)
+
+
+async def _with_text(operation: Operation, request: Request, caller: Caller, service: Service) -> Operation:
+    """The operation with what came of it, from its generation where the store has given the text up.
+
+    Raises:
+        ResultGone: The generation is gone as well.
+    """
+    if operation.text or operation.state not in {"done", "failed"}:
+        return operation
+    made = operation.made or Made("", None)
+    if operation.state == "done" and (kept := await _kept(made, caller, service)) is not None:
+        finished, card = kept
+        windows = await service.gateway.budgets(caller)
+        answer, _ = kept_answer_of(finished, card, windows, base_url_of(request, service), None)
+        return replace(operation, text=answer.decode())
+    came_to = f"came to {made.generation_id}" if made.generation_id else "has ended"
+    anew = "The same request under a new key, or without one, is made and paid anew."
+    raise ResultGone(f"The operation {came_to}, and the answer is no longer kept.", anew, spent=made.spent)
+
+
+async def _kept(made: Made, caller: Caller, service: Service) -> tuple[Finished, Card] | None:
+    """The generation that an operation came to, at what the operation cost, where it is still kept."""
+    try:
+        found = await service.gateway.finished(caller, made.generation_id)
+    except NotFound:
+        return None
+    if not isinstance(found, Finished):
+        return None
+    card = service.gateway.catalogue.resolve(found.generation.model)
+    if card is None:
+        return None
+    if made.spent == FREE:
+        found = replace(found, generation=replace(found.generation, usage=FREE.usage))
+    return found, card
 
 
 def _reply(operation: Operation, request: Request, status: int, headers: dict[str, str]) -> Response:
@@ -146,7 +189,7 @@ def _waiting(operation: Operation) -> dict[str, str]:
     response_class=Response,
     responses={
         200: {"model": OperationWire, "description": "As it stands."},
-        **{status: PROBLEMS[status] for status in (401, 403, 404, 503)},
+        **{status: PROBLEMS[status] for status in (401, 403, 404, 410, 503)},
     },
 )
 async def get_operation(
@@ -154,6 +197,7 @@ async def get_operation(
 ) -> Response:
     """An operation of this tenant, wherever it is carried: how far it is, then its result or its problem."""
     found = await service.operations.find(caller.tenant.id, operation_id)
+    found = await _with_text(found, request, caller, service)
     return _reply(found, request, 200, _waiting(found))
 
 
@@ -163,7 +207,7 @@ async def get_operation(
     response_class=Response,
     responses={
         200: {"model": OperationWire, "description": "As it stands after that."},
-        **{status: PROBLEMS[status] for status in (401, 403, 404, 503)},
+        **{status: PROBLEMS[status] for status in (401, 403, 404, 410, 503)},
     },
 )
 async def cancel_operation(
@@ -175,4 +219,5 @@ async def cancel_operation(
     which it was. One that has ended stays as it is.
     """
     found = await service.operations.cancel(caller.tenant.id, operation_id)
+    found = await _with_text(found, request, caller, service)
     return _reply(found, request, 200, _waiting(found))
