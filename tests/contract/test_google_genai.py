@@ -136,7 +136,7 @@ async def test_answers_are_those_of_the_upstream_but_for_the_headers(
     own = {name for name in headers_of(answers[0]) if name not in headers_of(answers[1])}
     assert own == {
         "age", "cache-control", "cache-status", "ratelimit", "ratelimit-policy", "server-timing",
-        "x-flashgate-back-end", "x-flashgate-tokens", "x-request-id",
+        "x-content-type-options", "x-flashgate-back-end", "x-flashgate-tokens", "x-request-id",
     }  # fmt: skip
 
 

@@ -52,6 +52,17 @@ async def test_pictures_of_the_model_are_no_references_but_are_judged_and_paid_f
     assert found == {"contents[1].parts[0].inline_data": "unknown_image_type"}
 
 
+async def test_no_signature_makes_a_film_a_picture_or_a_users_picture_the_models() -> None:
+    film = turn({**inline(FILM, "image/png"), **SIGNED}, role="model")
+    found = await fields_at_fault({"contents": [turn("One"), film, turn("Two")]})
+    assert found == {"contents[1].parts[0].inline_data": "unsupported_image_type"}
+    offered = turn(*[{**inline(PNG), **SIGNED}] * (CARD.images.count_max + 1), "Draw")
+    assert "too_many_images" in (await fields_at_fault({"contents": offered})).values()
+    empty = turn(*[{**inline(PNG), "thoughtSignature": ""}] * (CARD.images.count_max + 1), role="model")
+    found = await fields_at_fault({"contents": [turn("One"), empty, turn("Two")]})
+    assert "too_many_images" in found.values()
+
+
 @pytest.mark.parametrize("own", [SIGNED, {}])
 async def test_a_large_picture_of_the_model_comes_back_and_a_large_reference_does_not(
     own: dict[str, Any],
