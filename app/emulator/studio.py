@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -24,10 +25,15 @@ _NO_PICTURE = b"These bytes have the signature of no picture, and the length of 
 
 
 class Studio:
-    """Draws for many requests at a time. Close it when the server ends."""
+    """Draws for many requests at a time. Close it when the server ends.
+
+    Equal requests with a seed get equal pictures, and every one without a seed another picture. What tells
+    those apart is how many were drawn before, so that the same calls in the same order draw the same again.
+    """
 
     def __init__(self, options: EmulatorOptions) -> None:
         self._options = options
+        self._unseeded = itertools.count()
         self._threads = ThreadPoolExecutor(options.painters, thread_name_prefix="painter")
 
     async def draw(self, request: ModelRequest, behaviour: Behaviour) -> tuple[list[Picture], list[Picture]]:
@@ -37,13 +43,16 @@ class Studio:
         cannot be.
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._draw, request, behaviour)
+        turn = next(self._unseeded) if request.seed is None else 0
+        return await loop.run_in_executor(self._threads, self._draw, request, behaviour, turn)
 
     def close(self) -> None:
         """Let running work finish and start no more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _draw(self, request: ModelRequest, behaviour: Behaviour) -> tuple[list[Picture], list[Picture]]:
+    def _draw(
+        self, request: ModelRequest, behaviour: Behaviour, turn: int
+    ) -> tuple[list[Picture], list[Picture]]:
         try:
             references = tuple(
                 painter.open_reference(reference.data) if reference.data is not None else None
@@ -51,7 +60,8 @@ class Studio:
             )
         except painter.UnreadableImageError as error:
             raise unreadable_image(error) from error
-        drawn = [self._paint(request, behaviour, references, number) for number in range(behaviour.pictures)]
+        scenes = [int(request.digest, 16) + (turn << 8) + number for number in range(behaviour.pictures)]
+        drawn = [self._paint(request, behaviour, references, scene) for scene in scenes]
         pictures = [self._encoded(request, behaviour, picture) for picture in drawn]
         interim = []
         for number in range(max(behaviour.thoughts, request.include_thoughts) if drawn else 0):
@@ -65,7 +75,7 @@ class Studio:
         request: ModelRequest,
         behaviour: Behaviour,
         references: tuple[Image.Image | None, ...],
-        number: int,
+        scene: int,
     ) -> Image.Image:
         card = request.card
         size = request.image_size
@@ -85,7 +95,7 @@ class Studio:
                 width=width,
                 height=height,
                 caption=f"{ratio}  ·  {size}  ·  {width}x{height}  ·  {seed}",
-                seed=int(request.digest, 16) + number,
+                seed=scene,
             )
         )
 

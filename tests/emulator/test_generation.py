@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from PIL import ImageChops, ImageStat
 
 from tests.emulator.conftest import (
     DIALECTS,
@@ -84,6 +87,17 @@ async def test_the_same_request_gives_the_same_picture(client: httpx2.AsyncClien
     assert first["inlineData"]["data"] != other["inlineData"]["data"]
 
 
+@pytest.mark.parametrize("path", DIALECTS.values(), ids=DIALECTS)
+async def test_every_request_without_a_seed_is_drawn_anew(client: httpx2.AsyncClient, path: str) -> None:
+    drawn = [await post(client, path, small("A fox", HARBOUR)) for _ in range(2)]
+    drawn += await asyncio.gather(*[post(client, path, small("A fox", HARBOUR)) for _ in range(2)])
+    parts = [answer["candidates"][0]["content"]["parts"][0] for answer in drawn]
+    assert len({part["inlineData"]["data"] for part in parts}) == 4
+    assert len({answer["usageMetadata"]["totalTokenCount"] for answer in drawn}) == 1
+    for one, other in itertools.combinations([pictures(answer)[0].convert("L") for answer in drawn], 2):
+        assert ImageStat.Stat(ImageChops.difference(one, other)).mean[0] > 8, "anybody can see it"
+
+
 @pytest.mark.parametrize(("mime_type", "name"), BY_MIME_TYPE.items())
 async def test_every_input_type_is_drawn_in_and_counted(
     client: httpx2.AsyncClient, mime_type: str, name: Any
@@ -144,6 +158,7 @@ async def test_both_cases_of_every_name_and_both_alphabets_are_read(client: http
         "generationConfig": {
             "responseModalities": ["IMAGE"],
             "imageConfig": {"aspectRatio": "3:2", "imageSize": "512"},
+            "seed": 7,
         },
     }
     snake = {
@@ -163,6 +178,7 @@ async def test_both_cases_of_every_name_and_both_alphabets_are_read(client: http
         "generation_config": {
             "response_modalities": ["IMAGE"],
             "image_config": {"aspect_ratio": "3:2", "image_size": "512"},
+            "seed": 7,
         },
     }
     first, second = [await post(client, GENERATE, body) for body in (camel, snake)]
@@ -251,9 +267,9 @@ async def test_a_stream_of_events_ends_with_the_reason_and_full_usage(client: ht
 
 
 async def test_a_stream_without_sse_is_a_json_array_of_the_same(client: httpx2.AsyncClient) -> None:
-    response = await client.post(STREAM, json=small("A fox"))
+    response = await client.post(STREAM, json=small("A fox", seed=7))
     chunks = response.json()
-    whole = await post(client, GENERATE, small("A fox"))
+    whole = await post(client, GENERATE, small("A fox", seed=7))
     assert len(chunks) == 2
     assert chunks[0]["candidates"][0]["content"] == whole["candidates"][0]["content"]
 
@@ -288,8 +304,9 @@ async def test_words_of_calls_are_counted_and_close_looks_cost_more(client: http
 
 async def test_enumerations_are_read_in_any_case_and_by_number(client: httpx2.AsyncClient) -> None:
     harm = {"category": 7, "threshold": "Block_None"}
-    body = small("A fox", thinkingConfig={"thinkingLevel": "high"}, responseModalities=["Text", 2])
-    spelt = small("A fox", thinkingConfig={"thinkingLevel": "HIGH"}, responseModalities=["TEXT", "IMAGE"])
+    other, usual = {"thinkingLevel": "high"}, {"thinkingLevel": "HIGH"}
+    body = small("A fox", thinkingConfig=other, responseModalities=["Text", 2], seed=7)
+    spelt = small("A fox", thinkingConfig=usual, responseModalities=["TEXT", "IMAGE"], seed=7)
     first, second = [
         await post(client, GENERATE, each) for each in ({**body, "safetySettings": [harm]}, spelt)
     ]
