@@ -136,13 +136,21 @@ def late(job: Job) -> DeadlineExceeded:
     """The error for a job whose time is over, or too short for a call."""
     said = f"The time in {job.patience.header}" if job.patience else "The time for a picture of this size"
     if job.sent:
-        sentence = f"{said} passed; the picture is still being made and paid, and the cache will have it."
-        return DeadlineExceeded(sentence, billed="maybe")
+        return DeadlineExceeded(f"{said} passed; {_found_later(job)}.", billed="maybe")
     if job.following is not None:
         sentence = f"{said} passed while the same request is being made for somebody else."
     else:
         sentence = f"{said} leaves less than the {CALL_S_MIN:g} s of a call, so none was made."
     return DeadlineExceeded(sentence)
+
+
+def _found_later(job: Job) -> str:
+    """Where the result of a call that was sent will be, for a caller who waits no longer."""
+    if job.cache.mode != "bypass":
+        return "the picture is still being made and paid, and the cache will have it"
+    if job.claim is not None:
+        return "the picture is still being made and paid, and the same Idempotency-Key will get it"
+    return "the call was sent and may be billed, and its picture is not shared"
 
 
 def settlement(

@@ -128,7 +128,8 @@ class Gateway:
                     found = await self._found(job, turn)
                     if found is not None:
                         return found
-                    job.cache = replace(job.cache, mode="refresh")
+                    # A call under way may still be joined, but nothing that is kept already will do.
+                    job.cache = replace(job.cache, max_age_s=0)
                     job.following = None
                 case Failed():
                     self._take_over(job, turn)
@@ -141,7 +142,8 @@ class Gateway:
             return Quote(judged.card, judged.request, judged.violations, None, windows, None, ())
         job = job_of(order, self.catalogue, self._policy, self._allowances)
         seen = await self._ledger.peek(booking.admission_request(job))
-        age_s = seen.age_s if isinstance(seen, Hit) else None
+        shared = job.cache.mode in {"use", "only_if_cached"}
+        age_s = seen.age_s if shared and isinstance(seen, Hit) else None
         return Quote(job.card, job.request, (), job.estimate, seen.windows, age_s, job.notices, seen.rates)
 
     async def picture(self, caller: Caller, image_id: str) -> Picture:

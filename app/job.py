@@ -212,7 +212,17 @@ def budget_windows(caller: Caller) -> tuple[BudgetWindow, ...]:
 
 
 def _directive(order: Order, request: GenerationRequest) -> CacheDirective:
-    """The caller's directive over the tenant's policy; grounded answers change with the web."""
+    """The caller's directive, else what the request implies, else the tenant's policy.
+
+    Grounded answers change with the web. A new idempotency key is a new order, and in a drop-in
+    dialect so is every request without a seed, unless the tenant shares those.
+    """
+    asked, policy = order.cache, order.caller.tenant.cache
+    if asked is not None and asked.mode == "only_if_cached":
+        return asked
     if request.grounding.web_search or request.grounding.image_search:
         return CacheDirective("bypass")
-    return order.cache or CacheDirective(order.caller.tenant.cache.mode)
+    if asked is not None:
+        return asked
+    unseeded = order.drop_in and request.seed is None and policy.dialects == "own"
+    return CacheDirective("bypass" if unseeded or order.idempotency else policy.mode)

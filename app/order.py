@@ -50,10 +50,11 @@ class Order:
 
     Attributes:
         request: As the caller asked, spellings included.
-        cache: The caller's directive, or None for the tenant's policy.
+        cache: The caller's directive, or None where it gave none.
         violations: Faults that the surface found in its own dialect; they are reported with the card's.
         idempotency: The caller's key and the route that it counts for, or None.
         patience: How long the caller waits, or None where it has not said.
+        drop_in: Whether it came in a dialect whose original draws anew for every request.
     """
 
     caller: Caller
@@ -62,6 +63,7 @@ class Order:
     violations: tuple[Violation, ...] = ()
     idempotency: IdempotencyKey | None = None
     patience: Patience | None = None
+    drop_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,8 +121,8 @@ class CacheDirective:
     """How this request uses the cache (RFC 9111 request directives, or the ``cache`` field).
 
     Attributes:
-        mode: ``use`` reads and writes; ``refresh`` (no-cache) generates anew and writes;
-            ``bypass`` (no-store) neither reads nor writes; ``only_if_cached`` never generates.
+        mode: ``use`` reads, joins a call under way, and writes; ``refresh`` (no-cache) generates anew and
+            writes; ``bypass`` (no-store) does neither; ``only_if_cached`` never generates.
         max_age_s: An older result is as good as none; None for any age.
     """
 
@@ -135,17 +135,15 @@ _SEED_SPACE = 2**31
 
 
 def seeds(request: GenerationRequest) -> tuple[int | None, ...]:
-    """One seed a call, ``n`` of them, so that no two pictures of a request are the same work.
+    """One seed a call, ``n`` of them; answers echo them all.
 
-    The first call of variant 0 uses the caller's seed, or none. Every other call has its own, counted on
-    from there; answers echo them all.
+    Without a seed the model draws anew for every call. Calls with equal seeds would draw equal pictures, so
+    those of a seeded request count on from the caller's seed, and variants in thousands.
     """
-    first = request.variant * SEEDS_PER_VARIANT
-    counted = (
-        (request.seed or 0) + first + index if request.seed is not None or first + index else None
-        for index in range(request.n)
-    )
-    return tuple(seed if seed is None else _wrapped(seed) for seed in counted)
+    if request.seed is None:
+        return (None,) * request.n
+    first = request.seed + request.variant * SEEDS_PER_VARIANT
+    return tuple(_wrapped(first + index) for index in range(request.n))
 
 
 def _wrapped(seed: int) -> int:

@@ -24,6 +24,7 @@ TENANT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 SCOPES = frozenset({"images", "admin"})
 
 Priority = Literal["critical", "interactive", "batch"]
+DialectSharing = Literal["own", "share"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,15 @@ class CachePolicy:
     """What a tenant's requests do with the cache unless they say otherwise.
 
     Attributes:
+        dialects: Whether unseeded requests in the drop-in dialects follow ``mode`` (``share``), or are each
+            work of their own as with the original (``own``).
         quota_bytes: What its kept pictures may take together; None for no limit.
     """
 
     mode: CacheMode = "use"
     ttl_s: int = 86_400
     quota_bytes: int | None = None
+    dialects: DialectSharing = "own"
 
 
 @dataclass(frozen=True, slots=True)

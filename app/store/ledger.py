@@ -300,7 +300,5 @@ class RedisLedger:
 
     async def _admit_past_unreadable(self, request: AdmissionRequest) -> Admission:
         """Another version of the gateway wrote the kept result: to this one it is as good as none."""
-        if request.cache.mode == "only_if_cached":
-            return Absent(await self.windows(request.tenant_id, request.windows))
-        generated_anew = replace(request.cache, mode="refresh")
-        return await self.admit(replace(request, cache=generated_anew, following=None))
+        nothing_kept = replace(request.cache, max_age_s=0)
+        return await self.admit(replace(request, cache=nothing_kept, following=None))

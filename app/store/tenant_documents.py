@@ -74,7 +74,11 @@ def _opened_by(key: Key) -> dict[str, str]:
 
 def _cache_document(cache: CachePolicy) -> dict[str, Any]:
     document: dict[str, Any] = {"mode": cache.mode, "ttl_s": cache.ttl_s}
-    return document if cache.quota_bytes is None else {**document, "quota_mb": cache.quota_bytes >> 20}
+    if cache.quota_bytes is not None:
+        document["quota_mb"] = cache.quota_bytes >> 20
+    if cache.dialects != "own":
+        document["dialects"] = cache.dialects
+    return document
 
 
 def key_document(key: Key) -> dict[str, Any]:

@@ -25,7 +25,17 @@ from pydantic import (
 
 from app.domain.errors import ConfigurationError
 from app.domain.keys import KEY_ID
-from app.domain.tenancy import SCOPES, TENANT_ID, CachePolicy, Identity, Key, Priority, RetiringSecret, Tenant
+from app.domain.tenancy import (
+    SCOPES,
+    TENANT_ID,
+    CachePolicy,
+    DialectSharing,
+    Identity,
+    Key,
+    Priority,
+    RetiringSecret,
+    Tenant,
+)
 from app.store.budget_entries import (
     BudgetEntry,
     Entry,
@@ -177,10 +187,12 @@ class CacheEntry(Entry):
     mode: Literal["use", "refresh", "bypass"] = "use"
     ttl_s: int = Field(default=86_400, ge=1, le=31_622_400)
     quota_mb: int | None = Field(default=None, ge=0, le=1_000_000)
+    dialects: DialectSharing = "own"
 
     def policy(self) -> CachePolicy:
         """The domain's policy."""
-        return CachePolicy(self.mode, self.ttl_s, None if self.quota_mb is None else self.quota_mb << 20)
+        quota_bytes = None if self.quota_mb is None else self.quota_mb << 20
+        return CachePolicy(self.mode, self.ttl_s, quota_bytes, self.dialects)
 
 
 class TenantEntry(RightsEntry):

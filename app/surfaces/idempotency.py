@@ -26,7 +26,9 @@ IDEMPOTENCY_KEY: dict[str, Any] = {
     "required": False,
     "description": (
         "Names this request for 24 hours: a repetition with the same key is answered with the same result "
-        "and never paid again. In quotes, as a structured-field string, or as a bare word such as a UUID."
+        "and never paid again. A new key is a new order, which is served from the cache only where the "
+        "request itself says `cache: use` or `Cache-Control: max-age`. In quotes, as a structured-field "
+        "string, or as a bare word such as a UUID."
     ),
     "schema": {"type": "string", "minLength": 1, "maxLength": KEY_LENGTH_MAX + 2},
     "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",

@@ -24,8 +24,8 @@ REQUEST_TIMEOUT: dict[str, Any] = {
     "description": (
         "Seconds that the caller waits, from the request's arrival on; waiting for others counts. With less "
         "than 10 left no call is made: the cache serves, or the answer is 504 and nothing was spent. After a "
-        "call was made it is 504 with `upstream.billed`, and the picture goes into the cache. `grpc-timeout` "
-        "does the same."
+        "call was made it is 504 with `upstream.billed`, and the picture goes to whoever may share it: the "
+        "cache, or a repetition with the same `Idempotency-Key`. `grpc-timeout` does the same."
     ),
     "schema": {
         "type": "number",

@@ -68,9 +68,10 @@ class Gate:
         """What a prompt says to be held."""
         return f"[[emulate:hold:{self.name}]]"
 
-    def wait(self) -> None:
-        """Return as soon as a call is held."""
-        wait_for(lambda: HTTP.get(f"{self.emulator.url}/emulator/held/{self.name}").json()["held"], self.name)
+    def wait(self, calls: int = 1) -> None:
+        """Return as soon as so many calls are held."""
+        held = f"{self.emulator.url}/emulator/held/{self.name}"
+        wait_for(lambda: HTTP.get(held).json()["held"] == calls, f"{calls} at {self.name}")
 
     def open(self) -> None:
         """Let every call go on, also those that come later."""

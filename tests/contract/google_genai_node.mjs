@@ -6,7 +6,8 @@ import { GoogleGenAI } from "@google/genai";
 const [baseUrl, apiKey, poorKey, emulator, gate, ...files] = process.argv.slice(2);
 const client = (key, vertexai) => new GoogleGenAI({ vertexai, apiKey: key, httpOptions: { baseUrl } });
 const model = "gemini-3.1-flash-image";
-const small = { responseModalities: ["IMAGE"], imageConfig: { aspectRatio: "16:9", imageSize: "512" } };
+// Equal requests with a seed are the same work; without one each is its own.
+const small = { responseModalities: ["IMAGE"], imageConfig: { aspectRatio: "16:9", imageSize: "512" }, seed: 7 };
 const found = {};
 
 const pictures = (answer) =>
@@ -56,6 +57,10 @@ found.edited = {
   thoughts: edited.candidates[0].content.parts.map((part) => Boolean(part.thought)),
   read: edited.usageMetadata.promptTokensDetails,
 };
+const plain = { model, contents: "Node, together", config: { ...small, seed: undefined } };
+const together = await Promise.all([1, 2, 3, 4].map(() => ai.models.generateContent(plain)));
+together.push(await ai.models.generateContent(plain));
+found.together = together.flatMap(pictures);
 found.counted = (await ai.models.countTokens({ model, contents: "How many are these?" })).totalTokens;
 found.models = [];
 for await (const each of await ai.models.list()) found.models.push(each.name);

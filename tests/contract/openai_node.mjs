@@ -24,11 +24,13 @@ const failure = async (call) => {
   return { name: "none" };
 };
 
-const made = await client.images.generate({ prompt: "Node", n: 2, size: "632x424" });
+// Equal requests with a seed are the same work; without one each is its own.
+const asked = { prompt: "Node", n: 2, size: "632x424", seed: 7 };
+const made = await client.images.generate(asked);
 found.made = { size: made.size, usage: made.usage, b64: made.data.map((item) => item.b64_json) };
 
 found.streamed = [];
-const stream = await client.images.generate({ prompt: "Node", n: 2, size: "632x424", stream: true });
+const stream = await client.images.generate({ ...asked, stream: true });
 for await (const event of stream) found.streamed.push([event.type, event.size, event.b64_json]);
 
 const edited = await client.images.edit({
@@ -40,6 +42,11 @@ const edited = await client.images.edit({
   labels: { team: "search" },
 });
 found.edited = { url: edited.data[0].url, images: edited.usage.input_tokens_details.image_tokens };
+
+const plain = { prompt: "Node, together", quality: "low" };
+const together = await Promise.all([1, 2, 3, 4].map(() => client.images.generate(plain)));
+together.push(await client.images.generate(plain));
+found.together = together.map((answer) => answer.data[0].b64_json);
 
 found.turns = [];
 let picture;
@@ -62,7 +69,7 @@ found.budget = await failure(() => poor.images.generate({ prompt: "Node", n: 8 }
 found.key = await failure(() => client.withOptions({ apiKey: "wrong" }).images.generate({ prompt: "Node" }));
 
 const leaving = new AbortController();
-const left = { prompt: `Node leaves [[emulate:hold:${gate}]]`, quality: "low" };
+const left = { prompt: `Node leaves [[emulate:hold:${gate}]]`, quality: "low", seed: 7 };
 const call = client.images.generate(left, { signal: leaving.signal });
 while (!(await (await fetch(`${emulator}/emulator/held/${gate}`)).json()).held) await new Promise(setImmediate);
 leaving.abort();

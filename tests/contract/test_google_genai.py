@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MODEL = "gemini-3.1-flash-image"
 SMALL = types.ImageConfig(aspect_ratio="16:9", image_size="512")
 PICTURE_ALONE = types.GenerateContentConfig(response_modalities=["IMAGE"], image_config=SMALL)
+SEEDED = PICTURE_ALONE.model_copy(update={"seed": 7})
+"""Equal requests with a seed are the same work; without one each is its own."""
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
@@ -187,9 +189,10 @@ def test_the_same_work_in_both_dialects_is_one_generation(
 ) -> None:
     prompt = fresh("Shared")
     calls = calls_of(emulator)
-    made = native.post({"prompt": prompt, "image_size": "512", "aspect_ratio": "16:9"})
-    answer = sdk.models.generate_content(model=MODEL, contents=prompt, config=PICTURE_ALONE)
-    again = native.post({"prompt": prompt, "image_size": "512", "aspect_ratio": "16:9"})
+    same = {"prompt": prompt, "image_size": "512", "aspect_ratio": "16:9", "seed": 7}
+    made = native.post(same)
+    answer = sdk.models.generate_content(model=MODEL, contents=prompt, config=SEEDED)
+    again = native.post(same)
     assert calls_of(emulator) - calls == 1
     assert headers_of(answer)["cache-status"].startswith("flashgate; hit")
     assert [f"img_{digest}" for digest in map(digest_of, pictures(answer))] == [
@@ -208,7 +211,7 @@ def test_two_references_are_the_same_work_as_in_the_native_form(
     files = [("image", (name, image_bytes(name))) for name in names]
     made = httpx2.post(
         f"{native.url}/v1/images:edit",
-        data={"prompt": prompt, "image_size": "512", "aspect_ratio": "16:9"},
+        data={"prompt": prompt, "image_size": "512", "aspect_ratio": "16:9", "seed": "7"},
         files=files,
         headers={"X-API-Key": native.key},
         timeout=60,
@@ -220,18 +223,19 @@ def test_two_references_are_the_same_work_as_in_the_native_form(
         types.Part.from_bytes(data=image_bytes("orchard.webp"), mime_type="image/webp"),
         prompt,
     ]
-    answer = sdk.models.generate_content(model=MODEL, contents=parts, config=PICTURE_ALONE)
+    answer = sdk.models.generate_content(model=MODEL, contents=parts, config=SEEDED)
     assert calls_of(emulator) == calls
     assert [f"img_{digest_of(data)}" for data in pictures(answer)] == [
         image["id"] for image in made.json()["images"]
     ]
-    words_first = sdk.models.generate_content(model=MODEL, contents=parts[::-1], config=PICTURE_ALONE)
+    words_first = sdk.models.generate_content(model=MODEL, contents=parts[::-1], config=SEEDED)
     assert calls_of(emulator) == calls + 1, "another order of the parts is other work"
     assert pictures(words_first)
 
 
 def test_a_conversation_of_three_turns_keeps_its_signatures(sdk: genai.Client, emulator: Running) -> None:
-    chat = sdk.chats.create(model=MODEL, config=types.GenerateContentConfig(image_config=SMALL))
+    config = types.GenerateContentConfig(image_config=SMALL, seed=7)
+    chat = sdk.chats.create(model=MODEL, config=config)
     calls = calls_of(emulator)
     seen = [pictures(chat.send_message(words)) for words in (fresh("A cat"), "Make it blue", "Give it a hat")]
     assert all(len(each) == 1 for each in seen)
@@ -242,7 +246,7 @@ def test_a_conversation_of_three_turns_keeps_its_signatures(sdk: genai.Client, e
     again = sdk.models.generate_content(
         model=MODEL,
         contents=[*history[:4], history[4]],
-        config=types.GenerateContentConfig(image_config=SMALL),
+        config=config,
     )
     assert pictures(again) == seen[2], "the same conversation is the same work"
     assert calls_of(emulator) - calls == 3
@@ -273,6 +277,7 @@ def test_a_lost_signature_is_refused_in_the_words_of_the_upstream(sdk: genai.Cli
 def test_a_stream_gives_the_answer_and_thoughts_of_it(sdk: genai.Client, emulator: Running) -> None:
     config = types.GenerateContentConfig(
         image_config=SMALL,
+        seed=7,
         thinking_config=types.ThinkingConfig(include_thoughts=True, thinking_level=types.ThinkingLevel.HIGH),
     )
     prompt = fresh("Streamed")
@@ -296,9 +301,7 @@ async def test_an_asynchronous_stream_gives_the_same_picture(
     prompt = fresh("Streamed twice")
     seen = []
     for client in both:
-        stream = await client.aio.models.generate_content_stream(
-            model=MODEL, contents=prompt, config=PICTURE_ALONE
-        )
+        stream = await client.aio.models.generate_content_stream(model=MODEL, contents=prompt, config=SEEDED)
         seen.append([data async for chunk in stream for data in pictures(chunk)])
     assert seen[0] == seen[1]
     assert len(seen[0]) == 1
@@ -392,14 +395,14 @@ def test_an_exhausted_budget_is_googles_quota(gateway: Running, tenants: Tenants
     assert calls_of(emulator) == calls
 
 
-async def test_a_caller_who_leaves_still_pays_and_finds_the_picture_later(
+async def test_a_caller_who_leaves_still_pays_and_finds_the_seeds_picture_later(
     gateway: Running, emulator: Running, tenants: Tenants
 ) -> None:
     client = sdk_of(f"{gateway.url}/gemini", tenants.keys["gemini"], "gemini")
     gate = secrets.token_hex(4)
     contents = f"Held [[emulate:hold:{gate}]]"
     calling = asyncio.create_task(
-        client.aio.models.generate_content(model=MODEL, contents=contents, config=PICTURE_ALONE)
+        client.aio.models.generate_content(model=MODEL, contents=contents, config=SEEDED)
     )
 
     def held() -> bool:
@@ -411,7 +414,7 @@ async def test_a_caller_who_leaves_still_pays_and_finds_the_picture_later(
         await calling
     httpx2.post(f"{emulator.url}/emulator/release/{gate}")
     calls = calls_of(emulator)
-    answer = await client.aio.models.generate_content(model=MODEL, contents=contents, config=PICTURE_ALONE)
+    answer = await client.aio.models.generate_content(model=MODEL, contents=contents, config=SEEDED)
     assert pictures(answer)
     assert calls_of(emulator) == calls
     await client.aio.aclose()

@@ -61,8 +61,12 @@ def test_node_counts_tokens(found: dict[str, Any]) -> None:
 
 def test_what_node_cancelled_is_made_once_and_found_later(found: dict[str, Any]) -> None:
     assert (found["left"], found["later"]) == ("AbortError", 1)
-    made, turns, edited, blocked, left = 1, 3, 1, 1, 1
-    assert found["calls"] == made + turns + edited + blocked + left
+    made, turns, edited, together, blocked, left = 1, 3, 1, 5, 1, 1
+    assert found["calls"] == made + turns + edited + together + blocked + left
+
+
+def test_four_of_node_at_once_are_four_pictures_and_asking_again_draws_a_fifth(found: dict[str, Any]) -> None:
+    assert len(set(found["together"])) == 5
 
 
 def test_node_lists_the_models(found: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from google import genai
 from google.genai import errors, types
 
 from app.domain.fingerprint import digest_of
-from tests.contract.test_google_genai import MODEL, NO_TLS, PICTURE_ALONE, SMALL, pictures
+from tests.contract.test_google_genai import MODEL, NO_TLS, PICTURE_ALONE, SEEDED, SMALL, pictures
 from tests.fixtures import image_bytes
 from tests.server.conftest import Client, Tenants, calls_of, wait_for
 
@@ -185,19 +185,31 @@ async def test_an_exhausted_budget_is_the_sdks_client_error(
     await client.aio.aclose()
 
 
+async def test_four_at_once_are_four_pictures_and_asking_again_draws_a_fifth(
+    asking: Asking, gate: Gate, emulator: Running
+) -> None:
+    contents, calls = f"Together {gate.word}", calls_of(emulator)
+    asked = [asyncio.create_task(asking.ask(contents)) for _ in range(4)]
+    await asyncio.to_thread(gate.wait, 4)
+    gate.open()
+    answers = [*await asyncio.gather(*asked), await asking.ask(contents)]
+    assert len({picture for answer in answers for picture in drawn(answer)}) == 5
+    assert calls_of(emulator) - calls == 5
+
+
 async def test_a_cancelled_call_is_paid_once_and_found_later(
     gateway: Running, tenants: Tenants, gate: Gate, emulator: Running, way: Way
 ) -> None:
-    """A call that blocks its thread can be given up by a time-out alone."""
+    """With a seed; a call that blocks its thread can be given up by a time-out alone."""
     native = Client(gateway.url, tenants.keys["left"])
     calls, before = calls_of(emulator), native.budget()["settled"]
     client = client_of(gateway, native.key, **({"transport": Impatient()} if way == "sync" else {}))
     asking, contents = Asking(client, way), f"Left {gate.word}"
     if way == "sync":
         with pytest.raises(httpx2.ReadTimeout):
-            await asking.ask(contents)
+            await asking.ask(contents, SEEDED)
     else:
-        asked = asyncio.create_task(asking.ask(contents))
+        asked = asyncio.create_task(asking.ask(contents, SEEDED))
         await asyncio.to_thread(gate.wait)
         asked.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -206,7 +218,7 @@ async def test_a_cancelled_call_is_paid_once_and_found_later(
     await asyncio.to_thread(
         wait_for, lambda: native.budget()["settled"] == before + 747, "the picture is paid"
     )
-    assert len(drawn(await asking.ask(contents))) == 1
+    assert len(drawn(await asking.ask(contents, SEEDED))) == 1
     assert calls_of(emulator) - calls == 1
     assert native.budget()["settled"] == before + 747
     client.close()

@@ -19,6 +19,7 @@ CASES = [
     "blocked prompt",
     "exhausted budget",
     "cancelled call",
+    "four at once",
 ]
 
 

@@ -1,4 +1,4 @@
-"""The same work asked at once in three dialects is one call, and everybody gets its picture."""
+"""The same seeded work asked at once in three dialects is one call, and everybody gets its picture."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def test_work_in_flight_is_shared_across_dialects(
 ) -> None:
     native = Client(gateway.url, tenants.keys["gemini"])
     prompt, calls, before = f"At once {gate.word}", calls_of(emulator), native.budget()["settled"]
-    config = {"responseModalities": ["IMAGE"], "imageConfig": {"imageSize": "512"}}
+    config = {"responseModalities": ["IMAGE"], "imageConfig": {"imageSize": "512"}, "seed": 7}
     asked: dict[str, dict[str, Any]] = {
-        "/v1/images:generate": {"prompt": prompt, "image_size": "512"},
+        "/v1/images:generate": {"prompt": prompt, "image_size": "512", "seed": 7},
         f"/gemini/v1beta/models/{MODEL}:generateContent": {
             "contents": [{"parts": [{"text": prompt}]}], "generationConfig": config,
         },
-        "/openai/v1/images/generations": {"prompt": prompt, "quality": "low"},
+        "/openai/v1/images/generations": {"prompt": prompt, "quality": "low", "seed": 7},
     }  # fmt: skip
 
     def ask(path: str) -> Any:

@@ -56,6 +56,10 @@ def test_node_sends_the_picture_back_for_three_turns(found: dict[str, Any]) -> N
     assert len(set(found["turns"])) == 3
 
 
+def test_four_of_node_at_once_are_four_pictures_and_asking_again_draws_a_fifth(found: dict[str, Any]) -> None:
+    assert len(set(found["together"])) == 5
+
+
 def test_what_node_cancelled_is_paid_once_and_found_later(found: dict[str, Any], emulator: Running) -> None:
     assert (found["left"], found["later"]) == ("APIUserAbortError", 1)
 

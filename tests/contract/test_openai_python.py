@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from openai.types.image_edit_partial_image_event import ImageEditPartialImageEvent
     from openai.types.image_gen_partial_image_event import ImageGenPartialImageEvent
 
+    from tests.contract.conftest import Gate
     from tests.processes import Running
 
     Event = (
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     )
 
 SMALL: dict[str, Any] = {"image_size": "512", "aspect_ratio": "1:1"}
+SEEDED: dict[str, Any] = {"seed": 7}
+"""Equal requests with a seed are the same work; without one each is its own."""
 
 
 class Counted(httpx2.HTTPTransport):
@@ -120,10 +123,10 @@ def test_size_and_quality_pick_a_cell_of_the_grid(
 
 
 def test_a_size_that_is_no_cell_is_drawn_near_and_said_so(client: OpenAI) -> None:
-    answer = client.images.generate(prompt="Near", size="1024x1792", quality="hd")
+    answer = client.images.generate(prompt="Near", size="1024x1792", quality="hd", extra_body=SEEDED)
     warnings = (answer.model_extra or {})["warnings"]
     assert {item["code"] for item in warnings} == {"size_mapped", "quality_without_effect"}
-    exact = client.images.generate(prompt="Near", size="768x1376")
+    exact = client.images.generate(prompt="Near", size="768x1376", extra_body=SEEDED)
     assert (exact.model_extra or {})["warnings"] == []
     assert pictures(exact) == pictures(answer)
 
@@ -141,8 +144,8 @@ def test_several_pictures_are_different_and_all_paid(client: OpenAI, emulator: R
 def test_an_address_gives_the_same_bytes_to_the_same_key_alone(
     client: OpenAI, native: Client, gateway: Running
 ) -> None:
-    inline = client.images.generate(prompt="Address", quality="low")
-    answer = client.images.generate(prompt="Address", quality="low", response_format="url")
+    inline = client.images.generate(prompt="Address", quality="low", extra_body=SEEDED)
+    answer = client.images.generate(prompt="Address", quality="low", response_format="url", extra_body=SEEDED)
     (item,) = answer.data or []
     assert item.b64_json is None
     assert item.url is not None
@@ -155,10 +158,11 @@ def test_the_same_work_in_both_dialects_is_one_generation(
     client: OpenAI, native: Client, emulator: Running
 ) -> None:
     calls = calls_of(emulator)
-    made = native.post({"prompt": "Both dialects", "aspect_ratio": "1:1", "image_size": "512", "n": 2}).json()
+    made = native.post({"prompt": "Both dialects", "n": 2, **SMALL, **SEEDED}).json()
     raw = client.images.with_raw_response.generate(
-        prompt="Both dialects", size="512x512", n=2, user="somebody", background="auto", moderation="auto"
-    )
+        prompt="Both dialects", size="512x512", n=2, user="somebody", background="auto", moderation="auto",
+        extra_body=SEEDED,
+    )  # fmt: skip
     answer = raw.parse()
     assert calls_of(emulator) - calls == 2
     assert raw.headers["cache-status"].startswith("flashgate; hit")
@@ -176,20 +180,21 @@ def test_two_references_arrive_in_order_and_are_the_work_of_the_native_form(
 ) -> None:
     names = ("harbour.png", "orchard.webp")
     files = [image_bytes("harbour.png"), image_bytes("orchard.webp")]
-    made = client.images.edit(image=files, prompt="Side by side", extra_body=SMALL)
+    seeded = {**SMALL, **SEEDED}
+    made = client.images.edit(image=files, prompt="Side by side", extra_body=seeded)
     assert made.usage is not None
     assert made.usage.input_tokens_details.image_tokens == 2 * 1120
     calls = calls_of(emulator)
     again = httpx2.post(
         f"{native.url}/v1/images:edit",
-        data={"prompt": "Side by side", **SMALL},
+        data={"prompt": "Side by side", **seeded},
         files=[("image", (name, data)) for name, data in zip(names, files, strict=True)],
         headers={"X-API-Key": native.key},
         timeout=60,
     ).json()
     assert again["cache"]["status"] == "hit"
     assert calls_of(emulator) == calls
-    turned = client.images.edit(image=files[::-1], prompt="Side by side", extra_body=SMALL)
+    turned = client.images.edit(image=files[::-1], prompt="Side by side", extra_body=seeded)
     assert pictures(turned) != pictures(made)
 
 
@@ -209,11 +214,12 @@ def test_native_fields_of_any_shape_travel_in_a_form(client: OpenAI, native: Cli
     assert [base64.b64decode(item["data"]) for item in again["images"]] == pictures(made)
 
 
-def test_a_native_cache_directive_is_kept(client: OpenAI, emulator: Running) -> None:
+@pytest.mark.parametrize(("cache", "drawn"), [("use", 1), ("bypass", 2)])
+def test_a_native_cache_directive_is_kept(client: OpenAI, emulator: Running, cache: str, drawn: int) -> None:
     calls = calls_of(emulator)
     for _ in range(2):
-        client.images.generate(prompt="Anew", extra_body={**SMALL, "cache": "bypass"})
-    assert calls_of(emulator) - calls == 2
+        client.images.generate(prompt="Anew", extra_body={**SMALL, "cache": cache})
+    assert calls_of(emulator) - calls == drawn
 
 
 def test_three_turns_of_editing_send_the_picture_back(client: OpenAI) -> None:
@@ -229,12 +235,14 @@ def test_three_turns_of_editing_send_the_picture_back(client: OpenAI) -> None:
 
 def test_a_stream_ends_with_every_picture_and_the_cost_once(client: OpenAI) -> None:
     events: list[Event] = list(
-        client.images.generate(prompt="Stream", n=2, quality="low", stream=True, partial_images=3)
+        client.images.generate(
+            prompt="Stream", n=2, quality="low", stream=True, partial_images=3, extra_body=SEEDED
+        )
     )
     assert [event.type for event in events] == ["image_generation.completed"] * 2
     costs = [event.usage.total_tokens for event in events if event.type == "image_generation.completed"]
     assert costs[0] == 0 < costs[1]
-    whole = client.images.generate(prompt="Stream", n=2, quality="low")
+    whole = client.images.generate(prompt="Stream", n=2, quality="low", extra_body=SEEDED)
     assert [base64.b64decode(event.b64_json) for event in events] == pictures(whole)
     assert [event.size for event in events] == [pixels(data) for data in pictures(whole)]
 
@@ -383,11 +391,11 @@ def test_a_used_up_budget_is_asked_once(gateway: Running, tenants: Tenants, emul
         api_key=tenants.keys["poor"],
         http_client=httpx2.Client(transport=transport),
     ) as client:
-        client.images.generate(prompt="All there is")
+        client.images.generate(prompt="All there is", extra_body=SEEDED)
         calls, transport.seen[:] = calls_of(emulator), []
         with pytest.raises(openai.RateLimitError) as caught:
             client.images.generate(prompt="One more")
-        again = client.images.generate(prompt="All there is")
+        again = client.images.generate(prompt="All there is", extra_body=SEEDED)
     assert caught.value.code == caught.value.type == "insufficient_quota"
     assert int(caught.value.response.headers["retry-after"]) > 0
     assert caught.value.response.headers["x-should-retry"] == "false"
@@ -415,6 +423,23 @@ def test_only_what_cannot_have_been_billed_is_repeated(
     assert transport.seen == sent
 
 
+async def test_four_at_once_are_four_pictures_and_asking_again_draws_a_fifth(
+    gateway: Running, tenants: Tenants, gate: Gate, emulator: Running
+) -> None:
+    prompt, calls = f"Together {gate.word}", calls_of(emulator)
+    async with AsyncOpenAI(base_url=base_url(gateway), api_key=tenants.keys["openai"]) as client:
+
+        async def ask() -> ImagesResponse:
+            return await client.images.generate(prompt=prompt, quality="low")
+
+        asked = [asyncio.create_task(ask()) for _ in range(4)]
+        await asyncio.to_thread(gate.wait, 4)
+        gate.open()
+        answers = [*await asyncio.gather(*asked), await ask()]
+    assert len({picture for answer in answers for picture in pictures(answer)}) == 5
+    assert calls_of(emulator) - calls == 5
+
+
 async def test_a_timed_out_call_and_the_sdks_retry_are_one_generation(
     gateway: Running, tenants: Tenants, emulator: Running
 ) -> None:
@@ -424,7 +449,9 @@ async def test_a_timed_out_call_and_the_sdks_retry_are_one_generation(
         base_url=base_url(gateway), api_key=caller.key, timeout=0.7, max_retries=20
     ) as client:
         asked = asyncio.ensure_future(
-            client.images.with_raw_response.generate(prompt="Slow [[emulate:hold:sdk]]", quality="low")
+            client.images.with_raw_response.generate(
+                prompt="Slow [[emulate:hold:sdk]]", quality="low", extra_body=SEEDED
+            )
         )
         await asyncio.to_thread(wait_for, lambda: followers(gateway) > before, "the retry follows")
         await asyncio.to_thread(wait_for, lambda: calls_of(emulator) > calls, "the first call is upstream")
@@ -453,7 +480,7 @@ async def test_a_cancelled_call_is_paid_once_and_found_later(
     calls, before = calls_of(emulator), caller.budget()["settled"]
     async with AsyncOpenAI(base_url=base_url(gateway), api_key=caller.key, max_retries=0) as client:
         prompt = "Left [[emulate:hold:cancelled]]"
-        asked = asyncio.create_task(client.images.generate(prompt=prompt, quality="low"))
+        asked = asyncio.create_task(client.images.generate(prompt=prompt, quality="low", extra_body=SEEDED))
         await asyncio.to_thread(wait_for, lambda: calls_of(emulator) - calls == 1, "the call is upstream")
         asked.cancel()
         with suppress(asyncio.CancelledError):
@@ -463,7 +490,7 @@ async def test_a_cancelled_call_is_paid_once_and_found_later(
         await asyncio.to_thread(
             wait_for, lambda: caller.budget()["settled"] == before + 747, "the picture is paid"
         )
-        raw = await client.images.with_raw_response.generate(prompt=prompt, quality="low")
+        raw = await client.images.with_raw_response.generate(prompt=prompt, quality="low", extra_body=SEEDED)
     assert raw.headers["cache-status"].startswith("flashgate; hit")
     assert calls_of(emulator) - calls == 1
     assert caller.budget()["settled"] == before + 747

@@ -39,6 +39,10 @@ SMALL: dict[str, ImageGenerationSettings] = {
     "google": GoogleImageGenerationSettings(google_image_config={"image_size": "512"}),
     "openai": OpenAIImageGenerationSettings(openai_quality="low"),
 }
+SHARED: dict[str, ImageGenerationSettings] = {
+    sits: {**settings, "extra_headers": {"Cache-Control": "max-age=3600"}} for sits, settings in SMALL.items()
+}
+"""Such requests may share a picture; without the directive each draws its own."""
 INVALID: dict[str, ImageGenerationSettings] = {
     "google": GoogleImageGenerationSettings(google_image_config={"image_size": "9K"}),
     "openai": OpenAIImageGenerationSettings(openai_size="large"),
@@ -129,7 +133,7 @@ async def test_the_same_work_on_both_sdks_is_one_generation(
 ) -> None:
     prompt, calls = fresh("One crane for both"), calls_of(emulator)
     results = [
-        await framework.generator(sits, tenants.keys["gemini"]).generate(prompt, settings=SMALL[sits])
+        await framework.generator(sits, tenants.keys["gemini"]).generate(prompt, settings=SHARED[sits])
         for sits in ("google", "openai")
     ]
     assert results[0].image.data == results[1].image.data
@@ -196,13 +200,26 @@ async def test_an_exhausted_budget_is_the_frameworks_http_error(
     assert calls_of(emulator) == calls
 
 
+async def test_four_at_once_are_four_pictures_and_asking_again_draws_a_fifth(
+    framework: Framework, tenants: Tenants, gate: Gate, emulator: Running, sits: Sits
+) -> None:
+    generator = framework.generator(sits, tenants.keys["gemini"])
+    prompt, calls = f"Together {gate.word}", calls_of(emulator)
+    asked = [asyncio.create_task(generator.generate(prompt, settings=SMALL[sits])) for _ in range(4)]
+    await asyncio.to_thread(gate.wait, 4)
+    gate.open()
+    results = [*await asyncio.gather(*asked), await generator.generate(prompt, settings=SMALL[sits])]
+    assert len({result.image.data for result in results}) == 5
+    assert calls_of(emulator) - calls == 5
+
+
 async def test_a_cancelled_call_is_paid_once_and_found_later(
     framework: Framework, gateway: Running, tenants: Tenants, gate: Gate, emulator: Running, sits: Sits
 ) -> None:
     native = Client(gateway.url, tenants.keys["left"])
     calls, before = calls_of(emulator), native.budget()["settled"]
     generator, prompt = framework.generator(sits, native.key), f"Left by a framework {gate.word}"
-    asked = asyncio.create_task(generator.generate(prompt, settings=SMALL[sits]))
+    asked = asyncio.create_task(generator.generate(prompt, settings=SHARED[sits]))
     await asyncio.to_thread(gate.wait)
     asked.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -211,5 +228,5 @@ async def test_a_cancelled_call_is_paid_once_and_found_later(
     await asyncio.to_thread(
         wait_for, lambda: native.budget()["settled"] == before + 747, "the picture is paid"
     )
-    assert (await generator.generate(prompt, settings=SMALL[sits])).images
+    assert (await generator.generate(prompt, settings=SHARED[sits])).images
     assert calls_of(emulator) - calls == 1

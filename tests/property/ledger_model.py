@@ -126,7 +126,8 @@ class Model:
         self.holds[name] = Hold(work, est, mode != "bypass", self.tick(), claim=claim)
         if claim:
             self.key = Claimed(claim, work, "r", name)
-        if mode != "bypass":
+        beside = mode == "refresh" and work in self.lead
+        if mode != "bypass" and not beside:
             self.lead[work] = name
             self.failed.pop(work, None)
         return "lead"
@@ -186,7 +187,7 @@ class Model:
         if work in self.failed:
             return f"failed {following}" if self.failed[work] == following else None
         leader = self.lead.get(work)
-        return f"follow {leader}" if leader and leader != name else None
+        return f"follow {leader}" if leader and leader != name and mode != "refresh" else None
 
     def dispatch(self, name: str, work: str) -> str:
         hold = self.holds.get(name)

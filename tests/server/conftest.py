@@ -67,13 +67,14 @@ def tenants(tmp_path_factory: pytest.TempPathFactory) -> Tenants:
         {"unit": "images", "window": "day", "limit": 1000},
         {"unit": "usd", "window": "month", "limit": 500},
     ]
-    budgets = dict.fromkeys((*names, "idempotent"), ample) | {
+    budgets = dict.fromkeys((*names, "idempotent", "own", "share"), ample) | {
         "thirtyseven": tokens_a_day(37 * 1120),
         "poor": tokens_a_day(1120),
         "both": every_unit,
         "units": every_unit,
     }
-    return write_tenants(tmp_path_factory.mktemp("tenants") / "tenants.yaml", budgets)
+    sharing = {"share": {"cache": {"dialects": "share"}}}
+    return write_tenants(tmp_path_factory.mktemp("tenants") / "tenants.yaml", budgets, sharing)
 
 
 @pytest.fixture(scope="session")

@@ -308,13 +308,14 @@ def test_credit_and_overrides_change_what_is_admitted(admin: Admin) -> None:
 
 def test_projects_rates_and_overrides_come_back_as_they_were_sent(admin: Admin) -> None:
     override = {"limit": 5, "until": "2120-01-01T00:00:00.500000Z"}
+    cache = {"mode": "refresh", "ttl_s": 60, "quota_mb": 5, "dialects": "share"}
     fields = {
         "projects": [{"id": "website", "budgets": tokens_a_day(10)}],
         "rate": {"requests_per_minute": 600, "burst": 10, "concurrent": 50},
         "strict": True,
         "priority": "batch",
         "budgets": [{**tokens_a_day(3)[0], "override": override}],
-        "cache": {"mode": "refresh", "ttl_s": 60, "quota_mb": 5},
+        "cache": cache,
         "time_zone": "Europe/Berlin",
         "preview": ["4K"],
         "models": ["gemini-3.1-flash-image"],
@@ -338,7 +339,10 @@ def test_projects_rates_and_overrides_come_back_as_they_were_sent(admin: Admin) 
     unknown = admin.post("/tenants/whole/keys", {"project": "nowhere"})
     assert unknown.status_code == 422
     none = admin.call("PATCH", "/tenants/whole", {"rate": None, "cache": {"ttl_s": 61}}, If_Match="*").json()
-    assert (none["rate"], none["cache"]) == (None, {"mode": "refresh", "ttl_s": 61, "quota_mb": 5})
+    assert (none["rate"], none["cache"]) == (None, {**cache, "ttl_s": 61})
+    wrong = admin.call("PATCH", "/tenants/whole", {"cache": {"dialects": "shared"}}, If_Match="*")
+    assert wrong.status_code == 422
+    assert [fault["pointer"] for fault in wrong.json()["violations"]] == ["/cache/dialects"]
 
 
 def test_a_tenants_quota_of_the_cache_is_in_force_at_once(admin: Admin) -> None:

@@ -109,6 +109,28 @@ def test_only_if_cached_never_generates(client: Client, emulator: Running) -> No
     assert calls_of(emulator) == before
 
 
+def test_only_if_cached_never_generates_what_is_grounded_either(client: Client, emulator: Running) -> None:
+    before = calls_of(emulator)
+    answer = client.post(fresh(grounding={"web_search": True}), cache_control="only-if-cached")
+    assert (answer.status_code, answer.json()["code"]) == (504, "not_cached")
+    assert calls_of(emulator) == before
+
+
+def test_a_result_whose_picture_is_gone_is_made_again_but_not_for_only_if_cached(
+    client: Client, emulator: Running, store: redis.Redis
+) -> None:
+    body = fresh()
+    image = client.post(body).json()["images"][0]["id"]
+    assert store.delete(f"fg:{{cache}}:img:{image}") == 1
+    calls = calls_of(emulator)
+    copy = client.post(body, cache_control="only-if-cached")
+    assert (copy.status_code, copy.json()["code"]) == (504, "not_cached")
+    assert calls_of(emulator) == calls
+    assert client.post(body).json()["cache"]["status"] == "miss"
+    assert client.post(body, cache_control="only-if-cached").json()["cache"]["status"] == "hit"
+    assert calls_of(emulator) == calls + 1
+
+
 def test_a_variant_is_another_picture_of_the_same_request(client: Client) -> None:
     body = fresh()
     ids = {client.post({**body, "variant": variant}).json()["images"][0]["id"] for variant in range(3)}
@@ -150,11 +172,17 @@ def test_a_refusal_is_never_cached(client: Client, emulator: Running) -> None:
 
 
 @pytest.fixture
-def commands(gateway: Running) -> Iterator[Any]:
-    """A function that tells which store commands requests have sent since it was last called."""
+def store(gateway: Running) -> Iterator[redis.Redis]:
+    """The gateway's own store."""
     state = Path(psutil.Process(gateway.process.pid).environ()["FLASHGATE_STATE_DIR"])
-    socket = str(EmbeddedStore(state).socket)
-    with redis.Redis(unix_socket_path=socket) as store, store.monitor() as monitor:
+    with redis.Redis(unix_socket_path=str(EmbeddedStore(state).socket)) as found:
+        yield found
+
+
+@pytest.fixture
+def commands(store: Any) -> Iterator[Any]:
+    """A function that tells which store commands requests have sent since it was last called."""
+    with store.monitor() as monitor:
 
         def count() -> list[str]:
             """Commands since the last count; what scripts run inside themselves is not sent by anybody."""

@@ -106,7 +106,7 @@ def test_a_follower_waits_as_long_as_it_said_and_the_leader_is_unharmed(
 def google(client: Client, prompt: str, timeout: str) -> httpx2.Response:
     body = {
         "contents": [{"parts": [{"text": prompt}]}],
-        "generationConfig": {"imageConfig": {"imageSize": "512"}, "responseModalities": ["IMAGE"]},
+        "generationConfig": {"imageConfig": {"imageSize": "512"}, "responseModalities": ["IMAGE"], "seed": 7},
     }
     headers = {"x-goog-api-key": client.key, "X-Server-Timeout": timeout}
     return HTTP.post(f"{client.url}/gemini/v1beta/models/{MODEL}:generateContent", json=body, headers=headers)
@@ -114,7 +114,7 @@ def google(client: Client, prompt: str, timeout: str) -> httpx2.Response:
 
 def openai(client: Client, prompt: str, timeout: str) -> httpx2.Response:
     headers = {"Authorization": f"Bearer {client.key}", "X-Request-Timeout": timeout}
-    body = {"prompt": prompt, "image_size": "512"}
+    body = {"prompt": prompt, "image_size": "512", "seed": 7}
     return HTTP.post(f"{client.url}/openai/v1/images/generations", json=body, headers=headers)
 
 

@@ -36,7 +36,7 @@ def test_a_quote_is_what_is_then_reserved_and_spends_nothing(client: Client, emu
     assert quoted["would_be_admitted"]
     assert not quoted["cached"]
     assert quoted["estimate"]["image_output"] == 2 * 2520
-    assert quoted["effective"]["seeds"] == [None, 1]
+    assert quoted["effective"]["seeds"] == [None, None]
     assert "preview_feature" in {warning["code"] for warning in quoted["warnings"]}
     assert client.get("/v1/usage").json() == before
     assert calls_of(emulator) == calls

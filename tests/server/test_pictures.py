@@ -72,8 +72,15 @@ def test_n_pictures_are_n_calls_and_n_prices(client: Client, emulator: Running) 
     assert len({image["id"] for image in answer["images"]}) == 4
     assert all("data" not in image for image in answer["images"])
     assert answer["usage"]["image_output"] == 4 * 1120
-    assert answer["effective"]["seeds"] == [None, 1, 2, 3]
+    assert answer["effective"]["seeds"] == [None] * 4
     assert calls_of(emulator) - before == 4
+
+
+def test_pictures_of_one_seed_count_on_from_it(client: Client) -> None:
+    body = {"prompt": "Two of them", "n": 2, "seed": 7, "image_size": "512", "delivery": "uri"}
+    answer, variant = client.post(body).json(), client.post({**body, "variant": 1}).json()
+    assert (answer["effective"]["seeds"], variant["effective"]["seeds"]) == ([7, 8], [1007, 1008])
+    assert len({image["id"] for image in (*answer["images"], *variant["images"])}) == 4
 
 
 def test_the_answer_echoes_every_parameter_as_used(client: Client) -> None:

@@ -15,7 +15,6 @@ from app.store.ledger import LedgerPolicy, RedisLedger
 from tests.store.books import Books, generation, now_ms, until
 
 if TYPE_CHECKING:
-    from app.domain.request import CacheMode
     from app.store.client import StoreClients
 
 REFUSED = Failure("content_blocked", "It was blocked.", "IMAGE_SAFETY", "123", final=True)
@@ -44,12 +43,17 @@ async def test_two_tenants_never_share(books: Books, clients: StoreClients) -> N
     assert isinstance(await other.admit("b", "work"), Lead)
 
 
+async def age_result(books: Books, by_ms: int) -> None:
+    """Let the kept result be older by the store's clock."""
+    name = keys.result_key(books.tenant, "work")
+    hold, created, text = (await books.client.get(name)).split(";", 2)
+    await books.client.set(name, f"{hold};{int(created) - by_ms};{text}", ex=60)
+
+
 async def test_an_old_result_is_as_good_as_none_for_whoever_wants_a_young_one(books: Books) -> None:
     await books.admit("a", "work")
     await books.publish("a")
-    name = keys.result_key(books.tenant, "work")
-    hold, created, text = (await books.client.get(name)).split(";", 2)
-    await books.client.set(name, f"{hold};{int(created) - 10_000};{text}", ex=60)
+    await age_result(books, 10_000)
     hit = await books.admit("b", "work", max_age_s=11)
     assert isinstance(hit, Hit)
     assert hit.age_s == 10
@@ -57,16 +61,51 @@ async def test_an_old_result_is_as_good_as_none_for_whoever_wants_a_young_one(bo
     assert isinstance(await books.admit("b", "work", max_age_s=9), Lead)
 
 
-async def test_whoever_asks_for_a_fresh_picture_takes_only_the_one_waited_for(books: Books) -> None:
+async def test_whoever_takes_nothing_kept_takes_the_result_waited_for(books: Books) -> None:
     await books.admit("a", "work")
     await books.publish("a")
-    assert isinstance(await books.admit("b", "work", mode="refresh"), Lead)
-    assert isinstance(await books.admit("c", "work", mode="refresh"), Follow)
+    await age_result(books, 1)
+    assert isinstance(await books.admit("b", "work", max_age_s=0), Lead)
+    assert isinstance(await books.admit("c", "work", max_age_s=0), Follow)
     await books.publish("b", "fresh")
-    hit = await books.admit("c", "work", mode="refresh", following="b", max_age_s=0)
+    hit = await books.admit("c", "work", following="b", max_age_s=0)
     assert isinstance(hit, Hit)
     assert hit.generation.text == "fresh"
-    assert isinstance(await books.admit("d", "work", mode="refresh"), Lead)
+
+
+async def test_a_refresh_is_drawn_anew_also_while_the_same_work_is_being_made(books: Books) -> None:
+    assert isinstance(await books.admit("a", "work"), Lead)
+    assert isinstance(await books.admit("b", "work", mode="refresh"), Lead)
+    assert isinstance(await books.admit("c", "work", mode="refresh"), Lead)
+    follow = await books.admit("d", "work")
+    assert isinstance(follow, Follow)
+    assert follow.leader == "a", "followers stay with their leader"
+    assert not (await books.publish("b", "beside")).published
+    assert (await books.publish("a", "first")).published
+    hit = await books.admit("d", "work", following="a")
+    assert isinstance(hit, Hit)
+    assert hit.generation.text == "first"
+
+
+async def test_the_result_of_a_refresh_is_kept_for_those_who_come_later(books: Books) -> None:
+    await books.admit("a", "work")
+    await books.publish("a", "old")
+    assert isinstance(await books.admit("b", "work", mode="refresh"), Lead)
+    assert (await books.publish("b", "new")).published
+    hit = await books.admit("d", "work")
+    assert isinstance(hit, Hit)
+    assert hit.generation.text == "new"
+
+
+async def test_a_refresh_takes_the_lead_that_another_gave_up(books: Books) -> None:
+    await books.admit("a", "work")
+    await books.admit("b", "work", mode="refresh")
+    await books.settle("a", outcome="void")
+    await books.dispatch("b")
+    follow = await books.admit("c", "work")
+    assert isinstance(follow, Follow)
+    assert follow.leader == "b"
+    assert (await books.publish("b")).published
 
 
 async def test_a_bypass_neither_reads_nor_follows_nor_leads_nor_publishes(books: Books) -> None:
@@ -254,15 +293,15 @@ async def test_waiting_ends_with_the_callers_patience(clients: StoreClients, ten
     assert 0.15 < time.monotonic() - began < 2
 
 
-@pytest.mark.parametrize("mode", ["use", "refresh"])
-async def test_fifty_callers_of_the_same_work_pay_for_one(books: Books, mode: CacheMode) -> None:
+@pytest.mark.parametrize("max_age_s", [None, 0])
+async def test_fifty_callers_of_the_same_work_pay_for_one(books: Books, max_age_s: int | None) -> None:
     """Each caller is a task of its own that follows, waits and asks again, as the gateway does."""
     generated: list[str] = []
 
     async def call(number: int) -> str:
         following = None
         while True:
-            admitted = await books.admit(f"h{number}", "work", mode=mode, following=following)
+            admitted = await books.admit(f"h{number}", "work", max_age_s=max_age_s, following=following)
             if isinstance(admitted, Follow):
                 following = admitted.leader
                 await books.ledger.wait(books.tenant, "work", following, 10)

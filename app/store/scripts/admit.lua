@@ -151,7 +151,8 @@ if claim then
   end
 end
 
-if mode ~= 'bypass' then
+local leads = mode ~= 'bypass'
+if leads then
   local result = redis.call('GET', GEN)
   local purged = purged_until(result)
   if result and tonumber(string.match(result, '^[^;]+;(%d+);')) > purged then
@@ -181,6 +182,8 @@ if mode ~= 'bypass' then
       drop_claim(claim, now)
       return reply('failed', whole_failure(lead.hold, lead.failure))
     end
+  elseif lead and lead.hold ~= hold and mode == 'refresh' then
+    leads = false -- it draws anew beside the leader, whose followers stay with it
   elseif lead and lead.hold ~= hold then
     count_requests(rates, requests, now)
     if claim then write_claim(claim, fingerprint, { state = 'r' }, now, lease) end
@@ -241,6 +244,6 @@ write_records({ {
   hold = hold, state = 'h', flags = mode == 'bypass' and '' or 'f', t0 = now, fingerprint = fingerprint,
   est = est, act = {}, windows = described(counters, take_places(rates, now, keep)),
 } })
-if mode ~= 'bypass' then write_lead(fingerprint, hold, now, lease) end
+if leads then write_lead(fingerprint, hold, now, lease) end
 if claim then write_claim(claim, fingerprint, { state = 'r', hold = hold }, now, claim_kept) end
 return reply('lead', epoch)

@@ -70,6 +70,12 @@ class CachePolicyWire(BaseModel):
 
     mode: str = Field("use", description="use, refresh or bypass.")
     ttl_s: int = Field(86_400, description="How long results are kept, in seconds.")
+    dialects: str = Field(
+        "own",
+        description="Unseeded requests in Google's and OpenAI's dialects: own, each draws its own picture as "
+        "with the original; share, equal ones share one as `mode` says.",
+        examples=["share"],
+    )
     quota_mb: int | None = Field(
         None,
         description="What its kept pictures may take together, in MiB: those that would expire first go. "

@@ -16,12 +16,12 @@ from app.domain.fingerprint import digest_of
 from app.domain.request import CacheDirective, GenerationRequest, Grounding, SafetySetting
 from app.domain.verbatim import Verbatim
 from app.order import Order
+from app.surfaces.caching import cache_directive
 from app.surfaces.gemini.contents import ContentsReader, base64_faults, turns_of
 from app.surfaces.gemini.fields import Fields, listed
 from app.surfaces.gemini.members import COUNT, GENERATE, Walk
 from app.surfaces.gemini.sizes import with_sizes_in_one_place
 from app.surfaces.inputs import OFF_THE_LOOP_BYTES
-from app.surfaces.native.asked import cache_directive
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,8 +49,10 @@ async def order_of(
     request = reader.request()
     large = sum(len(lifted.data) for lifted in body.cargo.values()) > OFF_THE_LOOP_BYTES
     verbatim = await asyncio.to_thread(reader.verbatim) if large else reader.verbatim()
-    directive = CacheDirective("bypass") if reader.has_foreign_tools else cache_directive(cache_control)
-    return Order(caller, replace(request, verbatim=verbatim), directive, tuple(faults))
+    directive = cache_directive(cache_control)
+    if reader.has_foreign_tools and not (directive and directive.mode == "only_if_cached"):
+        directive = CacheDirective("bypass")
+    return Order(caller, replace(request, verbatim=verbatim), directive, tuple(faults), drop_in=True)
 
 
 async def counted_request_of(

@@ -27,6 +27,7 @@ from app.domain.tenancy import Caller
 from app.order import Patience
 from app.surfaces.auth import authorised, presented_key
 from app.surfaces.body import Spelling, read_json
+from app.surfaces.caching import cache_control_of
 from app.surfaces.context import ServiceDep
 from app.surfaces.gemini.answered import PAGE_SIZE, answer_of, counted, model_of, page_of
 from app.surfaces.gemini.asked import counted_request_of, order_of
@@ -187,7 +188,7 @@ async def _answered(request: Request, service: Service, caller: Caller, model: s
     card = _card(service, model)
     patience = _patience_of(request)
     body = await read_json(request, service.limits, SPELLING)
-    control, vertex = request.headers.get("cache-control"), is_vertex(request.url.path)
+    control, vertex = cache_control_of(request), is_vertex(request.url.path)
     asked = await order_of(service, caller, card, body, control, vertex=vertex)
     order = named(replace(asked, patience=patience), request, "generateContent")
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from pydantic import ValidationError
@@ -13,6 +12,7 @@ from app.domain.errors import VIOLATIONS_MAX, Violation
 from app.domain.request import CacheDirective, GenerationRequest, Grounding, Input, SafetySetting
 from app.order import Order
 from app.surfaces.body import parsed
+from app.surfaces.caching import cache_directive
 from app.surfaces.errors import pointer
 from app.surfaces.inputs import base64_violation, from_bytes, from_earlier, from_uri
 from app.surfaces.native.wire import EditForm, GenerateRequest, InputReference, Parameters
@@ -39,7 +39,6 @@ _KINDS: tuple[tuple[InputKind, str], ...] = (
 _CODES = {"extra_forbidden": "unknown_field", "missing": "required"}
 _JSON_FIELDS = frozenset({"safety_settings", "grounding", "labels"})
 _JSON_LISTS = frozenset({"safety_settings"})
-_MAX_AGE = re.compile(r"max-age=\"?(\d{1,9})\"?")
 
 
 async def order_of_json(
@@ -271,17 +270,3 @@ async def order_of(
     )
     directive = CacheDirective(asked.cache) if asked.cache else cache_directive(cache_control)
     return Order(caller, request, directive, (*violations, *faults))
-
-
-def cache_directive(cache_control: str | None) -> CacheDirective | None:
-    """Request directives of RFC 9111 section 5.2.1; None where none of ours is there."""
-    said = {item.strip().lower() for item in (cache_control or "").split(",")}
-    max_age = next((found for item in said if (found := _MAX_AGE.fullmatch(item))), None)
-    max_age_s = int(max_age[1]) if max_age else None
-    if "no-store" in said:
-        return CacheDirective("bypass")
-    if "only-if-cached" in said:
-        return CacheDirective("only_if_cached", max_age_s)
-    if "no-cache" in said:
-        return CacheDirective("refresh")
-    return CacheDirective("use", max_age_s) if max_age_s is not None else None

@@ -14,6 +14,7 @@ from app.domain.finished import Finished
 from app.domain.report import total
 from app.surfaces.auth import CallerDep
 from app.surfaces.body import read_form, read_json
+from app.surfaces.caching import cache_control_of
 from app.surfaces.context import ServiceDep, base_url_of
 from app.surfaces.idempotency import IDEMPOTENCY_KEY, named
 from app.surfaces.native.answered import answer_of, budget_of, kept_answer_of, model_of, quote_of, rate_of
@@ -84,7 +85,7 @@ async def generate_images(request: Request, caller: CallerDep, service: ServiceD
     """
     patience = patience_of(request)
     body = await read_json(request, service.limits)
-    asked, delivery = await order_of_json(service, caller, body, request.headers.get("cache-control"))
+    asked, delivery = await order_of_json(service, caller, body, cache_control_of(request))
     order = named(replace(asked, patience=patience), request, "images:generate")
     return await _generated(request, service, order, delivery)
 
@@ -102,7 +103,7 @@ async def edit_images(request: Request, caller: CallerDep, service: ServiceDep) 
     """
     patience = patience_of(request)
     async with read_form(request, service.limits) as form:
-        asked, delivery = await order_of_form(service, caller, form, request.headers.get("cache-control"))
+        asked, delivery = await order_of_form(service, caller, form, cache_control_of(request))
     order = named(replace(asked, patience=patience), request, "images:edit")
     return await _generated(request, service, order, delivery)
 
@@ -121,7 +122,7 @@ async def estimate_images(
     Nothing is spent and nothing is reserved: the budgets may have changed when the request is made.
     """
     body = await read_json(request, service.limits)
-    order, _ = await order_of_json(service, caller, body, request.headers.get("cache-control"))
+    order, _ = await order_of_json(service, caller, body, cache_control_of(request))
     quote = await service.gateway.estimate(order)
     response.headers.update(rate_limit_headers(quote.windows, quote.rates))
     return quote_of(quote)

@@ -108,7 +108,9 @@ class Parameters(_Request):
     )
     cache: Literal["use", "refresh", "bypass"] | None = Field(
         None,
-        description="How this request uses the cache; the tenant's policy if left out.",
+        description="use: a kept result will do, or that of a call under way. refresh: draw anew, and keep "
+        "it. bypass: draw anew for this request alone. If left out: bypass with an Idempotency-Key and, in "
+        "OpenAI's dialect, without a seed; else the tenant's policy.",
         examples=["use"],
     )
     service_tier: Literal["standard", "flex", "priority"] | None = Field(

@@ -124,7 +124,7 @@ async def asked_of_form(service: Service, caller: Caller, form: FormBody, cache_
 
 def _asked(order: Order, asked: OpenAIParameters, reading: _Reading) -> Asked:
     return Asked(
-        order=order,
+        order=replace(order, drop_in=True),
         delivery="uri" if (reading.native.get("delivery") or asked.delivery) == "uri" else "inline",
         stream=bool(asked.stream),
         safety_identifier=asked.safety_identifier or asked.user or None,

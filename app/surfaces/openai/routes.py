@@ -10,6 +10,7 @@ from starlette.responses import Response
 from app.domain.errors import GatewayError, ValidationFailed, Violation
 from app.surfaces.auth import CallerDep
 from app.surfaces.body import read_form, read_json
+from app.surfaces.caching import cache_control_of
 from app.surfaces.context import ServiceDep, base_url_of
 from app.surfaces.idempotency import IDEMPOTENCY_KEY, named
 from app.surfaces.openai.answered import answer_of, events_of, model_of
@@ -86,7 +87,7 @@ async def generate_images(request: Request, caller: CallerDep, service: ServiceD
     """
     patience = patience_of(request)
     body = await read_json(request, service.limits)
-    asked = await asked_of_json(service, caller, body, request.headers.get("cache-control"))
+    asked = await asked_of_json(service, caller, body, cache_control_of(request))
     return await _generated(request, service, asked.within(patience), "generation")
 
 
@@ -104,7 +105,7 @@ async def edit_images(request: Request, caller: CallerDep, service: ServiceDep) 
     """
     patience = patience_of(request)
     async with read_form(request, service.limits) as form:
-        asked = await asked_of_form(service, caller, form, request.headers.get("cache-control"))
+        asked = await asked_of_form(service, caller, form, cache_control_of(request))
     return await _generated(request, service, asked.within(patience), "edit")
 
 

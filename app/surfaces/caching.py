@@ -1,0 +1,37 @@
+"""How a request wants the cache used: the directives of ``Cache-Control`` (RFC 9111 section 5.2.1)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from app.domain.request import CacheDirective
+
+if TYPE_CHECKING:
+    from fastapi import Request
+
+_MAX_AGE = re.compile(r"max-age=\"?(\d{1,20})\"?", re.ASCII)
+_MAX_AGE_S = 2**31
+"""What a greater age counts as (RFC 9111 section 1.2.2)."""
+
+
+def cache_control_of(request: Request) -> str:
+    """The request's ``Cache-Control``, however many header lines it came in."""
+    return ",".join(request.headers.getlist("cache-control"))
+
+
+def cache_directive(cache_control: str | None) -> CacheDirective | None:
+    """What the header asks for; None where it says nothing about the cache.
+
+    ``max-age=0`` means ``no-cache``: nothing that is kept will do.
+    """
+    said = {item.strip().lower() for item in (cache_control or "").split(",")}
+    ages = [min(int(found[1]), _MAX_AGE_S) for item in said if (found := _MAX_AGE.fullmatch(item))]
+    max_age_s = min(ages, default=None)
+    if "no-store" in said:
+        return CacheDirective("bypass")
+    if "only-if-cached" in said:
+        return CacheDirective("only_if_cached", max_age_s)
+    if "no-cache" in said or max_age_s == 0:
+        return CacheDirective("refresh")
+    return CacheDirective("use", max_age_s) if max_age_s is not None else None
