@@ -238,7 +238,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return new_key(settings, arguments.env)
         if arguments.command in {"keys", "tenants", "usage", "budgets"}:
             admin_key = None if settings.admin_key is None else settings.admin_key.get_secret_value()
-            return cli.run(arguments, f"http://127.0.0.1:{settings.ports[-1]}", admin_key)
+            return cli.run(arguments, f"http://127.0.0.1:{settings.admin_port or settings.port}", admin_key)
         if arguments.command == "books":
             return books.run(arguments, settings)
         return serve(settings)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from app.middleware import (
-    AdminPortMiddleware,
     AnswerHeadersMiddleware,
     BodyLimitMiddleware,
     FramingMiddleware,
+    PortsMiddleware,
     RequestIdMiddleware,
 )
 from app.observability.http import ObservedRequests
@@ -71,7 +71,9 @@ def create_app(settings: Settings) -> FastAPI:
     docs.install(app)
     # Added last is outermost: a request meets them from the bottom up.
     app.add_middleware(BodyLimitMiddleware, limit_of=lambda _path: settings.body_bytes_max)
-    app.add_middleware(AdminPortMiddleware, port=settings.admin_port)
+    app.add_middleware(
+        PortsMiddleware, callers=settings.port, admin=settings.admin_port, metrics=settings.metrics_port
+    )
     app.add_middleware(FramingMiddleware)
     app.add_middleware(ObservedRequests, metrics=metrics)
     app.add_middleware(RequestIdMiddleware)

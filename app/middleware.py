@@ -2,7 +2,7 @@
 
 Each class is one concern and wraps the next application; ``main`` puts them in this order, outermost first:
 ``AnswerHeadersMiddleware``, ``RequestIdMiddleware``, the observation of ``app/observability/http.py``,
-``FramingMiddleware``, ``AdminPortMiddleware``, ``BodyLimitMiddleware``. All refuse in the dialect of the
+``FramingMiddleware``, ``PortsMiddleware``, ``BodyLimitMiddleware``. All refuse in the dialect of the
 path's surface. None of them is Starlette's ``BaseHTTPMiddleware``, which hides a caller who leaves from
 the handlers (https://github.com/encode/starlette/discussions/2094).
 """
@@ -39,6 +39,7 @@ _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%-]*(:[0-9]{0,5})?|\[[0-9A-Fa-f:.]
 _UNSAFE = re.compile(rb"[\r\n\x00]")
 _CLOSE = (b"connection", b"close")
 _OF_OPERATORS = ("/v1/admin", "/metrics")
+_ON_THE_METRICS_PORT = frozenset({"/metrics", "/livez", "/readyz"})
 _CACHEABLE = ("/docs", "/openapi.json")
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", b"no-store")
@@ -197,32 +198,36 @@ class FramingMiddleware:
             await self._app(scope, receive, send)
 
 
-class AdminPortMiddleware:
-    """Keeps what is for operators to a port of its own: on any other it does not exist.
+class PortsMiddleware:
+    """Keeps what is for operators to ports of its own: on any other it does not exist.
 
     Which port a request came in by is the server's word, never a header's.
 
     Args:
         app: The next application.
-        port: The operators' port, or None where everything is on one.
+        callers: The callers' port.
+        admin: The operators' port, or None where it is the callers'.
+        metrics: The port of ``/metrics`` alone, or None where there is none.
     """
 
-    def __init__(self, app: ASGIApp, port: int | None) -> None:
+    def __init__(self, app: ASGIApp, callers: int, admin: int | None, metrics: int | None) -> None:
         self._app = app
-        self._port = port
+        self._admin = admin
+        self._metrics = None if metrics in {callers, admin} else metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection; all but HTTP passes through."""
-        if scope["type"] == "http" and self._port is not None and self._elsewhere(scope):
+        if scope["type"] == "http" and not self._exists(scope):
             await _refuse(NotFound("There is nothing at this address."), scope, receive, send, close=False)
         else:
             await self._app(scope, receive, send)
 
-    def _elsewhere(self, scope: Scope) -> bool:
-        of_operators = any(
-            scope["path"] == path or scope["path"].startswith(f"{path}/") for path in _OF_OPERATORS
-        )
-        return of_operators and (scope.get("server") or ("", None))[1] != self._port
+    def _exists(self, scope: Scope) -> bool:
+        path, port = scope["path"], (scope.get("server") or ("", None))[1]
+        if self._metrics is not None and port == self._metrics:
+            return path in _ON_THE_METRICS_PORT
+        of_operators = any(path == each or path.startswith(f"{each}/") for each in _OF_OPERATORS)
+        return self._admin in {None, port} or not of_operators
 
 
 class _LimitedBody:

@@ -80,7 +80,7 @@ def _routes(document: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     yield from _google_routes()
     yield "`GET /livez`", "The process runs."
     yield "`GET /readyz`", "New work would be served: 200, or 503 with the reasons as JSON."
-    yield "`GET /metrics`", "The Prometheus exposition."
+    yield "`GET /metrics`", "The Prometheus exposition: to an operator's key, or on a port of its own."
     yield "`GET /openapi.json`, `GET /docs`", "The OpenAPI document, and a page to read and try it."
 
 

@@ -34,7 +34,10 @@ class Settings(BaseSettings):
         None,
         ge=1,
         le=65535,
-        description="Port of /v1/admin and /metrics alone, which PORT then answers with 404. Unset: PORT.",
+        description="Port of /v1/admin, and of /metrics without a key; PORT then has neither. Unset: PORT.",
+    )
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="Port of /metrics alone, without a key, for Prometheus to reach."
     )
     public_url: str | None = Field(None, description="Base of the URIs in answers. Unset: the request's.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -344,8 +347,8 @@ class Settings(BaseSettings):
     @property
     def ports(self) -> tuple[int, ...]:
         """The ports to listen on, the callers' first."""
-        own = self.admin_port is not None and self.admin_port != self.port
-        return (self.port, self.admin_port) if own and self.admin_port is not None else (self.port,)
+        ports = (self.port, self.admin_port, self.metrics_port)
+        return tuple(dict.fromkeys(port for port in ports if port is not None))
 
     @property
     def timeouts_by_size(self) -> dict[str, float]:

@@ -143,6 +143,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             readiness=_readiness(gateway, clients, model),
             conditions=lambda: durable.conditions() | room.conditions(),
             render_metrics=metrics.render,
+            operators_ports=frozenset(settings.ports[1:]),
             administration=Administration(
                 registry=directory,
                 ledger=ledger,

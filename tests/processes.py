@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -33,10 +33,14 @@ STOP_S = 15.0
 
 @dataclass(frozen=True)
 class Running:
-    """A process that listens: its base URL, and the process for those who must end it rudely."""
+    """A process that listens: its base URL, and the process for those who must end it rudely.
+
+    A gateway's metrics are at an address of their own.
+    """
 
     url: str
     process: subprocess.Popen[bytes]
+    metrics_url: str = ""
 
     def kill(self) -> None:
         """End it as a crash would, and wait until it is gone."""
@@ -98,15 +102,16 @@ def running_gateway(folder: Path, **settings: str) -> Iterator[Running]:
     """A gateway with its state in a folder; settings are named without their prefix, in any case.
 
     Two of them are none of the gateway's: the block begins when ``probe`` answers 200, which is ``/readyz``
-    unless it is given; ``port`` is a free one.
+    unless it is given; ``port`` is a free one. So is ``metrics_port``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     probe, port = settings.pop("probe", "/readyz"), int(settings.pop("port", "0")) or free_port()
+    settings = {"state_dir": str(folder / "state"), "metrics_port": str(free_port()), **settings}
     environment = {f"FLASHGATE_{name.upper()}": value for name, value in settings.items()}
-    environment = {"FLASHGATE_STATE_DIR": str(folder / "state"), **environment, "PORT": str(port)}
     url = f"http://127.0.0.1:{port}"
-    with running(["serve"], environment, url, probe, folder / f"gateway-{port}.log") as process:
-        yield process
+    log = folder / f"gateway-{port}.log"
+    with running(["serve"], {**environment, "PORT": str(port)}, url, probe, log) as process:
+        yield replace(process, metrics_url=f"http://127.0.0.1:{settings['metrics_port']}/metrics")
 
 
 @contextmanager

@@ -70,6 +70,7 @@ class Service:
         readiness: Checks by name; each tells why it is not ready, or nothing.
         conditions: What else an operator wants to see of the store, by name.
         render_metrics: The Prometheus exposition, as (body, content type).
+        operators_ports: Ports that callers do not reach, so that ``/metrics`` asks for no key there.
         identity_tokens: Checks ID tokens, or None where none are taken.
         reports: What was used, day by day.
         iap_tokens: Checks assertions of Identity-Aware Proxy, or None where none are taken.
@@ -87,6 +88,7 @@ class Service:
     readiness: dict[str, Callable[[], Awaitable[str | None]]]
     conditions: Callable[[], dict[str, str | int]]
     render_metrics: Callable[[], tuple[bytes, str]]
+    operators_ports: frozenset[int]
     administration: Administration
     reports: Reports
     admin_key: SecretStr | None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from app.surfaces.admin.auth import operator_of
 from app.surfaces.context import ServiceDep
 
 router = APIRouter(tags=["operations"], include_in_schema=False)
@@ -35,7 +36,10 @@ async def readyz(service: ServiceDep) -> Response:
 
 
 @router.get("/metrics")
-async def metrics(service: ServiceDep) -> Response:
-    """The Prometheus exposition."""
+async def metrics(request: Request, service: ServiceDep) -> Response:
+    """The Prometheus exposition, which names tenants: for operators, or on a port of its own."""
+    _, port = request.scope.get("server") or ("", None)
+    if port not in service.operators_ports:
+        await operator_of(request)
     body, content_type = service.render_metrics()
     return Response(body, headers={"Content-Type": content_type})

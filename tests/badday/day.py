@@ -216,12 +216,12 @@ class Day:
         """Read the gateway's counters twice a minute of the day."""
         with suppress(asyncio.CancelledError):
             while True:
-                text = (await client.get(f"{gateway.url}/metrics")).text
+                text = (await client.get(gateway.metrics_url)).text
                 self.seen.series.append((self._minute, counters(text)))
                 await asyncio.sleep(self._minute_s / 2)
 
     def _look_at_the_books(self, gateway: Running, tenants: Tenants, settings: dict[str, str]) -> None:
-        self.seen.series.append((self._minute, counters(HTTP.get(f"{gateway.url}/metrics").text)))
+        self.seen.series.append((self._minute, counters(HTTP.get(gateway.metrics_url).text)))
         deadline = time.monotonic() + 3 * LEASE_S
         while not self.seen.books or (self.seen.books["held"] and time.monotonic() < deadline):
             # A hold that was never sent, because the store did not answer, ends with its lease.

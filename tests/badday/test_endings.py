@@ -180,7 +180,7 @@ def test_only_whole_pictures_are_kept(seen: dict[str, list[Seen]], name: str) ->
 def test_new_words_are_counted_and_no_word_of_the_upstream_makes_a_series(
     seen: dict[str, list[Seen]], gateway: Running
 ) -> None:
-    text = HTTP.get(f"{gateway.url}/metrics").text
+    text = HTTP.get(gateway.metrics_url).text
     counted = {
         reason: float(count)
         for reason, count in re.findall(

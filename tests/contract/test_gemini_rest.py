@@ -190,13 +190,15 @@ def test_failures_behind_the_gateway_are_answered_in_googles_words(
     assert "emulate" not in answer.text, "nobody's prompt is repeated"
 
 
-def test_who_waited_for_a_blocked_prompt_gets_the_same_answer(rest: Rest, emulator: Running) -> None:
+def test_who_waited_for_a_blocked_prompt_gets_the_same_answer(
+    rest: Rest, gateway: Running, emulator: Running
+) -> None:
     gate = secrets.token_hex(4)
     body = words(f"[[emulate:blocked-prompt]] [[emulate:hold:{gate}]]")
     calls = calls_of(emulator)
 
     def waiting() -> bool:
-        return 'flashgate_in_flight{stage="waiting"} 1.0' in httpx2.get(f"{rest.url}/metrics").text
+        return 'flashgate_in_flight{stage="waiting"} 1.0' in httpx2.get(gateway.metrics_url).text
 
     def held() -> bool:
         return bool(httpx2.get(f"{emulator.url}/emulator/held/{gate}").json()["held"])

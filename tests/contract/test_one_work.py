@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def waiting(gateway: Running) -> int:
     """Requests that wait for the result of another."""
     name = 'flashgate_in_flight{stage="waiting"} '
-    lines = httpx2.get(f"{gateway.url}/metrics").text.splitlines()
+    lines = httpx2.get(gateway.metrics_url).text.splitlines()
     return round(sum(float(line.removeprefix(name)) for line in lines if line.startswith(name)))
 
 

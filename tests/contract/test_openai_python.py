@@ -469,7 +469,7 @@ async def test_a_timed_out_call_and_the_sdks_retry_are_one_generation(
 def followers(gateway: Running) -> float:
     """Admissions that were told to follow."""
     name = 'flashgate_admissions_total{decision="follow"} '
-    lines = httpx2.get(f"{gateway.url}/metrics").text.splitlines()
+    lines = httpx2.get(gateway.metrics_url).text.splitlines()
     return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
 
 

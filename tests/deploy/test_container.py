@@ -116,6 +116,7 @@ class Container:
 
     name: str
     url: str
+    metrics_url: str
 
     def run(self, *command: str) -> str:
         """Run a command inside."""
@@ -161,11 +162,12 @@ def running(
     name: str, *options: str, command: tuple[str, ...] = (), image: str = IMAGE
 ) -> Iterator[Container]:
     full = f"flashgate-test-{os.getpid()}-{name}"
-    port = free_port()
-    published = () if "none" in options else ("--publish", f"127.0.0.1:{port}:8080")
-    engine("run", "--detach", "--name", full, *published, *options, image, *command)
+    port, metrics_port = free_port(), free_port()
+    published = ("--publish", f"127.0.0.1:{port}:8080", "--publish", f"127.0.0.1:{metrics_port}:9464")
+    told = ("--env", "FLASHGATE_METRICS_PORT=9464", *(() if "none" in options else published))
+    engine("run", "--detach", "--name", full, *told, *options, image, *command)
     try:
-        yield Container(full, f"http://127.0.0.1:{port}")
+        yield Container(full, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{metrics_port}/metrics")
     finally:
         engine("rm", "--force", full, check=False)
 
@@ -231,9 +233,7 @@ def test_sigterm_ends_it_in_time_while_a_picture_is_being_drawn() -> None:
         )  # fmt: skip
         try:
             deadline = time.monotonic() + 20
-            while (
-                'flashgate_in_flight{stage="upstream"} 1.0' not in httpx2.get(f"{container.url}/metrics").text
-            ):
+            while 'flashgate_in_flight{stage="upstream"} 1.0' not in httpx2.get(container.metrics_url).text:
                 assert time.monotonic() < deadline
             seconds = container.stop()
         finally:
@@ -282,7 +282,7 @@ def test_two_gateways_share_a_store_and_pay_once(network: str, tmp_path: Path) -
             assert made.content == found.content
             used = httpx2.get(f"{second.url}/v1/usage", headers={"X-API-Key": key}).json()
             assert {budget["settled"] for budget in used["budgets"]} == {747}
-            counted = httpx2.get(f"{first.url}/metrics").text
+            counted = httpx2.get(first.metrics_url).text
             assert 'flashgate_images_total{image_size="512"' in counted
 
 

@@ -30,7 +30,7 @@ def followers(replicas: list[Running]) -> int:
     """Admissions that were told to follow, over all replicas."""
     total = 0.0
     for replica in replicas:
-        for line in HTTP.get(f"{replica.url}/metrics").text.splitlines():
+        for line in HTTP.get(replica.metrics_url).text.splitlines():
             if line.startswith("flashgate_admissions_total") and 'decision="follow"' in line:
                 total += float(line.rsplit(" ", 1)[1])
     return int(total)

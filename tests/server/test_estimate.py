@@ -63,7 +63,7 @@ def test_a_quote_names_the_budget_that_would_refuse(gateway: Running, tenants: T
     assert quoted["refused_by"] == ["tenant-day-output_tokens"]
 
 
-def test_a_picture_of_another_size_is_reported(client: Client) -> None:
+def test_a_picture_of_another_size_is_reported(client: Client, gateway: Running) -> None:
     prompt = f"[[emulate:wrong-size]] {secrets.token_hex(4)}"
     answer = client.post(
         {"prompt": prompt, "image_size": "1K", "aspect_ratio": "1:1", "delivery": "uri"}
@@ -75,15 +75,15 @@ def test_a_picture_of_another_size_is_reported(client: Client) -> None:
         {"prompt": prompt, "image_size": "1K", "aspect_ratio": "1:1", "delivery": "uri"}
     ).json()
     assert "size_mismatch" in {warning["code"] for warning in again["warnings"]}
-    metrics = client.get("/metrics").text
+    metrics = HTTP.get(gateway.metrics_url).text
     assert 'flashgate_delivery_mismatches_total{code="size_mismatch"' in metrics
 
 
-def test_a_picture_of_another_type_is_reported(client: Client) -> None:
+def test_a_picture_of_another_type_is_reported(client: Client, gateway: Running) -> None:
     body = {"prompt": f"[[emulate:webp]] {secrets.token_hex(4)}", "image_size": "512", "delivery": "uri"}
     answer = client.post({**body, "output_mime_type": "image/png"}).json()
     assert answer["images"][0]["mime_type"] == "image/webp"
     assert answer["effective"]["output_mime_type"] == "image/png"
     assert [item["code"] for item in answer["warnings"]] == ["mime_mismatch"]
-    metrics = client.get("/metrics").text
+    metrics = HTTP.get(gateway.metrics_url).text
     assert 'flashgate_delivery_mismatches_total{code="mime_mismatch"' in metrics

@@ -97,7 +97,7 @@ def test_the_second_back_end_draws_what_the_first_did_not_and_it_is_paid_once(
     assert (asked.calls, asked.booked) == ((2, 1), (2 * 747, 0))
     again = asked.draw("On a bad day")
     assert (again.json()["cache"]["status"], served_by(again)) == ("hit", "gemini")
-    metrics = HTTP.get(f"{gateway.url}/metrics").text
+    metrics = HTTP.get(gateway.metrics_url).text
     assert 'flashgate_upstream_failovers_total{left="vertex",model="gemini-3.1-flash-image"' in metrics
 
 

@@ -243,7 +243,7 @@ def test_equal_work_in_flight_is_shared_whatever_is_evicted(
 
 def waiting(store: Store) -> int:
     """How many callers wait for somebody else's picture."""
-    lines = HTTP.get(f"{store.gateway.url}/metrics").text.splitlines()
+    lines = HTTP.get(store.gateway.metrics_url).text.splitlines()
     found = [line for line in lines if line.startswith("flashgate_in_flight") and 'waiting"' in line]
     return int(float(found[0].rpartition(" ")[2])) if found else 0
 

@@ -141,7 +141,7 @@ def waiting(gateways: list[Running]) -> int:
 
 
 def in_flight(gateway: Running, stage: str) -> int:
-    text = HTTP.get(f"{gateway.url}/metrics").text
+    text = HTTP.get(gateway.metrics_url).text
     lines = [line for line in text.splitlines() if line.startswith(f'flashgate_in_flight{{stage="{stage}"}}')]
     return int(float(lines[0].rpartition(" ")[2])) if lines else 0
 

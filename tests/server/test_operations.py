@@ -283,7 +283,7 @@ def test_the_metrics_count_how_operations_end(replicas: list[Running], client: C
     ended(client, begun(client, fresh()))
 
     def counted() -> bool:
-        text = HTTP.get(f"{replicas[0].url}/metrics").text
+        text = HTTP.get(replicas[0].metrics_url).text
         return all(f'flashgate_operations_total{{state="{state}"}}' in text for state in ("done", "failed"))
 
     wait_for(counted, "both kinds are counted")

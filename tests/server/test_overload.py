@@ -68,7 +68,7 @@ def callers(narrow: Running, crowd: Tenants, emulator: Running) -> Iterator[dict
 def gauge(gateway: Running, name: str, **labels: str) -> float:
     """The sum of a metric's series with these labels."""
     total = 0.0
-    for line in HTTP.get(f"{gateway.url}/metrics").text.splitlines():
+    for line in HTTP.get(gateway.metrics_url).text.splitlines():
         if line.startswith(name + "{") and all(f'{key}="{value}"' in line for key, value in labels.items()):
             total += float(line.rsplit(" ", 1)[1])
     return total

@@ -108,7 +108,7 @@ def test_nothing_a_caller_sends_reaches_the_log_or_the_metrics(
     watched = {**settings, "tenants_file": str(tenants.path), "log_level": "debug"}
     with running_gateway(tmp_path / "gateway", **watched) as gateway:
         statuses = send_everything(gateway, key)
-        metrics = HTTP.get(f"{gateway.url}/metrics").text
+        metrics = HTTP.get(gateway.metrics_url).text
     (log,) = (tmp_path / "gateway").glob("*.log")  # whole, because the process has ended
     text = log.read_text()
     assert {200, 401, 404, 422, 429, 502, 503} <= statuses

@@ -17,8 +17,15 @@ from tests.server.operators import ADMIN_KEY, Admin
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-OPEN = {"/livez", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/assets", "/docs/start.js"}
-SCOPES = {"/v1/admin/": "admin", "/v1/": "images", "/openai/": "images", "/gemini/": "images"}
+OPEN = {"/livez", "/readyz", "/openapi.json", "/docs", "/docs/assets", "/docs/start.js"}
+OPEN |= {"/gemini/{path:path}"}  # where there is nothing
+SCOPES = {
+    "/metrics": "admin",
+    "/v1/admin/": "admin",
+    "/v1/": "images",
+    "/openai/": "images",
+    "/gemini/": "images",
+}
 NOWHERE = {"tenant_id": "nobody", "key_id": "k0", "image_id": "img_0", "generation_id": "gen_0"}
 
 

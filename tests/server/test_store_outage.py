@@ -57,6 +57,7 @@ class Outage:
     client: Client
     proxy: StoreProxy
     server: ServerProcess
+    metrics_url: str
 
     def begin(self, fault: Fault | None) -> None:
         if fault is None:
@@ -87,7 +88,8 @@ def outage(settings: dict[str, str], tenants: Tenants) -> Iterator[Outage]:
             StoreProxy(folder / "p.sock", server.socket) as proxy,
             running_gateway(folder / "g", **settings, redis_url=proxy.url) as gateway,
         ):
-            yield Outage(Client(gateway.url, tenants.keys["pictures"]), proxy, server)
+            client = Client(gateway.url, tenants.keys["pictures"])
+            yield Outage(client, proxy, server, gateway.metrics_url)
 
 
 def timed(answer: httpx2.Response, began: float) -> httpx2.Response:
@@ -122,7 +124,7 @@ def test_without_its_store_the_gateway_refuses_to_spend_and_does_everything_else
         invalid = timed(outage.picture(aspect_ratio="7:3"), time.monotonic())
         assert invalid.status_code == 422
         assert timed(HTTP.get(f"{client.url}/livez"), time.monotonic()).status_code == 200
-        metrics = timed(HTTP.get(f"{client.url}/metrics"), time.monotonic())
+        metrics = timed(HTTP.get(outage.metrics_url), time.monotonic())
         assert 'flashgate_store_commands_total{command="admit",outcome="store_unavailable"}' in metrics.text
         ready = timed(HTTP.get(f"{client.url}/readyz"), time.monotonic())
         assert ready.status_code == 503
@@ -206,7 +208,8 @@ def test_with_a_grace_pictures_are_drawn_without_the_store_and_booked_later(
                 folder / "g", **settings, redis_url=server.url, store_grace_tokens="2500"
             ) as gateway,
         ):
-            outage = Outage(Client(gateway.url, tenants.keys["pictures"]), None, server)  # type: ignore[arg-type]
+            client = Client(gateway.url, tenants.keys["pictures"])
+            outage = Outage(client, None, server, gateway.metrics_url)  # type: ignore[arg-type]
             server.kill()
             answers = [outage.picture() for _ in range(2)]
             assert [answer.status_code for answer in answers] == [200, 503], "one of 747 and words, not two"

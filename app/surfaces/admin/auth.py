@@ -21,6 +21,11 @@ async def operator(
     _api_key: Annotated[object, Security(SCHEMES[1])],
     _goog_api_key: Annotated[object, Security(SCHEMES[2])],
 ) -> Operator:
+    """The operator of a request, as a dependency that the OpenAPI document knows; see ``operator_of``."""
+    return await operator_of(request)
+
+
+async def operator_of(request: Request) -> Operator:
     """The operator of a request.
 
     Raises:
