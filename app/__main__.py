@@ -30,6 +30,7 @@ from app.reference import reference, with_refusals
 from app.settings import Settings
 from app.store.directory import DEMO_KEY_FILE, stored_pepper
 from app.surfaces.native.errors import problem_response
+from app.tasks import OwnTasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -76,6 +77,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._app = app
         self._settings = settings
+        self._reloads = OwnTasks()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start listening, then say so."""
@@ -103,13 +105,16 @@ class Server(uvicorn.Server):
             self._captured_signals.clear()
 
     def _reload(self) -> None:
+        self._reloads.begin(self._reloaded())
+
+    async def _reloaded(self) -> None:
         """Read the tenants' file again; with a fault in it the tenants stay as they are."""
         try:
-            self._app.state.service.reload_tenants()
+            judged = await self._app.state.service.reload_tenants()
         except ConfigurationError:
             log.exception("the tenants' file has faults; the tenants stay as they were")
         else:
-            log.info("the tenants' file was read again")
+            log.info("the tenants' file was read again", extra={"count": judged})
 
     def _banner(self) -> str:
         host = "127.0.0.1" if self._settings.host in {"0.0.0.0", "::"} else self._settings.host  # noqa: S104

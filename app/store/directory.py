@@ -6,6 +6,7 @@ cache must not become an outage of authentication).
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import os
 import re
@@ -19,7 +20,7 @@ from app.domain.budget import Budget
 from app.domain.errors import ConfigurationError
 from app.domain.keys import ENTROPY_BYTES, mint, parse, secret_hash
 from app.domain.tenancy import SCOPES, Caller, Key, Tenant
-from app.store.tenants_file import read_tenants
+from app.store.tenants_reading import TenantsReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,20 +98,24 @@ class FileDirectory(MemoryDirectory):
 
     def __init__(self, path: Path, pepper: bytes, catalogue: Catalogue) -> None:
         self._path = path
-        self._catalogue = catalogue
-        super().__init__(self._read(), pepper)
+        self._reader = TenantsReader(str(path), catalogue)
+        super().__init__(self._read(beside_a_loop=False), pepper)
 
-    def _read(self) -> tuple[Tenant, ...]:
+    def _read(self, *, beside_a_loop: bool) -> tuple[Tenant, ...]:
         try:
             text = self._path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             raise ConfigurationError(str(self._path), (f"the file cannot be read: {reason}",)) from None
-        return read_tenants(str(self._path), text, self._catalogue)
+        return self._reader.read(text, beside_a_loop=beside_a_loop)
 
-    def reload(self) -> None:
-        """Read the file again. On ConfigurationError, which is raised, the old contents stay in force."""
-        self._know(self._read())
+    async def reload(self) -> int:
+        """Read the file again beside everything else; returns how many tenants had to be judged anew.
+
+        On ConfigurationError, which is raised, the old contents stay in force.
+        """
+        await asyncio.to_thread(lambda: self._know(self._read(beside_a_loop=True)))
+        return self._reader.judged
 
 
 def _keep_once(path: Path, contents: str) -> str:

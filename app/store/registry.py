@@ -84,6 +84,7 @@ class StoredDirectory(MemoryDirectory):
         self._records: dict[str, TenantRecord] = {}
         self._version: int | None = None
         self._refreshing = asyncio.Lock()
+        self._reloading = asyncio.Lock()
         self._follower: asyncio.Task[None] | None = None
         self._merge()
 
@@ -134,11 +135,18 @@ class StoredDirectory(MemoryDirectory):
         """Every tenant as this replica knows it, by id."""
         return tuple(self._records[name] for name in sorted(self._records))
 
-    def reload(self) -> None:
-        """Read the file again, if there is one. Raises ConfigurationError, and then nothing has changed."""
-        if isinstance(self._declared, FileDirectory):
-            self._declared.reload()
+    async def reload(self) -> int:
+        """Read the file again, if there is one; returns how many tenants had to be judged anew.
+
+        Raises:
+            ConfigurationError: The file has faults, and nothing has changed.
+        """
+        if not isinstance(self._declared, FileDirectory):
+            return 0
+        async with self._reloading:
+            judged = await self._declared.reload()
             self._merge()
+        return judged
 
     async def refresh(self) -> None:
         """Know what the store knows. Raises StoreUnavailable; then the last known contents stay."""

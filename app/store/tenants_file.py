@@ -1,29 +1,25 @@
-"""The tenants' file: YAML in the shape of the admin API, checked as a whole before any of it is used.
+"""The tenants' file as it is written: the shape of the Admin API, each field with its rule.
 
-Every fault is reported at once, with the path to it. Limits in dollars are read as decimals and turned into
-billionths exactly; no float ever touches money. Nothing here looks at the environment or the store.
+Limits in dollars are decimals and become billionths exactly; no float ever touches money. Nothing here looks
+at the environment or the store.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
-from decimal import Decimal, InvalidOperation
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from functools import cache, partial
+from typing import TYPE_CHECKING, Annotated, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-import yaml
 from pydantic import (
     AfterValidator,
     Field,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from app.domain.errors import ConfigurationError
 from app.domain.keys import KEY_ID
 from app.domain.tenancy import (
     SCOPES,
@@ -49,43 +45,13 @@ from app.store.budget_entries import (
 from app.store.rights_entries import RightsEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
     from datetime import datetime
 
     from pydantic_core import ErrorDetails
 
-    from app.cards import Catalogue
-
 _HASH = re.compile(r"hmac-sha256:[0-9a-f]{64}", re.ASCII)
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,190}", re.ASCII)
 _SUBJECT = re.compile(r"[A-Za-z0-9:._|-]{1,255}", re.ASCII)
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses a repeated key and reads decimal numbers exactly."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - the base class's signature
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.value in seen and isinstance(key_node, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key_node.value!r} stands here twice", key_node.start_mark
-                )
-            if isinstance(key_node, yaml.ScalarNode):
-                seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
-
-    def construct_decimal(self, node: yaml.ScalarNode) -> Decimal:
-        text = self.construct_scalar(node)
-        try:
-            return Decimal(text.replace("_", ""))
-        except InvalidOperation:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"{text!r} is no decimal number", node.start_mark
-            ) from None
-
-
-_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_decimal)
 
 
 Hash = Annotated[str, known(_HASH, "a hash is hmac-sha256: and 64 lower-case hexadecimal digits")]
@@ -227,7 +193,7 @@ class TenantEntry(RightsEntry):
     @field_validator("time_zone")
     @classmethod
     def _zone(cls, value: str) -> str:
-        if value not in available_timezones():
+        if value not in _time_zones():
             raise ValueError(f"{value!r} is no IANA time zone")
         return value
 
@@ -249,16 +215,16 @@ class TenantEntry(RightsEntry):
         return tenant if self.preview is None else replace(tenant, preview=self.preview)
 
 
+@cache
+def _time_zones() -> frozenset[str]:
+    """Every name of the machine's database, which takes some milliseconds to list."""
+    return frozenset(available_timezones())
+
+
 class TenantsFile(Entry):
     """The whole file."""
 
     tenants: tuple[TenantEntry, ...]
-
-
-def _path(location: tuple[str | int, ...]) -> str:
-    """``tenants[0].keys[1].hash`` for pydantic's location; names of unknown fields included."""
-    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
-    return text.lstrip(".") or "the file"
 
 
 _SENTENCES = {"extra_forbidden": "there is no such field", "missing": "this field is required"}
@@ -267,56 +233,3 @@ _SENTENCES = {"extra_forbidden": "there is no such field", "missing": "this fiel
 def sentence(fault: ErrorDetails) -> str:
     """A fault that pydantic found, in a sentence that quotes no secret."""
     return _SENTENCES.get(fault["type"], fault["msg"].removeprefix("Value error, "))
-
-
-def _entries(parent: object, name: str) -> Iterator[tuple[int, dict[str, object]]]:
-    found = parent.get(name) if isinstance(parent, dict) else None
-    for index, entry in enumerate(found if isinstance(found, list) else []):
-        if isinstance(entry, dict):
-            yield index, entry
-
-
-def _repeated_ids(document: object) -> Iterator[str]:
-    """Ids and identities that stand twice, found in the raw document so that all faults are told at once."""
-    seen: dict[tuple[str, str], str] = {}
-    for index, tenant in _entries(document, "tenants"):
-        places = [("tenant id", f"tenants[{index}]", "id", tenant)]
-        places += [
-            (kind, f"tenants[{index}].keys[{at}]", field, key)
-            for at, key in _entries(tenant, "keys")
-            for kind, field in (("key id", "id"), ("e-mail address", "email"), ("subject", "subject"))
-        ]
-        for kind, path, field, entry in places:
-            found = entry.get(field)
-            if not isinstance(found, str):
-                continue
-            name = found.lower() if field == "email" else found
-            if (kind, name) in seen:
-                yield f"{path}.{field}: the {kind} {found!r} is taken by {seen[kind, name]}"
-            seen.setdefault((kind, name), path)
-
-
-def read_tenants(source: str, text: str, catalogue: Catalogue) -> tuple[Tenant, ...]:
-    """The tenants that a file's text describes.
-
-    Raises:
-        ConfigurationError: With every fault of the file, each with its path.
-    """
-    try:
-        document = yaml.load(text, _Loader)  # noqa: S506 - the loader is a SafeLoader
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "the file"
-        raise ConfigurationError(
-            source, (f"{where}: {getattr(error, 'problem', None) or 'no YAML'}",)
-        ) from None
-    faults: list[str] = []
-    entries: tuple[TenantEntry, ...] = ()
-    try:
-        entries = TenantsFile.model_validate(document, context={"catalogue": catalogue}).tenants
-    except ValidationError as error:
-        faults += [f"{_path(fault['loc'])}: {sentence(fault)}" for fault in error.errors()]
-    faults += _repeated_ids(document)
-    if faults:
-        raise ConfigurationError(source, tuple(faults))
-    return tuple(entry.tenant() for entry in entries)

@@ -75,7 +75,8 @@ class Service:
         reports: What was used, day by day.
         iap_tokens: Checks assertions of Identity-Aware Proxy, or None where none are taken.
         admin_key: The operator's key from the environment, or None.
-        reload_tenants: Reads the tenants' file again; raises ConfigurationError and changes nothing then.
+        reload_tenants: Reads the tenants' file again and tells how many of them had to be judged anew; raises
+            ConfigurationError and changes nothing then.
     """
 
     gateway: Gateway
@@ -92,7 +93,7 @@ class Service:
     administration: Administration
     reports: Reports
     admin_key: SecretStr | None
-    reload_tenants: Callable[[], None]
+    reload_tenants: Callable[[], Awaitable[int]]
 
 
 def service_of(request: Request) -> Service:

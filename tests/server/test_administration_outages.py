@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
@@ -124,6 +125,41 @@ def test_the_file_is_read_again_on_sighup_and_a_bad_one_changes_nothing(
         path.unlink()
         reload("the tenants stay as they were")
         assert status_of(gateway.url, after.keys["after"]) == 200
+
+
+def test_a_gateway_serves_on_while_it_reads_a_long_file_again(
+    tmp_path: Path, settings: dict[str, str]
+) -> None:
+    path = tmp_path / "tenants.yaml"
+
+    def write(*limits: int) -> None:
+        entries = [
+            f"- id: tenant-{number}\n  budgets: [{{unit: images, window: day, limit: {limit}}}]\n"
+            for number, limit in enumerate(limits)
+        ]
+        path.write_text("tenants:\n" + "".join(entries))
+
+    write(*range(1000))
+    with running_gateway(tmp_path, **{**settings, "tenants_file": str(path)}) as gateway:
+        log = next(tmp_path.glob("gateway-*.log"))
+
+        def reload(judged: int) -> int:
+            """How many requests were answered meanwhile."""
+            told = (
+                f'"message": "the tenants\' file was read again", "logger": "app.serve", "count": {judged}}}'
+            )
+            os.kill(gateway.process.pid, signal.SIGHUP)
+            for answered in itertools.count():
+                if told in log.read_text():
+                    return answered
+                assert HTTP.get(f"{gateway.url}/livez").status_code == 200
+            raise AssertionError
+
+        write(*range(1000, 2000))
+        assert reload(1000) >= 10
+        write(*range(1000, 1999), 0)
+        reload(1)
+        reload(0)
 
 
 def test_a_tenant_of_the_file_hides_a_stored_one_until_the_file_lets_it_go(

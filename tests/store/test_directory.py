@@ -19,7 +19,7 @@ from app.domain.rate import Rate
 from app.domain.tenancy import CachePolicy, Caller, Identity, Project
 from app.store import directory as directory_module
 from app.store.directory import FileDirectory, MemoryDirectory, demo_directory, stored_pepper
-from app.store.tenants_file import read_tenants
+from app.store.tenants_reading import read_tenants
 
 PEPPER = b"a pepper of the tests"
 CATALOGUE = load_catalogue()
@@ -368,18 +368,20 @@ def test_an_unknown_id_costs_the_same_hash_as_a_wrong_secret_and_a_wrong_checksu
     assert costs == [1, 1, 0, 0, 0]
 
 
-def test_a_reload_takes_keys_away_and_lets_new_ones_in(tmp_path: Path) -> None:
+async def test_a_reload_takes_keys_away_and_lets_new_ones_in(tmp_path: Path) -> None:
     old, new = minted(), minted()
     directory = file_of(tmp_path, old)
     (tmp_path / "tenants.yaml").write_text(tenants_of(new))
     assert directory.authenticate(new.text) is None
-    directory.reload()
+    await directory.reload()
     assert directory.authenticate(old.text) is None
     assert directory.authenticate(new.text) is not None
 
 
 @pytest.mark.parametrize("contents", ["tenants: [", "tenants: [{id: A}]", None])
-def test_a_bad_file_at_a_reload_is_told_and_changes_nothing(tmp_path: Path, contents: str | None) -> None:
+async def test_a_bad_file_at_a_reload_is_told_and_changes_nothing(
+    tmp_path: Path, contents: str | None
+) -> None:
     key = minted()
     directory = file_of(tmp_path, key)
     before = directory.tenants()
@@ -388,7 +390,7 @@ def test_a_bad_file_at_a_reload_is_told_and_changes_nothing(tmp_path: Path, cont
     else:
         (tmp_path / "tenants.yaml").write_text(contents)
     with pytest.raises(ConfigurationError):
-        directory.reload()
+        await directory.reload()
     assert directory.tenants() is before
     assert directory.authenticate(key.text) is not None
 
