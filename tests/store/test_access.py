@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis.asyncio import Redis
@@ -67,6 +68,22 @@ async def test_a_server_is_trusted_by_its_authority_and_its_host(
         assert not await answers(front.port, Access(authority.file), "localhost")
     async with encrypted(server.socket, authority.server("elsewhere.example")) as front:
         assert not await answers(front.port, Access(authority.file))
+
+
+async def test_a_certificate_without_identifiers_is_trusted_where_python_is_strict(
+    server: ServerProcess, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Memorystore's are, and as Python 3.13 is."""
+    default = ssl.create_default_context
+
+    def strict(**given: Any) -> ssl.SSLContext:
+        context = default(**given)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", strict)
+    async with encrypted(server.socket, authority.server(HERE)) as front:
+        assert await answers(front.port, Access(authority.file))
 
 
 @pytest.mark.parametrize(
