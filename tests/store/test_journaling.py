@@ -114,13 +114,16 @@ async def test_a_folder_that_is_deleted_is_made_again_with_what_waits_and_what_i
         await one.books.settle("waiting")
         shutil.rmtree(folder)
 
+        told_again = {
+            folder / "waiting-0.jsonl": b"waiting:settled",
+            folder / "settled-0.jsonl": b"open:dispatched",
+            folder / "epochs-0.jsonl": b'["acme",',
+        }
+
         async def made_again() -> bool:
-            waiting = folder / "waiting-0.jsonl"
-            return waiting.exists() and b"waiting:settled" in waiting.read_bytes()
+            return all(file.exists() and text in file.read_bytes() for file, text in told_again.items())
 
         await until(made_again, 10)
-        assert b"open:dispatched" in (folder / "settled-0.jsonl").read_bytes()
-        assert b'["acme",' in (folder / "epochs-0.jsonl").read_bytes()
         assert [each.address for each in told(caplog)] == [str(folder)]
         with Journal(folder) as other:
             assert other.left_behind() == [], "the number is this replica's again"
