@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeVar
+import contextvars
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from app.domain.errors import Draining
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
 AGAIN_S = 0.1
 
 
-async def cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:
+async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Return when these tasks are over, cancelling them until they are.
 
     Once is not enough: a client library that reconnects can take a cancellation for a broken connection.
@@ -26,6 +29,33 @@ async def cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:
         for task in left:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=AGAIN_S)
+
+
+async def uncancelled(work: Coroutine[object, object, T]) -> T:
+    """Run to the end and return the result, even where the caller is cancelled meanwhile.
+
+    For short work that must not be left half done; the cancellation is spent on it.
+
+    Raises:
+        RuntimeError: The work was cancelled from within, which says nothing of the caller.
+    """
+    task = asyncio.create_task(work)
+    while True:
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise RuntimeError("The work was cancelled from within.") from None
+
+
+async def in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call it in a thread, to spare the event loop; right here where the system has no thread to give."""
+    call = partial(contextvars.copy_context().run, function, *args, **kwargs)
+    try:
+        running = asyncio.get_running_loop().run_in_executor(None, call)
+    except RuntimeError:
+        return function(*args, **kwargs)
+    return await running
 
 
 class OwnTasks:

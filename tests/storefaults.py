@@ -113,9 +113,11 @@ class StoreProxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             server_reader, server_writer = await asyncio.open_unix_connection(str(self._server))
-        except OSError:
+        except (OSError, asyncio.CancelledError) as stopped:
             writer.close()
-            return
+            if isinstance(stopped, OSError):
+                return
+            raise
         replies = asyncio.create_task(_pumped(server_reader, writer))
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):

@@ -86,7 +86,8 @@ async def _exchanged(client: Redis, exchange: Callable[[AbstractConnection], Awa
         connection: AbstractConnection = await pool.get_connection()  # type: ignore[no-untyped-call]
         try:
             return await exchange(connection)
-        except RedisConnectionError:
+        except (RedisConnectionError, RuntimeError):
+            # uvloop says by a RuntimeError that the connection was closed before the write.
             await connection.disconnect(nowait=True)
             if last:
                 raise

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from redis.exceptions import ResponseError
 
 from app.domain.errors import StoreUnavailable
+from app.store.client import FailureLog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -48,6 +49,7 @@ class Breaker:
         self._clock = clock
         self._failures = 0
         self._closed_until = 0.0
+        self._log = FailureLog("calls")
         self.state: State = "closed"
 
     @asynccontextmanager
@@ -64,6 +66,7 @@ class Breaker:
         try:
             yield
         except StoreUnavailable as error:
+            self._log.failed(error.__cause__)
             if isinstance(error.__cause__, ResponseError):
                 self._answered()
             else:
@@ -78,6 +81,7 @@ class Breaker:
             self._answered()
             raise
         self._answered()
+        self._log.over()
 
     def _enter(self) -> None:
         if self.state == "closed":

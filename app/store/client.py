@@ -6,6 +6,8 @@ of waiting; here a command fails within a second.
 
 from __future__ import annotations
 
+import errno
+import logging
 import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,14 +19,17 @@ from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import FullJitterBackoff
 
+from app.besteffort import best_effort
 from app.deadlines import time_limit
-from app.domain.errors import InternalError, StoreUnavailable
+from app.domain.errors import GatewayError, InternalError, StoreUnavailable
 from app.store import topologies
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from app.store.access import Access
+
+log = logging.getLogger(__name__)
 
 LEDGER_TIMEOUT_S = 0.4
 CONNECT_TIMEOUT_S = 0.25
@@ -74,10 +79,10 @@ async def open_clients(
     try:
         yield StoreClients(ledger, blobs)
     finally:
-        try:
-            await topologies.close(ledger)
-        finally:
-            await topologies.close(blobs)
+        for client in (ledger, blobs):
+            # A connection that does not close in time goes with the process.
+            with best_effort("closing"):
+                await topologies.close(client)
 
 
 def _client(url: str, connections: int, timeout_s: float, more: dict[str, Any]) -> Redis:
@@ -106,7 +111,11 @@ def _client(url: str, connections: int, timeout_s: float, more: dict[str, Any]) 
 
 @asynccontextmanager
 async def store_errors(deadline_s: float = DEADLINE_S) -> AsyncIterator[None]:
-    """Turns whatever the client library raises into the gateway's words, within the deadline.
+    """Turns whatever talking to the store raises into the gateway's words, within the deadline.
+
+    Anything at all: beside its own errors the client library lets through those of transports, parsers and
+    the event loop, such as uvloop's RuntimeError for a connection that has just closed. So nothing but calls
+    of the client stands inside.
 
     Raises:
         InternalError: A script refused its arguments: a fault of the gateway.
@@ -115,17 +124,67 @@ async def store_errors(deadline_s: float = DEADLINE_S) -> AsyncIterator[None]:
     try:
         async with time_limit(deadline_s):
             yield
+    except GatewayError:
+        raise
     except redis.exceptions.ResponseError as error:
         if "INVALID" in str(error):
             raise InternalError("The ledger refused the gateway's arguments.") from error
         raise StoreUnavailable("The store answers with an error.", retry_after_s=1) from error
-    except (
-        redis.exceptions.RedisError,
-        redis.exceptions.RedisClusterException,
-        OSError,
-        TimeoutError,
-    ) as error:
+    except Exception as error:
         raise StoreUnavailable(retry_after_s=1) from error
+
+
+_USUAL = (
+    redis.exceptions.RedisError,
+    redis.exceptions.RedisClusterException,
+    OSError,
+    EOFError,
+    RuntimeError,
+)
+"""What a store that is away makes the client raise; where anything else comes from is logged as well."""
+
+
+class FailureLog:
+    """Logs why the store fails: once for each cause in a row, so that an outage is a line or two.
+
+    Args:
+        stage: What was being done.
+    """
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+        self._last: dict[str, str] = {}
+
+    def failed(self, error: BaseException | None) -> None:
+        """Note a failure; None where the store itself has not failed."""
+        cause = _cause_of(error)
+        if cause and cause != self._last:
+            unusual = not isinstance(error, _USUAL)
+            log.warning("the store fails", extra={"stage": self._stage, **cause}, exc_info=unusual and error)
+            self._last = cause
+
+    def over(self) -> None:
+        """Note that the store has answered."""
+        self._last = {}
+
+
+def _cause_of(error: BaseException | None) -> dict[str, str]:
+    """The error's class, and one word about it.
+
+    The word is the first of the server's answer, such as ``MISCONF``, or the system's name for the error,
+    such as ``ECONNREFUSED``. The rest of a message is left out, because a server repeats arguments.
+    """
+    found: dict[str, str] = {}
+    while error is not None:
+        found.setdefault("error_type", type(error).__name__)
+        if isinstance(error, redis.exceptions.ResponseError):
+            word = str(error).partition(" ")[0]
+            if word.isupper():
+                found.setdefault("reason", word)
+        elif isinstance(error, OSError) and error.errno:
+            found.setdefault("reason", errno.errorcode.get(error.errno, str(error.errno)))
+        error = error.__cause__ or error.__context__
+    return found
 
 
 class NodeMemory(NamedTuple):

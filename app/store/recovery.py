@@ -18,7 +18,7 @@ import secrets
 from collections import Counter
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from app.domain.errors import GatewayError, StoreUnavailable
+from app.domain.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,7 +108,7 @@ class Recovery:
                     await self._look()
                 except StoreUnavailable:
                     pass  # there is nothing to see; the next look tells
-                except (GatewayError, OSError):
+                except Exception:
                     log.exception("the books cannot be put back")
 
     async def _look(self) -> None:

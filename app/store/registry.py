@@ -16,14 +16,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from pydantic import TypeAdapter, ValidationError
-from redis.exceptions import RedisError
 
 from app.domain.audit import AuditEvent
 from app.domain.errors import Conflict, GatewayError, PreconditionFailed, StoreUnavailable
 from app.domain.keys import parse
 from app.domain.tenancy import TenantRecord
 from app.store import keys
-from app.store.client import DEADLINE_S, store_errors
+from app.store.client import DEADLINE_S, FailureLog, store_errors
 from app.store.directory import FileDirectory, MemoryDirectory
 from app.store.scripting import text_of
 from app.store.tenant_documents import UnreadableTenant, decode_tenant, encode_tenant
@@ -239,19 +238,22 @@ class StoredDirectory(MemoryDirectory):
         self._know((*stored, *self._declared.tenants()))
 
     async def _follow(self) -> None:
+        failures = FailureLog("tenants")
         while True:
             try:
-                await self._subscription()
-            except (RedisError, OSError, TimeoutError, StoreUnavailable):
+                await self._subscription(failures)
+            except Exception as error:  # noqa: BLE001 - whatever the client raises, following goes on
                 # The last known contents stay in force until the store is back.
+                failures.failed(error.__cause__ or error)
                 await asyncio.sleep(RESUBSCRIBE_S)
 
-    async def _subscription(self) -> None:
+    async def _subscription(self, failures: FailureLog) -> None:
         pubsub = self._client.pubsub(ignore_subscribe_messages=True)
         try:
             await pubsub.subscribe(keys.TENANTS_CHANNEL)
             while True:
                 await self.refresh()
+                failures.over()
                 await pubsub.get_message(timeout=POLL_S)
         finally:
             await pubsub.aclose()  # type: ignore[no-untyped-call]

@@ -8,7 +8,6 @@ served, and the id is the bytes' hash, so that damage cannot be (docs/reliabilit
 
 from __future__ import annotations
 
-import asyncio
 import random
 import struct
 import time
@@ -22,6 +21,7 @@ from app.store import blobs, keys, records
 from app.store.breaker import Breaker
 from app.store.client import store_errors
 from app.store.scripting import text_of
+from app.tasks import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,7 +137,7 @@ class RedisResults:
         if value is None:
             return None
         if len(value) > OFF_LOOP_BYTES:
-            picture = await asyncio.to_thread(_checked, tenant_id, image_id, value)
+            picture = await in_thread(_checked, tenant_id, image_id, value)
         else:
             picture = _checked(tenant_id, image_id, value)
         if picture is None:

@@ -10,9 +10,8 @@ import asyncio
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Self
 
-from redis.exceptions import RedisError
-
 from app.deadlines import time_limit
+from app.store.client import FailureLog
 from app.store.keys import WAKE_CHANNEL
 from app.tasks import cancelled
 
@@ -86,11 +85,16 @@ class WakeBoard:
                 event.set()
 
     async def _listen(self) -> None:
+        failures = FailureLog("wake-ups")
         while True:
             try:
                 await self._subscription()
-            except (RedisError, OSError, TimeoutError):
+            except Exception as error:  # noqa: BLE001 - whatever the client raises, listening goes on
                 # The waiters' own polling bridges the gap until the store is back.
+                if self.listening.is_set():
+                    failures.over()
+                failures.failed(error)
+            finally:
                 self.listening.clear()
             await asyncio.sleep(RESUBSCRIBE_S)
 
@@ -108,5 +112,4 @@ class WakeBoard:
                 elif message["type"] == "message":
                     self._announce(str(message["data"]))
         finally:
-            self.listening.clear()
             await pubsub.aclose()  # type: ignore[no-untyped-call]

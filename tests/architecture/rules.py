@@ -29,7 +29,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("conversations", "sending"),
     ("booking",),
     ("job",),
-    ("order", "tasks", "diagnosis"),
+    ("order", "tasks", "diagnosis", "besteffort"),
     ("ports", "operator_ports"),
     ("cards",),
     ("media", "domain"),

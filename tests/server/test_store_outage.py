@@ -37,6 +37,13 @@ DEAD = {
     "out of memory": Fault("error", "OOM command not allowed when used memory > 'maxmemory'."),
     "read-only": Fault("error", "READONLY You can't write against a read only replica."),
     "reset": Fault("reset"),
+    "replicas missing": Fault("error", "NOREPLICAS Not enough good replicas to write."),
+    "no disk": Fault("error", "MISCONF Errors writing to the AOF file: No space left on device"),
+    "no quorum": Fault("error", "CLUSTERDOWN The cluster is down"),
+    "slots on the move": Fault("error", "TRYAGAIN Multiple keys request during rehashing of slot"),
+    "no primary": Fault("error", "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is 'no'."),
+    "busy with a script": Fault("error", "BUSY Valkey is busy running a script."),
+    "no rights": Fault("error", "NOPERM User default has no permissions to run the 'evalsha' command"),
 }
 ALIVE = {
     "slow": Fault("slow"),

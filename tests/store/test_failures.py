@@ -1,0 +1,330 @@
+"""Every way in which the store can fail is StoreUnavailable, at every place where it is asked."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import errno
+import inspect
+import json
+import os
+import re
+import ssl
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pytest
+import redis.exceptions
+import uvloop
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio.client import PubSub
+from redis.asyncio.connection import AbstractConnection
+
+from app.domain.audit import AuditEvent
+from app.domain.budget import Budget
+from app.domain.errors import StoreUnavailable
+from app.observability.logs import JsonFormatter
+from app.store import client, verifying
+from app.store.breaker import Breaker
+from app.store.client import FailureLog, check_eviction, open_clients
+from app.store.hold_records import HoldRecord
+from app.store.ledger import LedgerPolicy, RedisLedger
+from app.store.operations import RedisOperations
+from app.store.purging import RedisCache
+from app.store.reports import RedisReports
+from app.store.restoring import Restorer
+from app.store.results import RedisResults
+from app.store.room import Room
+from app.store.terms import RedisBudgetTerms
+from tests.store.books import ONE, Books, now_ms, picture_of, until, windows
+from tests.store.test_finished import ID, KEPT
+from tests.store.test_registry import change, registry, tenant_of
+from tests.storeserver import running_server
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from app.store.client import StoreClients
+
+Call: TypeAlias = "Callable[[], Awaitable[Any]]"
+CLOSED = "unable to perform operation on <TCPTransport closed=True reading=False 0x7f>; the handler is closed"
+ELSEWHERE = "1 127.0.0.1:1"  # where MOVED and ASK send their callers
+
+
+def of_the_library() -> dict[str, Callable[[], Exception]]:
+    """Every error that redis-py has a class for."""
+    kinds = [
+        kind
+        for kind in vars(redis.exceptions).values()
+        if inspect.isclass(kind) and issubclass(kind, Exception) and kind.__module__ == "redis.exceptions"
+    ]
+    assert len(kinds) > 30
+    return {kind.__name__: (lambda kind=kind: kind(ELSEWHERE)) for kind in kinds}  # type: ignore[misc]
+
+
+HELD = HoldRecord("a", "held", "", now_ms(), "work", ONE, None, ())
+
+ERRORS: dict[str, Callable[[], Exception]] = {
+    **of_the_library(),
+    **{
+        f"the server says {word}": (lambda word=word: redis.exceptions.ResponseError(f"{word} and why"))  # type: ignore[misc]
+        for word in ("MISCONF", "NOREPLICAS", "UNKILLABLE", "BUSY", "ERR", "LOADING")
+    },
+    "a closed transport": lambda: RuntimeError(CLOSED),
+    "an end in mid-reply": lambda: asyncio.IncompleteReadError(b"", 4),
+    "a reset": lambda: ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)),
+    "a broken pipe": lambda: BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)),
+    "no descriptor": lambda: OSError(errno.EMFILE, os.strerror(errno.EMFILE)),
+    "TLS": lambda: ssl.SSLError(1, "wrong version"),
+    "no answer": TimeoutError,
+    "a writer that is gone": lambda: AttributeError("'NoneType' object has no attribute 'transport'"),
+    "a reply that is none": lambda: UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+}
+
+
+def calls_of(clients: StoreClients, tenant: str) -> dict[str, Call]:
+    """Every question that is put to the store, by name."""
+    ledger = RedisLedger(clients.ledger)
+    books = Books(ledger, clients.ledger, tenant)
+    books.fingerprints = {"a": "work"}
+    results = RedisResults(clients.blobs, breaker=Breaker(failures_max=10**9))
+    operations = RedisOperations(clients.ledger, lease_s=9, keep_s=60, breaker=Breaker(failures_max=10**9))
+    directory = registry(clients)
+    reports = RedisReports(clients.ledger, [("flash", "1K")])
+    terms = RedisBudgetTerms(clients.ledger)
+    room = Room(clients.blobs, picture_bytes_max=9, full_share=1, quota_of=lambda _tenant: 9)
+    restorer = Restorer(clients.ledger, ledger.scripts, LedgerPolicy())
+    (prepaid,) = windows(Budget("output_tokens", "lifetime", 0))
+    picture, operation = picture_of(b"a").id, f"op_{'0' * 24}"
+    day = datetime.now(UTC).date()
+    event = AuditEvent("tenant.create", "test", tenant)
+
+    async def exported() -> list[Any]:
+        return [each async for each in verifying.events(clients.ledger, tenant, "test")]
+
+    return {
+        "admit": lambda: books.admit("a"),
+        "peek": lambda: ledger.peek(books.request("a")),
+        "dispatch": lambda: books.dispatch("a"),
+        "settle": lambda: books.settle("a"),
+        "running": lambda: ledger.running(tenant, "a"),
+        "windows": lambda: ledger.windows(tenant, books.windows),
+        "rates": lambda: ledger.rates(tenant, ()),
+        "get_picture": lambda: results.get_picture(tenant, picture),
+        "get_finished": lambda: results.get_finished(tenant, ID),
+        "begin": lambda: operations.begin(tenant, operation, "claim", "work"),
+        "step": lambda: operations.step(tenant, operation, "claim", "running"),
+        "finish": lambda: operations.finish(tenant, operation, "claim", "done", "{}"),
+        "cancel": lambda: operations.cancel(tenant, operation),
+        "read": lambda: operations.read(tenant, operation),
+        "refresh": directory.refresh,
+        "write": lambda: directory.write(change(tenant_of(tenant))),
+        "note": lambda: directory.note(event),
+        "events": lambda: directory.events(10, None),
+        "of_key": lambda: reports.of_key(tenant, "k1", day, day),
+        "of_tenant": lambda: reports.of_tenant(tenant, day, day),
+        "last_used": lambda: reports.last_used(tenant, ("k1",)),
+        "purge": lambda: RedisCache(clients.ledger).purge(tenant, None),
+        "credit": lambda: terms.credit(tenant, prepaid, 1, "c1"),
+        "override": lambda: terms.override(tenant, prepaid, 1, 0),
+        "look": room.look,
+        "for_picture": lambda: room.for_picture(tenant, picture, 1, 1000),
+        "put_back": lambda: restorer.put_back(tenant, [HELD]),
+        "rebuild": lambda: restorer.rebuild(tenant, (), "epoch", 0),
+        "history": restorer.history,
+        "epochs": lambda: restorer.epochs((tenant,)),
+        "tenants_of": lambda: verifying.tenants_of(clients.ledger),
+        "snapshot": lambda: verifying.snapshot(clients.ledger, tenant),
+        "exported": exported,
+        "check_eviction": lambda: check_eviction(clients.ledger),
+    }
+
+
+STEPS = {
+    "connecting": (BlockingConnectionPool, "get_connection"),
+    "sending": (AbstractConnection, "send_packed_command"),
+    "reading": (AbstractConnection, "read_response"),
+}
+PAST_THE_LIBRARY = frozenset({"get_picture", "get_finished"})
+"""They read and write the connection's transport themselves."""
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("name", ERRORS)
+async def test_whatever_a_connection_raises_the_store_is_unavailable(
+    clients: StoreClients, tenant: str, monkeypatch: pytest.MonkeyPatch, name: str, step: str
+) -> None:
+    async def failing(*_arguments: Any, **_named: Any) -> Any:
+        error = ERRORS[name]()
+        raise error
+
+    wrong = {}
+    with monkeypatch.context() as patch:
+        patch.setattr(*STEPS[step], failing)
+        for call, ask in calls_of(clients, tenant).items():
+            if step != "connecting" and call in PAST_THE_LIBRARY:
+                continue
+            try:
+                wrong[call] = await ask()
+            except StoreUnavailable:
+                continue
+            except Exception as error:  # noqa: BLE001 - to tell of all of them at once
+                wrong[call] = error
+    assert wrong == {}
+
+
+async def test_what_cannot_be_kept_is_no_error(
+    clients: StoreClients, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = RedisResults(clients.blobs)
+
+    async def failing(*_arguments: Any, **_named: Any) -> Any:
+        raise RuntimeError(CLOSED)
+
+    monkeypatch.setattr(AbstractConnection, "send_packed_command", failing)
+    assert not await results.put_pictures(tenant, (picture_of(b"a"),), 60)
+    assert not await results.put_finished(tenant, KEPT, 60)
+    monkeypatch.undo()
+    assert await results.put_pictures(tenant, (picture_of(b"a"),), 60), "on a new connection"
+
+
+async def test_who_listens_goes_on_whatever_the_client_raises(
+    clients: StoreClients, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.store.wake.RESUBSCRIBE_S", 0.01)
+    monkeypatch.setattr("app.store.registry.RESUBSCRIBE_S", 0.01)
+    raised = 0
+
+    async def failing(*_arguments: Any, **_named: Any) -> Any:
+        nonlocal raised
+        raised += 1
+        raise RuntimeError(CLOSED)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PubSub, "subscribe", failing)
+        async with RedisLedger(clients.ledger) as ledger, registry(clients) as directory:
+
+            async def tried_again() -> bool:
+                return raised > 6
+
+            await until(tried_again)
+            patch.undo()
+            await asyncio.wait_for(ledger.wakes.listening.wait(), 10)
+            await registry(clients).write(change(tenant_of(tenant)))
+
+            async def known() -> bool:
+                return directory.find(tenant) is not None
+
+            await until(known)
+
+
+LOOKS = ("peek", "running", "windows", "read", "refresh", "events", "of_key", "of_tenant", "look", "epochs")
+"""What may be asked over and over again."""
+
+
+def test_a_server_that_is_killed_again_and_again_is_unavailable_and_nothing_else() -> None:
+    """On the event loop of production, whose transports raise what asyncio's do not."""
+
+    async def ask(call: Call, seen: set[str], stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                await call()
+            except StoreUnavailable:
+                seen.add("unavailable")
+            await asyncio.sleep(0)
+
+    async def killed(folder: Path) -> None:
+        with running_server(folder) as server:
+            async with open_clients(server.url) as clients:
+                results = RedisResults(clients.blobs, breaker=Breaker(failures_max=10**9))
+                pictures = [picture_of(os.urandom(8 << 20)) for _ in range(3)]
+                named = calls_of(clients, "killed")
+                calls: list[Call] = [named[name] for name in LOOKS]
+                calls += [partial(results.put_pictures, "killed", (each,), 60) for each in pictures]
+                calls += [partial(results.get_picture, "killed", each.id) for each in pictures]
+                stop, seen = asyncio.Event(), set[str]()
+                asking = [asyncio.create_task(ask(call, seen, stop)) for call in calls]
+                for _ in range(6):
+                    await asyncio.sleep(0.3)
+                    server.kill()
+                    await asyncio.to_thread(server.start)
+                stop.set()
+                await asyncio.gather(*asking)
+                assert seen == {"unavailable"}
+
+    with TemporaryDirectory(prefix="fg") as name:
+        uvloop.run(killed(Path(name)))
+
+
+def test_why_the_store_failed_is_logged_once_and_without_what_was_sent(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    failures = FailureLog("calls")
+    for _ in range(3):
+        failures.failed(redis.exceptions.ResponseError("MISCONF args beginning with: a prompt"))
+        failures.failed(None)  # not the store's
+    for _ in range(3):
+        failures.failed(closing_with(ConnectionRefusedError(errno.ECONNREFUSED, "a prompt")))
+    failures.over()
+    failures.failed(closing_with(ConnectionRefusedError(errno.ECONNREFUSED, "a prompt")))
+    failures.failed(RuntimeError("a prompt"))
+    failures.failed(KeyError("a prompt"))
+    lines = [json.loads(JsonFormatter().format(record)) for record in caplog.records]
+    assert [(line["error_type"], line.get("reason")) for line in lines] == [
+        ("ResponseError", "MISCONF"),
+        ("ConnectionError", "ECONNREFUSED"),
+        ("ConnectionError", "ECONNREFUSED"),
+        ("RuntimeError", None),
+        ("KeyError", None),
+    ]
+    assert {line["stage"] for line in lines} == {"calls"}
+    assert "a prompt" not in json.dumps(lines)
+    assert ["stack_trace" in line for line in lines] == [False] * 4 + [True], "what no store does is traced"
+
+
+def closing_with(cause: OSError) -> Exception:
+    """The library's error for a connection that was refused."""
+    try:
+        try:
+            raise cause
+        except OSError:
+            raise redis.exceptions.ConnectionError("a prompt") from None
+    except redis.exceptions.ConnectionError as error:
+        return error
+
+
+STORE = Path(inspect.getfile(client)).parent
+_ASKS = re.compile(r"(self\._client|self\._scripts|self\._change|\bclient|clients\.\w+|\bblobs)\b[.(]")
+BELOW = frozenset({"blobs.py", "client.py", "scripting.py", "topologies.py", "embedded.py"})
+"""They are called by those who translate."""
+LISTENERS = frozenset({"_subscription"})
+"""Whatever they raise, they are begun anew."""
+
+
+def asking_outside(path: Path) -> Iterator[str]:
+    """Every place of a module that asks the store where nobody translates what that may raise."""
+
+    def visit(node: ast.AST, *, translated: bool) -> Iterator[str]:
+        if isinstance(node, ast.AsyncFunctionDef) and node.name in LISTENERS:
+            return
+        if isinstance(node, ast.AsyncWith):
+            translated |= any("store_errors(" in ast.unparse(item) for item in node.items)
+        asked = node.value if isinstance(node, ast.Await) else None
+        asked = node.iter if isinstance(node, ast.AsyncFor | ast.comprehension) else asked
+        if asked is not None and _ASKS.match(ast.unparse(asked)) and not translated:
+            yield f"{path.name}:{asked.lineno}: {ast.unparse(asked)}"
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, translated=translated)
+
+    yield from visit(ast.parse(path.read_text()), translated=False)
+
+
+def test_nothing_asks_the_store_where_its_failures_are_not_translated(tmp_path: Path) -> None:
+    modules = [path for path in STORE.glob("*.py") if path.name not in BELOW]
+    assert [place for path in modules for place in asking_outside(path)] == []
+    bare = tmp_path / "bare.py"
+    bare.write_text("async def f(self, client):\n    await self._client.get(1)\n    await client.ping()\n")
+    assert len(list(asking_outside(bare))) == 2
