@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+from app.besteffort import best_effort
 from app.domain.delivery import mismatches
 from app.domain.errors import (
     BudgetExceeded,
@@ -39,7 +41,7 @@ from app.ports import (
 
 if TYPE_CHECKING:
     from app.domain.allowance import Allowances
-    from app.domain.generation import ModelAnswer, Picture
+    from app.domain.generation import ModelAnswer, Notice, Picture
     from app.domain.outcome import Outcome
     from app.job import Job
     from app.ports import Admission, Lead
@@ -182,6 +184,12 @@ def settlement(
     )
 
 
+def amounts_only(settlement: Settlement) -> Settlement:
+    """The same end of the hold without the result; a repetition under its key is not made again at once."""
+    answered = settlement.answered and replace(settlement.answered, state="unknown", outcome=None)
+    return replace(settlement, publish=None, failure=None, answered=answered, attribution=None)
+
+
 def _answered(job: Job, outcome: Outcome | None, delivered: Generation | None) -> Answered | None:
     """What a repetition under the job's idempotency key learns (docs/reliability.md R25).
 
@@ -212,6 +220,9 @@ def generation(
 ) -> Generation:
     """The result as it is kept; the store's clock stamps it on settlement."""
     answers = outcome.answers
+    notices: tuple[Notice, ...] = ()
+    with best_effort("mismatches"):
+        notices = mismatches(job.request, job.card, pictures)
     return Generation(
         id=f"gen_{lead.hold_id}",
         model=job.card.id,
@@ -222,7 +233,7 @@ def generation(
         finish_reason=answers[0].finish_reason if answers else "",
         usage=outcome.usage,
         seeds=seeds(job.request),
-        notices=mismatches(job.request, job.card, pictures),
+        notices=notices,
         interim=tuple(_record(picture) for picture in interim),
         verbatim=answers[0].verbatim if len(answers) == 1 else "",
         back_end=answers[0].back_end if len({answer.back_end for answer in answers}) == 1 else "",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from app.domain.errors import NotFound
 from app.domain.finished import ENDINGS, Finished, effective_of
 from app.domain.generation import Picture
 from app.media.lifting import placeholders
+from app.tasks import in_thread
 
 if TYPE_CHECKING:
     from app.domain.conversation import Conversation
@@ -121,7 +121,7 @@ class Conversations:
         replied = Replied(generation.id, generation.back_end, generation.verbatim, pictures, read)
         arguments = job.request, replied, job.card, placeholders()
         if len(replied.verbatim) > _IN_A_THREAD_CHARACTERS:
-            conversation = await asyncio.to_thread(continued, *arguments)
+            conversation = await in_thread(continued, *arguments)
         else:
             conversation = continued(*arguments)
         if conversation is None:

@@ -8,31 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from app import booking
+from app.besteffort import best_effort
 from app.deadlines import time_limit
 from app.domain.allowance import Allowances
 from app.domain.errors import (
-    DeadlineExceeded,
     Draining,
     GatewayError,
     InternalError,
     NotFound,
-    UpstreamError,
 )
 from app.domain.failure import raised_again
 from app.domain.generation import Generation, ModelAnswer, Notice, Picture, PictureRecord, Usage
-from app.domain.outcome import outcome_of
+from app.domain.outcome import charged_outcome, outcome_of
 from app.domain.policy import PATIENCE_S_MIN
 from app.domain.rate import rates_of
 from app.domain.request import seeds
 from app.job import budget_windows, job_of, judge
 from app.order import GenerationResult, Quote
-from app.ports import Call, Failed, Follow, Hit, Lead, Replayed
+from app.ports import Call, Failed, Follow, Hit, Lead, Replayed, Settled
 from app.sending import Sending
-from app.tasks import OwnTasks
+from app.tasks import OwnTasks, cancelled, uncancelled
 
 if TYPE_CHECKING:
     from app.cards import Catalogue
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from app.domain.validation import Policy
     from app.job import Job
     from app.order import Order
-    from app.ports import ImageModel, Ledger, Results, Settled, Settlement
+    from app.ports import ImageModel, Ledger, Results, Settlement
 
 GenerationState = Literal["held", "dispatched"]
 
@@ -278,48 +279,71 @@ class Gateway:
         """Make the pictures and close the books, whatever happens on the way."""
         sending = Sending(self._ledger, job, lead, self._times.lease_s)
         try:
-            async with sending:
-                with job.timed("upstream"):
-                    ended = await self._call(job, sending)
-        except asyncio.CancelledError:
+            return await self._made(job, lead, sending)
+        except GatewayError:
+            raise  # with the books closed
+        except (asyncio.CancelledError, Exception) as stopped:
             charged = sending.begun and self._policy.charging.ambiguous == "charge"
             await self._settle(job, booking.settlement(job, lead, "charge" if charged else "void"))
+            if not isinstance(stopped, asyncio.CancelledError):
+                raise
             gone = "The gateway went down during the call, and nobody knows what came of it."
             raise Draining(gone, retry_after_s=5) from None
+
+    async def _made(self, job: Job, lead: Lead, sending: Sending) -> GenerationResult:
+        async with sending:
+            with job.timed("upstream"):
+                ended = await self._call(job, sending)
         if sending.fault is not None:
             # Nothing was sent, though the hold may say so where only the store's answer was lost.
             await self._settle(job, booking.settlement(job, lead, "void"))
             raise sending.fault
-        outcome = outcome_of(ended, job.card, job.estimate_per_call, self._policy.charging)
-        return await self._conclude(job, lead, outcome)
+        return await self._conclude(job, lead, self._outcome(job, ended))
 
     async def _call(self, job: Job, sending: Sending) -> list[ModelAnswer | GatewayError]:
-        """N calls side by side, because the model makes one candidate a call."""
+        """N calls side by side, because the model makes one candidate a call.
+
+        The gateway's end cuts off what is under way. Pictures that are there by then are paid, and count.
+        """
         if job.left_s < PATIENCE_S_MIN:
             return [booking.late(job)]
         call = Call(job.tenant_id, job.call_s, job.caller.priority, sending.begin)
-        calls = [self._model.generate(job.request, seed, call) for seed in seeds(job.request)]
-        ended = await asyncio.gather(*calls, return_exceptions=True)
-        return [_as_error(item) if isinstance(item, BaseException) else item for item in ended]
+        calls = [
+            asyncio.create_task(self._model.generate(job.request, seed, call)) for seed in seeds(job.request)
+        ]
+        try:
+            await asyncio.wait(calls)
+        except asyncio.CancelledError:
+            await cancelled(calls)
+            if not any(isinstance(sending.ending_of(each), ModelAnswer) for each in calls):
+                raise
+        return [sending.ending_of(each) for each in calls]
+
+    def _outcome(self, job: Job, ended: list[ModelAnswer | GatewayError]) -> Outcome:
+        try:
+            return outcome_of(ended, job.card, job.estimate_per_call, self._policy.charging)
+        except Exception:
+            log.exception("what was used cannot be added up, so the estimate is charged")
+            return charged_outcome(ended, job.estimate.amounts)
 
     async def _conclude(self, job: Job, lead: Lead, outcome: Outcome) -> GenerationResult:
-        """Keep the bytes, settle, and answer; or settle and raise what went wrong."""
+        """Keep the bytes, settle, and answer; or settle and raise what went wrong.
+
+        What was paid reaches its caller, whatever the steps on the way raise.
+        """
         pictures = tuple(picture for answer in outcome.answers for picture in answer.pictures)
         interim = tuple(picture for answer in outcome.answers for picture in answer.interim)
         generation = booking.generation(job, lead, outcome, pictures, interim)
-        booking.observe(job, outcome.answers, self._allowances)
+        with best_effort("observe"):
+            booking.observe(job, outcome.answers, self._allowances)
         with job.timed("settle"):
-            kept = bool(pictures) and await self._results.put_pictures(
-                job.tenant_id, pictures + interim, booking.kept_for_s(job)
-            )
-            if kept:
-                await self.conversations.keep(job, generation)
+            kept = bool(pictures) and await self._keep(job, generation, pictures + interim)
             publish = generation if kept and outcome.keep and job.cache.mode != "bypass" else None
             settlement = booking.settlement(
                 job, lead, outcome.booking, outcome, publish=publish, delivered=generation
             )
             settled = await self._settle(job, settlement)
-        windows = lead.windows if settled.state == "deferred" else settled.windows
+        windows = settled.windows or lead.windows
         if outcome.error is not None:
             outcome.error.windows, outcome.error.rates = windows, lead.rates
             raise outcome.error
@@ -340,15 +364,24 @@ class Gateway:
             rates=lead.rates,
         )
 
+    async def _keep(self, job: Job, generation: Generation, pictures: tuple[Picture, ...]) -> bool:
+        """Whether the pictures are kept. A gateway that goes down meanwhile keeps nothing more."""
+        kept = False
+        with suppress(asyncio.CancelledError), best_effort("keep"):
+            kept = await self._results.put_pictures(job.tenant_id, pictures, booking.kept_for_s(job))
+            if kept:
+                await self.conversations.keep(job, generation)
+        return kept
+
     async def _settle(self, job: Job, settlement: Settlement) -> Settled:
-        return await self._ledger.settle(settlement, budget_windows(job.caller))
+        """End the hold: with all that the settlement says, or else with its amounts alone.
 
-
-def _as_error(raised: BaseException) -> GatewayError:
-    """Anything that a call raised, as an error of the domain; cancellation is the gateway's own end."""
-    if isinstance(raised, GatewayError):
-        return raised
-    if isinstance(raised, asyncio.CancelledError):
-        return DeadlineExceeded("The call was cancelled.", billed="maybe")
-    log.error("the upstream adapter failed", exc_info=raised)
-    return UpstreamError("The gateway could not read the upstream's answer.", billed="maybe")
+        Where neither can be done, the lease ends the hold at its estimate.
+        """
+        for told in (settlement, booking.amounts_only(settlement)):
+            try:
+                return await uncancelled(self._ledger.settle(told, budget_windows(job.caller)))
+            except Exception:
+                log.exception("a settlement failed", extra={"hold_id": settlement.hold_id})
+        moment = time.time_ns() // 1_000_000
+        return Settled("unknown", repeated=False, late=False, published=False, now_ms=moment)

@@ -14,6 +14,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from app.besteffort import best_effort
 from app.domain.errors import (
     Draining,
     GatewayError,
@@ -142,7 +143,6 @@ class LongRunning:
         beating = asyncio.create_task(self._beat(owned, job, serving))
         try:
             result = await serving
-            text = telling.result(result)
         except GatewayError as error:
             await self._finish(owned, "failed", telling.problem(error), _cost_of(error, job))
             raise
@@ -160,6 +160,9 @@ class LongRunning:
             if self._serving.get(owned.id) is serving:
                 del self._serving[owned.id]
             await cancelled([beating])
+        text = ""  # it is then told from the generation
+        with best_effort("operation"):
+            text = telling.result(result)
         made = Made(result.generation.id, spent_on(result.card, result.cost))
         await self._finish(owned, "done", text, made)
         return result
@@ -172,6 +175,9 @@ class LongRunning:
             try:
                 goes_on = await self._operations.step(owned.tenant_id, owned.id, owned.claim, state)
             except StoreUnavailable:
+                continue
+            except Exception:
+                log.exception("an operation could not be said to be alive")
                 continue
             if not goes_on and not job.sent:
                 serving.cancel()
@@ -192,6 +198,10 @@ class LongRunning:
                 await asyncio.sleep(pause_s)
                 pause_s = min(_PAUSE_S_MAX, pause_s * 2)
                 continue
+            except Exception:
+                # Its lease ends it for those who read it; whoever waits for the result gets it all the same.
+                log.exception("the store was not told how an operation ended")
+                return True
             self._on_ended(state if told else "cancelled")
             return told
 

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from app import booking
-from app.domain.errors import GatewayError, OperationCancelled, Overloaded, StoreUnavailable
+from app.besteffort import best_effort
+from app.domain.errors import (
+    DeadlineExceeded,
+    GatewayError,
+    InternalError,
+    OperationCancelled,
+    Overloaded,
+    StoreUnavailable,
+    UpstreamError,
+)
 from app.domain.policy import PATIENCE_S_MIN
-from app.tasks import cancelled
+from app.tasks import cancelled, uncancelled
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from app.domain.generation import ModelAnswer
     from app.job import Job
     from app.ports import Lead, Ledger
+
+log = logging.getLogger(__name__)
 
 
 class Sending:
@@ -49,7 +62,8 @@ class Sending:
         trace: TracebackType | None,
     ) -> None:
         if self._beating is not None:
-            await cancelled([self._beating])
+            with best_effort("heartbeat"):
+                await uncancelled(cancelled([self._beating]))
 
     async def begin(self) -> None:
         """Mark the hold as sent, once for all of its calls. Raises the fault where that was not possible."""
@@ -69,12 +83,29 @@ class Sending:
             except GatewayError as error:
                 self.fault = error
                 raise
+            except Exception:
+                log.exception("a hold could not be marked as sent", extra={"hold_id": self._lead.hold_id})
+                self.fault = InternalError()
+                raise self.fault from None
             if not open_still:
                 ran_out = "The reservation ran out before the call could be made."
                 self.fault = Overloaded(ran_out, retry_after_s=1)
                 raise self.fault
             self.begun = self._job.sent = True
             self._beating = asyncio.create_task(self._beat())
+
+    def ending_of(self, call: asyncio.Task[ModelAnswer]) -> ModelAnswer | GatewayError:
+        """What a call that is over came to; only the gateway's own end cancels one."""
+        billed = "maybe" if self.begun else "no"
+        if call.cancelled():
+            return DeadlineExceeded("The call was cancelled.", billed=billed)
+        raised = call.exception()
+        if raised is None:
+            return call.result()
+        if isinstance(raised, GatewayError):
+            return raised
+        log.error("the upstream adapter failed", exc_info=raised)
+        return UpstreamError("The gateway could not read the upstream's answer.", billed=billed)
 
     async def _dispatch(self) -> bool:
         return await self._ledger.dispatch(self._job.tenant_id, self._lead.hold_id, self._job.fingerprint)
@@ -83,5 +114,5 @@ class Sending:
         """Renew the hold and the lead, so that only a dead process loses them (docs/reliability.md R10)."""
         while True:
             await asyncio.sleep(self._lease_s / 3)
-            with suppress(StoreUnavailable):
+            with best_effort("heartbeat"), suppress(StoreUnavailable):
                 await self._dispatch()

@@ -99,6 +99,14 @@ def outcome_of(
     return Outcome(booking, amounts, usage, answers, error, keep, notices, any(map(_may_be_billed, silent)))
 
 
+def charged_outcome(ended: Sequence[ModelAnswer | GatewayError], estimated: Amounts) -> Outcome:
+    """The outcome where what was used cannot be added up: the estimate is charged, pictures are delivered."""
+    answers = tuple(item for item in ended if isinstance(item, ModelAnswer))
+    errors = [item for item in ended if isinstance(item, GatewayError)]
+    error = None if answers else errors[0]
+    return Outcome("charge", estimated, Usage(), answers, error, keep=False, ambiguous=True)
+
+
 def _sum(*parts: Amounts) -> Amounts:
     return Amounts(*map(sum, zip(*parts, strict=True)))
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from app.besteffort import best_effort
+
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
@@ -32,7 +34,10 @@ _KINDS = {"counter": Counter, "gauge": Gauge}
 
 
 class Family:
-    """One metric with a bound on its series. The series are kept by hand: looking one up is the hot path."""
+    """One metric with a bound on its series. The series are kept by hand: looking one up is the hot path.
+
+    What cannot be counted is logged: nothing that is told a metric on the way may fail of it.
+    """
 
     def __init__(self, spec: MetricSpec, registry: CollectorRegistry) -> None:
         self._spec = spec
@@ -55,12 +60,15 @@ class Family:
 
     def add(self, amount: float, *labels: str) -> None:
         """Count on; also down, for a gauge."""
-        self._of(labels).inc(amount)
+        with best_effort("metrics"):
+            self._of(labels).inc(amount)
 
     def set(self, value: float, *labels: str) -> None:
         """Put a gauge to a value."""
-        self._of(labels).set(value)
+        with best_effort("metrics"):
+            self._of(labels).set(value)
 
     def observe(self, value: float, *labels: str) -> None:
         """Add one measurement to a histogram."""
-        self._of(labels).observe(value)
+        with best_effort("metrics"):
+            self._of(labels).observe(value)

@@ -23,6 +23,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+from app.besteffort import best_effort
 from app.observability.logs import CORRELATION, Correlation
 from app.observability.observed import CANCELLED, outcome_of
 from app.observability.traces import trace_of
@@ -118,7 +119,8 @@ class ObservedRequests:
             raise
         finally:
             self._metrics.in_flight("request", -1)
-            self._record(scope, path, root_path, answered, failed, time.perf_counter() - began)
+            with best_effort("metrics"):
+                self._record(scope, path, root_path, answered, failed, time.perf_counter() - began)
             CORRELATION.reset(token)
 
     def _record(

@@ -1,7 +1,7 @@
-"""The four ports, observed: each wrapper does what its port does and counts what happened.
+"""Ports, observed: each wrapper does what its port does and counts what happened.
 
 Business code imports nothing of this; ``wiring`` puts the wrappers around the real parts. A wrapper changes
-no argument, no answer and no error.
+no argument, no answer and no error, and what cannot be counted fails nobody's request.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
 
+from app.besteffort import best_effort
 from app.domain.budget import Amounts
 from app.domain.delivery import mismatches
 from app.domain.errors import ContentBlocked, GatewayError, UpstreamError
@@ -20,6 +21,7 @@ from app.ports import Absent, Hit, Lead, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from app.cards import Catalogue
     from app.domain.budget import BudgetWindow, WindowState
@@ -69,7 +71,23 @@ def _timed(record: Callable[[str, float], None]) -> Iterator[None]:
         outcome = outcome_of(error)
         raise
     finally:
-        record(outcome, time.perf_counter() - began)
+        with _counting():
+            record(outcome, time.perf_counter() - began)
+
+
+def _counting() -> AbstractContextManager[None]:
+    return best_effort("metrics")
+
+
+@contextmanager
+def _in_flight(metrics: Metrics, stage: str) -> Iterator[None]:
+    with _counting():
+        metrics.in_flight(stage, 1)
+    try:
+        yield
+    finally:
+        with _counting():
+            metrics.in_flight(stage, -1)
 
 
 class ObservedLedger:
@@ -89,6 +107,11 @@ class ObservedLedger:
         """Count the decision, the reservation, and what the cache did."""
         with self._command("admit"):
             admission = await self._ledger.admit(request)
+        with _counting():
+            self._count_admission(request, admission)
+        return admission
+
+    def _count_admission(self, request: AdmissionRequest, admission: Admission) -> None:
         metrics = self._metrics
         metrics.admission(type(admission).__name__.lower())
         metrics.windows(request.tenant_id, request.windows, admission.windows)
@@ -106,7 +129,6 @@ class ObservedLedger:
                 metrics.cache("miss")
             case _:
                 pass  # following, or failing with the leader, is no use of the cache yet
-        return admission
 
     def _count_refusals(self, tenant_id: str, windows: tuple[WindowState, ...], *, admitted: bool) -> None:
         for window in windows:
@@ -133,6 +155,13 @@ class ObservedLedger:
         """Count how the hold ended, and what of the reservation was used, freed or exceeded."""
         with self._command("settle"):
             settled = await self._ledger.settle(settlement, windows)
+        with _counting():
+            self._count_settlement(settlement, windows, settled)
+        return settled
+
+    def _count_settlement(
+        self, settlement: Settlement, windows: tuple[BudgetWindow, ...], settled: Settled
+    ) -> None:
         state = "repeated" if settled.repeated else "late" if settled.late else "applied"
         if settled.state == "deferred":
             state = "deferred"
@@ -141,7 +170,6 @@ class ObservedLedger:
         held = self._held.pop(settlement.hold_id, None)
         if not settled.repeated:
             self._count_amounts(settlement, held)
-        return settled
 
     def _count_amounts(self, settlement: Settlement, held: Amounts | None) -> None:
         count = self._metrics.budget_units
@@ -161,12 +189,11 @@ class ObservedLedger:
 
     async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
         """Show who is waiting. Its duration is the leader's, not the store's."""
-        self._metrics.in_flight("waiting", 1)
-        try:
-            with _timed(lambda outcome, _: self._metrics.store_command("wait", outcome, None)):
-                await self._ledger.wait(tenant_id, fingerprint, leader, timeout_s)
-        finally:
-            self._metrics.in_flight("waiting", -1)
+        with (
+            _in_flight(self._metrics, "waiting"),
+            _timed(lambda outcome, _: self._metrics.store_command("wait", outcome, None)),
+        ):
+            await self._ledger.wait(tenant_id, fingerprint, leader, timeout_s)
 
     async def rates(self, tenant_id: str, rates: tuple[RateLimit, ...]) -> tuple[RateState, ...]:
         """Count the command."""
@@ -177,7 +204,8 @@ class ObservedLedger:
         """Show what the windows have left."""
         with self._command("windows"):
             states = await self._ledger.windows(tenant_id, windows)
-        self._metrics.windows(tenant_id, windows, states)
+        with _counting():
+            self._metrics.windows(tenant_id, windows, states)
         return states
 
 
@@ -198,7 +226,8 @@ class ObservedResults:
         with self._command("put_pictures"):
             kept = await self._results.put_pictures(tenant_id, pictures, ttl_s)
         if kept:
-            self._metrics.image_bytes("stored", sum(picture.length for picture in pictures))
+            with _counting():
+                self._metrics.image_bytes("stored", sum(picture.length for picture in pictures))
         return kept
 
     async def get_picture(self, tenant_id: str, image_id: str) -> Picture | None:
@@ -206,7 +235,8 @@ class ObservedResults:
         with self._command("get_picture"):
             picture = await self._results.get_picture(tenant_id, image_id)
         if picture is not None:
-            self._metrics.image_bytes("loaded", picture.length)
+            with _counting():
+                self._metrics.image_bytes("loaded", picture.length)
         return picture
 
     async def put_finished(self, tenant_id: str, finished: Finished, ttl_s: int) -> bool:
@@ -231,20 +261,26 @@ class ObservedImageModel:
 
     async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
         """Count one attempt, and what it used whether it delivered or not."""
-        metrics = self._metrics
-        metrics.in_flight("upstream", 1)
-        count = partial(metrics.upstream_call, self._back_end, request.model)
+        count = partial(self._metrics.upstream_call, self._back_end, request.model)
         try:
-            with _timed(count):
+            with _in_flight(self._metrics, "upstream"), _timed(count):
                 answer = await self._model.generate(request, seed, call)
         except GatewayError as error:
-            if error.usage is not None:
-                metrics.usage(request.model, error.usage)
-            if (reason := _finished_with(error)) is not None:
-                metrics.finish(request.model, reason)
+            with _counting():
+                self._count_failure(request, error)
             raise
-        finally:
-            metrics.in_flight("upstream", -1)
+        with _counting():
+            self._count_answer(request, answer)
+        return answer
+
+    def _count_failure(self, request: GenerationRequest, error: GatewayError) -> None:
+        if error.usage is not None:
+            self._metrics.usage(request.model, error.usage)
+        if (reason := _finished_with(error)) is not None:
+            self._metrics.finish(request.model, reason)
+
+    def _count_answer(self, request: GenerationRequest, answer: ModelAnswer) -> None:
+        metrics = self._metrics
         metrics.finish(request.model, answer.finish_reason)
         metrics.usage(request.model, answer.usage)
         metrics.images(request.model, request.image_size or "default", len(answer.pictures))
@@ -252,7 +288,6 @@ class ObservedImageModel:
         for notice in mismatches(request, card, answer.pictures) if card else ():
             metrics.mismatch(request.model, notice.code)
         metrics.image_bytes("received", sum(picture.length for picture in answer.pictures))
-        return answer
 
     async def ready(self) -> bool:
         """Whether calls can be made; not counted, because probes ask all the time."""
@@ -284,9 +319,10 @@ class ObservedDirectory:
         return self._counted(self._directory.identified(identities))
 
     def _counted(self, caller: Caller | None) -> Caller | None:
-        self._metrics.authentication("refused" if caller is None else "ok")
-        if caller is not None:
-            self._metrics.know_tenant(caller.tenant.id)
+        with _counting():
+            self._metrics.authentication("refused" if caller is None else "ok")
+            if caller is not None:
+                self._metrics.know_tenant(caller.tenant.id)
         return caller
 
     def tenants(self) -> tuple[Tenant, ...]:

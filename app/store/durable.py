@@ -21,6 +21,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
+from app.besteffort import best_effort
 from app.deadlines import time_limit
 from app.domain.errors import GatewayError, StoreUnavailable
 from app.ports import Lead, Settled, Settlement
@@ -229,14 +230,16 @@ class DurableLedger:
 
     async def settle(self, settlement: Settlement, windows: tuple[BudgetWindow, ...]) -> Settled:
         """Settle now; where the store does not answer, keep the settlement and say ``deferred``."""
-        _, hold = self._open.pop(settlement.hold_id, (None, None))
+        _, hold = self._open.get(settlement.hold_id, (None, None))
         self._grace.ended(settlement.hold_id)
         try:
-            return await self._settle(settlement, windows, hold)
+            settled = await self._settle(settlement, windows, hold)
         except StoreUnavailable:
             self._keep(settlement, windows, hold)
             await self._write_waiting()
-            return Settled("deferred", repeated=False, late=False, published=False, now_ms=_now_ms())
+            settled = Settled("deferred", repeated=False, late=False, published=False, now_ms=_now_ms())
+        self._open.pop(settlement.hold_id, None)
+        return settled
 
     async def running(self, tenant_id: str, hold_id: str) -> Literal["held", "dispatched"] | None:
         """How far the hold's work has come."""
@@ -297,23 +300,28 @@ class DurableLedger:
             for hold_id, item in self._waiting.items()
             if item.hold is not None and hold_id not in self._journal.on_disk
         ]
-        await self._journal.wait_for(ended, self._waiting)
+        with best_effort("journal"):
+            await self._journal.wait_for(ended, self._waiting)
         self._show_waiting()
 
     async def _watch_journal(self) -> None:
         while True:
             await asyncio.sleep(WATCH_S)
-            if await self._journal.make_again_if_gone():
-                await self._write_waiting()
-                for tenant_id, hold in self._open.values():
-                    if hold.state == "dispatched":
-                        self._note(tenant_id, hold, _now_ms())
+            with best_effort("journal"):
+                if await self._journal.make_again_if_gone():
+                    await self._write_waiting()
+                    for tenant_id, hold in self._open.values():
+                        if hold.state == "dispatched":
+                            self._note(tenant_id, hold, _now_ms())
 
     async def _settle_what_waits(self) -> None:
         pause_s = PAUSE_S
         while True:
             await self._something_waits.wait()
-            if await self._settle_all():
+            settled = False
+            with best_effort("settlements"):
+                settled = await self._settle_all()
+            if settled:
                 pause_s = PAUSE_S
             else:
                 await self._write_waiting()
@@ -329,6 +337,9 @@ class DurableLedger:
                 return False
             except GatewayError:
                 log.exception("a settlement contradicts the books", extra={"hold_id": hold_id})
+            except Exception:
+                # Its hold is charged at the estimate when its lease is over; the others must not wait for it.
+                log.exception("a settlement cannot be told to the store", extra={"hold_id": hold_id})
             else:
                 if settled.state == "unknown":
                     log.error("a settlement came too late to be booked", extra={"hold_id": hold_id})
@@ -341,7 +352,8 @@ class DurableLedger:
         return True
 
     def _note(self, tenant_id: str, record: HoldRecord, at_ms: int) -> None:
-        self._journal.note(tenant_id, record, at_ms, self._ledger.epochs.get(tenant_id))
+        with best_effort("journal"):
+            self._journal.note(tenant_id, record, at_ms, self._ledger.epochs.get(tenant_id))
 
 
 def _now_ms() -> int:

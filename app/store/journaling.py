@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from app.diagnosis import Diagnosis, words_of_system
+from app.tasks import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Container, Iterable, Sized
@@ -123,7 +124,7 @@ class Journaling:
             try:
                 for tenant_id, record in ended:
                     if record.hold_id in waiting and record.hold_id not in self.on_disk:
-                        await asyncio.to_thread(self._journal.wait_for, tenant_id, record, _now_ms())
+                        await in_thread(self._journal.wait_for, tenant_id, record, _now_ms())
                         self._works()
                         if record.hold_id in waiting:
                             self.on_disk.add(record.hold_id)

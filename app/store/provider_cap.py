@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
+from app.besteffort import best_effort
 from app.domain.budget import Amounts, Budget, window_of
 from app.domain.errors import GatewayError, StoreUnavailable, UpstreamError, UpstreamQuota
 from app.domain.estimate import estimate, settled_amounts
@@ -27,17 +28,20 @@ from app.domain.request import CacheDirective
 from app.ports import AdmissionRequest, Lead, Limited, Refused, Settlement
 from app.store.keys import PROVIDER
 from app.store.ledger import LedgerPolicy
+from app.tasks import uncancelled
 
 if TYPE_CHECKING:
     from app.cards import Catalogue
     from app.domain.budget import BudgetWindow
     from app.domain.card import Card
-    from app.domain.generation import ModelAnswer
+    from app.domain.generation import ModelAnswer, Usage
     from app.domain.request import GenerationRequest
     from app.ports import Admission, Call, ImageModel
     from app.store.ledger import RedisLedger
 
 log = logging.getLogger(__name__)
+
+Outcome = Literal["settle", "void", "charge"]
 
 _UTC = ZoneInfo("UTC")
 _BURST_SHARE = 10
@@ -99,10 +103,10 @@ class CappedImageModel:
             answer = await self._model.generate(request, seed, call)
         except GatewayError as error:
             unbilled = isinstance(error, UpstreamError) and error.billed == "no"
-            used = settled_amounts(card, error.usage, 0) if error.usage is not None else None
-            await self._end(hold_id, card, "settle" if used else "void" if unbilled else "charge", used)
+            outcome: Outcome = "settle" if error.usage is not None else "void" if unbilled else "charge"
+            await self._end(hold_id, card, outcome, error.usage, 0)
             raise
-        await self._end(hold_id, card, "settle", settled_amounts(card, answer.usage, len(answer.pictures)))
+        await self._end(hold_id, card, "settle", answer.usage, len(answer.pictures))
         return answer
 
     async def _reserve(self, request: GenerationRequest, card: Card) -> str | None:
@@ -132,11 +136,18 @@ class CappedImageModel:
         )
 
     async def _end(
-        self, hold_id: str, card: Card, outcome: Literal["settle", "void", "charge"], used: Amounts | None
+        self,
+        hold_id: str,
+        card: Card,
+        outcome: Outcome,
+        usage: Usage | None,
+        pictures: int,
     ) -> None:
-        settlement = Settlement(PROVIDER, hold_id, card.id.replace(".", "_"), outcome, used or Amounts())
-        with suppress(StoreUnavailable):
-            await self._ledger.settle(settlement, ())
+        """Give back what was not used. The answer that is there by now is paid, and passes in any case."""
+        with best_effort("provider_cap"), suppress(StoreUnavailable):
+            used = Amounts() if usage is None else settled_amounts(card, usage, pictures)
+            settlement = Settlement(PROVIDER, hold_id, card.id.replace(".", "_"), outcome, used)
+            await uncancelled(self._ledger.settle(settlement, ()))
 
     def _windows(self, card: Card) -> tuple[BudgetWindow, ...]:
         limit = self._terms.tokens_per_minute

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Match
 
+from app.besteffort import best_effort
 from app.domain.errors import (
     GatewayError,
     InternalError,
@@ -87,7 +88,7 @@ async def _with_windows(request: Request, error: GatewayError) -> None:
     caller = getattr(request.state, "caller", None)
     if caller is None or error.windows or isinstance(error, StoreUnavailable):
         return
-    with suppress(StoreUnavailable):
+    with best_effort("windows"), suppress(StoreUnavailable):
         error.windows = await service_of(request).gateway.budgets(caller)
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from starlette.responses import StreamingResponse
 
-from app.domain.errors import GatewayError
+from app.domain.errors import GatewayError, InternalError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 
     from starlette.responses import Response
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -72,16 +75,29 @@ async def stream(
             while not task.done():
                 yield dialect.beat
                 await asyncio.wait({task}, timeout=beat_s)
-            for piece in dialect.pieces_of(task.result()):
+            try:
+                rest = iter(dialect.pieces_of(task.result()))
+                first = next(rest, b"")
+            except Exception as error:  # noqa: BLE001 - logged where it is none of the gateway's own
+                yield dialect.piece_of_error(_as_error(error))
+                return
+            yield first
+            for piece in rest:
                 yield piece
-        except GatewayError as error:
-            yield dialect.piece_of_error(error)
         finally:
             task.cancel()
 
     # Proxies that gather answers before they pass them on are told to leave this one alone.
     unbuffered = {"Cache-Control": "private", "X-Accel-Buffering": "no"}
     return StreamingResponse(pieces(), headers={**unbuffered, **headers}, media_type=dialect.media_type)
+
+
+def _as_error(raised: Exception) -> GatewayError:
+    """The status line has been sent, so a fault of the gateway is told as every other failure is."""
+    if isinstance(raised, GatewayError):
+        return raised
+    log.error("a stream failed by a fault of the gateway", exc_info=raised)
+    return InternalError()
 
 
 def _heard(task: asyncio.Task[T]) -> None:

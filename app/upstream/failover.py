@@ -14,6 +14,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from app.besteffort import best_effort
 from app.domain.errors import GatewayError, Overloaded
 from app.upstream.candidates import SignatureOrigins, candidates
 from app.upstream.lane import NotSent
@@ -115,7 +116,8 @@ class FailoverImageModel:
                     raise
             else:
                 if len(lanes) > 1:
-                    self._origins.learn(answer)
+                    with best_effort("signatures"):
+                        self._origins.learn(answer)
                 return answer
             self._watcher.retried(request.model)
             await self._sleep(pause_s)

@@ -16,6 +16,7 @@ import httpx2
 from app.deadlines import time_limit
 from app.domain.errors import GatewayError, InternalError, UpstreamRejected
 from app.domain.fingerprint import digest_of
+from app.tasks import in_thread
 from app.upstream.answers import Answer
 from app.upstream.lifting import Exchange, LiftingTransport
 from app.upstream.outcomes import blamed_on_the_request, failure_from
@@ -221,5 +222,5 @@ class GoogleImageModel:
 async def _image_id(data: bytes) -> str:
     """``img_`` and the hash; of a large picture in a thread, where it holds up nobody."""
     if len(data) > _HASHED_IN_A_THREAD_BYTES:
-        return "img_" + await asyncio.to_thread(digest_of, data)
+        return "img_" + await in_thread(digest_of, data)
     return "img_" + digest_of(data)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
 import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
@@ -24,10 +26,11 @@ from tests.store.books import ONE, Books, until
 from tests.storeserver import ServerProcess, running_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
-    from app.ports import Settled
+    from app.domain.budget import BudgetWindow
+    from app.ports import Settled, Settlement
     from app.store.recovery import Amnesia
 
 
@@ -42,6 +45,15 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Losses are looked for often, and rebuilt books open soon."""
     monkeypatch.setattr(recovery, "LOOK_S", 0.02)
     monkeypatch.setattr(recovery, "GRACE_S", 0.3)
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    """A method that does nothing else."""
+
+    def method(*_arguments: object, **_named: object) -> None:
+        raise error
+
+    return method
 
 
 @dataclass
@@ -142,6 +154,90 @@ async def test_a_settlement_waits_for_the_store_and_its_caller_does_not(
         assert (tmp_path / "journal" / "waiting-0.jsonl").read_bytes() == b""
         assert await one.books.totals() == [(1120, 0)]
         assert isinstance(await one.books.admit("b", "work"), Hit), "its result was published as well"
+
+
+NO_SPACE = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("error", [NO_SPACE, RuntimeError("can't start new thread")], ids=repr)
+async def test_a_settlement_that_no_disk_takes_waits_in_memory(
+    own_server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    async with replica(own_server.url, tmp_path / "journal") as one:
+        monkeypatch.setattr(Journal, "wait_for", raising(error))
+        monkeypatch.setattr(Journal, "note", raising(error))
+        await one.books.admit("a")
+        await one.books.dispatch("a")
+        own_server.kill()
+        assert (await one.books.settle("a")).state == "deferred"
+        own_server.start()
+        await one.nothing_waits()
+        assert await one.books.totals() == [(1120, 0)]
+
+
+async def test_settling_goes_on_where_the_journal_cannot_be_emptied(
+    own_server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with replica(own_server.url, tmp_path / "journal") as one:
+        monkeypatch.setattr(Journal, "none_waits", raising(NO_SPACE))
+        for hold in ("a", "b"):
+            await one.books.admit(hold)
+            await one.books.dispatch(hold)
+            own_server.kill()
+            assert (await one.books.settle(hold)).state == "deferred"
+            own_server.start()
+            await one.nothing_waits()
+        assert await one.books.totals() == [(2 * 1120, 0)]
+    monkeypatch.undo()
+    async with replica(own_server.url, tmp_path / "journal") as again:
+        await again.nothing_waits()
+        assert await again.books.totals() == [(2 * 1120, 0)], "what was left over is settled once"
+
+
+async def test_a_settlement_that_cannot_be_told_holds_up_no_other(
+    own_server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = RedisLedger.settle
+
+    async def of_one_never(
+        ledger: RedisLedger, settlement: Settlement, windows: tuple[BudgetWindow, ...]
+    ) -> Settled:
+        if settlement.hold_id == "odd":
+            raise ValueError
+        return await real(ledger, settlement, windows)
+
+    async with replica(own_server.url, tmp_path / "journal") as one:
+        for hold in ("odd", "b"):
+            await one.books.admit(hold)
+            await one.books.dispatch(hold)
+        own_server.kill()
+        for hold in ("odd", "b"):
+            await one.books.settle(hold, ONE._replace(output_tokens=747))
+        monkeypatch.setattr(RedisLedger, "settle", of_one_never)
+        own_server.start()
+        await one.nothing_waits()
+        ((settled, held),) = await one.books.totals()
+        assert (settled, held) in {(747, 1120), (747 + 1120, 0)}, "the odd one is left to its lease"
+
+
+async def test_losses_are_looked_for_whatever_a_look_raises(
+    own_server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+
+    def failing(_restorer: Restorer, *_arguments: object) -> None:
+        looks.append("looked")
+        raise NO_SPACE
+
+    async def looked_again() -> bool:
+        return len(looks) > 2
+
+    async with replica(own_server.url, tmp_path / "journal") as one:
+        with monkeypatch.context() as patch:
+            patch.setattr(Restorer, "epochs", failing)
+            await one.books.admit("a")
+            await until(looked_again, 10)
+        await one.has_looked()
 
 
 async def test_a_hold_that_ran_out_during_its_call_is_kept_on_disk_like_any_other(

@@ -117,7 +117,7 @@ def calls_of(clients: StoreClients, tenant: str) -> dict[str, Call]:
         "get_finished": lambda: results.get_finished(tenant, ID),
         "begin": lambda: operations.begin(tenant, operation, "claim", "work"),
         "step": lambda: operations.step(tenant, operation, "claim", "running"),
-        "finish": lambda: operations.finish(tenant, operation, "claim", "done", "{}"),
+        "finish": lambda: operations.finish(tenant, operation, "claim", "done", "{}", None),
         "cancel": lambda: operations.cancel(tenant, operation),
         "read": lambda: operations.read(tenant, operation),
         "refresh": directory.refresh,

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.cards import load_catalogue
-from app.domain.errors import DeadlineExceeded, GatewayError, UpstreamQuota, UpstreamUnavailable
+from app.domain.errors import (
+    DeadlineExceeded,
+    GatewayError,
+    InternalError,
+    UpstreamQuota,
+    UpstreamUnavailable,
+)
 from app.domain.generation import ModelAnswer, Usage
 from app.domain.request import GenerationRequest
 from app.ports import Call
@@ -24,6 +30,7 @@ from tests.storeserver import running_server
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from app.ports import Settled, Settlement
     from app.store.client import StoreClients
 
 CATALOGUE = load_catalogue()
@@ -115,6 +122,20 @@ async def test_tokens_are_reserved_and_then_what_was_used_is_taken(
             await model.generate(REQUEST, None, CALL)
     found = await tokens_taken(clients, back_end)
     assert found == taken if taken is not None else found > 747, "the whole estimate where nobody knows"
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("closed"), InternalError(), asyncio.CancelledError()], ids=repr
+)
+async def test_an_answer_is_delivered_whatever_giving_back_its_part_raises(
+    clients: StoreClients, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    async def failing(_ledger: RedisLedger, _settlement: Settlement, _windows: object) -> Settled:
+        raise error
+
+    model = capped(clients, Upstream(), ProviderTerms(tokens_per_minute=10**6), next(back_ends))
+    monkeypatch.setattr(RedisLedger, "settle", failing)
+    assert (await model.generate(REQUEST, None, CALL)).usage == USAGE
 
 
 async def test_too_many_tokens_are_refused_until_the_minute_is_over(clients: StoreClients) -> None:

@@ -105,6 +105,28 @@ async def test_a_late_failure_is_an_error_event() -> None:
     assert (error["type"], error["error"]["code"]) == ("error", "store_unavailable")
 
 
+async def test_a_late_fault_of_the_gateway_is_an_error_event() -> None:
+    kitchen = Kitchen(ValueError("a prompt"))
+    body = body_of(await kitchen.served())
+    assert await anext(body) == BEAT
+    kitchen.ready.set()
+    rest = b"".join([piece async for piece in body]).replace(BEAT, b"")
+    assert b'"code": "internal"' in rest
+    assert b"a prompt" not in rest
+
+
+async def test_a_result_that_cannot_be_written_is_an_error_event() -> None:
+    def broken(result: GenerationResult) -> Iterator[Spliced]:
+        raise ValueError(result)
+
+    kitchen = Kitchen()
+    kitchen.ready.set()
+    response = await event_stream(kitchen.cook(), broken, headers_of, patience_s=0.01)
+    text = b"".join([piece async for piece in body_of(response)])
+    assert text.startswith(b"event: error\n")
+    assert b'"code": "internal"' in text
+
+
 async def test_who_leaves_a_stream_stops_waiting_for_it() -> None:
     kitchen = Kitchen()
     response = await kitchen.served()

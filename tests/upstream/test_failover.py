@@ -274,6 +274,16 @@ async def test_a_body_with_a_signature_goes_to_the_back_end_that_made_it() -> No
     assert pair.calls == (1, 5)
 
 
+async def test_an_answer_is_delivered_although_its_signatures_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(_origins: SignatureOrigins, _answer: ModelAnswer) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(SignatureOrigins, "learn", broken)
+    assert await Pair([answer("vertex", "a+/b+/8=")]).served_by(asked()) == "vertex"
+
+
 def test_only_so_many_signatures_are_remembered() -> None:
     origins = SignatureOrigins(2)
     for name in ("AAAA", "BBBB", "CCCC"):

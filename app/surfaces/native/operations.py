@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -12,7 +13,13 @@ from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from app.domain.errors import GatewayError, NotFound, OperationCancelled, OperationLost
+from app.domain.errors import (
+    GatewayError,
+    NotFound,
+    OperationCancelled,
+    OperationLost,
+    StoreUnavailable,
+)
 from app.domain.finished import Finished
 from app.domain.generation import FREE
 from app.domain.operation import Made
@@ -90,7 +97,8 @@ async def accepted(
         await asyncio.wait({task}, timeout=wait_s)
         if task.done():
             return task.result()
-        operation = await service.operations.find(order.caller.tenant.id, operation.id)
+        with suppress(StoreUnavailable):
+            operation = await service.operations.find(order.caller.tenant.id, operation.id)
     headers = {
         "Location": f"/v1/operations/{operation.id}",
         "Preference-Applied": "respond-async",
