@@ -37,6 +37,7 @@ ALLOWED = frozenset(
 """Licences that let the image be passed on with a notice alone. No other enters without a decision."""
 
 _SPDX = {
+    "Apache 2": "Apache-2.0",
     "Apache 2.0": "Apache-2.0",
     "Apache License, Version 2.0": "Apache-2.0",
     "Apache Software License": "Apache-2.0",
