@@ -21,16 +21,16 @@ import uvicorn
 from pydantic import ValidationError
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from app import books, cli
+from app.commands import books, cli
+from app.commands.reference import reference, with_refusals
 from app.domain.errors import ConfigurationError, InvalidRequest
 from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
 from app.main import create_app
 from app.observability.logs import configure
-from app.reference import reference, with_refusals
+from app.resilience.tasks import OwnTasks
 from app.settings import Settings
-from app.store.directory import DEMO_KEY_FILE, stored_pepper
 from app.surfaces.native.errors import problem_response
-from app.tasks import OwnTasks
+from app.tenants.directory import DEMO_KEY_FILE, stored_pepper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

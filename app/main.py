@@ -16,9 +16,10 @@ from app.middleware import (
     RequestIdMiddleware,
 )
 from app.observability.http import ObservedRequests
-from app.surfaces import docs, errors, openapi, operations
+from app.surfaces import docs, errors, openapi
 from app.surfaces.admin import routes as admin
 from app.surfaces.gemini import routes as gemini
+from app.surfaces.http import health
 from app.surfaces.native import operations as native_operations
 from app.surfaces.native import routes as native
 from app.surfaces.openai import routes as openai_images
@@ -65,7 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(gemini.router)
     app.include_router(openai_images.router)
     app.include_router(admin.router)
-    app.include_router(operations.router)
+    app.include_router(health.router)
     errors.install(app)
     openapi.install(app)
     docs.install(app)

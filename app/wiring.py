@@ -6,38 +6,38 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import astuple
 from typing import TYPE_CHECKING, Literal
 
-from app.administration import Administration
+from app.backends import open_upstream
 from app.cards import load_catalogue
-from app.conversations import Bounds, Conversations
 from app.domain.errors import ConfigurationError, StoreUnavailable
 from app.domain.policy import Charging, Policy, Times
-from app.gateway import Gateway
+from app.generation.conversations import Bounds, Conversations
+from app.generation.gateway import Gateway
+from app.generation.operations import LongRunning
 from app.identity.certificates import Certificates
 from app.identity.tokens import IAP, GoogleIdTokens, TokenPolicy
-from app.lanes import open_upstream
-from app.longrunning import LongRunning
+from app.ledger.adjustments import RedisBudgetTerms
+from app.ledger.durable import Durability, DurableLedger
+from app.ledger.journal import Journal, JournalUnavailable
+from app.ledger.provider_cap import PROVIDER_POLICY, CappedImageModel, ProviderTerms
+from app.ledger.purging import RedisCache
+from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.ledger.reports import RedisReports
+from app.ledger.restoring import Restorer
 from app.media.pdf import PageCounter
 from app.media.self_test import LiftingBroken, check_lifting
 from app.observability.metrics import Metrics
 from app.observability.observed import ObservedDirectory, ObservedLedger, ObservedResults
+from app.registry.directory import StoredDirectory
+from app.results.operations import RedisOperations
+from app.results.quota import Room
+from app.results.redis import RedisResults
 from app.store.access import Access, AccessTokens
 from app.store.breaker import Breaker
 from app.store.client import LEDGER_TIMEOUT_S, UnsafeEviction, check_eviction, open_clients, store_errors
-from app.store.directory import FileDirectory, MemoryDirectory, demo_directory, stored_pepper
-from app.store.durable import Durability, DurableLedger
 from app.store.embedded import EmbeddedStore, EmbeddedStoreFailed
-from app.store.journal import Journal, JournalUnavailable
-from app.store.ledger import LedgerPolicy, RedisLedger
-from app.store.operations import RedisOperations
-from app.store.provider_cap import PROVIDER_POLICY, CappedImageModel, ProviderTerms
-from app.store.purging import RedisCache
-from app.store.registry import StoredDirectory
-from app.store.reports import RedisReports
-from app.store.restoring import Restorer
-from app.store.results import RedisResults
-from app.store.room import Room
-from app.store.terms import RedisBudgetTerms
-from app.surfaces.context import Limits, Service
+from app.surfaces.http.context import Limits, Service
+from app.tenants.administration import Administration
+from app.tenants.directory import FileDirectory, MemoryDirectory, demo_directory, stored_pepper
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from app.cards import Catalogue
-    from app.ports import ImageModel
+    from app.generation.ports import ImageModel
     from app.settings import Settings
     from app.store.client import StoreClients
     from app.upstream.failover import FailoverImageModel

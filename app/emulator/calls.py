@@ -10,7 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.deadlines import time_limit
+from app.resilience.deadlines import time_limit
 
 _GATES_MAX = 1000
 

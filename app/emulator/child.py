@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 import httpx2
 
-from app.deadlines import time_limit
+from app.resilience.deadlines import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

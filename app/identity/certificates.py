@@ -20,8 +20,8 @@ import pybase64
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicNumbers
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 
-from app.deadlines import time_limit
 from app.domain.errors import IdentityUnavailable
+from app.resilience.deadlines import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable

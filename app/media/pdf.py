@@ -14,8 +14,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.deadlines import time_limit
 from app.media.pdf_pages import NO_LIBRARY
+from app.resilience.deadlines import time_limit
 
 _PROGRAM = Path(__file__).with_name("pdf_pages.py")
 _ANSWER_BYTES_MAX = 100

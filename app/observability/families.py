@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from app.besteffort import best_effort
+from app.resilience.best_effort import best_effort
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry

@@ -23,10 +23,10 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from app.besteffort import best_effort
 from app.observability.logs import CORRELATION, Correlation
 from app.observability.observed import CANCELLED, outcome_of
 from app.observability.traces import trace_of
+from app.resilience.best_effort import best_effort
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping

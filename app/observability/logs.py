@@ -25,9 +25,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from app.diagnosis import Diagnosis, words_of_system
 from app.domain.errors import ConfigurationError, GatewayError
 from app.domain.keys import resembles_key
+from app.resilience.diagnosis import Diagnosis, words_of_system
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,11 +13,11 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
 
-from app.besteffort import best_effort
 from app.domain.budget import Amounts
 from app.domain.delivery import mismatches
 from app.domain.errors import ContentBlocked, GatewayError, UpstreamError
-from app.ports import Absent, Hit, Lead, Refused
+from app.generation.ports import Absent, Hit, Lead, Refused
+from app.resilience.best_effort import best_effort
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from app.domain.rate import RateLimit, RateState
     from app.domain.request import GenerationRequest
     from app.domain.tenancy import Caller, Identity, Tenant
-    from app.observability.metrics import Metrics
-    from app.ports import (
+    from app.generation.ports import (
         Admission,
         AdmissionRequest,
         Call,
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
         Settled,
         Settlement,
     )
+    from app.observability.metrics import Metrics
 
 OK = "ok"
 CANCELLED = "cancelled"

@@ -19,9 +19,9 @@ from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import FullJitterBackoff
 
-from app.besteffort import best_effort
-from app.deadlines import time_limit
 from app.domain.errors import GatewayError, InternalError, StoreUnavailable
+from app.resilience.best_effort import best_effort
+from app.resilience.deadlines import time_limit
 from app.store import topologies
 
 if TYPE_CHECKING:

@@ -29,8 +29,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.deadlines import time_limit
-from app.diagnosis import Diagnosis, words_of_system
+from app.resilience.deadlines import time_limit
+from app.resilience.diagnosis import Diagnosis, words_of_system
 
 if TYPE_CHECKING:
     from types import TracebackType

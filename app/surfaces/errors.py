@@ -13,7 +13,6 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Match
 
-from app.besteffort import best_effort
 from app.domain.errors import (
     GatewayError,
     InternalError,
@@ -25,8 +24,9 @@ from app.domain.errors import (
     Violation,
 )
 from app.domain.rules import pointer_token
-from app.surfaces.context import service_of
+from app.resilience.best_effort import best_effort
 from app.surfaces.gemini.errors import google_response
+from app.surfaces.http.context import service_of
 from app.surfaces.native.errors import problem_response
 from app.surfaces.openai.errors import openai_response
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI, Request
 
-    from app.surfaces.envelope import Envelope
+    from app.surfaces.http.envelope import Envelope
 
 log = logging.getLogger(__name__)
 

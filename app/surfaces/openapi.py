@@ -20,9 +20,9 @@ from app.surfaces.admin.wire import (
     TenantCreation,
     TenantPatch,
 )
+from app.surfaces.http.problems import PROBLEMS, Problem
 from app.surfaces.native.wire import EditForm, GenerateRequest
 from app.surfaces.openai.wire import OpenAIImageEdit, OpenAIImageEvent, OpenAIImageGeneration
-from app.surfaces.problems import PROBLEMS, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,11 +14,11 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from app.besteffort import best_effort
 from app.domain.errors import GatewayError, Overloaded
-from app.upstream.candidates import SignatureOrigins, candidates
+from app.resilience.best_effort import best_effort
 from app.upstream.lane import NotSent
 from app.upstream.retries import CALL_S_MIN, REPEATABLE, RetryBudget, RetryTerms, goes_on
+from app.upstream.routing import SignatureOrigins, candidates
 from app.upstream.watching import Unwatched
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from app.domain.generation import ModelAnswer
     from app.domain.request import GenerationRequest
-    from app.ports import Call
+    from app.generation.ports import Call
     from app.upstream.lane import Lane
     from app.upstream.watching import UpstreamWatcher
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from app.domain.generation import ModelAnswer
     from app.domain.request import GenerationRequest
-    from app.ports import Call, ImageModel
+    from app.generation.ports import Call, ImageModel
     from app.upstream.watching import UpstreamWatcher
 
 _TOO_MUCH_TO_DO: Final = frozenset({503, 529})

@@ -15,8 +15,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from app.deadlines import time_limit
 from app.domain.errors import DeadlineExceeded, Overloaded
+from app.resilience.deadlines import time_limit
 from app.upstream.concurrency import AdaptiveLimit
 from app.upstream.retries import CALL_S_MIN
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from app.domain.tenancy import Priority
-    from app.ports import Call
+    from app.generation.ports import Call
     from app.upstream.watching import UpstreamWatcher
 
 CLASSES: Final[tuple[Priority, ...]] = ("critical", "interactive", "batch")

@@ -122,7 +122,7 @@ class Breach(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """One Python file. ``path`` is relative to the project, such as ``app/store/ledger.py``."""
+    """One Python file. ``path`` is relative to the project, such as ``app/ledger/redis.py``."""
 
     path: str
     text: str
@@ -325,7 +325,7 @@ def timeouts(source: Source) -> Iterator[Breach]:
             and node.value.id == "asyncio"
             and source.part != "deadlines"
         ):
-            yield source.breach(node, f"asyncio.{node.attr}; use time_limit of app/deadlines.py")
+            yield source.breach(node, f"asyncio.{node.attr}; use time_limit of app/resilience/deadlines.py")
 
 
 def possessive_groups(source: Source) -> Iterator[Breach]:

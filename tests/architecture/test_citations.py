@@ -37,7 +37,7 @@ def test_no_citation_leads_nowhere() -> None:
         ("app/main.py", "# See app.nothing.ledger.", "app.nothing"),
         ("app/main.py", 'x = "see deploy/NOTHING.md"', "deploy/NOTHING.md"),
         ("tests/test_a.py", "def f():\n    '''See ``tests/nothing.py``.'''", "tests/nothing.py"),
-        ("app/store/scripts/a.lua", "return 1 -- see _nothing.lua", "_nothing.lua"),
+        ("app/ledger/scripts/a.lua", "return 1 -- see _nothing.lua", "_nothing.lua"),
         ("deploy/a.yaml", "a: 1  # see deploy/NOTHING.md", "deploy/NOTHING.md"),
         ("deploy/a.tf", "# see deploy/NOTHING.md", "deploy/NOTHING.md"),
         ("deploy/a.tf", 'content = "See deploy/NOTHING.md"', "deploy/NOTHING.md"),
@@ -60,7 +60,7 @@ def test_a_citation_that_leads_nowhere_is_found(path: str, text: str, cited: str
         ("app/main.py", "# See docs/reliability.md R6, R7 and\n# R8 to R10, and docs/model.md#usage."),
         ("app/main.py", "# docs/decisions/0001, app/main.py, tests/architecture/ and https://a.b/c.md"),
         ("tests/test_a.py", 'x = "there is no docs/nothing.md"'),
-        ("app/store/scripts/a.lua", "-- behind _common.lua"),
+        ("app/ledger/scripts/a.lua", "-- behind _common.lua"),
         ("docs/decisions/0001-a.md", "[x](../model.md#usage), R6, decision 0002"),
     ],
 )

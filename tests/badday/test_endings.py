@@ -11,7 +11,7 @@ import pytest
 from google.genai import types
 
 from app.emulator.faults import FAULTS
-from app.upstream import outcomes
+from app.upstream.google import outcomes
 from tests.badday.endings import BLOCKS, ENDINGS, FINISHES, STATUSES, Ending
 from tests.processes import HTTP, Running, running_emulator, running_gateway
 from tests.server.conftest import PEPPER, Client, Tenants, write_tenants

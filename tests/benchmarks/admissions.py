@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 from app.domain.budget import WINDOWS, Budget
 from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
 from app.domain.tenancy import Key, Tenant
+from app.ledger.redis import LedgerPolicy, RedisLedger
 from app.store.client import open_clients
-from app.store.directory import MemoryDirectory
-from app.store.ledger import LedgerPolicy, RedisLedger
+from app.tenants.directory import MemoryDirectory
 from tests.benchmarks.table import Table
 from tests.store.books import ZONE, Books, windows
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from app.ports import AdmissionRequest
+    from app.generation.ports import AdmissionRequest
     from app.store.client import StoreClients
 
 BATCH = 200

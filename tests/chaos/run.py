@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 
 from app.domain.report import total
+from app.ledger.journal import Journal
+from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.ledger.reports import RedisReports
+from app.ledger.verifying import snapshot
 from app.store.client import open_clients
-from app.store.journal import Journal
-from app.store.ledger import LedgerPolicy, RedisLedger
-from app.store.reports import RedisReports
-from app.store.verifying import snapshot
 from tests.chaos.world import LEASE_S, TENANTS, Observer, World
 from tests.processes import HTTP
 from tests.store.books import Books
@@ -32,8 +32,8 @@ from tests.store.books import Books
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from app.store.hold_records import HoldRecord
-    from app.store.verifying import Difference
+    from app.ledger.hold_records import HoldRecord
+    from app.ledger.verifying import Difference
 
 PROMPTS = (
     ["A lighthouse"] * 4

@@ -11,7 +11,7 @@ import pytest
 
 from app.domain.budget import UNITS, Mode
 from app.observability.metrics import METRICS
-from app.surfaces.problems import error_classes
+from app.surfaces.http.problems import error_classes
 from tests.deploy.files import DEPLOY, alerts, dashboard, queried, recorded, series_names
 
 TARGET_LABELS = {"job", "instance", "le"}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PASSWORD = "of-this-machine"
 # Whom only these tests let in, to ask the server what it would allow.
 ADMIN = ("--user", "admin", "on", "nopass", "+@all")
-SCRIPTS = ROOT / "app/store/scripts"
+SCRIPTS = ROOT / "app/ledger/scripts"
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
 from app.domain.tenancy import Identity, Key, RetiringSecret, Tenant
-from app.store.directory import MemoryDirectory
+from app.tenants.directory import MemoryDirectory
 
 PEPPER = b"pepper"
 T = 1_795_000_000_000

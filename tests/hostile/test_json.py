@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.surfaces.body import JSON_VALUES_MAX
+from app.surfaces.http.body import JSON_VALUES_MAX
 from app.surfaces.native.wire import GenerateRequest
 from tests.media.files import encoded
 

@@ -128,7 +128,7 @@ def test_a_listed_field_holds_its_own_form_alone(written: Written, name: str, va
         ("100%", (), "100%"),
     ],
 )
-@pytest.mark.parametrize("name", ["app.gateway", "redis", "asyncio", "uvicorn.error"])
+@pytest.mark.parametrize("name", ["app.generation.gateway", "redis", "asyncio", "uvicorn.error"])
 def test_of_arguments_only_numbers_are_written(
     written: Written, name: str, template: str, arguments: tuple[object, ...], message: str
 ) -> None:

@@ -16,15 +16,7 @@ from app.domain.failure import Failure
 from app.domain.generation import Generation, ModelAnswer, Picture, Usage
 from app.domain.request import CacheDirective, GenerationRequest
 from app.domain.tenancy import Caller, Identity, Key, Tenant
-from app.observability.metrics import Metrics
-from app.observability.observed import (
-    ObservedDirectory,
-    ObservedImageModel,
-    ObservedLedger,
-    ObservedResults,
-    outcome_of,
-)
-from app.ports import (
+from app.generation.ports import (
     Absent,
     AdmissionRequest,
     Call,
@@ -40,12 +32,20 @@ from app.ports import (
     Settled,
     Settlement,
 )
+from app.observability.metrics import Metrics
+from app.observability.observed import (
+    ObservedDirectory,
+    ObservedImageModel,
+    ObservedLedger,
+    ObservedResults,
+    outcome_of,
+)
 from tests.observability.test_metrics import samples, value
 
 if TYPE_CHECKING:
     from app.domain.finished import Finished
     from app.domain.rate import RateLimit, RateState
-    from app.ports import Admission
+    from app.generation.ports import Admission
 
 SPAN = Span(0, 86_400_000)
 DAY = Budget("output_tokens", "day", 1000)

@@ -15,12 +15,12 @@ from app.domain.errors import InvalidRequest
 from app.domain.estimate import estimate
 from app.domain.fingerprint import fingerprint
 from app.domain.validation import normalised
-from app.job import judge
+from app.generation.job import judge
 from app.media.splicing import splice
 from tests.surfaces.test_gemini_asked import CARD, CATALOGUE, PLAIN, PNG, POLICY, inline, ordered, turn
 
 if TYPE_CHECKING:
-    from app.job import Judged
+    from app.generation.job import Judged
 
 NAMES = st.sampled_from(
     [

@@ -32,7 +32,7 @@ from app.domain.budget import AMOUNT_MAX, Amounts, BudgetWindow, Span
 from app.domain.errors import Conflict, InternalError, StoreUnavailable
 from app.domain.failure import Failure
 from app.domain.request import CacheDirective
-from app.ports import (
+from app.generation.ports import (
     Absent,
     Admission,
     AdmissionRequest,
@@ -49,10 +49,10 @@ from app.ports import (
     Replayed,
     Settlement,
 )
+from app.ledger.adjustments import RedisBudgetTerms
+from app.ledger.redis import LedgerPolicy, RedisLedger
 from app.store import keys
 from app.store.client import open_clients
-from app.store.ledger import LedgerPolicy, RedisLedger
-from app.store.terms import RedisBudgetTerms
 from tests.property.ledger_model import BUDGETS, CAP, Model
 from tests.store.books import ZONE, generation
 from tests.storeserver import ServerProcess, running_server

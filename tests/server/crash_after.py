@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from app.domain.request import GenerationRequest
-from app.order import Order
+from app.generation.order import Order
 from app.settings import Settings
 from app.wiring import open_gateway, open_metrics
 

@@ -16,11 +16,11 @@ import pytest
 from app.cards import load_catalogue
 from app.domain.budget import Amounts, BudgetWindow, windows_of
 from app.domain.request import CacheDirective
-from app.ports import AdmissionRequest, Lead, Settlement
+from app.generation.ports import AdmissionRequest, Lead, Settlement
+from app.ledger.redis import LedgerPolicy, RedisLedger
 from app.store.client import open_clients
-from app.store.directory import FileDirectory
 from app.store.embedded import EmbeddedStore
-from app.store.ledger import LedgerPolicy, RedisLedger
+from app.tenants.directory import FileDirectory
 from tests.server.conftest import PEPPER, write_tenants
 from tests.server.crash_after import STEPS
 

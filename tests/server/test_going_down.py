@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app import sending
-from app.conversations import Conversations
 from app.domain.errors import Draining
 from app.domain.request import GenerationRequest
-from app.order import Order
+from app.generation.conversations import Conversations
+from app.generation.order import Order
+from app.ledger.redis import RedisLedger
+from app.results.redis import RedisResults
 from app.settings import Settings
-from app.store.ledger import RedisLedger
-from app.store.results import RedisResults
 from app.wiring import open_gateway, open_metrics
 from tests.processes import HTTP
 from tests.server.conftest import calls_of
@@ -29,9 +28,9 @@ if TYPE_CHECKING:
 
     from app.domain.generation import ModelAnswer
     from app.domain.tenancy import Caller
-    from app.gateway import Gateway
-    from app.order import GenerationResult
-    from app.ports import Call
+    from app.generation.gateway import Gateway
+    from app.generation.order import GenerationResult
+    from app.generation.ports import Call
     from tests.processes import Running
     from tests.server.conftest import Tenants
 

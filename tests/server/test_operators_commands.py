@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app import cli
 from app.__main__ import main
+from app.commands import cli
 from tests.processes import Running, free_port, running_gateway
 from tests.server.conftest import Client
 from tests.server.operators import ADMIN_KEY, status_of

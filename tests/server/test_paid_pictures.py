@@ -16,23 +16,23 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvicorn
 
-from app import booking, conversations, gateway, sending
-from app.conversations import Conversations
 from app.domain.allowance import Allowances
 from app.domain.errors import StoreUnavailable
+from app.generation import booking, conversations, gateway, records
+from app.generation.conversations import Conversations
+from app.ledger.durable import DurableLedger
+from app.ledger.journal import Journal
+from app.ledger.redis import RedisLedger
 from app.main import create_app
 from app.observability import observed
 from app.observability.families import Family
 from app.observability.http import ObservedRequests
 from app.observability.metrics import Metrics
 from app.observability.observed import ObservedLedger, ObservedResults
+from app.results import blobs
+from app.results.operations import RedisOperations
+from app.results.redis import RedisResults
 from app.settings import Settings
-from app.store import blobs, records, wording
-from app.store.durable import DurableLedger
-from app.store.journal import Journal
-from app.store.ledger import RedisLedger
-from app.store.operations import RedisOperations
-from app.store.results import RedisResults
 from app.surfaces.native import operations as native_operations
 from tests.processes import HTTP, free_port
 from tests.server.conftest import Client, calls_of, wait_for

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from app.domain.errors import InternalError, StoreUnavailable
-from app.ports import Lead
-from app.sending import Sending
-from app.tasks import in_thread, uncancelled
+from app.generation.dispatch import Sending
+from app.generation.ports import Lead
+from app.resilience.tasks import in_thread, uncancelled
 from tests.store.books import until
 
 if TYPE_CHECKING:
-    from app.job import Job
-    from app.ports import Ledger
+    from app.generation.job import Job
+    from app.generation.ports import Ledger
 
 
 async def test_work_is_finished_although_its_caller_is_cancelled_again_and_again() -> None:

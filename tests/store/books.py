@@ -12,7 +12,7 @@ from app.domain.budget import Amounts, Budget, BudgetWindow, spans
 from app.domain.fingerprint import digest_of
 from app.domain.generation import Generation, Picture, Usage
 from app.domain.request import CacheDirective
-from app.ports import Admission, AdmissionRequest, Settled, Settlement
+from app.generation.ports import Admission, AdmissionRequest, Settled, Settlement
 from app.store import keys
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from app.domain.failure import Failure
     from app.domain.request import CacheMode
-    from app.store.ledger import RedisLedger
+    from app.ledger.redis import RedisLedger
 
 ZONE = ZoneInfo("Europe/Berlin")
 DAY_MS = 86_400_000

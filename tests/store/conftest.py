@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.store import journal as journal_module
+from app.ledger import journal as journal_module
+from app.ledger.redis import LedgerPolicy, RedisLedger
 from app.store.client import StoreClients, open_clients
-from app.store.ledger import LedgerPolicy, RedisLedger
 from tests.store.books import Books
 from tests.store.smalldisk import SmallDisk
 from tests.storeserver import ServerProcess, running_server

@@ -11,7 +11,8 @@ import pytest
 from app.domain.failure import Failure
 from app.domain.generation import Spent, Usage
 from app.domain.rate import RateLimit
-from app.ports import (
+from app.generation import records
+from app.generation.ports import (
     Absent,
     Admission,
     Answered,
@@ -27,8 +28,8 @@ from app.ports import (
     Replayed,
     Settlement,
 )
-from app.store import keys, records
-from app.store.ledger import LedgerPolicy, RedisLedger
+from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.store import keys
 from tests.store.books import ONE, Books, generation, now_ms
 
 if TYPE_CHECKING:

@@ -17,15 +17,15 @@ import redis
 from redis.asyncio.cluster import RedisCluster
 
 from app.domain.operation import Made
-from app.ports import Hit, Lead
+from app.generation.ports import Hit, Lead
+from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.ledger.restoring import Restorer
+from app.ledger.verifying import snapshot, tenants_of
+from app.results.operations import RedisOperations
+from app.results.redis import RedisResults
 from app.store import keys
 from app.store.client import check_eviction, memory_of, open_clients
 from app.store.embedded import server_binary
-from app.store.ledger import LedgerPolicy, RedisLedger
-from app.store.operations import RedisOperations
-from app.store.restoring import Restorer
-from app.store.results import RedisResults
-from app.store.verifying import snapshot, tenants_of
 from tests.store.books import Books, picture_of
 from tests.store.test_finished import KEPT as FINISHED
 

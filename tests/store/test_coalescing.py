@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.domain.failure import Failure
-from app.ports import Absent, Failed, Follow, Hit, Lead
+from app.generation.ports import Absent, Failed, Follow, Hit, Lead
+from app.ledger.redis import LedgerPolicy, RedisLedger
 from app.store import keys
-from app.store.ledger import LedgerPolicy, RedisLedger
 from tests.store.books import Books, generation, now_ms, until
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.store.ledger import LedgerPolicy, RedisLedger
+from app.ledger.redis import LedgerPolicy, RedisLedger
 from tests.store.books import DAY, Books, until
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ FORKER = textwrap.dedent(
     from dataclasses import replace
     from app.domain.budget import Amounts
     from app.domain.errors import InternalError, StoreUnavailable
-    from app.ports import Lead
+    from app.generation.ports import Lead
     from app.store.client import open_clients
-    from app.store.ledger import LedgerPolicy, RedisLedger
+    from app.ledger.redis import LedgerPolicy, RedisLedger
     from tests.store.books import DAY, Books
 
     url, tenant, limit, lease_s = sys.argv[1:]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.deadlines import time_limit
 from app.domain.errors import StoreUnavailable
+from app.resilience.deadlines import time_limit
 from app.store.client import store_errors
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from app.domain.errors import ConfigurationError
 from app.domain.keys import ENTROPY_BYTES, MintedKey, mint, secret_hash
 from app.domain.rate import Rate
 from app.domain.tenancy import CachePolicy, Caller, Identity, Project
-from app.store import directory as directory_module
-from app.store.directory import FileDirectory, MemoryDirectory, demo_directory, stored_pepper
-from app.store.tenants_reading import read_tenants
+from app.tenants import directory as directory_module
+from app.tenants.directory import FileDirectory, MemoryDirectory, demo_directory, stored_pepper
+from app.tenants.reading import read_tenants
 
 PEPPER = b"a pepper of the tests"
 CATALOGUE = load_catalogue()
@@ -448,7 +448,7 @@ def test_a_damaged_state_file_fails_the_start_and_says_what_to_do(
 def test_processes_that_start_at_once_agree_on_one_key_and_one_pepper(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path\n"
-        "from app.store.directory import demo_directory, stored_pepper\n"
+        "from app.tenants.directory import demo_directory, stored_pepper\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
         "state = Path(sys.argv[1]); directory = demo_directory(state)\n"
         "key = (state / 'demo-key').read_text().strip()\n"

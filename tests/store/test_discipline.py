@@ -15,11 +15,11 @@ from app.domain.fingerprint import digest_of
 from app.domain.generation import Picture
 from app.domain.operation import Made
 from app.domain.report import Attribution
-from app.ports import AdmissionRequest, Answered, Claim, Hit, Lead, Refused, Settlement
+from app.generation.ports import AdmissionRequest, Answered, Claim, Hit, Lead, Refused, Settlement
+from app.ledger.scripting import NAMES, script
+from app.results.operations import RedisOperations
+from app.results.redis import RedisResults
 from app.store import keys
-from app.store.operations import RedisOperations
-from app.store.results import RedisResults
-from app.store.scripting import NAMES, script
 from tests.store.books import ONE, Books, generation, windows
 from tests.store.test_finished import KEPT as FINISHED
 

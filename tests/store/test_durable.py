@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from app.domain.errors import StoreUnavailable
-from app.ports import Hit, Lead
-from app.store import recovery
+from app.generation.ports import Hit, Lead
+from app.ledger import recovery
+from app.ledger.durable import Durability, DurableLedger
+from app.ledger.journal import Journal
+from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.ledger.restoring import Restorer
+from app.ledger.verifying import snapshot
 from app.store.breaker import Breaker
 from app.store.client import open_clients
-from app.store.durable import Durability, DurableLedger
-from app.store.journal import Journal
-from app.store.ledger import LedgerPolicy, RedisLedger
-from app.store.restoring import Restorer
-from app.store.verifying import snapshot
 from tests.store.books import ONE, Books, until
 from tests.storeserver import ServerProcess, running_server
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from app.domain.budget import BudgetWindow
-    from app.ports import Settled, Settlement
-    from app.store.recovery import Amnesia
+    from app.generation.ports import Settled, Settlement
+    from app.ledger.recovery import Amnesia
 
 
 @pytest.fixture
@@ -462,7 +462,7 @@ async def test_open_books_begin_anew_at_once(own_server: ServerProcess) -> None:
 async def test_a_queue_that_is_full_admits_nothing_more(
     own_server: ServerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.store.durable.WAITING_MAX", 1)
+    monkeypatch.setattr("app.ledger.durable.WAITING_MAX", 1)
     async with replica(own_server.url, None) as one:
         await one.books.admit("a")
         await one.books.admit("b")

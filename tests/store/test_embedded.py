@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from app.ports import Lead
+from app.generation.ports import Lead
+from app.ledger.redis import RedisLedger
 from app.store.client import check_eviction, open_clients
 from app.store.embedded import EmbeddedStore, EmbeddedStoreFailed, server_binary
-from app.store.ledger import RedisLedger
 from tests.store.books import Books, until
 
 if TYPE_CHECKING:

@@ -26,19 +26,20 @@ from redis.asyncio.connection import AbstractConnection
 from app.domain.audit import AuditEvent
 from app.domain.budget import Budget
 from app.domain.errors import StoreUnavailable
+from app.ledger import verifying
+from app.ledger.adjustments import RedisBudgetTerms
+from app.ledger.hold_records import HoldRecord
+from app.ledger.purging import RedisCache
+from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.ledger.reports import RedisReports
+from app.ledger.restoring import Restorer
 from app.observability.logs import JsonFormatter
-from app.store import client, verifying
+from app.results.operations import RedisOperations
+from app.results.quota import Room
+from app.results.redis import RedisResults
+from app.store import client
 from app.store.breaker import Breaker
 from app.store.client import FailureLog, check_eviction, open_clients
-from app.store.hold_records import HoldRecord
-from app.store.ledger import LedgerPolicy, RedisLedger
-from app.store.operations import RedisOperations
-from app.store.purging import RedisCache
-from app.store.reports import RedisReports
-from app.store.restoring import Restorer
-from app.store.results import RedisResults
-from app.store.room import Room
-from app.store.terms import RedisBudgetTerms
 from tests.store.books import ONE, Books, now_ms, picture_of, until, windows
 from tests.store.test_finished import ID, KEPT
 from tests.store.test_registry import change, registry, tenant_of
@@ -194,8 +195,8 @@ async def test_what_cannot_be_kept_is_no_error(
 async def test_who_listens_goes_on_whatever_the_client_raises(
     clients: StoreClients, tenant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.store.wake.RESUBSCRIBE_S", 0.01)
-    monkeypatch.setattr("app.store.registry.RESUBSCRIBE_S", 0.01)
+    monkeypatch.setattr("app.ledger.notifications.RESUBSCRIBE_S", 0.01)
+    monkeypatch.setattr("app.registry.directory.RESUBSCRIBE_S", 0.01)
     raised = 0
 
     async def failing(*_arguments: Any, **_named: Any) -> Any:

@@ -14,10 +14,10 @@ import pytest
 from app.domain.errors import StoreUnavailable
 from app.domain.fingerprint import digest_of
 from app.domain.generation import Picture
-from app.ports import Follow, Lead
+from app.generation.ports import Follow, Lead
+from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.results.redis import RedisResults
 from app.store.client import UnsafeEviction, check_eviction, open_clients
-from app.store.ledger import LedgerPolicy, RedisLedger
-from app.store.results import RedisResults
 from tests.faultproxy import FaultProxy
 from tests.store.books import ONE, Books, until
 from tests.storeserver import ServerProcess, running_server

@@ -12,9 +12,10 @@ from app.domain.errors import StoreUnavailable
 from app.domain.fingerprint import digest_of
 from app.domain.finished import Effective, Finished
 from app.domain.generation import Generation, Picture, Usage
-from app.store import keys, records
+from app.generation import records
+from app.results.redis import RedisResults
+from app.store import keys
 from app.store.client import open_clients
-from app.store.results import RedisResults
 
 if TYPE_CHECKING:
     from app.store.client import StoreClients

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.domain.errors import StoreUnavailable
-from app.ports import Claim, Lead
-from app.store.verifying import snapshot
+from app.generation.ports import Claim, Lead
+from app.ledger.verifying import snapshot
 from tests.store.books import ONE, until
 from tests.store.test_durable import Replica, replica
 from tests.storeserver import ServerProcess, running_server

@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.budget import AMOUNT_MAX, UNITS, Amounts
-from app.store.hold_records import LETTERS, Counter, HoldRecord, UnreadableHold
-from app.store.journal import Journal, JournalUnavailable
+from app.ledger.hold_records import LETTERS, Counter, HoldRecord, UnreadableHold
+from app.ledger.journal import Journal, JournalUnavailable
 
 if TYPE_CHECKING:
     from io import FileIO
 
-    from app.store.hold_records import State
+    from app.ledger.hold_records import State
     from tests.store.smalldisk import SmallDisk
 
 whole = st.integers(0, AMOUNT_MAX)

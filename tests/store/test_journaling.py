@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.diagnosis import Diagnosis
-from app.store import durable
-from app.store.journal import Journal
+from app.ledger import durable
+from app.ledger.journal import Journal
+from app.resilience.diagnosis import Diagnosis
 from tests.store.books import until
 from tests.store.test_durable import Replica, own_server, replica
 

@@ -10,9 +10,9 @@ import pytest
 
 from app.domain.budget import AMOUNT_MAX, Amounts, Budget
 from app.domain.errors import InternalError
-from app.ports import Lead, Refused
+from app.generation.ports import Lead, Refused
+from app.ledger.redis import LedgerPolicy, RedisLedger
 from app.store import keys
-from app.store.ledger import LedgerPolicy, RedisLedger
 from tests.store.books import DAY, DAY_MS, ONE, Books, now_ms, windows
 
 if TYPE_CHECKING:

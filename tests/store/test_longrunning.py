@@ -13,10 +13,10 @@ import pytest
 from app.cards import load_catalogue
 from app.domain.errors import Draining, OperationCancelled, StoreUnavailable
 from app.domain.generation import Usage
-from app.longrunning import LongRunning, Telling
+from app.generation.operations import LongRunning, Telling
+from app.results.operations import RedisOperations
 from app.store import keys
 from app.store.client import open_clients
-from app.store.operations import RedisOperations
 from tests.store.books import let_lease_end
 from tests.store.conftest import PATIENCE_S
 from tests.storefaults import Fault, StoreProxy
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from app.domain.operation import Operation
-    from app.gateway import Gateway
-    from app.job import Job
-    from app.order import GenerationResult
+    from app.generation.gateway import Gateway
+    from app.generation.job import Job
+    from app.generation.order import GenerationResult
     from app.store.client import StoreClients
     from tests.storeserver import ServerProcess
 

@@ -11,9 +11,9 @@ from app.domain.errors import StoreUnavailable
 from app.domain.generation import Spent, Usage
 from app.domain.operation import Made
 from app.domain.repetition import IdempotencyMismatch, TooManyOperations
+from app.results.operations import RedisOperations
 from app.store import keys
 from app.store.client import open_clients
-from app.store.operations import RedisOperations
 from tests.store.books import Books, let_lease_end, now_ms
 from tests.store.conftest import PATIENCE_S
 
@@ -113,7 +113,7 @@ async def test_what_each_state_allows(
     finishes: bool,
     begins: str,
 ) -> None:
-    """The table of ``app/store/scripts/operation.lua``, cell by cell."""
+    """The table of ``app/results/scripts/operation.lua``, cell by cell."""
     cells = [Told(clients, tenant) for _ in range(5)]
     for each in cells:
         await each.reach(state)

@@ -20,9 +20,9 @@ CALLERS = textwrap.dedent(
     """
     import asyncio, sys
     from dataclasses import replace
-    from app.ports import Lead
+    from app.generation.ports import Lead
     from app.store.client import open_clients
-    from app.store.ledger import LedgerPolicy, RedisLedger
+    from app.ledger.redis import LedgerPolicy, RedisLedger
     from tests.store.books import DAY, Books
 
     async def main() -> None:

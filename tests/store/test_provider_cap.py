@@ -19,18 +19,18 @@ from app.domain.errors import (
 )
 from app.domain.generation import ModelAnswer, Usage
 from app.domain.request import GenerationRequest
-from app.ports import Call
+from app.generation.ports import Call
+from app.ledger.provider_cap import PROVIDER_POLICY, CappedImageModel, ProviderTerms
+from app.ledger.redis import RedisLedger
+from app.ledger.verifying import snapshot, tenants_of
 from app.store.client import open_clients
 from app.store.keys import PROVIDER, ledger_keys
-from app.store.ledger import RedisLedger
-from app.store.provider_cap import PROVIDER_POLICY, CappedImageModel, ProviderTerms
-from app.store.verifying import snapshot, tenants_of
 from tests.storeserver import running_server
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from app.ports import Settled, Settlement
+    from app.generation.ports import Settled, Settlement
     from app.store.client import StoreClients
 
 CATALOGUE = load_catalogue()

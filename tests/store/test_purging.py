@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from app.domain.failure import Failure
-from app.ports import Absent, Failed, Follow, Hit, Lead
-from app.store.purging import RedisCache
+from app.generation.ports import Absent, Failed, Follow, Hit, Lead
+from app.ledger.purging import RedisCache
 from tests.store.conftest import PATIENCE_S
 
 if TYPE_CHECKING:

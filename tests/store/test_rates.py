@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from app.domain.rate import RateLimit
-from app.ports import Absent, Admission, Follow, Hit, Lead, Limited, Refused
+from app.generation.ports import Absent, Admission, Follow, Hit, Lead, Limited, Refused
+from app.ledger.redis import LedgerPolicy, RedisLedger
 from app.store.client import open_clients
-from app.store.ledger import LedgerPolicy, RedisLedger
 from tests.store.books import Books, now_ms
 
 if TYPE_CHECKING:

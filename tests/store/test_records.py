@@ -9,7 +9,7 @@ import pytest
 
 from app.domain.failure import Failure
 from app.domain.generation import Generation, Notice, PictureRecord, Usage
-from app.store.records import (
+from app.generation.records import (
     UnreadableRecord,
     decode_failure,
     decode_generation,

@@ -15,11 +15,11 @@ from app.domain.budget import Budget
 from app.domain.errors import Conflict, PreconditionFailed
 from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
 from app.domain.tenancy import Key, Tenant
-from app.operator_ports import TenantChange
+from app.registry.directory import StoredDirectory
 from app.store import keys
 from app.store.client import open_clients
-from app.store.directory import MemoryDirectory
-from app.store.registry import StoredDirectory
+from app.tenants.directory import MemoryDirectory
+from app.tenants.ports import TenantChange
 from tests.faultproxy import FaultProxy
 from tests.store.books import until
 from tests.store.conftest import PATIENCE_S

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from app.domain.budget import Amounts, Budget
 from app.domain.generation import Usage
 from app.domain.report import Attribution, Row, Spent, report, total
-from app.ports import Hit, Settlement
-from app.store.ledger import LedgerPolicy, RedisLedger
-from app.store.reports import RedisReports
-from app.store.restoring import Restorer
-from app.store.verifying import snapshot
+from app.generation.ports import Hit, Settlement
+from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.ledger.reports import RedisReports
+from app.ledger.restoring import Restorer
+from app.ledger.verifying import snapshot
 from tests.store.books import ONE, Books, generation
 
 if TYPE_CHECKING:

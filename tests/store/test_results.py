@@ -11,9 +11,9 @@ import pytest
 from app.domain.errors import StoreUnavailable
 from app.domain.fingerprint import digest_of
 from app.domain.generation import Picture
+from app.results.redis import RedisResults
 from app.store import keys
 from app.store.client import open_clients
-from app.store.results import RedisResults
 
 if TYPE_CHECKING:
     from collections.abc import Callable

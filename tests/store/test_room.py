@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.ports import Lead
+from app.generation.ports import Lead
+from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.results.quota import Room
+from app.results.redis import RedisResults
 from app.store import keys
 from app.store.client import open_clients
-from app.store.ledger import LedgerPolicy, RedisLedger
-from app.store.results import RedisResults
-from app.store.room import Room
 from tests.store.books import Books, picture_of
 from tests.store.test_discipline import commands
 from tests.storeserver import running_server

@@ -16,10 +16,10 @@ from pydantic import ValidationError
 
 from app.cards import load_catalogue
 from app.domain.errors import ConfigurationError
-from app.store import tenants_file, tenants_yaml
-from app.store.directory import FileDirectory
-from app.store.tenants_file import TenantsFile
-from app.store.tenants_reading import TenantsReader
+from app.tenants import file, yaml_text
+from app.tenants.directory import FileDirectory
+from app.tenants.file import TenantsFile
+from app.tenants.reading import TenantsReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,13 +136,13 @@ def test_the_time_zones_of_the_machine_are_listed_once(monkeypatch: pytest.Monke
         return available_timezones()
 
     monkeypatch.setattr(tenants_file, "available_timezones", counted)
-    tenants_file._time_zones.cache_clear()
+    file._time_zones.cache_clear()
     reader().read(block([entry(number) for number in range(COUNT)]))
     assert listed == [1]
 
 
 def test_the_c_library_is_there_and_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert issubclass(tenants_yaml._FastLoader, yaml.CSafeLoader)
+    assert issubclass(yaml_text._FastLoader, yaml.CSafeLoader)
     monkeypatch.setattr(tenants_yaml, "_Loader", None)
     for form in FORMS:
         assert len(reader().read(form([entry(1), entry(2)]))) == 2
@@ -205,9 +205,9 @@ def test_the_same_is_read_in_every_spelling(text: str) -> None:
 def as_one_document(text: str) -> tuple[Tenant, ...] | None:
     """What a text says when it is parsed and judged as a whole; None where it is refused."""
     try:
-        found = tenants_yaml.load(text)
+        found = yaml_text.load(text)
         entries = TenantsFile.model_validate(found, context={"catalogue": CATALOGUE}).tenants
-    except (tenants_yaml.FaultyYaml, ValidationError):
+    except (yaml_text.FaultyYaml, ValidationError):
         return None
     tenants = tuple(each.tenant() for each in entries)
     names = [tenant.id for tenant in tenants] + [key.id for tenant in tenants for key in tenant.keys]

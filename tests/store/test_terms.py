@@ -9,8 +9,8 @@ import pytest
 
 from app.domain.budget import AMOUNT_MAX, Budget, Override
 from app.domain.errors import Conflict, InternalError
-from app.ports import Lead, Refused
-from app.store.terms import RedisBudgetTerms
+from app.generation.ports import Lead, Refused
+from app.ledger.adjustments import RedisBudgetTerms
 from tests.store.books import DAY, DAY_MS, ONE, Books, now_ms, windows
 
 if TYPE_CHECKING:

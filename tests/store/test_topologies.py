@@ -11,11 +11,11 @@ import pytest
 from redis.asyncio import Redis
 
 from app.domain.errors import StoreUnavailable
-from app.ports import Lead
+from app.generation.ports import Lead
+from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.results.redis import RedisResults
 from app.store.client import open_clients
 from app.store.embedded import server_binary
-from app.store.ledger import LedgerPolicy, RedisLedger
-from app.store.results import RedisResults
 from app.store.topologies import parse
 from tests.processes import free_port
 from tests.store.books import Books, picture_of, until

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.domain.budget import Amounts, Budget
-from app.ports import Lead
-from app.store.hold_records import HoldRecord
-from app.store.ledger import LedgerPolicy, RedisLedger
-from app.store.verifying import events, snapshot, tenants_of
+from app.generation.ports import Lead
+from app.ledger.hold_records import HoldRecord
+from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.ledger.verifying import events, snapshot, tenants_of
 from tests.store.books import DAY, ONE, Books, until
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.store import budget_entries, tenants_file
 from app.surfaces.admin import wire
 from app.surfaces.admin.asked import expected_of, merged, tag_of
+from app.tenants import budget_entries, file
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("documented", "judged"),
     [
-        (wire.TenantCreation, tenants_file.TenantEntry),
-        (wire.DeclaredKeyWire, tenants_file.KeyEntry),
-        (wire.CachePolicyWire, tenants_file.CacheEntry),
+        (wire.TenantCreation, file.TenantEntry),
+        (wire.DeclaredKeyWire, file.KeyEntry),
+        (wire.CachePolicyWire, file.CacheEntry),
         (wire.BudgetLimitWire, budget_entries.BudgetEntry),
         (wire.BudgetOverrideWire, budget_entries.OverrideEntry),
         (wire.RateLimitWire, budget_entries.RateEntry),
@@ -34,9 +34,9 @@ def test_the_documented_fields_are_those_that_are_judged(
 
 def test_a_new_key_may_have_all_that_the_gateway_does_not_make_itself() -> None:
     own = set(wire.KeyCreation.model_fields) - {"env"}
-    assert own == set(tenants_file.KeyEntry.model_fields) - {"id", "hash", "retiring", "email", "subject"}
+    assert own == set(file.KeyEntry.model_fields) - {"id", "hash", "retiring", "email", "subject"}
     identity = set(wire.IdentityCreation.model_fields)
-    assert identity == set(tenants_file.KeyEntry.model_fields) - {"id", "hash", "retiring"}
+    assert identity == set(file.KeyEntry.model_fields) - {"id", "hash", "retiring"}
 
 
 @pytest.mark.parametrize(

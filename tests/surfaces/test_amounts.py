@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel
 
-from app.surfaces.amounts import Amount
+from app.surfaces.http.amounts import Amount
 
 
 class Window(BaseModel):

@@ -14,11 +14,11 @@ from openapi_spec_validator import validate
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
+from app.commands.reference import reference, with_refusals
 from app.main import create_app
-from app.reference import reference, with_refusals
 from app.settings import Settings
+from app.surfaces.http.problems import error_classes
 from app.surfaces.native.wire import GenerateRequest
-from app.surfaces.problems import error_classes
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -20,18 +20,18 @@ from app.domain.policy import Policy
 from app.domain.request import CacheDirective, GenerationRequest, Grounding
 from app.domain.tenancy import Caller, Key, Tenant
 from app.domain.validation import normalised
-from app.job import judge
+from app.generation.job import judge
 from app.media.splicing import splice
-from app.surfaces.body import read_json
-from app.surfaces.context import Limits
 from app.surfaces.gemini.asked import order_of
 from app.surfaces.gemini.fields import field_path, lower_camel
 from app.surfaces.gemini.routes import SPELLING
+from app.surfaces.http.body import read_json
+from app.surfaces.http.context import Limits
 from tests.fixtures import image_bytes
 
 if TYPE_CHECKING:
-    from app.order import Order
-    from app.surfaces.context import Service
+    from app.generation.order import Order
+    from app.surfaces.http.context import Service
 
 CATALOGUE = load_catalogue()
 CARD = next(card for card in CATALOGUE if card.id == "gemini-3.1-flash-image")

@@ -28,7 +28,7 @@ from app.domain.errors import (
 from app.domain.rate import RateLimit, RateState
 from app.surfaces.errors import error_response
 from app.surfaces.gemini.errors import status_of
-from app.surfaces.problems import error_classes
+from app.surfaces.http.problems import error_classes
 
 GEMINI = "/gemini/v1beta/models/m:generateContent"
 VERTEX = "/gemini/v1beta1/projects/p/locations/l/publishers/google/models/m:generateContent"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.domain.estimate import estimate
-from app.job import judge
+from app.generation.job import judge
 from app.media.splicing import splice
 from tests.media.files import IDAT, IEND, chunk, ihdr, png, video
 from tests.surfaces.test_gemini_asked import (

@@ -10,7 +10,7 @@ import pytest
 
 from app.domain.errors import Overloaded, UpstreamError, UpstreamInvalidRequest
 from app.surfaces.gemini.streaming import Answered, dialect_of
-from app.surfaces.streams import stream
+from app.surfaces.http.streams import stream
 
 if TYPE_CHECKING:
     from starlette.responses import Response

@@ -15,12 +15,12 @@ from app.domain.errors import ValidationFailed
 from app.domain.estimate import estimate
 from app.domain.request import CacheDirective
 from app.domain.validation import normalised
-from app.job import judge
-from app.surfaces.body import read_json
+from app.generation.job import judge
 from app.surfaces.gemini.asked import counted_request_of
 from app.surfaces.gemini.fields import field_path
 from app.surfaces.gemini.members import COUNT, GENERATE, Enumeration, Leaf
 from app.surfaces.gemini.routes import SPELLING
+from app.surfaces.http.body import read_json
 from tests.media.files import video
 from tests.surfaces.test_gemini_asked import (
     CARD,
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from app.domain.request import GenerationRequest
-    from app.surfaces.context import Service
     from app.surfaces.gemini.members import Shape
+    from app.surfaces.http.context import Service
 
 REPEATED = {"contents", "parts", "tools", "safetySettings", "functionDeclarations", "responseFormat"}
 DRAW: dict[str, Any] = {"contents": [turn("Draw")]}

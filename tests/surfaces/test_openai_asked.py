@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from starlette.datastructures import Headers, UploadFile
 
 from app.cards import load_catalogue
-from app.conversations import CannotContinue
 from app.domain.errors import Violation
 from app.domain.policy import PIXELS_MAX
-from app.surfaces.body import FormBody, JsonBody
+from app.generation.conversations import CannotContinue
+from app.surfaces.http.body import FormBody, JsonBody
 from app.surfaces.openai.asked import Asked, asked_of_form, asked_of_json, in_callers_words
 from app.surfaces.openai.wire import OpenAIImageEdit, OpenAIImageGeneration
 from tests.fixtures import image_bytes
@@ -23,7 +23,7 @@ from tests.fixtures import image_bytes
 if TYPE_CHECKING:
     from app.domain.conversation import Earlier
     from app.domain.tenancy import Caller
-    from app.surfaces.context import Service
+    from app.surfaces.http.context import Service
 
 CATALOGUE = load_catalogue()
 LIMITS = {"default_model": "gemini-3.1-flash-image", "input_bytes_max": 10**7, "input_pixels_max": PIXELS_MAX}

@@ -26,9 +26,9 @@ from app.domain.errors import (
 )
 from app.domain.generation import Usage
 from app.surfaces.errors import envelope_of, error_response
+from app.surfaces.http.problems import error_classes
 from app.surfaces.native.errors import problem_response
 from app.surfaces.openai.errors import kind_of, openai_error, openai_response, should_retry
-from app.surfaces.problems import error_classes
 
 if TYPE_CHECKING:
     from starlette.responses import Response

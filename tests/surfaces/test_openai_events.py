@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from app.order import GenerationResult
+    from app.generation.order import GenerationResult
     from app.surfaces.openai.answered import Spliced
 
 IMAGE = bytes(range(256)) * 4096

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.budget import AMOUNT_MAX, UNITS, Budget, Span, WindowState
-from app.surfaces.ratelimit import rate_limit_headers
+from app.surfaces.http.ratelimit import rate_limit_headers
 
 DAY = Span(0, 86_400_000)
 SF_INTEGER_MAX = 10**15 - 1

@@ -12,9 +12,9 @@ import pytest_asyncio
 
 from app.cards import load_catalogue
 from app.domain.request import GenerationRequest, Input
-from app.ports import Call
-from app.upstream.backend import BackEnd
-from app.upstream.google import GoogleImageModel
+from app.generation.ports import Call
+from app.upstream.google.backend import BackEnd
+from app.upstream.google.client import GoogleImageModel
 from tests.upstream.server import Upstream, png, upstream
 
 if TYPE_CHECKING:

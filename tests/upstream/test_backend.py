@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.upstream.backend import BackEnd
+from app.upstream.google.backend import BackEnd
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from google.oauth2 import credentials as users
 
 from app.cards import load_catalogue
 from app.domain.errors import UpstreamRejected, UpstreamUnavailable
-from app.upstream.backend import BackEnd
-from app.upstream.google import GoogleImageModel
+from app.upstream.google.backend import BackEnd
+from app.upstream.google.client import GoogleImageModel
 from tests.upstream.conftest import answer, asked, lasting, part
 from tests.upstream.server import Received, Upstream, answering, dropping, upstream
 

@@ -27,7 +27,7 @@ from tests.upstream.server import png
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from app.upstream.google import GoogleImageModel
+    from app.upstream.google.client import GoogleImageModel
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

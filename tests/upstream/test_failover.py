@@ -26,11 +26,11 @@ from app.domain.errors import (
 from app.domain.generation import ModelAnswer, Usage
 from app.domain.request import Input
 from app.domain.verbatim import Verbatim
-from app.ports import Call
+from app.generation.ports import Call
 from app.upstream.breaker import BreakerTerms
-from app.upstream.candidates import SignatureOrigins
 from app.upstream.failover import FailoverImageModel
 from app.upstream.lane import Lane, LaneTerms
+from app.upstream.routing import SignatureOrigins
 from app.upstream.slots import SlotTerms
 from app.upstream.watching import Unwatched
 from tests.upstream.conftest import MODEL, asked, lasting

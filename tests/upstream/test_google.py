@@ -34,8 +34,8 @@ from app.domain.errors import (
 from app.domain.fingerprint import digest_of
 from app.domain.generation import ModelAnswer, Usage
 from app.domain.request import Grounding, Input, SafetySetting
-from app.upstream.backend import BackEnd
-from app.upstream.google import GoogleImageModel
+from app.upstream.google.backend import BackEnd
+from app.upstream.google.client import GoogleImageModel
 from tests.upstream.conftest import MODEL, PNG, USAGE, answer, asked, calling, large_png, lasting, part
 from tests.upstream.server import Received, Upstream, answering, dropping, head, png, silence, trickling
 
@@ -503,7 +503,7 @@ async def test_nothing_holds_on_to_the_bytes_of_a_call_that_is_over(
 
 
 async def test_the_sdk_is_not_imported_on_the_start_path() -> None:
-    code = "import sys, app.upstream.google; sys.exit('google.genai' in sys.modules)"
+    code = "import sys, app.upstream.google.client; sys.exit('google.genai' in sys.modules)"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
     assert await process.wait() == 0
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import ValidationError
 
+from app.backends import open_upstream
 from app.cards import load_catalogue
 from app.domain.errors import ConfigurationError
-from app.lanes import open_upstream
 from app.observability.metrics import Metrics
 from app.settings import Settings
 

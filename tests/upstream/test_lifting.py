@@ -16,14 +16,14 @@ import pytest_asyncio
 
 from app.domain.errors import UpstreamError
 from app.media.lifting import LightBodyTooLarge
-from app.upstream.lifting import CargoLost, Exchange, LiftingTransport, UnreadableAnswer, exchanging
+from app.upstream.google.transport import CargoLost, Exchange, LiftingTransport, UnreadableAnswer, exchanging
 from tests.upstream.conftest import answer, asked, calling, large_png, lasting, part
 from tests.upstream.server import Received, Upstream, answering, dropping, head
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from app.upstream.google import GoogleImageModel
+    from app.upstream.google.client import GoogleImageModel
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

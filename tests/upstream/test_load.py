@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from app.domain.errors import GatewayError, UpstreamQuota
 from app.domain.generation import ModelAnswer, Usage
-from app.ports import Call
+from app.generation.ports import Call
 from app.upstream.failover import FailoverImageModel
 from app.upstream.lane import Lane, LaneTerms
 from app.upstream.slots import SlotTerms

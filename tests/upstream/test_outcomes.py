@@ -28,15 +28,15 @@ from app.domain.refusals import (
     category_of,
     counted_as,
 )
-from app.upstream.answers import Answer, member, usage_of
-from app.upstream.lifting import Exchange
-from app.upstream.outcomes import (
+from app.upstream.google.answers import Answer, member, usage_of
+from app.upstream.google.outcomes import (
     WITHOUT_IMAGE,
     failure_from,
     reason_of,
     refusal_from,
     support_code_of,
 )
+from app.upstream.google.transport import Exchange
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)  # 04:00 in California
 SECRET = "a purple elephant"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.domain.errors import UpstreamInvalidRequest
-from app.upstream.redaction import WITHHELD, redacted
+from app.upstream.google.redaction import WITHHELD, redacted
 from tests.upstream.conftest import asked, calling, lasting
 from tests.upstream.server import answering, upstream
 

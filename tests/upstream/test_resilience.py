@@ -19,7 +19,7 @@ from app.domain.errors import (
     UpstreamUnavailable,
 )
 from app.domain.generation import ModelAnswer, Usage
-from app.ports import Call
+from app.generation.ports import Call
 from app.upstream.breaker import BreakerTerms
 from app.upstream.failover import FailoverImageModel
 from app.upstream.lane import Lane, LaneTerms

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.domain.errors import DeadlineExceeded, GatewayError, Overloaded
-from app.ports import Call
+from app.generation.ports import Call
 from app.upstream.concurrency import AdaptiveLimit
 from app.upstream.retries import CALL_S_MIN
 from app.upstream.slots import Slots, SlotTerms

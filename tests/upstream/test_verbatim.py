@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from app.domain.request import GenerationRequest
-    from app.upstream.google import GoogleImageModel
+    from app.upstream.google.client import GoogleImageModel
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

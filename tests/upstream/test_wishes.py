@@ -14,8 +14,8 @@ from app.cards import Catalogue, load_catalogue
 from app.domain.estimate import price_nano_usd
 from app.domain.verbatim import Verbatim
 from app.emulator.child import EmulatorChild
-from app.upstream.backend import BackEnd
-from app.upstream.google import GoogleImageModel
+from app.upstream.google.backend import BackEnd
+from app.upstream.google.client import GoogleImageModel
 from tests.upstream.conftest import USAGE, answer, asked, lasting, part
 from tests.upstream.server import Upstream, answering, upstream
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from app.domain.budget import NANO_PER_USD
 from app.domain.tenancy import UNIX_EPOCH
-from app.store.tenant_documents import key_document, tenant_document
 from app.surfaces.admin.wire import (
     AuditEventWire,
     AuditWire,
@@ -20,7 +19,8 @@ from app.surfaces.admin.wire import (
     TenantWire,
     UsageLineWire,
 )
-from app.surfaces.reports import UseWire, spent_wire
+from app.surfaces.http.reports import UseWire, spent_wire
+from app.tenants.documents import key_document, tenant_document
 
 FORMULA = "=+-@\t\r"
 """What a spreadsheet takes for the beginning of a formula."""
@@ -28,10 +28,10 @@ FORMULA = "=+-@\t\r"
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from app.administration import IssuedKey, UsageLine
     from app.domain.audit import AuditEvent
     from app.domain.report import Dimension, Line
     from app.domain.tenancy import Key, TenantRecord
+    from app.tenants.administration import IssuedKey, UsageLine
 
 
 def at(unix_ms: int) -> datetime:

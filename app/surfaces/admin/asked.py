@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from app.administration import BudgetName
 from app.domain.errors import ValidationFailed, Violation
-from app.store.budget_entries import BudgetEntry, milliseconds
-from app.store.tenant_documents import checked_tenant, tenant_document, violations_of
-from app.store.tenants_file import KeyEntry
 from app.surfaces.admin.wire import CreditRequest, KeyCreation, OverrideRequest, PurgeRequest, TenantPatch
 from app.surfaces.errors import pointer
+from app.tenants.administration import BudgetName
+from app.tenants.budget_entries import BudgetEntry, milliseconds
+from app.tenants.documents import checked_tenant, tenant_document, violations_of
+from app.tenants.file import KeyEntry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from app.administration import Expected
     from app.cards import Catalogue
     from app.domain.budget import Budget
     from app.domain.report import Dimension
     from app.domain.tenancy import Key, Tenant
+    from app.tenants.administration import Expected
 
 M = TypeVar("M", bound=BaseModel)
 _ETAG = re.compile(r'"(\d{1,15})"', re.ASCII)

@@ -8,9 +8,9 @@ from typing import Annotated
 
 from fastapi import Depends, Request, Security
 
-from app.administration import Operator
-from app.surfaces.auth import SCHEMES, authorised, presented_key
-from app.surfaces.context import Service, service_of
+from app.surfaces.http.auth import SCHEMES, authorised, presented_key
+from app.surfaces.http.context import Service, service_of
+from app.tenants.administration import Operator
 
 ENVIRONMENT = "environment"
 

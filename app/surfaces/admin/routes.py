@@ -48,10 +48,10 @@ from app.surfaces.admin.wire import (
     TenantWire,
     UsageLineWire,
 )
-from app.surfaces.body import read_json
-from app.surfaces.context import Service, ServiceDep
-from app.surfaces.problems import PROBLEMS
-from app.surfaces.reports import days
+from app.surfaces.http.body import read_json
+from app.surfaces.http.context import Service, ServiceDep
+from app.surfaces.http.problems import PROBLEMS
+from app.surfaces.http.reports import days
 
 router = APIRouter(prefix="/v1/admin", tags=["admin"])
 

@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.store.budget_entries import Moment
-from app.surfaces.amounts import Amount
-from app.surfaces.reports import UseWire
+from app.surfaces.http.amounts import Amount
+from app.surfaces.http.reports import UseWire
+from app.tenants.budget_entries import Moment
 
 GRACE_S_MAX = 7_776_000
 ENVIRONMENT = r"^[a-z0-9]{1,16}$"

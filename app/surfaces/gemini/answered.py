@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from app.domain.card import Card
     from app.domain.request import GenerationRequest
-    from app.order import GenerationResult
+    from app.generation.order import GenerationResult
 
 Form = Literal["array", "sse"]
 """How documents are streamed: in one array, or as server-sent events (docs/model.md#streams)."""

@@ -15,13 +15,13 @@ from app.domain.errors import ValidationFailed, Violation
 from app.domain.fingerprint import digest_of
 from app.domain.request import CacheDirective, GenerationRequest, Grounding, SafetySetting
 from app.domain.verbatim import Verbatim
-from app.order import Order
-from app.surfaces.caching import cache_directive
+from app.generation.order import Order
 from app.surfaces.gemini.contents import ContentsReader, base64_faults, turns_of
 from app.surfaces.gemini.fields import Fields, listed
 from app.surfaces.gemini.members import COUNT, GENERATE, Walk
 from app.surfaces.gemini.sizes import with_sizes_in_one_place
-from app.surfaces.inputs import OFF_THE_LOOP_BYTES
+from app.surfaces.http.caching import cache_directive
+from app.surfaces.http.inputs import OFF_THE_LOOP_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from app.domain.request import Input, InputKind
     from app.domain.tenancy import Caller
     from app.media.lifting import Lifted
-    from app.surfaces.body import JsonBody
-    from app.surfaces.context import Service
     from app.surfaces.gemini.contents import Conversation
     from app.surfaces.gemini.members import Shape
+    from app.surfaces.http.body import JsonBody
+    from app.surfaces.http.context import Service
 
 _TIERS: Final = ("standard", "flex", "priority")
 _BOTH: Final = ("TEXT", "IMAGE")

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.errors import Violation
 from app.surfaces.gemini.fields import Fields, listed, places
-from app.surfaces.inputs import base64_violation, from_bytes, from_uri
+from app.surfaces.http.inputs import base64_violation, from_bytes, from_uri
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from app.domain.request import Input, InputKind
     from app.media.lifting import Lifted
-    from app.surfaces.context import Service
+    from app.surfaces.http.context import Service
 
 _ROLES: Final = frozenset({"user", "model", "function"})
-# Our own requests put inputs in this order and the words last (app/upstream/sdk.py).
+# Our own requests put inputs in this order and the words last (app/upstream/google/sdk.py).
 _RANKS: Final = {"image": 0, "document": 1, "video": 2}
 _RANK_OF_WORDS: Final = 3
 _SAME_BYTES: Final = "not_canonical"

@@ -17,8 +17,8 @@ from app.domain.errors import (
 )
 from app.domain.rate import RateState
 from app.domain.repetition import ResultGone
-from app.surfaces.envelope import cost_member, error_headers
 from app.surfaces.gemini.fields import field_path
+from app.surfaces.http.envelope import cost_member, error_headers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from app.media.splicing import splice_iter
 from app.surfaces.gemini.answered import MEDIA_TYPES, written
 from app.surfaces.gemini.errors import error_document
-from app.surfaces.streams import Dialect
+from app.surfaces.http.streams import Dialect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from app.domain.finished import Effective, Finished
     from app.domain.generation import Picture, PictureRecord, Usage
     from app.domain.rate import RateState
-    from app.order import GenerationResult, Quote
+    from app.generation.order import GenerationResult, Quote
 
 
 def _moment(at_ms: int) -> datetime:

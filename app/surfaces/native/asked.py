@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from pydantic import ValidationError
 
-from app.conversations import CannotContinue
 from app.domain.errors import VIOLATIONS_MAX, Violation
 from app.domain.request import CacheDirective, GenerationRequest, Grounding, Input, SafetySetting
-from app.order import Order
-from app.surfaces.body import parsed
-from app.surfaces.caching import cache_directive
+from app.generation.conversations import CannotContinue
+from app.generation.order import Order
 from app.surfaces.errors import pointer
-from app.surfaces.inputs import base64_violation, from_bytes, from_earlier, from_uri
+from app.surfaces.http.body import parsed
+from app.surfaces.http.caching import cache_directive
+from app.surfaces.http.inputs import base64_violation, from_bytes, from_earlier, from_uri
 from app.surfaces.native.wire import EditForm, GenerateRequest, InputReference, Parameters
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from app.domain.conversation import Earlier
     from app.domain.request import InputKind
     from app.domain.tenancy import Caller
-    from app.surfaces.body import FormBody, JsonBody
-    from app.surfaces.context import Service
+    from app.surfaces.http.body import FormBody, JsonBody
+    from app.surfaces.http.context import Service
 
 P = TypeVar("P", bound=Parameters)
 Inputs: TypeAlias = dict[str, tuple[Input, ...]]

@@ -17,7 +17,7 @@ from app.domain.errors import (
     UpstreamError,
     ValidationFailed,
 )
-from app.surfaces.envelope import cost_member, error_headers, violation_members
+from app.surfaces.http.envelope import cost_member, error_headers, violation_members
 
 if TYPE_CHECKING:
     from app.domain.budget import WindowState

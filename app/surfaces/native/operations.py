@@ -24,20 +24,20 @@ from app.domain.finished import Finished
 from app.domain.generation import FREE
 from app.domain.operation import Made
 from app.domain.repetition import ResultGone
-from app.longrunning import Telling
-from app.surfaces.auth import CallerDep
-from app.surfaces.context import ServiceDep, base_url_of
+from app.generation.operations import Telling
+from app.surfaces.http.auth import CallerDep
+from app.surfaces.http.context import ServiceDep, base_url_of
+from app.surfaces.http.problems import PROBLEMS, Problem
 from app.surfaces.native.answered import answer_of, kept_answer_of
 from app.surfaces.native.errors import problem
 from app.surfaces.native.wire import GenerateResponse
-from app.surfaces.problems import PROBLEMS, Problem
 
 if TYPE_CHECKING:
     from app.domain.card import Card
     from app.domain.operation import Operation
     from app.domain.tenancy import Caller
-    from app.order import GenerationResult, Order
-    from app.surfaces.context import Service
+    from app.generation.order import GenerationResult, Order
+    from app.surfaces.http.context import Service
 
 router = APIRouter(prefix="/v1", tags=["native"])
 

@@ -8,8 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain.rules import LABELS_MAX, VARIANT_MAX
-from app.surfaces.amounts import Amount
-from app.surfaces.reports import UseWire
+from app.surfaces.http.amounts import Amount
+from app.surfaces.http.reports import UseWire
 
 # Limits that a rule of the card names are said in the schema and judged by the rule, whose words are better.
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from app.domain.card import Card
     from app.domain.generation import Picture
-    from app.order import GenerationResult
+    from app.generation.order import GenerationResult
     from app.surfaces.openai.asked import Asked
 
 Spliced = tuple[bytes, dict[str, bytes]]

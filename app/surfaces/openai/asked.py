@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from app.domain.card import Card
     from app.domain.tenancy import Caller
-    from app.order import Order, Patience
-    from app.surfaces.body import FormBody, JsonBody
-    from app.surfaces.context import Service
+    from app.generation.order import Order, Patience
+    from app.surfaces.http.body import FormBody, JsonBody
+    from app.surfaces.http.context import Service
 
 LABEL_LENGTH: Final = 63
 _SIZE: Final = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", re.ASCII)

@@ -17,7 +17,7 @@ from app.domain.errors import (
     ValidationFailed,
 )
 from app.domain.repetition import TooManyIdempotencyKeys
-from app.surfaces.envelope import cost_member, error_headers, violation_members
+from app.surfaces.http.envelope import cost_member, error_headers, violation_members
 
 if TYPE_CHECKING:
     from app.domain.errors import Violation

@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from app.media.splicing import splice_iter
+from app.surfaces.http.streams import BEAT_S, Dialect, stream
 from app.surfaces.openai.errors import openai_error
-from app.surfaces.streams import BEAT_S, Dialect, stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from app.domain.errors import GatewayError
-    from app.order import GenerationResult
+    from app.generation.order import GenerationResult
     from app.surfaces.openai.answered import Spliced
 
 BEAT: Final = b": drawing\n\n"

@@ -8,26 +8,26 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from app.domain.errors import GatewayError, ValidationFailed, Violation
-from app.surfaces.auth import CallerDep
-from app.surfaces.body import read_form, read_json
-from app.surfaces.caching import cache_control_of
-from app.surfaces.context import ServiceDep, base_url_of
-from app.surfaces.idempotency import IDEMPOTENCY_KEY, named
+from app.surfaces.http.auth import CallerDep
+from app.surfaces.http.body import read_form, read_json
+from app.surfaces.http.caching import cache_control_of
+from app.surfaces.http.context import ServiceDep, base_url_of
+from app.surfaces.http.idempotency import IDEMPOTENCY_KEY, named
+from app.surfaces.http.patience import REQUEST_TIMEOUT, patience_of
+from app.surfaces.http.problems import RATE_LIMIT_HEADERS, error_classes
+from app.surfaces.http.ratelimit import rate_limit_headers
+from app.surfaces.http.replies import generation_headers, json_reply
 from app.surfaces.openai.answered import answer_of, events_of, model_of
 from app.surfaces.openai.asked import asked_of_form, asked_of_json, in_callers_words
 from app.surfaces.openai.errors import kind_of
 from app.surfaces.openai.events import event_stream
 from app.surfaces.openai.wire import OpenAIError, OpenAIImages, OpenAIModel, OpenAIModels
-from app.surfaces.patience import REQUEST_TIMEOUT, patience_of
-from app.surfaces.problems import RATE_LIMIT_HEADERS, error_classes
-from app.surfaces.ratelimit import rate_limit_headers
-from app.surfaces.replies import generation_headers, json_reply
 
 if TYPE_CHECKING:
     from app.domain.card import Card
     from app.domain.tenancy import Caller
-    from app.order import GenerationResult
-    from app.surfaces.context import Service
+    from app.generation.order import GenerationResult
+    from app.surfaces.http.context import Service
     from app.surfaces.openai.asked import Asked
 
 router = APIRouter(prefix="/openai/v1", tags=["openai"])

@@ -1,0 +1,119 @@
+"""Writes REFERENCE.md from the code's own data, so that nothing in it can be out of date."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi.routing import APIRoute
+from pydantic import AliasChoices
+from pydantic_core import PydanticUndefined
+
+from app.cards import load_catalogue
+from app.domain.acceptance import acceptances
+from app.domain.validation import RULES
+from app.observability.metrics import METRICS
+from app.settings import Settings
+from app.surfaces.gemini import routes as gemini
+from app.surfaces.http.problems import error_classes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from fastapi import FastAPI
+
+HEAD = """\
+# Reference
+
+Written by `flashgate reference` from the code; `make reference` renews it, and a test compares.
+"""
+
+
+BEGINS = "<!-- What is refused, written by make reference -->\n\n"
+ENDS = "<!-- until here -->\n"
+
+
+def with_refusals(readme: str, model: str) -> str:
+    """The README with its table of what is refused renewed, from the rules and one model's card.
+
+    Raises:
+        ValueError: The marks of the table are not in it.
+    """
+    card = load_catalogue().names[model]
+    before, _, rest = readme.partition(BEGINS)
+    _, mark, after = rest.partition(ENDS)
+    if not mark:
+        raise ValueError(f"the README does not hold {BEGINS.strip()} and {ENDS.strip()}")
+    rows = ((each.rule, each.accepted, _codes(each.codes)) for each in acceptances(card))
+    table = _table(("rule", f"accepted by {card.title}", "else"), rows)
+    return f"{before}{BEGINS}{table}{ENDS}{after}"
+
+
+def _codes(codes: tuple[str, ...]) -> str:
+    return ", ".join(f"`{code}`" for code in codes)
+
+
+def reference(app: FastAPI) -> str:
+    """The whole document: routes, error codes, settings and metrics, a table each."""
+    tables = (
+        ("Routes", ("route", "does"), _routes(app.openapi())),
+        ("Error codes", ("status", "code", "retryable", "when"), _errors()),
+        ("What is validated", ("rule", "asks for"), _rules()),
+        ("Settings", ("variable", "default", "meaning"), _settings()),
+        ("Metrics", ("name", "kind", "labels", "meaning"), _metrics()),
+    )
+    return HEAD + "".join(f"\n## {title}\n\n{_table(names, rows)}" for title, names, rows in tables)
+
+
+def _table(names: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [names, tuple("---" for _ in names), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().partition("\n")[0]
+
+
+def _routes(document: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            yield f"`{method.upper()} {path}`", _first_line(operation["description"])
+    yield from _google_routes()
+    yield "`GET /livez`", "The process runs."
+    yield "`GET /readyz`", "New work would be served: 200, or 503 with the reasons as JSON."
+    yield "`GET /metrics`", "The Prometheus exposition: to an operator's key, or on a port of its own."
+    yield "`GET /openapi.json`, `GET /docs`", "The OpenAPI document, and a page to read and try it."
+
+
+def _google_routes() -> Iterator[tuple[str, ...]]:
+    """Google's own dialect, which is not in the OpenAPI document."""
+    for route in gemini.router.routes:
+        if isinstance(route, APIRoute):
+            methods = " ".join(sorted(route.methods or ()))
+            yield f"`{methods} {route.path}`", _first_line(route.endpoint.__doc__)
+
+
+def _errors() -> Iterator[tuple[str, ...]]:
+    for error in sorted(error_classes(), key=lambda each: (each.status, each.code)):
+        if error.code != error.__base__.__dict__.get("code"):
+            retryable = "yes" if error.retryable else "no"
+            yield str(error.status), f"`{error.code}`", retryable, _first_line(error.__doc__)
+
+
+def _rules() -> Iterator[tuple[str, ...]]:
+    for rule in RULES:
+        yield f"`{rule.__name__.strip('_')}`", _first_line(rule.__doc__)
+
+
+def _settings() -> Iterator[tuple[str, ...]]:
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        first = alias.choices[0] if isinstance(alias, AliasChoices) else alias
+        variable = first or f"FLASHGATE_{name.upper()}"
+        unset = field.default is None or field.default is PydanticUndefined or field.default == {}
+        default = "" if unset else f"`{field.default}`"
+        yield f"`{variable}`", default, field.description or ""
+
+
+def _metrics() -> Iterator[tuple[str, ...]]:
+    for metric in METRICS:
+        yield f"`{metric.name}`", metric.kind, ", ".join(metric.labels), metric.help

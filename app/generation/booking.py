@@ -1,0 +1,261 @@
+"""What the gateway tells the ledger of a job, and what the ledger's refusals mean for its caller."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from app.domain.delivery import mismatches
+from app.domain.errors import (
+    BudgetExceeded,
+    ContentBlocked,
+    DeadlineExceeded,
+    GatewayError,
+    NotCached,
+    RateLimited,
+    UpstreamError,
+)
+from app.domain.estimate import sized_and_levelled, would_fit
+from app.domain.failure import Failure, failure_of, raised_again
+from app.domain.generation import Generation, PictureRecord, Usage
+from app.domain.policy import CALL_S_MIN
+from app.domain.rate import rates_of
+from app.domain.repetition import IdempotencyInFlight, IdempotencyMismatch, ResultGone, TooManyIdempotencyKeys
+from app.domain.request import seeds
+from app.generation.job import budget_windows
+from app.generation.ports import (
+    Absent,
+    AdmissionRequest,
+    Answered,
+    Crowded,
+    InFlight,
+    Limited,
+    Mismatched,
+    Refused,
+    Replayed,
+    Settlement,
+)
+from app.resilience.best_effort import best_effort
+
+if TYPE_CHECKING:
+    from app.domain.allowance import Allowances
+    from app.domain.generation import ModelAnswer, Notice, Picture
+    from app.domain.outcome import Outcome
+    from app.generation.job import Job
+    from app.generation.ports import Admission, Lead
+
+
+SPREAD_S_MAX = 60
+
+
+def admission_request(job: Job) -> AdmissionRequest:
+    """Under a hold id of its own; a job counts as one request however often it asks."""
+    return AdmissionRequest(
+        tenant_id=job.tenant_id,
+        hold_id=secrets.token_hex(12),
+        fingerprint=job.fingerprint,
+        windows=budget_windows(job.caller),
+        amounts=job.estimate.amounts,
+        cache=job.cache,
+        following=job.following,
+        rates=rates_of(job.caller),
+        requests=0 if job.counted else 1,
+        claim=job.claim,
+        attribution=job.attribution,
+    )
+
+
+def refusal(job: Job, admission: Admission, allowances: Allowances) -> GatewayError | None:
+    """The error for an admission that is not to be served, or None."""
+    error: GatewayError
+    match admission:
+        case Refused():
+            error = _budget_exceeded(job, admission, allowances)
+        case Limited():
+            error = _rate_limited(admission)
+        case Absent():
+            error = NotCached("Nothing is cached for this request, and only-if-cached was asked.")
+        case InFlight(retry_after_s):
+            sentence = "The request with this Idempotency-Key is not over, or its outcome is not known yet."
+            error = IdempotencyInFlight(sentence, retry_after_s=retry_after_s)
+        case Mismatched():
+            error = IdempotencyMismatch("This Idempotency-Key was used for another request; use a new one.")
+        case Crowded(most, retry_after_s):
+            sentence = (
+                f"The tenant has used {most} idempotency keys in the last day, as many as it may. This new "
+                "one can be used when the oldest has ended; keys in use, and requests without one, go on."
+            )
+            error = TooManyIdempotencyKeys(sentence, retry_after_s=retry_after_s)
+        case Replayed(Failure() as failure):
+            error = raised_again(failure)
+            error.replayed = True
+        case _:
+            return None
+    error.windows, error.rates = admission.windows, admission.rates
+    return error
+
+
+def result_gone(replayed: Replayed) -> ResultGone:
+    """The error for a key whose request was served, and whose result is no longer kept."""
+    served = f"The request with this Idempotency-Key was served as {replayed.generation_id or 'a generation'}"
+    anew = "The same request under a new key is made and paid anew."
+    error = ResultGone(f"{served}, and the result is no longer kept.", anew, spent=replayed.spent)
+    error.windows, error.rates, error.replayed = replayed.windows, replayed.rates, True
+    return error
+
+
+def _budget_exceeded(job: Job, refused: Refused, allowances: Allowances) -> BudgetExceeded:
+    refusing = tuple(window for window in refused.windows if window.refuses)
+    fitting = would_fit(job.request, job.card, refused.windows, allowances, strict=job.caller.tenant.strict)
+    endless = any(window.endless for window in refusing)
+    retry_after_s = None if endless else max(1, *(window.resets_in_s for window in refusing))
+    detail = "; ".join(
+        f"{window.budget.name}: {window.asked} asked, {window.remaining} of {window.budget.limit} left"
+        for window in refusing
+    )
+    return BudgetExceeded(f"{detail}.", refusing, retry_after_s and _spread(retry_after_s), fitting)
+
+
+def _rate_limited(limited: Limited) -> RateLimited:
+    refusing = tuple(state for state in limited.rates if state.refused)
+    detail = "; ".join(
+        f"{state.limit.name}: {state.limit.limit} "
+        f"{'requests a minute' if state.limit.kind == 'requests' else 'requests at once'}"
+        for state in refusing
+    )
+    wait_s = max(-(-state.retry_in_ms // 1000) for state in refusing)
+    return RateLimited(f"{detail}.", refusing, _spread(max(1, wait_s)))
+
+
+def _spread(wait_s: int) -> int:
+    """Never less, and up to a tenth or a minute more: not everybody is to come back in the same second."""
+    return wait_s + random.randint(0, min(wait_s // 10, SPREAD_S_MAX))
+
+
+def late(job: Job) -> DeadlineExceeded:
+    """The error for a job whose time is over, or too short for a call."""
+    said = f"The time in {job.patience.header}" if job.patience else "The time for a picture of this size"
+    if job.sent:
+        return DeadlineExceeded(f"{said} passed; {_found_later(job)}.", billed="maybe")
+    if job.following is not None:
+        sentence = f"{said} passed while the same request is being made for somebody else."
+    else:
+        sentence = f"{said} leaves less than the {CALL_S_MIN:g} s of a call, so none was made."
+    return DeadlineExceeded(sentence)
+
+
+def _found_later(job: Job) -> str:
+    """Where the result of a call that was sent will be, for a caller who waits no longer."""
+    if job.cache.mode != "bypass":
+        return "the picture is still being made and paid, and the cache will have it"
+    if job.claim is not None:
+        return "the picture is still being made and paid, and the same Idempotency-Key will get it"
+    return "the call was sent and may be billed, and its picture is not shared"
+
+
+def settlement(
+    job: Job,
+    lead: Lead,
+    booking: Literal["settle", "void", "charge"],
+    outcome: Outcome | None = None,
+    *,
+    publish: Generation | None = None,
+    delivered: Generation | None = None,
+) -> Settlement:
+    """How the job's hold ends. Without an outcome nobody knows what came of the call.
+
+    ``delivered`` is the result that the caller gets, which may be one that is not shared.
+    """
+    error = outcome.error if outcome else None
+    return Settlement(
+        tenant_id=job.tenant_id,
+        hold_id=lead.hold_id,
+        fingerprint=job.fingerprint,
+        outcome=booking,
+        amounts=outcome.amounts if outcome else job.estimate.amounts,
+        publish=publish,
+        ttl_s=job.caller.tenant.cache.ttl_s,
+        failure=failure_of(error) if error else None,
+        answered=_answered(job, outcome, delivered),
+        usage=outcome.usage if outcome else Usage(),
+        attribution=job.attribution,
+    )
+
+
+def amounts_only(settlement: Settlement) -> Settlement:
+    """The same end of the hold without the result; a repetition under its key is not made again at once."""
+    answered = settlement.answered and replace(settlement.answered, state="unknown", outcome=None)
+    return replace(settlement, publish=None, failure=None, answered=answered, attribution=None)
+
+
+def _answered(job: Job, outcome: Outcome | None, delivered: Generation | None) -> Answered | None:
+    """What a repetition under the job's idempotency key learns (docs/reliability.md R25).
+
+    | the request ended with              | a repetition                                              |
+    |-------------------------------------|-----------------------------------------------------------|
+    | a result                            | gets the result                                           |
+    | a refusal, or a failure that is paid | gets the same refusal or failure                         |
+    | an unknown outcome                  | is told to come back until a lease is over, then runs     |
+    | a failure that cost nothing         | runs                                                      |
+    """
+    claim = job.claim
+    if claim is None:
+        return None
+    if outcome is None:
+        return Answered(claim, "unknown")
+    error = outcome.error
+    if error is None:
+        return Answered(claim, "done", delivered)
+    if isinstance(error, ContentBlocked) or error.usage is not None:
+        return Answered(claim, "failed", failure_of(error))
+    if outcome.ambiguous or (isinstance(error, UpstreamError) and error.billed != "no"):
+        return Answered(claim, "unknown")
+    return Answered(claim, "free")
+
+
+def generation(
+    job: Job, lead: Lead, outcome: Outcome, pictures: tuple[Picture, ...], interim: tuple[Picture, ...]
+) -> Generation:
+    """The result as it is kept; the store's clock stamps it on settlement."""
+    answers = outcome.answers
+    notices: tuple[Notice, ...] = ()
+    with best_effort("mismatches"):
+        notices = mismatches(job.request, job.card, pictures)
+    return Generation(
+        id=f"gen_{lead.hold_id}",
+        model=job.card.id,
+        model_version=answers[0].model_version if answers else "",
+        created_ms=0,
+        pictures=tuple(_record(picture) for picture in pictures),
+        text="\n".join(answer.text for answer in answers if answer.text),
+        finish_reason=answers[0].finish_reason if answers else "",
+        usage=outcome.usage,
+        seeds=seeds(job.request),
+        notices=notices,
+        interim=tuple(_record(picture) for picture in interim),
+        verbatim=answers[0].verbatim if len(answers) == 1 else "",
+        back_end=answers[0].back_end if len({answer.back_end for answer in answers}) == 1 else "",
+    )
+
+
+def _record(picture: Picture) -> PictureRecord:
+    return PictureRecord(picture.id, picture.mime_type, picture.width, picture.height, picture.length)
+
+
+def observe(job: Job, answers: tuple[ModelAnswer, ...], allowances: Allowances) -> None:
+    """Learn from what was delivered what words and thoughts cost."""
+    size, level = sized_and_levelled(job.request, job.card)
+    for answer in answers:
+        if not answer.usage.estimated:
+            allowances.observe(job.card, size, level, answer.usage.text_output + answer.usage.thinking)
+
+
+def kept_for_s(job: Job) -> int:
+    """How long pictures are kept: as long as anything refers to them.
+
+    A generation is kept up to a tenth shorter than asked, and must not end before the key that refers to it.
+    """
+    ttl_s = job.caller.tenant.cache.ttl_s
+    return ttl_s if job.claim is None else max(ttl_s, job.claim.keep_s * 9 // 8)

@@ -1,0 +1,137 @@
+"""Keeps finished generations under their ids, with what it takes to go on from them, and finds them again."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from app.domain.conversation import Earlier, Replied, continued
+from app.domain.errors import NotFound
+from app.domain.finished import ENDINGS, Finished, effective_of
+from app.domain.generation import Picture
+from app.generation import booking
+from app.media.lifting import placeholders
+from app.resilience.tasks import in_thread
+
+if TYPE_CHECKING:
+    from app.domain.conversation import Conversation
+    from app.domain.finished import Ending
+    from app.domain.generation import Generation
+    from app.domain.request import Input
+    from app.generation.job import Job
+    from app.generation.ports import Results
+
+_IN_A_THREAD_CHARACTERS = 500_000
+
+
+class CannotContinue(Exception):
+    """There is no such generation, or it cannot be continued; ``code`` is for programs."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+        self.sentence = sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How long a conversation may become.
+
+    Attributes:
+        turns_max: Answered requests in one conversation.
+        bytes_max: Bytes of all its files; 0 keeps no files, so that only their absence can be continued.
+    """
+
+    turns_max: int = 16
+    bytes_max: int = 64 << 20
+
+
+class Conversations:
+    """Finished generations by id.
+
+    Args:
+        results: Where they are kept.
+        bounds: See there.
+    """
+
+    def __init__(self, results: Results, bounds: Bounds) -> None:
+        self._results = results
+        self._bounds = bounds
+
+    async def finished(self, tenant_id: str, generation_id: str) -> Finished:
+        """A finished generation of this tenant. Raises NotFound, also for another tenant's."""
+        found = await self._results.get_finished(tenant_id, generation_id)
+        if found is None:
+            raise NotFound("No such generation, or it has expired.")
+        return found
+
+    async def earlier(self, tenant_id: str, generation_id: str) -> Earlier:
+        """The turns that a generation ends, with the bytes of their files, to go on from there.
+
+        Raises:
+            CannotContinue: There is no such generation of this tenant, or it cannot be continued.
+            StoreUnavailable: Nobody knows.
+        """
+        try:
+            found = await self.finished(tenant_id, generation_id)
+        except NotFound:
+            detail = "There is no such generation of this tenant, or it has expired."
+            raise CannotContinue("unknown_generation", detail) from None
+        conversation = found.conversation
+        if conversation is None:
+            raise CannotContinue("not_continuable", ENDINGS[found.ending or "unreadable"])
+        if conversation.turns >= self._bounds.turns_max:
+            raise CannotContinue("not_continuable", ENDINGS["too_many_turns"])
+        cargo: dict[str, bytes] = {}
+        for placeholder, file_id in conversation.places:
+            picture = await self._results.get_picture(tenant_id, file_id)
+            if picture is None:
+                detail = "A file of its earlier turns has expired."
+                raise CannotContinue("unknown_generation", detail)
+            cargo[placeholder] = picture.data
+        return Earlier(conversation, cargo)
+
+    async def keep(self, job: Job, generation: Generation) -> bool:
+        """Keep a generation under its id, whose pictures are kept already. False where it could not be."""
+        conversation, ending = await self._turn(job, generation)
+        kept_s = booking.kept_for_s(job)
+        if conversation is not None:
+            files = tuple(_file(item) for item in job.request.inputs if item.data is not None)
+            if not await self._results.put_pictures(job.tenant_id, files, kept_s):
+                conversation, ending = None, "not_kept"
+        finished = Finished(
+            generation=replace(generation, created_ms=time.time_ns() // 1_000_000),
+            fingerprint=job.fingerprint,
+            effective=effective_of(job.request, job.card, generation.seeds),
+            conversation=conversation,
+            ending=ending,
+        )
+        return await self._results.put_finished(job.tenant_id, finished, kept_s)
+
+    async def _turn(self, job: Job, generation: Generation) -> tuple[Conversation | None, Ending | None]:
+        """The conversation with this generation at its end, or why there is none."""
+        if job.request.verbatim is not None:
+            return None, "googles_words"
+        if job.request.n != 1:
+            return None, "several_calls"
+        pictures = {each.id: each.length for each in (*generation.pictures, *generation.interim)}
+        usage = generation.usage
+        read = 0 if usage.estimated else usage.text_input
+        replied = Replied(generation.id, generation.back_end, generation.verbatim, pictures, read)
+        arguments = job.request, replied, job.card, placeholders()
+        if len(replied.verbatim) > _IN_A_THREAD_CHARACTERS:
+            conversation = await in_thread(continued, *arguments)
+        else:
+            conversation = continued(*arguments)
+        if conversation is None:
+            return None, "unreadable"
+        if conversation.length + len(conversation.contents) > self._bounds.bytes_max:
+            return None, "too_large"
+        return conversation, None
+
+
+def _file(item: Input) -> Picture:
+    """An input as pictures are kept: under its hash, with its type and size."""
+    size = item.width or 0, item.height or 0
+    return Picture(f"img_{item.digest}", item.mime_type or "", *size, item.data or b"")

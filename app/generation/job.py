@@ -1,0 +1,228 @@
+"""An order judged and priced: what it asks for in the card's words, its faults, what it may cost."""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from app.domain.budget import windows_of
+from app.domain.errors import ValidationFailed, Violation
+from app.domain.estimate import estimate, output_tokens_per_call
+from app.domain.fingerprint import digest_of, fingerprint
+from app.domain.generation import Notice
+from app.domain.policy import CALL_S_MIN
+from app.domain.report import Attribution
+from app.domain.request import CacheDirective
+from app.domain.validation import normalised, notices, validate
+from app.generation.ports import Claim
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from app.cards import Catalogue
+    from app.domain.allowance import Allowances
+    from app.domain.budget import BudgetWindow
+    from app.domain.card import Card
+    from app.domain.estimate import Estimate
+    from app.domain.policy import Policy
+    from app.domain.request import GenerationRequest
+    from app.domain.tenancy import Caller
+    from app.domain.verbatim import Verbatim
+    from app.generation.order import Order, Patience
+
+IDEMPOTENCY_KEEP_S = 24 * 3600
+"""An idempotency key is answered for a day."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An order beside its card.
+
+    Attributes:
+        card: The model's, or None where the model is not known here.
+        request: As it would be used; as it was asked where it has faults.
+        violations: Every fault, the surface's own first.
+    """
+
+    card: Card | None
+    request: GenerationRequest
+    violations: tuple[Violation, ...]
+
+
+@dataclass(slots=True)
+class Job:
+    """One order on its way: what was decided so far.
+
+    Attributes:
+        counted: Whether the ledger has counted it as a request.
+        claim: On the caller's idempotency key.
+        patience: How long the caller waits, or None.
+        arrived: When it came, by ``time.monotonic``.
+        work_s: Seconds from then on in which its picture must be made, whoever waits for it.
+        sent: Whether the upstream may have been called for it.
+        before_sending: Awaited before that; where it raises, nothing is sent.
+    """
+
+    caller: Caller
+    card: Card
+    request: GenerationRequest
+    cache: CacheDirective
+    fingerprint: str
+    estimate: Estimate
+    estimate_per_call: Estimate
+    notices: tuple[Notice, ...]
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    following: str | None = None
+    takeovers: int = 0
+    counted: bool = False
+    claim: Claim | None = None
+    patience: Patience | None = None
+    arrived: float = field(default_factory=time.monotonic)
+    work_s: float = math.inf
+    sent: bool = False
+    before_sending: Callable[[], Awaitable[None]] | None = None
+
+    @property
+    def patience_left_s(self) -> float | None:
+        """Seconds until the caller stops waiting, not below zero; None where it has not said."""
+        if self.patience is None:
+            return None
+        return max(0.0, self.patience.arrived + self.patience.seconds - time.monotonic())
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until nobody waits for this job any more."""
+        work_s = self.arrived + self.work_s - time.monotonic()
+        patience_s = self.patience_left_s
+        return work_s if patience_s is None else min(work_s, patience_s)
+
+    @property
+    def call_s(self) -> float:
+        """Seconds that the upstream is given.
+
+        What was sent is paid for, so a caller's patience does not end it where the result serves somebody
+        else: the cache, a follower, a repetition under the same key.
+        """
+        shared = self.cache.mode != "bypass" or self.claim is not None
+        left_s = self.arrived + self.work_s - time.monotonic() if shared else self.left_s
+        return max(CALL_S_MIN, left_s)
+
+    @property
+    def tenant_id(self) -> str:
+        """Whose work it is."""
+        return self.caller.tenant.id
+
+    @property
+    def attribution(self) -> Attribution:
+        """Under what its usage is reported."""
+        size = self.request.image_size or self.card.image_size_default
+        return Attribution(self.caller.key.id, self.card.id, size, self.request.labels)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time spent inside to a stage."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = (time.perf_counter() - began) * 1000
+            self.timings_ms[stage] = self.timings_ms.get(stage, 0.0) + spent
+
+
+def judge(order: Order, catalogue: Catalogue, policy: Policy) -> Judged:
+    """Hold an order against its card and the caller's rights; never raises."""
+    asked = order.request
+    card = catalogue.resolve(asked.model)
+    if card is None:
+        known = tuple(sorted(catalogue.names))
+        unknown = Violation("/model", "unknown_model", "There is no such model here.", known)
+        return Judged(None, asked, (*order.violations, unknown))
+    named = {violation.pointer for violation in order.violations}
+    found = validate(asked, card, policy.of_caller(order.caller))
+    violations = order.violations + tuple(item for item in found if item.pointer not in named)
+    return Judged(card, asked if violations else normalised(asked, card), violations)
+
+
+def job_of(order: Order, catalogue: Catalogue, policy: Policy, allowances: Allowances) -> Job:
+    """A valid order as a job, priced. Raises ValidationFailed with every fault of any other."""
+    began = time.perf_counter()
+    judged = judge(order, catalogue, policy)
+    card, request = judged.card, judged.request
+    if card is None or judged.violations:
+        raise ValidationFailed(judged.violations)
+    strict = order.caller.tenant.strict
+    said = notices(order.request, request, card)
+    # The bound is the gateway's own: the same work with another bound is still the same work.
+    work = fingerprint(request, card, order.caller.tenant.id)
+    if strict:
+        request, bound = _bounded(request, card, allowances)
+        said = (*said, bound)
+    job = Job(
+        caller=order.caller,
+        card=card,
+        request=request,
+        cache=_directive(order, request),
+        fingerprint=work,
+        estimate=estimate(request, card, allowances, strict=strict),
+        estimate_per_call=estimate(replace(request, n=1), card, allowances, strict=strict),
+        notices=said,
+        claim=_claim(order),
+        patience=order.patience,
+    )
+    job.timings_ms["validate"] = (time.perf_counter() - began) * 1000
+    return job
+
+
+def _bounded(
+    request: GenerationRequest, card: Card, allowances: Allowances
+) -> tuple[GenerationRequest, Notice]:
+    """The request with the upstream told to stop where the reservation ends."""
+    bound = output_tokens_per_call(request, card, allowances)
+    verbatim = request.verbatim and _with_bound(request.verbatim, bound)
+    detail = f"The tenant is strict: each call may answer with {bound} tokens, which is what is reserved."
+    return replace(request, max_output_tokens=bound, verbatim=verbatim), Notice("output_bounded", detail)
+
+
+def _with_bound(verbatim: Verbatim, bound: int) -> Verbatim:
+    """Google's own words with the bound in them, in the place of one that may be there."""
+    body = json.loads(verbatim.light)
+    config = body.setdefault("generation_config" if "generation_config" in body else "generationConfig", {})
+    config.pop("max_output_tokens", None)
+    config["maxOutputTokens"] = bound
+    return replace(verbatim, light=json.dumps(body, ensure_ascii=False).encode(errors="surrogatepass"))
+
+
+def _claim(order: Order) -> Claim | None:
+    """A claim on the caller's idempotency key, which counts for one gateway key and one route."""
+    asked = order.idempotency
+    if asked is None:
+        return None
+    scope = json.dumps([order.caller.key.id, asked.route, asked.key])
+    return Claim(digest_of(scope.encode()), secrets.token_hex(12), IDEMPOTENCY_KEEP_S)
+
+
+def budget_windows(caller: Caller) -> tuple[BudgetWindow, ...]:
+    """The caller's windows around this machine's now; the store chooses by its own clock."""
+    return windows_of(caller, time.time_ns() // 1_000_000)
+
+
+def _directive(order: Order, request: GenerationRequest) -> CacheDirective:
+    """The caller's directive, else what the request implies, else the tenant's policy.
+
+    Grounded answers change with the web. A new idempotency key is a new order, and in a drop-in
+    dialect so is every request without a seed, unless the tenant shares those.
+    """
+    asked, policy = order.cache, order.caller.tenant.cache
+    if asked is not None and asked.mode == "only_if_cached":
+        return asked
+    if request.grounding.web_search or request.grounding.image_search:
+        return CacheDirective("bypass")
+    if asked is not None:
+        return asked
+    unseeded = order.drop_in and request.seed is None and policy.dialects == "own"
+    return CacheDirective("bypass" if unseeded or order.idempotency else policy.mode)

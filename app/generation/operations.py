@@ -1,0 +1,221 @@
+"""Generations that go on after their callers were answered: operations, which any replica can tell of.
+
+The process that was asked does the work and says in the store how far it is; one that dies says nothing more,
+and its operation is lost when the lease is over. On a platform that stops the CPU between requests (Cloud Run
+without CPU always allocated) operations would stand still.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from app.domain.errors import (
+    Draining,
+    GatewayError,
+    InternalError,
+    NotFound,
+    OperationCancelled,
+    Overloaded,
+    StoreUnavailable,
+)
+from app.domain.estimate import spent_on
+from app.domain.fingerprint import digest_of
+from app.domain.operation import Made
+from app.resilience.best_effort import best_effort
+from app.resilience.tasks import OwnTasks, cancelled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from app.domain.operation import Operation
+    from app.generation.gateway import Gateway
+    from app.generation.job import Job
+    from app.generation.order import GenerationResult, IdempotencyKey
+    from app.generation.ports import Operations
+
+log = logging.getLogger(__name__)
+
+CLOSING_S = 1.0
+_PAUSE_S = 0.2
+_PAUSE_S_MAX = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """How a surface writes what an operation came to, as JSON."""
+
+    result: Callable[[GenerationResult], str]
+    problem: Callable[[GatewayError], str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Owned:
+    """An operation of this process."""
+
+    tenant_id: str
+    id: str
+    claim: str
+
+
+class LongRunning:
+    """Starts operations, finds them and cancels them.
+
+    Args:
+        gateway: Does the work.
+        operations: Where all replicas see them.
+        lease_s: How long an operation outlives its process.
+        running_max: Operations that this process carries at once; each holds its inputs in memory.
+        on_ended: Told how each of them ended.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        operations: Operations,
+        *,
+        lease_s: float,
+        running_max: int,
+        on_ended: Callable[[str], None] = lambda _state: None,
+    ) -> None:
+        self._gateway = gateway
+        self._operations = operations
+        self._lease_s = lease_s
+        self._running_max = running_max
+        self._on_ended = on_ended
+        self._tasks = OwnTasks()
+        self._serving: dict[str, asyncio.Task[GenerationResult]] = {}
+
+    async def start(
+        self, job: Job, key: IdempotencyKey | None, telling: Telling
+    ) -> tuple[Operation, asyncio.Task[GenerationResult] | None]:
+        """Begin an operation, or find the one that the caller's idempotency key began.
+
+        Returns it with the task that comes to its result, or with None where it is not this call's.
+
+        Raises:
+            IdempotencyMismatch: The key began an operation for another request.
+            TooManyOperations: The tenant has as many as it may.
+            Overloaded: This process carries as many as it may.
+            StoreUnavailable: Nobody could tell of it, so it was not begun.
+        """
+        if len(self._tasks) >= self._running_max:
+            raise Overloaded("The gateway carries as many operations as it may.", retry_after_s=1)
+        owned = _Owned(job.tenant_id, _id_of(job, key), secrets.token_hex(12))
+        found, mine = await self._operations.begin(owned.tenant_id, owned.id, owned.claim, job.fingerprint)
+        return found, self._tasks.begin(self._carried(owned, job, telling)) if mine else None
+
+    async def find(self, tenant_id: str, operation_id: str) -> Operation:
+        """An operation of this tenant. Raises NotFound, also for another tenant's."""
+        found = await self._operations.read(tenant_id, operation_id)
+        if found is None:
+            raise NotFound("No such operation, or it has expired.")
+        return found
+
+    async def cancel(self, tenant_id: str, operation_id: str) -> Operation:
+        """Cancel an operation that waits; what was sent goes on. Raises NotFound as ``find`` does."""
+        found = await self._operations.cancel(tenant_id, operation_id)
+        if found is None:
+            raise NotFound("No such operation, or it has expired.")
+        serving = self._serving.get(operation_id)
+        if serving is not None and found.state == "cancelled":
+            serving.cancel()
+        return found
+
+    async def aclose(self) -> None:
+        """Begin nothing new; what the gateway's own end has not ended by now is ended as failed."""
+        await self._tasks.aclose(CLOSING_S)
+
+    async def _carried(self, owned: _Owned, job: Job, telling: Telling) -> GenerationResult:
+        """Serve the job, with the store told of each step."""
+
+        async def before_sending() -> None:
+            if not await self._operations.step(owned.tenant_id, owned.id, owned.claim, "running"):
+                raise OperationCancelled
+
+        job.before_sending = before_sending
+        serving = asyncio.create_task(self._gateway.serve(job))
+        self._serving[owned.id] = serving
+        beating = asyncio.create_task(self._beat(owned, job, serving))
+        try:
+            result = await serving
+        except GatewayError as error:
+            await self._finish(owned, "failed", telling.problem(error), _cost_of(error, job))
+            raise
+        except asyncio.CancelledError:
+            serving.cancel()
+            stopped = Draining("The gateway went down during the operation.", retry_after_s=5)
+            told = await self._finish(owned, "failed", telling.problem(stopped), _cost_of(stopped, job))
+            raise (stopped if told else OperationCancelled()) from None
+        except Exception:
+            log.exception("an operation failed by a fault of the gateway")
+            fault = InternalError()
+            await self._finish(owned, "failed", telling.problem(fault), _cost_of(fault, job))
+            raise
+        finally:
+            if self._serving.get(owned.id) is serving:
+                del self._serving[owned.id]
+            await cancelled([beating])
+        text = ""  # it is then told from the generation
+        with best_effort("operation"):
+            text = telling.result(result)
+        made = Made(result.generation.id, spent_on(result.card, result.cost))
+        await self._finish(owned, "done", text, made)
+        return result
+
+    async def _beat(self, owned: _Owned, job: Job, serving: asyncio.Task[GenerationResult]) -> None:
+        """Say that the operation is alive, and learn that it was cancelled elsewhere."""
+        while True:
+            await asyncio.sleep(self._lease_s / 3)
+            state: Literal["waiting", "running"] = "running" if job.sent else "waiting"
+            try:
+                goes_on = await self._operations.step(owned.tenant_id, owned.id, owned.claim, state)
+            except StoreUnavailable:
+                continue
+            except Exception:
+                log.exception("an operation could not be said to be alive")
+                continue
+            if not goes_on and not job.sent:
+                serving.cancel()
+
+    async def _finish(
+        self, owned: _Owned, state: Literal["done", "failed"], text: str, made: Made | None
+    ) -> bool:
+        """Tell the store, again and again for as long as this process lives. False where it was too late."""
+        pause_s = _PAUSE_S
+        while True:
+            try:
+                told = await self._operations.finish(
+                    owned.tenant_id, owned.id, owned.claim, state, text, made
+                )
+            except StoreUnavailable:
+                if self._tasks.closed:
+                    return True
+                await asyncio.sleep(pause_s)
+                pause_s = min(_PAUSE_S_MAX, pause_s * 2)
+                continue
+            except Exception:
+                # Its lease ends it for those who read it; whoever waits for the result gets it all the same.
+                log.exception("the store was not told how an operation ended")
+                return True
+            self._on_ended(state if told else "cancelled")
+            return told
+
+
+def _cost_of(error: GatewayError, job: Job) -> Made | None:
+    """What a failed operation may have cost; None where that is nothing."""
+    if error.usage is not None:
+        return Made("", spent_on(job.card, error.usage))
+    return Made("", None) if job.sent else None
+
+
+def _id_of(job: Job, key: IdempotencyKey | None) -> str:
+    """One under an idempotency key has always the same id, so that a repetition finds it."""
+    if key is None:
+        return f"op_{secrets.token_hex(12)}"
+    scope = json.dumps([job.tenant_id, job.caller.key.id, key.route, key.key])
+    return f"op_{digest_of(scope.encode())[:24]}"

@@ -1,0 +1,73 @@
+"""What operators change of a running budget: credit, and another limit for a time (``scripts/terms.lua``)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.domain.errors import Conflict, InternalError
+from app.ledger import codec
+from app.ledger.scripting import Scripts
+from app.store import keys
+from app.store.client import DEADLINE_S, store_errors
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from app.domain.budget import BudgetWindow, WindowState
+
+KEEP_S = 86_400
+"""How long a credit is remembered by its id; longer than anybody repeats it."""
+
+
+class RedisBudgetTerms:
+    """``operator_ports.BudgetTerms`` on a Redis or Valkey server.
+
+    Args:
+        client: Decoding replies to str; see ``client.open_clients``.
+        deadline_s: A call that has no answer by then is StoreUnavailable.
+    """
+
+    def __init__(self, client: Redis, deadline_s: float = DEADLINE_S) -> None:
+        self._scripts = Scripts(client)
+        self._deadline_s = deadline_s
+
+    async def credit(self, tenant_id: str, window: BudgetWindow, amount: int, credit_id: str) -> WindowState:
+        """Add credit to a lifetime budget, or take some back with an amount below zero; once for each id.
+
+        Raises:
+            Conflict: The budget is not prepaid, less credit is there than is to be taken, or the id was used
+                for another credit.
+            StoreUnavailable: Nobody knows whether it was added; repeating with the same id is safe.
+        """
+        if window.budget.window != "lifetime":
+            raise Conflict("Only a budget for a lifetime is prepaid; change the limit of the others.")
+        direction = "add" if amount >= 0 else "take"
+        return await self._changed(tenant_id, window, ["credit", credit_id, direction, str(abs(amount))])
+
+    async def override(self, tenant_id: str, window: BudgetWindow, limit: int, until_ms: int) -> WindowState:
+        """Let another limit be in force until a moment by the store's clock; one that is past ends it now.
+
+        Raises:
+            StoreUnavailable: Nobody knows whether it was changed; repeating is safe.
+        """
+        return await self._changed(tenant_id, window, ["limit", str(limit), str(max(0, until_ms))])
+
+    async def _changed(self, tenant_id: str, window: BudgetWindow, change: list[str]) -> WindowState:
+        found = await self._asked(tenant_id, window, change)
+        if found.code == "clock":
+            found = await self._asked(tenant_id, window.at(found.now_ms), change)
+        match found.code:
+            case "ok":
+                return found.windows[0]
+            case "short":
+                raise Conflict("The credit would fall below zero, or above what can be counted.")
+            case "conflict":
+                raise Conflict("This id was used for another credit.")
+            case _:
+                raise InternalError("The store's clock fits no window.")
+
+    async def _asked(self, tenant_id: str, window: BudgetWindow, change: list[str]) -> codec.Answer:
+        arguments = [str(KEEP_S * codec.MS), *codec.windows_told((window,)), *change]
+        async with store_errors(self._deadline_s):
+            reply = await self._scripts.run("terms", keys.ledger_keys(tenant_id), arguments)
+        return codec.answer(reply, (window,), ())

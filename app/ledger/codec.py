@@ -1,0 +1,292 @@
+"""What the ledger's scripts are told, and what they answer: their words to the port's and back.
+
+The order of arguments and of answers is that of the comments at the head of each script.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, assert_never
+
+from app.domain.budget import UNITS, Amounts, Span, WindowState
+from app.domain.errors import InternalError
+from app.domain.failure import Failure
+from app.domain.generation import Generation, Spent, Usage
+from app.domain.rate import RateState
+from app.generation import records
+from app.generation.ports import (
+    Absent,
+    Admission,
+    Crowded,
+    Failed,
+    Follow,
+    Hit,
+    InFlight,
+    Lead,
+    Limited,
+    Mismatched,
+    Refused,
+    Replayed,
+)
+from app.ledger.restoring import StoreForgot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from app.domain.budget import BudgetWindow
+    from app.domain.rate import RateLimit
+    from app.generation.ports import AdmissionRequest, Answered, Claim
+
+MS = 1000
+STATES = {"s": "settled", "v": "voided", "c": "charged", "x": "expired", "h": "held", "d": "dispatched"}
+
+_WINDOW_NUMBERS = 6
+_RATE_NUMBERS = 4
+_COUNTER_WORDS = 8
+_TOKENS = (
+    *("text_input", "image_input", "image_output", "text_output"),
+    *("thinking", "tool_use", "cached_input", "estimated"),
+)
+"""What an idempotency key keeps of the usage of its request, in this order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A script's reply: its word, the store's clock, and the windows and rates as it saw them."""
+
+    code: str
+    now_ms: int
+    payload: str
+    windows: tuple[WindowState, ...]
+    rates: tuple[RateState, ...]
+
+
+def amounts_told(amounts: Amounts) -> list[str]:
+    """For ``take_amounts``."""
+    return [str(amount) for amount in amounts]
+
+
+def tokens_told(usage: Usage) -> list[str]:
+    """The tokens that the amounts do not tell."""
+    tokens = (usage.text_input + usage.tool_use, usage.image_input, usage.text_output, usage.thinking)
+    return [str(count) for count in tokens]
+
+
+def windows_told(windows: tuple[BudgetWindow, ...]) -> list[str]:
+    """For ``take_windows``."""
+    found = [str(len(windows))]
+    for window in windows:
+        budget, override = window.budget, window.budget.override
+        found += [window.field, str(UNITS.index(budget.unit) + 1), budget.mode, str(budget.limit)]
+        found += ["", ""] if override is None else [str(override.limit), str(max(0, override.until_ms))]
+        found += [str(max(0, edge)) for span in window.spans for edge in span]
+    return found
+
+
+def rates_told(rates: tuple[RateLimit, ...]) -> list[str]:
+    """For ``take_rates``."""
+    found = [str(len(rates))]
+    for rate in rates:
+        found += [rate.kind, rate.field, str(rate.limit), str(rate.burst)]
+    return found
+
+
+def claim_told(claim: Claim | None) -> list[str]:
+    """For ``take_claim``."""
+    return ["", "", "0"] if claim is None else [claim.id, claim.digest, str(claim.keep_s * MS)]
+
+
+def answered_told(answered: Answered | None, usage: Usage, lease_ms: str) -> list[str]:
+    """A claim, what becomes of it, and the tokens; one whose outcome is unknown is kept for a lease."""
+    tokens = _tokens_told(usage)
+    if answered is None:
+        return [*claim_told(None), "", "", tokens]
+    match answered.state:
+        case "done" | "failed":
+            return [*claim_told(answered.claim), answered.state[0], _reference(answered.outcome), tokens]
+        case "unknown":
+            return [answered.claim.id, answered.claim.digest, lease_ms, "u", "", tokens]
+        case "free":
+            return [*claim_told(answered.claim), "", "", tokens]
+        case _:
+            assert_never(answered.state)
+
+
+def _reference(outcome: Generation | Failure | None) -> str:
+    """What a key keeps of its answer: never the result itself, which may be of any size."""
+    match outcome:
+        case Generation():
+            return outcome.id
+        case Failure():
+            return records.encode_brief(outcome)
+        case _:
+            raise InternalError("A key that is answered needs its answer.")
+
+
+def answer(reply: list[str], windows: tuple[BudgetWindow, ...], rates: tuple[RateLimit, ...]) -> Answer:
+    """A reply of one of the scripts ``admit``, ``windows`` and ``terms``."""
+    code, now, payload = reply[:3]
+    if code == "clock":
+        return Answer(code, int(now), payload, (), ())
+    numbers = [int(value) for value in reply[3:]]
+    behind = _WINDOW_NUMBERS * len(windows)
+    states = []
+    for window, row in zip(windows, _rows(numbers[:behind], _WINDOW_NUMBERS), strict=True):
+        start, end, settled, held, limit, credit = row
+        budget = replace(window.budget, limit=limit)
+        states.append(
+            WindowState(budget, settled, held, Span(start, end), int(now), credit=credit, field=window.field)
+        )
+    found = tuple(
+        RateState(rate, left, retry_ms, full_ms, refused == 1)
+        for rate, (left, retry_ms, full_ms, refused) in zip(
+            rates, _rows(numbers[behind:], _RATE_NUMBERS), strict=True
+        )
+    )
+    return Answer(code, int(now), payload, tuple(states), found)
+
+
+def _rows(numbers: list[int], width: int) -> list[list[int]]:
+    return [numbers[at : at + width] for at in range(0, len(numbers), width)]
+
+
+def hit(found: Answer) -> Hit | None:
+    """The kept result, or None where another version of the gateway wrote it."""
+    try:
+        _hold, created, _cost, text = found.payload.split(";", 3)
+        generation = records.decode_generation(text)
+    except ValueError:
+        return None
+    age_s = max(0, found.now_ms - int(created)) // MS
+    return Hit(replace(generation, created_ms=int(created)), age_s, found.windows, found.rates)
+
+
+def admission(request: AdmissionRequest, found: Answer) -> Admission:
+    """The answer of the script ``admit`` in the port's words, a hit excepted.
+
+    Raises:
+        InternalError: The hold of this id has ended or is another one's, or no window fits the store's clock.
+    """
+    meaning = _ADMISSIONS.get(found.code)
+    if meaning is None:
+        raise InternalError(_fault(found))
+    return meaning(request, found)
+
+
+def forgotten(found: Answer) -> StoreForgot:
+    """An answer of the script ``admit`` that the books are not those this process knows, or not open."""
+    if found.code == "closed":
+        retry_after_s = -(-int(found.payload) // MS)
+        return StoreForgot("The tenant's books are being rebuilt.", epoch=None, retry_after_s=retry_after_s)
+    return StoreForgot("The store has lost the tenant's books.", epoch=found.payload, retry_after_s=1)
+
+
+def _failure(text: str) -> Failure:
+    try:
+        return records.decode_failure(text)
+    except records.UnreadableRecord:
+        # Another version of the gateway led; that it failed is all that this one needs to know.
+        return Failure("upstream_error", "The one who generated this failed.")
+
+
+def _replayed(found: Answer) -> Replayed:
+    """What the key's request came to: its result where that came along, else where it would lie."""
+    created, generation_id, cost, text = found.payload.split(";", 3)
+    generation = None
+    with suppress(records.UnreadableRecord):
+        generation = replace(records.decode_generation(text), created_ms=int(created))
+        generation_id = generation.id
+    age_s = max(0, found.now_ms - int(created)) // MS
+    return Replayed(
+        generation, age_s, found.windows, found.rates, generation_id, int(created), spent_of(cost)
+    )
+
+
+def _tokens_told(usage: Usage) -> str:
+    return ",".join(str(int(getattr(usage, name))) for name in _TOKENS)
+
+
+def spent_told(spent: Spent | None) -> str:
+    """A cost as the books keep it, in the form of ``scripts/_claims.lua``."""
+    if spent is None:
+        return ""
+    usage = spent.usage
+    amounts = Amounts(usage.image_output, usage.input_tokens + usage.output_tokens, 0, spent.usd)
+    return ",".join((*amounts_told(amounts), _tokens_told(usage)))
+
+
+def spent_of(cost: str) -> Spent | None:
+    """A cost that the books have kept; None where they know none."""
+    if not cost:
+        return None
+    numbers = [int(digits) for digits in cost.split(",")]
+    amounts, tokens = Amounts(*numbers[: len(UNITS)]), numbers[len(UNITS) :]
+    if not tokens:
+        # The books know the sums alone.
+        rest = max(0, amounts.total_tokens - amounts.output_tokens)
+        return Spent(Usage(text_input=rest, image_output=amounts.output_tokens, estimated=True), amounts.usd)
+    told: dict[str, Any] = dict(zip(_TOKENS, tokens, strict=True))
+    return Spent(Usage(**{**told, "estimated": bool(told["estimated"])}), amounts.usd)
+
+
+def _crowded(found: Answer) -> Crowded:
+    most, _, wait_ms = found.payload.partition(";")
+    return Crowded(int(most), max(1, -(-int(wait_ms) // MS)), found.windows, found.rates)
+
+
+def _asked(found: Answer, amounts: Amounts) -> tuple[WindowState, ...]:
+    return tuple(replace(state, asked=getattr(amounts, state.budget.unit)) for state in found.windows)
+
+
+_ADMISSIONS: Mapping[str, Callable[[AdmissionRequest, Answer], Admission]] = {
+    "lead": lambda asked, found: Lead(asked.hold_id, _asked(found, asked.amounts), found.rates),
+    "refused": lambda asked, found: Refused(_asked(found, asked.amounts), found.rates),
+    "limited": lambda _, found: Limited(found.windows, found.rates),
+    "follow": lambda _, found: Follow(found.payload, found.windows, found.rates),
+    "failed": lambda _, found: Failed(_failure(found.payload), found.windows, found.rates),
+    "absent": lambda _, found: Absent(found.windows, found.rates),
+    "replayed": lambda _, found: _replayed(found),
+    "refailed": lambda _, found: Replayed(_failure(found.payload), 0, found.windows, found.rates),
+    "in_flight": lambda _, found: InFlight(-(-int(found.payload) // MS), found.windows, found.rates),
+    "mismatch": lambda _, found: Mismatched(found.windows, found.rates),
+    "crowded": lambda _, found: _crowded(found),
+}
+
+
+def _fault(found: Answer) -> str:
+    if found.code == "over":
+        return f"The hold of this id is {STATES[found.payload]} already."
+    known = {"conflict": "The hold id was used for other work.", "clock": "The store's clock fits no window."}
+    return known.get(found.code, "The ledger gave an unknown answer.")
+
+
+def booked(reply: list[str], windows: tuple[BudgetWindow, ...], now_ms: int) -> tuple[WindowState, ...]:
+    """The caller's windows as the hold was booked in them; those that came into force later are left out."""
+    rows = {}
+    for at in range(0, len(reply), _COUNTER_WORDS):
+        _unit, start, end, settled, held, field, credit, stored = reply[at : at + _COUNTER_WORDS]
+        rows[field] = (Span(int(start), int(end)), int(settled), int(held), int(credit), stored)
+    return tuple(
+        WindowState(
+            replace(window.budget, limit=_limit(window, stored, now_ms) + credit),
+            settled,
+            held,
+            span,
+            now_ms,
+            credit=credit,
+            field=window.field,
+        )
+        for window in windows
+        if window.field in rows
+        for span, settled, held, credit, stored in [rows[window.field]]
+    )
+
+
+def _limit(window: BudgetWindow, stored: str, now_ms: int) -> int:
+    """The limit in force without credit, as ``limit_of`` in ``scripts/_common.lua`` finds it."""
+    limit, _, until_ms = stored.partition(";")
+    if stored and now_ms < int(until_ms):
+        return int(limit)
+    override = window.budget.override
+    return override.limit if override is not None and now_ms < override.until_ms else window.budget.limit

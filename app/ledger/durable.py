@@ -1,0 +1,389 @@
+"""The ledger with a memory of its own: settlements are never lost, and a store that forgets is noticed.
+
+``RedisLedger`` says what the store says. This wrapper stands around it for what happens when the store says
+nothing, or has lost what it knew:
+
+* A settlement that the store does not acknowledge is kept, on disk where there is one, and settled in the
+  background until it is; its caller is answered meanwhile (docs/reliability.md R29).
+* A hold that the store has forgotten is put back with everything it was reserved with, then settled.
+* Books that were lost, as a whole or in part, are noticed and rebuilt from what this replica knows; every
+  replica does so with its own part (docs/reliability.md R22; ``app/ledger/recovery.py``).
+* While the store does not answer at all, callers are told so at once (docs/reliability.md R28).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, Protocol, Self
+
+from app.domain.errors import GatewayError, StoreUnavailable
+from app.generation.ports import Lead, Settled, Settlement
+from app.ledger.grace import Grace
+from app.ledger.hold_records import Counter, HoldRecord
+from app.ledger.journaling import Journaling
+from app.ledger.recovery import Recovery
+from app.ledger.restoring import StoreForgot
+from app.resilience.best_effort import best_effort
+from app.resilience.deadlines import time_limit
+from app.resilience.tasks import cancelled
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from app.domain.budget import BudgetWindow, WindowState
+    from app.domain.rate import RateLimit, RateState
+    from app.generation.ports import Absent, Admission, AdmissionRequest, Hit
+    from app.ledger.hold_records import State
+    from app.ledger.journal import Journal
+    from app.ledger.recovery import Amnesia
+    from app.ledger.redis import RedisLedger
+    from app.ledger.restoring import Restorer
+    from app.store.breaker import Breaker
+
+log = logging.getLogger(__name__)
+
+WAITING_MAX = 10_000
+WATCH_S = 1.0
+"""How soon a journal that somebody has deleted is made again."""
+OPEN_MAX = 100_000
+PAUSE_S, PAUSE_MAX_S = 0.05, 1.0
+
+_ENDS: dict[str, State] = {"settle": "settled", "void": "voided", "charge": "charged"}
+_OUTCOMES: dict[State, Literal["settle", "void", "charge"]] = {
+    "settled": "settle", "voided": "void", "charged": "charge",
+}  # fmt: skip
+
+
+class Watcher(Protocol):
+    """Who is told what happens here; metrics in production."""
+
+    def settlements_waiting(self, on_disk: int, in_memory: int) -> None:
+        """So many settlements are not acknowledged by the store, by where they are kept."""
+
+    def journal_failed(self, error: str) -> None:
+        """A write of the journal has failed."""
+
+    def store_amnesia(self, policy: str, restored: int) -> None:
+        """A tenant's books were lost; so many of its holds were put back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Durability:
+    """What is done where the store says nothing, or has lost what it knew.
+
+    Attributes:
+        amnesia: What becomes of a tenant whose books were lost: they are rebuilt; it stays closed until an
+            operator restarts the gateway; or it begins anew at zero.
+        drain_s: How long leaving may take, for what waits to be settled after all.
+        grace_tokens: What each tenant may be admitted while the store does not answer; see
+            ``app/ledger/grace.py``.
+    """
+
+    amnesia: Amnesia = "rebuild"
+    drain_s: float = 2.0
+    grace_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A settlement that the store has not acknowledged. ``hold`` as it was, None where nobody knows."""
+
+    settlement: Settlement
+    windows: tuple[BudgetWindow, ...]
+    hold: HoldRecord | None
+
+
+class DurableLedger:
+    """``ports.Ledger`` around a RedisLedger; use as ``async with``, inside the RedisLedger's own.
+
+    Args:
+        journal: This replica's files, or None where it has no disk: then memory alone keeps what waits.
+        policy: What an operator has chosen.
+    """
+
+    def __init__(
+        self,
+        ledger: RedisLedger,
+        restorer: Restorer,
+        breaker: Breaker,
+        *,
+        watcher: Watcher,
+        journal: Journal | None = None,
+        policy: Durability | None = None,
+    ) -> None:
+        policy = policy or Durability()
+        self._ledger = ledger
+        self._restorer = restorer
+        self.breaker = breaker
+        self._watcher = watcher
+        self._journal = Journaling(journal, watcher)
+        self.recovery = Recovery(
+            ledger,
+            restorer,
+            breaker,
+            watcher,
+            journal=self._journal,
+            amnesia=policy.amnesia,
+            open_holds=self._open_holds,
+        )
+        self._drain_s = policy.drain_s
+        self._grace = Grace(policy.grace_tokens)
+        self._open: OrderedDict[str, tuple[str, HoldRecord]] = OrderedDict()
+        self._waiting: dict[str, _Waiting] = {}
+        self._something_waits = asyncio.Event()
+        self._nothing_waits = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self._nothing_waits.set()
+        self._ledger.epochs.update(self._journal.epochs())
+        for tenant_id, ended in self._journal.left_behind():
+            self._keep(_settlement_of(tenant_id, ended), (), replace(ended, state="dispatched", act=None))
+            self._show_waiting()
+        self._tasks = [
+            asyncio.create_task(self._settle_what_waits(), name="settlements"),
+            asyncio.create_task(self.recovery.look_for_losses(), name="store-losses"),
+            asyncio.create_task(self._watch_journal(), name="journal"),
+        ]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with time_limit(self._drain_s):
+                await self._nothing_waits.wait()
+        await cancelled(self._tasks)
+        on_disk = len(self._journal.on_disk)
+        if on_disk:
+            log.error("settlements are left for the next start", extra={"count": on_disk})
+        if len(self._waiting) > on_disk:
+            log.error(
+                "settlements that were in memory alone are lost; their holds are charged at the estimate",
+                extra={"count": len(self._waiting) - on_disk},
+            )
+
+    def conditions(self) -> dict[str, str | int]:
+        """What an operator wants to see beside whether the store answers."""
+        return {
+            "settlements_waiting": len(self._waiting),
+            "settlements_in_memory": len(self._waiting) - len(self._journal.on_disk),
+            "journal": self._journal.condition,
+            "store_breaker": self.breaker.state,
+            "grace_tokens": self._grace.taken,
+        }
+
+    async def admit(self, request: AdmissionRequest) -> Admission:
+        """Decide; where the store has lost the tenant's books, they come first."""
+        if len(self._waiting) >= WAITING_MAX:
+            raise StoreUnavailable("Too many settlements wait for the store.", retry_after_s=1)
+        try:
+            async with self.breaker.guard():
+                admission = await self._ledger.admit(request)
+        except StoreForgot as lost:
+            await self.recovery.of(request.tenant_id, lost)
+            async with self.breaker.guard():
+                admission = await self._ledger.admit(request)
+        except StoreUnavailable:
+            hold = self._grace.take(request)
+            if hold is None:
+                raise
+            log.warning("admitted without the store", extra={"tenant": request.tenant_id})
+            self._open[hold.hold_id] = (request.tenant_id, hold)
+            return Lead(hold.hold_id, ())
+        self._grace.over()
+        if isinstance(admission, Lead):
+            self._open[request.hold_id] = (request.tenant_id, _held(request, admission))
+            if len(self._open) > OPEN_MAX:
+                self._open.popitem(last=False)
+        return admission
+
+    async def peek(self, request: AdmissionRequest) -> Hit | Absent:
+        """As the store says."""
+        async with self.breaker.guard():
+            return await self._ledger.peek(request)
+
+    async def dispatch(self, tenant_id: str, hold_id: str, fingerprint: str) -> bool:
+        """As the store says; the first one is noted, because from now on the hold may cost something."""
+        sent = self._grace.covers(hold_id)
+        if not sent:
+            async with self.breaker.guard():
+                sent = await self._ledger.dispatch(tenant_id, hold_id, fingerprint)
+        found = self._open.get(hold_id)
+        if found is None or found[1].state != "held":
+            return sent  # a heartbeat; a hold that ran out meanwhile is settled all the same
+        if not sent:
+            del self._open[hold_id]
+        else:
+            record = replace(found[1], state="dispatched")
+            self._open[hold_id] = (tenant_id, record)
+            self._note(tenant_id, record, _now_ms())
+        return sent
+
+    async def settle(self, settlement: Settlement, windows: tuple[BudgetWindow, ...]) -> Settled:
+        """Settle now; where the store does not answer, keep the settlement and say ``deferred``."""
+        _, hold = self._open.get(settlement.hold_id, (None, None))
+        self._grace.ended(settlement.hold_id)
+        try:
+            settled = await self._settle(settlement, windows, hold)
+        except StoreUnavailable:
+            self._keep(settlement, windows, hold)
+            await self._write_waiting()
+            settled = Settled("deferred", repeated=False, late=False, published=False, now_ms=_now_ms())
+        self._open.pop(settlement.hold_id, None)
+        return settled
+
+    async def running(self, tenant_id: str, hold_id: str) -> Literal["held", "dispatched"] | None:
+        """How far the hold's work has come."""
+        async with self.breaker.guard():
+            return await self._ledger.running(tenant_id, hold_id)
+
+    async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
+        """As the store says."""
+        await self._ledger.wait(tenant_id, fingerprint, leader, timeout_s)
+
+    async def windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
+        """As the store says."""
+        async with self.breaker.guard():
+            return await self._ledger.windows(tenant_id, windows)
+
+    async def rates(self, tenant_id: str, rates: tuple[RateLimit, ...]) -> tuple[RateState, ...]:
+        """As the store says."""
+        async with self.breaker.guard():
+            return await self._ledger.rates(tenant_id, rates)
+
+    def _open_holds(self, tenant_id: str) -> dict[str, HoldRecord]:
+        """The holds of a tenant that this process has open."""
+        return {hold.hold_id: hold for tenant, hold in self._open.values() if tenant == tenant_id}
+
+    # settling
+
+    async def _settle(
+        self, settlement: Settlement, windows: tuple[BudgetWindow, ...], hold: HoldRecord | None
+    ) -> Settled:
+        """Settle; a hold that the store has forgotten is put back first, once."""
+        async with self.breaker.guard():
+            settled = await self._ledger.settle(settlement, windows)
+        if settled.state == "unknown" and hold is not None and settlement.outcome != "void":
+            async with self.breaker.guard():
+                await self._restorer.put_back(settlement.tenant_id, [hold])
+                settled = await self._ledger.settle(settlement, windows)
+        if hold is not None and settled.state != "unknown":
+            flags = hold.flags + "l" * settled.late + "p" * settled.published
+            record = replace(_ended(hold, settlement), flags=flags)
+            self._note(settlement.tenant_id, record, settled.now_ms)
+        return settled
+
+    def _keep(
+        self, settlement: Settlement, windows: tuple[BudgetWindow, ...], hold: HoldRecord | None
+    ) -> None:
+        self._waiting[settlement.hold_id] = _Waiting(settlement, windows, hold)
+        self._nothing_waits.clear()
+        self._something_waits.set()
+
+    def _show_waiting(self) -> None:
+        on_disk = len(self._journal.on_disk)
+        self._watcher.settlements_waiting(on_disk, len(self._waiting) - on_disk)
+
+    async def _write_waiting(self) -> None:
+        """Have every settlement that waits on disk, if there is one that takes it."""
+        ended = [
+            (item.settlement.tenant_id, _ended(item.hold, item.settlement))
+            for hold_id, item in self._waiting.items()
+            if item.hold is not None and hold_id not in self._journal.on_disk
+        ]
+        with best_effort("journal"):
+            await self._journal.wait_for(ended, self._waiting)
+        self._show_waiting()
+
+    async def _watch_journal(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            with best_effort("journal"):
+                if await self._journal.make_again_if_gone():
+                    await self._write_waiting()
+                    for tenant_id, hold in self._open.values():
+                        if hold.state == "dispatched":
+                            self._note(tenant_id, hold, _now_ms())
+
+    async def _settle_what_waits(self) -> None:
+        pause_s = PAUSE_S
+        while True:
+            await self._something_waits.wait()
+            settled = False
+            with best_effort("settlements"):
+                settled = await self._settle_all()
+            if settled:
+                pause_s = PAUSE_S
+            else:
+                await self._write_waiting()
+                await asyncio.sleep(pause_s)
+                pause_s = min(PAUSE_MAX_S, pause_s * 2)
+
+    async def _settle_all(self) -> bool:
+        """Whether nothing waits any more."""
+        for hold_id, item in list(self._waiting.items()):
+            try:
+                settled = await self._settle(item.settlement, item.windows, item.hold)
+            except StoreUnavailable:
+                return False
+            except GatewayError:
+                log.exception("a settlement contradicts the books", extra={"hold_id": hold_id})
+            except Exception:
+                # Its hold is charged at the estimate when its lease is over; the others must not wait for it.
+                log.exception("a settlement cannot be told to the store", extra={"hold_id": hold_id})
+            else:
+                if settled.state == "unknown":
+                    log.error("a settlement came too late to be booked", extra={"hold_id": hold_id})
+            del self._waiting[hold_id]
+            self._journal.on_disk.discard(hold_id)
+            self._show_waiting()
+        if await self._journal.forget_unless(self._waiting):
+            self._something_waits.clear()
+            self._nothing_waits.set()
+        return True
+
+    def _note(self, tenant_id: str, record: HoldRecord, at_ms: int) -> None:
+        with best_effort("journal"):
+            self._journal.note(tenant_id, record, at_ms, self._ledger.epochs.get(tenant_id))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _held(request: AdmissionRequest, lead: Lead) -> HoldRecord:
+    """The hold as the store has just written it."""
+    counters = {
+        window.field: Counter(window.budget.unit, window.span.start_ms, window.span.end_ms, window.field)
+        for window in lead.windows
+    }
+    return HoldRecord(
+        hold_id=request.hold_id,
+        state="held",
+        flags="" if request.cache.mode == "bypass" else "f",
+        began_ms=lead.windows[0].now_ms if lead.windows else _now_ms(),
+        fingerprint=request.fingerprint,
+        est=request.amounts,
+        act=None,
+        counters=tuple(counters.values()),
+    )
+
+
+def _ended(hold: HoldRecord, settlement: Settlement) -> HoldRecord:
+    act = settlement.amounts if settlement.outcome == "settle" else None
+    return hold.ended(_ENDS[settlement.outcome], act)
+
+
+def _settlement_of(tenant_id: str, ended: HoldRecord) -> Settlement:
+    """What a line of the journal asks for; its result is not in the journal and so is not published."""
+    outcome = _OUTCOMES[ended.state]
+    return Settlement(tenant_id, ended.hold_id, ended.fingerprint, outcome, ended.act or ended.est)

@@ -1,0 +1,298 @@
+"""A replica's own memory on disk: what it settled, and what the store has not acknowledged yet.
+
+A few files a replica, in JSON lines. Of the first two each line is a CloudEvent without a word of any prompt:
+
+* ``settled-N.jsonl``  what the store acknowledged, for rebuilding counters that the store lost
+  (docs/reliability.md R22); at half of its share of the disk it becomes ``settled-N.old.jsonl`` and a new one
+  begins
+* ``waiting-N.jsonl``  settlements that the store has not acknowledged, each on disk (fsync) before the
+  caller is answered, so that neither a crash nor a restart loses one (docs/reliability.md R29)
+* ``epochs-N.json``    which epoch of each tenant's books this replica has seen, as of its last start, and
+  ``epochs-N.jsonl``   what it has learnt of them since
+
+``N`` is a number that the replica holds a lock on. A replica that starts takes the lowest free one and, with
+it, what a dead one left behind; locks are the kernel's and vanish with their holder.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import re
+from contextlib import nullcontext, suppress
+from io import FileIO
+from typing import TYPE_CHECKING, Any, Self
+
+from app.ledger.hold_records import HoldRecord, UnreadableHold
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+_LOCK_NAME = re.compile(r"replica-(\d+)\.lock")
+NUMBERS_MAX = 10_000
+
+
+class JournalUnavailable(RuntimeError):
+    """The journal's folder cannot be used; the message says why."""
+
+
+class Journal:
+    """The files of one replica; use as ``with``. Every method is quick except ``wait_for`` (one fsync).
+
+    Args:
+        folder: Made private to this user; may be shared by any number of replicas of one machine.
+        bytes_max: What this replica's settled events may take; the oldest half goes first.
+        source: Names this replica in its events.
+    """
+
+    def __init__(self, folder: Path, *, bytes_max: int = 64 << 20, source: str = "flashgate") -> None:
+        self.folder = folder
+        self._bytes_max = bytes_max
+        self._source = source
+        self._number = -1
+        self._files: dict[str, FileIO] = {}
+        self._settled_bytes = 0
+        self._epochs: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self._open()
+        except OSError as error:
+            raise JournalUnavailable(f"The journal in {self.folder} cannot be written: {error}") from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._close()
+
+    def _open(self) -> None:
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._number, self._files["lock"] = self._lowest_free()
+            for kind in ("settled", "waiting", "epochs"):
+                self._files[kind] = self._opened(kind)
+            self._settled_bytes = os.fstat(self._files["settled"].fileno()).st_size
+        except OSError:
+            self._close()
+            raise
+
+    def _close(self) -> None:
+        for file in self._files.values():
+            file.close()
+        self._files = {}
+
+    def is_gone(self) -> bool:
+        """Whether its files are no longer where they were made: somebody has deleted or moved them."""
+        return not self._files or any(
+            not _is_at(file, self._path(kind, self._number)) for kind, file in self._files.items()
+        )
+
+    def open_again(self) -> None:
+        """Make files anew where they are gone; what they held is not in them. Raises OSError."""
+        self._close()
+        self._epochs = {}
+        self._open()
+
+    def note(self, tenant_id: str, record: HoldRecord, at_ms: int) -> None:
+        """Remember a transition that the store has acknowledged. The store has it too, so without fsync."""
+        if self._settled_bytes > self._bytes_max // 2:
+            self._rotate()
+        self._settled_bytes += self._append("settled", tenant_id, record, at_ms)
+
+    def wait_for(self, tenant_id: str, record: HoldRecord, at_ms: int) -> None:
+        """Remember a settlement that the store has not acknowledged; on disk when this returns."""
+        self._append("waiting", tenant_id, record, at_ms)
+        os.fsync(self._file("waiting").fileno())
+
+    def none_waits(self) -> None:
+        """Forget the waiting ones: the store has acknowledged all of them."""
+        self._file("waiting").truncate(0)
+
+    def left_behind(self) -> list[tuple[str, HoldRecord]]:
+        """Settlements of this number's former holder, and of dead replicas; the latter become this one's."""
+        found = list(_read(self._path("waiting", self._number)))
+        for number in self._others():
+            lock = self._locked(number)
+            if lock is None:
+                continue
+            with lock:
+                path = self._path("waiting", number)
+                orphans = list(_read(path))
+                found += orphans
+                with suppress(OSError):  # a full disk: they stay where they are, and are found again
+                    for tenant_id, record in orphans:
+                        self.wait_for(tenant_id, record, record.began_ms)
+                    if orphans:
+                        path.write_bytes(b"")
+        return found
+
+    def settled_of(self, tenant_id: str) -> dict[str, HoldRecord]:
+        """The last state of every hold of a tenant that this replica or a dead one remembers.
+
+        A hold that a dead replica sent may have been settled by another, so it is not the order of the files
+        that tells which state is the last.
+        """
+        records: dict[str, HoldRecord] = {}
+        for owner, record in self._settled_lines():
+            if owner == tenant_id:
+                _remember(records, record)
+        return records
+
+    def settled(self, part: int) -> Generator[dict[str, dict[str, HoldRecord]]]:
+        """The same of all tenants, by tenant; a part at a time, so that no more than that is in memory."""
+        tenants: dict[str, dict[str, HoldRecord]] = {}
+        for count, (owner, record) in enumerate(self._settled_lines(), 1):
+            _remember(tenants.setdefault(owner, {}), record)
+            if count % part == 0:
+                yield tenants
+                tenants = {}
+        yield tenants
+
+    def _settled_lines(self) -> Iterator[tuple[str, HoldRecord]]:
+        """What this replica and dead ones have noted, oldest first in each of their files."""
+        for number in (self._number, *self._others()):
+            lock = None if number == self._number else self._locked(number, fcntl.LOCK_SH)
+            if lock is None and number != self._number:
+                continue
+            with lock or nullcontext():
+                for old in (True, False):
+                    yield from _read(self._path("settled", number, old=old))
+
+    def epochs(self) -> dict[str, str]:
+        """Which epoch of each tenant's books was seen last, by this number's holders."""
+        epochs: dict[str, str] = {}
+        with suppress(OSError, ValueError, AttributeError):
+            found = json.loads(self._epochs_path.read_text(encoding="utf-8"))
+            epochs = {str(tenant): str(epoch) for tenant, epoch in found.items()}
+        changed = False
+        for line in _lines(self._path("epochs", self._number)):
+            with suppress(ValueError, TypeError):
+                tenant, epoch = json.loads(line)
+                epochs[str(tenant)] = str(epoch)
+                changed = True
+        self._epochs = epochs
+        if changed:
+            with suppress(OSError):  # a full disk: the lines stay, and are read again
+                self._write_epochs()
+        return dict(epochs)
+
+    def keep_epoch(self, tenant_id: str, epoch: str) -> None:
+        """Remember a tenant's epoch, one line where it is another than before."""
+        if self._epochs.get(tenant_id) == epoch:
+            return
+        self._write("epochs", [tenant_id, epoch])
+        self._epochs[tenant_id] = epoch
+
+    def _write_epochs(self) -> None:
+        draft = self._epochs_path.with_suffix(".draft")
+        draft.write_text(json.dumps(self._epochs), encoding="utf-8")
+        draft.replace(self._epochs_path)
+        self._file("epochs").truncate(0)
+
+    @property
+    def _epochs_path(self) -> Path:
+        return self.folder / f"epochs-{self._number}.json"
+
+    def _path(self, kind: str, number: int, *, old: bool = False) -> Path:
+        if kind == "lock":
+            return self.folder / f"replica-{number}.lock"
+        return self.folder / f"{kind}-{number}{'.old' if old else ''}.jsonl"
+
+    def _append(self, kind: str, tenant_id: str, record: HoldRecord, at_ms: int) -> int:
+        return self._write(kind, record.event(tenant_id, at_ms, self._source))
+
+    def _write(self, kind: str, value: object) -> int:
+        """Append a line as a whole; returns its bytes. Raises OSError where a part of it may be missing."""
+        # The line break comes first, so that a line torn by a crash never swallows the next one.
+        line = b"\n" + json.dumps(value, separators=(",", ":")).encode()
+        file, written = self._file(kind), 0
+        while written < len(line):  # a disk that fills up takes a part, and refuses the rest
+            written += file.write(line[written:])
+        return written
+
+    def _file(self, kind: str) -> FileIO:
+        if kind not in self._files:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.folder))
+        return self._files[kind]
+
+    def _opened(self, kind: str) -> FileIO:
+        return FileIO(self._path(kind, self._number), "ab", opener=_opened_privately)
+
+    def _rotate(self) -> None:
+        with suppress(FileNotFoundError):  # renamed before, when the new one could not be made
+            self._path("settled", self._number).replace(self._path("settled", self._number, old=True))
+        fresh = self._opened("settled")
+        self._file("settled").close()
+        self._files["settled"] = fresh
+        self._settled_bytes = 0
+
+    def _lowest_free(self) -> tuple[int, FileIO]:
+        for number in range(NUMBERS_MAX):
+            lock = self._locked(number)
+            if lock is not None:
+                return number, lock
+        raise OSError("every number is taken")
+
+    def _locked(self, number: int, kind: int = fcntl.LOCK_EX) -> FileIO | None:
+        """This number's lock, held until the file is closed; None where somebody else holds it.
+
+        Readers share it, so that several replicas that read a dead one's part at once all see it.
+        """
+        file = FileIO(self._path("lock", number), "r+", opener=_opened_privately)
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            if isinstance(error, BlockingIOError):
+                return None
+            raise
+        return file
+
+    def _others(self) -> list[int]:
+        with suppress(FileNotFoundError):
+            found = (_LOCK_NAME.fullmatch(path.name) for path in self.folder.iterdir())
+            return sorted(int(match[1]) for match in found if match and int(match[1]) != self._number)
+        return []
+
+
+def _opened_privately(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _is_at(file: FileIO, path: Path) -> bool:
+    """Whether the open file is still the one of this name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:
+        return False
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with suppress(FileNotFoundError), path.open("rb") as lines:
+        yield from lines
+
+
+def _read(path: Path) -> Iterator[tuple[str, HoldRecord]]:
+    """The holds of a file in order; a line that a crash has torn is none."""
+    for line in _lines(path):
+        try:
+            event: Any = json.loads(line)
+            found = HoldRecord.of_event(event)
+        except (ValueError, UnreadableHold):
+            continue
+        yield found
+
+
+def _remember(records: dict[str, HoldRecord], record: HoldRecord) -> None:
+    """Keep the record unless a later state of the hold is known."""
+    known = records.get(record.hold_id)
+    if known is None or record.progress >= known.progress:
+        records[record.hold_id] = record

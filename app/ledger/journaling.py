@@ -1,0 +1,199 @@
+"""The journal as the ledger uses it: a disk that fails stops nobody, and an operator is told.
+
+What cannot be written stays in memory and is written as soon as the disk takes it again. A folder that
+somebody deletes while the gateway runs is made anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from app.resilience.diagnosis import Diagnosis, words_of_system
+from app.resilience.tasks import in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Container, Iterable, Sized
+
+    from app.ledger.hold_records import HoldRecord
+    from app.ledger.journal import Journal
+
+log = logging.getLogger(__name__)
+
+AGAIN_S = 60.0
+"""How often a fault that lasts is logged."""
+
+_REMEDIES = {
+    errno.ENOSPC: "Free space on that disk, or set FLASHGATE_JOURNAL_DIR to a folder on another",
+    errno.EDQUOT: "Raise the quota of the gateway's user, or set FLASHGATE_JOURNAL_DIR to a folder elsewhere",
+    errno.EACCES: "Let the gateway's user write in that folder",
+    errno.EROFS: "Set FLASHGATE_JOURNAL_DIR to a folder that can be written",
+    errno.ENOENT: "Make the folder's parent again, or set FLASHGATE_JOURNAL_DIR to a folder that stays",
+    errno.EMFILE: "Raise the limit on open files (ulimit -n)",
+}
+_REMEDY = "Look at that disk, or set FLASHGATE_JOURNAL_DIR to a folder on another"
+
+
+class JournalWatcher(Protocol):
+    """Who is told of failures; metrics in production."""
+
+    def journal_failed(self, error: str) -> None:
+        """A write has failed; ``error`` is the system's name of it, such as ENOSPC."""
+
+
+class Journaling:
+    """Writes a journal, and keeps track of whether that works.
+
+    Args:
+        journal: Open, or None where this replica has no disk.
+
+    Attributes:
+        on_disk: The holds whose waiting settlements are on disk.
+    """
+
+    def __init__(self, journal: Journal | None, watcher: JournalWatcher) -> None:
+        self._journal = journal
+        self._watcher = watcher
+        self._lock = asyncio.Lock()
+        self._fault: Diagnosis | None = None
+        self._said_at = 0.0
+        self.on_disk: set[str] = set()
+
+    @property
+    def condition(self) -> str:
+        """``ok``, ``none`` where there is no journal, or what is wrong with it."""
+        if self._journal is None:
+            return "none"
+        return "ok" if self._fault is None else str(self._fault)
+
+    def left_behind(self) -> list[tuple[str, HoldRecord]]:
+        """See Journal."""
+        found = [] if self._journal is None else self._journal.left_behind()
+        self.on_disk.update(record.hold_id for _, record in found)
+        return found
+
+    def epochs(self) -> dict[str, str]:
+        """See Journal."""
+        return {} if self._journal is None else self._journal.epochs()
+
+    async def settled_of(self, tenant_id: str) -> dict[str, HoldRecord]:
+        """See Journal. Raises OSError where the files cannot be read."""
+        return {} if self._journal is None else await asyncio.to_thread(self._journal.settled_of, tenant_id)
+
+    async def settled(self, part: int) -> AsyncGenerator[tuple[str, Iterable[HoldRecord]], None]:
+        """See Journal; the files are read beside the event loop. Raises OSError where they cannot be."""
+        if self._journal is None:
+            return
+        with contextlib.closing(self._journal.settled(part)) as parts:
+            while (found := await asyncio.to_thread(next, parts, None)) is not None:
+                for tenant_id, records in found.items():
+                    yield tenant_id, records.values()
+
+    def note(self, tenant_id: str, record: HoldRecord, at_ms: int, epoch: str | None) -> None:
+        """Remember a transition that the store has acknowledged, and the epoch of the tenant's books."""
+        if self._journal is None:
+            return
+        try:
+            self._journal.note(tenant_id, record, at_ms)
+            if epoch is not None:
+                self._journal.keep_epoch(tenant_id, epoch)
+        except OSError as error:
+            # The store has it; only a rebuilding would miss it.
+            self._fails(error)
+        else:
+            self._works()
+
+    def keep_epoch(self, tenant_id: str, epoch: str) -> None:
+        """Remember the epoch of a tenant's books that were rebuilt."""
+        if self._journal is None:
+            return
+        try:
+            self._journal.keep_epoch(tenant_id, epoch)
+        except OSError as error:
+            self._fails(error)
+
+    async def wait_for(self, ended: Iterable[tuple[str, HoldRecord]], waiting: Container[str]) -> None:
+        """Have settlements on disk, as far as it takes them: those that wait and are not there yet."""
+        if self._journal is None:
+            return
+        async with self._lock:
+            try:
+                for tenant_id, record in ended:
+                    if record.hold_id in waiting and record.hold_id not in self.on_disk:
+                        await in_thread(self._journal.wait_for, tenant_id, record, _now_ms())
+                        self._works()
+                        if record.hold_id in waiting:
+                            self.on_disk.add(record.hold_id)
+            except OSError as error:
+                self._fails(error)
+
+    async def forget_unless(self, waiting: Sized) -> bool:
+        """Forget the settlements on disk, because the store has acknowledged all, unless some wait again."""
+        async with self._lock:
+            if waiting:
+                return False
+            self.on_disk.clear()
+            try:
+                if self._journal is not None:
+                    self._journal.none_waits()
+            except OSError as error:
+                # What stays is settled once more at the next start, which changes nothing.
+                self._fails(error)
+        return True
+
+    async def make_again_if_gone(self) -> bool:
+        """Whether the journal's files were gone and have been made again, empty."""
+        if self._journal is None:
+            return False
+        async with self._lock:
+            if not self._journal.is_gone():
+                return False
+            self.on_disk.clear()
+            try:
+                self._journal.open_again()
+            except OSError as error:
+                self._fails(error)
+                return False
+        log.error(
+            "the journal's files were gone and have been made again; what they held cannot be told to a "
+            "store that loses its books",
+            extra={
+                "diagnosis": Diagnosis(
+                    "journal_gone",
+                    str(self._journal.folder),
+                    "its files were not there",
+                    "Find out what deletes them: each replica needs its journal for as long as it runs",
+                )
+            },
+        )
+        self._works()
+        return True
+
+    def _fails(self, error: OSError) -> None:
+        assert self._journal is not None  # noqa: S101 - it has just failed
+        cause = f"{type(error).__qualname__}: {words_of_system(error)}"
+        remedy = _REMEDIES.get(error.errno or 0, _REMEDY)
+        fault = Diagnosis("journal_failing", str(self._journal.folder), cause, remedy)
+        if fault != self._fault or time.monotonic() >= self._said_at + AGAIN_S:
+            log.error(
+                "the journal cannot be written; settlements that the store does not take wait in memory "
+                "alone, and are lost if the process ends",
+                extra={"diagnosis": fault},
+            )
+            self._said_at = time.monotonic()
+        self._fault = fault
+        self._watcher.journal_failed(errno.errorcode.get(error.errno or 0, "other"))
+
+    def _works(self) -> None:
+        if self._fault is None:
+            return
+        self._fault = None
+        log.warning("the journal can be written again")
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

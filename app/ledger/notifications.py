@@ -1,0 +1,115 @@
+"""Waking those who wait for a leader: one subscription a process, whatever the number of waiters.
+
+A wake-up is only a hint. It may be lost or come early; the ledger polls beside it, and the next
+admission tells what really happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Self
+
+from app.resilience.deadlines import time_limit
+from app.resilience.tasks import cancelled
+from app.store.client import FailureLog
+from app.store.keys import WAKE_CHANNEL
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from redis.asyncio import Redis
+
+REMEMBERED = 4096
+"""Wake-ups kept for those who begin to wait just after one came."""
+
+RESUBSCRIBE_S = 0.5
+
+
+class WakeBoard:
+    """Who waits for which hold. Use as ``async with``; ``woken`` counts the messages that came."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._recent: OrderedDict[str, None] = OrderedDict()
+        self._listener: asyncio.Task[None] | None = None
+        self.listening = asyncio.Event()
+        self.woken = 0
+
+    async def __aenter__(self) -> Self:
+        self._listener = asyncio.create_task(self._listen(), name="store-wake")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._listener is not None:
+            await cancelled([self._listener])
+            self._listener = None
+
+    async def wait(self, hold_id: str, timeout_s: float) -> bool:
+        """Whether this hold's end was announced, now or within the timeout."""
+        if hold_id in self._recent:
+            return True
+        event = asyncio.Event()
+        self._waiting.setdefault(hold_id, set()).add(event)
+        try:
+            async with time_limit(timeout_s):
+                await event.wait()
+        except TimeoutError:
+            return False
+        finally:
+            waiters = self._waiting.get(hold_id)
+            if waiters is not None:
+                waiters.discard(event)
+                if not waiters:
+                    del self._waiting[hold_id]
+        return True
+
+    def _announce(self, hold_id: str) -> None:
+        self.woken += 1
+        self._recent[hold_id] = None
+        if len(self._recent) > REMEMBERED:
+            self._recent.popitem(last=False)
+        for event in self._waiting.get(hold_id, ()):
+            event.set()
+
+    def _wake_all(self) -> None:
+        """After a gap in the subscription anybody's message may have been missed."""
+        for events in self._waiting.values():
+            for event in events:
+                event.set()
+
+    async def _listen(self) -> None:
+        failures = FailureLog("wake-ups")
+        while True:
+            try:
+                await self._subscription()
+            except Exception as error:  # noqa: BLE001 - whatever the client raises, listening goes on
+                # The waiters' own polling bridges the gap until the store is back.
+                if self.listening.is_set():
+                    failures.over()
+                failures.failed(error)
+            finally:
+                self.listening.clear()
+            await asyncio.sleep(RESUBSCRIBE_S)
+
+    async def _subscription(self) -> None:
+        pubsub = self._client.pubsub()
+        try:
+            await pubsub.subscribe(WAKE_CHANNEL)
+            while True:
+                message = await pubsub.get_message(timeout=None)
+                if message is None:
+                    continue
+                if message["type"] == "subscribe":
+                    self.listening.set()
+                    self._wake_all()
+                elif message["type"] == "message":
+                    self._announce(str(message["data"]))
+        finally:
+            await pubsub.aclose()  # type: ignore[no-untyped-call]

@@ -1,0 +1,177 @@
+"""A cap on what all tenants together ask of one model at one back end (docs/reliability.md R19).
+
+Google counts requests and tokens a minute by project, whoever asks. Where a cap is set, every attempt takes
+its part of it first, in books of its own beside the tenants', and is refused there before Google is asked:
+the next back end may do, or the caller is told when to come back, and its own hold is given back as after any
+refusal that cost nothing.
+
+A process that dies leaves its part taken until the minute is over. Where the store does not answer, no part
+is asked for: Google's own quota stands behind this one.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+from zoneinfo import ZoneInfo
+
+from app.domain.budget import Amounts, Budget, window_of
+from app.domain.errors import GatewayError, StoreUnavailable, UpstreamError, UpstreamQuota
+from app.domain.estimate import estimate, settled_amounts
+from app.domain.rate import RateLimit
+from app.domain.request import CacheDirective
+from app.generation.ports import AdmissionRequest, Lead, Limited, Refused, Settlement
+from app.ledger.redis import LedgerPolicy
+from app.resilience.best_effort import best_effort
+from app.resilience.tasks import uncancelled
+from app.store.keys import PROVIDER
+
+if TYPE_CHECKING:
+    from app.cards import Catalogue
+    from app.domain.budget import BudgetWindow
+    from app.domain.card import Card
+    from app.domain.generation import ModelAnswer, Usage
+    from app.domain.request import GenerationRequest
+    from app.generation.ports import Admission, Call, ImageModel
+    from app.ledger.redis import RedisLedger
+
+log = logging.getLogger(__name__)
+
+Outcome = Literal["settle", "void", "charge"]
+
+_UTC = ZoneInfo("UTC")
+_BURST_SHARE = 10
+
+PROVIDER_POLICY = LedgerPolicy(lease_s=120, keep_s=600, usage_days=1)
+"""A part that nobody gives back is over with its minute; what was asked is soon forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderTerms:
+    """What may be asked of each model at each back end in a minute; None for no cap.
+
+    A tenth of the requests may come at once, so that no minute sees more than that above the cap.
+    """
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+
+
+class CappedImageModel:
+    """An ImageModel that takes its part of the cap before each attempt.
+
+    Args:
+        model: What makes the attempts.
+        back_end: Its kind.
+        ledger: With leases that outlast a minute; its own, so that what it knows of epochs is of these books.
+    """
+
+    def __init__(
+        self,
+        model: ImageModel,
+        back_end: str,
+        ledger: RedisLedger,
+        catalogue: Catalogue,
+        terms: ProviderTerms,
+    ) -> None:
+        self._model = model
+        self._back_end = back_end
+        self._ledger = ledger
+        self._catalogue = catalogue
+        self._terms = terms
+
+    async def ready(self) -> bool:
+        """Whether calls can be made at all."""
+        return await self._model.ready()
+
+    async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
+        """One attempt, within the cap.
+
+        Raises:
+            UpstreamQuota: Also where the cap has no room; then nothing was sent.
+            GatewayError: See the port.
+        """
+        card = self._catalogue.resolve(request.model)
+        hold_id = await self._reserve(request, card) if card is not None else None
+        if card is None or hold_id is None:
+            return await self._model.generate(request, seed, call)
+        try:
+            answer = await self._model.generate(request, seed, call)
+        except GatewayError as error:
+            unbilled = isinstance(error, UpstreamError) and error.billed == "no"
+            outcome: Outcome = "settle" if error.usage is not None else "void" if unbilled else "charge"
+            await self._end(hold_id, card, outcome, error.usage, 0)
+            raise
+        await self._end(hold_id, card, "settle", answer.usage, len(answer.pictures))
+        return answer
+
+    async def _reserve(self, request: GenerationRequest, card: Card) -> str | None:
+        """The hold, or None where nobody can tell. Raises UpstreamQuota where there is no room."""
+        hold_id = secrets.token_hex(12)
+        asked = AdmissionRequest(
+            tenant_id=PROVIDER,
+            hold_id=hold_id,
+            fingerprint=card.id.replace(".", "_"),
+            windows=self._windows(card),
+            amounts=estimate(request, card).amounts,
+            cache=CacheDirective("bypass"),
+            rates=self._rates(card),
+        )
+        try:
+            admission = await self._ledger.admit(asked)
+        except StoreUnavailable:
+            self._ledger.epochs.pop(PROVIDER, None)
+            log.warning("the cap on the upstream cannot be asked")
+            return None
+        if isinstance(admission, Lead):
+            return hold_id
+        raise UpstreamQuota(
+            "All that may be asked of this model in a minute is taken.",
+            billed="no",
+            retry_after_s=_retry_after_s(admission),
+        )
+
+    async def _end(
+        self,
+        hold_id: str,
+        card: Card,
+        outcome: Outcome,
+        usage: Usage | None,
+        pictures: int,
+    ) -> None:
+        """Give back what was not used. The answer that is there by now is paid, and passes in any case."""
+        with best_effort("provider_cap"), suppress(StoreUnavailable):
+            used = Amounts() if usage is None else settled_amounts(card, usage, pictures)
+            settlement = Settlement(PROVIDER, hold_id, card.id.replace(".", "_"), outcome, used)
+            await uncancelled(self._ledger.settle(settlement, ()))
+
+    def _windows(self, card: Card) -> tuple[BudgetWindow, ...]:
+        limit = self._terms.tokens_per_minute
+        if limit is None:
+            return ()
+        budget = Budget("total_tokens", "minute", limit)
+        return (window_of(budget, self._owner(card), _UTC, time.time_ns() // 1_000_000),)
+
+    def _rates(self, card: Card) -> tuple[RateLimit, ...]:
+        limit = self._terms.requests_per_minute
+        if limit is None:
+            return ()
+        burst = max(1, limit // _BURST_SHARE)
+        return (RateLimit("requests", "tenant", f"{self._owner(card)}|requests", limit, burst),)
+
+    def _owner(self, card: Card) -> str:
+        return f"b:{self._back_end}:{card.id}"
+
+
+def _retry_after_s(admission: Admission) -> int:
+    match admission:
+        case Limited(rates=rates):
+            return max(1, *(-(-rate.retry_in_ms // 1000) for rate in rates))
+        case Refused(windows=windows):
+            return max(1, *(window.resets_in_s for window in windows))
+        case _:
+            return 1

@@ -1,0 +1,163 @@
+"""What becomes of books that the store has lost (docs/reliability.md R22).
+
+Books that are gone as a whole are noticed at the next admission, by the name of their epoch, or by looking
+once a second. They stay closed for a moment, until every replica has put back what it knows.
+
+Books may also be whole and old: a replica of the store that had not heard of the last seconds was promoted,
+or a backup was put back. Then the store has another history than before, which it tells at the next look,
+and all that this replica knows is told again; what is there already stays as it is. Until then, a second at
+most, admissions go by the old books.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections import Counter
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from app.domain.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from app.ledger.hold_records import HoldRecord
+    from app.ledger.journaling import Journaling
+    from app.ledger.redis import RedisLedger
+    from app.ledger.restoring import Restorer, StoreForgot
+    from app.store.breaker import Breaker
+
+log = logging.getLogger(__name__)
+
+Amnesia = Literal["rebuild", "closed", "open"]
+
+LOOK_S = 1.0
+GRACE_S = 3.0
+"""Books that were lost stay closed for so long that every replica has looked, and put back its part."""
+PART = 5000
+"""Lines of the journal that are in memory at once."""
+
+
+class LossWatcher(Protocol):
+    """Who is told of losses; metrics in production."""
+
+    def store_amnesia(self, policy: str, restored: int) -> None:
+        """A tenant's books were lost, or a part of them; so many of its holds were put back."""
+
+
+class Recovery:
+    """Notices losses, and puts back this replica's part.
+
+    Args:
+        ledger: Whose epochs are those that this process knows.
+        breaker: The ledger's.
+        journal: What this replica remembers on disk.
+        amnesia: What becomes of a tenant whose books were lost; see DurableLedger.
+        open_holds: The holds of a tenant that this process has open.
+
+    Attributes:
+        history: The store's, as it was when everything known had been told to it; "" before the first look.
+    """
+
+    def __init__(
+        self,
+        ledger: RedisLedger,
+        restorer: Restorer,
+        breaker: Breaker,
+        watcher: LossWatcher,
+        *,
+        journal: Journaling,
+        amnesia: Amnesia,
+        open_holds: Callable[[str], dict[str, HoldRecord]],
+    ) -> None:
+        self._epochs = ledger.epochs
+        self._restorer = restorer
+        self._breaker = breaker
+        self._watcher = watcher
+        self._journal = journal
+        self._amnesia = amnesia
+        self._open_holds = open_holds
+        self._rebuilding = asyncio.Lock()
+        self.history = ""
+
+    async def of(self, tenant_id: str, lost: StoreForgot) -> None:
+        """Returns when the tenant's books are open. Raises StoreUnavailable where they are not yet."""
+        known = self._epochs.get(tenant_id)
+        if known is None or lost.epoch is None:
+            raise lost
+        if self._amnesia == "closed":
+            raise StoreUnavailable("The store has lost the books of this tenant.", retry_after_s=60)
+        try:
+            wait_s = await self._rebuild(tenant_id, known)
+        except OSError as error:
+            log.exception("the books cannot be put back", extra={"tenant": tenant_id})
+            raise StoreUnavailable("The books of this tenant cannot be rebuilt.", retry_after_s=5) from error
+        if wait_s > 0:
+            raise StoreUnavailable(
+                "The books of this tenant are being rebuilt.", retry_after_s=max(1, -int(-wait_s // 1))
+            )
+
+    async def look_for_losses(self) -> None:
+        """For ever, so that all replicas put back their parts while the books are still closed."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if self._epochs and self._amnesia == "rebuild":
+                try:
+                    await self._look()
+                except StoreUnavailable:
+                    pass  # there is nothing to see; the next look tells
+                except Exception:
+                    log.exception("the books cannot be put back")
+
+    async def _look(self) -> None:
+        known = dict(self._epochs)
+        async with self._breaker.guard():
+            found = await self._restorer.epochs(list(known))
+            history = await self._restorer.history()
+        for tenant_id, epoch in found.items():
+            if epoch != known[tenant_id]:
+                await self._rebuild(tenant_id, known[tenant_id])
+        if history != self.history:
+            await self._tell_again(frozenset(known))
+        self.history = history
+
+    async def _rebuild(self, tenant_id: str, known: str) -> float:
+        """Put back this replica's part; returns the seconds until the books are open."""
+        async with self._rebuilding:
+            if self._epochs.get(tenant_id) != known:
+                return 0.0  # somebody else here did it meanwhile
+            rebuilding = self._amnesia == "rebuild"
+            records = await self._known_of(tenant_id) if rebuilding else []
+            epoch, wait_s, count = await self._restorer.rebuild(
+                tenant_id, records, secrets.token_hex(8), GRACE_S if rebuilding else 0.0
+            )
+            self._epochs[tenant_id] = epoch
+            self._journal.keep_epoch(tenant_id, epoch)
+        log.error("the store has lost the books", extra={"tenant": tenant_id, "count": count})
+        self._watcher.store_amnesia(self._amnesia, count)
+        return wait_s
+
+    async def _tell_again(self, tenant_ids: frozenset[str]) -> None:
+        """Tell a store of another history what this replica knows."""
+        missing: Counter[str] = Counter()
+        async with self._rebuilding:
+            async with contextlib.aclosing(self._journal.settled(PART)) as known:
+                async for tenant_id, records in known:
+                    if tenant_id in tenant_ids:
+                        missing[tenant_id] += await self._restorer.put_back(tenant_id, records)
+            for tenant_id in tenant_ids:
+                open_holds = self._open_holds(tenant_id).values()
+                missing[tenant_id] += await self._restorer.put_back(tenant_id, open_holds)
+        for tenant_id, count in missing.items():
+            if count:
+                log.error(
+                    "the store has lost a part of the books", extra={"tenant": tenant_id, "count": count}
+                )
+                self._watcher.store_amnesia(self._amnesia, count)
+
+    async def _known_of(self, tenant_id: str) -> list[HoldRecord]:
+        """The last state of every hold that this replica remembers."""
+        records = await self._journal.settled_of(tenant_id)
+        return list((records | self._open_holds(tenant_id)).values())

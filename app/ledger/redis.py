@@ -1,0 +1,306 @@
+"""The ledger on Redis: every decision about money is one script, every script may be repeated.
+
+This module turns the port's words into a script's arguments and its answer back; the arithmetic and the
+rules are in ``scripts/*.lua``, where the data is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, Self
+
+from app.domain.budget import UNITS
+from app.domain.errors import InternalError, StoreUnavailable
+from app.domain.request import CacheDirective
+from app.generation import records
+from app.generation.ports import Absent, Hit, Settled
+from app.ledger import codec, reports
+from app.ledger.codec import MS, STATES
+from app.ledger.hold_records import LETTERS
+from app.ledger.notifications import WakeBoard
+from app.ledger.scripting import Scripts, text_of
+from app.store import keys
+from app.store.client import DEADLINE_S, store_errors
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from redis.asyncio import Redis
+
+    from app.domain.budget import BudgetWindow, WindowState
+    from app.domain.rate import RateLimit, RateState
+    from app.generation.ports import Admission, AdmissionRequest, Settlement
+    from app.ledger.codec import Answer
+
+DAY_MS = 86_400_000
+TOMBSTONE_S = 10
+POLL_S = 1.0
+_RUNNING = text_of("running")
+_LEADING = text_of("leading")
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerPolicy:
+    """What the ledger does by itself.
+
+    Attributes:
+        lease_s: A hold lives this long without a heartbeat (docs/reliability.md R10).
+        keep_s: How long an ended hold is remembered; longer than any retry of a settlement.
+        unknown: What becomes of a sent hold whose owner died: its estimate is charged, or released
+            (docs/decisions/0034).
+        usage_days: How long days are kept for reports of usage.
+        usage_labels: How many labels of a tenant and day are reported one by one.
+        poll_s: How often a follower looks by itself, beside waiting to be woken.
+        deadline_s: A call that has no answer by then is StoreUnavailable.
+        claims_max: How many idempotency keys a tenant may have.
+    """
+
+    lease_s: float = 30.0
+    keep_s: int = 86_400
+    unknown: Literal["charge", "release"] = "charge"
+    usage_days: int = 92
+    usage_labels: int = 200
+    poll_s: float = POLL_S
+    deadline_s: float = DEADLINE_S
+    claims_max: int = 50_000
+
+    @property
+    def keeps_ms(self) -> tuple[str, str]:
+        """For ``take_keep``: how long holds and windows are kept, and how long days of usage."""
+        return str(self.keep_s * MS), str(self.usage_days * DAY_MS)
+
+
+class RedisLedger:
+    """``ports.Ledger`` on a Redis or Valkey server.
+
+    Args:
+        client: Decoding replies to str; see ``client.open_clients``.
+        policy: Leases and the like.
+
+    Attributes:
+        epochs: The epoch of each tenant's books that this process has seen (docs/reliability.md R22).
+        scripts: For others who run them on the same client.
+
+    Use as ``async with``: loads the scripts and listens for wake-ups. A store that is down at that moment
+    is no error, because the first command after its return loads what is missing.
+    """
+
+    def __init__(self, client: Redis, policy: LedgerPolicy | None = None) -> None:
+        self._client = client
+        self._policy = self.policy = policy or LedgerPolicy()
+        self._scripts = Scripts(client)
+        self._closing = AsyncExitStack()
+        self.wakes = WakeBoard(client)
+        self.scripts = self._scripts
+        self.epochs: dict[str, str] = {}
+
+    async def __aenter__(self) -> Self:
+        try:
+            async with store_errors(self._policy.deadline_s):
+                await self._scripts.load()
+        except StoreUnavailable:
+            # The gateway starts without its store and answers 503 until it is there.
+            pass
+        await self._closing.enter_async_context(self.wakes)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._closing.aclose()
+
+    async def admit(self, request: AdmissionRequest) -> Admission:
+        """Decide in one step: cached, followed, refused, or reserved. See ``scripts/admit.lua``.
+
+        Windows in the answer count a new hold as held. ``asked`` is filled in for Lead and Refused.
+
+        Raises:
+            StoreForgot: The store has lost the tenant's books, or they are being rebuilt.
+            StoreUnavailable: Nobody knows whether something was reserved; repeating is safe.
+            InternalError: The hold id was used for other work, or its hold has ended.
+        """
+        answer = await self._admission(request, request.windows)
+        if answer.code == "clock":
+            # This machine's clock is off by more than a window: the store's clock decides.
+            answer = await self._admission(
+                request, tuple(window.at(answer.now_ms) for window in request.windows)
+            )
+        if answer.code == "hit":
+            hit = codec.hit(answer)
+            if hit is None:
+                return await self._admit_past_unreadable(request)
+            return hit
+        if answer.code in {"forgotten", "closed"}:
+            raise codec.forgotten(answer)
+        if answer.code == "lead" and answer.payload:
+            self.epochs[request.tenant_id] = answer.payload
+        return codec.admission(request, answer)
+
+    async def peek(self, request: AdmissionRequest) -> Hit | Absent:
+        """What admission would see now, reserving nothing; ``asked`` is filled in.
+
+        Raises:
+            StoreUnavailable: The store does not answer.
+        """
+        directive = CacheDirective("only_if_cached", request.cache.max_age_s)
+        looking = replace(request, cache=directive, requests=0, claim=None, attribution=None)
+        seen = await self.admit(looking)
+        windows = tuple(
+            replace(window, asked=request.amounts[UNITS.index(window.budget.unit)]) for window in seen.windows
+        )
+        return replace(seen, windows=windows) if isinstance(seen, Hit) else Absent(windows, seen.rates)
+
+    async def dispatch(self, tenant_id: str, hold_id: str, fingerprint: str) -> bool:
+        """Say that the upstream is about to be called, and again as a heartbeat (``scripts/dispatch.lua``).
+
+        Returns False where the hold is no longer open, so that the call must not be made.
+        """
+        arguments = [hold_id, fingerprint, self._lease_ms, *self._policy.keeps_ms, self._policy.unknown]
+        async with store_errors(self._policy.deadline_s):
+            reply = await self._scripts.run("dispatch", keys.work_keys(tenant_id, fingerprint), arguments)
+        if reply[0] == "conflict":
+            raise InternalError("The hold belongs to other work.")
+        return bool(reply[0] == "dispatched")
+
+    async def settle(self, settlement: Settlement, windows: tuple[BudgetWindow, ...]) -> Settled:
+        """End a hold, keep the result, wake the followers (``scripts/settle.lua``).
+
+        Raises:
+            StoreUnavailable: Nobody knows whether it was booked; repeating is safe.
+            InternalError: The hold was ended before in another way.
+        """
+        result = records.encode_generation(settlement.publish) if settlement.publish else ""
+        failed = settlement.failure
+        failure, whole = (
+            ("", "") if failed is None else (records.encode_brief(failed), records.encode_failure(failed))
+        )
+        # A result never outlives its pictures: it gets the jitter's lower half, they get the upper.
+        ttl_ms = int(settlement.ttl_s * MS * random.uniform(0.9, 1.0)) if result else 0
+        arguments = [
+            keys.WAKE_CHANNEL,
+            settlement.hold_id,
+            settlement.fingerprint,
+            settlement.outcome,
+            *self._policy.keeps_ms,
+            self._policy.unknown,
+            result if ttl_ms else "",
+            str(ttl_ms),
+            failure,
+            whole if whole != failure else "",
+            str(TOMBSTONE_S * MS),
+            *codec.answered_told(settlement.answered, settlement.usage, self._lease_ms),
+            *codec.amounts_told(settlement.amounts),
+            *codec.tokens_told(settlement.usage),
+            *reports.told(settlement.attribution, self._policy.usage_labels),
+        ]
+        claim = settlement.answered.claim.digest if settlement.answered else None
+        names = keys.work_keys(settlement.tenant_id, settlement.fingerprint, claim)
+        async with store_errors(self._policy.deadline_s):
+            reply = await self._scripts.run("settle", names, arguments)
+        code, state, repeated, late, published, now = reply[:6]
+        if code == "conflict":
+            raise InternalError(f"The hold was {STATES[state]} before, in another way.")
+        return Settled(
+            state="unknown" if code == "unknown" else STATES[state],
+            repeated=repeated == "1",
+            late=late == "1",
+            published=published == "1",
+            now_ms=int(now),
+            windows=codec.booked(reply[6:], windows, int(now)),
+        )
+
+    async def running(self, tenant_id: str, hold_id: str) -> Literal["held", "dispatched"] | None:
+        """How far the hold's work has come; None where it has ended, by its lease too, or is unknown.
+
+        Nothing is expired by looking: that is for those who would use what becomes free.
+        """
+        holds, _windows, leases, *_ = keys.ledger_keys(tenant_id)
+        async with store_errors(self._policy.deadline_s):
+            record = await self._client.eval(_RUNNING, 2, holds, leases, hold_id)
+        state = LETTERS.get(str(record)[:1]) if record else None
+        if state == "held":
+            return "held"
+        return "dispatched" if state == "dispatched" else None
+
+    async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
+        """Return when the leader's outcome may be there, at the latest after the timeout. Never raises."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + timeout_s
+        while (left := deadline - clock()) > 0:
+            nap_s = min(left, self._policy.poll_s * random.uniform(0.8, 1.2))
+            if await self.wakes.wait(leader, nap_s) or not await self._still_leads(
+                tenant_id, fingerprint, leader
+            ):
+                return
+
+    async def windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
+        """The windows as they stand; reserves nothing, clears away what has expired."""
+        answer = await self._states(tenant_id, windows)
+        if answer.code == "clock":
+            answer = await self._states(tenant_id, tuple(window.at(answer.now_ms) for window in windows))
+        if answer.code == "clock":
+            raise InternalError("The store's clock fits no window.")
+        return answer.windows
+
+    async def rates(self, tenant_id: str, rates: tuple[RateLimit, ...]) -> tuple[RateState, ...]:
+        """The rates and caps as they stand; ``refused`` tells which would refuse a request now."""
+        return (await self._states(tenant_id, (), rates)).rates
+
+    @property
+    def _lease_ms(self) -> str:
+        return str(int(self._policy.lease_s * MS))
+
+    async def _admission(self, request: AdmissionRequest, windows: tuple[BudgetWindow, ...]) -> Answer:
+        max_age_s = request.cache.max_age_s
+        arguments = [
+            request.hold_id,
+            request.fingerprint,
+            request.cache.mode,
+            "" if max_age_s is None else str(max_age_s * MS),
+            request.following or "",
+            self._lease_ms,
+            *self._policy.keeps_ms,
+            self._policy.unknown,
+            *codec.claim_told(request.claim),
+            str(self._policy.claims_max),
+            self.epochs.get(request.tenant_id, ""),
+            str(request.requests),
+            *codec.amounts_told(request.amounts),
+            *codec.windows_told(windows),
+            *codec.rates_told(request.rates),
+            *(reports.told(request.attribution, self._policy.usage_labels) if request.attribution else ()),
+        ]
+        digest = request.claim.digest if request.claim else None
+        names = keys.work_keys(request.tenant_id, request.fingerprint, digest)
+        async with store_errors(self._policy.deadline_s):
+            reply = await self._scripts.run("admit", names, arguments)
+        return codec.answer(reply, windows, request.rates)
+
+    async def _states(
+        self, tenant_id: str, windows: tuple[BudgetWindow, ...], rates: tuple[RateLimit, ...] = ()
+    ) -> Answer:
+        told = [*codec.windows_told(windows), *codec.rates_told(rates)]
+        arguments = [*self._policy.keeps_ms, self._policy.unknown, *told]
+        async with store_errors(self._policy.deadline_s):
+            reply = await self._scripts.run("windows", keys.ledger_keys(tenant_id), arguments)
+        return codec.answer(reply, windows, rates)
+
+    async def _still_leads(self, tenant_id: str, fingerprint: str, leader: str) -> bool:
+        arguments = keys.leads_key(tenant_id), fingerprint, leader
+        try:
+            async with store_errors(self._policy.deadline_s):
+                return bool(await self._client.eval(_LEADING, 1, *arguments))
+        except StoreUnavailable:
+            # The store may be back before this caller's patience ends.
+            return True
+
+    async def _admit_past_unreadable(self, request: AdmissionRequest) -> Admission:
+        """Another version of the gateway wrote the kept result: to this one it is as good as none."""
+        nothing_kept = replace(request.cache, max_age_s=0)
+        return await self.admit(replace(request, cache=nothing_kept, following=None))

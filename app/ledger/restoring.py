@@ -1,0 +1,114 @@
+"""Restores what the store has forgotten: hold by hold, set if absent and never added."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from app.domain.errors import StoreUnavailable
+from app.store import keys
+from app.store.client import store_errors, told_by_nodes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from redis.asyncio import Redis
+
+    from app.ledger.hold_records import HoldRecord
+    from app.ledger.redis import LedgerPolicy
+    from app.ledger.scripting import Scripts
+
+MS = 1000
+AT_ONCE = 100
+EPOCH_FIELD = "!epoch"
+RESTORE_DEADLINE_S = 5.0
+
+
+class StoreForgot(StoreUnavailable):
+    """The store has lost the books that this process knew, or they are not open again yet.
+
+    Args:
+        epoch: The name of the books that are there now, empty where there are none; None where they are the
+            right ones, but not open yet.
+    """
+
+    def __init__(self, detail: str, *, epoch: str | None, retry_after_s: int) -> None:
+        super().__init__(detail, retry_after_s=retry_after_s)
+        self.epoch = epoch
+
+
+class Restorer:
+    """Runs ``scripts/restore.lua``, and looks which epoch the books of tenants are in."""
+
+    def __init__(self, client: Redis, scripts: Scripts, policy: LedgerPolicy) -> None:
+        self._client = client
+        self._scripts = scripts
+        self._lease_ms = str(int(policy.lease_s * MS))
+        self._keep_ms, self._usage_ms = policy.keeps_ms
+
+    async def put_back(self, tenant_id: str, records: Iterable[HoldRecord]) -> int:
+        """Put holds back that were begun so lately that the store cannot have ended and pruned them.
+
+        Returns how many were missing.
+
+        Raises:
+            StoreUnavailable: Some may be missing still; repeating is safe.
+        """
+        told, count = list(records), 0
+        for begin in range(0, len(told), AT_ONCE):
+            _, _, missing = await self._restore(
+                tenant_id, told[begin : begin + AT_ONCE], self._keep_ms, "", 0
+            )
+            count += missing
+        return count
+
+    async def rebuild(
+        self, tenant_id: str, records: Sequence[HoldRecord], epoch: str, grace_s: float
+    ) -> tuple[str, float, int]:
+        """Put every hold back, whatever its age, and begin an epoch where there is none.
+
+        Returns the epoch that is there now, the seconds until its first admission, and how many were missing.
+
+        Raises:
+            StoreUnavailable: Some may be missing still; repeating is safe.
+        """
+        count, wait_s, found = 0, 0.0, ""
+        for begin in range(0, len(records) or 1, AT_ONCE):
+            part = records[begin : begin + AT_ONCE]
+            found, wait_s, missing = await self._restore(tenant_id, list(part), "", epoch, int(grace_s * MS))
+            count += missing
+        return found, wait_s, count
+
+    async def history(self) -> str:
+        """Names the store's history; another one follows a restart, a failover or an older backup."""
+        async with store_errors():
+            nodes = await told_by_nodes(self._client, "replication")
+        return ",".join(sorted(str(node.get("master_replid")) for node in nodes))
+
+    async def epochs(self, tenant_ids: Sequence[str]) -> dict[str, str]:
+        """The name of each tenant's epoch; empty where the store knows none."""
+        async with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for tenant_id in tenant_ids:
+                pipeline.hget(keys.ledger_keys(tenant_id)[1], EPOCH_FIELD)
+            found = await pipeline.execute()
+        return {
+            tenant_id: str(value or "").partition(";")[0]
+            for tenant_id, value in zip(tenant_ids, found, strict=True)
+        }
+
+    async def _restore(
+        self, tenant_id: str, records: list[HoldRecord], oldest_ms: str, epoch: str, grace_ms: int
+    ) -> tuple[str, float, int]:
+        arguments = [self._keep_ms, self._usage_ms, self._lease_ms, oldest_ms, epoch, str(grace_ms)]
+        arguments.append(str(len(records)))
+        for record in records:
+            arguments += [record.hold_id, _without_places(record).encoded()]
+        async with store_errors(RESTORE_DEADLINE_S):
+            name, wait_ms, count = await self._scripts.run("restore", keys.ledger_keys(tenant_id), arguments)
+        return str(name), int(wait_ms) / MS, int(count)
+
+
+def _without_places(record: HoldRecord) -> HoldRecord:
+    """A cap on open holds is not rebuilt: what is put back holds no place, so it gives none back."""
+    return replace(record, counters=tuple(counter for counter in record.counters if counter.unit))

@@ -1,0 +1,528 @@
+-- Shared by every ledger script: prepended to each of them at load time by app/ledger/scripting.py.
+--
+-- KEYS (the same order in every script; all share the tenant's hash tag, so all lie in one slot)
+--   1 res   HASH    hold id -> record                                          never a TTL
+--   2 win   HASH    "<field>|<start_ms>:s|:h|:o|:p" -> settled, held, overage, and of what is settled the
+--                   part that was booked by holds which are forgotten          never a TTL
+--                   "<field>:c|:l" -> credit, "<limit>;<until_ms>" that an operator set for a time
+--   3 exp   ZSET    hold id -> end of its lease (ms); exactly the open holds   never a TTL
+--   4 gc    ZSET    "r;<hold id>" | "w;<field>|<start_ms>" | "u;<row>" | "l;<fingerprint>" -> purge time (ms)
+--                                                                              never a TTL
+--   5 log   STREAM  one entry a transition: hold id -> record after it         never a TTL
+--   6 use   HASH    what was used by day, for reports; see "Usage" below       never a TTL
+--   7 lead  HASH    fingerprint -> "<leader's hold id>;<until_ms>;" | "!<hold id>;<until_ms>;<failure as JSON, cut
+--                   short>"                                                    never a TTL
+--   8, 9 idem, ends (see _claims.lua), 10, 11 ops, opends (see operation.lua)  never a TTL
+--  12 gen   STRING  "<hold id>;<created_ms>;<what it cost>;<result as JSON>" | "!;<purged_ms>;"   always a TTL
+--  13 fail  STRING  "<hold id>;<the whole failure as JSON>"                    always a TTL
+-- Scripts that are about no piece of work are given the first eleven alone.
+--
+-- A record is "state;flags;t0_ms;fingerprint;est;act;windows"
+--   state    h held, d dispatched | s settled, v voided, x expired (nothing booked), c charged (est booked)
+--   flags    f leads its fingerprint, l was corrected late, p its result was published
+--   est, act four amounts in the order of app/domain/budget.py UNITS; act is filled in by a settle
+--   windows  "<unit 1..4>@<start_ms>@<end_ms>@<field>", one for each counter that the hold is booked in;
+--            "0@0@0@<field>" for a cap on open holds, where it counts 1 while it is open
+--
+-- Redis does not roll a script back, so everything is checked before the first write. Counters are written
+-- with HINCRBY, which is exact up to 2^63; arithmetic here is on doubles, exact up to 2^53. cjson is not used:
+-- it would print large integers with 14 digits.
+
+local RES, WIN, EXP, GC, LOG, USE, LEAD = unpack(KEYS, 1, 7)
+local OPS, OPENDS, GEN, FAIL = unpack(KEYS, 10, 13)
+local AMOUNT_MAX = 9007199254740991
+local COUNTER_MAX = 4611686018427387904 -- 2^62: no sum of two counters overflows HINCRBY
+local LOG_LENGTH = 1000
+local UNITS = 4
+local PURGED = '!purged' -- the field of WIN that says when all of the tenant's results were purged, in ms
+
+-- Arguments ------------------------------------------------------------------------------------------
+
+local cursor = 0
+
+local function refuse(what, value)
+  error('INVALID argument ' .. cursor .. ', ' .. what .. ': ' .. string.sub(tostring(value), 1, 40))
+end
+
+local function take(what)
+  cursor = cursor + 1
+  local value = ARGV[cursor]
+  if value == nil then refuse(what, 'missing') end
+  return value
+end
+
+-- A whole number from 0 to 2^53-1, in decimal digits and nothing else.
+local function take_integer(what)
+  local value = take(what)
+  if #value > 16 or not string.match(value, '^%d+$') then refuse(what, value) end
+  local number = tonumber(value)
+  if number > AMOUNT_MAX then refuse(what, value) end
+  return number
+end
+
+local function take_word(what)
+  local value = take(what)
+  if #value > 200 or not string.match(value, '^[%w_.:|-]+$') then refuse(what, value) end
+  return value
+end
+
+local function take_choice(what, choices)
+  local value = take(what)
+  if not choices[value] then refuse(what, value) end
+  return value
+end
+
+-- The empty string stands for nothing.
+local function take_optional(taker, what)
+  if ARGV[cursor + 1] == '' then
+    cursor = cursor + 1
+    return nil
+  end
+  return taker(what)
+end
+
+local function take_amounts(what)
+  local amounts = {}
+  for unit = 1, UNITS do amounts[unit] = take_integer(what) end
+  return amounts
+end
+
+-- How many, then for each: field, unit 1..4, enforce|shadow, limit, another limit and until when it holds
+-- (both "" for none), and three times start and end.
+local function take_windows()
+  local windows = {}
+  for index = 1, take_integer('number of windows') do
+    local window = { field = take_word('field'), unit = take_integer('unit') }
+    if window.unit < 1 or window.unit > UNITS then refuse('unit', window.unit) end
+    window.enforced = take_choice('mode', { enforce = true, shadow = true }) == 'enforce'
+    window.configured = take_integer('limit')
+    window.other = take_optional(take_integer, 'other limit')
+    window.other_until = take_optional(take_integer, 'end of the other limit')
+    window.spans = {}
+    for candidate = 1, 3 do
+      window.spans[candidate] = { take_integer('start'), take_integer('end') }
+    end
+    windows[index] = window
+  end
+  return windows
+end
+
+-- How long ended holds and past windows are kept, ms; and, for count_usage, rows of usage.
+local usage_keep = 0
+local function take_keep()
+  local keep = take_integer('keep')
+  usage_keep = take_integer('keep of usage')
+  return keep
+end
+
+local function take_nothing_more()
+  if ARGV[cursor + 1] ~= nil then refuse('end', 'more arguments than expected') end
+end
+
+-- Numbers and time -----------------------------------------------------------------------------------
+
+local function text(number)
+  if number == 0 then return '0' end -- a negative zero would print as "-0", which HINCRBY refuses
+  return string.format('%.0f', number)
+end
+
+local function server_now()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Records --------------------------------------------------------------------------------------------
+
+local function numbers(csv)
+  local found = {}
+  for digits in string.gmatch(csv, '%d+') do found[#found + 1] = tonumber(digits) end
+  return found
+end
+
+local function csv(amounts)
+  local parts = {}
+  for index, amount in ipairs(amounts) do parts[index] = text(amount) end
+  return table.concat(parts, ',')
+end
+
+local function parse_record(hold, raw)
+  local state, flags, t0, fingerprint, est, act, windows =
+    string.match(raw, '^(%a);(%a*);(%d+);([^;]*);([^;]*);([^;]*);([^;]*)$')
+  local record = {
+    hold = hold, state = state, flags = flags, t0 = tonumber(t0), fingerprint = fingerprint,
+    est = numbers(est), act = numbers(act), windows = windows, counters = {},
+  }
+  record.est[0] = 1 -- what a hold counts under a cap
+  for unit, start, stop, field in string.gmatch(windows, '(%d)@(%d+)@(%d+)@([^,]+)') do
+    record.counters[#record.counters + 1] =
+      { unit = tonumber(unit), start = start, stop = stop, field = field, name = field .. '|' .. start }
+  end
+  return record
+end
+
+local function read_record(hold)
+  local raw = redis.call('HGET', RES, hold)
+  return raw and parse_record(hold, raw) or nil
+end
+
+local function flagged(record, flag)
+  return string.find(record.flags, flag, 1, true) ~= nil
+end
+
+local function is_open(record)
+  return record.state == 'h' or record.state == 'd'
+end
+
+-- Writes records and, as one entry of the journal, what they are now.
+local function write_records(records)
+  if #records == 0 then return end
+  local pairs_of = {}
+  for _, record in ipairs(records) do
+    pairs_of[#pairs_of + 1] = record.hold
+    pairs_of[#pairs_of + 1] = table.concat({
+      record.state, record.flags, text(record.t0), record.fingerprint,
+      csv(record.est), csv(record.act), record.windows,
+    }, ';')
+  end
+  redis.call('HSET', RES, unpack(pairs_of))
+  redis.call('XADD', LOG, 'MAXLEN', '~', LOG_LENGTH, '*', unpack(pairs_of))
+end
+
+-- Purges ---------------------------------------------------------------------------------------------
+
+-- What stands in place of a purged result; its time reads like a result's.
+local function purge_mark(now)
+  return '!;' .. text(now) .. ';'
+end
+
+-- Until when this work was purged, in ms, or -1: what was begun by then is neither served nor kept any more.
+local function purged_until(result)
+  local all = tonumber(redis.call('HGET', WIN, PURGED) or '-1')
+  local one = tonumber(result and string.match(result, '^!;(%d+);') or '-1')
+  return math.max(all, one)
+end
+
+-- Counters -------------------------------------------------------------------------------------------
+
+local function increase(counter, number)
+  if number ~= 0 then redis.call('HINCRBY', WIN, counter, text(number)) end
+end
+
+-- Sums up changes so that a sweep writes each counter once; a sum that a double cannot hold is written early.
+local function add(changes, counter, number)
+  local before = changes[counter] or 0
+  local sum = before + number
+  if sum > AMOUNT_MAX or sum < -AMOUNT_MAX then
+    increase(counter, before)
+    sum = number
+  end
+  changes[counter] = sum
+end
+
+local function apply(changes)
+  for counter, number in pairs(changes) do increase(counter, number) end
+end
+
+-- Settled and held of each counter, as the strings that the store keeps; absent is "0".
+local function read_counters(names)
+  if #names == 0 then return {} end
+  local fields = {}
+  for _, name in ipairs(names) do
+    fields[#fields + 1] = name .. ':s'
+    fields[#fields + 1] = name .. ':h'
+  end
+  local values = redis.call('HMGET', WIN, unpack(fields))
+  local states = {}
+  for index = 1, #names do
+    states[index] = { settled = values[2 * index - 1] or '0', held = values[2 * index] or '0' }
+  end
+  return states
+end
+
+-- Usage ----------------------------------------------------------------------------------------------
+--
+-- USE  "<day>|<key>|<model>|<size>"  a row of numbers, in the order of Spent in app/domain/report.py; the day is
+--                                    that of UTC, counted from 1970, on which the hold was reserved or the hit served
+--      "<day>|=|<label>"             the same by label; "<day>|=|" for all labels beyond the first so many
+--      "<day>|-"                     the same for what nobody can attribute: charged at the estimate, or put back
+--      "<day>|#"                     how many labels the day has
+--      "@<key>"                      when the key was last served, ms
+
+local DAY_MS = 86400000
+local COLUMNS = 14
+local UNATTRIBUTED = '-'
+
+local function day_of(now)
+  return text(math.floor(now / DAY_MS))
+end
+
+-- A row of numbers: so many requests of these amounts, times 1 or -1.
+local function used(amounts, sign)
+  local row = { sign }
+  for unit = 1, UNITS do row[unit + 1] = sign * amounts[unit] end
+  for column = UNITS + 2, COLUMNS do row[column] = 0 end
+  return row
+end
+
+-- Adds rows {name without the day, numbers, whether it is a label} to a day, in two commands whatever the books hold.
+local function count_usage(day, rows, labels_max)
+  if #rows == 0 then return end
+  local names, values, seen = { day .. '|#', day .. '|=|' }, {}, {}
+  for index, row in ipairs(rows) do names[index + 2] = day .. '|' .. row[1] end
+  local found = redis.call('HMGET', USE, unpack(names))
+  for index, name in ipairs(names) do values[name] = found[index] or nil end
+  local labels = tonumber(values[names[1]] or '0')
+  local before, changed = labels, {}
+  for index, row in ipairs(rows) do
+    local name = names[index + 2]
+    if row[3] and not values[name] and labels >= labels_max then name = names[2] end
+    if not values[name] then
+      if row[3] and name ~= names[2] then labels = labels + 1 end
+      redis.call('ZADD', GC, text((tonumber(day) + 1) * DAY_MS + usage_keep), 'u;' .. name)
+    end
+    local sums, column = {}, 0
+    for number in string.gmatch(values[name] or '', '-?%d+') do
+      column = column + 1
+      sums[column] = tonumber(number)
+    end
+    for each, number in ipairs(row[2]) do
+      local sum = (sums[each] or 0) + number
+      sums[each] = text(math.max(-AMOUNT_MAX, math.min(AMOUNT_MAX, sum)))
+    end
+    values[name] = table.concat(sums, ',')
+    if not seen[name] then changed[#changed + 1] = name end
+    seen[name] = true
+  end
+  local pairs_of = {}
+  for _, name in ipairs(changed) do
+    pairs_of[#pairs_of + 1] = name
+    pairs_of[#pairs_of + 1] = values[name]
+  end
+  if labels > before then
+    if before == 0 then
+      redis.call('ZADD', GC, text((tonumber(day) + 1) * DAY_MS + usage_keep), 'u;' .. names[1])
+    end
+    pairs_of[#pairs_of + 1] = names[1]
+    pairs_of[#pairs_of + 1] = text(labels)
+  end
+  redis.call('HSET', USE, unpack(pairs_of))
+end
+
+-- Resolution -----------------------------------------------------------------------------------------
+
+local NOTHING = { 0, 0, 0, 0 }
+
+-- What a hold is booked at.
+local function booked_at(record)
+  if record.state == 's' then return record.act end
+  return record.state == 'c' and record.est or NOTHING
+end
+
+-- Ends a hold, or corrects how it ended: s with what was used, v with nothing, c at its estimate.
+local function resolve(record, state, act, now, keep)
+  local open, before = is_open(record), booked_at(record)
+  local after = ({ s = act, v = NOTHING, c = record.est })[state]
+  local purges = {}
+  for _, counter in ipairs(record.counters) do
+    if open then increase(counter.name .. ':h', -record.est[counter.unit]) end
+    if counter.unit > 0 then
+      local reserved = open and record.est[counter.unit] or before[counter.unit]
+      increase(counter.name .. ':s', after[counter.unit] - before[counter.unit])
+      increase(counter.name .. ':o', math.max(0, after[counter.unit] - reserved))
+    end
+    purges[#purges + 1] = text(now + keep)
+    purges[#purges + 1] = 'w;' .. counter.name
+  end
+  if #purges > 0 then redis.call('ZADD', GC, 'NX', unpack(purges)) end
+  record.state = state
+  record.act = state == 's' and act or {}
+  if not open and not flagged(record, 'l') then record.flags = record.flags .. 'l' end
+  redis.call('ZREM', EXP, record.hold)
+  redis.call('ZADD', GC, text(now + keep), 'r;' .. record.hold)
+end
+
+-- Ends open holds whose leases have passed: an unsent one is released, a sent one is charged at its
+-- estimate unless the policy says release.
+local function expire(records, now, keep, unknown)
+  if #records == 0 then return end
+  local changes, names, purges, days = {}, {}, {}, {}
+  for index, record in ipairs(records) do
+    local charged = record.state == 'd' and unknown == 'charge'
+    for _, counter in ipairs(record.counters) do
+      add(changes, counter.name .. ':h', -record.est[counter.unit])
+      if charged and counter.unit > 0 then add(changes, counter.name .. ':s', record.est[counter.unit]) end
+    end
+    if charged then
+      local day = day_of(record.t0)
+      days[day] = days[day] or {}
+      table.insert(days[day], { UNATTRIBUTED, used(record.est, 1) })
+    end
+    record.state = charged and 'c' or 'x'
+    names[index] = record.hold
+    purges[2 * index - 1] = text(now + keep)
+    purges[2 * index] = 'r;' .. record.hold
+  end
+  apply(changes)
+  redis.call('ZREM', EXP, unpack(names))
+  redis.call('ZADD', GC, unpack(purges))
+  for day, rows in pairs(days) do count_usage(day, rows, 0) end
+  write_records(records)
+end
+
+-- Expires this very hold if its lease has passed, so that every answer goes by the store's clock and
+-- not by when a sweep happened to come along.
+local function expire_if_due(record, now, keep, unknown)
+  if not is_open(record) then return end
+  local deadline = redis.call('ZSCORE', EXP, record.hold)
+  if deadline and tonumber(deadline) > now then return end
+  expire({ record }, now, keep, unknown)
+end
+
+-- Expires at most `limit` holds; returns how many.
+local function sweep(now, keep, unknown, limit)
+  local due = redis.call('ZRANGE', EXP, '-inf', text(now), 'BYSCORE', 'LIMIT', 0, limit)
+  if #due == 0 then return 0 end
+  local records = {}
+  for index, raw in ipairs(redis.call('HMGET', RES, unpack(due))) do
+    local record = raw and parse_record(due[index], raw)
+    if record and is_open(record) then
+      records[#records + 1] = record
+    else
+      redis.call('ZREM', EXP, due[index])
+    end
+  end
+  expire(records, now, keep, unknown)
+  return #due
+end
+
+-- Keeps the sum of what forgotten holds have booked in a window, so that its total can always be accounted for.
+local function carry(hold)
+  local raw = redis.call('HGET', RES, hold)
+  if not raw or not string.match(raw, '^[sc];') then return end
+  local record = parse_record(hold, raw)
+  local booked = record.state == 's' and record.act or record.est
+  for _, counter in ipairs(record.counters) do
+    if counter.unit > 0 and redis.call('HEXISTS', WIN, counter.name .. ':s') == 1 then
+      increase(counter.name .. ':p', booked[counter.unit])
+    end
+  end
+end
+
+-- Forgets at most `limit` resolved holds, past windows, rows of usage and leads whose time to be kept is over. A window
+-- in which something is still held is kept for another term.
+local function purge(now, keep, limit)
+  local due = redis.call('ZRANGE', GC, '-inf', text(now), 'BYSCORE', 'LIMIT', 0, limit)
+  for _, member in ipairs(due) do
+    local kind, name = string.sub(member, 1, 1), string.sub(member, 3)
+    if kind == 'w' and (redis.call('HGET', WIN, name .. ':h') or '0') ~= '0' then
+      redis.call('ZADD', GC, text(now + keep), member)
+    else
+      if kind == 'w' then
+        redis.call('HDEL', WIN, name .. ':s', name .. ':h', name .. ':o', name .. ':p')
+      elseif kind == 'u' then
+        redis.call('HDEL', USE, name)
+      elseif kind == 'l' then
+        redis.call('HDEL', LEAD, name)
+      else
+        carry(name)
+        redis.call('HDEL', RES, name)
+      end
+      redis.call('ZREM', GC, member)
+    end
+  end
+end
+
+-- Forgets at most `limit` operations whose time is over, of a tenant that begins no new ones too.
+local function prune_operations(now, limit)
+  local due = redis.call('ZRANGE', OPENDS, '-inf', text(now), 'BYSCORE', 'LIMIT', 0, limit)
+  if #due == 0 then return end
+  redis.call('HDEL', OPS, unpack(due))
+  redis.call('ZREM', OPENDS, unpack(due))
+end
+
+-- Leads ----------------------------------------------------------------------------------------------
+
+-- Who generates this work now, or how the last one failed; nil where nobody does, or has for too long.
+local function read_lead(fingerprint, now)
+  local raw = redis.call('HGET', LEAD, fingerprint)
+  if not raw then return nil end
+  local mark, hold, ends, failure = string.match(raw, '^(!?)([^;]*);(%d+);(.*)$')
+  if tonumber(ends) <= now then return nil end
+  return { failed = mark == '!', hold = hold, failure = failure }
+end
+
+local function write_lead(fingerprint, hold, now, lasts, failure)
+  local ends = text(now + lasts)
+  local mark = failure and '!' or ''
+  redis.call('HSET', LEAD, fingerprint, table.concat({ mark .. hold, ends, failure or '' }, ';'))
+  redis.call('ZADD', GC, ends, 'l;' .. fingerprint)
+end
+
+local function drop_lead(fingerprint)
+  redis.call('HDEL', LEAD, fingerprint)
+  redis.call('ZREM', GC, 'l;' .. fingerprint)
+end
+
+-- A failure with all that was said of it, where the cache still has that; else as it stands in the books.
+local function whole_failure(hold, short)
+  local whose, failure = string.match(redis.call('GET', FAIL) or '', '^([^;]*);(.*)$')
+  return whose == hold and failure or short
+end
+
+-- Windows --------------------------------------------------------------------------------------------
+
+-- Gives each window the candidate that contains now; false where one has none (the caller's clock is off).
+local function choose(windows, now)
+  for _, window in ipairs(windows) do
+    for _, span in ipairs(window.spans) do
+      if span[1] <= now and now < span[2] then window.span = span end
+    end
+    if not window.span then return false end
+    window.name = window.field .. '|' .. text(window.span[1])
+    window.now = now
+  end
+  return true
+end
+
+-- The limit that is in force: an operator's for a time, the configuration's for a time, or its own, each with
+-- the credit on top.
+local function limit_of(window, stored)
+  local limit = window.configured
+  if window.other and window.other_until and window.now < window.other_until then limit = window.other end
+  if stored then
+    local changed, deadline = string.match(stored, '^(%d+);(%d+)$')
+    if window.now < tonumber(deadline) then limit = tonumber(changed) end
+  end
+  return math.min(AMOUNT_MAX, limit + tonumber(window.credit))
+end
+
+-- Reads what the chosen windows stand at, and their limits.
+local function refresh(windows)
+  if #windows == 0 then return end
+  local fields = {}
+  for _, window in ipairs(windows) do
+    for _, name in ipairs({ window.name .. ':s', window.name .. ':h', window.field .. ':c', window.field .. ':l' }) do
+      fields[#fields + 1] = name
+    end
+  end
+  local values = redis.call('HMGET', WIN, unpack(fields))
+  for index, window in ipairs(windows) do
+    local at = 4 * index - 3
+    window.settled, window.held, window.credit = values[at] or '0', values[at + 1] or '0', values[at + 2] or '0'
+    window.limit = limit_of(window, values[at + 3])
+  end
+end
+
+-- {code, now, payload, then for each window: start, end, settled, held, limit, credit}
+local function answer(code, now, payload, windows)
+  local reply = { code, text(now), payload }
+  for _, window in ipairs(windows) do
+    reply[#reply + 1] = text(window.span[1])
+    reply[#reply + 1] = text(window.span[2])
+    reply[#reply + 1] = window.settled
+    reply[#reply + 1] = window.held
+    reply[#reply + 1] = text(window.limit)
+    reply[#reply + 1] = window.credit
+  end
+  return reply
+end

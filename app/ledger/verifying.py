@@ -1,0 +1,151 @@
+"""The books recomputed from their holds: what every counter should say, and what it says."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter as Tally
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from app.domain.budget import UNITS
+from app.ledger.hold_records import HoldRecord, UnreadableHold
+from app.ledger.scripting import text_of
+from app.store import keys
+from app.store.client import store_errors
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from redis.asyncio import Redis
+
+READ_DEADLINE_S = 60.0
+PAGE = 1000
+
+_COUNTER = re.compile(r"(.+\|\d+):([shp])")
+_BOOKS = re.compile(r"fg:\{([^}]+)\}:win")
+
+
+class Difference(NamedTuple):
+    """A counter that does not say what the holds add up to."""
+
+    tenant_id: str
+    counter: str
+    what: str
+    stands: int
+    counted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A tenant's books at one moment.
+
+    Attributes:
+        holds: Every hold that the store remembers.
+        counters: Settled (s), held (h) and pruned (p: booked by holds that are forgotten) by counter.
+        leased: Holds that have a lease, which are the open ones.
+        now_ms: The store's clock.
+    """
+
+    tenant_id: str
+    holds: tuple[HoldRecord, ...]
+    counters: Mapping[str, Mapping[str, int]]
+    leased: frozenset[str]
+    now_ms: int
+
+    def differences(self) -> list[Difference]:
+        """Everything that does not add up; empty for books that balance."""
+        booked: Tally[str] = Tally()
+        held: Tally[str] = Tally()
+        ends: dict[str, int] = {}
+        for hold in self.holds:
+            for counter in hold.counters:
+                ends[counter.name] = counter.end_ms
+                if hold.open:
+                    held[counter.name] += hold.est[UNITS.index(counter.unit)] if counter.unit else 1
+                elif counter.unit:
+                    booked[counter.name] += hold.booked[UNITS.index(counter.unit)]
+        found = []
+        for name in sorted({*self.counters, *(name for name, end in ends.items() if end > self.now_ms)}):
+            stands = self.counters.get(name, {})
+            counted = {"settled": stands.get("p", 0) + booked[name], "held": held[name]}
+            for what, expected in counted.items():
+                if stands.get(what[0], 0) != expected:
+                    found.append(Difference(self.tenant_id, name, what, stands.get(what[0], 0), expected))
+        open_holds = {hold.hold_id for hold in self.holds if hold.open}
+        if open_holds != self.leased:
+            lost = len(open_holds ^ self.leased)
+            found.append(Difference(self.tenant_id, "open holds", "leased", len(self.leased), lost))
+        return found
+
+
+async def tenants_of(client: Redis) -> list[str]:
+    """Every tenant that has books in the store.
+
+    Raises:
+        StoreUnavailable: The store does not answer.
+    """
+    async with store_errors(READ_DEADLINE_S):
+        found = [_BOOKS.fullmatch(name) async for name in client.scan_iter("fg:{*}:win", PAGE)]
+    return sorted(match[1] for match in found if match)
+
+
+async def snapshot(client: Redis, tenant_id: str) -> Snapshot:
+    """A tenant's books, all of one moment.
+
+    Raises:
+        StoreUnavailable: The store does not answer.
+    """
+    res, win, exp, *_ = keys.ledger_keys(tenant_id)
+    async with store_errors(READ_DEADLINE_S):
+        found: Any = await client.eval(text_of("snapshot"), 3, res, win, exp)
+    records, fields, leased, seconds = _pairs(found[0]), _pairs(found[1]), found[2], found[3]
+    counters: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for field, value in fields.items():
+        if match := _COUNTER.fullmatch(field):
+            counters[match[1]][match[2]] = int(value)
+    holds = tuple(hold for name, text in records.items() if (hold := _hold(name, text)) is not None)
+    return Snapshot(tenant_id, holds, counters, frozenset(leased), int(seconds) * 1000)
+
+
+async def events(client: Redis, tenant_id: str, source: str) -> AsyncIterator[dict[str, Any]]:
+    """Every transition that the store remembers, as CloudEvents, each once.
+
+    First the holds whose transitions the journal has dropped, in the state they are in; then the journal in
+    order. ``id`` is the same in every export.
+
+    Raises:
+        StoreUnavailable: The store does not answer.
+    """
+    journal = keys.ledger_keys(tenant_id)[4]
+    told: list[tuple[int, HoldRecord]] = []
+    after = "-"
+    while True:
+        async with store_errors(READ_DEADLINE_S):
+            page: Any = await client.xrange(journal, min=after, count=PAGE)
+        for entry, fields in page:
+            at_ms = int(entry.partition("-")[0])
+            told += [(at_ms, hold) for name, text in fields.items() if (hold := _hold(name, text))]
+        if len(page) < PAGE:
+            break
+        after = f"({page[-1][0]}"
+    known = {hold.hold_id for _, hold in told}
+    older = [hold for hold in (await snapshot(client, tenant_id)).holds if hold.hold_id not in known]
+    seen: set[str] = set()
+    for at_ms, hold in [*((hold.began_ms, hold) for hold in older), *told]:
+        event = hold.event(tenant_id, at_ms, source)
+        if event["id"] not in seen:
+            seen.add(event["id"])
+            yield event
+
+
+def _pairs(flat: list[str]) -> dict[str, str]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _hold(name: str, text: str) -> HoldRecord | None:
+    """The hold of an entry, or None for what is none, such as credit."""
+    try:
+        return HoldRecord.decoded(name, text)
+    except UnreadableHold:
+        return None

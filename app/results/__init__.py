@@ -1,0 +1,1 @@
+"""Pictures, finished generations and operations, as they are kept in Redis."""

@@ -1,0 +1,135 @@
+"""Operations in the store, so that any replica can tell of them (``scripts/operation.lua``)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from app.domain.errors import InternalError
+from app.domain.operation import Made, Operation, is_operation_id
+from app.domain.repetition import IdempotencyMismatch, TooManyOperations
+from app.ledger.codec import spent_of, spent_told
+from app.ledger.scripting import text_of
+from app.store import keys
+from app.store.breaker import Breaker
+from app.store.client import DEADLINE_S, store_errors
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from app.domain.operation import OperationState
+
+_SCRIPT = text_of("operation")
+_MS = 1000
+_STATES: dict[str, OperationState] = {
+    "waiting": "waiting", "running": "running", "done": "done", "failed": "failed", "cancelled": "cancelled",
+}  # fmt: skip
+
+
+class RedisOperations:
+    """``ports.Operations`` on a Redis or Valkey server.
+
+    Args:
+        client: Decoding replies to str; see ``client.open_clients``.
+        lease_s: How long an operation outlives its process.
+        keep_s: How long it can be read.
+        deadline_s: A call that has no answer by then is StoreUnavailable.
+        kept_max: How many operations a tenant may have, running or ended, without those that cost nothing.
+        breaker: That of the client's pool; one of its own if not given.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        *,
+        lease_s: float,
+        keep_s: int,
+        kept_max: int = 20_000,
+        deadline_s: float = DEADLINE_S,
+        breaker: Breaker | None = None,
+    ) -> None:
+        self._client = client
+        self._lease_ms = str(int(lease_s * _MS))
+        self._keep_ms = str(keep_s * _MS)
+        self._kept_max = kept_max
+        self._deadline_s = deadline_s
+        self._breaker = breaker or Breaker()
+
+    async def begin(self, tenant_id: str, operation_id: str, claim: str, work: str) -> tuple[Operation, bool]:
+        """Begin an operation under a claim; the one that is there already where it has the same work.
+
+        Returns it, and whether this claim's began.
+
+        Raises:
+            IdempotencyMismatch: The id stands for other work.
+            TooManyOperations: The tenant has as many as it may.
+            StoreUnavailable: Nobody knows; it ends with its lease.
+        """
+        arguments = ["begin", claim, work, self._lease_ms, self._keep_ms, str(self._kept_max)]
+        code, found = await self._asked(tenant_id, operation_id, arguments)
+        if code == "mismatch":
+            raise IdempotencyMismatch("This Idempotency-Key was used for another request; use a new one.")
+        if found is None:
+            raise InternalError("An operation that was begun has no state.")
+        return found, code == "ok"
+
+    async def step(
+        self, tenant_id: str, operation_id: str, claim: str, state: Literal["waiting", "running"]
+    ) -> bool:
+        """Say that it goes on. False where it was cancelled, has ended, or is another process's by now."""
+        code, _ = await self._asked(tenant_id, operation_id, ["step", claim, state, self._lease_ms])
+        return code == "ok"
+
+    async def finish(
+        self,
+        tenant_id: str,
+        operation_id: str,
+        claim: str,
+        state: Literal["done", "failed"],
+        text: str,
+        made: Made | None,
+    ) -> bool:
+        """End it with a result or a problem. False as for ``step``."""
+        kept = ["free", "", ""] if made is None else ["keep", made.generation_id, spent_told(made.spent)]
+        arguments = ["finish", claim, state, text, self._keep_ms, *kept]
+        code, _ = await self._asked(tenant_id, operation_id, arguments)
+        return code == "ok"
+
+    async def cancel(self, tenant_id: str, operation_id: str) -> Operation | None:
+        """Cancel it if it waits, else note that somebody asked. What it is now, or None without one."""
+        return await self._seen(tenant_id, operation_id, "cancel")
+
+    async def read(self, tenant_id: str, operation_id: str) -> Operation | None:
+        """An operation of this tenant; None where it is unknown, expired or foreign."""
+        return await self._seen(tenant_id, operation_id, "read")
+
+    async def _seen(self, tenant_id: str, operation_id: str, action: str) -> Operation | None:
+        if not is_operation_id(operation_id):
+            return None
+        code, found = await self._asked(tenant_id, operation_id, [action])
+        return found if code == "ok" else None
+
+    async def _asked(
+        self, tenant_id: str, operation_id: str, arguments: list[str]
+    ) -> tuple[str, Operation | None]:
+        names = keys.operation_keys(tenant_id, operation_id)
+        async with self._breaker.guard(), store_errors(self._deadline_s):
+            reply: Any = await self._client.eval(_SCRIPT, len(names), *names, operation_id, *arguments)
+        code, now, ttl, state, created, lease, wish, text, generation_id, cost = reply
+        if code == "crowded":
+            raise TooManyOperations(
+                f"The tenant has {self._kept_max} operations, running and ended, as many as it may. A new "
+                "one can begin when the oldest is forgotten; requests that wait for their answers go on.",
+                retry_after_s=max(1, -(-int(ttl) // _MS)),
+            )
+        if state not in _STATES:
+            return code, None
+        return code, Operation(
+            id=operation_id,
+            state=_STATES[state],
+            created_ms=int(created),
+            expires_ms=int(now) + int(ttl),
+            alive=int(lease) > int(now),
+            cancel_requested=wish == "1",
+            text=text,
+            made=Made(generation_id, spent_of(cost)) if generation_id or cost else None,
+        )

@@ -1,0 +1,224 @@
+"""Pictures in Redis: raw bytes behind a short header, one value each, checked when they are read.
+
+Beside them lie finished generations under their ids, as JSON (``records``).
+
+The header names the tenant, so that not even a reply that belongs to somebody else's question could be
+served, and the id is the bytes' hash, so that damage cannot be (docs/reliability.md R36, R37).
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from app.domain.errors import InternalError, StoreUnavailable
+from app.domain.fingerprint import digest_of
+from app.domain.finished import is_generation_id
+from app.domain.generation import Picture
+from app.generation import records
+from app.ledger.scripting import text_of
+from app.resilience.tasks import in_thread
+from app.results import blobs
+from app.store import keys
+from app.store.breaker import Breaker
+from app.store.client import store_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redis.asyncio import Redis
+
+    from app.domain.finished import Finished
+    from app.results.quota import Room
+
+MAGIC = b"FGI1"
+OFF_LOOP_BYTES = 1_000_000
+READ_DEADLINE_S = 3.0
+WRITE_DEADLINE_S = 1.0
+"""Nobody waits longer for the cache: a picture that it does not take is delivered all the same."""
+
+_KEEP_FINISHED = text_of("finished")
+_FIXED = struct.Struct(">4sBBIIQQ")
+"""Magic, length of the tenant, length of the MIME type, width, height, length of the image, created (ms)."""
+
+
+class Header(NamedTuple):
+    """What stands before an image's bytes. ``length`` in bytes, ``created_ms`` by the writer's clock."""
+
+    tenant_id: str
+    mime_type: str
+    width: int
+    height: int
+    length: int
+    created_ms: int
+
+    def encoded(self) -> bytes:
+        """The header as bytes; the image follows directly."""
+        tenant, mime_type = self.tenant_id.encode(), self.mime_type.encode()
+        fixed = _FIXED.pack(
+            MAGIC, len(tenant), len(mime_type), self.width, self.height, self.length, self.created_ms
+        )
+        return fixed + tenant + mime_type
+
+    @classmethod
+    def decoded(cls, value: memoryview) -> tuple[Header, int]:
+        """The header and where the image begins.
+
+        Raises:
+            ValueError: This is no value of this version, or not a whole one.
+        """
+        if len(value) < _FIXED.size:
+            raise ValueError("The value is shorter than a header.")
+        magic, tenant_length, mime_length, width, height, length, created_ms = _FIXED.unpack_from(value)
+        begin = _FIXED.size + tenant_length + mime_length
+        if magic != MAGIC or len(value) != begin + length:
+            raise ValueError("The value is of another version, or cut.")
+        names = bytes(value[_FIXED.size : begin])
+        tenant, mime_type = names[:tenant_length].decode(), names[tenant_length:].decode()
+        return cls(tenant, mime_type, width, height, length, created_ms), begin
+
+
+class RedisResults:
+    """``ports.Results`` on a Redis or Valkey server.
+
+    Args:
+        client: Leaves replies as bytes; see ``client.open_clients``.
+        on_damaged: Called for each value that was found damaged or foreign, and deleted.
+        breaker: Spares a store that does not answer, and its callers; one of its own if not given.
+        room: Says which pictures may be kept; None for all.
+
+    Attributes:
+        damaged: How many were.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        on_damaged: Callable[[], None] | None = None,
+        breaker: Breaker | None = None,
+        room: Room | None = None,
+    ) -> None:
+        self._client = client
+        self._room = room
+        self._breaker = breaker or Breaker()
+        self._on_damaged = on_damaged
+        self.damaged = 0
+
+    async def put_pictures(self, tenant_id: str, pictures: tuple[Picture, ...], ttl_s: int) -> bool:
+        """Keep the bytes, one command an image. False where one could not be kept.
+
+        The time to live is up to a tenth longer than asked, so that a day's images do not vanish at once
+        and none vanishes before the result that names it.
+        """
+        if ttl_s <= 0:
+            return False
+        try:
+            for picture in pictures:
+                ttl_ms = int(ttl_s * 1000 * random.uniform(1.0, 1.1))
+                if not await self._has_room(tenant_id, picture, ttl_ms):
+                    return False
+                await self._put(tenant_id, picture, ttl_ms)
+        except StoreUnavailable:
+            # The cache fails open: the caller gets the picture, only nobody after it.
+            return False
+        return True
+
+    async def get_picture(self, tenant_id: str, image_id: str) -> Picture | None:
+        """The image, checked against its hash; None where it is unknown, expired, damaged or foreign.
+
+        Raises:
+            StoreUnavailable: Nobody knows whether it is there.
+        """
+        if not keys.is_image_id(image_id):
+            return None
+        key = keys.image_key(tenant_id, image_id)
+        async with self._breaker.guard(), store_errors(READ_DEADLINE_S):
+            value = await blobs.get(self._client, key)
+        if value is None:
+            return None
+        if len(value) > OFF_LOOP_BYTES:
+            picture = await in_thread(_checked, tenant_id, image_id, value)
+        else:
+            picture = _checked(tenant_id, image_id, value)
+        if picture is None:
+            await self._discard(key)
+        return picture
+
+    async def put_finished(self, tenant_id: str, finished: Finished, ttl_s: int) -> bool:
+        """Keep a generation under its id, one command. False where it could not be kept.
+
+        It lives up to a tenth shorter than asked, so that its pictures outlive it.
+        """
+        conversation = finished.conversation
+        files = {file_id for _, file_id in conversation.places} if conversation else set()
+        names = [
+            keys.generation_key(tenant_id, finished.generation.id),
+            *(keys.image_key(tenant_id, file_id) for file_id in sorted(files)),
+        ]
+        text = records.encode_finished(finished)
+        ttl_ms = [int(ttl_s * 1000 * random.uniform(0.9, 1.0)), ttl_s * 1000]
+        try:
+            async with self._breaker.guard(), store_errors(WRITE_DEADLINE_S):
+                await self._client.eval(_KEEP_FINISHED, len(names), *names, text, *map(str, ttl_ms))
+        except (InternalError, StoreUnavailable):
+            return False
+        return True
+
+    async def get_finished(self, tenant_id: str, generation_id: str) -> Finished | None:
+        """The generation; None where it is unknown, expired, of another version or foreign.
+
+        Raises:
+            StoreUnavailable: Nobody knows whether it is there.
+        """
+        if not is_generation_id(generation_id):
+            return None
+        key = keys.generation_key(tenant_id, generation_id)
+        async with self._breaker.guard(), store_errors(WRITE_DEADLINE_S):
+            value = await blobs.get(self._client, key)
+        if value is None:
+            return None
+        try:
+            finished = records.decode_finished(bytes(value).decode())
+        except (records.UnreadableRecord, UnicodeDecodeError):
+            return None
+        return finished if finished.generation.id == generation_id else None
+
+    async def _has_room(self, tenant_id: str, picture: Picture, ttl_ms: int) -> bool:
+        if self._room is None:
+            return True
+        async with self._breaker.guard():
+            return await self._room.for_picture(tenant_id, picture.id, picture.length, ttl_ms)
+
+    async def _put(self, tenant_id: str, picture: Picture, ttl_ms: int) -> None:
+        header = Header(
+            tenant_id,
+            picture.mime_type,
+            picture.width,
+            picture.height,
+            picture.length,
+            time.time_ns() // 1_000_000,
+        ).encoded()
+        key = keys.image_key(tenant_id, picture.id)
+        async with self._breaker.guard(), store_errors(WRITE_DEADLINE_S):
+            await blobs.put(self._client, key, (header, picture.data), ttl_ms)
+
+    async def _discard(self, key: str) -> None:
+        self.damaged += 1
+        if self._on_damaged is not None:
+            self._on_damaged()
+        async with store_errors():
+            await self._client.unlink(key)
+
+
+def _checked(tenant_id: str, image_id: str, value: memoryview) -> Picture | None:
+    """The picture of a value, or None where anything about it is not as it was written."""
+    try:
+        header, begin = Header.decoded(value)
+    except ValueError:
+        return None
+    data = value[begin:]
+    if header.tenant_id != tenant_id or image_id != f"img_{digest_of(data)}":
+        return None
+    return Picture(image_id, header.mime_type, header.width, header.height, bytes(data))

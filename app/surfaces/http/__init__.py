@@ -1,0 +1,1 @@
+"""What every surface shares: bodies, errors, headers, replies."""

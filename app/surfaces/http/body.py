@@ -1,0 +1,176 @@
+"""Reads request bodies: JSON with its images lifted out while it streams in, and multipart forms."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fastapi import Request
+from pydantic_core import from_json
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from app.domain.errors import BodyTooLarge, InvalidRequest, UnsupportedMediaType
+from app.media.lifting import Lifted, Lifter, LightBodyTooLarge, TooManyStrings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+
+    from app.media.base64_text import Alphabets, Padding
+    from app.surfaces.http.context import Limits
+
+_CHARSETS = frozenset({b"utf-8", b"utf8", b"us-ascii"})
+NAME_LENGTH_MAX = 63
+JSON_VALUES_MAX = 2000
+"""Values in the JSON of one request. Each costs far more to judge than to send, so they are counted first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """How a dialect carries bytes in JSON: under which keys, in which base64 (see ``Lifter``).
+
+    Attributes:
+        strings_per_input: Such strings that a request may have for each file that it may have.
+    """
+
+    keys: Collection[str] = frozenset({"data"})
+    alphabets: Alphabets = "standard"
+    padding: Padding = "required"
+    strings_per_input: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class JsonBody:
+    """A JSON object without its images, and the images by the placeholders that stand for them."""
+
+    members: dict[str, Any]
+    cargo: Mapping[str, Lifted]
+
+
+@dataclass(frozen=True, slots=True)
+class FormBody:
+    """A multipart form: text fields by name, and file parts in order."""
+
+    fields: dict[str, list[str]]
+    files: dict[str, list[UploadFile]]
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def read_json(request: Request, limits: Limits, spelling: Spelling = Spelling()) -> JsonBody:
+    """The body of a JSON request.
+
+    Raises:
+        UnsupportedMediaType: It does not say that it is JSON.
+        InvalidRequest: It is no JSON object in UTF-8, or one of more values or files than are read.
+        BodyTooLarge: More JSON beside the images than ``light_bytes_max``.
+    """
+    media_type = _media_type(request)
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise UnsupportedMediaType("Send a JSON object with Content-Type: application/json.")
+    strings_max = limits.inputs_max * spelling.strings_per_input
+    lifter = Lifter(
+        spelling.keys,
+        alphabets=spelling.alphabets,
+        padding=spelling.padding,
+        string_bytes_max=limits.input_bytes_max,
+        strings_max=strings_max,
+        light_bytes_max=limits.light_bytes_max,
+    )
+    try:
+        async for chunk in request.stream():
+            lifter.feed(chunk)
+        lifted = lifter.close()
+    except LightBodyTooLarge:
+        raise BodyTooLarge(f"The JSON beside the images may have {limits.light_bytes_max} bytes.") from None
+    except TooManyStrings:
+        raise InvalidRequest(f"The body has more than {strings_max} files in it.") from None
+    try:
+        members = parsed(lifted.light)
+    except ValueError as error:
+        # The parser's message names a place and what it expected there, never what it found.
+        raise InvalidRequest(f"The body is not JSON: {error}.") from None
+    if not isinstance(members, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    return JsonBody(members, {item.placeholder: item for item in lifted.cargo})
+
+
+def parsed(text: str | bytes) -> Any:
+    """A JSON text as Python has it. Raises ValueError for no JSON, InvalidRequest for too much of it."""
+    document = from_json(text, allow_inf_nan=False)
+    found, waiting = 1, [document]
+    while waiting:
+        value = waiting.pop()
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        found += len(inner)
+        if found > JSON_VALUES_MAX:
+            raise InvalidRequest(f"The JSON holds more than {JSON_VALUES_MAX} values.")
+        waiting.extend(inner)
+    return document
+
+
+@asynccontextmanager
+async def read_form(request: Request, limits: Limits) -> AsyncIterator[FormBody]:
+    """The body of a multipart request; its files are closed on leaving.
+
+    Raises:
+        UnsupportedMediaType: It does not say that it is multipart/form-data.
+        InvalidRequest: It cannot be read as such.
+    """
+    if _media_type(request) != "multipart/form-data":
+        raise UnsupportedMediaType("Send a form with Content-Type: multipart/form-data.")
+    parser = MultiPartParser(
+        _as_latin_1(request.headers.get("content-type", "")),
+        request.stream(),
+        max_files=limits.inputs_max,
+        max_fields=200,
+        max_part_size=limits.light_bytes_max,
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise InvalidRequest(f"The form cannot be read: {error.message}") from None
+    try:
+        yield _sorted(form.multi_items())
+    finally:
+        await form.close()
+
+
+def _as_latin_1(content_type: str) -> Headers:
+    """The headers of a form that is to be read as Latin-1, in which every byte is a character.
+
+    The parser would take a text that is not UTF-8 for Latin-1, and nobody could tell any more which it was.
+
+    Raises:
+        UnsupportedMediaType: The form says that it is in another encoding than UTF-8.
+        InvalidRequest: It does not say where its parts end.
+    """
+    _, options = parse_options_header(content_type)
+    charset, boundary = options.get(b"charset", b"utf-8"), options.get(b"boundary")
+    if charset.lower() not in _CHARSETS:
+        raise UnsupportedMediaType("A form is sent in UTF-8.")
+    if not boundary:
+        raise InvalidRequest("The form cannot be read: its Content-Type names no boundary.")
+    escaped = boundary.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    value = b'multipart/form-data; charset=latin-1; boundary="' + escaped + b'"'
+    return Headers(raw=[(b"content-type", value)])
+
+
+def _sorted(items: Iterable[tuple[str, str | UploadFile]]) -> FormBody:
+    """Texts and files by name, the texts read as what they are: UTF-8."""
+    fields: dict[str, list[str]] = {}
+    files: dict[str, list[UploadFile]] = {}
+    for written, value in items:
+        name = written.encode("latin-1").decode(errors="replace")
+        if isinstance(value, UploadFile):
+            files.setdefault(name, []).append(value)
+            continue
+        try:
+            fields.setdefault(name, []).append(value.encode("latin-1").decode())
+        except UnicodeDecodeError:
+            raise InvalidRequest(f"The form field {name[:NAME_LENGTH_MAX]!r} is not UTF-8.") from None
+    return FormBody(fields, files)

@@ -1,0 +1,45 @@
+"""What operators and platforms ask: is it alive, is it ready, what does it count."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.surfaces.admin.auth import operator_of
+from app.surfaces.http.context import ServiceDep
+
+router = APIRouter(tags=["operations"], include_in_schema=False)
+
+
+@router.get("/livez")
+async def livez() -> Response:
+    """The process runs; nothing else is asked."""
+    return Response('{"status":"alive"}', media_type="application/json")
+
+
+@router.get("/readyz")
+async def readyz(service: ServiceDep) -> Response:
+    """Whether new work would be served: 200, or 503 with the reason by check."""
+    names = list(service.readiness)
+    found = await asyncio.gather(*(service.readiness[name]() for name in names))
+    reasons = dict(zip(names, found, strict=True))
+    ready = all(reason is None for reason in found)
+    body = {
+        "status": "ready" if ready else "not_ready",
+        "checks": {name: reason or "ok" for name, reason in reasons.items()},
+        "conditions": service.conditions(),
+    }
+    return Response(json.dumps(body), 200 if ready else 503, media_type="application/json")
+
+
+@router.get("/metrics")
+async def metrics(request: Request, service: ServiceDep) -> Response:
+    """The Prometheus exposition, which names tenants: for operators, or on a port of its own."""
+    _, port = request.scope.get("server") or ("", None)
+    if port not in service.operators_ports:
+        await operator_of(request)
+    body, content_type = service.render_metrics()
+    return Response(body, headers={"Content-Type": content_type})

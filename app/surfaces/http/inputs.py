@@ -1,0 +1,101 @@
+"""Makes domain inputs of what a dialect carries: lifted base64, form parts, addresses, earlier pictures."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from app.domain.errors import NotFound, Overloaded, Violation
+from app.domain.fingerprint import digest_of
+from app.domain.request import Input
+from app.media.inspection import inspect
+
+if TYPE_CHECKING:
+    from app.domain.request import InputKind
+    from app.domain.tenancy import Caller
+    from app.media.lifting import Lifted
+    from app.surfaces.http.context import Service
+
+log = logging.getLogger(__name__)
+
+OFF_THE_LOOP_BYTES = 1_000_000
+PDF = "application/pdf"
+
+_BASE64_FAULTS = {
+    "alphabet": "Character {offset} is not in the base64 alphabet (RFC 4648 section 4).",
+    "padding": "The base64 text does not end with the right number of '='.",
+    "not_canonical": "The base64 text has set bits behind the last byte; another text means the same bytes.",
+    "too_large": "It has more than {limit} bytes.",
+    "unterminated": "The base64 text does not end.",
+}
+
+
+async def from_bytes(
+    service: Service, kind: InputKind, pointer: str, data: bytes, declared_mime_type: str | None
+) -> Input:
+    """An input with the facts that its bytes tell; large ones are looked at off the event loop.
+
+    Raises:
+        Overloaded: The pages of a PDF cannot be counted now, for want of a process.
+    """
+
+    def look() -> Input:
+        facts = inspect(data, pixels_max=service.limits.input_pixels_max)
+        return Input(
+            kind=kind,
+            pointer=pointer,
+            data=data,
+            declared_mime_type=declared_mime_type,
+            mime_type=facts.mime_type,
+            width=facts.width,
+            height=facts.height,
+            seconds=facts.seconds,
+            digest=digest_of(data),
+            faults=facts.faults,
+        )
+
+    item = await asyncio.to_thread(look) if len(data) > OFF_THE_LOOP_BYTES else look()
+    wanted = kind == "document" and item.mime_type == PDF and not item.faults
+    # What is over the limit is refused for its length, and no child has to read it.
+    return (
+        await _with_pages(service, item) if wanted and len(data) <= service.limits.input_bytes_max else item
+    )
+
+
+async def _with_pages(service: Service, item: Input) -> Input:
+    """A PDF with the number of its pages, or with what keeps them from being counted."""
+    try:
+        pages = await service.page_counter.count(item.data or b"")
+    except OSError:
+        log.exception("no process to count pages in")
+        raise Overloaded("The pages of the PDF cannot be counted now.", retry_after_s=1) from None
+    return replace(item, pages=pages.count, faults=(pages.fault,) if pages.fault else ())
+
+
+def from_uri(kind: InputKind, pointer: str, uri: str, declared_mime_type: str | None) -> Input:
+    """An input that stays in Cloud Storage; Google fetches it, the gateway never does."""
+    digest = digest_of(uri.encode(errors="surrogatepass"))
+    return Input(kind=kind, pointer=pointer, uri=uri, declared_mime_type=declared_mime_type, digest=digest)
+
+
+async def from_earlier(
+    service: Service, caller: Caller, kind: InputKind, pointer: str, image_id: str
+) -> Input | Violation:
+    """An earlier picture of this tenant as an input, or why there is none."""
+    try:
+        picture = await service.gateway.picture(caller, image_id)
+    except NotFound:
+        detail = "There is no such image of this tenant, or it has expired."
+        return Violation(f"{pointer}/image_id", "unknown_image", detail)
+    return await from_bytes(service, kind, pointer, picture.data, picture.mime_type)
+
+
+def base64_violation(lifted: Lifted, pointer: str, bytes_max: int) -> Violation | None:
+    """What is wrong with a base64 text itself, or None."""
+    if lifted.fault is None:
+        return None
+    code = "input_too_large" if lifted.fault.code == "too_large" else "invalid_base64"
+    detail = _BASE64_FAULTS[lifted.fault.code].format(offset=lifted.fault.offset, limit=bytes_max)
+    return Violation(pointer, code, detail)

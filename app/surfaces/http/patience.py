@@ -1,0 +1,70 @@
+"""How long a caller waits, as its request's headers say (docs/reliability.md R48)."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+from app.domain.errors import InvalidRequest
+from app.domain.policy import CALL_S_MIN
+from app.generation.order import Patience
+
+if TYPE_CHECKING:
+    from fastapi import Request
+
+_SECONDS = re.compile(r"(\d{1,7}(?:\.\d{1,9})?)", re.ASCII)
+_GRPC = re.compile(r"(\d{1,8})([HMSmun])", re.ASCII)
+_GRPC_UNITS_S = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+
+REQUEST_TIMEOUT: dict[str, Any] = {
+    "name": "X-Request-Timeout",
+    "in": "header",
+    "required": False,
+    "description": (
+        "Seconds that the caller waits, from the request's arrival on; waiting for others counts. With less "
+        "than 10 left no call is made: the cache serves, or the answer is 504 and nothing was spent. After a "
+        "call was made it is 504 with `upstream.billed`, and the picture goes to whoever may share it: the "
+        "cache, or a repetition with the same `Idempotency-Key`. `grpc-timeout` does the same."
+    ),
+    "schema": {
+        "type": "number",
+        "minimum": CALL_S_MIN,
+        "exclusiveMaximum": 10_000_000,
+        "examples": [60],
+    },
+    "example": 60,
+}
+"""The header as a parameter of the OpenAPI document."""
+
+
+def patience_of(request: Request) -> Patience | None:
+    """The caller's patience from ``X-Request-Timeout`` or ``grpc-timeout``, the shorter of them, or None.
+
+    It begins when this is called, which is before the body is read.
+
+    Raises:
+        InvalidRequest: A header cannot be read.
+    """
+    found = [each for each in (_in_seconds(request), _in_grpcs_units(request)) if each is not None]
+    return min(found, key=lambda each: each.seconds, default=None)
+
+
+def _in_seconds(request: Request) -> Patience | None:
+    sent = request.headers.get("x-request-timeout")
+    if sent is None:
+        return None
+    seconds = _SECONDS.fullmatch(sent.strip())
+    if seconds is None:
+        raise InvalidRequest("X-Request-Timeout is a number of seconds, such as 60 or 12.5.")
+    return Patience(float(seconds[1]), time.monotonic(), "X-Request-Timeout")
+
+
+def _in_grpcs_units(request: Request) -> Patience | None:
+    sent = request.headers.get("grpc-timeout")
+    if sent is None:
+        return None
+    timeout = _GRPC.fullmatch(sent.strip())
+    if timeout is None:
+        raise InvalidRequest("grpc-timeout is a number of at most 8 digits and a unit: H, M, S, m, u or n.")
+    return Patience(int(timeout[1]) * _GRPC_UNITS_S[timeout[2]], time.monotonic(), "grpc-timeout")

@@ -1,0 +1,124 @@
+"""Replies that carry images: raw or spliced into JSON, with or without a declared length."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response, StreamingResponse
+
+from app.media.splicing import splice_iter, spliced_length
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
+
+    from app.domain.generation import Picture
+    from app.generation.order import GenerationResult
+
+SLICE_BYTES = 1 << 20
+# A range with more digits than any length has is ignored, as RFC 9110 section 14.2 lets a server do.
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+
+
+def _slices(data: bytes) -> Iterable[memoryview]:
+    view = memoryview(data)
+    return (view[at : at + SLICE_BYTES] for at in range(0, len(view), SLICE_BYTES))
+
+
+def _streamed(
+    pieces: Iterable[bytes | memoryview],
+    length: int,
+    chunked_above: int,
+    headers: Mapping[str, str],
+    media_type: str,
+) -> Response:
+    """A reply in pieces. Above the bound it declares no length, because some front ends cap what does."""
+
+    async def body() -> AsyncIterator[bytes | memoryview]:
+        for piece in pieces:
+            yield piece
+
+    declared = {} if length > chunked_above else {"Content-Length": str(length)}
+    return StreamingResponse(body(), headers={**headers, **declared}, media_type=media_type)
+
+
+def json_reply(
+    light: bytes, cargo: Mapping[str, bytes], headers: Mapping[str, str], chunked_above: int
+) -> Response:
+    """A JSON reply whose placeholders become the base64 of images while it is sent."""
+    if not cargo:
+        return Response(light, headers=dict(headers), media_type="application/json")
+    length = spliced_length(light, cargo)
+    return _streamed(splice_iter(light, cargo), length, chunked_above, headers, "application/json")
+
+
+def image_reply(picture: Picture, headers: Mapping[str, str], chunked_above: int) -> Response:
+    """A picture's own bytes."""
+    named = {**headers, "ETag": f'"{picture.id}"'}
+    if picture.length <= SLICE_BYTES:
+        return Response(picture.data, headers=named, media_type=picture.mime_type)
+    return _streamed(_slices(picture.data), picture.length, chunked_above, named, picture.mime_type)
+
+
+def stored_image_reply(
+    picture: Picture,
+    *,
+    if_none_match: str | None,
+    range_header: str | None,
+    if_range: str | None,
+    chunked_above: int,
+) -> Response:
+    """A kept picture under its own address: 200, 206 for one range, 304, or 416 (RFC 9110)."""
+    etag = f'"{picture.id}"'
+    headers = {
+        "Cache-Control": "private, max-age=31536000, immutable",
+        "Accept-Ranges": "bytes",
+        "ETag": etag,
+    }
+    if if_none_match is not None and _matches(if_none_match, etag):
+        return Response(status_code=304, headers=headers)
+    wanted = _RANGE.fullmatch(range_header.strip()) if range_header else None
+    if wanted is None or wanted[0] == "bytes=-" or (if_range is not None and if_range != etag):
+        return image_reply(picture, headers, chunked_above)
+    first, last = _bounds(wanted[1], wanted[2], picture.length)
+    if first > last:
+        return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{picture.length}"})
+    headers["Content-Range"] = f"bytes {first}-{last}/{picture.length}"
+    part = picture.data[first : last + 1]
+    return Response(part, 206, headers=headers, media_type=picture.mime_type)
+
+
+def _matches(if_none_match: str, etag: str) -> bool:
+    offered = {item.strip().removeprefix("W/") for item in if_none_match.split(",")}
+    return etag in offered or "*" in offered
+
+
+def _bounds(first: str, last: str, length: int) -> tuple[int, int]:
+    """First and last byte of a range; first behind last where it cannot be satisfied."""
+    if not first:
+        return max(0, length - int(last)), length - 1 if int(last) else -1
+    return int(first), min(length - 1, int(last)) if last else length - 1
+
+
+def generation_headers(result: GenerationResult) -> dict[str, str]:
+    """Cache-Status (RFC 9211), Age, Server-Timing and what was spent."""
+    status = {
+        "hit": "flashgate; hit",
+        "miss": "flashgate; fwd=miss; stored",
+        "coalesced": "flashgate; fwd=miss; collapsed",
+        "bypass": "flashgate; fwd=bypass",
+    }[result.cache_status]
+    timings = ", ".join(f"{stage};dur={spent:.1f}" for stage, spent in result.timings_ms.items())
+    headers = {
+        "Cache-Status": f'{status}; key="{result.fingerprint[:16]}"',
+        "Cache-Control": "private",
+        "Server-Timing": timings,
+        "Age": str(result.age_s),
+    }
+    if result.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    if result.generation.back_end:
+        headers["X-Flashgate-Back-End"] = result.generation.back_end
+    if result.cache_status in {"miss", "bypass"}:
+        headers["X-Flashgate-Tokens"] = str(result.cost.image_output)
+    return headers

@@ -1,0 +1,1 @@
+"""Tenants, keys and budgets as operators write them; nothing here knows where they are kept."""

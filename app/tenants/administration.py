@@ -1,0 +1,398 @@
+"""What operators do: tenants and their keys, usage across tenants, purges. Every change is an audit event.
+
+Tenants of the file can be seen here and are changed in the file alone. Secrets are made here, given back
+once, and kept as hashes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+from app.domain.audit import AuditEvent
+from app.domain.budget import window_of
+from app.domain.errors import Conflict, NotFound, PreconditionFailed, PreconditionRequired
+from app.domain.keys import ENTROPY_BYTES, KEY_ID, mint, secret_hash
+from app.domain.report import report
+from app.domain.tenancy import Key, RetiringSecret, Tenant, TenantRecord
+from app.tenants.ports import TenantChange
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import date
+
+    from app.domain.audit import Action
+    from app.domain.budget import BudgetWindow, Unit, WindowName, WindowState
+    from app.domain.report import Dimension, Line, Row
+    from app.generation.ports import Ledger
+    from app.tenants.ports import BudgetTerms, Cache, Registry, Reports
+
+Expected: TypeAlias = int | Literal["any"]
+
+ATTEMPTS: Final = 5
+"""How often a change of a key is tried again after somebody else changed the tenant."""
+
+KEYS_MAX: Final = 1000
+LOOKUPS_AT_ONCE: Final = 8
+_NO_SUCH_KEY: Final = "The tenant has no such key."
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Who asks, as the audit log names them, and in which request."""
+
+    name: str
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A key whose secret was just made; ``text`` is the whole key and is shown this once."""
+
+    key: Key
+    text: str
+    record: TenantRecord
+
+    def __repr__(self) -> str:
+        """Everything but the secret."""
+        return f"IssuedKey(key={self.key!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetName:
+    """Which budget of a tenant: its own, or that of a project or a key of it."""
+
+    unit: Unit
+    window: WindowName
+    project_id: str | None = None
+    key_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageLine:
+    """One budget window of a tenant, of one of its projects, or of one of its keys."""
+
+    tenant_id: str
+    project_id: str | None
+    key_id: str | None
+    window: WindowState
+
+
+class Administration:
+    """Tenants, keys, usage and purges, for those who carry the scope ``admin``.
+
+    Args:
+        pepper: Under which the secrets of keys are hashed.
+        clock: Unix time in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        ledger: Ledger,
+        cache: Cache,
+        terms: BudgetTerms,
+        reports: Reports,
+        pepper: bytes,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._registry = registry
+        self._ledger = ledger
+        self._cache = cache
+        self._terms = terms
+        self._reports = reports
+        self._pepper = pepper
+        self._clock = clock
+
+    async def tenants(self) -> tuple[TenantRecord, ...]:
+        """Every tenant, by id. Raises StoreUnavailable."""
+        await self._registry.refresh()
+        return self._registry.records()
+
+    async def tenant(self, tenant_id: str) -> TenantRecord:
+        """One tenant. Raises NotFound or StoreUnavailable."""
+        await self._registry.refresh()
+        record = self._registry.find(tenant_id)
+        if record is None:
+            raise NotFound("There is no such tenant here.")
+        return record
+
+    async def create_tenant(self, operator: Operator, tenant: Tenant) -> TenantRecord:
+        """Make a tenant. Raises Conflict where its id, or one of its keys', is taken."""
+        await self._registry.refresh()
+        _check_keys(tenant)
+        record = self._registry.find(tenant.id)
+        if record is not None:
+            _refuse_of_file(record)
+            raise Conflict("There is a tenant of this id.")
+        made = await self._write(tenant.id, tenant, 0, _event(operator, "tenant.create", tenant.id))
+        assert made is not None  # noqa: S101 - only deletions leave nothing
+        return made
+
+    async def change_tenant(
+        self,
+        operator: Operator,
+        tenant_id: str,
+        expected: Expected | None,
+        change: Callable[[Tenant], Tenant],
+    ) -> TenantRecord:
+        """Change what a tenant may do; its keys stay.
+
+        ``expected`` is the version that the operator saw, or ``any``. ``change`` gives what the tenant
+        becomes, and may raise ValidationFailed.
+
+        Raises:
+            PreconditionRequired: ``expected`` is None.
+            PreconditionFailed: The tenant was changed since.
+        """
+        record = await self._to_change(tenant_id, expected)
+        tenant = replace(change(record.tenant), id=tenant_id, keys=record.tenant.keys)
+        changed = tuple(
+            field.name
+            for field in fields(tenant)
+            if getattr(tenant, field.name) != getattr(record.tenant, field.name)
+        )
+        if not changed:
+            return record
+        event = _event(operator, "tenant.change", tenant_id, changed=changed)
+        made = await self._write(tenant_id, tenant, record.version, event)
+        assert made is not None  # noqa: S101 - only deletions leave nothing
+        return made
+
+    async def delete_tenant(self, operator: Operator, tenant_id: str, expected: Expected | None) -> None:
+        """Let a tenant and all its keys be unknown from now on; what it has used stays booked."""
+        record = await self._to_change(tenant_id, expected)
+        await self._write(tenant_id, None, record.version, _event(operator, "tenant.delete", tenant_id))
+
+    async def create_key(
+        self,
+        operator: Operator,
+        tenant_id: str,
+        asked: Key,
+        *,
+        env: str,
+    ) -> IssuedKey:
+        """A new key of a tenant that may do what ``asked`` says, with an id and a secret of its own."""
+        minted = mint(env, secrets.token_bytes(ENTROPY_BYTES))
+        key = replace(asked, id=minted.key_id, secret_hash=secret_hash(self._pepper, minted.secret))
+
+        def added(tenant: Tenant) -> Tenant:
+            return replace(tenant, keys=(*tenant.keys, key))
+
+        record = await self._change_keys(tenant_id, added, _event(operator, "key.create", tenant_id, key.id))
+        return IssuedKey(key, minted.text, record)
+
+    async def create_identity(self, operator: Operator, tenant_id: str, asked: Key) -> Key:
+        """A new key of a tenant that the ID tokens of a Google account open; it has no secret."""
+        key = replace(asked, id=mint("live", secrets.token_bytes(ENTROPY_BYTES)).key_id)
+
+        def added(tenant: Tenant) -> Tenant:
+            return replace(tenant, keys=(*tenant.keys, key))
+
+        await self._change_keys(tenant_id, added, _event(operator, "key.create", tenant_id, key.id))
+        return key
+
+    async def rotate_key(
+        self, operator: Operator, tenant_id: str, key_id: str, *, env: str, grace_s: int
+    ) -> IssuedKey:
+        """A new secret for a key; the present one opens ``grace_s`` seconds longer, any older one no more."""
+        if not KEY_ID.fullmatch(key_id):
+            raise NotFound(_NO_SUCH_KEY)
+        minted = mint(env, secrets.token_bytes(ENTROPY_BYTES), key_id)
+        not_after_ms = int((self._clock() + grace_s) * 1000)
+
+        def renewed(key: Key) -> Key:
+            retiring = RetiringSecret(key.secret_hash, not_after_ms) if grace_s else None
+            return replace(key, secret_hash=secret_hash(self._pepper, minted.secret), retiring=retiring)
+
+        def rotated(tenant: Tenant) -> Tenant:
+            if _key(tenant, key_id).identity is not None:
+                raise Conflict("This key has no secret: the ID tokens of a Google account open it.")
+            keys = (renewed(key) if key.id == key_id else key for key in tenant.keys)
+            return replace(tenant, keys=tuple(keys))
+
+        event = _event(operator, "key.rotate", tenant_id, key_id)
+        record = await self._change_keys(tenant_id, rotated, event)
+        return IssuedKey(_key(record.tenant, key_id), minted.text, record)
+
+    async def revoke_key(self, operator: Operator, tenant_id: str, key_id: str) -> None:
+        """Let no secret of a key open any more, on every replica within seconds; the key is gone for good."""
+
+        def revoked(tenant: Tenant) -> Tenant:
+            gone = _key(tenant, key_id)
+            return replace(tenant, keys=tuple(key for key in tenant.keys if key is not gone))
+
+        await self._change_keys(tenant_id, revoked, _event(operator, "key.revoke", tenant_id, key_id))
+
+    async def usage(self, tenant_id: str | None = None) -> tuple[UsageLine, ...]:
+        """The budget windows as they stand, of one tenant or of all: the tenant's, then each key's."""
+        chosen = await self.tenants() if tenant_id is None else (await self.tenant(tenant_id),)
+        turns = asyncio.Semaphore(LOOKUPS_AT_ONCE)
+
+        async def lines(tenant: Tenant) -> tuple[UsageLine, ...]:
+            async with turns:
+                return await self._usage_of(tenant)
+
+        found = await asyncio.gather(*(lines(record.tenant) for record in chosen))
+        return tuple(line for of_tenant in found for line in of_tenant)
+
+    async def report(
+        self, tenant_id: str | None, since: date, until: date, by: tuple[Dimension, ...]
+    ) -> tuple[Line, ...]:
+        """What one tenant or all used on these days of UTC, the last included, added up by dimensions."""
+        chosen = await self.tenants() if tenant_id is None else (await self.tenant(tenant_id),)
+        turns = asyncio.Semaphore(LOOKUPS_AT_ONCE)
+
+        async def rows(tenant: Tenant) -> tuple[Row, ...]:
+            async with turns:
+                return await self._reports.of_tenant(tenant.id, since, until)
+
+        found = await asyncio.gather(*(rows(record.tenant) for record in chosen))
+        return report((row for of_tenant in found for row in of_tenant), by)
+
+    async def credit(
+        self, operator: Operator, tenant_id: str, name: BudgetName, amount: int, credit_id: str
+    ) -> UsageLine:
+        """Add prepaid credit to a lifetime budget, or take some back; once for each ``credit_id``.
+
+        The amount is in the unit's store amount. Tenants of the file have credit too: it lies in the store.
+
+        Raises:
+            Conflict: The budget is not prepaid, there is too little to take, or the id meant another credit.
+        """
+        window = await self._window(tenant_id, name)
+        state = await self._terms.credit(tenant_id, window, amount, credit_id)
+        detail = f"{window.budget.name} {amount:+d} by {credit_id}"
+        await self._registry.note(_event(operator, "budget.credit", tenant_id, name.key_id, detail=detail))
+        return UsageLine(tenant_id, name.project_id, name.key_id, state)
+
+    async def override(
+        self, operator: Operator, tenant_id: str, name: BudgetName, limit: int, until_ms: int
+    ) -> UsageLine:
+        """Let another limit (a store amount) be in force until a moment; one that is past ends it now."""
+        window = await self._window(tenant_id, name)
+        state = await self._terms.override(tenant_id, window, limit, until_ms)
+        detail = f"{window.budget.name} {limit} until {until_ms}"
+        await self._registry.note(_event(operator, "budget.override", tenant_id, name.key_id, detail=detail))
+        return UsageLine(tenant_id, name.project_id, name.key_id, state)
+
+    async def _window(self, tenant_id: str, name: BudgetName) -> BudgetWindow:
+        """The window of a budget. Raises NotFound."""
+        tenant = (await self.tenant(tenant_id)).tenant
+        for project_id, key_id, window in _windows(tenant, int(self._clock() * 1000)):
+            budget = window.budget
+            if BudgetName(budget.unit, budget.window, project_id, key_id) == name:
+                return window
+        raise NotFound("The tenant has no such budget.")
+
+    async def purge(
+        self, operator: Operator, tenant_id: str | None, fingerprint: str | None = None
+    ) -> dict[str, int]:
+        """Serve no finished result any more that was begun until now: of one tenant, or of all for None.
+
+        A ``fingerprint`` names one piece of work, as answers do in ``cache.key``. Returns, by tenant, the
+        moment until which results are gone, in Unix milliseconds by the store's clock.
+        """
+        chosen = await self.tenants() if tenant_id is None else (await self.tenant(tenant_id),)
+        purged = {
+            record.tenant.id: await self._cache.purge(record.tenant.id, fingerprint) for record in chosen
+        }
+        await self._registry.note(_event(operator, "cache.purge", tenant_id, fingerprint=fingerprint))
+        return purged
+
+    async def events(self, limit: int, before: str | None = None) -> tuple[AuditEvent, ...]:
+        """The latest audit events, newest first; only those before an event's id where one is given."""
+        return await self._registry.events(limit, before)
+
+    async def _to_change(self, tenant_id: str, expected: Expected | None) -> TenantRecord:
+        record = await self.tenant(tenant_id)
+        _refuse_of_file(record)
+        if expected is None:
+            raise PreconditionRequired("A change needs If-Match with the ETag of what it changes.")
+        if expected not in {record.version, "any"}:
+            raise PreconditionFailed("The tenant was changed in between; read it again.")
+        return record
+
+    async def _change_keys(
+        self, tenant_id: str, change: Callable[[Tenant], Tenant], event: AuditEvent
+    ) -> TenantRecord:
+        """Change keys, again where somebody else changed the tenant in between: these changes commute."""
+        for _ in range(ATTEMPTS - 1):
+            with suppress(PreconditionFailed):
+                return await self._changed_keys(tenant_id, change, event)
+        return await self._changed_keys(tenant_id, change, event)
+
+    async def _changed_keys(
+        self, tenant_id: str, change: Callable[[Tenant], Tenant], event: AuditEvent
+    ) -> TenantRecord:
+        record = await self.tenant(tenant_id)
+        _refuse_of_file(record)
+        tenant = change(record.tenant)
+        _check_keys(tenant)
+        made = await self._write(tenant_id, tenant, record.version, event)
+        assert made is not None  # noqa: S101 - only deletions leave nothing
+        return made
+
+    async def _write(
+        self, tenant_id: str, tenant: Tenant | None, expected: int, event: AuditEvent
+    ) -> TenantRecord | None:
+        return await self._registry.write(TenantChange(tenant_id, tenant, expected, event))
+
+    async def _usage_of(self, tenant: Tenant) -> tuple[UsageLine, ...]:
+        owned = _windows(tenant, int(self._clock() * 1000))
+        states = await self._ledger.windows(tenant.id, tuple(window for _, _, window in owned))
+        return tuple(
+            UsageLine(tenant.id, project_id, key_id, state)
+            for (project_id, key_id, _), state in zip(owned, states, strict=True)
+        )
+
+
+def _windows(tenant: Tenant, now_ms: int) -> list[tuple[str | None, str | None, BudgetWindow]]:
+    """Every window of a tenant with the project or the key whose it is: its own first, then theirs."""
+    zone = tenant.time_zone
+    found: list[tuple[str | None, str | None, BudgetWindow]] = []
+    found += [(None, None, window_of(budget, "t", zone, now_ms)) for budget in tenant.budgets]
+    for project in tenant.projects:
+        owner = f"p:{project.id}"
+        found += [(project.id, None, window_of(budget, owner, zone, now_ms)) for budget in project.budgets]
+    for key in tenant.keys:
+        owner = f"k:{key.id}"
+        found += [(None, key.id, window_of(budget, owner, zone, now_ms)) for budget in key.budgets]
+    return found
+
+
+def _key(tenant: Tenant, key_id: str) -> Key:
+    found = next((key for key in tenant.keys if key.id == key_id), None)
+    if found is None:
+        raise NotFound(_NO_SUCH_KEY)
+    return found
+
+
+def _check_keys(tenant: Tenant) -> None:
+    if len(tenant.keys) > KEYS_MAX:
+        raise Conflict(f"A tenant has at most {KEYS_MAX} keys; revoke one first.")
+
+
+def _refuse_of_file(record: TenantRecord) -> None:
+    if record.source == "file":
+        raise Conflict("This tenant stands in the tenants' file and is changed there.")
+
+
+def _event(
+    operator: Operator,
+    action: Action,
+    tenant_id: str | None,
+    key_id: str | None = None,
+    *,
+    changed: tuple[str, ...] = (),
+    fingerprint: str | None = None,
+    detail: str = "",
+) -> AuditEvent:
+    return AuditEvent(
+        action, operator.name, tenant_id, key_id, changed, fingerprint, detail, operator.request_id
+    )

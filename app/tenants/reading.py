@@ -1,0 +1,188 @@
+"""Reads the tenants' file, again and again.
+
+Every fault is reported at once, with the path to it. An entry is judged once: as long as it stands in the
+file as it did, reading the file again costs a hash of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from pydantic import ValidationError
+
+from app.domain.errors import ConfigurationError
+from app.tenants import yaml_text
+from app.tenants.file import TenantEntry, TenantsFile, sentence
+from app.tenants.yaml_text import FaultyYaml, OtherShape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from app.cards import Catalogue
+    from app.domain.tenancy import Tenant
+
+WORK_S: Final = 0.001
+REST_S: Final = 0.0005
+"""Whoever reads beside an event loop rests after so much work: else each turn of the loop would wait five
+milliseconds for the interpreter's lock."""
+
+
+class _Name(NamedTuple):
+    """What only one entry of the file may be called."""
+
+    kind: str
+    value: str
+    path: str  # inside of its entry
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What came of an entry: a tenant, or faults, each with its place inside of the entry."""
+
+    tenant: Tenant | None
+    faults: tuple[tuple[tuple[str | int, ...], str], ...]
+    names: tuple[_Name, ...]
+
+
+class TenantsReader:
+    """Reads one file again and again, in one thread at a time.
+
+    Args:
+        source: The file's name, for faults.
+        catalogue: For models and sizes.
+
+    Attributes:
+        judged: How many entries the last reading had to judge; the others were as before.
+    """
+
+    def __init__(self, source: str, catalogue: Catalogue) -> None:
+        self._source = source
+        self._context = {"catalogue": catalogue}
+        self._known: dict[bytes, _Judged] = {}
+        self.judged = 0
+
+    def read(self, text: str, *, beside_a_loop: bool = False) -> tuple[Tenant, ...]:
+        """The tenants that a text describes. Raises ConfigurationError with every fault."""
+        try:
+            known, entries = self._taken(self._cut(text), beside_a_loop)
+        except OtherShape:
+            try:
+                known, entries = self._taken(self._streamed(text), beside_a_loop)
+            except (OtherShape, FaultyYaml):
+                known, entries = self._taken(self._whole(text), beside_a_loop)
+        faults = [
+            f"{_path(('tenants', index, *place))}: {said}"
+            for index, entry in enumerate(entries)
+            for place, said in entry.faults
+        ]
+        faults += _repeated(entries)
+        if faults:
+            raise ConfigurationError(self._source, tuple(faults))
+        self._known = known
+        return tuple(entry.tenant for entry in entries if entry.tenant is not None)
+
+    def _taken(
+        self,
+        found: Iterator[tuple[bytes, _Judged]],
+        beside_a_loop: bool,  # noqa: FBT001
+    ) -> tuple[dict[bytes, _Judged], list[_Judged]]:
+        self.judged = 0
+        rest_at = time.perf_counter() + WORK_S
+        known: dict[bytes, _Judged] = {}
+        entries: list[_Judged] = []
+        for digest, entry in found:
+            known[digest] = entry
+            entries.append(entry)
+            if beside_a_loop and time.perf_counter() >= rest_at:
+                time.sleep(REST_S)
+                rest_at = time.perf_counter() + WORK_S
+        return known, entries
+
+    def _cut(self, text: str) -> Iterator[tuple[bytes, _Judged]]:
+        """Entry by entry, by its text. Raises OtherShape."""
+        for part in yaml_text.texts_of_entries(text):
+            digest = _digest(part)
+            yield digest, self._known.get(digest) or self._judged(yaml_text.load_entry(part))
+
+    def _streamed(self, text: str) -> Iterator[tuple[bytes, _Judged]]:
+        """Entry by entry, by what it says. Raises OtherShape or FaultyYaml."""
+        for document in yaml_text.entries_of(text):
+            digest = _digest(repr(document))
+            yield digest, self._known.get(digest) or self._judged(document)
+
+    def _whole(self, text: str) -> Iterator[tuple[bytes, _Judged]]:
+        """A file of another shape. Raises ConfigurationError, unless it is in order all the same."""
+        document: Any = None
+        try:
+            document = yaml_text.load(text)
+            TenantsFile.model_validate(document, context=self._context)
+        except FaultyYaml as error:
+            raise ConfigurationError(self._source, (str(error),)) from None
+        except ValidationError as error:
+            faults = [f"{_path(fault['loc'])}: {sentence(fault)}" for fault in error.errors()]
+            listed = document.get("tenants") if isinstance(document, dict) else None
+            named = listed if isinstance(listed, list) else []
+            faults += _repeated([_Judged(None, (), tuple(_names(entry))) for entry in named])
+            raise ConfigurationError(self._source, tuple(faults)) from None
+        for entry in document["tenants"]:
+            digest = _digest(repr(entry))
+            yield digest, self._known.get(digest) or self._judged(entry)
+
+    def _judged(self, document: object) -> _Judged:
+        self.judged += 1
+        names = tuple(_names(document))
+        try:
+            tenant = TenantEntry.model_validate(document, context=self._context).tenant()
+        except ValidationError as error:
+            return _Judged(None, tuple((fault["loc"], sentence(fault)) for fault in error.errors()), names)
+        return _Judged(tenant, (), names)
+
+
+def read_tenants(source: str, text: str, catalogue: Catalogue) -> tuple[Tenant, ...]:
+    """The tenants that a file's text describes. Raises ConfigurationError with every fault and its path."""
+    return TenantsReader(source, catalogue).read(text)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _path(location: tuple[str | int, ...]) -> str:
+    """``tenants[0].keys[1].hash`` for pydantic's location; names of unknown fields included."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
+    return text.lstrip(".") or "the file"
+
+
+def _names(document: object) -> Iterator[_Name]:
+    """Ids and identities of an entry, taken from the raw document so that all faults are told at once."""
+    if not isinstance(document, dict):
+        return
+    places = [("tenant id", "", "id", document)]
+    keys = document.get("keys")
+    for index, key in enumerate(keys if isinstance(keys, list) else []):
+        if isinstance(key, dict):
+            path = f".keys[{index}]"
+            places += [("key id", path, "id", key), ("e-mail address", path, "email", key)]
+            places += [("subject", path, "subject", key)]
+    for kind, path, field, entry in places:
+        found = entry.get(field)
+        if isinstance(found, str):
+            yield _Name(kind, found, path, field)
+
+
+def _repeated(entries: list[_Judged]) -> list[str]:
+    """Faults of ids and identities that stand twice in the file."""
+    faults = []
+    seen: dict[tuple[str, str], tuple[int, str]] = {}
+    for index, entry in enumerate(entries):
+        for kind, value, path, field in entry.names:
+            name = (kind, value.lower() if field == "email" else value)
+            first, where = seen.setdefault(name, (index, path))
+            if (first, where) != (index, path):
+                place = f"tenants[{index}]{path}.{field}"
+                faults.append(f"{place}: the {kind} {value!r} is taken by tenants[{first}]{where}")
+    return faults

@@ -1,0 +1,284 @@
+"""Reads a good answer: the light body Google sent, and the pictures that were lifted out of it.
+
+The light body is read as it came, not through the SDK's classes: those drop ``finishMessage`` and
+``serviceTier``, warn at words they do not know, and re-encode thought signatures, which must go back to
+Google unchanged. An odd field is no reason to lose a picture that was paid for, so nothing here raises for
+a field of an unexpected type: it counts as absent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from app.domain.errors import ContentBlocked, ModelRefused, UpstreamError, UpstreamNoImage
+from app.domain.estimate import estimate
+from app.domain.generation import ModelAnswer, Picture, Usage
+from app.domain.refusals import FILTERED, SUPPORT_CODES
+from app.media.inspection import inspect
+from app.media.splicing import splice_iter
+from app.upstream.google.outcomes import WITHOUT_IMAGE, reason_of, support_code_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from app.domain.card import Card
+    from app.domain.refusals import Side
+    from app.domain.request import GenerationRequest
+    from app.media.lifting import Lifted
+
+_COUNT_MAX: Final = 10**9
+_USABLE_FAULTS: Final = frozenset({None, "not_canonical"})
+_TRAFFIC: Final = {
+    "ON_DEMAND": "standard",
+    "ON_DEMAND_FLEX": "flex",
+    "ON_DEMAND_PRIORITY": "priority",
+    "PROVISIONED_THROUGHPUT": "provisioned",
+}
+_TIERS: Final = frozenset({"standard", "flex", "priority", "provisioned"})
+_PIXELS_MAX: Final = 2**62  # a delivered picture has no limit
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of the answer's content that holds a picture."""
+
+    lifted: Lifted
+    signature: str | None
+    thought: bool
+
+
+def member(value: object, name: str) -> Any:
+    """A member of a JSON object by its lowerCamel name or its original snake_case one, or None."""
+    if not isinstance(value, Mapping):
+        return None
+    if name in value:
+        return value[name]
+    return value.get("".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name))
+
+
+def _items(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _count(value: object) -> int:
+    """A token count; protobuf JSON may write it as a string."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value[:10])
+    valid = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _COUNT_MAX
+    return int(value) if valid else 0  # type: ignore[call-overload]  # an int by the line above
+
+
+def _of_modality(details: object, modality: str) -> int:
+    return sum(_count(member(item, "tokenCount")) for item in _items(details)
+               if member(item, "modality") == modality)  # fmt: skip
+
+
+def usage_of(metadata: object) -> Usage | None:
+    """Tokens as reported (docs/model.md#usage), or None where nothing was.
+
+    Output tokens without a modality count as text: that is their price.
+    """
+    if not isinstance(metadata, Mapping) or not metadata:
+        return None
+    prompt = _count(member(metadata, "promptTokenCount"))
+    images_in = min(prompt, _of_modality(member(metadata, "promptTokensDetails"), "IMAGE"))
+    output_details = member(metadata, "candidatesTokensDetails")
+    images_out = _of_modality(output_details, "IMAGE")
+    return Usage(
+        text_input=prompt - images_in,
+        image_input=images_in,
+        image_output=images_out,
+        text_output=max(0, _count(member(metadata, "candidatesTokenCount")) - images_out),
+        thinking=_count(member(metadata, "thoughtsTokenCount")),
+        tool_use=_count(member(metadata, "toolUsePromptTokenCount")),
+        cached_input=min(prompt, _count(member(metadata, "cachedContentTokenCount"))),
+    )
+
+
+def tier_of(metadata: object, header: str) -> str:
+    """The tier of the call: as reported, else as Gemini's header says (docs/model.md#service-tiers)."""
+    said = _text(member(metadata, "trafficType")) or _text(member(metadata, "serviceTier")) or header
+    tier = _TRAFFIC.get(said, said.lower())
+    return tier if tier in _TIERS else ""
+
+
+def completed(usage: Usage | None, request: GenerationRequest, card: Card, pictures: int) -> Usage:
+    """The usage of an answer with pictures, from the card's table where the report left them out."""
+    expected = estimate(replace(request, n=1), card)
+    image_output = expected.image_output * pictures
+    if usage is None:
+        return Usage(
+            text_input=expected.text_input + expected.document_input + expected.video_input,
+            image_input=expected.image_input,
+            image_output=image_output,
+            text_output=expected.text_output,
+            estimated=True,
+        )
+    if usage.image_output:
+        return usage
+    return replace(
+        usage,
+        image_output=image_output,
+        text_output=max(0, usage.text_output - image_output),
+        estimated=True,
+    )
+
+
+class Answer:
+    """One answer with status 200, read.
+
+    Args:
+        light: JSON text with placeholders.
+        cargo: What stood there, by placeholder.
+        tier: What a header of the answer says of how it was served.
+
+    Raises:
+        UpstreamError: It is no JSON object, or holds an error after all; it may have been billed.
+    """
+
+    def __init__(self, light: bytes, cargo: Mapping[str, Lifted], tier: str = "") -> None:
+        try:
+            body = json.loads(light)
+        except (ValueError, RecursionError):
+            body = None
+        if not isinstance(body, Mapping) or "error" in body:
+            reason = reason_of(member(member(body, "error"), "status")) or None
+            sentence = "The upstream's answer is not what was agreed."
+            raise UpstreamError(sentence, upstream_status=200, reason=reason, billed="maybe")
+        metadata = member(body, "usageMetadata")
+        usage, self._tier = usage_of(metadata), tier_of(metadata, tier)
+        self.usage = usage and replace(usage, tier=self._tier)
+        self.model_version = _text(member(body, "modelVersion"))
+        self.response_id = _text(member(body, "responseId"))
+        feedback = member(body, "promptFeedback")
+        self.block_reason = reason_of(member(feedback, "blockReason"))
+        candidate = next(iter(_items(member(body, "candidates"))), None)
+        self.finish_reason = reason_of(member(candidate, "finishReason"))
+        self.support_code = support_code_of(member(candidate, "finishMessage")) or support_code_of(
+            member(feedback, "blockReasonMessage")
+        )
+        self._parts = _items(member(member(candidate, "content"), "parts"))
+        self._light = light
+        self.cargo = cargo
+
+    @property
+    def text(self) -> str:
+        """Words that are no thoughts."""
+        return "".join(_text(member(part, "text")) for part in self._parts if not member(part, "thought"))
+
+    @property
+    def pictures(self) -> tuple[Part, ...]:
+        """The final pictures: those that are no thoughts, else the last of all (docs/model.md#signatures)."""
+        found = [
+            Part(
+                self.cargo[name],
+                _text(member(part, "thoughtSignature")) or None,
+                member(part, "thought") is True,
+            )
+            for part in self._parts
+            if (name := _text(member(member(part, "inlineData"), "data"))) in self.cargo
+        ]
+        final = tuple(part for part in found if not part.thought)
+        return final or tuple(found[-1:])
+
+    def without_picture(self) -> ContentBlocked | UpstreamError:
+        """The error that an answer without any picture is; it carries the answer itself."""
+        error = self._error()
+        bytes_of = {name: lifted.data for name, lifted in self.cargo.items()}
+        error.verbatim = b"".join(splice_iter(self._light, bytes_of)).decode(errors="replace")
+        return error
+
+    def _error(self) -> ContentBlocked | UpstreamError:
+        reason = self.block_reason or self.finish_reason
+        if self.block_reason or self.finish_reason in FILTERED:
+            side: Side = "prompt" if self.block_reason else "picture"
+            known = SUPPORT_CODES.get(self.support_code or "")
+            side = (known and known.side) or side
+            return ContentBlocked(
+                f"Google blocked the {side}: {reason}{_supported(self.support_code)}.",
+                reason=reason,
+                support_code=self.support_code,
+                side=side,
+                usage=self.usage,
+            )
+        if reason not in WITHOUT_IMAGE and self.text.strip():
+            return ModelRefused(
+                "The model answered with words instead of a picture.",
+                reason=reason or "STOP",
+                usage=self.usage,
+            )
+        kind = WITHOUT_IMAGE.get(reason, UpstreamNoImage)
+        return kind(
+            f"The upstream answered without a picture: {reason or 'no finish reason'}.",
+            upstream_status=200,
+            reason=reason or None,
+            billed="yes" if self.usage else "maybe",
+            usage=self.usage,
+        )
+
+    def delivered(
+        self, parts: tuple[Part, ...], ids: Mapping[str, str], request: GenerationRequest, card: Card
+    ) -> ModelAnswer:
+        """The domain's answer, with what the pictures' own headers say.
+
+        Args:
+            parts: ``pictures``, at least one.
+            ids: Of everything lifted, by placeholder; the hashes are worth a thread of their own.
+            request: What was asked, for tokens that the upstream did not report.
+            card: Its model's card.
+
+        Raises:
+            UpstreamError: A picture is damaged; it was paid for all the same.
+        """
+        usage = replace(completed(self.usage, request, card, len(parts)), tier=self._tier)
+        return ModelAnswer(
+            pictures=tuple(self._picture(part, ids[part.lifted.placeholder], usage) for part in parts),
+            text=self.text,
+            finish_reason=self.finish_reason,
+            usage=usage,
+            model_version=self.model_version or request.model,
+            response_id=self.response_id,
+            signatures=tuple(part.signature for part in parts),
+            interim=tuple(self._interim(parts, ids)),
+            verbatim=self._with_ids(ids),
+        )
+
+    def _interim(self, parts: tuple[Part, ...], ids: Mapping[str, str]) -> Iterator[Picture]:
+        """What was lifted beside the final pictures: those of thoughts, whatever they are."""
+        final = {part.lifted.placeholder for part in parts}
+        for name, lifted in self.cargo.items():
+            if name not in final:
+                facts = inspect(lifted.data, pixels_max=_PIXELS_MAX)
+                mime_type = facts.mime_type or "application/octet-stream"
+                yield Picture(ids[name], mime_type, facts.width or 0, facts.height or 0, lifted.data)
+
+    def _with_ids(self, ids: Mapping[str, str]) -> str:
+        """The answer as it came, with ids where its bytes were."""
+        light = self._light
+        for name, picture_id in ids.items():
+            light = light.replace(f'"{name}"'.encode(), f'"{picture_id}"'.encode())
+        return light.decode(errors="replace")
+
+    def _picture(self, part: Part, name: str, usage: Usage) -> Picture:
+        data, fault = part.lifted.data, part.lifted.fault
+        facts = inspect(data, pixels_max=_PIXELS_MAX)
+        usable = (fault.code if fault else None) in _USABLE_FAULTS
+        if not usable or facts.mime_type is None or facts.width is None or facts.height is None:
+            sentence = "The upstream's picture is damaged."
+            raise UpstreamError(sentence, upstream_status=200, billed="yes", usage=usage)
+        return Picture(name, facts.mime_type, facts.width, facts.height, data)
+
+
+def _supported(code: str | None) -> str:
+    """A support code with its meaning, as the end of a sentence; empty without one."""
+    if code is None:
+        return ""
+    known = SUPPORT_CODES.get(code)
+    return f", support code {code}" + (f" ({known.category.replace('_', ' ')})" if known else "")

@@ -1,0 +1,71 @@
+"""How each back end is told what the SDK's own fields do not say for it: tiers, and the newer image format.
+
+The Gemini Developer API takes the service tier in the body, Vertex AI in headers
+(docs/model.md#service-tiers). Ratio and size go out as ``imageConfig``, or as its successor
+``responseFormat``, which has other words for them (docs/model.md#sizes-in-requests).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from app.domain.request import GenerationRequest
+    from app.upstream.google.backend import BackEnd
+
+_NUMBERS: Final = {
+    "1": "ONE", "2": "TWO", "3": "THREE", "4": "FOUR", "5": "FIVE", "8": "EIGHT", "9": "NINE",
+    "16": "SIXTEEN", "21": "TWENTY_ONE",
+}  # fmt: skip
+_RATIOS_WITHOUT_A_WORD: Final = frozenset({"9:21"})
+_SIZES: Final = {
+    "512": "IMAGE_SIZE_FIVE_TWELVE",
+    "1K": "IMAGE_SIZE_ONE_K",
+    "2K": "IMAGE_SIZE_TWO_K",
+    "4K": "IMAGE_SIZE_FOUR_K",
+}
+
+
+def headers_for(back_end: BackEnd, request: GenerationRequest) -> dict[str, str]:
+    """Headers of Vertex AI for Provisioned Throughput and for the service tier; none for the other."""
+    headers: dict[str, str] = {}
+    if back_end.kind != "gemini":
+        if back_end.request_type is not None:
+            headers["X-Vertex-AI-LLM-Request-Type"] = back_end.request_type
+        if request.service_tier in {"flex", "priority"}:
+            headers["X-Vertex-AI-LLM-Shared-Request-Type"] = request.service_tier
+    return headers
+
+
+def says_by_response_format(back_end: BackEnd, request: GenerationRequest) -> bool:
+    """Whether ``responseFormat`` is wanted, and has words for this request."""
+    if back_end.image_style != "response_format" or not (request.aspect_ratio or request.image_size):
+        return False
+    if request.output_mime_type is not None or request.output_compression_quality is not None:
+        return False
+    return request.aspect_ratio not in _RATIOS_WITHOUT_A_WORD
+
+
+def response_format(back_end: BackEnd, request: GenerationRequest) -> dict[str, Any]:
+    """What to merge into the body in the place of ``imageConfig``."""
+    ratio, size = request.aspect_ratio, request.image_size
+    said = {"aspectRatio": ratio and _in_words(ratio), "imageSize": size and _SIZES[size]}
+    image = {name: value for name, value in said.items() if value is not None}
+    newer: Any = {"image": image} if back_end.kind == "gemini" else [{"image": image}]
+    return {"generationConfig": {"responseFormat": newer}}
+
+
+def _in_words(ratio: str) -> str:
+    across, _, down = ratio.partition(":")
+    return f"ASPECT_RATIO_{_NUMBERS[across]}_BY_{_NUMBERS[down]}"
+
+
+def without_tier(back_end: BackEnd, light: bytes) -> bytes:
+    """A body of Google's dialect as this back end takes it: Vertex AI reads the tier from headers alone."""
+    if back_end.kind == "gemini":
+        return light
+    body = json.loads(light)
+    for name in ("serviceTier", "service_tier"):
+        body.pop(name, None)
+    return json.dumps(body, ensure_ascii=False).encode(errors="surrogatepass")

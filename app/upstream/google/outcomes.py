@@ -1,0 +1,251 @@
+"""What an upstream's refusal means here: tables, and the few lines that read them.
+
+Google's own sentences may repeat the caller's prompt, so none of them is ever passed on. What is kept are
+words of a closed form: statuses, reasons, field paths, quota names, support codes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import ZoneInfo
+
+import httpx2
+
+from app.domain.errors import (
+    DeadlineExceeded,
+    InvalidHistory,
+    MaxTokens,
+    UpstreamError,
+    UpstreamInvalidRequest,
+    UpstreamNoImage,
+    UpstreamQuota,
+    UpstreamRejected,
+    UpstreamUnavailable,
+)
+from app.media.lifting import LightBodyTooLarge
+from app.upstream.google.redaction import redacted
+from app.upstream.google.transport import CargoLost, Exchange, UnreadableAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """An HTTP status: the error it becomes, and whether Google may have charged."""
+
+    error: type[UpstreamError]
+    billed: str = "no"
+
+
+# The statuses are those of docs/model.md#errors. Requests that fail with 400 or 500 are not charged
+# (docs/model.md#prices); a front end that gave up waiting (408, 499, 502, 504) does not know what became of
+# the work behind it.
+STATUSES: Final[Mapping[int, Meaning]] = {
+    400: Meaning(UpstreamRejected),
+    401: Meaning(UpstreamRejected),
+    403: Meaning(UpstreamRejected),
+    404: Meaning(UpstreamRejected),
+    408: Meaning(UpstreamError, "maybe"),
+    413: Meaning(UpstreamInvalidRequest),
+    429: Meaning(UpstreamQuota),
+    499: Meaning(UpstreamError, "maybe"),
+    500: Meaning(UpstreamError),
+    502: Meaning(UpstreamError, "maybe"),
+    503: Meaning(UpstreamUnavailable),
+    504: Meaning(DeadlineExceeded, "maybe"),
+    529: Meaning(UpstreamUnavailable),
+}
+_BY_CLASS: Final[Mapping[int, Meaning]] = {
+    3: Meaning(UpstreamRejected),
+    4: Meaning(UpstreamRejected),
+}
+_ANYTHING_ELSE: Final = Meaning(UpstreamError, "maybe")
+
+# Finish reasons of an answer without a picture that no filter took away (docs/model.md#refusals). Others are
+# judged by whether there are words: words alone are the model declining.
+WITHOUT_IMAGE: Final[Mapping[str, type[UpstreamError]]] = {
+    "OTHER": UpstreamNoImage,
+    "IMAGE_OTHER": UpstreamNoImage,
+    "NO_IMAGE": UpstreamNoImage,
+    "MAX_TOKENS": MaxTokens,
+    "CONTINUATION": UpstreamNoImage,
+    "MALFORMED_FUNCTION_CALL": UpstreamError,
+    "UNEXPECTED_TOOL_CALL": UpstreamError,
+    "TOO_MANY_TOOL_CALLS": UpstreamError,
+    "MALFORMED_RESPONSE": UpstreamError,
+    "MISSING_THOUGHT_SIGNATURE": InvalidHistory,
+    "ESCALATION": UpstreamRejected,
+    "PUP_LIMITED_DISABLED": UpstreamRejected,
+}
+
+_NETWORK: Final[tuple[tuple[type[BaseException], type[UpstreamError], str], ...]] = (
+    (httpx2.ConnectTimeout, UpstreamUnavailable, "No connection to the upstream came about in time."),
+    (httpx2.PoolTimeout, UpstreamUnavailable, "Every connection to the upstream is busy."),
+    (httpx2.TimeoutException, DeadlineExceeded, "The upstream did not answer in time."),
+    (TimeoutError, DeadlineExceeded, "The upstream did not answer in time."),
+    (httpx2.ConnectError, UpstreamUnavailable, "The upstream cannot be reached."),
+    (httpx2.ProxyError, UpstreamUnavailable, "The proxy before the upstream failed."),
+    (httpx2.TransportError, UpstreamError, "The connection to the upstream broke."),
+    (LightBodyTooLarge, UpstreamError, "The upstream's answer is too large beside its pictures."),
+    (UnreadableAnswer, UpstreamError, "The upstream's answer cannot be read."),
+    (CargoLost, UpstreamError, "The request could not be put together."),
+)
+
+_SUPPORT_CODE: Final = re.compile(r"[Ss]upport codes?:?\s*((?:\d{6,12}[,;\s]*)+)")
+_REASON: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+_FIELD_PATH: Final = re.compile(r"[A-Za-z0-9_.\[\]]{1,100}")
+_QUOTA: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_DURATION: Final = re.compile(r"(\d{1,9})(?:\.\d{1,9})?s")
+_QUOTA_DAY_ZONE: Final = ZoneInfo("America/Los_Angeles")
+_RETRY_AFTER_MAX_S: Final = 86_400
+
+
+def support_code_of(message: object) -> str | None:
+    """The first support code in one of Google's sentences, or None."""
+    found = _SUPPORT_CODE.search(message) if isinstance(message, str) else None
+    return re.split(r"\D+", found[1], maxsplit=1)[0] if found else None
+
+
+def reason_of(value: object) -> str:
+    """A reason in Google's spelling, or empty where it has not the form of one."""
+    return value if isinstance(value, str) and _REASON.fullmatch(value) else ""
+
+
+def failure_from(exchange: Exchange, raised: BaseException, now: datetime) -> UpstreamError:
+    """The domain's error for a call that raised, by what is known of its exchange.
+
+    A refusal is judged by the status and body that arrived, not by what the SDK made of them.
+    """
+    if exchange.status is not None and exchange.status != httpx2.codes.OK:
+        return refusal_from(exchange, now)
+    billed = "maybe" if exchange.sent else "no"
+    if not exchange.sent and isinstance(raised, httpx2.NetworkError | httpx2.ProtocolError):
+        # Kept connections break when a back end goes; what was not sent whole can be asked for again.
+        return UpstreamUnavailable("The upstream cannot be reached.", billed="no")
+    for kind, error, sentence in _NETWORK:
+        if isinstance(raised, kind):
+            return error(sentence, upstream_status=exchange.status, billed=billed)
+    sentence = f"The upstream could not be called: {type(raised).__name__}."
+    return UpstreamError(sentence, upstream_status=exchange.status, billed=billed)
+
+
+def refusal_from(exchange: Exchange, now: datetime) -> UpstreamError:
+    """The domain's error for an answer with any status but 200."""
+    status = exchange.status or 0
+    error = _error_in(exchange.body)
+    details = [item for item in _list(error.get("details")) if isinstance(item, Mapping)]
+    reason = next(_reasons_in(details), "") or reason_of(error.get("status"))
+    meaning = STATUSES.get(status) or _BY_CLASS.get(status // 100, _ANYTHING_ELSE)
+    quotas = [quota for quota in _quotas_in(details) if _QUOTA.fullmatch(quota)]
+    named = [f"{name} {', '.join(found)}" for name, found in
+             (("field", [path for path in _field_paths_in(details) if _FIELD_PATH.fullmatch(path)]),
+              ("quota", quotas)) if found]  # fmt: skip
+    sentence = " ".join([f"The upstream answered {status}", reason]).strip()
+    failure = meaning.error(
+        ": ".join([sentence, "; ".join(named)] if named else [sentence]) + ".",
+        upstream_status=status,
+        reason=reason or None,
+        billed=meaning.billed,
+        retry_after_s=_retry_after_s(exchange.headers, details, quotas, now),
+    )
+    if isinstance(failure, UpstreamQuota):
+        failure.daily = any("PerDay" in quota for quota in quotas)
+    return failure
+
+
+def blamed_on_the_request(
+    failure: UpstreamError, exchange: Exchange, project: str | None = None
+) -> UpstreamError:
+    """The same failure, unless Google calls the request invalid, which is the caller's to mend.
+
+    A picture that Google cannot open must not look like a key of ours that it refuses, although both are 400
+    (docs/model.md#errors). The error carries Google's own words, for the caller whose words they may repeat;
+    what they tell of the deployment is withheld.
+    """
+    if failure.upstream_status != httpx2.codes.BAD_REQUEST or failure.reason != "INVALID_ARGUMENT":
+        return failure
+    error = UpstreamInvalidRequest(
+        failure.detail, upstream_status=failure.upstream_status, reason=failure.reason, billed=failure.billed
+    )
+    error.verbatim = redacted(exchange.body.decode(errors="replace"), project)
+    return error
+
+
+def _error_in(body: bytes) -> Mapping[str, Any]:
+    """The ``error`` object of a Google error body, alone or as the first of a list; else nothing."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    if isinstance(value, list) and value:
+        value = value[0]
+    error = value.get("error") if isinstance(value, Mapping) else None
+    return error if isinstance(error, Mapping) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _of_type(details: list[Mapping[str, Any]], name: str) -> Iterator[Mapping[str, Any]]:
+    return (item for item in details if str(item.get("@type", "")).endswith(f"google.rpc.{name}"))
+
+
+def _reasons_in(details: list[Mapping[str, Any]]) -> Iterator[str]:
+    """Reasons of ErrorInfo, which say more than the status: ``API_KEY_INVALID`` comes with 400."""
+    return filter(None, (reason_of(item.get("reason")) for item in _of_type(details, "ErrorInfo")))
+
+
+def _field_paths_in(details: list[Mapping[str, Any]]) -> Iterator[str]:
+    for item in _of_type(details, "BadRequest"):
+        for violation in _list(item.get("fieldViolations")):
+            if isinstance(violation, Mapping):
+                yield str(violation.get("field", ""))
+
+
+def _quotas_in(details: list[Mapping[str, Any]]) -> Iterator[str]:
+    for item in _of_type(details, "QuotaFailure"):
+        for violation in _list(item.get("violations")):
+            if isinstance(violation, Mapping):
+                yield str(violation.get("quotaId", ""))
+
+
+def _retry_after_s(
+    headers: httpx2.Headers, details: list[Mapping[str, Any]], quotas: list[str], now: datetime
+) -> int | None:
+    """The longest wait that anything in the answer asks for, in whole seconds, at most a day."""
+    waits = [_header_s(headers.get("retry-after", ""), now)]
+    for item in _of_type(details, "RetryInfo"):
+        found = _DURATION.fullmatch(str(item.get("retryDelay", "")))
+        waits.append(int(found[1]) + 1 if found else None)
+    if any("PerDay" in quota for quota in quotas):
+        waits.append(_until_quota_day_s(now))
+    known = [wait for wait in waits if wait is not None]
+    return min(max(known), _RETRY_AFTER_MAX_S) if known else None
+
+
+def _header_s(value: str, now: datetime) -> int | None:
+    """Seconds of a Retry-After header in either form (RFC 9110 section 10.2.3)."""
+    if value.isascii() and value.isdigit():
+        return int(value[:9])
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0, round((moment - now).total_seconds()))
+
+
+def _until_quota_day_s(now: datetime) -> int:
+    """Seconds to midnight Pacific time, when Google's daily quotas begin anew."""
+    local = now.astimezone(_QUOTA_DAY_ZONE)
+    midnight = (local + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    return int((midnight.astimezone(UTC) - now.astimezone(UTC)).total_seconds()) + 1

@@ -1,0 +1,214 @@
+"""The only module that imports google-genai: builds its client, and makes one call with it.
+
+The SDK brings credentials, addresses of both dialects, and the shape of requests. It is imported by
+``app/upstream/google/client.py`` in a thread after start-up, because importing it takes more than a second.
+"""
+
+from __future__ import annotations
+
+import base64
+import ssl
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import httpx2
+from google import genai
+from google.auth import exceptions as auth_errors
+from google.genai import errors, types
+from google.genai.client import DebugConfig
+
+from app.domain.errors import UpstreamRejected, UpstreamUnavailable
+from app.media.lifting import placeholders
+from app.upstream.google.credentials import RenewedCredentials, application_default
+from app.upstream.google.options import headers_for, response_format, says_by_response_format, without_tier
+from app.upstream.google.transport import Exchange, exchanging
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from app.domain.request import GenerationRequest, Input
+    from app.upstream.google.backend import BackEnd
+
+_NOBODY_RENEWS: Final = "Google's token service cannot be reached."
+_ONE_ATTEMPT: Final = types.HttpRetryOptions(attempts=1)
+
+
+class Opened(NamedTuple):
+    """The SDK's client, whom it calls, and the credentials that it was given, or None where it has a key."""
+
+    client: genai.Client
+    back_end: BackEnd
+    credentials: RenewedCredentials | None
+
+
+def open_client(back_end: BackEnd, http: httpx2.AsyncClient) -> Opened:
+    """A client that takes nothing from the SDK's own environment variables. It may block on the network.
+
+    Raises:
+        UpstreamRejected: There are no credentials for Vertex AI.
+        UpstreamUnavailable: There are, and they cannot be turned into a token now.
+    """
+    credentials = None
+    project = back_end.project if back_end.kind == "vertex" else None
+    api_key = "emulator" if back_end.kind == "emulator" else back_end.api_key
+    if project:
+        try:
+            credentials = application_default(project)
+        except auth_errors.TransportError:
+            raise UpstreamUnavailable(_NOBODY_RENEWS) from None
+        except auth_errors.GoogleAuthError:
+            raise UpstreamRejected("There are no application default credentials.") from None
+    client = genai.Client(
+        vertexai=back_end.kind != "gemini",
+        api_key=None if project else api_key,
+        credentials=credentials,
+        project=project,
+        location=back_end.location if project else None,
+        debug_config=DebugConfig(client_mode=None, replays_directory=None, replay_id=None),
+        http_options=types.HttpOptions(
+            base_url=back_end.url,
+            api_version=back_end.version,
+            retry_options=_ONE_ATTEMPT,
+            httpx_client=httpx2.Client(transport=httpx2.MockTransport(_refuse)),
+            httpx_async_client=http,
+            # For the SDK's web sockets, which are never used: no certificates to load, and none trusted.
+            async_client_args={"ssl": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)},
+        ),
+    )
+    return Opened(client, back_end, credentials)
+
+
+def _refuse(request: httpx2.Request) -> httpx2.Response:
+    """Stands for the SDK's synchronous half, which would load certificates of its own and is never used."""
+    raise httpx2.UnsupportedProtocol("Only asynchronous calls are made.", request=request)
+
+
+async def generate(
+    opened: Opened, request: GenerationRequest, seed: int | None, timeout_s: float, exchange: Exchange
+) -> bytes:
+    """One call: the light body of a good answer; inputs and pictures travel in the exchange.
+
+    Where Google refuses the token, it is renewed and the call made once more: the first was refused unread
+    and cost nothing.
+
+    Raises:
+        UpstreamRejected: The credentials are refused before the call.
+        UpstreamUnavailable: The credentials could not be renewed.
+        Exception: Whatever the SDK and the HTTP client raise.
+    """
+    credentials = opened.credentials
+    try:
+        if credentials is None:
+            return await _attempt(opened, request, seed, timeout_s, exchange)
+        await credentials.renew()
+        used = credentials.token
+        try:
+            return await _attempt(opened, request, seed, timeout_s, exchange)
+        except errors.ClientError:
+            if exchange.status != httpx2.codes.UNAUTHORIZED:
+                raise
+        await credentials.renew(refused=used)
+        exchange.begin_anew()
+        return await _attempt(opened, request, seed, timeout_s, exchange)
+    except auth_errors.TransportError:
+        raise UpstreamUnavailable(_NOBODY_RENEWS) from None
+    except auth_errors.GoogleAuthError:
+        raise UpstreamRejected("Google refuses the gateway's credentials.") from None
+
+
+async def _attempt(
+    opened: Opened, request: GenerationRequest, seed: int | None, timeout_s: float, exchange: Exchange
+) -> bytes:
+    if request.verbatim is None:
+        cargo: dict[str, bytes] = {}
+        contents = types.Content(role="user", parts=list(_parts(request, cargo)))
+        exchange.outward = cargo
+        if request.earlier is not None:
+            exchange.outward = {**cargo, **request.earlier.cargo}
+            exchange.before = request.earlier.conversation.contents.encode()
+    else:
+        # The SDK still makes the address, the credentials and the headers; its body is never sent.
+        contents = types.Content(role="user", parts=[types.Part(text=request.prompt)])
+        light = request.verbatim.light
+        if request.service_tier is not None:
+            light = without_tier(opened.back_end, light)
+        exchange.outward, exchange.instead = request.verbatim.cargo, light
+    with exchanging(exchange):
+        response = await opened.client.aio.models.generate_content(
+            model=request.model, contents=contents, config=_config(opened.back_end, request, seed, timeout_s)
+        )
+    body = response.sdk_http_response.body if response.sdk_http_response else None
+    return (body or "").encode()
+
+
+def _parts(request: GenerationRequest, cargo: dict[str, bytes]) -> Iterator[types.Part]:
+    """Images, documents and videos in the caller's order, then the prompt that speaks of them.
+
+    Vertex AI's guidance puts media before the words about it; the order is part of the fingerprint.
+    """
+    names = placeholders()
+    for item in request.inputs:
+        yield _part(item, next(names), cargo)
+    yield types.Part(text=request.prompt)
+
+
+def _part(item: Input, placeholder: str, cargo: dict[str, bytes]) -> types.Part:
+    mime_type = item.mime_type or item.declared_mime_type
+    if item.data is None:
+        return types.Part(file_data=types.FileData(file_uri=item.uri, mime_type=mime_type))
+    # The SDK encodes these 24 bytes back to the placeholder, which the transport then finds.
+    cargo[placeholder] = item.data
+    token = base64.b64decode(placeholder)
+    return types.Part(inline_data=types.Blob(data=token, mime_type=mime_type))
+
+
+def _config(
+    back_end: BackEnd, request: GenerationRequest, seed: int | None, timeout_s: float
+) -> types.GenerateContentConfig:
+    level = request.thinking_level
+    tier = request.service_tier if back_end.kind == "gemini" else None
+    newer = says_by_response_format(back_end, request)
+    search = types.SearchTypes(
+        web_search=types.WebSearch() if request.grounding.web_search else None,
+        image_search=types.ImageSearch() if request.grounding.image_search else None,
+    )
+    grounded = request.grounding.web_search or request.grounding.image_search
+    return types.GenerateContentConfig(
+        http_options=types.HttpOptions(
+            timeout=max(1, round(timeout_s * 1000)),
+            retry_options=_ONE_ATTEMPT,
+            headers=headers_for(back_end, request) or None,
+            extra_body=response_format(back_end, request) if newer else None,
+        ),
+        should_return_http_response=True,  # app/upstream/google/answers.py reads the light body itself
+        automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+        automatic_continuation=False,
+        system_instruction=request.system_instruction,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        seed=seed,
+        max_output_tokens=request.max_output_tokens,
+        response_modalities=list(request.response_modalities),
+        image_config=None if newer else _image_config(request),
+        service_tier=types.ServiceTier(tier) if tier else None,
+        thinking_config=types.ThinkingConfig(thinking_level=types.ThinkingLevel(level.upper()))
+        if level
+        else None,
+        safety_settings=[
+            types.SafetySetting(
+                category=types.HarmCategory(item.category), threshold=types.HarmBlockThreshold(item.threshold)
+            )
+            for item in request.safety_settings
+        ]
+        or None,
+        tools=[types.Tool(google_search=types.GoogleSearch(search_types=search))] if grounded else None,
+    )
+
+
+def _image_config(request: GenerationRequest) -> types.ImageConfig | None:
+    chosen = types.ImageConfig(
+        aspect_ratio=request.aspect_ratio,
+        image_size=request.image_size,
+        output_mime_type=request.output_mime_type,
+        output_compression_quality=request.output_compression_quality,
+    )
+    return chosen if chosen.model_dump(exclude_none=True) else None
