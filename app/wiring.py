@@ -18,9 +18,11 @@ from app.identity.tokens import IAP, GoogleIdTokens, TokenPolicy
 from app.ledger.adjustments import RedisBudgetTerms
 from app.ledger.durable import Durability, DurableLedger
 from app.ledger.journal import Journal, JournalUnavailable
+from app.ledger.operations import RedisOperations
+from app.ledger.policy import LedgerPolicy
 from app.ledger.provider_cap import PROVIDER_POLICY, CappedImageModel, ProviderTerms
 from app.ledger.purging import RedisCache
-from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.ledger.redis import RedisLedger
 from app.ledger.reports import RedisReports
 from app.ledger.restoring import Restorer
 from app.media.pdf import PageCounter
@@ -28,7 +30,6 @@ from app.media.self_test import LiftingBroken, check_lifting
 from app.observability.metrics import Metrics
 from app.observability.observed import ObservedDirectory, ObservedLedger, ObservedResults
 from app.registry.directory import StoredDirectory
-from app.results.operations import RedisOperations
 from app.results.quota import Room
 from app.results.redis import RedisResults
 from app.store.access import Access, AccessTokens

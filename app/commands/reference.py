@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 from fastapi.routing import APIRoute
@@ -11,6 +13,7 @@ from pydantic_core import PydanticUndefined
 from app.cards import load_catalogue
 from app.domain.acceptance import acceptances
 from app.domain.validation import RULES
+from app.main import create_app
 from app.observability.metrics import METRICS
 from app.settings import Settings
 from app.surfaces.gemini import routes as gemini
@@ -18,6 +21,7 @@ from app.surfaces.http.problems import error_classes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from fastapi import FastAPI
 
@@ -117,3 +121,19 @@ def _settings() -> Iterator[tuple[str, ...]]:
 def _metrics() -> Iterator[tuple[str, ...]]:
     for metric in METRICS:
         yield f"`{metric.name}`", metric.kind, ", ".join(metric.labels), metric.help
+
+
+def print_openapi(settings: Settings) -> int:
+    """Print the OpenAPI document."""
+    document = create_app(settings).openapi()
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    return 0
+
+
+def print_reference(settings: Settings, readme: Path | None) -> int:
+    """Print REFERENCE.md; or renew the table of what is refused in the README."""
+    if readme is not None:
+        readme.write_text(with_refusals(readme.read_text(), settings.default_model))
+        return 0
+    sys.stdout.write(reference(create_app(settings)))
+    return 0

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-    from app.domain.tenancy import Caller
-
 Unit = Literal["output_tokens", "total_tokens", "images", "usd"]
 WindowName = Literal["minute", "hour", "day", "week", "month", "lifetime"]
 Scope = Literal["tenant", "project", "key"]
@@ -232,13 +230,3 @@ def window_of(budget: Budget, owner: str, zone: ZoneInfo, now_ms: int) -> Budget
     """A budget's window around a moment. ``owner`` is ``t``, ``p:<project>`` or ``k:<key>``."""
     field = f"{owner}|{budget.unit}|{budget.window}"
     return BudgetWindow(budget, field, spans(budget.window, zone, now_ms), zone)
-
-
-def windows_of(caller: Caller, now_ms: int) -> tuple[BudgetWindow, ...]:
-    """Every budget window that a request is counted in: the tenant's, its project's, then the key's."""
-    tenant, project, key = caller.tenant, caller.project, caller.key
-    found = [("t", budget) for budget in tenant.budgets]
-    if project is not None:
-        found += [(f"p:{project.id}", budget) for budget in project.budgets]
-    found += [(f"k:{key.id}", budget) for budget in key.budgets]
-    return tuple(window_of(budget, owner, tenant.time_zone, now_ms) for owner, budget in found)

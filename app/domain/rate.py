@@ -8,10 +8,7 @@ The arithmetic is done in the store, in the admission script; here are its words
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from app.domain.tenancy import Caller
+from typing import Literal
 
 RateKind = Literal["requests", "concurrent"]
 RateScope = Literal["tenant", "key"]
@@ -75,7 +72,8 @@ class RateState:
     refused: bool = False
 
 
-def _limits(scope: RateScope, owner: str, rate: Rate | None) -> tuple[RateLimit, ...]:
+def limits_of(scope: RateScope, owner: str, rate: Rate | None) -> tuple[RateLimit, ...]:
+    """The limits that a rate stands for; ``owner`` is ``t`` or ``k:<key>``."""
     if rate is None:
         return ()
     found = []
@@ -85,8 +83,3 @@ def _limits(scope: RateScope, owner: str, rate: Rate | None) -> tuple[RateLimit,
     if rate.concurrent is not None:
         found.append(RateLimit("concurrent", scope, f"{owner}|concurrent", rate.concurrent))
     return tuple(found)
-
-
-def rates_of(caller: Caller) -> tuple[RateLimit, ...]:
-    """Every limit that a caller's request is checked against: the tenant's, then the key's."""
-    return _limits("tenant", "t", caller.tenant.rate) + _limits("key", f"k:{caller.key.id}", caller.key.rate)

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
+from app.domain.budget import BudgetWindow, window_of
 from app.domain.card import edge_of
+from app.domain.rate import RateLimit, limits_of
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -195,6 +197,23 @@ class Caller:
     def may(self, scope: str) -> bool:
         """Whether the key carries this scope; nothing is allowed by default."""
         return scope in self.key.scopes
+
+
+def windows_of(caller: Caller, now_ms: int) -> tuple[BudgetWindow, ...]:
+    """Every budget window that a request is counted in: the tenant's, its project's, then the key's."""
+    tenant, project, key = caller.tenant, caller.project, caller.key
+    found = [("t", budget) for budget in tenant.budgets]
+    if project is not None:
+        found += [(f"p:{project.id}", budget) for budget in project.budgets]
+    found += [(f"k:{key.id}", budget) for budget in key.budgets]
+    return tuple(window_of(budget, owner, tenant.time_zone, now_ms) for owner, budget in found)
+
+
+def rates_of(caller: Caller) -> tuple[RateLimit, ...]:
+    """Every limit that a caller's request is checked against: the tenant's, then the key's."""
+    return limits_of("tenant", "t", caller.tenant.rate) + limits_of(
+        "key", f"k:{caller.key.id}", caller.key.rate
+    )
 
 
 Source = Literal["file", "store"]

@@ -21,9 +21,9 @@ from app.domain.estimate import sized_and_levelled, would_fit
 from app.domain.failure import Failure, failure_of, raised_again
 from app.domain.generation import Generation, PictureRecord, Usage
 from app.domain.policy import CALL_S_MIN
-from app.domain.rate import rates_of
 from app.domain.repetition import IdempotencyInFlight, IdempotencyMismatch, ResultGone, TooManyIdempotencyKeys
 from app.domain.request import seeds
+from app.domain.tenancy import rates_of
 from app.generation.job import budget_windows
 from app.generation.ports import (
     Absent,

@@ -6,10 +6,11 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from app.domain.conversation import Earlier, Replied, continued
+from app.domain.conversation import Earlier, Replied
 from app.domain.errors import NotFound
 from app.domain.finished import ENDINGS, Finished, effective_of
 from app.domain.generation import Picture
+from app.domain.turns import continued
 from app.generation import booking
 from app.media.lifting import placeholders
 from app.resilience.tasks import in_thread

@@ -24,8 +24,8 @@ from app.domain.failure import raised_again
 from app.domain.generation import Generation, ModelAnswer, Notice, Picture, PictureRecord, Usage
 from app.domain.outcome import charged_outcome, outcome_of
 from app.domain.policy import PATIENCE_S_MIN
-from app.domain.rate import rates_of
 from app.domain.request import seeds
+from app.domain.tenancy import rates_of
 from app.generation import booking
 from app.generation.dispatch import Sending
 from app.generation.job import budget_windows, job_of, judge

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from app.domain.budget import windows_of
 from app.domain.errors import ValidationFailed, Violation
 from app.domain.estimate import estimate, output_tokens_per_call
 from app.domain.fingerprint import digest_of, fingerprint
@@ -18,6 +17,7 @@ from app.domain.generation import Notice
 from app.domain.policy import CALL_S_MIN
 from app.domain.report import Attribution
 from app.domain.request import CacheDirective
+from app.domain.tenancy import windows_of
 from app.domain.validation import normalised, notices, validate
 from app.generation.ports import Claim
 

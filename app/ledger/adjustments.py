@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from app.domain.errors import Conflict, InternalError
 from app.ledger import codec
+from app.ledger.policy import MS
 from app.ledger.scripting import Scripts
 from app.store import keys
 from app.store.client import DEADLINE_S, store_errors
@@ -67,7 +68,7 @@ class RedisBudgetTerms:
                 raise InternalError("The store's clock fits no window.")
 
     async def _asked(self, tenant_id: str, window: BudgetWindow, change: list[str]) -> codec.Answer:
-        arguments = [str(KEEP_S * codec.MS), *codec.windows_told((window,)), *change]
+        arguments = [str(KEEP_S * MS), *codec.windows_told((window,)), *change]
         async with store_errors(self._deadline_s):
             reply = await self._scripts.run("terms", keys.ledger_keys(tenant_id), arguments)
         return codec.answer(reply, (window,), ())

@@ -29,7 +29,8 @@ from app.generation.ports import (
     Refused,
     Replayed,
 )
-from app.ledger.restoring import StoreForgot
+from app.ledger.epochs import StoreForgot
+from app.ledger.policy import MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from app.domain.rate import RateLimit
     from app.generation.ports import AdmissionRequest, Answered, Claim
 
-MS = 1000
 STATES = {"s": "settled", "v": "voided", "c": "charged", "x": "expired", "h": "held", "d": "dispatched"}
 
 _WINDOW_NUMBERS = 6

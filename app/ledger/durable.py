@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 from app.domain.errors import GatewayError, StoreUnavailable
 from app.generation.ports import Lead, Settled, Settlement
+from app.ledger.epochs import StoreForgot
 from app.ledger.grace import Grace
 from app.ledger.hold_records import Counter, HoldRecord
 from app.ledger.journaling import Journaling
 from app.ledger.recovery import Recovery
-from app.ledger.restoring import StoreForgot
 from app.resilience.best_effort import best_effort
 from app.resilience.deadlines import time_limit
 from app.resilience.tasks import cancelled

@@ -25,7 +25,7 @@ from app.domain.estimate import estimate, settled_amounts
 from app.domain.rate import RateLimit
 from app.domain.request import CacheDirective
 from app.generation.ports import AdmissionRequest, Lead, Limited, Refused, Settlement
-from app.ledger.redis import LedgerPolicy
+from app.ledger.policy import LedgerPolicy
 from app.resilience.best_effort import best_effort
 from app.resilience.tasks import uncancelled
 from app.store.keys import PROVIDER

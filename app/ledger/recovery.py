@@ -23,10 +23,11 @@ from app.domain.errors import StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from app.ledger.epochs import StoreForgot
     from app.ledger.hold_records import HoldRecord
     from app.ledger.journaling import Journaling
     from app.ledger.redis import RedisLedger
-    from app.ledger.restoring import Restorer, StoreForgot
+    from app.ledger.restoring import Restorer
     from app.store.breaker import Breaker
 
 log = logging.getLogger(__name__)

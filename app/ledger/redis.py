@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Self
 
 from app.domain.budget import UNITS
@@ -18,12 +18,14 @@ from app.domain.request import CacheDirective
 from app.generation import records
 from app.generation.ports import Absent, Hit, Settled
 from app.ledger import codec, reports
-from app.ledger.codec import MS, STATES
+from app.ledger.codec import STATES
 from app.ledger.hold_records import LETTERS
 from app.ledger.notifications import WakeBoard
-from app.ledger.scripting import Scripts, text_of
+from app.ledger.policy import MS, LedgerPolicy
+from app.ledger.scripting import Scripts
 from app.store import keys
-from app.store.client import DEADLINE_S, store_errors
+from app.store.client import store_errors
+from app.store.scripting import read_script
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -35,42 +37,9 @@ if TYPE_CHECKING:
     from app.generation.ports import Admission, AdmissionRequest, Settlement
     from app.ledger.codec import Answer
 
-DAY_MS = 86_400_000
 TOMBSTONE_S = 10
-POLL_S = 1.0
-_RUNNING = text_of("running")
-_LEADING = text_of("leading")
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerPolicy:
-    """What the ledger does by itself.
-
-    Attributes:
-        lease_s: A hold lives this long without a heartbeat (docs/reliability.md R10).
-        keep_s: How long an ended hold is remembered; longer than any retry of a settlement.
-        unknown: What becomes of a sent hold whose owner died: its estimate is charged, or released
-            (docs/decisions/0034).
-        usage_days: How long days are kept for reports of usage.
-        usage_labels: How many labels of a tenant and day are reported one by one.
-        poll_s: How often a follower looks by itself, beside waiting to be woken.
-        deadline_s: A call that has no answer by then is StoreUnavailable.
-        claims_max: How many idempotency keys a tenant may have.
-    """
-
-    lease_s: float = 30.0
-    keep_s: int = 86_400
-    unknown: Literal["charge", "release"] = "charge"
-    usage_days: int = 92
-    usage_labels: int = 200
-    poll_s: float = POLL_S
-    deadline_s: float = DEADLINE_S
-    claims_max: int = 50_000
-
-    @property
-    def keeps_ms(self) -> tuple[str, str]:
-        """For ``take_keep``: how long holds and windows are kept, and how long days of usage."""
-        return str(self.keep_s * MS), str(self.usage_days * DAY_MS)
+_RUNNING = read_script(__file__, "running")
+_LEADING = read_script(__file__, "leading")
 
 
 class RedisLedger:

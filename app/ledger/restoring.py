@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from app.domain.errors import StoreUnavailable
+from app.ledger.epochs import EPOCH_FIELD
+from app.ledger.policy import MS
 from app.store import keys
 from app.store.client import store_errors, told_by_nodes
 
@@ -15,26 +16,11 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from app.ledger.hold_records import HoldRecord
-    from app.ledger.redis import LedgerPolicy
+    from app.ledger.policy import LedgerPolicy
     from app.ledger.scripting import Scripts
 
-MS = 1000
 AT_ONCE = 100
-EPOCH_FIELD = "!epoch"
 RESTORE_DEADLINE_S = 5.0
-
-
-class StoreForgot(StoreUnavailable):
-    """The store has lost the books that this process knew, or they are not open again yet.
-
-    Args:
-        epoch: The name of the books that are there now, empty where there are none; None where they are the
-            right ones, but not open yet.
-    """
-
-    def __init__(self, detail: str, *, epoch: str | None, retry_after_s: int) -> None:
-        super().__init__(detail, retry_after_s=retry_after_s)
-        self.epoch = epoch
 
 
 class Restorer:

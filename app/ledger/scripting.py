@@ -50,11 +50,6 @@ def script(name: ScriptName) -> Script:
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-def text_of(name: str) -> str:
-    """The text of a script that stands alone, without the functions of the ledger's."""
-    return (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
-
-
 class Scripts:
     """Runs scripts on one client."""
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.domain.budget import UNITS
 from app.ledger.hold_records import HoldRecord, UnreadableHold
-from app.ledger.scripting import text_of
 from app.store import keys
 from app.store.client import store_errors
+from app.store.scripting import read_script
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -98,7 +98,7 @@ async def snapshot(client: Redis, tenant_id: str) -> Snapshot:
     """
     res, win, exp, *_ = keys.ledger_keys(tenant_id)
     async with store_errors(READ_DEADLINE_S):
-        found: Any = await client.eval(text_of("snapshot"), 3, res, win, exp)
+        found: Any = await client.eval(read_script(__file__, "snapshot"), 3, res, win, exp)
     records, fields, leased, seconds = _pairs(found[0]), _pairs(found[1]), found[2], found[3]
     counters: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for field, value in fields.items():

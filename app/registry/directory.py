@@ -21,9 +21,9 @@ from app.domain.audit import AuditEvent
 from app.domain.errors import Conflict, GatewayError, PreconditionFailed, StoreUnavailable
 from app.domain.keys import parse
 from app.domain.tenancy import TenantRecord
-from app.ledger.scripting import text_of
 from app.store import keys
 from app.store.client import DEADLINE_S, FailureLog, store_errors
+from app.store.scripting import read_script
 from app.tenants.directory import FileDirectory, MemoryDirectory
 from app.tenants.documents import UnreadableTenant, decode_tenant, encode_tenant
 
@@ -77,7 +77,7 @@ class StoredDirectory(MemoryDirectory):
         self._client = client
         self._catalogue = catalogue
         self._deadline_s = deadline_s
-        self._change = client.register_script(text_of("tenants"))
+        self._change = client.register_script(read_script(__file__, "tenants"))
         self._raw: dict[str, str] = {}
         self._stored: dict[str, TenantRecord] = {}
         self._records: dict[str, TenantRecord] = {}

@@ -1,1 +1,1 @@
-"""What lets the gateway carry on: time limits, background tasks, steps that may fail, and what to say of faults."""
+"""What lets the gateway carry on: time limits, tasks, steps that may fail, and what to say of a fault."""

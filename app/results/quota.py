@@ -8,10 +8,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from app.domain.errors import StoreUnavailable
-from app.ledger.scripting import text_of
 from app.resilience.tasks import cancelled
 from app.store import keys
 from app.store.client import memory_of, store_errors
+from app.store.scripting import read_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +95,7 @@ class Room:
             return True
         asked = (keys.kept_key(tenant_id), image_id, str(length), str(ttl_ms), str(quota))
         async with store_errors():
-            found: Any = await self._client.eval(text_of("kept"), 1, *asked)
+            found: Any = await self._client.eval(read_script(__file__, "kept"), 1, *asked)
             gone = [keys.image_key(tenant_id, name.decode()) for name in found[1:]]
             if gone:
                 await self._client.unlink(*gone)

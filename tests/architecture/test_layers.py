@@ -13,7 +13,7 @@ from tests.architecture import rules
 from tests.architecture.rules import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from tests.architecture.rules import Breach
 
@@ -40,7 +40,7 @@ def committed() -> list[tuple[str, str]]:
     return found
 
 
-def report(breaches: Iterator[Breach]) -> str:
+def report(breaches: Iterable[Breach]) -> str:
     return "\n".join(str(breach) for breach in breaches)
 
 
@@ -64,6 +64,11 @@ def report(breaches: Iterator[Breach]) -> str:
 def test_the_application_keeps_the_rule(rule: Callable[[Source], Iterator[Breach]]) -> None:
     assert len(APP) > 30
     found = report(breach for source in APP for breach in rule(source))
+    assert not found, f"\n{found}"
+
+
+def test_nothing_imports_in_a_circle_and_few_modules_stand_beside_the_folders() -> None:
+    found = report([*rules.circles(APP), *rules.start_up(source.path for source in APP)])
     assert not found, f"\n{found}"
 
 

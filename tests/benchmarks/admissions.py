@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from app.domain.budget import WINDOWS, Budget
 from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
 from app.domain.tenancy import Key, Tenant
-from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.ledger.policy import LedgerPolicy
+from app.ledger.redis import RedisLedger
 from app.store.client import open_clients
 from app.tenants.directory import MemoryDirectory
 from tests.benchmarks.table import Table

@@ -21,7 +21,8 @@ import httpx2
 
 from app.domain.report import total
 from app.ledger.journal import Journal
-from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.ledger.policy import LedgerPolicy
+from app.ledger.redis import RedisLedger
 from app.ledger.reports import RedisReports
 from app.ledger.verifying import snapshot
 from app.store.client import open_clients

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.budget import AMOUNT_MAX, UNITS, Amounts, Budget, Span, WindowState, spans, windows_of
-from app.domain.tenancy import Caller, Key, Tenant
+from app.domain.budget import AMOUNT_MAX, UNITS, Amounts, Budget, Span, WindowState, spans
+from app.domain.tenancy import Caller, Key, Tenant, windows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from app.domain.conversation import Conversation, Earlier, Replied, continued
+from app.domain.conversation import Conversation, Earlier, Replied
 from app.domain.estimate import estimate
+from app.domain.turns import continued
 from tests.domain.validation_cases import CARD, TALK, bytes_input, request, stored
 
 IMAGE = "img_" + "1" * 64

@@ -50,7 +50,8 @@ from app.generation.ports import (
     Settlement,
 )
 from app.ledger.adjustments import RedisBudgetTerms
-from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.ledger.policy import LedgerPolicy
+from app.ledger.redis import RedisLedger
 from app.store import keys
 from app.store.client import open_clients
 from tests.property.ledger_model import BUDGETS, CAP, Model

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.cards import load_catalogue
-from app.domain.budget import Amounts, BudgetWindow, windows_of
+from app.domain.budget import Amounts, BudgetWindow
 from app.domain.request import CacheDirective
+from app.domain.tenancy import windows_of
 from app.generation.ports import AdmissionRequest, Lead, Settlement
-from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.ledger.policy import LedgerPolicy
+from app.ledger.redis import RedisLedger
 from app.store.client import open_clients
 from app.store.embedded import EmbeddedStore
 from app.tenants.directory import FileDirectory

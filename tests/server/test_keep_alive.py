@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import httpx2
 from fastapi import FastAPI
 
-from app.__main__ import server_config
+from app.commands.serve import server_config
 from app.settings import Settings
 from tests.processes import running_gateway
 

@@ -18,10 +18,12 @@ import uvicorn
 
 from app.domain.allowance import Allowances
 from app.domain.errors import StoreUnavailable
-from app.generation import booking, conversations, gateway, records
+from app.generation import booking, conversations, dispatch, gateway, records
 from app.generation.conversations import Conversations
+from app.ledger import codec
 from app.ledger.durable import DurableLedger
 from app.ledger.journal import Journal
+from app.ledger.operations import RedisOperations
 from app.ledger.redis import RedisLedger
 from app.main import create_app
 from app.observability import observed
@@ -30,7 +32,6 @@ from app.observability.http import ObservedRequests
 from app.observability.metrics import Metrics
 from app.observability.observed import ObservedLedger, ObservedResults
 from app.results import blobs
-from app.results.operations import RedisOperations
 from app.results.redis import RedisResults
 from app.settings import Settings
 from app.surfaces.native import operations as native_operations
@@ -126,7 +127,7 @@ class Fault:
 
 
 FAULTS: dict[str, Fault] = {
-    "ending the heartbeat": Fault(sending, "cancelled"),
+    "ending the heartbeat": Fault(dispatch, "cancelled"),
     "noticing mismatches": Fault(booking, "mismatches"),
     "learning": Fault(booking, "observe"),
     "learning an allowance": Fault(Allowances, "observe"),
@@ -142,7 +143,7 @@ FAULTS: dict[str, Fault] = {
     "settling durably": Fault(DurableLedger, "settle", times=1),
     "settling in the store": Fault(RedisLedger, "settle", times=1),
     "writing the result": Fault(records, "encode_generation"),
-    "reading the settlement": Fault(wording, "booked"),
+    "reading the settlement": Fault(codec, "booked"),
     "the windows to settle in": Fault(gateway, "budget_windows", times=1),
     "noting in the journal": Fault(Journal, "note"),
     "remembering the epoch": Fault(Journal, "keep_epoch"),

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.ledger import journal as journal_module
-from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.ledger.policy import LedgerPolicy
+from app.ledger.redis import RedisLedger
 from app.store.client import StoreClients, open_clients
 from tests.store.books import Books
 from tests.store.smalldisk import SmallDisk

@@ -28,7 +28,8 @@ from app.generation.ports import (
     Replayed,
     Settlement,
 )
-from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.ledger.policy import LedgerPolicy
+from app.ledger.redis import RedisLedger
 from app.store import keys
 from tests.store.books import ONE, Books, generation, now_ms
 

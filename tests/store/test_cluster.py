@@ -18,10 +18,11 @@ from redis.asyncio.cluster import RedisCluster
 
 from app.domain.operation import Made
 from app.generation.ports import Hit, Lead
-from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.ledger.operations import RedisOperations
+from app.ledger.policy import LedgerPolicy
+from app.ledger.redis import RedisLedger
 from app.ledger.restoring import Restorer
 from app.ledger.verifying import snapshot, tenants_of
-from app.results.operations import RedisOperations
 from app.results.redis import RedisResults
 from app.store import keys
 from app.store.client import check_eviction, memory_of, open_clients

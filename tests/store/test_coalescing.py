@@ -10,7 +10,8 @@ import pytest
 
 from app.domain.failure import Failure
 from app.generation.ports import Absent, Failed, Follow, Hit, Lead
-from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.ledger.policy import LedgerPolicy
+from app.ledger.redis import RedisLedger
 from app.store import keys
 from tests.store.books import Books, generation, now_ms, until
 

@@ -18,7 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.ledger.policy import LedgerPolicy
+from app.ledger.redis import RedisLedger
 from tests.store.books import DAY, Books, until
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ FORKER = textwrap.dedent(
     from app.domain.errors import InternalError, StoreUnavailable
     from app.generation.ports import Lead
     from app.store.client import open_clients
-    from app.ledger.redis import LedgerPolicy, RedisLedger
+    from app.ledger.policy import LedgerPolicy
+    from app.ledger.redis import RedisLedger
     from tests.store.books import DAY, Books
 
     url, tenant, limit, lease_s = sys.argv[1:]

@@ -12,11 +12,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from app.cards import load_catalogue
-from app.domain.budget import NANO_PER_USD, Budget, Override, windows_of
+from app.domain.budget import NANO_PER_USD, Budget, Override
 from app.domain.errors import ConfigurationError
 from app.domain.keys import ENTROPY_BYTES, MintedKey, mint, secret_hash
 from app.domain.rate import Rate
-from app.domain.tenancy import CachePolicy, Caller, Identity, Project
+from app.domain.tenancy import CachePolicy, Caller, Identity, Project, windows_of
 from app.tenants import directory as directory_module
 from app.tenants.directory import FileDirectory, MemoryDirectory, demo_directory, stored_pepper
 from app.tenants.reading import read_tenants

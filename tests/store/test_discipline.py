@@ -16,8 +16,8 @@ from app.domain.generation import Picture
 from app.domain.operation import Made
 from app.domain.report import Attribution
 from app.generation.ports import AdmissionRequest, Answered, Claim, Hit, Lead, Refused, Settlement
+from app.ledger.operations import RedisOperations
 from app.ledger.scripting import NAMES, script
-from app.results.operations import RedisOperations
 from app.results.redis import RedisResults
 from app.store import keys
 from tests.store.books import ONE, Books, generation, windows

@@ -17,7 +17,8 @@ from app.generation.ports import Hit, Lead
 from app.ledger import recovery
 from app.ledger.durable import Durability, DurableLedger
 from app.ledger.journal import Journal
-from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.ledger.policy import LedgerPolicy
+from app.ledger.redis import RedisLedger
 from app.ledger.restoring import Restorer
 from app.ledger.verifying import snapshot
 from app.store.breaker import Breaker

@@ -29,12 +29,13 @@ from app.domain.errors import StoreUnavailable
 from app.ledger import verifying
 from app.ledger.adjustments import RedisBudgetTerms
 from app.ledger.hold_records import HoldRecord
+from app.ledger.operations import RedisOperations
+from app.ledger.policy import LedgerPolicy
 from app.ledger.purging import RedisCache
-from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.ledger.redis import RedisLedger
 from app.ledger.reports import RedisReports
 from app.ledger.restoring import Restorer
 from app.observability.logs import JsonFormatter
-from app.results.operations import RedisOperations
 from app.results.quota import Room
 from app.results.redis import RedisResults
 from app.store import client

@@ -15,7 +15,8 @@ from app.domain.errors import StoreUnavailable
 from app.domain.fingerprint import digest_of
 from app.domain.generation import Picture
 from app.generation.ports import Follow, Lead
-from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.ledger.policy import LedgerPolicy
+from app.ledger.redis import RedisLedger
 from app.results.redis import RedisResults
 from app.store.client import UnsafeEviction, check_eviction, open_clients
 from tests.faultproxy import FaultProxy

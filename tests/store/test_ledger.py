@@ -11,7 +11,8 @@ import pytest
 from app.domain.budget import AMOUNT_MAX, Amounts, Budget
 from app.domain.errors import InternalError
 from app.generation.ports import Lead, Refused
-from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.ledger.policy import LedgerPolicy
+from app.ledger.redis import RedisLedger
 from app.store import keys
 from tests.store.books import DAY, DAY_MS, ONE, Books, now_ms, windows
 

@@ -14,7 +14,7 @@ from app.cards import load_catalogue
 from app.domain.errors import Draining, OperationCancelled, StoreUnavailable
 from app.domain.generation import Usage
 from app.generation.operations import LongRunning, Telling
-from app.results.operations import RedisOperations
+from app.ledger.operations import RedisOperations
 from app.store import keys
 from app.store.client import open_clients
 from tests.store.books import let_lease_end

@@ -11,7 +11,7 @@ from app.domain.errors import StoreUnavailable
 from app.domain.generation import Spent, Usage
 from app.domain.operation import Made
 from app.domain.repetition import IdempotencyMismatch, TooManyOperations
-from app.results.operations import RedisOperations
+from app.ledger.operations import RedisOperations
 from app.store import keys
 from app.store.client import open_clients
 from tests.store.books import Books, let_lease_end, now_ms
@@ -113,7 +113,7 @@ async def test_what_each_state_allows(
     finishes: bool,
     begins: str,
 ) -> None:
-    """The table of ``app/results/scripts/operation.lua``, cell by cell."""
+    """The table of ``app/ledger/scripts/operation.lua``, cell by cell."""
     cells = [Told(clients, tenant) for _ in range(5)]
     for each in cells:
         await each.reach(state)

@@ -22,7 +22,8 @@ CALLERS = textwrap.dedent(
     from dataclasses import replace
     from app.generation.ports import Lead
     from app.store.client import open_clients
-    from app.ledger.redis import LedgerPolicy, RedisLedger
+    from app.ledger.policy import LedgerPolicy
+    from app.ledger.redis import RedisLedger
     from tests.store.books import DAY, Books
 
     async def main() -> None:

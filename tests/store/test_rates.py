@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from app.domain.rate import RateLimit
 from app.generation.ports import Absent, Admission, Follow, Hit, Lead, Limited, Refused
-from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.ledger.policy import LedgerPolicy
+from app.ledger.redis import RedisLedger
 from app.store.client import open_clients
 from tests.store.books import Books, now_ms
 

@@ -10,7 +10,8 @@ from app.domain.budget import Amounts, Budget
 from app.domain.generation import Usage
 from app.domain.report import Attribution, Row, Spent, report, total
 from app.generation.ports import Hit, Settlement
-from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.ledger.policy import LedgerPolicy
+from app.ledger.redis import RedisLedger
 from app.ledger.reports import RedisReports
 from app.ledger.restoring import Restorer
 from app.ledger.verifying import snapshot

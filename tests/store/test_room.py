@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.generation.ports import Lead
-from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.ledger.policy import LedgerPolicy
+from app.ledger.redis import RedisLedger
 from app.results.quota import Room
 from app.results.redis import RedisResults
 from app.store import keys

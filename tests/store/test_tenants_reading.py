@@ -135,7 +135,7 @@ def test_the_time_zones_of_the_machine_are_listed_once(monkeypatch: pytest.Monke
         listed.append(1)
         return available_timezones()
 
-    monkeypatch.setattr(tenants_file, "available_timezones", counted)
+    monkeypatch.setattr(file, "available_timezones", counted)
     file._time_zones.cache_clear()
     reader().read(block([entry(number) for number in range(COUNT)]))
     assert listed == [1]
@@ -143,7 +143,7 @@ def test_the_time_zones_of_the_machine_are_listed_once(monkeypatch: pytest.Monke
 
 def test_the_c_library_is_there_and_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert issubclass(yaml_text._FastLoader, yaml.CSafeLoader)
-    monkeypatch.setattr(tenants_yaml, "_Loader", None)
+    monkeypatch.setattr(yaml_text, "_Loader", None)
     for form in FORMS:
         assert len(reader().read(form([entry(1), entry(2)]))) == 2
 

@@ -12,7 +12,8 @@ from redis.asyncio import Redis
 
 from app.domain.errors import StoreUnavailable
 from app.generation.ports import Lead
-from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.ledger.policy import LedgerPolicy
+from app.ledger.redis import RedisLedger
 from app.results.redis import RedisResults
 from app.store.client import open_clients
 from app.store.embedded import server_binary

@@ -15,7 +15,8 @@ import pytest
 from app.domain.budget import Amounts, Budget
 from app.generation.ports import Lead
 from app.ledger.hold_records import HoldRecord
-from app.ledger.redis import LedgerPolicy, RedisLedger
+from app.ledger.policy import LedgerPolicy
+from app.ledger.redis import RedisLedger
 from app.ledger.verifying import events, snapshot, tenants_of
 from tests.store.books import DAY, ONE, Books, until
 

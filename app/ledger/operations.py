@@ -8,17 +8,17 @@ from app.domain.errors import InternalError
 from app.domain.operation import Made, Operation, is_operation_id
 from app.domain.repetition import IdempotencyMismatch, TooManyOperations
 from app.ledger.codec import spent_of, spent_told
-from app.ledger.scripting import text_of
 from app.store import keys
 from app.store.breaker import Breaker
 from app.store.client import DEADLINE_S, store_errors
+from app.store.scripting import read_script
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from app.domain.operation import OperationState
 
-_SCRIPT = text_of("operation")
+_SCRIPT = read_script(__file__, "operation")
 _MS = 1000
 _STATES: dict[str, OperationState] = {
     "waiting": "waiting", "running": "running", "done": "done", "failed": "failed", "cancelled": "cancelled",

@@ -1,0 +1,27 @@
+"""Makes gateway keys for the tenants' file: ``flashgate keys new``."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from typing import TYPE_CHECKING
+
+from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
+from app.tenants.directory import stored_pepper
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+
+def print_new_key(settings: Settings, env: str) -> int:
+    """Print a new key and the line that lets it in, for the tenants' file."""
+    configured = settings.key_pepper
+    pepper = configured.get_secret_value().encode() if configured else stored_pepper(settings.state_dir)
+    key = mint(env, secrets.token_bytes(ENTROPY_BYTES))
+    sys.stdout.write(
+        f"key:  {key.text}\n"
+        "file: "
+        f'- {{id: {key.key_id}, hash: "hmac-sha256:{secret_hash(pepper, key.secret)}", scopes: [images]}}\n'
+        "The key is shown this once; the hash holds under this deployment's pepper alone.\n"
+    )
+    return 0

@@ -1,0 +1,166 @@
+"""Runs the gateway under uvicorn: ``flashgate serve``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import signal
+import socket
+import sys
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from app.domain.errors import ConfigurationError, InvalidRequest
+from app.main import create_app
+from app.observability.logs import configure
+from app.resilience.tasks import OwnTasks
+from app.surfaces.native.errors import problem_response
+from app.tenants.directory import DEMO_KEY_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastapi import FastAPI
+
+    from app.settings import Settings
+
+log = logging.getLogger(__name__)
+
+BANNER = """
+flashgate is ready
+  URL      {url}
+  tenant   demo
+  key      {shown}
+  upstream {upstream}
+
+Make a picture:
+
+  curl -sS {url}/v1/images:generate \\
+    -H "X-API-Key: {key}" \\
+    -H 'Content-Type: application/json' -H 'Accept: image/*' \\
+    -d '{{"prompt": "A lighthouse at dusk", "aspect_ratio": "16:9", "output_mime_type": "image/png"}}' \\
+    -o lighthouse.png
+"""
+
+
+class Protocol(H11Protocol):
+    """HTTP/1.1 that writes its refusal of what is no request at all like every other refusal."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer and hang up."""
+        request_id = secrets.token_hex(16)
+        answer = problem_response(InvalidRequest(msg), request_id)
+        headers = [*answer.raw_headers, (b"x-request-id", request_id.encode()), (b"connection", b"close")]
+        response = h11.Response(status_code=answer.status_code, headers=headers, reason=b"Bad Request")
+        for event in (response, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """Tells a person at the terminal how to make the first picture, and goes down with dignity."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, settings: Settings) -> None:
+        super().__init__(config)
+        self._app = app
+        self._settings = settings
+        self._reloads = OwnTasks()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start listening, then say so."""
+        await super().startup(sockets)
+        for plug in (plug for server in self.servers for plug in server.sockets):
+            _let_no_reader_stall(plug, self._settings.reader_timeout_s)
+        if self.started:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
+        if self.started and self._settings.has_demo:
+            sys.stderr.write(self._banner())
+            sys.stderr.flush()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept nothing more, and drain while the callers are still connected, so that they are answered."""
+        gateway = self._app.state.service.gateway
+        draining = asyncio.create_task(gateway.aclose(self._settings.drain_s))
+        await super().shutdown(sockets)
+        await draining
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """A signal that was obeyed is not raised again: the exit status of an orderly end is 0."""
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
+
+    def _reload(self) -> None:
+        self._reloads.begin(self._reloaded())
+
+    async def _reloaded(self) -> None:
+        """Read the tenants' file again; with a fault in it the tenants stay as they are."""
+        try:
+            judged = await self._app.state.service.reload_tenants()
+        except ConfigurationError:
+            log.exception("the tenants' file has faults; the tenants stay as they were")
+        else:
+            log.info("the tenants' file was read again", extra={"count": judged})
+
+    def _banner(self) -> str:
+        host = "127.0.0.1" if self._settings.host in {"0.0.0.0", "::"} else self._settings.host  # noqa: S104
+        port = self.servers[0].sockets[0].getsockname()[1]
+        file = self._settings.state_dir / DEMO_KEY_FILE
+        # Logs are kept and shipped elsewhere, so the key itself is for a person's eyes alone.
+        for_a_person = self._settings.log_format == "text" or sys.stderr.isatty()
+        key = file.read_text().strip() if for_a_person else f"$(cat {file})"
+        return BANNER.format(
+            url=f"http://{host}:{port}",
+            shown=key if for_a_person else f"in {file}",
+            key=key,
+            upstream=", ".join(self._settings.back_ends),
+        )
+
+
+def _let_no_reader_stall(plug: socket.socket, timeout_s: float) -> None:
+    """Have the kernel end connections whose peer takes in nothing for so long, the ones to come included.
+
+    Otherwise a caller who stops reading holds a picture of many megabytes in memory for as long as it likes,
+    because no timer of the server runs while an answer is on its way.
+    """
+    if hasattr(socket, "TCP_USER_TIMEOUT") and plug.family != socket.AF_UNIX:
+        plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(timeout_s * 1000))
+
+
+def run(settings: Settings) -> int:
+    """Run the gateway until SIGTERM or SIGINT; 0 after an orderly end."""
+    configure(settings.log_level, settings.log_format, settings.trace_project or settings.vertex_project)
+    app = create_app(settings)
+    configs = [server_config(app, settings, port) for port in settings.ports]
+    server = Server(configs[0], app, settings)
+    with suppress(SystemExit):  # raised where the start has failed, which is told below
+        # A name such as localhost has several addresses, which uvicorn knows only for a port of its own.
+        server.run([config.bind_socket() for config in configs] if len(configs) > 1 else None)
+    if server.started:
+        return 0
+    sys.stderr.write(f"flashgate cannot start: {getattr(app.state, 'start_fault', 'see the log')}\n")
+    return 3
+
+
+def server_config(app: FastAPI, settings: Settings, port: int) -> uvicorn.Config:
+    """What uvicorn is told, for one port."""
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=port,
+        # The parser that bounds headers while it reads them, and that serves a request which offers to
+        # go on in HTTP/2, as Java's client does, where the faster one gives up on it.
+        http=Protocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=settings.keep_alive_s,
+        timeout_graceful_shutdown=int(settings.drain_s) + 2,
+    )
