@@ -72,6 +72,11 @@ def test_nothing_imports_in_a_circle_and_few_modules_stand_beside_the_folders() 
     assert not found, f"\n{found}"
 
 
+def test_the_rows_are_those_of_the_document() -> None:
+    rows = "\n".join("  ".join(row) for row in rules.ROWS)
+    assert f"```\n{rows}\n```" in (ROOT / "ARCHITECTURE.md").read_text()
+
+
 @pytest.mark.parametrize("rule", [rules.sizes, rules.globals_], ids=lambda rule: rule.__name__)
 def test_the_tests_keep_the_rule(rule: Callable[[Source], Iterator[Breach]]) -> None:
     found = report(breach for source in TESTS for breach in rule(source))

@@ -145,7 +145,7 @@ def test_a_gateway_serves_on_while_it_reads_a_long_file_again(
 
         def reload(judged: int) -> int:
             """How many requests were answered meanwhile."""
-            told = f'"message": "the tenants\' file was read again", "logger": "app.commands.serve", "count": {judged}}}'
+            told = f'"the tenants\' file was read again", "logger": "app.commands.serve", "count": {judged}}}'
             os.kill(gateway.process.pid, signal.SIGHUP)
             for answered in itertools.count():
                 if told in log.read_text():
