@@ -1,10 +1,12 @@
 """The page to browse the API: everything on it comes from here, and nothing on it may ask anybody else.
 
-Keys are typed into this page, so no script of another host runs on it; Swagger UI comes with a package.
+Keys are typed into this page, so it runs no script of another host, and none that differs from the release of
+Swagger UI in ``app/surfaces/swagger``: a browser compares each file with the hash on the page.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
@@ -13,16 +15,24 @@ from starlette.staticfiles import StaticFiles
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-_PAGE: Final = """\
+SWAGGER_UI: Final = Path(__file__).parent / "swagger"
+SWAGGER_UI_VERSION: Final = "5.35.0"
+INTEGRITY: Final = {
+    "swagger-ui-bundle.js": "sha384-gjRm0bEPMeTmMh5jT2cHccIwCUZSTd8YC+j0d0sXw0MdGEfScduGpSyF3ZSSLkX9",
+    "swagger-ui.css": "sha384-WlYgdmXYOOBWL5apwjDEZwN+U3HmXSSu5R6V5aGxEcf7z+KuRNwBhoxKVN1i3D5I",
+}
+"""Hashes as Subresource Integrity writes them, of the files in the npm package ``swagger-ui-dist``."""
+
+_PAGE: Final = f"""\
 <!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>flashgate</title>
-<link rel="icon" href="docs/assets/favicon-32x32.png">
-<link rel="stylesheet" href="docs/assets/swagger-ui.css">
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="docs/assets/swagger-ui.css" integrity="{INTEGRITY["swagger-ui.css"]}">
 <div id="page"></div>
-<script src="docs/assets/swagger-ui-bundle.js"></script>
+<script src="docs/assets/swagger-ui-bundle.js" integrity="{INTEGRITY["swagger-ui-bundle.js"]}"></script>
 <script src="docs/start.js"></script>
 </html>
 """
@@ -34,10 +44,11 @@ SwaggerUIBundle({
   filter: true,
   displayRequestDuration: true,
   defaultModelsExpandDepth: 0,
+  validatorUrl: null,
 });
 """
 _HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
@@ -55,4 +66,4 @@ def install(app: FastAPI) -> None:
 
     app.add_api_route("/docs", page, include_in_schema=False)
     app.add_api_route("/docs/start.js", start, include_in_schema=False)
-    app.mount("/docs/assets", StaticFiles(packages=[("fastapi_swagger", "resources")]))
+    app.mount("/docs/assets", StaticFiles(directory=SWAGGER_UI))

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 from packaging.requirements import Requirement
 
+from app.surfaces.docs import SWAGGER_UI_VERSION
+
 ROOT = Path(__file__).parents[2]
 RUN_TIME = ROOT / "requirements.txt"
 
@@ -67,6 +69,10 @@ class Licensed(NamedTuple):
         return any(all(each in ALLOWED for each in re.split(r"\s+AND\s+", choice)) for choice in choices)
 
 
+VENDORED = [Licensed("swagger-ui-dist", SWAGGER_UI_VERSION, "Apache-2.0 AND MIT AND BSD-3-Clause")]
+"""What no lock names, because a copy of it is in the repository: packages of npm."""
+
+
 def locked(lock: Path = RUN_TIME) -> list[Requirement]:
     """The packages that a lock installs on this machine."""
     lines = re.findall(r"^([A-Za-z0-9][^\\\n]*)", lock.read_text(encoding="utf-8"), re.MULTILINE)
@@ -80,6 +86,11 @@ def of_the_image() -> list[Requirement]:
     taken_out = re.search(r"uninstall --quiet --yes \\\n\s+([a-z -]+) ", dockerfile)
     assert taken_out
     return [each for each in locked() if each.name not in taken_out[1].split()]
+
+
+def everything_in_the_image() -> list[Licensed]:
+    """Its packages, and what the repository brings along."""
+    return [licensed(each) for each in of_the_image()] + VENDORED
 
 
 def licensed(requirement: Requirement) -> Licensed:
@@ -112,4 +123,4 @@ def table(packages: list[Licensed]) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(table([licensed(each) for each in of_the_image()]))
+    sys.stdout.write(table(everything_in_the_image()))

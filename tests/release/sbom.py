@@ -6,12 +6,21 @@ build takes out again. The base image has a bill of its own.
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING
 
 from tests.deploy.tools import TOOLS, programs
 from tests.environments import ROOT, environment, run
-from tests.release.licences import RUN_TIME, licensed, locked, of_the_image, table
+from tests.release.licences import (
+    RUN_TIME,
+    VENDORED,
+    Licensed,
+    everything_in_the_image,
+    locked,
+    of_the_image,
+    table,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,8 +38,29 @@ def write(folder: Path = DIST) -> tuple[Path, Path]:
     bill, report = folder / "sbom.cdx.json", folder / "licences.md"
     options = ["--pyproject", ROOT / "pyproject.toml", "--mc-type", "application", "--output-reproducible"]
     run([programs("release") / "cyclonedx-py", "environment", *options, "-o", bill, python], ROOT)
-    report.write_text(table([licensed(each) for each in of_the_image()]), encoding="utf-8")
+    add_vendored(bill)
+    report.write_text(table(everything_in_the_image()), encoding="utf-8")
     return bill, report
+
+
+def add_vendored(bill: Path) -> None:
+    """Add what the repository holds a copy of, which no environment shows."""
+    document = json.loads(bill.read_text(encoding="utf-8"))
+    document["components"] += [vendored_component(each) for each in VENDORED]
+    bill.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def vendored_component(package: Licensed) -> dict[str, object]:
+    """A package of npm as a component of CycloneDX 1.6."""
+    address = f"pkg:npm/{package.name}@{package.version}"
+    return {
+        "bom-ref": address,
+        "type": "library",
+        "name": package.name,
+        "version": package.version,
+        "purl": address,
+        "licenses": [{"expression": package.licence}],
+    }
 
 
 if __name__ == "__main__":
