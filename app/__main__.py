@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -15,10 +16,13 @@ from app.commands import books, cli, serve
 from app.commands.keys import print_new_key
 from app.commands.reference import print_openapi, print_reference
 from app.domain.errors import ConfigurationError
+from app.domain.requirements import requirement_of
 from app.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from pydantic_core import ErrorDetails
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.execv(sys.executable, [sys.executable, "-m", "app.emulator", *given[1:]])  # noqa: S606 - this very interpreter
     arguments = _parser().parse_args(given)
     try:
-        settings = Settings()
+        settings = _settings()
         renewed = partial(print_reference, readme=getattr(arguments, "readme", None))
         printing: dict[str, Callable[[Settings], int]] = {"openapi": print_openapi, "reference": renewed}
         printed = printing.get(arguments.command)
@@ -64,9 +68,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command == "books":
             return books.run(arguments, settings)
         return serve.run(settings)
-    except (ValidationError, ConfigurationError) as error:
+    except ConfigurationError as error:
         sys.stderr.write(f"flashgate: {error}\n")
         return 2
+
+
+def _settings() -> Settings:
+    """The settings. Raises ConfigurationError with every variable that cannot be read, without its value."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = tuple(_fault(each) for each in error.errors(include_input=False, include_url=False))
+        raise ConfigurationError("the environment", faults) from None
+    except ValueError as error:  # a list or an object that is no JSON; the message names the field
+        field = re.search(r'field "(\w+)"', str(error))
+        variable = f"FLASHGATE_{field[1].upper()}" if field else "a variable"
+        raise ConfigurationError("the environment", (f"{variable} must be JSON",)) from None
+
+
+def _fault(fault: ErrorDetails) -> str:
+    name = ".".join(str(step) for step in fault["loc"])
+    variable = name if name.isupper() else f"FLASHGATE_{name.upper()}"
+    phrase = requirement_of(fault["type"], fault.get("ctx"))
+    return f"{variable} {phrase}" if name else phrase
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ def candidate_count(case: Case) -> Iterator[Violation]:
     """The model makes one candidate a call."""
     asked, most = case.request.candidate_count, case.card.parameters.candidate_count_max
     if asked is not None and not 1 <= asked <= most:
-        detail = f"The model makes {most} candidate a call; use n for more pictures."
+        detail = f"The model makes {most} candidate a call; more pictures take more calls."
         yield Violation("/candidate_count", "unsupported_candidate_count", detail, tuple(range(1, most + 1)))
 
 
@@ -260,7 +260,7 @@ def output_format(case: Case) -> Iterator[Violation]:
         detail = f"A whole number from {QUALITY_MIN} to {QUALITY_MAX} is expected."
         yield Violation(pointer, "output_compression_quality_out_of_range", detail)
     if asked != "image/jpeg":
-        detail = "Only image/jpeg has a quality; set output_mime_type to it."
+        detail = "Only JPEG has a compression quality; ask for JPEG as the format as well."
         yield Violation(pointer, "output_compression_quality_needs_jpeg", detail)
 
 

@@ -10,7 +10,7 @@ import binascii
 import io
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import pybase64
@@ -34,10 +34,12 @@ class Fault:
             ``=``, ``not_canonical`` for set bits behind the last byte (RFC 4648 section 3.5),
             ``too_large`` for more bytes than allowed, ``unterminated`` where the body ended inside.
         offset: Characters of the string's value before the fault; for ``too_large`` before the excess.
+        found: The character that is no base64, which tells what the caller may have meant.
     """
 
     code: FaultCode
     offset: int
+    found: str = field(default="", compare=False)
 
 
 class Base64Decoder:
@@ -99,11 +101,11 @@ class Base64Decoder:
         kept = (self.fault.code if self.fault else None) in _BYTES_KEPT_WITH
         return self._kept.getvalue() if kept else b"", self.fault
 
-    def _fail(self, code: FaultCode, offset: int) -> None:
+    def _fail(self, code: FaultCode, offset: int, found: bytes = b"") -> None:
         """Remember a fault, unless there was one before it."""
         if self.fault is not None:
             return
-        self.fault = Fault(code, offset)
+        self.fault = Fault(code, offset, found.decode("latin-1"))
         if code not in _BYTES_KEPT_WITH:
             self._kept = io.BytesIO()
 
@@ -131,7 +133,7 @@ class Base64Decoder:
         raw = self._decoded(text)
         if raw is None:
             wrong = _NOT_BASE64.search(self._standard(text))
-            self._fail("alphabet", start + (wrong.start() if wrong else 0))
+            self._fail("alphabet", start + (wrong.start() if wrong else 0), wrong[0] if wrong else b"")
             return
         self._kept.write(raw)
         if self._bytes_max is not None and self._kept.tell() > self._bytes_max:
@@ -156,7 +158,7 @@ class Base64Decoder:
         wrong = _NOT_BASE64.search(rest)
         expected = _PADDING_AFTER.get(len(rest))
         if wrong:
-            self._fail("alphabet", start + wrong.start())
+            self._fail("alphabet", start + wrong.start(), wrong[0])
         elif not terminated:
             self._fail("unterminated", self.text_length)
         elif expected is None or (

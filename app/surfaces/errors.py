@@ -23,6 +23,7 @@ from app.domain.errors import (
     ValidationFailed,
     Violation,
 )
+from app.domain.requirements import choices_of, code_of, requirement_of
 from app.domain.rules import pointer_token
 from app.resilience.best_effort import best_effort
 from app.surfaces.gemini.errors import google_response
@@ -130,7 +131,13 @@ def install(app: FastAPI) -> None:
     async def on_request_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class alone
         found = tuple(
-            Violation(pointer(item["loc"][1:]), item["type"], item["msg"]) for item in error.errors()
+            Violation(
+                pointer(item["loc"][1:]),
+                code_of(item["type"]),
+                f"This {requirement_of(item['type'], item.get('ctx'))}.",
+                choices_of(item["type"], item.get("ctx")),
+            )
+            for item in error.errors()
         )
         return _answer(request, ValidationFailed(found))
 

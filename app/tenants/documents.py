@@ -16,8 +16,9 @@ from pydantic import ValidationError
 
 from app.domain.budget import NANO_PER_USD
 from app.domain.errors import ValidationFailed, Violation
+from app.domain.requirements import choices_of, code_of, requirement_of
 from app.domain.tenancy import UNIX_EPOCH
-from app.tenants.file import TenantEntry, sentence
+from app.tenants.file import TenantEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,6 +185,7 @@ def violations_of(error: ValidationError) -> tuple[Violation, ...]:
 
 
 def _violations(error: ValidationError) -> Iterator[Violation]:
-    codes = {"extra_forbidden": "unknown_field", "missing": "required", "value_error": "invalid_value"}
     for fault in error.errors(include_input=False, include_url=False):
-        yield Violation(pointer(*fault["loc"]), codes.get(fault["type"], fault["type"]), sentence(fault))
+        kind, context = fault["type"], fault.get("ctx")
+        place, allowed = pointer(*fault["loc"]), choices_of(kind, context)
+        yield Violation(place, code_of(kind), requirement_of(kind, context), allowed)

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from app.domain.keys import KEY_ID
+from app.domain.requirements import requirement_of
 from app.domain.tenancy import (
     SCOPES,
     TENANT_ID,
@@ -227,9 +228,6 @@ class TenantsFile(Entry):
     tenants: tuple[TenantEntry, ...]
 
 
-_SENTENCES = {"extra_forbidden": "there is no such field", "missing": "this field is required"}
-
-
 def sentence(fault: ErrorDetails) -> str:
-    """A fault that pydantic found, in a sentence that quotes no secret."""
-    return _SENTENCES.get(fault["type"], fault["msg"].removeprefix("Value error, "))
+    """A fault that pydantic found, in a phrase that quotes no secret."""
+    return requirement_of(fault["type"], fault.get("ctx"))

@@ -37,6 +37,11 @@ ASKERS = 2
 NO_TIME_LEFT = 504
 """The answer to a caller who leaves less time than a call takes, or wants what is cached alone."""
 
+OF_PYTHON = re.compile(
+    r"dictionary|instance of|[Ii]nput should|valid (?:list|string|integer|number|boolean|tuple|set)\b|"
+    r"unable to parse|Wire\b|pydantic|Traceback|\bNone\b"
+)
+
 Asked = tuple[Case, int, bytes]
 
 
@@ -128,3 +133,9 @@ def test_every_documented_operation_is_asked(opened: tuple[Running, str]) -> Non
         )
     ]
     assert missing == []
+
+
+def test_no_refusal_speaks_of_python(asked: list[Asked]) -> None:
+    refusals = {body.decode("latin-1") for _, status, body in asked if status >= 400}
+    assert len(refusals) > SAMPLE // 10
+    assert not {found[0] for text in refusals if (found := OF_PYTHON.search(text))}

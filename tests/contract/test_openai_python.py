@@ -293,7 +293,7 @@ def test_a_stream_that_is_refused_late_tells_it_by_an_event(client: OpenAI, emul
         ({"output_format": "png", "output_compression": 50}, "output_compression", "invalid_value"),
         ({"style": "vivid"}, "style", "invalid_value"),
         ({"complexity": "high"}, "complexity", "invalid_value"),
-        ({"partial_images": 4}, "partial_images", "invalid_type"),
+        ({"partial_images": 4}, "partial_images", "invalid_value"),
         ({"user": "line\nbreak"}, "user", "invalid_value"),
         ({"extra_body": {"mask": "x"}}, "mask", "invalid_value"),
         ({"extra_body": {"colour": "red"}}, "colour", "unknown_parameter"),

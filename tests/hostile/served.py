@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import JSONResponse
 
 import app.__main__ as command
+import app.commands.serve
 import app.wiring
 from app.cards import Catalogue, load_catalogue
 from app.main import create_app
@@ -81,5 +82,5 @@ def gauged(settings: Settings) -> FastAPI:
 
 if __name__ == "__main__":
     vars(app.wiring)["load_catalogue"] = catalogue
-    vars(command)["create_app"] = gauged
+    vars(app.commands.serve)["create_app"] = gauged
     sys.exit(command.main(["serve"]))

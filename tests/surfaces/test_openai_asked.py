@@ -201,7 +201,7 @@ async def test_a_form_field_sent_in_two_ways_is_refused() -> None:
 
 
 async def test_a_file_is_sent_as_a_file_and_where_one_is_expected() -> None:
-    assert faults(await form({"image": ["text"]})) == {("/image", "wrong_type"), ("/image", "required")}
+    assert faults(await form({"image": ["text"]})) == {("/image", "wrong_type")}
     assert faults(await form({"image[]": ["text"]}, "image")) == {("/image", "wrong_type")}
     assert faults(await form({}, "image", "mask", "markup[]", "other")) == {
         ("/mask", "unsupported_mask"),
@@ -239,4 +239,5 @@ async def test_no_json_is_too_strange_to_be_judged(members: dict[str, Any]) -> N
 @settings(max_examples=300, deadline=None)
 async def test_no_form_is_too_strange_to_be_judged(fields: dict[str, list[str]]) -> None:
     found = await asked_of_form(SERVICE, CALLER, FormBody(fields, {}), None)
-    assert ("/image", "required") in faults(found)
+    given = {name.partition("[")[0] for name in fields} & {"image", "document", "video"}
+    assert ("/image", "required") in faults(found) or given

@@ -67,7 +67,7 @@ def patch_of(members: dict[str, Any], catalogue: Catalogue) -> Callable[[Tenant]
         Violation(pointer((name,)), "read_only" if name in reserved else "unknown_field", sentence)
         for name in members
         if name not in TenantPatch.model_fields
-        for sentence in [reserved.get(name, "there is no such field")]
+        for sentence in [reserved.get(name, "is not a known field")]
     ]
 
     def patched(tenant: Tenant) -> Tenant:

@@ -24,12 +24,21 @@ OFF_THE_LOOP_BYTES = 1_000_000
 PDF = "application/pdf"
 
 _BASE64_FAULTS = {
-    "alphabet": "Character {offset} is not in the base64 alphabet (RFC 4648 section 4).",
+    "alphabet": "Character {offset} is not in the base64 alphabet: A-Z, a-z, 0-9, + and / (RFC 4648).",
     "padding": "The base64 text does not end with the right number of '='.",
     "not_canonical": "The base64 text has set bits behind the last byte; another text means the same bytes.",
     "too_large": "It has more than {limit} bytes.",
     "unterminated": "The base64 text does not end.",
 }
+_BROKEN_UP = (
+    "The base64 text is broken by white space, first at character {offset}; send it as one unbroken string."
+)
+_ADDRESS = (
+    "This is an address or a data URL. Send the bytes alone, in base64; in a data URL they follow the comma."
+)
+_URL_SAFE = "Character {offset} is of the URL-safe alphabet; write + for - and / for _ (RFC 4648 section 4)."
+_MEANT = {**dict.fromkeys("\r\n\t ", _BROKEN_UP), ":": _ADDRESS, **dict.fromkeys("-_", _URL_SAFE)}
+"""What a character that is no base64 tells of how the text came about."""
 
 
 async def from_bytes(
@@ -97,5 +106,6 @@ def base64_violation(lifted: Lifted, pointer: str, bytes_max: int) -> Violation 
     if lifted.fault is None:
         return None
     code = "input_too_large" if lifted.fault.code == "too_large" else "invalid_base64"
-    detail = _BASE64_FAULTS[lifted.fault.code].format(offset=lifted.fault.offset, limit=bytes_max)
+    sentence = _MEANT.get(lifted.fault.found, _BASE64_FAULTS[lifted.fault.code])
+    detail = sentence.format(offset=lifted.fault.offset, limit=bytes_max)
     return Violation(pointer, code, detail)

@@ -5,17 +5,25 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from app.domain.errors import VIOLATIONS_MAX, Violation
 from app.domain.request import CacheDirective, GenerationRequest, Grounding, Input, SafetySetting
+from app.domain.requirements import choices_of, code_of, requirement_of
 from app.generation.conversations import CannotContinue
 from app.generation.order import Order
 from app.surfaces.errors import pointer
 from app.surfaces.http.body import parsed
 from app.surfaces.http.caching import cache_directive
 from app.surfaces.http.inputs import base64_violation, from_bytes, from_earlier, from_uri
-from app.surfaces.native.wire import EditForm, GenerateRequest, InputReference, Parameters
+from app.surfaces.native.wire import (
+    EditForm,
+    GenerateRequest,
+    GroundingWire,
+    InputReference,
+    Parameters,
+    SafetySettingWire,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,7 +44,11 @@ _KINDS: tuple[tuple[InputKind, str], ...] = (
     ("document", "documents"),
     ("video", "videos"),
 )
-_CODES = {"extra_forbidden": "unknown_field", "missing": "required"}
+_SOURCES = ("data", "uri", "image_id")
+FILES = frozenset(kind for kind, _ in _KINDS)
+"""The fields of a form that are files."""
+NO_FILE = "Send this as a file: a part with a file name."
+_INNER: Mapping[str, type[BaseModel]] = {"grounding": GroundingWire, "safety_settings": SafetySettingWire}
 _JSON_FIELDS = frozenset({"safety_settings", "grounding", "labels"})
 _JSON_LISTS = frozenset({"safety_settings"})
 
@@ -46,15 +58,19 @@ async def order_of_json(
 ) -> tuple[Order, str]:
     """The order of a JSON request, with its faults in it, and the delivery asked for."""
     asked, violations = read(GenerateRequest, body.members, strict=True)
-    inputs, faults = await inputs_of_json(service, caller, asked, body)
+    inputs, faults = await inputs_of_json(service, caller, asked, body, violations)
     order = await order_of(service, caller, asked, inputs, (*violations, *faults), cache_control)
     return order, asked.delivery
 
 
 async def inputs_of_json(
-    service: Service, caller: Caller, asked: GenerateRequest, body: JsonBody
+    service: Service, caller: Caller, asked: GenerateRequest, body: JsonBody, named: Iterable[Violation]
 ) -> tuple[Inputs, list[Violation]]:
-    """The inputs that a JSON request refers to, by field, and what is wrong with them."""
+    """The inputs that a JSON request refers to, by field, and what is wrong with them.
+
+    Of one that could not be read, and so was named already, nothing else is said.
+    """
+    unread = {"/".join(each.pointer.split("/")[:3]) for each in named}
     inputs: Inputs = {}
     violations: list[Violation] = []
     for kind, field in _KINDS:
@@ -66,6 +82,8 @@ async def inputs_of_json(
             references = []
         for index, reference in enumerate(references):
             place = f"/{field}/{index}"
+            if place in unread and not _sources(reference):
+                continue
             item = await _input(service, caller, kind, place, reference, body)
             (found if isinstance(item, Input) else violations).append(item)  # type: ignore[arg-type]
         inputs[field] = tuple(found)
@@ -78,7 +96,8 @@ async def order_of_form(
     """The order of a multipart request, with its faults in it, and the delivery asked for."""
     members, unread = members_of(form.fields)
     asked, violations = read(EditForm, members, strict=False)
-    inputs, faults = await inputs_of_form(service, form.files, required=asked.continue_from is None)
+    required = asked.continue_from is None and not FILES & form.fields.keys()
+    inputs, faults = await inputs_of_form(service, form.files, required=required)
     found = (*unread, *faults, *violations)
     return await order_of(service, caller, asked, inputs, found, cache_control), asked.delivery
 
@@ -130,6 +149,8 @@ def members_of(fields: Mapping[str, list[str]]) -> tuple[dict[str, Any], list[Vi
             members[name] = [
                 item.strip() for value in values for item in value.strip("[]").replace('"', "").split(",", 9)
             ]
+        elif name in FILES:
+            violations.append(Violation(pointer((name,)), "wrong_type", NO_FILE))
         elif len(values) > 1 and name not in _JSON_LISTS:
             violations.append(Violation(pointer((name,)), "repeated_field", "Send this field once."))
         elif name in _JSON_FIELDS:
@@ -192,23 +213,25 @@ def _remove(members: dict[str, Any], location: tuple[int | str, ...]) -> None:
 
 
 def _violation(model: type[Parameters], item: ErrorDetails) -> Violation:
-    where = item["loc"]
-    code = _CODES.get(item["type"], "wrong_value" if "literal" in item["type"] else "wrong_type")
-    allowed: tuple[str, ...] | None = None
-    detail = item["msg"] + "."
+    where, kind, context = item["loc"], item["type"], item.get("ctx")
+    code, allowed = code_of(kind), choices_of(kind, context)
+    detail = f"This {requirement_of(kind, context)}."
     if code == "unknown_field":
-        detail = "There is no such field."
-        allowed = tuple(sorted(model.model_fields if len(where) == 1 else InputReference.model_fields))
+        inner = _INNER.get(str(where[0]), InputReference)
+        allowed = tuple(sorted((model if len(where) == 1 else inner).model_fields))
     return Violation(pointer(where), code, detail, allowed)
+
+
+def _sources(reference: InputReference) -> list[str]:
+    return [name for name in _SOURCES if getattr(reference, name) is not None]
 
 
 async def _input(
     service: Service, caller: Caller, kind: InputKind, place: str, reference: InputReference, body: JsonBody
 ) -> Input | Violation:
-    given = [name for name in ("data", "uri", "image_id") if getattr(reference, name) is not None]
-    if len(given) != 1:
+    if len(_sources(reference)) != 1:
         detail = "Give exactly one of data, uri and image_id."
-        return Violation(place, "one_source", detail, ("data", "uri", "image_id"))
+        return Violation(place, "one_source", detail, _SOURCES)
     if reference.uri is not None:
         return from_uri(kind, place, reference.uri, reference.mime_type)
     if reference.image_id is not None:

@@ -10,6 +10,8 @@ from app.domain.errors import Violation
 from app.domain.generation import Notice
 from app.surfaces.errors import pointer
 from app.surfaces.native.asked import (
+    FILES,
+    NO_FILE,
     inputs_of_form,
     inputs_of_json,
     members_of,
@@ -97,7 +99,7 @@ async def asked_of_json(service: Service, caller: Caller, body: JsonBody, cache_
     """What a JSON request asks, with its faults in the order."""
     members = _without_nulls(body.members, OpenAIImageGeneration)
     asked, violations = read(OpenAIImageGeneration, members, strict=True)
-    inputs, faults = await inputs_of_json(service, caller, asked, body)
+    inputs, faults = await inputs_of_json(service, caller, asked, body, violations)
     reading = _read_all(service, asked)
     found = (*violations, *faults, *reading.violations)
     native = asked.model_copy(update=reading.native)
@@ -111,11 +113,11 @@ async def asked_of_form(service: Service, caller: Caller, form: FormBody, cache_
     members, repeated = members_of(fields)
     asked, violations = read(OpenAIImageEdit, {**members, **structured}, strict=False)
     parts, refused = _parts(form.files)
-    inputs, faults = await inputs_of_form(service, parts)
+    inputs, faults = await inputs_of_form(service, parts, required=not FILES & {*fields, *structured})
     reading = _read_all(service, asked)
     for name in ("image", "document", "video"):
         if getattr(asked, name):
-            reading.fault(name, "wrong_type", "Send it as a file.")
+            reading.fault(name, "wrong_type", NO_FILE)
     found = (*unread, *repeated, *violations, *refused, *faults, *reading.violations)
     native = asked.model_copy(update=reading.native)
     order = await order_of(service, caller, native, inputs, found, cache_control)
