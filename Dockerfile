@@ -1,7 +1,8 @@
 # flashgate as a container. The first stage installs what the lock names, the second holds only the result.
 #
-#   make image
-#   docker run --rm --read-only --tmpfs /tmp -p 8080:8080 flashgate
+#   make image                                         # flashgate: the gateway, for production
+#   docker build --target demo -t flashgate-demo .     # with the embedded store and the emulator
+#   docker run --rm --read-only --tmpfs /tmp -p 8080:8080 flashgate-demo
 #
 # Runs as any user, without capabilities, on a read-only file system: only FLASHGATE_STATE_DIR is written to,
 # and only where no store of yours is set. No secret takes part in the build.
@@ -12,24 +13,29 @@ ARG PYTHON_IMAGE=docker.io/library/python:3.13.15-slim-trixie@sha256:9d2e5553305
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PYTHONDONTWRITEBYTECODE=1
 WORKDIR /src
-# The dependencies change seldom: as a layer of their own they are built once.
-COPY requirements.txt ./
-RUN python -m venv --without-pip /opt/flashgate \
+# The dependencies change seldom: as a layer of their own they are built once. What builds the package stays in
+# this stage.
+COPY requirements.txt requirements-build.txt ./
+RUN python -m pip install --quiet --require-hashes --only-binary=:all: -r requirements-build.txt \
+    && python -m venv --without-pip /opt/flashgate \
     && python -m pip --python /opt/flashgate/bin/python install --quiet --no-compile \
         --require-hashes --only-binary=:all: -r requirements.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY app app
 # Byte code is compiled here because the file system is read-only where it runs; unchecked, so that no
-# time stamp takes part and every build has the same files. What only builds the package does not stay, nor
-# what lets the emulator read HEIC: its wheel holds a library under the GPL, and whoever passes the image on
-# would take on what that asks.
-RUN python -m pip --python /opt/flashgate/bin/python install --quiet --no-compile --no-deps --no-build-isolation . \
-    && python -m pip --python /opt/flashgate/bin/python uninstall --quiet --yes \
-        hatchling editables pathspec pluggy trove-classifiers pillow-heif \
+# time stamp takes part and every build has the same files.
+RUN python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheels . \
+    && python -m pip --python /opt/flashgate/bin/python install --quiet --no-compile --no-deps /wheels/*.whl \
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/flashgate/lib \
     && mkdir -m 0700 /state
 
-FROM ${PYTHON_IMAGE}
+FROM build AS build-demo
+COPY requirements-run.txt ./
+RUN python -m pip --python /opt/flashgate/bin/python install --quiet --no-compile \
+        --require-hashes --only-binary=:all: -r requirements-run.txt \
+    && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/flashgate/lib
+
+FROM ${PYTHON_IMAGE} AS gateway
 ARG VERSION=unknown
 ARG REVISION=unknown
 ARG CREATED=1970-01-01T00:00:00Z
@@ -43,7 +49,7 @@ LABEL org.opencontainers.image.title="flashgate" \
       org.opencontainers.image.source="${SOURCE}"
 COPY --from=build /opt/flashgate /opt/flashgate
 # The base comes without the standard library's byte code: what a start needs of it is compiled once, here.
-RUN ["/opt/flashgate/bin/python", "-c", "import app.__main__, app.emulator.__main__, google.genai"]
+RUN ["/opt/flashgate/bin/python", "-c", "import app.__main__, google.genai"]
 ENV PATH=/opt/flashgate/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -62,3 +68,11 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/livez', timeout=4)"]
 ENTRYPOINT ["flashgate"]
 CMD ["serve"]
+
+# With the extras `embedded` and `emulator`, for one machine. The wheel of pillow-heif holds a library under the GPL,
+# and whoever passes this image on takes on what that asks; the gateway's own holds none.
+FROM gateway AS demo
+COPY --from=build-demo /opt/flashgate /opt/flashgate
+
+# What is built where no target is named.
+FROM gateway

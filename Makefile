@@ -57,13 +57,15 @@ reference: .venv/run ## Write the reference tables, and the README's
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "flashgate needs Python 3.11 or later; choose one with PYTHON=python3.11")'
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "No virtual environment was made; on Debian, install python3-venv." >&2; exit 1; }
 
-.venv/run: .venv/bin/python requirements.txt pyproject.toml
-	@test -e .venv/dev || $(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
+.venv/run: .venv/bin/python requirements-build.txt requirements-run.txt pyproject.toml
+	@test -e .venv/dev || $(PY) -m pip install -q --disable-pip-version-check --require-hashes \
+	  -r requirements-build.txt -r requirements-run.txt
 	$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-.venv/dev: .venv/bin/python requirements-dev.txt pyproject.toml
-	$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
+.venv/dev: .venv/bin/python requirements-build.txt requirements-dev.txt pyproject.toml
+	$(PY) -m pip install -q --disable-pip-version-check --require-hashes \
+	  -r requirements-build.txt -r requirements-dev.txt
 	$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@ .venv/run
 

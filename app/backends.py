@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from app.domain.errors import ConfigurationError
 from app.emulator.child import EmulatorChild
+from app.emulator.installed import check_installed
 from app.emulator.rules import load_rules
 from app.observability.observed import ObservedImageModel
 from app.observability.traces import outgoing_headers
@@ -93,6 +94,7 @@ async def _base_url(kind: BackEndKind, settings: Settings, stack: AsyncExitStack
         return settings.gemini_base_url or first
     if first is not None:
         return first
+    check_installed()
     options = ["--pace", str(settings.emulator_pace)]
     if settings.emulator_faults is not None:
         load_rules(settings.emulator_faults)  # read here too, so that the gateway says what is wrong with it

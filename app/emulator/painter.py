@@ -11,19 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
+from pillow_heif import register_heif_opener
 
 from app.emulator import lettering, scenery
 
 if TYPE_CHECKING:
     from app.domain.card import Card
 
-try:
-    from pillow_heif import register_heif_opener
-except ImportError:  # the image goes without it, because its wheel holds a library under the GPL
-    _READS_HEIF = False
-else:
-    register_heif_opener(thumbnails=False)
-    _READS_HEIF = True
+register_heif_opener(thumbnails=False)
 
 # The largest picture that the model makes has 19 million; a small file can claim any number.
 _PIXELS_MAX = 64_000_000
@@ -65,16 +60,12 @@ class Brief:
     seed: int
 
 
-def open_reference(data: bytes) -> Image.Image | None:
+def open_reference(data: bytes) -> Image.Image:
     """The picture upright, in RGB, its longer side at most 1536 pixels.
-
-    None stands for a HEIC picture where the library that reads them is not installed.
 
     Raises:
         UnreadableImageError: The bytes are no picture.
     """
-    if data[4:8] == b"ftyp" and not _READS_HEIF:
-        return None
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
             _check_pixels(picture)

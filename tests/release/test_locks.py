@@ -1,4 +1,4 @@
-"""The locks say what the project asks for today: nothing is missing, nothing is left over, both agree."""
+"""The locks say what the project asks for today: nothing is missing, nothing is left over, they agree."""
 
 from __future__ import annotations
 
@@ -13,22 +13,33 @@ from packaging.utils import canonicalize_name
 from tests.environments import ROOT
 from tests.release.licences import locked
 
-RUN, DEV = ROOT / "requirements.txt", ROOT / "requirements-dev.txt"
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OF_THE_BUILD = (ROOT / "requirements-build.in").read_text(encoding="utf-8").splitlines()
 
 
-def asked(*, dev: bool) -> list[Requirement]:
+RUN, DEV, BUILD = "requirements-run.txt", "requirements-dev.txt", "requirements-build.txt"
+EXTRAS = {
+    "requirements.txt": (),
+    RUN: ("embedded", "emulator"),
+    DEV: ("embedded", "emulator", "dev"),
+}
+LOCKS = [*EXTRAS, BUILD]
+
+
+def asked(lock: str) -> list[Requirement]:
     """What the project asks for itself."""
-    lines = [*PROJECT["dependencies"], *(PROJECT["optional-dependencies"]["dev"] if dev else ())]
-    lines += [line for line in OF_THE_BUILD if line and not line.startswith("#")]
+    if lock == BUILD:
+        lines = [line for line in OF_THE_BUILD if line and not line.startswith("#")]
+    else:
+        extras = PROJECT["optional-dependencies"]
+        lines = [*PROJECT["dependencies"], *(line for extra in EXTRAS[lock] for line in extras[extra])]
     return [Requirement(line) for line in lines]
 
 
-def pins(*, dev: bool) -> dict[str, str]:
+def pins(lock: str) -> dict[str, str]:
     """The version that each package of a lock is pinned to, on this machine."""
     found: dict[str, str] = {}
-    for each in locked(DEV if dev else RUN):
+    for each in locked(ROOT / lock):
         (pin,) = each.specifier
         found[canonicalize_name(each.name)] = pin.version
     return found
@@ -53,23 +64,35 @@ def reached(wanted: list[Requirement]) -> dict[str, list[Requirement]]:
     return found
 
 
-@pytest.mark.parametrize("dev", [False, True])
-def test_every_package_that_is_asked_for_is_pinned_to_a_version_that_will_do(dev: bool) -> None:
-    pinned = pins(dev=dev)
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_package_that_is_asked_for_is_pinned_to_a_version_that_will_do(lock: str) -> None:
+    pinned = pins(lock)
     wrong = [
         f"{name} {pinned.get(name)} is not {each.specifier}"
-        for name, requirements in reached(asked(dev=dev)).items()
+        for name, requirements in reached(asked(lock)).items()
         for each in requirements
         if name not in pinned or not each.specifier.contains(pinned[name], prereleases=True)
     ]
     assert wrong == []
 
 
-@pytest.mark.parametrize("dev", [False, True])
-def test_no_pin_is_left_over(dev: bool) -> None:
-    assert sorted(pins(dev=dev).keys() - reached(asked(dev=dev)).keys()) == []
+@pytest.mark.parametrize("lock", LOCKS)
+def test_no_pin_is_left_over(lock: str) -> None:
+    assert sorted(pins(lock).keys() - reached(asked(lock)).keys()) == []
 
 
-def test_both_locks_pin_the_same_versions() -> None:
-    run, dev = pins(dev=False), pins(dev=True)
-    assert {name: version for name, version in run.items() if dev.get(name) != version} == {}
+def test_every_lock_pins_the_same_versions() -> None:
+    """The lock of the build is installed beside another one, and pip refuses two versions of a package."""
+    dev = pins(DEV)
+    wrong = {
+        (lock, name): version
+        for lock in LOCKS
+        for name, version in pins(lock).items()
+        if dev.get(name, version) != version
+    }
+    assert wrong == {}
+    assert pins("requirements.txt").keys() < pins(RUN).keys() < dev.keys()
+
+
+def test_every_extra_is_in_a_lock() -> None:
+    assert {*PROJECT["optional-dependencies"]} == {*EXTRAS[DEV]}
