@@ -30,6 +30,9 @@ _CHANGE = re.compile(r"[0-9a-f]{32}")
 
 LEDGER_NAMES = ("res", "win", "exp", "gc", "log", "use", "lead", "idem", "ends", "ops", "opends")
 
+CACHE_NAMES = ("gen", "fail", "img", "made", "op", "kept", "change")
+"""What may be evicted at any time, and always has a TTL: losing it breaks no promise about money."""
+
 
 def _tag(tenant_id: str) -> str:
     if tenant_id != PROVIDER and not _TENANT.fullmatch(tenant_id):

@@ -133,7 +133,7 @@ async def test_a_hit_costs_one_command_and_one_for_its_picture(books: Books, cli
 
     sent, inside = await commands(clients, hit())
     assert sent == ["EVALSHA", "GET"]
-    assert inside == ["TIME", "HGET", "GET", "HGET", "HMGET"], "and nothing is written"
+    assert inside == ["TIME", "HGET", "GET", "HMGET", "HMGET"], "and nothing is written"
 
 
 async def test_a_miss_costs_four_commands(books: Books, clients: StoreClients) -> None:

@@ -9,6 +9,7 @@ import pytest
 from app.domain.failure import Failure
 from app.generation.ports import Absent, Failed, Follow, Hit, Lead
 from app.ledger.purging import RedisCache
+from app.store import keys
 from tests.store.conftest import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -159,3 +160,33 @@ async def test_purging_again_purges_what_came_since(
         assert (await books.publish(hold)).published
         first = await purge(clients, books, scope)
         assert await purge(clients, books, scope) > first
+
+
+@BOTH
+async def test_a_leader_from_before_publishes_nothing_whatever_the_store_evicts(
+    books: Books, clients: StoreClients, scope: Scope
+) -> None:
+    await books.admit("early", "work")
+    await books.dispatch("early")
+    await purge(clients, books, scope)
+    for name in [name async for name in clients.ledger.scan_iter(f"fg:{{{books.tenant}}}:*")]:
+        if await clients.ledger.pttl(name) > 0:
+            await clients.ledger.delete(name)
+    assert not (await books.publish("early")).published
+    assert isinstance(await books.admit("next", "work"), Lead)
+
+
+async def test_the_mark_of_one_purged_work_is_forgotten_in_time(books: Books, clients: StoreClients) -> None:
+    await purge(clients, books, "work")
+    assert "!purged|work" in await clients.ledger.hgetall(books.key("win"))
+    await clients.ledger.zadd(books.key("gc"), {"p;work": 1}, xx=True)
+    await books.admit("a")
+    assert "!purged|work" not in await clients.ledger.hgetall(books.key("win"))
+
+
+async def test_a_mark_of_an_earlier_version_still_counts(books: Books, clients: StoreClients) -> None:
+    await books.admit("early", "work")
+    mark = f"!;{await store_ms(clients) + 1};"
+    await clients.ledger.set(keys.result_key(books.tenant, "work"), mark, px=60_000)
+    assert isinstance(await books.admit("q", "work", mode="only_if_cached"), Absent)
+    assert not (await books.publish("early")).published

@@ -6,14 +6,14 @@
 --                   part that was booked by holds which are forgotten          never a TTL
 --                   "<field>:c|:l" -> credit, "<limit>;<until_ms>" that an operator set for a time
 --   3 exp   ZSET    hold id -> end of its lease (ms); exactly the open holds   never a TTL
---   4 gc    ZSET    "r;<hold id>" | "w;<field>|<start_ms>" | "u;<row>" | "l;<fingerprint>" -> purge time (ms)
---                                                                              never a TTL
+--   4 gc    ZSET    "r;<hold id>" | "w;<field>|<start_ms>" | "u;<row>" | "l;<fingerprint>" | "p;<fingerprint>"
+--                   -> purge time (ms)                                         never a TTL
 --   5 log   STREAM  one entry a transition: hold id -> record after it         never a TTL
 --   6 use   HASH    what was used by day, for reports; see "Usage" below       never a TTL
 --   7 lead  HASH    fingerprint -> "<leader's hold id>;<until_ms>;" | "!<hold id>;<until_ms>;<failure as JSON, cut
 --                   short>"                                                    never a TTL
 --   8, 9 idem, ends (see _claims.lua), 10, 11 ops, opends (see operation.lua)  never a TTL
---  12 gen   STRING  "<hold id>;<created_ms>;<what it cost>;<result as JSON>" | "!;<purged_ms>;"   always a TTL
+--  12 gen   STRING  "<hold id>;<created_ms>;<what it cost>;<result as JSON>"   always a TTL
 --  13 fail  STRING  "<hold id>;<the whole failure as JSON>"                    always a TTL
 -- Scripts that are about no piece of work are given the first eleven alone.
 --
@@ -34,7 +34,9 @@ local AMOUNT_MAX = 9007199254740991
 local COUNTER_MAX = 4611686018427387904 -- 2^62: no sum of two counters overflows HINCRBY
 local LOG_LENGTH = 1000
 local UNITS = 4
-local PURGED = '!purged' -- the field of WIN that says when all of the tenant's results were purged, in ms
+-- The field of WIN that says when all of the tenant's results were purged, in ms; with "|<fingerprint>" those of one
+-- piece of work.
+local PURGED = '!purged'
 
 -- Arguments ------------------------------------------------------------------------------------------
 
@@ -190,16 +192,18 @@ end
 
 -- Purges ---------------------------------------------------------------------------------------------
 
--- What stands in place of a purged result; its time reads like a result's.
-local function purge_mark(now)
-  return '!;' .. text(now) .. ';'
+local function purge_mark(fingerprint)
+  return PURGED .. '|' .. fingerprint
 end
 
 -- Until when this work was purged, in ms, or -1: what was begun by then is neither served nor kept any more.
-local function purged_until(result)
-  local all = tonumber(redis.call('HGET', WIN, PURGED) or '-1')
-  local one = tonumber(result and string.match(result, '^!;(%d+);') or '-1')
-  return math.max(all, one)
+-- Earlier versions have marked a purged piece of work in the place of its result.
+local function purged_until(fingerprint, result)
+  local marks = redis.call('HMGET', WIN, PURGED, purge_mark(fingerprint))
+  marks[3] = result and string.match(result, '^!;(%d+);')
+  local latest = -1
+  for index = 1, 3 do latest = math.max(latest, tonumber(marks[index] or '-1')) end
+  return latest
 end
 
 -- Counters -------------------------------------------------------------------------------------------
@@ -408,8 +412,8 @@ local function carry(hold)
   end
 end
 
--- Forgets at most `limit` resolved holds, past windows, rows of usage and leads whose time to be kept is over. A window
--- in which something is still held is kept for another term.
+-- Forgets at most `limit` resolved holds, past windows, rows of usage, leads and marks of purges whose time to be kept is
+-- over. A window in which something is still held is kept for another term.
 local function purge(now, keep, limit)
   local due = redis.call('ZRANGE', GC, '-inf', text(now), 'BYSCORE', 'LIMIT', 0, limit)
   for _, member in ipairs(due) do
@@ -423,6 +427,8 @@ local function purge(now, keep, limit)
         redis.call('HDEL', USE, name)
       elseif kind == 'l' then
         redis.call('HDEL', LEAD, name)
+      elseif kind == 'p' then
+        redis.call('HDEL', WIN, purge_mark(name))
       else
         carry(name)
         redis.call('HDEL', RES, name)

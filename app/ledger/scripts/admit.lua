@@ -154,7 +154,7 @@ end
 local leads = mode ~= 'bypass'
 if leads then
   local result = redis.call('GET', GEN)
-  local purged = purged_until(result)
+  local purged = purged_until(fingerprint, result)
   if result and tonumber(string.match(result, '^[^;]+;(%d+);')) > purged then
     local leader, created = string.match(result, '^([^;]+);(%d+);')
     local young = not max_age or now - tonumber(created) <= max_age

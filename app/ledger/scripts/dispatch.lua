@@ -30,7 +30,7 @@ end
 redis.call('ZADD', EXP, text(now + lease), hold)
 local kept = redis.call('GET', GEN) -- a later result than this hold, or the mark of a later purge, ends its lead
 local newest = kept and tonumber(string.match(kept, '^[^;]+;(%d+);')) or -1
-if flagged(record, 'f') and record.t0 > math.max(newest, purged_until(kept)) then
+if flagged(record, 'f') and record.t0 > math.max(newest, purged_until(fingerprint, kept)) then
   local lead = read_lead(fingerprint, now)
   if not lead or (lead.hold == hold and not lead.failed) then write_lead(fingerprint, hold, now, lease) end
 end

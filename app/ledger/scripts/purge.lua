@@ -16,7 +16,9 @@ if keep == 0 then refuse('keep', keep) end
 
 local now = server_now()
 if GEN then
-  redis.call('SET', GEN, purge_mark(now), 'PX', text(keep))
+  redis.call('HSET', WIN, purge_mark(fingerprint), text(now))
+  redis.call('ZADD', GC, text(now + keep), 'p;' .. fingerprint)
+  redis.call('DEL', GEN, FAIL)
   drop_lead(fingerprint)
 else
   redis.call('HSET', WIN, PURGED, text(now))

@@ -106,7 +106,7 @@ local function superseded()
   return tonumber(created) >= record.t0
 end
 if flagged(record, 'f') then
-  local purged = record.t0 <= purged_until(redis.call('GET', GEN))
+  local purged = record.t0 <= purged_until(fingerprint, redis.call('GET', GEN))
   if purged then result = '' end
   if result ~= '' and (mine or (not lead and not superseded())) then
     redis.call('SET', GEN, table.concat({ hold, text(now), csv(booked_at(record)), result }, ';'), 'PX', text(ttl))
