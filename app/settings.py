@@ -93,7 +93,7 @@ class Settings(BaseSettings):
         0.8,
         gt=0,
         le=1,
-        description="Share of the memory of a store with noeviction above which no picture is kept.",
+        description="Share of the memory of a store with noeviction above which nothing more is cached.",
     )
     idempotency_keys_max: int = Field(
         50_000,

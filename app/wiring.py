@@ -30,12 +30,13 @@ from app.media.self_test import LiftingBroken, check_lifting
 from app.observability.metrics import Metrics
 from app.observability.observed import ObservedDirectory, ObservedLedger, ObservedResults
 from app.registry.directory import StoredDirectory
-from app.results.quota import Room
+from app.results.quota import Quota
 from app.results.redis import RedisResults
 from app.store.access import Access, AccessTokens
 from app.store.breaker import Breaker
 from app.store.client import LEDGER_TIMEOUT_S, UnsafeEviction, check_eviction, open_clients, store_errors
 from app.store.embedded import EmbeddedStore, EmbeddedStoreFailed
+from app.store.room import Room
 from app.surfaces.http.context import Limits, Service
 from app.tenants.administration import Administration
 from app.tenants.directory import FileDirectory, MemoryDirectory, demo_directory, stored_pepper
@@ -105,14 +106,12 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
         )
         for tenant in directory.tenants():
             metrics.know_tenant(tenant.id)
-        ledger = await stack.enter_async_context(RedisLedger(clients.ledger, _ledger_policy(settings)))
+        room = await stack.enter_async_context(Room(clients.blobs, settings.cache_full_share))
+        ledger = await stack.enter_async_context(RedisLedger(clients.ledger, _ledger_policy(settings), room))
         durable = await stack.enter_async_context(_durable(settings, ledger, clients, metrics, stack))
         cap = _provider_cap(settings, clients, catalogue)
         model = await open_upstream(settings, stack, metrics, catalogue, cap)
-        room = await stack.enter_async_context(_room(settings, clients, directory))
-        results = ObservedResults(
-            RedisResults(clients.blobs, breaker=_breaker("images", metrics), room=room), metrics
-        )
+        results = _results(settings, clients, directory, room, metrics)
         gateway = Gateway(
             catalogue=catalogue,
             ledger=ObservedLedger(durable, metrics),
@@ -130,7 +129,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             ),
             times=Times(settings.upstream_timeout_s, settings.lease_s, settings.timeouts_by_size),
         )
-        operations = _operations(settings, gateway, clients, metrics, durable.breaker)
+        operations = _operations(settings, gateway, clients, metrics, durable.breaker, room)
         # Last in, first out: the gateway ends what it is doing, and then every operation is told.
         stack.push_async_callback(operations.aclose)
         stack.push_async_callback(gateway.aclose, settings.drain_s)
@@ -162,7 +161,12 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
 
 
 def _operations(
-    settings: Settings, gateway: Gateway, clients: StoreClients, metrics: Metrics, breaker: Breaker
+    settings: Settings,
+    gateway: Gateway,
+    clients: StoreClients,
+    metrics: Metrics,
+    breaker: Breaker,
+    room: Room,
 ) -> LongRunning:
     return LongRunning(
         gateway,
@@ -172,6 +176,7 @@ def _operations(
             keep_s=settings.operation_keep_s,
             kept_max=settings.operations_kept_max,
             breaker=breaker,
+            room=room,
         ),
         lease_s=settings.lease_s,
         running_max=settings.operations_max,
@@ -240,18 +245,19 @@ async def _store_url(settings: Settings, stack: AsyncExitStack) -> str:
     return await stack.enter_async_context(embedded)
 
 
-def _room(settings: Settings, clients: StoreClients, directory: StoredDirectory) -> Room:
-    """Room for pictures, within each tenant's quota as it is now."""
+def _results(
+    settings: Settings, clients: StoreClients, directory: StoredDirectory, room: Room, metrics: Metrics
+) -> ObservedResults:
+    """Pictures and generations where there is room, pictures within each tenant's quota as it is now."""
 
     def quota_of(tenant_id: str) -> int | None:
         record = directory.find(tenant_id)
         return None if record is None else record.tenant.cache.quota_bytes
 
-    return Room(
-        clients.blobs,
-        picture_bytes_max=settings.cache_picture_mb << 20,
-        full_share=settings.cache_full_share,
-        quota_of=quota_of,
+    bytes_max = settings.cache_picture_mb << 20
+    quota = Quota(clients.blobs, room, picture_bytes_max=bytes_max, quota_of=quota_of)
+    return ObservedResults(
+        RedisResults(clients.blobs, breaker=_breaker("images", metrics), quota=quota), metrics
     )
 
 

@@ -19,7 +19,7 @@ from app.domain.errors import (
 )
 from app.domain.estimate import sized_and_levelled, would_fit
 from app.domain.failure import Failure, failure_of, raised_again
-from app.domain.generation import Generation, PictureRecord, Usage
+from app.domain.generation import Generation, Notice, PictureRecord, Usage
 from app.domain.policy import CALL_S_MIN
 from app.domain.repetition import IdempotencyInFlight, IdempotencyMismatch, ResultGone, TooManyIdempotencyKeys
 from app.domain.request import seeds
@@ -41,7 +41,7 @@ from app.resilience.best_effort import best_effort
 
 if TYPE_CHECKING:
     from app.domain.allowance import Allowances
-    from app.domain.generation import ModelAnswer, Notice, Picture
+    from app.domain.generation import ModelAnswer, Picture
     from app.domain.outcome import Outcome
     from app.generation.job import Job
     from app.generation.ports import Admission, Lead
@@ -185,8 +185,13 @@ def settlement(
 
 
 def amounts_only(settlement: Settlement) -> Settlement:
-    """The same end of the hold without the result; a repetition under its key is not made again at once."""
-    answered = settlement.answered and replace(settlement.answered, state="unknown", outcome=None)
+    """The same end of the hold without the result and the failure.
+
+    A repetition under its key finds the result by its id; where it failed it is not made again at once.
+    """
+    answered = settlement.answered
+    if answered is not None and answered.state == "failed":
+        answered = replace(answered, state="unknown", outcome=None)
     return replace(settlement, publish=None, failure=None, answered=answered, attribution=None)
 
 
@@ -238,6 +243,20 @@ def generation(
         verbatim=answers[0].verbatim if len(answers) == 1 else "",
         back_end=answers[0].back_end if len({answer.back_end for answer in answers}) == 1 else "",
     )
+
+
+def not_kept(images: bool, generation: bool) -> tuple[Notice, ...]:  # noqa: FBT001 - as they are kept
+    """What the caller is told where the store did not take the images, or not the generation."""
+    if not images:
+        lost = "The store did not take the image; its uri will not be found."
+        return (Notice("image_not_kept", lost),)
+    if not generation:
+        lost = (
+            "The store did not take the generation: its id will not be found, and a repetition under its "
+            "Idempotency-Key may be answered with 410."
+        )
+        return (Notice("generation_not_kept", lost),)
+    return ()
 
 
 def _record(picture: Picture) -> PictureRecord:

@@ -21,7 +21,7 @@ from app.domain.errors import (
     NotFound,
 )
 from app.domain.failure import raised_again
-from app.domain.generation import Generation, ModelAnswer, Notice, Picture, PictureRecord, Usage
+from app.domain.generation import Generation, ModelAnswer, Picture, PictureRecord, Usage
 from app.domain.outcome import charged_outcome, outcome_of
 from app.domain.policy import PATIENCE_S_MIN
 from app.domain.request import seeds
@@ -337,7 +337,9 @@ class Gateway:
         with best_effort("observe"):
             booking.observe(job, outcome.answers, self._allowances)
         with job.timed("settle"):
-            kept = bool(pictures) and await self._keep(job, generation, pictures + interim)
+            kept, by_id = (
+                await self._keep(job, generation, pictures + interim) if pictures else (False, False)
+            )
             publish = generation if kept and outcome.keep and job.cache.mode != "bypass" else None
             settlement = booking.settlement(
                 job, lead, outcome.booking, outcome, publish=publish, delivered=generation
@@ -347,7 +349,6 @@ class Gateway:
         if outcome.error is not None:
             outcome.error.windows, outcome.error.rates = windows, lead.rates
             raise outcome.error
-        lost = Notice("image_not_kept", "The store did not take the image; its uri will not be found.")
         return GenerationResult(
             generation=replace(generation, created_ms=settled.now_ms),
             request=job.request,
@@ -358,20 +359,21 @@ class Gateway:
             fingerprint=job.fingerprint,
             cost=outcome.usage,
             windows=windows,
-            notices=job.notices + generation.notices + outcome.notices + (() if kept else (lost,)),
+            notices=job.notices + generation.notices + outcome.notices + booking.not_kept(kept, by_id),
             timings_ms=job.timings_ms,
             interim=interim,
             rates=lead.rates,
         )
 
-    async def _keep(self, job: Job, generation: Generation, pictures: tuple[Picture, ...]) -> bool:
-        """Whether the pictures are kept. A gateway that goes down meanwhile keeps nothing more."""
-        kept = False
+    async def _keep(
+        self, job: Job, generation: Generation, pictures: tuple[Picture, ...]
+    ) -> tuple[bool, bool]:
+        """Whether the pictures are kept, and the generation. A gateway that goes down keeps nothing more."""
+        kept = by_id = False
         with suppress(asyncio.CancelledError), best_effort("keep"):
             kept = await self._results.put_pictures(job.tenant_id, pictures, booking.kept_for_s(job))
-            if kept:
-                await self.conversations.keep(job, generation)
-        return kept
+            by_id = kept and await self.conversations.keep(job, generation)
+        return kept, by_id
 
     async def _settle(self, job: Job, settlement: Settlement) -> Settled:
         """End the hold: with all that the settlement says, or else with its amounts alone.

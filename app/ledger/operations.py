@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from app.domain.operation import OperationState
+    from app.store.room import Room
 
 _SCRIPT = read_script(__file__, "operation")
 _MS = 1000
@@ -35,6 +36,7 @@ class RedisOperations:
         deadline_s: A call that has no answer by then is StoreUnavailable.
         kept_max: How many operations a tenant may have, running or ended, without those that cost nothing.
         breaker: That of the client's pool; one of its own if not given.
+        room: Says whether an answer may be kept; None for all.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class RedisOperations:
         kept_max: int = 20_000,
         deadline_s: float = DEADLINE_S,
         breaker: Breaker | None = None,
+        room: Room | None = None,
     ) -> None:
         self._client = client
         self._lease_ms = str(int(lease_s * _MS))
@@ -53,6 +56,7 @@ class RedisOperations:
         self._kept_max = kept_max
         self._deadline_s = deadline_s
         self._breaker = breaker or Breaker()
+        self._room = room
 
     async def begin(self, tenant_id: str, operation_id: str, claim: str, work: str) -> tuple[Operation, bool]:
         """Begin an operation under a claim; the one that is there already where it has the same work.
@@ -88,7 +92,12 @@ class RedisOperations:
         text: str,
         made: Made | None,
     ) -> bool:
-        """End it with a result or a problem. False as for ``step``."""
+        """End it with a result or a problem. False as for ``step``.
+
+        A store without room keeps the operation and not the text.
+        """
+        if self._room is not None and not self._room.take_text(text):
+            text = ""
         kept = ["free", "", ""] if made is None else ["keep", made.generation_id, spent_told(made.spent)]
         arguments = ["finish", claim, state, text, self._keep_ms, *kept]
         code, _ = await self._asked(tenant_id, operation_id, arguments)

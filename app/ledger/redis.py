@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from app.domain.rate import RateLimit, RateState
     from app.generation.ports import Admission, AdmissionRequest, Settlement
     from app.ledger.codec import Answer
+    from app.store.room import Room
 
 TOMBSTONE_S = 10
 _RUNNING = read_script(__file__, "running")
@@ -48,6 +49,7 @@ class RedisLedger:
     Args:
         client: Decoding replies to str; see ``client.open_clients``.
         policy: Leases and the like.
+        room: Says whether a result may be kept; None for all.
 
     Attributes:
         epochs: The epoch of each tenant's books that this process has seen (docs/reliability.md R22).
@@ -57,8 +59,9 @@ class RedisLedger:
     is no error, because the first command after its return loads what is missing.
     """
 
-    def __init__(self, client: Redis, policy: LedgerPolicy | None = None) -> None:
+    def __init__(self, client: Redis, policy: LedgerPolicy | None = None, room: Room | None = None) -> None:
         self._client = client
+        self._room = room
         self._policy = self.policy = policy or LedgerPolicy()
         self._scripts = Scripts(client)
         self._closing = AsyncExitStack()
@@ -145,10 +148,10 @@ class RedisLedger:
             InternalError: The hold was ended before in another way.
         """
         result = records.encode_generation(settlement.publish) if settlement.publish else ""
+        result = self._fitting(result)
         failed = settlement.failure
-        failure, whole = (
-            ("", "") if failed is None else (records.encode_brief(failed), records.encode_failure(failed))
-        )
+        failure = records.encode_brief(failed) if failed else ""
+        whole = self._fitting(records.encode_failure(failed)) if failed and failed.verbatim else ""
         # A result never outlives its pictures: it gets the jitter's lower half, they get the upper.
         ttl_ms = int(settlement.ttl_s * MS * random.uniform(0.9, 1.0)) if result else 0
         arguments = [
@@ -161,7 +164,7 @@ class RedisLedger:
             result if ttl_ms else "",
             str(ttl_ms),
             failure,
-            whole if whole != failure else "",
+            whole,
             str(TOMBSTONE_S * MS),
             *codec.answered_told(settlement.answered, settlement.usage, self._lease_ms),
             *codec.amounts_told(settlement.amounts),
@@ -220,6 +223,10 @@ class RedisLedger:
     async def rates(self, tenant_id: str, rates: tuple[RateLimit, ...]) -> tuple[RateState, ...]:
         """The rates and caps as they stand; ``refused`` tells which would refuse a request now."""
         return (await self._states(tenant_id, (), rates)).rates
+
+    def _fitting(self, text: str) -> str:
+        """A text for the cache, or nothing where the store has no room for it."""
+        return text if not text or self._room is None or self._room.take_text(text) else ""
 
     @property
     def _lease_ms(self) -> str:

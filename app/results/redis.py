@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from app.domain.finished import Finished
-    from app.results.quota import Room
+    from app.results.quota import Quota
 
 MAGIC = b"FGI1"
 OFF_LOOP_BYTES = 1_000_000
@@ -87,7 +87,7 @@ class RedisResults:
         client: Leaves replies as bytes; see ``client.open_clients``.
         on_damaged: Called for each value that was found damaged or foreign, and deleted.
         breaker: Spares a store that does not answer, and its callers; one of its own if not given.
-        room: Says which pictures may be kept; None for all.
+        quota: Says what may be kept; None for everything.
 
     Attributes:
         damaged: How many were.
@@ -98,10 +98,10 @@ class RedisResults:
         client: Redis,
         on_damaged: Callable[[], None] | None = None,
         breaker: Breaker | None = None,
-        room: Room | None = None,
+        quota: Quota | None = None,
     ) -> None:
         self._client = client
-        self._room = room
+        self._quota = quota
         self._breaker = breaker or Breaker()
         self._on_damaged = on_damaged
         self.damaged = 0
@@ -158,6 +158,8 @@ class RedisResults:
             *(keys.image_key(tenant_id, file_id) for file_id in sorted(files)),
         ]
         text = records.encode_finished(finished)
+        if self._quota is not None and not self._quota.room.take_text(text):
+            return False
         ttl_ms = [int(ttl_s * 1000 * random.uniform(0.9, 1.0)), ttl_s * 1000]
         try:
             async with self._breaker.guard(), store_errors(WRITE_DEADLINE_S):
@@ -186,10 +188,10 @@ class RedisResults:
         return finished if finished.generation.id == generation_id else None
 
     async def _has_room(self, tenant_id: str, picture: Picture, ttl_ms: int) -> bool:
-        if self._room is None:
+        if self._quota is None:
             return True
         async with self._breaker.guard():
-            return await self._room.for_picture(tenant_id, picture.id, picture.length, ttl_ms)
+            return await self._quota.for_picture(tenant_id, picture.id, picture.length, ttl_ms)
 
     async def _put(self, tenant_id: str, picture: Picture, ttl_ms: int) -> None:
         header = Header(

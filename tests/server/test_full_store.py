@@ -74,13 +74,18 @@ def openai(caller: Client, prompt: str, key: str) -> httpx2.Response:
     return posted(caller, "/openai/v1/images/generations", body, key)
 
 
-def gemini(caller: Client, prompt: str, key: str, config: dict[str, Any] | None = None) -> httpx2.Response:
+def gemini(
+    caller: Client, prompt: str, key: str, config: dict[str, Any] | None = None, **headers: str
+) -> httpx2.Response:
     body = {"contents": [{"parts": [{"text": prompt}]}], "generationConfig": config or {}}
-    return posted(caller, "/gemini/v1beta/models/gemini-3.1-flash-image:generateContent", body, key)
+    return posted(
+        caller, "/gemini/v1beta/models/gemini-3.1-flash-image:generateContent", body, key, **headers
+    )
 
 
-def posted(caller: Client, path: str, body: dict[str, Any], key: str) -> httpx2.Response:
+def posted(caller: Client, path: str, body: dict[str, Any], key: str, **more: str) -> httpx2.Response:
     headers = {"Authorization": f"Bearer {caller.key}", "x-goog-api-key": caller.key, "Idempotency-Key": key}
+    headers |= {name.replace("_", "-"): value for name, value in more.items()}
     return HTTP.post(f"{caller.url}{path}", json=body, headers=headers, timeout=60)
 
 
@@ -89,7 +94,7 @@ DIALECTS = {"native": native, "openai": openai, "gemini": gemini}
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory, emulator: Running) -> Iterator[Store]:
-    names = [*(f"alice-{policy}" for policy in POLICIES), "gone", "sharing", "patient"]
+    names = [*(f"alice-{policy}" for policy in POLICIES), "gone", "sharing", "patient", "greedy"]
     names += [f"waiter-{policy}" for policy in VOLATILE]
     names += [f"crowd-{dialect}" for dialect in DIALECTS]
     folder = tmp_path_factory.mktemp("f")
@@ -185,13 +190,13 @@ def test_a_key_is_answered_in_googles_own_words_from_either_copy(
 ) -> None:
     store.under("volatile-lfu")
     caller, prompt, key = store.caller("gone"), f"Twice {secrets.token_hex(4)}", secrets.token_hex(8)
-    first = gemini(caller, prompt, key, config)
+    first = gemini(caller, prompt, key, config, Cache_Control="max-age=600")
     assert first.status_code == 200
     other = {"gen": "made", "made": "gen"}[kept]
     for name in store.client.scan_iter(f"fg:{{gone}}:{other}:*", 1000):
         store.client.unlink(name)
     calls = calls_of(emulator)
-    again = gemini(caller, prompt, key, config)
+    again = gemini(caller, prompt, key, config, Cache_Control="max-age=600")
     assert (again.status_code, again.content) == (200, first.content)
     assert calls_of(emulator) == calls
 
@@ -318,3 +323,25 @@ def test_more_operations_than_a_tenant_may_have_are_refused_by_name(store: Store
     assert "12 operations" in refused[0].json()["detail"]
     assert 86_000 < int(refused[0].headers["retry-after"]) <= 86_400
     assert caller.post({"prompt": prompt, "image_size": "512"}).status_code == 200
+
+
+def test_a_store_that_evicts_nothing_is_filled_with_notice_and_refuses_nobody(store: Store) -> None:
+    store.under("noeviction")
+    greedy, modest = store.caller("greedy"), store.caller("sharing")
+
+    def warned(caller: Client) -> set[str]:
+        body = {"prompt": f"More {secrets.token_hex(4)}", "image_size": "4K", "n": 4, "delivery": "uri"}
+        answer = caller.post(body)
+        assert answer.status_code == 200, answer.text
+        return {warning["code"] for warning in answer.json()["warnings"]}
+
+    wait_for(lambda: "image_not_kept" in warned(greedy), "the store is full", patience_s=120)
+    assert "image_not_kept" in warned(modest)
+    ready = HTTP.get(f"{store.gateway.url}/readyz").json()
+    assert (ready["status"], ready["conditions"]["store_full"]) == ("ready", 1)
+
+    def used() -> int:
+        told: Any = store.client.info("memory")
+        return int(told["used_memory"])
+
+    wait_for(lambda: used() < 0.85 * MEMORY, "what was on its way is counted")

@@ -12,6 +12,7 @@ from app.domain.failure import Failure
 from app.domain.generation import Spent, Usage
 from app.domain.rate import RateLimit
 from app.generation import records
+from app.generation.booking import amounts_only
 from app.generation.ports import (
     Absent,
     Admission,
@@ -447,3 +448,17 @@ async def test_a_key_of_an_earlier_version_is_answered_as_long_as_it_lives(books
     replayed = await admit(books, "b", "second")
     assert isinstance(replayed, Replayed)
     assert replayed.generation_id == "gen_a"
+
+
+async def test_a_request_that_is_settled_by_its_amounts_alone_is_not_made_again(books: Books) -> None:
+    await admit(books, "a", "first")
+    whole = Settlement(
+        *(books.tenant, "a", "work", "settle", ONE),
+        publish=generation("a"),
+        ttl_s=60,
+        answered=Answered(claim("first"), "done", generation("a")),
+    )
+    await books.ledger.settle(amounts_only(whole), books.windows)
+    replayed = await admit(books, "b", "second")
+    assert isinstance(replayed, Replayed)
+    assert (replayed.generation_id, replayed.outcome) == ("gen_a", None)

@@ -36,11 +36,12 @@ from app.ledger.redis import RedisLedger
 from app.ledger.reports import RedisReports
 from app.ledger.restoring import Restorer
 from app.observability.logs import JsonFormatter
-from app.results.quota import Room
+from app.results.quota import Quota
 from app.results.redis import RedisResults
 from app.store import client
 from app.store.breaker import Breaker
 from app.store.client import FailureLog, check_eviction, open_clients
+from app.store.room import Room
 from tests.store.books import ONE, Books, now_ms, picture_of, until, windows
 from tests.store.test_finished import ID, KEPT
 from tests.store.test_registry import change, registry, tenant_of
@@ -97,7 +98,8 @@ def calls_of(clients: StoreClients, tenant: str) -> dict[str, Call]:
     directory = registry(clients)
     reports = RedisReports(clients.ledger, [("flash", "1K")])
     terms = RedisBudgetTerms(clients.ledger)
-    room = Room(clients.blobs, picture_bytes_max=9, full_share=1, quota_of=lambda _tenant: 9)
+    room = Room(clients.blobs, 1)
+    quota = Quota(clients.blobs, room, picture_bytes_max=9, quota_of=lambda _tenant: 9)
     restorer = Restorer(clients.ledger, ledger.scripts, LedgerPolicy())
     (prepaid,) = windows(Budget("output_tokens", "lifetime", 0))
     picture, operation = picture_of(b"a").id, f"op_{'0' * 24}"
@@ -133,7 +135,7 @@ def calls_of(clients: StoreClients, tenant: str) -> dict[str, Call]:
         "credit": lambda: terms.credit(tenant, prepaid, 1, "c1"),
         "override": lambda: terms.override(tenant, prepaid, 1, 0),
         "look": room.look,
-        "for_picture": lambda: room.for_picture(tenant, picture, 1, 1000),
+        "for_picture": lambda: quota.for_picture(tenant, picture, 1, 1000),
         "put_back": lambda: restorer.put_back(tenant, [HELD]),
         "rebuild": lambda: restorer.rebuild(tenant, (), "epoch", 0),
         "history": restorer.history,

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import itertools
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.generation.ports import Lead
+from app.domain.budget import Amounts
+from app.domain.failure import Failure
+from app.domain.operation import Made
+from app.generation.ports import Failed, Lead
+from app.ledger.operations import RedisOperations
 from app.ledger.policy import LedgerPolicy
 from app.ledger.redis import RedisLedger
-from app.results.quota import Room
+from app.results.quota import Quota
 from app.results.redis import RedisResults
 from app.store import keys
 from app.store.client import open_clients
-from tests.store.books import Books, picture_of
+from app.store.room import Room
+from tests.store.books import Books, generation, picture_of
 from tests.store.test_discipline import commands
+from tests.store.test_finished import KEPT as FINISHED
 from tests.storeserver import running_server
 
 if TYPE_CHECKING:
@@ -23,16 +31,27 @@ if TYPE_CHECKING:
     from app.store.client import StoreClients
 
 KB = 1000
+_numbers = itertools.count(1)
 
 
-def room(clients: StoreClients, quota: int | None = None, picture_bytes_max: int = 10**9) -> Room:
-    return Room(
-        clients.blobs, picture_bytes_max=picture_bytes_max, full_share=0.8, quota_of=lambda _tenant: quota
+def room(clients: StoreClients) -> Room:
+    return Room(clients.blobs, 0.8)
+
+
+def kept_by(
+    clients: StoreClients,
+    within: Room | None = None,
+    quota: int | None = None,
+    picture_bytes_max: int = 10**9,
+) -> RedisResults:
+    """Results that are kept within a quota, in a store with room."""
+    found = Quota(
+        clients.blobs,
+        within or room(clients),
+        picture_bytes_max=picture_bytes_max,
+        quota_of=lambda _tenant: quota,
     )
-
-
-def kept_by(clients: StoreClients, within: Room) -> RedisResults:
-    return RedisResults(clients.blobs, room=within)
+    return RedisResults(clients.blobs, quota=found)
 
 
 async def there(clients: StoreClients, tenant: str) -> set[str]:
@@ -47,13 +66,13 @@ async def taken(clients: StoreClients, tenant: str) -> float:
 
 
 async def test_a_picture_that_is_too_large_is_not_kept(clients: StoreClients, tenant: str) -> None:
-    results = kept_by(clients, room(clients, picture_bytes_max=10 * KB))
+    results = kept_by(clients, picture_bytes_max=10 * KB)
     assert not await results.put_pictures(tenant, (picture_of(b"x" * (10 * KB + 1)),), 60)
     assert await results.put_pictures(tenant, (picture_of(b"x" * 10 * KB),), 60)
 
 
 async def test_within_a_quota_those_that_would_expire_first_go(clients: StoreClients, tenant: str) -> None:
-    results = kept_by(clients, room(clients, quota=10 * KB))
+    results = kept_by(clients, quota=10 * KB)
     pictures = [picture_of(bytes([number]) * 3 * KB) for number in range(5)]
     for number, picture in enumerate(pictures):
         assert await results.put_pictures(tenant, (picture,), 1000 * (number + 1))
@@ -64,7 +83,7 @@ async def test_within_a_quota_those_that_would_expire_first_go(clients: StoreCli
 
 
 async def test_a_picture_that_is_kept_again_counts_once(clients: StoreClients, tenant: str) -> None:
-    results = kept_by(clients, room(clients, quota=10 * KB))
+    results = kept_by(clients, quota=10 * KB)
     first, second = (picture_of(mark * 4 * KB) for mark in (b"a", b"b"))
     for picture in (first, second, first, first):
         assert await results.put_pictures(tenant, (picture,), 60)
@@ -73,7 +92,7 @@ async def test_a_picture_that_is_kept_again_counts_once(clients: StoreClients, t
 
 
 async def test_what_has_expired_takes_no_room(clients: StoreClients, tenant: str) -> None:
-    results = kept_by(clients, room(clients, quota=10 * KB))
+    results = kept_by(clients, quota=10 * KB)
     gone, other, late = (picture_of(mark * 4 * KB) for mark in (b"a", b"b", b"c"))
     assert await results.put_pictures(tenant, (gone, other), 60)
     await clients.ledger.zadd(keys.kept_key(tenant), {f"{gone.id};{gone.length}": 1})
@@ -83,7 +102,7 @@ async def test_what_has_expired_takes_no_room(clients: StoreClients, tenant: str
 
 
 async def test_a_picture_larger_than_the_quota_displaces_nothing(clients: StoreClients, tenant: str) -> None:
-    results = kept_by(clients, room(clients, quota=10 * KB))
+    results = kept_by(clients, quota=10 * KB)
     small = picture_of(b"s" * 4 * KB)
     assert await results.put_pictures(tenant, (small,), 60)
     assert not await results.put_pictures(tenant, (picture_of(b"l" * 11 * KB),), 60)
@@ -91,7 +110,7 @@ async def test_a_picture_larger_than_the_quota_displaces_nothing(clients: StoreC
 
 
 async def test_a_quota_that_the_store_has_forgotten_counts_anew(clients: StoreClients, tenant: str) -> None:
-    results = kept_by(clients, room(clients, quota=10 * KB))
+    results = kept_by(clients, quota=10 * KB)
     assert await results.put_pictures(tenant, (picture_of(b"a" * 9 * KB),), 60)
     await clients.ledger.delete(keys.kept_key(tenant))
     assert await results.put_pictures(tenant, (picture_of(b"b" * 9 * KB),), 60)
@@ -102,7 +121,7 @@ async def test_a_quota_that_the_store_has_forgotten_counts_anew(clients: StoreCl
 async def test_a_quota_costs_one_command(
     clients: StoreClients, tenant: str, quota: int | None, sent: list[str]
 ) -> None:
-    results = kept_by(clients, room(clients, quota))
+    results = kept_by(clients, quota=quota)
     await results.get_picture(tenant, picture_of(b"warm").id)
     found, _inside = await commands(clients, results.put_pictures(tenant, (picture_of(b"x"),), 60))
     assert found == sent
@@ -133,3 +152,72 @@ async def test_a_store_that_evicts_nothing_keeps_room_for_the_books(
             await clients.blobs.delete(*[f"filling:{number}" for number in range(10)])
             await within.look()
             assert await results.put_pictures("acme", (picture_of(b"third"),), 60)
+
+
+LARGE = "x" * 900_000
+"""As a thought signature may be."""
+
+
+async def keep_generations(clients: StoreClients, books: Books, within: Room) -> bool:
+    results, number = kept_by(clients, within), next(_numbers)
+    whole = replace(FINISHED.generation, id=f"gen_{number:024x}", verbatim=LARGE)
+    return await results.put_finished(books.tenant, replace(FINISHED, generation=whole), 60)
+
+
+async def keep_pictures(clients: StoreClients, books: Books, within: Room) -> bool:
+    data = next(_numbers).to_bytes(4, "big") * 225_000
+    return await kept_by(clients, within).put_pictures(books.tenant, (picture_of(data),), 60)
+
+
+async def publish(clients: StoreClients, books: Books, within: Room) -> bool:
+    hold = f"hold-{next(_numbers)}"
+    await books.admit(hold)
+    result = replace(generation(hold), verbatim=LARGE)
+    return (await books.settle(hold, amounts=Amounts(), publish=result)).published
+
+
+async def fail(clients: StoreClients, books: Books, within: Room) -> bool:
+    hold = f"hold-{next(_numbers)}"
+    await books.admit(hold)
+    said = Failure("model_refused", "No.", final=True, verbatim=LARGE)
+    await books.settle(hold, amounts=Amounts(), failure=said)
+    told = await books.admit(f"{hold}-after", books.fingerprints[hold], following=hold)
+    assert isinstance(told, Failed)
+    return told.failure.verbatim != ""
+
+
+async def answer(clients: StoreClients, books: Books, within: Room) -> bool:
+    operations = RedisOperations(clients.ledger, lease_s=60, keep_s=60, deadline_s=10, room=within)
+    operation_id = f"op_{next(_numbers):024x}"
+    await operations.begin(books.tenant, operation_id, "me", "work")
+    assert await operations.finish(books.tenant, operation_id, "me", "done", LARGE, Made("gen_1", None))
+    found = await operations.read(books.tenant, operation_id)
+    assert found is not None
+    assert (found.state, found.made) == ("done", Made("gen_1", None))
+    return found.text != ""
+
+
+@pytest.mark.parametrize("keep", [keep_generations, keep_pictures, publish, fail, answer])
+async def test_whatever_is_kept_leaves_room_for_the_books(tmp_path: Path, keep: Any) -> None:
+    """All of it within a second, so that nobody has looked how full the store is in between."""
+    limit = 20_000_000
+    options = ("--maxmemory", str(limit), "--maxmemory-policy", "noeviction", "--appendonly", "no")
+    with running_server(tmp_path / "s", *options) as server:
+        async with open_clients(server.url, ledger_timeout_s=10) as clients:
+            within = room(clients)
+            await within.look()
+            async with RedisLedger(clients.ledger, LedgerPolicy(deadline_s=10), within) as ledger:
+                books = Books(ledger, clients.ledger, "acme", budgets=())
+                kept = [await keep(clients, books, within) for _ in range(40)]
+                assert kept[:8] == [True] * 8
+                assert kept[-10:] == [False] * 10
+                assert (await clients.ledger.info("memory"))["used_memory"] < limit * 0.85
+                assert within.conditions() == {"store_full": 1}
+                assert isinstance(await books.admit("a"), Lead), "no tenant is refused for it"
+                for name in [name async for name in clients.ledger.scan_iter("fg:*")]:
+                    if await clients.ledger.pttl(name) > 0:
+                        await clients.ledger.delete(name)
+                await within.look()
+                await within.look()
+                assert await keep(clients, books, within)
+                assert within.conditions() == {"store_full": 0}

@@ -1,0 +1,110 @@
+"""Whether a value fits into a store that evicts nothing (docs/reliability.md R32)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self
+
+from app.domain.errors import StoreUnavailable
+from app.resilience.tasks import cancelled
+from app.store.client import memory_of, store_errors
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from redis.asyncio import Redis
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 1.0
+VALUE_BYTES = 500
+"""What the store takes for any value beside its bytes: its name and time."""
+SPARE_PART = 4
+"""An allocator's classes of sizes are up to a quarter apart."""
+
+
+class Room:
+    """Says whether something may be kept; use as ``async with``, to look how full the store is.
+
+    A store that evicts makes room by itself. One that does not (``noeviction``) refuses everything when it is
+    full, admissions too: so whatever is large is kept out before, and the books go on. What was let in counts
+    until the store itself has counted it.
+
+    Args:
+        client: Leaving replies as bytes.
+        full_share: Of the memory of a store that evicts nothing; above it nothing more is kept.
+    """
+
+    def __init__(self, client: Redis, full_share: float) -> None:
+        self._client = client
+        self._full_share = full_share
+        self._tasks: list[asyncio.Task[None]] = []
+        self._left = math.inf
+        self._taken = 0
+        self._lacking = 0
+        self.full = False
+
+    async def __aenter__(self) -> Self:
+        with suppress(StoreUnavailable):
+            await self.look()
+        self._tasks = [asyncio.create_task(self._keep_looking(), name="store-memory")]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await cancelled(self._tasks)
+
+    def conditions(self) -> dict[str, str | int]:
+        """What an operator wants to see beside whether the store answers."""
+        return {"store_full": int(self.full)}
+
+    async def look(self) -> None:
+        """See how full the store is. Raises StoreUnavailable; then what was seen last still counts."""
+        async with store_errors():
+            nodes = await memory_of(self._client)
+        left = min(
+            (
+                node.limit * self._full_share - node.used
+                for node in nodes
+                if node.limit and node.evicts_nothing
+            ),
+            default=math.inf,
+        )
+        # What was let in lately may still be on its way to the store.
+        self._left, self._taken = left - self._taken, 0
+        self._tell(full=left <= self._lacking)
+        if not self.full:
+            self._lacking = 0
+
+    def take(self, length: int) -> bool:
+        """Whether a value of so many bytes may be kept; it counts from now on."""
+        size = length + length // SPARE_PART + VALUE_BYTES
+        if size > self._left:
+            self._lacking = max(self._lacking, size)
+            self._tell(full=True)
+            return False
+        self._left -= size
+        self._taken += size
+        return True
+
+    def take_text(self, text: str) -> bool:
+        """The same for a text."""
+        return self.take(len(text) if text.isascii() else len(text.encode()))
+
+    def _tell(self, *, full: bool) -> None:
+        if full and not self.full:
+            log.warning("the store is nearly full and evicts nothing: no picture and no result is kept")
+        self.full = full
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            with suppress(StoreUnavailable):
+                await self.look()
