@@ -24,6 +24,8 @@ TENANT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 
 # What a key can be allowed to do. Nothing is allowed by default.
 SCOPES = frozenset({"images", "admin"})
+PREVIEW = frozenset({"4K", "video"})
+"""Preview features that a tenant may use unless its document says otherwise."""
 
 Priority = Literal["critical", "interactive", "batch"]
 DialectSharing = Literal["own", "share"]
@@ -153,7 +155,7 @@ class Tenant:
     keys: tuple[Key, ...]
     models: frozenset[str] = frozenset()
     max_image_size: str | None = None
-    preview: frozenset[str] = frozenset({"4K", "video"})
+    preview: frozenset[str] = PREVIEW
     cache: CachePolicy = CachePolicy()
     projects: tuple[Project, ...] = ()
     rate: Rate | None = None

@@ -17,12 +17,12 @@ from app.surfaces.admin.wire import (
     KeyRotation,
     OverrideRequest,
     PurgeRequest,
-    TenantCreation,
     TenantPatch,
 )
 from app.surfaces.http.problems import PROBLEMS, Problem
 from app.surfaces.native.wire import EditForm, GenerateRequest
 from app.surfaces.openai.wire import OpenAIImageEdit, OpenAIImageEvent, OpenAIImageGeneration
+from app.tenants.schema import TenantDocument
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ _BESIDE_ROUTES = (
     OpenAIImageGeneration,
     OpenAIImageEdit,
     OpenAIImageEvent,
-    TenantCreation,
+    TenantDocument,
     TenantPatch,
     KeyCreation,
     IdentityCreation,

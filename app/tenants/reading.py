@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from app.domain.errors import ConfigurationError
 from app.tenants import yaml_text
-from app.tenants.file import TenantEntry, TenantsFile, sentence
+from app.tenants.documents import sentence
+from app.tenants.schema import TenantDocument, TenantsFile
 from app.tenants.yaml_text import FaultyYaml, OtherShape
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class TenantsReader:
         self.judged += 1
         names = tuple(_names(document))
         try:
-            tenant = TenantEntry.model_validate(document, context=self._context).tenant()
+            tenant = TenantDocument.model_validate(document, context=self._context).tenant()
         except ValidationError as error:
             return _Judged(None, tuple((fault["loc"], sentence(fault)) for fault in error.errors()), names)
         return _Judged(tenant, (), names)

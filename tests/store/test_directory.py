@@ -251,11 +251,11 @@ tenants:
     keys: [{id: k1, hash: x, scopes: [images]}]
 """
     assert [fault.partition(":")[0] for fault in faults_of(text)] == [
-        "tenants[0].id",
         "tenants[0].time_zone",
         "tenants[0].budgets[0].window",
-        "tenants[0].keys[0].hash",
+        "tenants[0].id",
         "tenants[0].keys[0].scopes",
+        "tenants[0].keys[0].hash",
         "tenants[1].keys[0].hash",
         "tenants[1].keys[0].id",
     ]

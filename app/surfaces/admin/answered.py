@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from datetime import datetime, timedelta
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.domain.budget import NANO_PER_USD
-from app.domain.tenancy import UNIX_EPOCH
 from app.surfaces.admin.wire import (
     AuditEventWire,
     AuditWire,
@@ -20,7 +19,8 @@ from app.surfaces.admin.wire import (
     UsageLineWire,
 )
 from app.surfaces.http.reports import UseWire, spent_wire
-from app.tenants.documents import key_document, tenant_document
+from app.tenants.limits import moment_of
+from app.tenants.schema import KeyDocument, TenantDocument
 
 FORMULA = "=+-@\t\r"
 """What a spreadsheet takes for the beginning of a formula."""
@@ -34,28 +34,22 @@ if TYPE_CHECKING:
     from app.tenants.administration import IssuedKey, UsageLine
 
 
-def at(unix_ms: int) -> datetime:
-    """A moment in UTC."""
-    return UNIX_EPOCH + timedelta(milliseconds=unix_ms)
-
-
 def key_wire(key: Key, last_used_ms: int | None = None) -> KeyWire:
     """A key without anything of its secrets."""
-    document = key_document(key)
-    retiring = document.pop("retiring", None)
-    document.pop("hash", None)
-    last_used = None if last_used_ms is None else at(last_used_ms)
-    return KeyWire.model_validate(
-        {**document, "retiring_until": retiring and retiring["not_after"], "last_used_at": last_used}
+    document = KeyDocument.of(key)
+    retiring = document.retiring
+    return KeyWire(
+        **document.model_dump(exclude={"hash", "retiring"}),
+        retiring_until=None if retiring is None else retiring.not_after,
+        last_used_at=None if last_used_ms is None else moment_of(last_used_ms),
     )
 
 
 def tenant_wire(record: TenantRecord) -> TenantWire:
     """A tenant as it is in force."""
     keys = [key_wire(key) for key in record.tenant.keys]
-    return TenantWire.model_validate(
-        {**tenant_document(record.tenant), "keys": keys, "source": record.source}
-    )
+    terms = TenantDocument.of(replace(record.tenant, keys=())).model_dump(exclude={"keys"})
+    return TenantWire(**terms, keys=keys, source=record.source)
 
 
 def issued_wire(issued: IssuedKey) -> IssuedKeyWire:
@@ -79,9 +73,9 @@ def usage_wire(line: UsageLine) -> UsageLineWire:
         settled=window.settled / scale,
         held=window.held / scale,
         remaining=window.remaining / scale,
-        starts_at=at(window.span.start_ms),
+        starts_at=moment_of(window.span.start_ms),
         credit=window.credit / scale,
-        resets_at=None if window.endless else at(window.span.end_ms),
+        resets_at=None if window.endless else moment_of(window.span.end_ms),
     )
 
 
@@ -120,7 +114,7 @@ def report_csv(lines: Iterable[ReportLineWire], by: tuple[Dimension, ...]) -> st
 
 def purge_wire(purged: Mapping[str, int]) -> PurgeWire:
     """Until when whose results are gone."""
-    return PurgeWire(purged_until={tenant_id: at(unix_ms) for tenant_id, unix_ms in purged.items()})
+    return PurgeWire(purged_until={tenant_id: moment_of(unix_ms) for tenant_id, unix_ms in purged.items()})
 
 
 def audit_wire(events: tuple[AuditEvent, ...], limit: int) -> AuditWire:
@@ -128,7 +122,7 @@ def audit_wire(events: tuple[AuditEvent, ...], limit: int) -> AuditWire:
     found = [
         AuditEventWire(
             id=event.id,
-            at=at(event.at_ms),
+            at=moment_of(event.at_ms),
             action=event.action,
             operator=event.operator,
             tenant=event.tenant_id,

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from app.domain.errors import ValidationFailed, Violation
-from app.surfaces.admin.wire import CreditRequest, KeyCreation, OverrideRequest, PurgeRequest, TenantPatch
+from app.surfaces.admin.wire import (
+    CreditRequest,
+    IdentityCreation,
+    KeyCreation,
+    OverrideRequest,
+    PurgeRequest,
+    TenantPatch,
+)
 from app.surfaces.errors import pointer
 from app.tenants.administration import BudgetName
-from app.tenants.budget_entries import BudgetEntry, milliseconds
-from app.tenants.documents import checked_tenant, tenant_document, violations_of
-from app.tenants.file import KeyEntry
+from app.tenants.documents import checked_tenant, violations_of
+from app.tenants.limits import amount_of, milliseconds
+from app.tenants.schema import TenantDocument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from decimal import Decimal
 
     from app.cards import Catalogue
-    from app.domain.budget import Budget
+    from app.domain.budget import Unit
     from app.domain.report import Dimension
     from app.domain.tenancy import Key, Tenant
     from app.tenants.administration import Expected
@@ -27,9 +36,21 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=BaseModel)
 _ETAG = re.compile(r'"(\d{1,15})"', re.ASCII)
 _NEVER: Final = -1
-_PLACEHOLDER: Final = {"id": "new", "hash": "hmac-sha256:" + "0" * 64}
-_MADE_BY_GATEWAY: Final = ("id", "hash", "retiring")
 _OF_IDENTITIES: Final = ("email", "subject")
+
+
+def _refused(code: str, sentence: str, *names: str) -> dict[str, Violation]:
+    """What is said of members that cannot be given here, by their places."""
+    return {f"/{name}": Violation(f"/{name}", code, sentence) for name in names}
+
+
+_NOT_IN_KEYS: Final = {
+    **_refused("read_only", "the gateway makes this itself", "id", "hash", "retiring"),
+    **_refused("unknown_field", "an identity is made below /identities", *_OF_IDENTITIES),
+}
+_NOT_IN_IDENTITIES: Final = _refused(
+    "read_only", "an identity has no secret, and the gateway makes its id", "id", "hash", "retiring"
+)
 
 
 def tag_of(version: int) -> str:
@@ -47,12 +68,17 @@ def expected_of(if_match: str | None) -> Expected | None:
     return int(found[1]) if found else _NEVER
 
 
-def read(model: type[M], members: dict[str, Any]) -> M:
-    """A small body. Raises ValidationFailed with every fault."""
+def read(
+    model: type[M],
+    members: dict[str, Any],
+    catalogue: Catalogue | None = None,
+    refused: Mapping[str, Violation] | None = None,
+) -> M:
+    """A body, judged by its model and the cards. Raises ValidationFailed with every fault."""
     try:
-        return model.model_validate(members)
+        return model.model_validate(members, context={"catalogue": catalogue})
     except ValidationError as error:
-        raise ValidationFailed(violations_of(error)) from None
+        raise ValidationFailed(violations_of(error, refused)) from None
 
 
 def tenant_of(members: dict[str, Any], catalogue: Catalogue) -> Tenant:
@@ -71,9 +97,9 @@ def patch_of(members: dict[str, Any], catalogue: Catalogue) -> Callable[[Tenant]
     ]
 
     def patched(tenant: Tenant) -> Tenant:
-        document = {**merged(tenant_document(tenant), members), "id": tenant.id}
+        present = TenantDocument.of(replace(tenant, keys=())).model_dump(mode="json", exclude_none=True)
         try:
-            made = checked_tenant({name: document[name] for name in document if name != "keys"}, catalogue)
+            made = checked_tenant({**merged(present, members), "id": tenant.id, "keys": []}, catalogue)
         except ValidationFailed as failed:
             named = {fault.pointer for fault in faults}
             others = [fault for fault in failed.violations if fault.pointer not in named]
@@ -101,64 +127,23 @@ def merged(target: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
 
 def key_of(members: dict[str, Any], catalogue: Catalogue) -> tuple[Key, str]:
     """What a new key may do, as a key that has no id and secret yet, and the word that stands in its text."""
-    faults = [
-        Violation(pointer((name,)), "read_only", "the gateway makes this itself")
-        for name in _MADE_BY_GATEWAY
-        if name in members
-    ]
-    faults += [
-        Violation(pointer((name,)), "unknown_field", "an identity is made below /identities")
-        for name in _OF_IDENTITIES
-        if name in members
-    ]
-    taken = (*_MADE_BY_GATEWAY, *_OF_IDENTITIES)
-    asked = {name: value for name, value in members.items() if name not in taken}
-    env = asked.pop("env", "live")
-    try:
-        KeyCreation.model_validate({"env": env})
-    except ValidationError as error:
-        faults += violations_of(error)
-    try:
-        key = _key({**asked, **_PLACEHOLDER}, catalogue)
-    except ValidationError as error:
-        raise ValidationFailed((*faults, *violations_of(error))) from None
-    if faults:
-        raise ValidationFailed(tuple(faults))
-    return key, env
-
-
-def _key(members: dict[str, Any], catalogue: Catalogue) -> Key:
-    """The key of an entry that is judged by the cards; raises pydantic's ValidationError."""
-    entry = KeyEntry.model_validate({"scopes": ["images"], **members}, context={"catalogue": catalogue})
-    return entry.key()
+    asked = read(KeyCreation, members, catalogue, _NOT_IN_KEYS)
+    return asked.build_key(), asked.env
 
 
 def identity_of(members: dict[str, Any], catalogue: Catalogue) -> Key:
     """What a Google account may do, as a key that has no id yet."""
-    faults = [
-        Violation(pointer((name,)), "read_only", "an identity has no secret, and the gateway makes its id")
-        for name in _MADE_BY_GATEWAY
-        if name in members
-    ]
-    asked = {name: value for name, value in members.items() if name not in _MADE_BY_GATEWAY}
-    if sum(asked.get(name) is not None for name in _OF_IDENTITIES) != 1:
-        faults.append(Violation("", "one_of", "exactly one of email and subject is needed"))
-        raise ValidationFailed(tuple(faults))
-    try:
-        key = _key({**asked, "id": "new"}, catalogue)
-    except ValidationError as error:
-        raise ValidationFailed((*faults, *violations_of(error))) from None
-    if faults:
-        raise ValidationFailed(tuple(faults))
-    return key
+    if sum(members.get(name) is not None for name in _OF_IDENTITIES) != 1:
+        raise ValidationFailed((Violation("", "one_of", "exactly one of email and subject is needed"),))
+    asked = read(IdentityCreation, members, catalogue, _NOT_IN_IDENTITIES)
+    return asked.build_key(identity=asked.identity)
 
 
 def credit_of(members: dict[str, Any]) -> tuple[BudgetName, int, str]:
     """Which budget, the credit in the unit's store amount, and its id."""
     asked = read(CreditRequest, members)
     name = BudgetName(asked.unit, "lifetime", asked.project, asked.key)
-    entry = {"unit": asked.unit, "window": "lifetime", "limit": abs(asked.amount)}
-    amount = _budget(entry, "/amount").limit
+    amount = _amount(asked.unit, abs(asked.amount), "/amount")
     return name, -amount if asked.amount < 0 else amount, asked.credit_id
 
 
@@ -166,17 +151,15 @@ def override_of(members: dict[str, Any]) -> tuple[BudgetName, int, int]:
     """Which budget, the limit in the unit's store amount, and until when in Unix milliseconds."""
     asked = read(OverrideRequest, members)
     name = BudgetName(asked.unit, asked.window, asked.project, asked.key)
-    entry = {"unit": asked.unit, "window": asked.window, "limit": asked.limit}
-    return name, _budget(entry, "/limit").limit, milliseconds(asked.until)
+    return name, _amount(asked.unit, asked.limit, "/limit"), milliseconds(asked.until)
 
 
-def _budget(entry: dict[str, Any], place: str) -> Budget:
-    """A budget by the file's rules; what is wrong with its limit is wrong at this place of the request."""
+def _amount(unit: Unit, limit: Decimal, place: str) -> int:
+    """A limit in the unit's store amount; one that has none is at fault at this place of the request."""
     try:
-        return BudgetEntry.model_validate(entry).budget("tenant")
-    except ValidationError as error:
-        faults = [Violation(place, fault.code, fault.detail) for fault in violations_of(error)]
-        raise ValidationFailed(tuple(faults)) from None
+        return amount_of(unit, limit)
+    except (ValueError, ArithmeticError) as error:
+        raise ValidationFailed((Violation(place, "invalid_value", str(error)),)) from None
 
 
 def dimensions_of(by: list[Dimension] | None) -> tuple[Dimension, ...]:

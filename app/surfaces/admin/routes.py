@@ -105,7 +105,7 @@ async def list_tenants(_operator: OperatorDep, service: ServiceDep) -> TenantsWi
     operation_id="create_tenant",
     status_code=201,
     responses=_answers(*_WRITE, _201={"headers": _ETAG}),
-    openapi_extra=_body("TenantCreation"),
+    openapi_extra=_body("TenantDocument"),
 )
 async def create_tenant(
     request: Request, response: Response, operator: OperatorDep, service: ServiceDep

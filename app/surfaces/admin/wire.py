@@ -1,8 +1,4 @@
-"""Requests and answers of administration, as JSON has them. What operators send is in the shape of the file.
-
-These models document; tenants and keys that come in are judged by the models of the tenants' file, so that a
-tenant of the file and one of the store obey the same rules.
-"""
+"""Requests and answers of administration, as JSON has them, in the words of ``app/tenants/schema.py``."""
 
 from __future__ import annotations
 
@@ -12,9 +8,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.domain.budget import Unit, WindowName
 from app.surfaces.http.amounts import Amount
 from app.surfaces.http.reports import UseWire
-from app.tenants.budget_entries import Moment
+from app.tenants.limits import Document, Limit, Moment
+from app.tenants.schema import IdentityTerms, KeyTerms, Scopes, TenantTerms
 
 GRACE_S_MAX = 7_776_000
 ENVIRONMENT = r"^[a-z0-9]{1,16}$"
@@ -22,163 +20,37 @@ FINGERPRINT = r"^[A-Za-z0-9_-]{1,128}$"
 CREDIT_ID = r"^[A-Za-z0-9_.:-]{1,100}$"
 EVENT_ID = r"^[0-9]{1,20}-[0-9]{1,20}$"
 
-_ACCOUNT = "search@my-project.iam.gserviceaccount.com"
-_SUBJECT = "103117966615020283234"
-
-
-class _Asked(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
 
 class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class BudgetOverrideWire(BaseModel):
-    """Another limit for a time."""
-
-    limit: float | str = Field(description="In place of the budget's own limit.", examples=[60000])
-    until: datetime = Field(description="Until then.", examples=["2026-12-01T00:00:00Z"])
-
-
-class BudgetLimitWire(BaseModel):
-    """A limit on one unit in one window."""
-
-    unit: str = Field(description="output_tokens, total_tokens, images or usd.", examples=["output_tokens"])
-    window: str = Field(
-        description="minute, hour, day, week or month in the tenant's time zone, or lifetime.",
-        examples=["day"],
-    )
-    limit: float | str = Field(
-        description="In the unit; dollars for usd, exactly where given as text.", examples=[41440]
-    )
-    mode: str = Field("enforce", description="enforce, or shadow: counted and never refused.")
-    scope: str | None = Field(None, description="Only to say again where the budget stands.")
-    override: BudgetOverrideWire | None = Field(None, description="Another limit for a time.")
-
-
-class RateLimitWire(BaseModel):
-    """What may be asked in a minute and at once."""
-
-    requests_per_minute: int | None = Field(None, description="null for no limit.", examples=[600])
-    burst: int | None = Field(None, description="At once after a pause; null: a whole minute's.")
-    concurrent: int | None = Field(None, description="Generations at once; null for no limit.", examples=[50])
-
-
-class CachePolicyWire(BaseModel):
-    """What requests do with the cache unless they say otherwise."""
-
-    mode: str = Field("use", description="use, refresh or bypass.")
-    ttl_s: int = Field(86_400, description="How long results are kept, in seconds.")
-    dialects: str = Field(
-        "own",
-        description="Unseeded requests in Google's and OpenAI's dialects: own, each draws its own picture as "
-        "with the original; share, equal ones share one as `mode` says.",
-        examples=["share"],
-    )
-    quota_mb: int | None = Field(
-        None,
-        description="What its kept pictures may take together, in MiB: those that would expire first go. "
-        "null for no limit.",
-        examples=[512],
-    )
-
-
-class ProjectWire(BaseModel):
-    """A part of a tenant with budgets that its keys share."""
-
-    id: str = Field(description="Unique in the tenant.", examples=["website"])
-    budgets: list[BudgetLimitWire] = Field([], description="Its limits.")
-
-
-class _KeyTerms(BaseModel):
-    """What a key may do within its tenant, whoever made it and however it opens."""
-
-    project: str | None = Field(None, description="The project whose budgets it counts in as well.")
-    budgets: list[BudgetLimitWire] = Field([], description="Its own limits.")
-    rate: RateLimitWire | None = Field(None, description="Its own rate.")
-    models: list[str] = Field([], description="Cards that it may use, of its tenant's; empty for all.")
-    max_image_size: str | None = Field(None, description="The largest size; null for its tenant's.")
-    preview: list[str] | None = Field(None, description="Preview features, of its tenant's; null for all.")
-    priority: str | None = Field(None, description="Its class in place of the tenant's, or null.")
-    not_before: datetime | None = Field(None, description="Until then it opens nothing; null for at once.")
-    expires_at: datetime | None = Field(None, description="From then on it opens nothing; null for never.")
-
-
-class KeyWire(_KeyTerms, _Answer):
+class KeyWire(KeyTerms):
     """A key without its secret."""
 
     id: str = Field(description="The second part of the key's text.", examples=["k1"])
     email: str | None = Field(
-        None,
-        description="The Google account whose ID tokens open it in place of a secret; null for none.",
-        examples=[_ACCOUNT],
+        None, description="The Google account whose ID tokens open it in place of a secret; null for none."
     )
-    subject: str | None = Field(
-        None, description="The same by the account's subject, which never changes.", examples=[_SUBJECT]
+    subject: str | None = Field(None, description="The account's subject, in place of its address.")
+    retiring_until: Moment | None = Field(
+        None, description="When the secret before the last rotation stops opening it."
     )
-    scopes: list[str] = Field(description="What it may do: images, admin.", examples=[["images"]])
-    retiring_until: datetime | None = Field(
-        None, description="Until then the secret before the last rotation opens as well."
-    )
-    last_used_at: datetime | None = Field(
+    last_used_at: Moment | None = Field(
         None,
         description="When it was last served with pictures; null where that is not told here, or longer ago "
         "than reports of usage reach.",
     )
 
 
-class DeclaredKeyWire(_KeyTerms, _Asked):
-    """A key whose secret was made elsewhere: the line that `flashgate keys new` prints; or an identity's."""
-
-    id: str = Field(description="1 to 32 letters or digits, unique in the deployment.", examples=["k1"])
-    hash: str | None = Field(
-        None,
-        description="Of its secret. Exactly one of hash, email and subject is given.",
-        examples=["hmac-sha256:" + "0" * 64],
-    )
-    email: str | None = Field(
-        None, description="The Google account whose ID tokens open it.", examples=[_ACCOUNT]
-    )
-    subject: str | None = Field(None, description="The same by its subject.", examples=[_SUBJECT])
-    scopes: list[str] = Field(description="What it may do: images, admin.", examples=[["images"]])
-    retiring: dict[str, str] | None = Field(
-        None, description="`hash` and `not_after` of the secret before the last rotation."
-    )
-
-
-class _TenantFields(BaseModel):
-    """What an operator decides about a tenant."""
-
-    time_zone: str = Field("UTC", description="IANA name; windows begin at its midnight.")
-    models: list[str] = Field([], description="Cards that it may use; empty for all.")
-    max_image_size: str | None = Field(None, description="The largest size that it may ask for.")
-    preview: list[str] | None = Field(None, description="Preview features that it may use.")
-    budgets: list[BudgetLimitWire] = Field([], description="Limits of all its keys together.")
-    projects: list[ProjectWire] = Field([], description="Parts of it with budgets of their own.")
-    rate: RateLimitWire | None = Field(None, description="What all its keys together may ask.")
-    strict: bool = Field(default=False, description="Stop the upstream where the reservation ends.")
-    priority: str = Field(
-        "interactive", description="Who gives way under load: batch first, interactive, critical last."
-    )
-    cache: CachePolicyWire = Field(CachePolicyWire(), description="Its use of the cache.")
-
-
-class TenantCreation(_TenantFields):
-    """A new tenant."""
-
-    id: str = Field(description="1 to 63 of a-z, 0-9 and -, beginning with no hyphen.", examples=["search"])
-    keys: list[DeclaredKeyWire] = Field([], description="Keys whose secrets were made elsewhere.")
-
-
-class TenantPatch(_TenantFields):
+class TenantPatch(TenantTerms):
     """A JSON merge patch (RFC 7396): what is left out stays, null means the default, lists are replaced."""
 
 
-class TenantWire(_TenantFields):
+class TenantWire(TenantTerms):
     """A tenant as it is in force."""
 
-    id: str = Field(description="Names it everywhere.", examples=["search"])
+    id: str = Field(description="Tenant id.", examples=["search"])
     keys: list[KeyWire] = Field(description="Its keys, without their secrets.")
     source: Literal["file", "store"] = Field(description="A tenant of the file is changed there alone.")
 
@@ -195,28 +67,22 @@ class KeysWire(_Answer):
     keys: list[KeyWire] = Field(description="In the order in which they were made.")
 
 
-class KeyCreation(_KeyTerms, _Asked):
+class KeyCreation(KeyTerms):
     """A new key; its secret is made by the gateway."""
 
-    scopes: list[str] = Field(["images"], description="What it may do: images, admin.")
+    scopes: Scopes = Field(frozenset({"images"}), description="What it may do: images, admin.")
     env: Annotated[str, Field(pattern=ENVIRONMENT)] = Field(
         "live", description="A word in the key that tells where it belongs."
     )
 
 
-class IdentityCreation(_KeyTerms, _Asked):
+class IdentityCreation(IdentityTerms):
     """A Google account whose ID tokens open a key that has no secret; exactly one of its names is given."""
 
-    email: str | None = Field(
-        None, description="Its verified e-mail address, in any case.", examples=[_ACCOUNT]
-    )
-    subject: str | None = Field(
-        None, description="Its subject, the claim `sub`, which never changes.", examples=[_SUBJECT]
-    )
-    scopes: list[str] = Field(["images"], description="What it may do: images, admin.")
+    scopes: Scopes = Field(frozenset({"images"}), description="What it may do: images, admin.")
 
 
-class KeyRotation(_Asked):
+class KeyRotation(Document):
     """How a key gets another secret."""
 
     grace_s: int = Field(
@@ -296,10 +162,10 @@ class ReportWire(_Answer):
     lines: list[ReportLineWire] = Field(description="In the order of what it is added up by.")
 
 
-class _BudgetNamed(_Asked):
+class _BudgetNamed(Document):
     """Which budget of the tenant."""
 
-    unit: Literal["output_tokens", "total_tokens", "images", "usd"] = Field(description="Of the budget.")
+    unit: Unit = Field(description="Unit of the budget.")
     project: str | None = Field(None, description="For the budget of one of its projects.")
     key: str | None = Field(None, description="For the budget of one of its keys.")
 
@@ -318,17 +184,15 @@ class CreditRequest(_BudgetNamed):
 class OverrideRequest(_BudgetNamed):
     """Another limit for a time."""
 
-    window: Literal["minute", "hour", "day", "week", "month", "lifetime"] = Field(
-        description="Of the budget."
-    )
-    limit: Decimal = Field(description="In the unit; dollars for usd.", examples=[60000])
+    window: WindowName = Field(description="Window of the budget.")
+    limit: Limit = Field(description="In the unit; dollars for usd.", examples=[60000])
     until: Moment = Field(
         description="Until then; a moment that is past ends an override now.",
         examples=["2026-12-01T00:00:00Z"],
     )
 
 
-class PurgeRequest(_Asked):
+class PurgeRequest(Document):
     """Whose finished results are served no more: exactly one of `tenant` and `all`."""
 
     tenant: str | None = Field(None, description="Of one tenant.", examples=["search"])
