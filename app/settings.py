@@ -279,7 +279,7 @@ class Settings(BaseSettings):
         135_000_000, ge=1, description="Largest request body; 14 images of 7 MB in base64 fit."
     )
     light_bytes_max: int = Field(1_000_000, ge=1, description="Largest JSON beside the images.")
-    input_pixels_max: int = Field(64_000_000, ge=1, description="Largest input image, in pixels.")
+    input_pixels_max: int = Field(256_000_000, ge=1, description="Most pixels; no card limits them.")
     images_per_request_max: int = Field(8, ge=1, description="Largest n.")
     inputs_per_request_max: int = Field(64, ge=1, description="Most file parts of one form.")
     operations_max: int = Field(

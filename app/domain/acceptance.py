@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from app.domain.card import Card, Range
 
 _MILLION = 1_000_000
-_OF_EVERY_FILE = ("mime_type_mismatch", "mime_type_required")
 _OF_ADDRESSES = ("invalid_address", "address_not_available", "bucket_not_allowed")
 
 
@@ -110,14 +109,15 @@ def _of_numbers(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
 def _of_files(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     images, documents = card.images, card.documents
     types = _listed(name.removeprefix("image/") for name in images.mime_types)
-    size = f"{images.inline_bytes_max // _MILLION} MB and {PIXELS_MAX // _MILLION} megapixels"
+    pixels = f"{PIXELS_MAX // _MILLION} megapixels (the gateway's own limit)"
+    size = f"{images.inline_bytes_max // _MILLION} MB and {pixels}"
     yield (
         "images",
-        f"{images.count_max} of {size}: {types} by signature, whole and still, or gs:// of an allowed bucket",
+        f"{images.count_max} of {size}: {types} by their bytes, whole, or gs:// of an allowed bucket",
         (
             "too_many_images", "image_too_large", "too_many_pixels", "unknown_image_type",
-            "unsupported_image_type", "truncated_image", "ambiguous_input", "missing_input",
-            *_OF_EVERY_FILE, *_OF_ADDRESSES,
+            "unsupported_image_type", "truncated_image", "unreadable_image", "empty_file", "ambiguous_input",
+            "missing_input", "mime_type_required", *_OF_ADDRESSES,
         ),
     )  # fmt: skip
     read = (
@@ -129,15 +129,19 @@ def _of_files(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
         read if documents.mime_types else "none",
         (
             "documents_not_supported", "document_too_large", "unknown_document_type",
-            "unsupported_document_type", "truncated_document", "document_too_many_tokens",
-            "documents_too_many_tokens", _OF_EVERY_FILE[0],
+            "unsupported_document_type", "truncated_document", "unreadable_document", "encrypted_document",
+            "empty_file", "document_too_many_tokens", "documents_too_many_tokens",
         ),
     )  # fmt: skip
     yield "earlier_addresses", "gs:// of a bucket that is allowed still", ("bucket_not_allowed",)
-    offered = "video" in card.input_modalities
+    types = _listed(name.removeprefix("video/") for name in card.video.mime_types) or "any type"
+    preview = ", as a Preview feature" if card.video.preview else ""
     yield (
         "videos",
-        "any type, as a Preview feature" if offered and card.video.preview else "any" if offered else "none",
-        ("videos_not_supported", "preview_not_allowed", "unknown_video_type", "unsupported_video_type"),
-    )
+        f"{types} by their bytes{preview}" if "video" in card.input_modalities else "none",
+        (
+            "videos_not_supported", "preview_not_allowed", "unknown_video_type", "unsupported_video_type",
+            "truncated_video", "unreadable_video", "empty_file",
+        ),
+    )  # fmt: skip
     yield "input_tokens", f"{card.tokens.input_max} in all", ("input_tokens_over_limit",)

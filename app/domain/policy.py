@@ -14,7 +14,8 @@ CALL_S_MIN = 10.0
 """The upstream refuses a call with a deadline below this (docs/model.md#deadlines): it is not made."""
 PATIENCE_S_MIN = 9.0
 """A caller with less left is not worth a call; one of the 10 seconds may have passed on the way here."""
-PIXELS_MAX = 64_000_000
+PIXELS_MAX = 256_000_000
+"""No limit of the model's: phones make pictures of 200 megapixels in a few megabytes."""
 N_MAX = 8
 
 

@@ -26,6 +26,7 @@ class Input:
         mime_type: What its signature says it is, or None where no signature fits.
         width: Pixels, read from the header, or None.
         height: Pixels, read from the header, or None.
+        frames: Pictures that an image shows one after the other; 1 for a still.
         pages: Of a PDF, or None where they were not counted.
         seconds: Of a video, or None where its header does not say them.
         digest: BLAKE3 of the bytes in hexadecimal (of the address where there are no bytes).
@@ -42,6 +43,7 @@ class Input:
     mime_type: str | None = None
     width: int | None = None
     height: int | None = None
+    frames: int = 1
     pages: int | None = None
     seconds: float | None = None
     digest: str = ""

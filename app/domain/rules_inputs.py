@@ -5,7 +5,6 @@ What a file is, was read from its bytes before (``Input``); a caller's claim is 
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from app.domain import addresses
@@ -18,42 +17,15 @@ from app.domain.estimate import (
     picture_tokens,
     text_tokens,
 )
+from app.domain.media_types import declared_type, quoted
 from app.domain.request import Input
 from app.domain.rules import is_unicode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from app.domain.request import GenerationRequest
+    from app.domain.request import GenerationRequest, InputKind
     from app.domain.rules import Case
-
-_MEDIA_TYPE = re.compile(r"[a-z]{1,20}/[a-z0-9][a-z0-9.+-]{0,60}", re.ASCII)
-_ALIASES = {
-    "image/jpg": "image/jpeg",
-    "image/pjpeg": "image/jpeg",
-    "image/x-png": "image/png",
-    "application/x-pdf": "application/pdf",
-}
-# HEIC is a kind of HEIF, and software calls either by both names.
-_SAME_FAMILY = frozenset({"image/heic", "image/heif"})
-_SAYS_NOTHING = frozenset({"application/octet-stream", "binary/octet-stream"})
-
-
-def declared_type(item: Input) -> str | None:
-    """The caller's claim without parameters and in its usual spelling, or None where it says nothing."""
-    if not item.declared_mime_type:
-        return None
-    bare = item.declared_mime_type.partition(";")[0].strip().lower()
-    return None if bare in _SAYS_NOTHING else _ALIASES.get(bare, bare)
-
-
-def _agree(declared: str, real: str) -> bool:
-    return declared == real or {declared, real} <= _SAME_FAMILY
-
-
-def _quoted(declared: str) -> str:
-    """A caller's word fit to be repeated in an answer."""
-    return declared if _MEDIA_TYPE.fullmatch(declared) else "something else"
 
 
 def _source(case: Case, item: Input) -> Iterator[Violation]:
@@ -79,29 +51,29 @@ def _source(case: Case, item: Input) -> Iterator[Violation]:
 
 
 def _type(item: Input, allowed: tuple[str, ...]) -> Iterator[Violation]:
-    """The signature is one of the card's types, and the claim does not contradict it.
+    """What the bytes are is one of the card's types; what the caller calls them does not matter.
 
     Of a file elsewhere only the claim is known, and the upstream needs it.
     """
-    declared, kind = declared_type(item), item.kind
-    real = item.mime_type if item.data is not None else declared
-    if real == "text/plain" and declared is not None and declared.startswith("text/"):
-        real = declared  # no signature tells one kind of text from another
+    kind = item.kind
+    real = item.mime_type if item.data is not None else declared_type(item)
     if item.data is None and item.uri is None:
         return
-    claimed = item.data is not None and declared is not None and not item.drawn
-    if claimed and declared is not None and real is not None and not _agree(declared, real):
-        detail = f"The input is declared as {_quoted(declared)}, but its bytes are {real}."
-        yield Violation(item.pointer, "mime_type_mismatch", detail)
     if real is None and item.data is None:
         detail = "An address needs a mime_type beside it."
         yield Violation(item.pointer, "mime_type_required", detail, allowed or None)
     elif real is None and not item.faults:
-        detail = "The bytes have no signature that is known here, and are no UTF-8 text."
+        detail = f"The bytes are of no known type; {_reads(kind, allowed)}."
         yield Violation(item.pointer, f"unknown_{kind}_type", detail, allowed or None)
     elif real is not None and not _is_allowed(real, allowed, kind):
-        detail = f"The model does not read {_quoted(real)} as {_WITH_ARTICLE[kind]}."
+        subject = "The bytes are" if item.data is not None else "The file is said to be"
+        detail = f"{subject} {quoted(real)}; {_reads(kind, allowed)}."
         yield Violation(item.pointer, f"unsupported_{kind}_type", detail, allowed or None)
+
+
+def _reads(kind: InputKind, allowed: tuple[str, ...]) -> str:
+    names = ", ".join(name.removeprefix(f"{kind}/") for name in allowed) or "other types"
+    return f"as {_WITH_ARTICLE[kind]} the model reads {names}"
 
 
 _WITH_ARTICLE = {"image": "an image", "document": "a document", "video": "a video"}
@@ -112,9 +84,14 @@ def _is_allowed(real: str, allowed: tuple[str, ...], kind: str) -> bool:
     return real in allowed if allowed else real.startswith(f"{kind}/")
 
 
+_KINDS = frozenset(_WITH_ARTICLE)
+
+
 def _faults(item: Input) -> Iterator[Violation]:
+    """What is wrong with the bytes; of a text in place of a picture, that it is a text is enough."""
     for code, sentence in item.faults:
-        yield Violation(item.pointer, code, sentence)
+        if code.rpartition("_")[2] not in _KINDS - {item.kind}:
+            yield Violation(item.pointer, code, sentence)
 
 
 def _size(item: Input, most: int) -> Iterator[Violation]:
@@ -140,7 +117,8 @@ def images(case: Case) -> Iterator[Violation]:
         yield from _faults(item)
         pixels = (item.width or 0) * (item.height or 0)
         if pixels > case.policy.pixels_max and "too_many_pixels" not in dict(item.faults):
-            detail = f"The image has {pixels} pixels; the limit is {case.policy.pixels_max}."
+            most = case.policy.pixels_max
+            detail = f"The image has {pixels} pixels; {most} is the limit of this gateway, not of the model."
             yield Violation(item.pointer, "too_many_pixels", detail)
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from app.domain import rules, rules_inputs
 from app.domain.card import bare_name
 from app.domain.generation import Notice
+from app.domain.media_types import declared_type, is_corrected, quoted
 from app.domain.policy import Policy
 from app.domain.rules import Case
-from app.domain.rules_inputs import declared_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,6 +99,7 @@ def _notices(asked: GenerationRequest, request: GenerationRequest, card: Card) -
         if before_input.declared_mime_type != after_input.declared_mime_type:
             detail = f"The type at {after_input.pointer} was read as {after_input.declared_mime_type}."
             yield Notice("normalised_mime_type", detail)
+        yield from _notices_of_file(after_input)
     size = card.image_sizes[request.image_size or card.image_size_default]
     if size.preview:
         yield Notice("preview_feature", f"Pictures of size {request.image_size} are a Preview feature.")
@@ -110,3 +111,13 @@ def _notices(asked: GenerationRequest, request: GenerationRequest, card: Card) -
     if card.lifecycle.stage == "deprecated":
         successor = f"; use {card.lifecycle.replacement}" if card.lifecycle.replacement else ""
         yield Notice("model_deprecated", f"{card.title} is deprecated{successor}.")
+
+
+def _notices_of_file(item: Input) -> Iterator[Notice]:
+    if is_corrected(item):
+        claim = quoted(item.declared_mime_type or "")
+        detail = f"The file at {item.pointer} is called {claim}; it is sent as {item.mime_type}, which it is."
+        yield Notice("corrected_mime_type", detail)
+    if item.frames > 1:
+        detail = f"The image at {item.pointer} has {item.frames} frames; expect the model to see one of them."
+        yield Notice("animated_image", detail)

@@ -60,30 +60,28 @@ class Brief:
     seed: int
 
 
-def open_reference(data: bytes) -> Image.Image:
+def open_reference(data: bytes) -> Image.Image | None:
     """The picture upright, in RGB, its longer side at most 1536 pixels.
+
+    None stands for one that would take too much memory to decode: it is drawn as a frame, and not refused.
 
     Raises:
         UnreadableImageError: The bytes are no picture.
     """
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
-            _check_pixels(picture)
+            if picture.width * picture.height > _PIXELS_MAX:
+                return None
             picture.draft("RGB", (_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
             picture.load()
             upright = ImageOps.exif_transpose(picture)
             upright.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
             return _flattened(upright)
-    except UnreadableImageError:
-        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return None
     # Decoders of untrusted bytes raise whatever they stumble on; all of it means the same here.
     except Exception as error:
         raise UnreadableImageError(type(error).__name__) from error
-
-
-def _check_pixels(picture: Image.Image) -> None:
-    if picture.width * picture.height > _PIXELS_MAX:
-        raise UnreadableImageError("too many pixels")
 
 
 def _flattened(picture: Image.Image) -> Image.Image:

@@ -1,4 +1,4 @@
-"""What the parsers of image headers share: the facts they find and the one way in which they fail.
+"""What the parsers of headers share: the facts they find and the one way in which they fail.
 
 A parser reads a few fields at known places of bytes that nobody has vouched for. It never decodes a
 pixel, never follows a length further than the file reaches, and counts every loop.
@@ -22,6 +22,7 @@ class Header:
         frames: Pictures shown one after the other; 1 for a still.
         pixels: The largest picture inside, which a decoder may have to make room for.
         truncated: Why the file looks cut off, as a sentence, or None.
+        mime_type: What the file is after all, where its signature says too little.
     """
 
     width: int
@@ -29,6 +30,20 @@ class Header:
     frames: int = 1
     pixels: int = 0
     truncated: str | None = None
+    mime_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """What a video says about itself.
+
+    Attributes:
+        seconds: Its length, or None or nothing above 0.0 where that is not known.
+        has_video: Whether it has a track of pictures at all.
+    """
+
+    seconds: float | None
+    has_video: bool
 
 
 class Malformed(Exception):

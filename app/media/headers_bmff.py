@@ -1,8 +1,10 @@
 """HEIC, HEIF and AVIF: the boxes that give the primary picture's size.
 
-Only the path to the facts is walked: ``meta`` to ``pitm`` and ``iprp``, there ``ipma``, and in ``ipco``
-the coded size (``ispe``) and what is shown of it (``clap``); for sequences ``moov/trak`` to the sample
-count. Rotation (``irot``) is not applied. Source: ISO/IEC 14496-12 (boxes), ISO/IEC 23008-12 (HEIF).
+Only the path to the facts is walked: ``meta`` to ``pitm``, ``iinf``, ``iloc`` and ``iprp``, there ``ipma``,
+and in ``ipco`` the coded size (``ispe``) and what is shown of it (``clap``); for sequences ``moov/trak`` to
+the sample count. Rotation (``irot``) is not applied.
+
+Source: ISO/IEC 14496-12 (boxes), ISO/IEC 23008-12 (HEIF).
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from typing import NamedTuple
 
 from app.media.boxes import Box, boxes, children_of
 from app.media.headers import Header, Malformed, number, sized
+from app.media.heif_items import coding_of, end_of_items
 from app.media.signatures import SEQUENCE_BRANDS, brands
 
 _PROPERTIES_MAX = 4096
@@ -18,6 +21,8 @@ _ASSOCIATIONS_MAX = 8192  # a picture of a thousand tiles has about four thousan
 _ASSOCIATION_BOXES_MAX = 4  # one for each version and width (ISO/IEC 23008-12 section 9.3)
 _TRACKS_MAX = 16
 _TRACK_PATH = (b"mdia", b"minf", b"stbl", b"stsz")
+_HEVC = frozenset({b"hvc1", b"hev1", b"lhv1", b"hvt1"})
+_AV1 = frozenset({b"av01"})
 
 
 class _Sizes(NamedTuple):
@@ -111,16 +116,50 @@ def _wanted(children: dict[bytes, Box], kind: bytes) -> Box:
         raise Malformed(f"The file has no {kind.decode()} box.") from None
 
 
+def _top_level(data: bytes) -> tuple[dict[bytes, Box], str | None]:
+    """The first box of each kind, and why the file looks cut. What follows the metadata may be anything."""
+    top: dict[bytes, Box] = {}
+    cut: str | None = None
+    try:
+        for box in boxes(data, 0, len(data)):
+            if box.end > len(data):
+                cut = f"The file ends inside its {box.kind.decode('latin-1')!r} box."
+            top.setdefault(box.kind, box)
+    except Malformed:
+        if b"meta" not in top:
+            raise
+    return top, cut
+
+
+def _cut(data: bytes, top: dict[bytes, Box], children: dict[bytes, Box], cut: str | None) -> str | None:
+    """Why the file is not whole, or None: where its items are listed by place, their places decide.
+
+    Phones append films to their photographs, and these may be cut without harm.
+    """
+    needed = end_of_items(data, children[b"iloc"]) if b"iloc" in children else 0
+    if needed:
+        sentence = f"The file ends inside a picture: it has {len(data)} of {needed} bytes."
+        return sentence if needed > len(data) else None
+    if cut is None and b"mdat" not in top and b"idat" not in children:
+        return "The file has no picture data (mdat)."
+    return cut
+
+
+def _mime_type(coding: bytes | None) -> str | None:
+    """The type that a coding makes of the file, None where the brands have it right. Raises Malformed."""
+    if coding in _HEVC:
+        return None
+    if coding in _AV1:
+        return "image/avif"
+    name = "nothing" if coding is None else repr(coding.decode("latin-1"))
+    raise Malformed(f"The file's picture is coded as {name}; HEIC is HEVC (hvc1).")
+
+
 def parse(data: bytes) -> Header:
     """Size, frames and wholeness of a HEIC, HEIF or AVIF file. Raises Malformed."""
-    top: dict[bytes, Box] = {}
-    truncated: str | None = None
-    for box in boxes(data, 0, len(data)):
-        if box.end > len(data):
-            truncated = f"The file ends inside its {box.kind.decode('latin-1')!r} box."
-        top.setdefault(box.kind, box)
+    top, cut = _top_level(data)
     if b"meta" not in top:
-        raise Malformed("The file has no meta box.", truncated=truncated is not None)
+        raise Malformed("The file has no meta box.", truncated=cut is not None)
     meta = top[b"meta"]
     if meta.end > len(data):
         raise Malformed("The file ends inside its meta box.", truncated=True)
@@ -129,9 +168,13 @@ def parse(data: bytes) -> Header:
     sizes = _sizes(data, _wanted(children_of(data, properties), b"ipco"))
     item = _primary_item(data, _wanted(children, b"pitm"))
     width, height = _size_of(sizes, _associated(data, properties, item))
-    if b"mdat" not in top and b"idat" not in children and truncated is None:
-        truncated = "The file has no picture data (mdat)."
     sequence = brands(data)[0] in SEQUENCE_BRANDS and b"moov" in top
     frames = max(1, _frames(data, top[b"moov"])) if sequence else 1
-    pixels = max(w * h for w, h in sizes.coded.values())
-    return Header(width, height, frames, pixels, truncated)
+    return Header(
+        width,
+        height,
+        frames,
+        pixels=max(w * h for w, h in sizes.coded.values()),
+        truncated=_cut(data, top, children, cut),
+        mime_type=_mime_type(coding_of(data, children, item)),
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from app.media.headers import Header, Malformed, number, sized
 
 # Every start-of-frame marker; C4, C8 and CC in the same range define tables or are reserved.
@@ -9,20 +11,21 @@ _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 _START_OF_SCAN = 0xDA
 _END_OF_IMAGE = 0xD9
-_FILL_MAX = 1024
+_MARKER = re.compile(rb"\xff[^\x00\xff]")
 _SEGMENTS_MAX = 2048  # of at most 64 kB: more than metadata of any photograph takes
 _TAIL = 4096
 
 
 def _marker(data: bytes, at: int) -> tuple[int, int]:
-    """The next marker and where its segment begins; fill bytes before it are allowed (B.1.1.2)."""
-    if number(data, at, 1) != 0xFF:
-        raise Malformed(f"The JPEG has no marker at byte {at}, where one must begin.")
-    for ahead in range(at + 1, at + _FILL_MAX):
-        code = number(data, ahead, 1)
-        if code != 0xFF:
-            return code, ahead + 1
-    raise Malformed("The JPEG's header is filled with nothing.")
+    """The next marker and where its segment begins.
+
+    Fill bytes may precede it (B.1.1.2). So does whatever editors and cameras have left between two segments:
+    libjpeg skips it with a warning, and everybody's pictures are read by libjpeg.
+    """
+    found = _MARKER.search(data, at)
+    if found is None:
+        raise Malformed("The JPEG ends before any picture data.", truncated=True)
+    return data[found.end() - 1], found.end()
 
 
 def _ends(data: bytes, scan: int) -> bool:

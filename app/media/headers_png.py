@@ -21,29 +21,88 @@ _IEND = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 _TAIL = 4096
 
 
+_INFLATED_MAX = 4_000_000
+"""Pixel data up to this many bytes is unpacked to see that it is all there: about a megapixel, and 10 ms."""
+_INFLATED_AT_ONCE = 65_536
+# Where each pass of Adam7 begins and how far it steps: across, down (PNG third edition, section 8.2).
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_PALETTE = 3
+
+
 class _Chain(NamedTuple):
     frames: int
     has_data: bool
+    has_palette: bool
     truncated: str | None
 
 
 def _walk(data: bytes) -> _Chain:
     """Follow the chunks to IEND. Raises Malformed where one is no chunk at all."""
-    at, frames, has_data = _SIGNATURE_LENGTH, 1, False
+    at, frames, has_data, has_palette = _SIGNATURE_LENGTH, 1, False, False
     for _ in range(STEPS_MAX):
         if at + _CHUNK_FRAME > len(data):
-            return _Chain(frames, has_data, "The PNG ends before its IEND chunk.")
+            return _Chain(frames, has_data, has_palette, "The PNG ends before its IEND chunk.")
         kind = data[at + 4 : at + 8]
         if not kind.isalpha() or not kind.isascii():
             raise Malformed(f"The PNG has no chunk at byte {at}, where one must begin.")
         if kind == b"IEND":
-            return _Chain(frames, has_data, None)
+            return _Chain(frames, has_data, has_palette, None)
         if kind == b"acTL" and not has_data:
             frames = number(data, at + 8, 4)
         has_data = has_data or kind == b"IDAT"
+        has_palette = has_palette or (kind == b"PLTE" and not has_data)
         at += _CHUNK_FRAME + int.from_bytes(data[at : at + 4], "big")
     whole = _IEND in data[-_TAIL:]
-    return _Chain(frames, has_data, None if whole else "No IEND chunk was found in the PNG.")
+    return _Chain(frames, has_data, has_palette, None if whole else "No IEND chunk was found in the PNG.")
+
+
+def _pixel_bytes(width: int, height: int, bits: int, *, interlaced: bool) -> int:
+    """Bytes of the unpacked pixel data: rows of whole bytes, each behind a byte that names its filter."""
+    if not interlaced:
+        return height * (1 + -(-width * bits // 8))
+    length = 0
+    for left, top, across, down in _PASSES:
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        if columns > 0 and rows > 0:
+            length += rows * (1 + -(-columns * bits // 8))
+    return length
+
+
+def pixel_fault(data: bytes) -> tuple[str, str] | None:
+    """What is wrong with the pixel data of a small picture whose header was parsed, as (code, sentence).
+
+    A program that fails half-way may leave a PNG of whole chunks with half of the rows, which no header
+    shows. Nothing is kept of what is unpacked, and the pixels of larger pictures are taken on trust.
+    """
+    width, height = number(data, 16, 4), number(data, 20, 4)
+    depth, colour_type, _, _, interlace = data[24:29]
+    needed = _pixel_bytes(width, height, depth * _CHANNELS[colour_type], interlaced=bool(interlace))
+    if needed > _INFLATED_MAX:
+        return None
+    try:
+        found = _unpacked(data, needed)
+    except zlib.error:
+        return "unreadable_image", "The PNG's pixel data (IDAT) cannot be unpacked."
+    if found < needed:
+        return "truncated_image", f"The PNG has {found} of the {needed} bytes of its pixels."
+    return None
+
+
+def _unpacked(data: bytes, needed: int) -> int:
+    """Bytes that the pixel data unpacks to, counted as far as needed. Raises zlib.error."""
+    inflater, found, at = zlib.decompressobj(), 0, _SIGNATURE_LENGTH
+    for _ in range(STEPS_MAX):
+        if found >= needed or at + _CHUNK_FRAME > len(data):
+            return found
+        length = int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] == b"IDAT":
+            packed = data[at + 8 : at + 8 + length]
+            while found < needed and (some := inflater.decompress(packed, _INFLATED_AT_ONCE)):
+                found += len(some)
+                packed = inflater.unconsumed_tail
+        at += _CHUNK_FRAME + length
+    return needed
 
 
 def parse(data: bytes) -> Header:
@@ -63,4 +122,6 @@ def parse(data: bytes) -> Header:
     chain = _walk(data)
     if not chain.has_data and chain.truncated is None:
         raise Malformed("The PNG has no picture data (IDAT).")
+    if colour_type == _PALETTE and chain.has_data and not chain.has_palette:
+        raise Malformed("The PNG's pixels are numbers of colours, and it has no palette (PLTE).")
     return Header(width, height, max(1, chain.frames), width * height, chain.truncated)

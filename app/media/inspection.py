@@ -6,12 +6,10 @@ microseconds to refuse; nothing that a caller can send makes them raise or loop.
 
 from __future__ import annotations
 
-import codecs
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.media import headers_bmff, headers_jpeg, headers_png, headers_webp, signatures
-from app.media.durations import seconds_of
+from app.media import headers_bmff, headers_jpeg, headers_png, headers_webp, signatures, texts, videos
 from app.media.headers import Header, Malformed
 
 if TYPE_CHECKING:
@@ -28,9 +26,6 @@ _PARSERS: dict[str, Callable[[bytes], Header]] = {
     "image/heif": headers_bmff.parse,
     "image/avif": headers_bmff.parse,
 }
-_TIMED = frozenset({"video/mp4", "video/quicktime", "video/3gpp"})
-_PDF_TAIL = 4096
-_TEXT_SLICE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +38,11 @@ class Facts:
             or the type has no parser.
         height: Pixels as stored, or None.
         frames: Pictures shown one after the other; 1 for a still and for what is no image.
-        seconds: Of a video, where its header says them.
         faults: What is wrong, as (code, sentence): ``empty_file``, ``truncated_image``,
-            ``unreadable_image``, ``too_many_pixels``, ``animated_image``, ``truncated_document``,
-            ``unreadable_document``.
+            ``unreadable_image``, ``too_many_pixels``, ``unreadable_document``, ``truncated_video``,
+            ``unreadable_video``.
+        seconds: Of a video, where its headers say them.
+        text_if_no_pdf: Whether a PDF by its signature is a text where no reader of PDFs can open it.
     """
 
     mime_type: str | None
@@ -55,6 +51,7 @@ class Facts:
     frames: int = 1
     faults: tuple[Fault, ...] = ()
     seconds: float | None = None
+    text_if_no_pdf: bool = False
 
 
 def _image(data: bytes, mime_type: str, pixels_max: int) -> Facts:
@@ -66,31 +63,34 @@ def _image(data: bytes, mime_type: str, pixels_max: int) -> Facts:
     faults: list[Fault] = []
     if header.truncated is not None:
         faults.append(("truncated_image", header.truncated))
+    elif mime_type == "image/png" and (fault := headers_png.pixel_fault(data)) is not None:
+        faults.append(fault)
     if header.pixels > pixels_max:
-        faults.append(
-            ("too_many_pixels", f"The image has {header.pixels} pixels; the limit is {pixels_max}.")
-        )
-    if header.frames > 1:
-        faults.append(("animated_image", f"The image is an animation of {header.frames} frames."))
-    return Facts(mime_type, header.width, header.height, header.frames, tuple(faults))
+        faults.append(("too_many_pixels", too_many_pixels(header.pixels, pixels_max)))
+    return Facts(header.mime_type or mime_type, header.width, header.height, header.frames, tuple(faults))
 
 
-def _pdf(data: bytes) -> Facts:
-    """A PDF that was cut has lost its trailer (ISO 32000-2 section 7.5.5)."""
-    if b"%%EOF" in data[-_PDF_TAIL:]:
-        return Facts("application/pdf")
-    return Facts("application/pdf", faults=(("truncated_document", "The PDF has no %%EOF at its end."),))
+def too_many_pixels(pixels: int, pixels_max: int) -> str:
+    """The sentence about a limit that must not be taken for the model's, which sets none."""
+    return f"The image has {pixels} pixels; {pixels_max} is the limit of this gateway, not of the model."
 
 
-def _text(data: bytes) -> Facts:
-    """The head was clean UTF-8; the rest is checked a megabyte at a time, without keeping the text."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
+def inspect_text(data: bytes) -> Facts:
+    """The facts of a file that is a text, or nearly one."""
+    fault = texts.fault_of(data)
+    return Facts("text/plain", faults=(("unreadable_document", fault),) if fault is not None else ())
+
+
+def measure(data: bytes) -> Facts:
+    """Type and size of a picture that nobody judges, such as the model's own. Never raises."""
+    mime_type = signatures.media_type(data)
     try:
-        for at in range(0, len(data), _TEXT_SLICE):
-            decoder.decode(data[at : at + _TEXT_SLICE], final=at + _TEXT_SLICE >= len(data))
-    except UnicodeDecodeError:
-        return Facts("text/plain", faults=(("unreadable_document", "The text is not UTF-8 throughout."),))
-    return Facts("text/plain")
+        header = _PARSERS[mime_type](data) if mime_type in _PARSERS else None
+    except Malformed:
+        header = None
+    if header is None:
+        return Facts(mime_type)
+    return Facts(header.mime_type or mime_type, header.width, header.height, header.frames)
 
 
 def inspect(data: bytes, *, pixels_max: int) -> Facts:
@@ -106,8 +106,9 @@ def inspect(data: bytes, *, pixels_max: int) -> Facts:
     mime_type = signatures.media_type(data)
     if mime_type in _PARSERS:
         return _image(data, mime_type, pixels_max)
-    if mime_type == "application/pdf":
-        return _pdf(data)
-    if mime_type == "text/plain":
-        return _text(data)
-    return Facts(mime_type, seconds=seconds_of(data) if mime_type in _TIMED else None)
+    if mime_type in videos.TYPES:
+        seconds, fault = videos.look(data, mime_type)
+        return Facts(mime_type, faults=(fault,) if fault is not None else (), seconds=seconds)
+    if mime_type == signatures.TEXT:
+        return inspect_text(data)
+    return Facts(mime_type, text_if_no_pdf=mime_type == signatures.PDF and signatures.may_be_text(data))

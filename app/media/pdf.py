@@ -19,12 +19,15 @@ from app.resilience.deadlines import time_limit
 
 _PROGRAM = Path(__file__).with_name("pdf_pages.py")
 _ANSWER_BYTES_MAX = 100
+_END = b"%%EOF"
+_TAIL = 4096
 WALL_S = 10.0
 AT_ONCE = 2
 
 _ENCRYPTED = ("encrypted_document", "The PDF is encrypted; the model cannot read it.")
-_UNREADABLE = ("unreadable_document", "The PDF cannot be read.")
-_EMPTY = ("unreadable_document", "The PDF has no pages.")
+_UNREADABLE = ("unreadable_document", "The PDF cannot be opened.")
+_CUT = ("truncated_document", "The PDF cannot be opened, and its end (%%EOF) is missing.")
+_EMPTY = ("unreadable_document", "The PDF has no page that can be found.")
 _TOO_SLOW = ("unreadable_document", "The PDF takes too long to read.")
 
 
@@ -75,8 +78,10 @@ class PageCounter:
                     child.kill()
                     await child.wait()
         if child.returncode == NO_LIBRARY:
-            raise FileNotFoundError("pikepdf is not installed, so no PDF can be counted")
-        return _read(answer) if child.returncode == 0 else Pages(fault=_UNREADABLE)
+            raise FileNotFoundError("pypdfium2 is not installed, so no PDF can be counted")
+        found = _read(answer) if child.returncode == 0 else Pages(fault=_UNREADABLE)
+        # Readers open PDFs without an end, so its absence only explains why one cannot be opened.
+        return Pages(fault=_CUT) if found.fault == _UNREADABLE and _END not in data[-_TAIL:] else found
 
 
 def _read(answer: bytes) -> Pages:

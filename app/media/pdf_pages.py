@@ -1,22 +1,28 @@
 """Counts the pages of a PDF on its standard input; ``app/media/pdf.py`` runs it as a program behind a fence.
 
-It is started by its path, imports nothing of the gateway, and puts limits on itself before it loads the
-library or reads a byte. It writes one JSON object: ``{"pages": 3}`` or ``{"fault": "encrypted"}``.
+It is started by its path, imports nothing of the gateway, and limits itself before it loads the library or
+reads a byte. It writes one JSON object: ``{"pages": 3}`` or ``{"fault": "encrypted"}``.
+
+PDFium is the reader because it opens what people's own readers open (it is Chrome's), and loads in a few
+hundredths of a second. It believes a page tree that states its own length, so the statements are blanked out
+first, which makes it walk the tree; where they are compressed, only the last page is asked for.
 """
 
 from __future__ import annotations
 
 import importlib
-import io
 import json
 import resource
 import sys
+from typing import Any
 
 CPU_S = 2
 MEMORY_BYTES = 512 * 1024 * 1024
 OPEN_FILES = 32
 NO_LIBRARY = 3
 """Exit status where the library is not installed, which is no fault of the PDF."""
+
+_NEEDS_PASSWORD = frozenset({4, 5})  # FPDF_ERR_PASSWORD and FPDF_ERR_SECURITY in fpdfview.h
 
 
 def fence() -> None:
@@ -32,23 +38,43 @@ def fence() -> None:
         resource.setrlimit(kind, (limit, limit))
 
 
+def _last_page(pdfium: Any, document: Any, claimed: int) -> int:
+    """How many pages there are of those claimed: a tree that claims too many has no page where it says."""
+    size = pdfium.FS_SIZEF()
+
+    def exists(index: int) -> bool:
+        return bool(pdfium.FPDF_GetPageSizeByIndexF(document, index, size))
+
+    if claimed < 1 or exists(claimed - 1):
+        return claimed
+    found, missing = 0, claimed - 1
+    while found < missing:
+        middle = (found + missing) // 2
+        found, missing = (middle + 1, missing) if exists(middle) else (found, middle)
+    return found
+
+
+def count(pdfium: Any, data: bytes) -> dict[str, int | str]:
+    """The number of pages, or the fault."""
+    walked = data.replace(b"/Count", b"/Kount")  # as long, so that every offset stays true
+    for each in (walked, data):
+        document = pdfium.FPDF_LoadMemDocument64(each, len(each), None)
+        if document:
+            pages = _last_page(pdfium, document, pdfium.FPDF_GetPageCount(document))
+            if pages or each is data:
+                return {"pages": pages}
+    return {"fault": "encrypted" if pdfium.FPDF_GetLastError() in _NEEDS_PASSWORD else "unreadable"}
+
+
 def main() -> None:
     """Fence, load, read, count, print."""
     fence()
     try:
-        pikepdf = importlib.import_module("pikepdf")  # inside the fence, and only in this process
+        pdfium = importlib.import_module("pypdfium2_raw")  # inside the fence, and only in this process
     except ImportError:
         sys.exit(NO_LIBRARY)
-    found: dict[str, int | str]
-    try:
-        with pikepdf.open(io.BytesIO(sys.stdin.buffer.read()), suppress_warnings=True) as document:
-            found = {"pages": len(document.pages)}
-    except pikepdf.PasswordError:
-        found = {"fault": "encrypted"}
-    except (pikepdf.PdfError, ValueError, RuntimeError, MemoryError):
-        # qpdf refuses loops and damage with these; anything else ends the process, which says as much.
-        found = {"fault": "unreadable"}
-    sys.stdout.write(json.dumps(found))
+    pdfium.FPDF_InitLibrary()
+    sys.stdout.write(json.dumps(count(pdfium, sys.stdin.buffer.read())))
 
 
 if __name__ == "__main__":

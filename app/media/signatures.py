@@ -1,68 +1,104 @@
-"""What a file is, by its first bytes; a claim in a request or a file name is never asked."""
+"""What a file is, by its bytes; what a request or a file name claims is never asked."""
 
 from __future__ import annotations
 
 import codecs
+import re
 from typing import NamedTuple
 
+from app.media.texts import is_nearly_text, is_text
+
 HEAD_BYTES = 4096
-"""No signature looks further than this."""
+"""Few signatures look further than this."""
+
+PDF = "application/pdf"
+TEXT = "text/plain"
 
 
 class _Signature(NamedTuple):
-    """Bytes at an offset that give a type away."""
+    """Bytes at the beginning that give a type away.
 
-    offset: int
+    Attributes:
+        magic: The bytes.
+        mime_type: The type.
+        after: Bytes that follow the magic after ``gap`` others, where the magic alone is not enough.
+        gap: See ``after``.
+    """
+
     magic: bytes
     mime_type: str
+    after: bytes = b""
+    gap: int = 0
+
+    def fits(self, head: bytes) -> bool:
+        """Whether a file begins so."""
+        return head.startswith(self.magic) and head.startswith(self.after, len(self.magic) + self.gap)
 
 
 _SIGNATURES = (
-    _Signature(0, b"\x89PNG\r\n\x1a\n", "image/png"),
-    _Signature(0, b"\xff\xd8\xff", "image/jpeg"),
-    _Signature(0, b"GIF87a", "image/gif"),
-    _Signature(0, b"GIF89a", "image/gif"),
-    _Signature(0, b"BM", "image/bmp"),
-    _Signature(0, b"II*\x00", "image/tiff"),
-    _Signature(0, b"MM\x00*", "image/tiff"),
-    _Signature(0, b"II+\x00", "image/tiff"),
-    _Signature(0, b"MM\x00+", "image/tiff"),
-    _Signature(0, b"\x00\x00\x00\x0cJXL \r\n\x87\n", "image/jxl"),
-    _Signature(0, b"\xff\x0a", "image/jxl"),
-    _Signature(0, b"\x00\x00\x00\x0cjP  \r\n\x87\n", "image/jp2"),
-    _Signature(0, b"\x00\x00\x01\x00", "image/vnd.microsoft.icon"),
-    _Signature(0, b"8BPS", "image/vnd.adobe.photoshop"),
-    _Signature(0, b"\x1aE\xdf\xa3", "video/webm"),
-    _Signature(0, b"PK\x03\x04", "application/zip"),
-    _Signature(0, b"\x1f\x8b", "application/gzip"),
+    _Signature(b"\x89PNG\r\n\x1a\n", "image/png"),
+    _Signature(b"\xff\xd8\xff", "image/jpeg"),
+    _Signature(b"RIFF", "image/webp", b"WEBP", 4),
+    _Signature(b"GIF87a", "image/gif"),
+    _Signature(b"GIF89a", "image/gif"),
+    _Signature(
+        b"BM", "image/bmp", b"\x00\x00\x00", 13
+    ),  # a header shorter than 256 bytes; two letters are few
+    _Signature(b"II*\x00", "image/tiff"),
+    _Signature(b"MM\x00*", "image/tiff"),
+    _Signature(b"II+\x00", "image/tiff"),
+    _Signature(b"MM\x00+", "image/tiff"),
+    _Signature(b"\x00\x00\x00\x0cJXL \r\n\x87\n", "image/jxl"),
+    _Signature(b"\xff\x0a", "image/jxl"),
+    _Signature(b"\x00\x00\x00\x0cjP  \r\n\x87\n", "image/jp2"),
+    _Signature(b"\x00\x00\x01\x00", "image/vnd.microsoft.icon"),
+    _Signature(b"8BPS", "image/vnd.adobe.photoshop"),
+    _Signature(b"RIFF", "video/avi", b"AVI ", 4),
+    _Signature(b"FLV\x01", "video/x-flv"),
+    _Signature(b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c", "video/wmv"),
+    _Signature(b"\x00\x00\x01\xba", "video/mpeg"),  # a program stream
+    _Signature(b"\x00\x00\x01\xb3", "video/mpeg"),  # a video stream without a container
+    _Signature(b"OggS\x00", "video/ogg"),
+    _Signature(b"RIFF", "audio/wav", b"WAVE", 4),
+    _Signature(b"ID3", "audio/mpeg"),
+    _Signature(b"fLaC", "audio/flac"),
+    _Signature(b"PK\x03\x04", "application/zip"),
+    _Signature(b"\x1f\x8b", "application/gzip"),
 )
+
+_EBML = b"\x1aE\xdf\xa3"
+_DOCTYPE = re.compile(rb"\x42\x82.{1,8}?(webm|matroska)", re.DOTALL)
 
 _STILL_HEIC = frozenset({b"heic", b"heix", b"heim", b"heis"})
 _SEQUENCE_HEIC = frozenset({b"hevc", b"hevx", b"hevm", b"hevs"})
-_HEIF = frozenset({b"mif1", b"mif2", b"msf1"})
-_AVIF = frozenset({b"avif", b"avis"})
+_HEIC = _STILL_HEIC | _SEQUENCE_HEIC
+_HEIF = frozenset({b"mif1", b"mif2", b"msf1", b"miaf", b"MiHB", b"MiHE", b"MiHA"})
+_AVIF = frozenset({b"avif", b"avis", b"MA1B", b"MA1A"})
 SEQUENCE_BRANDS = _SEQUENCE_HEIC | {b"msf1", b"avis"}
 """Major brands of files that are a sequence of pictures."""
 
-_VIDEO_BRANDS = {
+_BY_MAJOR_BRAND = {
     b"qt  ": "video/quicktime",
-    b"isom": "video/mp4",
-    b"iso2": "video/mp4",
-    b"iso4": "video/mp4",
-    b"iso5": "video/mp4",
-    b"iso6": "video/mp4",
-    b"mp41": "video/mp4",
-    b"mp42": "video/mp4",
-    b"avc1": "video/mp4",
-    b"dash": "video/mp4",
-    b"M4V ": "video/mp4",
+    b"M4A ": "audio/mp4",
+    b"M4B ": "audio/mp4",
+    b"F4A ": "audio/mp4",
+    b"crx ": "image/x-canon-cr3",  # raw photographs, with isom among their compatible brands
 }
+# 3GPP2's files differ from 3GPP's in the codecs that they may hold, and Google's list has only one name.
+_3GPP = (b"3gp", b"3g2", b"3gg", b"3gr", b"3gs", b"3ge")
 _BRANDS_MAX = 64
+_MOVIE_BOXES = frozenset({b"moov", b"mdat", b"moof"})
+# QuickTime files from before 2001 have no file type box and begin with any of these.
+_BEFORE_FTYP = _MOVIE_BOXES | {b"wide", b"free", b"skip", b"pnot"}
+_TRANSPORT_PACKETS = ((188, 0), (192, 4), (204, 0))
+"""MPEG transport streams: the length of a packet, and where its sync byte stands in it."""
+_TRANSPORT_CHECKED = 5
 
-_BYTE_ORDER_MARK = codecs.BOM_UTF8
 _BLANKS = b" \t\r\n\x0c\x00"
-# A text may hold these below the space, as file(1) has it: bell to carriage return, and escape.
-_CONTROLS = frozenset(range(0x20)) - {*range(0x07, 0x0E), 0x1B} | {0x7F}
+_PDF_HEADER = re.compile(rb"%PDF-\d")
+_PDF_HEADER_WITHIN = 1024  # Acrobat's own rule, which all readers follow (implementation note 13 of PDF 1.7)
+_PDF_LINE = re.compile(rb"%PDF-\d\.\d[ \t]*[\r\n]")
+_PDF_OBJECT = re.compile(rb"(?:^|[\r\n])\d{1,10}\s{1,4}\d{1,5}\s{1,4}obj\b")
 
 
 def brands(data: bytes) -> tuple[bytes, ...]:
@@ -77,49 +113,91 @@ def brands(data: bytes) -> tuple[bytes, ...]:
     return (data[8:12], *(data[at : at + 4] for at in range(16, end - 3, 4)))
 
 
-def _media_type_of_brands(found: tuple[bytes, ...]) -> str | None:
-    major, compatible = found[0], frozenset(found[1:])
-    if major in _STILL_HEIC | _SEQUENCE_HEIC:
+def _type_of_base_media(data: bytes) -> str | None:
+    """Of a file that begins with a file type box.
+
+    The major brand decides where it is one of a picture's; cameras make up brands of their own for films
+    (XAVC, MSNV, CAEP), so that any other is one as soon as the file has a movie in it.
+    """
+    found = brands(data)
+    major, others = found[0], frozenset(found[1:])
+    if major in _HEIC:
         return "image/heic"
     if major in _AVIF:
         return "image/avif"
-    if major in _HEIF:
+    if major in _BY_MAJOR_BRAND:
+        return _BY_MAJOR_BRAND[major]
+    if major in _HEIF or (others & (_HEIC | _HEIF | _AVIF) and not others & {b"isom", b"mp41", b"mp42"}):
         # Early AV1 encoders wrote the structural brand first and their own second.
-        of_av1 = compatible & _AVIF and not compatible & (_STILL_HEIC | _SEQUENCE_HEIC)
-        return "image/avif" if of_av1 else "image/heif"
-    if major[:3] == b"3gp":
+        return "image/avif" if others & _AVIF and not others & _HEIC else "image/heif"
+    if major.startswith(_3GPP):
         return "video/3gpp"
-    return _VIDEO_BRANDS.get(major)
+    return "video/mp4" if _is_movie(data, int.from_bytes(data[:4], "big")) else None
 
 
-def _is_text(head: bytes) -> bool:
-    """Whether the head is UTF-8 without control characters; the last character may be cut."""
-    if not head or _CONTROLS & frozenset(head):
-        return False
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(head, final=False)
-    except UnicodeDecodeError:
-        return False
-    return True
+def _is_movie(data: bytes, at: int) -> bool:
+    """Whether a movie's box is among the first ones."""
+    for _ in range(16):
+        kind = data[at + 4 : at + 8]
+        length = int.from_bytes(data[at : at + 4], "big")
+        if kind in _MOVIE_BOXES:
+            return True
+        if length < 8 or len(kind) < 4:
+            return False
+        at += length
+    return False
+
+
+def _is_transport_stream(data: bytes) -> bool:
+    return any(
+        len(data) > length * 2
+        and all(
+            data[at + shift] == 0x47
+            for at in range(0, min(len(data) - length + 1, length * _TRANSPORT_CHECKED), length)
+        )
+        for length, shift in _TRANSPORT_PACKETS
+    )
+
+
+def _binary(data: bytes, head: bytes) -> str | None:
+    """The type of a file that no one could read as text."""
+    if head[4:8] == b"ftyp":
+        return _type_of_base_media(data)
+    for signature in _SIGNATURES:
+        if signature.fits(head):
+            return signature.mime_type
+    if head.startswith(_EBML):
+        found = _DOCTYPE.search(head[:128])
+        return "video/webm" if found is not None and found[1] == b"webm" else "video/x-matroska"
+    if head[4:8] in _BEFORE_FTYP and _is_movie(data, 0):
+        return "video/quicktime"
+    return "video/mpeg" if _is_transport_stream(head) else None
+
+
+def _begins_as_pdf(data: bytes) -> bool:
+    """Whether nothing stands before a PDF's header and nothing but it in its line: no sentence begins so."""
+    return _PDF_LINE.match(data[:HEAD_BYTES].removeprefix(codecs.BOM_UTF8).lstrip(_BLANKS)) is not None
+
+
+def may_be_text(data: bytes) -> bool:
+    """Whether a file that has a PDF's header is perhaps a text about PDFs: only a reader of PDFs can tell."""
+    return is_text(data[:HEAD_BYTES]) and not _begins_as_pdf(data)
 
 
 def media_type(data: bytes) -> str | None:
-    """The MIME type by signature, or None where none fits.
+    """The MIME type, or None where nothing fits.
 
-    Reads the first 4096 bytes at most. ``text/plain`` means that those are clean UTF-8.
+    ``text/plain`` means that the first 4096 bytes are text or nearly so; ``texts.fault_of`` judges the rest.
+    Letters alone prove nothing: "GIF89a is a format" is a sentence.
     """
     head = data[:HEAD_BYTES]
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "image/webp"
-    found = brands(head)
-    if found:
-        return _media_type_of_brands(found)
-    for signature in _SIGNATURES:
-        if head.startswith(signature.magic, signature.offset):
-            # Two letters are too few to tell a bitmap from a sentence that begins with them.
-            if signature.mime_type == "image/bmp" and _is_text(head):
-                continue
-            return signature.mime_type
-    if head.removeprefix(_BYTE_ORDER_MARK).lstrip(_BLANKS).startswith(b"%PDF-"):
-        return "application/pdf"
-    return "text/plain" if _is_text(head) else None
+    text = is_text(head)
+    found = None if text else _binary(data, head)
+    if found is not None:
+        return found
+    if _PDF_HEADER.search(data, 0, _PDF_HEADER_WITHIN + 8) and (
+        not text or _begins_as_pdf(data) or _PDF_OBJECT.search(data)
+    ):
+        # Mail and web servers leave lines before the header, old Macs 128 bytes.
+        return PDF
+    return TEXT if text or is_nearly_text(head) else None

@@ -32,6 +32,7 @@ from tests.domain.validation_cases import (
     Bad,
     Good,
     bytes_input,
+    document,
     everything_wrong,
     image,
     request,
@@ -43,7 +44,11 @@ if TYPE_CHECKING:
     from types import FrameType
 
 RULE_NAMES = {rule.__name__ for rule in RULES}
-INSPECTION_CODES = {"truncated_image", "truncated_document"}
+INSPECTION_CODES = {
+    *(f"{fault}_{kind}" for fault in ("truncated", "unreadable") for kind in ("image", "document", "video")),
+    "encrypted_document",
+    "empty_file",
+}
 
 
 @pytest.mark.parametrize("case", GOOD, ids=lambda case: f"{case.rule}-{GOOD.index(case)}")
@@ -138,15 +143,46 @@ def test_each_of_several_bad_images_is_named() -> None:
     assert [item.pointer for item in found] == ["/images/1", "/images/3", "/images/5"]
 
 
-def test_a_mismatch_names_both_types() -> None:
-    (found,) = validate(image(declared_mime_type="image/webp"), CARD, Policy())
-    assert "image/webp" in found.detail
+@pytest.mark.parametrize("claim", ["image/webp", "image/x-unheard-of", "video/mp4", "text/plain"])
+def test_a_wrong_claim_is_corrected_with_a_notice_that_names_both_types(claim: str) -> None:
+    asked = image(declared_mime_type=claim)
+    used = normalised(asked, CARD)
+    (found,) = notices(asked, used, CARD)
+    assert (found.code, used.images[0].mime_type) == ("corrected_mime_type", "image/png")
+    assert claim in found.detail
     assert "image/png" in found.detail
 
 
+@pytest.mark.parametrize("claim", ["text/csv", "application/json", "application/pdf", "text/markdown;q=1"])
+def test_every_kind_of_text_is_sent_as_plain_text_with_a_notice(claim: str) -> None:
+    asked = document(declared_mime_type=claim)
+    assert [each.code for each in notices(asked, normalised(asked, CARD), CARD)] == ["corrected_mime_type"]
+
+
+@pytest.mark.parametrize(
+    "claim", ["image/png", "IMAGE/X-PNG", "png", "image/*", "application/octet-stream", None]
+)
+def test_a_claim_that_is_right_or_says_nothing_needs_no_notice(claim: str | None) -> None:
+    asked = image(declared_mime_type=claim)
+    assert notices(asked, normalised(asked, CARD), CARD) == ()
+
+
 def test_a_claim_that_is_no_media_type_is_not_repeated() -> None:
-    (found,) = validate(image(declared_mime_type="<script>alert(1)</script>"), CARD, Policy())
+    asked = image(declared_mime_type="<script>alert(1)</script>")
+    (found,) = notices(asked, normalised(asked, CARD), CARD)
     assert "script" not in found.detail
+
+
+def test_an_animation_is_accepted_with_a_notice() -> None:
+    asked = image(frames=12)
+    (found,) = notices(asked, normalised(asked, CARD), CARD)
+    assert found.code == "animated_image"
+    assert "12 frames" in found.detail
+
+
+def test_a_fault_of_another_kind_is_no_fault_of_what_is_refused_for_its_type() -> None:
+    text = image(mime_type="text/plain", faults=(("unreadable_document", "It is UTF-16."),))
+    assert [each.code for each in validate(text, CARD, Policy())] == ["unsupported_image_type"]
 
 
 def test_what_is_allowed_is_listed_for_choices() -> None:

@@ -106,6 +106,7 @@ def safety(*pairs: tuple[str, str]) -> GenerationRequest:
 
 
 HATE = "HARM_CATEGORY_HATE_SPEECH"
+EMPTY = (("empty_file", "There are no bytes."),)
 STORED_PDF = stored("document", declared_mime_type="application/pdf")
 SEVEN_MB = b"\x89PNG" + bytes(6_999_996)
 
@@ -168,7 +169,19 @@ GOOD = (
     *(Good("images", image(mime_type=real)) for real in CARD.images.mime_types),
     Good("images", image(declared_mime_type="image/png")),
     Good("images", image(declared_mime_type="IMAGE/PNG; charset=binary")),
-    Good("images", image(declared_mime_type="application/octet-stream")),
+    *(
+        Good("images", image(declared_mime_type=claim))
+        for claim in ("application/octet-stream", "binary/x", "image/*", "png", "image/gif", "x", "")
+    ),
+    Good("images", image(mime_type="image/heic", declared_mime_type="image/avif")),
+    Good("images", image(frames=3)),
+    *(
+        Good("documents", document(declared_mime_type=claim))
+        for claim in ("text/csv", "text/markdown", "application/json", "application/pdf", "\n<script>")
+    ),
+    *(Good("videos", video(mime_type=real)) for real in CARD.video.mime_types),
+    Good("videos", request(videos=(stored("video", declared_mime_type="video/mov"),)), BUCKETS),
+    Good("documents", request(documents=(stored("document", declared_mime_type="text/csv"),)), BUCKETS),
     Good("images", image(declared_mime_type="image/jpg", mime_type="image/jpeg")),
     Good("images", image(declared_mime_type="image/heif", mime_type="image/heic")),
     Good("images", request(images=(stored(),)), BUCKETS),
@@ -275,15 +288,13 @@ BAD = (
     Bad("labels", "duplicate_label", "/labels/k", request(labels=(("k", "1"), ("k", "2")))),
     Bad("images", "too_many_images", "/images/14", request(images=many(15))),
     Bad("images", "image_too_large", "/images/0", image(data=SEVEN_MB + b"\x00")),
-    Bad("images", "too_many_pixels", "/images/0", image(width=8001, height=8000)),
+    Bad("images", "too_many_pixels", "/images/0", image(width=16_001, height=16_000)),
     Bad("images", "too_many_pixels", "/images/0", image(width=11, height=10), Policy(pixels_max=100)),
     Bad("images", "unknown_image_type", "/images/0", image(mime_type=None)),
     *(
         Bad("images", "unsupported_image_type", "/images/0", image(mime_type=real))
         for real in ("image/gif", "image/bmp", "image/tiff", "image/avif", "application/pdf", "text/plain")
     ),
-    Bad("images", "mime_type_mismatch", "/images/0", image(declared_mime_type="image/jpeg")),
-    Bad("images", "mime_type_mismatch", "/images/0", image(declared_mime_type="\n<script>")),
     Bad("earlier_addresses", "bucket_not_allowed", "/continue_from",
         talking(addresses=("gs://inputs/a.pdf", "gs://other/a.pdf")), BUCKETS),
     Bad("conversation", "other_model", "/continue_from", talking(model=PRO.id)),
@@ -291,7 +302,6 @@ BAD = (
     Bad("images", "too_many_images", "/continue_from", talking(images=15)),
     Bad("input_tokens", "input_tokens_over_limit", "/continue_from", talking(pictures=118)),
     Bad("input_tokens", "input_tokens_over_limit", "/continue_from", talking(text_bytes=3 * 131_072)),
-    Bad("images", "truncated_image", "/images/0", image(faults=(("truncated_image", "It ends early."),))),
     Bad("images", "ambiguous_input", "/images/0", image(uri="gs://inputs/a.png"), BUCKETS),
     Bad("images", "missing_input", "/images/0", image(data=None, mime_type=None)),
     Bad("images", "invalid_address", "/images/0",
@@ -311,11 +321,6 @@ BAD = (
     Bad("documents", "unknown_document_type", "/documents/0", document(mime_type=None)),
     Bad("documents", "unsupported_document_type", "/documents/0", document(mime_type="image/png")),
     Bad("documents", "unsupported_document_type", "/documents/0", document(mime_type="application/zip")),
-    Bad("documents", "unsupported_document_type", "/documents/0",
-        document(declared_mime_type="text/markdown")),
-    Bad("documents", "mime_type_mismatch", "/documents/0", document(declared_mime_type="application/pdf")),
-    Bad("documents", "truncated_document", "/documents/0",
-        document(faults=(("truncated_document", "It ends early."),))),
     Bad("documents", "document_too_many_tokens", "/documents/0", document(data=b"a" * 196_609)),
     Bad("documents", "document_too_many_tokens", "/documents/0",
         document(mime_type="application/pdf", pages=255)),
@@ -323,7 +328,21 @@ BAD = (
     Bad("videos", "preview_not_allowed", "/videos", video(), Policy(preview=frozenset({"4K"}))),
     Bad("videos", "videos_not_supported", "/videos", video(), card=PRO),
     Bad("videos", "unknown_video_type", "/videos/0", video(mime_type=None)),
-    Bad("videos", "unsupported_video_type", "/videos/0", video(mime_type="image/png")),
+    *(
+        Bad("videos", "unsupported_video_type", "/videos/0", video(mime_type=real))
+        for real in ("image/png", "video/x-matroska", "video/ogg", "audio/mp4")
+    ),
+    *(
+        Bad(f"{kind}s", f"{fault}_{kind}", f"/{kind}s/0", made(faults=((f"{fault}_{kind}", "It is torn."),)))
+        for kind, made in (("image", image), ("document", document), ("video", video))
+        for fault in ("truncated", "unreadable")
+    ),
+    *(
+        Bad(f"{kind}s", "empty_file", f"/{kind}s/0", made(data=b"", mime_type=None, faults=EMPTY))
+        for kind, made in (("image", image), ("document", document), ("video", video))
+    ),
+    Bad("documents", "encrypted_document", "/documents/0",
+        document(faults=(("encrypted_document", "It is encrypted."),))),
     Bad("input_tokens", "input_tokens_over_limit", "/videos", video(seconds=437.0)),
     Bad("input_tokens", "input_tokens_over_limit", "/prompt", request(prompt="a" * 393_217)),
     Bad("input_tokens", "input_tokens_over_limit", "/prompt",

@@ -156,7 +156,7 @@ LARGE = {
     "earlier pictures": asking(images=[{"image_id": "img_" + "0" * 64}] * 10_000),
     "a long model": asking(model="m" * 900_000),
     "a long ratio": asking(aspect_ratio="1:" + "1" * 900_000),
-    "a long type": asking(images=[{"data": PNG, "mime_type": "image/" + "p" * 900_000}]),
+    "a long type": asking(images=[{"uri": "gs://a/b", "mime_type": "image/" + "p" * 900_000}]),
     "a long delivery": asking(delivery="x" * 900_000),
 }  # fmt: skip
 

@@ -11,11 +11,12 @@ import pytest
 
 from app.domain.validation import RULES
 from tests.domain.validation_cases import ANYTHING, BAD, CARD, GOOD, PRO, STORAGE, Bad, Good
-from tests.fixtures import image_bytes
+from tests.fixtures import file_bytes, image_bytes
 from tests.hostile.conftest import PIXELS_MAX_OF_THE_PLAIN_ONE, Caller, rights_of
 from tests.hostile.served import VARIATIONS
-from tests.media.files import IDAT, IEND, MDAT, encoded, ftyp, ihdr, ispe, meta, png, video
-from tests.media.pdf_files import padded
+from tests.media.files import IDAT, IEND, MDAT, animated, encoded, ftyp, ihdr, ispe, meta, png, video
+from tests.media.films import audio, flv, flv_metadata, flv_tag
+from tests.media.pdf_files import locked, padded
 
 if TYPE_CHECKING:
     from app.domain.card import Card
@@ -47,18 +48,37 @@ FILES = {
     "image/tiff": encoded("TIFF", 9, 9),
     "application/pdf": padded(1, 2000),
     "application/zip": b"PK\x03\x04" + bytes(30),
-    "video/mp4": ftyp(b"isom") + MDAT,
+    "video/mp4": video(2),
+    "video/quicktime": video(2, b"qt  "),
+    "video/3gpp": video(2, b"3gp5"),
+    "video/webm": file_bytes("v-webm.webm"),
+    "video/x-matroska": file_bytes("v-mkv.mkv"),
+    "video/avi": file_bytes("v-avi.avi"),
+    "video/mpeg": file_bytes("v-mpg.mpg"),
+    "video/wmv": file_bytes("v-wmv.wmv"),
+    "video/x-flv": flv(flv_metadata(2), flv_tag(9, 0)),
+    "video/ogg": b"OggS\x00" + bytes(30),
+    "audio/mp4": ftyp(b"M4A ") + audio(2),
     None: b"\x01\x02\x03\xff\xfe",
+}
+
+
+FAULTY = {
+    "truncated_image": image_bytes("harbour-truncated.jpg"),
+    "truncated_document": file_bytes("d-cut.pdf"),
+    "truncated_video": ftyp(b"isom") + MDAT,
+    "unreadable_image": png(ihdr(0, 9), IDAT, IEND),
+    "unreadable_document": "A fox".encode("utf-16"),
+    "unreadable_video": audio(2),
+    "encrypted_document": locked(),
+    "empty_file": b"",
 }
 
 
 def file_of(item: Input) -> bytes:
     """A real file with the facts that the case gives its input."""
-    if item.faults:
-        return {
-            "truncated_image": image_bytes("harbour-truncated.jpg"),
-            "truncated_document": FILES["application/pdf"][:-20],
-        }[item.faults[0][0]]
+    if item.faults or item.frames > 1:
+        return FAULTY[item.faults[0][0]] if item.faults else animated("PNG", item.frames)
     if item.mime_type == "application/pdf" and item.kind == "document":
         pages = item.pages or 1
         return padded(pages, max(item.length, 500 + 200 * pages))

@@ -50,7 +50,8 @@ def png(*chunks: bytes) -> bytes:
     return PNG_SIGNATURE + b"".join(chunks)
 
 
-IDAT = chunk(b"IDAT", zlib.compress(b"\x00\x00\x00\x00"))
+IDAT = chunk(b"IDAT", zlib.compress(bytes(4_000_000)))
+"""Black pixels enough for any small picture; PNG lets there be more than the header asks for."""
 IEND = chunk(b"IEND")
 
 
@@ -144,10 +145,33 @@ def ipma(*entries: tuple[int, tuple[int, ...]], count: int | None = None) -> byt
     return full(b"ipma", struct.pack(">I", len(entries) if count is None else count) + body)
 
 
-def meta(*properties: bytes, item: int = 1, associations: bytes | None = None) -> bytes:
-    """The metadata of a file whose primary item has these properties in order."""
+def iinf(*items: tuple[int, bytes]) -> bytes:
+    """Items by number with their four letters."""
+    entries = [
+        full(b"infe", struct.pack(">HH", item, 0) + coding + b"\0", version=2) for item, coding in items
+    ]
+    return full(b"iinf", struct.pack(">H", len(items)) + b"".join(entries))
+
+
+def iloc(*extents: tuple[int, int, int]) -> bytes:
+    """Items by number with their place in the file and their length."""
+    places = b"".join(struct.pack(">HHHII", item, 0, 1, start, length) for item, start, length in extents)
+    return full(b"iloc", b"\x44\x00" + struct.pack(">H", len(extents)) + places)
+
+
+def meta(
+    *properties: bytes,
+    item: int = 1,
+    associations: bytes | None = None,
+    items: bytes | None = None,
+    more: bytes = b"",
+) -> bytes:
+    """The metadata of a file whose primary item, HEVC unless ``items`` says else, has these properties."""
     found = associations or ipma((1, tuple(range(1, len(properties) + 1))))
-    return full(b"meta", pitm(item) + box(b"iprp", box(b"ipco", b"".join(properties)) + found))
+    listed = iinf((item, b"hvc1")) if items is None else items
+    return full(
+        b"meta", pitm(item) + listed + more + box(b"iprp", box(b"ipco", b"".join(properties)) + found)
+    )
 
 
 MDAT = box(b"mdat", bytes(32))
@@ -160,6 +184,11 @@ def mvhd(ticks: int, scale: int = 1000, *, wide: bool = False) -> bytes:
     return box(b"mvhd", bytes([wide, 0, 0, 0]) + bytes(2 * size) + facts + bytes(80))
 
 
+def handler(kind: bytes = b"vide") -> bytes:
+    """A track that has a handler and nothing else (section 8.4.3)."""
+    return box(b"trak", box(b"mdia", full(b"hdlr", bytes(4) + kind + bytes(13))))
+
+
 def video(seconds: float, brand: bytes = b"isom") -> bytes:
     """An MP4 without pictures that says how long it is."""
-    return ftyp(brand) + box(b"moov", mvhd(round(seconds * 1000))) + MDAT
+    return ftyp(brand) + box(b"moov", mvhd(round(seconds * 1000)) + handler()) + MDAT

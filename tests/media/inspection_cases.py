@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+import zlib
 
+from app.domain.policy import PIXELS_MAX
 from tests.media.files import (
     EOI,
     IDAT,
@@ -20,6 +22,8 @@ from tests.media.files import (
     ftyp,
     full,
     ihdr,
+    iinf,
+    iloc,
     ipma,
     ispe,
     meta,
@@ -34,12 +38,20 @@ from tests.media.files import (
 )
 
 ONE_FRAME = chunk(b"acTL", struct.pack(">II", 1, 0))
-DESCRIPTION = pitm(1) + box(b"iprp", box(b"ipco", ispe(9, 9)) + ipma((1, (1,))))
+TILED = full(b"iref", box(b"dimg", struct.pack(">HHH", 1, 1, 2)))
+LOOP = full(b"iref", box(b"dimg", struct.pack(">HHH", 1, 1, 1)))
+DESCRIPTION = pitm(1) + iinf((1, b"hvc1")) + box(b"iprp", box(b"ipco", ispe(9, 9)) + ipma((1, (1,))))
 # Version 1 of pitm and ipma: item ids of four bytes, property indexes of two.
 WIDE_IPMA = struct.pack(">I", 2) + struct.pack(">IBH", 1, 1, 2) + struct.pack(">IBHH", 70_000, 2, 0x8001, 2)
-WIDE = full(b"pitm", struct.pack(">I", 70_000), version=1) + box(
-    b"iprp",
-    box(b"ipco", full(b"irot", b"\x01") + ispe(9, 9)) + full(b"ipma", WIDE_IPMA, version=1, flags=1),
+WIDE_ITEM = full(b"infe", struct.pack(">IH", 70_000, 0) + b"hvc1\0", version=3)
+WIDE_ITEMS = full(b"iinf", struct.pack(">I", 1) + WIDE_ITEM, version=1)
+WIDE = (
+    full(b"pitm", struct.pack(">I", 70_000), version=1)
+    + WIDE_ITEMS
+    + box(
+        b"iprp",
+        box(b"ipco", full(b"irot", b"\x01") + ispe(9, 9)) + full(b"ipma", WIDE_IPMA, version=1, flags=1),
+    )
 )
 LONG_BOX = struct.pack(">I", 1) + b"mdat" + struct.pack(">Q", 20) + b"abcd"
 WHOLE_JPEG = SOI + frame(10, 10) + SCAN + EOI
@@ -47,17 +59,24 @@ WHOLE_JPEG = SOI + frame(10, 10) + SCAN + EOI
 HARMLESS: dict[str, bytes] = {
     "png with data behind its end": png(ihdr(10, 10), IDAT, IEND) + b"PK\x03\x04 and more",
     "png with many chunks": png(ihdr(10, 10), *[chunk(b"tEXt", b"k\x00v")] * 2000, IDAT, IEND),
+    "png animated": png(ihdr(9, 9), chunk(b"acTL", struct.pack(">II", 2, 0)), IDAT, IEND),
+    "png animated for ever": png(ihdr(9, 9), chunk(b"acTL", struct.pack(">II", 2**32 - 1, 0)), IDAT, IEND),
+    "png with a palette": png(ihdr(9, 9, colour=3), chunk(b"PLTE", bytes(6)), IDAT, IEND),
     "png of one frame with animation control": png(ihdr(9, 9), ONE_FRAME, IDAT, IEND),
     "png interlaced": png(ihdr(10, 10, interlace=1), IDAT, IEND),
     "jpeg with an empty comment": SOI + segment(0xFE) + frame(10, 10) + SCAN + EOI,
     "heic with an empty box": ftyp() + box(b"free") + meta(ispe(9, 9)) + MDAT,
     "heic with four association boxes": ftyp() + meta(ispe(9, 9), associations=ipma((1, (1,))) * 4) + MDAT,
+    "jpeg with zeros between segments": SOI + segment(0xE0) + bytes(2) + frame(9, 9) + bytes(9) + SCAN + EOI,
+    "jpeg with text between segments": SOI + segment(0xE1) + b"Truepic" + frame(10, 10) + SCAN + EOI,
+    "jpeg with stuffed bytes between segments": SOI + b"\xff\x00" * 50 + frame(10, 10) + SCAN + EOI,
     "jpeg padded with zeros": WHOLE_JPEG + bytes(512),
     "jpeg with a film behind it": WHOLE_JPEG + box(b"ftyp", b"mp42") + bytes(100_000),
     "jpeg with fill bytes": SOI + b"\xff\xff\xff" + frame(10, 10) + b"\xff\xff" + SCAN + EOI,
     "jpeg with restart markers": SOI + frame(10, 10) + SCAN + b"\xff\xd0\x01\xff\xd1\x02" + EOI,
     "jpeg arithmetic": SOI + frame(10, 10, 0xC9) + SCAN + EOI,
     "jpeg with an end marker in a thumbnail": SOI + segment(0xE1, SOI + EOI) + frame(9, 9) + SCAN + EOI,
+    "webp animated": webp(vp8x(9, 9, 2), anmf(9, 9), anmf(9, 9)),
     "webp with data behind its end": webp(vp8(10, 10)) + b"trailer",
     "webp odd metadata": webp(vp8x(10, 10, 8), vp8(10, 10), riff_chunk(b"EXIF", b"odd")),
     "webp odd profile before its picture": webp(vp8x(10, 10, 32), riff_chunk(b"ICCP", b"odd"), vp8(10, 10)),
@@ -66,6 +85,12 @@ HARMLESS: dict[str, bytes] = {
     "heic with a 64-bit length": ftyp() + meta(ispe(9, 9)) + LONG_BOX,
     "heic with data to the end": ftyp() + meta(ispe(9, 9)) + box(b"mdat", bytes(50), length=0),
     "heic with its data in meta": ftyp() + full(b"meta", DESCRIPTION + box(b"idat", b"x")),
+    "heic of tiles": ftyp() + meta(ispe(9, 9), items=iinf((1, b"grid"), (2, b"hvc1")), more=TILED) + MDAT,
+    "heic with noise behind its data": ftyp() + meta(ispe(9, 9)) + MDAT + b"\x00\x00\x00\x01noise",
+    "heic with its picture's place": ftyp() + meta(ispe(9, 9), more=iloc((1, 9, 100))) + MDAT,
+    "heic with a film behind that is cut": (
+        ftyp() + meta(ispe(9, 9), more=iloc((1, 9, 100))) + MDAT + box(b"mpvd", length=99_999)
+    ),
     "heif by its brand": ftyp(b"mif1", b"heic") + meta(ispe(9, 9)) + MDAT,
 }  # fmt: skip
 
@@ -87,7 +112,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "png of no height": (png(ihdr(10, 0), IDAT, IEND), "unreadable_image"),
     "png wider than can be": (png(ihdr(2**31, 1), IDAT, IEND), "unreadable_image"),
     "png of most pixels": (png(ihdr(2**31 - 1, 2**31 - 1), IDAT, IEND), "too_many_pixels"),
-    "png thin and long": (png(ihdr(1, 64_000_001), IDAT, IEND), "too_many_pixels"),
+    "png thin and long": (png(ihdr(1, PIXELS_MAX + 1), IDAT, IEND), "too_many_pixels"),
     "png of depth 3": (png(ihdr(10, 10, depth=3), IDAT, IEND), "unreadable_image"),
     "png of colour type 7": (png(ihdr(10, 10, colour=7), IDAT, IEND), "unreadable_image"),
     "png of interlace 9": (png(ihdr(10, 10, interlace=9), IDAT, IEND), "unreadable_image"),
@@ -97,9 +122,19 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "png chunk of 4 GB": (png(ihdr(10, 10), chunk(b"IDAT", b"abc", 2**32 - 1), IEND), "truncated_image"),
     "png chunk that is no chunk": (png(ihdr(10, 10), bytes(40), IDAT, IEND), "unreadable_image"),
     "png of a million empty chunks": (png(ihdr(10, 10), IDAT, chunk(b"tEXt") * 100_000), "truncated_image"),
-    "png animated": (png(ihdr(9, 9), chunk(b"acTL", struct.pack(">II", 2, 0)), IDAT, IEND), "animated_image"),
-    "png animated for ever": (
-        png(ihdr(9, 9), chunk(b"acTL", struct.pack(">II", 2**32 - 1, 0)), IDAT, IEND), "animated_image"
+    "png with half of its rows": (
+        png(ihdr(100, 100), chunk(b"IDAT", zlib.compress(bytes(301 * 50))), IEND), "truncated_image"
+    ),
+    "png interlaced with half of its rows": (
+        png(ihdr(100, 100, interlace=1), chunk(b"IDAT", zlib.compress(bytes(301 * 50))), IEND),
+        "truncated_image",
+    ),
+    "png with pixels that cannot be unpacked": (
+        png(ihdr(9, 9), chunk(b"IDAT", b"\x78\x9c" + b"\xff" * 90), IEND), "unreadable_image"
+    ),
+    "png without palette": (png(ihdr(9, 9, colour=3), IDAT, IEND), "unreadable_image"),
+    "png with its palette too late": (
+        png(ihdr(9, 9, colour=3), IDAT, chunk(b"PLTE", bytes(6)), IEND), "unreadable_image"
     ),
     # JPEG
     "jpeg start alone": (SOI + b"\xff", "truncated_image"),
@@ -117,8 +152,8 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "jpeg segment of length 0": (SOI + segment(0xE0, b"", 0) + frame(9, 9) + SCAN + EOI, "unreadable_image"),
     "jpeg segment of length 1": (SOI + segment(0xE0, b"", 1) + frame(9, 9) + SCAN + EOI, "unreadable_image"),
     "jpeg segment beyond the end": (SOI + segment(0xE0, b"", 65_535) + frame(9, 9), "truncated_image"),
-    "jpeg segment into noise": (SOI + segment(0xE0, b"", 40) + bytes(90), "unreadable_image"),
-    "jpeg of fill bytes": (SOI + b"\xff" * 100_000, "unreadable_image"),
+    "jpeg segment into noise": (SOI + segment(0xE0, b"", 40) + bytes(90), "truncated_image"),
+    "jpeg of fill bytes": (SOI + b"\xff" * 100_000, "truncated_image"),
     "jpeg of empty segments": (SOI + segment(0xE0) * 100_000, "unreadable_image"),
     "jpeg of restart markers": (SOI + b"\xff\xd0" * 100_000, "unreadable_image"),
     "jpeg quantisation at the end": (SOI + frame(9, 9) + segment(0xDB, bytes(65)), "truncated_image"),
@@ -137,14 +172,39 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "webp small canvas, large picture": (webp(vp8x(1, 1), vp8(16_383, 16_383)), "unreadable_image"),
     "webp large canvas, no picture": (webp(vp8x(10, 10)), "unreadable_image"),
     "webp canvas of 2**48 pixels": (webp(vp8x(2**24, 2**24, 2), anmf(9, 9)), "too_many_pixels"),
-    "webp animated": (webp(vp8x(9, 9, 2), anmf(9, 9), anmf(9, 9)), "animated_image"),
     "webp of empty chunks": (webp(vp8x(9, 9), *[riff_chunk(b"ICCP", b"")] * 50_000), "unreadable_image"),
-    "webp animation of large frames": (webp(vp8x(9, 9, 2), anmf(16_000, 16_000)), "too_many_pixels"),
+    "webp animation of large frames": (webp(vp8x(9, 9, 2), anmf(16_383, 16_383)), "too_many_pixels"),
     # HEIF
     "heic brand alone": (ftyp(), "unreadable_image"),
     "heic without metadata": (ftyp() + MDAT, "unreadable_image"),
     "heic without data": (ftyp() + meta(ispe(9, 9)), "truncated_image"),
     "heic cut in its data": (ftyp() + meta(ispe(9, 9)) + MDAT[:-1], "truncated_image"),
+    "heic whose picture lies behind its end": (
+        ftyp() + meta(ispe(9, 9), more=iloc((1, 9, 10_000))) + MDAT, "truncated_image"
+    ),
+    "heic of av1": (ftyp() + meta(ispe(9, 9), items=iinf((1, b"av01")))[:-1], "truncated_image"),
+    "heic uncompressed": (ftyp() + meta(ispe(9, 9), items=iinf((1, b"unci"))) + MDAT, "unreadable_image"),
+    "heic of tiles of jpeg": (
+        ftyp() + meta(ispe(9, 9), items=iinf((1, b"grid"), (2, b"jpeg")), more=TILED) + MDAT,
+        "unreadable_image",
+    ),
+    "heic of tiles of itself": (
+        ftyp() + meta(ispe(9, 9), items=iinf((1, b"grid")), more=LOOP) + MDAT, "unreadable_image"
+    ),
+    "heic of no tiles": (ftyp() + meta(ispe(9, 9), items=iinf((1, b"grid"))) + MDAT, "unreadable_image"),
+    "heic without items": (ftyp() + meta(ispe(9, 9), items=b"") + MDAT, "unreadable_image"),
+    "heic of items without end": (
+        ftyp() + meta(ispe(9, 9), items=full(b"iinf", b"\xff\xff" + box(b"free") * 5000)) + MDAT,
+        "unreadable_image",
+    ),
+    "heic of places without end": (
+        ftyp() + meta(ispe(9, 9), more=full(b"iloc", b"\x00\x00\xff\xff" + bytes(9) * 9)) + MDAT,
+        "unreadable_image",
+    ),
+    "heic of 65,535 places of nothing": (
+        ftyp() + meta(ispe(9, 9), more=full(b"iloc", bytes.fromhex("0000 0001 0001 0000 ffff"))) + MDAT,
+        "unreadable_image",
+    ),
     "heic cut in its metadata": (ftyp() + meta(ispe(9, 9))[:-4], "truncated_image"),
     "heic without primary item": (
         ftyp() + full(b"meta", box(b"iprp", box(b"ipco"))) + MDAT, "unreadable_image"
@@ -193,7 +253,12 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "avif cut": (ftyp(b"avif") + meta(ispe(9, 9)) + MDAT[:20], "truncated_image"),
     # Documents and nothing
     "nothing": (b"", "empty_file"),
-    "pdf cut": (b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n", "truncated_document"),
+    "text in utf-16": ("fox".encode("utf-16"), "unreadable_document"),
+    "text in utf-16 without a mark": ("a fox in the snow".encode("utf-16-be"), "unreadable_document"),
+    "text in utf-32": ("fox".encode("utf-32"), "unreadable_document"),
+    "text in latin-1": ("Ein Fuchs über dem Schnee".encode("latin-1"), "unreadable_document"),
+    "text with a zero": (b"a fox\x00 in the snow, and another one in the wood", "unreadable_document"),
+    "text with a zero far behind": (b"a" * 100_000 + b"\x00", "unreadable_document"),
     "text that turns into bytes": (b"a" * 5000 + b"\xff\xfe" + b"b" * 10, "unreadable_document"),
     "text of a megabyte cut inside a letter": (("狐" * 350_000).encode()[: 1 << 20], "unreadable_document"),
     "text cut inside a letter": (("狐".encode() * 3000)[:-1], "unreadable_document"),
@@ -217,18 +282,23 @@ SIGNATURES: dict[str, tuple[bytes, str | None]] = {
     "text about pdf": (b"A file that begins with %PDF- is a PDF.", "text/plain"),
     "svg": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "text/plain"),
     "html": (b"<!doctype html><img src=x>", "text/plain"),
-    "mp4": (ftyp(b"isom") + MDAT, "video/mp4"),
-    "quicktime": (ftyp(b"qt  ") + MDAT, "video/quicktime"),
-    "3gp": (ftyp(b"3gp5") + MDAT, "video/3gpp"),
-    "webm": (b"\x1aE\xdf\xa3" + bytes(30), "video/webm"),
+    "canon raw": (ftyp(b"crx ", b"isom") + box(b"moov") + MDAT, "image/x-canon-cr3"),
+    "audio book": (ftyp(b"M4B ", b"isom") + box(b"moov") + MDAT, "audio/mp4"),
+    "ogg": (b"OggS\x00\x02" + bytes(30), "video/ogg"),
+    "wave": (b"RIFF\x24\x00\x00\x00WAVEfmt \x00", "audio/wav"),
+    "text that begins like a gif": (b"GIF89a is the name of a format.", "text/plain"),
+    "text that begins like a pdf": (b"%PDF-1.7 is how a PDF begins.\n%%EOF is its end.", "text/plain"),
+    "text that quotes a pdf": (b"A PDF:\n%PDF-1.7\n1 0 obj\n<<>>\nendobj", "application/pdf"),
+    "pdf behind 1000 bytes": (b"\x00\x01" * 500 + b"%PDF-1.4\n", "application/pdf"),
+    "pdf behind too many bytes": (b"\x00\x01" * 600 + b"%PDF-1.4\n", None),
     "zip": (b"PK\x03\x04" + bytes(30), "application/zip"),
     "gzip": (b"\x1f\x8b\x08" + bytes(30), "application/gzip"),
     "zeros": (bytes(100), None),
     "noise": (b"\x01\x02\x03\x04\xff\xfe", None),
     "elf": (b"\x7fELF\x02\x01\x01" + bytes(50), None),
-    "utf-16": ("fox".encode("utf-16"), None),
     "unknown brand": (ftyp(b"zzzz"), None),
-    "riff that is no webp": (b"RIFF\x24\x00\x00\x00WAVEfmt \x00", None),
+    "riff that is nothing": (b"RIFF\x24\x00\x00\x00CDXAfmt \x00", None),
+    "brand of a video without a movie": (ftyp(b"isom"), None),
     "png in the middle": (b"GIF8" + png(ihdr(9, 9), IDAT, IEND), None),
     "jpeg marker alone": (b"\xff\xd8", None),
 }

@@ -34,6 +34,13 @@ ALLOWED = frozenset(
         "PSF-2.0",
         "Unlicense",
         "Zlib",
+        # Of what is inside PDFium: permissive too, and the notices lie beside it in its wheel.
+        "FTL",
+        "IJG",
+        "LicenseRef-AGG-2.3",
+        "Unicode-3.0",
+        "libpng-2.0",
+        "libtiff",
     }
 )
 """Licences that let the image be passed on with a notice alone. No other enters without a decision."""
@@ -47,6 +54,11 @@ _SPDX = {
     "BSD License": "BSD-3-Clause",
     "MIT License": "MIT",
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+}
+_BUNDLED = {
+    # A wheel that holds more than its own code, as its authors say in the files beside it.
+    "pypdfium2": "BSD-3-Clause AND Apache-2.0 AND MIT AND BSD-2-Clause AND Zlib AND FTL AND IJG"
+    " AND LicenseRef-AGG-2.3 AND Unicode-3.0 AND libpng-2.0 AND libtiff",
 }
 
 
@@ -83,7 +95,8 @@ def everything_in_the_image() -> list[Licensed]:
 def licensed(requirement: Requirement) -> Licensed:
     """A package with its licence, as it is installed here."""
     found = metadata.distribution(requirement.name)
-    return Licensed(requirement.name, found.version, _licence(found.metadata))
+    licence = _BUNDLED.get(requirement.name) or _licence(found.metadata)
+    return Licensed(requirement.name, found.version, licence)
 
 
 def _licence(said: metadata.PackageMetadata) -> str:

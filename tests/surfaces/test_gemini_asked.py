@@ -376,9 +376,10 @@ async def test_what_was_judged_is_what_is_sent() -> None:
             {"contents": turn("A", inline("AAAAA"))},
             {"contents[0].parts[1].inline_data.data": "invalid_base64"},
         ),
+        ({"contents": turn("A", inline(PNG, "image/gif"))}, {}),
         (
-            {"contents": turn("A", inline(PNG, "image/gif"))},
-            {"contents[0].parts[1].inline_data": "mime_type_mismatch"},
+            {"contents": turn("A", inline(base64.b64encode(b"<html>").decode(), "image/png"))},
+            {"contents[0].parts[1].inline_data": "unsupported_image_type"},
         ),
         (
             {"contents": turn("A", {"fileData": {"mimeType": "image/png"}})},

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FILM = base64.b64encode(video(2)).decode()
+NOISE = base64.b64encode(bytes(range(128, 256))).decode()
 JUNK = base64.b64encode(b"junk\xff" * 9).decode()
 LARGE = base64.b64encode(
     png(ihdr(9, 9), chunk(b"tEXt", bytes(CARD.images.inline_bytes_max)), IDAT, IEND)
@@ -49,13 +50,13 @@ async def test_pictures_of_the_model_are_no_references_but_are_judged_and_paid_f
     assert len((await asked({"contents": [*many, turn("Last")]})).images) == CARD.images.count_max + 1
     junk = turn({**inline(JUNK), **own}, role="model")
     found = await fields_at_fault({"contents": [turn("One"), junk, turn("Two")]})
-    assert found == {"contents[1].parts[0].inline_data": "unknown_image_type"}
+    assert found == {"contents[1].parts[0].inline_data": "unsupported_image_type"}
 
 
 async def test_no_signature_makes_a_film_a_picture_or_a_users_picture_the_models() -> None:
     film = turn({**inline(FILM, "image/png"), **SIGNED}, role="model")
-    found = await fields_at_fault({"contents": [turn("One"), film, turn("Two")]})
-    assert found == {"contents[1].parts[0].inline_data": "unsupported_image_type"}
+    judged = await asked({"contents": [turn("One"), film, turn("Two")]})
+    assert ([item.drawn for item in judged.videos], judged.images) == ([False], ())
     offered = turn(*[{**inline(PNG), **SIGNED}] * (CARD.images.count_max + 1), "Draw")
     assert "too_many_images" in (await fields_at_fault({"contents": offered})).values()
     empty = turn(*[{**inline(PNG), "thoughtSignature": ""}] * (CARD.images.count_max + 1), role="model")
@@ -98,11 +99,11 @@ PLACES: dict[str, Callable[[list[Any]], dict[str, Any]]] = {
 @pytest.mark.parametrize(
     ("parts", "code"),
     [
-        ([inline(JUNK)], "unknown_image_type"),
-        ([inline(PNG, "application/pdf")], "mime_type_mismatch"),
-        ([inline(PNG, "audio/wav")], "mime_type_mismatch"),
+        ([inline(JUNK)], "unsupported_image_type"),
+        ([inline(NOISE)], "unknown_image_type"),
+        ([inline(NOISE, "application/octet-stream")], "unknown_document_type"),
         ([inline(FILM, "video/mp4")], "preview_not_allowed"),
-        ([inline(FILM, "image/png")], "mime_type_mismatch"),
+        ([inline(FILM, "image/png")], "preview_not_allowed"),
         ([inline(PNG)] * (CARD.images.count_max + 1), "too_many_images"),
         ([{"fileData": {"mimeType": "image/png", "fileUri": "gs://bucket/object"}}], "bucket_not_allowed"),
         ([{"fileData": {"mimeType": "video/mp4", "fileUri": "gs://bucket/a"}}], "preview_not_allowed"),
@@ -127,3 +128,28 @@ async def test_a_file_is_reserved_wherever_it_stands(place: str) -> None:
     assert request.verbatim is not None
     sent = b"".join(splice(request.verbatim.light, request.verbatim.cargo))
     assert sent.count(PNG.encode()) == 2
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "claim",
+    [
+        "image/jpeg",
+        "image/gif",
+        "png",
+        "application/octet-stream",
+        "binary/x",
+        "application/pdf",
+        "video/mp4",
+    ],
+)
+async def test_a_picture_is_one_whatever_it_is_called_and_is_sent_under_its_own_type(
+    place: str, claim: str
+) -> None:
+    request = await asked(PLACES[place]([inline(PNG, claim), inline(PNG)]))
+    assert [(item.kind, item.mime_type) for item in request.images] == [("image", "image/png")] * 2
+    rightly = await asked(PLACES[place]([inline(PNG), inline(PNG)]))
+    assert request.verbatim is not None
+    assert rightly.verbatim is not None
+    assert request.verbatim.light.count(b'"mimeType": "image/png"') == 2
+    assert request.verbatim.identity == rightly.verbatim.identity

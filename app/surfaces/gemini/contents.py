@@ -6,13 +6,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.errors import Violation
+from app.domain.media_types import declared_type, family_of
 from app.surfaces.gemini.fields import Fields, listed, places
-from app.surfaces.http.inputs import base64_violation, from_bytes, from_uri
+from app.surfaces.http.inputs import base64_violation, from_bytes, from_uri, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from app.domain.request import Input, InputKind
+    from app.domain.request import Input
     from app.media.lifting import Lifted
     from app.surfaces.http.context import Service
 
@@ -171,10 +172,15 @@ class ContentsReader:
     async def _files(self, fields: Fields, *, drawn: bool) -> list[Input]:
         """The files of one part; there is one at most in a part without faults."""
         items = []
+        messages = [fields.rest.get(name) for name in ("inlineData", "fileData") if name in fields.rest]
         if "inlineData" in fields.rest:
             items.append(await self._inline(fields.message("inlineData")))
         if "fileData" in fields.rest:
             items.append(self._file(fields.message("fileData")))
+        for message, item in zip(messages, items, strict=True):
+            if isinstance(message, dict) and item is not None:
+                # Where the body goes on as it came, it names the file's type as it is.
+                message["mimeType"] = item.mime_type or declared_type(item) or item.declared_mime_type
         found = [self._weighed(item, fields, drawn=drawn) for item in items if item is not None]
         self._found.inputs += found
         return found
@@ -203,7 +209,8 @@ class ContentsReader:
             return None
         if declared is None or (lifted.fault is not None and lifted.fault.code != _SAME_BYTES):
             return None
-        return await from_bytes(self._service, _kind_of(declared), blob.pointer, lifted.data, declared)
+        kind = kind_of(lifted.data, declared)
+        return await from_bytes(self._service, kind, blob.pointer, lifted.data, declared)
 
     def _file(self, file: Fields) -> Input | None:
         declared, uri = self._mime_type(file), file.text("fileUri")
@@ -213,7 +220,7 @@ class ContentsReader:
             self._faults.append(Violation(f"{file.pointer}/fileUri", "required", "There is no address."))
         if uri is None or declared is None:
             return None
-        return from_uri(_kind_of(declared), file.pointer, uri, declared)
+        return from_uri(family_of(declared), file.pointer, uri, declared)
 
     def _mime_type(self, fields: Fields) -> str | None:
         declared = fields.text("mimeType")
@@ -221,10 +228,3 @@ class ContentsReader:
             detail = "Say what the bytes are, such as image/png."
             self._faults.append(Violation(f"{fields.pointer}/mimeType", "required", detail))
         return declared or None
-
-
-def _kind_of(mime_type: str) -> InputKind:
-    family = mime_type.partition("/")[0].strip().lower()
-    if family == "image":
-        return "image"
-    return "video" if family == "video" else "document"

@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING
 
 from app.domain.errors import NotFound, Overloaded, Violation
 from app.domain.fingerprint import digest_of
+from app.domain.media_types import family_of
 from app.domain.request import Input
-from app.media.inspection import inspect
+from app.media.inspection import inspect, inspect_text
+from app.media.signatures import TEXT, media_type
 
 if TYPE_CHECKING:
     from app.domain.request import InputKind
     from app.domain.tenancy import Caller
+    from app.media.inspection import Facts
     from app.media.lifting import Lifted
     from app.surfaces.http.context import Service
 
 log = logging.getLogger(__name__)
 
-OFF_THE_LOOP_BYTES = 1_000_000
+OFF_THE_LOOP_BYTES = 100_000
+"""Files above this are looked at in a thread: what a small one costs is less than what the thread does."""
 PDF = "application/pdf"
 
 _BASE64_FAULTS = {
@@ -44,43 +48,57 @@ _MEANT = {**dict.fromkeys("\r\n\t ", _BROKEN_UP), ":": _ADDRESS, **dict.fromkeys
 async def from_bytes(
     service: Service, kind: InputKind, pointer: str, data: bytes, declared_mime_type: str | None
 ) -> Input:
-    """An input with the facts that its bytes tell; large ones are looked at off the event loop.
+    """An input with the facts that its bytes tell; all but small ones are looked at off the event loop.
 
     Raises:
         Overloaded: The pages of a PDF cannot be counted now, for want of a process.
     """
 
-    def look() -> Input:
-        facts = inspect(data, pixels_max=service.limits.input_pixels_max)
-        return Input(
-            kind=kind,
-            pointer=pointer,
-            data=data,
-            declared_mime_type=declared_mime_type,
-            mime_type=facts.mime_type,
-            width=facts.width,
-            height=facts.height,
-            seconds=facts.seconds,
-            digest=digest_of(data),
-            faults=facts.faults,
-        )
+    def look() -> tuple[Facts, str]:
+        return inspect(data, pixels_max=service.limits.input_pixels_max), digest_of(data)
 
-    item = await asyncio.to_thread(look) if len(data) > OFF_THE_LOOP_BYTES else look()
-    wanted = kind == "document" and item.mime_type == PDF and not item.faults
+    facts, digest = await asyncio.to_thread(look) if len(data) > OFF_THE_LOOP_BYTES else look()
+    pages: int | None = None
     # What is over the limit is refused for its length, and no child has to read it.
-    return (
-        await _with_pages(service, item) if wanted and len(data) <= service.limits.input_bytes_max else item
+    if kind == "document" and facts.mime_type == PDF and len(data) <= service.limits.input_bytes_max:
+        facts, pages = await _counted(service, data, facts)
+    return Input(
+        kind=kind,
+        pointer=pointer,
+        data=data,
+        declared_mime_type=declared_mime_type,
+        mime_type=facts.mime_type,
+        width=facts.width,
+        height=facts.height,
+        frames=facts.frames,
+        pages=pages,
+        seconds=facts.seconds,
+        digest=digest,
+        faults=facts.faults,
     )
 
 
-async def _with_pages(service: Service, item: Input) -> Input:
-    """A PDF with the number of its pages, or with what keeps them from being counted."""
+async def _counted(service: Service, data: bytes, facts: Facts) -> tuple[Facts, int | None]:
+    """The facts and pages of a PDF, with what keeps it from being opened; or those of the text that it is."""
     try:
-        pages = await service.page_counter.count(item.data or b"")
+        pages = await service.page_counter.count(data)
     except OSError:
         log.exception("no process to count pages in")
         raise Overloaded("The pages of the PDF cannot be counted now.", retry_after_s=1) from None
-    return replace(item, pages=pages.count, faults=(pages.fault,) if pages.fault else ())
+    if pages.fault is None:
+        return facts, pages.count
+    if facts.text_if_no_pdf:
+        return await asyncio.to_thread(inspect_text, data), None
+    return replace(facts, faults=(pages.fault,)), None
+
+
+def kind_of(data: bytes, declared_mime_type: str) -> InputKind:
+    """What a file is offered as in a dialect that has one field for all: its bytes decide, and not its name.
+
+    Text is the exception, for a web page in place of a picture is a mistake and no document.
+    """
+    found = media_type(data)
+    return family_of(declared_mime_type if found in (None, TEXT) else found or "")
 
 
 def from_uri(kind: InputKind, pointer: str, uri: str, declared_mime_type: str | None) -> Input:

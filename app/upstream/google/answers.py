@@ -17,7 +17,7 @@ from app.domain.errors import ContentBlocked, ModelRefused, UpstreamError, Upstr
 from app.domain.estimate import estimate
 from app.domain.generation import ModelAnswer, Picture, Usage
 from app.domain.refusals import FILTERED, SUPPORT_CODES
-from app.media.inspection import inspect
+from app.media.inspection import measure
 from app.media.splicing import splice_iter
 from app.upstream.google.outcomes import WITHOUT_IMAGE, reason_of, support_code_of
 
@@ -38,7 +38,6 @@ _TRAFFIC: Final = {
     "PROVISIONED_THROUGHPUT": "provisioned",
 }
 _TIERS: Final = frozenset({"standard", "flex", "priority", "provisioned"})
-_PIXELS_MAX: Final = 2**62  # a delivered picture has no limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +254,7 @@ class Answer:
         final = {part.lifted.placeholder for part in parts}
         for name, lifted in self.cargo.items():
             if name not in final:
-                facts = inspect(lifted.data, pixels_max=_PIXELS_MAX)
+                facts = measure(lifted.data)
                 mime_type = facts.mime_type or "application/octet-stream"
                 yield Picture(ids[name], mime_type, facts.width or 0, facts.height or 0, lifted.data)
 
@@ -268,7 +267,7 @@ class Answer:
 
     def _picture(self, part: Part, name: str, usage: Usage) -> Picture:
         data, fault = part.lifted.data, part.lifted.fault
-        facts = inspect(data, pixels_max=_PIXELS_MAX)
+        facts = measure(data)
         usable = (fault.code if fault else None) in _USABLE_FAULTS
         if not usable or facts.mime_type is None or facts.width is None or facts.height is None:
             sentence = "The upstream's picture is damaged."

@@ -1,0 +1,83 @@
+"""Names of file types: as callers write them, as Google lists them, and what a claim is worth.
+
+What bytes are, they say themselves, so a claim decides nothing where the bytes are here. Where they are
+elsewhere it is all that is known.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.domain.request import Input, InputKind
+
+_MEDIA_TYPE = re.compile(r"[a-z]{1,20}/[a-z0-9][a-z0-9.+-]{0,60}", re.ASCII)
+_TEXT = "text/plain"
+
+# Left, the names that go to the upstream: those that Google lists, and where it lists several for one type
+# the registered one (docs/model.md#file-types). Right, what clients send for them.
+_SPELLINGS: dict[str, tuple[str, ...]] = {
+    "image/png": ("image/x-png", "image/apng", "image/vnd.mozilla.apng", "png", "apng"),
+    "image/jpeg": ("image/jpg", "image/pjpeg", "image/jpe", "image/jfif", "jpeg", "jpg"),
+    "image/webp": ("webp",),
+    "image/heic": ("image/heic-sequence", "heic"),
+    "image/heif": ("image/heif-sequence", "heif", "hif"),
+    "application/pdf": ("application/x-pdf", "application/acrobat", "text/pdf", "text/x-pdf", "pdf"),
+    _TEXT: ("application/json", "application/xml", "text", "txt", "csv", "md", "json", "xml", "html"),
+    "video/mp4": ("video/x-m4v", "video/m4v", "application/mp4", "mp4", "m4v"),
+    "video/quicktime": ("video/mov", "video/x-quicktime", "mov"),
+    "video/mpeg": ("video/mpg", "video/x-mpeg", "video/mpegs", "video/mpegps", "video/mp2t", "mpeg", "mpg"),
+    "video/webm": ("webm",),
+    "video/avi": ("video/x-msvideo", "video/msvideo", "video/vnd.avi", "avi"),
+    "video/x-flv": ("video/flv", "flv"),
+    "video/wmv": ("video/x-ms-wmv", "video/x-ms-asf", "wmv"),
+    "video/3gpp": ("video/3gp", "video/3gpp2", "video/3gp2", "3gp", "3gpp", "3g2"),
+}
+_USUAL = {spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings}
+# HEIC is a kind of HEIF, and software calls either by both names.
+_SAME_FAMILY = frozenset({"image/heic", "image/heif"})
+_SAYS_NOTHING = frozenset({"application/octet-stream", "application/binary", "application/x-binary"})
+_SAYS_NO_MORE = ("binary/", "*")
+
+
+def _bare(claim: str) -> str:
+    """A claim without its parameters, in lower case; empty where it says nothing."""
+    bare = claim.partition(";")[0].strip().lower()
+    unsaid = bare in _SAYS_NOTHING or bare.startswith(_SAYS_NO_MORE) or bare.endswith("/*")
+    return "" if unsaid else bare
+
+
+def usual(claim: str) -> str:
+    """The name that a type has here. Every kind of text is plain text, the only one that the models read."""
+    bare = _bare(claim)
+    if bare in _USUAL:
+        return _USUAL[bare]
+    return _TEXT if bare.startswith("text/") else bare
+
+
+def declared_type(item: Input) -> str | None:
+    """The caller's claim in its usual spelling, or None where it says nothing."""
+    return (usual(item.declared_mime_type) or None) if item.declared_mime_type else None
+
+
+def is_corrected(item: Input) -> bool:
+    """Whether the bytes are something else than the caller said, or are sent under another name for it."""
+    if item.drawn or item.data is None or item.mime_type is None or not item.declared_mime_type:
+        return False
+    declared, bare = declared_type(item), _bare(item.declared_mime_type)
+    if declared is None or {declared, item.mime_type} <= _SAME_FAMILY:
+        return False
+    return declared != item.mime_type or (declared == _TEXT and "/" in bare and bare != _TEXT)
+
+
+def quoted(claim: str) -> str:
+    """A caller's word fit to be repeated in an answer."""
+    bare = _bare(claim)
+    return bare if _MEDIA_TYPE.fullmatch(bare) else "something else"
+
+
+def family_of(mime_type: str) -> InputKind:
+    """What a file of this type is offered as: an image, a video, and in all other cases a document."""
+    family = usual(mime_type).partition("/")[0]
+    return "image" if family == "image" else "video" if family == "video" else "document"

@@ -1,0 +1,94 @@
+"""The items of a HEIF file: how each is coded, what it is put together from, and where its bytes lie.
+
+Source: ISO/IEC 14496-12 sections 8.11.3 (``iloc``), 8.11.6 (``iinf``) and 8.11.12 (``iref``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.media.boxes import Box, boxes
+from app.media.headers import Malformed, number, read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ITEMS_MAX = 4096  # a picture of a thousand tiles has about as many
+_EXTENTS_MAX = 16_384
+_DERIVED = frozenset({b"grid", b"iovl", b"iden", b"tmap"})
+_DERIVED_DEPTH_MAX = 4
+
+
+def coding_of(data: bytes, children: dict[bytes, Box], item: int) -> bytes | None:
+    """The coding of an item's pixels as four letters, for one that is put together that of its first part.
+
+    None where no coded item can be found. Raises Malformed.
+    """
+    if b"iinf" not in children:
+        raise Malformed("The file does not list its items (iinf).")
+    types = _types(data, children[b"iinf"])
+    parts = _parts(data, children[b"iref"]) if b"iref" in children else {}
+    for _ in range(_DERIVED_DEPTH_MAX):
+        coding = types.get(item)
+        if coding not in _DERIVED:
+            return coding
+        if item not in parts:
+            return None
+        item = parts[item]
+    return None
+
+
+def _types(data: bytes, box: Box) -> dict[int, bytes]:
+    """The four letters of each item; entries older than version 2 have none."""
+    at = box.start + (6 if number(data, box.start, 1, box.end) == 0 else 8)
+    found: dict[int, bytes] = {}
+    for entry in boxes(data, at, box.end, _ITEMS_MAX):
+        version = number(data, entry.start, 1, entry.end)
+        if entry.kind != b"infe" or version < 2:
+            continue
+        width = 2 if version == 2 else 4
+        item = number(data, entry.start + 4, width, entry.end)
+        found[item] = read(data, entry.start + 4 + width + 2, 4, entry.end)
+    return found
+
+
+def _parts(data: bytes, box: Box) -> dict[int, int]:
+    """The first item that each derived one is put together from."""
+    width = 2 if number(data, box.start, 1, box.end) == 0 else 4
+    found: dict[int, int] = {}
+    for reference in boxes(data, box.start + 4, box.end, _ITEMS_MAX):
+        if reference.kind == b"dimg" and number(data, reference.start + width, 2, reference.end):
+            item = number(data, reference.start, width, reference.end)
+            found[item] = number(data, reference.start + width + 2, width, reference.end)
+    return found
+
+
+def end_of_items(data: bytes, box: Box) -> int:
+    """How many bytes the file needs for the items that lie in it; 0 where none does. Raises Malformed."""
+    return max(_ends(data, box), default=0)
+
+
+def _ends(data: bytes, box: Box) -> Iterator[int]:
+    version = number(data, box.start, 1, box.end)
+    sizes = number(data, box.start + 4, 2, box.end)
+    offset_size, length_size, base_size, index_size = (sizes >> shift & 0xF for shift in (12, 8, 4, 0))
+    id_size = 2 if version < 2 else 4
+    items, at = number(data, box.start + 6, id_size, box.end), box.start + 6 + id_size
+    extents_seen = 0
+    for _ in range(items):
+        at += id_size
+        method = 0
+        if version:
+            method, at = number(data, at, 2, box.end) & 0xF, at + 2
+        at += 2
+        base, at = number(data, at, base_size, box.end), at + base_size
+        extents, at = number(data, at, 2, box.end), at + 2
+        extents_seen += extents + 1
+        if extents_seen > _EXTENTS_MAX:
+            raise Malformed("The file has its items in more pieces than any picture needs.")
+        for _ in range(extents):
+            at += index_size if version else 0
+            start, at = number(data, at, offset_size, box.end), at + offset_size
+            length, at = number(data, at, length_size, box.end), at + length_size
+            if method == 0:  # in the file, and not in a box or in another item
+                yield base + start + length

@@ -1,0 +1,47 @@
+"""How long a video is, and whether there is anything in it to play, by its headers alone.
+
+Nothing is decoded. A length that no header states is None, which makes the estimate reserve all that the
+context has left; a header that lies is what strict tenants' estimates allow for (docs/decisions/0008).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.media import videos_asf, videos_avi, videos_bmff, videos_ebml, videos_flv, videos_mpeg
+from app.media.headers import Malformed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from app.media.headers import Film
+
+    Reader = Callable[[bytes], Film]
+
+_READERS: dict[str, Reader] = {
+    "video/mp4": videos_bmff.parse,
+    "video/quicktime": videos_bmff.parse,
+    "video/3gpp": videos_bmff.parse,
+    "video/webm": videos_ebml.parse,
+    "video/x-matroska": videos_ebml.parse,
+    "video/avi": videos_avi.parse,
+    "video/x-flv": videos_flv.parse,
+    "video/wmv": videos_asf.parse,
+    "video/mpeg": videos_mpeg.parse,
+}
+TYPES = frozenset(_READERS)
+"""Video types whose headers are read."""
+
+_LONGEST_S = 10.0**7
+
+
+def look(data: bytes, mime_type: str) -> tuple[float | None, tuple[str, str] | None]:
+    """Seconds, or None where no header states them, and what is wrong as (code, sentence). Never raises."""
+    try:
+        film = _READERS[mime_type](data)
+    except Malformed as malformed:
+        return None, ("truncated_video" if malformed.truncated else "unreadable_video", malformed.sentence)
+    if not film.has_video:
+        return None, ("unreadable_video", "The file has no video track.")
+    known = film.seconds is not None and 0 < film.seconds < _LONGEST_S
+    return film.seconds if known else None, None

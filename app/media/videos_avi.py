@@ -1,0 +1,43 @@
+"""AVI: the stream headers of the RIFF container (the OpenDML AVI file format, version 1.02)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.media.headers import Film, Malformed, number_le
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_CHUNKS_MAX = 256
+
+
+def _chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and end of each chunk; the kind of a list is that of what it lists."""
+    for _ in range(_CHUNKS_MAX):
+        if at + 12 > min(end, len(data)):
+            return
+        length = number_le(data, at + 4, 4)
+        stop = min(at + 8 + length, end)
+        if data[at : at + 4] == b"LIST":
+            yield data[at + 8 : at + 12], at + 12, stop
+        else:
+            yield data[at : at + 4], at + 8, stop
+        at += 8 + length + (length & 1)
+
+
+def parse(data: bytes) -> Film:
+    """The length of the longest video stream. Raises Malformed where there is no list of headers."""
+    seconds, has_video = 0.0, False
+    headers = next((each for each in _chunks(data, 12, len(data)) if each[0] == b"hdrl"), None)
+    if headers is None:
+        raise Malformed("The AVI has no headers (hdrl).", truncated=True)
+    for kind, start, end in _chunks(data, *headers[1:]):
+        if kind != b"strl":
+            continue
+        for inner, at, stop in _chunks(data, start, end):
+            if inner == b"strh" and data[at : at + 4] == b"vids":
+                has_video = True
+                scale, rate, length = (number_le(data, at + place, 4, stop) for place in (20, 24, 32))
+                seconds = max(seconds, length * scale / rate if rate else 0.0)
+    return Film(seconds, has_video)

@@ -1,0 +1,125 @@
+"""WebM and Matroska: length and tracks (RFC 8794 for EBML, RFC 9559 for Matroska)."""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from app.media.headers import Film, Malformed, number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SEGMENT, _INFO, _TRACKS, _CLUSTER = 0x18538067, 0x1549A966, 0x1654AE6B, 0x1F43B675
+_TIMESTAMP_SCALE, _DURATION = 0x2AD7B1, 0x4489
+_TRACK_ENTRY, _TRACK_TYPE, _VIDEO = 0xAE, 0x83, 1
+_TIMESTAMP, _SIMPLE_BLOCK, _BLOCK_GROUP, _BLOCK = 0xE7, 0xA3, 0xA0, 0xA1
+_CLUSTER_ID = _CLUSTER.to_bytes(4, "big")
+_ELEMENTS_MAX = 16_384
+_ELEMENTS_INSIDE_MAX = 128
+_SCALE_DEFAULT = 1_000_000
+_NS = 1_000_000_000
+
+
+class _Element(NamedTuple):
+    """One element: its id and where its content lies, [start, end); unknown lengths reach to the end."""
+
+    id: int
+    start: int
+    end: int
+
+
+def _variable(data: bytes, at: int, end: int, most: int) -> tuple[int, int]:
+    """A number of variable length with its marker, and how many bytes it takes (RFC 8794 section 4)."""
+    length = 9 - number(data, at, 1, end).bit_length()
+    if length > most:
+        raise Malformed(f"The video has no element at byte {at}, where one must begin.")
+    return number(data, at, length, end), length
+
+
+def _elements(data: bytes, at: int, end: int, most: int = _ELEMENTS_INSIDE_MAX) -> Iterator[_Element]:
+    """The first elements between two places, none of which is entered: so there is nothing to loop in."""
+    for _ in range(most):
+        if at >= end:
+            return
+        identity, width = _variable(data, at, end, 4)
+        size, length = _variable(data, at + width, end, 8)
+        start = at + width + length
+        size &= (1 << 7 * length) - 1
+        stop = end if size == (1 << 7 * length) - 1 else start + size
+        yield _Element(identity, start, min(stop, end))
+        at = stop
+
+
+def parse(data: bytes) -> Film:
+    """The length that the file states, else the time of its last block, as for what a browser records.
+
+    Raises Malformed where the list of tracks cannot be found.
+    """
+    scale, ticks, has_video = _SCALE_DEFAULT, 0.0, None
+    segment = next((each for each in _elements(data, 0, len(data)) if each.id == _SEGMENT), None)
+    if segment is None:
+        raise Malformed("The video has no segment.", truncated=True)
+    try:
+        for element in _elements(data, segment.start, segment.end, _ELEMENTS_MAX):
+            if element.id == _INFO:
+                scale, ticks = _information(data, element)
+            elif element.id == _TRACKS:
+                has_video = any(_track_types(data, element))
+            elif element.id == _CLUSTER and has_video is not None:
+                break
+    except Malformed:
+        if has_video is None:
+            raise
+    if has_video is None:
+        raise Malformed("The video does not list its tracks.", truncated=True)
+    return Film((ticks or _last_block(data, segment)) * scale / _NS, has_video)
+
+
+def _information(data: bytes, info: _Element) -> tuple[int, float]:
+    """Nanoseconds a tick, and ticks in all; 0.0 where they are not stated."""
+    scale, ticks = _SCALE_DEFAULT, 0.0
+    for element in _elements(data, info.start, info.end):
+        length = element.end - element.start
+        if element.id == _TIMESTAMP_SCALE and 0 < length <= 8:
+            scale = number(data, element.start, length) or _SCALE_DEFAULT
+        elif element.id == _DURATION and length in (4, 8):
+            (ticks,) = struct.unpack(">f" if length == 4 else ">d", data[element.start : element.end])
+    return scale, ticks if math.isfinite(ticks) and ticks > 0 else 0.0
+
+
+def _track_types(data: bytes, tracks: _Element) -> Iterator[bool]:
+    """Of each track whether it is of video."""
+    for entry in _elements(data, tracks.start, tracks.end):
+        if entry.id == _TRACK_ENTRY:
+            for element in _elements(data, entry.start, entry.end):
+                if element.id == _TRACK_TYPE and element.end - element.start <= 8:
+                    yield number(data, element.start, element.end - element.start) == _VIDEO
+
+
+def _last_block(data: bytes, segment: _Element) -> float:
+    """Ticks at which the last cluster's last block begins; 0.0 where it cannot be read."""
+    at = data.rfind(_CLUSTER_ID, segment.start, segment.end)
+    if at < 0:
+        return 0.0
+    base, latest = 0, 0
+    try:
+        cluster = next(_elements(data, at, segment.end))
+        for element in _elements(data, cluster.start, cluster.end, _ELEMENTS_MAX):
+            if element.id == _TIMESTAMP:
+                base = number(data, element.start, min(8, element.end - element.start))
+            elif element.id == _SIMPLE_BLOCK:
+                latest = max(latest, _block_ticks(data, element))
+            elif element.id == _BLOCK_GROUP:
+                inner = _elements(data, element.start, element.end)
+                latest = max([latest, *(_block_ticks(data, each) for each in inner if each.id == _BLOCK)])
+    except Malformed:
+        pass  # the last block of a recording that was cut
+    return float(base + latest)
+
+
+def _block_ticks(data: bytes, block: _Element) -> int:
+    """When a block begins, counted from its cluster (RFC 9559 section 10.1)."""
+    _, width = _variable(data, block.start, block.end, 8)
+    return int.from_bytes(data[block.start + width : block.start + width + 2], "big", signed=True)
