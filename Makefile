@@ -17,6 +17,12 @@ check: .venv/dev ## Lint, formatting, types, layers
 	$(PY) -m mypy
 	$(PY) -m pytest -q tests/architecture
 
+coverage: .venv/dev ## Run all tests and print which share of app's lines and branches they run (TESTS_AT_ONCE=2)
+	$(PY) -m coverage erase
+	$(PY) -m coverage run -m pytest -n $${TESTS_AT_ONCE:-2} --dist loadfile
+	$(PY) -m coverage combine -q
+	$(PY) -m coverage report --skip-covered
+
 clients: .venv/dev ## Generate clients in three languages and run them (needs node and a JDK)
 	FLASHGATE_CLIENTS=1 $(PY) -m pytest tests/clients
 
@@ -70,6 +76,6 @@ reference: .venv/run ## Write the reference tables, and the README's
 	@touch $@ .venv/run
 
 clean: ## Remove the environment and every cache
-	rm -rf .venv .clients .deploy dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .coverage* .clients .deploy dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help run test check chaos bad-day bench clients openapi reference clean
+.PHONY: help run test check coverage chaos bad-day bench clients openapi reference clean
