@@ -12,12 +12,12 @@ from pydantic_core import PydanticUndefined
 
 from app.cards import load_catalogue
 from app.domain.acceptance import acceptances
+from app.domain.failure import error_classes
 from app.domain.validation import RULES
 from app.main import create_app
 from app.observability.metrics import METRICS
 from app.settings import Settings
 from app.surfaces.gemini import routes as gemini
-from app.surfaces.http.problems import error_classes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -1,95 +1,91 @@
-"""A leader's failure as its followers learn it, and the error that it becomes again."""
+"""A failure as it is kept for others: for followers, and for repetitions under an idempotency key."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, fields
+from inspect import signature
 
+from app.domain import errors, repetition
+
+# Records of failures are read by the types of these fields.
+from app.domain.budget import WindowState  # noqa: TC001
 from app.domain.errors import (
     ContentBlocked,
-    DeadlineExceeded,
     GatewayError,
     InvalidHistory,
     MaxTokens,
-    ModelRefused,
     UpstreamError,
     UpstreamInvalidRequest,
-    UpstreamNoImage,
-    UpstreamQuota,
-    UpstreamRejected,
-    UpstreamUnavailable,
+    Violation,
 )
-from app.domain.refusals import Side  # noqa: TC001 - records of failures are read by their types
+from app.domain.estimate import WouldFit  # noqa: TC001
+from app.domain.generation import Spent, Usage  # noqa: TC001
+from app.domain.rate import RateState  # noqa: TC001
+from app.domain.refusals import Side  # noqa: TC001
+
+EACH_CALLERS_OWN = frozenset({"windows", "rates", "replayed"})
+"""What an error says of the caller who gets it, and so is not kept for others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Enough to raise the same error again.
+    """Everything that an error says, but for what is each caller's own.
 
     Attributes:
         code: The error's code.
-        detail: Its sentence.
-        reason: The upstream's word for it, or empty.
-        support_code: The upstream's number for a refusal.
-        side: What a refusal found fault with.
         final: True where the same request would fail again (a refusal), so followers must not repeat it.
-        verbatim: The upstream's own answer, or empty.
+
+    The others are the attributes of the errors, by the same names.
     """
 
     code: str
     detail: str
-    reason: str = ""
+    reason: str | None = None
     support_code: str | None = None
     side: Side = "picture"
     final: bool = False
     verbatim: str = ""
+    retry_after_s: int | None = None
+    usage: Usage | None = None
+    upstream_status: int | None = None
+    billed: str = "no"
+    daily: bool = False
+    violations: tuple[Violation, ...] = ()
+    refused_by: tuple[WindowState, ...] | tuple[RateState, ...] = ()
+    would_fit: WouldFit | None = None
+    spent: Spent | None = None
 
 
-_REFUSALS: Final = {error.code: error for error in (ContentBlocked, ModelRefused)}
-_UPSTREAM: Final = {
-    error.code: error
-    for error in (
-        DeadlineExceeded,
-        InvalidHistory,
-        MaxTokens,
-        UpstreamError,
-        UpstreamInvalidRequest,
-        UpstreamNoImage,
-        UpstreamQuota,
-        UpstreamRejected,
-        UpstreamUnavailable,
-    )
-}
+_CARRIED = tuple(field.name for field in fields(Failure) if field.name not in {"code", "final"})
+
+
+DEFINED_IN = (errors, repetition)
+"""Every module that defines errors; a class is found among its parent's subclasses once it is imported."""
+
+
+def error_classes() -> tuple[type[GatewayError], ...]:
+    """Every error that can be answered, parents first."""
+    found: list[type[GatewayError]] = [GatewayError]
+    for error in found:
+        found.extend(error.__subclasses__())
+    return tuple(found)
 
 
 def failure_of(error: GatewayError) -> Failure:
-    """What followers are told of an error."""
-    if isinstance(error, ContentBlocked):
-        return Failure(
-            error.code,
-            error.detail,
-            error.reason,
-            error.support_code,
-            error.side,
-            final=True,
-            verbatim=error.verbatim,
-        )
-    reason = error.reason or "" if isinstance(error, UpstreamError) else ""
-    final = isinstance(error, UpstreamInvalidRequest | MaxTokens | InvalidHistory)
-    return Failure(error.code, error.detail, reason, final=final, verbatim=error.verbatim)
+    """What others are told of an error."""
+    final = isinstance(error, ContentBlocked | UpstreamInvalidRequest | MaxTokens | InvalidHistory)
+    told = {name: getattr(error, name) for name in _CARRIED if hasattr(error, name)}
+    return Failure(code=error.code, final=final, **told)
 
 
 def raised_again(failure: Failure) -> GatewayError:
-    """The leader's error for a follower, which itself has spent nothing."""
-    error = _again(failure)
-    error.verbatim = failure.verbatim
+    """The error that the failure was; an upstream error where this version has none of its code."""
+    known = (kind for kind in error_classes()[1:] if kind.code == failure.code)
+    kind = next(known, UpstreamError)
+    arguments = {name: getattr(failure, name) for name in signature(kind).parameters if name in _CARRIED}
+    error = kind(**arguments)
+    error.args = (failure.detail,)
+    for name in _CARRIED:
+        if hasattr(error, name):
+            setattr(error, name, getattr(failure, name))
     return error
-
-
-def _again(failure: Failure) -> GatewayError:
-    if failure.code in _REFUSALS:
-        refusal = _REFUSALS[failure.code]
-        return refusal(
-            failure.detail, reason=failure.reason, support_code=failure.support_code, side=failure.side
-        )
-    return _UPSTREAM.get(failure.code, UpstreamError)(failure.detail, reason=failure.reason or None)

@@ -14,6 +14,7 @@ from app.domain.errors import (
     DeadlineExceeded,
     GatewayError,
     NotCached,
+    OperationCancelled,
     RateLimited,
     UpstreamError,
 )
@@ -177,7 +178,8 @@ def settlement(
         amounts=outcome.amounts if outcome else job.estimate.amounts,
         publish=publish,
         ttl_s=job.caller.tenant.cache.ttl_s,
-        failure=failure_of(error) if error else None,
+        # That its caller cancelled it says nothing of the work.
+        failure=failure_of(error) if error and not isinstance(error, OperationCancelled) else None,
         answered=_answered(job, outcome, delivered),
         usage=outcome.usage if outcome else Usage(),
         attribution=job.attribution,

@@ -224,6 +224,7 @@ class Gateway:
         """Raise a refusal again; repeat any other failure at most once (docs/decisions/0005)."""
         if failed.failure.final or job.takeovers >= TAKEOVERS_MAX:
             error = raised_again(failed.failure)
+            error.usage = None  # the leader paid it
             error.windows, error.rates = failed.windows, failed.rates
             raise error
         job.takeovers += 1

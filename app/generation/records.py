@@ -6,7 +6,8 @@ type or another version is refused and never half understood.
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import fields, replace
 from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -56,28 +57,35 @@ def decode_generation(text: str) -> Generation:
 
 
 def encode_failure(failure: Failure) -> str:
-    """The record of a leader's failure."""
+    """The record of a failure, without the fields that it leaves at their defaults."""
+    told = {field.name for field in fields(failure) if getattr(failure, field.name) != field.default}
     try:
-        body = _FAILURE.dump_json(failure)
+        body = _FAILURE.dump_json(failure, include=told)
     except PydanticSerializationError:
         body = _FAILURE.dump_json(
             replace(
                 failure,
                 detail=_encodable(failure.detail),
-                reason=_encodable(failure.reason),
+                reason=failure.reason and _encodable(failure.reason),
                 support_code=failure.support_code and _encodable(failure.support_code),
                 verbatim=_encodable(failure.verbatim),
-            )
+            ),
+            include=told,
         )
     return f"{_FAILURE_PREFIX}{body.decode()}}}"
 
 
 def encode_brief(failure: Failure) -> str:
-    """A failure as the books keep it, in at most BRIEF_BYTES_MAX: without the upstream's own answer."""
+    """A failure as the books keep it, in at most BRIEF_BYTES_MAX.
+
+    Left out are the upstream's own answer, and what only errors have that end no hold: they are never kept.
+    """
     brief = replace(
         failure,
         verbatim="",
-        reason=failure.reason[:_WORD_LENGTH_MAX],
+        violations=(),
+        refused_by=(),
+        reason=failure.reason and failure.reason[:_WORD_LENGTH_MAX],
         support_code=failure.support_code and failure.support_code[:_WORD_LENGTH_MAX],
     )
     length = _DETAIL_LENGTH_MAX
@@ -94,12 +102,12 @@ def _cut(detail: str, length: int) -> str:
 
 
 def decode_failure(text: str) -> Failure:
-    """The failure of a record.
+    """The failure of a record; a field that it does not tell has its default.
 
     Raises:
         UnreadableRecord: Another version wrote it, or it is damaged.
     """
-    return _decode(_FAILURE, _FAILURE_PREFIX, text)
+    return _decode(_FAILURE, _FAILURE_PREFIX, text, partial=True)
 
 
 def encode_finished(finished: Finished) -> str:
@@ -120,7 +128,7 @@ def decode_finished(text: str) -> Finished:
     return _decode(_FINISHED, _FINISHED_PREFIX, text)
 
 
-def _decode(adapter: TypeAdapter[RecordT], prefix: str, text: str) -> RecordT:
+def _decode(adapter: TypeAdapter[RecordT], prefix: str, text: str, *, partial: bool = False) -> RecordT:
     if not (text.startswith(prefix) and text.endswith("}")):
         raise UnreadableRecord("The record is of another version.")
     body = text[len(prefix) : -1]
@@ -128,7 +136,8 @@ def _decode(adapter: TypeAdapter[RecordT], prefix: str, text: str) -> RecordT:
         found = adapter.validate_json(body, strict=True)
     except ValidationError:
         raise UnreadableRecord("The record does not have the expected fields.") from None
-    if adapter.dump_json(found).decode() != body:
+    told = set(json.loads(body)) if partial else None
+    if adapter.dump_json(found, include=told).decode() != body:
         raise UnreadableRecord("The record is not in its canonical form.")
     return found
 

@@ -10,8 +10,8 @@ from typing import get_args
 import pytest
 
 from app.domain.budget import UNITS, Mode
+from app.domain.failure import error_classes
 from app.observability.metrics import METRICS
-from app.surfaces.http.problems import error_classes
 from tests.deploy.files import DEPLOY, alerts, dashboard, queried, recorded, series_names
 
 TARGET_LABELS = {"job", "instance", "le"}

@@ -15,9 +15,9 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from app.commands.reference import reference, with_refusals
+from app.domain.failure import error_classes
 from app.main import create_app
 from app.settings import Settings
-from app.surfaces.http.problems import error_classes
 from app.surfaces.native.wire import GenerateRequest
 
 if TYPE_CHECKING:

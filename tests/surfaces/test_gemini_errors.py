@@ -25,10 +25,10 @@ from app.domain.errors import (
     ValidationFailed,
     Violation,
 )
+from app.domain.failure import error_classes
 from app.domain.rate import RateLimit, RateState
 from app.surfaces.errors import error_response
 from app.surfaces.gemini.errors import status_of
-from app.surfaces.http.problems import error_classes
 
 GEMINI = "/gemini/v1beta/models/m:generateContent"
 VERTEX = "/gemini/v1beta1/projects/p/locations/l/publishers/google/models/m:generateContent"

@@ -24,9 +24,9 @@ from app.domain.errors import (
     ValidationFailed,
     Violation,
 )
+from app.domain.failure import error_classes
 from app.domain.generation import Usage
 from app.surfaces.errors import envelope_of, error_response
-from app.surfaces.http.problems import error_classes
 from app.surfaces.native.errors import problem_response
 from app.surfaces.openai.errors import kind_of, openai_error, openai_response, should_retry
 

@@ -33,6 +33,7 @@ from app.surfaces.http.auth import authorised, presented_key
 from app.surfaces.http.body import Spelling, read_json
 from app.surfaces.http.caching import cache_control_of
 from app.surfaces.http.context import ServiceDep
+from app.surfaces.http.envelope import error_headers
 from app.surfaces.http.idempotency import named
 from app.surfaces.http.patience import patience_of
 from app.surfaces.http.ratelimit import rate_limit_headers
@@ -197,7 +198,7 @@ async def _answered(request: Request, service: Service, caller: Caller, model: s
         request.state.outcome = error.code
         if not error.verbatim or isinstance(error, UpstreamInvalidRequest):
             raise
-        return Answered(error.verbatim, headers=rate_limit_headers(error.windows, error.rates))
+        return Answered(error.verbatim, headers=error_headers(error))
     request.state.cache = result.cache_status
     document, cargo = answer_of(result)
     return Answered(

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.domain import errors, repetition
+from app.domain.failure import error_classes
 
 
 class ViolationWire(BaseModel):
@@ -103,18 +103,6 @@ RATE_LIMIT_HEADERS: dict[str, Any] = {
     "Cache-Status": {"description": "How the cache took part (RFC 9211).", **_HEADER},
 }
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
-
-
-DEFINED_IN = (errors, repetition)
-"""Every module that defines errors; a class is found among its parent's subclasses once it is imported."""
-
-
-def error_classes() -> tuple[type[errors.GatewayError], ...]:
-    """Every error that can be answered."""
-    found: list[type[errors.GatewayError]] = [errors.GatewayError]
-    for error in found:
-        found.extend(error.__subclasses__())
-    return tuple(found)
 
 
 def _problems() -> dict[int | str, dict[str, Any]]:

@@ -8,13 +8,14 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from app.domain.errors import GatewayError, ValidationFailed, Violation
+from app.domain.failure import error_classes
 from app.surfaces.http.auth import CallerDep
 from app.surfaces.http.body import read_form, read_json
 from app.surfaces.http.caching import cache_control_of
 from app.surfaces.http.context import ServiceDep, base_url_of
 from app.surfaces.http.idempotency import IDEMPOTENCY_KEY, named
 from app.surfaces.http.patience import REQUEST_TIMEOUT, patience_of
-from app.surfaces.http.problems import RATE_LIMIT_HEADERS, error_classes
+from app.surfaces.http.problems import RATE_LIMIT_HEADERS
 from app.surfaces.http.ratelimit import rate_limit_headers
 from app.surfaces.http.replies import generation_headers, json_reply
 from app.surfaces.openai.answered import answer_of, events_of, model_of
