@@ -114,7 +114,7 @@ def held(emulator: Running, gate: str) -> int:
 def waiting(gateway: Running) -> int:
     """How many requests wait for the result of another."""
     name = 'flashgate_in_flight{stage="waiting"} '
-    lines = HTTP.get(f"{gateway.url}/metrics").text.splitlines()
+    lines = HTTP.get(gateway.metrics_url).text.splitlines()
     return round(sum(float(line.removeprefix(name)) for line in lines if line.startswith(name)))
 
 
