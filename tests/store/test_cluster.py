@@ -17,7 +17,7 @@ import redis
 from redis.asyncio.cluster import RedisCluster
 
 from app.domain.operation import Made
-from app.generation.ports import Hit, Lead
+from app.generation.ports import Claim, Hit, Lead, Replayed
 from app.ledger.operations import RedisOperations
 from app.ledger.policy import LedgerPolicy
 from app.ledger.redis import RedisLedger
@@ -135,6 +135,10 @@ async def test_a_gateways_store_can_be_a_cluster(cluster: int) -> None:
                 assert (await books.publish("a")).published
                 async with asyncio.timeout(10):
                     await waiting
+                keyed = replace(books.request("k", "work"), claim=Claim("d" * 64, "first", 60))
+                assert isinstance(await ledger.admit(keyed), Hit)
+                keyed = replace(keyed, hold_id="r", claim=Claim("d" * 64, "second", 60))
+                assert isinstance(await ledger.admit(keyed), Replayed)
                 assert await results.put_pictures(tenant, (picture,), 60)
                 assert await results.get_picture(tenant, picture.id) == picture
                 assert await ledger.running(tenant, "a") is None
