@@ -52,6 +52,9 @@ bench: .venv/dev ## What an admission and a request cost, and that it does not g
 bad-day: .venv/dev ## An hour of Google's bad days in a minute, as a table and a picture (BAD_DAY_S=60 SEED=…)
 	$(PY) -m tests.badday.run --seconds $${BAD_DAY_S:-60} $${SEED:+--seed $$SEED}
 
+corpus: .venv/dev ## Compare what is accepted with what decoders open, over a folder of files (DIR=…)
+	$(PY) -m tests.media.corpus $${DIR:-tests/fixtures/files}
+
 openapi: .venv/run ## Export the OpenAPI document
 	$(PY) -m app openapi > openapi/openapi.json
 
@@ -78,4 +81,4 @@ reference: .venv/run ## Write the reference tables, and the README's
 clean: ## Remove the environment and every cache
 	rm -rf .venv .coverage* .clients .deploy dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help run test check coverage chaos bad-day bench clients openapi reference clean
+.PHONY: help run test check coverage chaos bad-day bench corpus clients openapi reference clean
