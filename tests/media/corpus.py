@@ -47,12 +47,16 @@ class Difference(NamedTuple):
     explained: str
 
 
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in _NO_CASES)
+
+
 async def compared(folder: Path) -> tuple[int, list[Difference]]:
     """How many files were looked at, and the differences."""
     listed = folder / CASES
     cases = json.loads(listed.read_text(encoding="utf-8")) if listed.exists() else {}
     found: list[Difference] = []
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in _NO_CASES)
+    files = _files(folder)
     for path in files:
         case = cases.get(path.relative_to(folder).as_posix(), {})
         data = path.read_bytes()
