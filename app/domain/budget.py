@@ -111,6 +111,7 @@ class WindowState:
         asked: What the refused or admitted request needs in this unit.
         credit: The part of the limit that was added by credit.
         field: The counter's name in the store, which tells whose window it is.
+        usual_limit: The limit without an operator's override, credit included.
     """
 
     budget: Budget
@@ -121,6 +122,7 @@ class WindowState:
     asked: int = 0
     credit: int = 0
     field: str = ""
+    usual_limit: int = 0
 
     @property
     def remaining(self) -> int:
@@ -141,6 +143,12 @@ class WindowState:
     def refuses(self) -> bool:
         """Whether this window alone would refuse what was asked."""
         return self.budget.mode == "enforce" and self.asked > self.remaining
+
+    @property
+    def never_fits(self) -> bool:
+        """Whether what was asked is more than the window ever holds, so that no waiting helps."""
+        most = max(self.budget.limit, self.usual_limit) - (self.settled if self.endless else 0)
+        return self.refuses and self.asked > most
 
 
 _Days = Literal["day", "week", "month"]

@@ -53,7 +53,7 @@ class GatewayError(Exception):
     code: ClassVar[str] = "internal"
     title: ClassVar[str] = "The gateway failed"
     status: ClassVar[int] = 500
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
 
     def __init__(
         self, detail: str = "", *, retry_after_s: int | None = None, usage: Usage | None = None
@@ -165,10 +165,11 @@ class BudgetExceeded(GatewayError):
     """A budget window has too little left; nothing was reserved in any window.
 
     Args:
-        detail: Which window, how much was asked, how much is left.
+        detail: What is needed, what is left in each window, and until when.
         refused_by: The windows that refused.
-        retry_after_s: Seconds until the last of them rolls over; None where one of them never does.
+        retry_after_s: Seconds until the last of them rolls over; None where waiting does not help.
         would_fit: What would be admitted now, or None where that was not worked out.
+        sentences: The part of the detail about each of the windows.
     """
 
     code, title, status, retryable = "budget_exceeded", "The budget is used up", 429, True
@@ -179,10 +180,13 @@ class BudgetExceeded(GatewayError):
         refused_by: tuple[WindowState, ...],
         retry_after_s: int | None,
         would_fit: WouldFit | None = None,
+        sentences: tuple[str, ...] = (),
     ) -> None:
         super().__init__(detail, retry_after_s=retry_after_s)
+        self.sentences = sentences
         self.refused_by = refused_by
         self.would_fit = would_fit
+        self.retryable = not any(window.never_fits for window in refused_by)
 
 
 class RateLimited(GatewayError):

@@ -19,6 +19,7 @@ from app.domain.errors import (
     UpstreamError,
 )
 from app.domain.estimate import sized_and_levelled, would_fit
+from app.domain.explanations import explain_budget, explain_fitting, explain_rate
 from app.domain.failure import Failure, failure_of, raised_again
 from app.domain.generation import Generation, Notice, PictureRecord, Usage
 from app.domain.policy import CALL_S_MIN
@@ -42,8 +43,11 @@ from app.resilience.best_effort import best_effort
 
 if TYPE_CHECKING:
     from app.domain.allowance import Allowances
+    from app.domain.budget import WindowState
+    from app.domain.estimate import WouldFit
     from app.domain.generation import ModelAnswer, Picture
     from app.domain.outcome import Outcome
+    from app.domain.rate import RateState
     from app.generation.job import Job
     from app.generation.ports import Admission, Lead
 
@@ -73,9 +77,9 @@ def refusal(job: Job, admission: Admission, allowances: Allowances) -> GatewayEr
     error: GatewayError
     match admission:
         case Refused():
-            error = _budget_exceeded(job, admission, allowances)
+            error = _budget_exceeded(job, admission.windows, allowances)
         case Limited():
-            error = _rate_limited(admission)
+            error = _rate_limited(admission.rates)
         case Absent():
             error = NotCached("Nothing is cached for this request, and only-if-cached was asked.")
         case InFlight(retry_after_s):
@@ -107,27 +111,67 @@ def result_gone(replayed: Replayed) -> ResultGone:
     return error
 
 
-def _budget_exceeded(job: Job, refused: Refused, allowances: Allowances) -> BudgetExceeded:
-    refusing = tuple(window for window in refused.windows if window.refuses)
-    fitting = would_fit(job.request, job.card, refused.windows, allowances, strict=job.caller.tenant.strict)
-    endless = any(window.endless for window in refusing)
-    retry_after_s = None if endless else max(1, *(window.resets_in_s for window in refusing))
-    detail = "; ".join(
-        f"{window.budget.name}: {window.asked} asked, {window.remaining} of {window.budget.limit} left"
-        for window in refusing
+def would_refuse(
+    job: Job,
+    windows: tuple[WindowState, ...],
+    rates: tuple[RateState, ...],
+    allowances: Allowances,
+    *,
+    cached: bool,
+) -> BudgetExceeded | RateLimited | None:
+    """The error that the job would meet by what was seen of its windows and rates, or None.
+
+    What is ``cached`` counts as a request and needs nothing else.
+    """
+    if not cached and any(window.refuses for window in windows):
+        return _budget_exceeded(job, windows, allowances)
+    full = (state for state in rates if state.remaining < 1)
+    refusing = tuple(
+        replace(state, refused=True) for state in full if not (cached and state.limit.kind != "requests")
     )
-    return BudgetExceeded(f"{detail}.", refusing, retry_after_s and _spread(retry_after_s), fitting)
+    return _rate_limited(refusing) if refusing else None
 
 
-def _rate_limited(limited: Limited) -> RateLimited:
-    refusing = tuple(state for state in limited.rates if state.refused)
-    detail = "; ".join(
-        f"{state.limit.name}: {state.limit.limit} "
-        f"{'requests a minute' if state.limit.kind == 'requests' else 'requests at once'}"
-        for state in refusing
+def _budget_exceeded(job: Job, windows: tuple[WindowState, ...], allowances: Allowances) -> BudgetExceeded:
+    refusing = tuple(window for window in windows if window.refuses)
+    sentences = tuple(explain_budget(window, job.caller.tenant.time_zone) for window in refusing)
+    fitting, instead = _instead(job, windows, allowances, "now")
+    never = any(window.never_fits for window in refusing)
+    if never and not instead:
+        unused = tuple(_unused(window) for window in windows)
+        _, instead = _instead(job, unused, allowances, "once the budget resets")
+    waiting_helps = not never and not any(window.endless for window in refusing)
+    wait_s = max(1, *(window.resets_in_s for window in refusing))
+    return BudgetExceeded(
+        " ".join(filter(None, (*sentences, instead))),
+        refusing,
+        _spread(wait_s) if waiting_helps else None,
+        fitting,
+        sentences,
     )
-    wait_s = max(-(-state.retry_in_ms // 1000) for state in refusing)
-    return RateLimited(f"{detail}.", refusing, _spread(max(1, wait_s)))
+
+
+def _instead(
+    job: Job, windows: tuple[WindowState, ...], allowances: Allowances, when: str
+) -> tuple[WouldFit, str]:
+    """What would be admitted in place of the request, and the sentence about it."""
+    fitting, single = (
+        would_fit(request, job.card, windows, allowances, strict=job.caller.tenant.strict)
+        for request in (job.request, replace(job.request, n=1))
+    )
+    size, _ = sized_and_levelled(job.request, job.card)
+    return fitting, explain_fitting(fitting, single, size, job.request.n, when)
+
+
+def _unused(window: WindowState) -> WindowState:
+    """The window as it is when it begins again; one that never does keeps what is booked."""
+    return replace(window, held=0, settled=window.settled if window.endless else 0)
+
+
+def _rate_limited(rates: tuple[RateState, ...]) -> RateLimited:
+    refusing = tuple(state for state in rates if state.refused)
+    wait_s = _spread(max(1, *(-(-state.retry_in_ms // 1000) for state in refusing)))
+    return RateLimited(" ".join(explain_rate(state, wait_s) for state in refusing), refusing, wait_s)
 
 
 def _spread(wait_s: int) -> int:

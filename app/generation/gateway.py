@@ -145,7 +145,12 @@ class Gateway:
         seen = await self._ledger.peek(booking.admission_request(job))
         shared = job.cache.mode in {"use", "only_if_cached"}
         age_s = seen.age_s if shared and isinstance(seen, Hit) else None
-        return Quote(job.card, job.request, (), job.estimate, seen.windows, age_s, job.notices, seen.rates)
+        refusal = booking.would_refuse(
+            job, seen.windows, seen.rates, self._allowances, cached=age_s is not None
+        )
+        return Quote(
+            job.card, job.request, (), job.estimate, seen.windows, age_s, job.notices, seen.rates, refusal
+        )
 
     async def picture(self, caller: Caller, image_id: str) -> Picture:
         """The bytes of an image of this tenant. Raises NotFound, also for another tenant's."""

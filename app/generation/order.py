@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from app.domain.budget import WindowState
     from app.domain.card import Card
-    from app.domain.errors import Violation
+    from app.domain.errors import BudgetExceeded, RateLimited, Violation
     from app.domain.estimate import Estimate
     from app.domain.generation import CacheStatus, Generation, Notice, Picture, Usage
     from app.domain.rate import RateState
@@ -108,6 +108,7 @@ class Quote:
         windows: The caller's windows; ``refuses`` tells which would not admit it.
         cached_age_s: Age of a cached result in seconds, or None where there is none.
         rates: The caller's rates and caps; one with nothing left would refuse.
+        refusal: What the request would be refused with, or None.
     """
 
     card: Card | None
@@ -118,3 +119,4 @@ class Quote:
     cached_age_s: int | None
     notices: tuple[Notice, ...]
     rates: tuple[RateState, ...] = ()
+    refusal: BudgetExceeded | RateLimited | None = None

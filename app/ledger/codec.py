@@ -136,7 +136,16 @@ def answer(reply: list[str], windows: tuple[BudgetWindow, ...], rates: tuple[Rat
         start, end, settled, held, limit, credit = row
         budget = replace(window.budget, limit=limit)
         states.append(
-            WindowState(budget, settled, held, Span(start, end), int(now), credit=credit, field=window.field)
+            WindowState(
+                budget,
+                settled,
+                held,
+                Span(start, end),
+                int(now),
+                credit=credit,
+                field=window.field,
+                usual_limit=window.budget.limit + credit,
+            )
         )
     found = tuple(
         RateState(rate, left, retry_ms, full_ms, refused == 1)

@@ -111,7 +111,8 @@ class FailoverImageModel:
                 pause_s = terms.pause_after(attempt, error, self._jitter())
                 in_time = (error.retry_after_s or 0) <= terms.wait_s_max
                 in_time &= self._clock() + pause_s + CALL_S_MIN <= deadline
-                again = error.billed == "no" and attempt < terms.attempts_max and in_time
+                repeatable = error.retryable and error.billed == "no"
+                again = repeatable and attempt < terms.attempts_max and in_time
                 if not again or not self._budget.spend():
                     raise
             else:

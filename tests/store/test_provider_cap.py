@@ -140,10 +140,25 @@ async def test_an_answer_is_delivered_whatever_giving_back_its_part_raises(
 
 async def test_too_many_tokens_are_refused_until_the_minute_is_over(clients: StoreClients) -> None:
     upstream, back_end = Upstream(), next(back_ends)
-    model = capped(clients, upstream, ProviderTerms(tokens_per_minute=700), back_end)
+    model = capped(clients, upstream, ProviderTerms(tokens_per_minute=2000), back_end)
+
+    async def more_than_a_minute_has() -> None:
+        for _ in range(4):  # the minute may be over in between
+            await model.generate(REQUEST, None, CALL)
+
     with pytest.raises(UpstreamQuota) as refused:
-        await model.generate(REQUEST, None, CALL)
+        await more_than_a_minute_has()
+    assert refused.value.retryable
     assert 1 <= (refused.value.retry_after_s or 0) <= 60
+    assert 1 <= upstream.calls <= 3
+
+
+async def test_more_tokens_than_a_whole_minute_has_are_not_told_to_wait(clients: StoreClients) -> None:
+    upstream = Upstream()
+    model = capped(clients, upstream, ProviderTerms(tokens_per_minute=700), next(back_ends))
+    with pytest.raises(UpstreamQuota, match="waiting does not help") as refused:
+        await model.generate(REQUEST, None, CALL)
+    assert (refused.value.retryable, refused.value.retry_after_s) == (False, None)
     assert upstream.calls == 0
 
 

@@ -121,7 +121,11 @@ def test_a_wait_is_told_in_the_header_and_the_details() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "sentence"), [("requests", "9 a minute at most."), ("concurrent", "9 at once at most.")]
+    ("kind", "sentence"),
+    [
+        ("requests", "The tenant may make 9 requests a minute; try again in 1 s."),
+        ("concurrent", "The tenant may have 9 requests under way at once; try again in 1 s."),
+    ],
 )
 def test_a_rate_is_googles_quota_too(kind: Any, sentence: str) -> None:
     state = RateState(RateLimit(kind, "tenant", "t", 9), 0, 1000, 1000, refused=True)

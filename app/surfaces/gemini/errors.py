@@ -15,7 +15,7 @@ from app.domain.errors import (
     UpstreamInvalidRequest,
     ValidationFailed,
 )
-from app.domain.rate import RateState
+from app.domain.explanations import explain_rate
 from app.domain.repetition import ResultGone
 from app.surfaces.gemini.fields import field_path
 from app.surfaces.http.envelope import cost_member, error_headers
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from app.domain.budget import WindowState
     from app.domain.errors import Violation
+    from app.domain.rate import RateState
 
 PREFIX: Final = "/gemini"
 MODEL_NOT_FOUND: Final = frozenset({"unknown_model", "model_not_allowed"})
@@ -107,11 +108,12 @@ def _details(error: GatewayError, request_id: str, path: str) -> list[dict[str, 
             for item in error.violations
         ]
         details.append({"@type": f"{_RPC}BadRequest", "fieldViolations": violations})
-    if isinstance(error, BudgetExceeded | RateLimited):
-        refusals = [
-            _rate_violation(it) if isinstance(it, RateState) else _quota_violation(it)
-            for it in error.refused_by
-        ]
+    if isinstance(error, BudgetExceeded):
+        said = error.sentences or (error.detail,) * len(error.refused_by)
+        refusals = [_of_budget(*each) for each in zip(error.refused_by, said, strict=True)]
+        details.append({"@type": f"{_RPC}QuotaFailure", "violations": refusals})
+    if isinstance(error, RateLimited):
+        refusals = [_of_rate(state, error.retry_after_s or 1) for state in error.refused_by]
         details.append({"@type": f"{_RPC}QuotaFailure", "violations": refusals})
     if error.retry_after_s is not None:
         details.append({"@type": f"{_RPC}RetryInfo", "retryDelay": f"{error.retry_after_s}s"})
@@ -133,22 +135,23 @@ def _spent(error: GatewayError) -> dict[str, str]:
     return tokens if dollars is None else {**tokens, "costUsd": f"{dollars:.9f}"}
 
 
-def _quota_violation(window: WindowState) -> dict[str, Any]:
+def _of_budget(window: WindowState, sentence: str) -> dict[str, Any]:
+    """A budget; Google's values are whole numbers, so dollars are counted in billionths."""
     budget = window.budget
     return {
         "subject": f"{budget.scope}:{budget.name}",
-        "description": f"{window.asked} asked, {window.remaining} of {budget.limit} left.",
-        "quotaMetric": f"flashgate/{budget.unit}",
+        "description": sentence,
+        "quotaMetric": f"flashgate/{'nano_usd' if budget.unit == 'usd' else budget.unit}",
         "quotaId": budget.name,
         "quotaValue": str(budget.limit),
     }
 
 
-def _rate_violation(state: RateState) -> dict[str, Any]:
+def _of_rate(state: RateState, retry_after_s: int) -> dict[str, Any]:
     limit = state.limit
     return {
         "subject": f"{limit.scope}:{limit.name}",
-        "description": f"{limit.limit} {'at once' if limit.kind == 'concurrent' else 'a minute'} at most.",
+        "description": explain_rate(state, retry_after_s),
         "quotaMetric": f"flashgate/{limit.kind}",
         "quotaId": limit.name,
         "quotaValue": str(limit.limit),

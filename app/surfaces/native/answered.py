@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from app.domain.budget import NANO_PER_USD
-from app.domain.errors import VIOLATIONS_MAX
+from app.domain.errors import VIOLATIONS_MAX, BudgetExceeded
 from app.domain.estimate import price_nano_usd
 from app.domain.finished import effective_of
 from app.domain.request import seeds
 from app.media.lifting import placeholders
+from app.surfaces.http.problems import WouldFitWire
 from app.surfaces.native.wire import (
     BudgetWire,
     CacheWire,
@@ -21,6 +22,7 @@ from app.surfaces.native.wire import (
     GenerateResponse,
     ImageWire,
     RateWire,
+    RefusalWire,
     UsageWire,
     ViolationFound,
     WarningWire,
@@ -30,6 +32,7 @@ from app.surfaces.native.wire_models import CellWire, ModelWire
 if TYPE_CHECKING:
     from app.domain.budget import WindowState
     from app.domain.card import Card
+    from app.domain.errors import RateLimited
     from app.domain.estimate import Estimate
     from app.domain.finished import Effective, Finished
     from app.domain.generation import Picture, PictureRecord, Usage
@@ -152,11 +155,23 @@ def quote_of(quote: Quote) -> EstimateResponse:
         estimate=_estimate(estimate) if estimate else None,
         would_be_admitted=valid and not refused_by,
         refused_by=refused_by,
+        refusal=None if quote.refusal is None else _refusal(quote.refusal),
         cached=cached,
         cached_age_s=quote.cached_age_s,
         effective=effective,
         budgets=[budget_of(window) for window in quote.windows],
         warnings=[WarningWire(code=item.code, detail=item.detail) for item in quote.notices],
+    )
+
+
+def _refusal(error: BudgetExceeded | RateLimited) -> RefusalWire:
+    fitting = error.would_fit if isinstance(error, BudgetExceeded) else None
+    return RefusalWire(
+        code=error.code,
+        detail=error.detail,
+        retryable=error.retryable,
+        retry_after_s=error.retry_after_s,
+        would_fit=fitting and WouldFitWire(image_size=fitting.image_size, n=fitting.n),
     )
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain.rules import LABELS_MAX, VARIANT_MAX
 from app.surfaces.http.amounts import Amount
+from app.surfaces.http.problems import WouldFitWire
 from app.surfaces.http.reports import UseWire
 
 # Limits that a rule of the card names are said in the schema and judged by the rule, whose words are better.
@@ -319,6 +320,20 @@ class EstimateWire(_Answer):
     cost_usd: float = Field(description="At list price.", examples=[0.069])
 
 
+class RefusalWire(_Answer):
+    """Why a request would be refused now, as its error would say it."""
+
+    code: str = Field(description="For programs.", examples=["budget_exceeded"])
+    detail: str = Field(
+        description="For people.", examples=["This request needs up to 2,520 output tokens, …"]
+    )
+    retryable: bool = Field(description="Whether the same request can succeed later.", examples=[True])
+    retry_after_s: int | None = Field(description="When; null where waiting does not help.", examples=[3600])
+    would_fit: WouldFitWire | None = Field(
+        None, description="What would be admitted instead, right now; null where a rate refuses."
+    )
+
+
 class EstimateResponse(_Answer):
     """What a request would cost and whether it would be served now. Nothing was spent."""
 
@@ -328,7 +343,12 @@ class EstimateResponse(_Answer):
     would_be_admitted: bool = Field(
         description="Valid, and cached or within every enforced budget.", examples=[True]
     )
-    refused_by: list[str] = Field(description="Names of the budgets that would refuse.", examples=[[]])
+    refused_by: list[str] = Field(
+        description="Names of the budgets and rates that would refuse.", examples=[[]]
+    )
+    refusal: RefusalWire | None = Field(
+        None, description="What the request would be refused with now; null where it would be admitted."
+    )
     cached: bool = Field(
         description="Whether the answer would come from the cache, at no cost.", examples=[False]
     )

@@ -1,0 +1,143 @@
+"""Budgets that refuse, in every dialect: in words, with what would fit, and no wait that cannot help."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.processes import HTTP, Running, running_gateway
+from tests.server.conftest import PEPPER, Client, Tenants, write_tenants
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import httpx2
+
+ZONE = "Asia/Kolkata"
+MODEL = "gemini-3.1-flash-image"
+# Of each unit, a limit of which one 1K picture takes a part and which four 4K pictures pass.
+LIMITS = {"output_tokens": 2240, "total_tokens": 4000, "images": 3, "usd": 0.2}
+WORDS = {"output_tokens": "10,080 output tokens", "total_tokens": " tokens", "images": "4 images", "usd": "$"}
+OF_MACHINES = re.compile(r"_|\d{5,}(?!-)")
+
+
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory: pytest.TempPathFactory) -> Tenants:
+    def budget(unit: str, window: str) -> list[dict[str, Any]]:
+        return [{"unit": unit, "window": window, "limit": LIMITS[unit]}]
+
+    budgets = {f"{unit.replace('_', '-')}-{window}": budget(unit, window)
+               for unit in LIMITS for window in ("minute", "month", "lifetime")}  # fmt: skip
+    more: dict[str, dict[str, Any]] = {name: {"time_zone": ZONE} for name in budgets}
+    return write_tenants(tmp_path_factory.mktemp("limited") / "tenants.yaml", budgets, more)
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory, limited: Tenants, emulator: Running) -> Iterator[Running]:
+    settings = {"tenants_file": str(limited.path), "key_pepper": PEPPER, "upstream_base_url": emulator.url}
+    with running_gateway(tmp_path_factory.mktemp("door"), upstream="emulator", **settings) as process:
+        yield process
+
+
+def asked(door: Running, key: str, dialect: str, size: str, n: int) -> httpx2.Response:
+    """The same pictures in one of the dialects."""
+    prompt, headers = f"Refused {secrets.token_hex(4)}", {"X-API-Key": key}
+    if dialect == "native":
+        body: dict[str, Any] = {"prompt": prompt, "image_size": size, "n": n, "delivery": "uri"}
+        return HTTP.post(f"{door.url}/v1/images:generate", json=body, headers=headers)
+    if dialect == "openai":
+        body = {"prompt": prompt, "image_size": size, "n": n}
+        return HTTP.post(f"{door.url}/openai/v1/images/generations", json=body, headers=headers)
+    config = {"imageConfig": {"imageSize": size}}
+    body = {"contents": [{"parts": [{"text": prompt}]}], "generationConfig": config}
+    return HTTP.post(f"{door.url}/gemini/v1beta/models/{MODEL}:generateContent", json=body, headers=headers)
+
+
+def sentence_of(answer: httpx2.Response) -> str:
+    document = answer.json()
+    return str(document.get("detail") or document["error"]["message"])
+
+
+@pytest.mark.parametrize("window", ["minute", "month"])
+@pytest.mark.parametrize(
+    ("dialect", "unit"),
+    # In Google's dialect a request is one picture, which is more than one of these limits alone.
+    [*((dialect, unit) for dialect in ("native", "openai") for unit in LIMITS), ("gemini", "output_tokens")],
+)
+def test_what_never_fits_is_not_told_to_wait(
+    door: Running, limited: Tenants, dialect: str, unit: str, window: str
+) -> None:
+    answer = asked(door, limited.keys[f"{unit.replace('_', '-')}-{window}"], dialect, "4K", 4)
+    assert answer.status_code == 429
+    assert "retry-after" not in answer.headers
+    sentence = sentence_of(answer)
+    assert f"and the tenant's whole budget for a {window} is " in sentence
+    assert "Waiting does not help; ask for less." in sentence
+    assert "What would fit now: " in sentence
+    assert not OF_MACHINES.search(sentence)
+    if dialect == "native":
+        problem = answer.json()
+        assert (problem["retryable"], "retry_after_s" in problem) == (False, False)
+        assert problem["would_fit"]["image_size"] or problem["would_fit"]["n"] or unit == "output_tokens"
+        assert WORDS[unit] in sentence
+    if dialect == "openai":
+        assert answer.headers["x-should-retry"] == "false"
+    if dialect == "gemini":
+        details = {item["@type"].rpartition(".")[2]: item for item in answer.json()["error"]["details"]}
+        assert "RetryInfo" not in details
+        (violation,) = details["QuotaFailure"]["violations"]
+        assert violation["description"] in sentence
+
+
+@pytest.mark.parametrize("dialect", ["native", "openai", "gemini"])
+def test_what_fits_again_is_told_when_in_the_tenants_zone(
+    door: Running, limited: Tenants, dialect: str
+) -> None:
+    key = limited.keys["images-month"]
+    while asked(door, key, "native", "512", 1).status_code == 200:
+        pass
+    answer = asked(door, key, dialect, "512", 1)
+    assert answer.status_code == 429
+    assert int(answer.headers["retry-after"]) > 0
+    sentence = sentence_of(answer)
+    assert re.fullmatch(
+        r"This request needs 1 image, and the tenant's budget for this month has 0 of 3 left\. "
+        r"It resets at \d{4}-\d\d-01 00:00 \(Asia/Kolkata\)\.",
+        sentence,
+    )
+    if dialect == "native":
+        assert answer.json()["retryable"] is True
+    if dialect == "gemini":
+        types = [item["@type"] for item in answer.json()["error"]["details"]]
+        assert any(each.endswith("RetryInfo") for each in types)
+
+
+@pytest.mark.parametrize("unit", LIMITS)
+def test_a_prepaid_budget_says_that_it_takes_credit(door: Running, limited: Tenants, unit: str) -> None:
+    client = Client(door.url, limited.keys[f"{unit.replace('_', '-')}-lifetime"])
+    answer = asked(door, client.key, "native", "4K", 4)
+    problem = answer.json()
+    assert (answer.status_code, problem["retryable"]) == (429, False)
+    assert "retry-after" not in answer.headers
+    assert "the tenant's prepaid budget has" in problem["detail"]
+    assert "more credit is needed" in problem["detail"]
+
+
+def test_an_estimate_tells_the_reason_too(door: Running, limited: Tenants) -> None:
+    headers = {"X-API-Key": limited.keys["output-tokens-minute"]}
+    body = {"prompt": "How much", "image_size": "4K"}
+    quote = HTTP.post(f"{door.url}/v1/images:estimate", json=body, headers=headers).json()
+    assert (quote["would_be_admitted"], quote["refused_by"]) == (False, ["tenant-minute-output_tokens"])
+    refusal = quote["refusal"]
+    assert (refusal["code"], refusal["retryable"], refusal["retry_after_s"]) == (
+        "budget_exceeded",
+        False,
+        None,
+    )
+    assert refusal["would_fit"]["image_size"] == "2K"
+    assert refusal["detail"].endswith("What would fit now: the size 2K.")
+    admitted = HTTP.post(f"{door.url}/v1/images:estimate", json={"prompt": "x"}, headers=headers).json()
+    assert (admitted["would_be_admitted"], admitted["refusal"]) == (True, None)
