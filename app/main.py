@@ -12,6 +12,7 @@ from app.middleware import (
     AnswerHeadersMiddleware,
     BodyLimitMiddleware,
     FramingMiddleware,
+    HandoverMiddleware,
     PortsMiddleware,
     RequestIdMiddleware,
 )
@@ -71,6 +72,7 @@ def create_app(settings: Settings) -> FastAPI:
     openapi.install(app)
     docs.install(app)
     # Added last is outermost: a request meets them from the bottom up.
+    app.add_middleware(HandoverMiddleware)
     app.add_middleware(BodyLimitMiddleware, limit_of=lambda _path: settings.body_bytes_max)
     app.add_middleware(
         PortsMiddleware, callers=settings.port, admin=settings.admin_port, metrics=settings.metrics_port

@@ -2,14 +2,15 @@
 
 Each class is one concern and wraps the next application; ``main`` puts them in this order, outermost first:
 ``AnswerHeadersMiddleware``, ``RequestIdMiddleware``, the observation of ``app/observability/http.py``,
-``FramingMiddleware``, ``PortsMiddleware``, ``BodyLimitMiddleware``. All refuse in the dialect of the
-path's surface. None of them is Starlette's ``BaseHTTPMiddleware``, which hides a caller who leaves from
-the handlers (https://github.com/encode/starlette/discussions/2094).
+``FramingMiddleware``, ``PortsMiddleware``, ``BodyLimitMiddleware``, ``HandoverMiddleware``. All refuse in
+the dialect of the path's surface. None of them is Starlette's ``BaseHTTPMiddleware``, which hides a caller
+who leaves from the handlers (https://github.com/encode/starlette/discussions/2094).
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import re
 import secrets
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from app.domain.errors import (
 )
 from app.domain.keys import resembles_key
 from app.surfaces.errors import error_response
+from app.surfaces.http.handover import RETRY_COUNT, Handover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -304,3 +306,42 @@ class BodyLimitMiddleware:
                 raise
         if body.passed:
             await body.refuse()
+
+
+class HandoverMiddleware:
+    """Follows the answers to clients that number their attempts; see ``app/surfaces/http/handover.py``.
+
+    Its ``Handover`` is in ``scope["state"]["handover"]`` for the handlers, who say what is handed over.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection; all but such requests pass through."""
+        if scope["type"] != "http" or not _values(scope["headers"], RETRY_COUNT.encode("ascii")):
+            await self._app(scope, receive, send)
+            return
+        handover = scope.setdefault("state", {})["handover"] = Handover(receive)
+        left: float = math.inf
+
+        async def send_followed(message: Message) -> None:
+            nonlocal left
+            if message["type"] == "http.response.start":
+                lengths = _values(message.get("headers", ()), b"content-length")
+                left = int(lengths[0]) if lengths else math.inf
+                await send(message)
+                return
+            last, length = not message.get("more_body", False), len(message.get("body", b""))
+            if left > 0 and (last or length >= left):
+                # Whoever has the last byte may hang up at once, so this is the last moment to look.
+                await handover.settle_down()
+            left -= length
+            await send(message)
+            if last:
+                handover.sent()
+
+        try:
+            await self._app(scope, receive, send_followed)
+        finally:
+            await handover.aclose()

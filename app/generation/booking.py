@@ -69,6 +69,7 @@ def admission_request(job: Job) -> AdmissionRequest:
         requests=0 if job.counted else 1,
         claim=job.claim,
         attribution=job.attribution,
+        attempt=job.attempt and replace(job.attempt, age_ms=int(job.age_s * 1000)),
     )
 
 
@@ -197,6 +198,8 @@ def _found_later(job: Job) -> str:
         return "the picture is still being made and paid, and the cache will have it"
     if job.claim is not None:
         return "the picture is still being made and paid, and the same Idempotency-Key will get it"
+    if job.attempt is not None:
+        return "the picture is still being made and paid, and the client's own repetition will get it"
     return "the call was sent and may be billed, and its picture is not shared"
 
 
@@ -227,6 +230,7 @@ def settlement(
         answered=_answered(job, outcome, delivered),
         usage=outcome.usage if outcome else Usage(),
         attribution=job.attribution,
+        attempt=job.attempt,
     )
 
 
@@ -320,7 +324,7 @@ def observe(job: Job, answers: tuple[ModelAnswer, ...], allowances: Allowances) 
 def kept_for_s(job: Job) -> int:
     """How long pictures are kept: as long as anything refers to them.
 
-    A generation is kept up to a tenth shorter than asked, and must not end before the key that refers to it.
+    A generation is kept up to a tenth shorter than asked, and must not end before what refers to it.
     """
-    ttl_s = job.caller.tenant.cache.ttl_s
-    return ttl_s if job.claim is None else max(ttl_s, job.claim.keep_s * 9 // 8)
+    referred_s = max(each.keep_s if each else 0 for each in (job.claim, job.attempt))
+    return max(job.caller.tenant.cache.ttl_s, referred_s * 9 // 8)

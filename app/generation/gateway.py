@@ -14,14 +14,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from app.domain.allowance import Allowances
+from app.domain.attempt import Rejoined
 from app.domain.errors import (
     Draining,
     GatewayError,
     InternalError,
     NotFound,
+    StoreUnavailable,
 )
 from app.domain.failure import raised_again
-from app.domain.generation import Generation, ModelAnswer, Picture, PictureRecord, Usage
+from app.domain.generation import Generation, ModelAnswer, Picture
 from app.domain.outcome import charged_outcome, outcome_of
 from app.domain.policy import PATIENCE_S_MIN
 from app.domain.request import seeds
@@ -31,12 +33,14 @@ from app.generation.dispatch import Sending
 from app.generation.job import budget_windows, job_of, judge
 from app.generation.order import GenerationResult, Quote
 from app.generation.ports import Call, Failed, Follow, Hit, Lead, Replayed, Settled
+from app.generation.recall import Recall
 from app.resilience.best_effort import best_effort
 from app.resilience.deadlines import time_limit
 from app.resilience.tasks import OwnTasks, cancelled, uncancelled
 
 if TYPE_CHECKING:
     from app.cards import Catalogue
+    from app.domain.attempt import Attempt, Delivery
     from app.domain.budget import WindowState
     from app.domain.finished import Finished
     from app.domain.outcome import Outcome
@@ -54,6 +58,7 @@ GenerationState = Literal["held", "dispatched"]
 log = logging.getLogger(__name__)
 
 FOLLOW_STEP_S = 15.0
+NOTE_PAUSES_S = (0.2, 1.0, 5.0)
 TAKEOVERS_MAX = 1
 
 
@@ -75,6 +80,7 @@ class Gateway:
         self.conversations = conversations
         self._ledger = ledger
         self._results = results
+        self._recall = Recall(results)
         self._model = model
         self._policy = policy
         self._times = times
@@ -126,14 +132,36 @@ class Gateway:
                     if self.draining:
                         return await self._last_look(job)
                 case Hit():
-                    found = await self._found(job, turn)
+                    found = await self._recall.found(job, turn)
                     if found is not None:
                         return found
                     # A call under way may still be joined, but nothing that is kept already will do.
                     job.cache = replace(job.cache, max_age_s=0)
                     job.following = None
+                case Rejoined(attempt=attempt):
+                    found = await self._recall.rejoined(job, turn)
+                    if found is not None:
+                        return found
+                    # There is nothing left to deliver, so it is made again.
+                    await self._tasks.run(self._noted(job, attempt, "delivered"))
+                    job.following = None
                 case Failed():
                     self._take_over(job, turn)
+
+    def note_delivery(self, job: Job, delivery: Delivery) -> None:
+        """Say how far the answer has come. What nobody was delivered, a repetition of the call may have."""
+        job.abandoned = delivery == "abandoned"
+        if job.attempt is not None and job.counted:
+            with suppress(Draining):
+                self._tasks.begin(self._noted(job, job.attempt, delivery))
+
+    async def _noted(self, job: Job, attempt: Attempt, delivery: Delivery) -> None:
+        """Tell the ledger, a few times where it does not answer; what it never hears its lease decides."""
+        for pause_s in NOTE_PAUSES_S:
+            with suppress(StoreUnavailable):
+                await self._ledger.note_delivery(job.tenant_id, attempt, delivery)
+                return
+            await asyncio.sleep(pause_s)
 
     async def estimate(self, order: Order) -> Quote:
         """Judge and price a request, and see whether it would be admitted now; nothing is spent."""
@@ -189,19 +217,21 @@ class Gateway:
 
     # admit
 
-    async def _turn(self, job: Job) -> GenerationResult | Hit | Follow | Failed:
+    async def _turn(self, job: Job) -> GenerationResult | Hit | Follow | Failed | Rejoined:
         """One admission and, where this caller leads, the whole generation: never cancelled by a caller."""
         with job.timed("admit"):
             admission = await self._ledger.admit(booking.admission_request(job))
         if (refusal := booking.refusal(job, admission, self._allowances)) is not None:
             raise refusal
         job.counted = True
+        if job.abandoned:  # which nobody could be told before
+            self.note_delivery(job, "abandoned")
         match admission:
             case Lead():
                 return await self._lead(job, admission)
             case Replayed():
-                return await self._replayed(job, admission)
-            case Hit() | Follow() | Failed():
+                return await self._recall.replayed(job, admission)
+            case Hit() | Follow() | Failed() | Rejoined():
                 return admission
             case _:
                 raise InternalError("An admission was neither served nor refused.")
@@ -220,7 +250,7 @@ class Gateway:
     async def _last_look(self, job: Job) -> GenerationResult:
         """What the leader has left. A process that goes down begins nothing, but serves what is paid."""
         seen = await self._ledger.peek(booking.admission_request(job))
-        found = await self._found(job, seen) if isinstance(seen, Hit) else None
+        found = await self._recall.found(job, seen) if isinstance(seen, Hit) else None
         if found is None:
             raise Draining("The gateway is going down; another replica will take it.", retry_after_s=1)
         return found
@@ -234,50 +264,6 @@ class Gateway:
             raise error
         job.takeovers += 1
         job.following = None
-
-    async def _found(self, job: Job, hit: Hit) -> GenerationResult | None:
-        """The kept result with its bytes, or None where an image is gone or damaged."""
-        pictures = await self._loaded(job, hit.generation.pictures)
-        interim = await self._loaded(job, hit.generation.interim)
-        if pictures is None or interim is None:
-            return None
-        coalesced = job.following is not None and hit.generation.id == f"gen_{job.following}"
-        return GenerationResult(
-            generation=hit.generation,
-            request=job.request,
-            card=job.card,
-            pictures=pictures,
-            cache_status="coalesced" if coalesced else "hit",
-            age_s=hit.age_s,
-            fingerprint=job.fingerprint,
-            cost=Usage(),
-            windows=hit.windows,
-            notices=job.notices + hit.generation.notices,
-            timings_ms=job.timings_ms,
-            interim=interim,
-            rates=hit.rates,
-        )
-
-    async def _replayed(self, job: Job, replayed: Replayed) -> GenerationResult:
-        """What the idempotency key's request came to. It was paid once, and is never generated again."""
-        generation = replayed.outcome
-        if generation is None:
-            finished = await self._results.get_finished(job.tenant_id, replayed.generation_id)
-            if finished is not None:
-                generation = replace(finished.generation, created_ms=replayed.created_ms)
-        found = None
-        if isinstance(generation, Generation):
-            hit = Hit(generation, replayed.age_s, replayed.windows, replayed.rates)
-            found = await self._found(job, hit)
-        if found is None:
-            raise booking.result_gone(replayed)
-        return replace(found, replayed=True, cache_status="hit")
-
-    async def _loaded(self, job: Job, records: tuple[PictureRecord, ...]) -> tuple[Picture, ...] | None:
-        """The pictures of a kept result, or None where one of them is gone or damaged."""
-        loaded = [await self._results.get_picture(job.tenant_id, record.id) for record in records]
-        found = tuple(picture for picture in loaded if picture is not None)
-        return found if len(found) == len(records) else None
 
     # generate, settle
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from app.domain.attempt import Attempt
 from app.domain.errors import ValidationFailed, Violation
 from app.domain.estimate import estimate, output_tokens_per_call
 from app.domain.fingerprint import digest_of, fingerprint
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 IDEMPOTENCY_KEEP_S = 24 * 3600
 """An idempotency key is answered for a day."""
 
+UNDELIVERED_KEEP_S = 3600
+"""Clients that repeat a call do so within seconds of their own time-outs, which are of minutes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Judged:
@@ -61,6 +65,8 @@ class Job:
     Attributes:
         counted: Whether the ledger has counted it as a request.
         claim: On the caller's idempotency key.
+        attempt: Which attempt at a call it is, where its client repeats calls by itself and may not share.
+        abandoned: Whether its caller is known to be gone.
         patience: How long the caller waits, or None.
         arrived: When it came, by ``time.monotonic``.
         work_s: Seconds from then on in which its picture must be made, whoever waits for it.
@@ -81,6 +87,8 @@ class Job:
     takeovers: int = 0
     counted: bool = False
     claim: Claim | None = None
+    attempt: Attempt | None = None
+    abandoned: bool = False
     patience: Patience | None = None
     arrived: float = field(default_factory=time.monotonic)
     work_s: float = math.inf
@@ -95,9 +103,14 @@ class Job:
         return max(0.0, self.patience.arrived + self.patience.seconds - time.monotonic())
 
     @property
+    def age_s(self) -> float:
+        """Seconds since it came."""
+        return time.monotonic() - self.arrived
+
+    @property
     def left_s(self) -> float:
         """Seconds until nobody waits for this job any more."""
-        work_s = self.arrived + self.work_s - time.monotonic()
+        work_s = self.work_s - self.age_s
         patience_s = self.patience_left_s
         return work_s if patience_s is None else min(work_s, patience_s)
 
@@ -106,10 +119,10 @@ class Job:
         """Seconds that the upstream is given.
 
         What was sent is paid for, so a caller's patience does not end it where the result serves somebody
-        else: the cache, a follower, a repetition under the same key.
+        else: the cache, a follower, a repetition.
         """
-        shared = self.cache.mode != "bypass" or self.claim is not None
-        left_s = self.arrived + self.work_s - time.monotonic() if shared else self.left_s
+        shared = self.cache.mode != "bypass" or self.claim is not None or self.attempt is not None
+        left_s = self.work_s - self.age_s if shared else self.left_s
         return max(CALL_S_MIN, left_s)
 
     @property
@@ -162,16 +175,18 @@ def job_of(order: Order, catalogue: Catalogue, policy: Policy, allowances: Allow
     if strict:
         request, bound = _bounded(request, card, allowances)
         said = (*said, bound)
+    cache, claim = _directive(order, request), _claim(order)
     job = Job(
         caller=order.caller,
         card=card,
         request=request,
-        cache=_directive(order, request),
+        cache=cache,
         fingerprint=work,
         estimate=estimate(request, card, allowances, strict=strict),
         estimate_per_call=estimate(replace(request, n=1), card, allowances, strict=strict),
         notices=said,
-        claim=_claim(order),
+        claim=claim,
+        attempt=None if claim or cache.mode in {"use", "only_if_cached"} else _attempt(order, work),
         patience=order.patience,
     )
     job.timings_ms["validate"] = (time.perf_counter() - began) * 1000
@@ -204,6 +219,14 @@ def _claim(order: Order) -> Claim | None:
         return None
     scope = json.dumps([order.caller.key.id, asked.route, asked.key])
     return Claim(digest_of(scope.encode()), secrets.token_hex(12), IDEMPOTENCY_KEEP_S)
+
+
+def _attempt(order: Order, work: str) -> Attempt | None:
+    """Which attempt it is at a call of this gateway key, whose result nobody else may have."""
+    if order.retries is None:
+        return None
+    origin = digest_of(json.dumps([order.caller.key.id, work]).encode())
+    return Attempt(origin, secrets.token_hex(12), order.retries > 0, UNDELIVERED_KEEP_S)
 
 
 def budget_windows(caller: Caller) -> tuple[BudgetWindow, ...]:

@@ -55,6 +55,7 @@ class Order:
         idempotency: The caller's key and the route that it counts for, or None.
         patience: How long the caller waits, or None where it has not said.
         drop_in: Whether it came in a dialect whose original draws anew for every request.
+        retries: How often its client has repeated the call by itself; None for one that does not say so.
     """
 
     caller: Caller
@@ -64,6 +65,7 @@ class Order:
     idempotency: IdempotencyKey | None = None
     patience: Patience | None = None
     drop_in: bool = False
+    retries: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

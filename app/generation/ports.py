@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from app.domain.attempt import Rejoined
 from app.domain.generation import NO_USAGE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from app.domain.attempt import Attempt, Delivery
     from app.domain.budget import Amounts, BudgetWindow, WindowState
     from app.domain.failure import Failure
     from app.domain.finished import Finished
@@ -54,6 +56,7 @@ class AdmissionRequest:
         requests: How many requests to count in the rates: 0 where this request was counted before.
         claim: On the caller's idempotency key, or None without one.
         attribution: Under what a hit is reported; None where it is not to be.
+        attempt: Where the client repeats its calls by itself, which attempt this is; None without a claim.
     """
 
     tenant_id: str
@@ -67,6 +70,7 @@ class AdmissionRequest:
     requests: int = 1
     claim: Claim | None = None
     attribution: Attribution | None = None
+    attempt: Attempt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +182,8 @@ class Crowded:
 
 Admission = (
     Hit | Follow | Failed | Refused | Absent | Lead | Limited | Replayed | InFlight | Mismatched | Crowded
-)
+    | Rejoined
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +214,7 @@ class Settlement:
         answered: What a repetition under the same idempotency key learns, or None without one.
         usage: Tokens by modality, as far as Google reported them, for reports.
         attribution: Under what they are reported; None where nobody knows any more.
+        attempt: As its admission had it.
     """
 
     tenant_id: str
@@ -222,6 +228,7 @@ class Settlement:
     answered: Answered | None = None
     usage: Usage = NO_USAGE
     attribution: Attribution | None = None
+    attempt: Attempt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +279,9 @@ class Ledger(Protocol):
 
         Never raises for a lost notification; the next admission tells what happened.
         """
+
+    async def note_delivery(self, tenant_id: str, attempt: Attempt, delivery: Delivery) -> None:
+        """Say how far the answer to an attempt has come; repeatable without harm."""
 
     async def windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
         """The windows as they stand; reserves nothing."""

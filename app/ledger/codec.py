@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, assert_never
 
+from app.domain.attempt import Rejoined
 from app.domain.budget import UNITS, Amounts, Span, WindowState
 from app.domain.errors import InternalError
 from app.domain.failure import Failure
@@ -35,6 +36,7 @@ from app.ledger.policy import MS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from app.domain.attempt import Attempt
     from app.domain.budget import BudgetWindow
     from app.domain.rate import RateLimit
     from app.generation.ports import AdmissionRequest, Answered, Claim
@@ -95,6 +97,13 @@ def rates_told(rates: tuple[RateLimit, ...]) -> list[str]:
 def claim_told(claim: Claim | None) -> list[str]:
     """For ``take_claim``."""
     return ["", "", "0"] if claim is None else [claim.id, claim.digest, str(claim.keep_s * MS)]
+
+
+def attempt_told(attempt: Attempt | None, lease_ms: str) -> list[str]:
+    """For ``take_attempt``."""
+    if attempt is None:
+        return ["", "", "0", "0"]
+    return [attempt.origin, attempt.id, str(attempt.keep_s * MS), lease_ms]
 
 
 def answered_told(answered: Answered | None, usage: Usage, lease_ms: str) -> list[str]:
@@ -212,6 +221,14 @@ def _replayed(found: Answer) -> Replayed:
     )
 
 
+def _rejoined(asked: AdmissionRequest, found: Answer) -> Rejoined:
+    if asked.attempt is None:
+        raise InternalError("Only an attempt can be given an earlier one's result.")
+    created, generation_id = found.payload.split(";")
+    age_s = max(0, found.now_ms - int(created)) // MS
+    return Rejoined(asked.attempt, generation_id, int(created), age_s, found.windows, found.rates)
+
+
 def _tokens_told(usage: Usage) -> str:
     return ",".join(str(int(getattr(usage, name))) for name in _TOKENS)
 
@@ -260,6 +277,7 @@ _ADMISSIONS: Mapping[str, Callable[[AdmissionRequest, Answer], Admission]] = {
     "in_flight": lambda _, found: InFlight(-(-int(found.payload) // MS), found.windows, found.rates),
     "mismatch": lambda _, found: Mismatched(found.windows, found.rates),
     "crowded": lambda _, found: _crowded(found),
+    "rejoined": _rejoined,
 }
 
 

@@ -35,6 +35,7 @@ from app.resilience.tasks import cancelled
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from app.domain.attempt import Attempt, Delivery
     from app.domain.budget import BudgetWindow, WindowState
     from app.domain.rate import RateLimit, RateState
     from app.generation.ports import Absent, Admission, AdmissionRequest, Hit
@@ -249,6 +250,11 @@ class DurableLedger:
     async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
         """As the store says."""
         await self._ledger.wait(tenant_id, fingerprint, leader, timeout_s)
+
+    async def note_delivery(self, tenant_id: str, attempt: Attempt, delivery: Delivery) -> None:
+        """As the store says."""
+        async with self.breaker.guard():
+            await self._ledger.note_delivery(tenant_id, attempt, delivery)
 
     async def windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
         """As the store says."""

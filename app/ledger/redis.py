@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+    from app.domain.attempt import Attempt, Delivery
     from app.domain.budget import BudgetWindow, WindowState
     from app.domain.rate import RateLimit, RateState
     from app.generation.ports import Admission, AdmissionRequest, Settlement
@@ -121,7 +122,7 @@ class RedisLedger:
             StoreUnavailable: The store does not answer.
         """
         directive = CacheDirective("only_if_cached", request.cache.max_age_s)
-        looking = replace(request, cache=directive, requests=0, claim=None, attribution=None)
+        looking = replace(request, cache=directive, requests=0, claim=None, attribution=None, attempt=None)
         seen = await self.admit(looking)
         windows = tuple(
             replace(window, asked=request.amounts[UNITS.index(window.budget.unit)]) for window in seen.windows
@@ -167,6 +168,7 @@ class RedisLedger:
             whole,
             str(TOMBSTONE_S * MS),
             *codec.answered_told(settlement.answered, settlement.usage, self._lease_ms),
+            *codec.attempt_told(settlement.attempt, self._lease_ms),
             *codec.amounts_told(settlement.amounts),
             *codec.tokens_told(settlement.usage),
             *reports.told(settlement.attribution, self._policy.usage_labels),
@@ -211,6 +213,12 @@ class RedisLedger:
             ):
                 return
 
+    async def note_delivery(self, tenant_id: str, attempt: Attempt, delivery: Delivery) -> None:
+        """Say how far the answer to an attempt has come (``scripts/deliver.lua``)."""
+        arguments = [keys.WAKE_CHANNEL, *codec.attempt_told(attempt, self._lease_ms), delivery]
+        async with store_errors(self._policy.deadline_s):
+            await self._scripts.run("deliver", keys.ledger_keys(tenant_id), arguments)
+
     async def windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
         """The windows as they stand; reserves nothing, clears away what has expired."""
         answer = await self._states(tenant_id, windows)
@@ -245,6 +253,9 @@ class RedisLedger:
             self._policy.unknown,
             *codec.claim_told(request.claim),
             str(self._policy.claims_max),
+            *codec.attempt_told(request.attempt, self._lease_ms),
+            "repeats" if request.attempt and request.attempt.repeats else "first",
+            str(request.attempt.age_ms if request.attempt else 0),
             self.epochs.get(request.tenant_id, ""),
             str(request.requests),
             *codec.amounts_told(request.amounts),

@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-ScriptName = Literal["admit", "dispatch", "settle", "windows", "purge", "terms", "restore"]
-NAMES: tuple[ScriptName, ...] = ("admit", "dispatch", "settle", "windows", "purge", "terms", "restore")
+ScriptName = Literal["admit", "dispatch", "settle", "deliver", "windows", "purge", "terms", "restore"]
+NAMES: tuple[ScriptName, ...] = (
+    *("admit", "dispatch", "settle", "deliver"),
+    *("windows", "purge", "terms", "restore"),
+)
 
 _FOLDER = Path(__file__).parent / "scripts"
 _SHARED: Mapping[ScriptName, tuple[str, ...]] = {
-    "admit": ("_common", "_usage", "_rates", "_claims", "_epoch"),
-    "settle": ("_common", "_usage", "_claims"),
+    "admit": ("_common", "_usage", "_rates", "_claims", "_attempts", "_epoch"),
+    "settle": ("_common", "_usage", "_claims", "_attempts"),
+    "deliver": ("_common", "_attempts"),
     "windows": ("_common", "_rates"),
     "restore": ("_common", "_epoch"),
 }

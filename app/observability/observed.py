@@ -13,6 +13,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
 
+from app.domain.attempt import Rejoined
 from app.domain.budget import Amounts
 from app.domain.delivery import mismatches
 from app.domain.errors import ContentBlocked, GatewayError, UpstreamError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from app.cards import Catalogue
+    from app.domain.attempt import Attempt, Delivery
     from app.domain.budget import BudgetWindow, WindowState
     from app.domain.finished import Finished
     from app.domain.generation import ModelAnswer, Picture
@@ -116,7 +118,7 @@ class ObservedLedger:
         metrics.admission(type(admission).__name__.lower())
         metrics.windows(request.tenant_id, request.windows, admission.windows)
         match admission:
-            case Hit():
+            case Hit() | Rejoined():
                 metrics.cache("hit" if request.following is None else "coalesced")
             case Lead():
                 metrics.cache("bypass" if request.cache.mode == "bypass" else "miss")
@@ -199,6 +201,11 @@ class ObservedLedger:
         """Count the command."""
         with self._command("rates"):
             return await self._ledger.rates(tenant_id, rates)
+
+    async def note_delivery(self, tenant_id: str, attempt: Attempt, delivery: Delivery) -> None:
+        """Count the command."""
+        with self._command("note_delivery"):
+            await self._ledger.note_delivery(tenant_id, attempt, delivery)
 
     async def windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
         """Show what the windows have left."""

@@ -28,7 +28,10 @@ _GENERATION_ID = re.compile(r"gen_[0-9a-f]{24}")
 _OPERATION_ID = re.compile(r"op_[0-9a-f]{24}")
 _CHANGE = re.compile(r"[0-9a-f]{32}")
 
-LEDGER_NAMES = ("res", "win", "exp", "gc", "log", "use", "lead", "idem", "ends", "ops", "opends")
+LEDGER_NAMES = (
+    *("res", "win", "exp", "gc", "log", "use", "lead", "idem", "ends", "ops", "opends"),
+    *("calls", "callends"),
+)
 
 CACHE_NAMES = ("gen", "fail", "img", "made", "op", "kept", "change")
 """What may be evicted at any time, and always has a TTL: losing it breaks no promise about money."""
@@ -104,7 +107,8 @@ def operation_keys(tenant_id: str, operation_id: str) -> list[str]:
     """A tenant's operations, and the outcome of this one; see ``app/ledger/scripts/operation.lua``."""
     if not _OPERATION_ID.fullmatch(operation_id):
         raise ValueError("This is no operation id.")
-    return [*ledger_keys(tenant_id)[-2:], f"{_tag(tenant_id)}:op:{operation_id}"]
+    tag = _tag(tenant_id)
+    return [f"{tag}:ops", f"{tag}:opends", f"{tag}:op:{operation_id}"]
 
 
 def tenant_change_keys(change_id: str) -> list[str]:

@@ -77,4 +77,12 @@ found.left = await call.then(() => "served", (error) => error.constructor.name);
 await fetch(`${emulator}/emulator/release/${gate}`, { method: "POST" });
 found.later = (await client.images.generate(left)).data.length;
 
+const calls = async () => (await (await fetch(`${emulator}/emulator/calls`)).json()).generate;
+const before = [await calls(), requests];
+const slow = { prompt: `Node retries [[emulate:hold:${gate}-retried]]`, quality: "low" };
+const retried = client.images.generate(slow, { timeout: 700, maxRetries: 20 });
+while (requests - before[1] < 2) await new Promise(setImmediate);
+await fetch(`${emulator}/emulator/release/${gate}-retried`, { method: "POST" });
+found.retried = { pictures: (await retried).data.length, calls: (await calls()) - before[0] };
+
 console.log(JSON.stringify(found));

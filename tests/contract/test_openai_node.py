@@ -60,6 +60,10 @@ def test_four_of_node_at_once_are_four_pictures_and_asking_again_draws_a_fifth(f
     assert len(set(found["together"])) == 5
 
 
+def test_what_node_repeats_after_its_timeout_is_paid_once(found: dict[str, Any]) -> None:
+    assert found["retried"] == {"pictures": 1, "calls": 1}
+
+
 def test_what_node_cancelled_is_paid_once_and_found_later(found: dict[str, Any], emulator: Running) -> None:
     assert (found["left"], found["later"]) == ("APIUserAbortError", 1)
 

@@ -449,9 +449,7 @@ async def test_a_timed_out_call_and_the_sdks_retry_are_one_generation(
         base_url=base_url(gateway), api_key=caller.key, timeout=0.7, max_retries=20
     ) as client:
         asked = asyncio.ensure_future(
-            client.images.with_raw_response.generate(
-                prompt="Slow [[emulate:hold:sdk]]", quality="low", extra_body=SEEDED
-            )
+            client.images.with_raw_response.generate(prompt="Slow [[emulate:hold:sdk]]", quality="low")
         )
         await asyncio.to_thread(wait_for, lambda: followers(gateway) > before, "the retry follows")
         await asyncio.to_thread(wait_for, lambda: calls_of(emulator) > calls, "the first call is upstream")

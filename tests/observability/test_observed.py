@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from app.cards import load_catalogue
+from app.domain.attempt import Attempt, Rejoined
 from app.domain.budget import Amounts, Budget, BudgetWindow, Span, WindowState
 from app.domain.errors import ContentBlocked, StoreUnavailable, UpstreamQuota
 from app.domain.failure import Failure
@@ -43,6 +44,7 @@ from app.observability.observed import (
 from tests.observability.test_metrics import samples, value
 
 if TYPE_CHECKING:
+    from app.domain.attempt import Delivery
     from app.domain.finished import Finished
     from app.domain.rate import RateLimit, RateState
     from app.generation.ports import Admission
@@ -105,6 +107,9 @@ class Inner:
     async def windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
         return self._do(tenant_id, windows)  # type: ignore[return-value]
 
+    async def note_delivery(self, tenant_id: str, attempt: Attempt, delivery: Delivery) -> None:
+        self._do(tenant_id, attempt, delivery)
+
     async def rates(self, tenant_id: str, rates: tuple[RateLimit, ...]) -> tuple[RateState, ...]:
         return self._do(tenant_id, rates)  # type: ignore[return-value]
 
@@ -152,6 +157,9 @@ def test_the_wrappers_are_the_ports(metrics: Metrics) -> None:
     assert all((ledger, results, model, directory))
 
 
+ATTEMPT = Attempt("origin", "me", repeats=True, keep_s=60)
+
+
 @pytest.mark.parametrize(
     ("admission", "request_", "decision", "cache"),
     [
@@ -162,6 +170,8 @@ def test_the_wrappers_are_the_ports(metrics: Metrics) -> None:
         (Lead("h1", (state(),)), asking(cache=CacheDirective("bypass")), "lead", "bypass"),
         (Absent((state(),)), asking(), "absent", "miss"),
         (Follow("h0", (state(),)), asking(), "follow", None),
+        (Rejoined(ATTEMPT, "gen_h0", 1, 0, (state(),)), asking(), "rejoined", "hit"),
+        (Rejoined(ATTEMPT, "gen_h0", 1, 0, (state(),)), asking(following="h0"), "rejoined", "coalesced"),
         (Failed(Failure("upstream_error", ""), (state(),)), asking(following="h0"), "failed", None),
         (Refused((state(settled=900, asked=1120),)), asking(), "refused", None),
     ],

@@ -12,7 +12,7 @@ import redis
 
 from app.store.embedded import EmbeddedStore
 from tests.processes import HTTP
-from tests.server.conftest import Client, Tenants, calls_of
+from tests.server.conftest import Client, Tenants, calls_of, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -220,6 +220,25 @@ def test_store_commands_of_a_hit_a_refusal_and_a_miss(
     unknown = HTTP.post(f"{gateway.url}/v1/images:generate", json=body, headers={"X-API-Key": "nobody"})
     assert unknown.status_code == 401
     assert commands() == []
+
+
+def test_a_client_that_numbers_its_attempts_costs_one_store_command_more(
+    client: Client, commands: Any
+) -> None:
+    body = {"prompt": f"Counted {secrets.token_hex(4)}", "image_size": "512", "response_format": "url"}
+
+    def ask(**headers: str) -> None:
+        named = {"X-API-Key": client.key, **headers}
+        url = f"{client.url}/openai/v1/images/generations"
+        HTTP.post(url, json=body, headers=named).raise_for_status()
+
+    ask()
+    usual = ["evalsha", "evalsha", "set", "eval", "evalsha"]
+    assert commands() == usual
+    ask(**{"x-stainless-retry-count": "0"})
+    seen = commands()
+    wait_for(lambda: seen.extend(commands()) or len(seen) > len(usual), "the delivery is noted")
+    assert seen == [*usual, "evalsha"]
 
 
 def test_every_answer_to_a_caller_tells_what_is_left(client: Client) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.domain.attempt import Attempt
 from app.domain.budget import WINDOWS, Budget
 from app.domain.failure import Failure
 from app.domain.fingerprint import digest_of
@@ -77,6 +78,8 @@ async def test_ledger_keys_never_have_a_ttl_and_all_others_always_have_one(
     await books.ledger.settle(
         Settlement(books.tenant, "e", "five", "settle", ONE, failure=said, answered=answered), books.windows
     )
+    attempt = Attempt("origin", "g", repeats=False, keep_s=60)
+    await books.ledger.admit(replace(books.request("g", "six", mode="bypass"), attempt=attempt))
     ledger = {f"fg:{{{books.tenant}}}:{name}" for name in keys.LEDGER_NAMES}
     seen = set()
     async for name in clients.ledger.scan_iter(f"fg:{{{books.tenant}}}:*"):

@@ -3,7 +3,7 @@
 -- KEYS  8 idem  HASH    digest -> "<claim>;<fingerprint>;<state>;<hold>;<created_ms>;<ends_ms>;<cost>;<outcome>"
 --                                                                                     never a TTL
 --       9 ends  ZSET    digest -> when the key may be used again (ms); exactly the digests of idem    never a TTL
---      14 old   STRING  the key as earlier versions kept it, with its result in it; it is only read    always a TTL
+--      16 old   STRING  the key as earlier versions kept it, with its result in it; it is only read    always a TTL
 --   claim    names the request that uses the key, over all of its admissions
 --   state    r runs: its hold leads, or nothing where it waits for another's
 --            d done      f failed, and paid
@@ -15,7 +15,7 @@
 -- A record is small whatever the result was, so that no key ever has to be given up for memory: it stands until
 -- ends_ms, and the number of keys is bounded.
 
-local IDEM, ENDS, OLD = KEYS[8], KEYS[9], KEYS[14]
+local IDEM, ENDS, OLD = KEYS[8], KEYS[9], KEYS[16]
 local FREE = '0,0,0,0,0,0,0,0,0,0,0,0' -- what a hit paid
 local digest
 

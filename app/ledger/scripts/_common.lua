@@ -12,10 +12,11 @@
 --   6 use   HASH    what was used by day, for reports; see "Usage" below       never a TTL
 --   7 lead  HASH    fingerprint -> "<leader's hold id>;<until_ms>;" | "!<hold id>;<until_ms>;<failure as JSON, cut
 --                   short>"                                                    never a TTL
---   8, 9 idem, ends (see _claims.lua), 10, 11 ops, opends (see operation.lua)  never a TTL
---  12 gen   STRING  "<hold id>;<created_ms>;<what it cost>;<result as JSON>"   always a TTL
---  13 fail  STRING  "<hold id>;<the whole failure as JSON>"                    always a TTL
--- Scripts that are about no piece of work are given the first eleven alone.
+--   8, 9 idem, ends (see _claims.lua), 10, 11 ops, opends (see operation.lua), 12, 13 calls, callends (see
+--                   _attempts.lua)                                             never a TTL
+--  14 gen   STRING  "<hold id>;<created_ms>;<what it cost>;<result as JSON>"   always a TTL
+--  15 fail  STRING  "<hold id>;<the whole failure as JSON>"                    always a TTL
+-- Scripts that are about no piece of work are given the first thirteen alone.
 --
 -- A record is "state;flags;t0_ms;fingerprint;est;act;windows"
 --   state    h held, d dispatched | s settled, v voided, x expired (nothing booked), c charged (est booked)
@@ -29,7 +30,8 @@
 -- it would print large integers with 14 digits.
 
 local RES, WIN, EXP, GC, LOG, USE, LEAD = unpack(KEYS, 1, 7)
-local OPS, OPENDS, GEN, FAIL = unpack(KEYS, 10, 13)
+local OPS, OPENDS = KEYS[10], KEYS[11]
+local GEN, FAIL = KEYS[14], KEYS[15]
 local AMOUNT_MAX = 9007199254740991
 local COUNTER_MAX = 4611686018427387904 -- 2^62: no sum of two counters overflows HINCRBY
 local LOG_LENGTH = 1000

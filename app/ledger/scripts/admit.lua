@@ -1,7 +1,7 @@
 -- Decides in one step: within its rates, asked before under the same key, cached, followed, failed, refused,
 -- absent, or reserved.
 --
--- KEYS  res win exp gc log use lead idem ends ops opends gen fail (see _common.lua), and old where the caller sent a
+-- KEYS  res win exp gc log use lead idem ends ops opends calls callends gen fail (see _common.lua), and old where the caller sent a
 --       key (see _claims.lua)
 -- ARGV  1 hold id                     2 fingerprint
 --       3 use|refresh|bypass|only_if_cached
@@ -10,15 +10,20 @@
 --       6 lease of the hold, ms       7, 8 keep (take_keep)
 --       9 charge|release: what becomes of a sent hold that expires
 --      10, 11, 12 claim on the idempotency key (take_claim)      13 how many keys the tenant may have
---      14 epoch of the tenant's books as the caller knows it, or "" (see _epoch.lua)
---      15 requests to count, 0 where this caller was counted before
---      16 to 19 amounts               20 number of windows, then the windows (take_windows)
+--      14 to 17 attempt (take_attempt), not beside a claim   18 repeats|first: whether its client repeats a call
+--      19 how long ago the attempt arrived, ms
+--      20 epoch of the tenant's books as the caller knows it, or "" (see _epoch.lua)
+--      21 requests to count, 0 where this caller was counted before
+--      22 to 25 amounts               26 number of windows, then the windows (take_windows)
 --      then the number of rates and the rates (take_rates)
 --      then whose usage it is (take_usage), for what the cache serves; or nothing more, to count none
 -- Returns {code, now_ms, payload, then for each window: start, end, settled, held, limit, credit, then for each
 --          rate: left, retry_ms, full_ms, refused}
 --       hit       payload: the result as gen keeps it
---       follow    payload: the leader's hold id
+--       follow    payload: the leader's hold id, or that of an earlier attempt's call; "<hold id>:<attempt>" where the
+--                 call has ended and is being delivered
+--       rejoined  an earlier attempt's call has a result that nobody was delivered; payload: "<created_ms>;<id of the
+--                 generation>"
 --       failed    payload: the failure that the followed leader published
 --       refused | absent
 --       lead      payload: the epoch of the books
@@ -45,6 +50,9 @@ local keep = take_keep()
 local unknown = take_choice('unknown', { charge = true, release = true })
 local claim, claim_kept = take_claim()
 local claims_most = take_integer('number of claims')
+local attempt = take_attempt()
+local repeats = take_choice('repeats', { repeats = true, first = true }) == 'repeats'
+local age = take_integer('age')
 local known_epoch = take_optional(take_word, 'epoch')
 local requests = take_integer('requests')
 local est = take_amounts('amount')
@@ -53,6 +61,7 @@ local rates = take_rates()
 local usage = ARGV[cursor + 1] and take_usage()
 take_nothing_more()
 if lease == 0 then refuse('lease', lease) end
+if attempt and claim then refuse('attempt', attempt.id) end
 
 local now = server_now()
 if not choose(windows, now) then return answer('clock', now, '', {}) end
@@ -151,6 +160,56 @@ if claim then
   end
 end
 
+-- The call whose answer this attempt is to get: its own, or the first that nobody waits for; and the first that
+-- somebody waits for still, as far as anybody knows. The others, but for those that came to nothing, stay.
+local function find_call()
+  local found, own, left, awaited = read_calls(attempt.origin), nil, nil, nil
+  local calls, purged = {}, purged_until(fingerprint, redis.call('GET', GEN))
+  for _, call in ipairs(found) do
+    local record = read_record(call.hold)
+    if record then expire_if_due(record, now, keep, unknown) end
+    if record and (is_open(record) or record.state == 's') and record.t0 > purged then
+      call.record, calls[#calls + 1] = record, call
+      if call.owner == attempt.id then
+        own = own or call
+      elseif record.t0 <= now - age and (call.owner == '' or (call.till > 0 and call.till <= now)) then
+        left = left or call
+      elseif record.t0 <= now - age then
+        awaited = awaited or call
+      end
+    end
+  end
+  if #calls < #found then write_calls(attempt, calls, now) end
+  return own or left, awaited, calls
+end
+
+local function without(calls, call)
+  local others = {}
+  for _, other in ipairs(calls) do
+    if other ~= call then others[#others + 1] = other end
+  end
+  return others
+end
+
+if attempt and repeats then
+  local call, awaited, calls = find_call()
+  if call and call.failure ~= '' then
+    count_requests(rates, requests, now)
+    write_calls(attempt, without(calls, call), now)
+    return reply('failed', whole_failure(call.hold, call.failure))
+  elseif call then
+    count_requests(rates, requests, now)
+    call.owner, call.till = attempt.id, now + attempt.lease
+    write_calls(attempt, calls, now)
+    if is_open(call.record) then return reply('follow', call.hold) end
+    return reply('rejoined', text(math.max(call.ended, call.record.t0)) .. ';gen_' .. call.hold)
+  elseif awaited then
+    count_requests(rates, requests, now)
+    -- The end of its hold is announced under its name, and that of its delivery under its owner's as well.
+    return reply('follow', is_open(awaited.record) and awaited.hold or awaited.hold .. ':' .. awaited.owner)
+  end
+end
+
 local leads = mode ~= 'bypass'
 if leads then
   local result = redis.call('GET', GEN)
@@ -213,6 +272,7 @@ end
 sweep(now, keep, unknown, 32)
 purge(now, keep, 32)
 prune_claims(now, 32)
+prune_calls(now, 32)
 prune_operations(now, 32)
 read_rates(rates, now)
 local free, room = within(rates, 'concurrent', 1), fits()
@@ -245,5 +305,6 @@ write_records({ {
   est = est, act = {}, windows = described(counters, take_places(rates, now, keep)),
 } })
 if leads then write_lead(fingerprint, hold, now, lease) end
+if attempt then add_call(attempt, hold, now) end
 if claim then write_claim(claim, fingerprint, { state = 'r', hold = hold }, now, claim_kept) end
 return reply('lead', epoch)

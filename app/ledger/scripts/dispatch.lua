@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Says that the upstream is about to be called; again and again while it runs, as a heartbeat.
 --
--- KEYS  res win exp gc log use lead idem ends ops opends gen fail (see _common.lua)
+-- KEYS  res win exp gc log use lead idem ends ops opends calls callends gen fail (see _common.lua)
 -- ARGV  1 hold id   2 fingerprint   3 lease, ms   4, 5 keep (take_keep)   6 charge|release
 -- Returns {code}: dispatched, or without any change expired | charged | settled | voided | unknown | conflict
 --

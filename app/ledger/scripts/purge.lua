@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Purges one piece of work, or all of a tenant's: what was begun until now is neither served nor kept any more.
 --
--- KEYS  res win exp gc log use lead idem ends ops opends gen fail (see _common.lua); without gen and fail, all of the
+-- KEYS  res win exp gc log use lead idem ends ops opends calls callends gen fail (see _common.lua); without gen and fail, all of the
 --       tenant's work
 -- ARGV  1 how long the mark of one piece of work is kept, ms: longer than any call of the upstream
 --       2 fingerprint of the work, or "" for all

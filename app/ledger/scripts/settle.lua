@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Ends a hold, keeps its result, wakes its followers.
 --
--- KEYS  res win exp gc log use lead idem ends ops opends gen fail (see _common.lua), and old where the caller sent a
+-- KEYS  res win exp gc log use lead idem ends ops opends calls callends gen fail (see _common.lua), and old where the caller sent a
 --       key (see _claims.lua)
 -- ARGV  1 wake channel   2 hold id   3 fingerprint   4 settle|void|charge   5, 6 keep (take_keep)
 --       7 charge|release   8 the result as JSON, or ""   9 how long it is kept, ms (0 without a result)
@@ -10,7 +10,8 @@
 --      13, 14, 15 claim on the idempotency key (take_claim)
 --      16 what becomes of it: d done, f failed and paid, u unknown, or "" to give it back
 --      17 d: id of the generation; f: as 10     18 all tokens that Google reported, with commas (see _claims.lua)
---      19 to 22 amounts   23 to 26 tokens: text_input, image_input, text_output, thinking
+--      19 to 22 attempt (take_attempt)
+--      23 to 26 amounts   27 to 30 tokens: text_input, image_input, text_output, thinking
 --      then whose usage it is (take_usage)
 -- Returns {code, state, repeated, late, published, now_ms, then for each counter: unit, start, end, settled,
 --          held, field, credit, stored limit or ""}; code is done | unknown | conflict, flags are "0" and "1".
@@ -34,6 +35,7 @@ local claim, claim_kept = take_claim()
 local claim_state = take_optional(take_word, 'state of the claim')
 local claim_outcome = take('outcome of the claim')
 local reported = take('tokens of the claim')
+local attempt = take_attempt()
 local act = take_amounts('amount')
 local tokens = take_amounts('tokens')
 local usage = take_usage()
@@ -117,8 +119,9 @@ if flagged(record, 'f') then
   elseif mine then
     drop_lead(fingerprint)
   end
-  redis.call('PUBLISH', channel, hold)
 end
+if attempt then end_call(attempt, record, failure, now) end
+if attempt or flagged(record, 'f') then redis.call('PUBLISH', channel, hold) end
 if whole ~= '' then
   local told = claim_state == 'f' and claim_kept or tombstone
   redis.call('SET', FAIL, hold .. ';' .. whole, 'PX', text(told))

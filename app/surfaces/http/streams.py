@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 
 from app.domain.errors import GatewayError, InternalError
@@ -78,6 +79,8 @@ async def stream(
             try:
                 rest = iter(dialect.pieces_of(task.result()))
                 first = next(rest, b"")
+            except ClientDisconnect:
+                return  # nobody reads on
             except Exception as error:  # noqa: BLE001 - logged where it is none of the gateway's own
                 yield dialect.piece_of_error(_as_error(error))
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Request
@@ -13,6 +14,7 @@ from app.surfaces.http.auth import CallerDep
 from app.surfaces.http.body import read_form, read_json
 from app.surfaces.http.caching import cache_control_of
 from app.surfaces.http.context import ServiceDep, base_url_of
+from app.surfaces.http.handover import client_timeout_s, retries_of
 from app.surfaces.http.idempotency import IDEMPOTENCY_KEY, named
 from app.surfaces.http.patience import REQUEST_TIMEOUT, patience_of
 from app.surfaces.http.problems import RATE_LIMIT_HEADERS
@@ -27,8 +29,9 @@ from app.surfaces.openai.wire import OpenAIError, OpenAIImages, OpenAIModel, Ope
 if TYPE_CHECKING:
     from app.domain.card import Card
     from app.domain.tenancy import Caller
-    from app.generation.order import GenerationResult
+    from app.generation.order import GenerationResult, Order
     from app.surfaces.http.context import Service
+    from app.surfaces.http.handover import Handover
     from app.surfaces.openai.asked import Asked
 
 router = APIRouter(prefix="/openai/v1", tags=["openai"])
@@ -114,11 +117,11 @@ async def _generated(
     request: Request, service: Service, asked: Asked, route: Literal["generation", "edit"]
 ) -> Response:
     base_url = base_url_of(request, service)
-    order = named(asked.order, request, f"openai/images/{route}")
+    order = named(replace(asked.order, retries=retries_of(request)), request, f"openai/images/{route}")
 
     async def generating() -> GenerationResult:
         try:
-            result = await service.gateway.generate(order)
+            result = await _served(request, service, order, streamed=asked.stream)
         except ValidationFailed as error:
             raise ValidationFailed(in_callers_words(error.violations, asked.places)) from None
         except GatewayError as error:
@@ -137,6 +140,14 @@ async def _generated(
     result = await generating()
     light, cargo = answer_of(result, asked, base_url)
     return json_reply(light, cargo, _headers(result), service.limits.chunked_above_bytes)
+
+
+async def _served(request: Request, service: Service, order: Order, *, streamed: bool) -> GenerationResult:
+    job = service.gateway.prepare(order)
+    if job.attempt is None:
+        return await service.gateway.serve(job)
+    handover: Handover = request.state.handover
+    return await handover.serve(service.gateway, job, None if streamed else client_timeout_s(request))
 
 
 def _headers(result: GenerationResult) -> dict[str, str]:

@@ -1,0 +1,81 @@
+"""From what is kept of a generation to a result: its record and its pictures, loaded and checked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from app.domain.generation import Generation, Usage
+from app.generation import booking
+from app.generation.order import GenerationResult
+from app.generation.ports import Hit
+
+if TYPE_CHECKING:
+    from app.domain.attempt import Rejoined
+    from app.domain.generation import Picture, PictureRecord
+    from app.generation.job import Job
+    from app.generation.ports import Replayed, Results
+
+
+class Recall:
+    """Loads finished results for callers who need not pay for them."""
+
+    def __init__(self, results: Results) -> None:
+        self._results = results
+
+    async def found(self, job: Job, hit: Hit) -> GenerationResult | None:
+        """The kept result with its bytes, or None where an image is gone or damaged."""
+        pictures = await self._loaded(job, hit.generation.pictures)
+        interim = await self._loaded(job, hit.generation.interim)
+        if pictures is None or interim is None:
+            return None
+        coalesced = job.following is not None and hit.generation.id == f"gen_{job.following}"
+        return GenerationResult(
+            generation=hit.generation,
+            request=job.request,
+            card=job.card,
+            pictures=pictures,
+            cache_status="coalesced" if coalesced else "hit",
+            age_s=hit.age_s,
+            fingerprint=job.fingerprint,
+            cost=Usage(),
+            windows=hit.windows,
+            notices=job.notices + hit.generation.notices,
+            timings_ms=job.timings_ms,
+            interim=interim,
+            rates=hit.rates,
+        )
+
+    async def replayed(self, job: Job, replayed: Replayed) -> GenerationResult:
+        """What the idempotency key's request came to. It was paid once, and is never generated again.
+
+        Raises:
+            ResultGone: It is not kept any more.
+        """
+        generation = replayed.outcome
+        if generation is None:
+            generation = await self._made(job, replayed.generation_id, replayed.created_ms)
+        found = None
+        if isinstance(generation, Generation):
+            hit = Hit(generation, replayed.age_s, replayed.windows, replayed.rates)
+            found = await self.found(job, hit)
+        if found is None:
+            raise booking.result_gone(replayed)
+        return replace(found, replayed=True, cache_status="hit")
+
+    async def rejoined(self, job: Job, rejoined: Rejoined) -> GenerationResult | None:
+        """What an earlier attempt at the same call came to, or None where it is not kept any more."""
+        generation = await self._made(job, rejoined.generation_id, rejoined.created_ms)
+        if generation is None:
+            return None
+        return await self.found(job, Hit(generation, rejoined.age_s, rejoined.windows, rejoined.rates))
+
+    async def _made(self, job: Job, generation_id: str, created_ms: int) -> Generation | None:
+        finished = await self._results.get_finished(job.tenant_id, generation_id)
+        return replace(finished.generation, created_ms=created_ms) if finished else None
+
+    async def _loaded(self, job: Job, records: tuple[PictureRecord, ...]) -> tuple[Picture, ...] | None:
+        """The pictures of a kept result, or None where one of them is gone or damaged."""
+        loaded = [await self._results.get_picture(job.tenant_id, record.id) for record in records]
+        found = tuple(picture for picture in loaded if picture is not None)
+        return found if len(found) == len(records) else None

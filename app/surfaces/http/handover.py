@@ -1,0 +1,148 @@
+"""Whether an answer reaches its caller, for clients that repeat their calls by themselves.
+
+The openai SDKs number the attempts at a call. What one attempt was not delivered, as its connection broke
+or its time was over, goes to the next instead of being made and paid again (docs/decisions/0047).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Final
+
+from starlette.requests import ClientDisconnect
+
+from app.domain.errors import DeadlineExceeded, GatewayError
+from app.resilience.tasks import cancelled
+
+if TYPE_CHECKING:
+    from fastapi import Request
+    from starlette.types import Receive
+
+    from app.domain.attempt import Delivery
+    from app.generation.gateway import Gateway
+    from app.generation.job import Job
+    from app.generation.order import GenerationResult
+
+RETRY_COUNT: Final = "x-stainless-retry-count"
+RENEW_S: Final = 5.0
+"""How often the store hears that an answer is being written still, well within a lease."""
+
+MARGIN_S: Final = 1.0
+"""How much later than the client itself it is given up, so that its own time-out always comes first."""
+
+_COUNT = re.compile(r"\d{1,4}", re.ASCII)
+_SECONDS = re.compile(r"\d{1,7}(\.\d{1,9})?", re.ASCII)
+
+
+def retries_of(request: Request) -> int | None:
+    """How often the client has repeated this call; None for one that does not number its attempts."""
+    count = request.headers.get(RETRY_COUNT, "")
+    return int(count) if _COUNT.fullmatch(count) else None
+
+
+def client_timeout_s(request: Request) -> float | None:
+    """Seconds without a byte after which the client is gone; None where it does not say so.
+
+    Python's SDK tells its read timeout, Node's its timeout cut down to whole seconds.
+    """
+    for name, cut_s in (("x-stainless-read-timeout", 0.0), ("x-stainless-timeout", 1.0)):
+        seconds = request.headers.get(name, "")
+        if _SECONDS.fullmatch(seconds):
+            return float(seconds) + cut_s + MARGIN_S
+    return None
+
+
+class Handover:
+    """One request of such a client, from its arrival until its answer has reached the connection.
+
+    Args:
+        receive: As the server gave it; a message after the body tells that the caller has gone.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._tasks: list[asyncio.Task[None]] = []
+        self._gateway: Gateway | None = None
+        self._job: Job | None = None
+        self._gone = False
+        self._answered = False
+        self._over = False
+
+    async def serve(self, gateway: Gateway, job: Job, timeout_s: float | None) -> GenerationResult:
+        """What the job comes to, while its caller is there. The body has been read by then.
+
+        Args:
+            gateway: Serves it.
+            job: An attempt.
+            timeout_s: Seconds after which the caller is gone, heard or unheard.
+
+        Raises:
+            ClientDisconnect: The caller has gone; the work goes on.
+            GatewayError: As ``Gateway.serve``, and DeadlineExceeded when the time is over.
+        """
+        self._gateway, self._job = gateway, job
+        watching = asyncio.create_task(self._watch())
+        self._tasks.append(watching)
+        serving = asyncio.create_task(gateway.serve(job))
+        try:
+            await asyncio.wait({serving, watching}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ended = serving.done()
+            if not ended:
+                serving.cancel()
+                self._abandon()
+        if ended:
+            return self._ended(serving)
+        if self._gone:
+            raise ClientDisconnect
+        gone = "The client's own timeout passed; its next attempt will get the picture."
+        raise DeadlineExceeded(gone, billed="maybe" if job.sent else "no")
+
+    def _ended(self, serving: asyncio.Task[GenerationResult]) -> GenerationResult:
+        try:
+            result = serving.result()
+        except DeadlineExceeded:
+            self._abandon()  # the work may go on
+            raise
+        except GatewayError:
+            self._answered = True
+            raise
+        self._answered = True
+        self._tasks.append(asyncio.create_task(self._renew()))
+        return result
+
+    async def settle_down(self) -> None:
+        """Let a connection that broke a moment ago be heard of: by the server, by its waiter, and here."""
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    def sent(self) -> None:
+        """The whole answer was handed to the connection."""
+        if self._answered and not self._gone:
+            self._over = True
+            self._note("delivered")
+
+    async def aclose(self) -> None:
+        """The request is over, whatever its caller got."""
+        await cancelled(self._tasks)
+        self._abandon()
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._gone = True
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_S)
+            self._note("under_way")
+
+    def _abandon(self) -> None:
+        if not self._over:
+            self._over = True
+            self._note("abandoned")
+
+    def _note(self, delivery: Delivery) -> None:
+        if self._gateway is not None and self._job is not None:
+            self._gateway.note_delivery(self._job, delivery)
