@@ -13,12 +13,15 @@ import pillow_heif
 import pypdfium2_raw as pdfium  # type: ignore[import-untyped]
 from PIL import Image
 
+from app.domain.policy import PIXELS_MAX
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from app.domain.request import InputKind
 
 pillow_heif.register_heif_opener()
+Image.MAX_IMAGE_PIXELS = PIXELS_MAX
 pdfium.FPDF_InitLibrary()
 
 _PATIENT_S = 60

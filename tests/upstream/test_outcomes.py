@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,9 +29,11 @@ from app.domain.refusals import (
     category_of,
     counted_as,
 )
+from app.domain.request import GenerationRequest, Input
 from app.upstream.google.answers import Answer, member, usage_of
 from app.upstream.google.outcomes import (
     WITHOUT_IMAGE,
+    blamed_on_the_request,
     failure_from,
     reason_of,
     refusal_from,
@@ -100,6 +103,41 @@ def test_field_paths_are_told_and_their_descriptions_are_not() -> None:
     error = refusal(400, detail("BadRequest", fieldViolations=violations), status="INVALID_ARGUMENT")
     assert "field generation_config.image_config.aspect_ratio." in error.detail
     assert SECRET not in error.detail
+
+
+FILES = tuple(
+    Input("image", f"/images/{at}", data=b"x", mime_type="image/png", width=9, height=at)
+    for at in range(1, 15)
+)
+ALL = [f"/images/{at} (image/png, 9 x {at})" for at in range(1, 15)]
+
+
+@pytest.mark.parametrize(
+    ("paths", "named"),
+    [
+        (["contents"], ALL),
+        ([], ALL),
+        (["contents[0].parts[3].inline_data.data"], ALL[3:4]),
+        (["contents[0].parts[0]", "contents[0].parts[13]"], [ALL[0], ALL[13]]),
+        (["contents[0].parts[14].text"], ALL),
+        (["contents[1].parts[0]"], ALL),
+        (["generation_config.image_config"], []),
+        (["contents", "generation_config.seed"], []),
+    ],
+)
+def test_the_files_of_a_request_that_google_refuses_are_named(paths: list[str], named: list[str]) -> None:
+    violations = [{"field": path, "description": SECRET} for path in paths]
+    failure = refusal(400, detail("BadRequest", fieldViolations=violations), status="INVALID_ARGUMENT")
+    body = {
+        "error": {"status": "INVALID_ARGUMENT", "details": [detail("BadRequest", fieldViolations=violations)]}
+    }
+    exchange = Exchange(status=400, body=json.dumps(body).encode())
+    request = GenerationRequest(model="m", prompt=SECRET, images=FILES)
+    found = blamed_on_the_request(failure, exchange, request)
+    assert [each for each in ALL if f"{each}," in f"{found.detail[:-1]},"] == named
+    assert SECRET not in found.detail
+    without = blamed_on_the_request(failure, exchange, replace(request, images=()))
+    assert without.detail == failure.detail
 
 
 @pytest.mark.parametrize(

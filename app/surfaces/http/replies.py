@@ -101,7 +101,10 @@ def _bounds(first: str, last: str, length: int) -> tuple[int, int]:
 
 
 def generation_headers(result: GenerationResult) -> dict[str, str]:
-    """Cache-Status (RFC 9211), Age, Server-Timing and what was spent."""
+    """Cache-Status (RFC 9211), Age, Server-Timing, what was spent, and the codes of the notices.
+
+    Bodies of Google's dialect and bare pictures have no place for notices.
+    """
     status = {
         "hit": "flashgate; hit",
         "miss": "flashgate; fwd=miss; stored",
@@ -121,4 +124,6 @@ def generation_headers(result: GenerationResult) -> dict[str, str]:
         headers["X-Flashgate-Back-End"] = result.generation.back_end
     if result.cache_status in {"miss", "bypass"}:
         headers["X-Flashgate-Tokens"] = str(result.cost.image_output)
+    if result.notices:
+        headers["X-Flashgate-Notices"] = ", ".join(dict.fromkeys(notice.code for notice in result.notices))
     return headers

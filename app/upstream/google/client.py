@@ -205,9 +205,8 @@ class GoogleImageModel:
         except GatewayError:
             raise
         except Exception as raised:  # noqa: BLE001 - the SDK raises what any of its parts raises; see outcomes
-            failure = blamed_on_the_request(
-                failure_from(exchange, raised, datetime.now(UTC)), exchange, self._back_end.project
-            )
+            failure = failure_from(exchange, raised, datetime.now(UTC))
+            failure = blamed_on_the_request(failure, exchange, request, self._back_end.project)
             log.info("upstream call failed: %s", failure.detail, extra={"billed": failure.billed})
             # Without its cause, whose text may repeat the prompt.
             raise failure from None

@@ -35,6 +35,8 @@ from app.upstream.google.transport import CargoLost, Exchange, UnreadableAnswer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from app.domain.request import GenerationRequest, Input
+
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
@@ -101,6 +103,8 @@ _NETWORK: Final[tuple[tuple[type[BaseException], type[UpstreamError], str], ...]
 _SUPPORT_CODE: Final = re.compile(r"[Ss]upport codes?:?\s*((?:\d{6,12}[,;\s]*)+)")
 _REASON: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _FIELD_PATH: Final = re.compile(r"[A-Za-z0-9_.\[\]]{1,100}")
+_FIRST_PARTS: Final = re.compile(r"contents\[0\]\.parts\[(\d{1,3})\]")
+_FILES_NAMED_MAX: Final = 20
 _QUOTA: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _DURATION: Final = re.compile(r"(\d{1,9})(?:\.\d{1,9})?s")
 _QUOTA_DAY_ZONE: Final = ZoneInfo("America/Los_Angeles")
@@ -161,9 +165,11 @@ def refusal_from(exchange: Exchange, now: datetime) -> UpstreamError:
 
 
 def blamed_on_the_request(
-    failure: UpstreamError, exchange: Exchange, project: str | None = None
+    failure: UpstreamError, exchange: Exchange, request: GenerationRequest, project: str | None = None
 ) -> UpstreamError:
     """The same failure, unless Google calls the request invalid, which is the caller's to mend.
+
+    Google says no more than "contents" of a file that it cannot read, so the files are named.
 
     A picture that Google cannot open must not look like a key of ours that it refuses, although both are 400
     (docs/model.md#errors). The error carries Google's own words, for the caller whose words they may repeat;
@@ -172,10 +178,34 @@ def blamed_on_the_request(
     if failure.upstream_status != httpx2.codes.BAD_REQUEST or failure.reason != "INVALID_ARGUMENT":
         return failure
     error = UpstreamInvalidRequest(
-        failure.detail, upstream_status=failure.upstream_status, reason=failure.reason, billed=failure.billed
+        f"{failure.detail}{_about_files(request, exchange)}",
+        upstream_status=failure.upstream_status,
+        reason=failure.reason,
+        billed=failure.billed,
     )
     error.verbatim = redacted(exchange.body.decode(errors="replace"), project)
     return error
+
+
+def _about_files(request: GenerationRequest, exchange: Exchange) -> str:
+    """A sentence that names the file that Google points to, else all; empty where it is about none."""
+    details = _list(_error_in(exchange.body).get("details"))
+    paths = list(_field_paths_in([item for item in details if isinstance(item, Mapping)]))
+    if not request.inputs or not all(path.startswith("contents") for path in paths):
+        return ""
+    # In a body that the gateway wrote, the files come first, one a part.
+    written_here = request.verbatim is None and request.earlier is None
+    found = [int(place[1]) for path in paths if (place := _FIRST_PARTS.match(path)) and written_here]
+    pointed_to = [request.inputs[place] for place in found if place < len(request.inputs)]
+    named = pointed_to or request.inputs
+    listed = ", ".join(_named(item) for item in named[:_FILES_NAMED_MAX])
+    more = f" and {len(named) - _FILES_NAMED_MAX} more" if len(named) > _FILES_NAMED_MAX else ""
+    return f" It points to {listed}." if pointed_to else f" The files were {listed}{more}."
+
+
+def _named(item: Input) -> str:
+    size = f", {item.width} x {item.height}" if item.width and item.height else ""
+    return f"{item.pointer} ({item.mime_type or item.declared_mime_type}{size})"
 
 
 def _error_in(body: bytes) -> Mapping[str, Any]:
