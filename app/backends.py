@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.domain.errors import ConfigurationError
+from app.domain.policy import Times
 from app.emulator.child import EmulatorChild
 from app.emulator.installed import check_installed
 from app.emulator.rules import load_rules
@@ -57,7 +58,7 @@ async def open_upstream(
             kind,
             cap(ObservedImageModel(opened, kind, metrics, catalogue), kind),
             capabilities=opened.capabilities,
-            terms=_lane_terms(kind, settings, len(kinds)),
+            terms=_lane_terms(kind, settings, len(kinds), catalogue),
             watcher=metrics.upstream,
         )
     return FailoverImageModel(
@@ -116,9 +117,15 @@ def _back_end(kind: BackEndKind, settings: Settings, base_url: str | None) -> Ba
     )
 
 
-def _lane_terms(kind: BackEndKind, settings: Settings, lanes: int) -> LaneTerms:
+def times_of(settings: Settings) -> Times:
+    """How long requests may take."""
+    return Times(settings.upstream_timeout_s, settings.lease_s, settings.timeout_by_size)
+
+
+def _lane_terms(kind: BackEndKind, settings: Settings, lanes: int, catalogue: Catalogue) -> LaneTerms:
     # A call may wait in one queue after the other, all within the lease of a hold that is not renewed.
-    by_size = settings.timeouts_by_size
+    times = times_of(settings)
+    shortest_s = min(times.work_s(card, size) for card in catalogue for size in card.image_sizes)
     waits_s = settings.lease_s * 2 / 3 / lanes
     return LaneTerms(
         SlotTerms(
@@ -136,7 +143,7 @@ def _lane_terms(kind: BackEndKind, settings: Settings, lanes: int) -> LaneTerms:
             pause_s=settings.upstream_breaker_pause_s,
         ),
         # Where the deployment itself gives a size little time, running out of it is no caller's impatience.
-        min(settings.upstream_slow_s, min(settings.upstream_timeout_s, *by_size.values()) / 2),
+        min(settings.upstream_slow_s, shortest_s / 2),
         # A rehearsal in somebody's prompt is no quota of everybody.
         0.0 if kind == "emulator" else settings.upstream_quota_probe_s,
     )

@@ -197,10 +197,11 @@ class Settings(BaseSettings):
     upstream_timeout_s: float = Field(
         300, ge=10, description="Longest time for a request, from its arrival on."
     )
-    timeout_512_s: float = Field(120, ge=10, description="The same for pictures of 512.")
-    timeout_1k_s: float = Field(180, ge=10, description="The same for pictures of 1K.")
-    timeout_2k_s: float = Field(240, ge=10, description="The same for pictures of 2K.")
-    timeout_4k_s: float = Field(300, ge=10, description="The same for pictures of 4K, which take minutes.")
+    timeout_by_size: dict[str, Annotated[float, Field(ge=10)]] = Field(
+        default_factory=dict,
+        description="Seconds for a request by the size of its pictures, in place of the card's, as JSON.",
+        examples=['{"4K": 400}'],
+    )
     upstream_retry_wait_s: float = Field(
         5, ge=0, description="Longest wait that the upstream may ask for before the caller is told instead."
     )
@@ -350,16 +351,6 @@ class Settings(BaseSettings):
         """The ports to listen on, the callers' first."""
         ports = (self.port, self.admin_port, self.metrics_port)
         return tuple(dict.fromkeys(port for port in ports if port is not None))
-
-    @property
-    def timeouts_by_size(self) -> dict[str, float]:
-        """Seconds for a request by the size of its pictures."""
-        return {
-            "512": self.timeout_512_s,
-            "1K": self.timeout_1k_s,
-            "2K": self.timeout_2k_s,
-            "4K": self.timeout_4k_s,
-        }
 
     @property
     def has_demo(self) -> bool:

@@ -6,10 +6,10 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import astuple
 from typing import TYPE_CHECKING, Literal
 
-from app.backends import open_upstream
+from app.backends import open_upstream, times_of
 from app.cards import load_catalogue
 from app.domain.errors import ConfigurationError, StoreUnavailable
-from app.domain.policy import Charging, Policy, Times
+from app.domain.policy import Charging, Policy
 from app.generation.conversations import Bounds, Conversations
 from app.generation.gateway import Gateway
 from app.generation.operations import LongRunning
@@ -127,7 +127,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
                 n_max=settings.images_per_request_max,
                 charging=Charging(settings.ambiguous_charge, settings.blocked_charge),
             ),
-            times=Times(settings.upstream_timeout_s, settings.lease_s, settings.timeouts_by_size),
+            times=times_of(settings),
         )
         operations = _operations(settings, gateway, clients, metrics, durable.breaker, room)
         # Last in, first out: the gateway ends what it is doing, and then every operation is told.

@@ -101,11 +101,18 @@ class VideoInputs(_Fact):
 
 
 class OutputSize(_Fact):
-    """One resolution: its price in output tokens, other spellings, whether it is Preview."""
+    """One resolution: its price in output tokens, its words elsewhere, and the time that it takes."""
 
     tokens: Tokens
     megapixels: Annotated[float, Field(gt=0)]
     preview: bool = False
+    qualities: tuple[str, ...] = Field(
+        default=(), description="Words of OpenAI's `quality` for it; the first one is answered."
+    )
+    seconds: tuple[float, float] = Field(
+        description="From the fastest to the slowest call, in seconds, as users report them."
+    )
+    timeout_s: float = Field(ge=10, description="Seconds that a request may take unless a setting says more.")
     spellings: tuple[str, ...] = Field(
         default=(), description="Accepted and normalised, compared without case."
     )
@@ -236,6 +243,10 @@ class Card(_Fact):
             if folded == literal.lower() or folded in {other.lower() for other in size.spellings}:
                 return literal
         return None
+
+    def size_of_quality(self, quality: str) -> str | None:
+        """The size that a word of OpenAI's ``quality`` asks for, or None where the card has none for it."""
+        return next((name for name, size in self.image_sizes.items() if quality in size.qualities), None)
 
     def sizes_up_to(self, largest: str) -> tuple[str, ...]:
         """The sizes that are no larger than this one, which may be another card's."""

@@ -53,6 +53,7 @@ class Failure:
     violations: tuple[Violation, ...] = ()
     refused_by: tuple[WindowState, ...] | tuple[RateState, ...] = ()
     would_fit: WouldFit | None = None
+    sentences: tuple[str, ...] = ()
     spent: Spent | None = None
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from app.domain.card import Card
     from app.domain.tenancy import Caller
 
 CALL_S_MIN = 10.0
@@ -39,16 +40,16 @@ class Times:
     Attributes:
         upstream_s: A request, whatever the size of its pictures, from its arrival on.
         lease_s: How long a hold outlives its process.
-        by_size: The same for one size, by the card's literal.
+        by_size: The same for one size, by the card's literal, in place of the card's own time limit.
     """
 
     upstream_s: float
     lease_s: float
     by_size: Mapping[str, float] = field(default_factory=dict)
 
-    def work_s(self, image_size: str) -> float:
+    def work_s(self, card: Card, image_size: str) -> float:
         """Seconds that a request for this size may take in all, waiting included."""
-        return min(self.upstream_s, self.by_size.get(image_size, self.upstream_s))
+        return min(self.upstream_s, self.by_size.get(image_size, card.image_sizes[image_size].timeout_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Policy:
     Attributes:
         models: Card ids that may be used; empty for all.
         max_image_size: The largest size that may be asked for, or None.
-        preview: Preview features that may be used: names of sizes, and ``video``.
+        preview: Preview features that may be used: names of sizes, and ``video``; None for all.
         capabilities: What the back end can do beyond the common ground: ``output_mime_type`` and
             ``cloud_storage``.
         buckets: Cloud Storage buckets that inputs may come from; empty for none.
@@ -69,12 +70,16 @@ class Policy:
 
     models: frozenset[str] = frozenset()
     max_image_size: str | None = None
-    preview: frozenset[str] = frozenset({"4K", "video"})
+    preview: frozenset[str] | None = None
     capabilities: frozenset[str] = frozenset()
     buckets: frozenset[str] = frozenset()
     pixels_max: int = PIXELS_MAX
     n_max: int = N_MAX
     charging: Charging = Charging()
+
+    def allows_preview(self, feature: str) -> bool:
+        """Whether a Preview feature may be used."""
+        return self.preview is None or feature in self.preview
 
     def of_caller(self, caller: Caller) -> Policy:
         """The same deployment with the rights of one tenant's key."""

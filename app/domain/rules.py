@@ -10,7 +10,6 @@ import unicodedata
 from typing import TYPE_CHECKING, NamedTuple
 
 from app.domain.errors import Violation
-from app.domain.pointers import pointer_to
 from app.domain.request import SEEDS_PER_VARIANT
 
 if TYPE_CHECKING:
@@ -42,6 +41,12 @@ class Case(NamedTuple):
     policy: Policy
     image_size: str | None
     thinking_level: str | None
+
+
+def pointer_token(name: str) -> str:
+    """A name as a part of a JSON pointer (RFC 6901 section 3), cut short and fit to be sent."""
+    sendable = name[:LABEL_LENGTH_MAX].encode(errors="replace").decode()
+    return sendable.replace("~", "~0").replace("/", "~1")
 
 
 def is_unicode(text: str) -> bool:
@@ -108,10 +113,12 @@ def image_size(case: Case) -> Iterator[Violation]:
     if size not in within:
         detail = f"This caller may ask for {largest} at most."
         yield Violation("/image_size", "image_size_not_allowed", detail, within)
-    if case.card.image_sizes[size].preview and size not in case.policy.preview:
+    if case.card.image_sizes[size].preview and not case.policy.allows_preview(size):
         detail = f"{size} is a Preview feature, which is not enabled for this caller."
         allowed = tuple(
-            name for name in within if not case.card.image_sizes[name].preview or name in case.policy.preview
+            name
+            for name in within
+            if not case.card.image_sizes[name].preview or case.policy.allows_preview(name)
         )
         yield Violation("/image_size", "preview_not_allowed", detail, allowed)
 
@@ -274,14 +281,14 @@ def labels(case: Case) -> Iterator[Violation]:
         yield Violation("/labels", "too_many_labels", f"{len(found)} labels; {LABELS_MAX} at most.")
     seen: set[str] = set()
     for name, value in found[: LABELS_MAX + 1]:
-        place = pointer_to("labels", name)
+        pointer = f"/labels/{pointer_token(name)}"
         if not 1 <= len(name) <= LABEL_LENGTH_MAX or len(value) > LABEL_LENGTH_MAX:
             detail = f"A label has 1 to {LABEL_LENGTH_MAX} characters, and its value no more than that."
-            yield Violation(place, "label_too_long" if name else "empty_label", detail)
+            yield Violation(pointer, "label_too_long" if name else "empty_label", detail)
         elif not (name + value).isprintable():
-            yield Violation(place, "invalid_label", "A label is made of printable characters.")
+            yield Violation(pointer, "invalid_label", "A label is made of printable characters.")
         if name in seen:
-            yield Violation(place, "duplicate_label", "The label has been set before.")
+            yield Violation(pointer, "duplicate_label", "The label has been set before.")
         seen.add(name)
 
 

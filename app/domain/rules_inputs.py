@@ -168,7 +168,7 @@ def videos(case: Case) -> Iterator[Violation]:
     if "video" not in case.card.input_modalities:
         yield Violation("/videos", "videos_not_supported", f"{case.card.title} reads no videos.")
         return
-    if case.card.video.preview and "video" not in case.policy.preview:
+    if case.card.video.preview and not case.policy.allows_preview("video"):
         detail = "Video input is a Preview feature, which is not enabled for this caller."
         yield Violation("/videos", "preview_not_allowed", detail)
     for item in case.request.videos:

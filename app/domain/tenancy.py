@@ -24,8 +24,6 @@ TENANT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 
 # What a key can be allowed to do. Nothing is allowed by default.
 SCOPES = frozenset({"images", "admin"})
-PREVIEW = frozenset({"4K", "video"})
-"""Preview features that a tenant may use unless its document says otherwise."""
 
 Priority = Literal["critical", "interactive", "batch"]
 DialectSharing = Literal["own", "share"]
@@ -142,7 +140,7 @@ class Tenant:
         time_zone: Budget windows begin at this zone's midnight.
         models: Card ids that the tenant may use; empty for all.
         max_image_size: The largest size that it may ask for, or None.
-        preview: Preview features that it may use, such as ``4K`` and ``video``.
+        preview: Preview features that it may use, such as ``4K`` and ``video``; None for all.
         projects: Parts of it that keys belong to.
         rate: What all its keys together may ask in a minute and at once.
         strict: Whether the upstream is told to stop where the reservation ends.
@@ -155,7 +153,7 @@ class Tenant:
     keys: tuple[Key, ...]
     models: frozenset[str] = frozenset()
     max_image_size: str | None = None
-    preview: frozenset[str] = PREVIEW
+    preview: frozenset[str] | None = None
     cache: CachePolicy = CachePolicy()
     projects: tuple[Project, ...] = ()
     rate: Rate | None = None
@@ -187,9 +185,10 @@ class Caller:
         return min(named, key=edge_of, default=None)
 
     @property
-    def preview(self) -> frozenset[str]:
-        """Preview features that tenant and key both allow."""
-        return self.tenant.preview if self.key.preview is None else self.tenant.preview & self.key.preview
+    def preview(self) -> frozenset[str] | None:
+        """Preview features that tenant and key both allow; None for all."""
+        named = [each for each in (self.tenant.preview, self.key.preview) if each is not None]
+        return frozenset.intersection(*named) if named else None
 
     @property
     def priority(self) -> Priority:

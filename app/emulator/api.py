@@ -139,7 +139,9 @@ class _Emulator:
         pictures: list[answers.Picture] = []
         interim: list[answers.Picture] = []
         if behaviour.block_reason is None:
-            latency_s = self._options.latency.of(asked.image_size, asked.digest, attempt)
+            latency_s = self._options.latency.of(
+                card.image_sizes[asked.image_size].seconds, asked.digest, attempt
+            )
             await asyncio.sleep(latency_s + behaviour.delay_s)
             pictures, interim = await self._studio.draw(asked, behaviour)
         answer = answers.compose(asked, behaviour, pictures, interim)

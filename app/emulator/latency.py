@@ -3,20 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from blake3 import blake3
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-SECONDS: Mapping[str, tuple[float, float]] = {
-    "512": (6.0, 12.0),
-    "1K": (10.0, 20.0),
-    "2K": (20.0, 60.0),
-    "4K": (60.0, 120.0),
-}
-"""From the fastest to the slowest, as users report them; those of 512 are guessed from those of 1K."""
 
 PACE_DEFAULT = 0.001
 PACE_REALISTIC = 1.0
@@ -34,9 +22,9 @@ class Latency:
     pace: float = PACE_DEFAULT
     seed: int = 0
 
-    def of(self, image_size: str, digest: str, attempt: int) -> float:
-        """Of the ``attempt``-th call of the request with this digest."""
-        least, most = SECONDS.get(image_size, SECONDS["1K"])
+    def of(self, seconds: tuple[float, float], digest: str, attempt: int) -> float:
+        """Of the ``attempt``-th call of the request with this digest, between a size's least and most."""
+        least, most = seconds
         return self.pace * (least + (most - least) * drawn(self.seed, digest, attempt))
 
 

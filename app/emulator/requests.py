@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from blake3 import blake3
 from pydantic_core import from_json
 
+from app.domain.size_words import size_word
 from app.emulator import messages
 from app.emulator.errors import FieldFault, GoogleError, invalid_argument
 from app.emulator.schema import Message, read
@@ -34,7 +35,6 @@ _PAGE_TOKENS = 258
 _VIDEO_TOKENS = 258
 _NUMBER_WORDS = {1: "ONE", 2: "TWO", 3: "THREE", 4: "FOUR", 5: "FIVE", 8: "EIGHT", 9: "NINE", 16: "SIXTEEN"}
 _NUMBER_WORDS[21] = "TWENTY_ONE"
-_SIZE_WORDS = {"512": "FIVE_TWELVE", "1K": "ONE_K", "2K": "TWO_K", "4K": "FOUR_K"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,7 +354,7 @@ def _ratio(value: str | None, card: Card) -> str | None:
 
 def _size(value: str | None, card: Card) -> str | None:
     for size in card.image_sizes:
-        if value is not None and value in {size, f"IMAGE_SIZE_{_SIZE_WORDS.get(size, size)}"}:
+        if value is not None and value in {size, size_word(size)}:
             return size
     return None
 

@@ -105,7 +105,7 @@ class Gateway:
         if self.draining:
             raise Draining("The gateway is going down; another replica will take it.", retry_after_s=1)
         job = job_of(order, self.catalogue, self._policy, self._allowances)
-        job.work_s = self._times.work_s(job.request.image_size or job.card.image_size_default)
+        job.work_s = self._times.work_s(job.card, job.request.image_size or job.card.image_size_default)
         return job
 
     async def serve(self, job: Job) -> GenerationResult:

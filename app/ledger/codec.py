@@ -247,7 +247,9 @@ def spent_of(cost: str) -> Spent | None:
     if not cost:
         return None
     numbers = [int(digits) for digits in cost.split(",")]
-    amounts, tokens = Amounts(*numbers[: len(UNITS)]), numbers[len(UNITS) :]
+    # Tokens stand at the end, if at all: a cost of earlier versions may have fewer amounts.
+    tokens = numbers[-len(_TOKENS) :] if len(numbers) > len(UNITS) else []
+    amounts = Amounts(*numbers[: len(numbers) - len(tokens)])
     if not tokens:
         # The books know the sums alone.
         rest = max(0, amounts.total_tokens - amounts.output_tokens)

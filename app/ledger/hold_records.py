@@ -18,8 +18,9 @@ _PROGRESS: dict[State, int] = {
     "held": 0, "dispatched": 1, "expired": 2, "charged": 2, "voided": 3, "settled": 3,
 }  # fmt: skip
 _LETTER_OF = {state: letter for letter, state in LETTERS.items()}
-_RECORD = re.compile(r"([hdsvxc]);([a-z]*);(\d+);([^;]*);([\d,]*);([\d,]*);([^;]*)")
-_COUNTER = re.compile(r"([0-4])@(\d+)@(\d+)@([^,]+)")
+VERSION = "2"
+_RECORD = re.compile(r"([hdsvxc]);([a-z]*);(\d+);([^;]*);([\d,]*);([\d,]*);([^;]*)(?:;2)?")
+_COUNTER = re.compile(r"(\d+)@(\d+)@(\d+)@([^,]+)")
 
 TYPE_PREFIX = "flashgate.hold."
 
@@ -69,10 +70,7 @@ class HoldRecord:
         if found is None:
             raise UnreadableHold("The record is not one of a hold.")
         letter, flags, began, fingerprint, est, act, windows = found.groups()
-        counters = tuple(
-            Counter(UNITS[int(unit) - 1] if int(unit) else None, int(start), int(end), field)
-            for unit, start, end, field in _COUNTER.findall(windows)
-        )
+        counters = tuple(_counter(text) for text in windows.split(",")) if windows else ()
         actual = _amounts(act) if act else None
         return cls(hold_id, LETTERS[letter], flags, int(began), fingerprint, _amounts(est), actual, counters)
 
@@ -85,7 +83,7 @@ class HoldRecord:
         )
         est, act = _csv(self.est), _csv(self.act) if self.act is not None else ""
         letter = _LETTER_OF[self.state]
-        return ";".join((letter, self.flags, str(self.began_ms), self.fingerprint, est, act, windows))
+        return f"{letter};{self.flags};{self.began_ms};{self.fingerprint};{est};{act};{windows};{VERSION}"
 
     @property
     def open(self) -> bool:
@@ -155,8 +153,21 @@ class HoldRecord:
             raise UnreadableHold("The event has other fields.") from error
 
 
+def _counter(text: str) -> Counter:
+    """One window of a record. Raises UnreadableHold for a unit that this version does not know."""
+    found = _COUNTER.fullmatch(text)
+    if found is None or int(found[1]) > len(UNITS):
+        raise UnreadableHold("The record counts in a window or a unit that is not known here.")
+    unit = int(found[1])
+    return Counter(UNITS[unit - 1] if unit else None, int(found[2]), int(found[3]), found[4])
+
+
 def _amounts(text: str) -> Amounts:
-    return Amounts(*(int(digits) for digits in text.split(",")))
+    """Amounts in the order of UNITS, 0 for those that came later. Raises UnreadableHold for more."""
+    amounts = [int(digits) for digits in text.split(",")]
+    if len(amounts) > len(UNITS):
+        raise UnreadableHold("The record has amounts of units that are not known here.")
+    return Amounts(*amounts)
 
 
 def _csv(amounts: Amounts) -> str:

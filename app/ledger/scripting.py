@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from redis.exceptions import NoScriptError
 
+from app.domain.budget import UNITS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -50,7 +52,7 @@ def script(name: ScriptName) -> Script:
     if own.startswith("#!"):
         first, own = own.split("\n", 1)
         first += "\n"
-    text = f"{first}{shared}\n{own}"
+    text = f"{first}local UNITS = {len(UNITS)}\n{shared}\n{own}"
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self
 
 from app.domain.errors import StoreUnavailable
-from app.resilience.resources import Resource
-from app.resilience.tasks import BackgroundTasks
+from app.resilience.tasks import cancelled
 from app.store.client import memory_of, store_errors
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from types import TracebackType
 
     from redis.asyncio import Redis
 
@@ -27,7 +26,7 @@ SPARE_PART = 4
 """An allocator's classes of sizes are up to a quarter apart."""
 
 
-class Room(Resource):
+class Room:
     """Says whether something may be kept; use as ``async with``, to look how full the store is.
 
     A store that evicts makes room by itself. One that does not (``noeviction``) refuses everything when it is
@@ -42,18 +41,25 @@ class Room(Resource):
     def __init__(self, client: Redis, full_share: float) -> None:
         self._client = client
         self._full_share = full_share
+        self._tasks: list[asyncio.Task[None]] = []
         self._left = math.inf
         self._taken = 0
         self._lacking = 0
         self.full = False
 
-    @asynccontextmanager
-    async def _lifespan(self) -> AsyncIterator[None]:
+    async def __aenter__(self) -> Self:
         with suppress(StoreUnavailable):
             await self.look()
-        async with BackgroundTasks() as tasks:
-            tasks.keep_running(self._keep_looking, "store-memory")
-            yield
+        self._tasks = [asyncio.create_task(self._keep_looking(), name="store-memory")]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await cancelled(self._tasks)
 
     def conditions(self) -> dict[str, str | int]:
         """What an operator wants to see beside whether the store answers."""

@@ -15,7 +15,6 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from app.domain.keys import KEY_ID
 from app.domain.tenancy import (
-    PREVIEW,
     SCOPES,
     TENANT_ID,
     CachePolicy,
@@ -297,7 +296,7 @@ class TenantDocument(TenantTerms):
             keys=tuple(entry.build() for entry in self.keys),
             models=self.models,
             max_image_size=self.max_image_size,
-            preview=PREVIEW if self.preview is None else self.preview,
+            preview=self.preview,
             cache=self.cache.policy(),
             projects=tuple(entry.project() for entry in self.projects),
             rate=None if self.rate is None else self.rate.rate(),

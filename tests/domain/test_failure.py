@@ -35,6 +35,7 @@ SAMPLES: dict[str, Any] = {
     "violations": (Violation("/n", "n_out_of_range", "No.", (1, 2.5, "3")), Violation("", "c", "d")),
     "refused_by": (WINDOW,),
     "would_fit": WouldFit("1K", 2),
+    "sentences": ("The budget of a day is used up.",),
     "spent": Spent(USAGE, 8),
     "verbatim": '{"candidates": []}',
     "daily": True,

@@ -7,13 +7,21 @@ import sys
 
 import pytest
 
-from app.emulator.latency import PACE_REALISTIC, SECONDS, Latency, drawn
+from app.cards import load_catalogue
+from app.emulator.latency import PACE_REALISTIC, Latency, drawn
+
+SECONDS = {
+    name: size.seconds
+    for card in load_catalogue()
+    if card.id == "gemini-3.1-flash-image"
+    for name, size in card.image_sizes.items()
+}
 
 
 @pytest.mark.parametrize("size", SECONDS)
 def test_a_realistic_picture_takes_as_long_as_users_report(size: str) -> None:
     least, most = SECONDS[size]
-    taken = [Latency(PACE_REALISTIC).of(size, f"{number}", 1) for number in range(200)]
+    taken = [Latency(PACE_REALISTIC).of(SECONDS[size], f"{number}", 1) for number in range(200)]
     assert least <= min(taken) < least + (most - least) / 10
     assert most - (most - least) / 10 < max(taken) < most
 
@@ -21,14 +29,17 @@ def test_a_realistic_picture_takes_as_long_as_users_report(size: str) -> None:
 def test_larger_pictures_take_longer_and_a_pace_scales_them_all() -> None:
     means = [sum(bounds) for bounds in SECONDS.values()]
     assert means == sorted(means)
-    for size in SECONDS:
-        assert Latency().of(size, "d", 1) == pytest.approx(Latency(PACE_REALISTIC).of(size, "d", 1) / 1000)
-    assert Latency(0).of("4K", "d", 1) == 0
+    for seconds in SECONDS.values():
+        realistic = Latency(PACE_REALISTIC).of(seconds, "d", 1)
+        assert Latency().of(seconds, "d", 1) == pytest.approx(realistic / 1000)
+    assert Latency(0).of(SECONDS["4K"], "d", 1) == 0
 
 
 def test_the_same_call_takes_the_same_time_again_and_another_seed_another() -> None:
-    assert Latency(1, 5).of("1K", "d", 2) == Latency(1, 5).of("1K", "d", 2)
-    assert len({Latency(1, seed).of("1K", "d", attempt) for seed in (1, 2) for attempt in (1, 2)}) == 4
+    assert Latency(1, 5).of(SECONDS["1K"], "d", 2) == Latency(1, 5).of(SECONDS["1K"], "d", 2)
+    assert (
+        len({Latency(1, seed).of(SECONDS["1K"], "d", attempt) for seed in (1, 2) for attempt in (1, 2)}) == 4
+    )
 
 
 def test_what_is_drawn_is_spread_evenly() -> None:

@@ -33,7 +33,7 @@ ANSWER_BYTES_MAX = 200_000
 """No refusal is longer, whatever it answers."""
 
 PIXELS_MAX_OF_THE_PLAIN_ONE = 100
-Rights = tuple[frozenset[str], str | None, frozenset[str]]
+Rights = tuple[frozenset[str], str | None, frozenset[str] | None]
 
 
 def rights_of(policy: Policy) -> Rights:
@@ -109,7 +109,7 @@ def tenants(tmp_path_factory: pytest.TempPathFactory) -> Tenants:
                 "time_zone": "UTC",
                 "models": sorted(rights[0]),
                 "max_image_size": rights[1],
-                "preview": sorted(rights[2]),
+                "preview": None if rights[2] is None else sorted(rights[2]),
                 "budgets": [{"unit": "output_tokens", "window": "day", "limit": TOKENS_A_DAY}],
                 "keys": [{"id": key.key_id, "hash": f"hmac-sha256:{hashed}", "scopes": ["images"]}],
             }

@@ -45,8 +45,7 @@ def client(
         "tenants_file": str(own.path),
         "upstream_base_url": recorder.url,
         "upstream_timeout_s": "200",
-        "timeout_512_s": "90",
-        "timeout_4k_s": "400",
+        "timeout_by_size": '{"512": 90, "4K": 400}',
         "upstream_slots_max": "3",
     }
     with running_gateway(tmp_path_factory.mktemp("hasty"), **given) as process:

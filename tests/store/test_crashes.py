@@ -151,6 +151,6 @@ async def read(books: Books) -> tuple[int, int, int]:
 
 
 def booked_by(record: str) -> int:
-    state, _flags, _t0, _work, est, act, _windows = record.split(";")
+    state, _flags, _t0, _work, est, act, _windows, _version = record.split(";")
     amounts = {"s": act, "c": est}.get(state, "0")
     return int(amounts.split(",")[0])

@@ -85,7 +85,7 @@ def test_a_file_becomes_tenants() -> None:
     assert search.time_zone == ZoneInfo("Europe/Berlin")
     assert search.models == {"gemini-3.1-flash-image"}  # an alias in the file, the card's id in the domain
     assert search.max_image_size == "2K"
-    assert search.preview == {"video"}
+    assert search.preview == frozenset({"video"})
     assert search.cache == CachePolicy("refresh", 60)
     assert search.budgets == (
         Budget("output_tokens", "day", 41_440),
@@ -94,7 +94,7 @@ def test_a_file_becomes_tenants() -> None:
     assert search.keys[0].budgets == (Budget("images", "day", 7, scope="key"),)
     assert plain.time_zone == ZoneInfo("UTC")
     assert (plain.models, plain.max_image_size, plain.budgets) == (frozenset(), None, ())
-    assert plain.preview == {"4K", "video"}
+    assert plain.preview is None
     assert plain.cache == CachePolicy("use", 86_400)
     assert plain.keys[0].scopes == {"images", "admin"}
     assert plain.keys[0].preview is None

@@ -395,7 +395,7 @@ async def test_the_journal_alone_rebuilds_the_counters(books: Books) -> None:
         last |= records
     settled = held = 0
     for record in last.values():
-        state, _flags, _t0, _work, est, act, _windows = record.split(";")
+        state, _flags, _t0, _work, est, act, _windows, _version = record.split(";")
         settled += int(act.split(",")[0]) if state == "s" else 0
         settled += int(est.split(",")[0]) if state == "c" else 0
         held += int(est.split(",")[0]) if state in "hd" else 0

@@ -55,7 +55,7 @@ async def test_waiting_in_every_queue_ends_before_the_lease_does() -> None:
 async def test_a_deployment_with_little_time_is_not_taken_for_an_impatient_caller() -> None:
     async with AsyncExitStack() as stack:
         [patient] = (await opened(stack, upstream="gemini"))._lanes
-        [hasty] = (await opened(stack, upstream="gemini", timeout_512_s=30))._lanes
+        [hasty] = (await opened(stack, upstream="gemini", timeout_by_size={"512": 30}))._lanes
         assert (patient._terms.slow_s, hasty._terms.slow_s) == (60, 15)
 
 

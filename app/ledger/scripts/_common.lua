@@ -18,11 +18,12 @@
 --  15 fail  STRING  "<hold id>;<the whole failure as JSON>"                    always a TTL
 -- Scripts that are about no piece of work are given the first thirteen alone.
 --
--- A record is "state;flags;t0_ms;fingerprint;est;act;windows"
+-- A record is "state;flags;t0_ms;fingerprint;est;act;windows;2"; the first version had no number at the end
 --   state    h held, d dispatched | s settled, v voided, x expired (nothing booked), c charged (est booked)
 --   flags    f leads its fingerprint, l was corrected late, p its result was published
---   est, act four amounts in the order of app/domain/budget.py UNITS; act is filled in by a settle
---   windows  "<unit 1..4>@<start_ms>@<end_ms>@<field>", one for each counter that the hold is booked in;
+--   est, act an amount for each of app/domain/budget.py UNITS, in its order, 0 for units that came later; act is
+--            filled in by a settle
+--   windows  "<unit, from 1>@<start_ms>@<end_ms>@<field>", one for each counter that the hold is booked in;
 --            "0@0@0@<field>" for a cap on open holds, where it counts 1 while it is open
 --
 -- Redis does not roll a script back, so everything is checked before the first write. Counters are written
@@ -35,7 +36,7 @@ local GEN, FAIL = KEYS[14], KEYS[15]
 local AMOUNT_MAX = 9007199254740991
 local COUNTER_MAX = 4611686018427387904 -- 2^62: no sum of two counters overflows HINCRBY
 local LOG_LENGTH = 1000
-local UNITS = 4
+local RECORD_VERSION = '2' -- UNITS, how many there are, is written before this text when it is loaded
 -- The field of WIN that says when all of the tenant's results were purged, in ms; with "|<fingerprint>" those of one
 -- piece of work.
 local PURGED = '!purged'
@@ -91,7 +92,7 @@ local function take_amounts(what)
   return amounts
 end
 
--- How many, then for each: field, unit 1..4, enforce|shadow, limit, another limit and until when it holds
+-- How many, then for each: field, unit from 1, enforce|shadow, limit, another limit and until when it holds
 -- (both "" for none), and three times start and end.
 local function take_windows()
   local windows = {}
@@ -149,15 +150,23 @@ local function csv(amounts)
   return table.concat(parts, ',')
 end
 
+-- Amounts as they were written, with 0 for units that came later.
+local function amounts_of(text)
+  local amounts = numbers(text)
+  if #amounts == 0 then return amounts end
+  for unit = #amounts + 1, UNITS do amounts[unit] = 0 end
+  return amounts
+end
+
 local function parse_record(hold, raw)
   local state, flags, t0, fingerprint, est, act, windows =
-    string.match(raw, '^(%a);(%a*);(%d+);([^;]*);([^;]*);([^;]*);([^;]*)$')
+    string.match(raw, '^(%a);(%a*);(%d+);([^;]*);([^;]*);([^;]*);([^;]*);?2?$')
   local record = {
     hold = hold, state = state, flags = flags, t0 = tonumber(t0), fingerprint = fingerprint,
-    est = numbers(est), act = numbers(act), windows = windows, counters = {},
+    est = amounts_of(est), act = amounts_of(act), windows = windows, counters = {},
   }
   record.est[0] = 1 -- what a hold counts under a cap
-  for unit, start, stop, field in string.gmatch(windows, '(%d)@(%d+)@(%d+)@([^,]+)') do
+  for unit, start, stop, field in string.gmatch(windows, '(%d+)@(%d+)@(%d+)@([^,]+)') do
     record.counters[#record.counters + 1] =
       { unit = tonumber(unit), start = start, stop = stop, field = field, name = field .. '|' .. start }
   end
@@ -185,7 +194,7 @@ local function write_records(records)
     pairs_of[#pairs_of + 1] = record.hold
     pairs_of[#pairs_of + 1] = table.concat({
       record.state, record.flags, text(record.t0), record.fingerprint,
-      csv(record.est), csv(record.act), record.windows,
+      csv(record.est), csv(record.act), record.windows, RECORD_VERSION,
     }, ';')
   end
   redis.call('HSET', RES, unpack(pairs_of))
@@ -256,6 +265,7 @@ end
 
 local DAY_MS = 86400000
 local COLUMNS = 14
+local REPORTED = 4 -- of UNITS, the first ones
 local UNATTRIBUTED = '-'
 
 local function day_of(now)
@@ -265,8 +275,8 @@ end
 -- A row of numbers: so many requests of these amounts, times 1 or -1.
 local function used(amounts, sign)
   local row = { sign }
-  for unit = 1, UNITS do row[unit + 1] = sign * amounts[unit] end
-  for column = UNITS + 2, COLUMNS do row[column] = 0 end
+  for unit = 1, REPORTED do row[unit + 1] = sign * amounts[unit] end
+  for column = REPORTED + 2, COLUMNS do row[column] = 0 end
   return row
 end
 
@@ -316,7 +326,8 @@ end
 
 -- Resolution -----------------------------------------------------------------------------------------
 
-local NOTHING = { 0, 0, 0, 0 }
+local NOTHING = {}
+for unit = 1, UNITS do NOTHING[unit] = 0 end
 
 -- What a hold is booked at.
 local function booked_at(record)

@@ -14,7 +14,7 @@
 --      19 how long ago the attempt arrived, ms
 --      20 epoch of the tenant's books as the caller knows it, or "" (see _epoch.lua)
 --      21 requests to count, 0 where this caller was counted before
---      22 to 25 amounts               26 number of windows, then the windows (take_windows)
+--      then an amount for each unit, the number of windows and the windows (take_windows)
 --      then the number of rates and the rates (take_rates)
 --      then whose usage it is (take_usage), for what the cache serves; or nothing more, to count none
 -- Returns {code, now_ms, payload, then for each window: start, end, settled, held, limit, credit, then for each
@@ -123,8 +123,8 @@ end
 local function saved(result)
   local cost, row = numbers(string.match(result, '^[^;]+;%d+;([%d,]*);') or ''), {}
   for column = 1, COLUMNS do row[column] = 0 end
-  row[COLUMNS - UNITS] = 1
-  for unit = 1, UNITS do row[COLUMNS - UNITS + unit] = cost[unit] or 0 end
+  row[COLUMNS - REPORTED] = 1
+  for unit = 1, REPORTED do row[COLUMNS - REPORTED + unit] = cost[unit] or 0 end
   return row
 end
 

@@ -21,7 +21,7 @@ local records = {}
 for index = 1, take_integer('number of holds') do
   local hold = take_word('hold')
   local raw = take('record')
-  if not string.match(raw, '^%a;%a*;%d+;[^;]*;[%d,]+;[%d,]*;[^;]*$') then refuse('record', raw) end
+  if not string.match(raw, '^%a;%a*;%d+;[^;]*;[%d,]+;[%d,]*;[^;]*;?2?$') then refuse('record', raw) end
   local record = parse_record(hold, raw)
   if #record.est ~= UNITS or (record.state == 's' and #record.act ~= UNITS) then refuse('amounts', raw) end
   records[index] = record

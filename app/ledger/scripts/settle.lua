@@ -11,7 +11,7 @@
 --      16 what becomes of it: d done, f failed and paid, u unknown, or "" to give it back
 --      17 d: id of the generation; f: as 10     18 all tokens that Google reported, with commas (see _claims.lua)
 --      19 to 22 attempt (take_attempt)
---      23 to 26 amounts   27 to 30 tokens: text_input, image_input, text_output, thinking
+--      then an amount for each unit, then tokens: text_input, image_input, text_output, thinking
 --      then whose usage it is (take_usage)
 -- Returns {code, state, repeated, late, published, now_ms, then for each counter: unit, start, end, settled,
 --          held, field, credit, stored limit or ""}; code is done | unknown | conflict, flags are "0" and "1".
@@ -37,7 +37,8 @@ local claim_outcome = take('outcome of the claim')
 local reported = take('tokens of the claim')
 local attempt = take_attempt()
 local act = take_amounts('amount')
-local tokens = take_amounts('tokens')
+local tokens = {}
+for index = 1, 4 do tokens[index] = take_integer('tokens') end
 local usage = take_usage()
 take_nothing_more()
 if result ~= '' and ttl == 0 then refuse('ttl of a result', ttl) end
@@ -91,7 +92,7 @@ resolve(record, STATES[outcome], act, now, keep)
 if corrected then count_usage(day_of(record.t0), { { UNATTRIBUTED, used(record.est, -1) } }, 0) end
 if outcome == 'settle' then
   local numbers = used(act, 1)
-  for index, count in ipairs(tokens) do numbers[UNITS + 1 + index] = count end
+  for index, count in ipairs(tokens) do numbers[REPORTED + 1 + index] = count end
   count_used(usage, record.t0, now, numbers)
 elseif outcome == 'charge' then
   count_usage(day_of(record.t0), { { UNATTRIBUTED, used(record.est, 1) } }, 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.errors import Violation
+from app.domain.size_words import PREFIX, size_of_word, size_word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,9 +18,9 @@ _NUMBERS: Final = {
     "ONE": 1, "TWO": 2, "THREE": 3, "FOUR": 4, "FIVE": 5, "EIGHT": 8, "NINE": 9, "SIXTEEN": 16,
     "TWENTY_ONE": 21,
 }  # fmt: skip
-_SIZES: Final = {"FIVE_TWELVE": "512", "ONE_K": "1K", "TWO_K": "2K", "FOUR_K": "4K"}
+_SIZES: Final = ("512", "1K", "2K", "4K")
+"""In the order of Google's enumeration, whose numbers are read too."""
 _RATIO: Final = "ASPECT_RATIO_"
-_SIZE: Final = "IMAGE_SIZE_"
 _IN_THE_ANSWER: Final = (None, "DELIVERY_UNSPECIFIED", "INLINE")
 _UNSPECIFIED: Final = "UNSPECIFIED"
 
@@ -31,7 +32,7 @@ RATIO_WORDS: Final = tuple(
         *("ONE_BY_EIGHT", "EIGHT_BY_ONE", "ONE_BY_FOUR", "FOUR_BY_ONE"),
     )
 )
-SIZE_WORDS: Final = tuple(_SIZE + word for word in (_UNSPECIFIED, *_SIZES))
+SIZE_WORDS: Final = (PREFIX + _UNSPECIFIED, *map(size_word, _SIZES))
 
 
 def ratio_of(word: str) -> str | None:
@@ -46,7 +47,7 @@ def ratio_of(word: str) -> str | None:
 
 def size_of(word: str) -> str | None:
     """``2K`` for ``IMAGE_SIZE_TWO_K``; anything else as it is, for the card to judge."""
-    return None if word == _SIZE + _UNSPECIFIED else _SIZES.get(word.removeprefix(_SIZE), word)
+    return None if word == PREFIX + _UNSPECIFIED else size_of_word(word) or word
 
 
 _READ: Final[Mapping[str, Callable[[str], str | None]]] = {"aspectRatio": ratio_of, "imageSize": size_of}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from app.domain.errors import Violation
 from app.domain.generation import Notice
-from app.domain.pointers import pointer_to
+from app.surfaces.errors import pointer
 from app.surfaces.native.asked import (
     FILES,
     NO_FILE,
@@ -19,7 +19,7 @@ from app.surfaces.native.asked import (
     read,
 )
 from app.surfaces.native.wire import SafetySettingWire
-from app.surfaces.openai.sizes import QUALITIES, cells, nearest_cell, stands_for
+from app.surfaces.openai.sizes import cells, nearest_cell, stands_for
 from app.surfaces.openai.wire import OpenAIImageEdit, OpenAIImageGeneration, OpenAIParameters
 
 if TYPE_CHECKING:
@@ -178,9 +178,9 @@ def _plain_fields(
         if inner and isinstance(place, dict) and len(values) == 1:
             place[inner] = values[0]
         elif place is not values:
-            violations.append(Violation(pointer_to(name), "repeated_field", "Send this field once."))
+            violations.append(Violation(pointer((name,)), "repeated_field", "Send this field once."))
     violations += [
-        Violation(pointer_to(name), "repeated_field", "Send this field once.")
+        Violation(pointer((name,)), "repeated_field", "Send this field once.")
         for name in plain.keys() & structured.keys()
     ]
     return plain, structured, violations
@@ -216,12 +216,23 @@ def _size(reading: _Reading) -> None:
     if not open_size:
         _cell(reading, asked.size or "")
     elif quality is not None and asked.image_size is None:
-        reading.means("image_size", QUALITIES[quality], "quality")
+        _quality(reading, quality)
         return
     if quality is not None:
         decided = "image_size" if open_size else "size"
         detail = f"quality has no effect beside {decided}, which decides how large the picture is."
         reading.notices.append(Notice("quality_without_effect", detail))
+
+
+def _quality(reading: _Reading, quality: str) -> None:
+    """The size that a quality stands for on the card."""
+    size = None if reading.card is None else reading.card.size_of_quality(quality)
+    if size is not None:
+        reading.means("image_size", size, "quality")
+    elif reading.card is not None:
+        offered = tuple(word for size in reading.card.image_sizes.values() for word in size.qualities)
+        detail = "The model has no size for this quality."
+        reading.fault("quality", "unsupported_quality", detail, ("auto", *offered))
 
 
 def _cell(reading: _Reading, size: str) -> None:

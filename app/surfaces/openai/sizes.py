@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from app.domain.card import Card
 
@@ -14,17 +14,6 @@ RATIO_FACTOR_MAX: Final = 1.5
 """How far the sides' ratio may be from a cell's. Between any two neighbours on the card it is less."""
 AREA_FACTOR_MAX: Final = 4.0
 """How far the area may be from a cell's: one step of sizes, and the smallest size that the original knew."""
-
-QUALITIES: Final[Mapping[str, str]] = {
-    "low": "512",
-    "medium": "1K",
-    "high": "2K",
-    "xhigh": "4K",
-    "max": "4K",
-    "standard": "1K",
-    "hd": "2K",
-}
-_QUALITY_OF: Final[Mapping[str, str]] = {"512": "low", "1K": "medium", "2K": "high", "4K": "max"}
 
 
 class Cell(NamedTuple):
@@ -72,7 +61,8 @@ def stands_for(cell: Cell, width: int, height: int) -> bool:
 
 def quality_of(card: Card, width: int, height: int) -> str | None:
     """The quality that asks for a picture of these pixels, or None where none does."""
-    return _QUALITY_OF.get(nearest_cell(card, width, height).image_size)
+    qualities = card.image_sizes[nearest_cell(card, width, height).image_size].qualities
+    return qualities[0] if qualities else None
 
 
 def _ratio(name: str) -> float:

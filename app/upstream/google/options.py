@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from app.domain.size_words import size_word
+
 if TYPE_CHECKING:
     from app.domain.request import GenerationRequest
     from app.upstream.google.backend import BackEnd
@@ -19,12 +21,6 @@ _NUMBERS: Final = {
     "16": "SIXTEEN", "21": "TWENTY_ONE",
 }  # fmt: skip
 _RATIOS_WITHOUT_A_WORD: Final = frozenset({"9:21"})
-_SIZES: Final = {
-    "512": "IMAGE_SIZE_FIVE_TWELVE",
-    "1K": "IMAGE_SIZE_ONE_K",
-    "2K": "IMAGE_SIZE_TWO_K",
-    "4K": "IMAGE_SIZE_FOUR_K",
-}
 
 
 def headers_for(back_end: BackEnd, request: GenerationRequest) -> dict[str, str]:
@@ -50,7 +46,7 @@ def says_by_response_format(back_end: BackEnd, request: GenerationRequest) -> bo
 def response_format(back_end: BackEnd, request: GenerationRequest) -> dict[str, Any]:
     """What to merge into the body in the place of ``imageConfig``."""
     ratio, size = request.aspect_ratio, request.image_size
-    said = {"aspectRatio": ratio and _in_words(ratio), "imageSize": size and _SIZES[size]}
+    said = {"aspectRatio": ratio and _in_words(ratio), "imageSize": size and size_word(size)}
     image = {name: value for name, value in said.items() if value is not None}
     newer: Any = {"image": image} if back_end.kind == "gemini" else [{"image": image}]
     return {"generationConfig": {"responseFormat": newer}}
