@@ -14,13 +14,14 @@ from app.cards import load_catalogue
 from app.domain.acceptance import acceptances
 from app.domain.failure import error_classes
 from app.domain.validation import RULES
+from app.domain.violation_codes import NOTICES, VIOLATIONS
 from app.main import create_app
 from app.observability.metrics import METRICS
 from app.settings import Settings
 from app.surfaces.gemini import routes as gemini
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from fastapi import FastAPI
@@ -61,6 +62,8 @@ def reference(app: FastAPI) -> str:
     tables = (
         ("Routes", ("route", "does"), _routes(app.openapi())),
         ("Error codes", ("status", "code", "retryable", "when"), _errors()),
+        ("Codes of violations", ("code", "what is wrong"), _meanings(VIOLATIONS)),
+        ("Codes of warnings", ("code", "what is worth knowing"), _meanings(NOTICES)),
         ("What is validated", ("rule", "asks for"), _rules()),
         ("Settings", ("variable", "default", "meaning"), _settings()),
         ("Metrics", ("name", "kind", "labels", "meaning"), _metrics()),
@@ -101,6 +104,11 @@ def _errors() -> Iterator[tuple[str, ...]]:
         if error.code != error.__base__.__dict__.get("code"):
             retryable = "yes" if error.retryable else "no"
             yield str(error.status), f"`{error.code}`", retryable, _first_line(error.__doc__)
+
+
+def _meanings(codes: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
+    for code, meaning in codes.items():
+        yield f"`{code}`", meaning
 
 
 def _rules() -> Iterator[tuple[str, ...]]:
