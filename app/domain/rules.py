@@ -10,6 +10,7 @@ import unicodedata
 from typing import TYPE_CHECKING, NamedTuple
 
 from app.domain.errors import Violation
+from app.domain.pointers import pointer_to
 from app.domain.request import SEEDS_PER_VARIANT
 
 if TYPE_CHECKING:
@@ -41,12 +42,6 @@ class Case(NamedTuple):
     policy: Policy
     image_size: str | None
     thinking_level: str | None
-
-
-def pointer_token(name: str) -> str:
-    """A name as a part of a JSON pointer (RFC 6901 section 3), cut short and fit to be sent."""
-    sendable = name[:LABEL_LENGTH_MAX].encode(errors="replace").decode()
-    return sendable.replace("~", "~0").replace("/", "~1")
 
 
 def is_unicode(text: str) -> bool:
@@ -281,14 +276,14 @@ def labels(case: Case) -> Iterator[Violation]:
         yield Violation("/labels", "too_many_labels", f"{len(found)} labels; {LABELS_MAX} at most.")
     seen: set[str] = set()
     for name, value in found[: LABELS_MAX + 1]:
-        pointer = f"/labels/{pointer_token(name)}"
+        place = pointer_to("labels", name)
         if not 1 <= len(name) <= LABEL_LENGTH_MAX or len(value) > LABEL_LENGTH_MAX:
             detail = f"A label has 1 to {LABEL_LENGTH_MAX} characters, and its value no more than that."
-            yield Violation(pointer, "label_too_long" if name else "empty_label", detail)
+            yield Violation(place, "label_too_long" if name else "empty_label", detail)
         elif not (name + value).isprintable():
-            yield Violation(pointer, "invalid_label", "A label is made of printable characters.")
+            yield Violation(place, "invalid_label", "A label is made of printable characters.")
         if name in seen:
-            yield Violation(pointer, "duplicate_label", "The label has been set before.")
+            yield Violation(place, "duplicate_label", "The label has been set before.")
         seen.add(name)
 
 

@@ -12,15 +12,16 @@ import logging
 import socket
 import ssl
 import sys
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import httpx2
 
 from app.resilience.deadlines import time_limit
+from app.resilience.resources import Resource
+from app.resilience.tasks import BackgroundTasks, cancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from types import TracebackType
+    from collections.abc import AsyncIterator, Sequence
 
 _LOG = logging.getLogger(__name__)
 _BACKLOG = 128
@@ -30,7 +31,7 @@ _BACKOFF_S_MIN, _BACKOFF_S_MAX = 0.1, 10.0
 _SETTLED_AFTER_S = 30.0
 
 
-class EmulatorChild:
+class EmulatorChild(Resource):
     """Supervises one emulator: ``async with EmulatorChild() as child: child.base_url``.
 
     Args:
@@ -43,7 +44,6 @@ class EmulatorChild:
         self._command = (*(command or (sys.executable, "-m", "app.emulator")), *options)
         self._socket: socket.socket | None = None
         self._process: asyncio.subprocess.Process | None = None
-        self._supervisor: asyncio.Task[None] | None = None
         self._address = ""
         self.restarts = 0
 
@@ -58,28 +58,19 @@ class EmulatorChild:
         process = self._process
         return process.pid if process is not None and process.returncode is None else None
 
-    async def __aenter__(self) -> Self:
+    @contextlib.asynccontextmanager
+    async def _lifespan(self) -> AsyncIterator[None]:
         """Start it and wait until it answers. Raises TimeoutError or RuntimeError where it does not."""
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
         self._address = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         try:
             await self._start()
             await self._answers()
-        except BaseException:
+            async with BackgroundTasks() as tasks:
+                tasks.keep_running(self._supervise, "emulator")
+                yield
+        finally:
             await self._stop()
-            raise
-        self._supervisor = asyncio.create_task(self._supervise(), name="emulator")
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop it: SIGTERM, and SIGKILL for one that does not listen."""
-        if self._supervisor is not None:
-            self._supervisor.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._supervisor
-        await self._stop()
 
     async def _start(self) -> None:
         if self._socket is None:
@@ -115,9 +106,7 @@ class EmulatorChild:
             except httpx2.TimeoutException as error:
                 raise TimeoutError(f"the emulator did not answer within {_START_S_MAX:.0f} s") from error
             finally:
-                for task in (asked, ended):
-                    task.cancel()
-                await asyncio.gather(asked, ended, return_exceptions=True)
+                await cancelled([asked, ended])
 
     async def _supervise(self) -> None:
         """Start it again whenever it ends, with a growing pause while it keeps ending at once."""
@@ -140,6 +129,7 @@ class EmulatorChild:
                 _LOG.warning("the emulator could not be started: %s", error)
 
     async def _stop(self) -> None:
+        """SIGTERM, and SIGKILL for one that does not listen."""
         process, self._process = self._process, None
         if process is not None and process.returncode is None:
             with contextlib.suppress(ProcessLookupError):

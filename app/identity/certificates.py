@@ -12,8 +12,8 @@ import json
 import logging
 import re
 import time
-from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import httpx2
 import pybase64
@@ -22,10 +22,11 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 
 from app.domain.errors import IdentityUnavailable
 from app.resilience.deadlines import time_limit
+from app.resilience.resources import Resource
+from app.resilience.tasks import BackgroundTasks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
+    from collections.abc import AsyncIterator, Callable
 
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -49,7 +50,7 @@ RSA_BITS_MIN: Final = 2048
 _MAX_AGE = re.compile(r"(?:^|[\s,])max-age=(\d{1,9})(?:$|[\s,])", re.ASCII)
 
 
-class Certificates:
+class Certificates(Resource):
     """Keys by id. Use as ``async with``; nothing is read before the first token comes.
 
     Args:
@@ -65,20 +66,12 @@ class Certificates:
         self._reading: asyncio.Task[None] | None = None
         self._http: httpx2.AsyncClient | None = None
         self._stack = AsyncExitStack()
+        self._tasks = BackgroundTasks()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.gather(self._reading, return_exceptions=True)
-        await self._stack.aclose()
+    @asynccontextmanager
+    async def _lifespan(self) -> AsyncIterator[None]:
+        async with self._stack, self._tasks:
+            yield
 
     async def key(self, key_id: str) -> PublicKey | None:
         """The key of this id, or None where Google has none of it now.
@@ -106,7 +99,7 @@ class Certificates:
         if now < self._next_reading:
             return None
         self._next_reading = now + (BETWEEN_READINGS_S if self._keys else AFTER_A_FAILURE_S)
-        self._reading = asyncio.create_task(self._read(), name="identity-certificates")
+        self._reading = self._tasks.begin(self._read(), "identity-certificates")
         return self._reading
 
     async def _read(self) -> None:

@@ -19,7 +19,7 @@ import logging
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from app.domain.errors import GatewayError, StoreUnavailable
 from app.generation.ports import Lead, Settled, Settlement
@@ -30,10 +30,11 @@ from app.ledger.journaling import Journaling
 from app.ledger.recovery import Recovery
 from app.resilience.best_effort import best_effort
 from app.resilience.deadlines import time_limit
-from app.resilience.tasks import cancelled
+from app.resilience.resources import Resource
+from app.resilience.tasks import BackgroundTasks
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import AsyncIterator
 
     from app.domain.attempt import Attempt, Delivery
     from app.domain.budget import BudgetWindow, WindowState
@@ -99,7 +100,7 @@ class _Waiting:
     hold: HoldRecord | None
 
 
-class DurableLedger:
+class DurableLedger(Resource):
     """``ports.Ledger`` around a RedisLedger; use as ``async with``, inside the RedisLedger's own.
 
     Args:
@@ -138,31 +139,29 @@ class DurableLedger:
         self._waiting: dict[str, _Waiting] = {}
         self._something_waits = asyncio.Event()
         self._nothing_waits = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
 
-    async def __aenter__(self) -> Self:
+    @contextlib.asynccontextmanager
+    async def _lifespan(self) -> AsyncIterator[None]:
         self._nothing_waits.set()
         self._ledger.epochs.update(self._journal.epochs())
         for tenant_id, ended in self._journal.left_behind():
             self._keep(_settlement_of(tenant_id, ended), (), replace(ended, state="dispatched", act=None))
             self._show_waiting()
-        self._tasks = [
-            asyncio.create_task(self._settle_what_waits(), name="settlements"),
-            asyncio.create_task(self.recovery.look_for_losses(), name="store-losses"),
-            asyncio.create_task(self._watch_journal(), name="journal"),
-        ]
-        return self
+        try:
+            async with BackgroundTasks() as tasks:
+                tasks.keep_running(self._settle_what_waits, "settlements")
+                tasks.keep_running(self.recovery.look_for_losses, "store-losses")
+                tasks.keep_running(self._watch_journal, "journal")
+                try:
+                    yield
+                finally:
+                    with contextlib.suppress(TimeoutError):
+                        async with time_limit(self._drain_s):
+                            await self._nothing_waits.wait()
+        finally:
+            self._report_what_is_left()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with time_limit(self._drain_s):
-                await self._nothing_waits.wait()
-        await cancelled(self._tasks)
+    def _report_what_is_left(self) -> None:
         on_disk = len(self._journal.on_disk)
         if on_disk:
             log.error("settlements are left for the next start", extra={"count": on_disk})

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Self
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from app.resilience.deadlines import time_limit
-from app.resilience.tasks import cancelled
+from app.resilience.resources import Resource
+from app.resilience.tasks import BackgroundTasks
 from app.store.client import FailureLog
 from app.store.keys import WAKE_CHANNEL
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import AsyncIterator
 
     from redis.asyncio import Redis
 
@@ -26,30 +28,21 @@ REMEMBERED = 4096
 RESUBSCRIBE_S = 0.5
 
 
-class WakeBoard:
+class WakeBoard(Resource):
     """Who waits for which hold. Use as ``async with``; ``woken`` counts the messages that came."""
 
     def __init__(self, client: Redis) -> None:
         self._client = client
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._recent: OrderedDict[str, None] = OrderedDict()
-        self._listener: asyncio.Task[None] | None = None
         self.listening = asyncio.Event()
         self.woken = 0
 
-    async def __aenter__(self) -> Self:
-        self._listener = asyncio.create_task(self._listen(), name="store-wake")
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._listener is not None:
-            await cancelled([self._listener])
-            self._listener = None
+    @asynccontextmanager
+    async def _lifespan(self) -> AsyncIterator[None]:
+        async with BackgroundTasks() as tasks:
+            tasks.keep_running(self._listen, "store-wake")
+            yield
 
     async def wait(self, hold_id: str, timeout_s: float) -> bool:
         """Whether this hold's end was announced, now or within the timeout."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import AsyncExitStack
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 from app.domain.budget import UNITS
 from app.domain.errors import InternalError, StoreUnavailable
@@ -23,12 +23,13 @@ from app.ledger.hold_records import LETTERS
 from app.ledger.notifications import WakeBoard
 from app.ledger.policy import MS, LedgerPolicy
 from app.ledger.scripting import Scripts
+from app.resilience.resources import Resource
 from app.store import keys
 from app.store.client import store_errors
 from app.store.scripting import read_script
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import AsyncIterator
 
     from redis.asyncio import Redis
 
@@ -44,7 +45,7 @@ _RUNNING = read_script(__file__, "running")
 _LEADING = read_script(__file__, "leading")
 
 
-class RedisLedger:
+class RedisLedger(Resource):
     """``ports.Ledger`` on a Redis or Valkey server.
 
     Args:
@@ -65,28 +66,18 @@ class RedisLedger:
         self._room = room
         self._policy = self.policy = policy or LedgerPolicy()
         self._scripts = Scripts(client)
-        self._closing = AsyncExitStack()
         self.wakes = WakeBoard(client)
         self.scripts = self._scripts
         self.epochs: dict[str, str] = {}
 
-    async def __aenter__(self) -> Self:
-        try:
+    @asynccontextmanager
+    async def _lifespan(self) -> AsyncIterator[None]:
+        # The gateway starts without its store and answers 503 until it is there.
+        with suppress(StoreUnavailable):
             async with store_errors(self._policy.deadline_s):
                 await self._scripts.load()
-        except StoreUnavailable:
-            # The gateway starts without its store and answers 503 until it is there.
-            pass
-        await self._closing.enter_async_context(self.wakes)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._closing.aclose()
+        async with self.wakes:
+            yield
 
     async def admit(self, request: AdmissionRequest) -> Admission:
         """Decide in one step: cached, followed, refused, or reserved. See ``scripts/admit.lua``.

@@ -13,7 +13,7 @@ import logging
 import secrets
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -21,6 +21,8 @@ from app.domain.audit import AuditEvent
 from app.domain.errors import Conflict, GatewayError, PreconditionFailed, StoreUnavailable
 from app.domain.keys import parse
 from app.domain.tenancy import TenantRecord
+from app.resilience.resources import Resource
+from app.resilience.tasks import BackgroundTasks
 from app.store import keys
 from app.store.client import DEADLINE_S, FailureLog, store_errors
 from app.store.scripting import read_script
@@ -28,8 +30,7 @@ from app.tenants.directory import FileDirectory, MemoryDirectory
 from app.tenants.documents import UnreadableTenant, decode_tenant, encode_tenant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
+    from collections.abc import AsyncIterator, Callable
 
     from redis.asyncio import Redis
 
@@ -49,7 +50,7 @@ REPETITION_MS: Final = 60_000
 _EVENT = TypeAdapter(AuditEvent)
 
 
-class StoredDirectory(MemoryDirectory):
+class StoredDirectory(MemoryDirectory, Resource):
     """``ports.Directory`` and ``operator_ports.Registry``: the tenants of the file, then those of the store.
 
     Args:
@@ -84,25 +85,15 @@ class StoredDirectory(MemoryDirectory):
         self._version: int | None = None
         self._refreshing = asyncio.Lock()
         self._reloading = asyncio.Lock()
-        self._follower: asyncio.Task[None] | None = None
         self._merge()
 
-    async def __aenter__(self) -> Self:
+    @contextlib.asynccontextmanager
+    async def _lifespan(self) -> AsyncIterator[None]:
         with contextlib.suppress(StoreUnavailable):
             await self.refresh()
-        self._follower = asyncio.create_task(self._follow(), name="store-tenants")
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._follower is not None:
-            self._follower.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._follower
+        async with BackgroundTasks() as tasks:
+            tasks.keep_running(self._follow, "store-tenants")
+            yield
 
     def authenticate(self, presented: str) -> Caller | None:
         """The caller for a full gateway key, or None.

@@ -11,18 +11,21 @@ import asyncio
 import logging
 import ssl
 import time
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
 from pydantic import BaseModel, Field, ValidationError
 from redis.credentials import CredentialProvider
 from redis.exceptions import ConnectionError as StoreConnectionError
 
+from app.resilience.resources import Resource
+from app.resilience.tasks import BackgroundTasks
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
-    from types import TracebackType
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +90,7 @@ class _Token(BaseModel):
     expires_in: float = Field(gt=0)
 
 
-class AccessTokens(CredentialProvider):
+class AccessTokens(CredentialProvider, Resource):
     """Tokens of the service account, as the client library asks for credentials. Use as ``async with``.
 
     One token serves all connections until shortly before its end; then another is fetched while connections
@@ -103,30 +106,22 @@ class AccessTokens(CredentialProvider):
         self._clock = clock
         self._token = ""
         self._ends = self._ask_again = float("-inf")
+        self._tasks = BackgroundTasks()
         self._asking: asyncio.Task[None] | None = None
         # Plain HTTP to a server of this very machine: no certificates to load, and no proxy to ask.
         self._http = httpx2.AsyncClient(verify=False, trust_env=False, timeout=ASK_S)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._asking is not None:
-            self._asking.cancel()
-            await asyncio.gather(self._asking, return_exceptions=True)
-        await self._http.aclose()
+    @asynccontextmanager
+    async def _lifespan(self) -> AsyncIterator[None]:
+        async with self._http, self._tasks:
+            yield
 
     async def get_credentials_async(self) -> tuple[str, str]:
         """User and token. Raises the library's ConnectionError where there is no token that still holds."""
         now = self._clock()
         idle = self._asking is None or self._asking.done()
         if idle and now >= max(self._ends - RENEW_S, self._ask_again):
-            self._asking = asyncio.create_task(self._ask(), name="store-access-token")
+            self._asking = self._tasks.begin(self._ask(), "store-access-token")
         if now >= self._ends and self._asking is not None:
             # The question outlives a connection that does not wait for the answer.
             await asyncio.shield(self._asking)

@@ -27,13 +27,10 @@ import stat
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from app.resilience.deadlines import time_limit
 from app.resilience.diagnosis import Diagnosis, words_of_system
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from app.resilience.tasks import BackgroundTasks
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +94,7 @@ class EmbeddedStore:
         self._maxmemory_bytes = maxmemory_bytes
         self._binary = binary
         self._users: int | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._tasks = BackgroundTasks()
         self.restarts = 0
         self.socket = _socket_path(self._dir)
 
@@ -117,19 +114,16 @@ class EmbeddedStore:
         except BaseException:
             os.close(self._users)
             raise
-        self._watch = asyncio.create_task(self._supervise(), name="embedded-store")
+        self._tasks.keep_running(self._supervise, "embedded-store")
         return self.url
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watch
+    async def __aexit__(self, *_raised: object) -> None:
+        try:
+            await self._tasks.aclose()
+        finally:
+            await self._leave()
+
+    async def _leave(self) -> None:
         if self._users is None:
             return
         try:

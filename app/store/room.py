@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
 
 from app.domain.errors import StoreUnavailable
-from app.resilience.tasks import cancelled
+from app.resilience.resources import Resource
+from app.resilience.tasks import BackgroundTasks
 from app.store.client import memory_of, store_errors
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import AsyncIterator
 
     from redis.asyncio import Redis
 
@@ -26,7 +27,7 @@ SPARE_PART = 4
 """An allocator's classes of sizes are up to a quarter apart."""
 
 
-class Room:
+class Room(Resource):
     """Says whether something may be kept; use as ``async with``, to look how full the store is.
 
     A store that evicts makes room by itself. One that does not (``noeviction``) refuses everything when it is
@@ -41,25 +42,18 @@ class Room:
     def __init__(self, client: Redis, full_share: float) -> None:
         self._client = client
         self._full_share = full_share
-        self._tasks: list[asyncio.Task[None]] = []
         self._left = math.inf
         self._taken = 0
         self._lacking = 0
         self.full = False
 
-    async def __aenter__(self) -> Self:
+    @asynccontextmanager
+    async def _lifespan(self) -> AsyncIterator[None]:
         with suppress(StoreUnavailable):
             await self.look()
-        self._tasks = [asyncio.create_task(self._keep_looking(), name="store-memory")]
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await cancelled(self._tasks)
+        async with BackgroundTasks() as tasks:
+            tasks.keep_running(self._keep_looking, "store-memory")
+            yield
 
     def conditions(self) -> dict[str, str | int]:
         """What an operator wants to see beside whether the store answers."""

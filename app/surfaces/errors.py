@@ -23,8 +23,8 @@ from app.domain.errors import (
     ValidationFailed,
     Violation,
 )
+from app.domain.pointers import pointer_to
 from app.domain.requirements import choices_of, code_of, requirement_of
-from app.domain.rules import pointer_token
 from app.resilience.best_effort import best_effort
 from app.surfaces.gemini.errors import google_response
 from app.surfaces.http.context import service_of
@@ -132,7 +132,7 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class alone
         found = tuple(
             Violation(
-                pointer(item["loc"][1:]),
+                pointer_to(*item["loc"][1:]),
                 code_of(item["type"]),
                 f"This {requirement_of(item['type'], item.get('ctx'))}.",
                 choices_of(item["type"], item.get("ctx")),
@@ -154,8 +154,3 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, on_request_validation)
     app.add_exception_handler(ClientDisconnect, on_hang_up)
     app.add_exception_handler(Exception, on_anything)
-
-
-def pointer(location: tuple[int | str, ...]) -> str:
-    """A JSON pointer (RFC 6901) from the steps of a location; a caller's endless name is cut short."""
-    return "".join("/" + pointer_token(str(step)) for step in location)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from app.domain.errors import ValidationFailed, Violation
+from app.domain.pointers import pointer_to
 from app.domain.requirements import choices_of, code_of, requirement_of
 from app.tenants.schema import TenantDocument
 
@@ -33,7 +34,7 @@ def checked_tenant(document: object, catalogue: Catalogue) -> Tenant:
     named = [(name, index) for index, key in enumerate(tenant.keys) for name in key.names]
     first = dict(reversed(named))
     repeated = [
-        Violation(pointer("keys", index, field), "repeated", f"the {said} {value!r} stands here twice")
+        Violation(pointer_to("keys", index, field), "repeated", f"the {said} {value!r} stands here twice")
         for name, index in named
         for field, _, value in [name.partition(":") if ":" in name else ("id", "", name)]
         for said in [{"id": "key id", "email": "e-mail address"}.get(field, field)]
@@ -62,11 +63,6 @@ def decode_tenant(text: str, catalogue: Catalogue) -> Tenant:
         raise UnreadableTenant("The store holds a tenant that this version cannot read.") from error
 
 
-def pointer(*steps: str | int) -> str:
-    """A JSON pointer (RFC 6901)."""
-    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
-
-
 def sentence(fault: ErrorDetails) -> str:
     """A fault that pydantic found, in a phrase that quotes no secret."""
     return requirement_of(fault["type"], fault.get("ctx"))
@@ -84,7 +80,7 @@ def violations_of(
 
 def _violations(error: ValidationError, refused: Mapping[str, Violation]) -> Iterator[Violation]:
     for fault in error.errors(include_input=False, include_url=False):
-        kind, place = fault["type"], pointer(*fault["loc"])
+        kind, place = fault["type"], pointer_to(*fault["loc"])
         if kind == "extra_forbidden" and place in refused:
             yield refused[place]
         else:

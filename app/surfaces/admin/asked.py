@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from app.domain.errors import ValidationFailed, Violation
+from app.domain.pointers import pointer_to
 from app.surfaces.admin.wire import (
     CreditRequest,
     IdentityCreation,
@@ -17,7 +18,6 @@ from app.surfaces.admin.wire import (
     PurgeRequest,
     TenantPatch,
 )
-from app.surfaces.errors import pointer
 from app.tenants.administration import BudgetName
 from app.tenants.documents import checked_tenant, violations_of
 from app.tenants.limits import amount_of, milliseconds
@@ -90,7 +90,7 @@ def patch_of(members: dict[str, Any], catalogue: Catalogue) -> Callable[[Tenant]
     """A JSON merge patch (RFC 7396) as a change of a tenant; its keys have routes of their own."""
     reserved = {"id": "the id of a tenant never changes", "keys": "keys are changed below /keys"}
     faults = [
-        Violation(pointer((name,)), "read_only" if name in reserved else "unknown_field", sentence)
+        Violation(pointer_to(name), "read_only" if name in reserved else "unknown_field", sentence)
         for name in members
         if name not in TenantPatch.model_fields
         for sentence in [reserved.get(name, "is not a known field")]

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from app.domain.errors import VIOLATIONS_MAX, Violation
+from app.domain.pointers import pointer_to
 from app.domain.request import CacheDirective, GenerationRequest, Grounding, Input, SafetySetting
 from app.domain.requirements import choices_of, code_of, requirement_of
 from app.generation.conversations import CannotContinue
 from app.generation.order import Order
-from app.surfaces.errors import pointer
 from app.surfaces.http.body import parsed
 from app.surfaces.http.caching import cache_directive
 from app.surfaces.http.inputs import base64_violation, from_bytes, from_earlier, from_uri
@@ -111,7 +111,7 @@ async def inputs_of_form(
     """
     kinds = {kind for kind, _ in _KINDS}
     violations = [
-        Violation(pointer((name,)), "unknown_field", "No file is expected here.")
+        Violation(pointer_to(name), "unknown_field", "No file is expected here.")
         for name in parts
         if name not in kinds
     ]
@@ -150,15 +150,15 @@ def members_of(fields: Mapping[str, list[str]]) -> tuple[dict[str, Any], list[Vi
                 item.strip() for value in values for item in value.strip("[]").replace('"', "").split(",", 9)
             ]
         elif name in FILES:
-            violations.append(Violation(pointer((name,)), "wrong_type", NO_FILE))
+            violations.append(Violation(pointer_to(name), "wrong_type", NO_FILE))
         elif len(values) > 1 and name not in _JSON_LISTS:
-            violations.append(Violation(pointer((name,)), "repeated_field", "Send this field once."))
+            violations.append(Violation(pointer_to(name), "repeated_field", "Send this field once."))
         elif name in _JSON_FIELDS:
             try:
                 read_values = [parsed(value) for value in values]
                 members[name] = _flat(read_values) if name in _JSON_LISTS else read_values[0]
             except ValueError:
-                violations.append(Violation(pointer((name,)), "invalid_json", "This field is given as JSON."))
+                violations.append(Violation(pointer_to(name), "invalid_json", "This field is given as JSON."))
         else:
             members[name] = values[0]
     return members, violations
@@ -219,7 +219,7 @@ def _violation(model: type[Parameters], item: ErrorDetails) -> Violation:
     if code == "unknown_field":
         inner = _INNER.get(str(where[0]), InputReference)
         allowed = tuple(sorted((model if len(where) == 1 else inner).model_fields))
-    return Violation(pointer(where), code, detail, allowed)
+    return Violation(pointer_to(*where), code, detail, allowed)
 
 
 def _sources(reference: InputReference) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from app.domain.errors import Violation
 from app.domain.generation import Notice
-from app.surfaces.errors import pointer
+from app.domain.pointers import pointer_to
 from app.surfaces.native.asked import (
     FILES,
     NO_FILE,
@@ -178,9 +178,9 @@ def _plain_fields(
         if inner and isinstance(place, dict) and len(values) == 1:
             place[inner] = values[0]
         elif place is not values:
-            violations.append(Violation(pointer((name,)), "repeated_field", "Send this field once."))
+            violations.append(Violation(pointer_to(name), "repeated_field", "Send this field once."))
     violations += [
-        Violation(pointer((name,)), "repeated_field", "Send this field once.")
+        Violation(pointer_to(name), "repeated_field", "Send this field once.")
         for name in plain.keys() & structured.keys()
     ]
     return plain, structured, violations

@@ -16,6 +16,7 @@ from app.domain.errors import (
     UpstreamError,
     ValidationFailed,
 )
+from app.domain.pointers import steps_of
 from app.domain.repetition import TooManyIdempotencyKeys
 from app.surfaces.http.envelope import cost_member, error_headers, violation_members
 
@@ -108,7 +109,7 @@ def openai_error(error: GatewayError) -> tuple[int, dict[str, Any]]:
 
 def _field(item: Violation) -> str:
     """The field that a pointer leads into; ``body`` for the whole request."""
-    return item.pointer.split("/")[1].replace("~1", "/").replace("~0", "~") if item.pointer else "body"
+    return next(iter(steps_of(item.pointer)), "body")
 
 
 def openai_response(error: GatewayError, _request_id: str, _path: str) -> Response:

@@ -6,24 +6,24 @@ import asyncio
 import gc
 import importlib
 import logging
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
 
 from app.domain.errors import GatewayError, InternalError, UpstreamRejected
 from app.domain.fingerprint import digest_of
 from app.resilience.deadlines import time_limit
-from app.resilience.tasks import in_thread
+from app.resilience.resources import Resource
+from app.resilience.tasks import BackgroundTasks, in_thread
 from app.upstream.google.answers import Answer
 from app.upstream.google.outcomes import blamed_on_the_request, failure_from
 from app.upstream.google.transport import Exchange, LiftingTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from types import TracebackType
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from app.cards import Catalogue
     from app.domain.generation import ModelAnswer
@@ -41,7 +41,7 @@ TENANT_HEADER: Final = "X-Flashgate-Tenant"
 _HASHED_IN_A_THREAD_BYTES: Final = 1_000_000
 
 
-class GoogleImageModel:
+class GoogleImageModel(Resource):
     """Makes one call, and repeats none that may have been billed; image bytes never pass through the SDK.
 
     An asynchronous context manager. Entering returns at once and opens the SDK in the background: its
@@ -78,6 +78,7 @@ class GoogleImageModel:
         self._answer_bytes_max = answer_bytes_max
         self._light_bytes_max = light_bytes_max
         self._http: httpx2.AsyncClient | None = None
+        self._tasks = BackgroundTasks()
         self._opening: asyncio.Task[tuple[Any, Any]] | None = None
 
     @property
@@ -85,7 +86,8 @@ class GoogleImageModel:
         """What the back end can do beyond the common ground, for validation."""
         return self._back_end.capabilities
 
-    async def __aenter__(self) -> Self:
+    @asynccontextmanager
+    async def _lifespan(self) -> AsyncIterator[None]:
         transport = await asyncio.to_thread(self._transport)
         self._http = httpx2.AsyncClient(
             transport=transport,
@@ -93,22 +95,9 @@ class GoogleImageModel:
             follow_redirects=False,
             event_hooks={"request": [self._take_along]},
         )
-        self._opening = asyncio.create_task(self._open(self._http))
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._opening is not None:
-            self._opening.cancel()
-            await asyncio.wait({self._opening})
-            if not self._opening.cancelled():
-                self._opening.exception()  # seen; whoever called meanwhile was told
-        if self._http is not None:
-            await self._http.aclose()
+        async with self._http, self._tasks:
+            self._opening = self._tasks.begin(self._open_sdk(self._http), "google-sdk")
+            yield
 
     def _along(self, call: Call) -> dict[str, str]:
         """The emulator is told whose call it is, so that one tenant has its bad day; Google is not."""
@@ -132,7 +121,7 @@ class GoogleImageModel:
             light_bytes_max=self._light_bytes_max,
         )
 
-    async def _open(self, http: httpx2.AsyncClient) -> tuple[Any, Any]:
+    async def _open_sdk(self, http: httpx2.AsyncClient) -> tuple[Any, Any]:
         """The SDK's module and a client of it. Both are made in a thread: they import, read and dial.
 
         Raises:
@@ -153,19 +142,19 @@ class GoogleImageModel:
         gc.freeze()
         return opened
 
-    async def _opened(self) -> tuple[Any, Any]:
-        """What ``_open`` made; a failed opening is tried again by the next caller."""
+    async def _sdk(self) -> tuple[Any, Any]:
+        """What ``_open_sdk`` made; a failed opening is tried again by the next caller."""
         if self._http is None:
             raise InternalError("The upstream was called before it was opened.")
         if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
-            self._opening = asyncio.create_task(self._open(self._http))
+            self._opening = self._tasks.begin(self._open_sdk(self._http), "google-sdk")
         return await asyncio.shield(self._opening)
 
     async def ready(self) -> bool:
         """Whether calls can be made: the SDK is open with its credentials, and the emulator listens."""
         try:
             async with time_limit(READY_WAIT_S):
-                await self._opened()
+                await self._sdk()
                 return self._back_end.kind != "emulator" or await self._listens()
         except (GatewayError, TimeoutError):
             return False
@@ -200,7 +189,7 @@ class GoogleImageModel:
         exchange = Exchange(along=self._along(call))
         try:
             async with time_limit(call.timeout_s):
-                sdk, opened = await self._opened()
+                sdk, opened = await self._sdk()
                 light: bytes = await sdk.generate(opened, named, seed, call.timeout_s, exchange)
         except GatewayError:
             raise

@@ -1,0 +1,33 @@
+"""Parts that are open for a while, each written as one generator instead of two methods."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
+
+
+class Resource(ABC):
+    """Used once, as ``async with``. A subclass says in ``_lifespan`` what surrounds its use."""
+
+    _entered: AbstractAsyncContextManager[None]
+
+    @abstractmethod
+    def _lifespan(self) -> AbstractAsyncContextManager[None]:
+        """An ``asynccontextmanager`` that opens, yields and closes."""
+
+    async def __aenter__(self) -> Self:
+        self._entered = self._lifespan()
+        await self._entered.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._entered.__aexit__(kind, error, trace)
