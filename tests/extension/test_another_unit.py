@@ -85,14 +85,10 @@ def test_another_unit_takes_two_files_and_is_counted(own_server: ServerProcess, 
 
 
 def test_a_record_without_a_version_and_with_fewer_amounts_is_read() -> None:
-    old = HoldRecord.decoded(
-        "h", "s;f;17;work;747,750,1,9;747,749,1,8;1@1@2@t|output_tokens|day,0@0@0@t|concurrent"
-    )
+    text = "s;f;17;work;747,750,1,9;747,749,1,8;1@1@2@t|output_tokens|day,0@0@0@t|concurrent"
+    old = HoldRecord.decoded("h", text)
     assert (old.est, old.act) == (Amounts(747, 750, 1, 9), Amounts(747, 749, 1, 8))
-    assert (
-        old.encoded()
-        == "2;" + "s;f;17;work;747,750,1,9;747,749,1,8;1@1@2@t|output_tokens|day,0@0@0@t|concurrent"
-    )
+    assert old.encoded() == f"{text};2"
     assert HoldRecord.decoded("h", "s;f;17;work;747,750;747,749;").est == Amounts(747, 750)
 
 
