@@ -8,6 +8,7 @@ lowerCamelCase throughout, with bytes decoded, and collects all faults.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -197,7 +198,7 @@ def decode_base64(text: str) -> bytes | None:
 
 
 def _invalid(path: str, expected: str, value: object) -> FieldFault:
-    shown = f'"{_shortened(value)}"' if isinstance(value, str) else _shortened(str(value))
+    shown = f'"{_shortened(value)}"' if isinstance(value, str) else _shortened(json.dumps(value))
     return FieldFault(path, f"Invalid value at '{path}' ({expected}), {shown}")
 
 

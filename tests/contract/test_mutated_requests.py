@@ -39,7 +39,7 @@ NO_TIME_LEFT = 504
 
 OF_PYTHON = re.compile(
     r"dictionary|instance of|[Ii]nput should|valid (?:list|string|integer|number|boolean|tuple|set)\b|"
-    r"unable to parse|Wire\b|pydantic|Traceback|\bNone\b"
+    r"unable to parse|Wire\b|pydantic|Traceback|\b(?:None|True|False)\b"
 )
 
 Asked = tuple[Case, int, bytes]

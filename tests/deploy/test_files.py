@@ -128,6 +128,21 @@ def test_the_gateways_containers_are_hardened() -> None:
         assert service["security_opt"] == ["no-new-privileges:true"], name
 
 
+def test_the_port_of_the_metrics_is_scraped_and_published_nowhere() -> None:
+    gateway = compose()["services"]["gateway"]
+    port = gateway["environment"]["FLASHGATE_METRICS_PORT"]
+    assert not [each for each in gateway["ports"] if each.endswith(f":{port}")]
+    (job,) = yaml_of("deploy/prometheus/prometheus.yml")["scrape_configs"]
+    assert [each["port"] for each in job["dns_sd_configs"]] == [int(port)]
+    (endpoint,) = yaml_of("deploy/cloudrun/monitoring.yaml")["spec"]["endpoints"]
+    assert (str(endpoint["port"]), endpoint["path"]) == (port, "/metrics")
+    for name in SERVICES:
+        containers = yaml_of(f"deploy/cloudrun/service.{name}.yaml")["spec"]["template"]["spec"]["containers"]
+        told = {each["name"]: each.get("value") for each in containers[0]["env"]}
+        assert told["FLASHGATE_METRICS_PORT"] == port
+        assert [each["containerPort"] for each in containers[0]["ports"]] == [8080]
+
+
 def test_nothing_listens_beyond_this_machine_and_the_store_not_even_there() -> None:
     for name, service in compose()["services"].items():
         for port in service.get("ports", ()):

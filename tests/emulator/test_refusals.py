@@ -137,7 +137,7 @@ INVALID: dict[str, tuple[dict[str, Any], str, str]] = {
         "contents",
         "(137500) exceeds the maximum number of tokens allowed (131072)",
     ),
-    "null in a list": ({"contents": [None]}, "contents[0]", "Invalid value at 'contents[0]'"),
+    "null in a list": ({"contents": [None]}, "contents[0]", "Invalid value at 'contents[0]' (a value), null"),
     "fifteen images": (asking("x", *[PNG] * 15), "contents", "fewer than 15 images"),
     "no image": (blob("AAAA"), "contents", "Unable to process input image"),
     "half an image": (
