@@ -34,7 +34,8 @@ from app.results.quota import Quota
 from app.results.redis import RedisResults
 from app.store.access import Access, AccessTokens
 from app.store.breaker import Breaker
-from app.store.client import LEDGER_TIMEOUT_S, UnsafeEviction, check_eviction, open_clients, store_errors
+from app.store.calls import StoreCalls
+from app.store.client import LEDGER_TIMEOUT_S, UnsafeEviction, check_eviction, open_clients
 from app.store.embedded import EmbeddedStore, EmbeddedStoreFailed
 from app.store.room import Room
 from app.surfaces.http.context import Limits, Service
@@ -107,8 +108,11 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
         for tenant in directory.tenants():
             metrics.know_tenant(tenant.id)
         room = await stack.enter_async_context(Room(clients.blobs, settings.cache_full_share))
-        ledger = await stack.enter_async_context(RedisLedger(clients.ledger, _ledger_policy(settings), room))
-        durable = await stack.enter_async_context(_durable(settings, ledger, clients, metrics, stack))
+        breaker = _breaker("ledger", metrics)
+        ledger = RedisLedger(clients.ledger, _ledger_policy(settings), room, breaker)
+        await stack.enter_async_context(ledger)
+        durable = _durable(settings, ledger, clients, breaker, metrics, stack)
+        await stack.enter_async_context(durable)
         cap = _provider_cap(settings, clients, catalogue)
         model = await open_upstream(settings, stack, metrics, catalogue, cap)
         results = _results(settings, clients, directory, room, metrics)
@@ -129,7 +133,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             ),
             times=times_of(settings),
         )
-        operations = _operations(settings, gateway, clients, metrics, durable.breaker, room)
+        operations = _operations(settings, gateway, clients, metrics, breaker, room)
         # Last in, first out: the gateway ends what it is doing, and then every operation is told.
         stack.push_async_callback(operations.aclose)
         stack.push_async_callback(gateway.aclose, settings.drain_s)
@@ -255,10 +259,9 @@ def _results(
         return None if record is None else record.tenant.cache.quota_bytes
 
     bytes_max = settings.cache_picture_mb << 20
-    quota = Quota(clients.blobs, room, picture_bytes_max=bytes_max, quota_of=quota_of)
-    return ObservedResults(
-        RedisResults(clients.blobs, breaker=_breaker("images", metrics), quota=quota), metrics
-    )
+    breaker = _breaker("images", metrics)
+    quota = Quota(clients.blobs, room, picture_bytes_max=bytes_max, quota_of=quota_of, breaker=breaker)
+    return ObservedResults(RedisResults(clients.blobs, breaker=breaker, quota=quota), metrics)
 
 
 def _provider_cap(
@@ -285,10 +288,15 @@ def _ledger_policy(settings: Settings) -> LedgerPolicy:
 
 
 def _durable(
-    settings: Settings, ledger: RedisLedger, clients: StoreClients, metrics: Metrics, stack: AsyncExitStack
+    settings: Settings,
+    ledger: RedisLedger,
+    clients: StoreClients,
+    breaker: Breaker,
+    metrics: Metrics,
+    stack: AsyncExitStack,
 ) -> DurableLedger:
     """The ledger with a memory of its own, on disk where there is one."""
-    restorer = Restorer(clients.ledger, ledger.scripts, ledger.policy)
+    restorer = Restorer(clients.ledger, ledger.scripts, ledger.policy, breaker)
     folder = settings.journal_dir
     if folder is None and settings.state_dir.is_dir():
         folder = settings.state_dir / "journal"
@@ -298,7 +306,7 @@ def _durable(
     return DurableLedger(
         ledger,
         restorer,
-        _breaker("ledger", metrics),
+        breaker,
         watcher=metrics,
         journal=journal,
         policy=Durability(settings.amnesia, min(settings.drain_s, 2.0), settings.store_grace_tokens),
@@ -335,10 +343,11 @@ def _limits(settings: Settings, catalogue: Catalogue) -> Limits:
 def _readiness(
     gateway: Gateway, clients: StoreClients, model: FailoverImageModel
 ) -> dict[str, Callable[[], Awaitable[str | None]]]:
+    calls = StoreCalls()
+
     async def store() -> str | None:
         try:
-            async with store_errors():
-                await clients.ledger.ping()
+            await calls.run(clients.ledger.ping())
         except StoreUnavailable:
             return "the store does not answer"
         return None

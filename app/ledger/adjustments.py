@@ -9,7 +9,8 @@ from app.ledger import codec
 from app.ledger.policy import MS
 from app.ledger.scripting import Scripts
 from app.store import keys
-from app.store.client import DEADLINE_S, store_errors
+from app.store.calls import StoreCalls
+from app.store.client import DEADLINE_S
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -30,7 +31,7 @@ class RedisBudgetTerms:
 
     def __init__(self, client: Redis, deadline_s: float = DEADLINE_S) -> None:
         self._scripts = Scripts(client)
-        self._deadline_s = deadline_s
+        self._calls = StoreCalls(deadline_s)
 
     async def credit(self, tenant_id: str, window: BudgetWindow, amount: int, credit_id: str) -> WindowState:
         """Add credit to a lifetime budget, or take some back with an amount below zero; once for each id.
@@ -69,6 +70,5 @@ class RedisBudgetTerms:
 
     async def _asked(self, tenant_id: str, window: BudgetWindow, change: list[str]) -> codec.Answer:
         arguments = [str(KEEP_S * MS), *codec.windows_told((window,)), *change]
-        async with store_errors(self._deadline_s):
-            reply = await self._scripts.run("terms", keys.ledger_keys(tenant_id), arguments)
+        reply = await self._calls.run(self._scripts.run("terms", keys.ledger_keys(tenant_id), arguments))
         return codec.answer(reply, (window,), ())

@@ -104,6 +104,7 @@ class DurableLedger(Resource):
     """``ports.Ledger`` around a RedisLedger; use as ``async with``, inside the RedisLedger's own.
 
     Args:
+        breaker: That of the ledger's and the restorer's calls, whose state operators see.
         journal: This replica's files, or None where it has no disk: then memory alone keeps what waits.
         policy: What an operator has chosen.
     """
@@ -127,7 +128,6 @@ class DurableLedger(Resource):
         self.recovery = Recovery(
             ledger,
             restorer,
-            breaker,
             watcher,
             journal=self._journal,
             amnesia=policy.amnesia,
@@ -186,12 +186,10 @@ class DurableLedger(Resource):
         if len(self._waiting) >= WAITING_MAX:
             raise StoreUnavailable("Too many settlements wait for the store.", retry_after_s=1)
         try:
-            async with self.breaker.guard():
-                admission = await self._ledger.admit(request)
+            admission = await self._ledger.admit(request)
         except StoreForgot as lost:
             await self.recovery.of(request.tenant_id, lost)
-            async with self.breaker.guard():
-                admission = await self._ledger.admit(request)
+            admission = await self._ledger.admit(request)
         except StoreUnavailable:
             hold = self._grace.take(request)
             if hold is None:
@@ -208,15 +206,13 @@ class DurableLedger(Resource):
 
     async def peek(self, request: AdmissionRequest) -> Hit | Absent:
         """As the store says."""
-        async with self.breaker.guard():
-            return await self._ledger.peek(request)
+        return await self._ledger.peek(request)
 
     async def dispatch(self, tenant_id: str, hold_id: str, fingerprint: str) -> bool:
         """As the store says; the first one is noted, because from now on the hold may cost something."""
         sent = self._grace.covers(hold_id)
         if not sent:
-            async with self.breaker.guard():
-                sent = await self._ledger.dispatch(tenant_id, hold_id, fingerprint)
+            sent = await self._ledger.dispatch(tenant_id, hold_id, fingerprint)
         found = self._open.get(hold_id)
         if found is None or found[1].state != "held":
             return sent  # a heartbeat; a hold that ran out meanwhile is settled all the same
@@ -243,8 +239,7 @@ class DurableLedger(Resource):
 
     async def running(self, tenant_id: str, hold_id: str) -> Literal["held", "dispatched"] | None:
         """How far the hold's work has come."""
-        async with self.breaker.guard():
-            return await self._ledger.running(tenant_id, hold_id)
+        return await self._ledger.running(tenant_id, hold_id)
 
     async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
         """As the store says."""
@@ -252,18 +247,15 @@ class DurableLedger(Resource):
 
     async def note_delivery(self, tenant_id: str, attempt: Attempt, delivery: Delivery) -> None:
         """As the store says."""
-        async with self.breaker.guard():
-            await self._ledger.note_delivery(tenant_id, attempt, delivery)
+        await self._ledger.note_delivery(tenant_id, attempt, delivery)
 
     async def windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
         """As the store says."""
-        async with self.breaker.guard():
-            return await self._ledger.windows(tenant_id, windows)
+        return await self._ledger.windows(tenant_id, windows)
 
     async def rates(self, tenant_id: str, rates: tuple[RateLimit, ...]) -> tuple[RateState, ...]:
         """As the store says."""
-        async with self.breaker.guard():
-            return await self._ledger.rates(tenant_id, rates)
+        return await self._ledger.rates(tenant_id, rates)
 
     def _open_holds(self, tenant_id: str) -> dict[str, HoldRecord]:
         """The holds of a tenant that this process has open."""
@@ -275,12 +267,10 @@ class DurableLedger(Resource):
         self, settlement: Settlement, windows: tuple[BudgetWindow, ...], hold: HoldRecord | None
     ) -> Settled:
         """Settle; a hold that the store has forgotten is put back first, once."""
-        async with self.breaker.guard():
-            settled = await self._ledger.settle(settlement, windows)
+        settled = await self._ledger.settle(settlement, windows)
         if settled.state == "unknown" and hold is not None and settlement.outcome != "void":
-            async with self.breaker.guard():
-                await self._restorer.put_back(settlement.tenant_id, [hold])
-                settled = await self._ledger.settle(settlement, windows)
+            await self._restorer.put_back(settlement.tenant_id, [hold])
+            settled = await self._ledger.settle(settlement, windows)
         if hold is not None and settled.state != "unknown":
             flags = hold.flags + "l" * settled.late + "p" * settled.published
             record = replace(_ended(hold, settlement), flags=flags)

@@ -10,7 +10,8 @@ from app.domain.repetition import IdempotencyMismatch, TooManyOperations
 from app.ledger.codec import spent_of, spent_told
 from app.store import keys
 from app.store.breaker import Breaker
-from app.store.client import DEADLINE_S, store_errors
+from app.store.calls import StoreCalls
+from app.store.client import DEADLINE_S
 from app.store.scripting import read_script
 
 if TYPE_CHECKING:
@@ -54,8 +55,7 @@ class RedisOperations:
         self._lease_ms = str(int(lease_s * _MS))
         self._keep_ms = str(keep_s * _MS)
         self._kept_max = kept_max
-        self._deadline_s = deadline_s
-        self._breaker = breaker or Breaker()
+        self._calls = StoreCalls(deadline_s, breaker or Breaker())
         self._room = room
 
     async def begin(self, tenant_id: str, operation_id: str, claim: str, work: str) -> tuple[Operation, bool]:
@@ -121,8 +121,9 @@ class RedisOperations:
         self, tenant_id: str, operation_id: str, arguments: list[str]
     ) -> tuple[str, Operation | None]:
         names = keys.operation_keys(tenant_id, operation_id)
-        async with self._breaker.guard(), store_errors(self._deadline_s):
-            reply: Any = await self._client.eval(_SCRIPT, len(names), *names, operation_id, *arguments)
+        reply: Any = await self._calls.run(
+            self._client.eval(_SCRIPT, len(names), *names, operation_id, *arguments)
+        )
         code, now, ttl, state, created, lease, wish, text, generation_id, cost = reply
         if code == "crowded":
             raise TooManyOperations(

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from app.ledger.scripting import Scripts
 from app.store import keys
-from app.store.client import DEADLINE_S, store_errors
+from app.store.calls import StoreCalls
+from app.store.client import DEADLINE_S
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -24,13 +25,12 @@ class RedisCache:
 
     def __init__(self, client: Redis, deadline_s: float = DEADLINE_S) -> None:
         self._scripts = Scripts(client)
-        self._deadline_s = deadline_s
+        self._calls = StoreCalls(deadline_s)
 
     async def purge(self, tenant_id: str, fingerprint: str | None) -> int:
         """Serve and keep no result any more that was begun until now; see ``scripts/purge.lua``."""
         books = keys.ledger_keys(tenant_id)
         names = books if fingerprint is None else keys.work_keys(tenant_id, fingerprint)
         arguments = [str(MARK_KEPT_MS), fingerprint or ""]
-        async with store_errors(self._deadline_s):
-            (now,) = await self._scripts.run("purge", names, arguments)
+        (now,) = await self._calls.run(self._scripts.run("purge", names, arguments))
         return int(now)

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from app.ledger.journaling import Journaling
     from app.ledger.redis import RedisLedger
     from app.ledger.restoring import Restorer
-    from app.store.breaker import Breaker
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +65,6 @@ class Recovery:
         self,
         ledger: RedisLedger,
         restorer: Restorer,
-        breaker: Breaker,
         watcher: LossWatcher,
         *,
         journal: Journaling,
@@ -75,7 +73,6 @@ class Recovery:
     ) -> None:
         self._epochs = ledger.epochs
         self._restorer = restorer
-        self._breaker = breaker
         self._watcher = watcher
         self._journal = journal
         self._amnesia = amnesia
@@ -114,9 +111,8 @@ class Recovery:
 
     async def _look(self) -> None:
         known = dict(self._epochs)
-        async with self._breaker.guard():
-            found = await self._restorer.epochs(list(known))
-            history = await self._restorer.history()
+        found = await self._restorer.epochs(list(known))
+        history = await self._restorer.history()
         for tenant_id, epoch in found.items():
             if epoch != known[tenant_id]:
                 await self._rebuild(tenant_id, known[tenant_id])

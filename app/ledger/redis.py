@@ -25,7 +25,7 @@ from app.ledger.policy import MS, LedgerPolicy
 from app.ledger.scripting import Scripts
 from app.resilience.resources import Resource
 from app.store import keys
-from app.store.client import store_errors
+from app.store.calls import StoreCalls
 from app.store.scripting import read_script
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from app.domain.rate import RateLimit, RateState
     from app.generation.ports import Admission, AdmissionRequest, Settlement
     from app.ledger.codec import Answer
+    from app.store.breaker import Breaker
     from app.store.room import Room
 
 TOMBSTONE_S = 10
@@ -52,6 +53,7 @@ class RedisLedger(Resource):
         client: Decoding replies to str; see ``client.open_clients``.
         policy: Leases and the like.
         room: Says whether a result may be kept; None for all.
+        breaker: Spares a store that does not answer, and its callers; None to ask in any case.
 
     Attributes:
         epochs: The epoch of each tenant's books that this process has seen (docs/reliability.md R22).
@@ -61,10 +63,17 @@ class RedisLedger(Resource):
     is no error, because the first command after its return loads what is missing.
     """
 
-    def __init__(self, client: Redis, policy: LedgerPolicy | None = None, room: Room | None = None) -> None:
+    def __init__(
+        self,
+        client: Redis,
+        policy: LedgerPolicy | None = None,
+        room: Room | None = None,
+        breaker: Breaker | None = None,
+    ) -> None:
         self._client = client
         self._room = room
         self._policy = self.policy = policy or LedgerPolicy()
+        self._calls = StoreCalls(self._policy.deadline_s, breaker)
         self._scripts = Scripts(client)
         self.wakes = WakeBoard(client)
         self.scripts = self._scripts
@@ -74,8 +83,7 @@ class RedisLedger(Resource):
     async def _lifespan(self) -> AsyncIterator[None]:
         # The gateway starts without its store and answers 503 until it is there.
         with suppress(StoreUnavailable):
-            async with store_errors(self._policy.deadline_s):
-                await self._scripts.load()
+            await self._calls.run(self._scripts.load())
         async with self.wakes:
             yield
 
@@ -126,8 +134,8 @@ class RedisLedger(Resource):
         Returns False where the hold is no longer open, so that the call must not be made.
         """
         arguments = [hold_id, fingerprint, self._lease_ms, *self._policy.keeps_ms, self._policy.unknown]
-        async with store_errors(self._policy.deadline_s):
-            reply = await self._scripts.run("dispatch", keys.work_keys(tenant_id, fingerprint), arguments)
+        names = keys.work_keys(tenant_id, fingerprint)
+        reply = await self._calls.run(self._scripts.run("dispatch", names, arguments))
         if reply[0] == "conflict":
             raise InternalError("The hold belongs to other work.")
         return bool(reply[0] == "dispatched")
@@ -166,8 +174,7 @@ class RedisLedger(Resource):
         ]
         claim = settlement.answered.claim.digest if settlement.answered else None
         names = keys.work_keys(settlement.tenant_id, settlement.fingerprint, claim)
-        async with store_errors(self._policy.deadline_s):
-            reply = await self._scripts.run("settle", names, arguments)
+        reply = await self._calls.run(self._scripts.run("settle", names, arguments))
         code, state, repeated, late, published, now = reply[:6]
         if code == "conflict":
             raise InternalError(f"The hold was {STATES[state]} before, in another way.")
@@ -186,8 +193,7 @@ class RedisLedger(Resource):
         Nothing is expired by looking: that is for those who would use what becomes free.
         """
         holds, _windows, leases, *_ = keys.ledger_keys(tenant_id)
-        async with store_errors(self._policy.deadline_s):
-            record = await self._client.eval(_RUNNING, 2, holds, leases, hold_id)
+        record = await self._calls.run(self._client.eval(_RUNNING, 2, holds, leases, hold_id))
         state = LETTERS.get(str(record)[:1]) if record else None
         if state == "held":
             return "held"
@@ -207,8 +213,7 @@ class RedisLedger(Resource):
     async def note_delivery(self, tenant_id: str, attempt: Attempt, delivery: Delivery) -> None:
         """Say how far the answer to an attempt has come (``scripts/deliver.lua``)."""
         arguments = [keys.WAKE_CHANNEL, *codec.attempt_told(attempt, self._lease_ms), delivery]
-        async with store_errors(self._policy.deadline_s):
-            await self._scripts.run("deliver", keys.ledger_keys(tenant_id), arguments)
+        await self._calls.run(self._scripts.run("deliver", keys.ledger_keys(tenant_id), arguments))
 
     async def windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
         """The windows as they stand; reserves nothing, clears away what has expired."""
@@ -256,8 +261,7 @@ class RedisLedger(Resource):
         ]
         digest = request.claim.digest if request.claim else None
         names = keys.work_keys(request.tenant_id, request.fingerprint, digest)
-        async with store_errors(self._policy.deadline_s):
-            reply = await self._scripts.run("admit", names, arguments)
+        reply = await self._calls.run(self._scripts.run("admit", names, arguments))
         return codec.answer(reply, windows, request.rates)
 
     async def _states(
@@ -265,15 +269,13 @@ class RedisLedger(Resource):
     ) -> Answer:
         told = [*codec.windows_told(windows), *codec.rates_told(rates)]
         arguments = [*self._policy.keeps_ms, self._policy.unknown, *told]
-        async with store_errors(self._policy.deadline_s):
-            reply = await self._scripts.run("windows", keys.ledger_keys(tenant_id), arguments)
+        reply = await self._calls.run(self._scripts.run("windows", keys.ledger_keys(tenant_id), arguments))
         return codec.answer(reply, windows, rates)
 
     async def _still_leads(self, tenant_id: str, fingerprint: str, leader: str) -> bool:
         arguments = keys.leads_key(tenant_id), fingerprint, leader
         try:
-            async with store_errors(self._policy.deadline_s):
-                return bool(await self._client.eval(_LEADING, 1, *arguments))
+            return bool(await self._calls.run(self._client.eval(_LEADING, 1, *arguments)))
         except StoreUnavailable:
             # The store may be back before this caller's patience ends.
             return True

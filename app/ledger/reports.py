@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.domain.report import Row, Spent, day_of, number_of
 from app.store import keys
-from app.store.client import store_errors
+from app.store.calls import StoreCalls
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,6 +33,7 @@ class RedisReports:
 
     def __init__(self, client: Redis, cells: Iterable[tuple[str, str]]) -> None:
         self._client = client
+        self._calls = StoreCalls()
         self._cells = tuple(cells)
 
     async def of_key(self, tenant_id: str, key_id: str, since: date, until: date) -> tuple[Row, ...]:
@@ -44,8 +45,7 @@ class RedisReports:
         ]
         if not names:
             return ()
-        async with store_errors():
-            found: Any = await self._client.hmget(keys.usage_key(tenant_id), names)
+        found: Any = await self._calls.run(self._client.hmget(keys.usage_key(tenant_id), names))
         rows = (
             _row(tenant_id, name, text) for name, text in zip(names, found, strict=True) if text is not None
         )
@@ -57,22 +57,22 @@ class RedisReports:
         Raises:
             StoreUnavailable: The store does not answer.
         """
+        return await self._calls.run(self._scanned(tenant_id, since, until), READ_DEADLINE_S)
+
+    async def _scanned(self, tenant_id: str, since: date, until: date) -> tuple[Row, ...]:
         found = []
-        async with store_errors(READ_DEADLINE_S):
-            async for name, text in self._client.hscan_iter(keys.usage_key(tenant_id), count=PAGE):
-                row = _row(tenant_id, name, text)
-                if row is not None and since <= row.day <= until:
-                    found.append(row)
+        async for name, text in self._client.hscan_iter(keys.usage_key(tenant_id), count=PAGE):
+            row = _row(tenant_id, name, text)
+            if row is not None and since <= row.day <= until:
+                found.append(row)
         return tuple(found)
 
     async def last_used(self, tenant_id: str, key_ids: tuple[str, ...]) -> dict[str, int]:
         """When keys were last served, by id, in Unix milliseconds; keys that never were are left out."""
         if not key_ids:
             return {}
-        async with store_errors():
-            found: Any = await self._client.hmget(
-                keys.usage_key(tenant_id), [f"@{key_id}" for key_id in key_ids]
-            )
+        names = [f"@{key_id}" for key_id in key_ids]
+        found: Any = await self._calls.run(self._client.hmget(keys.usage_key(tenant_id), names))
         return {key_id: int(at) for key_id, at in zip(key_ids, found, strict=True) if at is not None}
 
 

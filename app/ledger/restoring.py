@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from app.ledger.epochs import EPOCH_FIELD
 from app.ledger.policy import MS
 from app.store import keys
-from app.store.client import store_errors, told_by_nodes
+from app.store.calls import StoreCalls
+from app.store.client import told_by_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from app.ledger.hold_records import HoldRecord
     from app.ledger.policy import LedgerPolicy
     from app.ledger.scripting import Scripts
+    from app.store.breaker import Breaker
 
 AT_ONCE = 100
 RESTORE_DEADLINE_S = 5.0
@@ -26,8 +28,11 @@ RESTORE_DEADLINE_S = 5.0
 class Restorer:
     """Runs ``scripts/restore.lua``, and looks which epoch the books of tenants are in."""
 
-    def __init__(self, client: Redis, scripts: Scripts, policy: LedgerPolicy) -> None:
+    def __init__(
+        self, client: Redis, scripts: Scripts, policy: LedgerPolicy, breaker: Breaker | None = None
+    ) -> None:
         self._client = client
+        self._calls = StoreCalls(breaker=breaker)
         self._scripts = scripts
         self._lease_ms = str(int(policy.lease_s * MS))
         self._keep_ms, self._usage_ms = policy.keeps_ms
@@ -67,17 +72,15 @@ class Restorer:
 
     async def history(self) -> str:
         """Names the store's history; another one follows a restart, a failover or an older backup."""
-        async with store_errors():
-            nodes = await told_by_nodes(self._client, "replication")
+        nodes = await self._calls.run(told_by_nodes(self._client, "replication"))
         return ",".join(sorted(str(node.get("master_replid")) for node in nodes))
 
     async def epochs(self, tenant_ids: Sequence[str]) -> dict[str, str]:
         """The name of each tenant's epoch; empty where the store knows none."""
-        async with store_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            for tenant_id in tenant_ids:
-                pipeline.hget(keys.ledger_keys(tenant_id)[1], EPOCH_FIELD)
-            found = await pipeline.execute()
+        pipeline = self._client.pipeline(transaction=False)
+        for tenant_id in tenant_ids:
+            pipeline.hget(keys.ledger_keys(tenant_id)[1], EPOCH_FIELD)
+        found = await self._calls.run(pipeline.execute())
         return {
             tenant_id: str(value or "").partition(";")[0]
             for tenant_id, value in zip(tenant_ids, found, strict=True)
@@ -90,8 +93,9 @@ class Restorer:
         arguments.append(str(len(records)))
         for record in records:
             arguments += [record.hold_id, _without_places(record).encoded()]
-        async with store_errors(RESTORE_DEADLINE_S):
-            name, wait_ms, count = await self._scripts.run("restore", keys.ledger_keys(tenant_id), arguments)
+        name, wait_ms, count = await self._calls.run(
+            self._scripts.run("restore", keys.ledger_keys(tenant_id), arguments), RESTORE_DEADLINE_S
+        )
         return str(name), int(wait_ms) / MS, int(count)
 
 

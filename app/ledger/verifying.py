@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from app.domain.budget import UNITS
 from app.ledger.hold_records import HoldRecord, UnreadableHold
 from app.store import keys
-from app.store.client import store_errors
+from app.store.calls import StoreCalls
 from app.store.scripting import read_script
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 READ_DEADLINE_S = 60.0
 PAGE = 1000
+
+_calls = StoreCalls(READ_DEADLINE_S)
 
 _COUNTER = re.compile(r"(.+\|\d+):([shp])")
 _BOOKS = re.compile(r"fg:\{([^}]+)\}:win")
@@ -85,9 +87,12 @@ async def tenants_of(client: Redis) -> list[str]:
     Raises:
         StoreUnavailable: The store does not answer.
     """
-    async with store_errors(READ_DEADLINE_S):
-        found = [_BOOKS.fullmatch(name) async for name in client.scan_iter("fg:{*}:win", PAGE)]
-    return sorted(match[1] for match in found if match)
+    return sorted(await _calls.run(_tenants_found(client)))
+
+
+async def _tenants_found(client: Redis) -> list[str]:
+    matches = [_BOOKS.fullmatch(name) async for name in client.scan_iter("fg:{*}:win", PAGE)]
+    return [match[1] for match in matches if match]
 
 
 async def snapshot(client: Redis, tenant_id: str) -> Snapshot:
@@ -97,8 +102,7 @@ async def snapshot(client: Redis, tenant_id: str) -> Snapshot:
         StoreUnavailable: The store does not answer.
     """
     res, win, exp, *_ = keys.ledger_keys(tenant_id)
-    async with store_errors(READ_DEADLINE_S):
-        found: Any = await client.eval(read_script(__file__, "snapshot"), 3, res, win, exp)
+    found: Any = await _calls.run(client.eval(read_script(__file__, "snapshot"), 3, res, win, exp))
     records, fields, leased, seconds = _pairs(found[0]), _pairs(found[1]), found[2], found[3]
     counters: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for field, value in fields.items():
@@ -121,8 +125,7 @@ async def events(client: Redis, tenant_id: str, source: str) -> AsyncIterator[di
     told: list[tuple[int, HoldRecord]] = []
     after = "-"
     while True:
-        async with store_errors(READ_DEADLINE_S):
-            page: Any = await client.xrange(journal, min=after, count=PAGE)
+        page: Any = await _calls.run(client.xrange(journal, min=after, count=PAGE))
         for entry, fields in page:
             at_ms = int(entry.partition("-")[0])
             told += [(at_ms, hold) for name, text in fields.items() if (hold := _hold(name, text))]

@@ -24,7 +24,8 @@ from app.domain.tenancy import TenantRecord
 from app.resilience.resources import Resource
 from app.resilience.tasks import BackgroundTasks
 from app.store import keys
-from app.store.client import DEADLINE_S, FailureLog, store_errors
+from app.store.calls import StoreCalls
+from app.store.client import DEADLINE_S, FailureLog
 from app.store.scripting import read_script
 from app.tenants.directory import FileDirectory, MemoryDirectory
 from app.tenants.documents import UnreadableTenant, decode_tenant, encode_tenant
@@ -77,7 +78,7 @@ class StoredDirectory(MemoryDirectory, Resource):
         self._declared = declared
         self._client = client
         self._catalogue = catalogue
-        self._deadline_s = deadline_s
+        self._calls = StoreCalls(deadline_s)
         self._change = client.register_script(read_script(__file__, "tenants"))
         self._raw: dict[str, str] = {}
         self._stored: dict[str, TenantRecord] = {}
@@ -140,12 +141,12 @@ class StoredDirectory(MemoryDirectory, Resource):
 
     async def refresh(self) -> None:
         """Know what the store knows. Raises StoreUnavailable; then the last known contents stay."""
-        async with self._refreshing, store_errors(self._deadline_s):
-            version = int(await self._client.get(keys.TENANTS_VERSION) or 0)
+        async with self._refreshing:
+            version = int(await self._calls.run(self._client.get(keys.TENANTS_VERSION)) or 0)
             if version == self._version:
                 return
             # A change in between makes these newer than the version, which costs one more reading.
-            found: Any = await self._client.hgetall(keys.TENANTS)
+            found: Any = await self._calls.run(self._client.hgetall(keys.TENANTS))
             if self._version is not None and version < self._version:
                 log.error("the store has an older version of the tenants than it had before")
             self._take(found)
@@ -170,8 +171,8 @@ class StoredDirectory(MemoryDirectory, Resource):
             *before,
             *after,
         ]
-        async with store_errors(self._deadline_s):
-            reply = await self._change(keys.tenant_change_keys(secrets.token_hex(16)), arguments)
+        names = keys.tenant_change_keys(secrets.token_hex(16))
+        reply = await self._calls.run(self._change(names, arguments))
         if reply[0] != "done":
             raise _refusal(reply[0])
         _logged(change.event)
@@ -180,8 +181,8 @@ class StoredDirectory(MemoryDirectory, Resource):
 
     async def note(self, event: AuditEvent) -> None:
         """Write an audit event that changes no tenant."""
-        async with store_errors(self._deadline_s):
-            await self._client.xadd(keys.AUDIT_LOG, {"event": _encoded(event)}, maxlen=100_000)
+        fields: Any = {"event": _encoded(event)}
+        await self._calls.run(self._client.xadd(keys.AUDIT_LOG, fields, maxlen=100_000))
         _logged(event)
 
     async def events(self, limit: int, before: str | None) -> tuple[AuditEvent, ...]:
@@ -189,8 +190,7 @@ class StoredDirectory(MemoryDirectory, Resource):
         newest = "+" if before is None else _just_before(before)
         if newest is None:
             return ()
-        async with store_errors(self._deadline_s):
-            found: Any = await self._client.xrevrange(keys.AUDIT_LOG, max=newest, count=limit)
+        found: Any = await self._calls.run(self._client.xrevrange(keys.AUDIT_LOG, max=newest, count=limit))
         return tuple(_decoded(event_id, fields["event"]) for event_id, fields in found)
 
     def _refuse_declared(self, tenant_id: str, names: tuple[str, ...]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from app.store import keys
-from app.store.client import store_errors
+from app.store.calls import StoreCalls
 from app.store.scripting import read_script
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+    from app.store.breaker import Breaker
     from app.store.room import Room
 
 
@@ -25,6 +26,7 @@ class Quota:
         picture_bytes_max: A larger one is never kept.
         quota_of: What a tenant's pictures may take together, in bytes; None for no limit. To keep within it,
             pictures that would expire first are given up.
+        breaker: Spares a store that does not answer, and its callers; None to ask in any case.
     """
 
     def __init__(
@@ -34,8 +36,10 @@ class Quota:
         *,
         picture_bytes_max: int,
         quota_of: Callable[[str], int | None],
+        breaker: Breaker | None = None,
     ) -> None:
         self._client = client
+        self._calls = StoreCalls(breaker=breaker)
         self._picture_bytes_max = picture_bytes_max
         self._quota_of = quota_of
         self.room = room
@@ -52,9 +56,8 @@ class Quota:
         if quota is None:
             return True
         asked = (keys.kept_key(tenant_id), image_id, str(length), str(ttl_ms), str(quota))
-        async with store_errors():
-            found: Any = await self._client.eval(read_script(__file__, "kept"), 1, *asked)
-            gone = [keys.image_key(tenant_id, name.decode()) for name in found[1:]]
-            if gone:
-                await self._client.unlink(*gone)
+        found: Any = await self._calls.run(self._client.eval(read_script(__file__, "kept"), 1, *asked))
+        gone = [keys.image_key(tenant_id, name.decode()) for name in found[1:]]
+        if gone:
+            await self._calls.run(self._client.unlink(*gone))
         return bool(found[0])

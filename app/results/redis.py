@@ -22,7 +22,7 @@ from app.resilience.tasks import in_thread
 from app.results import blobs
 from app.store import keys
 from app.store.breaker import Breaker
-from app.store.client import store_errors
+from app.store.calls import StoreCalls
 from app.store.scripting import read_script
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class RedisResults:
     ) -> None:
         self._client = client
         self._quota = quota
-        self._breaker = breaker or Breaker()
+        self._calls = StoreCalls(WRITE_DEADLINE_S, breaker or Breaker())
         self._on_damaged = on_damaged
         self.damaged = 0
 
@@ -134,8 +134,7 @@ class RedisResults:
         if not keys.is_image_id(image_id):
             return None
         key = keys.image_key(tenant_id, image_id)
-        async with self._breaker.guard(), store_errors(READ_DEADLINE_S):
-            value = await blobs.get(self._client, key)
+        value = await self._calls.run(blobs.get(self._client, key), READ_DEADLINE_S)
         if value is None:
             return None
         if len(value) > OFF_LOOP_BYTES:
@@ -162,8 +161,9 @@ class RedisResults:
             return False
         ttl_ms = [int(ttl_s * 1000 * random.uniform(0.9, 1.0)), ttl_s * 1000]
         try:
-            async with self._breaker.guard(), store_errors(WRITE_DEADLINE_S):
-                await self._client.eval(_KEEP_FINISHED, len(names), *names, text, *map(str, ttl_ms))
+            await self._calls.run(
+                self._client.eval(_KEEP_FINISHED, len(names), *names, text, *map(str, ttl_ms))
+            )
         except (InternalError, StoreUnavailable):
             return False
         return True
@@ -177,8 +177,7 @@ class RedisResults:
         if not is_generation_id(generation_id):
             return None
         key = keys.generation_key(tenant_id, generation_id)
-        async with self._breaker.guard(), store_errors(WRITE_DEADLINE_S):
-            value = await blobs.get(self._client, key)
+        value = await self._calls.run(blobs.get(self._client, key))
         if value is None:
             return None
         try:
@@ -190,8 +189,7 @@ class RedisResults:
     async def _has_room(self, tenant_id: str, picture: Picture, ttl_ms: int) -> bool:
         if self._quota is None:
             return True
-        async with self._breaker.guard():
-            return await self._quota.for_picture(tenant_id, picture.id, picture.length, ttl_ms)
+        return await self._quota.for_picture(tenant_id, picture.id, picture.length, ttl_ms)
 
     async def _put(self, tenant_id: str, picture: Picture, ttl_ms: int) -> None:
         header = Header(
@@ -203,15 +201,13 @@ class RedisResults:
             time.time_ns() // 1_000_000,
         ).encoded()
         key = keys.image_key(tenant_id, picture.id)
-        async with self._breaker.guard(), store_errors(WRITE_DEADLINE_S):
-            await blobs.put(self._client, key, (header, picture.data), ttl_ms)
+        await self._calls.run(blobs.put(self._client, key, (header, picture.data), ttl_ms))
 
     async def _discard(self, key: str) -> None:
         self.damaged += 1
         if self._on_damaged is not None:
             self._on_damaged()
-        async with store_errors():
-            await self._client.unlink(key)
+        await self._calls.run(self._client.unlink(key))
 
 
 def _checked(tenant_id: str, image_id: str, value: memoryview) -> Picture | None:

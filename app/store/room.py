@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from app.domain.errors import StoreUnavailable
 from app.resilience.resources import Resource
 from app.resilience.tasks import BackgroundTasks
-from app.store.client import memory_of, store_errors
+from app.store.calls import StoreCalls
+from app.store.client import memory_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,6 +42,7 @@ class Room(Resource):
 
     def __init__(self, client: Redis, full_share: float) -> None:
         self._client = client
+        self._calls = StoreCalls()
         self._full_share = full_share
         self._left = math.inf
         self._taken = 0
@@ -61,8 +63,7 @@ class Room(Resource):
 
     async def look(self) -> None:
         """See how full the store is. Raises StoreUnavailable; then what was seen last still counts."""
-        async with store_errors():
-            nodes = await memory_of(self._client)
+        nodes = await self._calls.run(memory_of(self._client))
         left = min(
             (
                 node.limit * self._full_share - node.used

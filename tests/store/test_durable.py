@@ -21,7 +21,7 @@ from app.ledger.policy import LedgerPolicy
 from app.ledger.redis import RedisLedger
 from app.ledger.restoring import Restorer
 from app.ledger.verifying import snapshot
-from app.store.breaker import Breaker
+from app.store.breaker import FAILURES_MAX, Breaker
 from app.store.client import open_clients
 from tests.store.books import ONE, Books, until
 from tests.storeserver import ServerProcess, running_server
@@ -119,13 +119,14 @@ async def replica(
     told = Told()
     async with contextlib.AsyncExitStack() as stack:
         clients = await stack.enter_async_context(open_clients(url))
-        ledger = await stack.enter_async_context(RedisLedger(clients.ledger, policy))
-        restorer = Restorer(clients.ledger, ledger.scripts, policy)
+        breaker = Breaker(pause_s=0.05)
+        ledger = await stack.enter_async_context(RedisLedger(clients.ledger, policy, breaker=breaker))
+        restorer = Restorer(clients.ledger, ledger.scripts, policy, breaker)
         journal = stack.enter_context(Journal(folder)) if folder else None
         around = DurableLedger(
             ledger,
             restorer,
-            Breaker(pause_s=0.05),
+            breaker,
             watcher=told,
             journal=journal,
             policy=Durability(amnesia, drain_s, grace),
@@ -449,6 +450,20 @@ async def test_closed_books_stay_closed_until_a_restart(own_server: ServerProces
             assert refused.value.retry_after_s == 60
     async with replica(own_server.url, None, "closed") as restarted:
         assert isinstance(await restarted.books.admit("c"), Lead)
+
+
+async def test_a_tenant_whose_books_are_closed_keeps_nobody_else_from_the_store(
+    own_server: ServerProcess,
+) -> None:
+    async with replica(own_server.url, None, "closed") as one:
+        await one.books.admit("a")
+        await one.books.client.flushall()
+        for number in range(FAILURES_MAX + 1):
+            with pytest.raises(StoreUnavailable):
+                await one.books.admit(f"b{number}")
+        assert one.durable.breaker.state == "closed"
+        other = Books(one.durable, one.books.client, "other")  # type: ignore[arg-type]
+        assert isinstance(await other.admit("c"), Lead)
 
 
 async def test_open_books_begin_anew_at_once(own_server: ServerProcess) -> None:
