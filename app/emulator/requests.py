@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 from blake3 import blake3
 from pydantic_core import from_json
 
+from app.domain.media_types import usual
 from app.domain.size_words import size_word
 from app.emulator import messages
 from app.emulator.errors import FieldFault, GoogleError, invalid_argument
 from app.emulator.schema import Message, read
 from app.emulator.signatures import is_signature
+from app.media.inspection import inspect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +37,11 @@ _PAGE_TOKENS = 258
 _VIDEO_TOKENS = 258
 _NUMBER_WORDS = {1: "ONE", 2: "TWO", 3: "THREE", 4: "FOUR", 5: "FIVE", 8: "EIGHT", 9: "NINE", 16: "SIXTEEN"}
 _NUMBER_WORDS[21] = "TWENTY_ONE"
+
+_CANNOT_PROCESS = (
+    "Unable to process input {}. Please retry or report in"
+    " https://developers.generativeai.google/guide/troubleshooting"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +242,10 @@ def _part_faults(part: dict[str, Any], path: str, card: Card, dialect: Dialect) 
     if blob is None and file is None:
         return
     mime_type = (blob or file or {}).get("mimeType", "")
-    accepted = (*card.images.mime_types, *card.documents.mime_types)
-    if mime_type not in accepted and not mime_type.startswith("video/"):
+    is_video = mime_type.startswith("video/")
+    # Google lists some types of video under several names.
+    of_video = is_video and (not card.video.mime_types or usual(mime_type) in card.video.mime_types)
+    if mime_type not in (*card.images.mime_types, *card.documents.mime_types) and not of_video:
         name = f"{path}.{'inline_data' if blob is not None else 'file_data'}.mime_type"
         yield FieldFault(name, f"Unsupported MIME type: {mime_type}")
     if blob is not None:
@@ -248,6 +257,8 @@ def _part_faults(part: dict[str, Any], path: str, card: Card, dialect: Dialect) 
                 f"Unable to submit request because inline data of {length} bytes exceeds the supported"
                 f" limit of {most} bytes.",
             )
+        if is_video and inspect(blob.get("data", b""), pixels_max=1).faults:
+            yield FieldFault("contents", _CANNOT_PROCESS.format("video"))
     elif file is not None and dialect == "gemini" and not file.get("fileUri", "").startswith("https://"):
         yield FieldFault(f"{path}.file_data.file_uri", f"Unsupported file uri: {file.get('fileUri', '')}")
 
@@ -365,12 +376,6 @@ def _format_mime_type(value: str | None) -> str | None:
 
 def unreadable_image(cause: Exception) -> GoogleError:
     """400 for bytes that are no picture, as Google words it."""
-    error = invalid_argument(
-        FieldFault(
-            "contents",
-            "Unable to process input image. Please retry or report in"
-            " https://developers.generativeai.google/guide/troubleshooting",
-        )
-    )
+    error = invalid_argument(FieldFault("contents", _CANNOT_PROCESS.format("image")))
     error.__cause__ = cause
     return error

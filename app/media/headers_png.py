@@ -21,8 +21,8 @@ _IEND = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 _TAIL = 4096
 
 
-_INFLATED_MAX = 4_000_000
-"""Pixel data up to this many bytes is unpacked to see that it is all there: about a megapixel, and 10 ms."""
+_INFLATED_MAX = 1_000_000
+"""Pixel data up to this many bytes is unpacked to see that it is all there: 577 x 577 in colour, 10 ms."""
 _INFLATED_AT_ONCE = 65_536
 # Where each pass of Adam7 begins and how far it steps: across, down (PNG third edition, section 8.2).
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -50,9 +50,13 @@ def _walk(data: bytes) -> _Chain:
             return _Chain(frames, has_data, has_palette, None)
         if kind == b"acTL" and not has_data:
             frames = number(data, at + 8, 4)
+        length = int.from_bytes(data[at : at + 4], "big")
         has_data = has_data or kind == b"IDAT"
-        has_palette = has_palette or (kind == b"PLTE" and not has_data)
-        at += _CHUNK_FRAME + int.from_bytes(data[at : at + 4], "big")
+        if kind == b"PLTE" and not has_data:
+            has_palette = True
+            if zlib.crc32(data[at + 4 : at + 8 + length]) != number(data, at + 8 + length, 4):
+                raise Malformed("The checksum of the PNG's palette (PLTE) is wrong.")
+        at += _CHUNK_FRAME + length
     whole = _IEND in data[-_TAIL:]
     return _Chain(frames, has_data, has_palette, None if whole else "No IEND chunk was found in the PNG.")
 

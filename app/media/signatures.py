@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import codecs
 import re
+from itertools import islice
 from typing import NamedTuple
 
+from app.media.boxes import boxes
+from app.media.headers import Malformed
 from app.media.texts import is_nearly_text, is_text
 
 HEAD_BYTES = 4096
@@ -87,6 +90,7 @@ _BY_MAJOR_BRAND = {
 # 3GPP2's files differ from 3GPP's in the codecs that they may hold, and Google's list has only one name.
 _3GPP = (b"3gp", b"3g2", b"3gg", b"3gr", b"3gs", b"3ge")
 _BRANDS_MAX = 64
+_BOXES_LOOKED_AT = 16
 _MOVIE_BOXES = frozenset({b"moov", b"mdat", b"moof"})
 # QuickTime files from before 2001 have no file type box and begin with any of these.
 _BEFORE_FTYP = _MOVIE_BOXES | {b"wide", b"free", b"skip", b"pnot"}
@@ -137,15 +141,10 @@ def _type_of_base_media(data: bytes) -> str | None:
 
 def _is_movie(data: bytes, at: int) -> bool:
     """Whether a movie's box is among the first ones."""
-    for _ in range(16):
-        kind = data[at + 4 : at + 8]
-        length = int.from_bytes(data[at : at + 4], "big")
-        if kind in _MOVIE_BOXES:
-            return True
-        if length < 8 or len(kind) < 4:
-            return False
-        at += length
-    return False
+    try:
+        return any(box.kind in _MOVIE_BOXES for box in islice(boxes(data, at, len(data)), _BOXES_LOOKED_AT))
+    except Malformed:
+        return False
 
 
 def _is_transport_stream(data: bytes) -> bool:

@@ -6,8 +6,9 @@ import codecs
 import re
 
 _SLICE = 1 << 20
-# A text may hold these below the space, as file(1) has it: bell to carriage return, and escape.
-_CONTROL = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
+# A text may hold these below the space, as file(1) has it: bell to carriage return, and escape; and DOS ended
+# texts with Ctrl-Z.
+_CONTROL = re.compile(rb"[\x00-\x06\x0e-\x19\x1c-\x1f\x7f]|\x1a(?!\Z)")
 _PLAIN = re.compile(rb"[\x07-\x0d\x1b\x20-\x7e]")
 _MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CHUNKS_MAX = 256
+_VIDEO = frozenset({b"vids", b"iavs"})  # iavs: sound and pictures in one stream, as DV cameras record
 
 
 def _chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
@@ -36,7 +37,7 @@ def parse(data: bytes) -> Film:
         if kind != b"strl":
             continue
         for inner, at, stop in _chunks(data, start, end):
-            if inner == b"strh" and data[at : at + 4] == b"vids":
+            if inner == b"strh" and data[at : at + 4] in _VIDEO:
                 has_video = True
                 scale, rate, length = (number_le(data, at + place, 4, stop) for place in (20, 24, 32))
                 seconds = max(seconds, length * scale / rate if rate else 0.0)

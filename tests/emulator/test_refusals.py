@@ -9,6 +9,8 @@ import pytest
 
 from tests.emulator.conftest import EXPRESS, GENERATE, MODEL, VERTEX, asking
 from tests.fixtures import image_bytes
+from tests.media.files import MDAT, ftyp
+from tests.media.films import audio
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,6 +37,8 @@ def blob(data: str, mime_type: str = "image/png") -> dict[str, Any]:
     return parts({"text": "x"}, {"inlineData": {"mimeType": mime_type, "data": data}})
 
 
+SOUND = base64.b64encode(audio(2)).decode()
+CUT = base64.b64encode(ftyp(b"qt  ") + MDAT).decode()
 TOO_LONG = base64.b64encode(bytes(7_000_001)).decode()
 INVALID: dict[str, tuple[dict[str, Any], str, str]] = {
     # A name: (the request, the field at fault, words of the sentence)
@@ -131,6 +135,13 @@ INVALID: dict[str, tuple[dict[str, Any], str, str]] = {
         "(oneof)",
     ),
     "type": (blob("AAAA", "image/gif"), "contents[0].parts[1].inline_data.mime_type", "MIME type: image/gif"),
+    "type of a video": (
+        blob("AAAA", "video/x-matroska"),
+        "contents[0].parts[1].inline_data.mime_type",
+        "video/x-matroska",
+    ),
+    "video of sound alone": (blob(SOUND, "video/mp4"), "contents", "Unable to process input video"),
+    "video that was cut": (blob(CUT, "video/mov"), "contents", "Unable to process input video"),
     "length": (blob(TOO_LONG), "contents[0].parts[1].inline_data.data", "limit of 7000000 bytes"),
     "prompt": (
         asking("word " * 110_000),

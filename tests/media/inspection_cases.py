@@ -21,6 +21,7 @@ from tests.media.files import (
     frame,
     ftyp,
     full,
+    handler,
     ihdr,
     iinf,
     iloc,
@@ -133,6 +134,9 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
         png(ihdr(9, 9), chunk(b"IDAT", b"\x78\x9c" + b"\xff" * 90), IEND), "unreadable_image"
     ),
     "png without palette": (png(ihdr(9, 9, colour=3), IDAT, IEND), "unreadable_image"),
+    "png with a damaged palette": (
+        png(ihdr(9, 9, colour=3), chunk(b"PLTE", bytes(6))[:-1] + b"!", IDAT, IEND), "unreadable_image"
+    ),
     "png with its palette too late": (
         png(ihdr(9, 9, colour=3), IDAT, chunk(b"PLTE", bytes(6)), IEND), "unreadable_image"
     ),
@@ -257,6 +261,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "text in utf-16 without a mark": ("a fox in the snow".encode("utf-16-be"), "unreadable_document"),
     "text in utf-32": ("fox".encode("utf-32"), "unreadable_document"),
     "text in latin-1": ("Ein Fuchs über dem Schnee".encode("latin-1"), "unreadable_document"),
+    "text with a ctrl-z": (b"A fox\x1a in the snow, and another one in the wood", "unreadable_document"),
     "text with a zero": (b"a fox\x00 in the snow, and another one in the wood", "unreadable_document"),
     "text with a zero far behind": (b"a" * 100_000 + b"\x00", "unreadable_document"),
     "text that turns into bytes": (b"a" * 5000 + b"\xff\xfe" + b"b" * 10, "unreadable_document"),
@@ -277,6 +282,7 @@ SIGNATURES: dict[str, tuple[bytes, str | None]] = {
     "pdf behind a mark": (b"\xef\xbb\xbf\r\n%PDF-1.7\n%%EOF", "application/pdf"),
     "text": ("Ein Fuchs, 狐, im Schnee.\n".encode(), "text/plain"),
     "text of an old terminal": (b"page one\x0b\x0c\x1b[1mbold\x1b[0m b\x08old\x07", "text/plain"),
+    "text of dos": (b"A fox\r\nin the snow\r\n\x1a", "text/plain"),
     "text with a mark": (b"\xef\xbb\xbfhello", "text/plain"),
     "text that begins like a bitmap": (b"BMW is a maker of cars.", "text/plain"),
     "text about pdf": (b"A file that begins with %PDF- is a PDF.", "text/plain"),
@@ -284,6 +290,10 @@ SIGNATURES: dict[str, tuple[bytes, str | None]] = {
     "html": (b"<!doctype html><img src=x>", "text/plain"),
     "canon raw": (ftyp(b"crx ", b"isom") + box(b"moov") + MDAT, "image/x-canon-cr3"),
     "audio book": (ftyp(b"M4B ", b"isom") + box(b"moov") + MDAT, "audio/mp4"),
+    "mp4 behind a long box": (
+        ftyp(b"isom") + struct.pack(">I4sQ", 1, b"uuid", 40) + bytes(24) + box(b"moov", handler()),
+        "video/mp4",
+    ),
     "ogg": (b"OggS\x00\x02" + bytes(30), "video/ogg"),
     "wave": (b"RIFF\x24\x00\x00\x00WAVEfmt \x00", "audio/wav"),
     "text that begins like a gif": (b"GIF89a is the name of a format.", "text/plain"),

@@ -151,7 +151,7 @@ UNPLAYABLE = {
     "a movie that was cut before its header": (ftyp(b"isom") + MDAT, "truncated_video"),
     "a movie cut in its header": (video(3)[:-60], "truncated_video"),
     "a header larger than the file": (ftyp(b"mp42") + box(b"moov", mvhd(9), length=9999), "truncated_video"),
-    "a box smaller than itself": (ftyp(b"isom") + box(b"moov", mvhd(9), length=7), "unreadable_video"),
+    "a box smaller than itself": (ftyp(b"isom") + MDAT + box(b"moov", mvhd(9), length=7), "unreadable_video"),
     "sound alone": (audio(3), "unreadable_video"),
     "a movie of no track": (ftyp(b"isom") + box(b"moov", mvhd(3000)), "unreadable_video"),
     "webm of sound alone": (webm(webm_info(9.0), webm_track(2)), "unreadable_video"),
