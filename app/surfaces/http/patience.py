@@ -51,20 +51,23 @@ def patience_of(request: Request) -> Patience | None:
 
 
 def _in_seconds(request: Request) -> Patience | None:
-    sent = request.headers.get("x-request-timeout")
-    if sent is None:
-        return None
-    seconds = _SECONDS.fullmatch(sent.strip())
-    if seconds is None:
-        raise InvalidRequest("X-Request-Timeout is a number of seconds, such as 60 or 12.5.")
-    return Patience(float(seconds[1]), time.monotonic(), "X-Request-Timeout")
+    expected = "X-Request-Timeout is a number of seconds, such as 60 or 12.5."
+    found = _header(request, "X-Request-Timeout", _SECONDS, expected)
+    return found and Patience(float(found[1]), time.monotonic(), "X-Request-Timeout")
 
 
 def _in_grpcs_units(request: Request) -> Patience | None:
-    sent = request.headers.get("grpc-timeout")
+    expected = "grpc-timeout is a number of at most 8 digits and a unit: H, M, S, m, u or n."
+    found = _header(request, "grpc-timeout", _GRPC, expected)
+    return found and Patience(int(found[1]) * _GRPC_UNITS_S[found[2]], time.monotonic(), "grpc-timeout")
+
+
+def _header(request: Request, name: str, form: re.Pattern[str], expected: str) -> re.Match[str] | None:
+    """What a header says, or None where it was not sent. Raises InvalidRequest where it has another form."""
+    sent = request.headers.get(name)
     if sent is None:
         return None
-    timeout = _GRPC.fullmatch(sent.strip())
-    if timeout is None:
-        raise InvalidRequest("grpc-timeout is a number of at most 8 digits and a unit: H, M, S, m, u or n.")
-    return Patience(int(timeout[1]) * _GRPC_UNITS_S[timeout[2]], time.monotonic(), "grpc-timeout")
+    found = form.fullmatch(sent.strip())
+    if found is None:
+        raise InvalidRequest(expected)
+    return found

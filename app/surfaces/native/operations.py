@@ -191,6 +191,11 @@ def _waiting(operation: Operation) -> dict[str, str]:
     return {"Retry-After": "1"} if going_on else {}
 
 
+async def _as_it_stands(found: Operation, request: Request, caller: Caller, service: Service) -> Response:
+    found = await _with_text(found, request, caller, service)
+    return _reply(found, request, 200, _waiting(found))
+
+
 @router.get(
     "/operations/{operation_id}",
     operation_id="get_operation",
@@ -205,8 +210,7 @@ async def get_operation(
 ) -> Response:
     """An operation of this tenant, wherever it is carried: how far it is, then its result or its problem."""
     found = await service.operations.find(caller.tenant.id, operation_id)
-    found = await _with_text(found, request, caller, service)
-    return _reply(found, request, 200, _waiting(found))
+    return await _as_it_stands(found, request, caller, service)
 
 
 @router.post(
@@ -227,5 +231,4 @@ async def cancel_operation(
     which it was. One that has ended stays as it is.
     """
     found = await service.operations.cancel(caller.tenant.id, operation_id)
-    found = await _with_text(found, request, caller, service)
-    return _reply(found, request, 200, _waiting(found))
+    return await _as_it_stands(found, request, caller, service)
