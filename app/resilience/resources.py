@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
-    from types import TracebackType
 
 
 class Resource(ABC):
@@ -24,10 +23,5 @@ class Resource(ABC):
         await self._entered.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._entered.__aexit__(kind, error, trace)
+    async def __aexit__(self, *raised: Any) -> None:  # noqa: PYI036 - passed on as they came
+        await self._entered.__aexit__(*raised)

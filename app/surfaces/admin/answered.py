@@ -7,7 +7,6 @@ import io
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from app.domain.budget import NANO_PER_USD
 from app.surfaces.admin.wire import (
     AuditEventWire,
     AuditWire,
@@ -18,6 +17,7 @@ from app.surfaces.admin.wire import (
     TenantWire,
     UsageLineWire,
 )
+from app.surfaces.http.amounts import amounts_of
 from app.surfaces.http.reports import UseWire, spent_wire
 from app.tenants.limits import moment_of
 from app.tenants.schema import KeyDocument, TenantDocument
@@ -58,24 +58,13 @@ def issued_wire(issued: IssuedKey) -> IssuedKeyWire:
 
 
 def usage_wire(line: UsageLine) -> UsageLineWire:
-    """A budget window; dollars leave as dollars."""
-    window, budget = line.window, line.window.budget
-    scale = NANO_PER_USD if budget.unit == "usd" else 1
+    """A budget window, and whose it is."""
     return UsageLineWire(
         tenant=line.tenant_id,
         project=line.project_id,
         key=line.key_id,
-        name=budget.name,
-        unit=budget.unit,
-        window=budget.window,
-        mode=budget.mode,
-        limit=budget.limit / scale,
-        settled=window.settled / scale,
-        held=window.held / scale,
-        remaining=window.remaining / scale,
-        starts_at=moment_of(window.span.start_ms),
-        credit=window.credit / scale,
-        resets_at=None if window.endless else moment_of(window.span.end_ms),
+        **amounts_of(line.window),
+        starts_at=moment_of(line.window.span.start_ms),
     )
 
 

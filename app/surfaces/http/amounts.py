@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import PlainSerializer, WithJsonSchema
+
+from app.domain.budget import NANO_PER_USD
+
+if TYPE_CHECKING:
+    from app.domain.budget import WindowState
 
 
 def _shortest(amount: float) -> float:
@@ -18,3 +24,18 @@ Amount = Annotated[
     WithJsonSchema({"type": "number"}),
 ]
 """A number in the unit of its budget."""
+
+
+def amounts_of(window: WindowState) -> dict[str, Any]:
+    """What every answer says of a budget window, by member; dollars leave as dollars."""
+    budget = window.budget
+    scale = NANO_PER_USD if budget.unit == "usd" else 1
+    return {
+        "name": budget.name,
+        "unit": budget.unit,
+        "window": budget.window,
+        "mode": budget.mode,
+        "limit": budget.limit / scale,
+        **{name: getattr(window, name) / scale for name in ("credit", "settled", "held", "remaining")},
+        "resets_at": None if window.endless else datetime.fromtimestamp(window.span.end_ms / 1000, tz=UTC),
+    }

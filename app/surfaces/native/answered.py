@@ -12,6 +12,7 @@ from app.domain.estimate import price_nano_usd
 from app.domain.finished import effective_of
 from app.domain.request import seeds
 from app.media.lifting import placeholders
+from app.surfaces.http.amounts import amounts_of
 from app.surfaces.http.problems import WouldFitWire
 from app.surfaces.native.wire import (
     BudgetWire,
@@ -176,50 +177,23 @@ def _refusal(error: BudgetExceeded | RateLimited) -> RefusalWire:
 
 
 def _estimate(estimate: Estimate) -> EstimateWire:
-    return EstimateWire(
-        text_input=estimate.text_input,
-        image_input=estimate.image_input,
-        document_input=estimate.document_input,
-        video_input=estimate.video_input,
-        image_output=estimate.image_output,
-        text_output=estimate.text_output,
-        total_tokens=estimate.total_tokens,
-        cost_usd=estimate.usd / NANO_PER_USD,
-    )
+    cost_usd = estimate.usd / NANO_PER_USD
+    return EstimateWire(**asdict(estimate), total_tokens=estimate.total_tokens, cost_usd=cost_usd)
 
 
 def _usage(cost: Usage, card: Card) -> UsageWire:
     return UsageWire(
+        **asdict(cost),
         input_tokens=cost.input_tokens,
         output_tokens=cost.output_tokens,
-        text_input=cost.text_input,
-        image_input=cost.image_input,
-        image_output=cost.image_output,
-        text_output=cost.text_output,
-        thinking=cost.thinking,
-        estimated=cost.estimated,
         service_tier=cost.tier,
         cost_usd=price_nano_usd(card, cost) / NANO_PER_USD,
     )
 
 
 def budget_of(window: WindowState) -> BudgetWire:
-    """A budget window; dollars leave as dollars."""
-    budget = window.budget
-    scale = NANO_PER_USD if budget.unit == "usd" else 1
-    return BudgetWire(
-        name=budget.name,
-        scope=budget.scope,
-        unit=budget.unit,
-        window=budget.window,
-        mode=budget.mode,
-        limit=budget.limit / scale,
-        credit=window.credit / scale,
-        settled=window.settled / scale,
-        held=window.held / scale,
-        remaining=window.remaining / scale,
-        resets_at=None if window.endless else _moment(window.span.end_ms),
-    )
+    """A budget window of the caller."""
+    return BudgetWire(**amounts_of(window), scope=window.budget.scope)
 
 
 def rate_of(state: RateState) -> RateWire:
