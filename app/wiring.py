@@ -33,7 +33,7 @@ from app.registry.directory import StoredDirectory
 from app.results.quota import Quota
 from app.results.redis import RedisResults
 from app.store.access import Access, AccessTokens
-from app.store.breaker import Breaker
+from app.store.breaker import StoreBreaker
 from app.store.calls import StoreCalls
 from app.store.client import LEDGER_TIMEOUT_S, UnsafeEviction, check_eviction, open_clients
 from app.store.embedded import EmbeddedStore, EmbeddedStoreFailed
@@ -169,7 +169,7 @@ def _operations(
     gateway: Gateway,
     clients: StoreClients,
     metrics: Metrics,
-    breaker: Breaker,
+    breaker: StoreBreaker,
     room: Room,
 ) -> LongRunning:
     return LongRunning(
@@ -291,7 +291,7 @@ def _durable(
     settings: Settings,
     ledger: RedisLedger,
     clients: StoreClients,
-    breaker: Breaker,
+    breaker: StoreBreaker,
     metrics: Metrics,
     stack: AsyncExitStack,
 ) -> DurableLedger:
@@ -313,8 +313,8 @@ def _durable(
     )
 
 
-def _breaker(pool: Literal["ledger", "images"], metrics: Metrics) -> Breaker:
-    return Breaker(on_change=lambda state: metrics.store_breaker(pool, state))
+def _breaker(pool: Literal["ledger", "images"], metrics: Metrics) -> StoreBreaker:
+    return StoreBreaker(on_change=lambda state: metrics.store_breaker(pool, state))
 
 
 async def _check_store(clients: StoreClients) -> None:

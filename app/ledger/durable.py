@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from app.ledger.recovery import Amnesia
     from app.ledger.redis import RedisLedger
     from app.ledger.restoring import Restorer
-    from app.store.breaker import Breaker
+    from app.store.breaker import StoreBreaker
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ class DurableLedger(Resource):
         self,
         ledger: RedisLedger,
         restorer: Restorer,
-        breaker: Breaker,
+        breaker: StoreBreaker,
         *,
         watcher: Watcher,
         journal: Journal | None = None,

@@ -9,7 +9,7 @@ from app.domain.operation import Made, Operation, is_operation_id
 from app.domain.repetition import IdempotencyMismatch, TooManyOperations
 from app.ledger.codec import spent_of, spent_told
 from app.store import keys
-from app.store.breaker import Breaker
+from app.store.breaker import StoreBreaker
 from app.store.calls import StoreCalls
 from app.store.client import DEADLINE_S
 from app.store.scripting import read_script
@@ -48,14 +48,14 @@ class RedisOperations:
         keep_s: int,
         kept_max: int = 20_000,
         deadline_s: float = DEADLINE_S,
-        breaker: Breaker | None = None,
+        breaker: StoreBreaker | None = None,
         room: Room | None = None,
     ) -> None:
         self._client = client
         self._lease_ms = str(int(lease_s * _MS))
         self._keep_ms = str(keep_s * _MS)
         self._kept_max = kept_max
-        self._calls = StoreCalls(deadline_s, breaker or Breaker())
+        self._calls = StoreCalls(deadline_s, breaker or StoreBreaker())
         self._room = room
 
     async def begin(self, tenant_id: str, operation_id: str, claim: str, work: str) -> tuple[Operation, bool]:

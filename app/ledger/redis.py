@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from app.domain.rate import RateLimit, RateState
     from app.generation.ports import Admission, AdmissionRequest, Settlement
     from app.ledger.codec import Answer
-    from app.store.breaker import Breaker
+    from app.store.breaker import StoreBreaker
     from app.store.room import Room
 
 TOMBSTONE_S = 10
@@ -68,7 +68,7 @@ class RedisLedger(Resource):
         client: Redis,
         policy: LedgerPolicy | None = None,
         room: Room | None = None,
-        breaker: Breaker | None = None,
+        breaker: StoreBreaker | None = None,
     ) -> None:
         self._client = client
         self._room = room

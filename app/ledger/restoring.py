@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from app.ledger.hold_records import HoldRecord
     from app.ledger.policy import LedgerPolicy
     from app.ledger.scripting import Scripts
-    from app.store.breaker import Breaker
+    from app.store.breaker import StoreBreaker
 
 AT_ONCE = 100
 RESTORE_DEADLINE_S = 5.0
@@ -29,7 +29,7 @@ class Restorer:
     """Runs ``scripts/restore.lua``, and looks which epoch the books of tenants are in."""
 
     def __init__(
-        self, client: Redis, scripts: Scripts, policy: LedgerPolicy, breaker: Breaker | None = None
+        self, client: Redis, scripts: Scripts, policy: LedgerPolicy, breaker: StoreBreaker | None = None
     ) -> None:
         self._client = client
         self._calls = StoreCalls(breaker=breaker)

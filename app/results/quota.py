@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from app.store.breaker import Breaker
+    from app.store.breaker import StoreBreaker
     from app.store.room import Room
 
 
@@ -36,7 +36,7 @@ class Quota:
         *,
         picture_bytes_max: int,
         quota_of: Callable[[str], int | None],
-        breaker: Breaker | None = None,
+        breaker: StoreBreaker | None = None,
     ) -> None:
         self._client = client
         self._calls = StoreCalls(breaker=breaker)

@@ -21,7 +21,7 @@ from app.generation import records
 from app.resilience.tasks import in_thread
 from app.results import blobs
 from app.store import keys
-from app.store.breaker import Breaker
+from app.store.breaker import StoreBreaker
 from app.store.calls import StoreCalls
 from app.store.scripting import read_script
 
@@ -97,12 +97,12 @@ class RedisResults:
         self,
         client: Redis,
         on_damaged: Callable[[], None] | None = None,
-        breaker: Breaker | None = None,
+        breaker: StoreBreaker | None = None,
         quota: Quota | None = None,
     ) -> None:
         self._client = client
         self._quota = quota
-        self._calls = StoreCalls(WRITE_DEADLINE_S, breaker or Breaker())
+        self._calls = StoreCalls(WRITE_DEADLINE_S, breaker or StoreBreaker())
         self._on_damaged = on_damaged
         self.damaged = 0
 

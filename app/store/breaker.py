@@ -2,6 +2,10 @@
 
 A caller is then refused at once instead of after a second, and a store that comes back is not met by
 everybody who waited (docs/reliability.md R28).
+
+Back ends have a breaker of another kind (``app/upstream/breaker.py``). Repeating a call of the store costs
+nothing, and all of them reach the same server, so a few failures in a row say enough. A picture costs money
+and takes a minute, and a back end that fails now and then still serves: there the share of failures decides.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ FAILURES_MAX = 5
 PAUSE_S = 0.5
 
 
-class Breaker:
+class StoreBreaker:
     """Counts failures in a row. One for each pool of connections, used by everybody who asks through it.
 
     Args:

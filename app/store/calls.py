@@ -11,7 +11,7 @@ from app.store.client import DEADLINE_S, store_errors
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from app.store.breaker import Breaker
+    from app.store.breaker import StoreBreaker
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ class StoreCalls:
         breaker: Spares a store that does not answer, and its callers; None to ask in any case.
     """
 
-    def __init__(self, deadline_s: float = DEADLINE_S, breaker: Breaker | None = None) -> None:
+    def __init__(self, deadline_s: float = DEADLINE_S, breaker: StoreBreaker | None = None) -> None:
         self._deadline_s = deadline_s
         self._breaker = breaker
 

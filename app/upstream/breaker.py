@@ -53,7 +53,7 @@ class BreakerTerms:
     pause_s: float = 10.0
 
 
-class Breaker:
+class SizeBreaker:
     """Open while too many of the last calls failed; then one call at a time finds out.
 
     Args:

@@ -16,7 +16,7 @@ from app.domain.errors import (
     UpstreamQuota,
     UpstreamUnavailable,
 )
-from app.upstream.breaker import Breaker, BreakerTerms, is_fault
+from app.upstream.breaker import BreakerTerms, SizeBreaker, is_fault
 from app.upstream.slots import Slots, SlotTerms
 from app.upstream.watching import Unwatched
 
@@ -94,7 +94,7 @@ class Lane:
         self._terms = terms or LaneTerms()
         self._watcher = watcher or Unwatched()
         self._clock = clock
-        self._breakers: dict[tuple[str, str], Breaker] = {}
+        self._breakers: dict[tuple[str, str], SizeBreaker] = {}
         self._slots: dict[str, Slots] = {}
         self._quotas: dict[str, _UsedUp] = {}
 
@@ -162,11 +162,11 @@ class Lane:
         timed_out = isinstance(error, DeadlineExceeded) and error.upstream_status is None
         return timed_out and took_s < self._terms.slow_s
 
-    def _breaker(self, request: GenerationRequest) -> Breaker:
+    def _breaker(self, request: GenerationRequest) -> SizeBreaker:
         of = (request.model, request.image_size or "default")
         if of not in self._breakers:
             told = partial(self._watcher.breaker, self.name, *of)
-            self._breakers[of] = Breaker(
+            self._breakers[of] = SizeBreaker(
                 self._terms.breaker, self._clock, lambda held_back: told(held_back=held_back)
             )
         return self._breakers[of]

@@ -9,7 +9,7 @@ import pytest
 from redis.exceptions import OutOfMemoryError
 
 from app.domain.errors import InternalError, StoreUnavailable
-from app.store.breaker import FAILURES_MAX, Breaker
+from app.store.breaker import FAILURES_MAX, StoreBreaker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ class Clock:
         return self.now
 
 
-async def called(breaker: Breaker, error: BaseException | None = None) -> bool:
+async def called(breaker: StoreBreaker, error: BaseException | None = None) -> bool:
     """Whether a call got through."""
     through = False
     try:
@@ -46,7 +46,7 @@ def answered_error() -> StoreUnavailable:
 
 async def test_an_outage_of_ten_seconds_is_asked_about_a_few_times_and_no_more() -> None:
     clock = Clock()
-    breaker = Breaker(pause_s=1.0, clock=clock)
+    breaker = StoreBreaker(pause_s=1.0, clock=clock)
     asked = 0
     for _ in range(1000):
         asked += await called(breaker, StoreUnavailable())
@@ -58,7 +58,7 @@ async def test_an_outage_of_ten_seconds_is_asked_about_a_few_times_and_no_more()
 async def test_one_call_alone_tries_and_the_others_are_refused_meanwhile() -> None:
     clock = Clock()
     states: list[str] = []
-    breaker = Breaker(failures_max=1, clock=clock, on_change=states.append)
+    breaker = StoreBreaker(failures_max=1, clock=clock, on_change=states.append)
     await called(breaker, StoreUnavailable())
     clock.now += 1
     async with breaker.guard():
@@ -69,7 +69,7 @@ async def test_one_call_alone_tries_and_the_others_are_refused_meanwhile() -> No
 
 async def test_a_probe_that_fails_begins_a_new_pause() -> None:
     clock = Clock()
-    breaker = Breaker(failures_max=1, pause_s=1.0, clock=clock)
+    breaker = StoreBreaker(failures_max=1, pause_s=1.0, clock=clock)
     await called(breaker, StoreUnavailable())
     clock.now += 1
     assert await called(breaker, StoreUnavailable())
@@ -81,7 +81,7 @@ async def test_a_probe_that_fails_begins_a_new_pause() -> None:
 
 async def test_a_probe_whose_caller_leaves_does_not_lock_everybody_out() -> None:
     clock = Clock()
-    breaker = Breaker(failures_max=1, clock=clock)
+    breaker = StoreBreaker(failures_max=1, clock=clock)
     await called(breaker, StoreUnavailable())
     clock.now += 1
 
@@ -99,13 +99,13 @@ async def test_a_probe_whose_caller_leaves_does_not_lock_everybody_out() -> None
 
 @pytest.mark.parametrize("error", [answered_error, lambda: InternalError("refused arguments")])
 async def test_an_error_that_the_server_itself_answers_is_an_answer(error: Callable[[], Exception]) -> None:
-    breaker = Breaker(failures_max=1)
+    breaker = StoreBreaker(failures_max=1)
     for _ in range(10):
         assert await called(breaker, error())
     assert breaker.state == "closed"
 
 
 async def test_failures_count_only_in_a_row() -> None:
-    breaker = Breaker(failures_max=2)
+    breaker = StoreBreaker(failures_max=2)
     assert all([await called(breaker, error) for error in (StoreUnavailable(), None) * 5])
     assert breaker.state == "closed"

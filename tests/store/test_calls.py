@@ -11,7 +11,7 @@ import pytest
 
 from app.domain.errors import StoreUnavailable
 from app.store import calls as module
-from app.store.breaker import Breaker
+from app.store.breaker import StoreBreaker
 from app.store.calls import StoreCalls
 
 APP = Path(module.__file__).parents[1]
@@ -41,7 +41,7 @@ async def test_a_call_of_its_own_time_limit_ends_by_it() -> None:
 
 
 async def test_failures_open_the_breaker_and_then_nothing_is_sent() -> None:
-    calls = StoreCalls(breaker=Breaker(failures_max=1, pause_s=LONG_S))
+    calls = StoreCalls(breaker=StoreBreaker(failures_max=1, pause_s=LONG_S))
     with pytest.raises(StoreUnavailable):
         await calls.run(broken())
     sent = False

@@ -21,7 +21,7 @@ from app.ledger.policy import LedgerPolicy
 from app.ledger.redis import RedisLedger
 from app.ledger.restoring import Restorer
 from app.ledger.verifying import snapshot
-from app.store.breaker import FAILURES_MAX, Breaker
+from app.store.breaker import FAILURES_MAX, StoreBreaker
 from app.store.client import open_clients
 from tests.store.books import ONE, Books, until
 from tests.storeserver import ServerProcess, running_server
@@ -119,7 +119,7 @@ async def replica(
     told = Told()
     async with contextlib.AsyncExitStack() as stack:
         clients = await stack.enter_async_context(open_clients(url))
-        breaker = Breaker(pause_s=0.05)
+        breaker = StoreBreaker(pause_s=0.05)
         ledger = await stack.enter_async_context(RedisLedger(clients.ledger, policy, breaker=breaker))
         restorer = Restorer(clients.ledger, ledger.scripts, policy, breaker)
         journal = stack.enter_context(Journal(folder)) if folder else None

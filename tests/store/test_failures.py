@@ -39,7 +39,7 @@ from app.observability.logs import JsonFormatter
 from app.results.quota import Quota
 from app.results.redis import RedisResults
 from app.store import client
-from app.store.breaker import Breaker
+from app.store.breaker import StoreBreaker
 from app.store.client import FailureLog, check_eviction, open_clients
 from app.store.room import Room
 from tests.store.books import ONE, Books, now_ms, picture_of, until, windows
@@ -93,8 +93,10 @@ def calls_of(clients: StoreClients, tenant: str) -> dict[str, Call]:
     ledger = RedisLedger(clients.ledger)
     books = Books(ledger, clients.ledger, tenant)
     books.fingerprints = {"a": "work"}
-    results = RedisResults(clients.blobs, breaker=Breaker(failures_max=10**9))
-    operations = RedisOperations(clients.ledger, lease_s=9, keep_s=60, breaker=Breaker(failures_max=10**9))
+    results = RedisResults(clients.blobs, breaker=StoreBreaker(failures_max=10**9))
+    operations = RedisOperations(
+        clients.ledger, lease_s=9, keep_s=60, breaker=StoreBreaker(failures_max=10**9)
+    )
     directory = registry(clients)
     reports = RedisReports(clients.ledger, [("flash", "1K")])
     terms = RedisBudgetTerms(clients.ledger)
@@ -243,7 +245,7 @@ def test_a_server_that_is_killed_again_and_again_is_unavailable_and_nothing_else
     async def killed(folder: Path) -> None:
         with running_server(folder) as server:
             async with open_clients(server.url) as clients:
-                results = RedisResults(clients.blobs, breaker=Breaker(failures_max=10**9))
+                results = RedisResults(clients.blobs, breaker=StoreBreaker(failures_max=10**9))
                 pictures = [picture_of(os.urandom(8 << 20)) for _ in range(3)]
                 named = calls_of(clients, "killed")
                 calls: list[Call] = [named[name] for name in LOOKS]
