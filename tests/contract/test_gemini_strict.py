@@ -105,7 +105,7 @@ def test_a_file_is_judged_wherever_it_stands(
     calls = calls_of(emulator)
     answer = rest.post(path, body)
     assert error_of(answer) == (400, 400, "INVALID_ARGUMENT")
-    assert "UNKNOWN_IMAGE_TYPE" in answer.text
+    assert "UNSUPPORTED_IMAGE_TYPE" in answer.text
     assert calls_of(emulator) == calls
 
 
