@@ -7,7 +7,7 @@ which belong to the surfaces. The codes are those of the HTTP contract.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from app.domain.refusals import category_of
 
@@ -48,6 +48,8 @@ class GatewayError(Exception):
     the headers. ``replayed`` is true where an earlier request under the same idempotency key failed so.
     ``verbatim`` holds the upstream's own answer where it gave one, for callers who speak its dialect. It may
     repeat what the caller wrote, so it is never logged.
+
+    An error does not change: ``with_attributes`` returns another one.
     """
 
     code: ClassVar[str] = "internal"
@@ -66,6 +68,15 @@ class GatewayError(Exception):
         self.rates: tuple[RateState, ...] = ()
         self.replayed = False
         self.verbatim = ""
+
+    def with_attributes(self, **attributes: Any) -> Self:
+        """The same error, and where it was raised, with other values of attributes that it has."""
+        if unknown := attributes.keys() - {*vars(self), "retryable", "daily"}:
+            raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
+        error = type(self).__new__(type(self), attributes.get("detail", self.detail))
+        vars(error).update(vars(self) | attributes)
+        error.__cause__ = self.__cause__
+        return error.with_traceback(self.__traceback__)
 
 
 class InternalError(GatewayError):

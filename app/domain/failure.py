@@ -85,8 +85,5 @@ def raised_again(failure: Failure) -> GatewayError:
     kind = next(known, UpstreamError)
     arguments = {name: getattr(failure, name) for name in signature(kind).parameters if name in _CARRIED}
     error = kind(**arguments)
-    error.args = (failure.detail,)
-    for name in _CARRIED:
-        if hasattr(error, name):
-            setattr(error, name, getattr(failure, name))
-    return error
+    carried = {name: getattr(failure, name) for name in _CARRIED if hasattr(error, name)}
+    return error.with_attributes(**carried)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from app.domain.card import Card
     from app.domain.estimate import Estimate
+    from app.domain.generation import Picture
 
 COMPLETE = frozenset({"STOP", "FINISH_REASON_UNSPECIFIED", ""})
 
@@ -51,6 +52,16 @@ class Outcome:
     keep: bool
     notices: tuple[Notice, ...] = ()
     ambiguous: bool = False
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """What was delivered, in order."""
+        return tuple(picture for answer in self.answers for picture in answer.pictures)
+
+    @property
+    def interim(self) -> tuple[Picture, ...]:
+        """Pictures of thoughts, in order."""
+        return tuple(picture for answer in self.answers for picture in answer.interim)
 
 
 def outcome_of(
@@ -117,6 +128,4 @@ def _may_be_billed(error: GatewayError) -> bool:
 
 def _for_caller(errors: Sequence[GatewayError], usage: Usage | None) -> GatewayError:
     """The first error stands for all, and carries what they cost together."""
-    first = errors[0]
-    first.usage = usage
-    return first
+    return errors[0].with_attributes(usage=usage)

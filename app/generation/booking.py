@@ -1,17 +1,22 @@
-"""What the gateway tells the ledger of a job, and what the ledger's refusals mean for its caller."""
+"""What the request path decides: what the ledger is told, and what its answers mean for the caller.
+
+Nothing here waits for anything or changes anything.
+"""
 
 from __future__ import annotations
 
 import random
 import secrets
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from app.domain.attempt import Rejoined
 from app.domain.delivery import mismatches
 from app.domain.errors import (
     BudgetExceeded,
     ContentBlocked,
     DeadlineExceeded,
+    Draining,
     GatewayError,
     NotCached,
     OperationCancelled,
@@ -21,18 +26,23 @@ from app.domain.errors import (
 from app.domain.estimate import sized_and_levelled, would_fit
 from app.domain.explanations import explain_budget, explain_fitting, explain_rate
 from app.domain.failure import Failure, failure_of, raised_again
-from app.domain.generation import Generation, Notice, PictureRecord, Usage
+from app.domain.generation import Generation, Notice, PictureRecord
 from app.domain.policy import CALL_S_MIN
 from app.domain.repetition import IdempotencyInFlight, IdempotencyMismatch, ResultGone, TooManyIdempotencyKeys
 from app.domain.request import seeds
 from app.domain.tenancy import rates_of
 from app.generation.job import budget_windows
+from app.generation.order import GenerationResult
 from app.generation.ports import (
     Absent,
     AdmissionRequest,
     Answered,
     Crowded,
+    Failed,
+    Follow,
+    Hit,
     InFlight,
+    Lead,
     Limited,
     Mismatched,
     Refused,
@@ -48,14 +58,16 @@ if TYPE_CHECKING:
     from app.domain.generation import ModelAnswer, Picture
     from app.domain.outcome import Outcome
     from app.domain.rate import RateState
+    from app.domain.request import CacheDirective
     from app.generation.job import Job
-    from app.generation.ports import Admission, Lead
-
+    from app.generation.ports import Admission, Settled
+    from app.generation.progress import Progress
 
 SPREAD_S_MAX = 60
+TAKEOVERS_MAX = 1
 
 
-def admission_request(job: Job) -> AdmissionRequest:
+def admission_request(job: Job, cache: CacheDirective, progress: Progress) -> AdmissionRequest:
     """Under a hold id of its own; a job counts as one request however often it asks."""
     return AdmissionRequest(
         tenant_id=job.tenant_id,
@@ -63,10 +75,10 @@ def admission_request(job: Job) -> AdmissionRequest:
         fingerprint=job.fingerprint,
         windows=budget_windows(job.caller),
         amounts=job.estimate.amounts,
-        cache=job.cache,
-        following=job.following,
+        cache=cache,
+        following=progress.following,
         rates=rates_of(job.caller),
-        requests=0 if job.counted else 1,
+        requests=0 if progress.counted else 1,
         claim=job.claim,
         attribution=job.attribution,
         attempt=job.attempt and replace(job.attempt, age_ms=int(job.age_s * 1000)),
@@ -95,12 +107,26 @@ def refusal(job: Job, admission: Admission, allowances: Allowances) -> GatewayEr
             )
             error = TooManyIdempotencyKeys(sentence, retry_after_s=retry_after_s)
         case Replayed(Failure() as failure):
-            error = raised_again(failure)
-            error.replayed = True
-        case _:
+            error = raised_again(failure).with_attributes(replayed=True)
+        case Hit() | Replayed() | Rejoined() | Follow() | Failed() | Lead():
             return None
-    error.windows, error.rates = admission.windows, admission.rates
-    return error
+    return error.with_attributes(windows=admission.windows, rates=admission.rates)
+
+
+def failure_to_raise(failed: Failed, takeovers: int) -> GatewayError | None:
+    """A leader's refusal, or its second failure of any other kind; None where its work is to be taken over.
+
+    See docs/decisions/0005. Whatever it cost was the leader's to pay.
+    """
+    if not failed.failure.final and takeovers < TAKEOVERS_MAX:
+        return None
+    error = raised_again(failed.failure)
+    return error.with_attributes(usage=None, windows=failed.windows, rates=failed.rates)
+
+
+def draining_error() -> Draining:
+    """The error for whatever a process that goes down does not begin."""
+    return Draining("The gateway is going down; another replica will take it.", retry_after_s=1)
 
 
 def result_gone(replayed: Replayed) -> ResultGone:
@@ -108,8 +134,7 @@ def result_gone(replayed: Replayed) -> ResultGone:
     served = f"The request with this Idempotency-Key was served as {replayed.generation_id or 'a generation'}"
     anew = "The same request under a new key is made and paid anew."
     error = ResultGone(f"{served}, and the result is no longer kept.", anew, spent=replayed.spent)
-    error.windows, error.rates, error.replayed = replayed.windows, replayed.rates, True
-    return error
+    return error.with_attributes(windows=replayed.windows, rates=replayed.rates, replayed=True)
 
 
 def would_refuse(
@@ -180,12 +205,12 @@ def _spread(wait_s: int) -> int:
     return wait_s + random.randint(0, min(wait_s // 10, SPREAD_S_MAX))
 
 
-def late(job: Job) -> DeadlineExceeded:
+def deadline_exceeded_error(job: Job, progress: Progress) -> DeadlineExceeded:
     """The error for a job whose time is over, or too short for a call."""
     said = f"The time in {job.patience.header}" if job.patience else "The time for a picture of this size"
-    if job.sent:
+    if progress.sent:
         return DeadlineExceeded(f"{said} passed; {_found_later(job)}.", billed="maybe")
-    if job.following is not None:
+    if progress.following is not None:
         sentence = f"{said} passed while the same request is being made for somebody else."
     else:
         sentence = f"{said} leaves less than the {CALL_S_MIN:g} s of a call, so none was made."
@@ -203,34 +228,41 @@ def _found_later(job: Job) -> str:
     return "the call was sent and may be billed, and its picture is not shared"
 
 
-def settlement(
-    job: Job,
-    lead: Lead,
-    booking: Literal["settle", "void", "charge"],
-    outcome: Outcome | None = None,
-    *,
-    publish: Generation | None = None,
-    delivered: Generation | None = None,
-) -> Settlement:
-    """How the job's hold ends. Without an outcome nobody knows what came of the call.
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Which parts of a result the store took. What it did not take is delivered all the same."""
 
-    ``delivered`` is the result that the caller gets, which may be one that is not shared.
-    """
-    error = outcome.error if outcome else None
+    images: bool = False
+    generation: bool = False
+
+
+def settlement_of_unknown(job: Job, hold_id: str, ending: Literal["settle", "void", "charge"]) -> Settlement:
+    """How a hold ends where nobody knows what came of its calls."""
     return Settlement(
         tenant_id=job.tenant_id,
-        hold_id=lead.hold_id,
+        hold_id=hold_id,
         fingerprint=job.fingerprint,
-        outcome=booking,
-        amounts=outcome.amounts if outcome else job.estimate.amounts,
-        publish=publish,
+        outcome=ending,
+        amounts=job.estimate.amounts,
         ttl_s=job.caller.tenant.cache.ttl_s,
-        # That its caller cancelled it says nothing of the work.
-        failure=failure_of(error) if error and not isinstance(error, OperationCancelled) else None,
-        answered=_answered(job, outcome, delivered),
-        usage=outcome.usage if outcome else Usage(),
+        answered=Answered(job.claim, "unknown") if job.claim else None,
         attribution=job.attribution,
         attempt=job.attempt,
+    )
+
+
+def settlement_of(job: Job, hold_id: str, outcome: Outcome, made: Generation, kept: Kept) -> Settlement:
+    """How a hold ends whose calls came to an outcome. A result is published where it may be shared."""
+    error = outcome.error
+    shared = kept.images and outcome.keep and job.cache.mode != "bypass"
+    return replace(
+        settlement_of_unknown(job, hold_id, outcome.booking),
+        amounts=outcome.amounts,
+        publish=made if shared else None,
+        # That its caller cancelled it says nothing of the work.
+        failure=failure_of(error) if error and not isinstance(error, OperationCancelled) else None,
+        answered=_answered(job, outcome, made),
+        usage=outcome.usage,
     )
 
 
@@ -245,7 +277,7 @@ def amounts_only(settlement: Settlement) -> Settlement:
     return replace(settlement, publish=None, failure=None, answered=answered, attribution=None)
 
 
-def _answered(job: Job, outcome: Outcome | None, delivered: Generation | None) -> Answered | None:
+def _answered(job: Job, outcome: Outcome, delivered: Generation) -> Answered | None:
     """What a repetition under the job's idempotency key learns (docs/reliability.md R25).
 
     | the request ended with              | a repetition                                              |
@@ -258,8 +290,6 @@ def _answered(job: Job, outcome: Outcome | None, delivered: Generation | None) -
     claim = job.claim
     if claim is None:
         return None
-    if outcome is None:
-        return Answered(claim, "unknown")
     error = outcome.error
     if error is None:
         return Answered(claim, "done", delivered)
@@ -270,37 +300,59 @@ def _answered(job: Job, outcome: Outcome | None, delivered: Generation | None) -
     return Answered(claim, "free")
 
 
-def generation(
-    job: Job, lead: Lead, outcome: Outcome, pictures: tuple[Picture, ...], interim: tuple[Picture, ...]
-) -> Generation:
+def generation_of(job: Job, hold_id: str, outcome: Outcome) -> Generation:
     """The result as it is kept; the store's clock stamps it on settlement."""
     answers = outcome.answers
     notices: tuple[Notice, ...] = ()
     with best_effort("mismatches"):
-        notices = mismatches(job.request, job.card, pictures)
+        notices = mismatches(job.request, job.card, outcome.pictures)
     return Generation(
-        id=f"gen_{lead.hold_id}",
+        id=f"gen_{hold_id}",
         model=job.card.id,
         model_version=answers[0].model_version if answers else "",
         created_ms=0,
-        pictures=tuple(_record(picture) for picture in pictures),
+        pictures=tuple(map(_record, outcome.pictures)),
         text="\n".join(answer.text for answer in answers if answer.text),
         finish_reason=answers[0].finish_reason if answers else "",
         usage=outcome.usage,
         seeds=seeds(job.request),
         notices=notices,
-        interim=tuple(_record(picture) for picture in interim),
+        interim=tuple(map(_record, outcome.interim)),
         verbatim=answers[0].verbatim if len(answers) == 1 else "",
         back_end=answers[0].back_end if len({answer.back_end for answer in answers}) == 1 else "",
     )
 
 
-def not_kept(images: bool, generation: bool) -> tuple[Notice, ...]:  # noqa: FBT001 - as they are kept
+def result_of(
+    job: Job, progress: Progress, lead: Lead, outcome: Outcome, made: Generation, kept: Kept, settled: Settled
+) -> GenerationResult:
+    """What a leader whose hold is settled is answered. Raises what went wrong where nothing was made."""
+    windows = settled.windows or lead.windows
+    if outcome.error is not None:
+        raise outcome.error.with_attributes(windows=windows, rates=lead.rates)
+    return GenerationResult(
+        generation=replace(made, created_ms=settled.now_ms),
+        request=job.request,
+        card=job.card,
+        pictures=outcome.pictures,
+        cache_status="bypass" if job.cache.mode == "bypass" else "miss",
+        age_s=0,
+        fingerprint=job.fingerprint,
+        cost=outcome.usage,
+        windows=windows,
+        notices=job.notices + made.notices + outcome.notices + _not_kept(kept),
+        timings_ms=progress.timings_ms,
+        interim=outcome.interim,
+        rates=lead.rates,
+    )
+
+
+def _not_kept(kept: Kept) -> tuple[Notice, ...]:
     """What the caller is told where the store did not take the images, or not the generation."""
-    if not images:
+    if not kept.images:
         lost = "The store did not take the image; its uri will not be found."
         return (Notice("image_not_kept", lost),)
-    if not generation:
+    if not kept.generation:
         lost = (
             "The store did not take the generation: its id will not be found, and a repetition under its "
             "Idempotency-Key may be answered with 410."

@@ -1,6 +1,6 @@
-"""The request path: validate, estimate, admit, generate, settle. Read this after ``app/main.py``.
+"""The request path: validate, estimate, admit, send, judge, keep, settle. Read this after ``app/main.py``.
 
-Tokens are spent in tasks that belong to the gateway, not to the caller: who leaves still pays, fills
+A request is served in a task that belongs to the gateway, not to the caller: who leaves still pays, fills
 the cache and finds the result on the next try.
 """
 
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from app.domain.allowance import Allowances
@@ -18,48 +18,49 @@ from app.domain.attempt import Rejoined
 from app.domain.errors import (
     Draining,
     GatewayError,
-    InternalError,
     NotFound,
     StoreUnavailable,
 )
-from app.domain.failure import raised_again
-from app.domain.generation import Generation, ModelAnswer, Picture
+from app.domain.generation import ModelAnswer
 from app.domain.outcome import charged_outcome, outcome_of
 from app.domain.policy import PATIENCE_S_MIN
 from app.domain.request import seeds
 from app.domain.tenancy import rates_of
 from app.generation import booking
-from app.generation.dispatch import Sending
+from app.generation.hold import HoldLease
 from app.generation.job import budget_windows, job_of, judge
 from app.generation.order import GenerationResult, Quote
-from app.generation.ports import Call, Failed, Follow, Hit, Lead, Replayed, Settled
+from app.generation.ports import Call, Failed, Follow, Hit, Lead, Replayed
+from app.generation.progress import CallerLeft, Progress
 from app.generation.recall import Recall
 from app.resilience.best_effort import best_effort
 from app.resilience.deadlines import time_limit
-from app.resilience.tasks import OwnTasks, cancelled, uncancelled
+from app.resilience.tasks import OwnTasks, cancelled
 
 if TYPE_CHECKING:
     from app.cards import Catalogue
     from app.domain.attempt import Attempt, Delivery
     from app.domain.budget import WindowState
     from app.domain.finished import Finished
+    from app.domain.generation import Generation, Picture
     from app.domain.outcome import Outcome
     from app.domain.policy import Times
     from app.domain.rate import RateState
+    from app.domain.request import CacheDirective
     from app.domain.tenancy import Caller
     from app.domain.validation import Policy
     from app.generation.conversations import Conversations
     from app.generation.job import Job
     from app.generation.order import Order
-    from app.generation.ports import ImageModel, Ledger, Results, Settlement
+    from app.generation.ports import ImageModel, Ledger, Results
 
 GenerationState = Literal["held", "dispatched"]
 
 log = logging.getLogger(__name__)
 
 FOLLOW_STEP_S = 15.0
+LAST_WAIT_S = 1.0
 NOTE_PAUSES_S = (0.2, 1.0, 5.0)
-TAKEOVERS_MAX = 1
 
 
 class Gateway:
@@ -103,65 +104,30 @@ class Gateway:
     def prepare(self, order: Order) -> Job:
         """An order judged and priced, with its time running. Raises Draining, ValidationFailed."""
         if self.draining:
-            raise Draining("The gateway is going down; another replica will take it.", retry_after_s=1)
-        job = job_of(order, self.catalogue, self._policy, self._allowances)
-        job.work_s = self._times.work_s(job.card, job.request.image_size or job.card.image_size_default)
-        return job
+            raise booking.draining_error()
+        return job_of(order, self.catalogue, self._policy, self._allowances, self._times)
 
-    async def serve(self, job: Job) -> GenerationResult:
-        """What a job comes to, within its caller's patience.
+    async def serve(self, job: Job, progress: Progress | None = None) -> GenerationResult:
+        """What a job comes to, within its caller's patience; who leaves cancels nothing that is paid for.
 
         Raises:
             GatewayError: Every way in which it can end without a picture.
         """
+        progress = progress or Progress()
         try:
             async with time_limit(job.patience_left_s):
-                return await self._served(job)
+                return await self._tasks.run(self._run_to_its_end(job, progress))
         except TimeoutError:
-            raise booking.late(job) from None
+            raise booking.deadline_exceeded_error(job, progress) from None
+        finally:
+            progress.caller_left.set()
 
-    async def _served(self, job: Job) -> GenerationResult:
-        """Turn by turn: what this caller waits for, and may leave."""
-        while True:
-            turn = await self._tasks.run(self._turn(job))
-            match turn:
-                case GenerationResult():
-                    return turn
-                case Follow():
-                    await self._follow(job, turn)
-                    if self.draining:
-                        return await self._last_look(job)
-                case Hit():
-                    found = await self._recall.found(job, turn)
-                    if found is not None:
-                        return found
-                    # A call under way may still be joined, but nothing that is kept already will do.
-                    job.cache = replace(job.cache, max_age_s=0)
-                    job.following = None
-                case Rejoined(attempt=attempt):
-                    found = await self._recall.rejoined(job, turn)
-                    if found is not None:
-                        return found
-                    # There is nothing left to deliver, so it is made again.
-                    await self._tasks.run(self._noted(job, attempt, "delivered"))
-                    job.following = None
-                case Failed():
-                    self._take_over(job, turn)
-
-    def note_delivery(self, job: Job, delivery: Delivery) -> None:
+    def note_delivery(self, job: Job, progress: Progress, delivery: Delivery) -> None:
         """Say how far the answer has come. What nobody was delivered, a repetition of the call may have."""
-        job.abandoned = delivery == "abandoned"
-        if job.attempt is not None and job.counted:
+        progress.abandoned = delivery == "abandoned"
+        if job.attempt is not None and progress.counted:
             with suppress(Draining):
-                self._tasks.begin(self._noted(job, job.attempt, delivery))
-
-    async def _noted(self, job: Job, attempt: Attempt, delivery: Delivery) -> None:
-        """Tell the ledger, a few times where it does not answer; what it never hears its lease decides."""
-        for pause_s in NOTE_PAUSES_S:
-            with suppress(StoreUnavailable):
-                await self._ledger.note_delivery(job.tenant_id, attempt, delivery)
-                return
-            await asyncio.sleep(pause_s)
+                self._tasks.begin(self._note(job, job.attempt, delivery))
 
     async def estimate(self, order: Order) -> Quote:
         """Judge and price a request, and see whether it would be admitted now; nothing is spent."""
@@ -169,8 +135,8 @@ class Gateway:
         if judged.card is None or judged.violations:
             windows = await self.budgets(order.caller)
             return Quote(judged.card, judged.request, judged.violations, None, windows, None, ())
-        job = job_of(order, self.catalogue, self._policy, self._allowances)
-        seen = await self._ledger.peek(booking.admission_request(job))
+        job = job_of(order, self.catalogue, self._policy, self._allowances, self._times)
+        seen = await self._ledger.peek(booking.admission_request(job, job.cache, Progress()))
         shared = job.cache.mode in {"use", "only_if_cached"}
         age_s = seen.age_s if shared and isinstance(seen, Hit) else None
         refusal = booking.would_refuse(
@@ -215,91 +181,131 @@ class Gateway:
         """Take no new work, let running work finish for this long, then end it with its books kept."""
         await self._tasks.aclose(drain_s)
 
-    # admit
+    # the request path
 
-    async def _turn(self, job: Job) -> GenerationResult | Hit | Follow | Failed | Rejoined:
-        """One admission and, where this caller leads, the whole generation: never cancelled by a caller."""
-        with job.timed("admit"):
-            admission = await self._ledger.admit(booking.admission_request(job))
-        if (refusal := booking.refusal(job, admission, self._allowances)) is not None:
-            raise refusal
-        job.counted = True
-        if job.abandoned:  # which nobody could be told before
-            self.note_delivery(job, "abandoned")
-        match admission:
-            case Lead():
-                return await self._lead(job, admission)
-            case Replayed():
-                return await self._recall.replayed(job, admission)
-            case Hit() | Follow() | Failed() | Rejoined():
-                return admission
-            case _:
-                raise InternalError("An admission was neither served nor refused.")
+    async def _run_to_its_end(self, job: Job, progress: Progress) -> GenerationResult:
+        """The request path, which only the gateway's own end cuts off."""
+        progress.timings_ms["validate"] = job.judged_ms
+        try:
+            return await self._serve_job(job, progress)
+        except asyncio.CancelledError:
+            raise booking.draining_error() from None
+        except CallerLeft:
+            raise asyncio.CancelledError from None  # nobody is left to be told anything else
 
-    async def _follow(self, job: Job, follow: Follow) -> None:
-        """Wait for the leader's outcome, within this caller's own patience (docs/reliability.md R39)."""
-        job.following = follow.leader
+    async def _serve_job(self, job: Job, progress: Progress) -> GenerationResult:
+        """From a judged request to a settled result, as ARCHITECTURE.md draws and tells it."""
+        cache, takeovers = job.cache, 0
+        while True:
+            with progress.timed("admit"):
+                admission = await self._ledger.admit(booking.admission_request(job, cache, progress))
+            if (refusal := booking.refusal(job, admission, self._allowances)) is not None:
+                raise refusal
+            self._count(job, progress)
+
+            match admission:
+                case Hit() | Replayed() | Rejoined():
+                    found = await self._recall.load(job, progress, admission)
+                    if found is not None:
+                        return found
+                    cache = await self._give_up(job, cache, admission)
+                case Follow():
+                    await self._follow(job, progress, admission)
+                    if self.draining:
+                        return await self._take_last_look(job, cache, progress)
+                    continue
+                case Failed():
+                    if (failure := booking.failure_to_raise(admission, takeovers)) is not None:
+                        raise failure
+                    takeovers += 1
+                case Lead():
+                    break
+            progress.following = None
+            self._require_a_caller(progress)
+
+        async with self._lease(job, progress, admission) as hold:
+            with progress.timed("upstream"):
+                ended = await self._send(job, progress, hold)
+            outcome = self._judge(job, ended)
+            made = booking.generation_of(job, admission.hold_id, outcome)
+            with progress.timed("settle"):
+                kept = await self._keep(job, made, outcome)
+                settlement = booking.settlement_of(job, admission.hold_id, outcome, made, kept)
+                settled = await hold.settle(settlement)
+        return booking.result_of(job, progress, admission, outcome, made, kept, settled)
+
+    def _count(self, job: Job, progress: Progress) -> None:
+        """From its first admission on it is a request; a caller who is gone by then can be told of now."""
+        progress.counted = True
+        if progress.abandoned:
+            self.note_delivery(job, progress, "abandoned")
+
+    def _require_a_caller(self, progress: Progress) -> None:
+        """Another admission could spend. Raises CallerLeft or Draining where it is not to be asked for."""
+        if progress.caller_left.is_set():
+            raise CallerLeft
+        if self.draining:
+            raise booking.draining_error()
+
+    async def _give_up(
+        self, job: Job, cache: CacheDirective, lost: Hit | Replayed | Rejoined
+    ) -> CacheDirective:
+        """How to ask anew where the pictures are gone: a call under way may still be joined."""
+        if isinstance(lost, Rejoined):
+            await self._note(job, lost.attempt, "delivered")  # there is nothing left to deliver
+            return cache
+        return replace(cache, max_age_s=0)
+
+    async def _follow(self, job: Job, progress: Progress, follow: Follow) -> None:
+        """Wait for the leader's outcome, within this caller's own patience (docs/reliability.md R39).
+
+        Raises:
+            CallerLeft: Nobody waits for it any more.
+        """
+        progress.following = follow.leader
         if job.left_s <= 0:
-            late = booking.late(job)
-            late.windows, late.rates = follow.windows, follow.rates
-            raise late
+            late = booking.deadline_exceeded_error(job, progress)
+            raise late.with_attributes(windows=follow.windows, rates=follow.rates)
         step_s = min(FOLLOW_STEP_S, job.left_s)
-        with job.timed("wait"):
-            await self._ledger.wait(job.tenant_id, job.fingerprint, follow.leader, step_s)
+        wait = partial(self._ledger.wait, job.tenant_id, job.fingerprint, follow.leader)
+        with progress.timed("wait"):
+            try:
+                await progress.wait_with_caller(wait(step_s))
+            except asyncio.CancelledError:
+                # A leader of this process is cut off at the same moment, and may settle a picture yet.
+                await progress.wait_with_caller(wait(LAST_WAIT_S))
 
-    async def _last_look(self, job: Job) -> GenerationResult:
+    async def _take_last_look(self, job: Job, cache: CacheDirective, progress: Progress) -> GenerationResult:
         """What the leader has left. A process that goes down begins nothing, but serves what is paid."""
-        seen = await self._ledger.peek(booking.admission_request(job))
-        found = await self._recall.found(job, seen) if isinstance(seen, Hit) else None
+        seen = await self._ledger.peek(booking.admission_request(job, cache, progress))
+        found = await self._recall.found(job, progress, seen) if isinstance(seen, Hit) else None
         if found is None:
-            raise Draining("The gateway is going down; another replica will take it.", retry_after_s=1)
+            raise booking.draining_error()
         return found
 
-    def _take_over(self, job: Job, failed: Failed) -> None:
-        """Raise a refusal again; repeat any other failure at most once (docs/decisions/0005)."""
-        if failed.failure.final or job.takeovers >= TAKEOVERS_MAX:
-            error = raised_again(failed.failure)
-            error.usage = None  # the leader paid it
-            error.windows, error.rates = failed.windows, failed.rates
-            raise error
-        job.takeovers += 1
-        job.following = None
+    async def _note(self, job: Job, attempt: Attempt, delivery: Delivery) -> None:
+        """Tell the ledger, a few times where it does not answer; what it never hears its lease decides."""
+        for pause_s in NOTE_PAUSES_S:
+            with suppress(StoreUnavailable):
+                await self._ledger.note_delivery(job.tenant_id, attempt, delivery)
+                return
+            await asyncio.sleep(pause_s)
 
-    # generate, settle
+    def _lease(self, job: Job, progress: Progress, lead: Lead) -> HoldLease:
+        charging, lease_s = self._policy.charging, self._times.lease_s
+        return HoldLease(self._ledger, job, progress, lead.hold_id, charging, lease_s)
 
-    async def _lead(self, job: Job, lead: Lead) -> GenerationResult:
-        """Make the pictures and close the books, whatever happens on the way."""
-        sending = Sending(self._ledger, job, lead, self._times.lease_s)
-        try:
-            return await self._made(job, lead, sending)
-        except GatewayError:
-            raise  # with the books closed
-        except (asyncio.CancelledError, Exception) as stopped:
-            charged = sending.begun and self._policy.charging.ambiguous == "charge"
-            await self._settle(job, booking.settlement(job, lead, "charge" if charged else "void"))
-            if not isinstance(stopped, asyncio.CancelledError):
-                raise
-            gone = "The gateway went down during the call, and nobody knows what came of it."
-            raise Draining(gone, retry_after_s=5) from None
-
-    async def _made(self, job: Job, lead: Lead, sending: Sending) -> GenerationResult:
-        async with sending:
-            with job.timed("upstream"):
-                ended = await self._call(job, sending)
-        if sending.fault is not None:
-            # Nothing was sent, though the hold may say so where only the store's answer was lost.
-            await self._settle(job, booking.settlement(job, lead, "void"))
-            raise sending.fault
-        return await self._conclude(job, lead, self._outcome(job, ended))
-
-    async def _call(self, job: Job, sending: Sending) -> list[ModelAnswer | GatewayError]:
+    async def _send(self, job: Job, progress: Progress, hold: HoldLease) -> list[ModelAnswer | GatewayError]:
         """N calls side by side, because the model makes one candidate a call.
 
         The gateway's end cuts off what is under way. Pictures that are there by then are paid, and count.
+
+        Raises:
+            GatewayError: Nothing was sent, as the hold could not be marked as sent.
         """
         if job.left_s < PATIENCE_S_MIN:
-            return [booking.late(job)]
-        call = Call(job.tenant_id, job.call_s, job.caller.priority, sending.begin)
+            return [booking.deadline_exceeded_error(job, progress)]
+        call = Call(job.tenant_id, job.call_s, job.caller.priority, hold.begin)
         calls = [
             asyncio.create_task(self._model.generate(job.request, seed, call)) for seed in seeds(job.request)
         ]
@@ -307,75 +313,34 @@ class Gateway:
             await asyncio.wait(calls)
         except asyncio.CancelledError:
             await cancelled(calls)
-            if not any(isinstance(sending.ending_of(each), ModelAnswer) for each in calls):
+            if not any(isinstance(hold.ending_of(each), ModelAnswer) for each in calls):
                 raise
-        return [sending.ending_of(each) for each in calls]
+        await hold.stop_renewing()
+        ended = [hold.ending_of(each) for each in calls]
+        if hold.fault is not None:
+            # The hold may say that it was sent where only the store's answer was lost.
+            raise hold.fault
+        return ended
 
-    def _outcome(self, job: Job, ended: list[ModelAnswer | GatewayError]) -> Outcome:
+    def _judge(self, job: Job, ended: list[ModelAnswer | GatewayError]) -> Outcome:
+        """What the calls came to together; and what words and thoughts cost is learnt from it."""
         try:
-            return outcome_of(ended, job.card, job.estimate_per_call, self._policy.charging)
+            outcome = outcome_of(ended, job.card, job.estimate_per_call, self._policy.charging)
         except Exception:
             log.exception("what was used cannot be added up, so the estimate is charged")
-            return charged_outcome(ended, job.estimate.amounts)
-
-    async def _conclude(self, job: Job, lead: Lead, outcome: Outcome) -> GenerationResult:
-        """Keep the bytes, settle, and answer; or settle and raise what went wrong.
-
-        What was paid reaches its caller, whatever the steps on the way raise.
-        """
-        pictures = tuple(picture for answer in outcome.answers for picture in answer.pictures)
-        interim = tuple(picture for answer in outcome.answers for picture in answer.interim)
-        generation = booking.generation(job, lead, outcome, pictures, interim)
+            outcome = charged_outcome(ended, job.estimate.amounts)
         with best_effort("observe"):
             booking.observe(job, outcome.answers, self._allowances)
-        with job.timed("settle"):
-            kept, by_id = (
-                await self._keep(job, generation, pictures + interim) if pictures else (False, False)
-            )
-            publish = generation if kept and outcome.keep and job.cache.mode != "bypass" else None
-            settlement = booking.settlement(
-                job, lead, outcome.booking, outcome, publish=publish, delivered=generation
-            )
-            settled = await self._settle(job, settlement)
-        windows = settled.windows or lead.windows
-        if outcome.error is not None:
-            outcome.error.windows, outcome.error.rates = windows, lead.rates
-            raise outcome.error
-        return GenerationResult(
-            generation=replace(generation, created_ms=settled.now_ms),
-            request=job.request,
-            card=job.card,
-            pictures=pictures,
-            cache_status="bypass" if job.cache.mode == "bypass" else "miss",
-            age_s=0,
-            fingerprint=job.fingerprint,
-            cost=outcome.usage,
-            windows=windows,
-            notices=job.notices + generation.notices + outcome.notices + booking.not_kept(kept, by_id),
-            timings_ms=job.timings_ms,
-            interim=interim,
-            rates=lead.rates,
-        )
+        return outcome
 
-    async def _keep(
-        self, job: Job, generation: Generation, pictures: tuple[Picture, ...]
-    ) -> tuple[bool, bool]:
-        """Whether the pictures are kept, and the generation. A gateway that goes down keeps nothing more."""
-        kept = by_id = False
+    async def _keep(self, job: Job, made: Generation, outcome: Outcome) -> booking.Kept:
+        """Keep the pictures, and the generation. A gateway that goes down keeps nothing more."""
+        kept = booking.Kept()
+        pictures = outcome.pictures + outcome.interim
+        if not outcome.pictures:
+            return kept
         with suppress(asyncio.CancelledError), best_effort("keep"):
-            kept = await self._results.put_pictures(job.tenant_id, pictures, booking.kept_for_s(job))
-            by_id = kept and await self.conversations.keep(job, generation)
-        return kept, by_id
-
-    async def _settle(self, job: Job, settlement: Settlement) -> Settled:
-        """End the hold: with all that the settlement says, or else with its amounts alone.
-
-        Where neither can be done, the lease ends the hold at its estimate.
-        """
-        for told in (settlement, booking.amounts_only(settlement)):
-            try:
-                return await uncancelled(self._ledger.settle(told, budget_windows(job.caller)))
-            except Exception:
-                log.exception("a settlement failed", extra={"hold_id": settlement.hold_id})
-        moment = time.time_ns() // 1_000_000
-        return Settled("unknown", repeated=False, late=False, published=False, now_ms=moment)
+            images = await self._results.put_pictures(job.tenant_id, pictures, booking.kept_for_s(job))
+            kept = booking.Kept(images)
+            kept = booking.Kept(images, images and await self.conversations.keep(job, made))
+        return kept

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import secrets
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -23,14 +21,12 @@ from app.domain.validation import normalised, notices, validate
 from app.generation.ports import Claim
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
-
     from app.cards import Catalogue
     from app.domain.allowance import Allowances
     from app.domain.budget import BudgetWindow
     from app.domain.card import Card
     from app.domain.estimate import Estimate
-    from app.domain.policy import Policy
+    from app.domain.policy import Policy, Times
     from app.domain.request import GenerationRequest
     from app.domain.tenancy import Caller
     from app.domain.verbatim import Verbatim
@@ -58,20 +54,17 @@ class Judged:
     violations: tuple[Violation, ...]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Job:
-    """One order on its way: what was decided so far.
+    """An order judged and priced; what changes on its way is in ``Progress``.
 
     Attributes:
-        counted: Whether the ledger has counted it as a request.
         claim: On the caller's idempotency key.
         attempt: Which attempt at a call it is, where its client repeats calls by itself and may not share.
-        abandoned: Whether its caller is known to be gone.
         patience: How long the caller waits, or None.
         arrived: When it came, by ``time.monotonic``.
         work_s: Seconds from then on in which its picture must be made, whoever waits for it.
-        sent: Whether the upstream may have been called for it.
-        before_sending: Awaited before that; where it raises, nothing is sent.
+        judged_ms: Milliseconds that judging and pricing it took.
     """
 
     caller: Caller
@@ -82,18 +75,12 @@ class Job:
     estimate: Estimate
     estimate_per_call: Estimate
     notices: tuple[Notice, ...]
-    timings_ms: dict[str, float] = field(default_factory=dict)
-    following: str | None = None
-    takeovers: int = 0
-    counted: bool = False
-    claim: Claim | None = None
-    attempt: Attempt | None = None
-    abandoned: bool = False
-    patience: Patience | None = None
+    claim: Claim | None
+    attempt: Attempt | None
+    patience: Patience | None
+    work_s: float
+    judged_ms: float
     arrived: float = field(default_factory=time.monotonic)
-    work_s: float = math.inf
-    sent: bool = False
-    before_sending: Callable[[], Awaitable[None]] | None = None
 
     @property
     def patience_left_s(self) -> float | None:
@@ -136,16 +123,6 @@ class Job:
         size = self.request.image_size or self.card.image_size_default
         return Attribution(self.caller.key.id, self.card.id, size, self.request.labels)
 
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add the time spent inside to a stage."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = (time.perf_counter() - began) * 1000
-            self.timings_ms[stage] = self.timings_ms.get(stage, 0.0) + spent
-
 
 def judge(order: Order, catalogue: Catalogue, policy: Policy) -> Judged:
     """Hold an order against its card and the caller's rights; never raises."""
@@ -161,7 +138,7 @@ def judge(order: Order, catalogue: Catalogue, policy: Policy) -> Judged:
     return Judged(card, asked if violations else normalised(asked, card), violations)
 
 
-def job_of(order: Order, catalogue: Catalogue, policy: Policy, allowances: Allowances) -> Job:
+def job_of(order: Order, catalogue: Catalogue, policy: Policy, allowances: Allowances, times: Times) -> Job:
     """A valid order as a job, priced. Raises ValidationFailed with every fault of any other."""
     began = time.perf_counter()
     judged = judge(order, catalogue, policy)
@@ -176,7 +153,7 @@ def job_of(order: Order, catalogue: Catalogue, policy: Policy, allowances: Allow
         request, bound = _bounded(request, card, allowances)
         said = (*said, bound)
     cache, claim = _directive(order, request), _claim(order)
-    job = Job(
+    return Job(
         caller=order.caller,
         card=card,
         request=request,
@@ -188,9 +165,9 @@ def job_of(order: Order, catalogue: Catalogue, policy: Policy, allowances: Allow
         claim=claim,
         attempt=None if claim or cache.mode in {"use", "only_if_cached"} else _attempt(order, work),
         patience=order.patience,
+        work_s=times.work_s(card, request.image_size or card.image_size_default),
+        judged_ms=(time.perf_counter() - began) * 1000,
     )
-    job.timings_ms["validate"] = (time.perf_counter() - began) * 1000
-    return job
 
 
 def _bounded(

@@ -26,6 +26,7 @@ from app.domain.errors import (
 from app.domain.estimate import spent_on
 from app.domain.fingerprint import digest_of
 from app.domain.operation import Made
+from app.generation.progress import Progress
 from app.resilience.best_effort import best_effort
 from app.resilience.tasks import OwnTasks, cancelled
 
@@ -137,24 +138,26 @@ class LongRunning:
             if not await self._operations.step(owned.tenant_id, owned.id, owned.claim, "running"):
                 raise OperationCancelled
 
-        job.before_sending = before_sending
-        serving = asyncio.create_task(self._gateway.serve(job))
+        progress = Progress(before_sending)
+        serving = asyncio.create_task(self._gateway.serve(job, progress))
         self._serving[owned.id] = serving
-        beating = asyncio.create_task(self._beat(owned, job, serving))
+        beating = asyncio.create_task(self._beat(owned, progress, serving))
         try:
             result = await serving
         except GatewayError as error:
-            await self._finish(owned, "failed", telling.problem(error), _cost_of(error, job))
+            await self._finish(owned, "failed", telling.problem(error), _cost_of(error, job, progress))
             raise
         except asyncio.CancelledError:
             serving.cancel()
             stopped = Draining("The gateway went down during the operation.", retry_after_s=5)
-            told = await self._finish(owned, "failed", telling.problem(stopped), _cost_of(stopped, job))
+            told = await self._finish(
+                owned, "failed", telling.problem(stopped), _cost_of(stopped, job, progress)
+            )
             raise (stopped if told else OperationCancelled()) from None
         except Exception:
             log.exception("an operation failed by a fault of the gateway")
             fault = InternalError()
-            await self._finish(owned, "failed", telling.problem(fault), _cost_of(fault, job))
+            await self._finish(owned, "failed", telling.problem(fault), _cost_of(fault, job, progress))
             raise
         finally:
             if self._serving.get(owned.id) is serving:
@@ -167,11 +170,11 @@ class LongRunning:
         await self._finish(owned, "done", text, made)
         return result
 
-    async def _beat(self, owned: _Owned, job: Job, serving: asyncio.Task[GenerationResult]) -> None:
+    async def _beat(self, owned: _Owned, progress: Progress, serving: asyncio.Task[GenerationResult]) -> None:
         """Say that the operation is alive, and learn that it was cancelled elsewhere."""
         while True:
             await asyncio.sleep(self._lease_s / 3)
-            state: Literal["waiting", "running"] = "running" if job.sent else "waiting"
+            state: Literal["waiting", "running"] = "running" if progress.sent else "waiting"
             try:
                 goes_on = await self._operations.step(owned.tenant_id, owned.id, owned.claim, state)
             except StoreUnavailable:
@@ -179,7 +182,7 @@ class LongRunning:
             except Exception:
                 log.exception("an operation could not be said to be alive")
                 continue
-            if not goes_on and not job.sent:
+            if not goes_on and not progress.sent:
                 serving.cancel()
 
     async def _finish(
@@ -206,11 +209,11 @@ class LongRunning:
             return told
 
 
-def _cost_of(error: GatewayError, job: Job) -> Made | None:
+def _cost_of(error: GatewayError, job: Job, progress: Progress) -> Made | None:
     """What a failed operation may have cost; None where that is nothing."""
     if error.usage is not None:
         return Made("", spent_on(job.card, error.usage))
-    return Made("", None) if job.sent else None
+    return Made("", None) if progress.sent else None
 
 
 def _id_of(job: Job, key: IdempotencyKey | None) -> str:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from app.domain.attempt import Rejoined
 from app.domain.generation import Generation, Usage
 from app.generation import booking
 from app.generation.order import GenerationResult
-from app.generation.ports import Hit
+from app.generation.ports import Hit, Replayed
 
 if TYPE_CHECKING:
-    from app.domain.attempt import Rejoined
     from app.domain.generation import Picture, PictureRecord
     from app.generation.job import Job
-    from app.generation.ports import Replayed, Results
+    from app.generation.ports import Results
+    from app.generation.progress import Progress
 
 
 class Recall:
@@ -23,13 +24,29 @@ class Recall:
     def __init__(self, results: Results) -> None:
         self._results = results
 
-    async def found(self, job: Job, hit: Hit) -> GenerationResult | None:
+    async def load(
+        self, job: Job, progress: Progress, admission: Hit | Replayed | Rejoined
+    ) -> GenerationResult | None:
+        """The result that an admission refers to, or None where it is to be made anew.
+
+        Raises:
+            ResultGone: It was paid under an idempotency key, and so is never made anew.
+        """
+        match admission:
+            case Hit():
+                return await self.found(job, progress, admission)
+            case Replayed():
+                return await self._replayed(job, progress, admission)
+            case Rejoined():
+                return await self._rejoined(job, progress, admission)
+
+    async def found(self, job: Job, progress: Progress, hit: Hit) -> GenerationResult | None:
         """The kept result with its bytes, or None where an image is gone or damaged."""
         pictures = await self._loaded(job, hit.generation.pictures)
         interim = await self._loaded(job, hit.generation.interim)
         if pictures is None or interim is None:
             return None
-        coalesced = job.following is not None and hit.generation.id == f"gen_{job.following}"
+        coalesced = progress.following is not None and hit.generation.id == f"gen_{progress.following}"
         return GenerationResult(
             generation=hit.generation,
             request=job.request,
@@ -41,34 +58,31 @@ class Recall:
             cost=Usage(),
             windows=hit.windows,
             notices=job.notices + hit.generation.notices,
-            timings_ms=job.timings_ms,
+            timings_ms=progress.timings_ms,
             interim=interim,
             rates=hit.rates,
         )
 
-    async def replayed(self, job: Job, replayed: Replayed) -> GenerationResult:
-        """What the idempotency key's request came to. It was paid once, and is never generated again.
-
-        Raises:
-            ResultGone: It is not kept any more.
-        """
+    async def _replayed(self, job: Job, progress: Progress, replayed: Replayed) -> GenerationResult:
+        """What the idempotency key's request came to."""
         generation = replayed.outcome
         if generation is None:
             generation = await self._made(job, replayed.generation_id, replayed.created_ms)
         found = None
         if isinstance(generation, Generation):
             hit = Hit(generation, replayed.age_s, replayed.windows, replayed.rates)
-            found = await self.found(job, hit)
+            found = await self.found(job, progress, hit)
         if found is None:
             raise booking.result_gone(replayed)
         return replace(found, replayed=True, cache_status="hit")
 
-    async def rejoined(self, job: Job, rejoined: Rejoined) -> GenerationResult | None:
+    async def _rejoined(self, job: Job, progress: Progress, rejoined: Rejoined) -> GenerationResult | None:
         """What an earlier attempt at the same call came to, or None where it is not kept any more."""
         generation = await self._made(job, rejoined.generation_id, rejoined.created_ms)
         if generation is None:
             return None
-        return await self.found(job, Hit(generation, rejoined.age_s, rejoined.windows, rejoined.rates))
+        hit = Hit(generation, rejoined.age_s, rejoined.windows, rejoined.rates)
+        return await self.found(job, progress, hit)
 
     async def _made(self, job: Job, generation_id: str, created_ms: int) -> Generation | None:
         finished = await self._results.get_finished(job.tenant_id, generation_id)

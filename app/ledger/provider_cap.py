@@ -130,13 +130,11 @@ class CappedImageModel:
         if isinstance(admission, Lead):
             return hold_id
         if isinstance(admission, Refused) and any(window.never_fits for window in admission.windows):
-            refused = UpstreamQuota(
+            raise UpstreamQuota(
                 "This request needs more tokens than all requests to this model may use in a minute; "
                 "waiting does not help.",
                 billed="no",
-            )
-            refused.retryable = False
-            raise refused
+            ).with_attributes(retryable=False)
         raise UpstreamQuota(
             "All that may be asked of this model in a minute is taken.",
             billed="no",

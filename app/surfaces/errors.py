@@ -81,16 +81,17 @@ def _answer(request: Request, error: GatewayError, headers: Mapping[str, str] | 
     return error_response(error, request_id, request.url.path, headers)
 
 
-async def _with_windows(request: Request, error: GatewayError) -> None:
-    """Look up the caller's windows for an error that came before admission, if the store can tell.
+async def _with_windows(request: Request, error: GatewayError) -> GatewayError:
+    """An error that came before admission with the caller's windows, if the store can tell.
 
     Only what could have spent is worth the look; the answer goes out without these headers otherwise.
     """
     caller = getattr(request.state, "caller", None)
     if caller is None or error.windows or isinstance(error, StoreUnavailable):
-        return
+        return error
     with best_effort("windows"), suppress(StoreUnavailable):
-        error.windows = await service_of(request).gateway.budgets(caller)
+        return error.with_attributes(windows=await service_of(request).gateway.budgets(caller))
+    return error
 
 
 def _allow(request: Request) -> dict[str, str]:
@@ -116,8 +117,7 @@ def install(app: FastAPI) -> None:
 
     async def on_gateway_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, GatewayError)  # noqa: S101 - registered for this class alone
-        await _with_windows(request, error)
-        return _answer(request, error)
+        return _answer(request, await _with_windows(request, error))
 
     async def on_http_exception(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone

@@ -374,6 +374,24 @@ def possessive_groups(source: Source) -> Iterator[Breach]:
                 )
 
 
+ERROR_ATTRIBUTES = frozenset(
+    {"billed", "daily", "detail", "rates", "replayed", "retry_after_s", "retryable", "usage", "windows"}
+)
+
+
+def changed_errors(source: Source) -> Iterator[Breach]:
+    """Nobody changes an error that exists: another reader of it may hold it."""
+    caught = {node.name for node in ast.walk(source.tree) if isinstance(node, ast.ExceptHandler)}
+    for node in ast.walk(source.tree):
+        if not isinstance(node, ast.Attribute) or not isinstance(node.ctx, ast.Store):
+            continue
+        owner = node.value.id if isinstance(node.value, ast.Name) else ""
+        if owner != "self" and (
+            node.attr in ERROR_ATTRIBUTES or (owner in caught and not node.attr.startswith("__"))
+        ):
+            yield source.breach(node, f"{node.attr} is assigned to an error that exists; use with_attributes")
+
+
 def log_fields(allowed: frozenset[str]) -> Callable[[Source], Iterator[Breach]]:
     """A rule: the fields of ``extra={...}`` are on the list, else they would be dropped in silence."""
 

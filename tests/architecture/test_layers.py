@@ -59,6 +59,7 @@ def report(breaches: Iterable[Breach]) -> str:
         rules.late_imports,
         rules.names,
         rules.log_calls,
+        rules.changed_errors,
         rules.timeouts,
         rules.possessive_groups,
         rules.log_fields(frozenset(FIELDS) | {"http_request", "diagnosis"}),

@@ -146,8 +146,7 @@ def test_an_error_of_a_later_version_is_one_of_the_upstream() -> None:
 
 
 def test_a_days_quota_stays_one() -> None:
-    error = UpstreamQuota("Used up.", retry_after_s=7200)
-    error.daily = True
+    error = UpstreamQuota("Used up.", retry_after_s=7200).with_attributes(daily=True)
     again = told_again(error)
     assert isinstance(again, UpstreamQuota)
     assert again.daily

@@ -446,6 +446,36 @@ async def test_a_follower_of_a_gateway_that_goes_down_begins_nothing() -> None:
     assert path.outcomes == []
 
 
+@pytest.mark.parametrize("settled", [True, False])
+async def test_a_follower_cut_off_by_the_gateways_end_still_gets_what_its_leader_settles(
+    settled: bool,
+) -> None:
+    path = Path(FOLLOW)
+    if settled:
+        path.ledger.peeked = hit(replace(await path.keep(), id=f"gen_{LEADER}"))
+    stop = path.script.stop("wait 1")
+    asked = path.ask()
+    await stop.reached.wait()
+    await path.gateway.aclose(0)
+    assert path.script.calls[:4] == ["admit 1", "wait 1", "wait 2", "peek 1"]
+    if settled:
+        assert (await asked).cache_status == "coalesced"
+    else:
+        assert isinstance(await error_of(asked), Draining)
+
+
+@pytest.mark.parametrize("call", ["admit 1", "get_picture 1"])
+async def test_a_request_cut_off_at_any_other_step_is_told_that_the_gateway_goes_down(call: str) -> None:
+    path = Path()
+    path.ledger.admissions.append(hit(await path.keep()))
+    stop = path.script.stop(call)
+    asked = path.ask()
+    await stop.reached.wait()
+    await path.gateway.aclose(0)
+    assert isinstance(await error_of(asked), Draining)
+    assert path.outcomes == []
+
+
 async def test_a_gateway_that_goes_down_makes_nothing_anew_for_a_lost_picture() -> None:
     path = Path(hit(await Path().keep(picture=False)))
     stop = path.script.stop("get_picture 1")
@@ -481,6 +511,7 @@ async def test_a_leaders_hold_ends_whatever_a_port_raises(call: str, error: Exce
     if call == "dispatch 1":
         assert isinstance(raised, StoreUnavailable if isinstance(error, StoreUnavailable) else InternalError)
         assert path.outcomes == ["void"]
+        assert path.ledger.ended[0].failure is None, "it says nothing of the work"
 
 
 FOLLOWING = ("admit 1", "wait 1", "admit 2", "get_picture 1")

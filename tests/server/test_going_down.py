@@ -12,7 +12,7 @@ import pytest
 
 from app.domain.errors import Draining
 from app.domain.request import GenerationRequest
-from app.generation import dispatch
+from app.generation import hold
 from app.generation.conversations import Conversations
 from app.generation.order import Order
 from app.ledger.redis import RedisLedger
@@ -69,7 +69,7 @@ async def settled(gateway: Gateway, caller: Caller) -> int:
         (RedisResults, "put_pictures", False),
         (Conversations, "keep", True),
         (RedisLedger, "settle", True),
-        (dispatch, "cancelled", True),
+        (hold, "cancelled", True),
     ],
     ids=str,
 )

@@ -18,7 +18,7 @@ import uvicorn
 
 from app.domain.allowance import Allowances
 from app.domain.errors import StoreUnavailable
-from app.generation import booking, conversations, dispatch, gateway, records
+from app.generation import booking, conversations, gateway, hold, records
 from app.generation.conversations import Conversations
 from app.ledger import codec
 from app.ledger.durable import DurableLedger
@@ -127,7 +127,7 @@ class Fault:
 
 
 FAULTS: dict[str, Fault] = {
-    "ending the heartbeat": Fault(dispatch, "cancelled"),
+    "ending the heartbeat": Fault(hold, "cancelled"),
     "noticing mismatches": Fault(booking, "mismatches"),
     "learning": Fault(booking, "observe"),
     "learning an allowance": Fault(Allowances, "observe"),
@@ -144,7 +144,7 @@ FAULTS: dict[str, Fault] = {
     "settling in the store": Fault(RedisLedger, "settle", times=1),
     "writing the result": Fault(records, "encode_generation"),
     "reading the settlement": Fault(codec, "booked"),
-    "the windows to settle in": Fault(gateway, "budget_windows", times=1),
+    "the windows to settle in": Fault(hold, "budget_windows", times=1),
     "noting in the journal": Fault(Journal, "note"),
     "remembering the epoch": Fault(Journal, "keep_epoch"),
     "comparing what was delivered": Fault(observed, "mismatches"),
@@ -228,7 +228,7 @@ def test_where_no_settlement_can_be_made_the_estimate_is_charged_at_once(
     """It takes a fault of the gateway's own; the picture is lost then, and the books are not."""
     before = books(client)
     with monkeypatch.context() as patch:
-        Fault(booking, "generation").install(patch, closed)
+        Fault(booking, "generation_of").install(patch, closed)
         answer = client.post(body())
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     check_paid(client, before)

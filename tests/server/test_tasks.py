@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from app.domain.errors import InternalError, StoreUnavailable
-from app.generation.dispatch import Sending
-from app.generation.ports import Lead
+from app.domain.policy import Charging
+from app.generation.hold import HoldLease
+from app.generation.progress import Progress
 from app.resilience.tasks import in_thread, uncancelled
 from tests.store.books import until
 
@@ -81,25 +82,25 @@ class Marking:
         return True
 
 
-def sending(ledger: Marking) -> Sending:
-    job: Any = SimpleNamespace(
-        tenant_id="a", fingerprint="work", left_s=60.0, before_sending=None, sent=False, patience=None
-    )
-    return Sending(cast("Ledger", ledger), cast("Job", job), Lead("hold", ()), 0.03)
+def lease(ledger: Marking, progress: Progress) -> HoldLease:
+    job: Any = SimpleNamespace(tenant_id="a", fingerprint="work", left_s=60.0, patience=None)
+    return HoldLease(cast("Ledger", ledger), cast("Job", job), progress, "hold", Charging(), 0.03)
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable(), RuntimeError("closed")], ids=repr)
 async def test_a_heartbeat_goes_on_whatever_one_of_them_raises(error: Exception) -> None:
     ledger = Marking(None, error)
-    async with sending(ledger) as opened:
-        await opened.begin()
-        await until(ledger.beating, 10)
+    opened = lease(ledger, Progress())
+    await opened.begin()
+    await until(ledger.beating, 10)
+    await opened.stop_renewing()
 
 
 async def test_a_hold_that_cannot_be_marked_as_sent_is_never_sent() -> None:
-    async with sending(Marking(RuntimeError("closed"))) as opened:
-        for _ in range(2):
-            with pytest.raises(InternalError):
-                await opened.begin()
-        assert not opened.begun
-        assert isinstance(opened.fault, InternalError)
+    progress = Progress()
+    opened = lease(Marking(RuntimeError("closed")), progress)
+    for _ in range(2):
+        with pytest.raises(InternalError):
+            await opened.begin()
+    assert not progress.sent
+    assert isinstance(opened.fault, InternalError)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from app.generation.gateway import Gateway
     from app.generation.job import Job
     from app.generation.order import GenerationResult
+    from app.generation.progress import Progress
     from app.store.client import StoreClients
     from tests.storeserver import ServerProcess
 
@@ -55,11 +56,11 @@ class Work:
         self.outcome: Drawn | Exception = Drawn()
         self.sends = False
 
-    async def serve(self, job: Any) -> Drawn:
+    async def serve(self, job: Any, progress: Progress) -> Drawn:
         await self.may_send.wait()
         if self.sends:
-            await job.before_sending()
-            job.sent = True
+            await progress.before_sending()
+            progress.sent = True
         await self.go_on.wait()
         if isinstance(self.outcome, Exception):
             raise self.outcome
@@ -83,9 +84,7 @@ class Carrier:
 
     async def start(self) -> tuple[str, asyncio.Task[GenerationResult]]:
         caller = SimpleNamespace(key=SimpleNamespace(id="k1"))
-        job = SimpleNamespace(
-            tenant_id=self.tenant, fingerprint="work", caller=caller, sent=False, before_sending=None
-        )
+        job = SimpleNamespace(tenant_id=self.tenant, fingerprint="work", caller=caller)
         operation, task = await self.running.start(cast("Job", job), None, TELLING)
         assert task is not None
         return operation.id, task

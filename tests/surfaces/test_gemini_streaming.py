@@ -97,7 +97,8 @@ async def test_an_early_answer_keeps_its_status_and_headers() -> None:
 
 
 async def test_a_late_refusal_in_the_upstreams_words_is_passed_on() -> None:
-    refused = UpstreamInvalidRequest("Not so.", upstream_status=400)
-    refused.verbatim = '{\n "error": {"code": 400}\n}'
+    refused = UpstreamInvalidRequest("Not so.", upstream_status=400).with_attributes(
+        verbatim='{\n "error": {"code": 400}\n}'
+    )
     text = b"".join(await streamed(Door(refused), "sse")).decode().strip()
     assert json.loads(text.removeprefix("data: ")) == {"error": {"code": 400}}

@@ -41,8 +41,7 @@ if TYPE_CHECKING:
     from app.domain.request import GenerationRequest
 
 FREE_CHOICE = frozenset({"output_mime_type", "cloud_storage"})
-USED_UP = UpstreamQuota("a day's", retry_after_s=7200)
-USED_UP.daily = True
+USED_UP = UpstreamQuota("a day's", retry_after_s=7200).with_attributes(daily=True)
 
 
 def signed(signature: str) -> str:

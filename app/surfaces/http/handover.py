@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.requests import ClientDisconnect
 
 from app.domain.errors import DeadlineExceeded, GatewayError
+from app.generation.progress import Progress
 from app.resilience.tasks import cancelled
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Handover:
         self._tasks: list[asyncio.Task[None]] = []
         self._gateway: Gateway | None = None
         self._job: Job | None = None
+        self._progress = Progress()
         self._gone = False
         self._answered = False
         self._over = False
@@ -84,7 +86,7 @@ class Handover:
         self._gateway, self._job = gateway, job
         watching = asyncio.create_task(self._watch())
         self._tasks.append(watching)
-        serving = asyncio.create_task(gateway.serve(job))
+        serving = asyncio.create_task(gateway.serve(job, self._progress))
         try:
             await asyncio.wait({serving, watching}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -97,7 +99,7 @@ class Handover:
         if self._gone:
             raise ClientDisconnect
         gone = "The client's own timeout passed; its next attempt will get the picture."
-        raise DeadlineExceeded(gone, billed="maybe" if job.sent else "no")
+        raise DeadlineExceeded(gone, billed="maybe" if self._progress.sent else "no")
 
     def _ended(self, serving: asyncio.Task[GenerationResult]) -> GenerationResult:
         try:
@@ -145,4 +147,4 @@ class Handover:
 
     def _note(self, delivery: Delivery) -> None:
         if self._gateway is not None and self._job is not None:
-            self._gateway.note_delivery(self._job, delivery)
+            self._gateway.note_delivery(self._job, self._progress, delivery)

@@ -160,7 +160,7 @@ def refusal_from(exchange: Exchange, now: datetime) -> UpstreamError:
         retry_after_s=_retry_after_s(exchange.headers, details, quotas, now),
     )
     if isinstance(failure, UpstreamQuota):
-        failure.daily = any("PerDay" in quota for quota in quotas)
+        return failure.with_attributes(daily=any("PerDay" in quota for quota in quotas))
     return failure
 
 
@@ -177,14 +177,12 @@ def blamed_on_the_request(
     """
     if failure.upstream_status != httpx2.codes.BAD_REQUEST or failure.reason != "INVALID_ARGUMENT":
         return failure
-    error = UpstreamInvalidRequest(
+    return UpstreamInvalidRequest(
         f"{failure.detail}{_about_files(request, exchange)}",
         upstream_status=failure.upstream_status,
         reason=failure.reason,
         billed=failure.billed,
-    )
-    error.verbatim = redacted(exchange.body.decode(errors="replace"), project)
-    return error
+    ).with_attributes(verbatim=redacted(exchange.body.decode(errors="replace"), project))
 
 
 def _about_files(request: GenerationRequest, exchange: Exchange) -> str:

@@ -1,0 +1,166 @@
+"""The lease on a hold: from its admission to its settlement, whatever happens in between."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self
+
+from app.domain.errors import (
+    DeadlineExceeded,
+    Draining,
+    GatewayError,
+    InternalError,
+    OperationCancelled,
+    Overloaded,
+    StoreUnavailable,
+    UpstreamError,
+)
+from app.domain.policy import PATIENCE_S_MIN
+from app.generation import booking
+from app.generation.job import budget_windows
+from app.generation.ports import Settled
+from app.resilience.best_effort import best_effort
+from app.resilience.tasks import cancelled, uncancelled
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from app.domain.generation import ModelAnswer
+    from app.domain.policy import Charging
+    from app.generation.job import Job
+    from app.generation.ports import Ledger, Settlement
+    from app.generation.progress import Progress
+
+log = logging.getLogger(__name__)
+
+
+class HoldLease:
+    """Marks a hold as sent when the first of its calls gets its turn, renews it from then on, and ends it.
+
+    So a process that dies while its calls still wait leaves a hold that is released, not charged. A hold
+    that could not be marked as sent is never sent, and costs nothing. As a context it leaves no hold open:
+    one that nobody has settled inside ends with an unknown outcome.
+
+    Args:
+        ledger: Where it is held.
+        job: Whose it is.
+        progress: Learns that something was sent.
+        hold_id: Its name.
+        charging: How it ends where something was sent and nobody knows what came of it.
+        lease_s: How long it outlives its last renewal.
+
+    Attributes:
+        fault: Why nothing may be sent under this hold, or None.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        job: Job,
+        progress: Progress,
+        hold_id: str,
+        charging: Charging,
+        lease_s: float,
+    ) -> None:
+        self._ledger = ledger
+        self._job = job
+        self._progress = progress
+        self._hold_id = hold_id
+        self._lease_s = lease_s
+        self._charging = charging
+        self._deciding = asyncio.Lock()
+        self._renewing: asyncio.Task[None] | None = None
+        self._settled = False
+        self.fault: GatewayError | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop_renewing()
+        if not self._settled:
+            charged = self._progress.sent and self._charging.ambiguous == "charge"
+            ending = booking.settlement_of_unknown(self._job, self._hold_id, "charge" if charged else "void")
+            await self.settle(ending)
+        if isinstance(error, asyncio.CancelledError):
+            gone = "The gateway went down during the call, and nobody knows what came of it."
+            raise Draining(gone, retry_after_s=5) from None
+
+    async def begin(self) -> None:
+        """Mark the hold as sent, once for all of its calls. Raises the fault where that was not possible."""
+        async with self._deciding:
+            if self.fault is not None:
+                raise self.fault
+            if self._progress.sent:
+                return
+            if self._job.left_s < PATIENCE_S_MIN:
+                raise booking.deadline_exceeded_error(self._job, self._progress)
+            try:
+                await self._progress.before_sending()
+                open_still = await self._dispatch()
+            except OperationCancelled:
+                raise  # as for a late caller, the hold is void at once
+            except GatewayError as error:
+                self.fault = error
+                raise
+            except Exception:
+                log.exception("a hold could not be marked as sent", extra={"hold_id": self._hold_id})
+                self.fault = InternalError()
+                raise self.fault from None
+            if not open_still:
+                ran_out = "The reservation ran out before the call could be made."
+                self.fault = Overloaded(ran_out, retry_after_s=1)
+                raise self.fault
+            self._progress.sent = True
+            self._renewing = asyncio.create_task(self._renew())
+
+    def ending_of(self, call: asyncio.Task[ModelAnswer]) -> ModelAnswer | GatewayError:
+        """What a call that is over came to; only the gateway's own end cancels one."""
+        billed = "maybe" if self._progress.sent else "no"
+        if call.cancelled():
+            return DeadlineExceeded("The call was cancelled.", billed=billed)
+        raised = call.exception()
+        if raised is None:
+            return call.result()
+        if isinstance(raised, GatewayError):
+            return raised
+        log.error("the upstream adapter failed", exc_info=raised)
+        return UpstreamError("The gateway could not read the upstream's answer.", billed=billed)
+
+    async def stop_renewing(self) -> None:
+        """Let no renewal follow; the calls are over."""
+        if self._renewing is not None:
+            with best_effort("heartbeat"):
+                await uncancelled(cancelled([self._renewing]))
+
+    async def settle(self, settlement: Settlement) -> Settled:
+        """End the hold: with all that the settlement says, or else with its amounts alone.
+
+        Where neither can be done, the lease ends the hold at its estimate.
+        """
+        self._settled = True
+        for told in (settlement, booking.amounts_only(settlement)):
+            try:
+                return await uncancelled(self._ledger.settle(told, budget_windows(self._job.caller)))
+            except Exception:
+                log.exception("a settlement failed", extra={"hold_id": self._hold_id})
+        moment = time.time_ns() // 1_000_000
+        return Settled("unknown", repeated=False, late=False, published=False, now_ms=moment)
+
+    async def _dispatch(self) -> bool:
+        return await self._ledger.dispatch(self._job.tenant_id, self._hold_id, self._job.fingerprint)
+
+    async def _renew(self) -> None:
+        """Renew the hold and the lead, so that only a dead process loses them (docs/reliability.md R10)."""
+        while True:
+            await asyncio.sleep(self._lease_s / 3)
+            with best_effort("heartbeat"), suppress(StoreUnavailable):
+                await self._dispatch()
