@@ -64,7 +64,9 @@ class Conversations:
         """A finished generation of this tenant. Raises NotFound, also for another tenant's."""
         found = await self._results.get_finished(tenant_id, generation_id)
         if found is None:
-            raise NotFound("No such generation, or it has expired.")
+            raise NotFound(
+                "No finished generation of this id, or it has expired; /v1/operations tells how far work is."
+            )
         return found
 
     async def earlier(self, tenant_id: str, generation_id: str) -> Earlier:

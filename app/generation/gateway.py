@@ -11,7 +11,7 @@ import logging
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from app.domain.allowance import Allowances
 from app.domain.attempt import Rejoined
@@ -53,8 +53,6 @@ if TYPE_CHECKING:
     from app.generation.job import Job
     from app.generation.order import Order
     from app.generation.ports import ImageModel, Ledger, Results
-
-GenerationState = Literal["held", "dispatched"]
 
 log = logging.getLogger(__name__)
 
@@ -153,20 +151,9 @@ class Gateway:
             raise NotFound("No such image, or it has expired.")
         return picture
 
-    async def finished(self, caller: Caller, generation_id: str) -> Finished | GenerationState:
-        """A generation of this tenant: finished, or how far its hold has come where it is being made.
-
-        Raises:
-            NotFound: It is unknown, foreign or expired, or ended without a result.
-        """
-        try:
-            return await self.conversations.finished(caller.tenant.id, generation_id)
-        except NotFound:
-            hold_id = generation_id.removeprefix("gen_")
-            state = await self._ledger.running(caller.tenant.id, hold_id)
-            if state is None:
-                raise
-            return state
+    async def finished(self, caller: Caller, generation_id: str) -> Finished:
+        """A finished generation of this tenant. Raises NotFound, also for another tenant's."""
+        return await self.conversations.finished(caller.tenant.id, generation_id)
 
     async def budgets(self, caller: Caller) -> tuple[WindowState, ...]:
         """The caller's budget windows as they stand."""

@@ -271,9 +271,6 @@ class Ledger(Protocol):
     async def settle(self, settlement: Settlement, windows: tuple[BudgetWindow, ...]) -> Settled:
         """End a hold, keep the result, wake the followers: one step, repeatable without harm."""
 
-    async def running(self, tenant_id: str, hold_id: str) -> Literal["held", "dispatched"] | None:
-        """How far the hold's work has come; None where it has ended, by its lease too, or is unknown."""
-
     async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
         """Return when the leader's outcome may be there, at the latest after the timeout.
 

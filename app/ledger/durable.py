@@ -237,10 +237,6 @@ class DurableLedger(Resource):
         self._open.pop(settlement.hold_id, None)
         return settled
 
-    async def running(self, tenant_id: str, hold_id: str) -> Literal["held", "dispatched"] | None:
-        """How far the hold's work has come."""
-        return await self._ledger.running(tenant_id, hold_id)
-
     async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
         """As the store says."""
         await self._ledger.wait(tenant_id, fingerprint, leader, timeout_s)

@@ -10,7 +10,7 @@ import asyncio
 import random
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from app.domain.budget import UNITS
 from app.domain.errors import InternalError, StoreUnavailable
@@ -19,7 +19,6 @@ from app.generation import records
 from app.generation.ports import Absent, Hit, Settled
 from app.ledger import codec, reports
 from app.ledger.codec import STATES
-from app.ledger.hold_records import LETTERS
 from app.ledger.notifications import WakeBoard
 from app.ledger.policy import MS, LedgerPolicy
 from app.ledger.scripting import Scripts
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from app.store.room import Room
 
 TOMBSTONE_S = 10
-_RUNNING = read_script(__file__, "running")
 _LEADING = read_script(__file__, "leading")
 
 
@@ -186,18 +184,6 @@ class RedisLedger(Resource):
             now_ms=int(now),
             windows=codec.booked(reply[6:], windows, int(now)),
         )
-
-    async def running(self, tenant_id: str, hold_id: str) -> Literal["held", "dispatched"] | None:
-        """How far the hold's work has come; None where it has ended, by its lease too, or is unknown.
-
-        Nothing is expired by looking: that is for those who would use what becomes free.
-        """
-        holds, _windows, leases, *_ = keys.ledger_keys(tenant_id)
-        record = await self._calls.run(self._client.eval(_RUNNING, 2, holds, leases, hold_id))
-        state = LETTERS.get(str(record)[:1]) if record else None
-        if state == "held":
-            return "held"
-        return "dispatched" if state == "dispatched" else None
 
     async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
         """Return when the leader's outcome may be there, at the latest after the timeout. Never raises."""

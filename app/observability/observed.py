@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from app.domain.attempt import Rejoined
 from app.domain.budget import Amounts
@@ -183,11 +183,6 @@ class ObservedLedger:
         if held is not None:
             count("released", Amounts(*(max(0, h - u) for h, u in zip(held, used, strict=True))))
             count("overage", Amounts(*(max(0, u - h) for h, u in zip(held, used, strict=True))))
-
-    async def running(self, tenant_id: str, hold_id: str) -> Literal["held", "dispatched"] | None:
-        """Count the command."""
-        with self._command("running"):
-            return await self._ledger.running(tenant_id, hold_id)
 
     async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
         """Show who is waiting. Its duration is the leader's, not the store's."""

@@ -104,9 +104,6 @@ class MemoryLedger:
         published = settlement.publish is not None
         return Settled(state, repeated=not known, late=False, published=published, now_ms=NOW_MS)
 
-    async def running(self, tenant_id: str, hold_id: str) -> Literal["held", "dispatched"] | None:
-        return self.open.get(hold_id)
-
     async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
         await self._script.play("wait")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +13,7 @@ import redis
 from app.store.embedded import EmbeddedStore
 from tests.fixtures import image_bytes
 from tests.processes import HTTP, running_gateway
-from tests.server.conftest import Client, calls_of, tokens_a_day, wait_for, write_tenants
+from tests.server.conftest import Client, calls_of, tokens_a_day, write_tenants
 from tests.server.recorder import recording
 
 if TYPE_CHECKING:
@@ -234,25 +233,10 @@ def test_a_generation_is_found_under_its_address_as_it_was_answered(client: Clie
     assert client.get(f"/v1/generations/{first['id']}?delivery=fax").status_code == 422
 
 
-def test_a_generation_is_found_while_it_is_made_and_not_once_it_has_failed(
-    client: Client, emulator: Running, folder: Path
+def test_only_a_finished_generation_is_found_and_the_answer_says_where_to_ask_for_others(
+    client: Client,
 ) -> None:
-    """Its id is that of its hold, which stands in the books."""
-    gate = secrets.token_hex(4)
-    calls = calls_of(emulator)
-    with (
-        redis.Redis(unix_socket_path=str(EmbeddedStore(folder / "state").socket)) as store,
-        ThreadPoolExecutor(1) as pool,
-    ):
-        asked = pool.submit(client.post, fresh(f"[[emulate:hold:{gate}]] [[emulate:image-safety]]"))
-        wait_for(lambda: calls_of(emulator) - calls == 1, "the call is held")
-        holds: Any = store.zrange("fg:{talking}:exp", 0, -1)
-        address = f"/v1/generations/gen_{holds[0].decode()}"
-        running = client.get(address)
-        assert (running.status_code, running.json()["state"]) == (202, "dispatched")
-        assert running.headers["retry-after"] == "1"
-        HTTP.post(f"{emulator.url}/emulator/release/{gate}").raise_for_status()
-        assert asked.result().status_code == 422
-    assert client.get(address).status_code == 404
     for odd in ("gen_" + "f" * 24, "gen_", "gen_" + "F" * 24, "x"):
-        assert client.get(f"/v1/generations/{odd}").status_code == 404
+        missing = client.get(f"/v1/generations/{odd}")
+        assert missing.status_code == 404
+        assert "/v1/operations" in missing.json()["detail"]

@@ -116,7 +116,6 @@ def calls_of(clients: StoreClients, tenant: str) -> dict[str, Call]:
         "peek": lambda: ledger.peek(books.request("a")),
         "dispatch": lambda: books.dispatch("a"),
         "settle": lambda: books.settle("a"),
-        "running": lambda: ledger.running(tenant, "a"),
         "windows": lambda: ledger.windows(tenant, books.windows),
         "rates": lambda: ledger.rates(tenant, ()),
         "get_picture": lambda: results.get_picture(tenant, picture),
@@ -227,7 +226,7 @@ async def test_who_listens_goes_on_whatever_the_client_raises(
             await until(known)
 
 
-LOOKS = ("peek", "running", "windows", "read", "refresh", "events", "of_key", "of_tenant", "look", "epochs")
+LOOKS = ("peek", "windows", "read", "refresh", "events", "of_key", "of_tenant", "look", "epochs")
 """What may be asked over and over again."""
 
 

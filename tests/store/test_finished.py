@@ -19,7 +19,6 @@ from app.store.client import open_clients
 
 if TYPE_CHECKING:
     from app.store.client import StoreClients
-    from tests.store.books import Books
 
 ID = "gen_" + "a1" * 12
 FILE = Picture(f"img_{digest_of(b'x')}", "image/png", 1, 1, b"x")
@@ -95,16 +94,3 @@ async def test_a_store_that_is_away_keeps_nothing_and_tells_nothing() -> None:
         assert not await results.put_finished("a", KEPT, 60)
         with pytest.raises(StoreUnavailable):
             await results.get_finished("a", ID)
-
-
-async def test_a_hold_runs_until_it_has_ended_or_its_lease_has(books: Books) -> None:
-    await books.admit("a", "one")
-    assert await books.ledger.running(books.tenant, "a") == "held"
-    await books.dispatch("a")
-    assert await books.ledger.running(books.tenant, "a") == "dispatched"
-    await books.publish("a")
-    assert await books.ledger.running(books.tenant, "a") is None
-    await books.admit("b", "two")
-    await books.expire("b")
-    assert await books.ledger.running(books.tenant, "b") is None
-    assert await books.ledger.running(books.tenant, "nobody") is None

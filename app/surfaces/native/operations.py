@@ -148,8 +148,6 @@ async def _kept(made: Made, caller: Caller, service: Service) -> tuple[Finished,
         found = await service.gateway.finished(caller, made.generation_id)
     except NotFound:
         return None
-    if not isinstance(found, Finished):
-        return None
     card = service.gateway.catalogue.resolve(found.generation.model)
     if card is None:
         return None

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from app.domain.errors import NotFound, StoreUnavailable
-from app.domain.finished import Finished
 from app.domain.report import total
 from app.surfaces.http.auth import CallerDep
 from app.surfaces.http.body import read_form, read_json
@@ -29,7 +28,6 @@ from app.surfaces.native.operations import ACCEPTED, accepted
 from app.surfaces.native.wire import (
     EstimateResponse,
     GenerateResponse,
-    GenerationRunning,
     UsageResponse,
 )
 from app.surfaces.native.wire_models import ModelsResponse, ModelWire
@@ -226,11 +224,6 @@ async def _standing(service: Service, caller: Caller) -> dict[str, str]:
     response_class=Response,
     responses={
         200: {"model": GenerateResponse, "description": "Finished.", "headers": RATE_LIMIT_HEADERS},
-        202: {
-            "model": GenerationRunning,
-            "description": "Being made: its hold is open. Ask again after Retry-After.",
-            "headers": {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}},
-        },
         **{status: PROBLEMS[status] for status in (401, 403, 404, 422, 503)},
     },
 )
@@ -248,15 +241,10 @@ async def get_generation(
 ) -> Response:
     """A generation of this tenant, until its pictures expire: the answer that its first caller got.
 
-    `usage` is what making it cost, `cache` is a hit, and `budgets` are those of now. While it is made the
-    answer is 202. One that ended without a picture is not found.
+    `usage` is what making it cost, `cache` is a hit, and `budgets` are those of now. Only a
+    finished generation is found: how far an operation is, `GET /v1/operations/{operation_id}` tells.
     """
     found = await service.gateway.finished(caller, generation_id)
-    if not isinstance(found, Finished):
-        running = GenerationRunning(id=generation_id, state=found)
-        return Response(
-            running.model_dump_json(), 202, headers={"Retry-After": "1"}, media_type="application/json"
-        )
     pictures = None
     if delivery == "inline":
         records = found.generation.pictures

@@ -288,16 +288,6 @@ class GenerateResponse(_Answer):
     warnings: list[WarningWire] = Field(description="Worth knowing.", examples=[[]])
 
 
-class GenerationRunning(_Answer):
-    """A generation that is being made."""
-
-    id: str = Field(description="Names the generation.", examples=["gen_0123456789abcdef01234567"])
-    state: Literal["held", "dispatched"] = Field(
-        description="held: its tokens are reserved and the model is not called yet; dispatched: it is.",
-        examples=["dispatched"],
-    )
-
-
 class ViolationFound(_Answer):
     """One fault of a request."""
 
