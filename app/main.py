@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+import logging
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from app.middleware import (
     RequestIdMiddleware,
 )
 from app.observability.http import ObservedRequests
+from app.resilience.diagnosis import Diagnosis
 from app.surfaces import docs, errors, openapi
 from app.surfaces.admin import routes as admin
 from app.surfaces.gemini import routes as gemini
@@ -24,12 +26,14 @@ from app.surfaces.http import health
 from app.surfaces.native import operations as native_operations
 from app.surfaces.native import routes as native
 from app.surfaces.openai import routes as openai_images
-from app.wiring import START_FAULTS, open_gateway, open_metrics
+from app.wiring import open_gateway, open_metrics, start_fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from app.settings import Settings
+
+log = logging.getLogger(__name__)
 
 DESCRIPTION = """\
 The gateway in front of Gemini 3.1 Flash Image. Every limit of the model card is checked before a token is
@@ -44,14 +48,20 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        try:
-            async with open_gateway(settings, metrics) as service:
-                app.state.service = service
-                yield
-        except START_FAULTS as fault:
-            # Their words are the gateway's own; the log, which shows no exception's words, would hide them.
-            app.state.start_fault = str(fault)
-            raise
+        async with AsyncExitStack() as stack:
+            try:
+                app.state.service = await stack.enter_async_context(open_gateway(settings, metrics))
+            except Exception as fault:
+                words = start_fault(fault)
+                if words:
+                    # No caller has said anything yet: these are the gateway's own words and the operator's.
+                    found = Diagnosis("cannot_start", "", words, "")
+                    log.error("the gateway cannot start", extra={"diagnosis": found})  # noqa: TRY400
+                    app.state.start_fault = words
+                else:
+                    log.exception("the gateway cannot start")
+                raise
+            yield
 
     app = FastAPI(
         title="flashgate",

@@ -347,10 +347,11 @@ class Settings(BaseSettings):
         return "global" if "gemini" in kinds else self.vertex_location
 
     @property
-    def ports(self) -> tuple[int, ...]:
-        """The ports to listen on, the callers' first."""
-        ports = (self.port, self.admin_port, self.metrics_port)
-        return tuple(dict.fromkeys(port for port in ports if port is not None))
+    def ports(self) -> dict[str, int]:
+        """The ports to listen on, by the variable of each, the callers' first; two may be one."""
+        ports = {"PORT": self.port, "FLASHGATE_ADMIN_PORT": self.admin_port}
+        ports["FLASHGATE_METRICS_PORT"] = self.metrics_port
+        return {name: port for name, port in ports.items() if port is not None}
 
     @property
     def has_demo(self) -> bool:

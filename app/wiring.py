@@ -25,19 +25,21 @@ from app.ledger.purging import RedisCache
 from app.ledger.redis import RedisLedger
 from app.ledger.reports import RedisReports
 from app.ledger.restoring import Restorer
+from app.ledger.trial import Trial
 from app.media.pdf import PageCounter
 from app.media.self_test import LiftingBroken, check_lifting
 from app.observability.metrics import Metrics
 from app.observability.observed import ObservedDirectory, ObservedLedger, ObservedResults
 from app.registry.directory import StoredDirectory
+from app.resilience.diagnosis import words_of_system
 from app.results.quota import Quota
 from app.results.redis import RedisResults
 from app.store.access import Access, AccessTokens
 from app.store.breaker import StoreBreaker
-from app.store.calls import StoreCalls
 from app.store.client import LEDGER_TIMEOUT_S, UnsafeEviction, check_eviction, open_clients
 from app.store.embedded import EmbeddedStore, EmbeddedStoreFailed
 from app.store.room import Room
+from app.store.topologies import address_of
 from app.surfaces.http.context import Limits, Service
 from app.tenants.administration import Administration
 from app.tenants.directory import FileDirectory, MemoryDirectory, demo_directory, stored_pepper
@@ -62,6 +64,16 @@ START_FAULTS = (
     ValueError,
 )
 """What keeps the gateway from starting, in words for the operator."""
+
+
+def start_fault(fault: Exception) -> str:
+    """Why the gateway cannot start, for the person at the terminal; empty where only the log can tell."""
+    if isinstance(fault, START_FAULTS):
+        return str(fault)
+    if isinstance(fault, OSError) and words_of_system(fault):
+        words = f"{type(fault).__qualname__}: {words_of_system(fault)}"
+        return words if fault.filename is None else f"{fault.filename}: {words}"
+    return ""
 
 
 def open_metrics(settings: Settings) -> Metrics:
@@ -101,15 +113,15 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
         pepper = _pepper(settings)
         declared = open_directory(settings, pepper, catalogue)
         clients = await open_store(settings, stack)
-        await _check_store(clients)
-        directory = await stack.enter_async_context(
-            StoredDirectory(declared, clients.ledger, pepper, catalogue)
-        )
+        room = Room(clients.blobs, settings.cache_full_share)
+        breaker = _breaker("ledger", metrics, clients)
+        ledger = RedisLedger(clients.ledger, _ledger_policy(settings), room, breaker)
+        trial = await _first_trial(clients, ledger)
+        stored = StoredDirectory(declared, clients.ledger, pepper, catalogue)
+        directory = await stack.enter_async_context(stored)
         for tenant in directory.tenants():
             metrics.know_tenant(tenant.id)
-        room = await stack.enter_async_context(Room(clients.blobs, settings.cache_full_share))
-        breaker = _breaker("ledger", metrics)
-        ledger = RedisLedger(clients.ledger, _ledger_policy(settings), room, breaker)
+        await stack.enter_async_context(room)
         await stack.enter_async_context(ledger)
         durable = _durable(settings, ledger, clients, breaker, metrics, stack)
         await stack.enter_async_context(durable)
@@ -144,10 +156,10 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             directory=ObservedDirectory(directory, metrics),
             limits=_limits(settings, catalogue),
             page_counter=PageCounter(),
-            readiness=_readiness(gateway, clients, model),
+            readiness=_readiness(gateway, trial, model),
             conditions=lambda: durable.conditions() | room.conditions(),
             render_metrics=metrics.render,
-            operators_ports=frozenset(settings.ports[1:]),
+            operators_ports=frozenset(settings.ports.values()) - {settings.port},
             administration=Administration(
                 registry=directory,
                 ledger=ledger,
@@ -259,7 +271,7 @@ def _results(
         return None if record is None else record.tenant.cache.quota_bytes
 
     bytes_max = settings.cache_picture_mb << 20
-    breaker = _breaker("images", metrics)
+    breaker = _breaker("images", metrics, clients)
     quota = Quota(clients.blobs, room, picture_bytes_max=bytes_max, quota_of=quota_of, breaker=breaker)
     return ObservedResults(RedisResults(clients.blobs, breaker=breaker, quota=quota), metrics)
 
@@ -313,14 +325,19 @@ def _durable(
     )
 
 
-def _breaker(pool: Literal["ledger", "images"], metrics: Metrics) -> StoreBreaker:
-    return StoreBreaker(on_change=lambda state: metrics.store_breaker(pool, state))
+def _breaker(pool: Literal["ledger", "images"], metrics: Metrics, clients: StoreClients) -> StoreBreaker:
+    return StoreBreaker(
+        on_change=lambda state: metrics.store_breaker(pool, state), address=address_of(clients.ledger)
+    )
 
 
-async def _check_store(clients: StoreClients) -> None:
-    """Refuse a store that may evict the books; a store that does not answer yet is not refused."""
-    with suppress(StoreUnavailable):
-        await check_eviction(clients.ledger)
+async def _first_trial(clients: StoreClients, ledger: RedisLedger) -> Trial:
+    """Refuse a store that may evict the books; one that cannot be used yet is not refused, but told of."""
+    trial = Trial(clients, ledger.wakes)
+    if await trial() is not None:
+        with suppress(StoreUnavailable):
+            await check_eviction(clients.ledger)
+    return trial
 
 
 def _limits(settings: Settings, catalogue: Catalogue) -> Limits:
@@ -341,16 +358,11 @@ def _limits(settings: Settings, catalogue: Catalogue) -> Limits:
 
 
 def _readiness(
-    gateway: Gateway, clients: StoreClients, model: FailoverImageModel
+    gateway: Gateway, trial: Trial, model: FailoverImageModel
 ) -> dict[str, Callable[[], Awaitable[str | None]]]:
-    calls = StoreCalls()
-
     async def store() -> str | None:
-        try:
-            await calls.run(clients.ledger.ping())
-        except StoreUnavailable:
-            return "the store does not answer"
-        return None
+        found = await trial()
+        return None if found is None else str(found)
 
     async def upstream() -> str | None:
         return None if await model.ready() else "the upstream cannot be called"

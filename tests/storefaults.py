@@ -91,10 +91,11 @@ class StoreProxy:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for _ in range(3):  # whoever was accepted just now has a task only at the loop's next turns
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, asyncio.sleep(0), return_exceptions=True)
 
     async def _changed(self, fault: Fault | None) -> None:
         refused = self._fault is not None and self._fault.kind == "refuse"
@@ -127,10 +128,10 @@ class StoreProxy:
                     if not await self._befall(command, writer, server_writer):
                         return
         finally:
-            replies.cancel()
-            await asyncio.gather(replies, return_exceptions=True)
             for end in (writer, server_writer):
                 end.close()
+            replies.cancel()
+            await asyncio.gather(replies, return_exceptions=True)
 
     async def _befall(
         self, command: bytes, client: asyncio.StreamWriter, server: asyncio.StreamWriter

@@ -63,14 +63,14 @@ class ServerProcess:
 
 
 def wait_until_it_answers(path: Path) -> None:
-    """Return when a server says PONG on this socket; fail after READY_TIMEOUT_S."""
+    """Return when a server says PONG on this socket, or asks for a password; fail after READY_TIMEOUT_S."""
     deadline = time.monotonic() + READY_TIMEOUT_S
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(1)
             connection.connect(str(path))
             connection.sendall(b"PING\r\n")
-            if connection.recv(16).startswith(b"+PONG"):
+            if connection.recv(16).startswith((b"+PONG", b"-NOAUTH")):
                 return
         time.sleep(0.01)
     raise AssertionError("The store's server did not start.")

@@ -15,6 +15,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from app.commands.listening import CannotListen, take_ports
 from app.domain.errors import ConfigurationError, InvalidRequest
 from app.main import create_app
 from app.observability.logs import configure
@@ -48,6 +49,15 @@ Make a picture:
 """
 
 
+NOT_YET = """
+flashgate is not ready: its store cannot be used, and nothing that costs is served until it can
+  store    {fault}
+"""
+
+AGAIN_S = 1.0
+"""How soon a store that cannot be used is tried again for the person who waits for it."""
+
+
 class Protocol(H11Protocol):
     """HTTP/1.1 that writes its refusal of what is no request at all like every other refusal."""
 
@@ -69,18 +79,20 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._app = app
         self._settings = settings
-        self._reloads = OwnTasks()
+        self._tasks = OwnTasks()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start listening, then say so."""
         await super().startup(sockets)
+        if not self.started:
+            return
         for plug in (plug for server in self.servers for plug in server.sockets):
             _let_no_reader_stall(plug, self._settings.reader_timeout_s)
-        if self.started:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
-        if self.started and self._settings.has_demo:
-            sys.stderr.write(self._banner())
-            sys.stderr.flush()
+            host, port = plug.getsockname()[:2]
+            log.info("the gateway listens", extra={"address": host, "port": port})
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
+        if self._settings.has_demo:
+            await self._greet()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept nothing more, and drain while the callers are still connected, so that they are answered."""
@@ -88,6 +100,7 @@ class Server(uvicorn.Server):
         draining = asyncio.create_task(gateway.aclose(self._settings.drain_s))
         await super().shutdown(sockets)
         await draining
+        await self._tasks.aclose(0)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -97,7 +110,7 @@ class Server(uvicorn.Server):
             self._captured_signals.clear()
 
     def _reload(self) -> None:
-        self._reloads.begin(self._reloaded())
+        self._tasks.begin(self._reloaded())
 
     async def _reloaded(self) -> None:
         """Read the tenants' file again; with a fault in it the tenants stay as they are."""
@@ -107,6 +120,24 @@ class Server(uvicorn.Server):
             log.exception("the tenants' file has faults; the tenants stay as they were")
         else:
             log.info("the tenants' file was read again", extra={"count": judged})
+
+    async def _greet(self) -> None:
+        """Show how to make the first picture once the store can be used; until then say why it cannot."""
+        tried = self._app.state.service.readiness["store"]
+        fault = await tried()
+        if fault is None:
+            _tell(self._banner())
+            return
+        _tell(NOT_YET.format(fault=fault))
+
+        async def greet_later() -> None:
+            found = fault
+            while found is not None:
+                await asyncio.sleep(AGAIN_S)
+                found = await tried()
+            _tell(self._banner())
+
+        self._tasks.begin(greet_later())
 
     def _banner(self) -> str:
         host = "127.0.0.1" if self._settings.host in {"0.0.0.0", "::"} else self._settings.host  # noqa: S104
@@ -123,6 +154,12 @@ class Server(uvicorn.Server):
         )
 
 
+def _tell(text: str) -> None:
+    """Write to the person at the terminal, beside the log."""
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
 def _let_no_reader_stall(plug: socket.socket, timeout_s: float) -> None:
     """Have the kernel end connections whose peer takes in nothing for so long, the ones to come included.
 
@@ -136,24 +173,29 @@ def _let_no_reader_stall(plug: socket.socket, timeout_s: float) -> None:
 def run(settings: Settings) -> int:
     """Run the gateway until SIGTERM or SIGINT; 0 after an orderly end."""
     configure(settings.log_level, settings.log_format, settings.trace_project or settings.vertex_project)
+    try:
+        sockets = take_ports(settings.host, settings.ports)
+    except CannotListen as fault:
+        log.error("the gateway cannot listen", extra={"diagnosis": fault.diagnosis})  # noqa: TRY400 - the words say all
+        return _refused(str(fault))
     app = create_app(settings)
-    configs = [server_config(app, settings, port) for port in settings.ports]
-    server = Server(configs[0], app, settings)
+    server = Server(server_config(app, settings), app, settings)
     with suppress(SystemExit):  # raised where the start has failed, which is told below
-        # A name such as localhost has several addresses, which uvicorn knows only for a port of its own.
-        server.run([config.bind_socket() for config in configs] if len(configs) > 1 else None)
-    if server.started:
-        return 0
-    sys.stderr.write(f"flashgate cannot start: {getattr(app.state, 'start_fault', 'see the log')}\n")
+        server.run(sockets)
+    return 0 if server.started else _refused(getattr(app.state, "start_fault", "see the log"))
+
+
+def _refused(why: str) -> int:
+    sys.stderr.write(f"flashgate cannot start: {why}\n")
     return 3
 
 
-def server_config(app: FastAPI, settings: Settings, port: int) -> uvicorn.Config:
-    """What uvicorn is told, for one port."""
+def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """What uvicorn is told beside the sockets that it listens on."""
     return uvicorn.Config(
         app,
         host=settings.host,
-        port=port,
+        port=settings.port,
         # The parser that bounds headers while it reads them, and that serves a request which offers to
         # go on in HTTP/2, as Java's client does, where the faster one gives up on it.
         http=Protocol,

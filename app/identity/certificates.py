@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 
 from app.domain.errors import IdentityUnavailable
 from app.resilience.deadlines import time_limit
+from app.resilience.diagnosis import Diagnosis, cause_of
 from app.resilience.resources import Resource
 from app.resilience.tasks import BackgroundTasks
 
@@ -109,7 +110,9 @@ class Certificates(Resource):
                 text, kept_s = await self._fetched()
             keys = keys_of(text)
         except (httpx2.HTTPError, OSError, TimeoutError, ValueError) as error:
-            log.warning("Google's keys cannot be read", extra={"error_type": type(error).__qualname__})
+            remedy = "Look at egress and name resolution: the gateway reads this address itself"
+            found = Diagnosis("no_keys", self._url, cause_of(error), remedy)
+            log.warning("Google's keys cannot be read", extra={"diagnosis": found})
             return
         now = self._clock()
         self._keys = keys

@@ -11,11 +11,14 @@ from collections import OrderedDict
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from redis.exceptions import ResponseError
+
 from app.resilience.deadlines import time_limit
 from app.resilience.resources import Resource
 from app.resilience.tasks import BackgroundTasks
 from app.store.client import FailureLog
 from app.store.keys import WAKE_CHANNEL
+from app.store.topologies import address_of, know_the_nodes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,13 +32,20 @@ RESUBSCRIBE_S = 0.5
 
 
 class WakeBoard(Resource):
-    """Who waits for which hold. Use as ``async with``; ``woken`` counts the messages that came."""
+    """Who waits for which hold. Use as ``async with``.
+
+    Attributes:
+        listening: Set while messages come.
+        refusal: What the store answered where it does not let this process listen.
+        woken: How many messages came.
+    """
 
     def __init__(self, client: Redis) -> None:
         self._client = client
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._recent: OrderedDict[str, None] = OrderedDict()
         self.listening = asyncio.Event()
+        self.refusal: Exception | None = None
         self.woken = 0
 
     @asynccontextmanager
@@ -78,7 +88,7 @@ class WakeBoard(Resource):
                 event.set()
 
     async def _listen(self) -> None:
-        failures = FailureLog("wake-ups")
+        failures = FailureLog("wake-ups", address_of(self._client))
         while True:
             try:
                 await self._subscription()
@@ -87,11 +97,13 @@ class WakeBoard(Resource):
                 if self.listening.is_set():
                     failures.over()
                 failures.failed(error)
+                self.refusal = error if isinstance(error, ResponseError) else None
             finally:
                 self.listening.clear()
             await asyncio.sleep(RESUBSCRIBE_S)
 
     async def _subscription(self) -> None:
+        await know_the_nodes(self._client)
         pubsub = self._client.pubsub()
         try:
             await pubsub.subscribe(WAKE_CHANNEL)
@@ -100,6 +112,7 @@ class WakeBoard(Resource):
                 if message is None:
                     continue
                 if message["type"] == "subscribe":
+                    self.refusal = None
                     self.listening.set()
                     self._wake_all()
                 elif message["type"] == "message":

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from redis.exceptions import NoScriptError
 
@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-ScriptName = Literal["admit", "dispatch", "settle", "deliver", "windows", "purge", "terms", "restore"]
-NAMES: tuple[ScriptName, ...] = (
-    *("admit", "dispatch", "settle", "deliver"),
-    *("windows", "purge", "terms", "restore"),
-)
+ScriptName = Literal[
+    "admit", "dispatch", "settle", "deliver", "windows", "purge", "terms", "restore", "trial"
+]
+NAMES: tuple[ScriptName, ...] = get_args(ScriptName)
 
 _FOLDER = Path(__file__).parent / "scripts"
 _SHARED: Mapping[ScriptName, tuple[str, ...]] = {
@@ -30,6 +29,7 @@ _SHARED: Mapping[ScriptName, tuple[str, ...]] = {
     "deliver": ("_common", "_attempts"),
     "windows": ("_common", "_rates"),
     "restore": ("_common", "_epoch"),
+    "trial": (),
 }
 
 

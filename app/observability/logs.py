@@ -7,7 +7,8 @@ instead only this passes:
 - the fields of ``FIELDS``, given as ``extra=``, where they have the declared form;
 - a ``Diagnosis``, given as ``extra={"diagnosis": …}``, whose contract forbids it to hold any such thing;
 - of an exception its type and where it was raised; its own words only for the gateway's errors, whose
-  contract forbids them to quote a request; of the operating system's errors what their code means.
+  contract forbids them to quote a request; of the operating system's and the store's errors what is known to
+  be their own.
 
 Messages that a library has already put together cannot be told apart from what they quote and are withheld.
 """
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from app.domain.errors import ConfigurationError, GatewayError
 from app.domain.keys import resembles_key
-from app.resilience.diagnosis import Diagnosis, words_of_system
+from app.resilience.diagnosis import Diagnosis, words_for_the_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,6 +92,14 @@ _OWN = re.compile(r"app(\.|$)")
 _UVICORN = re.compile(r"uvicorn(\.|$)")
 # The messages of uvicorn whose arguments are addresses and process ids; others hold what a client sent.
 _UVICORN_STATES = ("Uvicorn running on", "Started ", "Finished ", "Stopping ", "Waiting ", "Shutting ")
+# What the event loop says of work that nobody waits for; behind the first line it quotes the work.
+_LOOP_COMPLAINTS = frozenset(
+    {
+        "Future exception was never retrieved",
+        "Task exception was never retrieved",
+        "Task was destroyed but it is pending!",
+    }
+)
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 _CHAIN_MAX = 5
 _FRAMES_MAX = 30
@@ -129,12 +138,15 @@ def _field(form: str, value: object) -> object:
 def _message(record: logging.LogRecord) -> str:
     """The record's text without anything that a caller can have written."""
     template = record.msg if isinstance(record.msg, str) else WITHHELD
+    if isinstance(record.msg, OSError):
+        template = _told(record.msg)
     if _UVICORN.match(record.name) and template.startswith(_UVICORN_STATES):
         return record.getMessage()
     if not record.args:
         if _OWN.match(record.name) or (_UVICORN.match(record.name) and "\n" not in template.strip()):
             return template.strip()
-        return WITHHELD
+        first = template.partition("\n")[0]
+        return first if record.name == "asyncio" and first in _LOOP_COMPLAINTS else WITHHELD
     if not isinstance(record.args, tuple):
         return template
     try:
@@ -155,10 +167,11 @@ def _told(error: BaseException) -> str:
     """Its type, and what may be repeated of its words."""
     if isinstance(error, ConfigurationError):
         words = str(error)
-    elif isinstance(error, OSError):
-        words = words_of_system(error)
+    elif isinstance(error, GatewayError):
+        words = error.detail
     else:
-        words = error.detail if isinstance(error, GatewayError) else WITHHELD
+        known = words_for_the_log(error)
+        words = WITHHELD if known is None else known
     return f"{type(error).__qualname__}: {words}" if words else type(error).__qualname__
 
 
@@ -203,7 +216,7 @@ def entry_of(record: logging.LogRecord, project: str | None) -> dict[str, Any]:
         }
     diagnosis = given.get("diagnosis")
     if isinstance(diagnosis, Diagnosis):
-        entry |= asdict(diagnosis)
+        entry |= {name: words for name, words in asdict(diagnosis).items() if words}
     error = record.exc_info[1] if record.exc_info else None
     if error is not None:
         entry["error_type"] = type(error).__qualname__
@@ -244,6 +257,14 @@ class TextFormatter(logging.Formatter):
         return f"{head} [{fields}]" + (f"\n{stack}" if stack else "")
 
 
+def _says_something(record: logging.LogRecord) -> bool:
+    """False for uvicorn's own traceback of a start that has failed, which would be withheld.
+
+    The application has logged the failure itself.
+    """
+    return not (_UVICORN.match(record.name) and str(record.msg).startswith("Traceback "))
+
+
 def _quoted(value: object) -> object:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) and " " in value else value
 
@@ -270,6 +291,7 @@ def configure(
     logging.raiseExceptions = False
     logging.captureWarnings(capture=True)
     handler = logging.StreamHandler(stream or sys.stdout)
+    handler.addFilter(_says_something)
     handler.setFormatter(JsonFormatter(project) if style == "json" else TextFormatter())
     root = logging.getLogger()
     for old in root.handlers[:]:

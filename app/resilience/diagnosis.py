@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import ssl
 from dataclasses import dataclass
+from functools import singledispatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,36 @@ def words_of_system(error: OSError) -> str:
         return f"{reason}: {verdict}" if verdict else str(reason)
     if isinstance(error, socket.gaierror):
         return _RESOLVING.get(error.errno or 0, f"name resolution failed with {error.errno}")
-    if error.errno is None:
+    number = number_of(error)
+    if number is None:
         return "timed out" if isinstance(error, TimeoutError) else ""
-    return f"{errno.errorcode.get(error.errno, error.errno)}: {os.strerror(error.errno)}"
+    return f"{errno.errorcode.get(number, number)}: {os.strerror(number)}"
+
+
+def number_of(error: OSError) -> int | None:
+    """The system's number of an error; of several, one for each address of a name, the first one's."""
+    several = re.match(r"Multiple exceptions: \[Errno (\d+)\]", str(error))
+    return error.errno if several is None else int(several[1])
+
+
+def cause_of(error: BaseException) -> str:
+    """The class of a library's error, and what the system says of what it came from."""
+    name = type(error).__qualname__
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, OSError) and words_of_system(link):
+            return f"{name}: {words_of_system(link)}"
+        link = link.__cause__ or link.__context__
+    return name
+
+
+@singledispatch
+def words_for_the_log(error: BaseException) -> str | None:
+    """What of an error's words a log may repeat; None where they may be anybody's.
+
+    Whoever knows the words of a library registers them here.
+    """
+    return words_of_system(error) if isinstance(error, OSError) else None
 
 
 _RESOLVING = {

@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field, ValidationError
 from redis.credentials import CredentialProvider
 from redis.exceptions import ConnectionError as StoreConnectionError
 
+from app.resilience.diagnosis import Diagnosis, cause_of
 from app.resilience.resources import Resource
 from app.resilience.tasks import BackgroundTasks
 
@@ -135,9 +136,12 @@ class AccessTokens(CredentialProvider, Resource):
         try:
             answer = await self._http.get(self._url, headers={"Metadata-Flavor": "Google"})
             answer.raise_for_status()
-            found = _Token.model_validate_json(answer.content)
+            token = _Token.model_validate_json(answer.content)
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValidationError) as error:
             self._ask_again = self._clock() + AGAIN_S
-            log.warning("there is no access token", extra={"error_type": type(error).__qualname__})
+            remedy = "Look at FLASHGATE_METADATA_URL, and at the service account of this instance"
+            found = Diagnosis("no_access_token", self._url, cause_of(error), remedy)
+            status = error.response.status_code if isinstance(error, httpx2.HTTPStatusError) else None
+            log.warning("there is no access token", extra={"diagnosis": found, "status": status})
             return
-        self._token, self._ends = found.access_token, began + found.expires_in
+        self._token, self._ends = token.access_token, began + token.expires_in

@@ -36,6 +36,7 @@ class StoreBreaker:
         failures_max: So many failures in a row open it.
         pause_s: For so long it stays open before one call may try.
         on_change: Called with each new state.
+        address: Of the store, for the log.
         clock: Seconds that never go back.
     """
 
@@ -45,6 +46,7 @@ class StoreBreaker:
         failures_max: int = FAILURES_MAX,
         pause_s: float = PAUSE_S,
         on_change: Callable[[State], None] | None = None,
+        address: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._failures_max = failures_max
@@ -53,7 +55,7 @@ class StoreBreaker:
         self._clock = clock
         self._failures = 0
         self._closed_until = 0.0
-        self._log = FailureLog("calls")
+        self._log = FailureLog("calls", address)
         self.state: State = "closed"
 
     @asynccontextmanager

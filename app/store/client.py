@@ -6,9 +6,9 @@ of waiting; here a command fails within a second.
 
 from __future__ import annotations
 
-import errno
 import logging
 import re
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,10 +23,12 @@ from app.domain.errors import GatewayError, InternalError, StoreUnavailable
 from app.resilience.best_effort import best_effort
 from app.resilience.deadlines import time_limit
 from app.store import topologies
+from app.store.diagnosing import diagnosed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
+    from app.resilience.diagnosis import Diagnosis
     from app.store.access import Access
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,9 @@ CONNECT_TIMEOUT_S = 0.25
 BLOB_TIMEOUT_S = 2.0
 DEADLINE_S = 0.95
 """No ledger call takes longer by default, however many connections hang."""
+
+AGAIN_S, FLICKER_S = 60.0, 5.0
+"""How often a failure is logged that lasts, and one that comes and goes."""
 
 SCHEMES = ("unix://", "redis://", "rediss://")
 
@@ -145,46 +150,40 @@ _USUAL = (
 
 
 class FailureLog:
-    """Logs why the store fails: once for each cause in a row, so that an outage is a line or two.
+    """Logs why the store fails: a line for each cause, and one a minute while it lasts.
 
     Args:
         stage: What was being done.
+        address: Of the store, for people.
+        clock: Seconds that never go back.
     """
 
-    def __init__(self, stage: str) -> None:
+    def __init__(self, stage: str, address: str = "", clock: Callable[[], float] = time.monotonic) -> None:
         self._stage = stage
-        self._last: dict[str, str] = {}
+        self._address = address
+        self._clock = clock
+        self._last: Diagnosis | None = None
+        self._said_at = self._again_at = 0.0
 
     def failed(self, error: BaseException | None) -> None:
         """Note a failure; None where the store itself has not failed."""
-        cause = _cause_of(error)
-        if cause and cause != self._last:
-            unusual = not isinstance(error, _USUAL)
-            log.warning("the store fails", extra={"stage": self._stage, **cause}, exc_info=unusual and error)
-            self._last = cause
+        if error is None:
+            return
+        found = diagnosed(error, self._address)
+        if found == self._last and self._clock() < self._again_at:
+            return
+        unusual = not isinstance(error, _USUAL)
+        log.warning(
+            "the store fails",
+            extra={"stage": self._stage, "diagnosis": found},
+            exc_info=unusual and error,
+        )
+        self._last, self._said_at = found, self._clock()
+        self._again_at = self._said_at + AGAIN_S
 
     def over(self) -> None:
-        """Note that the store has answered."""
-        self._last = {}
-
-
-def _cause_of(error: BaseException | None) -> dict[str, str]:
-    """The error's class, and one word about it.
-
-    The word is the first of the server's answer, such as ``MISCONF``, or the system's name for the error,
-    such as ``ECONNREFUSED``. The rest of a message is left out, because a server repeats arguments.
-    """
-    found: dict[str, str] = {}
-    while error is not None:
-        found.setdefault("error_type", type(error).__name__)
-        if isinstance(error, redis.exceptions.ResponseError):
-            word = str(error).partition(" ")[0]
-            if word.isupper():
-                found.setdefault("reason", word)
-        elif isinstance(error, OSError) and error.errno:
-            found.setdefault("reason", errno.errorcode.get(error.errno, str(error.errno)))
-        error = error.__cause__ or error.__context__
-    return found
+        """Note that the store has answered; what fails now and then is not told each time."""
+        self._again_at = min(self._again_at, self._said_at + FLICKER_S)
 
 
 class NodeMemory(NamedTuple):

@@ -13,6 +13,10 @@ import re
 WAKE_CHANNEL = "fg:wake"
 TENANTS_CHANNEL = "fg:tenants"
 
+TRIAL = tuple(f"fg:{{_trial}}:{kind}" for kind in ("hash", "sorted", "stream", "string"))
+TRIAL_PICTURE = "fg:{_trial}:picture"
+"""What the store is tried with."""
+
 PROVIDER = "_provider"
 """Whose books the caps on back ends are in; no tenant id can be this."""
 

@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import unquote
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Redis, SSLConnection
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.sentinel import (
     Sentinel,
@@ -23,6 +23,9 @@ from redis.asyncio.sentinel import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+HOST, PORT = "localhost", 6379
+"""Where an address that leaves them out leads."""
 
 NODE_CONNECTIONS = 256
 """A cluster's client does not wait for a free connection, so it gets more of them."""
@@ -85,6 +88,41 @@ def client_of(topology: Topology, options: dict[str, Any]) -> Redis:
         connection_class=managed, service_name=topology.name, sentinel_manager=sentinel, **options
     )
     return Redis.from_pool(pool)
+
+
+async def know_the_nodes(client: Redis | RedisCluster) -> None:
+    """What a cluster's client needs before it can listen. Raises what the client raises."""
+    if isinstance(client, RedisCluster):
+        await client.initialize()
+
+
+def address_of(client: Redis | RedisCluster) -> str:
+    """Where a client's store is, for people: hosts and ports, or a path; never a user or a password."""
+    if isinstance(client, RedisCluster):
+        return ",".join(client.nodes_manager.startup_nodes)
+    pool = client.connection_pool
+    if isinstance(pool, _SentinelPool):
+        sentinels = (one.connection_pool.connection_kwargs for one in pool.sentinel_manager.sentinels)
+        return f"{pool.service_name} at {','.join(_address(each) for each in sentinels)}"
+    return _address(pool.connection_kwargs)
+
+
+def endpoint_of(client: Redis | RedisCluster) -> tuple[str, int, bool] | None:
+    """Host, port, and whether TLS is spoken, of a store of one server that is reached by them."""
+    if isinstance(client, RedisCluster) or isinstance(client.connection_pool, _SentinelPool):
+        return None
+    pool = client.connection_pool
+    told = pool.connection_kwargs
+    if "path" in told:
+        return None
+    return told.get("host", HOST), told.get("port", PORT), issubclass(pool.connection_class, SSLConnection)
+
+
+def _address(told: Mapping[str, Any]) -> str:
+    if "path" in told:
+        return str(told["path"])
+    host = told.get("host", HOST)
+    return f"[{host}]:{told.get('port', PORT)}" if ":" in host else f"{host}:{told.get('port', PORT)}"
 
 
 async def close(client: Redis) -> None:

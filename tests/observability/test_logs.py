@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
 import logging
+import socket
+import ssl
 import traceback
 import warnings
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis.exceptions
 
 from app.domain.errors import BudgetExceeded, ConfigurationError, ContentBlocked, ValidationFailed, Violation
 from app.domain.keys import ENTROPY_BYTES, mint
 from app.observability import logs
-from app.observability.logs import CORRELATION, FIELDS, Correlation, configure
+from app.observability.logs import CORRELATION, FIELDS, WITHHELD, Correlation, configure
+from app.resilience.diagnosis import Diagnosis
+from app.store import diagnosing as _registers_the_words_of_the_store  # noqa: F401
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,7 +171,6 @@ def test_the_servers_own_states_are_told_and_its_quotes_of_clients_are_not(writt
         "Started server process [7]",
         "Application startup complete.",
         '(withheld) - "WebSocket (withheld)" 403',
-        "(withheld)",
     ]
 
 
@@ -284,3 +290,85 @@ def test_python_itself_would_have_told_everything() -> None:
         raise_with(CANARY)
     assert CANARY in "".join(traceback.format_exception(caught.value))
     assert CANARY not in logs.stack_trace(caught.value)
+
+
+def test_a_diagnosis_is_shown_whole(written: Written) -> None:
+    found = Diagnosis(
+        "no_space", "/var/lib/a folder", "OSError: ENOSPC: No space left on device", "Free space"
+    )
+    OWN.error("the journal cannot be written", extra={"diagnosis": found})
+    entry = written.entry
+    assert {name: entry[name] for name in ("reason", "address", "cause", "remedy")} == asdict(found)
+
+
+@pytest.mark.parametrize("value", [CANARY, {"reason": CANARY}, None])
+def test_what_is_no_diagnosis_is_not_shown_as_one(written: Written, value: object) -> None:
+    OWN.error("failed", extra={"diagnosis": value})
+    assert CANARY not in written.text
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, CANARY, CANARY), "OSError: ENOSPC: No space left on device"),
+        (
+            ConnectionRefusedError(errno.ECONNREFUSED, CANARY),
+            "ConnectionRefusedError: ECONNREFUSED: Connection",
+        ),
+        (
+            OSError(f"Multiple exceptions: [Errno 111] {CANARY}, [Errno 99]"),
+            "OSError: ECONNREFUSED: Connection",
+        ),
+        (OSError(CANARY), "OSError"),
+        (TimeoutError(), "TimeoutError: timed out"),
+        (socket.gaierror(socket.EAI_NONAME, CANARY), "gaierror: EAI_NONAME: Name or service not known"),
+        (ssl.SSLError(1, CANARY), "SSLError: TLS"),
+        (
+            redis.exceptions.NoPermissionError("User a has no permissions to run the 'get' command"),
+            "run the 'get'",
+        ),
+        (redis.exceptions.NoPermissionError(CANARY), "NoPermissionError: NOPERM"),
+        (
+            redis.exceptions.ResponseError(f"unknown command 'GET', with args beginning with: {CANARY}"),
+            "'GET'",
+        ),
+        (redis.exceptions.ResponseError(f"user_script:12: {CANARY}"), "ResponseError: user_script:12"),
+        (redis.exceptions.ResponseError(CANARY), "ResponseError: CANARY"),
+        (redis.exceptions.InvalidResponse(CANARY), "InvalidResponse"),
+        (redis.exceptions.RedisClusterException(CANARY), "RedisClusterException"),
+    ],
+    ids=lambda value: str(value).replace(CANARY, "canary"),
+)
+def test_of_errors_of_the_system_and_the_store_what_is_their_own_is_told(
+    written: Written, error: Exception, told: str
+) -> None:
+    OWN.error("failed", exc_info=error)
+    last = written.entry["stack_trace"].splitlines()[-1]
+    assert told in last
+    assert WITHHELD not in last
+    assert "a fox" not in written.text
+
+
+def test_uvicorns_traceback_of_a_failed_start_is_left_to_the_application(written: Written) -> None:
+    logging.getLogger("uvicorn.error").error("Traceback (most recent call last):\n  ...\nValueError: words")
+    assert written.text == ""
+    logging.getLogger("uvicorn.error").error(OSError(errno.EADDRINUSE, CANARY))
+    assert written.entry["message"] == "OSError: EADDRINUSE: Address already in use"
+
+
+def test_of_what_the_event_loop_complains_of_the_complaint_is_told_and_the_work_is_not(
+    written: Written,
+) -> None:
+    log = logging.getLogger("asyncio")
+    log.error(f"Future exception was never retrieved\nfuture: <Future exception=ValueError({CANARY!r})>")  # noqa: G004
+    log.error(f"Exception in callback {CANARY}\nhandle: <Handle>")  # noqa: G004
+    messages = [entry["message"] for entry in written.entries]
+    assert messages == ["Future exception was never retrieved", WITHHELD]
+    assert CANARY not in written.text
+
+
+def test_words_with_spaces_are_quoted_in_text() -> None:
+    stream = io.StringIO()
+    configure("info", "text", stream=stream)
+    OWN.error("failed", extra={"diagnosis": Diagnosis("r", "h:1", "two words", "")})
+    assert stream.getvalue().rstrip().endswith('reason=r address=h:1 cause="two words"]')

@@ -21,7 +21,7 @@ KEEP_ALIVE_S = 1
 
 
 def test_by_default_an_idle_connection_outlives_those_of_front_ends() -> None:
-    assert server_config(FastAPI(), Settings(), 0).timeout_keep_alive > LONGEST_FRONT_END_S
+    assert server_config(FastAPI(), Settings()).timeout_keep_alive > LONGEST_FRONT_END_S
 
 
 def test_an_idle_connection_is_closed_after_the_time_that_is_set(

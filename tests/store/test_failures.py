@@ -6,6 +6,7 @@ import ast
 import asyncio
 import errno
 import inspect
+import itertools
 import json
 import os
 import re
@@ -267,27 +268,37 @@ def test_a_server_that_is_killed_again_and_again_is_unavailable_and_nothing_else
 def test_why_the_store_failed_is_logged_once_and_without_what_was_sent(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    failures = FailureLog("calls")
+    now = 0.0
+    failures = FailureLog("calls", "store:6379", lambda: now)
     for _ in range(3):
         failures.failed(redis.exceptions.ResponseError("MISCONF args beginning with: a prompt"))
         failures.failed(None)  # not the store's
     for _ in range(3):
         failures.failed(closing_with(ConnectionRefusedError(errno.ECONNREFUSED, "a prompt")))
-    failures.over()
+    now = client.AGAIN_S
     failures.failed(closing_with(ConnectionRefusedError(errno.ECONNREFUSED, "a prompt")))
     failures.failed(RuntimeError("a prompt"))
     failures.failed(KeyError("a prompt"))
     lines = [json.loads(JsonFormatter().format(record)) for record in caplog.records]
-    assert [(line["error_type"], line.get("reason")) for line in lines] == [
-        ("ResponseError", "MISCONF"),
-        ("ConnectionError", "ECONNREFUSED"),
-        ("ConnectionError", "ECONNREFUSED"),
-        ("RuntimeError", None),
-        ("KeyError", None),
+    assert [(line["reason"], line["cause"]) for line in lines] == [
+        ("store_cannot_save", "ResponseError: MISCONF"),
+        ("connection_refused", "ConnectionRefusedError: ECONNREFUSED: Connection refused"),
+        ("connection_refused", "ConnectionRefusedError: ECONNREFUSED: Connection refused"),
+        ("connection_closed", "RuntimeError"),
+        ("store_fails", "KeyError"),
     ]
-    assert {line["stage"] for line in lines} == {"calls"}
+    assert {(line["stage"], line["address"]) for line in lines} == {("calls", "store:6379")}
     assert "a prompt" not in json.dumps(lines)
     assert ["stack_trace" in line for line in lines] == [False] * 4 + [True], "what no store does is traced"
+
+
+def test_a_failure_that_comes_and_goes_is_logged_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+    moments = itertools.count()
+    failures = FailureLog("calls", "store:6379", lambda: next(moments))
+    for _ in range(20):
+        failures.failed(redis.exceptions.ReadOnlyError("You can't write against a read only replica."))
+        failures.over()
+    assert len(caplog.records) == 4
 
 
 def closing_with(cause: OSError) -> Exception:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import pytest
+from redis.asyncio.client import PubSub
 
 from app.cards import load_catalogue
 from app.domain.audit import AuditEvent
@@ -137,3 +139,29 @@ async def test_a_document_that_cannot_be_read_takes_no_other_tenant_away(
     assert fresh.find(tenant) is None, "who never knew it lets nobody in by it"
     assert fresh.find(f"{tenant}-b") is not None
     await clients.ledger.hdel(keys.TENANTS, tenant)
+
+
+async def test_leaving_ends_a_follower_whose_client_takes_a_cancellation_for_a_broken_connection(
+    clients: StoreClients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancellations, listening = [], asyncio.Event()
+
+    async def swallowing(self: PubSub, **_options: object) -> None:
+        listening.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancellations.append(self)
+            if len(cancellations) > 1:
+                raise
+            raise ConnectionResetError from None
+
+    monkeypatch.setattr(PubSub, "get_message", swallowing)
+
+    async def follow() -> None:
+        async with registry(clients):
+            await listening.wait()
+
+    done, _ = await asyncio.wait({asyncio.create_task(follow())}, timeout=5)
+    assert done
+    assert cancellations

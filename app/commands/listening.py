@@ -1,0 +1,89 @@
+"""Takes the ports that the gateway listens on, before anything else is opened."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import TYPE_CHECKING
+
+from app.resilience.diagnosis import Diagnosis, words_of_system
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class CannotListen(Exception):
+    """A port cannot be had; ``diagnosis`` says why."""
+
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        super().__init__(str(diagnosis))
+        self.diagnosis = diagnosis
+
+
+def take_ports(host: str, ports: Mapping[str, int]) -> list[socket.socket]:
+    """Sockets for every address of a host name and every port, the first port's first.
+
+    Args:
+        host: An address or a name, such as localhost, which has several addresses.
+        ports: By the variable that sets them; 0 for one that is free. Each is taken once.
+
+    Raises:
+        CannotListen: One of them cannot be had; then none is kept.
+    """
+    taken: list[socket.socket] = []
+    try:
+        for port in dict.fromkeys(ports.values()):
+            variable = next(name for name, value in ports.items() if value == port)
+            taken += _take(host, port, variable)
+    except CannotListen:
+        for each in taken:
+            each.close()
+        raise
+    return taken
+
+
+def _take(host: str, port: int, variable: str) -> list[socket.socket]:
+    taken: list[socket.socket] = []
+    try:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in dict.fromkeys(addresses):
+            try:
+                taken.append(_bound(family, kind, protocol, address))
+            except OSError as error:
+                # A name may have an address of a family that this machine does not speak.
+                if error.errno not in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT} or len(addresses) == 1:
+                    raise
+    except OSError as error:
+        for each in taken:
+            each.close()
+        raise CannotListen(_diagnosed(error, f"{host}:{port}", variable)) from None
+    if not taken:
+        nowhere = OSError(errno.EADDRNOTAVAIL, "")
+        raise CannotListen(_diagnosed(nowhere, f"{host}:{port}", variable))
+    return taken
+
+
+def _bound(
+    family: socket.AddressFamily, kind: socket.SocketKind, protocol: int, address: tuple[object, ...]
+) -> socket.socket:
+    made = socket.socket(family, kind, protocol)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind(address)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _diagnosed(error: OSError, place: str, variable: str) -> Diagnosis:
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        remedy = "Set FLASHGATE_HOST to an address of this machine, such as 127.0.0.1 or 0.0.0.0"
+    elif error.errno == errno.EACCES:
+        remedy = f"Set {variable} to a port from 1024 on, or let this user take lower ones"
+    else:
+        remedy = f"End what listens there, or set {variable} to another port"
+    cause = f"{type(error).__qualname__}: {words_of_system(error)}"
+    return Diagnosis("cannot_listen", place, cause, remedy)

@@ -1,0 +1,144 @@
+"""Whether the store does what serving needs of it, and why it does not.
+
+A server that answers PING may still refuse every admission: its user may not run scripts, it is a replica,
+its memory is full. So at the start, and whenever somebody asks for readiness, everything that an admission
+and a settlement do is done once, as the same user, on keys of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from app.ledger.scripting import Scripts
+from app.resilience.deadlines import time_limit
+from app.resilience.diagnosis import Diagnosis
+from app.store import keys, topologies
+from app.store.calls import StoreCalls
+from app.store.client import UnsafeEviction, check_eviction
+from app.store.diagnosing import diagnosed
+
+if TYPE_CHECKING:
+    from app.ledger.notifications import WakeBoard
+    from app.store.client import StoreClients
+
+log = logging.getLogger(__name__)
+
+PROBE_S = 0.4
+"""How long a server that cannot be understood may take to show whether it speaks TLS."""
+
+_IN_DOUBT = frozenset({"connection_closed", "no_answer", "tls", "no_store"})
+_PLAIN = (
+    "It speaks without TLS: write FLASHGATE_REDIS_URL as redis://…, or take the port on which it speaks TLS"
+)
+_TLS = "It speaks TLS: write FLASHGATE_REDIS_URL as rediss://…"
+
+
+class Trial:
+    """Tries the store when it is called; however many ask at once, it is tried once.
+
+    Args:
+        clients: Both are tried.
+        wakes: Tells what came of listening at the store.
+    """
+
+    def __init__(self, clients: StoreClients, wakes: WakeBoard) -> None:
+        self._clients = clients
+        self._scripts = Scripts(clients.ledger)
+        self._wakes = wakes
+        self._calls = StoreCalls()
+        self._trying: asyncio.Task[Diagnosis | None] | None = None
+        self._last: Diagnosis | None = None
+        self._doubts: dict[str, Diagnosis] = {}
+        self.address = topologies.address_of(clients.ledger)
+
+    async def __call__(self) -> Diagnosis | None:
+        """What is wrong with the store, or None; a change is logged."""
+        if self._trying is None or self._trying.done():
+            self._trying = asyncio.create_task(self._tried())
+        found = await asyncio.shield(self._trying)
+        if found is None and self._last is not None:
+            log.warning("the store can be used again")
+        if found is not None and found != self._last:
+            log.error("the store cannot be used: nothing that costs is served", extra={"diagnosis": found})
+        self._last = found
+        return found
+
+    async def _tried(self) -> Diagnosis | None:
+        try:
+            await self._do_everything_once()
+        except UnsafeEviction as error:
+            remedy = "Set maxmemory-policy to volatile-lfu or noeviction, which keep budgets"
+            return Diagnosis("evicts_books", self.address, str(error), remedy)
+        except Exception as error:  # noqa: BLE001 - the client library lets through errors of every kind
+            return await self._certain(diagnosed(error, self.address))
+        refusal = self._wakes.refusal
+        return None if refusal is None else diagnosed(refusal, self.address)
+
+    async def _do_everything_once(self) -> None:
+        """At the same time, because a store that is slow still serves."""
+        found = await self._calls.run(
+            asyncio.gather(
+                self._scripts.run("trial", keys.TRIAL, [keys.WAKE_CHANNEL]),
+                self._clients.ledger.eval("return redis.call('TYPE', KEYS[1])", 1, keys.TRIAL[0]),
+                self._keep_something(),
+                check_eviction(self._clients.ledger),
+                return_exceptions=True,
+            )
+        )
+        for each in found:
+            if isinstance(each, BaseException):
+                raise each
+
+    async def _keep_something(self) -> None:
+        blobs = self._clients.blobs
+        await self._calls.run(blobs.set(keys.TRIAL_PICTURE, b"1", px=1000))
+        await self._calls.run(blobs.get(keys.TRIAL_PICTURE))
+        await self._calls.run(blobs.unlink(keys.TRIAL_PICTURE))
+
+    async def _certain(self, found: Diagnosis) -> Diagnosis:
+        """The same; where the reason may be TLS on one side alone, the server is asked what it speaks."""
+        endpoint = topologies.endpoint_of(self._clients.ledger)
+        if endpoint is None or found.reason not in _IN_DOUBT:
+            return found
+        host, port, encrypted = endpoint
+        if found.cause not in self._doubts:
+            spoken = await (_speaks_plainly(host, port) if encrypted else _speaks_tls(host, port))
+            if not spoken:
+                return found
+            reason, remedy = ("plain_port", _PLAIN) if encrypted else ("tls_port", _TLS)
+            self._doubts[found.cause] = replace(found, reason=reason, remedy=remedy)
+        return self._doubts[found.cause]
+
+
+async def _speaks_plainly(host: str, port: int) -> bool:
+    with suppress(OSError, asyncio.IncompleteReadError):
+        async with time_limit(PROBE_S):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(b"PING\r\n")
+                return (await reader.readexactly(1)) in {b"+", b"-"}
+            finally:
+                await _closed(writer)
+    return False
+
+
+async def _speaks_tls(host: str, port: int) -> bool:
+    anybody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE  # nothing is said to it
+    with suppress(OSError):
+        async with time_limit(PROBE_S):
+            _, writer = await asyncio.open_connection(host, port, ssl=anybody)
+            await _closed(writer)
+            return True
+    return False
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+    with suppress(OSError):
+        await writer.wait_closed()

@@ -1,0 +1,215 @@
+"""Why the store cannot be used, in words for operators: what was seen, where, and what to do.
+
+A server may repeat what it was sent, so of its answers only sentences that are known to be its own are shown.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import socket
+import ssl
+from typing import TYPE_CHECKING, NamedTuple
+
+import redis.exceptions
+from redis.asyncio.sentinel import MasterNotFoundError
+
+from app.resilience.diagnosis import Diagnosis, number_of, words_for_the_log, words_of_system
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class _Known(NamedTuple):
+    """What is wrong, in a word, and what to do about it."""
+
+    reason: str
+    remedy: str
+
+
+_URL = "FLASHGATE_REDIS_URL"
+_ACCOUNT = f"Put the right user and password into {_URL}, as redis://user:password@host:port"
+_PERMISSIONS = (
+    "Give the store's user what the gateway needs (ACL SETUSER); docker-compose.yml shows all of it"
+)
+
+_CODES: dict[type[Exception], str] = {
+    redis.exceptions.NoPermissionError: "NOPERM",
+    redis.exceptions.OutOfMemoryError: "OOM",
+    redis.exceptions.ReadOnlyError: "READONLY",
+    redis.exceptions.BusyLoadingError: "LOADING",
+    redis.exceptions.MasterDownError: "MASTERDOWN",
+    redis.exceptions.ClusterDownError: "CLUSTERDOWN",
+    redis.exceptions.ClusterCrossSlotError: "CROSSSLOT",
+    redis.exceptions.MovedError: "MOVED",
+    redis.exceptions.AskError: "ASK",
+    redis.exceptions.TryAgainError: "TRYAGAIN",
+}
+"""What the client library takes off the answer and makes a class of."""
+
+_CLOSED = _Known(
+    "connection_closed", f"Look at the server's log; if it expects TLS, write {_URL} as rediss://…"
+)
+_SILENT = _Known(
+    "no_answer",
+    f"See whether the server is alive, and what is between; if {_URL} says rediss://, whether it speaks TLS",
+)
+_NETWORK = _Known("unreachable", "Look at the network between gateway and store")
+_SYSTEM: dict[int, _Known] = {
+    errno.ECONNREFUSED: _Known("connection_refused", f"Start the store, or correct host and port in {_URL}"),
+    errno.ENOENT: _Known("no_socket", f"Start the store, or correct the path in {_URL}"),
+    errno.EACCES: _Known("socket_denied", "Let the gateway's user open that socket"),
+    errno.EHOSTUNREACH: _NETWORK,
+    errno.ENETUNREACH: _NETWORK,
+    errno.ETIMEDOUT: _SILENT,
+    errno.ECONNRESET: _CLOSED,
+    errno.EPIPE: _CLOSED,
+    errno.EMFILE: _Known("too_many_files", "Raise the gateway's limit on open files (ulimit -n)"),
+}
+
+_ANSWERS: dict[str, _Known] = {
+    r"(NOPERM )?(ACL failure in script: )?(User \S{1,64}|[Tt]his user|The user executing the script) "
+    r"(has no permissions to run the '[\w|-]{1,40}' command|can't run this command|has no permissions)": (
+        _Known("permission_denied", _PERMISSIONS)
+    ),
+    r"(NOPERM )?(ACL failure in script: )?No permissions to access a (key|channel|database)": _Known(
+        "permission_denied", f"{_PERMISSIONS}; its keys and channels begin with fg:"
+    ),
+    r"NOPERM": _Known("permission_denied", _PERMISSIONS),
+    r"(WRONGPASS )?invalid (username-password pair or user is disabled|password)": (
+        _Known("wrong_password", _ACCOUNT)
+    ),
+    r"(NOAUTH )?Authentication required": _Known("password_required", _ACCOUNT),
+    r"AUTH <password> called without any password configured|Client sent AUTH, but no password is set": (
+        _Known("no_password_expected", f"Take the password out of {_URL}, or set it at the server")
+    ),
+    r"READONLY( You can't write against a read only (replica|slave))?": _Known(
+        "read_only", f"Let {_URL} lead to the primary, or use redis+sentinel://, which follows it"
+    ),
+    r"OOM( command not allowed when used memory > 'maxmemory'| allow-oom flag is not set on the script)?": (
+        _Known("store_full", "Give the store more memory (maxmemory), or let it evict: volatile-lfu")
+    ),
+    r"LOADING( (Redis|Valkey) is loading the dataset in memory)?": _Known(
+        "loading", "Wait until the server has read its data from disk"
+    ),
+    r"MASTERDOWN( Link with MASTER is down)?": _Known("no_primary", f"Let {_URL} lead to the primary"),
+    r"CLUSTERDOWN( The cluster is down| Hash slot not served)?": _Known(
+        "cluster_down", "Ask a node for CLUSTER INFO: slots without a server, or a majority that is missing"
+    ),
+    r"MOVED|ASK|CROSSSLOT": _Known(
+        "cluster", f"The server is one of a cluster: write {_URL} as redis+cluster://…"
+    ),
+    r"This instance has cluster support disabled": _Known(
+        "no_cluster", f"The server is none of a cluster: write {_URL} as redis://host:port"
+    ),
+    r"MISCONF( (Redis|Valkey) is configured to save RDB snapshots| Errors writing to the AOF file)?": _Known(
+        "store_cannot_save", "Look at the server's own log and disk: it takes no writes that it cannot save"
+    ),
+    r"NOREPLICAS": _Known("no_replicas", "Bring the server's replicas back, or lower min-replicas-to-write"),
+    r"BUSY|UNKILLABLE": _Known("store_busy", "A script of somebody's runs too long at the server"),
+    r"max number of clients": _Known("too_many_clients", "Raise the server's maxclients"),
+    r"DB index is out of range|SELECT is not allowed in cluster mode": _Known(
+        "no_such_database", f"Take the number at the end of {_URL} out"
+    ),
+    r"Connection closed by server": _CLOSED,
+    r"No connection available": _Known(
+        "no_connection_free", "More is asked at once than the gateway has connections for: add replicas"
+    ),
+    r"There is no access token for the store": _Known(
+        "no_access_token", "Look at the metadata server and at the instance's service account"
+    ),
+    r"unknown command '[\w|-]{1,40}'": _Known(
+        "unknown_command", "Let the server, or the proxy before it, have this command"
+    ),
+}
+
+_TLS = _Known("tls", f"See whether that port speaks TLS; if it does not, write {_URL} as redis://…")
+_CERTIFICATE = _Known(
+    "certificate", "Set FLASHGATE_REDIS_CA_FILE to the store's authority, or dial the name in its certificate"
+)
+_HOST = _Known("unknown_host", f"Correct the host in {_URL}, or look at name resolution")
+_SENTINEL = _Known(
+    "no_primary", f"See whether the sentinels answer and watch a primary of the name in {_URL}"
+)
+_OTHER = _Known("store_fails", "Look at the server's log")
+
+
+def diagnosed(error: BaseException, address: str) -> Diagnosis:
+    """What an error of the client library comes from.
+
+    Args:
+        error: As it was raised; its causes are looked at.
+        address: Of the store, without user and password.
+    """
+    links = list(_links(error))
+    for look in (_answered, _met_by_the_system, _met_by_the_library):
+        for link in links:
+            found = look(link)
+            if found is not None:
+                words, known = found
+                name = type(link).__qualname__
+                return Diagnosis(known.reason, address, f"{name}: {words}" if words else name, known.remedy)
+    return Diagnosis(_OTHER.reason, address, type(error).__qualname__, _OTHER.remedy)
+
+
+@words_for_the_log.register(redis.exceptions.RedisError)
+@words_for_the_log.register(redis.exceptions.RedisClusterException)
+def _words(error: Exception) -> str:
+    found = _answered(error)
+    return "" if found is None else found[0]
+
+
+def _links(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it came from; that a script was not known yet is no cause of anything."""
+    seen: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in seen:
+        if not isinstance(link, redis.exceptions.NoScriptError):
+            yield link
+        seen.append(link)
+        link = link.__cause__ or link.__context__
+
+
+def _answered(link: BaseException) -> tuple[str, _Known] | None:
+    """What the server has answered."""
+    if not isinstance(link, redis.exceptions.RedisError):
+        return None
+    code = next((code for kind, code in _CODES.items() if isinstance(link, kind)), "")
+    said = f"{code} {link}".strip()
+    for pattern, known in _ANSWERS.items():
+        match = re.match(pattern, said)
+        if match is not None:
+            return match[0], known
+    if not isinstance(link, redis.exceptions.ResponseError):
+        return None
+    word = re.match(r"[A-Z]{2,20}\b|user_script:\d+", said)
+    return (word[0] if word else ""), _OTHER
+
+
+def _met_by_the_system(link: BaseException) -> tuple[str, _Known] | None:
+    """What the operating system or TLS has met with."""
+    if not isinstance(link, OSError):
+        return None
+    if isinstance(link, ssl.SSLError):
+        known = _CERTIFICATE if isinstance(link, ssl.SSLCertVerificationError) else _TLS
+    elif isinstance(link, socket.gaierror):
+        known = _HOST
+    else:
+        number = number_of(link)
+        if number is None:
+            return None
+        known = _SYSTEM.get(number, _OTHER)
+    return words_of_system(link), known
+
+
+def _met_by_the_library(link: BaseException) -> tuple[str, _Known] | None:
+    """What the client library has met with."""
+    if isinstance(link, MasterNotFoundError):
+        return "", _SENTINEL
+    if isinstance(link, redis.exceptions.TimeoutError | TimeoutError):
+        return "", _SILENT
+    if isinstance(link, redis.exceptions.InvalidResponse):
+        return "", _Known("no_store", f"Something else listens there: correct host and port in {_URL}")
+    if isinstance(link, redis.exceptions.ConnectionError | ConnectionError | EOFError | RuntimeError):
+        return "", _CLOSED
+    return None
