@@ -48,6 +48,7 @@ VIOLATIONS: Mapping[str, str] = {
     "unsupported_markup": "The model takes no overlays.",
     "unsupported_mask": "The model takes no masks.",
     "unsupported_size": "The model draws nothing near this size.",
+    "unsupported_quality": "The model has no size for this quality.",
     "unsupported_style": "The model has no styles.",
     "unsupported_svg": "The model draws no vector graphics.",
     # The card's rules

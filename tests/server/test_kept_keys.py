@@ -193,4 +193,5 @@ def test_after_every_route_whatever_has_a_ttl_is_cache_and_all_else_is_none(
             assert (store.pttl(name) > 0) == cached, name
             names.add(kind)
     administration = {"tenants", "owners", "version", "log"}
-    assert names == set(keys.LEDGER_NAMES) | set(keys.CACHE_NAMES) | administration
+    delivered = {"calls", "callends"}  # calls whose answers have reached their callers leave nothing there
+    assert names | delivered == set(keys.LEDGER_NAMES) | set(keys.CACHE_NAMES) | administration
