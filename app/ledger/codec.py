@@ -15,21 +15,7 @@ from app.domain.errors import InternalError
 from app.domain.failure import Failure
 from app.domain.generation import Generation, Spent, Usage
 from app.domain.rate import RateState
-from app.generation import records
-from app.generation.ports import (
-    Absent,
-    Admission,
-    Crowded,
-    Failed,
-    Follow,
-    Hit,
-    InFlight,
-    Lead,
-    Limited,
-    Mismatched,
-    Refused,
-    Replayed,
-)
+from app.generation import ports, records
 from app.ledger.epochs import StoreForgot
 from app.ledger.policy import MS
 
@@ -39,7 +25,6 @@ if TYPE_CHECKING:
     from app.domain.attempt import Attempt
     from app.domain.budget import BudgetWindow
     from app.domain.rate import RateLimit
-    from app.generation.ports import AdmissionRequest, Answered, Claim
 
 STATES = {"s": "settled", "v": "voided", "c": "charged", "x": "expired", "h": "held", "d": "dispatched"}
 
@@ -94,7 +79,7 @@ def rates_told(rates: tuple[RateLimit, ...]) -> list[str]:
     return found
 
 
-def claim_told(claim: Claim | None) -> list[str]:
+def claim_told(claim: ports.Claim | None) -> list[str]:
     """For ``take_claim``."""
     return ["", "", "0"] if claim is None else [claim.id, claim.digest, str(claim.keep_s * MS)]
 
@@ -106,7 +91,7 @@ def attempt_told(attempt: Attempt | None, lease_ms: str) -> list[str]:
     return [attempt.origin, attempt.id, str(attempt.keep_s * MS), lease_ms]
 
 
-def answered_told(answered: Answered | None, usage: Usage, lease_ms: str) -> list[str]:
+def answered_told(answered: ports.Answered | None, usage: Usage, lease_ms: str) -> list[str]:
     """A claim, what becomes of it, and the tokens; one whose outcome is unknown is kept for a lease."""
     tokens = _tokens_told(usage)
     if answered is None:
@@ -169,7 +154,7 @@ def _rows(numbers: list[int], width: int) -> list[list[int]]:
     return [numbers[at : at + width] for at in range(0, len(numbers), width)]
 
 
-def hit(found: Answer) -> Hit | None:
+def hit(found: Answer) -> ports.Hit | None:
     """The kept result, or None where another version of the gateway wrote it."""
     try:
         _hold, created, _cost, text = found.payload.split(";", 3)
@@ -177,10 +162,10 @@ def hit(found: Answer) -> Hit | None:
     except ValueError:
         return None
     age_s = max(0, found.now_ms - int(created)) // MS
-    return Hit(replace(generation, created_ms=int(created)), age_s, found.windows, found.rates)
+    return ports.Hit(replace(generation, created_ms=int(created)), age_s, found.windows, found.rates)
 
 
-def admission(request: AdmissionRequest, found: Answer) -> Admission:
+def admission(request: ports.AdmissionRequest, found: Answer) -> ports.Admission:
     """The answer of the script ``admit`` in the port's words, a hit excepted.
 
     Raises:
@@ -208,7 +193,7 @@ def _failure(text: str) -> Failure:
         return Failure("upstream_error", "The one who generated this failed.")
 
 
-def _replayed(found: Answer) -> Replayed:
+def _replayed(found: Answer) -> ports.Replayed:
     """What the key's request came to: its result where that came along, else where it would lie."""
     created, generation_id, cost, text = found.payload.split(";", 3)
     generation = None
@@ -216,12 +201,12 @@ def _replayed(found: Answer) -> Replayed:
         generation = replace(records.decode_generation(text), created_ms=int(created))
         generation_id = generation.id
     age_s = max(0, found.now_ms - int(created)) // MS
-    return Replayed(
+    return ports.Replayed(
         generation, age_s, found.windows, found.rates, generation_id, int(created), spent_of(cost)
     )
 
 
-def _rejoined(asked: AdmissionRequest, found: Answer) -> Rejoined:
+def _rejoined(asked: ports.AdmissionRequest, found: Answer) -> Rejoined:
     if asked.attempt is None:
         raise InternalError("Only an attempt can be given an earlier one's result.")
     created, generation_id = found.payload.split(";")
@@ -258,26 +243,26 @@ def spent_of(cost: str) -> Spent | None:
     return Spent(Usage(**{**told, "estimated": bool(told["estimated"])}), amounts.usd)
 
 
-def _crowded(found: Answer) -> Crowded:
+def _crowded(found: Answer) -> ports.Crowded:
     most, _, wait_ms = found.payload.partition(";")
-    return Crowded(int(most), max(1, -(-int(wait_ms) // MS)), found.windows, found.rates)
+    return ports.Crowded(int(most), max(1, -(-int(wait_ms) // MS)), found.windows, found.rates)
 
 
 def _asked(found: Answer, amounts: Amounts) -> tuple[WindowState, ...]:
     return tuple(replace(state, asked=getattr(amounts, state.budget.unit)) for state in found.windows)
 
 
-_ADMISSIONS: Mapping[str, Callable[[AdmissionRequest, Answer], Admission]] = {
-    "lead": lambda asked, found: Lead(asked.hold_id, _asked(found, asked.amounts), found.rates),
-    "refused": lambda asked, found: Refused(_asked(found, asked.amounts), found.rates),
-    "limited": lambda _, found: Limited(found.windows, found.rates),
-    "follow": lambda _, found: Follow(found.payload, found.windows, found.rates),
-    "failed": lambda _, found: Failed(_failure(found.payload), found.windows, found.rates),
-    "absent": lambda _, found: Absent(found.windows, found.rates),
+_ADMISSIONS: Mapping[str, Callable[[ports.AdmissionRequest, Answer], ports.Admission]] = {
+    "lead": lambda asked, found: ports.Lead(asked.hold_id, _asked(found, asked.amounts), found.rates),
+    "refused": lambda asked, found: ports.Refused(_asked(found, asked.amounts), found.rates),
+    "limited": lambda _, found: ports.Limited(found.windows, found.rates),
+    "follow": lambda _, found: ports.Follow(found.payload, found.windows, found.rates),
+    "failed": lambda _, found: ports.Failed(_failure(found.payload), found.windows, found.rates),
+    "absent": lambda _, found: ports.Absent(found.windows, found.rates),
     "replayed": lambda _, found: _replayed(found),
-    "refailed": lambda _, found: Replayed(_failure(found.payload), 0, found.windows, found.rates),
-    "in_flight": lambda _, found: InFlight(-(-int(found.payload) // MS), found.windows, found.rates),
-    "mismatch": lambda _, found: Mismatched(found.windows, found.rates),
+    "refailed": lambda _, found: ports.Replayed(_failure(found.payload), 0, found.windows, found.rates),
+    "in_flight": lambda _, found: ports.InFlight(-(-int(found.payload) // MS), found.windows, found.rates),
+    "mismatch": lambda _, found: ports.Mismatched(found.windows, found.rates),
     "crowded": lambda _, found: _crowded(found),
     "rejoined": _rejoined,
 }
