@@ -32,7 +32,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def told(caplog: pytest.LogCaptureFixture) -> list[Diagnosis]:
     """What operators were told of the journal."""
     found = [getattr(record, "diagnosis", None) for record in caplog.records]
-    return [each for each in found if isinstance(each, Diagnosis)]
+    return [each for each in found if isinstance(each, Diagnosis) and each.reason.startswith("journal_")]
 
 
 async def comes(one: Replica, name: str, value: str | int) -> None:
