@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 from contextlib import suppress
 from dataclasses import replace
@@ -106,6 +107,9 @@ class Trial:
         if endpoint is None or found.reason not in _IN_DOUBT:
             return found
         host, port, encrypted = endpoint
+        nameless = await _unresolved(host, port)
+        if nameless is not None:
+            return diagnosed(nameless, self.address)
         if found.cause not in self._doubts:
             spoken = await (_speaks_plainly(host, port) if encrypted else _speaks_tls(host, port))
             if not spoken:
@@ -113,6 +117,18 @@ class Trial:
             reason, remedy = ("plain_port", _PLAIN) if encrypted else ("tls_port", _TLS)
             self._doubts[found.cause] = replace(found, reason=reason, remedy=remedy)
         return self._doubts[found.cause]
+
+
+async def _unresolved(host: str, port: int) -> OSError | None:
+    """Why a name leads nowhere; a resolver that is slow makes the client library say that nobody answers."""
+    try:
+        async with time_limit(PROBE_S):
+            await asyncio.get_running_loop().getaddrinfo(host, port)
+    except socket.gaierror as error:
+        return error
+    except TimeoutError:
+        return socket.gaierror(socket.EAI_AGAIN, "")
+    return None
 
 
 async def _speaks_plainly(host: str, port: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -103,6 +104,7 @@ class Reconnecting:
 
     def __init__(self) -> None:
         self.waiting, self.cancelled = asyncio.Event(), 0
+        self.connection_pool = SimpleNamespace(connection_kwargs={})
 
     def pubsub(self, **_options: object) -> Reconnecting:
         return self
