@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from app.commands import books, cli, serve
+from app.commands import cli, ledger, serve
 from app.commands.keys import print_new_key
 from app.commands.reference import print_openapi, print_reference
 from app.domain.errors import ConfigurationError
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     cli.add_key_commands(keys)
     cli.add_usage_command(commands.add_parser("usage", help="what was used and saved, at a running gateway"))
     cli.add_budget_commands(commands.add_parser("budgets", help="credit and other limits for a time"))
-    books.add_commands(commands.add_parser("books", help="whether the books balance, and what is in them"))
+    ledger.add_commands(commands.add_parser("books", help="whether the books balance, and what is in them"))
     return parser
 
 
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             admin_key = None if settings.admin_key is None else settings.admin_key.get_secret_value()
             return cli.run(arguments, f"http://127.0.0.1:{settings.admin_port or settings.port}", admin_key)
         if arguments.command == "books":
-            return books.run(arguments, settings)
+            return ledger.run(arguments, settings)
         return serve.run(settings)
     except ConfigurationError as error:
         sys.stderr.write(f"flashgate: {error}\n")

@@ -15,7 +15,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from app.commands.listening import CannotListen, take_ports
+from app.commands.sockets import CannotListen, take_ports
 from app.domain.errors import ConfigurationError, InvalidRequest
 from app.main import create_app
 from app.observability.logs import configure

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from app.domain.conversation import Earlier
-    from app.domain.verbatim import Verbatim
+    from app.domain.passthrough import Verbatim
 
 InputKind = Literal["image", "document", "video"]
 CacheMode = Literal["use", "refresh", "bypass", "only_if_cached"]

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from app.domain.budget import BudgetWindow
     from app.domain.card import Card
     from app.domain.estimate import Estimate
+    from app.domain.passthrough import Verbatim
     from app.domain.policy import Policy, Times
     from app.domain.request import GenerationRequest
     from app.domain.tenancy import Caller
-    from app.domain.verbatim import Verbatim
     from app.generation.order import Order, Patience
 
 IDEMPOTENCY_KEEP_S = 24 * 3600

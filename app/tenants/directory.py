@@ -20,7 +20,7 @@ from app.domain.budget import Budget
 from app.domain.errors import ConfigurationError
 from app.domain.keys import ENTROPY_BYTES, mint, parse, secret_hash
 from app.domain.tenancy import SCOPES, Caller, Key, Tenant
-from app.tenants.reading import TenantsReader
+from app.tenants.file import TenantsReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable

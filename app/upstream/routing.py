@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from app.domain.generation import ModelAnswer
+    from app.domain.passthrough import Verbatim
     from app.domain.request import GenerationRequest
-    from app.domain.verbatim import Verbatim
     from app.upstream.lane import Lane
 
 SIGNATURES_REMEMBERED: Final = 20_000

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from app.cards import load_catalogue
 from app.domain.conversation import Conversation, Earlier
 from app.domain.fingerprint import digest_of, fingerprint
+from app.domain.passthrough import Verbatim
 from app.domain.request import GenerationRequest, Grounding, Input, SafetySetting
-from app.domain.verbatim import Verbatim
 
 CATALOGUE = load_catalogue()
 _FOUND = CATALOGUE.resolve("gemini-3.1-flash-image")

@@ -17,7 +17,7 @@ from app.domain.fingerprint import fingerprint
 from app.domain.validation import normalised
 from app.generation.job import judge
 from app.media.splicing import splice
-from tests.surfaces.test_gemini_asked import CARD, CATALOGUE, PLAIN, PNG, POLICY, inline, ordered, turn
+from tests.surfaces.test_gemini_request import CARD, CATALOGUE, PLAIN, PNG, POLICY, inline, ordered, turn
 
 if TYPE_CHECKING:
     from app.generation.job import Judged

@@ -19,7 +19,7 @@ from app.domain.rate import Rate
 from app.domain.tenancy import CachePolicy, Caller, Identity, Project, windows_of
 from app.tenants import directory as directory_module
 from app.tenants.directory import FileDirectory, MemoryDirectory, demo_directory, stored_pepper
-from app.tenants.reading import read_tenants
+from app.tenants.file import read_tenants
 
 PEPPER = b"a pepper of the tests"
 CATALOGUE = load_catalogue()

@@ -18,7 +18,7 @@ from app.cards import load_catalogue
 from app.domain.errors import ConfigurationError
 from app.tenants import schema, yaml_text
 from app.tenants.directory import FileDirectory
-from app.tenants.reading import TenantsReader
+from app.tenants.file import TenantsReader
 from app.tenants.schema import TenantsFile
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 from app.cards import load_catalogue
 from app.domain.budget import UNITS, WINDOWS
 from app.surfaces.admin import wire
-from app.surfaces.admin.asked import expected_of, merged, tag_of
+from app.surfaces.admin.request import expected_of, merged, tag_of
 from app.tenants.documents import checked_tenant, decode_tenant, encode_tenant
 from app.tenants.schema import KeyDocument, TenantDocument
 from tests.environments import ROOT

@@ -12,7 +12,7 @@ from app.domain.estimate import estimate
 from app.generation.job import judge
 from app.media.splicing import splice
 from tests.media.files import IDAT, IEND, chunk, ihdr, png, video
-from tests.surfaces.test_gemini_asked import (
+from tests.surfaces.test_gemini_request import (
     CARD,
     CATALOGUE,
     PNG,

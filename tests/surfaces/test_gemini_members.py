@@ -20,7 +20,7 @@ from google import genai
 from google.genai import types
 from pydantic import BaseModel
 
-from tests.surfaces.test_gemini_asked import fields_at_fault
+from tests.surfaces.test_gemini_request import fields_at_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

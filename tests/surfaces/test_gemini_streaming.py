@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Message
 
-    from app.surfaces.gemini.answered import Form
+    from app.surfaces.gemini.response import Form
 
 
 class Door:

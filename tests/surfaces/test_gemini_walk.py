@@ -16,13 +16,13 @@ from app.domain.estimate import estimate
 from app.domain.request import CacheDirective
 from app.domain.validation import normalised
 from app.generation.job import judge
-from app.surfaces.gemini.asked import counted_request_of
 from app.surfaces.gemini.fields import field_path
 from app.surfaces.gemini.members import COUNT, GENERATE, Enumeration, Leaf
+from app.surfaces.gemini.request import counted_request_of
 from app.surfaces.gemini.routes import SPELLING
 from app.surfaces.http.body import read_json
 from tests.media.files import video
-from tests.surfaces.test_gemini_asked import (
+from tests.surfaces.test_gemini_request import (
     CARD,
     CATALOGUE,
     LIMITS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.surfaces.native.asked import members_of
+from app.surfaces.native.request import members_of
 
 HATE = '{"category": "HARM_CATEGORY_HATE_SPEECH", "threshold": "BLOCK_ONLY_HIGH"}'
 HARM = '{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}'

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from app.generation.order import GenerationResult
-    from app.surfaces.openai.answered import Spliced
+    from app.surfaces.openai.response import Spliced
 
 IMAGE = bytes(range(256)) * 4096
 RESULT = cast("GenerationResult", object())

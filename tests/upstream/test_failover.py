@@ -24,8 +24,8 @@ from app.domain.errors import (
     UpstreamUnavailable,
 )
 from app.domain.generation import ModelAnswer, Usage
+from app.domain.passthrough import Verbatim
 from app.domain.request import Input
-from app.domain.verbatim import Verbatim
 from app.generation.ports import Call
 from app.upstream.breaker import BreakerTerms
 from app.upstream.failover import FailoverImageModel

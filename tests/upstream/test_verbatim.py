@@ -15,7 +15,7 @@ from app.domain.errors import (
     UpstreamNoImage,
     UpstreamRejected,
 )
-from app.domain.verbatim import Verbatim
+from app.domain.passthrough import Verbatim
 from app.emulator.child import EmulatorChild
 from app.media.lifting import placeholders
 from app.media.splicing import splice

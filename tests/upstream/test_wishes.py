@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from app.cards import Catalogue, load_catalogue
 from app.domain.estimate import price_nano_usd
-from app.domain.verbatim import Verbatim
+from app.domain.passthrough import Verbatim
 from app.emulator.child import EmulatorChild
 from app.upstream.google.backend import BackEnd
 from app.upstream.google.client import GoogleImageModel

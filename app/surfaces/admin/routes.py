@@ -9,18 +9,8 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
 from app.domain.report import Dimension
-from app.surfaces.admin.answered import (
-    audit_wire,
-    issued_wire,
-    key_wire,
-    purge_wire,
-    report_csv,
-    report_wire,
-    tenant_wire,
-    usage_csv,
-    usage_wire,
-)
-from app.surfaces.admin.asked import (
+from app.surfaces.admin.auth import OperatorDep
+from app.surfaces.admin.request import (
     credit_of,
     dimensions_of,
     expected_of,
@@ -33,7 +23,17 @@ from app.surfaces.admin.asked import (
     tag_of,
     tenant_of,
 )
-from app.surfaces.admin.auth import OperatorDep
+from app.surfaces.admin.response import (
+    audit_wire,
+    issued_wire,
+    key_wire,
+    purge_wire,
+    report_csv,
+    report_wire,
+    tenant_wire,
+    usage_csv,
+    usage_wire,
+)
 from app.surfaces.admin.wire import (
     EVENT_ID,
     AdminUsageWire,

@@ -25,24 +25,24 @@ from app.domain.errors import (
 from app.domain.policy import CALL_S_MIN
 from app.domain.tenancy import Caller
 from app.generation.order import Patience
-from app.surfaces.gemini.answered import PAGE_SIZE, answer_of, counted, model_of, page_of
-from app.surfaces.gemini.asked import counted_request_of, order_of
 from app.surfaces.gemini.errors import PREFIX, is_vertex
+from app.surfaces.gemini.request import counted_request_of, order_of
+from app.surfaces.gemini.response import PAGE_SIZE, answer_of, counted, model_of, page_of
 from app.surfaces.gemini.streaming import Answered, dialect_of
 from app.surfaces.http.auth import authorised, presented_key
 from app.surfaces.http.body import Spelling, read_json
-from app.surfaces.http.caching import cache_control_of
+from app.surfaces.http.cache_control import cache_control_of
+from app.surfaces.http.client_timeout import patience_of
 from app.surfaces.http.context import ServiceDep
 from app.surfaces.http.envelope import error_headers
 from app.surfaces.http.idempotency import named
-from app.surfaces.http.patience import patience_of
 from app.surfaces.http.ratelimit import rate_limit_headers
 from app.surfaces.http.replies import generation_headers, json_reply
 from app.surfaces.http.streams import stream
 
 if TYPE_CHECKING:
     from app.domain.card import Card
-    from app.surfaces.gemini.answered import Form
+    from app.surfaces.gemini.response import Form
     from app.surfaces.http.context import Service
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False)

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from app.media.splicing import splice_iter
-from app.surfaces.gemini.answered import MEDIA_TYPES, written
 from app.surfaces.gemini.errors import error_document
+from app.surfaces.gemini.response import MEDIA_TYPES, written
 from app.surfaces.http.streams import Dialect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from app.domain.errors import GatewayError
-    from app.surfaces.gemini.answered import Form
+    from app.surfaces.gemini.response import Form
 
 # White space in either form. Google's Python client takes a comment, which would be usual, for broken JSON.
 _BEATS: Final[Mapping[Form, bytes]] = {"array": b"\r\n", "sse": b"\r\n\r\n"}

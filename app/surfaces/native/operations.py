@@ -28,8 +28,8 @@ from app.generation.operations import Telling
 from app.surfaces.http.auth import CallerDep
 from app.surfaces.http.context import ServiceDep, base_url_of
 from app.surfaces.http.problems import PROBLEMS, Problem
-from app.surfaces.native.answered import answer_of, kept_answer_of
 from app.surfaces.native.errors import problem
+from app.surfaces.native.response import answer_of, kept_answer_of
 from app.surfaces.native.wire import GenerateResponse
 
 if TYPE_CHECKING:

@@ -13,18 +13,18 @@ from app.domain.errors import NotFound, StoreUnavailable
 from app.domain.report import total
 from app.surfaces.http.auth import CallerDep
 from app.surfaces.http.body import read_form, read_json
-from app.surfaces.http.caching import cache_control_of
+from app.surfaces.http.cache_control import cache_control_of
+from app.surfaces.http.client_timeout import REQUEST_TIMEOUT, patience_of
 from app.surfaces.http.context import ServiceDep, base_url_of
 from app.surfaces.http.idempotency import IDEMPOTENCY_KEY, named
-from app.surfaces.http.patience import REQUEST_TIMEOUT, patience_of
 from app.surfaces.http.preferences import PREFER, preference_of
 from app.surfaces.http.problems import PROBLEMS, RATE_LIMIT_HEADERS
 from app.surfaces.http.ratelimit import rate_limit_headers
 from app.surfaces.http.replies import generation_headers, image_reply, json_reply, stored_image_reply
 from app.surfaces.http.reports import days, spent_wire
-from app.surfaces.native.answered import answer_of, budget_of, kept_answer_of, model_of, quote_of, rate_of
-from app.surfaces.native.asked import order_of_form, order_of_json
 from app.surfaces.native.operations import ACCEPTED, accepted
+from app.surfaces.native.request import order_of_form, order_of_json
+from app.surfaces.native.response import answer_of, budget_of, kept_answer_of, model_of, quote_of, rate_of
 from app.surfaces.native.wire import (
     EstimateResponse,
     GenerateResponse,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from app.domain.errors import GatewayError
     from app.generation.order import GenerationResult
-    from app.surfaces.openai.answered import Spliced
+    from app.surfaces.openai.response import Spliced
 
 BEAT: Final = b": drawing\n\n"
 """A comment."""

@@ -12,18 +12,18 @@ from app.domain.errors import GatewayError, ValidationFailed, Violation
 from app.domain.failure import error_classes
 from app.surfaces.http.auth import CallerDep
 from app.surfaces.http.body import read_form, read_json
-from app.surfaces.http.caching import cache_control_of
+from app.surfaces.http.cache_control import cache_control_of
+from app.surfaces.http.client_timeout import REQUEST_TIMEOUT, patience_of
 from app.surfaces.http.context import ServiceDep, base_url_of
 from app.surfaces.http.handover import client_timeout_s, retries_of
 from app.surfaces.http.idempotency import IDEMPOTENCY_KEY, named
-from app.surfaces.http.patience import REQUEST_TIMEOUT, patience_of
 from app.surfaces.http.problems import RATE_LIMIT_HEADERS
 from app.surfaces.http.ratelimit import rate_limit_headers
 from app.surfaces.http.replies import generation_headers, json_reply
-from app.surfaces.openai.answered import answer_of, events_of, model_of
-from app.surfaces.openai.asked import asked_of_form, asked_of_json, in_callers_words
 from app.surfaces.openai.errors import kind_of
 from app.surfaces.openai.events import event_stream
+from app.surfaces.openai.request import asked_of_form, asked_of_json, in_callers_words
+from app.surfaces.openai.response import answer_of, events_of, model_of
 from app.surfaces.openai.wire import OpenAIError, OpenAIImages, OpenAIModel, OpenAIModels
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from app.generation.order import GenerationResult, Order
     from app.surfaces.http.context import Service
     from app.surfaces.http.handover import Handover
-    from app.surfaces.openai.asked import Asked
+    from app.surfaces.openai.request import Asked
 
 router = APIRouter(prefix="/openai/v1", tags=["openai"])
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from app.domain.card import Card
     from app.domain.generation import Picture
     from app.generation.order import GenerationResult
-    from app.surfaces.openai.asked import Asked
+    from app.surfaces.openai.request import Asked
 
 Spliced = tuple[bytes, dict[str, bytes]]
 """Light JSON, and the images by the placeholders that stand for them in it."""

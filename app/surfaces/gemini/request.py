@@ -1,7 +1,7 @@
 """A body in Google's dialect to an order: what the card knows is judged and priced, the rest goes on as is.
 
 A request that the gateway's own words say completely becomes just that, and is then the same work as if it
-had been asked in any other dialect. Whatever says more keeps its body (``app/domain/verbatim.py``).
+had been asked in any other dialect. Whatever says more keeps its body (``app/domain/passthrough.py``).
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.errors import ValidationFailed, Violation
 from app.domain.fingerprint import digest_of
+from app.domain.passthrough import Verbatim
 from app.domain.request import CacheDirective, GenerationRequest, Grounding, SafetySetting
-from app.domain.verbatim import Verbatim
 from app.generation.order import Order
 from app.surfaces.gemini.contents import ContentsReader, base64_faults, turns_of
 from app.surfaces.gemini.fields import Fields, listed
 from app.surfaces.gemini.members import COUNT, GENERATE, Walk
 from app.surfaces.gemini.sizes import with_sizes_in_one_place
-from app.surfaces.http.caching import cache_directive
+from app.surfaces.http.cache_control import cache_directive
 from app.surfaces.http.inputs import OFF_THE_LOOP_BYTES
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from app.domain.errors import Violation
 from app.domain.generation import Notice
 from app.domain.pointers import pointer_to
-from app.surfaces.native.asked import (
+from app.surfaces.native.request import (
     FILES,
     NO_FILE,
     inputs_of_form,

@@ -22,8 +22,8 @@ from app.domain.tenancy import Caller, Key, Tenant
 from app.domain.validation import normalised
 from app.generation.job import judge
 from app.media.splicing import splice
-from app.surfaces.gemini.asked import order_of
 from app.surfaces.gemini.fields import field_path, lower_camel
+from app.surfaces.gemini.request import order_of
 from app.surfaces.gemini.routes import SPELLING
 from app.surfaces.http.body import read_json
 from app.surfaces.http.context import Limits

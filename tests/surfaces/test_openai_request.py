@@ -16,7 +16,7 @@ from app.domain.errors import Violation
 from app.domain.policy import PIXELS_MAX
 from app.generation.conversations import CannotContinue
 from app.surfaces.http.body import FormBody, JsonBody
-from app.surfaces.openai.asked import Asked, asked_of_form, asked_of_json, in_callers_words
+from app.surfaces.openai.request import Asked, asked_of_form, asked_of_json, in_callers_words
 from app.surfaces.openai.wire import OpenAIImageEdit, OpenAIImageGeneration
 from tests.fixtures import image_bytes
 

@@ -14,7 +14,7 @@ from app.domain.requirements import choices_of, code_of, requirement_of
 from app.generation.conversations import CannotContinue
 from app.generation.order import Order
 from app.surfaces.http.body import parsed
-from app.surfaces.http.caching import cache_directive
+from app.surfaces.http.cache_control import cache_directive
 from app.surfaces.http.inputs import base64_violation, from_bytes, from_earlier, from_uri
 from app.surfaces.native.wire import (
     EditForm,
