@@ -16,7 +16,7 @@ from app.commands import cli, ledger, serve
 from app.commands.keys import print_new_key
 from app.commands.reference import print_openapi, print_reference
 from app.domain.errors import ConfigurationError
-from app.domain.requirements import requirement_of
+from app.domain.requirements import describe_requirement
 from app.settings import Settings
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _settings() -> Settings:
 def _fault(fault: ErrorDetails) -> str:
     name = ".".join(str(step) for step in fault["loc"])
     variable = name if name.isupper() else f"FLASHGATE_{name.upper()}"
-    phrase = requirement_of(fault["type"], fault.get("ctx"))
+    phrase = describe_requirement(fault["type"], fault.get("ctx"))
     return f"{variable} {phrase}" if name else phrase
 
 

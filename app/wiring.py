@@ -15,7 +15,7 @@ from app.generation.gateway import Gateway
 from app.generation.operations import LongRunning
 from app.identity.certificates import Certificates
 from app.identity.tokens import IAP, GoogleIdTokens, TokenPolicy
-from app.ledger.adjustments import RedisBudgetTerms
+from app.ledger.adjustments import RedisBudgetAdjustments
 from app.ledger.durable import Durability, DurableLedger
 from app.ledger.journal import Journal, JournalUnavailable
 from app.ledger.operations import RedisOperations
@@ -164,7 +164,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
                 registry=directory,
                 ledger=ledger,
                 cache=RedisCache(clients.ledger),
-                terms=RedisBudgetTerms(clients.ledger),
+                terms=RedisBudgetAdjustments(clients.ledger),
                 reports=reports,
                 pepper=pepper,
             ),

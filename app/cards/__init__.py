@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from app.domain.card import Card, bare_name
+from app.domain.card import Card, strip_model_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,7 +32,7 @@ class Catalogue:
 
     def resolve(self, name: str) -> Card | None:
         """The card for an id or alias, with or without ``models/`` or ``google/`` before it, or None."""
-        return self._by_name.get(bare_name(name))
+        return self._by_name.get(strip_model_prefix(name))
 
     @property
     def cells(self) -> tuple[tuple[str, str], ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.domain.budget import UNITS
 from app.domain.errors import StoreUnavailable
-from app.ledger.verifying import events, snapshot, tenants_of
+from app.ledger.verifying import events, list_ledger_tenants, snapshot
 from app.wiring import open_store
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 async def _run(arguments: argparse.Namespace, settings: Settings) -> int:
     async with AsyncExitStack() as stack:
         clients = await open_store(settings, stack, PATIENCE_S)
-        tenant_ids = [arguments.tenant] if arguments.tenant else await tenants_of(clients.ledger)
+        tenant_ids = [arguments.tenant] if arguments.tenant else await list_ledger_tenants(clients.ledger)
         if arguments.action == "verify":
             return await _verify(clients, tenant_ids)
         await _export(clients, tenant_ids, arguments.format)

@@ -11,8 +11,8 @@ from pydantic import AliasChoices
 from pydantic_core import PydanticUndefined
 
 from app.cards import load_catalogue
-from app.domain.acceptance import acceptances
-from app.domain.failure import error_classes
+from app.domain.acceptance import list_acceptances
+from app.domain.failure import list_error_classes
 from app.domain.validation import RULES
 from app.domain.violation_codes import NOTICES, VIOLATIONS
 from app.main import create_app
@@ -48,7 +48,7 @@ def with_refusals(readme: str, model: str) -> str:
     _, mark, after = rest.partition(ENDS)
     if not mark:
         raise ValueError(f"the README does not hold {BEGINS.strip()} and {ENDS.strip()}")
-    rows = ((each.rule, each.accepted, _codes(each.codes)) for each in acceptances(card))
+    rows = ((each.rule, each.accepted, _codes(each.codes)) for each in list_acceptances(card))
     table = _table(("rule", f"accepted by {card.title}", "else"), rows)
     return f"{before}{BEGINS}{table}{ENDS}{after}"
 
@@ -100,7 +100,7 @@ def _google_routes() -> Iterator[tuple[str, ...]]:
 
 
 def _errors() -> Iterator[tuple[str, ...]]:
-    for error in sorted(error_classes(), key=lambda each: (each.status, each.code)):
+    for error in sorted(list_error_classes(), key=lambda each: (each.status, each.code)):
         if error.code != error.__base__.__dict__.get("code"):
             retryable = "yes" if error.retryable else "no"
             yield str(error.status), f"`{error.code}`", retryable, _first_line(error.__doc__)

@@ -33,7 +33,7 @@ class Acceptance(NamedTuple):
     codes: tuple[str, ...]
 
 
-def acceptances(card: Card) -> tuple[Acceptance, ...]:
+def list_acceptances(card: Card) -> tuple[Acceptance, ...]:
     """Every rule in the order in which they are asked."""
     return tuple(Acceptance(*row) for row in (*_of_words(card), *_of_numbers(card), *_of_files(card)))
 

@@ -234,7 +234,7 @@ def _spans_of_days(window: _Days, zone: ZoneInfo, now_ms: int) -> tuple[Span, Sp
     return Span(begin(first), start), Span(start, end), Span(end, begin(last))
 
 
-def window_of(budget: Budget, owner: str, zone: ZoneInfo, now_ms: int) -> BudgetWindow:
+def build_window(budget: Budget, owner: str, zone: ZoneInfo, now_ms: int) -> BudgetWindow:
     """A budget's window around a moment. ``owner`` is ``t``, ``p:<project>`` or ``k:<key>``."""
     field = f"{owner}|{budget.unit}|{budget.window}"
     return BudgetWindow(budget, field, spans(budget.window, zone, now_ms), zone)

@@ -23,7 +23,7 @@ AspectRatio = Annotated[str, Field(pattern=r"^[1-9][0-9]?:[1-9][0-9]?$")]
 _PREFIXES = ("publishers/google/models/", "models/", "google/")
 
 
-def bare_name(name: str) -> str:
+def strip_model_prefix(name: str) -> str:
     """A model's name without the prefix that some APIs write before it (``models/``, ``google/``)."""
     for prefix in _PREFIXES:
         if name.startswith(prefix):
@@ -31,7 +31,7 @@ def bare_name(name: str) -> str:
     return name
 
 
-def edge_of(image_size: str) -> int:
+def compute_edge(image_size: str) -> int:
     """The side of a square picture of this size in pixels: 512 for ``512``, 2048 for ``2K``."""
     return int(image_size) if image_size.isdigit() else 1024 * int(image_size.removesuffix("K"))
 
@@ -223,14 +223,14 @@ class Card(_Fact):
             raise ValueError("two sizes share a spelling")
         return self
 
-    def prices_of(self, tier: str | None) -> Prices:
+    def get_prices(self, tier: str | None) -> Prices:
         """The prices of a service tier as it is reported; of one without its own, those of the standard."""
         found = {name: prices for name, prices in self.tier_prices_usd_per_million.items() if name == tier}
         return next(iter(found.values()), self.prices_usd_per_million)
 
-    def dearest_prices(self, tier: str | None) -> Prices:
+    def get_dearest_prices(self, tier: str | None) -> Prices:
         """What to reserve for a tier that was asked for: Google may serve the standard one instead."""
-        return max(self.prices_of(tier), self.prices_usd_per_million, key=lambda prices: prices.image_output)
+        return max(self.get_prices(tier), self.prices_usd_per_million, key=lambda prices: prices.image_output)
 
     def image_tokens(self, image_size: str) -> int:
         """Output tokens of one picture of this size. Raises KeyError for a size not on the card."""
@@ -244,13 +244,13 @@ class Card(_Fact):
                 return literal
         return None
 
-    def size_of_quality(self, quality: str) -> str | None:
+    def find_size_of_quality(self, quality: str) -> str | None:
         """The size that a word of OpenAI's ``quality`` asks for, or None where the card has none for it."""
         return next((name for name, size in self.image_sizes.items() if quality in size.qualities), None)
 
-    def sizes_up_to(self, largest: str) -> tuple[str, ...]:
+    def list_sizes_up_to(self, largest: str) -> tuple[str, ...]:
         """The sizes that are no larger than this one, which may be another card's."""
-        return tuple(name for name in self.image_sizes if edge_of(name) <= edge_of(largest))
+        return tuple(name for name in self.image_sizes if compute_edge(name) <= compute_edge(largest))
 
     def names(self) -> tuple[str, ...]:
         """The id and every alias."""

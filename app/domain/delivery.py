@@ -19,7 +19,9 @@ AREA_FACTOR = 2.0
 _MEGAPIXEL = 1024 * 1024
 
 
-def mismatches(request: GenerationRequest, card: Card, pictures: Iterable[Picture]) -> tuple[Notice, ...]:
+def find_mismatches(
+    request: GenerationRequest, card: Card, pictures: Iterable[Picture]
+) -> tuple[Notice, ...]:
     """Differences between the pictures and a normalised request: ``size_mismatch``, ``mime_mismatch``.
 
     Where a ratio was asked for, the sides are compared with the card's; else, and for cells whose size is

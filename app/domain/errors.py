@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from app.domain.refusals import category_of
+from app.domain.refusals import find_category
 
 if TYPE_CHECKING:
     from app.domain.budget import WindowState
@@ -252,7 +252,7 @@ class ContentBlocked(GatewayError):
     @property
     def category(self) -> str:
         """The kind of fault, such as ``child`` or ``violence``."""
-        return category_of(self.reason, self.support_code)
+        return find_category(self.reason, self.support_code)
 
 
 class ModelRefused(ContentBlocked):

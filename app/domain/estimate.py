@@ -76,32 +76,32 @@ class Estimate:
         return Amounts(self.image_output, self.total_tokens, self.images, self.usd)
 
 
-def text_tokens(text: str, *, strict: bool = False) -> int:
+def estimate_text_tokens(text: str, *, strict: bool = False) -> int:
     """Tokens that a text may have: a third of its UTF-8 bytes, rounded up.
 
     English has about four bytes a token and other scripts less, so this is on the safe side of what
     tokenizers give; the settlement corrects it. Strictly, every byte may be a token of its own.
     """
-    return tokens_of_bytes(len(text.encode()), strict=strict)
+    return estimate_bytes_tokens(len(text.encode()), strict=strict)
 
 
-def tokens_of_bytes(length: int, *, strict: bool = False) -> int:
-    """Tokens that a text of so many UTF-8 bytes may have; see ``text_tokens``."""
+def estimate_bytes_tokens(length: int, *, strict: bool = False) -> int:
+    """Tokens that a text of so many UTF-8 bytes may have; see ``estimate_text_tokens``."""
     return -(-length // (1 if strict else _BYTES_PER_TEXT_TOKEN))
 
 
-def other_tokens(request: GenerationRequest, *, strict: bool = False) -> int:
+def count_other_tokens(request: GenerationRequest, *, strict: bool = False) -> int:
     """Tokens of words beside prompt and instruction, such as those of earlier turns, which are read anew."""
     earlier = request.earlier.conversation.text_bytes if request.earlier is not None else 0
-    return tokens_of_bytes(earlier + request.other_text_bytes, strict=strict)
+    return estimate_bytes_tokens(earlier + request.other_text_bytes, strict=strict)
 
 
-def earlier_document_tokens(request: GenerationRequest) -> int:
+def count_earlier_document_tokens(request: GenerationRequest) -> int:
     """Tokens of the documents and videos in the earlier turns of a conversation."""
     return request.earlier.conversation.document_tokens if request.earlier is not None else 0
 
 
-def known_document_tokens(item: Input, card: Card) -> int:
+def count_known_document_tokens(item: Input, card: Card) -> int:
     """Tokens that a document is known to have; a file whose pages nobody counted has at least one page."""
     if item.data is not None and item.mime_type == "text/plain":
         return -(-item.length // _BYTES_PER_TEXT_TOKEN)
@@ -115,14 +115,14 @@ def document_tokens(item: Input, card: Card, *, strict: bool = False) -> int:
     """
     if strict and item.data is not None and item.mime_type == "text/plain":
         return item.length
-    known = known_document_tokens(item, card)
+    known = count_known_document_tokens(item, card)
     if item.pages is not None or (item.data is not None and item.mime_type == "text/plain"):
         return known
     most = card.documents.tokens_per_file_max
     return most if item.data is None else max(known, min(most, -(-item.length // _BYTES_PER_TEXT_TOKEN)))
 
 
-def known_video_tokens(item: Input, card: Card) -> int:
+def count_known_video_tokens(item: Input, card: Card) -> int:
     """Tokens that a video is known to have: at least those of a second."""
     return ceil((item.seconds or 1) * card.video.tokens_per_second * item.weight)
 
@@ -138,21 +138,21 @@ def video_tokens(request: GenerationRequest, card: Card, beside: int, *, strict:
     """
     if not request.videos:
         return 0
-    known = sum(known_video_tokens(item, card) for item in request.videos)
+    known = sum(count_known_video_tokens(item, card) for item in request.videos)
     if strict or any(item.seconds is None for item in request.videos):
         return max(known, card.tokens.input_max - beside)
     return known
 
 
 @cache
-def _nano_usd_per_token(usd_per_million: float) -> Fraction:
+def _convert_price(usd_per_million: float) -> Fraction:
     """The price as it is written on the card: the shortest decimal of the float, not its binary value."""
     return Fraction(repr(usd_per_million)) * NANO_PER_USD / _MILLION
 
 
 def _nano_usd(*parts: tuple[int, float]) -> int:
     """The sum of tokens times dollars per million in billionths, exact, rounded up once at the end."""
-    return ceil(sum(tokens * _nano_usd_per_token(price) for tokens, price in parts))
+    return ceil(sum(tokens * _convert_price(price) for tokens, price in parts))
 
 
 def price_nano_usd(card: Card, usage: Usage) -> int:
@@ -160,7 +160,7 @@ def price_nano_usd(card: Card, usage: Usage) -> int:
 
     See docs/model.md#service-tiers: a priority call may be served, and billed, as a standard one.
     """
-    prices = card.prices_of(usage.tier)
+    prices = card.get_prices(usage.tier)
     fresh_input = max(0, usage.input_tokens - usage.cached_input)
     return _nano_usd(
         (fresh_input, prices.input),
@@ -170,27 +170,29 @@ def price_nano_usd(card: Card, usage: Usage) -> int:
     )
 
 
-def spent_on(card: Card, usage: Usage) -> Spent:
+def price_usage(card: Card, usage: Usage) -> Spent:
     """Reported tokens with their list price."""
     return Spent(usage, price_nano_usd(card, usage))
 
 
-def settled_amounts(card: Card, usage: Usage, images: int) -> Amounts:
+def compute_settled_amounts(card: Card, usage: Usage, images: int) -> Amounts:
     """What a finished generation is booked with, in every unit."""
     return Amounts(
         usage.image_output, usage.input_tokens + usage.output_tokens, images, price_nano_usd(card, usage)
     )
 
 
-def picture_tokens(request: GenerationRequest, card: Card) -> int:
+def count_picture_tokens(request: GenerationRequest, card: Card) -> int:
     """Tokens of the pictures that the model reads: the caller's references, and its own of earlier turns."""
     replayed = request.earlier.conversation.pictures if request.earlier is not None else 0
     return ceil((sum(item.weight for item in request.images) + replayed) * card.images.tokens_each)
 
 
-def output_tokens_per_call(request: GenerationRequest, card: Card, allowances: Allowances | None) -> int:
+def compute_output_tokens_per_call(
+    request: GenerationRequest, card: Card, allowances: Allowances | None
+) -> int:
     """Tokens that one call may answer with: a picture, words and thoughts; within the caller's own bound."""
-    size, level = sized_and_levelled(request, card)
+    size, level = resolve_size_and_level(request, card)
     picture = card.image_tokens(size)
     words = card.text_allowance.per_image[level] if allowances is None else allowances.of(card, size, level)
     words = max(words, request.thinking_budget or 0)
@@ -198,7 +200,7 @@ def output_tokens_per_call(request: GenerationRequest, card: Card, allowances: A
     return picture + max(0, min(words, most - picture))
 
 
-def sized_and_levelled(request: GenerationRequest, card: Card) -> tuple[str, str]:
+def resolve_size_and_level(request: GenerationRequest, card: Card) -> tuple[str, str]:
     """The image size and the thinking level that a request is made with."""
     size = request.image_size or card.image_size_default
     return size, request.thinking_level or card.parameters.thinking_level_default
@@ -217,12 +219,14 @@ def estimate(
         allowances: What was learned of words and thoughts; None for the card's allowance alone.
         strict: Whether texts are counted by what they can have at most, not by what they are likely to have.
     """
-    prices = card.dearest_prices(request.service_tier)
+    prices = card.get_dearest_prices(request.service_tier)
     texts = (request.prompt, request.system_instruction or "")
-    words = sum(text_tokens(text, strict=strict) for text in texts) + other_tokens(request, strict=strict)
-    pictures = picture_tokens(request, card)
+    words = sum(estimate_text_tokens(text, strict=strict) for text in texts) + count_other_tokens(
+        request, strict=strict
+    )
+    pictures = count_picture_tokens(request, card)
     documents = sum(document_tokens(item, card, strict=strict) for item in request.documents)
-    documents += earlier_document_tokens(request)
+    documents += count_earlier_document_tokens(request)
     videos = video_tokens(request, card, words + pictures + documents, strict=strict)
     if strict and (request.grounding.web_search or request.grounding.image_search):
         # What a search finds is billed as input, and nobody knows beforehand how much it is.
@@ -230,7 +234,7 @@ def estimate(
     text_input, image_input = request.n * words, request.n * pictures
     document_input, video_input = request.n * documents, request.n * videos
     image_output = request.n * card.image_tokens(request.image_size or card.image_size_default)
-    text_output = request.n * output_tokens_per_call(request, card, allowances) - image_output
+    text_output = request.n * compute_output_tokens_per_call(request, card, allowances) - image_output
     usd = _nano_usd(
         (text_input + image_input + document_input + video_input, prices.input),
         (image_output, prices.image_output),
@@ -267,7 +271,7 @@ def would_fit(
     return WouldFit(sizes[-1] if sizes else None, counts[-1] if counts else 0)
 
 
-def read_amounts(estimated: Estimate, card: Card) -> Amounts:
+def compute_input_amounts(estimated: Estimate, card: Card) -> Amounts:
     """What a call is booked with that was read and not answered, where no usage was reported."""
     tokens = estimated.input_tokens
     return Amounts(0, tokens, 0, _nano_usd((tokens, card.prices_usd_per_million.input)))

@@ -64,7 +64,7 @@ DEFINED_IN = (errors, repetition)
 """Every module that defines errors; a class is found among its parent's subclasses once it is imported."""
 
 
-def error_classes() -> tuple[type[GatewayError], ...]:
+def list_error_classes() -> tuple[type[GatewayError], ...]:
     """Every error that can be answered, parents first."""
     found: list[type[GatewayError]] = [GatewayError]
     for error in found:
@@ -72,16 +72,16 @@ def error_classes() -> tuple[type[GatewayError], ...]:
     return tuple(found)
 
 
-def failure_of(error: GatewayError) -> Failure:
+def build_failure(error: GatewayError) -> Failure:
     """What others are told of an error."""
     final = isinstance(error, ContentBlocked | UpstreamInvalidRequest | MaxTokens | InvalidHistory)
     told = {name: getattr(error, name) for name in _CARRIED if hasattr(error, name)}
     return Failure(code=error.code, final=final, **told)
 
 
-def raised_again(failure: Failure) -> GatewayError:
+def rebuild_error(failure: Failure) -> GatewayError:
     """The error that the failure was; an upstream error where this version has none of its code."""
-    known = (kind for kind in error_classes()[1:] if kind.code == failure.code)
+    known = (kind for kind in list_error_classes()[1:] if kind.code == failure.code)
     kind = next(known, UpstreamError)
     arguments = {name: getattr(failure, name) for name in signature(kind).parameters if name in _CARRIED}
     error = kind(**arguments)

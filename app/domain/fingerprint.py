@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-def digest_of(data: bytes | bytearray | memoryview) -> str:
+def compute_digest(data: bytes | bytearray | memoryview) -> str:
     """BLAKE3 of bytes in hexadecimal, 64 digits."""
     return blake3(data).hexdigest()
 

@@ -53,7 +53,7 @@ class Effective:
     continue_from: str | None
 
 
-def effective_of(request: GenerationRequest, card: Card, seeds: tuple[int | None, ...]) -> Effective:
+def build_effective(request: GenerationRequest, card: Card, seeds: tuple[int | None, ...]) -> Effective:
     """The parameters of a normalised request, the card's where it leaves them out."""
     parameters = card.parameters
     return Effective(
@@ -75,7 +75,7 @@ def effective_of(request: GenerationRequest, card: Card, seeds: tuple[int | None
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class StoredGeneration:
     """What is kept of a generation under its id.
 
     Attributes:

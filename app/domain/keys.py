@@ -57,7 +57,7 @@ class ParsedKey(NamedTuple):
         return f"ParsedKey(env={self.env!r}, key_id={self.key_id!r})"
 
 
-def _base62(number: int, digits: int) -> str:
+def _encode_base62(number: int, digits: int) -> str:
     found = []
     for _ in range(digits):
         number, digit = divmod(number, 62)
@@ -66,7 +66,7 @@ def _base62(number: int, digits: int) -> str:
 
 
 def _checksum(body: str) -> str:
-    return _base62(zlib.crc32(body.encode("ascii")), _CHECKSUM_DIGITS)
+    return _encode_base62(zlib.crc32(body.encode("ascii")), _CHECKSUM_DIGITS)
 
 
 def mint(env: str, entropy: bytes, key_id: str | None = None) -> MintedKey:
@@ -84,10 +84,10 @@ def mint(env: str, entropy: bytes, key_id: str | None = None) -> MintedKey:
         raise ValueError(f"a key takes {ENTROPY_BYTES} bytes of entropy, not {len(entropy)}")
     if not ENVIRONMENT.fullmatch(env):
         raise ValueError("the environment of a key is 1 to 16 lower-case letters or digits")
-    chosen = _base62(int.from_bytes(entropy[_SECRET_BYTES:]), _ID_DIGITS) if key_id is None else key_id
+    chosen = _encode_base62(int.from_bytes(entropy[_SECRET_BYTES:]), _ID_DIGITS) if key_id is None else key_id
     if not KEY_ID.fullmatch(chosen):
         raise ValueError("a key id is 1 to 32 letters or digits")
-    secret = _base62(int.from_bytes(entropy[:_SECRET_BYTES]), _SECRET_DIGITS)
+    secret = _encode_base62(int.from_bytes(entropy[:_SECRET_BYTES]), _SECRET_DIGITS)
     body = f"{_PREFIX}{env}_{chosen}_{secret}"
     return MintedKey(chosen, f"{body}_{_checksum(body)}", secret)
 

@@ -56,7 +56,7 @@ def usual(claim: str) -> str:
     return _TEXT if bare.startswith("text/") else bare
 
 
-def declared_type(item: Input) -> str | None:
+def get_declared_type(item: Input) -> str | None:
     """The caller's claim in its usual spelling, or None where it says nothing."""
     return (usual(item.declared_mime_type) or None) if item.declared_mime_type else None
 
@@ -65,7 +65,7 @@ def is_corrected(item: Input) -> bool:
     """Whether the bytes are something else than the caller said, or are sent under another name for it."""
     if item.drawn or item.data is None or item.mime_type is None or not item.declared_mime_type:
         return False
-    declared, bare = declared_type(item), _bare(item.declared_mime_type)
+    declared, bare = get_declared_type(item), _bare(item.declared_mime_type)
     if declared is None or {declared, item.mime_type} <= _SAME_FAMILY:
         return False
     return declared != item.mime_type or (declared == _TEXT and "/" in bare and bare != _TEXT)
@@ -77,7 +77,7 @@ def quoted(claim: str) -> str:
     return bare if _MEDIA_TYPE.fullmatch(bare) else "something else"
 
 
-def family_of(mime_type: str) -> InputKind:
+def classify_media_type(mime_type: str) -> InputKind:
     """What a file of this type is offered as: an image, a video, and in all other cases a document."""
     family = usual(mime_type).partition("/")[0]
     return "image" if family == "image" else "video" if family == "video" else "document"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from app.domain.budget import Amounts
 from app.domain.errors import ContentBlocked, GatewayError, UpstreamError
-from app.domain.estimate import read_amounts, settled_amounts
+from app.domain.estimate import compute_input_amounts, compute_settled_amounts
 from app.domain.generation import ModelAnswer, Notice, Usage
 from app.domain.policy import Charging
 
@@ -64,7 +64,7 @@ class Outcome:
         return tuple(picture for answer in self.answers for picture in answer.interim)
 
 
-def outcome_of(
+def compute_outcome(
     ended: Sequence[ModelAnswer | GatewayError],
     card: Card,
     per_call: Estimate,
@@ -97,9 +97,9 @@ def outcome_of(
     }
     amounts = _sum(
         Amounts(images=pictures),
-        *(settled_amounts(card, each, 0) for each in by_tier.values()),
+        *(compute_settled_amounts(card, each, 0) for each in by_tier.values()),
         *[per_call.amounts] * unknown,
-        *[read_amounts(per_call, card)] * blocked,
+        *[compute_input_amounts(per_call, card)] * blocked,
     )
     error = None if answers else _for_caller(errors, usage if reported else None)
     keep = not errors and all(answer.finish_reason in COMPLETE for answer in answers)
@@ -110,7 +110,7 @@ def outcome_of(
     return Outcome(booking, amounts, usage, answers, error, keep, notices, any(map(_may_be_billed, silent)))
 
 
-def charged_outcome(ended: Sequence[ModelAnswer | GatewayError], estimated: Amounts) -> Outcome:
+def build_charged_outcome(ended: Sequence[ModelAnswer | GatewayError], estimated: Amounts) -> Outcome:
     """The outcome where what was used cannot be added up: the estimate is charged, pictures are delivered."""
     answers = tuple(item for item in ended if isinstance(item, ModelAnswer))
     errors = [item for item in ended if isinstance(item, GatewayError)]

@@ -8,12 +8,12 @@ STEP_LENGTH_MAX: Final = 63
 """Longer names are cut, so that a caller's endless name does not fill the answer."""
 
 
-def pointer_to(*steps: str | int) -> str:
+def build_pointer(*steps: str | int) -> str:
     """The pointer that leads through these steps, fit to be sent; pydantic's ``loc`` is a tuple of them."""
     return "".join("/" + _escaped(str(step)) for step in steps)
 
 
-def steps_of(text: str) -> list[str]:
+def split_pointer(text: str) -> list[str]:
     """The steps of a pointer; none for the whole document."""
     return [step.replace("~1", "/").replace("~0", "~") for step in text.split("/")[1:]]
 

@@ -81,7 +81,7 @@ class Policy:
         """Whether a Preview feature may be used."""
         return self.preview is None or feature in self.preview
 
-    def of_caller(self, caller: Caller) -> Policy:
+    def restrict_to(self, caller: Caller) -> Policy:
         """The same deployment with the rights of one tenant's key."""
         return replace(
             self,

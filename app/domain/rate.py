@@ -72,7 +72,7 @@ class RateState:
     refused: bool = False
 
 
-def limits_of(scope: RateScope, owner: str, rate: Rate | None) -> tuple[RateLimit, ...]:
+def build_rate_limits(scope: RateScope, owner: str, rate: Rate | None) -> tuple[RateLimit, ...]:
     """The limits that a rate stands for; ``owner`` is ``t`` or ``k:<key>``."""
     if rate is None:
         return ()

@@ -88,7 +88,7 @@ SUPPORT_CODES: Final[Mapping[str, SupportCode]] = {
 """11030041 is not on the page; it came with IMAGE_PROHIBITED_CONTENT."""
 
 
-def category_of(reason: str, support_code: str | None) -> str:
+def find_category(reason: str, support_code: str | None) -> str:
     """The kind of fault: by the number where it is known, which says most, else by the reason."""
     known = SUPPORT_CODES.get(support_code or "")
     if known is not None:
@@ -96,7 +96,7 @@ def category_of(reason: str, support_code: str | None) -> str:
     return FILTERED.get(reason) or BLOCKED.get(reason) or "other"
 
 
-def counted_as(reason: str) -> str:
+def classify_reason(reason: str) -> str:
     """The reason under which an answer is counted: ``none`` without one, ``unknown`` for a new word."""
     if not reason:
         return "none"

@@ -95,7 +95,7 @@ _PHRASES: Final[Mapping[str, str]] = {
 _ANYTHING_ELSE: Final = "is not accepted"
 
 
-def requirement_of(kind: str, context: Mapping[str, object] | None = None) -> str:
+def describe_requirement(kind: str, context: Mapping[str, object] | None = None) -> str:
     """The phrase that follows a field's name, without a full stop: ``must be a list``.
 
     Args:
@@ -107,7 +107,7 @@ def requirement_of(kind: str, context: Mapping[str, object] | None = None) -> st
         kind = f"string_{kind}"  # a secret, which is a text
     if kind == "value_error" and told.get("error"):
         phrase = str(told["error"])
-    elif kind in _CHOICES and (choices := choices_of(kind, told)):
+    elif kind in _CHOICES and (choices := list_choices(kind, told)):
         *first, last = choices
         phrase = f"must be {', '.join(first)} or {last}" if first else f"must be {last}"
     else:
@@ -122,14 +122,14 @@ class _Told(dict[str, object]):
         return "…"
 
 
-def choices_of(kind: str, context: Mapping[str, object] | None = None) -> tuple[str, ...] | None:
+def list_choices(kind: str, context: Mapping[str, object] | None = None) -> tuple[str, ...] | None:
     """The values that a field takes, where there is a list of them; pydantic quotes them one by one."""
     if kind not in _CHOICES:
         return None
     return tuple(re.findall(r"'([^']*)'", str((context or {}).get("expected", "")))) or None
 
 
-def code_of(kind: str) -> str:
+def classify_kind(kind: str) -> str:
     """The stable word for programs: ``required``, ``unknown_field``, ``wrong_type`` and their like."""
     if kind in _MISSING:
         return "required"

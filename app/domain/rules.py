@@ -10,7 +10,7 @@ import unicodedata
 from typing import TYPE_CHECKING, NamedTuple
 
 from app.domain.errors import Violation
-from app.domain.pointers import pointer_to
+from app.domain.pointers import build_pointer
 from app.domain.request import SEEDS_PER_VARIANT
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def image_size(case: Case) -> Iterator[Violation]:
         yield Violation("/image_size", "unsupported_image_size", detail, sizes)
         return
     largest = case.policy.max_image_size
-    within = sizes if largest is None else case.card.sizes_up_to(largest)
+    within = sizes if largest is None else case.card.list_sizes_up_to(largest)
     if size not in within:
         detail = f"This caller may ask for {largest} at most."
         yield Violation("/image_size", "image_size_not_allowed", detail, within)
@@ -276,7 +276,7 @@ def labels(case: Case) -> Iterator[Violation]:
         yield Violation("/labels", "too_many_labels", f"{len(found)} labels; {LABELS_MAX} at most.")
     seen: set[str] = set()
     for name, value in found[: LABELS_MAX + 1]:
-        place = pointer_to("labels", name)
+        place = build_pointer("labels", name)
         if not 1 <= len(name) <= LABEL_LENGTH_MAX or len(value) > LABEL_LENGTH_MAX:
             detail = f"A label has 1 to {LABEL_LENGTH_MAX} characters, and its value no more than that."
             yield Violation(place, "label_too_long" if name else "empty_label", detail)

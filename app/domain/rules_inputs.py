@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from app.domain import addresses
 from app.domain.errors import Violation
 from app.domain.estimate import (
-    earlier_document_tokens,
-    known_document_tokens,
-    known_video_tokens,
-    other_tokens,
-    picture_tokens,
-    text_tokens,
+    count_earlier_document_tokens,
+    count_known_document_tokens,
+    count_known_video_tokens,
+    count_other_tokens,
+    count_picture_tokens,
+    estimate_text_tokens,
 )
-from app.domain.media_types import declared_type, quoted
+from app.domain.media_types import get_declared_type, quoted
 from app.domain.request import Input
 from app.domain.rules import is_unicode
 
@@ -56,7 +56,7 @@ def _type(item: Input, allowed: tuple[str, ...]) -> Iterator[Violation]:
     Of a file elsewhere only the claim is known, and the upstream needs it.
     """
     kind = item.kind
-    real = item.mime_type if item.data is not None else declared_type(item)
+    real = item.mime_type if item.data is not None else get_declared_type(item)
     if item.data is None and item.uri is None:
         return
     if real is None and item.data is None:
@@ -149,7 +149,7 @@ def documents(case: Case) -> Iterator[Violation]:
         yield from _type(item, limits.mime_types)
         yield from _size(item, limits.bytes_max)
         yield from _faults(item)
-        tokens = known_document_tokens(item, case.card)
+        tokens = count_known_document_tokens(item, case.card)
         total += tokens
         if tokens > limits.tokens_per_file_max:
             detail = (
@@ -182,15 +182,17 @@ def input_tokens(case: Case) -> Iterator[Violation]:
     request, card = case.request, case.card
     most = card.tokens.input_max
     place = "/prompt" if request.earlier is None else "/continue_from"
-    words = sum(text_tokens(text) for text in _texts(request) if is_unicode(text)) + other_tokens(request)
+    words = sum(
+        estimate_text_tokens(text) for text in _texts(request) if is_unicode(text)
+    ) + count_other_tokens(request)
     if words > most:
         detail = f"The prompt has about {words} tokens; the model reads {most}."
         yield Violation(place, "input_tokens_over_limit", detail)
         return
-    pictures = picture_tokens(request, card)
-    pages = sum(known_document_tokens(item, card) for item in request.documents)
-    clips = sum(known_video_tokens(item, card) for item in request.videos)
-    total = words + pictures + pages + clips + earlier_document_tokens(request)
+    pictures = count_picture_tokens(request, card)
+    pages = sum(count_known_document_tokens(item, card) for item in request.documents)
+    clips = sum(count_known_video_tokens(item, card) for item in request.videos)
+    total = words + pictures + pages + clips + count_earlier_document_tokens(request)
     if (
         total > most
         and len(_references(request)) <= card.images.count_max

@@ -10,7 +10,7 @@ _OF_DIGITS: Final = {"512": "FIVE_TWELVE"}
 """Sizes that are no whole number of K are spelt as Google does."""
 
 
-def size_word(size: str) -> str:
+def format_size_word(size: str) -> str:
     """``IMAGE_SIZE_TWO_K`` for ``2K``. Raises ValueError for what is no size."""
     if size in _OF_DIGITS:
         return PREFIX + _OF_DIGITS[size]
@@ -20,7 +20,7 @@ def size_word(size: str) -> str:
     return f"{PREFIX}{_UNITS[int(digits) - 1]}_K"
 
 
-def size_of_word(word: str) -> str | None:
+def parse_size_word(word: str) -> str | None:
     """``2K`` for ``IMAGE_SIZE_TWO_K``, or None for any other text."""
     bare = word.removeprefix(PREFIX)
     for size, digits in _OF_DIGITS.items():

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
-from app.domain.budget import BudgetWindow, window_of
-from app.domain.card import edge_of
-from app.domain.rate import RateLimit, limits_of
+from app.domain.budget import BudgetWindow, build_window
+from app.domain.card import compute_edge
+from app.domain.rate import RateLimit, build_rate_limits
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -182,7 +182,7 @@ class Caller:
     def max_image_size(self) -> str | None:
         """The largest size that tenant and key both allow, or None."""
         named = [size for size in (self.tenant.max_image_size, self.key.max_image_size) if size is not None]
-        return min(named, key=edge_of, default=None)
+        return min(named, key=compute_edge, default=None)
 
     @property
     def preview(self) -> frozenset[str] | None:
@@ -200,19 +200,19 @@ class Caller:
         return scope in self.key.scopes
 
 
-def windows_of(caller: Caller, now_ms: int) -> tuple[BudgetWindow, ...]:
+def list_budget_windows(caller: Caller, now_ms: int) -> tuple[BudgetWindow, ...]:
     """Every budget window that a request is counted in: the tenant's, its project's, then the key's."""
     tenant, project, key = caller.tenant, caller.project, caller.key
     found = [("t", budget) for budget in tenant.budgets]
     if project is not None:
         found += [(f"p:{project.id}", budget) for budget in project.budgets]
     found += [(f"k:{key.id}", budget) for budget in key.budgets]
-    return tuple(window_of(budget, owner, tenant.time_zone, now_ms) for owner, budget in found)
+    return tuple(build_window(budget, owner, tenant.time_zone, now_ms) for owner, budget in found)
 
 
-def rates_of(caller: Caller) -> tuple[RateLimit, ...]:
+def list_rate_limits(caller: Caller) -> tuple[RateLimit, ...]:
     """Every limit that a caller's request is checked against: the tenant's, then the key's."""
-    return limits_of("tenant", "t", caller.tenant.rate) + limits_of(
+    return build_rate_limits("tenant", "t", caller.tenant.rate) + build_rate_limits(
         "key", f"k:{caller.key.id}", caller.key.rate
     )
 

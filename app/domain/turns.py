@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from app.domain.conversation import Conversation
-from app.domain.estimate import known_document_tokens, known_video_tokens, tokens_of_bytes
+from app.domain.estimate import count_known_document_tokens, count_known_video_tokens, estimate_bytes_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -80,13 +80,13 @@ def continued(
         images=len(request.images),
         pictures=len(request.images) + len(drawn),
         text_bytes=len(request.prompt.encode(errors="replace")) + _words_of(content),
-        document_tokens=sum(known_document_tokens(item, card) for item in request.documents)
-        + sum(known_video_tokens(item, card) for item in request.videos),
+        document_tokens=sum(count_known_document_tokens(item, card) for item in request.documents)
+        + sum(count_known_video_tokens(item, card) for item in request.videos),
         length=sum(item.length for item in request.inputs) + sum(replied.lengths.values()),
         addresses=tuple(item.uri for item in request.inputs if item.uri is not None),
     )
     whole = here if before is None else _joined(before, here)
-    return _as_read(whole, replied.text_input - tokens_of_bytes(whole.text_bytes))
+    return _as_read(whole, replied.text_input - estimate_bytes_tokens(whole.text_bytes))
 
 
 def _as_read(whole: Conversation, tokens: int) -> Conversation:

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.domain import rules, rules_inputs
-from app.domain.card import bare_name
+from app.domain.card import strip_model_prefix
 from app.domain.generation import Notice
-from app.domain.media_types import declared_type, is_corrected, quoted
+from app.domain.media_types import get_declared_type, is_corrected, quoted
 from app.domain.policy import Policy
 from app.domain.rules import Case
 
@@ -52,7 +52,8 @@ def validate(request: GenerationRequest, card: Card, policy: Policy) -> tuple[Vi
 def _addressed(items: tuple[Input, ...]) -> tuple[Input, ...]:
     """The same inputs; where the bytes are not here, the claim goes to the upstream in its usual spelling."""
     return tuple(
-        item if item.uri is None else replace(item, declared_mime_type=declared_type(item)) for item in items
+        item if item.uri is None else replace(item, declared_mime_type=get_declared_type(item))
+        for item in items
     )
 
 
@@ -105,7 +106,7 @@ def _notices(asked: GenerationRequest, request: GenerationRequest, card: Card) -
         yield Notice("preview_feature", f"Pictures of size {request.image_size} are a Preview feature.")
     if request.videos and card.video.preview:
         yield Notice("preview_feature", "Video input is a Preview feature.")
-    alias = next((alias for alias in card.aliases if alias.id == bare_name(asked.model)), None)
+    alias = next((alias for alias in card.aliases if alias.id == strip_model_prefix(asked.model)), None)
     if alias is not None and alias.deprecated:
         yield Notice("model_deprecated", f"The name {alias.id} is deprecated; use {card.id}.")
     if card.lifecycle.stage == "deprecated":

@@ -16,7 +16,7 @@ from blake3 import blake3
 from pydantic_core import from_json
 
 from app.domain.media_types import usual
-from app.domain.size_words import size_word
+from app.domain.size_words import format_size_word
 from app.emulator import messages
 from app.emulator.errors import FieldFault, GoogleError, invalid_argument
 from app.emulator.schema import Message, read
@@ -365,7 +365,7 @@ def _ratio(value: str | None, card: Card) -> str | None:
 
 def _size(value: str | None, card: Card) -> str | None:
     for size in card.image_sizes:
-        if value is not None and value in {size, size_word(size)}:
+        if value is not None and value in {size, format_size_word(size)}:
             return size
     return None
 

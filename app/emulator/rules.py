@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from app.domain.errors import ConfigurationError
-from app.domain.requirements import requirement_of
+from app.domain.requirements import describe_requirement
 from app.emulator.behaviour import PLAIN, Behaviour
 from app.emulator.latency import drawn
 from app.emulator.rehearsals import rehearsed, spelt
@@ -175,7 +175,7 @@ def read_rules(text: bytes) -> FaultRules:
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False)
         raise BadRules(
-            [(_path(fault["loc"]), requirement_of(fault["type"], fault.get("ctx"))) for fault in faults]
+            [(_path(fault["loc"]), describe_requirement(fault["type"], fault.get("ctx"))) for fault in faults]
         ) from None
 
 

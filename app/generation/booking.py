@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from app.domain.attempt import Rejoined
-from app.domain.delivery import mismatches
+from app.domain.delivery import find_mismatches
 from app.domain.errors import (
     BudgetExceeded,
     ContentBlocked,
@@ -23,15 +23,15 @@ from app.domain.errors import (
     RateLimited,
     UpstreamError,
 )
-from app.domain.estimate import sized_and_levelled, would_fit
+from app.domain.estimate import resolve_size_and_level, would_fit
 from app.domain.explanations import explain_budget, explain_fitting, explain_rate
-from app.domain.failure import Failure, failure_of, raised_again
+from app.domain.failure import Failure, build_failure, rebuild_error
 from app.domain.generation import Generation, Notice, PictureRecord
 from app.domain.policy import CALL_S_MIN
 from app.domain.repetition import IdempotencyInFlight, IdempotencyMismatch, ResultGone, TooManyIdempotencyKeys
 from app.domain.request import seeds
-from app.domain.tenancy import rates_of
-from app.generation.job import budget_windows
+from app.domain.tenancy import list_rate_limits
+from app.generation.job import build_budget_windows
 from app.generation.order import GenerationResult
 from app.generation.ports import (
     Absent,
@@ -67,17 +67,17 @@ SPREAD_S_MAX = 60
 TAKEOVERS_MAX = 1
 
 
-def admission_request(job: Job, cache: CacheDirective, progress: Progress) -> AdmissionRequest:
+def build_admission_request(job: Job, cache: CacheDirective, progress: Progress) -> AdmissionRequest:
     """Under a hold id of its own; a job counts as one request however often it asks."""
     return AdmissionRequest(
         tenant_id=job.tenant_id,
         hold_id=secrets.token_hex(12),
         fingerprint=job.fingerprint,
-        windows=budget_windows(job.caller),
+        windows=build_budget_windows(job.caller),
         amounts=job.estimate.amounts,
         cache=cache,
         following=progress.following,
-        rates=rates_of(job.caller),
+        rates=list_rate_limits(job.caller),
         requests=0 if progress.counted else 1,
         claim=job.claim,
         attribution=job.attribution,
@@ -107,29 +107,29 @@ def refusal(job: Job, admission: Admission, allowances: Allowances) -> GatewayEr
             )
             error = TooManyIdempotencyKeys(sentence, retry_after_s=retry_after_s)
         case Replayed(Failure() as failure):
-            error = raised_again(failure).with_attributes(replayed=True)
+            error = rebuild_error(failure).with_attributes(replayed=True)
         case Hit() | Replayed() | Rejoined() | Follow() | Failed() | Lead():
             return None
     return error.with_attributes(windows=admission.windows, rates=admission.rates)
 
 
-def failure_to_raise(failed: Failed, takeovers: int) -> GatewayError | None:
+def select_failure(failed: Failed, takeovers: int) -> GatewayError | None:
     """A leader's refusal, or its second failure of any other kind; None where its work is to be taken over.
 
     See docs/decisions/0005. Whatever it cost was the leader's to pay.
     """
     if not failed.failure.final and takeovers < TAKEOVERS_MAX:
         return None
-    error = raised_again(failed.failure)
+    error = rebuild_error(failed.failure)
     return error.with_attributes(usage=None, windows=failed.windows, rates=failed.rates)
 
 
-def draining_error() -> Draining:
+def build_draining_error() -> Draining:
     """The error for whatever a process that goes down does not begin."""
     return Draining("The gateway is going down; another replica will take it.", retry_after_s=1)
 
 
-def result_gone(replayed: Replayed) -> ResultGone:
+def build_result_gone(replayed: Replayed) -> ResultGone:
     """The error for a key whose request was served, and whose result is no longer kept."""
     served = f"The request with this Idempotency-Key was served as {replayed.generation_id or 'a generation'}"
     anew = "The same request under a new key is made and paid anew."
@@ -185,7 +185,7 @@ def _instead(
         would_fit(request, job.card, windows, allowances, strict=job.caller.tenant.strict)
         for request in (job.request, replace(job.request, n=1))
     )
-    size, _ = sized_and_levelled(job.request, job.card)
+    size, _ = resolve_size_and_level(job.request, job.card)
     return fitting, explain_fitting(fitting, single, size, job.request.n, when)
 
 
@@ -205,7 +205,7 @@ def _spread(wait_s: int) -> int:
     return wait_s + random.randint(0, min(wait_s // 10, SPREAD_S_MAX))
 
 
-def deadline_exceeded_error(job: Job, progress: Progress) -> DeadlineExceeded:
+def build_deadline_error(job: Job, progress: Progress) -> DeadlineExceeded:
     """The error for a job whose time is over, or too short for a call."""
     said = f"The time in {job.patience.header}" if job.patience else "The time for a picture of this size"
     if progress.sent:
@@ -236,7 +236,9 @@ class Kept:
     generation: bool = False
 
 
-def settlement_of_unknown(job: Job, hold_id: str, ending: Literal["settle", "void", "charge"]) -> Settlement:
+def build_unknown_settlement(
+    job: Job, hold_id: str, ending: Literal["settle", "void", "charge"]
+) -> Settlement:
     """How a hold ends where nobody knows what came of its calls."""
     return Settlement(
         tenant_id=job.tenant_id,
@@ -251,22 +253,22 @@ def settlement_of_unknown(job: Job, hold_id: str, ending: Literal["settle", "voi
     )
 
 
-def settlement_of(job: Job, hold_id: str, outcome: Outcome, made: Generation, kept: Kept) -> Settlement:
+def build_settlement(job: Job, hold_id: str, outcome: Outcome, made: Generation, kept: Kept) -> Settlement:
     """How a hold ends whose calls came to an outcome. A result is published where it may be shared."""
     error = outcome.error
     shared = kept.images and outcome.keep and job.cache.mode != "bypass"
     return replace(
-        settlement_of_unknown(job, hold_id, outcome.booking),
+        build_unknown_settlement(job, hold_id, outcome.booking),
         amounts=outcome.amounts,
         publish=made if shared else None,
         # That its caller cancelled it says nothing of the work.
-        failure=failure_of(error) if error and not isinstance(error, OperationCancelled) else None,
+        failure=build_failure(error) if error and not isinstance(error, OperationCancelled) else None,
         answered=_answered(job, outcome, made),
         usage=outcome.usage,
     )
 
 
-def amounts_only(settlement: Settlement) -> Settlement:
+def strip_to_amounts(settlement: Settlement) -> Settlement:
     """The same end of the hold without the result and the failure.
 
     A repetition under its key finds the result by its id; where it failed it is not made again at once.
@@ -294,18 +296,18 @@ def _answered(job: Job, outcome: Outcome, delivered: Generation) -> Answered | N
     if error is None:
         return Answered(claim, "done", delivered)
     if isinstance(error, ContentBlocked) or error.usage is not None:
-        return Answered(claim, "failed", failure_of(error))
+        return Answered(claim, "failed", build_failure(error))
     if outcome.ambiguous or (isinstance(error, UpstreamError) and error.billed != "no"):
         return Answered(claim, "unknown")
     return Answered(claim, "free")
 
 
-def generation_of(job: Job, hold_id: str, outcome: Outcome) -> Generation:
+def build_generation(job: Job, hold_id: str, outcome: Outcome) -> Generation:
     """The result as it is kept; the store's clock stamps it on settlement."""
     answers = outcome.answers
     notices: tuple[Notice, ...] = ()
     with best_effort("mismatches"):
-        notices = mismatches(job.request, job.card, outcome.pictures)
+        notices = find_mismatches(job.request, job.card, outcome.pictures)
     return Generation(
         id=f"gen_{hold_id}",
         model=job.card.id,
@@ -323,7 +325,7 @@ def generation_of(job: Job, hold_id: str, outcome: Outcome) -> Generation:
     )
 
 
-def result_of(
+def build_result(
     job: Job, progress: Progress, lead: Lead, outcome: Outcome, made: Generation, kept: Kept, settled: Settled
 ) -> GenerationResult:
     """What a leader whose hold is settled is answered. Raises what went wrong where nothing was made."""
@@ -367,13 +369,13 @@ def _record(picture: Picture) -> PictureRecord:
 
 def observe(job: Job, answers: tuple[ModelAnswer, ...], allowances: Allowances) -> None:
     """Learn from what was delivered what words and thoughts cost."""
-    size, level = sized_and_levelled(job.request, job.card)
+    size, level = resolve_size_and_level(job.request, job.card)
     for answer in answers:
         if not answer.usage.estimated:
             allowances.observe(job.card, size, level, answer.usage.text_output + answer.usage.thinking)
 
 
-def kept_for_s(job: Job) -> int:
+def compute_keep_s(job: Job) -> int:
     """How long pictures are kept: as long as anything refers to them.
 
     A generation is kept up to a tenth shorter than asked, and must not end before what refers to it.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from app.domain.conversation import Earlier, Replied
 from app.domain.errors import NotFound
-from app.domain.finished import ENDINGS, Finished, effective_of
+from app.domain.finished import ENDINGS, StoredGeneration, build_effective
 from app.domain.generation import Picture
 from app.domain.turns import continued
 from app.generation import booking
@@ -49,7 +49,7 @@ class Bounds:
 
 
 class Conversations:
-    """Finished generations by id.
+    """Stored generations by id.
 
     Args:
         results: Where they are kept.
@@ -60,9 +60,9 @@ class Conversations:
         self._results = results
         self._bounds = bounds
 
-    async def finished(self, tenant_id: str, generation_id: str) -> Finished:
+    async def finished(self, tenant_id: str, generation_id: str) -> StoredGeneration:
         """A finished generation of this tenant. Raises NotFound, also for another tenant's."""
-        found = await self._results.get_finished(tenant_id, generation_id)
+        found = await self._results.get_generation(tenant_id, generation_id)
         if found is None:
             raise NotFound(
                 "No finished generation of this id, or it has expired; /v1/operations tells how far work is."
@@ -98,19 +98,19 @@ class Conversations:
     async def keep(self, job: Job, generation: Generation) -> bool:
         """Keep a generation under its id, whose pictures are kept already. False where it could not be."""
         conversation, ending = await self._turn(job, generation)
-        kept_s = booking.kept_for_s(job)
+        kept_s = booking.compute_keep_s(job)
         if conversation is not None:
             files = tuple(_file(item) for item in job.request.inputs if item.data is not None)
             if not await self._results.put_pictures(job.tenant_id, files, kept_s):
                 conversation, ending = None, "not_kept"
-        finished = Finished(
+        finished = StoredGeneration(
             generation=replace(generation, created_ms=time.time_ns() // 1_000_000),
             fingerprint=job.fingerprint,
-            effective=effective_of(job.request, job.card, generation.seeds),
+            effective=build_effective(job.request, job.card, generation.seeds),
             conversation=conversation,
             ending=ending,
         )
-        return await self._results.put_finished(job.tenant_id, finished, kept_s)
+        return await self._results.put_generation(job.tenant_id, finished, kept_s)
 
     async def _turn(self, job: Job, generation: Generation) -> tuple[Conversation | None, Ending | None]:
         """The conversation with this generation at its end, or why there is none."""

@@ -22,13 +22,13 @@ from app.domain.errors import (
     StoreUnavailable,
 )
 from app.domain.generation import ModelAnswer
-from app.domain.outcome import charged_outcome, outcome_of
+from app.domain.outcome import build_charged_outcome, compute_outcome
 from app.domain.policy import PATIENCE_S_MIN
 from app.domain.request import seeds
-from app.domain.tenancy import rates_of
+from app.domain.tenancy import list_rate_limits
 from app.generation import booking
 from app.generation.hold import HoldLease
-from app.generation.job import budget_windows, job_of, judge
+from app.generation.job import build_budget_windows, build_job, judge
 from app.generation.order import GenerationResult, Quote
 from app.generation.ports import Call, Failed, Follow, Hit, Lead, Replayed
 from app.generation.progress import CallerLeft, Progress
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from app.cards import Catalogue
     from app.domain.attempt import Attempt, Delivery
     from app.domain.budget import WindowState
-    from app.domain.finished import Finished
+    from app.domain.finished import StoredGeneration
     from app.domain.generation import Generation, Picture
     from app.domain.outcome import Outcome
     from app.domain.policy import Times
@@ -102,8 +102,8 @@ class Gateway:
     def prepare(self, order: Order) -> Job:
         """An order judged and priced, with its time running. Raises Draining, ValidationFailed."""
         if self.draining:
-            raise booking.draining_error()
-        return job_of(order, self.catalogue, self._policy, self._allowances, self._times)
+            raise booking.build_draining_error()
+        return build_job(order, self.catalogue, self._policy, self._allowances, self._times)
 
     async def serve(self, job: Job, progress: Progress | None = None) -> GenerationResult:
         """What a job comes to, within its caller's patience; who leaves cancels nothing that is paid for.
@@ -116,7 +116,7 @@ class Gateway:
             async with time_limit(job.patience_left_s):
                 return await self._tasks.run(self._run_to_its_end(job, progress))
         except TimeoutError:
-            raise booking.deadline_exceeded_error(job, progress) from None
+            raise booking.build_deadline_error(job, progress) from None
         finally:
             progress.caller_left.set()
 
@@ -133,8 +133,8 @@ class Gateway:
         if judged.card is None or judged.violations:
             windows = await self.budgets(order.caller)
             return Quote(judged.card, judged.request, judged.violations, None, windows, None, ())
-        job = job_of(order, self.catalogue, self._policy, self._allowances, self._times)
-        seen = await self._ledger.peek(booking.admission_request(job, job.cache, Progress()))
+        job = build_job(order, self.catalogue, self._policy, self._allowances, self._times)
+        seen = await self._ledger.peek(booking.build_admission_request(job, job.cache, Progress()))
         shared = job.cache.mode in {"use", "only_if_cached"}
         age_s = seen.age_s if shared and isinstance(seen, Hit) else None
         refusal = booking.would_refuse(
@@ -151,17 +151,17 @@ class Gateway:
             raise NotFound("No such image, or it has expired.")
         return picture
 
-    async def finished(self, caller: Caller, generation_id: str) -> Finished:
+    async def finished(self, caller: Caller, generation_id: str) -> StoredGeneration:
         """A finished generation of this tenant. Raises NotFound, also for another tenant's."""
         return await self.conversations.finished(caller.tenant.id, generation_id)
 
     async def budgets(self, caller: Caller) -> tuple[WindowState, ...]:
         """The caller's budget windows as they stand."""
-        return await self._ledger.windows(caller.tenant.id, budget_windows(caller))
+        return await self._ledger.windows(caller.tenant.id, build_budget_windows(caller))
 
     async def rates(self, caller: Caller) -> tuple[RateState, ...]:
         """The caller's request rates and caps as they stand."""
-        rates = rates_of(caller)
+        rates = list_rate_limits(caller)
         return await self._ledger.rates(caller.tenant.id, rates) if rates else ()
 
     async def aclose(self, drain_s: float) -> None:
@@ -176,7 +176,7 @@ class Gateway:
         try:
             return await self._serve_job(job, progress)
         except asyncio.CancelledError:
-            raise booking.draining_error() from None
+            raise booking.build_draining_error() from None
         except CallerLeft:
             raise asyncio.CancelledError from None  # nobody is left to be told anything else
 
@@ -185,7 +185,7 @@ class Gateway:
         cache, takeovers = job.cache, 0
         while True:
             with progress.timed("admit"):
-                admission = await self._ledger.admit(booking.admission_request(job, cache, progress))
+                admission = await self._ledger.admit(booking.build_admission_request(job, cache, progress))
             if (refusal := booking.refusal(job, admission, self._allowances)) is not None:
                 raise refusal
             self._count(job, progress)
@@ -202,7 +202,7 @@ class Gateway:
                         return await self._take_last_look(job, cache, progress)
                     continue
                 case Failed():
-                    if (failure := booking.failure_to_raise(admission, takeovers)) is not None:
+                    if (failure := booking.select_failure(admission, takeovers)) is not None:
                         raise failure
                     takeovers += 1
                 case Lead():
@@ -214,12 +214,12 @@ class Gateway:
             with progress.timed("upstream"):
                 ended = await self._send(job, progress, hold)
             outcome = self._judge(job, ended)
-            made = booking.generation_of(job, admission.hold_id, outcome)
+            made = booking.build_generation(job, admission.hold_id, outcome)
             with progress.timed("settle"):
                 kept = await self._keep(job, made, outcome)
-                settlement = booking.settlement_of(job, admission.hold_id, outcome, made, kept)
+                settlement = booking.build_settlement(job, admission.hold_id, outcome, made, kept)
                 settled = await hold.settle(settlement)
-        return booking.result_of(job, progress, admission, outcome, made, kept, settled)
+        return booking.build_result(job, progress, admission, outcome, made, kept, settled)
 
     def _count(self, job: Job, progress: Progress) -> None:
         """From its first admission on it is a request; a caller who is gone by then can be told of now."""
@@ -232,7 +232,7 @@ class Gateway:
         if progress.caller_left.is_set():
             raise CallerLeft
         if self.draining:
-            raise booking.draining_error()
+            raise booking.build_draining_error()
 
     async def _give_up(
         self, job: Job, cache: CacheDirective, lost: Hit | Replayed | Rejoined
@@ -251,7 +251,7 @@ class Gateway:
         """
         progress.following = follow.leader
         if job.left_s <= 0:
-            late = booking.deadline_exceeded_error(job, progress)
+            late = booking.build_deadline_error(job, progress)
             raise late.with_attributes(windows=follow.windows, rates=follow.rates)
         step_s = min(FOLLOW_STEP_S, job.left_s)
         wait = partial(self._ledger.wait, job.tenant_id, job.fingerprint, follow.leader)
@@ -264,10 +264,10 @@ class Gateway:
 
     async def _take_last_look(self, job: Job, cache: CacheDirective, progress: Progress) -> GenerationResult:
         """What the leader has left. A process that goes down begins nothing, but serves what is paid."""
-        seen = await self._ledger.peek(booking.admission_request(job, cache, progress))
+        seen = await self._ledger.peek(booking.build_admission_request(job, cache, progress))
         found = await self._recall.found(job, progress, seen) if isinstance(seen, Hit) else None
         if found is None:
-            raise booking.draining_error()
+            raise booking.build_draining_error()
         return found
 
     async def _note(self, job: Job, attempt: Attempt, delivery: Delivery) -> None:
@@ -291,7 +291,7 @@ class Gateway:
             GatewayError: Nothing was sent, as the hold could not be marked as sent.
         """
         if job.left_s < PATIENCE_S_MIN:
-            return [booking.deadline_exceeded_error(job, progress)]
+            return [booking.build_deadline_error(job, progress)]
         call = Call(job.tenant_id, job.call_s, job.caller.priority, hold.begin)
         calls = [
             asyncio.create_task(self._model.generate(job.request, seed, call)) for seed in seeds(job.request)
@@ -300,10 +300,10 @@ class Gateway:
             await asyncio.wait(calls)
         except asyncio.CancelledError:
             await cancelled(calls)
-            if not any(isinstance(hold.ending_of(each), ModelAnswer) for each in calls):
+            if not any(isinstance(hold.get_call_ending(each), ModelAnswer) for each in calls):
                 raise
         await hold.stop_renewing()
-        ended = [hold.ending_of(each) for each in calls]
+        ended = [hold.get_call_ending(each) for each in calls]
         if hold.fault is not None:
             # The hold may say that it was sent where only the store's answer was lost.
             raise hold.fault
@@ -312,10 +312,10 @@ class Gateway:
     def _judge(self, job: Job, ended: list[ModelAnswer | GatewayError]) -> Outcome:
         """What the calls came to together; and what words and thoughts cost is learnt from it."""
         try:
-            outcome = outcome_of(ended, job.card, job.estimate_per_call, self._policy.charging)
+            outcome = compute_outcome(ended, job.card, job.estimate_per_call, self._policy.charging)
         except Exception:
             log.exception("what was used cannot be added up, so the estimate is charged")
-            outcome = charged_outcome(ended, job.estimate.amounts)
+            outcome = build_charged_outcome(ended, job.estimate.amounts)
         with best_effort("observe"):
             booking.observe(job, outcome.answers, self._allowances)
         return outcome
@@ -327,7 +327,7 @@ class Gateway:
         if not outcome.pictures:
             return kept
         with suppress(asyncio.CancelledError), best_effort("keep"):
-            images = await self._results.put_pictures(job.tenant_id, pictures, booking.kept_for_s(job))
+            images = await self._results.put_pictures(job.tenant_id, pictures, booking.compute_keep_s(job))
             kept = booking.Kept(images)
             kept = booking.Kept(images, images and await self.conversations.keep(job, made))
         return kept

@@ -20,7 +20,7 @@ from app.domain.errors import (
 )
 from app.domain.policy import PATIENCE_S_MIN
 from app.generation import booking
-from app.generation.job import budget_windows
+from app.generation.job import build_budget_windows
 from app.generation.ports import Settled
 from app.resilience.best_effort import best_effort
 from app.resilience.tasks import cancelled, uncancelled
@@ -88,7 +88,9 @@ class HoldLease:
         await self.stop_renewing()
         if not self._settled:
             charged = self._progress.sent and self._charging.ambiguous == "charge"
-            ending = booking.settlement_of_unknown(self._job, self._hold_id, "charge" if charged else "void")
+            ending = booking.build_unknown_settlement(
+                self._job, self._hold_id, "charge" if charged else "void"
+            )
             await self.settle(ending)
         if isinstance(error, asyncio.CancelledError):
             gone = "The gateway went down during the call, and nobody knows what came of it."
@@ -102,7 +104,7 @@ class HoldLease:
             if self._progress.sent:
                 return
             if self._job.left_s < PATIENCE_S_MIN:
-                raise booking.deadline_exceeded_error(self._job, self._progress)
+                raise booking.build_deadline_error(self._job, self._progress)
             try:
                 await self._progress.before_sending()
                 open_still = await self._dispatch()
@@ -122,7 +124,7 @@ class HoldLease:
             self._progress.sent = True
             self._renewing = asyncio.create_task(self._renew())
 
-    def ending_of(self, call: asyncio.Task[ModelAnswer]) -> ModelAnswer | GatewayError:
+    def get_call_ending(self, call: asyncio.Task[ModelAnswer]) -> ModelAnswer | GatewayError:
         """What a call that is over came to; only the gateway's own end cancels one."""
         billed = "maybe" if self._progress.sent else "no"
         if call.cancelled():
@@ -147,9 +149,9 @@ class HoldLease:
         Where neither can be done, the lease ends the hold at its estimate.
         """
         self._settled = True
-        for told in (settlement, booking.amounts_only(settlement)):
+        for told in (settlement, booking.strip_to_amounts(settlement)):
             try:
-                return await uncancelled(self._ledger.settle(told, budget_windows(self._job.caller)))
+                return await uncancelled(self._ledger.settle(told, build_budget_windows(self._job.caller)))
             except Exception:
                 log.exception("a settlement failed", extra={"hold_id": self._hold_id})
         moment = time.time_ns() // 1_000_000

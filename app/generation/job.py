@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from app.domain.attempt import Attempt
 from app.domain.errors import ValidationFailed, Violation
-from app.domain.estimate import estimate, output_tokens_per_call
-from app.domain.fingerprint import digest_of, fingerprint
+from app.domain.estimate import compute_output_tokens_per_call, estimate
+from app.domain.fingerprint import compute_digest, fingerprint
 from app.domain.generation import Notice
 from app.domain.policy import CALL_S_MIN
 from app.domain.report import Attribution
 from app.domain.request import CacheDirective
-from app.domain.tenancy import windows_of
+from app.domain.tenancy import list_budget_windows
 from app.domain.validation import normalised, notices, validate
 from app.generation.ports import Claim
 
@@ -133,12 +133,14 @@ def judge(order: Order, catalogue: Catalogue, policy: Policy) -> Judged:
         unknown = Violation("/model", "unknown_model", "There is no such model here.", known)
         return Judged(None, asked, (*order.violations, unknown))
     named = {violation.pointer for violation in order.violations}
-    found = validate(asked, card, policy.of_caller(order.caller))
+    found = validate(asked, card, policy.restrict_to(order.caller))
     violations = order.violations + tuple(item for item in found if item.pointer not in named)
     return Judged(card, asked if violations else normalised(asked, card), violations)
 
 
-def job_of(order: Order, catalogue: Catalogue, policy: Policy, allowances: Allowances, times: Times) -> Job:
+def build_job(
+    order: Order, catalogue: Catalogue, policy: Policy, allowances: Allowances, times: Times
+) -> Job:
     """A valid order as a job, priced. Raises ValidationFailed with every fault of any other."""
     began = time.perf_counter()
     judged = judge(order, catalogue, policy)
@@ -174,13 +176,13 @@ def _bounded(
     request: GenerationRequest, card: Card, allowances: Allowances
 ) -> tuple[GenerationRequest, Notice]:
     """The request with the upstream told to stop where the reservation ends."""
-    bound = output_tokens_per_call(request, card, allowances)
-    verbatim = request.verbatim and _with_bound(request.verbatim, bound)
+    bound = compute_output_tokens_per_call(request, card, allowances)
+    verbatim = request.verbatim and _insert_bound(request.verbatim, bound)
     detail = f"The tenant is strict: each call may answer with {bound} tokens, which is what is reserved."
     return replace(request, max_output_tokens=bound, verbatim=verbatim), Notice("output_bounded", detail)
 
 
-def _with_bound(verbatim: Verbatim, bound: int) -> Verbatim:
+def _insert_bound(verbatim: Verbatim, bound: int) -> Verbatim:
     """Google's own words with the bound in them, in the place of one that may be there."""
     body = json.loads(verbatim.light)
     config = body.setdefault("generation_config" if "generation_config" in body else "generationConfig", {})
@@ -195,20 +197,20 @@ def _claim(order: Order) -> Claim | None:
     if asked is None:
         return None
     scope = json.dumps([order.caller.key.id, asked.route, asked.key])
-    return Claim(digest_of(scope.encode()), secrets.token_hex(12), IDEMPOTENCY_KEEP_S)
+    return Claim(compute_digest(scope.encode()), secrets.token_hex(12), IDEMPOTENCY_KEEP_S)
 
 
 def _attempt(order: Order, work: str) -> Attempt | None:
     """Which attempt it is at a call of this gateway key, whose result nobody else may have."""
     if order.retries is None:
         return None
-    origin = digest_of(json.dumps([order.caller.key.id, work]).encode())
+    origin = compute_digest(json.dumps([order.caller.key.id, work]).encode())
     return Attempt(origin, secrets.token_hex(12), order.retries > 0, UNDELIVERED_KEEP_S)
 
 
-def budget_windows(caller: Caller) -> tuple[BudgetWindow, ...]:
+def build_budget_windows(caller: Caller) -> tuple[BudgetWindow, ...]:
     """The caller's windows around this machine's now; the store chooses by its own clock."""
-    return windows_of(caller, time.time_ns() // 1_000_000)
+    return list_budget_windows(caller, time.time_ns() // 1_000_000)
 
 
 def _directive(order: Order, request: GenerationRequest) -> CacheDirective:

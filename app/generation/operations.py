@@ -23,8 +23,8 @@ from app.domain.errors import (
     Overloaded,
     StoreUnavailable,
 )
-from app.domain.estimate import spent_on
-from app.domain.fingerprint import digest_of
+from app.domain.estimate import price_usage
+from app.domain.fingerprint import compute_digest
 from app.domain.operation import Made
 from app.generation.progress import Progress
 from app.resilience.best_effort import best_effort
@@ -166,7 +166,7 @@ class LongRunning:
         text = ""  # it is then told from the generation
         with best_effort("operation"):
             text = telling.result(result)
-        made = Made(result.generation.id, spent_on(result.card, result.cost))
+        made = Made(result.generation.id, price_usage(result.card, result.cost))
         await self._finish(owned, "done", text, made)
         return result
 
@@ -212,7 +212,7 @@ class LongRunning:
 def _cost_of(error: GatewayError, job: Job, progress: Progress) -> Made | None:
     """What a failed operation may have cost; None where that is nothing."""
     if error.usage is not None:
-        return Made("", spent_on(job.card, error.usage))
+        return Made("", price_usage(job.card, error.usage))
     return Made("", None) if progress.sent else None
 
 
@@ -221,4 +221,4 @@ def _id_of(job: Job, key: IdempotencyKey | None) -> str:
     if key is None:
         return f"op_{secrets.token_hex(12)}"
     scope = json.dumps([job.tenant_id, job.caller.key.id, key.route, key.key])
-    return f"op_{digest_of(scope.encode())[:24]}"
+    return f"op_{compute_digest(scope.encode())[:24]}"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from app.domain.attempt import Attempt, Delivery
     from app.domain.budget import Amounts, BudgetWindow, WindowState
     from app.domain.failure import Failure
-    from app.domain.finished import Finished
+    from app.domain.finished import StoredGeneration
     from app.domain.generation import Generation, ModelAnswer, Picture, Spent, Usage
     from app.domain.operation import Made, Operation
     from app.domain.rate import RateLimit, RateState
@@ -296,13 +296,13 @@ class Results(Protocol):
     async def get_picture(self, tenant_id: str, image_id: str) -> Picture | None:
         """The image, checked against its hash; None where it is unknown, expired, damaged or foreign."""
 
-    async def put_finished(self, tenant_id: str, finished: Finished, ttl_s: int) -> bool:
+    async def put_generation(self, tenant_id: str, finished: StoredGeneration, ttl_s: int) -> bool:
         """Keep a generation under its id, and every file of its conversation at least as long.
 
         False where it could not be kept.
         """
 
-    async def get_finished(self, tenant_id: str, generation_id: str) -> Finished | None:
+    async def get_generation(self, tenant_id: str, generation_id: str) -> StoredGeneration | None:
         """The generation; None where it is unknown, expired, of another version or foreign."""
 
 
@@ -345,7 +345,7 @@ class Operations(Protocol):
         """An operation of this tenant; None where it is unknown, expired or foreign."""
 
 
-async def _nothing_to_do() -> None:
+async def _do_nothing() -> None:
     """Stands where nobody has to know that a call is sent."""
 
 
@@ -364,7 +364,7 @@ class Call:
     tenant_id: str
     timeout_s: float
     priority: Priority = "interactive"
-    begin: Callable[[], Awaitable[None]] = _nothing_to_do
+    begin: Callable[[], Awaitable[None]] = _do_nothing
 
 
 class ImageModel(Protocol):

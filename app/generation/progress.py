@@ -18,7 +18,7 @@ class CallerLeft(Exception):
     """Nobody waits for the request any more, and nothing was spent on it. Nobody is told."""
 
 
-async def _nothing_to_do() -> None:
+async def _do_nothing() -> None:
     """Stands where nobody has to know that a call is sent."""
 
 
@@ -36,7 +36,7 @@ class Progress:
         timings_ms: Milliseconds by stage.
     """
 
-    before_sending: Callable[[], Awaitable[None]] = _nothing_to_do
+    before_sending: Callable[[], Awaitable[None]] = _do_nothing
     counted: bool = False
     following: str | None = None
     sent: bool = False

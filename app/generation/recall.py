@@ -73,7 +73,7 @@ class Recall:
             hit = Hit(generation, replayed.age_s, replayed.windows, replayed.rates)
             found = await self.found(job, progress, hit)
         if found is None:
-            raise booking.result_gone(replayed)
+            raise booking.build_result_gone(replayed)
         return replace(found, replayed=True, cache_status="hit")
 
     async def _rejoined(self, job: Job, progress: Progress, rejoined: Rejoined) -> GenerationResult | None:
@@ -85,7 +85,7 @@ class Recall:
         return await self.found(job, progress, hit)
 
     async def _made(self, job: Job, generation_id: str, created_ms: int) -> Generation | None:
-        finished = await self._results.get_finished(job.tenant_id, generation_id)
+        finished = await self._results.get_generation(job.tenant_id, generation_id)
         return replace(finished.generation, created_ms=created_ms) if finished else None
 
     async def _loaded(self, job: Job, records: tuple[PictureRecord, ...]) -> tuple[Picture, ...] | None:

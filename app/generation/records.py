@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from app.domain.failure import Failure
-from app.domain.finished import Finished
+from app.domain.finished import StoredGeneration
 from app.domain.generation import Generation, Notice
 
 VERSION = 1
@@ -24,14 +24,14 @@ BRIEF_BYTES_MAX = 1000
 _DETAIL_LENGTH_MAX = 400
 _WORD_LENGTH_MAX = 60
 
-RecordT = TypeVar("RecordT", Generation, Failure, Finished)
+RecordT = TypeVar("RecordT", Generation, Failure, StoredGeneration)
 
 _GENERATION = TypeAdapter(Generation)
 _FAILURE = TypeAdapter(Failure)
-_FINISHED = TypeAdapter(Finished)
+_STORED_GENERATION = TypeAdapter(StoredGeneration)
 _PREFIX = f'{{"v":{VERSION},"generation":'
 _FAILURE_PREFIX = f'{{"v":{VERSION},"failure":'
-_FINISHED_PREFIX = f'{{"v":{VERSION},"finished":'
+_STORED_GENERATION_PREFIX = f'{{"v":{VERSION},"finished":'
 
 
 class UnreadableRecord(ValueError):
@@ -43,7 +43,7 @@ def encode_generation(generation: Generation) -> str:
     try:
         body = _GENERATION.dump_json(generation)
     except PydanticSerializationError:
-        body = _GENERATION.dump_json(_without_surrogates(generation))
+        body = _GENERATION.dump_json(_replace_all_surrogates(generation))
     return f"{_PREFIX}{body.decode()}}}"
 
 
@@ -65,10 +65,10 @@ def encode_failure(failure: Failure) -> str:
         body = _FAILURE.dump_json(
             replace(
                 failure,
-                detail=_encodable(failure.detail),
-                reason=failure.reason and _encodable(failure.reason),
-                support_code=failure.support_code and _encodable(failure.support_code),
-                verbatim=_encodable(failure.verbatim),
+                detail=_replace_surrogates(failure.detail),
+                reason=failure.reason and _replace_surrogates(failure.reason),
+                support_code=failure.support_code and _replace_surrogates(failure.support_code),
+                verbatim=_replace_surrogates(failure.verbatim),
             ),
             include=told,
         )
@@ -110,22 +110,24 @@ def decode_failure(text: str) -> Failure:
     return _decode(_FAILURE, _FAILURE_PREFIX, text, partial=True)
 
 
-def encode_finished(finished: Finished) -> str:
+def encode_stored_generation(finished: StoredGeneration) -> str:
     """The record of a generation under its id. Its conversation is JSON already, and in ASCII."""
     try:
-        body = _FINISHED.dump_json(finished)
+        body = _STORED_GENERATION.dump_json(finished)
     except PydanticSerializationError:
-        body = _FINISHED.dump_json(replace(finished, generation=_without_surrogates(finished.generation)))
-    return f"{_FINISHED_PREFIX}{body.decode()}}}"
+        body = _STORED_GENERATION.dump_json(
+            replace(finished, generation=_replace_all_surrogates(finished.generation))
+        )
+    return f"{_STORED_GENERATION_PREFIX}{body.decode()}}}"
 
 
-def decode_finished(text: str) -> Finished:
+def decode_stored_generation(text: str) -> StoredGeneration:
     """The generation of a record.
 
     Raises:
         UnreadableRecord: Another version wrote it, or it is damaged.
     """
-    return _decode(_FINISHED, _FINISHED_PREFIX, text)
+    return _decode(_STORED_GENERATION, _STORED_GENERATION_PREFIX, text)
 
 
 def _decode(adapter: TypeAdapter[RecordT], prefix: str, text: str, *, partial: bool = False) -> RecordT:
@@ -142,16 +144,18 @@ def _decode(adapter: TypeAdapter[RecordT], prefix: str, text: str, *, partial: b
     return found
 
 
-def _encodable(text: str) -> str:
+def _replace_surrogates(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def _without_surrogates(generation: Generation) -> Generation:
+def _replace_all_surrogates(generation: Generation) -> Generation:
     """Half of a surrogate pair can stand in JSON from an upstream, but not in UTF-8."""
     return replace(
         generation,
-        text=_encodable(generation.text),
-        model_version=_encodable(generation.model_version),
-        finish_reason=_encodable(generation.finish_reason),
-        notices=tuple(Notice(_encodable(n.code), _encodable(n.detail)) for n in generation.notices),
+        text=_replace_surrogates(generation.text),
+        model_version=_replace_surrogates(generation.model_version),
+        finish_reason=_replace_surrogates(generation.finish_reason),
+        notices=tuple(
+            Notice(_replace_surrogates(n.code), _replace_surrogates(n.detail)) for n in generation.notices
+        ),
     )

@@ -21,8 +21,8 @@ KEEP_S = 86_400
 """How long a credit is remembered by its id; longer than anybody repeats it."""
 
 
-class RedisBudgetTerms:
-    """``operator_ports.BudgetTerms`` on a Redis or Valkey server.
+class RedisBudgetAdjustments:
+    """``operator_ports.BudgetAdjustments`` on a Redis or Valkey server.
 
     Args:
         client: Decoding replies to str; see ``client.open_clients``.
@@ -69,6 +69,6 @@ class RedisBudgetTerms:
                 raise InternalError("The store's clock fits no window.")
 
     async def _asked(self, tenant_id: str, window: BudgetWindow, change: list[str]) -> codec.Answer:
-        arguments = [str(KEEP_S * MS), *codec.windows_told((window,)), *change]
+        arguments = [str(KEEP_S * MS), *codec.encode_windows((window,)), *change]
         reply = await self._calls.run(self._scripts.run("terms", keys.ledger_keys(tenant_id), arguments))
         return codec.answer(reply, (window,), ())

@@ -49,18 +49,18 @@ class Answer:
     rates: tuple[RateState, ...]
 
 
-def amounts_told(amounts: Amounts) -> list[str]:
+def encode_amounts(amounts: Amounts) -> list[str]:
     """For ``take_amounts``."""
     return [str(amount) for amount in amounts]
 
 
-def tokens_told(usage: Usage) -> list[str]:
+def encode_tokens(usage: Usage) -> list[str]:
     """The tokens that the amounts do not tell."""
     tokens = (usage.text_input + usage.tool_use, usage.image_input, usage.text_output, usage.thinking)
     return [str(count) for count in tokens]
 
 
-def windows_told(windows: tuple[BudgetWindow, ...]) -> list[str]:
+def encode_windows(windows: tuple[BudgetWindow, ...]) -> list[str]:
     """For ``take_windows``."""
     found = [str(len(windows))]
     for window in windows:
@@ -71,7 +71,7 @@ def windows_told(windows: tuple[BudgetWindow, ...]) -> list[str]:
     return found
 
 
-def rates_told(rates: tuple[RateLimit, ...]) -> list[str]:
+def encode_rates(rates: tuple[RateLimit, ...]) -> list[str]:
     """For ``take_rates``."""
     found = [str(len(rates))]
     for rate in rates:
@@ -79,30 +79,30 @@ def rates_told(rates: tuple[RateLimit, ...]) -> list[str]:
     return found
 
 
-def claim_told(claim: ports.Claim | None) -> list[str]:
+def encode_claim(claim: ports.Claim | None) -> list[str]:
     """For ``take_claim``."""
     return ["", "", "0"] if claim is None else [claim.id, claim.digest, str(claim.keep_s * MS)]
 
 
-def attempt_told(attempt: Attempt | None, lease_ms: str) -> list[str]:
+def encode_attempt(attempt: Attempt | None, lease_ms: str) -> list[str]:
     """For ``take_attempt``."""
     if attempt is None:
         return ["", "", "0", "0"]
     return [attempt.origin, attempt.id, str(attempt.keep_s * MS), lease_ms]
 
 
-def answered_told(answered: ports.Answered | None, usage: Usage, lease_ms: str) -> list[str]:
+def encode_answered(answered: ports.Answered | None, usage: Usage, lease_ms: str) -> list[str]:
     """A claim, what becomes of it, and the tokens; one whose outcome is unknown is kept for a lease."""
     tokens = _tokens_told(usage)
     if answered is None:
-        return [*claim_told(None), "", "", tokens]
+        return [*encode_claim(None), "", "", tokens]
     match answered.state:
         case "done" | "failed":
-            return [*claim_told(answered.claim), answered.state[0], _reference(answered.outcome), tokens]
+            return [*encode_claim(answered.claim), answered.state[0], _reference(answered.outcome), tokens]
         case "unknown":
             return [answered.claim.id, answered.claim.digest, lease_ms, "u", "", tokens]
         case "free":
-            return [*claim_told(answered.claim), "", "", tokens]
+            return [*encode_claim(answered.claim), "", "", tokens]
         case _:
             assert_never(answered.state)
 
@@ -202,7 +202,7 @@ def _replayed(found: Answer) -> ports.Replayed:
         generation_id = generation.id
     age_s = max(0, found.now_ms - int(created)) // MS
     return ports.Replayed(
-        generation, age_s, found.windows, found.rates, generation_id, int(created), spent_of(cost)
+        generation, age_s, found.windows, found.rates, generation_id, int(created), decode_spent(cost)
     )
 
 
@@ -218,16 +218,16 @@ def _tokens_told(usage: Usage) -> str:
     return ",".join(str(int(getattr(usage, name))) for name in _TOKENS)
 
 
-def spent_told(spent: Spent | None) -> str:
+def encode_spent(spent: Spent | None) -> str:
     """A cost as the books keep it, in the form of ``scripts/_claims.lua``."""
     if spent is None:
         return ""
     usage = spent.usage
     amounts = Amounts(usage.image_output, usage.input_tokens + usage.output_tokens, 0, spent.usd)
-    return ",".join((*amounts_told(amounts), _tokens_told(usage)))
+    return ",".join((*encode_amounts(amounts), _tokens_told(usage)))
 
 
-def spent_of(cost: str) -> Spent | None:
+def decode_spent(cost: str) -> Spent | None:
     """A cost that the books have kept; None where they know none."""
     if not cost:
         return None

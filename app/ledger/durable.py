@@ -144,8 +144,8 @@ class DurableLedger(Resource):
     async def _lifespan(self) -> AsyncIterator[None]:
         self._nothing_waits.set()
         self._ledger.epochs.update(self._journal.epochs())
-        for tenant_id, ended in self._journal.left_behind():
-            self._keep(_settlement_of(tenant_id, ended), (), replace(ended, state="dispatched", act=None))
+        for tenant_id, ended in self._journal.take_over_pending():
+            self._keep(_build_settlement(tenant_id, ended), (), replace(ended, state="dispatched", act=None))
             self._show_waiting()
         try:
             async with BackgroundTasks() as tasks:
@@ -299,7 +299,7 @@ class DurableLedger(Resource):
         while True:
             await asyncio.sleep(WATCH_S)
             with best_effort("journal"):
-                if await self._journal.make_again_if_gone():
+                if await self._journal.recreate_if_gone():
                     await self._write_waiting()
                     for tenant_id, hold in self._open.values():
                         if hold.state == "dispatched":
@@ -337,7 +337,7 @@ class DurableLedger(Resource):
             del self._waiting[hold_id]
             self._journal.on_disk.discard(hold_id)
             self._show_waiting()
-        if await self._journal.forget_unless(self._waiting):
+        if await self._journal.clear_pending_unless(self._waiting):
             self._something_waits.clear()
             self._nothing_waits.set()
         return True
@@ -374,7 +374,7 @@ def _ended(hold: HoldRecord, settlement: Settlement) -> HoldRecord:
     return hold.ended(_ENDS[settlement.outcome], act)
 
 
-def _settlement_of(tenant_id: str, ended: HoldRecord) -> Settlement:
+def _build_settlement(tenant_id: str, ended: HoldRecord) -> Settlement:
     """What a line of the journal asks for; its result is not in the journal and so is not published."""
     outcome = _OUTCOMES[ended.state]
     return Settlement(tenant_id, ended.hold_id, ended.fingerprint, outcome, ended.act or ended.est)

@@ -131,7 +131,7 @@ class HoldRecord:
         }
 
     @classmethod
-    def of_event(cls, event: Any) -> tuple[str, HoldRecord]:
+    def from_event(cls, event: Any) -> tuple[str, HoldRecord]:
         """The tenant and the hold of such an event. Raises UnreadableHold for anything else."""
         try:
             data = event["data"]

@@ -112,11 +112,11 @@ class Journal:
         self._append("waiting", tenant_id, record, at_ms)
         os.fsync(self._file("waiting").fileno())
 
-    def none_waits(self) -> None:
+    def clear_pending(self) -> None:
         """Forget the waiting ones: the store has acknowledged all of them."""
         self._file("waiting").truncate(0)
 
-    def left_behind(self) -> list[tuple[str, HoldRecord]]:
+    def take_over_pending(self) -> list[tuple[str, HoldRecord]]:
         """Settlements of this number's former holder, and of dead replicas; the latter become this one's."""
         found = list(_read(self._path("waiting", self._number)))
         for number in self._others():
@@ -134,14 +134,14 @@ class Journal:
                         path.write_bytes(b"")
         return found
 
-    def settled_of(self, tenant_id: str) -> dict[str, HoldRecord]:
+    def read_settled_of(self, tenant_id: str) -> dict[str, HoldRecord]:
         """The last state of every hold of a tenant that this replica or a dead one remembers.
 
         A hold that a dead replica sent may have been settled by another, so it is not the order of the files
         that tells which state is the last.
         """
         records: dict[str, HoldRecord] = {}
-        for owner, record in self._settled_lines():
+        for owner, record in self._read_settled_lines():
             if owner == tenant_id:
                 _remember(records, record)
         return records
@@ -149,14 +149,14 @@ class Journal:
     def settled(self, part: int) -> Generator[dict[str, dict[str, HoldRecord]]]:
         """The same of all tenants, by tenant; a part at a time, so that no more than that is in memory."""
         tenants: dict[str, dict[str, HoldRecord]] = {}
-        for count, (owner, record) in enumerate(self._settled_lines(), 1):
+        for count, (owner, record) in enumerate(self._read_settled_lines(), 1):
             _remember(tenants.setdefault(owner, {}), record)
             if count % part == 0:
                 yield tenants
                 tenants = {}
         yield tenants
 
-    def _settled_lines(self) -> Iterator[tuple[str, HoldRecord]]:
+    def _read_settled_lines(self) -> Iterator[tuple[str, HoldRecord]]:
         """What this replica and dead ones have noted, oldest first in each of their files."""
         for number in (self._number, *self._others()):
             lock = None if number == self._number else self._locked(number, fcntl.LOCK_SH)
@@ -224,7 +224,7 @@ class Journal:
         return self._files[kind]
 
     def _opened(self, kind: str) -> FileIO:
-        return FileIO(self._path(kind, self._number), "ab", opener=_opened_privately)
+        return FileIO(self._path(kind, self._number), "ab", opener=_open_privately)
 
     def _rotate(self) -> None:
         with suppress(FileNotFoundError):  # renamed before, when the new one could not be made
@@ -246,7 +246,7 @@ class Journal:
 
         Readers share it, so that several replicas that read a dead one's part at once all see it.
         """
-        file = FileIO(self._path("lock", number), "r+", opener=_opened_privately)
+        file = FileIO(self._path("lock", number), "r+", opener=_open_privately)
         try:
             fcntl.flock(file, kind | fcntl.LOCK_NB)
         except OSError as error:
@@ -263,7 +263,7 @@ class Journal:
         return []
 
 
-def _opened_privately(path: str, flags: int) -> int:
+def _open_privately(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
@@ -285,7 +285,7 @@ def _read(path: Path) -> Iterator[tuple[str, HoldRecord]]:
     for line in _lines(path):
         try:
             event: Any = json.loads(line)
-            found = HoldRecord.of_event(event)
+            found = HoldRecord.from_event(event)
         except (ValueError, UnreadableHold):
             continue
         yield found

@@ -70,9 +70,9 @@ class Journaling:
             return "none"
         return "ok" if self._fault is None else str(self._fault)
 
-    def left_behind(self) -> list[tuple[str, HoldRecord]]:
+    def take_over_pending(self) -> list[tuple[str, HoldRecord]]:
         """See Journal."""
-        found = [] if self._journal is None else self._journal.left_behind()
+        found = [] if self._journal is None else self._journal.take_over_pending()
         self.on_disk.update(record.hold_id for _, record in found)
         return found
 
@@ -80,9 +80,11 @@ class Journaling:
         """See Journal."""
         return {} if self._journal is None else self._journal.epochs()
 
-    async def settled_of(self, tenant_id: str) -> dict[str, HoldRecord]:
+    async def read_settled_of(self, tenant_id: str) -> dict[str, HoldRecord]:
         """See Journal. Raises OSError where the files cannot be read."""
-        return {} if self._journal is None else await asyncio.to_thread(self._journal.settled_of, tenant_id)
+        return (
+            {} if self._journal is None else await asyncio.to_thread(self._journal.read_settled_of, tenant_id)
+        )
 
     async def settled(self, part: int) -> AsyncGenerator[tuple[str, Iterable[HoldRecord]], None]:
         """See Journal; the files are read beside the event loop. Raises OSError where they cannot be."""
@@ -131,7 +133,7 @@ class Journaling:
             except OSError as error:
                 self._fails(error)
 
-    async def forget_unless(self, waiting: Sized) -> bool:
+    async def clear_pending_unless(self, waiting: Sized) -> bool:
         """Forget the settlements on disk, because the store has acknowledged all, unless some wait again."""
         async with self._lock:
             if waiting:
@@ -139,13 +141,13 @@ class Journaling:
             self.on_disk.clear()
             try:
                 if self._journal is not None:
-                    self._journal.none_waits()
+                    self._journal.clear_pending()
             except OSError as error:
                 # What stays is settled once more at the next start, which changes nothing.
                 self._fails(error)
         return True
 
-    async def make_again_if_gone(self) -> bool:
+    async def recreate_if_gone(self) -> bool:
         """Whether the journal's files were gone and have been made again, empty."""
         if self._journal is None:
             return False

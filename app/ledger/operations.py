@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from app.domain.errors import InternalError
 from app.domain.operation import Made, Operation, is_operation_id
 from app.domain.repetition import IdempotencyMismatch, TooManyOperations
-from app.ledger.codec import spent_of, spent_told
+from app.ledger.codec import decode_spent, encode_spent
 from app.store import keys
 from app.store.breaker import StoreBreaker
 from app.store.calls import StoreCalls
@@ -98,7 +98,7 @@ class RedisOperations:
         """
         if self._room is not None and not self._room.take_text(text):
             text = ""
-        kept = ["free", "", ""] if made is None else ["keep", made.generation_id, spent_told(made.spent)]
+        kept = ["free", "", ""] if made is None else ["keep", made.generation_id, encode_spent(made.spent)]
         arguments = ["finish", claim, state, text, self._keep_ms, *kept]
         code, _ = await self._asked(tenant_id, operation_id, arguments)
         return code == "ok"
@@ -141,5 +141,5 @@ class RedisOperations:
             alive=int(lease) > int(now),
             cancel_requested=wish == "1",
             text=text,
-            made=Made(generation_id, spent_of(cost)) if generation_id or cost else None,
+            made=Made(generation_id, decode_spent(cost)) if generation_id or cost else None,
         )

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
-from app.domain.budget import Amounts, Budget, window_of
+from app.domain.budget import Amounts, Budget, build_window
 from app.domain.errors import GatewayError, StoreUnavailable, UpstreamError, UpstreamQuota
-from app.domain.estimate import estimate, settled_amounts
+from app.domain.estimate import compute_settled_amounts, estimate
 from app.domain.rate import RateLimit
 from app.domain.request import CacheDirective
 from app.generation.ports import AdmissionRequest, Lead, Limited, Refused, Settlement
@@ -151,7 +151,7 @@ class CappedImageModel:
     ) -> None:
         """Give back what was not used. The answer that is there by now is paid, and passes in any case."""
         with best_effort("provider_cap"), suppress(StoreUnavailable):
-            used = Amounts() if usage is None else settled_amounts(card, usage, pictures)
+            used = Amounts() if usage is None else compute_settled_amounts(card, usage, pictures)
             settlement = Settlement(PROVIDER, hold_id, card.id.replace(".", "_"), outcome, used)
             await uncancelled(self._ledger.settle(settlement, ()))
 
@@ -160,7 +160,7 @@ class CappedImageModel:
         if limit is None:
             return ()
         budget = Budget("total_tokens", "minute", limit)
-        return (window_of(budget, self._owner(card), _UTC, time.time_ns() // 1_000_000),)
+        return (build_window(budget, self._owner(card), _UTC, time.time_ns() // 1_000_000),)
 
     def _rates(self, card: Card) -> tuple[RateLimit, ...]:
         limit = self._terms.requests_per_minute

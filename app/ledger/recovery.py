@@ -156,5 +156,5 @@ class Recovery:
 
     async def _known_of(self, tenant_id: str) -> list[HoldRecord]:
         """The last state of every hold that this replica remembers."""
-        records = await self._journal.settled_of(tenant_id)
+        records = await self._journal.read_settled_of(tenant_id)
         return list((records | self._open_holds(tenant_id)).values())

@@ -164,10 +164,10 @@ class RedisLedger(Resource):
             failure,
             whole,
             str(TOMBSTONE_S * MS),
-            *codec.answered_told(settlement.answered, settlement.usage, self._lease_ms),
-            *codec.attempt_told(settlement.attempt, self._lease_ms),
-            *codec.amounts_told(settlement.amounts),
-            *codec.tokens_told(settlement.usage),
+            *codec.encode_answered(settlement.answered, settlement.usage, self._lease_ms),
+            *codec.encode_attempt(settlement.attempt, self._lease_ms),
+            *codec.encode_amounts(settlement.amounts),
+            *codec.encode_tokens(settlement.usage),
             *reports.told(settlement.attribution, self._policy.usage_labels),
         ]
         claim = settlement.answered.claim.digest if settlement.answered else None
@@ -198,7 +198,7 @@ class RedisLedger(Resource):
 
     async def note_delivery(self, tenant_id: str, attempt: Attempt, delivery: Delivery) -> None:
         """Say how far the answer to an attempt has come (``scripts/deliver.lua``)."""
-        arguments = [keys.WAKE_CHANNEL, *codec.attempt_told(attempt, self._lease_ms), delivery]
+        arguments = [keys.WAKE_CHANNEL, *codec.encode_attempt(attempt, self._lease_ms), delivery]
         await self._calls.run(self._scripts.run("deliver", keys.ledger_keys(tenant_id), arguments))
 
     async def windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
@@ -233,16 +233,16 @@ class RedisLedger(Resource):
             self._lease_ms,
             *self._policy.keeps_ms,
             self._policy.unknown,
-            *codec.claim_told(request.claim),
+            *codec.encode_claim(request.claim),
             str(self._policy.claims_max),
-            *codec.attempt_told(request.attempt, self._lease_ms),
+            *codec.encode_attempt(request.attempt, self._lease_ms),
             "repeats" if request.attempt and request.attempt.repeats else "first",
             str(request.attempt.age_ms if request.attempt else 0),
             self.epochs.get(request.tenant_id, ""),
             str(request.requests),
-            *codec.amounts_told(request.amounts),
-            *codec.windows_told(windows),
-            *codec.rates_told(request.rates),
+            *codec.encode_amounts(request.amounts),
+            *codec.encode_windows(windows),
+            *codec.encode_rates(request.rates),
             *(reports.told(request.attribution, self._policy.usage_labels) if request.attribution else ()),
         ]
         digest = request.claim.digest if request.claim else None
@@ -253,7 +253,7 @@ class RedisLedger(Resource):
     async def _states(
         self, tenant_id: str, windows: tuple[BudgetWindow, ...], rates: tuple[RateLimit, ...] = ()
     ) -> Answer:
-        told = [*codec.windows_told(windows), *codec.rates_told(rates)]
+        told = [*codec.encode_windows(windows), *codec.encode_rates(rates)]
         arguments = [*self._policy.keeps_ms, self._policy.unknown, *told]
         reply = await self._calls.run(self._scripts.run("windows", keys.ledger_keys(tenant_id), arguments))
         return codec.answer(reply, windows, rates)

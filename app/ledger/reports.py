@@ -36,7 +36,7 @@ class RedisReports:
         self._calls = StoreCalls()
         self._cells = tuple(cells)
 
-    async def of_key(self, tenant_id: str, key_id: str, since: date, until: date) -> tuple[Row, ...]:
+    async def read_key(self, tenant_id: str, key_id: str, since: date, until: date) -> tuple[Row, ...]:
         """What one key used on these days, the last included: one command, whatever others use."""
         names = [
             f"{number}|{key_id}|{model}|{size}"
@@ -51,7 +51,7 @@ class RedisReports:
         )
         return tuple(row for row in rows if row is not None)
 
-    async def of_tenant(self, tenant_id: str, since: date, until: date) -> tuple[Row, ...]:
+    async def read_tenant(self, tenant_id: str, since: date, until: date) -> tuple[Row, ...]:
         """Everything that a tenant used on these days, the last included; read page by page.
 
         Raises:
@@ -67,7 +67,7 @@ class RedisReports:
                 found.append(row)
         return tuple(found)
 
-    async def last_used(self, tenant_id: str, key_ids: tuple[str, ...]) -> dict[str, int]:
+    async def read_last_used(self, tenant_id: str, key_ids: tuple[str, ...]) -> dict[str, int]:
         """When keys were last served, by id, in Unix milliseconds; keys that never were are left out."""
         if not key_ids:
             return {}

@@ -92,13 +92,13 @@ class Restorer:
         arguments = [self._keep_ms, self._usage_ms, self._lease_ms, oldest_ms, epoch, str(grace_ms)]
         arguments.append(str(len(records)))
         for record in records:
-            arguments += [record.hold_id, _without_places(record).encoded()]
+            arguments += [record.hold_id, _drop_places(record).encoded()]
         name, wait_ms, count = await self._calls.run(
             self._scripts.run("restore", keys.ledger_keys(tenant_id), arguments), RESTORE_DEADLINE_S
         )
         return str(name), int(wait_ms) / MS, int(count)
 
 
-def _without_places(record: HoldRecord) -> HoldRecord:
+def _drop_places(record: HoldRecord) -> HoldRecord:
     """A cap on open holds is not rebuilt: what is put back holds no place, so it gives none back."""
     return replace(record, counters=tuple(counter for counter in record.counters if counter.unit))

@@ -81,7 +81,7 @@ class Snapshot:
         return found
 
 
-async def tenants_of(client: Redis) -> list[str]:
+async def list_ledger_tenants(client: Redis) -> list[str]:
     """Every tenant that has books in the store.
 
     Raises:

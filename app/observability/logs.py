@@ -91,7 +91,14 @@ _WORD = re.compile(r"[A-Za-z0-9._:/{}@+*-]{0,200}", re.ASCII)
 _OWN = re.compile(r"app(\.|$)")
 _UVICORN = re.compile(r"uvicorn(\.|$)")
 # The messages of uvicorn whose arguments are addresses and process ids; others hold what a client sent.
-_UVICORN_STATES = ("Uvicorn running on", "Started ", "Finished ", "Stopping ", "Waiting ", "Shutting ")
+_UVICORN_STATES = (
+    "Uvicorn running on",
+    "Started ",
+    "Finished ",
+    "Stopping ",
+    "Waiting ",
+    "Shutting ",
+)
 # What the event loop says of work that nobody waits for; behind the first line it quotes the work.
 _LOOP_COMPLAINTS = frozenset(
     {

@@ -25,7 +25,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from app.domain.refusals import counted_as
+from app.domain.refusals import classify_reason
 from app.observability.families import OTHER, Family, MetricSpec
 from app.observability.upstream_metrics import UPSTREAM_METRICS, UpstreamMetrics
 
@@ -309,7 +309,7 @@ class Metrics:
 
     def finish(self, model: str, reason: str) -> None:
         """Count one answer by how it ended."""
-        self._of("upstream_finishes_total").add(1, model, counted_as(reason))
+        self._of("upstream_finishes_total").add(1, model, classify_reason(reason))
 
     def store_breaker(self, pool: Literal["ledger", "images"], state: str) -> None:
         """Show whether the store is being spared."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from app.domain.attempt import Rejoined
 from app.domain.budget import Amounts
-from app.domain.delivery import mismatches
+from app.domain.delivery import find_mismatches
 from app.domain.errors import ContentBlocked, GatewayError, UpstreamError
 from app.generation.ports import Absent, Hit, Lead, Refused
 from app.resilience.best_effort import best_effort
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from app.cards import Catalogue
     from app.domain.attempt import Attempt, Delivery
     from app.domain.budget import BudgetWindow, WindowState
-    from app.domain.finished import Finished
+    from app.domain.finished import StoredGeneration
     from app.domain.generation import ModelAnswer, Picture
     from app.domain.rate import RateLimit, RateState
     from app.domain.request import GenerationRequest
@@ -241,15 +241,15 @@ class ObservedResults:
                 self._metrics.image_bytes("loaded", picture.length)
         return picture
 
-    async def put_finished(self, tenant_id: str, finished: Finished, ttl_s: int) -> bool:
+    async def put_generation(self, tenant_id: str, finished: StoredGeneration, ttl_s: int) -> bool:
         """Count the command."""
-        with self._command("put_finished"):
-            return await self._results.put_finished(tenant_id, finished, ttl_s)
+        with self._command("put_generation"):
+            return await self._results.put_generation(tenant_id, finished, ttl_s)
 
-    async def get_finished(self, tenant_id: str, generation_id: str) -> Finished | None:
+    async def get_generation(self, tenant_id: str, generation_id: str) -> StoredGeneration | None:
         """Count the command."""
-        with self._command("get_finished"):
-            return await self._results.get_finished(tenant_id, generation_id)
+        with self._command("get_generation"):
+            return await self._results.get_generation(tenant_id, generation_id)
 
 
 class ObservedImageModel:
@@ -287,7 +287,7 @@ class ObservedImageModel:
         metrics.usage(request.model, answer.usage)
         metrics.images(request.model, request.image_size or "default", len(answer.pictures))
         card = self._catalogue.resolve(request.model)
-        for notice in mismatches(request, card, answer.pictures) if card else ():
+        for notice in find_mismatches(request, card, answer.pictures) if card else ():
             metrics.mismatch(request.model, notice.code)
         metrics.image_bytes("received", sum(picture.length for picture in answer.pictures))
 

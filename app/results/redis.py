@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from app.domain.errors import InternalError, StoreUnavailable
-from app.domain.fingerprint import digest_of
+from app.domain.fingerprint import compute_digest
 from app.domain.finished import is_generation_id
 from app.domain.generation import Picture
 from app.generation import records
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from app.domain.finished import Finished
+    from app.domain.finished import StoredGeneration
     from app.results.quota import Quota
 
 MAGIC = b"FGI1"
@@ -145,7 +145,7 @@ class RedisResults:
             await self._discard(key)
         return picture
 
-    async def put_finished(self, tenant_id: str, finished: Finished, ttl_s: int) -> bool:
+    async def put_generation(self, tenant_id: str, finished: StoredGeneration, ttl_s: int) -> bool:
         """Keep a generation under its id, one command. False where it could not be kept.
 
         It lives up to a tenth shorter than asked, so that its pictures outlive it.
@@ -156,7 +156,7 @@ class RedisResults:
             keys.generation_key(tenant_id, finished.generation.id),
             *(keys.image_key(tenant_id, file_id) for file_id in sorted(files)),
         ]
-        text = records.encode_finished(finished)
+        text = records.encode_stored_generation(finished)
         if self._quota is not None and not self._quota.room.take_text(text):
             return False
         ttl_ms = [int(ttl_s * 1000 * random.uniform(0.9, 1.0)), ttl_s * 1000]
@@ -168,7 +168,7 @@ class RedisResults:
             return False
         return True
 
-    async def get_finished(self, tenant_id: str, generation_id: str) -> Finished | None:
+    async def get_generation(self, tenant_id: str, generation_id: str) -> StoredGeneration | None:
         """The generation; None where it is unknown, expired, of another version or foreign.
 
         Raises:
@@ -181,7 +181,7 @@ class RedisResults:
         if value is None:
             return None
         try:
-            finished = records.decode_finished(bytes(value).decode())
+            finished = records.decode_stored_generation(bytes(value).decode())
         except (records.UnreadableRecord, UnicodeDecodeError):
             return None
         return finished if finished.generation.id == generation_id else None
@@ -217,6 +217,6 @@ def _checked(tenant_id: str, image_id: str, value: memoryview) -> Picture | None
     except ValueError:
         return None
     data = value[begin:]
-    if header.tenant_id != tenant_id or image_id != f"img_{digest_of(data)}":
+    if header.tenant_id != tenant_id or image_id != f"img_{compute_digest(data)}":
         return None
     return Picture(image_id, header.mime_type, header.width, header.height, bytes(data))

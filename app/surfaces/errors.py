@@ -23,8 +23,8 @@ from app.domain.errors import (
     ValidationFailed,
     Violation,
 )
-from app.domain.pointers import pointer_to
-from app.domain.requirements import choices_of, code_of, requirement_of
+from app.domain.pointers import build_pointer
+from app.domain.requirements import classify_kind, describe_requirement, list_choices
 from app.resilience.best_effort import best_effort
 from app.surfaces.gemini.errors import google_response
 from app.surfaces.http.context import service_of
@@ -132,10 +132,10 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class alone
         found = tuple(
             Violation(
-                pointer_to(*item["loc"][1:]),
-                code_of(item["type"]),
-                f"This {requirement_of(item['type'], item.get('ctx'))}.",
-                choices_of(item["type"], item.get("ctx")),
+                build_pointer(*item["loc"][1:]),
+                classify_kind(item["type"]),
+                f"This {describe_requirement(item['type'], item.get('ctx'))}.",
+                list_choices(item["type"], item.get("ctx")),
             )
             for item in error.errors()
         )

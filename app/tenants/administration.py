@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from app.domain.audit import AuditEvent
-from app.domain.budget import window_of
+from app.domain.budget import build_window
 from app.domain.errors import Conflict, NotFound, PreconditionFailed, PreconditionRequired
 from app.domain.keys import ENTROPY_BYTES, KEY_ID, mint, secret_hash
 from app.domain.report import report
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from app.domain.budget import BudgetWindow, Unit, WindowName, WindowState
     from app.domain.report import Dimension, Line, Row
     from app.generation.ports import Ledger
-    from app.tenants.ports import BudgetTerms, Cache, Registry, Reports
+    from app.tenants.ports import BudgetAdjustments, Cache, Registry, Reports
 
 Expected: TypeAlias = int | Literal["any"]
 
@@ -96,7 +96,7 @@ class Administration:
         registry: Registry,
         ledger: Ledger,
         cache: Cache,
-        terms: BudgetTerms,
+        terms: BudgetAdjustments,
         reports: Reports,
         pepper: bytes,
         clock: Callable[[], float] = time.time,
@@ -239,7 +239,7 @@ class Administration:
                 return await self._usage_of(tenant)
 
         found = await asyncio.gather(*(lines(record.tenant) for record in chosen))
-        return tuple(line for of_tenant in found for line in of_tenant)
+        return tuple(line for read_tenant in found for line in read_tenant)
 
     async def report(
         self, tenant_id: str | None, since: date, until: date, by: tuple[Dimension, ...]
@@ -250,10 +250,10 @@ class Administration:
 
         async def rows(tenant: Tenant) -> tuple[Row, ...]:
             async with turns:
-                return await self._reports.of_tenant(tenant.id, since, until)
+                return await self._reports.read_tenant(tenant.id, since, until)
 
         found = await asyncio.gather(*(rows(record.tenant) for record in chosen))
-        return report((row for of_tenant in found for row in of_tenant), by)
+        return report((row for read_tenant in found for row in read_tenant), by)
 
     async def credit(
         self, operator: Operator, tenant_id: str, name: BudgetName, amount: int, credit_id: str
@@ -356,13 +356,13 @@ def _windows(tenant: Tenant, now_ms: int) -> list[tuple[str | None, str | None, 
     """Every window of a tenant with the project or the key whose it is: its own first, then theirs."""
     zone = tenant.time_zone
     found: list[tuple[str | None, str | None, BudgetWindow]] = []
-    found += [(None, None, window_of(budget, "t", zone, now_ms)) for budget in tenant.budgets]
+    found += [(None, None, build_window(budget, "t", zone, now_ms)) for budget in tenant.budgets]
     for project in tenant.projects:
         owner = f"p:{project.id}"
-        found += [(project.id, None, window_of(budget, owner, zone, now_ms)) for budget in project.budgets]
+        found += [(project.id, None, build_window(budget, owner, zone, now_ms)) for budget in project.budgets]
     for key in tenant.keys:
         owner = f"k:{key.id}"
-        found += [(None, key.id, window_of(budget, owner, zone, now_ms)) for budget in key.budgets]
+        found += [(None, key.id, build_window(budget, owner, zone, now_ms)) for budget in key.budgets]
     return found
 
 

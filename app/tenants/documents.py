@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from app.domain.errors import ValidationFailed, Violation
-from app.domain.pointers import pointer_to
-from app.domain.requirements import choices_of, code_of, requirement_of
+from app.domain.pointers import build_pointer
+from app.domain.requirements import classify_kind, describe_requirement, list_choices
 from app.tenants.schema import TenantDocument
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def checked_tenant(document: object, catalogue: Catalogue) -> Tenant:
     named = [(name, index) for index, key in enumerate(tenant.keys) for name in key.names]
     first = dict(reversed(named))
     repeated = [
-        Violation(pointer_to("keys", index, field), "repeated", f"the {said} {value!r} stands here twice")
+        Violation(build_pointer("keys", index, field), "repeated", f"the {said} {value!r} stands here twice")
         for name, index in named
         for field, _, value in [name.partition(":") if ":" in name else ("id", "", name)]
         for said in [{"id": "key id", "email": "e-mail address"}.get(field, field)]
@@ -65,7 +65,7 @@ def decode_tenant(text: str, catalogue: Catalogue) -> Tenant:
 
 def sentence(fault: ErrorDetails) -> str:
     """A fault that pydantic found, in a phrase that quotes no secret."""
-    return requirement_of(fault["type"], fault.get("ctx"))
+    return describe_requirement(fault["type"], fault.get("ctx"))
 
 
 def violations_of(
@@ -80,8 +80,8 @@ def violations_of(
 
 def _violations(error: ValidationError, refused: Mapping[str, Violation]) -> Iterator[Violation]:
     for fault in error.errors(include_input=False, include_url=False):
-        kind, place = fault["type"], pointer_to(*fault["loc"])
+        kind, place = fault["type"], build_pointer(*fault["loc"])
         if kind == "extra_forbidden" and place in refused:
             yield refused[place]
         else:
-            yield Violation(place, code_of(kind), sentence(fault), choices_of(kind, fault.get("ctx")))
+            yield Violation(place, classify_kind(kind), sentence(fault), list_choices(kind, fault.get("ctx")))

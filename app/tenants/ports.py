@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from app.domain.tenancy import Tenant, TenantRecord
 
 
-class BudgetTerms(Protocol):
+class BudgetAdjustments(Protocol):
     """What operators change of a budget while it runs; one command each, repeatable without harm."""
 
     async def credit(self, tenant_id: str, window: BudgetWindow, amount: int, credit_id: str) -> WindowState:
@@ -34,13 +34,13 @@ class BudgetTerms(Protocol):
 class Reports(Protocol):
     """What was used and saved, day by day. Raises StoreUnavailable."""
 
-    async def of_key(self, tenant_id: str, key_id: str, since: date, until: date) -> tuple[Row, ...]:
+    async def read_key(self, tenant_id: str, key_id: str, since: date, until: date) -> tuple[Row, ...]:
         """What one key used on these days of UTC, the last included."""
 
-    async def of_tenant(self, tenant_id: str, since: date, until: date) -> tuple[Row, ...]:
+    async def read_tenant(self, tenant_id: str, since: date, until: date) -> tuple[Row, ...]:
         """What a tenant used on these days, by key, model and size, and once more by label."""
 
-    async def last_used(self, tenant_id: str, key_ids: tuple[str, ...]) -> dict[str, int]:
+    async def read_last_used(self, tenant_id: str, key_ids: tuple[str, ...]) -> dict[str, int]:
         """When keys were last served, by id, in Unix milliseconds; keys that never were are left out."""
 
 

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from app.domain.errors import UpstreamInvalidRequest
-from app.domain.fingerprint import digest_of
+from app.domain.fingerprint import compute_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -56,7 +56,7 @@ class SignatureOrigins:
 def _signatures_in(text: str, cargo: Mapping[str, bytes]) -> Iterator[str]:
     """Digests of the signatures in a JSON text, one after the other; some may be in the cargo."""
     for match in _SIGNATURE.finditer(text):
-        yield digest_of(cargo[match[1]] if match[1] in cargo else _decoded(match[1]))
+        yield compute_digest(cargo[match[1]] if match[1] in cargo else _decoded(match[1]))
 
 
 def _decoded(signature: str) -> bytes:

@@ -164,7 +164,7 @@ def _harm(world: World, report: Report, chance: random.Random, until: float) -> 
 async def _audit(world: World, report: Report) -> None:
     """End every hold that nobody will end any more, then add everything up."""
     with Journal(world.folder / "journal") as journal:
-        journals = {tenant: journal.settled_of(tenant) for tenant in TENANTS}
+        journals = {tenant: journal.read_settled_of(tenant) for tenant in TENANTS}
     async with (
         open_clients(world.server.url, ledger_timeout_s=10) as clients,
         RedisLedger(clients.ledger, LedgerPolicy(lease_s=LEASE_S, deadline_s=10)) as ledger,
@@ -179,7 +179,7 @@ async def _audit(world: World, report: Report) -> None:
                 await clients.ledger.zadd(books.key("exp"), dict.fromkeys(found.leased, 1), xx=True)
             report.differences += found.differences()
             report.holds.update(hold.state for hold in found.holds)
-            rows = await RedisReports(clients.ledger, ()).of_tenant(tenant, date.min, date.max)
+            rows = await RedisReports(clients.ledger, ()).read_tenant(tenant, date.min, date.max)
             reported = total([row for row in rows if row.label is None]).output_tokens
             booked = sum(
                 c.get("s", 0) for name, c in found.counters.items() if "|output_tokens|month" in name

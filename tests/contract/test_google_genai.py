@@ -12,7 +12,7 @@ import pytest
 from google import genai
 from google.genai import errors, types
 
-from app.domain.fingerprint import digest_of
+from app.domain.fingerprint import compute_digest
 from app.media.inspection import inspect
 from tests.fixtures import image_bytes
 from tests.server.conftest import Client, Tenants, calls_of, wait_for
@@ -198,7 +198,7 @@ def test_the_same_work_in_both_dialects_is_one_generation(
     again = native.post(same)
     assert calls_of(emulator) - calls == 1
     assert headers_of(answer)["cache-status"].startswith("flashgate; hit")
-    assert [f"img_{digest}" for digest in map(digest_of, pictures(answer))] == [
+    assert [f"img_{digest}" for digest in map(compute_digest, pictures(answer))] == [
         image["id"] for image in made.json()["images"]
     ]
     assert again.json()["cache"]["status"] == "hit"
@@ -228,7 +228,7 @@ def test_two_references_are_the_same_work_as_in_the_native_form(
     ]
     answer = sdk.models.generate_content(model=MODEL, contents=parts, config=SEEDED)
     assert calls_of(emulator) == calls
-    assert [f"img_{digest_of(data)}" for data in pictures(answer)] == [
+    assert [f"img_{compute_digest(data)}" for data in pictures(answer)] == [
         image["id"] for image in made.json()["images"]
     ]
     words_first = sdk.models.generate_content(model=MODEL, contents=parts[::-1], config=SEEDED)

@@ -12,7 +12,7 @@ import pytest
 from google import genai
 from google.genai import errors, types
 
-from app.domain.fingerprint import digest_of
+from app.domain.fingerprint import compute_digest
 from tests.contract.test_google_genai import MODEL, NO_TLS, PICTURE_ALONE, SEEDED, SMALL, pictures
 from tests.fixtures import image_bytes
 from tests.server.conftest import Client, Tenants, calls_of, wait_for
@@ -138,7 +138,7 @@ async def test_a_conversation_has_three_turns(asking: Asking, emulator: Running)
             seen += drawn(answer)
             said = [part for piece in answer for part in piece.parts or []]
             contents.append(types.Content(role="model", parts=said))
-    assert len({digest_of(picture) for picture in seen}) == 3
+    assert len({compute_digest(picture) for picture in seen}) == 3
     assert calls_of(emulator) - calls == 3
 
 

@@ -20,7 +20,7 @@ from pydantic_ai.providers.google import GoogleProvider
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.usage import UsageLimits
 
-from app.domain.fingerprint import digest_of
+from app.domain.fingerprint import compute_digest
 from tests.contract.test_google_genai import MODEL, NO_TLS
 from tests.fixtures import image_bytes
 from tests.server.conftest import Client, Tenants, calls_of, wait_for
@@ -143,10 +143,10 @@ async def test_the_same_work_on_both_sdks_is_one_generation(
 async def test_an_agent_has_three_turns(framework: Framework, tenants: Tenants, emulator: Running) -> None:
     agent, calls = framework.agent(tenants.keys["gemini"]), calls_of(emulator)
     result = await agent.run(fresh("A cat"))
-    seen = [digest_of(result.output.data)]
+    seen = [compute_digest(result.output.data)]
     for turn in ("Make it blue", "Give it a hat"):
         result = await agent.run(turn, message_history=result.all_messages())
-        seen.append(digest_of(result.output.data))
+        seen.append(compute_digest(result.output.data))
     assert len(set(seen)) == 3
     assert calls_of(emulator) - calls == 3
 

@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from app.domain.budget import UNITS, Mode
-from app.domain.failure import error_classes
+from app.domain.failure import list_error_classes
 from app.observability.metrics import METRICS
 from tests.deploy.files import DEPLOY, alerts, dashboard, queried, recorded, series_names
 
@@ -56,7 +56,7 @@ def test_a_series_that_does_not_exist_would_be_found() -> None:
 
 @pytest.mark.parametrize("where", EXPRESSIONS)
 def test_every_outcome_that_is_asked_for_can_happen(where: str) -> None:
-    codes = {error.code for error in error_classes()}
+    codes = {error.code for error in list_error_classes()}
     outcomes = codes | {"ok", "refused", "cancelled"} | {f"status_{status}" for status in range(400, 600)}
     for name, matchers in queried(EXPRESSIONS[where]).items():
         if "outcome" in matchers and name != "flashgate_settlements_total":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.domain.acceptance import acceptances
+from app.domain.acceptance import list_acceptances
 from app.domain.validation import RULES
 from tests.domain.validation_cases import BAD, CARD, CATALOGUE
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("card", list(CATALOGUE), ids=lambda card: card.id)
 def test_every_rule_is_told_once_with_what_it_accepts(card: Card) -> None:
-    told = acceptances(card)
+    told = list_acceptances(card)
     assert sorted(each.rule for each in told) == sorted(rule.__name__ for rule in RULES)
     assert all(each.accepted for each in told)
 
 
-@pytest.mark.parametrize("told", acceptances(CARD), ids=lambda told: told.rule)
+@pytest.mark.parametrize("told", list_acceptances(CARD), ids=lambda told: told.rule)
 def test_the_codes_of_a_rule_are_those_of_its_cases(told: Acceptance) -> None:
     assert len(set(told.codes)) == len(told.codes)
     assert set(told.codes) == {case.code for case in BAD if case.rule == told.rule}

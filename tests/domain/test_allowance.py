@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from app.cards import load_catalogue
 from app.domain.allowance import ENOUGH, REMEMBERED, Allowances
 from app.domain.budget import Budget, Span, WindowState
-from app.domain.estimate import WouldFit, estimate, output_tokens_per_call, settled_amounts, would_fit
+from app.domain.estimate import (
+    WouldFit,
+    compute_output_tokens_per_call,
+    compute_settled_amounts,
+    estimate,
+    would_fit,
+)
 from app.domain.generation import Usage
 from app.domain.request import GenerationRequest, Input
 
@@ -62,7 +68,7 @@ def test_the_estimate_grows_with_what_was_learned_within_the_callers_bound() -> 
     assert estimate(asked, CARD).text_output == FLOOR
     assert estimate(asked, CARD, allowances).text_output == 5000
     bounded = replace(asked, max_output_tokens=1500)
-    assert output_tokens_per_call(bounded, CARD, allowances) == 1500
+    assert compute_output_tokens_per_call(bounded, CARD, allowances) == 1500
     assert estimate(bounded, CARD, allowances).text_output == 1500 - 1120
     tight = replace(asked, max_output_tokens=1120)
     assert estimate(tight, CARD, allowances).text_output == 0
@@ -89,7 +95,7 @@ def test_a_strict_reservation_is_above_whatever_google_can_report(data: st.DataO
         max_output_tokens=data.draw(st.none() | st.integers(2520, CARD.tokens.output_max)),
     )
     allowances = learned(*data.draw(st.lists(st.integers(0, 30_000), min_size=ENOUGH, max_size=ENOUGH)))
-    bound = output_tokens_per_call(asked, CARD, allowances)
+    bound = compute_output_tokens_per_call(asked, CARD, allowances)
     picture = CARD.image_tokens(asked.image_size or "1K")
     words = bound - picture
     thinking = data.draw(st.integers(0, words))
@@ -100,7 +106,7 @@ def test_a_strict_reservation_is_above_whatever_google_can_report(data: st.DataO
         text_output=words - thinking,
         thinking=thinking,
     )
-    used = settled_amounts(CARD, sum([one] * asked.n, Usage()), asked.n)
+    used = compute_settled_amounts(CARD, sum([one] * asked.n, Usage()), asked.n)
     reserved = estimate(asked, CARD, allowances, strict=True).amounts
     assert all(most >= actual for most, actual in zip(reserved, used, strict=True))
 

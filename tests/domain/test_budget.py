@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.budget import AMOUNT_MAX, UNITS, Amounts, Budget, Span, WindowState, spans
-from app.domain.tenancy import Caller, Key, Tenant, windows_of
+from app.domain.tenancy import Caller, Key, Tenant, list_budget_windows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -205,15 +205,15 @@ def test_any_moment_in_any_zone_has_its_windows(zone: str, now_ms: int, window: 
 
 def test_a_caller_is_counted_in_the_tenants_windows_and_in_those_of_the_key() -> None:
     day, month = Budget("output_tokens", "day", 10), Budget("usd", "month", 20)
-    of_key = Budget("output_tokens", "day", 5, scope="key")
-    key = Key("k1", "", frozenset(), (of_key,))
+    read_key = Budget("output_tokens", "day", 5, scope="key")
+    key = Key("k1", "", frozenset(), (read_key,))
     tenant = Tenant("search", ZoneInfo("Asia/Tokyo"), (day, month), (key,))
     now_ms = milliseconds("2026-11-30T16:00:00Z")
-    found = windows_of(Caller(tenant, key), now_ms)
+    found = list_budget_windows(Caller(tenant, key), now_ms)
     assert [(window.field, window.budget) for window in found] == [
         ("t|output_tokens|day", day),
         ("t|usd|month", month),
-        ("k:k1|output_tokens|day", of_key),
+        ("k:k1|output_tokens|day", read_key),
     ]
     assert found[0].spans == found[2].spans == spans("day", tenant.time_zone, now_ms)
     assert found[1].spans[1].start_ms == milliseconds("2026-12-01T00:00:00+09:00")

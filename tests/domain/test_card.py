@@ -15,7 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from app.cards import Catalogue, card_schema, load_catalogue
-from app.domain.card import Card, bare_name
+from app.domain.card import Card, strip_model_prefix
 from app.domain.estimate import price_nano_usd
 from app.domain.generation import Usage
 
@@ -282,7 +282,7 @@ def test_an_unknown_name_leads_nowhere(name: str) -> None:
 
 
 def test_a_bare_name_has_no_prefix() -> None:
-    assert bare_name("models/x") == bare_name("google/x") == bare_name("x") == "x"
+    assert strip_model_prefix("models/x") == strip_model_prefix("google/x") == strip_model_prefix("x") == "x"
 
 
 def test_two_cards_cannot_share_a_name() -> None:
@@ -291,6 +291,6 @@ def test_two_cards_cannot_share_a_name() -> None:
 
 
 def test_sizes_up_to_a_limit() -> None:
-    assert SEED.sizes_up_to("1K") == ("512", "1K")
-    assert SEED.sizes_up_to("4K") == ("512", "1K", "2K", "4K")
-    assert PRO.sizes_up_to("2K") == ("1K", "2K")
+    assert SEED.list_sizes_up_to("1K") == ("512", "1K")
+    assert SEED.list_sizes_up_to("4K") == ("512", "1K", "2K", "4K")
+    assert PRO.list_sizes_up_to("2K") == ("1K", "2K")

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from app.cards import load_catalogue
 from app.domain.budget import AMOUNT_MAX, Amounts
-from app.domain.estimate import estimate, price_nano_usd, settled_amounts, text_tokens
-from app.domain.fingerprint import digest_of
+from app.domain.estimate import compute_settled_amounts, estimate, estimate_text_tokens, price_nano_usd
+from app.domain.fingerprint import compute_digest
 from app.domain.generation import Usage
 from app.domain.request import GenerationRequest, Input
 
@@ -26,7 +26,7 @@ _FOUND = load_catalogue().resolve("gemini-3.1-flash-image")
 assert _FOUND is not None
 CARD = _FOUND
 PLAIN = GenerationRequest(CARD.id, "a fox")
-IMAGE = Input("image", "/images/0", b"x", mime_type="image/png", digest=digest_of(b"x"))
+IMAGE = Input("image", "/images/0", b"x", mime_type="image/png", digest=compute_digest(b"x"))
 ALLOWANCE = CARD.text_allowance.per_image
 
 tokens = st.integers(0, 200_000)
@@ -85,7 +85,7 @@ def test_reference_images_are_read_anew_for_every_picture(images: int, n: int) -
     ],
 )
 def test_text_is_a_token_for_every_three_bytes_begun(text: str, count: int) -> None:
-    assert text_tokens(text) == count
+    assert estimate_text_tokens(text) == count
     found = estimate(replace(PLAIN, prompt=text, system_instruction=text, n=2), CARD)
     assert found.text_input == 4 * count
 
@@ -126,7 +126,7 @@ def test_an_estimates_parts_add_up_and_so_does_its_price(
 def test_an_estimate_covers_the_usage_that_it_foresaw() -> None:
     found = estimate(replace(PLAIN, images=(IMAGE,) * 2, n=2, image_size="4K"), CARD)
     usage = Usage(found.text_input, found.image_input, found.image_output, found.text_output)
-    assert settled_amounts(CARD, usage, 2) == found.amounts
+    assert compute_settled_amounts(CARD, usage, 2) == found.amounts
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_large_price_is_exact_beyond_what_a_double_holds() -> None:
 
 @given(usages, st.integers(1, 8))
 def test_what_is_booked_is_what_google_reported(usage: Usage, images: int) -> None:
-    found = settled_amounts(CARD, usage, images)
+    found = compute_settled_amounts(CARD, usage, images)
     assert found.output_tokens == usage.image_output
     assert found.total_tokens == usage.input_tokens + usage.output_tokens
     assert found.images == images

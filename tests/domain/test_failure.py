@@ -11,7 +11,7 @@ import pytest
 from app.domain.budget import Budget, Override, Span, WindowState
 from app.domain.errors import GatewayError, RateLimited, UpstreamError, UpstreamQuota, Violation
 from app.domain.estimate import WouldFit
-from app.domain.failure import EACH_CALLERS_OWN, Failure, error_classes, failure_of, raised_again
+from app.domain.failure import EACH_CALLERS_OWN, Failure, build_failure, list_error_classes, rebuild_error
 from app.domain.generation import Spent, Usage
 from app.domain.rate import RateLimit, RateState
 from app.generation.records import BRIEF_BYTES_MAX, decode_failure, encode_brief, encode_failure
@@ -42,7 +42,7 @@ SAMPLES: dict[str, Any] = {
 }
 """A value for each argument and attribute of an error that is not its default."""
 _OF_THE_CLASS = {"code", "title", "status", "retryable"}
-CLASSES = [kind for kind in error_classes() if kind.__module__.startswith("app.domain")]
+CLASSES = [kind for kind in list_error_classes() if kind.__module__.startswith("app.domain")]
 
 
 def attributes_of(error: GatewayError) -> set[str]:
@@ -67,7 +67,7 @@ def sample_of(kind: type[GatewayError]) -> GatewayError:
 
 def told_again(error: GatewayError) -> GatewayError:
     """The error as one gets it for whom it was kept."""
-    return raised_again(decode_failure(encode_failure(failure_of(error))))
+    return rebuild_error(decode_failure(encode_failure(build_failure(error))))
 
 
 def lost(error: GatewayError, again: GatewayError) -> set[str]:
@@ -118,9 +118,9 @@ def test_what_the_books_keep_lacks_only_what_ends_no_hold_and_the_upstreams_own_
     kind: type[GatewayError],
 ) -> None:
     error = sample_of(kind)
-    text = encode_brief(failure_of(error))
+    text = encode_brief(build_failure(error))
     assert len(text.encode()) <= BRIEF_BYTES_MAX
-    assert lost(error, raised_again(decode_failure(text))) <= {"verbatim", "violations", "refused_by"}
+    assert lost(error, rebuild_error(decode_failure(text))) <= {"verbatim", "violations", "refused_by"}
 
 
 def test_the_books_keep_a_failure_of_any_size() -> None:
@@ -140,7 +140,7 @@ def test_a_record_of_a_version_that_kept_less_is_read() -> None:
 
 
 def test_an_error_of_a_later_version_is_one_of_the_upstream() -> None:
-    again = raised_again(Failure("never_heard_of", "Later.", "LATER", retry_after_s=3))
+    again = rebuild_error(Failure("never_heard_of", "Later.", "LATER", retry_after_s=3))
     assert type(again) is UpstreamError
     assert (again.detail, again.reason, again.retry_after_s) == ("Later.", "LATER", 3)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from app.cards import load_catalogue
 from app.domain.conversation import Conversation, Earlier
-from app.domain.fingerprint import digest_of, fingerprint
+from app.domain.fingerprint import compute_digest, fingerprint
 from app.domain.passthrough import Verbatim
 from app.domain.request import GenerationRequest, Grounding, Input, SafetySetting
 
@@ -25,10 +25,10 @@ PARAMETERS = CARD.parameters
 
 TALK = Conversation("gen_1", CARD.id, "vertex", 1, "", (), 0, 1, 9, 0, 1)
 PLAIN = GenerationRequest(CARD.id, "a fox")
-FOX = Input("image", "/images/0", b"fox", mime_type="image/png", digest=digest_of(b"fox"))
-OWL = Input("image", "/images/1", b"owl", mime_type="image/png", digest=digest_of(b"owl"))
-NOTE = Input("document", "/documents/0", b"note", mime_type="text/plain", digest=digest_of(b"note"))
-STORED = Input("image", "/images/0", uri="gs://a/b", digest=digest_of(b"gs://a/b"))
+FOX = Input("image", "/images/0", b"fox", mime_type="image/png", digest=compute_digest(b"fox"))
+OWL = Input("image", "/images/1", b"owl", mime_type="image/png", digest=compute_digest(b"owl"))
+NOTE = Input("document", "/documents/0", b"note", mime_type="text/plain", digest=compute_digest(b"note"))
+STORED = Input("image", "/images/0", uri="gs://a/b", digest=compute_digest(b"gs://a/b"))
 HARASSMENT = SafetySetting("HARM_CATEGORY_HARASSMENT", "BLOCK_NONE")
 DANGER = SafetySetting("HARM_CATEGORY_DANGEROUS_CONTENT", "OFF")
 FULL = GenerationRequest(
@@ -123,11 +123,13 @@ OTHER_WORK = {
     "an image fewer": replace(FULL, images=(FOX,)),
     "the order of images": replace(FULL, images=(OWL, FOX)),
     "an image twice": replace(FULL, images=(FOX, OWL, OWL)),
-    "an image's bytes": replace(FULL, images=(replace(FOX, digest=digest_of(b"foy")), OWL)),
+    "an image's bytes": replace(FULL, images=(replace(FOX, digest=compute_digest(b"foy")), OWL)),
     "an image's type": replace(FULL, images=(replace(FOX, mime_type="image/webp"), OWL)),
     "an image as a document": replace(FULL, images=(FOX,), documents=(replace(OWL, kind="document"), NOTE)),
     "no document": replace(FULL, documents=()),
-    "a video": replace(FULL, videos=(Input("video", "", uri="gs://a/b", digest=digest_of(b"gs://a/b")),)),
+    "a video": replace(
+        FULL, videos=(Input("video", "", uri="gs://a/b", digest=compute_digest(b"gs://a/b")),)
+    ),
     "aspect_ratio": replace(FULL, aspect_ratio="9:16"),
     "the model's own aspect ratio": replace(FULL, aspect_ratio=None),
     "image_size": replace(FULL, image_size="2K"),
@@ -245,5 +247,7 @@ def test_fingerprints_are_equal_exactly_where_the_work_is(
 
 
 def test_a_digest_is_blake3() -> None:
-    assert digest_of(b"") == "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
-    assert digest_of(memoryview(b"abc")) == digest_of(bytearray(b"abc")) == blake3(b"abc").hexdigest()
+    assert compute_digest(b"") == "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
+    assert (
+        compute_digest(memoryview(b"abc")) == compute_digest(bytearray(b"abc")) == blake3(b"abc").hexdigest()
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.cards import load_catalogue
 from app.domain.estimate import estimate
 from app.domain.generation import ModelAnswer, Usage
-from app.domain.outcome import outcome_of
+from app.domain.outcome import compute_outcome
 from app.domain.request import GenerationRequest
 
 _FOUND = load_catalogue().resolve("gemini-3.1-flash-image")
@@ -20,13 +20,13 @@ def served(tier: str) -> ModelAnswer:
 
 
 def test_calls_that_were_served_in_different_tiers_are_each_paid_at_their_own() -> None:
-    outcome = outcome_of([served("priority"), served("standard"), served("flex")], CARD, PER_CALL)
+    outcome = compute_outcome([served("priority"), served("standard"), served("flex")], CARD, PER_CALL)
     assert outcome.amounts.usd == (108 + 60 + 30) * 10**9
     assert (outcome.amounts.output_tokens, outcome.usage.tier) == (3_000_000, "mixed")
 
 
 def test_calls_of_one_tier_keep_it_and_one_that_does_not_say_changes_nothing() -> None:
-    outcome = outcome_of([served("flex"), served("flex")], CARD, PER_CALL)
+    outcome = compute_outcome([served("flex"), served("flex")], CARD, PER_CALL)
     assert (outcome.amounts.usd, outcome.usage.tier) == (60 * 10**9, "flex")
-    silent = outcome_of([served("flex"), served("")], CARD, PER_CALL)
+    silent = compute_outcome([served("flex"), served("")], CARD, PER_CALL)
     assert (silent.amounts.usd, silent.usage.tier) == (90 * 10**9, "flex")

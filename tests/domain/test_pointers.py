@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.domain.pointers import STEP_LENGTH_MAX, pointer_to, steps_of
+from app.domain.pointers import STEP_LENGTH_MAX, build_pointer, split_pointer
 
 
 @pytest.mark.parametrize(
@@ -17,13 +17,13 @@ from app.domain.pointers import STEP_LENGTH_MAX, pointer_to, steps_of
     ],
 )
 def test_a_pointer_is_read_back_as_it_was_made(steps: tuple[str | int, ...], text: str) -> None:
-    assert pointer_to(*steps) == text
-    assert steps_of(text) == [str(step) for step in steps]
+    assert build_pointer(*steps) == text
+    assert split_pointer(text) == [str(step) for step in steps]
 
 
 def test_an_endless_name_is_cut_before_it_is_escaped() -> None:
-    assert pointer_to("/" * 1000) == "/" + "~1" * STEP_LENGTH_MAX
+    assert build_pointer("/" * 1000) == "/" + "~1" * STEP_LENGTH_MAX
 
 
 def test_half_a_surrogate_pair_can_be_sent() -> None:
-    assert pointer_to("\ud800") == "/?"
+    assert build_pointer("\ud800") == "/?"

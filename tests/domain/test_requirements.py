@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 from pydantic_core.core_schema import ErrorType
 
-from app.domain.requirements import choices_of, code_of, requirement_of
+from app.domain.requirements import classify_kind, describe_requirement, list_choices
 
 KINDS = get_args(ErrorType)
 CONTEXT = {"class_name": "GroundingWire", "error": "", "expected": "", "pattern": "^[a-z]{1,16}$", "le": 3}
@@ -22,11 +22,11 @@ CODES = {"required", "unknown_field", "wrong_value", "out_of_range", "invalid_va
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_kind_of_fault_is_told_in_words_of_python(kind: str) -> None:
     for context in (CONTEXT, {}, None):
-        phrase = requirement_of(kind, context)
+        phrase = describe_requirement(kind, context)
         assert re.match(r"must |is ", phrase)
         assert not OF_PYTHON.search(phrase)
         assert not phrase.endswith(".")
-        assert code_of(kind) in CODES
+        assert classify_kind(kind) in CODES
 
 
 @pytest.mark.parametrize(
@@ -51,14 +51,14 @@ def test_no_kind_of_fault_is_told_in_words_of_python(kind: str) -> None:
 def test_a_fault_is_told_as_what_would_be_accepted(
     kind: str, context: dict[str, Any] | None, phrase: str
 ) -> None:
-    assert requirement_of(kind, context) == phrase
+    assert describe_requirement(kind, context) == phrase
 
 
 def test_what_is_accepted_is_listed_for_programs_too() -> None:
     expected = {"expected": "'use', 'refresh' or 'bypass'"}
-    assert choices_of("literal_error", expected) == ("use", "refresh", "bypass")
-    assert choices_of("string_type", {"expected": "'use'"}) is None
+    assert list_choices("literal_error", expected) == ("use", "refresh", "bypass")
+    assert list_choices("string_type", {"expected": "'use'"}) is None
 
 
 def test_a_sentence_that_repeats_what_was_sent_is_bounded() -> None:
-    assert len(requirement_of("value_error", {"error": ValueError("x" * 100_000)})) < 400
+    assert len(describe_requirement("value_error", {"error": ValueError("x" * 100_000)})) < 400

@@ -213,8 +213,8 @@ def test_the_policy_of_a_caller_keeps_the_deployments_limits() -> None:
     rights: dict[str, Any] = {
         "models": frozenset({CARD.id}), "max_image_size": "1K", "preview": frozenset({"video"}),
     }  # fmt: skip
-    assert deployment.of_caller(caller_of(rights, {})) == replace(deployment, **rights)
-    assert deployment.of_caller(caller_of({}, rights)) == replace(deployment, **rights)
+    assert deployment.restrict_to(caller_of(rights, {})) == replace(deployment, **rights)
+    assert deployment.restrict_to(caller_of({}, rights)) == replace(deployment, **rights)
 
 
 @pytest.mark.parametrize(

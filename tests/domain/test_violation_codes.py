@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.cards import load_catalogue
-from app.domain.acceptance import acceptances
+from app.domain.acceptance import list_acceptances
 from app.domain.violation_codes import NOTICES, VIOLATIONS
 from app.surfaces.openai.request import _NEVER as NEVER
 from tests.domain.validation_cases import BAD
@@ -74,7 +74,7 @@ def test_every_code_that_is_given_is_in_the_list() -> None:
     assert len(patterns) > 70
     assert [each for each in patterns if not any(re.fullmatch(each, code) for code in VIOLATIONS)] == []
     assert {f"unsupported_{name}" for name in NEVER} | {case.code for case in BAD} <= VIOLATIONS.keys()
-    of_rules = {code for card in load_catalogue() for row in acceptances(card) for code in row.codes}
+    of_rules = {code for card in load_catalogue() for row in list_acceptances(card) for code in row.codes}
     assert of_rules - VIOLATIONS.keys() == set()
 
 

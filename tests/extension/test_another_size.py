@@ -14,7 +14,7 @@ from app.domain.card import Card
 from app.domain.estimate import estimate
 from app.domain.policy import Policy, Times
 from app.domain.request import GenerationRequest
-from app.domain.size_words import size_of_word, size_word
+from app.domain.size_words import format_size_word, parse_size_word
 from app.domain.tenancy import Caller, Key
 from app.domain.validation import normalised, validate
 from app.emulator.latency import Latency
@@ -69,18 +69,18 @@ def test_a_tenant_can_be_limited_to_it_and_may_use_it_by_default(card: Card) -> 
     assert (tenant.max_image_size, tenant.preview) == ("8K", frozenset({"8K"}))
     plain = checked_tenant({"id": "b"}, Catalogue((card,)))
     caller = Caller(plain, Key("k", "", frozenset({"images"})))
-    assert validate(asked(image_size="8K"), card, Policy().of_caller(caller)) == ()
+    assert validate(asked(image_size="8K"), card, Policy().restrict_to(caller)) == ()
     assert plain.time_zone == ZoneInfo("UTC")
 
 
 def test_every_dialect_and_back_end_has_its_words_for_it(card: Card) -> None:
-    assert (size_word("8K"), size_of_word("IMAGE_SIZE_EIGHT_K")) == ("IMAGE_SIZE_EIGHT_K", "8K")
+    assert (format_size_word("8K"), parse_size_word("IMAGE_SIZE_EIGHT_K")) == ("IMAGE_SIZE_EIGHT_K", "8K")
     assert size_of("IMAGE_SIZE_EIGHT_K") == "8K"
     body = response_format(
         BackEnd(kind="gemini", api_key="key", image_style="response_format"), asked(image_size="8K")
     )
     assert body["generationConfig"]["responseFormat"]["image"]["imageSize"] == "IMAGE_SIZE_EIGHT_K"
-    assert card.size_of_quality("ultra") == "8K"
+    assert card.find_size_of_quality("ultra") == "8K"
     cell = nearest_cell(card, 8192, 8192)
     assert (cell.image_size, quality_of(card, 8192, 8192)) == ("8K", "ultra")
 

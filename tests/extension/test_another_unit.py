@@ -35,7 +35,7 @@ PROGRAM = """
 import asyncio, sys, time
 from zoneinfo import ZoneInfo
 from redis.asyncio import Redis
-from app.domain.budget import Amounts, Budget, window_of
+from app.domain.budget import Amounts, Budget, build_window
 from app.domain.estimate import Estimate
 from app.domain.request import CacheDirective
 from app.generation.ports import AdmissionRequest, Refused, Settlement
@@ -44,7 +44,7 @@ from app.tenants.limits import BudgetLimitDocument
 
 async def main():
     document = BudgetLimitDocument.model_validate({"unit": "pages", "window": "day", "limit": 20})
-    window = window_of(document.budget("tenant"), "t", ZoneInfo("UTC"), time.time_ns() // 1_000_000)
+    window = build_window(document.budget("tenant"), "t", ZoneInfo("UTC"), time.time_ns() // 1_000_000)
     amounts = Estimate(0, 0, 0, 0, 1120, 0, 1, 5).amounts
     async with RedisLedger(Redis.from_url(sys.argv[1], decode_responses=True)) as ledger:
         def request(hold):

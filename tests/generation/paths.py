@@ -16,7 +16,7 @@ from app.domain.errors import (
     GatewayError,
     UpstreamError,
 )
-from app.domain.finished import Finished, effective_of
+from app.domain.finished import StoredGeneration, build_effective
 from app.domain.generation import Generation, PictureRecord
 from app.domain.policy import Policy, Times
 from app.domain.request import CacheDirective, GenerationRequest
@@ -102,8 +102,8 @@ class Path:
         card = CATALOGUE.resolve(REQUEST.model)
         assert card is not None
         made = Generation(EARLIER, card.id, "v1", NOW_MS, (record,), "", "STOP", USAGE)
-        effective = effective_of(REQUEST, card, (None,))
-        self.results.generations[EARLIER] = Finished(made, "work", effective, None, "unreadable")
+        effective = build_effective(REQUEST, card, (None,))
+        self.results.generations[EARLIER] = StoredGeneration(made, "work", effective, None, "unreadable")
         if picture:
             self.results.pictures[drawn.id] = drawn
         return made
@@ -136,7 +136,7 @@ def hit(generation: Generation) -> Hit:
 
 FOLLOW = Follow(LEADER, WINDOWS, RATES)
 LEADING = (
-    "admit 1", "slot 1", "dispatch 1", "upstream 1", "put_pictures 1", "put_finished 1", "settle 1"
+    "admit 1", "slot 1", "dispatch 1", "upstream 1", "put_pictures 1", "put_generation 1", "settle 1"
 )  # fmt: skip
 
 

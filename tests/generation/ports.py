@@ -15,7 +15,7 @@ from app.generation.ports import Absent, Lead, Settled
 if TYPE_CHECKING:
     from app.domain.attempt import Attempt, Delivery
     from app.domain.budget import BudgetWindow
-    from app.domain.finished import Finished
+    from app.domain.finished import StoredGeneration
     from app.domain.request import GenerationRequest
     from app.generation.ports import Admission, AdmissionRequest, Call, Hit, Settlement
 
@@ -124,7 +124,7 @@ class MemoryResults:
     def __init__(self, script: Script) -> None:
         self._script = script
         self.pictures: dict[str, Picture] = {}
-        self.generations: dict[str, Finished] = {}
+        self.generations: dict[str, StoredGeneration] = {}
         self.full = False
 
     async def put_pictures(self, tenant_id: str, pictures: tuple[Picture, ...], ttl_s: int) -> bool:
@@ -137,13 +137,13 @@ class MemoryResults:
         await self._script.play("get_picture")
         return self.pictures.get(image_id)
 
-    async def put_finished(self, tenant_id: str, finished: Finished, ttl_s: int) -> bool:
-        await self._script.play("put_finished")
+    async def put_generation(self, tenant_id: str, finished: StoredGeneration, ttl_s: int) -> bool:
+        await self._script.play("put_generation")
         self.generations[finished.generation.id] = finished
         return True
 
-    async def get_finished(self, tenant_id: str, generation_id: str) -> Finished | None:
-        await self._script.play("get_finished")
+    async def get_generation(self, tenant_id: str, generation_id: str) -> StoredGeneration | None:
+        await self._script.play("get_generation")
         return self.generations.get(generation_id)
 
 

@@ -8,14 +8,14 @@ import pytest
 
 from app.domain.allowance import Allowances
 from app.domain.errors import ContentBlocked, GatewayError, OperationCancelled, UpstreamError
-from app.domain.failure import failure_of
+from app.domain.failure import build_failure
 from app.domain.generation import NO_USAGE
-from app.domain.outcome import outcome_of
+from app.domain.outcome import compute_outcome
 from app.domain.policy import Policy, Times
 from app.domain.request import CacheDirective
 from app.generation import booking
 from app.generation.booking import Kept
-from app.generation.job import Job, job_of
+from app.generation.job import Job, build_job
 from app.generation.order import IdempotencyKey, Order
 from app.generation.ports import Failed
 from tests.generation.paths import BLOCKED, CALLER, CATALOGUE, LOST, REQUEST, UNBILLED
@@ -32,7 +32,7 @@ def job(mode: str = "use", key: str | None = "k") -> Job:
         CacheDirective(mode),  # type: ignore[arg-type]
         idempotency=IdempotencyKey(key, "images:generate") if key else None,
     )
-    return job_of(order, CATALOGUE, Policy(), Allowances(), Times(60, 600))
+    return build_job(order, CATALOGUE, Policy(), Allowances(), Times(60, 600))
 
 
 @pytest.mark.parametrize(
@@ -51,9 +51,9 @@ def test_an_error_ends_a_hold_and_tells_followers_and_repetitions(
     error: GatewayError, ending: str, state: str, failure: str | None
 ) -> None:
     asked = job()
-    outcome = outcome_of([error], asked.card, asked.estimate_per_call)
-    made = booking.generation_of(asked, HOLD, outcome)
-    settlement = booking.settlement_of(asked, HOLD, outcome, made, Kept())
+    outcome = compute_outcome([error], asked.card, asked.estimate_per_call)
+    made = booking.build_generation(asked, HOLD, outcome)
+    settlement = booking.build_settlement(asked, HOLD, outcome, made, Kept())
     assert (settlement.outcome, settlement.publish) == (ending, None)
     assert settlement.answered is not None
     assert settlement.answered.state == state
@@ -74,9 +74,9 @@ def test_a_result_is_published_where_it_is_kept_and_may_be_shared(
     mode: str, kept: Kept, published: bool
 ) -> None:
     asked = job(mode)
-    outcome = outcome_of([answer()], asked.card, asked.estimate_per_call)
-    made = booking.generation_of(asked, HOLD, outcome)
-    settlement = booking.settlement_of(asked, HOLD, outcome, made, kept)
+    outcome = compute_outcome([answer()], asked.card, asked.estimate_per_call)
+    made = booking.build_generation(asked, HOLD, outcome)
+    settlement = booking.build_settlement(asked, HOLD, outcome, made, kept)
     assert (settlement.outcome, settlement.usage) == ("settle", USAGE)
     assert settlement.publish == (made if published else None)
     assert settlement.answered is not None
@@ -87,7 +87,7 @@ def test_a_result_is_published_where_it_is_kept_and_may_be_shared(
 @pytest.mark.parametrize("ending", ["void", "charge"])
 def test_an_unknown_outcome_keeps_its_idempotency_key_from_being_used(ending: str, key: str | None) -> None:
     asked = job(key=key)
-    settlement = booking.settlement_of_unknown(asked, HOLD, ending)  # type: ignore[arg-type]
+    settlement = booking.build_unknown_settlement(asked, HOLD, ending)  # type: ignore[arg-type]
     assert (settlement.outcome, settlement.amounts) == (ending, asked.estimate.amounts)
     assert (settlement.usage, settlement.publish, settlement.failure) == (NO_USAGE, None, None)
     assert (settlement.answered.state if settlement.answered else None) == ("unknown" if key else None)
@@ -95,10 +95,10 @@ def test_an_unknown_outcome_keeps_its_idempotency_key_from_being_used(ending: st
 
 def test_a_settlement_in_short_books_the_same_amounts() -> None:
     asked = job()
-    outcome = outcome_of([BLOCKED], asked.card, asked.estimate_per_call)
-    made = booking.generation_of(asked, HOLD, outcome)
-    whole = booking.settlement_of(asked, HOLD, outcome, made, Kept())
-    short = booking.amounts_only(whole)
+    outcome = compute_outcome([BLOCKED], asked.card, asked.estimate_per_call)
+    made = booking.build_generation(asked, HOLD, outcome)
+    whole = booking.build_settlement(asked, HOLD, outcome, made, Kept())
+    short = booking.strip_to_amounts(whole)
     assert (short.outcome, short.amounts, short.hold_id) == (whole.outcome, whole.amounts, HOLD)
     assert (short.publish, short.failure) == (None, None)
     assert short.answered is not None
@@ -112,7 +112,7 @@ def test_a_settlement_in_short_books_the_same_amounts() -> None:
 def test_a_leaders_failure_is_taken_over_once_and_a_refusal_never(
     error: GatewayError, takeovers: int, raised: bool
 ) -> None:
-    found = booking.failure_to_raise(Failed(failure_of(error), WINDOWS, RATES), takeovers)
+    found = booking.select_failure(Failed(build_failure(error), WINDOWS, RATES), takeovers)
     assert (found is not None) is raised
     if found is not None:
         assert (type(found), found.usage) == (type(error), None)

@@ -22,7 +22,7 @@ from app.domain.errors import (
     StoreUnavailable,
     UpstreamError,
 )
-from app.domain.failure import failure_of
+from app.domain.failure import build_failure
 from app.domain.generation import NO_USAGE
 from app.domain.repetition import IdempotencyInFlight, IdempotencyMismatch, ResultGone, TooManyIdempotencyKeys
 from app.generation.ports import (
@@ -122,7 +122,7 @@ async def test_follow_then_hit_whose_picture_is_gone_is_nobodys_follower_any_mor
 
 
 async def test_follow_then_a_final_failure_is_the_followers_too_at_no_cost() -> None:
-    path = Path(FOLLOW, Failed(failure_of(BLOCKED), WINDOWS, RATES))
+    path = Path(FOLLOW, Failed(build_failure(BLOCKED), WINDOWS, RATES))
     error = await error_of(path.ask())
     assert isinstance(error, ContentBlocked)
     assert (error.usage, error.windows, error.rates) == (None, WINDOWS, RATES)
@@ -130,14 +130,14 @@ async def test_follow_then_a_final_failure_is_the_followers_too_at_no_cost() -> 
 
 
 async def test_follow_then_another_failure_is_taken_over() -> None:
-    path = Path(FOLLOW, Failed(failure_of(LOST), WINDOWS, RATES))
+    path = Path(FOLLOW, Failed(build_failure(LOST), WINDOWS, RATES))
     assert (await path.ask()).cache_status == "miss"
     assert path.follows() == [None, LEADER, None]
     assert (path.model.sent, path.outcomes) == (1, ["settle"])
 
 
 async def test_the_second_failure_of_a_leader_is_raised() -> None:
-    failed = Failed(failure_of(LOST), WINDOWS, RATES)
+    failed = Failed(build_failure(LOST), WINDOWS, RATES)
     path = Path(FOLLOW, failed, FOLLOW, failed)
     error = await error_of(path.ask())
     assert isinstance(error, UpstreamError)
@@ -158,7 +158,7 @@ LIMITING = tuple(replace(each, remaining=0, refused=True) for each in RATES)
         (InFlight(3, WINDOWS, RATES), IdempotencyInFlight),
         (Mismatched(WINDOWS, RATES), IdempotencyMismatch),
         (Crowded(9, 3, WINDOWS, RATES), TooManyIdempotencyKeys),
-        (Replayed(failure_of(BLOCKED), 5, WINDOWS, RATES), ContentBlocked),
+        (Replayed(build_failure(BLOCKED), 5, WINDOWS, RATES), ContentBlocked),
         (Replayed(None, 5, WINDOWS, RATES, EARLIER), ResultGone),
     ],
     ids=lambda each: type(each).__name__ if not isinstance(each, type) else each.__name__,
@@ -250,7 +250,7 @@ async def test_a_hold_that_ran_out_before_it_was_sent_is_never_sent() -> None:
 async def test_what_could_not_be_kept_is_delivered_with_a_notice(missing: str) -> None:
     path = Path()
     path.results.full = missing == "image"
-    path.script.errors["put_finished 1"] = StoreUnavailable()
+    path.script.errors["put_generation 1"] = StoreUnavailable()
     result = await path.ask()
     assert [notice.code for notice in result.notices] == [f"{missing}_not_kept"]
     assert path.outcomes == ["settle"]
@@ -292,7 +292,7 @@ async def test_a_leader_who_leaves_still_pays_and_keeps(step: str) -> None:
 
 @pytest.mark.parametrize("step", ["wait 1", "admit 1"])
 async def test_a_follower_who_leaves_spends_nothing(step: str) -> None:
-    path = Path(FOLLOW, Failed(failure_of(LOST), WINDOWS, RATES))
+    path = Path(FOLLOW, Failed(build_failure(LOST), WINDOWS, RATES))
     stop = path.script.stop(step)
     asked = path.ask()
     await stop.reached.wait()
@@ -306,7 +306,7 @@ async def test_a_follower_who_leaves_spends_nothing(step: str) -> None:
 
 
 async def test_a_follower_who_leaves_does_not_take_over_afterwards() -> None:
-    path = Path(FOLLOW, Failed(failure_of(LOST), WINDOWS, RATES))
+    path = Path(FOLLOW, Failed(build_failure(LOST), WINDOWS, RATES))
     stop = path.script.stop("admit 2")
     asked = path.ask()
     await stop.reached.wait()
@@ -397,7 +397,7 @@ async def test_a_deadline_while_the_upstream_works_bounds_the_caller_and_not_the
         ("dispatch 1", ["void"], False),
         ("upstream 1", ["charge"], False),
         ("put_pictures 1", ["settle"], True),
-        ("put_finished 1", ["settle"], True),
+        ("put_generation 1", ["settle"], True),
         ("settle 1", ["settle"], True),
     ],
 )
@@ -434,7 +434,7 @@ async def test_a_follower_of_a_gateway_that_goes_down_gets_what_is_there() -> No
 
 
 async def test_a_follower_of_a_gateway_that_goes_down_begins_nothing() -> None:
-    path = Path(FOLLOW, Failed(failure_of(LOST), WINDOWS, RATES))
+    path = Path(FOLLOW, Failed(build_failure(LOST), WINDOWS, RATES))
     stop = path.script.stop("wait 1")
     asked = path.ask()
     await stop.reached.wait()

@@ -45,7 +45,7 @@ from tests.observability.test_metrics import samples, value
 
 if TYPE_CHECKING:
     from app.domain.attempt import Delivery
-    from app.domain.finished import Finished
+    from app.domain.finished import StoredGeneration
     from app.domain.rate import RateLimit, RateState
     from app.generation.ports import Admission
 
@@ -116,10 +116,10 @@ class Inner:
     async def get_picture(self, tenant_id: str, image_id: str) -> Picture | None:
         return self._do(tenant_id, image_id)  # type: ignore[return-value]
 
-    async def put_finished(self, tenant_id: str, finished: Finished, ttl_s: int) -> bool:
+    async def put_generation(self, tenant_id: str, finished: StoredGeneration, ttl_s: int) -> bool:
         return self._do(tenant_id, finished, ttl_s)  # type: ignore[return-value]
 
-    async def get_finished(self, tenant_id: str, generation_id: str) -> Finished | None:
+    async def get_generation(self, tenant_id: str, generation_id: str) -> StoredGeneration | None:
         return self._do(tenant_id, generation_id)  # type: ignore[return-value]
 
     async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:

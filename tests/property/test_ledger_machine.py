@@ -49,7 +49,7 @@ from app.generation.ports import (
     Replayed,
     Settlement,
 )
-from app.ledger.adjustments import RedisBudgetTerms
+from app.ledger.adjustments import RedisBudgetAdjustments
 from app.ledger.policy import LedgerPolicy
 from app.ledger.redis import RedisLedger
 from app.store import keys
@@ -368,7 +368,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.runner.run(self._credit(amount, credit)) == (not short and not changed)
 
     async def _credit(self, amount: int, credit: str) -> bool:
-        terms = RedisBudgetTerms(self.client, 10)
+        terms = RedisBudgetAdjustments(self.client, 10)
         try:
             added, _again = await until_answered(
                 lambda: terms.credit(self.tenant, self.windows[1], amount, credit)

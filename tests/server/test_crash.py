@@ -16,7 +16,7 @@ import pytest
 from app.cards import load_catalogue
 from app.domain.budget import Amounts, BudgetWindow
 from app.domain.request import CacheDirective
-from app.domain.tenancy import windows_of
+from app.domain.tenancy import list_budget_windows
 from app.generation.ports import AdmissionRequest, Lead, Settlement
 from app.ledger.policy import LedgerPolicy
 from app.ledger.redis import RedisLedger
@@ -64,7 +64,7 @@ async def _sweep(ledger: RedisLedger, tenant_id: str, windows: tuple[BudgetWindo
 
 
 def _windows(caller: Caller) -> tuple[BudgetWindow, ...]:
-    return windows_of(caller, time.time_ns() // 1_000_000)
+    return list_budget_windows(caller, time.time_ns() // 1_000_000)
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ class Fault:
 
 FAULTS: dict[str, Fault] = {
     "ending the heartbeat": Fault(hold, "cancelled"),
-    "noticing mismatches": Fault(booking, "mismatches"),
+    "noticing mismatches": Fault(booking, "find_mismatches"),
     "learning": Fault(booking, "observe"),
     "learning an allowance": Fault(Allowances, "observe"),
     "keeping": Fault(ObservedResults, "put_pictures", kept=False),
@@ -136,18 +136,18 @@ FAULTS: dict[str, Fault] = {
     "writing the bytes": Fault(blobs, "put", kept=False),
     "keeping the generation": Fault(Conversations, "keep"),
     "going on from it": Fault(conversations, "continued"),
-    "its parameters": Fault(conversations, "effective_of", times=1),
-    "putting the generation": Fault(RedisResults, "put_finished"),
-    "writing the generation": Fault(records, "encode_finished"),
+    "its parameters": Fault(conversations, "build_effective", times=1),
+    "putting the generation": Fault(RedisResults, "put_generation"),
+    "writing the generation": Fault(records, "encode_stored_generation"),
     "settling": Fault(ObservedLedger, "settle", times=1),
     "settling durably": Fault(DurableLedger, "settle", times=1),
     "settling in the store": Fault(RedisLedger, "settle", times=1),
     "writing the result": Fault(records, "encode_generation"),
     "reading the settlement": Fault(codec, "booked"),
-    "the windows to settle in": Fault(hold, "budget_windows", times=1),
+    "the windows to settle in": Fault(hold, "build_budget_windows", times=1),
     "noting in the journal": Fault(Journal, "note"),
     "remembering the epoch": Fault(Journal, "keep_epoch"),
-    "comparing what was delivered": Fault(observed, "mismatches"),
+    "comparing what was delivered": Fault(observed, "find_mismatches"),
     "every metric": Fault(Family, "_of"),
     "the access log": Fault(ObservedRequests, "_record"),
     **{
@@ -216,7 +216,7 @@ def test_where_nobody_can_add_up_what_was_used_the_estimate_is_charged(
 ) -> None:
     before = books(client)
     with monkeypatch.context() as patch:
-        assert Fault(gateway, "outcome_of").install(patch, closed) == []
+        assert Fault(gateway, "compute_outcome").install(patch, closed) == []
         answer = client.post(body())
     assert answer.status_code == 200, answer.text
     check_paid(client, before)
@@ -228,7 +228,7 @@ def test_where_no_settlement_can_be_made_the_estimate_is_charged_at_once(
     """It takes a fault of the gateway's own; the picture is lost then, and the books are not."""
     before = books(client)
     with monkeypatch.context() as patch:
-        Fault(booking, "generation_of").install(patch, closed)
+        Fault(booking, "build_generation").install(patch, closed)
         answer = client.post(body())
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     check_paid(client, before)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 from app.domain.budget import Amounts, Budget, BudgetWindow, spans
-from app.domain.fingerprint import digest_of
+from app.domain.fingerprint import compute_digest
 from app.domain.generation import Generation, Picture, Usage
 from app.domain.request import CacheDirective
 from app.generation.ports import Admission, AdmissionRequest, Settled, Settlement
@@ -50,7 +50,7 @@ def generation(hold: str, text: str = "here") -> Generation:
 
 def picture_of(data: bytes) -> Picture:
     """A picture of these bytes."""
-    return Picture(f"img_{digest_of(data)}", "image/png", 1, 1, data)
+    return Picture(f"img_{compute_digest(data)}", "image/png", 1, 1, data)
 
 
 async def let_lease_end(client: Any, tenant: str, operation_id: str) -> None:

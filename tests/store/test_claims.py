@@ -12,7 +12,7 @@ from app.domain.failure import Failure
 from app.domain.generation import Spent, Usage
 from app.domain.rate import RateLimit
 from app.generation import records
-from app.generation.booking import amounts_only
+from app.generation.booking import strip_to_amounts
 from app.generation.ports import (
     Absent,
     Admission,
@@ -458,7 +458,7 @@ async def test_a_request_that_is_settled_by_its_amounts_alone_is_not_made_again(
         ttl_s=60,
         answered=Answered(claim("first"), "done", generation("a")),
     )
-    await books.ledger.settle(amounts_only(whole), books.windows)
+    await books.ledger.settle(strip_to_amounts(whole), books.windows)
     replayed = await admit(books, "b", "second")
     assert isinstance(replayed, Replayed)
     assert (replayed.generation_id, replayed.outcome) == ("gen_a", None)

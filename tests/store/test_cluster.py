@@ -22,7 +22,7 @@ from app.ledger.operations import RedisOperations
 from app.ledger.policy import LedgerPolicy
 from app.ledger.redis import RedisLedger
 from app.ledger.restoring import Restorer
-from app.ledger.verifying import snapshot, tenants_of
+from app.ledger.verifying import list_ledger_tenants, snapshot
 from app.results.redis import RedisResults
 from app.store import keys
 from app.store.client import check_eviction, memory_of, open_clients
@@ -33,7 +33,7 @@ from tests.store.test_finished import KEPT as FINISHED
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from app.domain.finished import Finished
+    from app.domain.finished import StoredGeneration
     from app.domain.generation import Picture
 
 SLOTS = 16384
@@ -110,7 +110,7 @@ OPERATION = "op_" + "0" * 24
 GENERATION = FINISHED.generation.id
 
 
-def talking_of(picture: Picture) -> Finished:
+def talking_of(picture: Picture) -> StoredGeneration:
     """A kept generation whose conversation has this picture."""
     assert FINISHED.conversation is not None
     return replace(FINISHED, conversation=replace(FINISHED.conversation, places=(("p", picture.id),)))
@@ -141,8 +141,8 @@ async def test_a_gateways_store_can_be_a_cluster(cluster: int) -> None:
                 assert isinstance(await ledger.admit(keyed), Replayed)
                 assert await results.put_pictures(tenant, (picture,), 60)
                 assert await results.get_picture(tenant, picture.id) == picture
-                assert await results.put_finished(tenant, talking_of(picture), 60)
-                assert await results.get_finished(tenant, GENERATION) == talking_of(picture)
+                assert await results.put_generation(tenant, talking_of(picture), 60)
+                assert await results.get_generation(tenant, GENERATION) == talking_of(picture)
                 operations = RedisOperations(clients.ledger, lease_s=60, keep_s=60, deadline_s=10)
                 assert (await operations.begin(tenant, OPERATION, "me", "work"))[1]
                 assert await operations.finish(tenant, OPERATION, "me", "done", "{}", Made(GENERATION, None))
@@ -158,7 +158,7 @@ async def test_a_gateways_store_can_be_a_cluster(cluster: int) -> None:
                 assert await books.totals() == [(1120, 0)]
             tenants = ["one", "two", "three", "four"]
             assert await restorer.epochs(tenants) == dict.fromkeys(tenants, "anew")
-            assert set(tenants) <= set(await tenants_of(clients.ledger))
+            assert set(tenants) <= set(await list_ledger_tenants(clients.ledger))
             assert ledger.wakes.woken > 0
 
 

@@ -16,7 +16,7 @@ from app.domain.budget import NANO_PER_USD, Budget, Override
 from app.domain.errors import ConfigurationError
 from app.domain.keys import ENTROPY_BYTES, MintedKey, mint, secret_hash
 from app.domain.rate import Rate
-from app.domain.tenancy import CachePolicy, Caller, Identity, Project, windows_of
+from app.domain.tenancy import CachePolicy, Caller, Identity, Project, list_budget_windows
 from app.tenants import directory as directory_module
 from app.tenants.directory import FileDirectory, MemoryDirectory, demo_directory, stored_pepper
 from app.tenants.file import read_tenants
@@ -130,7 +130,7 @@ tenants:
     caller = Caller(tenant, tenant.keys[0])
     assert caller.project == Project("web", (Budget("usd", "week", 9 * NANO_PER_USD, scope="project"),))
     assert caller.key.rate == Rate(6, 2, None)
-    fields = [window.field for window in windows_of(caller, 1_796_000_000_000)]
+    fields = [window.field for window in list_budget_windows(caller, 1_796_000_000_000)]
     assert fields == ["t|usd|lifetime", "t|images|hour", "p:web|usd|week"]
 
 
@@ -318,11 +318,11 @@ def test_a_secret_pasted_in_place_of_its_hash_is_not_repeated_in_the_fault() -> 
 
 def file_of(tmp_path: Path, *keys: MintedKey, pepper: bytes = PEPPER) -> FileDirectory:
     path = tmp_path / "tenants.yaml"
-    path.write_text(tenants_of(*keys))
+    path.write_text(list_ledger_tenants(*keys))
     return FileDirectory(path, pepper, CATALOGUE)
 
 
-def tenants_of(*keys: MintedKey) -> str:
+def list_ledger_tenants(*keys: MintedKey) -> str:
     return "tenants:\n" + "".join(
         f"  - {{id: t{at}, keys: [{{id: {key.key_id}, hash: '{hashed(key)}', scopes: [images]}}]}}\n"
         for at, key in enumerate(keys)
@@ -374,7 +374,7 @@ def test_an_unknown_id_costs_the_same_hash_as_a_wrong_secret_and_a_wrong_checksu
 async def test_a_reload_takes_keys_away_and_lets_new_ones_in(tmp_path: Path) -> None:
     old, new = minted(), minted()
     directory = file_of(tmp_path, old)
-    (tmp_path / "tenants.yaml").write_text(tenants_of(new))
+    (tmp_path / "tenants.yaml").write_text(list_ledger_tenants(new))
     assert directory.authenticate(new.text) is None
     await directory.reload()
     assert directory.authenticate(old.text) is None

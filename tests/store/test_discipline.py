@@ -12,7 +12,7 @@ import pytest
 from app.domain.attempt import Attempt
 from app.domain.budget import WINDOWS, Budget
 from app.domain.failure import Failure
-from app.domain.fingerprint import digest_of
+from app.domain.fingerprint import compute_digest
 from app.domain.generation import Picture
 from app.domain.operation import Made
 from app.domain.report import Attribution
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def picture(data: bytes) -> Picture:
-    return Picture(f"img_{digest_of(data)}", "image/png", 1, 1, data)
+    return Picture(f"img_{compute_digest(data)}", "image/png", 1, 1, data)
 
 
 async def commands(clients: StoreClients, work: Awaitable[object]) -> tuple[list[str], list[str]]:
@@ -60,7 +60,7 @@ async def test_ledger_keys_never_have_a_ttl_and_all_others_always_have_one(
     await books.expire("d")
     await books.totals()
     await RedisResults(clients.blobs).put_pictures(books.tenant, (picture(b"x"),), 60)
-    await RedisResults(clients.blobs).put_finished(books.tenant, FINISHED, 60)
+    await RedisResults(clients.blobs).put_generation(books.tenant, FINISHED, 60)
     operations = RedisOperations(clients.ledger, lease_s=60, keep_s=60)
     for number, state in enumerate(("waiting", "running", "done", "cancelled")):
         operation_id = f"op_{number:024x}"

@@ -181,7 +181,7 @@ async def test_settling_goes_on_where_the_journal_cannot_be_emptied(
     own_server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with replica(own_server.url, tmp_path / "journal") as one:
-        monkeypatch.setattr(Journal, "none_waits", raising(NO_SPACE))
+        monkeypatch.setattr(Journal, "clear_pending", raising(NO_SPACE))
         for hold in ("a", "b"):
             await one.books.admit(hold)
             await one.books.dispatch(hold)

@@ -28,7 +28,7 @@ from app.domain.audit import AuditEvent
 from app.domain.budget import Budget
 from app.domain.errors import StoreUnavailable
 from app.ledger import verifying
-from app.ledger.adjustments import RedisBudgetTerms
+from app.ledger.adjustments import RedisBudgetAdjustments
 from app.ledger.hold_records import HoldRecord
 from app.ledger.operations import RedisOperations
 from app.ledger.policy import LedgerPolicy
@@ -100,7 +100,7 @@ def calls_of(clients: StoreClients, tenant: str) -> dict[str, Call]:
     )
     directory = registry(clients)
     reports = RedisReports(clients.ledger, [("flash", "1K")])
-    terms = RedisBudgetTerms(clients.ledger)
+    terms = RedisBudgetAdjustments(clients.ledger)
     room = Room(clients.blobs, 1)
     quota = Quota(clients.blobs, room, picture_bytes_max=9, quota_of=lambda _tenant: 9)
     restorer = Restorer(clients.ledger, ledger.scripts, LedgerPolicy())
@@ -120,7 +120,7 @@ def calls_of(clients: StoreClients, tenant: str) -> dict[str, Call]:
         "windows": lambda: ledger.windows(tenant, books.windows),
         "rates": lambda: ledger.rates(tenant, ()),
         "get_picture": lambda: results.get_picture(tenant, picture),
-        "get_finished": lambda: results.get_finished(tenant, ID),
+        "get_generation": lambda: results.get_generation(tenant, ID),
         "begin": lambda: operations.begin(tenant, operation, "claim", "work"),
         "step": lambda: operations.step(tenant, operation, "claim", "running"),
         "finish": lambda: operations.finish(tenant, operation, "claim", "done", "{}", None),
@@ -130,9 +130,9 @@ def calls_of(clients: StoreClients, tenant: str) -> dict[str, Call]:
         "write": lambda: directory.write(change(tenant_of(tenant))),
         "note": lambda: directory.note(event),
         "events": lambda: directory.events(10, None),
-        "of_key": lambda: reports.of_key(tenant, "k1", day, day),
-        "of_tenant": lambda: reports.of_tenant(tenant, day, day),
-        "last_used": lambda: reports.last_used(tenant, ("k1",)),
+        "read_key": lambda: reports.read_key(tenant, "k1", day, day),
+        "read_tenant": lambda: reports.read_tenant(tenant, day, day),
+        "read_last_used": lambda: reports.read_last_used(tenant, ("k1",)),
         "purge": lambda: RedisCache(clients.ledger).purge(tenant, None),
         "credit": lambda: terms.credit(tenant, prepaid, 1, "c1"),
         "override": lambda: terms.override(tenant, prepaid, 1, 0),
@@ -142,7 +142,7 @@ def calls_of(clients: StoreClients, tenant: str) -> dict[str, Call]:
         "rebuild": lambda: restorer.rebuild(tenant, (), "epoch", 0),
         "history": restorer.history,
         "epochs": lambda: restorer.epochs((tenant,)),
-        "tenants_of": lambda: verifying.tenants_of(clients.ledger),
+        "list_ledger_tenants": lambda: verifying.list_ledger_tenants(clients.ledger),
         "snapshot": lambda: verifying.snapshot(clients.ledger, tenant),
         "exported": exported,
         "check_eviction": lambda: check_eviction(clients.ledger),
@@ -154,7 +154,7 @@ STEPS = {
     "sending": (AbstractConnection, "send_packed_command"),
     "reading": (AbstractConnection, "read_response"),
 }
-PAST_THE_LIBRARY = frozenset({"get_picture", "get_finished"})
+PAST_THE_LIBRARY = frozenset({"get_picture", "get_generation"})
 """They read and write the connection's transport themselves."""
 
 
@@ -192,7 +192,7 @@ async def test_what_cannot_be_kept_is_no_error(
 
     monkeypatch.setattr(AbstractConnection, "send_packed_command", failing)
     assert not await results.put_pictures(tenant, (picture_of(b"a"),), 60)
-    assert not await results.put_finished(tenant, KEPT, 60)
+    assert not await results.put_generation(tenant, KEPT, 60)
     monkeypatch.undo()
     assert await results.put_pictures(tenant, (picture_of(b"a"),), 60), "on a new connection"
 
@@ -227,7 +227,7 @@ async def test_who_listens_goes_on_whatever_the_client_raises(
             await until(known)
 
 
-LOOKS = ("peek", "windows", "read", "refresh", "events", "of_key", "of_tenant", "look", "epochs")
+LOOKS = ("peek", "windows", "read", "refresh", "events", "read_key", "read_tenant", "look", "epochs")
 """What may be asked over and over again."""
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.domain.errors import StoreUnavailable
-from app.domain.fingerprint import digest_of
+from app.domain.fingerprint import compute_digest
 from app.domain.generation import Picture
 from app.generation.ports import Follow, Lead
 from app.ledger.policy import LedgerPolicy
@@ -165,7 +165,7 @@ async def test_a_full_store_admits_nothing_but_still_settles(own_server: ServerP
         assert (await books.settle("a")).state == "settled"
         results = RedisResults(clients.blobs)
         data = b"picture"
-        picture = Picture(f"img_{digest_of(data)}", "image/png", 1, 1, data)
+        picture = Picture(f"img_{compute_digest(data)}", "image/png", 1, 1, data)
         assert not await results.put_pictures("full", (picture,), 60)
         await clients.ledger.config_set("maxmemory", "0")
         assert await books.totals() == [(1120, 0)]
@@ -197,7 +197,7 @@ async def test_pictures_fill_the_store_and_the_books_stay(own_server: ServerProc
         results = RedisResults(clients.blobs)
         for number in range(60):
             data = number.to_bytes(2, "big") * 500_000
-            picture = Picture(f"img_{digest_of(data)}", "image/png", 1, 1, data)
+            picture = Picture(f"img_{compute_digest(data)}", "image/png", 1, 1, data)
             assert await results.put_pictures("books", (picture,), 600)
         assert (await clients.ledger.info("stats"))["evicted_keys"] > 20
         after = {name: value for name, value in (await books.dump()).items() if name in before}

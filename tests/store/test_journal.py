@@ -49,7 +49,7 @@ def record(hold: str, state: State = "settled", tokens: int = 1120) -> HoldRecor
 @given(records, st.integers(0, 2**45))
 def test_a_hold_is_the_same_after_the_store_and_after_the_journal(held: HoldRecord, at_ms: int) -> None:
     assert HoldRecord.decoded(held.hold_id, held.encoded()) == held
-    assert HoldRecord.of_event(held.event("acme", at_ms, "here")) == ("acme", held)
+    assert HoldRecord.from_event(held.event("acme", at_ms, "here")) == ("acme", held)
 
 
 @pytest.mark.parametrize("text", ["", "s;f;1", "z;f;1;w;1,1,1,1;;", "credit;t|usd|lifetime;1;5"])
@@ -65,14 +65,14 @@ def test_a_torn_line_costs_itself_alone(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-30])
     with Journal(tmp_path) as journal:
         journal.note("acme", record("b"), 1)
-        assert list(journal.settled_of("acme")) == ["b"]
+        assert list(journal.read_settled_of("acme")) == ["b"]
 
 
 def test_the_oldest_goes_when_the_disk_share_is_used_up(tmp_path: Path) -> None:
     with Journal(tmp_path, bytes_max=20_000) as journal:
         for number in range(200):
             journal.note("acme", record(f"h{number}"), number)
-        kept = list(journal.settled_of("acme"))
+        kept = list(journal.read_settled_of("acme"))
     assert kept[-1] == "h199"
     assert 10 < len(kept) < 60
     assert sum(path.stat().st_size for path in tmp_path.glob("settled-*")) <= 21_000
@@ -85,14 +85,14 @@ def test_replicas_of_one_folder_have_numbers_of_their_own_and_a_dead_ones_is_tak
         zero.note("acme", record("a"), 1)
         with Journal(tmp_path) as one:
             one.wait_for("acme", record("b"), 1)
-            assert one.settled_of("acme") == {}, "a living replica's part is its own to tell"
-        assert zero.left_behind() == [("acme", record("b"))]
+            assert one.read_settled_of("acme") == {}, "a living replica's part is its own to tell"
+        assert zero.take_over_pending() == [("acme", record("b"))]
     with Journal(tmp_path) as again:
-        assert again.left_behind() == [("acme", record("b"))], "taken over, and not yet settled"
-        assert list(again.settled_of("acme")) == ["a"]
-        again.none_waits()
+        assert again.take_over_pending() == [("acme", record("b"))], "taken over, and not yet settled"
+        assert list(again.read_settled_of("acme")) == ["a"]
+        again.clear_pending()
     with Journal(tmp_path) as last:
-        assert last.left_behind() == []
+        assert last.take_over_pending() == []
 
 
 def test_a_tenants_holds_are_its_own_and_the_last_state_counts(tmp_path: Path) -> None:
@@ -100,7 +100,9 @@ def test_a_tenants_holds_are_its_own_and_the_last_state_counts(tmp_path: Path) -
         journal.note("acme", record("a", "dispatched"), 1)
         journal.note("acme", record("a", "charged"), 2)
         journal.note("other", record("b"), 3)
-        assert {name: held.state for name, held in journal.settled_of("acme").items()} == {"a": "charged"}
+        assert {name: held.state for name, held in journal.read_settled_of("acme").items()} == {
+            "a": "charged"
+        }
 
 
 def test_all_tenants_are_told_in_parts_of_a_bounded_size(tmp_path: Path) -> None:
@@ -125,7 +127,7 @@ def test_who_read_last_does_not_matter_when_a_dead_ones_hold_was_settled_by_anot
         zero.note("acme", record("b", "dispatched"), 0)
     for _ in range(2):
         with Journal(tmp_path) as again:
-            told = again.settled_of("acme")
+            told = again.read_settled_of("acme")
             assert {name: held.state for name, held in told.items()} == {"a": "settled", "b": "settled"}
 
 
@@ -137,7 +139,7 @@ def test_several_replicas_can_read_a_dead_ones_part_at_once(tmp_path: Path) -> N
         reading = os.open(tmp_path / "replica-2.lock", os.O_RDWR)
         try:
             fcntl.flock(reading, fcntl.LOCK_SH)
-            assert list(one.settled_of("acme")) == list(two.settled_of("acme")) == ["a"]
+            assert list(one.read_settled_of("acme")) == list(two.read_settled_of("acme")) == ["a"]
         finally:
             os.close(reading)
 
@@ -159,7 +161,7 @@ def test_rotating_keeps_no_file_open_and_no_deleted_one_on_the_disk(tmp_path: Pa
         journal.note("acme", record("first"), 0)
         before = len(open_files())
         note_many(journal, 400)
-        assert "first" not in journal.settled_of("acme"), "it has rotated"
+        assert "first" not in journal.read_settled_of("acme"), "it has rotated"
         assert len(open_files()) == before
         assert [name for name in open_files() if "(deleted)" in name and str(tmp_path) in name] == []
     assert [name for name in open_files() if str(tmp_path) in name] == []
@@ -175,7 +177,7 @@ def test_a_disk_that_fills_up_costs_the_lines_that_it_refuses_alone(
             journal.wait_for("acme", record("torn"), 1)
         small_disk.room = 1 << 30
         journal.wait_for("acme", record("b"), 1)
-        assert [held.hold_id for _, held in journal.left_behind()] == ["a", "b"]
+        assert [held.hold_id for _, held in journal.take_over_pending()] == ["a", "b"]
 
 
 def test_settlements_of_a_dead_replica_stay_where_they_are_while_the_disk_is_full(
@@ -185,10 +187,10 @@ def test_settlements_of_a_dead_replica_stay_where_they_are_while_the_disk_is_ful
         with Journal(tmp_path) as one:
             one.wait_for("acme", record("a"), 1)
         small_disk.room = 0
-        assert zero.left_behind() == [("acme", record("a"))]
+        assert zero.take_over_pending() == [("acme", record("a"))]
         small_disk.room = 1 << 30
-        assert zero.left_behind() == [("acme", record("a"))], "nobody else has told of it"
-        assert zero.left_behind() == [("acme", record("a"))], "now it is this one's own"
+        assert zero.take_over_pending() == [("acme", record("a"))], "nobody else has told of it"
+        assert zero.take_over_pending() == [("acme", record("a"))], "now it is this one's own"
         assert (tmp_path / "waiting-1.jsonl").read_bytes() == b""
 
 
@@ -210,7 +212,7 @@ def test_a_rotation_that_fails_half_way_is_finished_by_the_next(
                 note_many(journal, 20)
         journal.note("acme", record("last"), 99)
         assert (tmp_path / "settled-0.jsonl").read_bytes().count(b"specversion") == 1
-        assert list(journal.settled_of("acme"))[-1] == "last"
+        assert list(journal.read_settled_of("acme"))[-1] == "last"
 
 
 def test_each_tenants_epoch_is_one_line_however_many_tenants_there_are(tmp_path: Path) -> None:
@@ -245,5 +247,5 @@ def test_a_file_that_somebody_deletes_or_replaces_is_missed(tmp_path: Path, name
         journal.open_again()
         assert not journal.is_gone()
         journal.note("acme", record("a"), 1)
-        assert list(journal.settled_of("acme")) == ["a"]
+        assert list(journal.read_settled_of("acme")) == ["a"]
     assert [opened for opened in open_files() if str(tmp_path) in opened] == []

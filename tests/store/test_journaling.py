@@ -126,7 +126,7 @@ async def test_a_folder_that_is_deleted_is_made_again_with_what_waits_and_what_i
         await until(made_again, 10)
         assert [each.address for each in told(caplog)] == [str(folder)]
         with Journal(folder) as other:
-            assert other.left_behind() == [], "the number is this replica's again"
+            assert other.take_over_pending() == [], "the number is this replica's again"
     own_server.start()
     async with replica(own_server.url, folder) as again:
         await again.nothing_waits()

@@ -22,7 +22,7 @@ from app.domain.request import GenerationRequest
 from app.generation.ports import Call
 from app.ledger.provider_cap import PROVIDER_POLICY, CappedImageModel, ProviderTerms
 from app.ledger.redis import RedisLedger
-from app.ledger.verifying import snapshot, tenants_of
+from app.ledger.verifying import list_ledger_tenants, snapshot
 from app.store.client import open_clients
 from app.store.keys import PROVIDER, ledger_keys
 from tests.storeserver import running_server
@@ -185,6 +185,6 @@ async def test_its_books_balance_and_lie_beside_the_tenants(clients: StoreClient
     await capped(clients, Upstream(), ProviderTerms(1000, 10**6), next(back_ends)).generate(
         REQUEST, None, CALL
     )
-    assert PROVIDER in await tenants_of(clients.ledger)
+    assert PROVIDER in await list_ledger_tenants(clients.ledger)
     assert (await snapshot(clients.ledger, PROVIDER)).differences() == []
     assert ledger_keys(PROVIDER)[0] == "fg:{_provider}:res"

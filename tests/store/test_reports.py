@@ -31,7 +31,7 @@ def today() -> Any:
 
 
 async def rows_of(books: Books) -> tuple[Row, ...]:
-    return await RedisReports(books.client, CELLS).of_tenant(books.tenant, today(), today())
+    return await RedisReports(books.client, CELLS).read_tenant(books.tenant, today(), today())
 
 
 async def settle(books: Books, hold: str, attribution: Attribution | None = WEB, **more: Any) -> None:
@@ -65,9 +65,9 @@ async def test_a_settlement_is_reported_once_under_its_key_model_size_and_labels
     rows = await rows_of(books)
     assert by(rows, "key", "model", "size") == {("k1", "flash", "1K"): spent}
     assert by(rows, "label", "day") == {("team=web", today().isoformat()): spent}
-    of_key = RedisReports(books.client, CELLS).of_key
-    assert total(await of_key(books.tenant, "k1", today(), today())) == spent
-    assert await of_key(books.tenant, "k2", today(), today()) == ()
+    read_key = RedisReports(books.client, CELLS).read_key
+    assert total(await read_key(books.tenant, "k1", today(), today())) == spent
+    assert await read_key(books.tenant, "k2", today(), today()) == ()
 
 
 async def test_what_the_cache_serves_is_reported_as_saved_at_what_it_had_cost(books: Books) -> None:
@@ -167,9 +167,9 @@ async def test_days_are_forgotten_when_their_time_is_over(books: Books) -> None:
 async def test_a_keys_last_use_is_known(books: Books) -> None:
     await books.admit("a", "work")
     reports = RedisReports(books.client, CELLS)
-    assert await reports.last_used(books.tenant, ("k1", "k2")) == {}
+    assert await reports.read_last_used(books.tenant, ("k1", "k2")) == {}
     await settle(books, "a", publish=generation("a"), ttl_s=60)
-    first = (await reports.last_used(books.tenant, ("k1", "k2")))["k1"]
+    first = (await reports.read_last_used(books.tenant, ("k1", "k2")))["k1"]
     await found_by(books, "b", "work", replace(WEB, key_id="k2"))
-    seen = await reports.last_used(books.tenant, ("k1", "k2"))
+    seen = await reports.read_last_used(books.tenant, ("k1", "k2"))
     assert seen["k1"] == first <= seen["k2"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.domain.errors import StoreUnavailable
-from app.domain.fingerprint import digest_of
+from app.domain.fingerprint import compute_digest
 from app.domain.generation import Picture
 from app.results.redis import RedisResults
 from app.store import keys
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def picture(data: bytes) -> Picture:
-    return Picture(f"img_{digest_of(data)}", "image/jpeg", 1024, 768, data)
+    return Picture(f"img_{compute_digest(data)}", "image/jpeg", 1024, 768, data)
 
 
 @pytest.mark.parametrize("length", [0, 1, 1000, 999_999, 1_000_001, 5_000_000])

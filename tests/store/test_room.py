@@ -161,7 +161,7 @@ LARGE = "x" * 900_000
 async def keep_generations(clients: StoreClients, books: Books, within: Room) -> bool:
     results, number = kept_by(clients, within), next(_numbers)
     whole = replace(FINISHED.generation, id=f"gen_{number:024x}", verbatim=LARGE)
-    return await results.put_finished(books.tenant, replace(FINISHED, generation=whole), 60)
+    return await results.put_generation(books.tenant, replace(FINISHED, generation=whole), 60)
 
 
 async def keep_pictures(clients: StoreClients, books: Books, within: Room) -> bool:

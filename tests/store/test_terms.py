@@ -10,7 +10,7 @@ import pytest
 from app.domain.budget import AMOUNT_MAX, Budget, Override
 from app.domain.errors import Conflict, InternalError
 from app.generation.ports import Lead, Refused
-from app.ledger.adjustments import RedisBudgetTerms
+from app.ledger.adjustments import RedisBudgetAdjustments
 from tests.store.books import DAY, DAY_MS, ONE, Books, now_ms, windows
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ PREPAID = Budget("output_tokens", "lifetime", 0)
 
 
 @pytest.fixture
-def terms(clients: StoreClients) -> RedisBudgetTerms:
-    return RedisBudgetTerms(clients.ledger, deadline_s=10)
+def terms(clients: StoreClients) -> RedisBudgetAdjustments:
+    return RedisBudgetAdjustments(clients.ledger, deadline_s=10)
 
 
-async def test_credit_is_what_a_prepaid_budget_can_spend(books: Books, terms: RedisBudgetTerms) -> None:
+async def test_credit_is_what_a_prepaid_budget_can_spend(books: Books, terms: RedisBudgetAdjustments) -> None:
     books.budgets = (PREPAID,)
     refused = await books.admit("a")
     assert isinstance(refused, Refused)
@@ -38,7 +38,7 @@ async def test_credit_is_what_a_prepaid_budget_can_spend(books: Books, terms: Re
 
 
 async def test_a_credit_is_added_once_however_often_it_is_repeated(
-    books: Books, terms: RedisBudgetTerms
+    books: Books, terms: RedisBudgetAdjustments
 ) -> None:
     (window,) = windows(PREPAID)
     for _ in range(3):
@@ -51,7 +51,7 @@ async def test_a_credit_is_added_once_however_often_it_is_repeated(
 
 
 async def test_credit_can_be_taken_back_and_never_falls_below_zero(
-    books: Books, terms: RedisBudgetTerms
+    books: Books, terms: RedisBudgetAdjustments
 ) -> None:
     (window,) = windows(PREPAID)
     await terms.credit(books.tenant, window, 100, "c1")
@@ -63,13 +63,13 @@ async def test_credit_can_be_taken_back_and_never_falls_below_zero(
     assert await books.dump() == before
 
 
-async def test_only_a_lifetime_is_prepaid(books: Books, terms: RedisBudgetTerms) -> None:
+async def test_only_a_lifetime_is_prepaid(books: Books, terms: RedisBudgetAdjustments) -> None:
     with pytest.raises(Conflict, match="prepaid"):
         await terms.credit(books.tenant, books.windows[0], 1, "c1")
 
 
 async def test_a_prepaid_budget_is_configured_amount_and_credit(
-    books: Books, terms: RedisBudgetTerms
+    books: Books, terms: RedisBudgetAdjustments
 ) -> None:
     books.budgets = (replace(PREPAID, limit=1120),)
     await terms.credit(books.tenant, books.windows[0], 1120, "c1")
@@ -77,7 +77,7 @@ async def test_a_prepaid_budget_is_configured_amount_and_credit(
 
 
 async def test_what_was_taken_from_a_running_budget_refuses_and_leaves_nothing_negative(
-    books: Books, terms: RedisBudgetTerms
+    books: Books, terms: RedisBudgetAdjustments
 ) -> None:
     books.budgets = (PREPAID,)
     await terms.credit(books.tenant, books.windows[0], 2240, "c1")
@@ -88,7 +88,9 @@ async def test_what_was_taken_from_a_running_budget_refuses_and_leaves_nothing_n
     assert (await books.settle("a")).state == "settled"
 
 
-async def test_another_limit_is_in_force_until_its_time_ends(books: Books, terms: RedisBudgetTerms) -> None:
+async def test_another_limit_is_in_force_until_its_time_ends(
+    books: Books, terms: RedisBudgetAdjustments
+) -> None:
     (window,) = books.windows
     changed = await terms.override(books.tenant, window, 1120, now_ms() + DAY_MS)
     assert changed.budget.limit == 1120
@@ -107,7 +109,9 @@ async def test_an_override_whose_end_has_passed_is_as_good_as_none(books: Books)
     assert admitted.windows[0].budget.limit == DAY.limit
 
 
-async def test_the_files_override_gives_way_to_the_operators(books: Books, terms: RedisBudgetTerms) -> None:
+async def test_the_files_override_gives_way_to_the_operators(
+    books: Books, terms: RedisBudgetAdjustments
+) -> None:
     books.budgets = (replace(DAY, override=Override(1120, now_ms() + DAY_MS)),)
     assert (await books.ledger.windows(books.tenant, books.windows))[0].budget.limit == 1120
     changed = await terms.override(books.tenant, books.windows[0], 2240, now_ms() + DAY_MS)
@@ -117,7 +121,9 @@ async def test_the_files_override_gives_way_to_the_operators(books: Books, terms
     assert (await books.ledger.windows(books.tenant, books.windows))[0].budget.limit == DAY.limit
 
 
-async def test_nonsense_is_refused_before_the_first_write(books: Books, terms: RedisBudgetTerms) -> None:
+async def test_nonsense_is_refused_before_the_first_write(
+    books: Books, terms: RedisBudgetAdjustments
+) -> None:
     (window,) = windows(PREPAID)
     for amount in (AMOUNT_MAX + 1, -AMOUNT_MAX - 1):
         with pytest.raises(InternalError, match="arguments"):
@@ -129,7 +135,7 @@ async def test_nonsense_is_refused_before_the_first_write(books: Books, terms: R
     assert await books.dump() == {}
 
 
-async def test_a_purge_of_old_records_leaves_the_credit(books: Books, terms: RedisBudgetTerms) -> None:
+async def test_a_purge_of_old_records_leaves_the_credit(books: Books, terms: RedisBudgetAdjustments) -> None:
     books.budgets = (PREPAID,)
     await terms.credit(books.tenant, books.windows[0], 2240, "c1")
     due = await books.client.zrange(books.key("gc"), 0, -1)

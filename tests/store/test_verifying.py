@@ -17,7 +17,7 @@ from app.generation.ports import Lead
 from app.ledger.hold_records import HoldRecord
 from app.ledger.policy import LedgerPolicy
 from app.ledger.redis import RedisLedger
-from app.ledger.verifying import events, snapshot, tenants_of
+from app.ledger.verifying import events, list_ledger_tenants, snapshot
 from tests.store.books import DAY, ONE, Books, until
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ async def test_books_that_were_spent_from_in_every_way_balance(busy: Books) -> N
     found = await snapshot(busy.client, busy.tenant)
     assert found.differences() == []
     assert {hold.state for hold in found.holds} > {"voided", "charged", "held", "dispatched"}
-    assert busy.tenant in await tenants_of(busy.client)
+    assert busy.tenant in await list_ledger_tenants(busy.client)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ async def test_every_transition_is_exported_once_whatever_the_stream_has_dropped
     assert {event["data"]["hold_id"] for event in whole} == {f"h{n}" for n in range(12)}
     await busy.client.xtrim(busy.key("log"), maxlen=3, approximate=False)
     left = [event async for event in events(busy.client, busy.tenant, "test")]
-    last = {event["data"]["hold_id"]: HoldRecord.of_event(event) for event in left}
+    last = {event["data"]["hold_id"]: HoldRecord.from_event(event) for event in left}
     assert set(last) == {f"h{n}" for n in range(12)}
     assert {name: found for name, (_, found) in last.items()} == {
         hold.hold_id: hold for hold in (await snapshot(busy.client, busy.tenant)).holds
@@ -118,7 +118,7 @@ async def test_replaying_an_export_twice_and_shuffled_gives_the_same_totals(busy
     order = ["held", "dispatched", "expired", "charged", "settled", "voided"]
     last: dict[str, HoldRecord] = {}
     for event in exported:
-        _, found = HoldRecord.of_event(event)
+        _, found = HoldRecord.from_event(event)
         before = last.get(found.hold_id)
         if before is None or order.index(before.state) < order.index(found.state):
             last[found.hold_id] = found

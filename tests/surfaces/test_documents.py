@@ -15,7 +15,7 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from app.commands.reference import reference, with_refusals
-from app.domain.failure import error_classes
+from app.domain.failure import list_error_classes
 from app.main import create_app
 from app.settings import Settings
 from app.surfaces.native.wire import GenerateRequest
@@ -178,7 +178,7 @@ def test_the_example_of_a_whole_request_fits_its_schema(document: dict[str, Any]
 
 def test_error_codes_are_unique_to_a_status() -> None:
     statuses: dict[str, set[int]] = {}
-    for error in error_classes():
+    for error in list_error_classes():
         statuses.setdefault(error.code, set()).add(error.status)
     assert all(len(found) == 1 for found in statuses.values()), statuses
 

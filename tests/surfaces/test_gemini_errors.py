@@ -25,7 +25,7 @@ from app.domain.errors import (
     ValidationFailed,
     Violation,
 )
-from app.domain.failure import error_classes
+from app.domain.failure import list_error_classes
 from app.domain.rate import RateLimit, RateState
 from app.surfaces.errors import error_response
 from app.surfaces.gemini.errors import status_of
@@ -69,7 +69,7 @@ def test_statuses_are_those_that_the_original_would_use(
     assert (found["code"], found["status"]) == expected
 
 
-@pytest.mark.parametrize("error", [each for each in error_classes() if each is not ValidationFailed])
+@pytest.mark.parametrize("error", [each for each in list_error_classes() if each is not ValidationFailed])
 def test_every_error_has_a_status_of_google(error: type[GatewayError]) -> None:
     code, status = status_of(error.__new__(error), GEMINI)
     assert status != "UNKNOWN"

@@ -24,7 +24,7 @@ from app.domain.errors import (
     ValidationFailed,
     Violation,
 )
-from app.domain.failure import error_classes
+from app.domain.failure import list_error_classes
 from app.domain.generation import Usage
 from app.surfaces.errors import envelope_of, error_response
 from app.surfaces.native.errors import problem_response
@@ -64,7 +64,7 @@ def test_an_error_is_named_as_the_original_names_it(error: GatewayError, kind: t
     assert (status, members["type"], members["code"]) == kind
 
 
-@pytest.mark.parametrize("error", error_classes(), ids=lambda error: error.__name__)
+@pytest.mark.parametrize("error", list_error_classes(), ids=lambda error: error.__name__)
 def test_no_error_has_a_status_that_the_original_has_not(error: type[GatewayError]) -> None:
     kind = kind_of(error)
     assert kind.status != 422

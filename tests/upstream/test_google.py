@@ -31,7 +31,7 @@ from app.domain.errors import (
     UpstreamRejected,
     UpstreamUnavailable,
 )
-from app.domain.fingerprint import digest_of
+from app.domain.fingerprint import compute_digest
 from app.domain.generation import ModelAnswer, Usage
 from app.domain.request import Grounding, Input, SafetySetting
 from app.upstream.google.backend import BackEnd
@@ -193,7 +193,7 @@ async def test_a_picture_is_what_its_bytes_say(server: Upstream, model: GoogleIm
     [picture] = came.pictures
     assert (picture.mime_type, picture.width, picture.height) == ("image/png", 1376, 768)
     assert picture.data == data
-    assert picture.id == "img_" + digest_of(data)
+    assert picture.id == "img_" + compute_digest(data)
     assert came.signatures == ("c2ln",)
     assert (came.finish_reason, came.model_version, came.response_id) == (
         "STOP",
@@ -205,7 +205,7 @@ async def test_a_picture_is_what_its_bytes_say(server: Upstream, model: GoogleIm
 async def test_a_large_picture_has_the_same_kind_of_id(server: Upstream, model: GoogleImageModel) -> None:
     data = large_png(2_000_000)
     came = await answered(server, model, answer(part(data)))
-    assert came.pictures[0].id == "img_" + digest_of(data)
+    assert came.pictures[0].id == "img_" + compute_digest(data)
 
 
 async def test_thoughts_are_no_result(server: Upstream, model: GoogleImageModel) -> None:

@@ -26,8 +26,8 @@ from app.domain.refusals import (
     FINISHED,
     SUPPORT_CODES,
     UNFINISHED,
-    category_of,
-    counted_as,
+    classify_reason,
+    find_category,
 )
 from app.domain.request import GenerationRequest, Input
 from app.upstream.google.answers import Answer, member, usage_of
@@ -78,11 +78,15 @@ def test_every_block_reason_of_the_sdk_has_one_meaning() -> None:
 def test_the_kind_of_fault_is_told_by_the_number_and_else_by_the_reason(
     reason: str, support_code: str | None, category: str
 ) -> None:
-    assert category_of(reason, support_code) == category
+    assert find_category(reason, support_code) == category
 
 
 def test_a_new_reason_is_counted_under_one_word() -> None:
-    assert [counted_as(reason) for reason in ("STOP", "", "A_REASON_OF_2028")] == ["STOP", "none", "unknown"]
+    assert [classify_reason(reason) for reason in ("STOP", "", "A_REASON_OF_2028")] == [
+        "STOP",
+        "none",
+        "unknown",
+    ]
 
 
 def test_a_bad_key_comes_as_400_and_is_named() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from app.domain.errors import ValidationFailed, Violation
-from app.domain.pointers import pointer_to
+from app.domain.pointers import build_pointer
 from app.surfaces.admin.wire import (
     CreditRequest,
     IdentityCreation,
@@ -90,7 +90,7 @@ def patch_of(members: dict[str, Any], catalogue: Catalogue) -> Callable[[Tenant]
     """A JSON merge patch (RFC 7396) as a change of a tenant; its keys have routes of their own."""
     reserved = {"id": "the id of a tenant never changes", "keys": "keys are changed below /keys"}
     faults = [
-        Violation(pointer_to(name), "read_only" if name in reserved else "unknown_field", sentence)
+        Violation(build_pointer(name), "read_only" if name in reserved else "unknown_field", sentence)
         for name in members
         if name not in TenantPatch.model_fields
         for sentence in [reserved.get(name, "is not a known field")]

@@ -172,7 +172,7 @@ async def delete_tenant(
 async def list_keys(tenant_id: str, _operator: OperatorDep, service: ServiceDep) -> KeysWire:
     """The keys of a tenant, without their secrets, and when each was last served."""
     record = await service.administration.tenant(tenant_id)
-    used = await service.reports.last_used(tenant_id, tuple(key.id for key in record.tenant.keys))
+    used = await service.reports.read_last_used(tenant_id, tuple(key.id for key in record.tenant.keys))
     return KeysWire(keys=[key_wire(key, used.get(key.id)) for key in record.tenant.keys])
 
 

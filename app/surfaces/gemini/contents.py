@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.errors import Violation
-from app.domain.media_types import declared_type, family_of
+from app.domain.media_types import classify_media_type, get_declared_type
 from app.surfaces.gemini.fields import Fields, listed, places
 from app.surfaces.http.inputs import base64_violation, from_bytes, from_uri, kind_of
 
@@ -180,7 +180,7 @@ class ContentsReader:
         for message, item in zip(messages, items, strict=True):
             if isinstance(message, dict) and item is not None:
                 # Where the body goes on as it came, it names the file's type as it is.
-                message["mimeType"] = item.mime_type or declared_type(item) or item.declared_mime_type
+                message["mimeType"] = item.mime_type or get_declared_type(item) or item.declared_mime_type
         found = [self._weighed(item, fields, drawn=drawn) for item in items if item is not None]
         self._found.inputs += found
         return found
@@ -220,7 +220,7 @@ class ContentsReader:
             self._faults.append(Violation(f"{file.pointer}/fileUri", "required", "There is no address."))
         if uri is None or declared is None:
             return None
-        return from_uri(family_of(declared), file.pointer, uri, declared)
+        return from_uri(classify_media_type(declared), file.pointer, uri, declared)
 
     def _mime_type(self, fields: Fields) -> str | None:
         declared = fields.text("mimeType")

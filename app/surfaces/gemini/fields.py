@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.errors import Violation
-from app.domain.pointers import pointer_to, steps_of
+from app.domain.pointers import build_pointer, split_pointer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -51,7 +51,7 @@ def lower_camel(name: str) -> str:
 
 def field_path(pointer: str) -> str:
     """A JSON pointer as Google writes a field path: ``contents[0].parts[1].inline_data``."""
-    first, *steps = steps_of(pointer) or [""]
+    first, *steps = split_pointer(pointer) or [""]
     path = _FIELDS.get(first, _snake(first))
     for step in steps:
         path += f"[{step}]" if step.isdecimal() else f".{_snake(step)}"
@@ -68,7 +68,7 @@ def places(value: object, cargo: Mapping[str, Lifted], pointer: str = "") -> Ite
     while pending:
         place, item = pending.pop()
         if isinstance(item, dict):
-            pending += [(place + pointer_to(name), inner) for name, inner in item.items()]
+            pending += [(place + build_pointer(name), inner) for name, inner in item.items()]
         elif isinstance(item, list):
             pending += [(f"{place}/{at}", inner) for at, inner in enumerate(item)]
         elif isinstance(item, str) and item in cargo:

@@ -16,7 +16,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from app.domain.errors import Violation
-from app.domain.pointers import pointer_to
+from app.domain.pointers import build_pointer
 from app.surfaces.gemini.fields import lower_camel, places
 from app.surfaces.gemini.sizes import RATIO_WORDS, SIZE_WORDS
 
@@ -237,7 +237,7 @@ class Walk:
         message: dict[str, Any] = {}
         for name, item in value.items():
             known = lower_camel(name)
-            place, inner = pointer + pointer_to(known), f"{path}.{known}".lstrip(".")
+            place, inner = pointer + build_pointer(known), f"{path}.{known}".lstrip(".")
             if known in message:
                 self._faults.append(Violation(place, "given_twice", "This field is given in two spellings."))
             elif item is None:

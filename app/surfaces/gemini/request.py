@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.errors import ValidationFailed, Violation
-from app.domain.fingerprint import digest_of
+from app.domain.fingerprint import compute_digest
 from app.domain.passthrough import Verbatim
 from app.domain.request import CacheDirective, GenerationRequest, Grounding, SafetySetting
 from app.generation.order import Order
@@ -260,5 +260,5 @@ def _digested(value: object, cargo: Mapping[str, Lifted]) -> object:
     if isinstance(value, list):
         return [_digested(item, cargo) for item in value]
     if isinstance(value, str) and value in cargo:
-        return {"bytes": digest_of(cargo[value].data)}
+        return {"bytes": compute_digest(cargo[value].data)}
     return value

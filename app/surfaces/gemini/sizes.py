@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.errors import Violation
-from app.domain.size_words import PREFIX, size_of_word, size_word
+from app.domain.size_words import PREFIX, format_size_word, parse_size_word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ RATIO_WORDS: Final = tuple(
         *("ONE_BY_EIGHT", "EIGHT_BY_ONE", "ONE_BY_FOUR", "FOUR_BY_ONE"),
     )
 )
-SIZE_WORDS: Final = (PREFIX + _UNSPECIFIED, *map(size_word, _SIZES))
+SIZE_WORDS: Final = (PREFIX + _UNSPECIFIED, *map(format_size_word, _SIZES))
 
 
 def ratio_of(word: str) -> str | None:
@@ -47,7 +47,7 @@ def ratio_of(word: str) -> str | None:
 
 def size_of(word: str) -> str | None:
     """``2K`` for ``IMAGE_SIZE_TWO_K``; anything else as it is, for the card to judge."""
-    return None if word == PREFIX + _UNSPECIFIED else size_of_word(word) or word
+    return None if word == PREFIX + _UNSPECIFIED else parse_size_word(word) or word
 
 
 _READ: Final[Mapping[str, Callable[[str], str | None]]] = {"aspectRatio": ratio_of, "imageSize": size_of}

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.domain.errors import NotFound, Overloaded, Violation
-from app.domain.fingerprint import digest_of
-from app.domain.media_types import family_of
+from app.domain.fingerprint import compute_digest
+from app.domain.media_types import classify_media_type
 from app.domain.request import Input
 from app.media.inspection import inspect, inspect_text
 from app.media.signatures import TEXT, media_type
@@ -55,7 +55,7 @@ async def from_bytes(
     """
 
     def look() -> tuple[Facts, str]:
-        return inspect(data, pixels_max=service.limits.input_pixels_max), digest_of(data)
+        return inspect(data, pixels_max=service.limits.input_pixels_max), compute_digest(data)
 
     facts, digest = await asyncio.to_thread(look) if len(data) > OFF_THE_LOOP_BYTES else look()
     pages: int | None = None
@@ -98,12 +98,12 @@ def kind_of(data: bytes, declared_mime_type: str) -> InputKind:
     Text is the exception, for a web page in place of a picture is a mistake and no document.
     """
     found = media_type(data)
-    return family_of(declared_mime_type if found in (None, TEXT) else found or "")
+    return classify_media_type(declared_mime_type if found in (None, TEXT) else found or "")
 
 
 def from_uri(kind: InputKind, pointer: str, uri: str, declared_mime_type: str | None) -> Input:
     """An input that stays in Cloud Storage; Google fetches it, the gateway never does."""
-    digest = digest_of(uri.encode(errors="surrogatepass"))
+    digest = compute_digest(uri.encode(errors="surrogatepass"))
     return Input(kind=kind, pointer=pointer, uri=uri, declared_mime_type=declared_mime_type, digest=digest)
 
 

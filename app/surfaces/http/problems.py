@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.domain.failure import error_classes
+from app.domain.failure import list_error_classes
 
 
 class ViolationWire(BaseModel):
@@ -107,7 +107,7 @@ _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"t
 
 def _problems() -> dict[int | str, dict[str, Any]]:
     by_status: dict[int, list[str]] = {}
-    for error in error_classes():
+    for error in list_error_classes():
         codes = by_status.setdefault(error.status, [])
         if error.code not in codes:
             codes.append(error.code)

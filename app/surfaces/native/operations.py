@@ -20,7 +20,7 @@ from app.domain.errors import (
     OperationLost,
     StoreUnavailable,
 )
-from app.domain.finished import Finished
+from app.domain.finished import StoredGeneration
 from app.domain.generation import FREE
 from app.domain.operation import Made
 from app.domain.repetition import ResultGone
@@ -142,7 +142,7 @@ async def _with_text(operation: Operation, request: Request, caller: Caller, ser
     raise ResultGone(f"The operation {came_to}, and the answer is no longer kept.", anew, spent=made.spent)
 
 
-async def _kept(made: Made, caller: Caller, service: Service) -> tuple[Finished, Card] | None:
+async def _kept(made: Made, caller: Caller, service: Service) -> tuple[StoredGeneration, Card] | None:
     """The generation that an operation came to, at what the operation cost, where it is still kept."""
     try:
         found = await service.gateway.finished(caller, made.generation_id)

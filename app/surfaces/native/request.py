@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from app.domain.errors import VIOLATIONS_MAX, Violation
-from app.domain.pointers import pointer_to
+from app.domain.pointers import build_pointer
 from app.domain.request import CacheDirective, GenerationRequest, Grounding, Input, SafetySetting
-from app.domain.requirements import choices_of, code_of, requirement_of
+from app.domain.requirements import classify_kind, describe_requirement, list_choices
 from app.generation.conversations import CannotContinue
 from app.generation.order import Order
 from app.surfaces.http.body import parsed
@@ -111,7 +111,7 @@ async def inputs_of_form(
     """
     kinds = {kind for kind, _ in _KINDS}
     violations = [
-        Violation(pointer_to(name), "unknown_field", "No file is expected here.")
+        Violation(build_pointer(name), "unknown_field", "No file is expected here.")
         for name in parts
         if name not in kinds
     ]
@@ -150,15 +150,17 @@ def members_of(fields: Mapping[str, list[str]]) -> tuple[dict[str, Any], list[Vi
                 item.strip() for value in values for item in value.strip("[]").replace('"', "").split(",", 9)
             ]
         elif name in FILES:
-            violations.append(Violation(pointer_to(name), "wrong_type", NO_FILE))
+            violations.append(Violation(build_pointer(name), "wrong_type", NO_FILE))
         elif len(values) > 1 and name not in _JSON_LISTS:
-            violations.append(Violation(pointer_to(name), "repeated_field", "Send this field once."))
+            violations.append(Violation(build_pointer(name), "repeated_field", "Send this field once."))
         elif name in _JSON_FIELDS:
             try:
                 read_values = [parsed(value) for value in values]
                 members[name] = _flat(read_values) if name in _JSON_LISTS else read_values[0]
             except ValueError:
-                violations.append(Violation(pointer_to(name), "invalid_json", "This field is given as JSON."))
+                violations.append(
+                    Violation(build_pointer(name), "invalid_json", "This field is given as JSON.")
+                )
         else:
             members[name] = values[0]
     return members, violations
@@ -214,12 +216,12 @@ def _remove(members: dict[str, Any], location: tuple[int | str, ...]) -> None:
 
 def _violation(model: type[Parameters], item: ErrorDetails) -> Violation:
     where, kind, context = item["loc"], item["type"], item.get("ctx")
-    code, allowed = code_of(kind), choices_of(kind, context)
-    detail = f"This {requirement_of(kind, context)}."
+    code, allowed = classify_kind(kind), list_choices(kind, context)
+    detail = f"This {describe_requirement(kind, context)}."
     if code == "unknown_field":
         inner = _INNER.get(str(where[0]), InputReference)
         allowed = tuple(sorted((model if len(where) == 1 else inner).model_fields))
-    return Violation(pointer_to(*where), code, detail, allowed)
+    return Violation(build_pointer(*where), code, detail, allowed)
 
 
 def _sources(reference: InputReference) -> list[str]:

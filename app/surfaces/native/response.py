@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from app.domain.budget import NANO_PER_USD
 from app.domain.errors import VIOLATIONS_MAX, BudgetExceeded
 from app.domain.estimate import price_nano_usd
-from app.domain.finished import effective_of
+from app.domain.finished import build_effective
 from app.domain.request import seeds
 from app.media.lifting import placeholders
 from app.surfaces.http.amounts import amounts_of
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from app.domain.card import Card
     from app.domain.errors import RateLimited
     from app.domain.estimate import Estimate
-    from app.domain.finished import Effective, Finished
+    from app.domain.finished import Effective, StoredGeneration
     from app.domain.generation import Picture, PictureRecord, Usage
     from app.domain.rate import RateState
     from app.generation.order import GenerationResult, Quote
@@ -51,7 +51,7 @@ def answer_of(result: GenerationResult, base_url: str, *, inline: bool) -> tuple
     cargo = {next(names): picture.data for picture in result.pictures} if inline else {}
     data = iter(cargo) if inline else iter([None] * len(result.pictures))
     generation = result.generation
-    effective = effective_of(result.request, result.card, generation.seeds)
+    effective = build_effective(result.request, result.card, generation.seeds)
     response = GenerateResponse(
         id=generation.id,
         model=generation.model,
@@ -86,7 +86,7 @@ def _image(picture: Picture | PictureRecord, size: str, base_url: str, data: str
 
 
 def kept_answer_of(
-    finished: Finished,
+    finished: StoredGeneration,
     card: Card,
     windows: tuple[WindowState, ...],
     base_url: str,
@@ -141,7 +141,7 @@ def quote_of(quote: Quote) -> EstimateResponse:
     ]
     effective = None
     if valid and quote.card:
-        effective = _effective(effective_of(quote.request, quote.card, seeds(quote.request)))
+        effective = _effective(build_effective(quote.request, quote.card, seeds(quote.request)))
     return EstimateResponse(
         valid=valid,
         violations=[

@@ -302,7 +302,7 @@ async def get_usage(
 ) -> UsageResponse:
     """The caller's budgets and rates, window by window, and what its key used and the cache saved."""
     first, last = days(since, until, service.limits.usage_days)
-    rows = await service.reports.of_key(caller.tenant.id, caller.key.id, first, last)
+    rows = await service.reports.read_key(caller.tenant.id, caller.key.id, first, last)
     windows = await service.gateway.budgets(caller)
     rates = await service.gateway.rates(caller)
     response.headers.update(rate_limit_headers(windows, rates))

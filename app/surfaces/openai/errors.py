@@ -16,7 +16,7 @@ from app.domain.errors import (
     UpstreamError,
     ValidationFailed,
 )
-from app.domain.pointers import steps_of
+from app.domain.pointers import split_pointer
 from app.domain.repetition import TooManyIdempotencyKeys
 from app.surfaces.http.envelope import cost_member, error_headers, violation_members
 
@@ -109,7 +109,7 @@ def openai_error(error: GatewayError) -> tuple[int, dict[str, Any]]:
 
 def _field(item: Violation) -> str:
     """The field that a pointer leads into; ``body`` for the whole request."""
-    return next(iter(steps_of(item.pointer)), "body")
+    return next(iter(split_pointer(item.pointer)), "body")
 
 
 def openai_response(error: GatewayError, _request_id: str, _path: str) -> Response:

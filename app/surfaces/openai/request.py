@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from app.domain.errors import Violation
 from app.domain.generation import Notice
-from app.domain.pointers import pointer_to
+from app.domain.pointers import build_pointer
 from app.surfaces.native.request import (
     FILES,
     NO_FILE,
@@ -178,9 +178,9 @@ def _plain_fields(
         if inner and isinstance(place, dict) and len(values) == 1:
             place[inner] = values[0]
         elif place is not values:
-            violations.append(Violation(pointer_to(name), "repeated_field", "Send this field once."))
+            violations.append(Violation(build_pointer(name), "repeated_field", "Send this field once."))
     violations += [
-        Violation(pointer_to(name), "repeated_field", "Send this field once.")
+        Violation(build_pointer(name), "repeated_field", "Send this field once.")
         for name in plain.keys() & structured.keys()
     ]
     return plain, structured, violations
@@ -226,7 +226,7 @@ def _size(reading: _Reading) -> None:
 
 def _quality(reading: _Reading, quality: str) -> None:
     """The size that a quality stands for on the card."""
-    size = None if reading.card is None else reading.card.size_of_quality(quality)
+    size = None if reading.card is None else reading.card.find_size_of_quality(quality)
     if size is not None:
         reading.means("image_size", size, "quality")
     elif reading.card is not None:

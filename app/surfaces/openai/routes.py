@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from app.domain.errors import GatewayError, ValidationFailed, Violation
-from app.domain.failure import error_classes
+from app.domain.failure import list_error_classes
 from app.surfaces.http.auth import CallerDep
 from app.surfaces.http.body import read_form, read_json
 from app.surfaces.http.cache_control import cache_control_of
@@ -46,7 +46,7 @@ _RETRY_HEADERS = {
 
 def _errors() -> dict[int | str, dict[str, Any]]:
     codes = {400: ["invalid_value"], 404: ["model_not_found"]}
-    for error in error_classes():
+    for error in list_error_classes():
         kind = kind_of(error)
         code = kind.code or error.code
         if error is not ValidationFailed and code not in codes.setdefault(kind.status, []):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx2
 
 from app.domain.errors import GatewayError, InternalError, UpstreamRejected
-from app.domain.fingerprint import digest_of
+from app.domain.fingerprint import compute_digest
 from app.resilience.deadlines import time_limit
 from app.resilience.resources import Resource
 from app.resilience.tasks import BackgroundTasks, in_thread
@@ -210,5 +210,5 @@ class GoogleImageModel(Resource):
 async def _image_id(data: bytes) -> str:
     """``img_`` and the hash; of a large picture in a thread, where it holds up nobody."""
     if len(data) > _HASHED_IN_A_THREAD_BYTES:
-        return "img_" + await in_thread(digest_of, data)
-    return "img_" + digest_of(data)
+        return "img_" + await in_thread(compute_digest, data)
+    return "img_" + compute_digest(data)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from app.domain.size_words import size_word
+from app.domain.size_words import format_size_word
 
 if TYPE_CHECKING:
     from app.domain.request import GenerationRequest
@@ -46,7 +46,7 @@ def says_by_response_format(back_end: BackEnd, request: GenerationRequest) -> bo
 def response_format(back_end: BackEnd, request: GenerationRequest) -> dict[str, Any]:
     """What to merge into the body in the place of ``imageConfig``."""
     ratio, size = request.aspect_ratio, request.image_size
-    said = {"aspectRatio": ratio and _in_words(ratio), "imageSize": size and size_word(size)}
+    said = {"aspectRatio": ratio and _in_words(ratio), "imageSize": size and format_size_word(size)}
     image = {name: value for name, value in said.items() if value is not None}
     newer: Any = {"image": image} if back_end.kind == "gemini" else [{"image": image}]
     return {"generationConfig": {"responseFormat": newer}}
