@@ -24,7 +24,7 @@ from app.domain.errors import (
     NotFound,
 )
 from app.domain.keys import resembles_key
-from app.surfaces.errors import error_response
+from app.surfaces.errors import build_error_response
 from app.surfaces.http.handover import RETRY_COUNT, Handover
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ async def _refuse(error: GatewayError, scope: Scope, receive: Receive, send: Sen
     """Answer the error in its path's dialect, and leave the outcome where metrics and logs look for it."""
     state = scope.setdefault("state", {})
     state["outcome"] = error.code
-    response = error_response(error, state.get("request_id", ""), scope["path"])
+    response = build_error_response(error, state.get("request_id", ""), scope["path"])
     if close:
         # The rest of the body is still on its way; reading it only to drop it would serve the attacker.
         response.headers["Connection"] = "close"

@@ -20,7 +20,7 @@ from app.domain.errors import ConfigurationError, InvalidRequest
 from app.main import create_app
 from app.observability.logs import configure
 from app.resilience.tasks import OwnTasks
-from app.surfaces.native.errors import problem_response
+from app.surfaces.native.errors import build_problem_response
 from app.tenants.directory import DEMO_KEY_FILE
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Protocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Answer and hang up."""
         request_id = secrets.token_hex(16)
-        answer = problem_response(InvalidRequest(msg), request_id)
+        answer = build_problem_response(InvalidRequest(msg), request_id)
         headers = [*answer.raw_headers, (b"x-request-id", request_id.encode()), (b"connection", b"close")]
         response = h11.Response(status_code=answer.status_code, headers=headers, reason=b"Bad Request")
         for event in (response, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):

@@ -26,10 +26,10 @@ from app.domain.errors import (
 from app.domain.pointers import build_pointer
 from app.domain.requirements import classify_kind, describe_requirement, list_choices
 from app.resilience.best_effort import best_effort
-from app.surfaces.gemini.errors import google_response
-from app.surfaces.http.context import service_of
-from app.surfaces.native.errors import problem_response
-from app.surfaces.openai.errors import openai_response
+from app.surfaces.gemini.errors import build_google_response
+from app.surfaces.http.context import get_service
+from app.surfaces.native.errors import build_problem_response
+from app.surfaces.openai.errors import build_openai_response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ENVELOPES: Final[Mapping[str, Envelope]] = {"/gemini": google_response, "/openai": openai_response}
+ENVELOPES: Final[Mapping[str, Envelope]] = {
+    "/gemini": build_google_response,
+    "/openai": build_openai_response,
+}
 """By the prefix of a surface's paths; all other paths are answered with problem+json."""
 
 CLIENT_CLOSED_REQUEST: Final = 499
@@ -55,33 +58,35 @@ _OPENAI_BASE: Final = "OpenAI's dialect is served below /openai/v1: make that th
 _BY_STATUS: dict[int, type[GatewayError]] = {404: NotFound, 405: MethodNotAllowed, 400: InvalidRequest}
 
 
-def envelope_of(path: str) -> Envelope:
+def find_envelope(path: str) -> Envelope:
     """The envelope of the surface that a path belongs to; problem+json for all that has none of its own."""
     for prefix, envelope in ENVELOPES.items():
         if path == prefix or path.startswith(f"{prefix}/"):
             return envelope
-    return problem_response
+    return build_problem_response
 
 
-def error_response(
+def build_error_response(
     error: GatewayError, request_id: str, path: str, headers: Mapping[str, str] | None = None
 ) -> Response:
     """The whole answer to an error, in the dialect of the path's surface."""
-    response = envelope_of(path)(error, request_id, path)
+    response = find_envelope(path)(error, request_id, path)
     response.headers.update(headers or {})
     return response
 
 
-def _answer(request: Request, error: GatewayError, headers: Mapping[str, str] | None = None) -> Response:
+def _build_response(
+    request: Request, error: GatewayError, headers: Mapping[str, str] | None = None
+) -> Response:
     """Answer, and leave the outcome where the access log and the metrics look for it."""
     request.state.outcome = error.code
     if isinstance(error, ValidationFailed):
         request.state.violations = tuple(item.code for item in error.violations)
     request_id = getattr(request.state, "request_id", "")
-    return error_response(error, request_id, request.url.path, headers)
+    return build_error_response(error, request_id, request.url.path, headers)
 
 
-async def _with_windows(request: Request, error: GatewayError) -> GatewayError:
+async def _attach_windows(request: Request, error: GatewayError) -> GatewayError:
     """An error that came before admission with the caller's windows, if the store can tell.
 
     Only what could have spent is worth the look; the answer goes out without these headers otherwise.
@@ -90,11 +95,11 @@ async def _with_windows(request: Request, error: GatewayError) -> GatewayError:
     if caller is None or error.windows or isinstance(error, StoreUnavailable):
         return error
     with best_effort("windows"), suppress(StoreUnavailable):
-        return error.with_attributes(windows=await service_of(request).gateway.budgets(caller))
+        return error.with_attributes(windows=await get_service(request).gateway.budgets(caller))
     return error
 
 
-def _allow(request: Request) -> dict[str, str]:
+def _build_allow_header(request: Request) -> dict[str, str]:
     """Every method of the path (RFC 9110 section 10.2.1); the framework names those of one route alone."""
     routes = request.app.router.routes
     found = [
@@ -105,7 +110,7 @@ def _allow(request: Request) -> dict[str, str]:
     return {"Allow": ", ".join(found)}
 
 
-def _is_elsewhere(request: Request, status: int) -> bool:
+def _has_wrong_base_url(request: Request, status: int) -> bool:
     """Whether a client of OpenAI was given the wrong base address."""
     path = request.url.path
     wrong = status == 404 or (status == 405 and request.method == "POST" and not path.startswith("/openai/"))
@@ -117,16 +122,18 @@ def install(app: FastAPI) -> None:
 
     async def on_gateway_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, GatewayError)  # noqa: S101 - registered for this class alone
-        return _answer(request, await _with_windows(request, error))
+        return _build_response(request, await _attach_windows(request, error))
 
     async def on_http_exception(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
-        if _is_elsewhere(request, error.status_code):
-            return _answer(request, NotFound(_OPENAI_BASE))
+        if _has_wrong_base_url(request, error.status_code):
+            return _build_response(request, NotFound(_OPENAI_BASE))
         known = _BY_STATUS.get(
             error.status_code, InvalidRequest if error.status_code < 500 else InternalError
         )
-        return _answer(request, known(), _allow(request) if error.status_code == 405 else error.headers)
+        return _build_response(
+            request, known(), _build_allow_header(request) if error.status_code == 405 else error.headers
+        )
 
     async def on_request_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class alone
@@ -139,7 +146,7 @@ def install(app: FastAPI) -> None:
             )
             for item in error.errors()
         )
-        return _answer(request, ValidationFailed(found))
+        return _build_response(request, ValidationFailed(found))
 
     async def on_hang_up(request: Request, _error: Exception) -> Response:
         request.state.outcome = "client_closed_request"
@@ -147,7 +154,7 @@ def install(app: FastAPI) -> None:
 
     async def on_anything(request: Request, error: Exception) -> Response:
         log.error("a request failed by a fault of the gateway", exc_info=error)
-        return _answer(request, InternalError())
+        return _build_response(request, InternalError())
 
     app.add_exception_handler(GatewayError, on_gateway_error)
     app.add_exception_handler(HTTPException, on_http_exception)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Json: TypeAlias = dict[str, Any]
 
 _SCHEMAS = "#/components/schemas/"
-_BESIDE_ROUTES = (
+_EXTRA_MODELS = (
     GenerateRequest,
     EditForm,
     Problem,
@@ -48,7 +48,7 @@ _BESIDE_ROUTES = (
     OverrideRequest,
     PurgeRequest,
 )
-_OF_THE_FRAMEWORK = ("HTTPValidationError", "ValidationError")
+_FRAMEWORK_SCHEMAS = ("HTTPValidationError", "ValidationError")
 _NAMES = {
     "Warning": "Notice",
     "ViolationFound": "EstimateViolation",
@@ -74,11 +74,11 @@ _PARAMETERS = {
 }
 """Description, where the route gives none, and example of parameters by name."""
 
-_EVERYWHERE = ("400", "401", "403", "431", "500", "503")
+_COMMON_STATUSES = ("400", "401", "403", "431", "500", "503")
 """What any operation can answer: bad framing, keys, headers, faults, and a gateway that drains."""
 
-_OF_ADMIN = ("409", "412", "428")
-_NEVER = ("405",)
+_ADMIN_STATUSES = ("409", "412", "428")
+_IMPOSSIBLE_STATUSES = ("405",)
 """An operation that is in the document is allowed."""
 
 EXAMPLES: Json = {
@@ -90,22 +90,22 @@ EXAMPLES: Json = {
 """Whole requests that documentation pages offer to send; those of answers follow from their fields."""
 
 
-def finished(generated: Json) -> Json:
+def finish_document(generated: Json) -> Json:
     """The document, valid for linters and generators. It is changed in place and returned."""
     _introduce(generated)
-    schemas = _add_schemas_beside_routes(generated)
-    for operation in _operations(generated):
+    schemas = _add_extra_schemas(generated)
+    for operation in _iterate_operations(generated):
         _correct_errors(operation)
         for parameter in operation.get("parameters", ()):
             _complete_parameter(parameter)
         for body in (operation.get("requestBody", {}), *operation["responses"].values()):
-            _with_one_type(body)
+            _keep_json_only(body)
     _complete_errors(generated)
     for schema in schemas.values():
-        _simplify(schema)
+        _clean_schema(schema)
     for name in _form_names(generated):
         for field in schemas[name]["properties"].values():
-            _without_null(field)
+            _remove_null(field)
     _describe_and_exemplify(schemas)
     _rename(generated)
     generated["components"]["schemas"] = dict(sorted(generated["components"]["schemas"].items()))
@@ -117,16 +117,16 @@ def _introduce(document: Json) -> None:
     document["info"]["contact"] = {"name": "The maintainers of flashgate"}
     document["info"]["license"] = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
     document["servers"] = [dict(server) for server in _SERVERS]
-    used = {tag for operation in _operations(document) for tag in operation["tags"]}
+    used = {tag for operation in _iterate_operations(document) for tag in operation["tags"]}
     document["tags"] = [{"name": name, "description": said} for name, said in _TAGS.items() if name in used]
 
 
-def _operations(document: Json) -> Iterator[Json]:
+def _iterate_operations(document: Json) -> Iterator[Json]:
     for path in document["paths"].values():
         yield from path.values()
 
 
-def _add_schemas_beside_routes(document: Json) -> dict[str, Json]:
+def _add_extra_schemas(document: Json) -> dict[str, Json]:
     """All schemas, with those that no signature mentions.
 
     Request bodies are read by the gateway itself, so that images never reach a model class; the framework
@@ -134,13 +134,13 @@ def _add_schemas_beside_routes(document: Json) -> dict[str, Json]:
     """
     schemas: dict[str, Json] = document.setdefault("components", {}).setdefault("schemas", {})
     _, extra = models_json_schema(
-        [(model, "validation") for model in _BESIDE_ROUTES], ref_template=_SCHEMAS + "{model}"
+        [(model, "validation") for model in _EXTRA_MODELS], ref_template=_SCHEMAS + "{model}"
     )
     for name in schemas.keys() & extra["$defs"].keys():
         same = schemas[name].get("properties", {}).keys() == extra["$defs"][name].get("properties", {}).keys()
         assert same, f"two classes are called {name}"  # noqa: S101 - a fault of ours
     schemas.update(extra["$defs"])
-    for name in _OF_THE_FRAMEWORK:
+    for name in _FRAMEWORK_SCHEMAS:
         schemas.pop(name, None)
     return schemas
 
@@ -151,35 +151,35 @@ def _correct_errors(operation: Json) -> None:
     unprocessable = responses.get("422", {}).get("content", {}).get("application/json", {})
     if unprocessable.get("schema", {}).get("$ref", "").endswith("HTTPValidationError"):
         del responses["422"]
-    for status in (*_NEVER, *(() if "admin" in operation["tags"] else _OF_ADMIN)):
+    for status in (*_IMPOSSIBLE_STATUSES, *(() if "admin" in operation["tags"] else _ADMIN_STATUSES)):
         responses.pop(status, None)
 
 
 def _complete_errors(document: Json) -> None:
     """Give every operation the errors that all can answer, in the words and envelope of its surface."""
     known: dict[str, Json] = {}
-    for operation in _operations(document):
+    for operation in _iterate_operations(document):
         surface = known.setdefault(operation["tags"][0], {})
-        surface.update({status: operation["responses"][status] for status in _EVERYWHERE
+        surface.update({status: operation["responses"][status] for status in _COMMON_STATUSES
                         if status in operation["responses"]})  # fmt: skip
     problems = {str(status): problem for status, problem in PROBLEMS.items()}
-    for operation in _operations(document):
+    for operation in _iterate_operations(document):
         offered = {**problems, **known[operation["tags"][0]]}
-        found = {status: offered[status] for status in _EVERYWHERE} | operation["responses"]
+        found = {status: offered[status] for status in _COMMON_STATUSES} | operation["responses"]
         operation["responses"] = dict(sorted(found.items()))
 
 
 def _complete_parameter(parameter: Json) -> None:
     """A parameter is there or not, never null; it has a description and an example."""
     schema = parameter["schema"]
-    _simplify(schema)
-    _without_null(schema)
+    _clean_schema(schema)
+    _remove_null(schema)
     said, example = _PARAMETERS.get(parameter["name"], ("", None))
     parameter.setdefault("description", said)
-    schema.setdefault("examples", [_example(schema, {}) if example is None else example])
+    schema.setdefault("examples", [_build_example(schema, {}) if example is None else example])
 
 
-def _with_one_type(body: Json) -> None:
+def _keep_json_only(body: Json) -> None:
     """Keep JSON where there is a choice: generated clients misread a body of two types.
 
     What else can be asked for, such as a picture's own bytes or CSV, is said in the operation's description.
@@ -189,7 +189,7 @@ def _with_one_type(body: Json) -> None:
         body["content"] = {"application/json": content["application/json"]}
 
 
-def _simplify(schema: Any) -> None:
+def _clean_schema(schema: Any) -> None:
     """Take out what says nothing and what generators stumble over, at every depth.
 
     Titles of fields repeat their names, and generators make colliding class names of them. An integer is
@@ -197,7 +197,7 @@ def _simplify(schema: Any) -> None:
     """
     if isinstance(schema, list):
         for item in schema:
-            _simplify(item)
+            _clean_schema(item)
     if not isinstance(schema, dict):
         return
     if isinstance(schema.get("title"), str):
@@ -209,20 +209,20 @@ def _simplify(schema: Any) -> None:
         schema["format"] = "binary"
     for keyword, inner in schema.items():
         if keyword == "properties":
-            _simplify(list(inner.values()))
+            _clean_schema(list(inner.values()))
         elif keyword not in {"examples", "default", "enum", "const"}:
-            _simplify(inner)
+            _clean_schema(inner)
 
 
 def _form_names(document: Json) -> Iterator[str]:
     """The schemas that are sent as multipart forms."""
-    for operation in _operations(document):
+    for operation in _iterate_operations(document):
         form = operation.get("requestBody", {}).get("content", {}).get("multipart/form-data")
         if form:
             yield form["schema"]["$ref"].removeprefix(_SCHEMAS)
 
 
-def _without_null(field: Json) -> None:
+def _remove_null(field: Json) -> None:
     """A form field is there or not; it cannot be null, and an empty list is no part at all."""
     if {"type": "null"} in field.get("anyOf", ()):
         rest = [item for item in field.pop("anyOf") if item != {"type": "null"}]
@@ -236,14 +236,14 @@ def _describe_and_exemplify(schemas: dict[str, Json]) -> None:
     for name, schema in schemas.items():
         for field in schema.get("properties", {}).values():
             if "description" not in field and "$ref" in field:
-                field["description"] = _resolved(field, schemas)["description"]
+                field["description"] = _resolve_reference(field, schemas)["description"]
             if "examples" not in field and not _is_file(field):
-                field["examples"] = [_example(field, schemas)]
+                field["examples"] = [_build_example(field, schemas)]
         if name in EXAMPLES:
             schema["examples"] = [EXAMPLES[name]]
 
 
-def _resolved(schema: Json, schemas: dict[str, Json]) -> Json:
+def _resolve_reference(schema: Json, schemas: dict[str, Json]) -> Json:
     return schemas[schema["$ref"].removeprefix(_SCHEMAS)]
 
 
@@ -251,7 +251,7 @@ def _is_file(field: Json) -> bool:
     return field.get("format") == "binary" or field.get("items", {}).get("format") == "binary"
 
 
-_PLAIN = {
+_PLAIN_EXAMPLES = {
     "date": "2026-11-23",
     "date-time": "2026-11-23T00:00:00Z",
     "string": "search",
@@ -261,22 +261,22 @@ _PLAIN = {
 }
 
 
-def _example(schema: Json, schemas: dict[str, Json]) -> Any:
+def _build_example(schema: Json, schemas: dict[str, Json]) -> Any:
     """One value that the schema takes, put together from the examples of its parts."""
     default = schema.get("default")
     given = schema.get("examples") or schema.get("enum") or (None if default is None else [default])
     if given:
         return given[0]
-    inner = _resolved(schema, schemas) if "$ref" in schema else schema.get("anyOf", [None])[0]
+    inner = _resolve_reference(schema, schemas) if "$ref" in schema else schema.get("anyOf", [None])[0]
     if inner:
-        return _example(inner, schemas)
+        return _build_example(inner, schemas)
     if schema.get("type") == "array":
-        return [_example(schema["items"], schemas)]
+        return [_build_example(schema["items"], schemas)]
     if "properties" not in schema:
-        plain = _PLAIN.get(schema.get("format") or schema.get("type", ""), {})
+        plain = _PLAIN_EXAMPLES.get(schema.get("format") or schema.get("type", ""), {})
         return max(plain, schema["minimum"]) if "minimum" in schema else plain
     required = schema.get("required", ())
-    found = {name: _example(field, schemas) for name, field in schema["properties"].items()}
+    found = {name: _build_example(field, schemas) for name, field in schema["properties"].items()}
     return {name: value for name, value in found.items() if value is not None or name in required}
 
 
@@ -304,7 +304,7 @@ def install(app: FastAPI) -> None:
 
     def finished_once() -> Json:
         if app.openapi_schema is None:
-            app.openapi_schema = finished(plain())
+            app.openapi_schema = finish_document(plain())
         return app.openapi_schema
 
     app.openapi = finished_once  # type: ignore[method-assign]

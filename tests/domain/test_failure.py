@@ -15,9 +15,9 @@ from app.domain.failure import EACH_CALLERS_OWN, Failure, build_failure, list_er
 from app.domain.generation import Spent, Usage
 from app.domain.rate import RateLimit, RateState
 from app.generation.records import BRIEF_BYTES_MAX, decode_failure, encode_brief, encode_failure
-from app.surfaces.gemini.errors import google_error
-from app.surfaces.native.errors import problem
-from app.surfaces.openai.errors import openai_error, should_retry
+from app.surfaces.gemini.errors import render_google_error
+from app.surfaces.native.errors import render_problem
+from app.surfaces.openai.errors import render_openai_error, should_retry
 
 USAGE = Usage(1, 2, 3, 4, 5, 6, 7, estimated=True, tier="flex")
 WINDOW = WindowState(Budget("usd", "day", 9, "key", "shadow", Override(8, 7)), 1, 2, Span(3, 4), 5, 6, 7, "k")
@@ -89,10 +89,10 @@ def test_every_error_comes_back_whole(kind: type[GatewayError]) -> None:
 def test_every_dialect_writes_it_as_it_wrote_the_first(kind: type[GatewayError]) -> None:
     error = sample_of(kind)
     again = told_again(error)
-    assert problem(again, "r", "/v1") == problem(error, "r", "/v1")
-    assert openai_error(again) == openai_error(error)
+    assert render_problem(again, "r", "/v1") == render_problem(error, "r", "/v1")
+    assert render_openai_error(again) == render_openai_error(error)
     assert should_retry(again) == should_retry(error)
-    assert google_error(again, "r", "/gemini") == google_error(error, "r", "/gemini")
+    assert render_google_error(again, "r", "/gemini") == render_google_error(error, "r", "/gemini")
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from app.cards import load_catalogue
 from app.domain.acceptance import list_acceptances
 from app.domain.violation_codes import NOTICES, VIOLATIONS
-from app.surfaces.openai.request import _NEVER as NEVER
+from app.surfaces.openai.request import _UNSUPPORTED as NEVER
 from tests.domain.validation_cases import BAD
 
 if TYPE_CHECKING:

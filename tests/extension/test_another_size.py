@@ -19,8 +19,8 @@ from app.domain.tenancy import Caller, Key
 from app.domain.validation import normalised, validate
 from app.emulator.latency import Latency
 from app.observability.metrics import Metrics
-from app.surfaces.gemini.sizes import size_of
-from app.surfaces.openai.sizes import nearest_cell, quality_of
+from app.surfaces.gemini.sizes import parse_size
+from app.surfaces.openai.sizes import find_nearest_cell, find_quality
 from app.tenants.documents import checked_tenant
 from app.upstream.google.backend import BackEnd
 from app.upstream.google.options import response_format
@@ -75,14 +75,14 @@ def test_a_tenant_can_be_limited_to_it_and_may_use_it_by_default(card: Card) -> 
 
 def test_every_dialect_and_back_end_has_its_words_for_it(card: Card) -> None:
     assert (format_size_word("8K"), parse_size_word("IMAGE_SIZE_EIGHT_K")) == ("IMAGE_SIZE_EIGHT_K", "8K")
-    assert size_of("IMAGE_SIZE_EIGHT_K") == "8K"
+    assert parse_size("IMAGE_SIZE_EIGHT_K") == "8K"
     body = response_format(
         BackEnd(kind="gemini", api_key="key", image_style="response_format"), asked(image_size="8K")
     )
     assert body["generationConfig"]["responseFormat"]["image"]["imageSize"] == "IMAGE_SIZE_EIGHT_K"
     assert card.find_size_of_quality("ultra") == "8K"
-    cell = nearest_cell(card, 8192, 8192)
-    assert (cell.image_size, quality_of(card, 8192, 8192)) == ("8K", "ultra")
+    cell = find_nearest_cell(card, 8192, 8192)
+    assert (cell.image_size, find_quality(card, 8192, 8192)) == ("8K", "ultra")
 
 
 def test_it_has_times_and_metrics(card: Card) -> None:

@@ -11,7 +11,7 @@ from app.domain.policy import PIXELS_MAX, Policy
 from app.domain.request import GenerationRequest
 from app.domain.validation import normalised, notices, validate
 from app.media.pdf import PageCounter
-from app.surfaces.http.inputs import from_bytes, kind_of
+from app.surfaces.http.inputs import detect_kind, inspect_input
 
 if TYPE_CHECKING:
     from app.domain.request import Input, InputKind
@@ -47,7 +47,7 @@ def declared_by(name: str) -> str:
 
 async def verdict_of(data: bytes, declared: str, kind: InputKind | None = None) -> Verdict:
     """What comes of one file in a request of its own."""
-    item = await from_bytes(service(), kind or kind_of(data, declared), "/file", data, declared)
+    item = await inspect_input(service(), kind or detect_kind(data, declared), "/file", data, declared)
     inputs: dict[str, Any] = {f"{item.kind}s": (item,)}
     request = GenerationRequest(model=CARD.id, prompt="Draw", **inputs)
     found = validate(request, CARD, Policy())

@@ -128,7 +128,7 @@ class Fault:
 
 FAULTS: dict[str, Fault] = {
     "ending the heartbeat": Fault(hold, "cancelled"),
-    "noticing mismatches": Fault(booking, "find_mismatches"),
+    "noticing mismatches": Fault(booking, "mismatches"),
     "learning": Fault(booking, "observe"),
     "learning an allowance": Fault(Allowances, "observe"),
     "keeping": Fault(ObservedResults, "put_pictures", kept=False),
@@ -147,7 +147,7 @@ FAULTS: dict[str, Fault] = {
     "the windows to settle in": Fault(hold, "build_budget_windows", times=1),
     "noting in the journal": Fault(Journal, "note"),
     "remembering the epoch": Fault(Journal, "keep_epoch"),
-    "comparing what was delivered": Fault(observed, "find_mismatches"),
+    "comparing what was delivered": Fault(observed, "mismatches"),
     "every metric": Fault(Family, "_of"),
     "the access log": Fault(ObservedRequests, "_record"),
     **{

@@ -10,7 +10,7 @@ import pytest
 from app.cards import load_catalogue
 from app.domain.budget import UNITS, WINDOWS
 from app.surfaces.admin import wire
-from app.surfaces.admin.request import expected_of, merged, tag_of
+from app.surfaces.admin.request import format_etag, merge_patch, parse_if_match
 from app.tenants.documents import checked_tenant, decode_tenant, encode_tenant
 from app.tenants.schema import KeyDocument, TenantDocument
 from tests.environments import ROOT
@@ -115,11 +115,11 @@ def test_the_openapi_document_has_the_words_and_bounds_that_are_judged(
 def test_patches_are_merged_as_the_rfc_says(
     target: dict[str, object], patch: dict[str, object], result: dict[str, object]
 ) -> None:
-    assert merged(target, patch) == result
+    assert merge_patch(target, patch) == result
 
 
 def test_an_etag_names_one_version_and_nothing_else_does() -> None:
-    assert expected_of(tag_of(12)) == 12
-    assert expected_of(None) is None
-    assert expected_of("*") == "any"
-    assert {expected_of(text) for text in ("12", 'W/"12"', '"x"', '""', '"1", "2"', '"-1"')} == {-1}
+    assert parse_if_match(format_etag(12)) == 12
+    assert parse_if_match(None) is None
+    assert parse_if_match("*") == "any"
+    assert {parse_if_match(text) for text in ("12", 'W/"12"', '"x"', '""', '"1", "2"', '"-1"')} == {-1}

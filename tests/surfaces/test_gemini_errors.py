@@ -27,8 +27,8 @@ from app.domain.errors import (
 )
 from app.domain.failure import list_error_classes
 from app.domain.rate import RateLimit, RateState
-from app.surfaces.errors import error_response
-from app.surfaces.gemini.errors import status_of
+from app.surfaces.errors import build_error_response
+from app.surfaces.gemini.errors import map_status
 
 GEMINI = "/gemini/v1beta/models/m:generateContent"
 VERTEX = "/gemini/v1beta1/projects/p/locations/l/publishers/google/models/m:generateContent"
@@ -36,7 +36,7 @@ VERTEX = "/gemini/v1beta1/projects/p/locations/l/publishers/google/models/m:gene
 
 def error_of(error: GatewayError, path: str = GEMINI) -> dict[str, Any]:
     """The members of ``error``; the HTTP status is the same as the body's."""
-    response = error_response(error, "request-1", path)
+    response = build_error_response(error, "request-1", path)
     found: dict[str, Any] = json.loads(bytes(response.body))["error"]
     assert response.status_code == found["code"]
     return found
@@ -71,7 +71,7 @@ def test_statuses_are_those_that_the_original_would_use(
 
 @pytest.mark.parametrize("error", [each for each in list_error_classes() if each is not ValidationFailed])
 def test_every_error_has_a_status_of_google(error: type[GatewayError]) -> None:
-    code, status = status_of(error.__new__(error), GEMINI)
+    code, status = map_status(error.__new__(error), GEMINI)
     assert status != "UNKNOWN"
     assert code not in {410, 415, 422, 502}, "the original never answers so"
 
@@ -87,8 +87,8 @@ def test_a_wrong_key_is_refused_in_the_words_of_either_service() -> None:
         }
     ]
     assert (vertex["code"], vertex["status"]) == (401, "UNAUTHENTICATED")
-    assert "www-authenticate" in error_response(Unauthenticated(), "r", VERTEX).headers
-    assert "www-authenticate" not in error_response(Unauthenticated(), "r", GEMINI).headers
+    assert "www-authenticate" in build_error_response(Unauthenticated(), "r", VERTEX).headers
+    assert "www-authenticate" not in build_error_response(Unauthenticated(), "r", GEMINI).headers
 
 
 def test_faults_are_named_with_what_would_be_accepted() -> None:
@@ -113,7 +113,7 @@ def test_faults_are_named_with_what_would_be_accepted() -> None:
 
 def test_a_wait_is_told_in_the_header_and_the_details() -> None:
     error = BudgetExceeded("x", (), 7)
-    assert error_response(error, "r", GEMINI).headers["retry-after"] == "7"
+    assert build_error_response(error, "r", GEMINI).headers["retry-after"] == "7"
     by_type = {item["@type"].rpartition(".")[2]: item for item in error_of(error)["details"]}
     assert by_type["RetryInfo"]["retryDelay"] == "7s"
     endless = error_of(BudgetExceeded("x", (), None))["details"]

@@ -22,9 +22,9 @@ from app.domain.tenancy import Caller, Key, Tenant
 from app.domain.validation import normalised
 from app.generation.job import judge
 from app.media.splicing import splice
-from app.surfaces.gemini.fields import field_path, lower_camel
-from app.surfaces.gemini.request import order_of
-from app.surfaces.gemini.routes import SPELLING
+from app.surfaces.gemini.fields import convert_to_camel_case, format_field_path
+from app.surfaces.gemini.request import parse_order
+from app.surfaces.gemini.routes import BYTES_FORMAT
 from app.surfaces.http.body import read_json
 from app.surfaces.http.context import Limits
 from tests.fixtures import image_bytes
@@ -70,8 +70,8 @@ async def ordered(body: dict[str, Any] | str, *, vertex: bool = False, service: 
         return {"type": "http.request", "body": text.encode(), "more_body": False}
 
     scope = {"type": "http", "headers": [(b"content-type", b"application/json")]}
-    read = await read_json(Request(scope, receive), service.limits, SPELLING)
-    return await order_of(service, CALLER, CARD, read, None, vertex=vertex)
+    read = await read_json(Request(scope, receive), service.limits, BYTES_FORMAT)
+    return await parse_order(service, CALLER, CARD, read, None, vertex=vertex)
 
 
 async def asked(body: dict[str, Any] | str) -> GenerationRequest:
@@ -85,7 +85,7 @@ async def asked(body: dict[str, Any] | str) -> GenerationRequest:
 async def fields_at_fault(body: dict[str, Any] | str) -> dict[str, str]:
     """Codes of the faults by Google's field, the card's included."""
     judged = judge(await ordered(body), CATALOGUE, POLICY)
-    return {field_path(item.pointer): item.code for item in judged.violations}
+    return {format_field_path(item.pointer): item.code for item in judged.violations}
 
 
 def work(request: GenerationRequest) -> str:
@@ -474,4 +474,4 @@ async def test_every_sdk_means_the_same_by_the_same_arguments(name: str) -> None
 
 def test_names_fold_as_protobufs_json_does() -> None:
     names = {"image_size": "imageSize", "imageSize": "imageSize", "top_p": "topP", "a_1b": "a1b", "_": "_"}
-    assert {name: lower_camel(name) for name in names} == names
+    assert {name: convert_to_camel_case(name) for name in names} == names

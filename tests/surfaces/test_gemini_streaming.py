@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.domain.errors import Overloaded, UpstreamError, UpstreamInvalidRequest
-from app.surfaces.gemini.streaming import Answered, dialect_of
+from app.surfaces.gemini.streaming import RenderedAnswer, build_dialect
 from app.surfaces.http.streams import stream
 
 if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Message
 
-    from app.surfaces.gemini.response import Form
+    from app.surfaces.gemini.response import StreamFormat
 
 
 class Door:
     """Answers when it is opened, as the generation behind a stream does."""
 
-    def __init__(self, outcome: Answered | Exception) -> None:
+    def __init__(self, outcome: RenderedAnswer | Exception) -> None:
         self.opened = asyncio.Event()
         self._outcome = outcome
 
-    async def answer(self) -> Answered:
+    async def answer(self) -> RenderedAnswer:
         await self.opened.wait()
         if isinstance(self._outcome, Exception):
             raise self._outcome
@@ -51,16 +51,16 @@ async def sent_by(response: Response, door: Door) -> list[bytes]:
     return pieces
 
 
-async def streamed(door: Door, form: Form) -> list[bytes]:
-    dialect = dialect_of(form, "r", "/gemini/v1/x")
+async def streamed(door: Door, form: StreamFormat) -> list[bytes]:
+    dialect = build_dialect(form, "r", "/gemini/v1/x")
     response = await stream(door.answer(), dialect, patience_s=0.001, beat_s=0.001)
     assert response.status_code == 200
     return await sent_by(response, door)
 
 
 @pytest.mark.parametrize(("form", "beat"), [("sse", b"\r\n\r\n"), ("array", b"\r\n")])
-async def test_signs_of_life_come_before_a_late_answer(form: Form, beat: bytes) -> None:
-    door = Door(Answered('{"data":"img_1",\n "a":1}', {"img_1": b"abc"}))
+async def test_signs_of_life_come_before_a_late_answer(form: StreamFormat, beat: bytes) -> None:
+    door = Door(RenderedAnswer('{"data":"img_1",\n "a":1}', {"img_1": b"abc"}))
     pieces = await streamed(door, form)
     beats = [piece for piece in pieces if piece == beat]
     assert len(beats) >= 2
@@ -73,7 +73,7 @@ async def test_signs_of_life_come_before_a_late_answer(form: Form, beat: bytes) 
 
 
 @pytest.mark.parametrize("form", ["sse", "array"])
-async def test_a_late_failure_is_an_event_of_the_stream(form: Form) -> None:
+async def test_a_late_failure_is_an_event_of_the_stream(form: StreamFormat) -> None:
     door = Door(UpstreamError("It broke.", billed="maybe"))
     text = b"".join(await streamed(door, form)).decode().strip()
     document = json.loads(text.removeprefix("data: "))
@@ -85,13 +85,13 @@ async def test_an_early_failure_has_its_own_status() -> None:
     door = Door(Overloaded("Too much."))
     door.opened.set()
     with pytest.raises(Overloaded):
-        await stream(door.answer(), dialect_of("sse", "r", "/gemini/v1/x"), patience_s=60)
+        await stream(door.answer(), build_dialect("sse", "r", "/gemini/v1/x"), patience_s=60)
 
 
 async def test_an_early_answer_keeps_its_status_and_headers() -> None:
-    door = Door(Answered("{}", headers={"Age": "3"}))
+    door = Door(RenderedAnswer("{}", headers={"Age": "3"}))
     door.opened.set()
-    response = await stream(door.answer(), dialect_of("sse", "r", "/gemini/v1/x"), patience_s=60)
+    response = await stream(door.answer(), build_dialect("sse", "r", "/gemini/v1/x"), patience_s=60)
     assert (response.status_code, response.headers["age"]) == (200, "3")
     assert await sent_by(response, door) == [b"data: {}\r\n\r\n"]
 

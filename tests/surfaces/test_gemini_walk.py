@@ -16,10 +16,10 @@ from app.domain.estimate import estimate
 from app.domain.request import CacheDirective
 from app.domain.validation import normalised
 from app.generation.job import judge
-from app.surfaces.gemini.fields import field_path
+from app.surfaces.gemini.fields import format_field_path
 from app.surfaces.gemini.members import COUNT, GENERATE, Enumeration, Leaf
-from app.surfaces.gemini.request import counted_request_of
-from app.surfaces.gemini.routes import SPELLING
+from app.surfaces.gemini.request import parse_count_request
+from app.surfaces.gemini.routes import BYTES_FORMAT
 from app.surfaces.http.body import read_json
 from tests.media.files import video
 from tests.surfaces.test_gemini_request import (
@@ -57,8 +57,8 @@ async def counted(body: dict[str, Any], *, vertex: bool = False) -> GenerationRe
 
     scope = {"type": "http", "headers": [(b"content-type", b"application/json")]}
     service = cast("Service", SimpleNamespace(limits=LIMITS))
-    read = await read_json(Request(scope, receive), LIMITS, SPELLING)
-    return await counted_request_of(service, CARD, read, vertex=vertex)
+    read = await read_json(Request(scope, receive), LIMITS, BYTES_FORMAT)
+    return await parse_count_request(service, CARD, read, vertex=vertex)
 
 
 def messages(shape: Shape, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -86,7 +86,7 @@ async def test_an_unknown_member_is_refused_by_name_at_every_depth(
     whole = {**DRAW, **body}
     found = [item for item in (await ordered(whole)).violations if item.code == "unknown_field"]
     assert len(found) == 1
-    assert field_path(found[0].pointer).endswith(snake({name: 0}).popitem()[0])
+    assert format_field_path(found[0].pointer).endswith(snake({name: 0}).popitem()[0])
     accepted = GENERATE[False]
     for step in path:
         accepted = cast("Any", accepted[step])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.surfaces.native.request import members_of
+from app.surfaces.native.request import parse_fields
 
 HATE = '{"category": "HARM_CATEGORY_HATE_SPEECH", "threshold": "BLOCK_ONLY_HIGH"}'
 HARM = '{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}'
@@ -12,18 +12,18 @@ HARM = '{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}'
 
 @pytest.mark.parametrize("fields", [[f"[{HATE}, {HARM}]"], [HATE, HARM], [f"[{HATE}]", HARM]])
 def test_a_list_may_come_whole_or_item_by_item_as_generated_clients_send_it(fields: list[str]) -> None:
-    members, violations = members_of({"safety_settings": fields})
+    members, violations = parse_fields({"safety_settings": fields})
     assert [item["threshold"] for item in members["safety_settings"]] == ["BLOCK_ONLY_HIGH", "BLOCK_NONE"]
     assert not violations
 
 
 def test_a_list_with_an_item_that_is_no_json_is_a_fault() -> None:
-    _, violations = members_of({"safety_settings": [HATE, "{"]})
+    _, violations = parse_fields({"safety_settings": [HATE, "{"]})
     assert [item.code for item in violations] == ["invalid_json"]
 
 
 def test_other_fields_come_once() -> None:
-    _, violations = members_of({"labels": ["{}", "{}"], "prompt": ["a", "b"]})
+    _, violations = parse_fields({"labels": ["{}", "{}"], "prompt": ["a", "b"]})
     assert [(item.pointer, item.code) for item in violations] == [
         ("/labels", "repeated_field"),
         ("/prompt", "repeated_field"),

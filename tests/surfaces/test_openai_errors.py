@@ -26,9 +26,14 @@ from app.domain.errors import (
 )
 from app.domain.failure import list_error_classes
 from app.domain.generation import Usage
-from app.surfaces.errors import envelope_of, error_response
-from app.surfaces.native.errors import problem_response
-from app.surfaces.openai.errors import kind_of, openai_error, openai_response, should_retry
+from app.surfaces.errors import build_error_response, find_envelope
+from app.surfaces.native.errors import build_problem_response
+from app.surfaces.openai.errors import (
+    build_openai_response,
+    classify_error,
+    render_openai_error,
+    should_retry,
+)
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -60,13 +65,13 @@ def violations(*found: tuple[str, str]) -> ValidationFailed:
     ids=lambda value: type(value).__name__,
 )
 def test_an_error_is_named_as_the_original_names_it(error: GatewayError, kind: tuple[int, str, str]) -> None:
-    status, members = openai_error(error)
+    status, members = render_openai_error(error)
     assert (status, members["type"], members["code"]) == kind
 
 
 @pytest.mark.parametrize("error", list_error_classes(), ids=lambda error: error.__name__)
 def test_no_error_has_a_status_that_the_original_has_not(error: type[GatewayError]) -> None:
-    kind = kind_of(error)
+    kind = classify_error(error)
     assert kind.status != 422
     assert (kind.status == error.status) != (error.status == 422)
     assert (kind.type == "server_error") == (kind.status >= 500)
@@ -92,19 +97,21 @@ def test_no_error_has_a_status_that_the_original_has_not(error: type[GatewayErro
 )
 def test_a_retry_is_invited_only_where_it_is_free_and_can_help(error: GatewayError, answer: bool) -> None:
     assert should_retry(error) is answer
-    assert openai_response(error, "id", "/openai/v1").headers["x-should-retry"] == str(answer).lower()
+    assert build_openai_response(error, "id", "/openai/v1").headers["x-should-retry"] == str(answer).lower()
 
 
 def test_every_fault_is_in_the_message_and_the_model_goes_first() -> None:
-    status, members = openai_error(violations(("/size", "a"), ("/model", "unknown_model"), ("/image/1", "b")))
+    status, members = render_openai_error(
+        violations(("/size", "a"), ("/model", "unknown_model"), ("/image/1", "b"))
+    )
     assert (status, members["param"]) == (404, "model")
     assert members["message"] == "size: a. model: unknown_model. image: b."
     assert [item["pointer"] for item in members["violations"]] == ["/size", "/model", "/image/1"]
 
 
 def test_a_param_is_the_fields_own_name() -> None:
-    assert openai_error(violations(("/a~1b~0c/0", "x")))[1]["param"] == "a/b~c"
-    assert openai_error(violations(("", "x")))[1]["param"] is None
+    assert render_openai_error(violations(("/a~1b~0c/0", "x")))[1]["param"] == "a/b~c"
+    assert render_openai_error(violations(("", "x")))[1]["param"] is None
 
 
 def body_of(response: Response) -> object:
@@ -113,7 +120,7 @@ def body_of(response: Response) -> object:
 
 @pytest.mark.parametrize("path", ["/openai", "/openai/", "/openai/v1/images/generations", "/openai/nowhere"])
 def test_its_paths_answer_in_its_dialect(path: str) -> None:
-    response = error_response(StoreUnavailable("x", retry_after_s=3), "id", path, {"Allow": "GET"})
+    response = build_error_response(StoreUnavailable("x", retry_after_s=3), "id", path, {"Allow": "GET"})
     assert body_of(response) == {
         "error": {"message": "x", "type": "server_error", "param": None, "code": "store_unavailable"}
     }
@@ -123,9 +130,9 @@ def test_its_paths_answer_in_its_dialect(path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/openaix", "/v1/images:generate", "/v1/openai/x"])
 def test_other_paths_do_not(path: str) -> None:
-    assert envelope_of(path) is problem_response
+    assert find_envelope(path) is build_problem_response
 
 
 def test_what_a_failure_cost_is_told() -> None:
-    members = openai_error(ContentBlocked("x", reason="SAFETY", usage=SPENT))[1]
+    members = render_openai_error(ContentBlocked("x", reason="SAFETY", usage=SPENT))[1]
     assert members["usage"] == {"input_tokens": 8, "output_tokens": 0, "total_tokens": 8}

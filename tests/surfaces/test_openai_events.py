@@ -11,7 +11,7 @@ import pytest
 from starlette.responses import StreamingResponse
 
 from app.domain.errors import Overloaded, StoreUnavailable
-from app.surfaces.openai.events import BEAT, event_stream
+from app.surfaces.openai.events import HEARTBEAT, stream_events
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -57,7 +57,7 @@ class Kitchen:
 
     async def served(self) -> Response:
         """The response of an impatient route."""
-        return await event_stream(self.cook(), events_of, headers_of, patience_s=0.01, beat_s=0.01)
+        return await stream_events(self.cook(), events_of, headers_of, patience_s=0.01, beat_s=0.01)
 
 
 def body_of(response: Response) -> AsyncIterator[bytes]:
@@ -87,18 +87,18 @@ async def test_a_failure_in_time_is_raised() -> None:
 async def test_a_late_result_is_preceded_by_signs_of_life() -> None:
     kitchen = Kitchen()
     body = body_of(await kitchen.served())
-    assert [await anext(body) for _ in range(3)] == [BEAT] * 3
+    assert [await anext(body) for _ in range(3)] == [HEARTBEAT] * 3
     kitchen.ready.set()
     rest = b"".join([piece async for piece in body])
-    assert rest.replace(BEAT, b"").count(b"\n\n") == 2
+    assert rest.replace(HEARTBEAT, b"").count(b"\n\n") == 2
 
 
 async def test_a_late_failure_is_an_error_event() -> None:
     kitchen = Kitchen(StoreUnavailable("gone"))
     body = body_of(await kitchen.served())
-    assert await anext(body) == BEAT
+    assert await anext(body) == HEARTBEAT
     kitchen.ready.set()
-    rest = b"".join([piece async for piece in body]).replace(BEAT, b"")
+    rest = b"".join([piece async for piece in body]).replace(HEARTBEAT, b"")
     event, data = rest.strip().split(b"\n")
     assert event == b"event: error"
     error = json.loads(data.removeprefix(b"data: "))
@@ -108,9 +108,9 @@ async def test_a_late_failure_is_an_error_event() -> None:
 async def test_a_late_fault_of_the_gateway_is_an_error_event() -> None:
     kitchen = Kitchen(ValueError("a prompt"))
     body = body_of(await kitchen.served())
-    assert await anext(body) == BEAT
+    assert await anext(body) == HEARTBEAT
     kitchen.ready.set()
-    rest = b"".join([piece async for piece in body]).replace(BEAT, b"")
+    rest = b"".join([piece async for piece in body]).replace(HEARTBEAT, b"")
     assert b'"code": "internal"' in rest
     assert b"a prompt" not in rest
 
@@ -121,7 +121,7 @@ async def test_a_result_that_cannot_be_written_is_an_error_event() -> None:
 
     kitchen = Kitchen()
     kitchen.ready.set()
-    response = await event_stream(kitchen.cook(), broken, headers_of, patience_s=0.01)
+    response = await stream_events(kitchen.cook(), broken, headers_of, patience_s=0.01)
     text = b"".join([piece async for piece in body_of(response)])
     assert text.startswith(b"event: error\n")
     assert b'"code": "internal"' in text
@@ -140,7 +140,7 @@ async def test_who_leaves_a_stream_stops_waiting_for_it() -> None:
 
 async def test_who_leaves_before_it_begins_stops_waiting_too() -> None:
     kitchen = Kitchen()
-    asked = asyncio.ensure_future(event_stream(kitchen.cook(), events_of, headers_of, patience_s=60))
+    asked = asyncio.ensure_future(stream_events(kitchen.cook(), events_of, headers_of, patience_s=60))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     asked.cancel()

@@ -16,7 +16,12 @@ from app.domain.errors import Violation
 from app.domain.policy import PIXELS_MAX
 from app.generation.conversations import CannotContinue
 from app.surfaces.http.body import FormBody, JsonBody
-from app.surfaces.openai.request import Asked, asked_of_form, asked_of_json, in_callers_words
+from app.surfaces.openai.request import (
+    ParsedRequest,
+    parse_form_request,
+    parse_json_request,
+    translate_violations,
+)
 from app.surfaces.openai.wire import OpenAIImageEdit, OpenAIImageGeneration
 from tests.fixtures import image_bytes
 
@@ -70,19 +75,19 @@ FIELDS = st.dictionaries(
 )
 
 
-async def asked(**members: Any) -> Asked:
-    return await asked_of_json(SERVICE, CALLER, JsonBody({"prompt": "x", **members}, {}), None)
+async def asked(**members: Any) -> ParsedRequest:
+    return await parse_json_request(SERVICE, CALLER, JsonBody({"prompt": "x", **members}, {}), None)
 
 
-async def form(fields: dict[str, list[str]], *parts: str) -> Asked:
+async def form(fields: dict[str, list[str]], *parts: str) -> ParsedRequest:
     files: dict[str, list[UploadFile]] = {}
     for name in parts:
         data = io.BytesIO(image_bytes("harbour.png"))
         files.setdefault(name, []).append(UploadFile(data, filename="upload", headers=Headers()))
-    return await asked_of_form(SERVICE, CALLER, FormBody({"prompt": ["x"], **fields}, files), None)
+    return await parse_form_request(SERVICE, CALLER, FormBody({"prompt": ["x"], **fields}, files), None)
 
 
-def faults(asked: Asked) -> set[tuple[str, str]]:
+def faults(asked: ParsedRequest) -> set[tuple[str, str]]:
     return {(item.pointer, item.code) for item in asked.order.violations}
 
 
@@ -218,26 +223,26 @@ async def test_violations_name_the_callers_own_fields() -> None:
         Violation("/labels/user", "invalid_label", "No."),
         Violation("/prompt", "empty_prompt", "No."),
     )
-    assert in_callers_words(native, found.places) == (
+    assert translate_violations(native, found.places) == (
         Violation("/quality", "preview_not_allowed", "No."),
         Violation("/output_format", "unsupported", "No.", ("png", "jpeg")),
         Violation("/user", "invalid_label", "No."),
         Violation("/prompt", "empty_prompt", "No."),
     )
     spelt = await asked(image_size="4K", output_mime_type="image/webp")
-    assert in_callers_words(native, spelt.places) == native
+    assert translate_violations(native, spelt.places) == native
 
 
 @given(MEMBERS)
 @settings(max_examples=300, deadline=None)
 async def test_no_json_is_too_strange_to_be_judged(members: dict[str, Any]) -> None:
-    found = await asked_of_json(SERVICE, CALLER, JsonBody(members, {}), None)
+    found = await parse_json_request(SERVICE, CALLER, JsonBody(members, {}), None)
     assert "prompt" in members or ("/prompt", "required") in faults(found)
 
 
 @given(FIELDS)
 @settings(max_examples=300, deadline=None)
 async def test_no_form_is_too_strange_to_be_judged(fields: dict[str, list[str]]) -> None:
-    found = await asked_of_form(SERVICE, CALLER, FormBody(fields, {}), None)
+    found = await parse_form_request(SERVICE, CALLER, FormBody(fields, {}), None)
     given = {name.partition("[")[0] for name in fields} & {"image", "document", "video"}
     assert ("/image", "required") in faults(found) or given

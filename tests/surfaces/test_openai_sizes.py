@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.cards import load_catalogue
-from app.surfaces.openai.sizes import cells, exact_cell, nearest_cell, quality_of, stands_for
+from app.surfaces.openai.sizes import find_exact_cell, find_nearest_cell, find_quality, is_near, iterate_cells
 
 if TYPE_CHECKING:
     from app.domain.card import Card
@@ -21,11 +21,11 @@ SIDES = st.integers(1, 99_999)
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.id)
 def test_every_cell_is_found_by_its_pixels_and_no_two_share_them(card: Card) -> None:
-    grid = list(cells(card))
+    grid = list(iterate_cells(card))
     assert len(grid) == len(card.aspect_ratios) * len(card.image_sizes)
     for cell in grid:
-        assert nearest_cell(card, cell.width, cell.height) == exact_cell(card, *cell[2:]) == cell
-        assert stands_for(cell, cell.width, cell.height)
+        assert find_nearest_cell(card, cell.width, cell.height) == find_exact_cell(card, *cell[2:]) == cell
+        assert is_near(cell, cell.width, cell.height)
 
 
 @pytest.mark.parametrize(
@@ -49,31 +49,31 @@ def test_every_cell_is_found_by_its_pixels_and_no_two_share_them(card: Card) -> 
 )
 def test_a_size_has_its_cell(size: str, cell: tuple[str, str]) -> None:
     width, height = (int(side) for side in size.split("x"))
-    found = nearest_cell(SEED, width, height)
+    found = find_nearest_cell(SEED, width, height)
     assert found[:2] == cell
-    assert stands_for(found, width, height)
+    assert is_near(found, width, height)
 
 
 @pytest.mark.parametrize("size", ["1x1", "255x255", "99999x99999", "8193x8193", "100x2000", "2000x100"])
 def test_a_size_far_from_every_cell_has_none(size: str) -> None:
     width, height = (int(side) for side in size.split("x"))
-    assert not stands_for(nearest_cell(SEED, width, height), width, height)
+    assert not is_near(find_nearest_cell(SEED, width, height), width, height)
 
 
 @given(SIDES, SIDES)
 def test_a_picture_and_its_mirror_have_the_same_size(width: int, height: int) -> None:
-    if (found := nearest_cell(SEED, width, height)).aspect_ratio not in {"21:9", "9:21"}:
-        assert nearest_cell(SEED, height, width).image_size == found.image_size
+    if (found := find_nearest_cell(SEED, width, height)).aspect_ratio not in {"21:9", "9:21"}:
+        assert find_nearest_cell(SEED, height, width).image_size == found.image_size
 
 
 @given(SIDES, SIDES)
 def test_no_cell_of_the_same_ratio_is_nearer(width: int, height: int) -> None:
-    found = nearest_cell(SEED, width, height)
+    found = find_nearest_cell(SEED, width, height)
 
     def off(area: int) -> float:
         return max(area / (width * height), width * height / area)
 
-    row = [cell for cell in cells(SEED) if cell.aspect_ratio == found.aspect_ratio]
+    row = [cell for cell in iterate_cells(SEED) if cell.aspect_ratio == found.aspect_ratio]
     if found[2:] != (width, height):
         assert (
             off(found.width * found.height) <= min(off(each.width * each.height) for each in row) * 1.000001
@@ -81,10 +81,10 @@ def test_no_cell_of_the_same_ratio_is_nearer(width: int, height: int) -> None:
 
 
 def test_the_quality_of_a_picture_is_the_one_that_asks_for_it() -> None:
-    assert [quality_of(SEED, *SEED.pixels["16:9"][size]) for size in ("512", "1K", "2K", "4K")] == [
+    assert [find_quality(SEED, *SEED.pixels["16:9"][size]) for size in ("512", "1K", "2K", "4K")] == [
         "low",
         "medium",
         "high",
         "max",
     ]
-    assert quality_of(SEED, 1370, 770) == "medium"
+    assert find_quality(SEED, 1370, 770) == "medium"

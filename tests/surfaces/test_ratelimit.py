@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.budget import AMOUNT_MAX, UNITS, Budget, Span, WindowState
-from app.surfaces.http.ratelimit import rate_limit_headers
+from app.surfaces.http.ratelimit import build_rate_limit_headers
 
 DAY = Span(0, 86_400_000)
 SF_INTEGER_MAX = 10**15 - 1
@@ -44,7 +44,7 @@ def state(budget: Budget, settled: int = 0, now_ms: int = 0) -> WindowState:
 
 def test_the_headers_are_those_of_the_draft() -> None:
     budget = Budget("output_tokens", "day", 41_440)
-    assert rate_limit_headers((state(budget, settled=1120, now_ms=3_600_001),)) == {
+    assert build_rate_limit_headers((state(budget, settled=1120, now_ms=3_600_001),)) == {
         "RateLimit-Policy": '"tenant-day-output_tokens";q=41440;w=86400;qu="output_tokens"',
         "RateLimit": '"tenant-day-output_tokens";r=40320;t=82800',
     }
@@ -54,7 +54,7 @@ def test_the_tightest_window_stands_first() -> None:
     wide = state(Budget("usd", "month", 1000), settled=100)
     tight = state(Budget("images", "day", 10, scope="key"), settled=9)
     empty = state(Budget("output_tokens", "day", 0))
-    found = rate_limit_headers((wide, tight, empty))
+    found = build_rate_limit_headers((wide, tight, empty))
     names = ["tenant-day-output_tokens", "key-day-images", "tenant-month-usd"]
     assert [name for name, _ in parsed(found["RateLimit"])] == names
     assert [name for name, _ in parsed(found["RateLimit-Policy"])] == names
@@ -62,11 +62,11 @@ def test_the_tightest_window_stands_first() -> None:
 
 @pytest.mark.parametrize("budgets", [(), (Budget("images", "day", 1, mode="shadow"),)])
 def test_without_a_window_that_can_refuse_there_are_no_headers(budgets: tuple[Budget, ...]) -> None:
-    assert rate_limit_headers(tuple(state(budget) for budget in budgets)) == {}
+    assert build_rate_limit_headers(tuple(state(budget) for budget in budgets)) == {}
 
 
 def test_dollars_are_said_to_be_billionths() -> None:
-    found = rate_limit_headers((state(Budget("usd", "day", 500_000_000_000)),))
+    found = build_rate_limit_headers((state(Budget("usd", "day", 500_000_000_000)),))
     assert parsed(found["RateLimit-Policy"]) == [
         ("tenant-day-usd", {"q": 500_000_000_000, "w": 86_400, "qu": "nano_usd"})
     ]
@@ -74,7 +74,7 @@ def test_dollars_are_said_to_be_billionths() -> None:
 
 @given(st.lists(windows, max_size=6).map(tuple))
 def test_whatever_the_windows_the_headers_are_well_formed(found: tuple[WindowState, ...]) -> None:
-    headers = rate_limit_headers(found)
+    headers = build_rate_limit_headers(found)
     enforced = [window for window in found if window.budget.mode == "enforce"]
     assert bool(headers) == bool(enforced)
     if not headers:

@@ -8,35 +8,35 @@ from typing import Annotated
 
 from fastapi import Depends, Request, Security
 
-from app.surfaces.http.auth import SCHEMES, authorised, presented_key
-from app.surfaces.http.context import Service, service_of
+from app.surfaces.http.auth import SCHEMES, authorize, find_presented_key
+from app.surfaces.http.context import Service, get_service
 from app.tenants.administration import Operator
 
 ENVIRONMENT = "environment"
 
 
-async def operator(
+async def require_operator(
     request: Request,
     _bearer: Annotated[object, Security(SCHEMES[0])],
     _api_key: Annotated[object, Security(SCHEMES[1])],
     _goog_api_key: Annotated[object, Security(SCHEMES[2])],
 ) -> Operator:
-    """The operator of a request, as a dependency that the OpenAPI document knows; see ``operator_of``."""
-    return await operator_of(request)
+    """Return the operator of a request; a dependency that declares the security schemes for OpenAPI."""
+    return await authenticate_operator(request)
 
 
-async def operator_of(request: Request) -> Operator:
+async def authenticate_operator(request: Request) -> Operator:
     """The operator of a request.
 
     Raises:
         Unauthenticated: There is no key or ID token, or it is not known.
         PermissionDenied: It does not carry the scope.
     """
-    presented = presented_key(request)
+    presented = find_presented_key(request)
     request_id = getattr(request.state, "request_id", "")
-    if presented is not None and _is_of_environment(service_of(request), presented):
+    if presented is not None and _is_of_environment(get_service(request), presented):
         return Operator(ENVIRONMENT, request_id)
-    caller = await authorised(request, "admin", presented)
+    caller = await authorize(request, "admin", presented)
     return Operator(f"{caller.tenant.id}/{caller.key.id}", request_id)
 
 
@@ -44,12 +44,12 @@ def _is_of_environment(service: Service, presented: str) -> bool:
     """Compared by hashes, so that neither time nor length tells anything of the key."""
     if service.admin_key is None:
         return False
-    shown, expected = (_digest(key) for key in (presented, service.admin_key.get_secret_value()))
+    shown, expected = (_hash_key(key) for key in (presented, service.admin_key.get_secret_value()))
     return hmac.compare_digest(shown, expected)
 
 
-def _digest(key: str) -> bytes:
+def _hash_key(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
-OperatorDep = Annotated[Operator, Depends(operator)]
+OperatorDep = Annotated[Operator, Depends(require_operator)]

@@ -35,40 +35,40 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=BaseModel)
 _ETAG = re.compile(r'"(\d{1,15})"', re.ASCII)
-_NEVER: Final = -1
-_OF_IDENTITIES: Final = ("email", "subject")
+_NO_VERSION: Final = -1
+_IDENTITY_FIELDS: Final = ("email", "subject")
 
 
-def _refused(code: str, sentence: str, *names: str) -> dict[str, Violation]:
+def _build_violations(code: str, sentence: str, *names: str) -> dict[str, Violation]:
     """What is said of members that cannot be given here, by their places."""
     return {f"/{name}": Violation(f"/{name}", code, sentence) for name in names}
 
 
 _NOT_IN_KEYS: Final = {
-    **_refused("read_only", "the gateway makes this itself", "id", "hash", "retiring"),
-    **_refused("unknown_field", "an identity is made below /identities", *_OF_IDENTITIES),
+    **_build_violations("read_only", "the gateway makes this itself", "id", "hash", "retiring"),
+    **_build_violations("unknown_field", "an identity is made below /identities", *_IDENTITY_FIELDS),
 }
-_NOT_IN_IDENTITIES: Final = _refused(
+_NOT_IN_IDENTITIES: Final = _build_violations(
     "read_only", "an identity has no secret, and the gateway makes its id", "id", "hash", "retiring"
 )
 
 
-def tag_of(version: int) -> str:
+def format_etag(version: int) -> str:
     """The ETag of a tenant's version."""
     return f'"{version}"'
 
 
-def expected_of(if_match: str | None) -> Expected | None:
+def parse_if_match(if_match: str | None) -> Expected | None:
     """The version that a change is meant for; what is no ETag of ours matches none, as weak ones do."""
     if if_match is None:
         return None
     if if_match.strip() == "*":
         return "any"
     found = _ETAG.fullmatch(if_match.strip())
-    return int(found[1]) if found else _NEVER
+    return int(found[1]) if found else _NO_VERSION
 
 
-def read(
+def parse_body(
     model: type[M],
     members: dict[str, Any],
     catalogue: Catalogue | None = None,
@@ -86,7 +86,7 @@ def tenant_of(members: dict[str, Any], catalogue: Catalogue) -> Tenant:
     return checked_tenant(members, catalogue)
 
 
-def patch_of(members: dict[str, Any], catalogue: Catalogue) -> Callable[[Tenant], Tenant]:
+def parse_patch(members: dict[str, Any], catalogue: Catalogue) -> Callable[[Tenant], Tenant]:
     """A JSON merge patch (RFC 7396) as a change of a tenant; its keys have routes of their own."""
     reserved = {"id": "the id of a tenant never changes", "keys": "keys are changed below /keys"}
     faults = [
@@ -99,7 +99,7 @@ def patch_of(members: dict[str, Any], catalogue: Catalogue) -> Callable[[Tenant]
     def patched(tenant: Tenant) -> Tenant:
         present = TenantDocument.of(replace(tenant, keys=())).model_dump(mode="json", exclude_none=True)
         try:
-            made = checked_tenant({**merged(present, members), "id": tenant.id, "keys": []}, catalogue)
+            made = checked_tenant({**merge_patch(present, members), "id": tenant.id, "keys": []}, catalogue)
         except ValidationFailed as failed:
             named = {fault.pointer for fault in faults}
             others = [fault for fault in failed.violations if fault.pointer not in named]
@@ -111,7 +111,7 @@ def patch_of(members: dict[str, Any], catalogue: Catalogue) -> Callable[[Tenant]
     return patched
 
 
-def merged(target: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+def merge_patch(target: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
     """RFC 7396: null takes a member away, objects are merged, everything else is replaced."""
     found = dict(target)
     for name, value in patch.items():
@@ -119,42 +119,42 @@ def merged(target: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
             found.pop(name, None)
         elif isinstance(value, dict):
             before = found.get(name)
-            found[name] = merged(before if isinstance(before, dict) else {}, value)
+            found[name] = merge_patch(before if isinstance(before, dict) else {}, value)
         else:
             found[name] = value
     return found
 
 
-def key_of(members: dict[str, Any], catalogue: Catalogue) -> tuple[Key, str]:
+def parse_key(members: dict[str, Any], catalogue: Catalogue) -> tuple[Key, str]:
     """What a new key may do, as a key that has no id and secret yet, and the word that stands in its text."""
-    asked = read(KeyCreation, members, catalogue, _NOT_IN_KEYS)
+    asked = parse_body(KeyCreation, members, catalogue, _NOT_IN_KEYS)
     return asked.build_key(), asked.env
 
 
-def identity_of(members: dict[str, Any], catalogue: Catalogue) -> Key:
+def parse_identity(members: dict[str, Any], catalogue: Catalogue) -> Key:
     """What a Google account may do, as a key that has no id yet."""
-    if sum(members.get(name) is not None for name in _OF_IDENTITIES) != 1:
+    if sum(members.get(name) is not None for name in _IDENTITY_FIELDS) != 1:
         raise ValidationFailed((Violation("", "one_of", "exactly one of email and subject is needed"),))
-    asked = read(IdentityCreation, members, catalogue, _NOT_IN_IDENTITIES)
+    asked = parse_body(IdentityCreation, members, catalogue, _NOT_IN_IDENTITIES)
     return asked.build_key(identity=asked.identity)
 
 
-def credit_of(members: dict[str, Any]) -> tuple[BudgetName, int, str]:
+def parse_credit(members: dict[str, Any]) -> tuple[BudgetName, int, str]:
     """Which budget, the credit in the unit's store amount, and its id."""
-    asked = read(CreditRequest, members)
+    asked = parse_body(CreditRequest, members)
     name = BudgetName(asked.unit, "lifetime", asked.project, asked.key)
-    amount = _amount(asked.unit, abs(asked.amount), "/amount")
+    amount = _parse_amount(asked.unit, abs(asked.amount), "/amount")
     return name, -amount if asked.amount < 0 else amount, asked.credit_id
 
 
-def override_of(members: dict[str, Any]) -> tuple[BudgetName, int, int]:
+def parse_override(members: dict[str, Any]) -> tuple[BudgetName, int, int]:
     """Which budget, the limit in the unit's store amount, and until when in Unix milliseconds."""
-    asked = read(OverrideRequest, members)
+    asked = parse_body(OverrideRequest, members)
     name = BudgetName(asked.unit, asked.window, asked.project, asked.key)
-    return name, _amount(asked.unit, asked.limit, "/limit"), milliseconds(asked.until)
+    return name, _parse_amount(asked.unit, asked.limit, "/limit"), milliseconds(asked.until)
 
 
-def _amount(unit: Unit, limit: Decimal, place: str) -> int:
+def _parse_amount(unit: Unit, limit: Decimal, place: str) -> int:
     """A limit in the unit's store amount; one that has none is at fault at this place of the request."""
     try:
         return amount_of(unit, limit)
@@ -162,7 +162,7 @@ def _amount(unit: Unit, limit: Decimal, place: str) -> int:
         raise ValidationFailed((Violation(place, "invalid_value", str(error)),)) from None
 
 
-def dimensions_of(by: list[Dimension] | None) -> tuple[Dimension, ...]:
+def parse_dimensions(by: list[Dimension] | None) -> tuple[Dimension, ...]:
     """By what a report is added up, each once.
 
     Raises:
@@ -176,9 +176,9 @@ def dimensions_of(by: list[Dimension] | None) -> tuple[Dimension, ...]:
     return chosen
 
 
-def purge_of(members: dict[str, Any]) -> PurgeRequest:
+def parse_purge(members: dict[str, Any]) -> PurgeRequest:
     """What is to be purged: one tenant's results, one piece of its work, or everybody's."""
-    asked = read(PurgeRequest, members)
+    asked = parse_body(PurgeRequest, members)
     if asked.all == (asked.tenant is not None):
         raise ValidationFailed((Violation("", "one_of", "exactly one of tenant and all is needed"),))
     if asked.all and asked.fingerprint is not None:

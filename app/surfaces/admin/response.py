@@ -17,8 +17,8 @@ from app.surfaces.admin.wire import (
     TenantWire,
     UsageLineWire,
 )
-from app.surfaces.http.amounts import amounts_of
-from app.surfaces.http.reports import UseWire, spent_wire
+from app.surfaces.http.amounts import render_amounts
+from app.surfaces.http.reports import UseWire, render_spent
 from app.tenants.limits import moment_of
 from app.tenants.schema import KeyDocument, TenantDocument
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from app.tenants.administration import IssuedKey, UsageLine
 
 
-def key_wire(key: Key, last_used_ms: int | None = None) -> KeyWire:
+def render_key(key: Key, last_used_ms: int | None = None) -> KeyWire:
     """A key without anything of its secrets."""
     document = KeyDocument.of(key)
     retiring = document.retiring
@@ -45,50 +45,50 @@ def key_wire(key: Key, last_used_ms: int | None = None) -> KeyWire:
     )
 
 
-def tenant_wire(record: TenantRecord) -> TenantWire:
+def render_tenant(record: TenantRecord) -> TenantWire:
     """A tenant as it is in force."""
-    keys = [key_wire(key) for key in record.tenant.keys]
+    keys = [render_key(key) for key in record.tenant.keys]
     terms = TenantDocument.of(replace(record.tenant, keys=())).model_dump(exclude={"keys"})
     return TenantWire(**terms, keys=keys, source=record.source)
 
 
-def issued_wire(issued: IssuedKey) -> IssuedKeyWire:
+def render_issued_key(issued: IssuedKey) -> IssuedKeyWire:
     """A new secret, this once."""
-    return IssuedKeyWire(**dict(key_wire(issued.key)), key=issued.text)
+    return IssuedKeyWire(**dict(render_key(issued.key)), key=issued.text)
 
 
-def usage_wire(line: UsageLine) -> UsageLineWire:
+def render_usage_line(line: UsageLine) -> UsageLineWire:
     """A budget window, and whose it is."""
     return UsageLineWire(
         tenant=line.tenant_id,
         project=line.project_id,
         key=line.key_id,
-        **amounts_of(line.window),
+        **render_amounts(line.window),
         starts_at=moment_of(line.window.span.start_ms),
     )
 
 
-def usage_csv(lines: Iterable[UsageLine]) -> str:
+def render_usage_csv(lines: Iterable[UsageLine]) -> str:
     """The same as CSV (RFC 4180), a line of names first; ids hold nothing that a spreadsheet would run."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(UsageLineWire.model_fields))
     writer.writeheader()
     for line in lines:
-        writer.writerow(usage_wire(line).model_dump(mode="json"))
+        writer.writerow(render_usage_line(line).model_dump(mode="json"))
     return text.getvalue()
 
 
-def report_wire(lines: Iterable[Line], by: tuple[Dimension, ...]) -> list[ReportLineWire]:
+def render_report(lines: Iterable[Line], by: tuple[Dimension, ...]) -> list[ReportLineWire]:
     """The lines of a report."""
     return [
         ReportLineWire.model_validate(
-            {**spent_wire(line.spent).model_dump(), **dict(zip(by, line.heading, strict=True))}
+            {**render_spent(line.spent).model_dump(), **dict(zip(by, line.heading, strict=True))}
         )
         for line in lines
     ]
 
 
-def report_csv(lines: Iterable[ReportLineWire], by: tuple[Dimension, ...]) -> str:
+def render_report_csv(lines: Iterable[ReportLineWire], by: tuple[Dimension, ...]) -> str:
     """The same as CSV: what it is added up by first. A label is a caller's text, and no formula."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [*by, *UseWire.model_fields], extrasaction="ignore")
@@ -101,12 +101,12 @@ def report_csv(lines: Iterable[ReportLineWire], by: tuple[Dimension, ...]) -> st
     return text.getvalue()
 
 
-def purge_wire(purged: Mapping[str, int]) -> PurgeWire:
+def render_purge(purged: Mapping[str, int]) -> PurgeWire:
     """Until when whose results are gone."""
     return PurgeWire(purged_until={tenant_id: moment_of(unix_ms) for tenant_id, unix_ms in purged.items()})
 
 
-def audit_wire(events: tuple[AuditEvent, ...], limit: int) -> AuditWire:
+def render_audit_page(events: tuple[AuditEvent, ...], limit: int) -> AuditWire:
     """A page of the audit log."""
     found = [
         AuditEventWire(

@@ -11,28 +11,28 @@ from starlette.responses import Response
 from app.domain.report import Dimension
 from app.surfaces.admin.auth import OperatorDep
 from app.surfaces.admin.request import (
-    credit_of,
-    dimensions_of,
-    expected_of,
-    identity_of,
-    key_of,
-    override_of,
-    patch_of,
-    purge_of,
-    read,
-    tag_of,
+    format_etag,
+    parse_body,
+    parse_credit,
+    parse_dimensions,
+    parse_identity,
+    parse_if_match,
+    parse_key,
+    parse_override,
+    parse_patch,
+    parse_purge,
     tenant_of,
 )
 from app.surfaces.admin.response import (
-    audit_wire,
-    issued_wire,
-    key_wire,
-    purge_wire,
-    report_csv,
-    report_wire,
-    tenant_wire,
-    usage_csv,
-    usage_wire,
+    render_audit_page,
+    render_issued_key,
+    render_key,
+    render_purge,
+    render_report,
+    render_report_csv,
+    render_tenant,
+    render_usage_csv,
+    render_usage_line,
 )
 from app.surfaces.admin.wire import (
     EVENT_ID,
@@ -51,7 +51,7 @@ from app.surfaces.admin.wire import (
 from app.surfaces.http.body import read_json
 from app.surfaces.http.context import Service, ServiceDep
 from app.surfaces.http.problems import PROBLEMS
-from app.surfaces.http.reports import days
+from app.surfaces.http.reports import resolve_days
 
 router = APIRouter(prefix="/v1/admin", tags=["admin"])
 
@@ -64,79 +64,82 @@ _READ = (401, 403, 404, 503)
 _WRITE = (400, 401, 403, 404, 409, 412, 413, 415, 422, 503)
 
 
-def _or_csv(description: str) -> dict[str, Any]:
+def _describe_csv(description: str) -> dict[str, Any]:
     """An answer that is JSON by its model, or the same lines as CSV."""
     return {"content": {"text/csv": {"schema": {"type": "string"}}}, "description": description}
 
 
-def _answers(*statuses: int, **success: Any) -> dict[int | str, dict[str, Any]]:
+def _describe_responses(*statuses: int, **success: Any) -> dict[int | str, dict[str, Any]]:
     """Problems by status, and what a success carries beside its body."""
     found: dict[int | str, dict[str, Any]] = {status: PROBLEMS[status] for status in statuses}
     return {**found, **{int(status.strip("_")): facts for status, facts in success.items()}}
 
 
-def _body(schema: str, *media_types: str, required: bool = True) -> dict[str, Any]:
+def _describe_body(schema: str, *media_types: str, required: bool = True) -> dict[str, Any]:
     schema_of = {"schema": {"$ref": f"#/components/schemas/{schema}"}}
     content = dict.fromkeys(media_types or ("application/json",), schema_of)
     return {"requestBody": {"required": required, "content": content}}
 
 
-async def _members(request: Request, service: Service) -> dict[str, Any]:
+async def _read_members(request: Request, service: Service) -> dict[str, Any]:
     return (await read_json(request, service.limits)).members
 
 
-async def _members_if_any(request: Request, service: Service) -> dict[str, Any]:
+async def _read_optional_members(request: Request, service: Service) -> dict[str, Any]:
     """The body of a request that needs none."""
     if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:
         return {}
-    return await _members(request, service)
+    return await _read_members(request, service)
 
 
 @router.get(
-    "/tenants", operation_id="list_tenants", responses=_answers(401, 403, 503), response_model=TenantsWire
+    "/tenants",
+    operation_id="list_tenants",
+    responses=_describe_responses(401, 403, 503),
+    response_model=TenantsWire,
 )
 async def list_tenants(_operator: OperatorDep, service: ServiceDep) -> TenantsWire:
     """Every tenant with its keys, by id; those of the file too."""
-    return TenantsWire(tenants=[tenant_wire(record) for record in await service.administration.tenants()])
+    return TenantsWire(tenants=[render_tenant(record) for record in await service.administration.tenants()])
 
 
 @router.post(
     "/tenants",
     operation_id="create_tenant",
     status_code=201,
-    responses=_answers(*_WRITE, _201={"headers": _ETAG}),
-    openapi_extra=_body("TenantDocument"),
+    responses=_describe_responses(*_WRITE, _201={"headers": _ETAG}),
+    openapi_extra=_describe_body("TenantDocument"),
 )
 async def create_tenant(
     request: Request, response: Response, operator: OperatorDep, service: ServiceDep
 ) -> TenantWire:
     """Make a tenant, in the shape of the tenants' file; every fault is named at once."""
-    tenant = tenant_of(await _members(request, service), service.gateway.catalogue)
+    tenant = tenant_of(await _read_members(request, service), service.gateway.catalogue)
     record = await service.administration.create_tenant(operator, tenant)
-    response.headers["ETag"] = tag_of(record.version)
+    response.headers["ETag"] = format_etag(record.version)
     response.headers["Location"] = f"/v1/admin/tenants/{record.tenant.id}"
-    return tenant_wire(record)
+    return render_tenant(record)
 
 
 @router.get(
     "/tenants/{tenant_id}",
     operation_id="get_tenant",
-    responses=_answers(*_READ, _200={"headers": _ETAG}),
+    responses=_describe_responses(*_READ, _200={"headers": _ETAG}),
 )
 async def get_tenant(
     tenant_id: str, response: Response, _operator: OperatorDep, service: ServiceDep
 ) -> TenantWire:
     """One tenant; its ETag is what a change must show."""
     record = await service.administration.tenant(tenant_id)
-    response.headers["ETag"] = tag_of(record.version)
-    return tenant_wire(record)
+    response.headers["ETag"] = format_etag(record.version)
+    return render_tenant(record)
 
 
 @router.patch(
     "/tenants/{tenant_id}",
     operation_id="change_tenant",
-    responses=_answers(*_WRITE, 428, _200={"headers": _ETAG}),
-    openapi_extra=_body("TenantPatch", "application/merge-patch+json", "application/json"),
+    responses=_describe_responses(*_WRITE, 428, _200={"headers": _ETAG}),
+    openapi_extra=_describe_body("TenantPatch", "application/merge-patch+json", "application/json"),
 )
 async def change_tenant(
     tenant_id: str,
@@ -147,88 +150,88 @@ async def change_tenant(
     if_match: IfMatch = None,
 ) -> TenantWire:
     """Change a tenant by a JSON merge patch (RFC 7396), in force on every replica within seconds."""
-    change = patch_of(await _members(request, service), service.gateway.catalogue)
-    expected = expected_of(if_match)
+    change = parse_patch(await _read_members(request, service), service.gateway.catalogue)
+    expected = parse_if_match(if_match)
     record = await service.administration.change_tenant(operator, tenant_id, expected, change)
-    response.headers["ETag"] = tag_of(record.version)
-    return tenant_wire(record)
+    response.headers["ETag"] = format_etag(record.version)
+    return render_tenant(record)
 
 
 @router.delete(
     "/tenants/{tenant_id}",
     operation_id="delete_tenant",
     status_code=204,
-    responses=_answers(401, 403, 404, 409, 412, 428, 503),
+    responses=_describe_responses(401, 403, 404, 409, 412, 428, 503),
 )
 async def delete_tenant(
     tenant_id: str, operator: OperatorDep, service: ServiceDep, if_match: IfMatch = None
 ) -> Response:
     """Let a tenant and all its keys be unknown; what it has used stays booked, should it be made again."""
-    await service.administration.delete_tenant(operator, tenant_id, expected_of(if_match))
+    await service.administration.delete_tenant(operator, tenant_id, parse_if_match(if_match))
     return Response(status_code=204)
 
 
-@router.get("/tenants/{tenant_id}/keys", operation_id="list_keys", responses=_answers(*_READ))
+@router.get("/tenants/{tenant_id}/keys", operation_id="list_keys", responses=_describe_responses(*_READ))
 async def list_keys(tenant_id: str, _operator: OperatorDep, service: ServiceDep) -> KeysWire:
     """The keys of a tenant, without their secrets, and when each was last served."""
     record = await service.administration.tenant(tenant_id)
     used = await service.reports.read_last_used(tenant_id, tuple(key.id for key in record.tenant.keys))
-    return KeysWire(keys=[key_wire(key, used.get(key.id)) for key in record.tenant.keys])
+    return KeysWire(keys=[render_key(key, used.get(key.id)) for key in record.tenant.keys])
 
 
 @router.post(
     "/tenants/{tenant_id}/keys",
     operation_id="create_key",
     status_code=201,
-    responses=_answers(*_WRITE),
-    openapi_extra=_body("KeyCreation"),
+    responses=_describe_responses(*_WRITE),
+    openapi_extra=_describe_body("KeyCreation"),
 )
 async def create_key(
     tenant_id: str, request: Request, operator: OperatorDep, service: ServiceDep
 ) -> IssuedKeyWire:
     """Make a key; the answer holds the whole of it in `key`, this once."""
-    asked, env = key_of(await _members(request, service), service.gateway.catalogue)
+    asked, env = parse_key(await _read_members(request, service), service.gateway.catalogue)
     issued = await service.administration.create_key(operator, tenant_id, asked, env=env)
-    return issued_wire(issued)
+    return render_issued_key(issued)
 
 
 @router.post(
     "/tenants/{tenant_id}/identities",
     operation_id="create_identity",
     status_code=201,
-    responses=_answers(*_WRITE),
-    openapi_extra=_body("IdentityCreation"),
+    responses=_describe_responses(*_WRITE),
+    openapi_extra=_describe_body("IdentityCreation"),
 )
 async def create_identity(
     tenant_id: str, request: Request, operator: OperatorDep, service: ServiceDep
 ) -> KeyWire:
     """Let a Google account in by its ID tokens; it becomes a key without a secret, with a key's limits."""
-    asked = identity_of(await _members(request, service), service.gateway.catalogue)
-    return key_wire(await service.administration.create_identity(operator, tenant_id, asked))
+    asked = parse_identity(await _read_members(request, service), service.gateway.catalogue)
+    return render_key(await service.administration.create_identity(operator, tenant_id, asked))
 
 
 @router.post(
     "/tenants/{tenant_id}/keys/{key_id}:rotate",
     operation_id="rotate_key",
-    responses=_answers(*_WRITE),
-    openapi_extra=_body("KeyRotation", required=False),
+    responses=_describe_responses(*_WRITE),
+    openapi_extra=_describe_body("KeyRotation", required=False),
 )
 async def rotate_key(
     tenant_id: str, key_id: str, request: Request, operator: OperatorDep, service: ServiceDep
 ) -> IssuedKeyWire:
     """Give a key another secret; for `grace_s` seconds the present one opens as well."""
-    asked = read(KeyRotation, await _members_if_any(request, service))
+    asked = parse_body(KeyRotation, await _read_optional_members(request, service))
     issued = await service.administration.rotate_key(
         operator, tenant_id, key_id, env=asked.env, grace_s=asked.grace_s
     )
-    return issued_wire(issued)
+    return render_issued_key(issued)
 
 
 @router.post(
     "/tenants/{tenant_id}/keys/{key_id}:revoke",
     operation_id="revoke_key",
     status_code=204,
-    responses=_answers(401, 403, 404, 409, 503),
+    responses=_describe_responses(401, 403, 404, 409, 503),
 )
 async def revoke_key(tenant_id: str, key_id: str, operator: OperatorDep, service: ServiceDep) -> Response:
     """Let a key open nothing any more, on every replica within three seconds; it is gone for good."""
@@ -239,36 +242,40 @@ async def revoke_key(tenant_id: str, key_id: str, operator: OperatorDep, service
 @router.post(
     "/tenants/{tenant_id}/budgets:credit",
     operation_id="credit_budget",
-    responses=_answers(400, 401, 403, 404, 409, 413, 415, 422, 503),
-    openapi_extra=_body("CreditRequest"),
+    responses=_describe_responses(400, 401, 403, 404, 409, 413, 415, 422, 503),
+    openapi_extra=_describe_body("CreditRequest"),
 )
 async def credit_budget(
     tenant_id: str, request: Request, operator: OperatorDep, service: ServiceDep
 ) -> UsageLineWire:
     """Add prepaid credit to a lifetime budget, or take some back; once for each `credit_id`."""
-    name, amount, credit_id = credit_of(await _members(request, service))
-    return usage_wire(await service.administration.credit(operator, tenant_id, name, amount, credit_id))
+    name, amount, credit_id = parse_credit(await _read_members(request, service))
+    return render_usage_line(
+        await service.administration.credit(operator, tenant_id, name, amount, credit_id)
+    )
 
 
 @router.post(
     "/tenants/{tenant_id}/budgets:override",
     operation_id="override_budget",
-    responses=_answers(400, 401, 403, 404, 409, 413, 415, 422, 503),
-    openapi_extra=_body("OverrideRequest"),
+    responses=_describe_responses(400, 401, 403, 404, 409, 413, 415, 422, 503),
+    openapi_extra=_describe_body("OverrideRequest"),
 )
 async def override_budget(
     tenant_id: str, request: Request, operator: OperatorDep, service: ServiceDep
 ) -> UsageLineWire:
     """Let another limit be in force until a moment, for a tenant of the file too."""
-    name, limit, until_ms = override_of(await _members(request, service))
-    return usage_wire(await service.administration.override(operator, tenant_id, name, limit, until_ms))
+    name, limit, until_ms = parse_override(await _read_members(request, service))
+    return render_usage_line(
+        await service.administration.override(operator, tenant_id, name, limit, until_ms)
+    )
 
 
 @router.get(
     "/usage",
     operation_id="get_usage_of_tenants",
     response_model=AdminUsageWire,
-    responses=_answers(*_READ, 422, _200=_or_csv("The windows.")),
+    responses=_describe_responses(*_READ, 422, _200=_describe_csv("The windows.")),
 )
 async def get_usage_of_tenants(
     _operator: OperatorDep,
@@ -279,15 +286,15 @@ async def get_usage_of_tenants(
     """Every budget window as it stands: limit, settled, held and remaining, by tenant, project and key."""
     lines = await service.administration.usage(tenant)
     if form == "csv":
-        return Response(usage_csv(lines), media_type="text/csv")
-    return AdminUsageWire(windows=[usage_wire(line) for line in lines])
+        return Response(render_usage_csv(lines), media_type="text/csv")
+    return AdminUsageWire(windows=[render_usage_line(line) for line in lines])
 
 
 @router.get(
     "/usage:report",
     operation_id="report_usage",
     response_model=ReportWire,
-    responses=_answers(*_READ, 422, _200=_or_csv("The lines.")),
+    responses=_describe_responses(*_READ, 422, _200=_describe_csv("The lines.")),
 )
 async def report_usage(
     _operator: OperatorDep,
@@ -304,30 +311,30 @@ async def report_usage(
 
     Labels are the callers' own: a request with two is counted under both, and one without under none.
     """
-    first, last = days(since, until, service.limits.usage_days)
-    chosen = dimensions_of(by)
-    lines = report_wire(await service.administration.report(tenant, first, last, chosen), chosen)
+    first, last = resolve_days(since, until, service.limits.usage_days)
+    chosen = parse_dimensions(by)
+    lines = render_report(await service.administration.report(tenant, first, last, chosen), chosen)
     if form == "csv":
-        return Response(report_csv(lines, chosen), media_type="text/csv")
+        return Response(render_report_csv(lines, chosen), media_type="text/csv")
     return ReportWire(since=first, until=last, by=list(chosen), lines=lines)
 
 
 @router.post(
     "/cache:purge",
     operation_id="purge_cache",
-    responses=_answers(400, 401, 403, 404, 413, 415, 422, 503),
-    openapi_extra=_body("PurgeRequest"),
+    responses=_describe_responses(400, 401, 403, 404, 413, 415, 422, 503),
+    openapi_extra=_describe_body("PurgeRequest"),
 )
 async def purge_cache(request: Request, operator: OperatorDep, service: ServiceDep) -> PurgeWire:
     """Serve no result any more that was begun until now; what is in flight will not be kept either.
 
     Pictures and generations stay under their own addresses until they expire.
     """
-    asked = purge_of(await _members(request, service))
-    return purge_wire(await service.administration.purge(operator, asked.tenant, asked.fingerprint))
+    asked = parse_purge(await _read_members(request, service))
+    return render_purge(await service.administration.purge(operator, asked.tenant, asked.fingerprint))
 
 
-@router.get("/audit", operation_id="list_audit_events", responses=_answers(401, 403, 422, 503))
+@router.get("/audit", operation_id="list_audit_events", responses=_describe_responses(401, 403, 422, 503))
 async def list_audit_events(
     _operator: OperatorDep,
     service: ServiceDep,
@@ -337,4 +344,4 @@ async def list_audit_events(
     ] = None,
 ) -> AuditWire:
     """What operators changed, newest first; no secret stands in it."""
-    return audit_wire(await service.administration.events(limit, before), limit)
+    return render_audit_page(await service.administration.events(limit, before), limit)

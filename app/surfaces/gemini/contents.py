@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.errors import Violation
 from app.domain.media_types import classify_media_type, get_declared_type
-from app.surfaces.gemini.fields import Fields, listed, places
-from app.surfaces.http.inputs import base64_violation, from_bytes, from_uri, kind_of
+from app.surfaces.gemini.fields import Fields, ensure_list, find_lifted
+from app.surfaces.http.inputs import build_uri_input, check_base64, detect_kind, inspect_input
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,28 +53,28 @@ class Conversation:
     plain: bool = True
 
 
-def base64_faults(value: object, cargo: Mapping[str, Lifted], bytes_max: int) -> list[Violation]:
+def check_base64_texts(value: object, cargo: Mapping[str, Lifted], bytes_max: int) -> list[Violation]:
     """What is wrong with base64 anywhere in a JSON value.
 
     Set bits behind the last byte are let pass, as Google lets them: the bytes are the same.
     """
     found = (
-        base64_violation(lifted, place, bytes_max)
-        for place, lifted in places(value, cargo)
+        check_base64(lifted, place, bytes_max)
+        for place, lifted in find_lifted(value, cargo)
         if lifted.fault is None or lifted.fault.code != _SAME_BYTES
     )
     return [fault for fault in found if fault is not None]
 
 
-def turns_of(contents: object) -> list[Any]:
+def normalize_turns(contents: object) -> list[Any]:
     """The turns of a folded ``contents``, each with a role and a list of parts.
 
     Google takes a single turn or part without its list; one of its two services demands the role, which the
     other has a default for.
     """
     return [
-        {"role": "user", **turn, "parts": listed(turn.get("parts"))} if isinstance(turn, dict) else turn
-        for turn in listed(contents)
+        {"role": "user", **turn, "parts": ensure_list(turn.get("parts"))} if isinstance(turn, dict) else turn
+        for turn in ensure_list(contents)
     ]
 
 
@@ -96,32 +96,32 @@ class ContentsReader:
         self._cargo = cargo
         self._faults = faults
         self._resolution = resolution
-        self._found = Conversation()
+        self._conversation = Conversation()
 
     async def read(self, turns: list[Any], pointer: str = "/contents") -> Conversation:
-        """The conversation of what ``turns_of`` gives."""
-        self._found = Conversation()
+        """The conversation of what ``normalize_turns`` gives."""
+        self._conversation = Conversation()
         if not turns:
             self._faults.append(Violation(pointer, "required", "contents is not specified."))
         if len(turns) > 1:
-            self._found.plain = False
+            self._conversation.plain = False
         for at, turn in enumerate(turns):
-            await self._turn(turn, f"{pointer}/{at}")
-        return self._found
+            await self._read_turn(turn, f"{pointer}/{at}")
+        return self._conversation
 
     async def read_instruction(self, system: object, pointer: str = "/systemInstruction") -> Conversation:
         """The system instruction; it is plain where it is one text."""
-        self._found = found = Conversation()
+        self._conversation = found = Conversation()
         if system is None:
             return found
         fields = Fields(system, pointer, self._faults)
         fields.text("role")
-        parts = listed(fields.rest.pop("parts", None))
-        ranks = [await self._part(part, f"{pointer}/parts/{at}") for at, part in enumerate(parts)]
+        parts = ensure_list(fields.rest.pop("parts", None))
+        ranks = [await self._read_part(part, f"{pointer}/parts/{at}") for at, part in enumerate(parts)]
         found.plain = found.plain and not fields.rest and ranks == [_RANK_OF_WORDS]
         return found
 
-    async def _turn(self, turn: object, pointer: str) -> None:
+    async def _read_turn(self, turn: object, pointer: str) -> None:
         fields = Fields(turn, pointer, self._faults)
         role = fields.text("role") or "user"
         if role not in _ROLES:
@@ -131,18 +131,18 @@ class ContentsReader:
         if not parts:
             self._faults.append(Violation(f"{pointer}/parts", "required", "A turn has at least one part."))
         if role != "user" or fields.rest:
-            self._found.plain = False
+            self._conversation.plain = False
         rank = -1
         for at, part in enumerate(parts):
-            found = await self._part(part, f"{pointer}/parts/{at}", by_model=role == "model")
+            found = await self._read_part(part, f"{pointer}/parts/{at}", by_model=role == "model")
             # Words end the turn, so nothing of ours has them twice or before anything else.
             if found < rank or rank == _RANK_OF_WORDS:
-                self._found.plain = False
+                self._conversation.plain = False
             rank = found
         if rank != _RANK_OF_WORDS:
-            self._found.plain = False
+            self._conversation.plain = False
 
-    async def _part(self, part: object, pointer: str, *, by_model: bool = False) -> int:
+    async def _read_part(self, part: object, pointer: str, *, by_model: bool = False) -> int:
         """Take in one part; gives its rank in the order of the gateway's own requests."""
         fields = Fields(part, pointer, self._faults)
         if len(fields.rest.keys() & set(_HOLDS_ONE)) > 1:
@@ -150,15 +150,15 @@ class ContentsReader:
             self._faults.append(Violation(pointer, "ambiguous_part", detail, _HOLDS_ONE))
         drawn = by_model and self._is_models_own(fields)
         answer = Fields(fields.rest.get("functionResponse"), f"{pointer}/functionResponse", self._faults)
-        for at, inner in enumerate(listed(answer.rest.get("parts"))):
+        for at, inner in enumerate(ensure_list(answer.rest.get("parts"))):
             returned = Fields(inner, f"{answer.pointer}/parts/{at}", self._faults)
-            await self._files(returned, drawn=False)
+            await self._read_files(returned, drawn=False)
         text = fields.text("text")
         if text is not None:
-            self._found.texts.append(text)
-        items = await self._files(fields, drawn=drawn)
+            self._conversation.texts.append(text)
+        items = await self._read_files(fields, drawn=drawn)
         if fields.rest:
-            self._found.plain = False
+            self._conversation.plain = False
         if items:
             return _RANKS[items[0].kind]
         return _RANK_OF_WORDS if text is not None else -1
@@ -169,23 +169,23 @@ class ContentsReader:
         signed = isinstance(signature, str) and signature in self._cargo and self._cargo[signature].data
         return bool(signed) or fields.rest.get("thought") is True
 
-    async def _files(self, fields: Fields, *, drawn: bool) -> list[Input]:
+    async def _read_files(self, fields: Fields, *, drawn: bool) -> list[Input]:
         """The files of one part; there is one at most in a part without faults."""
         items = []
         messages = [fields.rest.get(name) for name in ("inlineData", "fileData") if name in fields.rest]
         if "inlineData" in fields.rest:
-            items.append(await self._inline(fields.message("inlineData")))
+            items.append(await self._read_inline(fields.message("inlineData")))
         if "fileData" in fields.rest:
-            items.append(self._file(fields.message("fileData")))
+            items.append(self._read_file(fields.message("fileData")))
         for message, item in zip(messages, items, strict=True):
             if isinstance(message, dict) and item is not None:
                 # Where the body goes on as it came, it names the file's type as it is.
                 message["mimeType"] = item.mime_type or get_declared_type(item) or item.declared_mime_type
-        found = [self._weighed(item, fields, drawn=drawn) for item in items if item is not None]
-        self._found.inputs += found
+        found = [self._weigh(item, fields, drawn=drawn) for item in items if item is not None]
+        self._conversation.inputs += found
         return found
 
-    def _weighed(self, item: Input, fields: Fields, *, drawn: bool) -> Input:
+    def _weigh(self, item: Input, fields: Fields, *, drawn: bool) -> Input:
         """The file with what the rest of its part says about it."""
         resolution = fields.rest.get("mediaResolution")
         level = resolution.get("level") if isinstance(resolution, dict) else None
@@ -198,31 +198,31 @@ class ContentsReader:
             fps = None
         return replace(item, weight=times * max(1, fps or 1), drawn=drawn and item.kind == "image")
 
-    async def _inline(self, blob: Fields) -> Input | None:
-        declared = self._mime_type(blob)
+    async def _read_inline(self, blob: Fields) -> Input | None:
+        declared = self._take_mime_type(blob)
         lifted = self._cargo.get(blob.text("data") or "")
         if blob.rest:
-            self._found.plain = False
+            self._conversation.plain = False
         if lifted is None:
             detail = "There are no bytes in base64."
             self._faults.append(Violation(f"{blob.pointer}/data", "required", detail))
             return None
         if declared is None or (lifted.fault is not None and lifted.fault.code != _SAME_BYTES):
             return None
-        kind = kind_of(lifted.data, declared)
-        return await from_bytes(self._service, kind, blob.pointer, lifted.data, declared)
+        kind = detect_kind(lifted.data, declared)
+        return await inspect_input(self._service, kind, blob.pointer, lifted.data, declared)
 
-    def _file(self, file: Fields) -> Input | None:
-        declared, uri = self._mime_type(file), file.text("fileUri")
+    def _read_file(self, file: Fields) -> Input | None:
+        declared, uri = self._take_mime_type(file), file.text("fileUri")
         if file.rest:
-            self._found.plain = False
+            self._conversation.plain = False
         if uri is None:
             self._faults.append(Violation(f"{file.pointer}/fileUri", "required", "There is no address."))
         if uri is None or declared is None:
             return None
-        return from_uri(classify_media_type(declared), file.pointer, uri, declared)
+        return build_uri_input(classify_media_type(declared), file.pointer, uri, declared)
 
-    def _mime_type(self, fields: Fields) -> str | None:
+    def _take_mime_type(self, fields: Fields) -> str | None:
         declared = fields.text("mimeType")
         if not declared:
             detail = "Say what the bytes are, such as image/png."

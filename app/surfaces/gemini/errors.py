@@ -17,8 +17,8 @@ from app.domain.errors import (
 )
 from app.domain.explanations import explain_rate
 from app.domain.repetition import ResultGone
-from app.surfaces.gemini.fields import field_path
-from app.surfaces.http.envelope import cost_member, error_headers
+from app.surfaces.gemini.fields import format_field_path
+from app.surfaces.http.envelope import build_error_headers, render_cost
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +63,7 @@ def is_vertex(path: str) -> bool:
     return "/publishers/" in path or path.startswith(f"{PREFIX}/v1beta1/")
 
 
-def status_of(error: GatewayError, path: str) -> tuple[int, str]:
+def map_status(error: GatewayError, path: str) -> tuple[int, str]:
     """The HTTP status that the original would use, and the name of its ``google.rpc.Code``."""
     if isinstance(error, Unauthenticated) and not is_vertex(path):
         return 400, _STATUSES[400]
@@ -73,47 +73,52 @@ def status_of(error: GatewayError, path: str) -> tuple[int, str]:
     return status, _STATUSES.get(status, "UNKNOWN")
 
 
-def google_error(error: GatewayError, request_id: str, path: str) -> dict[str, Any]:
+def render_google_error(error: GatewayError, request_id: str, path: str) -> dict[str, Any]:
     """The members of ``error``."""
-    code, status = status_of(error, path)
+    code, status = map_status(error, path)
     return {
         "code": code,
-        "message": _message(error, path),
+        "message": _render_message(error, path),
         "status": status,
-        "details": list(_details(error, request_id, path)),
+        "details": list(_render_details(error, request_id, path)),
     }
 
 
-def _message(error: GatewayError, path: str) -> str:
+def _render_message(error: GatewayError, path: str) -> str:
     if isinstance(error, Unauthenticated):
         return _UNAUTHENTICATED if is_vertex(path) else _KEY_INVALID
     if isinstance(error, ValidationFailed):
         return "\n".join(
-            f"{field_path(item.pointer) or 'body'}: {_sentence(item)}" for item in error.violations
+            f"{format_field_path(item.pointer) or 'body'}: {_render_sentence(item)}"
+            for item in error.violations
         )
     return error.detail
 
 
-def _sentence(item: Violation) -> str:
+def _render_sentence(item: Violation) -> str:
     if not item.allowed:
         return item.detail
     return f"{item.detail} Accepted: {', '.join(str(value) for value in item.allowed)}."
 
 
-def _details(error: GatewayError, request_id: str, path: str) -> list[dict[str, Any]]:
+def _render_details(error: GatewayError, request_id: str, path: str) -> list[dict[str, Any]]:
     details: list[dict[str, Any]] = []
     if isinstance(error, ValidationFailed):
         violations = [
-            {"field": field_path(item.pointer), "description": _sentence(item), "reason": item.code.upper()}
+            {
+                "field": format_field_path(item.pointer),
+                "description": _render_sentence(item),
+                "reason": item.code.upper(),
+            }
             for item in error.violations
         ]
         details.append({"@type": f"{_RPC}BadRequest", "fieldViolations": violations})
     if isinstance(error, BudgetExceeded):
         said = error.sentences or (error.detail,) * len(error.refused_by)
-        refusals = [_of_budget(*each) for each in zip(error.refused_by, said, strict=True)]
+        refusals = [_render_budget(*each) for each in zip(error.refused_by, said, strict=True)]
         details.append({"@type": f"{_RPC}QuotaFailure", "violations": refusals})
     if isinstance(error, RateLimited):
-        refusals = [_of_rate(state, error.retry_after_s or 1) for state in error.refused_by]
+        refusals = [_render_rate(state, error.retry_after_s or 1) for state in error.refused_by]
         details.append({"@type": f"{_RPC}QuotaFailure", "violations": refusals})
     if error.retry_after_s is not None:
         details.append({"@type": f"{_RPC}RetryInfo", "retryDelay": f"{error.retry_after_s}s"})
@@ -121,21 +126,21 @@ def _details(error: GatewayError, request_id: str, path: str) -> list[dict[str, 
         service = {"service": "generativelanguage.googleapis.com"}
         info = {"reason": "API_KEY_INVALID", "domain": "googleapis.com", "metadata": service}
     else:
-        metadata = {"requestId": request_id, **_spent(error)}
+        metadata = {"requestId": request_id, **_render_spent(error)}
         info = {"reason": error.code.upper(), "domain": "flashgate", "metadata": metadata}
     return [*details, {"@type": f"{_RPC}ErrorInfo", **info}]
 
 
-def _spent(error: GatewayError) -> dict[str, str]:
+def _render_spent(error: GatewayError) -> dict[str, str]:
     """What a result that is gone had cost, as the strings that metadata holds."""
     if not isinstance(error, ResultGone) or error.usage is None:
         return {}
     tokens = {"inputTokens": str(error.usage.input_tokens), "outputTokens": str(error.usage.output_tokens)}
-    dollars = cost_member(error).get("cost_usd")
+    dollars = render_cost(error).get("cost_usd")
     return tokens if dollars is None else {**tokens, "costUsd": f"{dollars:.9f}"}
 
 
-def _of_budget(window: WindowState, sentence: str) -> dict[str, Any]:
+def _render_budget(window: WindowState, sentence: str) -> dict[str, Any]:
     """A budget; Google's values are whole numbers, so dollars are counted in billionths."""
     budget = window.budget
     return {
@@ -147,7 +152,7 @@ def _of_budget(window: WindowState, sentence: str) -> dict[str, Any]:
     }
 
 
-def _of_rate(state: RateState, retry_after_s: int) -> dict[str, Any]:
+def _render_rate(state: RateState, retry_after_s: int) -> dict[str, Any]:
     limit = state.limit
     return {
         "subject": f"{limit.scope}:{limit.name}",
@@ -158,18 +163,18 @@ def _of_rate(state: RateState, retry_after_s: int) -> dict[str, Any]:
     }
 
 
-def error_document(error: GatewayError, request_id: str, path: str) -> str:
+def encode_error(error: GatewayError, request_id: str, path: str) -> str:
     """The body of an error: Google's own, where Google refused what the caller wrote."""
     if isinstance(error, UpstreamInvalidRequest) and error.verbatim:
         return error.verbatim
-    return json.dumps({"error": google_error(error, request_id, path)})
+    return json.dumps({"error": render_google_error(error, request_id, path)})
 
 
-def google_response(error: GatewayError, request_id: str, path: str) -> Response:
+def build_google_response(error: GatewayError, request_id: str, path: str) -> Response:
     """The whole answer to an error."""
-    code, _ = status_of(error, path)
-    headers = error_headers(error)
+    code, _ = map_status(error, path)
+    headers = build_error_headers(error)
     if code != 401:
         headers.pop("WWW-Authenticate", None)
-    body = error_document(error, request_id, path).encode()
+    body = encode_error(error, request_id, path).encode()
     return Response(body, code, headers=headers, media_type="application/json")

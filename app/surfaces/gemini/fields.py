@@ -44,25 +44,27 @@ _FIELDS: Final[Mapping[str, str]] = {
 }
 
 
-def lower_camel(name: str) -> str:
+def convert_to_camel_case(name: str) -> str:
     """The JSON name of a field: ``image_size`` is ``imageSize`` (protobuf's JSON mapping)."""
     return _HUMP.sub(lambda found: found[1].upper(), name)
 
 
-def field_path(pointer: str) -> str:
+def format_field_path(pointer: str) -> str:
     """A JSON pointer as Google writes a field path: ``contents[0].parts[1].inline_data``."""
     first, *steps = split_pointer(pointer) or [""]
-    path = _FIELDS.get(first, _snake(first))
+    path = _FIELDS.get(first, _convert_to_snake_case(first))
     for step in steps:
-        path += f"[{step}]" if step.isdecimal() else f".{_snake(step)}"
+        path += f"[{step}]" if step.isdecimal() else f".{_convert_to_snake_case(step)}"
     return path
 
 
-def _snake(name: str) -> str:
+def _convert_to_snake_case(name: str) -> str:
     return _CAPITAL.sub(lambda found: "_" + found[1].lower(), name)
 
 
-def places(value: object, cargo: Mapping[str, Lifted], pointer: str = "") -> Iterator[tuple[str, Lifted]]:
+def find_lifted(
+    value: object, cargo: Mapping[str, Lifted], pointer: str = ""
+) -> Iterator[tuple[str, Lifted]]:
     """Every lifted string of a JSON value, with its pointer."""
     pending: list[tuple[str, object]] = [(pointer, value)]
     while pending:
@@ -75,7 +77,7 @@ def places(value: object, cargo: Mapping[str, Lifted], pointer: str = "") -> Ite
             yield place, cargo[item]
 
 
-def listed(value: object) -> list[Any]:
+def ensure_list(value: object) -> list[Any]:
     """A repeated field's items; Google takes a single one without its list."""
     if value is None:
         return []
@@ -96,9 +98,9 @@ class Fields:
         self.pointer = pointer
         self._faults = faults
         if value is not None and not isinstance(value, dict):
-            self._wrong(pointer, "an object")
+            self._report_type(pointer, "an object")
 
-    def _wrong(self, pointer: str, expected: str) -> None:
+    def _report_type(self, pointer: str, expected: str) -> None:
         self._faults.append(Violation(pointer, "wrong_type", f"This should be {expected}."))
 
     def _take(self, name: str, expected: str, accepted: type | tuple[type, ...]) -> Any:
@@ -107,7 +109,7 @@ class Fields:
             isinstance(value, accepted) and (not isinstance(value, bool) or accepted is bool)
         ):
             return value
-        self._wrong(f"{self.pointer}/{name}", expected)
+        self._report_type(f"{self.pointer}/{name}", expected)
         return None
 
     def text(self, name: str) -> str | None:
@@ -134,15 +136,15 @@ class Fields:
             return int(value)
         if isinstance(value, str) and _WHOLE.fullmatch(value):
             return int(value)
-        self._wrong(f"{self.pointer}/{name}", "a whole number")
+        self._report_type(f"{self.pointer}/{name}", "a whole number")
         return None
 
     def texts(self, name: str) -> tuple[str, ...]:
         """A list of strings."""
-        items = listed(self.rest.pop(name, None))
+        items = ensure_list(self.rest.pop(name, None))
         if all(isinstance(item, str) for item in items):
             return tuple(items)
-        self._wrong(f"{self.pointer}/{name}", "a list of strings")
+        self._report_type(f"{self.pointer}/{name}", "a list of strings")
         return ()
 
     def message(self, name: str) -> Fields:

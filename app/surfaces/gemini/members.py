@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from app.domain.errors import Violation
 from app.domain.pointers import build_pointer
-from app.surfaces.gemini.fields import lower_camel, places
+from app.surfaces.gemini.fields import convert_to_camel_case, find_lifted
 from app.surfaces.gemini.sizes import RATIO_WORDS, SIZE_WORDS
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ _TOOL_CONFIG: Final[Shape] = {
 }
 
 
-def _generate(harms: tuple[str, ...]) -> Mapping[str, Shape]:
+def _build_shape(harms: tuple[str, ...]) -> Mapping[str, Shape]:
     categories = Enumeration(tuple(f"HARM_CATEGORY_{harm}" for harm in harms))
     return {
         "model": _JUDGED,
@@ -179,8 +179,8 @@ def _generate(harms: tuple[str, ...]) -> Mapping[str, Shape]:
 
 
 GENERATE: Final[Mapping[bool, Mapping[str, Shape]]] = {
-    False: _generate(_GEMINI_HARMS),
-    True: _generate(_VERTEX_HARMS),
+    False: _build_shape(_GEMINI_HARMS),
+    True: _build_shape(_VERTEX_HARMS),
 }
 """Bodies of ``generateContent``; True is for Vertex AI, which numbers harm categories differently."""
 COUNT: Final[Mapping[bool, Mapping[str, Shape]]] = {
@@ -195,7 +195,7 @@ _LISTED_MAX: Final = 50
 _NOT_PASSED_ON: Final = "This member is not passed on: its cost or its effect is not known here."
 
 
-class Walk:
+class BodyWalk:
     """One walk over a body: names folded, enumerations read, words counted, what is not known refused.
 
     Args:
@@ -227,23 +227,23 @@ class Walk:
                 self._count(value)
             return value
         if isinstance(value, dict):
-            return self._message(value, shape, pointer, path)
+            return self._read_message(value, shape, pointer, path)
         self._faults.append(Violation(pointer, "wrong_type", "This should be an object."))
         return None
 
-    def _message(
+    def _read_message(
         self, value: dict[str, Any], shape: Mapping[str, Shape], pointer: str, path: str
     ) -> dict[str, Any]:
         message: dict[str, Any] = {}
         for name, item in value.items():
-            known = lower_camel(name)
+            known = convert_to_camel_case(name)
             place, inner = pointer + build_pointer(known), f"{path}.{known}".lstrip(".")
             if known in message:
                 self._faults.append(Violation(place, "given_twice", "This field is given in two spellings."))
             elif item is None:
                 continue
             elif known in shape:
-                read = self._member(known, item, shape[known], place, inner)
+                read = self._read_member(known, item, shape[known], place, inner)
                 if read is not None:
                     message[known] = read
             elif inner.removeprefix("generateContentRequest.") in self._extra:
@@ -252,7 +252,7 @@ class Walk:
                 self._refuse(place, shape)
         return message
 
-    def _member(self, name: str, value: object, shape: Shape, place: str, path: str) -> Any:
+    def _read_member(self, name: str, value: object, shape: Shape, place: str, path: str) -> Any:
         if name not in _REPEATED:
             return self.read(value, shape, place, path)
         items = value if isinstance(value, list) else [value]
@@ -264,5 +264,7 @@ class Walk:
         self._faults.append(Violation(place, "unknown_field", _NOT_PASSED_ON, allowed or None))
 
     def _count(self, value: object) -> None:
-        lifted = sum(found.text_length - len(found.placeholder) for _, found in places(value, self._cargo))
+        lifted = sum(
+            found.text_length - len(found.placeholder) for _, found in find_lifted(value, self._cargo)
+        )
         self.text_bytes += len(json.dumps(value, ensure_ascii=False).encode(errors="replace")) + lifted

@@ -16,12 +16,12 @@ from app.domain.fingerprint import compute_digest
 from app.domain.passthrough import Verbatim
 from app.domain.request import CacheDirective, GenerationRequest, Grounding, SafetySetting
 from app.generation.order import Order
-from app.surfaces.gemini.contents import ContentsReader, base64_faults, turns_of
-from app.surfaces.gemini.fields import Fields, listed
-from app.surfaces.gemini.members import COUNT, GENERATE, Walk
-from app.surfaces.gemini.sizes import with_sizes_in_one_place
-from app.surfaces.http.cache_control import cache_directive
-from app.surfaces.http.inputs import OFF_THE_LOOP_BYTES
+from app.surfaces.gemini.contents import ContentsReader, check_base64_texts, normalize_turns
+from app.surfaces.gemini.fields import Fields, ensure_list
+from app.surfaces.gemini.members import COUNT, GENERATE, BodyWalk
+from app.surfaces.gemini.sizes import merge_sizes
+from app.surfaces.http.cache_control import parse_cache_control
+from app.surfaces.http.inputs import THREAD_BYTES_MIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,22 +40,22 @@ _BOTH: Final = ("TEXT", "IMAGE")
 """What the model answers where no modalities are asked for (docs/model.md#modalities-and-thinking)."""
 
 
-async def order_of(
+async def parse_order(
     service: Service, caller: Caller, card: Card, body: JsonBody, cache_control: str | None, *, vertex: bool
 ) -> Order:
     """The order of a ``generateContent`` body, with its faults in it."""
     faults: list[Violation] = []
-    reader = await _read(service, card, body, GENERATE[vertex], faults)
+    reader = await _read_body(service, card, body, GENERATE[vertex], faults)
     request = reader.request()
-    large = sum(len(lifted.data) for lifted in body.cargo.values()) > OFF_THE_LOOP_BYTES
-    verbatim = await asyncio.to_thread(reader.verbatim) if large else reader.verbatim()
-    directive = cache_directive(cache_control)
+    large = sum(len(lifted.data) for lifted in body.cargo.values()) > THREAD_BYTES_MIN
+    verbatim = await asyncio.to_thread(reader.build_passthrough) if large else reader.build_passthrough()
+    directive = parse_cache_control(cache_control)
     if reader.has_foreign_tools and not (directive and directive.mode == "only_if_cached"):
         directive = CacheDirective("bypass")
     return Order(caller, replace(request, verbatim=verbatim), directive, tuple(faults), drop_in=True)
 
 
-async def counted_request_of(
+async def parse_count_request(
     service: Service, card: Card, body: JsonBody, *, vertex: bool
 ) -> GenerationRequest:
     """The request whose input a ``countTokens`` body asks about, in any of its three forms.
@@ -64,25 +64,25 @@ async def counted_request_of(
         ValidationFailed: What is to be counted cannot be read.
     """
     faults: list[Violation] = []
-    reader = await _read(service, card, body, COUNT[vertex], faults)
+    reader = await _read_body(service, card, body, COUNT[vertex], faults)
     request = reader.request()
     if faults:
         raise ValidationFailed(tuple(faults))
     return replace(request, image_size=None, thinking_level=None)
 
 
-async def _read(
+async def _read_body(
     service: Service, card: Card, body: JsonBody, shape: Mapping[str, Shape], faults: list[Violation]
 ) -> _Reader:
-    walk = Walk(body.cargo, service.limits.gemini_extra_members, faults)
+    walk = BodyWalk(body.cargo, service.limits.gemini_extra_members, faults)
     members = walk.read(body.members, shape)
     members = members.pop("generateContentRequest", members)
     members.pop("model", None)  # the path names it
-    members["contents"] = turns_of(members.get("contents"))
-    config = with_sizes_in_one_place(members.get("generationConfig", {}), faults)
+    members["contents"] = normalize_turns(members.get("contents"))
+    config = merge_sizes(members.get("generationConfig", {}), faults)
     if "generationConfig" in members:
         members["generationConfig"] = config
-    faults += base64_faults(members, body.cargo, service.limits.input_bytes_max)
+    faults += check_base64_texts(members, body.cargo, service.limits.input_bytes_max)
     contents = ContentsReader(service, body.cargo, faults, config.get("mediaResolution"))
     conversation = await contents.read(members["contents"])
     instruction = await contents.read_instruction(members.get("systemInstruction"))
@@ -123,9 +123,9 @@ class _Reader:
             fields.rest.pop("contents", None)
         if instruction.plain:
             fields.rest.pop("systemInstruction", None)
-        safety = self._safety()
-        grounding = self._grounding()
-        self._labels = self._taken_labels()
+        safety = self._take_safety_settings()
+        grounding = self._take_grounding()
+        self._labels = self._take_labels()
         config = fields.message("generationConfig")
         image = config.message("imageConfig")
         thinking = config.message("thinkingConfig")
@@ -133,9 +133,9 @@ class _Reader:
         request = GenerationRequest(
             model=self._card.id,
             prompt="\n".join(conversation.texts),
-            images=self._of_kind("image"),
-            documents=self._of_kind("document"),
-            videos=self._of_kind("video"),
+            images=self._select_inputs("image"),
+            documents=self._select_inputs("document"),
+            videos=self._select_inputs("video"),
             aspect_ratio=image.text("aspectRatio"),
             image_size=image.text("imageSize"),
             response_modalities=config.texts("responseModalities") or _BOTH,
@@ -147,14 +147,14 @@ class _Reader:
             candidate_count=config.whole("candidateCount"),
             seed=config.whole("seed"),
             max_output_tokens=config.whole("maxOutputTokens"),
-            thinking_level=_level_of(thinking),
-            thinking_budget=_budget_of(thinking),
+            thinking_level=_take_thinking_level(thinking),
+            thinking_budget=_take_thinking_budget(thinking),
             system_instruction="\n".join(instruction.texts) or None,
             other_text_bytes=self._text_bytes,
             safety_settings=safety,
             grounding=grounding,
             labels=tuple(sorted(self._labels.items())),
-            service_tier=self._tier(),
+            service_tier=self._take_tier(),
         )
         image.keep("imageOutputOptions", output)
         config.keep("imageConfig", image)
@@ -162,20 +162,20 @@ class _Reader:
         fields.keep("generationConfig", config)
         return request
 
-    def verbatim(self) -> Verbatim | None:
+    def build_passthrough(self) -> Verbatim | None:
         """The body to send as it is, or None where ``request`` says it all."""
         if not self.rest and not self._labels:
             return None
-        light = json.dumps(self._sent()).encode()
+        light = json.dumps(self._build_body()).encode()
         kept = {name: lifted.data for name, lifted in self._cargo.items() if f'"{name}"'.encode() in light}
-        identity = json.dumps(_digested(self.rest, self._cargo), sort_keys=True) if self.rest else ""
+        identity = json.dumps(_replace_bytes(self.rest, self._cargo), sort_keys=True) if self.rest else ""
         return Verbatim(light, kept, identity)
 
-    def _of_kind(self, kind: InputKind) -> tuple[Input, ...]:
+    def _select_inputs(self, kind: InputKind) -> tuple[Input, ...]:
         inputs = (*self._conversation.inputs, *self._instruction.inputs)
         return tuple(item for item in inputs if item.kind == kind)
 
-    def _sent(self) -> dict[str, Any]:
+    def _build_body(self) -> dict[str, Any]:
         """The body, its size in the model's own spelling."""
         sent = dict(self._members)
         image = sent.get("generationConfig", {}).get("imageConfig", {})
@@ -186,7 +186,7 @@ class _Reader:
             sent["generationConfig"] = {**config, "imageConfig": {**image, "imageSize": literal}}
         return sent
 
-    def _tier(self) -> str | None:
+    def _take_tier(self) -> str | None:
         """One of the service tiers, which have prices; it is no part of what the model sees."""
         tier = self._fields.text("serviceTier")
         if tier is None or tier in _TIERS:
@@ -196,10 +196,10 @@ class _Reader:
             self._faults.append(Violation("/serviceTier", "unsupported_service_tier", detail, _TIERS))
         return None
 
-    def _safety(self) -> tuple[SafetySetting, ...]:
+    def _take_safety_settings(self) -> tuple[SafetySetting, ...]:
         """Settings that the card knows; with any other, all of them go on as they are."""
         found: list[SafetySetting] = []
-        settings = listed(self._fields.rest.get("safetySettings"))
+        settings = ensure_list(self._fields.rest.get("safetySettings"))
         plain = True
         for at, item in enumerate(settings):
             fields = Fields(item, f"/safetySettings/{at}", self._faults)
@@ -212,10 +212,10 @@ class _Reader:
             self._fields.rest.pop("safetySettings", None)
         return tuple(found)
 
-    def _grounding(self) -> Grounding:
+    def _take_grounding(self) -> Grounding:
         """The searches asked for. Any other tool goes on as it is, and its answers are never shared."""
         plain, web, image = True, False, False
-        for at, item in enumerate(listed(self._fields.rest.get("tools"))):
+        for at, item in enumerate(ensure_list(self._fields.rest.get("tools"))):
             tool = Fields(item, f"/tools/{at}", self._faults)
             if "googleSearch" in tool.rest:
                 search = tool.message("googleSearch")
@@ -230,7 +230,7 @@ class _Reader:
             self._fields.rest.pop("tools", None)
         return Grounding(web, image)
 
-    def _taken_labels(self) -> dict[str, str]:
+    def _take_labels(self) -> dict[str, str]:
         labels = self._fields.message("labels").rest
         if all(isinstance(value, str) for value in labels.values()):
             return labels
@@ -238,14 +238,14 @@ class _Reader:
         return {}
 
 
-def _level_of(thinking: Fields) -> str | None:
+def _take_thinking_level(thinking: Fields) -> str | None:
     if thinking.rest.get("includeThoughts") is False:
         thinking.flag("includeThoughts")
     level = thinking.text("thinkingLevel")
     return None if level == "THINKING_LEVEL_UNSPECIFIED" else level
 
 
-def _budget_of(thinking: Fields) -> int | None:
+def _take_thinking_budget(thinking: Fields) -> int | None:
     """It is reserved, and goes on in the body: no other dialect has it."""
     budget = thinking.whole("thinkingBudget")
     if budget is not None:
@@ -253,12 +253,12 @@ def _budget_of(thinking: Fields) -> int | None:
     return budget
 
 
-def _digested(value: object, cargo: Mapping[str, Lifted]) -> object:
+def _replace_bytes(value: object, cargo: Mapping[str, Lifted]) -> object:
     """The same JSON with a digest wherever bytes were lifted out."""
     if isinstance(value, dict):
-        return {name: _digested(item, cargo) for name, item in value.items()}
+        return {name: _replace_bytes(item, cargo) for name, item in value.items()}
     if isinstance(value, list):
-        return [_digested(item, cargo) for item in value]
+        return [_replace_bytes(item, cargo) for item in value]
     if isinstance(value, str) and value in cargo:
         return {"bytes": compute_digest(cargo[value].data)}
     return value

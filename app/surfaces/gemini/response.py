@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from app.domain.request import GenerationRequest
     from app.generation.order import GenerationResult
 
-Form = Literal["array", "sse"]
+StreamFormat = Literal["array", "sse"]
 """How documents are streamed: in one array, or as server-sent events (docs/model.md#streams)."""
 
-MEDIA_TYPES: Final[Mapping[Form, str]] = {"array": "application/json", "sse": "text/event-stream"}
+MEDIA_TYPES: Final[Mapping[StreamFormat, str]] = {"array": "application/json", "sse": "text/event-stream"}
 _LINE_BREAKS: Final = str.maketrans("\r\n", "  ")
 PAGE_SIZE: Final = 50
 PAGE_SIZE_MAX: Final = 1000
 
 
-def answer_of(result: GenerationResult) -> tuple[str, dict[str, bytes]]:
+def render_result(result: GenerationResult) -> tuple[str, dict[str, bytes]]:
     """The answer as the upstream wrote it, and its pictures by the ids that stand for them in it.
 
     Raises:
@@ -36,7 +36,7 @@ def answer_of(result: GenerationResult) -> tuple[str, dict[str, bytes]]:
     return answer, {picture.id: picture.data for picture in (*result.pictures, *result.interim)}
 
 
-def written(document: str, form: Form) -> bytes:
+def encode_document(document: str, form: StreamFormat) -> bytes:
     """The bytes of a stream of one document. A document may be written over many lines, an event may not."""
     if form == "array":
         document = f"[{document}]"
@@ -46,7 +46,7 @@ def written(document: str, form: Form) -> bytes:
     return document.encode()
 
 
-def counted(request: GenerationRequest, card: Card, *, vertex: bool) -> bytes:
+def render_token_count(request: GenerationRequest, card: Card, *, vertex: bool) -> bytes:
     """The answer of ``countTokens`` from the card: what would be reserved for the input."""
     found = estimate(request, card)
     by_modality = (
@@ -64,7 +64,7 @@ def counted(request: GenerationRequest, card: Card, *, vertex: bool) -> bytes:
     return json.dumps(body).encode()
 
 
-def model_of(card: Card, *, vertex: bool) -> dict[str, Any]:
+def render_model(card: Card, *, vertex: bool) -> dict[str, Any]:
     """A card as Google describes a model."""
     if vertex:
         return {
@@ -89,11 +89,11 @@ def model_of(card: Card, *, vertex: bool) -> dict[str, Any]:
     }
 
 
-def page_of(cards: Sequence[Card], size: int, start: int, *, vertex: bool) -> dict[str, Any]:
+def render_page(cards: Sequence[Card], size: int, start: int, *, vertex: bool) -> dict[str, Any]:
     """One page of models; a size of 0 is Google's default."""
     end = start + (min(size, PAGE_SIZE_MAX) or PAGE_SIZE)
     name = "publisherModels" if vertex else "models"
-    page: dict[str, Any] = {name: [model_of(card, vertex=vertex) for card in cards[start:end]]}
+    page: dict[str, Any] = {name: [render_model(card, vertex=vertex) for card in cards[start:end]]}
     if end < len(cards):
         page["nextPageToken"] = str(end)
     return page

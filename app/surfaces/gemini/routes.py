@@ -26,23 +26,29 @@ from app.domain.policy import CALL_S_MIN
 from app.domain.tenancy import Caller
 from app.generation.order import Patience
 from app.surfaces.gemini.errors import PREFIX, is_vertex
-from app.surfaces.gemini.request import counted_request_of, order_of
-from app.surfaces.gemini.response import PAGE_SIZE, answer_of, counted, model_of, page_of
-from app.surfaces.gemini.streaming import Answered, dialect_of
-from app.surfaces.http.auth import authorised, presented_key
-from app.surfaces.http.body import Spelling, read_json
-from app.surfaces.http.cache_control import cache_control_of
-from app.surfaces.http.client_timeout import patience_of
+from app.surfaces.gemini.request import parse_count_request, parse_order
+from app.surfaces.gemini.response import (
+    PAGE_SIZE,
+    render_model,
+    render_page,
+    render_result,
+    render_token_count,
+)
+from app.surfaces.gemini.streaming import RenderedAnswer, build_dialect
+from app.surfaces.http.auth import authorize, find_presented_key
+from app.surfaces.http.body import BytesFormat, read_json
+from app.surfaces.http.cache_control import read_cache_control
+from app.surfaces.http.client_timeout import read_client_timeout
 from app.surfaces.http.context import ServiceDep
-from app.surfaces.http.envelope import error_headers
-from app.surfaces.http.idempotency import named
-from app.surfaces.http.ratelimit import rate_limit_headers
-from app.surfaces.http.replies import generation_headers, json_reply
+from app.surfaces.http.envelope import build_error_headers
+from app.surfaces.http.idempotency import attach_idempotency_key
+from app.surfaces.http.ratelimit import build_rate_limit_headers
+from app.surfaces.http.replies import build_generation_headers, build_json_response
 from app.surfaces.http.streams import stream
 
 if TYPE_CHECKING:
     from app.domain.card import Card
-    from app.surfaces.gemini.response import Form
+    from app.surfaces.gemini.response import StreamFormat
     from app.surfaces.http.context import Service
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False)
@@ -55,13 +61,13 @@ _MODELS: Final = (
 )
 # Thought signatures are opaque and may be larger than everything else beside the pictures.
 # A conversation repeats the model's pictures and words, each with its signature.
-SPELLING: Final = Spelling(
+BYTES_FORMAT: Final = BytesFormat(
     frozenset({"data", "thoughtSignature", "thought_signature"}),
     alphabets="either",
     padding="optional",
     strings_per_input=4,
 )
-_SERVED: Final = (
+_NO_SUCH_METHOD: Final = (
     "There is no such method here. Below /gemini/{version}, GET lists models and shows one, and POST calls"
     " generateContent, streamGenerateContent and countTokens of a model."
 )
@@ -69,13 +75,15 @@ MODEL_LENGTH_MAX: Final = 100
 _SECONDS: Final = re.compile(r"\d{1,7}(\.\d{1,9})?", re.ASCII)
 
 
-async def _caller(request: Request, version: str, service: ServiceDep) -> Caller:
+async def _authorize(request: Request, version: str, service: ServiceDep) -> Caller:
     """The caller, by a key in a header or in ``?key=``, which Google's REST callers use.
 
     The path must name a version and a location that are served. Its project is not compared with anything:
     clients must name one, and their own project stays in the path when only address and key are changed.
     """
-    caller = await authorised(request, "images", presented_key(request) or request.query_params.get("key"))
+    caller = await authorize(
+        request, "images", find_presented_key(request) or request.query_params.get("key")
+    )
     if version not in _VERSIONS:
         raise NotFound(f"There is no such version of the API. Use {', '.join(sorted(_VERSIONS))}.")
     location = request.path_params.get("location")
@@ -90,7 +98,7 @@ def _check_location(service: Service, location: str, model: str | None) -> None:
     Raises:
         NotFound: The card or the deployment does not serve this location.
     """
-    cards = service.gateway.catalogue if model is None else [_card(service, model)]
+    cards = service.gateway.catalogue if model is None else [_resolve_card(service, model)]
     here = {"global", service.limits.location}
     served = {service.limits.location} | {
         place for card in cards for place in card.locations if place in here
@@ -102,25 +110,25 @@ def _check_location(service: Service, location: str, model: str | None) -> None:
         )
 
 
-GoogleCallerDep = Annotated[Caller, Depends(_caller)]
+GoogleCallerDep = Annotated[Caller, Depends(_authorize)]
 
 
 async def generate_content(
     model: str, request: Request, caller: GoogleCallerDep, service: ServiceDep
 ) -> Response:
     """Generate a picture in Google's dialect: the answer as the upstream gave it."""
-    answered = await _answered(request, service, caller, model)
+    answered = await _generate(request, service, caller, model)
     light, bound = answered.document.encode(), service.limits.chunked_above_bytes
-    return json_reply(light, answered.cargo, answered.headers, bound)
+    return build_json_response(light, answered.cargo, answered.headers, bound)
 
 
 async def stream_generate_content(
     model: str, request: Request, caller: GoogleCallerDep, service: ServiceDep
 ) -> Response:
     """The same as server-sent events (`alt=sse`) or as a JSON array."""
-    form: Form = "sse" if request.query_params.get("alt") == "sse" else "array"
-    dialect = dialect_of(form, getattr(request.state, "request_id", ""), request.url.path)
-    answered = _answered(request, service, caller, model)
+    form: StreamFormat = "sse" if request.query_params.get("alt") == "sse" else "array"
+    dialect = build_dialect(form, getattr(request.state, "request_id", ""), request.url.path)
+    answered = _generate(request, service, caller, model)
     return await stream(answered, dialect, patience_s=service.limits.stream_patience_s)
 
 
@@ -128,11 +136,11 @@ async def count_tokens(
     model: str, request: Request, _caller: GoogleCallerDep, service: ServiceDep
 ) -> Response:
     """Count the tokens that the input would be reserved at; nothing is spent."""
-    card = _card(service, model)
-    body = await read_json(request, service.limits, SPELLING)
+    card = _resolve_card(service, model)
+    body = await read_json(request, service.limits, BYTES_FORMAT)
     vertex = is_vertex(request.url.path)
-    asked = await counted_request_of(service, card, body, vertex=vertex)
-    answer = counted(asked, card, vertex=vertex)
+    asked = await parse_count_request(service, card, body, vertex=vertex)
+    answer = render_token_count(asked, card, vertex=vertex)
     return Response(answer, media_type="application/json")
 
 
@@ -149,13 +157,13 @@ async def list_models(request: Request, caller: GoogleCallerDep, service: Servic
         raise ValidationFailed(tuple(faults))
     models = caller.models
     cards = [card for card in service.gateway.catalogue if not models or card.id in models]
-    page = page_of(cards, int(size), int(start), vertex=is_vertex(request.url.path))
+    page = render_page(cards, int(size), int(start), vertex=is_vertex(request.url.path))
     return Response(json.dumps(page), media_type="application/json")
 
 
 async def get_model(model: str, request: Request, _caller: GoogleCallerDep, service: ServiceDep) -> Response:
     """One model, by id or alias, as Google describes it."""
-    found = model_of(_card(service, model), vertex=is_vertex(request.url.path))
+    found = render_model(_resolve_card(service, model), vertex=is_vertex(request.url.path))
     return Response(json.dumps(found), media_type="application/json")
 
 
@@ -171,12 +179,12 @@ for _prefix in _MODELS:
 
 
 @router.api_route("/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
-async def find_nothing() -> Response:
+async def refuse_unknown_path() -> Response:
     """Answer 404 as the original does, also where only the method or the verb after the colon is unknown."""
-    raise NotFound(_SERVED)
+    raise NotFound(_NO_SUCH_METHOD)
 
 
-def _card(service: Service, model: str) -> Card:
+def _resolve_card(service: Service, model: str) -> Card:
     card = service.gateway.catalogue.resolve(model)
     if card is None:
         asked = model[:MODEL_LENGTH_MAX]
@@ -184,35 +192,37 @@ def _card(service: Service, model: str) -> Card:
     return card
 
 
-async def _answered(request: Request, service: Service, caller: Caller, model: str) -> Answered:
+async def _generate(request: Request, service: Service, caller: Caller, model: str) -> RenderedAnswer:
     """The upstream's own answer, a refusal included: the original answers 200 to a blocked prompt."""
-    card = _card(service, model)
-    patience = _patience_of(request)
-    body = await read_json(request, service.limits, SPELLING)
-    control, vertex = cache_control_of(request), is_vertex(request.url.path)
-    asked = await order_of(service, caller, card, body, control, vertex=vertex)
-    order = named(replace(asked, patience=patience), request, "generateContent")
+    card = _resolve_card(service, model)
+    patience = _read_timeout(request)
+    body = await read_json(request, service.limits, BYTES_FORMAT)
+    control, vertex = read_cache_control(request), is_vertex(request.url.path)
+    asked = await parse_order(service, caller, card, body, control, vertex=vertex)
+    order = attach_idempotency_key(replace(asked, patience=patience), request, "generateContent")
     try:
         result = await service.gateway.generate(order)
     except GatewayError as error:
         request.state.outcome = error.code
         if not error.verbatim or isinstance(error, UpstreamInvalidRequest):
             raise
-        return Answered(error.verbatim, headers=error_headers(error))
+        return RenderedAnswer(error.verbatim, headers=build_error_headers(error))
     request.state.cache = result.cache_status
-    document, cargo = answer_of(result)
-    return Answered(
-        document, cargo, {**generation_headers(result), **rate_limit_headers(result.windows, result.rates)}
+    document, cargo = render_result(result)
+    return RenderedAnswer(
+        document,
+        cargo,
+        {**build_generation_headers(result), **build_rate_limit_headers(result.windows, result.rates)},
     )
 
 
-def _patience_of(request: Request) -> Patience | None:
+def _read_timeout(request: Request) -> Patience | None:
     """The caller's patience, which Google's SDKs tell in ``X-Server-Timeout``; None without a bound.
 
     Raises:
         InvalidRequest: Less than what the original takes.
     """
-    usual = patience_of(request)
+    usual = read_client_timeout(request)
     sent = _SECONDS.fullmatch(request.headers.get("x-server-timeout", ""))
     if sent is None:
         return usual

@@ -35,7 +35,7 @@ RATIO_WORDS: Final = tuple(
 SIZE_WORDS: Final = (PREFIX + _UNSPECIFIED, *map(format_size_word, _SIZES))
 
 
-def ratio_of(word: str) -> str | None:
+def parse_ratio(word: str) -> str | None:
     """``16:9`` for ``ASPECT_RATIO_SIXTEEN_BY_NINE``; anything else as it is, for the card to judge."""
     if word == _RATIO + _UNSPECIFIED:
         return None
@@ -45,25 +45,28 @@ def ratio_of(word: str) -> str | None:
     return word
 
 
-def size_of(word: str) -> str | None:
+def parse_size(word: str) -> str | None:
     """``2K`` for ``IMAGE_SIZE_TWO_K``; anything else as it is, for the card to judge."""
     return None if word == PREFIX + _UNSPECIFIED else parse_size_word(word) or word
 
 
-_READ: Final[Mapping[str, Callable[[str], str | None]]] = {"aspectRatio": ratio_of, "imageSize": size_of}
+_PARSERS: Final[Mapping[str, Callable[[str], str | None]]] = {
+    "aspectRatio": parse_ratio,
+    "imageSize": parse_size,
+}
 
 
-def with_sizes_in_one_place(config: dict[str, Any], faults: list[Violation]) -> dict[str, Any]:
+def merge_sizes(config: dict[str, Any], faults: list[Violation]) -> dict[str, Any]:
     """A generation config with ratio and size in ``imageConfig`` alone, in the card's words.
 
     Every back end takes them there. What is left of ``responseFormat`` has no words in other dialects.
     """
-    image, formats = _read(config.get("imageConfig", {})), []
+    image, formats = _normalize_words(config.get("imageConfig", {})), []
     for at, item in enumerate(config.get("responseFormat", ())):
         rest = dict(item or {})
-        newer = _read(rest.pop("image", {}))
-        faults += _faults(newer, image, f"/generationConfig/responseFormat/{at}/image")
-        image |= {name: newer.pop(name) for name in _READ if name in newer}
+        newer = _normalize_words(rest.pop("image", {}))
+        faults += _check_image(newer, image, f"/generationConfig/responseFormat/{at}/image")
+        image |= {name: newer.pop(name) for name in _PARSERS if name in newer}
         if newer.get("delivery") in _IN_THE_ANSWER:
             newer.pop("delivery", None)
         if newer:
@@ -75,17 +78,17 @@ def with_sizes_in_one_place(config: dict[str, Any], faults: list[Violation]) -> 
     return {**kept, **{name: value for name, value in changed.items() if value}}
 
 
-def _read(image: Mapping[str, Any]) -> dict[str, Any]:
+def _normalize_words(image: Mapping[str, Any]) -> dict[str, Any]:
     read = {
-        name: _READ[name](value) if name in _READ and isinstance(value, str) else value
+        name: _PARSERS[name](value) if name in _PARSERS and isinstance(value, str) else value
         for name, value in image.items()
     }
     return {name: value for name, value in read.items() if value is not None}
 
 
-def _faults(newer: Mapping[str, Any], older: Mapping[str, Any], place: str) -> list[Violation]:
+def _check_image(newer: Mapping[str, Any], older: Mapping[str, Any], place: str) -> list[Violation]:
     found = []
-    if newer.keys() & older.keys() & _READ.keys():
+    if newer.keys() & older.keys() & _PARSERS.keys():
         detail = "Give ratio and size once: in image_config or in response_format."
         found.append(Violation(place, "given_twice", detail))
     if newer.get("delivery") not in _IN_THE_ANSWER:

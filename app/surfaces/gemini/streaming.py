@@ -6,22 +6,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from app.media.splicing import splice_iter
-from app.surfaces.gemini.errors import error_document
-from app.surfaces.gemini.response import MEDIA_TYPES, written
-from app.surfaces.http.streams import Dialect
+from app.surfaces.gemini.errors import encode_error
+from app.surfaces.gemini.response import MEDIA_TYPES, encode_document
+from app.surfaces.http.streams import StreamDialect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from app.domain.errors import GatewayError
-    from app.surfaces.gemini.response import Form
+    from app.surfaces.gemini.response import StreamFormat
 
 # White space in either form. Google's Python client takes a comment, which would be usual, for broken JSON.
-_BEATS: Final[Mapping[Form, bytes]] = {"array": b"\r\n", "sse": b"\r\n\r\n"}
+_BEATS: Final[Mapping[StreamFormat, bytes]] = {"array": b"\r\n", "sse": b"\r\n\r\n"}
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class RenderedAnswer:
     """What a caller gets: a document in Google's words, its bytes beside it, and headers."""
 
     document: str
@@ -29,7 +29,7 @@ class Answered:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def dialect_of(form: Form, request_id: str, path: str) -> Dialect[Answered]:
+def build_dialect(form: StreamFormat, request_id: str, path: str) -> StreamDialect[RenderedAnswer]:
     """How the stream is written: of one document, because a generation is delivered when it is kept and paid.
 
     Args:
@@ -39,12 +39,12 @@ def dialect_of(form: Form, request_id: str, path: str) -> Dialect[Answered]:
     """
 
     def piece_of_error(error: GatewayError) -> bytes:
-        return written(error_document(error, request_id, path), form)
+        return encode_document(encode_error(error, request_id, path), form)
 
-    return Dialect(
+    return StreamDialect(
         media_type=MEDIA_TYPES[form],
         beat=_BEATS[form],
-        pieces_of=lambda answered: splice_iter(written(answered.document, form), answered.cargo),
+        pieces_of=lambda answered: splice_iter(encode_document(answered.document, form), answered.cargo),
         piece_of_error=piece_of_error,
         headers_of=lambda answered: answered.headers,
     )

@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     from app.domain.budget import WindowState
 
 
-def _shortest(amount: float) -> float:
+def _shorten_number(amount: float) -> float:
     """1120 and not 1120.0: a count that is written as a fraction makes its reader wonder."""
     return int(amount) if amount == int(amount) else amount
 
 
 Amount = Annotated[
     float,
-    PlainSerializer(_shortest, return_type=Any, when_used="json"),
+    PlainSerializer(_shorten_number, return_type=Any, when_used="json"),
     WithJsonSchema({"type": "number"}),
 ]
 """A number in the unit of its budget."""
 
 
-def amounts_of(window: WindowState) -> dict[str, Any]:
+def render_amounts(window: WindowState) -> dict[str, Any]:
     """What every answer says of a budget window, by member; dollars leave as dollars."""
     budget = window.budget
     scale = NANO_PER_USD if budget.unit == "usd" else 1

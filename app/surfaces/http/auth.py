@@ -18,7 +18,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 
 from app.domain.errors import PermissionDenied, Unauthenticated
 from app.domain.tenancy import Caller
-from app.surfaces.http.context import service_of
+from app.surfaces.http.context import get_service
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -39,8 +39,8 @@ SCHEMES = (
         description="As Google's clients send it.",
     ),
 )
-_OF_THE_PLATFORM = "x-serverless-authorization"
-_OF_IAP = "x-goog-iap-jwt-assertion"
+_PLATFORM_HEADER = "x-serverless-authorization"
+_IAP_HEADER = "x-goog-iap-jwt-assertion"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,61 +52,61 @@ class _Token:
     checked: bool = False
 
 
-def presented_key(request: Request) -> str | None:
+def find_presented_key(request: Request) -> str | None:
     """The key that a request shows. X-API-Key goes first: a platform may use Authorization for itself."""
     headers = request.headers
     for name in ("x-api-key", "x-goog-api-key"):
         if headers.get(name):
             return headers[name]
-    return _bearer(headers.get("authorization", ""))
+    return _parse_bearer(headers.get("authorization", ""))
 
 
-def _bearer(header: str) -> str | None:
+def _parse_bearer(header: str) -> str | None:
     scheme, _, token = header.partition(" ")
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
 
 
-def _token(request: Request, presented: str | None, service: Service) -> _Token | None:
+def _find_token(request: Request, presented: str | None, service: Service) -> _Token | None:
     """The token that a request shows, where any are taken; no gateway key holds a dot, every token two."""
     if presented is not None and presented.count(".") != 2:
         return None
-    assertion = request.headers.get(_OF_IAP)
+    assertion = request.headers.get(_IAP_HEADER)
     if assertion and service.iap_tokens is not None:
         return _Token(assertion, service.iap_tokens)
     judge = service.identity_tokens
     if judge is None:
         return None
-    of_the_platform, ours = (request.headers.getlist(name) for name in (_OF_THE_PLATFORM, "authorization"))
+    of_the_platform, ours = (request.headers.getlist(name) for name in (_PLATFORM_HEADER, "authorization"))
     # Of two headers of one name nobody knows which the platform has read.
     if presented is not None:
-        checked = not of_the_platform and [_bearer(each) for each in ours] == [presented]
+        checked = not of_the_platform and [_parse_bearer(each) for each in ours] == [presented]
         return _Token(presented, judge, checked)
-    text = _bearer(of_the_platform[0]) if of_the_platform else None
+    text = _parse_bearer(of_the_platform[0]) if of_the_platform else None
     return None if text is None else _Token(text, judge, checked=len(of_the_platform) == 1)
 
 
-async def authenticated(request: Request, presented: str | None) -> Caller:
+async def authenticate(request: Request, presented: str | None) -> Caller:
     """The caller of a key or a token; never asks the store.
 
     Raises:
         Unauthenticated: There is none, or it is not known.
         IdentityUnavailable: It is a token, and Google's keys are not to be had.
     """
-    service = service_of(request)
-    token = _token(request, presented, service)
+    service = get_service(request)
+    token = _find_token(request, presented, service)
     if token is not None:
         identities = await token.judge.identities(token.text, checked=token.checked)
         caller = service.directory.identified(identities)
     else:
         caller = service.directory.authenticate(presented) if presented else None
     if caller is None:
-        raise Unauthenticated(_why(presented, token))
+        raise Unauthenticated(_explain_refusal(presented, token))
     request.state.caller = caller
     request.state.tenant, request.state.key = caller.tenant.id, caller.key.id
     return caller
 
 
-def _why(presented: str | None, token: _Token | None) -> str:
+def _explain_refusal(presented: str | None, token: _Token | None) -> str:
     if token is not None:
         return "This ID token does not hold here, or its account is not known."
     if presented is None:
@@ -114,31 +114,31 @@ def _why(presented: str | None, token: _Token | None) -> str:
     return "This key is not known here."
 
 
-async def authorised(request: Request, scope: str, presented: str | None) -> Caller:
+async def authorize(request: Request, scope: str, presented: str | None) -> Caller:
     """The caller of a key if it carries the scope.
 
     Raises:
         PermissionDenied: It does not.
-        GatewayError: What ``authenticated`` raises.
+        GatewayError: What ``authenticate`` raises.
     """
-    caller = await authenticated(request, presented)
+    caller = await authenticate(request, presented)
     if not caller.may(scope):
         raise PermissionDenied(f"This key does not carry the scope {scope!r}.")
     return caller
 
 
-def with_scope(scope: str) -> Callable[..., Awaitable[Caller]]:
+def require_scope(scope: str) -> Callable[..., Awaitable[Caller]]:
     """A dependency that gives the caller if the key carries the scope, and refuses otherwise."""
 
-    async def caller_with_scope(
+    async def authorize_caller(
         request: Request,
         _bearer: Annotated[object, Security(SCHEMES[0])],
         _api_key: Annotated[object, Security(SCHEMES[1])],
         _goog_api_key: Annotated[object, Security(SCHEMES[2])],
     ) -> Caller:
-        return await authorised(request, scope, presented_key(request))
+        return await authorize(request, scope, find_presented_key(request))
 
-    return caller_with_scope
+    return authorize_caller
 
 
-CallerDep = Annotated[Caller, Depends(with_scope("images"))]
+CallerDep = Annotated[Caller, Depends(require_scope("images"))]

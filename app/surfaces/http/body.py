@@ -28,7 +28,7 @@ JSON_VALUES_MAX = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Spelling:
+class BytesFormat:
     """How a dialect carries bytes in JSON: under which keys, in which base64 (see ``Lifter``).
 
     Attributes:
@@ -57,11 +57,11 @@ class FormBody:
     files: dict[str, list[UploadFile]]
 
 
-def _media_type(request: Request) -> str:
+def _read_media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def read_json(request: Request, limits: Limits, spelling: Spelling = Spelling()) -> JsonBody:
+async def read_json(request: Request, limits: Limits, spelling: BytesFormat = BytesFormat()) -> JsonBody:
     """The body of a JSON request.
 
     Raises:
@@ -69,7 +69,7 @@ async def read_json(request: Request, limits: Limits, spelling: Spelling = Spell
         InvalidRequest: It is no JSON object in UTF-8, or one of more values or files than are read.
         BodyTooLarge: More JSON beside the images than ``light_bytes_max``.
     """
-    media_type = _media_type(request)
+    media_type = _read_media_type(request)
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise UnsupportedMediaType("Send a JSON object with Content-Type: application/json.")
     strings_max = limits.inputs_max * spelling.strings_per_input
@@ -90,7 +90,7 @@ async def read_json(request: Request, limits: Limits, spelling: Spelling = Spell
     except TooManyStrings:
         raise InvalidRequest(f"The body has more than {strings_max} files in it.") from None
     try:
-        members = parsed(lifted.light)
+        members = parse_json(lifted.light)
     except ValueError as error:
         # The parser's message names a place and what it expected there, never what it found.
         raise InvalidRequest(f"The body is not JSON: {error}.") from None
@@ -99,7 +99,7 @@ async def read_json(request: Request, limits: Limits, spelling: Spelling = Spell
     return JsonBody(members, {item.placeholder: item for item in lifted.cargo})
 
 
-def parsed(text: str | bytes) -> Any:
+def parse_json(text: str | bytes) -> Any:
     """A JSON text as Python has it. Raises ValueError for no JSON, InvalidRequest for too much of it."""
     document = from_json(text, allow_inf_nan=False)
     found, waiting = 1, [document]
@@ -121,10 +121,10 @@ async def read_form(request: Request, limits: Limits) -> AsyncIterator[FormBody]
         UnsupportedMediaType: It does not say that it is multipart/form-data.
         InvalidRequest: It cannot be read as such.
     """
-    if _media_type(request) != "multipart/form-data":
+    if _read_media_type(request) != "multipart/form-data":
         raise UnsupportedMediaType("Send a form with Content-Type: multipart/form-data.")
     parser = MultiPartParser(
-        _as_latin_1(request.headers.get("content-type", "")),
+        _build_latin1_headers(request.headers.get("content-type", "")),
         request.stream(),
         max_files=limits.inputs_max,
         max_fields=200,
@@ -135,12 +135,12 @@ async def read_form(request: Request, limits: Limits) -> AsyncIterator[FormBody]
     except MultiPartException as error:
         raise InvalidRequest(f"The form cannot be read: {error.message}") from None
     try:
-        yield _sorted(form.multi_items())
+        yield _collect_parts(form.multi_items())
     finally:
         await form.close()
 
 
-def _as_latin_1(content_type: str) -> Headers:
+def _build_latin1_headers(content_type: str) -> Headers:
     """The headers of a form that is to be read as Latin-1, in which every byte is a character.
 
     The parser would take a text that is not UTF-8 for Latin-1, and nobody could tell any more which it was.
@@ -160,7 +160,7 @@ def _as_latin_1(content_type: str) -> Headers:
     return Headers(raw=[(b"content-type", value)])
 
 
-def _sorted(items: Iterable[tuple[str, str | UploadFile]]) -> FormBody:
+def _collect_parts(items: Iterable[tuple[str, str | UploadFile]]) -> FormBody:
     """Texts and files by name, the texts read as what they are: UTF-8."""
     fields: dict[str, list[str]] = {}
     files: dict[str, list[UploadFile]] = {}

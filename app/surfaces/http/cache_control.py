@@ -15,12 +15,12 @@ _MAX_AGE_S = 2**31
 """What a greater age counts as (RFC 9111 section 1.2.2)."""
 
 
-def cache_control_of(request: Request) -> str:
+def read_cache_control(request: Request) -> str:
     """The request's ``Cache-Control``, however many header lines it came in."""
     return ",".join(request.headers.getlist("cache-control"))
 
 
-def cache_directive(cache_control: str | None) -> CacheDirective | None:
+def parse_cache_control(cache_control: str | None) -> CacheDirective | None:
     """What the header asks for; None where it says nothing about the cache.
 
     ``max-age=0`` means ``no-cache``: nothing that is kept will do.

@@ -38,7 +38,7 @@ REQUEST_TIMEOUT: dict[str, Any] = {
 """The header as a parameter of the OpenAPI document."""
 
 
-def patience_of(request: Request) -> Patience | None:
+def read_client_timeout(request: Request) -> Patience | None:
     """The caller's patience from ``X-Request-Timeout`` or ``grpc-timeout``, the shorter of them, or None.
 
     It begins when this is called, which is before the body is read.
@@ -46,23 +46,25 @@ def patience_of(request: Request) -> Patience | None:
     Raises:
         InvalidRequest: A header cannot be read.
     """
-    found = [each for each in (_in_seconds(request), _in_grpcs_units(request)) if each is not None]
+    found = [
+        each for each in (_read_request_timeout(request), _read_grpc_timeout(request)) if each is not None
+    ]
     return min(found, key=lambda each: each.seconds, default=None)
 
 
-def _in_seconds(request: Request) -> Patience | None:
+def _read_request_timeout(request: Request) -> Patience | None:
     expected = "X-Request-Timeout is a number of seconds, such as 60 or 12.5."
-    found = _header(request, "X-Request-Timeout", _SECONDS, expected)
+    found = _match_header(request, "X-Request-Timeout", _SECONDS, expected)
     return found and Patience(float(found[1]), time.monotonic(), "X-Request-Timeout")
 
 
-def _in_grpcs_units(request: Request) -> Patience | None:
+def _read_grpc_timeout(request: Request) -> Patience | None:
     expected = "grpc-timeout is a number of at most 8 digits and a unit: H, M, S, m, u or n."
-    found = _header(request, "grpc-timeout", _GRPC, expected)
+    found = _match_header(request, "grpc-timeout", _GRPC, expected)
     return found and Patience(int(found[1]) * _GRPC_UNITS_S[found[2]], time.monotonic(), "grpc-timeout")
 
 
-def _header(request: Request, name: str, form: re.Pattern[str], expected: str) -> re.Match[str] | None:
+def _match_header(request: Request, name: str, form: re.Pattern[str], expected: str) -> re.Match[str] | None:
     """What a header says, or None where it was not sent. Raises InvalidRequest where it has another form."""
     sent = request.headers.get(name)
     if sent is None:

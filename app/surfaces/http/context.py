@@ -96,14 +96,14 @@ class Service:
     reload_tenants: Callable[[], Awaitable[int]]
 
 
-def service_of(request: Request) -> Service:
+def get_service(request: Request) -> Service:
     """The service that this application was opened with."""
     return cast("Service", request.app.state.service)
 
 
-def base_url_of(request: Request, service: Service) -> str:
+def get_base_url(request: Request, service: Service) -> str:
     """Where callers reach this gateway, without a slash at the end: as configured, else as they called it."""
     return (service.limits.public_url or str(request.base_url)).rstrip("/")
 
 
-ServiceDep = Annotated[Service, Depends(service_of)]
+ServiceDep = Annotated[Service, Depends(get_service)]

@@ -13,15 +13,15 @@ from app.domain.errors import (
     Violation,
 )
 from app.domain.repetition import ResultGone
-from app.surfaces.http.ratelimit import rate_limit_headers
+from app.surfaces.http.ratelimit import build_rate_limit_headers
 
 Envelope: TypeAlias = Callable[[GatewayError, str, str], Response]
 """Makes the whole answer of an error, the request's id and its path."""
 
 
-def error_headers(error: GatewayError) -> dict[str, str]:
+def build_error_headers(error: GatewayError) -> dict[str, str]:
     """Retry-After, WWW-Authenticate, and the caller's windows and rates where they were seen."""
-    headers = dict(rate_limit_headers(error.windows, error.rates))
+    headers = dict(build_rate_limit_headers(error.windows, error.rates))
     if error.replayed:
         headers["Idempotency-Replayed"] = "true"
     if error.retry_after_s is not None:
@@ -31,13 +31,13 @@ def error_headers(error: GatewayError) -> dict[str, str]:
     return headers
 
 
-def cost_member(error: GatewayError) -> dict[str, float]:
+def render_cost(error: GatewayError) -> dict[str, float]:
     """The dollars beside the tokens of an error, where they are known."""
     spent = error.spent if isinstance(error, ResultGone) else None
     return {} if spent is None else {"cost_usd": spent.usd / NANO_PER_USD}
 
 
-def violation_members(item: Violation) -> dict[str, Any]:
+def render_violation(item: Violation) -> dict[str, Any]:
     """A violation as JSON has it, the same in every dialect that has room for it."""
     members: dict[str, Any] = {"pointer": item.pointer, "code": item.code, "detail": item.detail}
     if item.allowed is not None:

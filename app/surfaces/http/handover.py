@@ -36,13 +36,13 @@ _COUNT = re.compile(r"\d{1,4}", re.ASCII)
 _SECONDS = re.compile(r"\d{1,7}(\.\d{1,9})?", re.ASCII)
 
 
-def retries_of(request: Request) -> int | None:
+def read_retry_count(request: Request) -> int | None:
     """How often the client has repeated this call; None for one that does not number its attempts."""
     count = request.headers.get(RETRY_COUNT, "")
     return int(count) if _COUNT.fullmatch(count) else None
 
 
-def client_timeout_s(request: Request) -> float | None:
+def read_sdk_timeout(request: Request) -> float | None:
     """Seconds without a byte after which the client is gone; None where it does not say so.
 
     Python's SDK tells its read timeout, Node's its timeout cut down to whole seconds.
@@ -95,13 +95,13 @@ class Handover:
                 serving.cancel()
                 self._abandon()
         if ended:
-            return self._ended(serving)
+            return self._finish(serving)
         if self._gone:
             raise ClientDisconnect
         gone = "The client's own timeout passed; its next attempt will get the picture."
         raise DeadlineExceeded(gone, billed="maybe" if self._progress.sent else "no")
 
-    def _ended(self, serving: asyncio.Task[GenerationResult]) -> GenerationResult:
+    def _finish(self, serving: asyncio.Task[GenerationResult]) -> GenerationResult:
         try:
             result = serving.result()
         except DeadlineExceeded:

@@ -8,20 +8,20 @@ import json
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.surfaces.admin.auth import operator_of
+from app.surfaces.admin.auth import authenticate_operator
 from app.surfaces.http.context import ServiceDep
 
 router = APIRouter(tags=["operations"], include_in_schema=False)
 
 
 @router.get("/livez")
-async def livez() -> Response:
+async def get_liveness() -> Response:
     """The process runs; nothing else is asked."""
     return Response('{"status":"alive"}', media_type="application/json")
 
 
 @router.get("/readyz")
-async def readyz(service: ServiceDep) -> Response:
+async def get_readiness(service: ServiceDep) -> Response:
     """Whether new work would be served: 200, or 503 with the reason by check."""
     names = list(service.readiness)
     found = await asyncio.gather(*(service.readiness[name]() for name in names))
@@ -36,10 +36,10 @@ async def readyz(service: ServiceDep) -> Response:
 
 
 @router.get("/metrics")
-async def metrics(request: Request, service: ServiceDep) -> Response:
+async def get_metrics(request: Request, service: ServiceDep) -> Response:
     """The Prometheus exposition, which names tenants: for operators, or on a port of its own."""
     _, port = request.scope.get("server") or ("", None)
     if port not in service.operators_ports:
-        await operator_of(request)
+        await authenticate_operator(request)
     body, content_type = service.render_metrics()
     return Response(body, headers={"Content-Type": content_type})

@@ -36,7 +36,7 @@ IDEMPOTENCY_KEY: dict[str, Any] = {
 """The header as a parameter of the OpenAPI document."""
 
 
-def named(order: Order, request: Request, route: str) -> Order:
+def attach_idempotency_key(order: Order, request: Request, route: str) -> Order:
     """The order under the caller's idempotency key, if there is one. ``route`` is what the key counts for.
 
     Raises:

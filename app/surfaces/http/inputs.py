@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-OFF_THE_LOOP_BYTES = 100_000
+THREAD_BYTES_MIN = 100_000
 """Files above this are looked at in a thread: what a small one costs is less than what the thread does."""
 PDF = "application/pdf"
 
@@ -41,11 +41,11 @@ _ADDRESS = (
     "This is an address or a data URL. Send the bytes alone, in base64; in a data URL they follow the comma."
 )
 _URL_SAFE = "Character {offset} is of the URL-safe alphabet; write + for - and / for _ (RFC 4648 section 4)."
-_MEANT = {**dict.fromkeys("\r\n\t ", _BROKEN_UP), ":": _ADDRESS, **dict.fromkeys("-_", _URL_SAFE)}
+_CHARACTER_FAULTS = {**dict.fromkeys("\r\n\t ", _BROKEN_UP), ":": _ADDRESS, **dict.fromkeys("-_", _URL_SAFE)}
 """What a character that is no base64 tells of how the text came about."""
 
 
-async def from_bytes(
+async def inspect_input(
     service: Service, kind: InputKind, pointer: str, data: bytes, declared_mime_type: str | None
 ) -> Input:
     """An input with the facts that its bytes tell; all but small ones are looked at off the event loop.
@@ -57,11 +57,11 @@ async def from_bytes(
     def look() -> tuple[Facts, str]:
         return inspect(data, pixels_max=service.limits.input_pixels_max), compute_digest(data)
 
-    facts, digest = await asyncio.to_thread(look) if len(data) > OFF_THE_LOOP_BYTES else look()
+    facts, digest = await asyncio.to_thread(look) if len(data) > THREAD_BYTES_MIN else look()
     pages: int | None = None
     # What is over the limit is refused for its length, and no child has to read it.
     if kind == "document" and facts.mime_type == PDF and len(data) <= service.limits.input_bytes_max:
-        facts, pages = await _counted(service, data, facts)
+        facts, pages = await _count_pages(service, data, facts)
     return Input(
         kind=kind,
         pointer=pointer,
@@ -78,7 +78,7 @@ async def from_bytes(
     )
 
 
-async def _counted(service: Service, data: bytes, facts: Facts) -> tuple[Facts, int | None]:
+async def _count_pages(service: Service, data: bytes, facts: Facts) -> tuple[Facts, int | None]:
     """The facts and pages of a PDF, with what keeps it from being opened; or those of the text that it is."""
     try:
         pages = await service.page_counter.count(data)
@@ -92,7 +92,7 @@ async def _counted(service: Service, data: bytes, facts: Facts) -> tuple[Facts, 
     return replace(facts, faults=(pages.fault,)), None
 
 
-def kind_of(data: bytes, declared_mime_type: str) -> InputKind:
+def detect_kind(data: bytes, declared_mime_type: str) -> InputKind:
     """What a file is offered as in a dialect that has one field for all: its bytes decide, and not its name.
 
     Text is the exception, for a web page in place of a picture is a mistake and no document.
@@ -101,13 +101,13 @@ def kind_of(data: bytes, declared_mime_type: str) -> InputKind:
     return classify_media_type(declared_mime_type if found in (None, TEXT) else found or "")
 
 
-def from_uri(kind: InputKind, pointer: str, uri: str, declared_mime_type: str | None) -> Input:
+def build_uri_input(kind: InputKind, pointer: str, uri: str, declared_mime_type: str | None) -> Input:
     """An input that stays in Cloud Storage; Google fetches it, the gateway never does."""
     digest = compute_digest(uri.encode(errors="surrogatepass"))
     return Input(kind=kind, pointer=pointer, uri=uri, declared_mime_type=declared_mime_type, digest=digest)
 
 
-async def from_earlier(
+async def load_earlier_image(
     service: Service, caller: Caller, kind: InputKind, pointer: str, image_id: str
 ) -> Input | Violation:
     """An earlier picture of this tenant as an input, or why there is none."""
@@ -116,14 +116,14 @@ async def from_earlier(
     except NotFound:
         detail = "There is no such image of this tenant, or it has expired."
         return Violation(f"{pointer}/image_id", "unknown_image", detail)
-    return await from_bytes(service, kind, pointer, picture.data, picture.mime_type)
+    return await inspect_input(service, kind, pointer, picture.data, picture.mime_type)
 
 
-def base64_violation(lifted: Lifted, pointer: str, bytes_max: int) -> Violation | None:
+def check_base64(lifted: Lifted, pointer: str, bytes_max: int) -> Violation | None:
     """What is wrong with a base64 text itself, or None."""
     if lifted.fault is None:
         return None
     code = "input_too_large" if lifted.fault.code == "too_large" else "invalid_base64"
-    sentence = _MEANT.get(lifted.fault.found, _BASE64_FAULTS[lifted.fault.code])
+    sentence = _CHARACTER_FAULTS.get(lifted.fault.found, _BASE64_FAULTS[lifted.fault.code])
     detail = sentence.format(offset=lifted.fault.offset, limit=bytes_max)
     return Violation(pointer, code, detail)

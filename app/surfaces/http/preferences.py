@@ -38,7 +38,7 @@ class Preference:
     wait_s: int = 0
 
 
-def preference_of(request: Request) -> Preference:
+def read_preference(request: Request) -> Preference:
     """The caller's preference; of what is said twice the first counts, as RFC 7240 section 2 has it."""
     said = [item.strip().lower() for item in ",".join(request.headers.getlist("prefer")).split(",")]
     wait = next((found for item in said if (found := _WAIT.fullmatch(item))), None)

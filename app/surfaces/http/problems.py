@@ -105,7 +105,7 @@ RATE_LIMIT_HEADERS: dict[str, Any] = {
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
 
 
-def _problems() -> dict[int | str, dict[str, Any]]:
+def _describe_problems() -> dict[int | str, dict[str, Any]]:
     by_status: dict[int, list[str]] = {}
     for error in list_error_classes():
         codes = by_status.setdefault(error.status, [])
@@ -122,4 +122,4 @@ def _problems() -> dict[int | str, dict[str, Any]]:
     }
 
 
-PROBLEMS = _problems()
+PROBLEMS = _describe_problems()

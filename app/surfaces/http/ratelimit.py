@@ -28,17 +28,17 @@ _QUOTA_UNITS: dict[Unit, str] = {
 }
 
 
-def _tightness(window: WindowState) -> tuple[Fraction, int, str]:
+def _rank_window(window: WindowState) -> tuple[Fraction, int, str]:
     """Sorts the window that will refuse first to the front: by share left, then by what is left."""
     share = Fraction(window.remaining, window.budget.limit) if window.budget.limit > 0 else Fraction(0)
     return share, window.remaining, window.budget.name
 
 
-def _integer(value: int) -> int:
+def _clamp_integer(value: int) -> int:
     return min(max(0, value), _INTEGER_MAX)
 
 
-def _rate(state: RateState) -> tuple[str, str]:
+def _render_rate(state: RateState) -> tuple[str, str]:
     """The policy and the state of one rate; behind the budgets, because a rate is soon free again."""
     limit, name = state.limit, f'"{state.limit.name}"'
     if limit.kind == "concurrent":
@@ -48,7 +48,9 @@ def _rate(state: RateState) -> tuple[str, str]:
     return f'{name};q={limit.limit};w={MINUTE_S};qu="requests"', f"{name};r={left};t={full_s}"
 
 
-def rate_limit_headers(windows: tuple[WindowState, ...], rates: tuple[RateState, ...] = ()) -> dict[str, str]:
+def build_rate_limit_headers(
+    windows: tuple[WindowState, ...], rates: tuple[RateState, ...] = ()
+) -> dict[str, str]:
     """``RateLimit-Policy`` and ``RateLimit`` as structured-field lists, tightest first; empty for no limits.
 
     ``q`` and ``r`` are in the unit that ``qu`` names (dollars in billionths), ``w`` and ``t`` in seconds;
@@ -56,16 +58,16 @@ def rate_limit_headers(windows: tuple[WindowState, ...], rates: tuple[RateState,
     """
     policies = []
     states = []
-    for window in sorted((one for one in windows if one.budget.mode == "enforce"), key=_tightness):
+    for window in sorted((one for one in windows if one.budget.mode == "enforce"), key=_rank_window):
         budget, span = window.budget, window.span
         length_s = -(-(span.end_ms - span.start_ms) // 1000)
         name = f'"{budget.name}"'
         length = "" if window.endless else f";w={length_s}"
         reset = "" if window.endless else f";t={min(window.resets_in_s, length_s)}"
-        policies.append(f'{name};q={_integer(budget.limit)}{length};qu="{_QUOTA_UNITS[budget.unit]}"')
-        states.append(f"{name};r={_integer(window.remaining)}{reset}")
+        policies.append(f'{name};q={_clamp_integer(budget.limit)}{length};qu="{_QUOTA_UNITS[budget.unit]}"')
+        states.append(f"{name};r={_clamp_integer(window.remaining)}{reset}")
     for rate in rates:
-        policy, state = _rate(rate)
+        policy, state = _render_rate(rate)
         policies.append(policy)
         states.append(state)
     if not states:

@@ -20,12 +20,12 @@ SLICE_BYTES = 1 << 20
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
-def _slices(data: bytes) -> Iterable[memoryview]:
+def _split_bytes(data: bytes) -> Iterable[memoryview]:
     view = memoryview(data)
     return (view[at : at + SLICE_BYTES] for at in range(0, len(view), SLICE_BYTES))
 
 
-def _streamed(
+def _stream_pieces(
     pieces: Iterable[bytes | memoryview],
     length: int,
     chunked_above: int,
@@ -42,25 +42,25 @@ def _streamed(
     return StreamingResponse(body(), headers={**headers, **declared}, media_type=media_type)
 
 
-def json_reply(
+def build_json_response(
     light: bytes, cargo: Mapping[str, bytes], headers: Mapping[str, str], chunked_above: int
 ) -> Response:
     """A JSON reply whose placeholders become the base64 of images while it is sent."""
     if not cargo:
         return Response(light, headers=dict(headers), media_type="application/json")
     length = spliced_length(light, cargo)
-    return _streamed(splice_iter(light, cargo), length, chunked_above, headers, "application/json")
+    return _stream_pieces(splice_iter(light, cargo), length, chunked_above, headers, "application/json")
 
 
-def image_reply(picture: Picture, headers: Mapping[str, str], chunked_above: int) -> Response:
+def build_image_response(picture: Picture, headers: Mapping[str, str], chunked_above: int) -> Response:
     """A picture's own bytes."""
     named = {**headers, "ETag": f'"{picture.id}"'}
     if picture.length <= SLICE_BYTES:
         return Response(picture.data, headers=named, media_type=picture.mime_type)
-    return _streamed(_slices(picture.data), picture.length, chunked_above, named, picture.mime_type)
+    return _stream_pieces(_split_bytes(picture.data), picture.length, chunked_above, named, picture.mime_type)
 
 
-def stored_image_reply(
+def build_stored_image_response(
     picture: Picture,
     *,
     if_none_match: str | None,
@@ -79,8 +79,8 @@ def stored_image_reply(
         return Response(status_code=304, headers=headers)
     wanted = _RANGE.fullmatch(range_header.strip()) if range_header else None
     if wanted is None or wanted[0] == "bytes=-" or (if_range is not None and if_range != etag):
-        return image_reply(picture, headers, chunked_above)
-    first, last = _bounds(wanted[1], wanted[2], picture.length)
+        return build_image_response(picture, headers, chunked_above)
+    first, last = _resolve_range(wanted[1], wanted[2], picture.length)
     if first > last:
         return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{picture.length}"})
     headers["Content-Range"] = f"bytes {first}-{last}/{picture.length}"
@@ -93,14 +93,14 @@ def _matches(if_none_match: str, etag: str) -> bool:
     return etag in offered or "*" in offered
 
 
-def _bounds(first: str, last: str, length: int) -> tuple[int, int]:
+def _resolve_range(first: str, last: str, length: int) -> tuple[int, int]:
     """First and last byte of a range; first behind last where it cannot be satisfied."""
     if not first:
         return max(0, length - int(last)), length - 1 if int(last) else -1
     return int(first), min(length - 1, int(last)) if last else length - 1
 
 
-def generation_headers(result: GenerationResult) -> dict[str, str]:
+def build_generation_headers(result: GenerationResult) -> dict[str, str]:
     """Cache-Status (RFC 9211), Age, Server-Timing, what was spent, and the codes of the notices.
 
     Bodies of Google's dialect and bare pictures have no place for notices.

@@ -37,14 +37,14 @@ class UseWire(BaseModel):
     saved_usd: float = Field(description="What they had cost, at list price.", examples=[0.47992])
 
 
-def spent_wire(spent: Spent) -> UseWire:
+def render_spent(spent: Spent) -> UseWire:
     """Sums as they leave; dollars as dollars."""
     sums = spent._asdict()
     cost, saved = (sums.pop(name) / NANO_PER_USD for name in ("usd", "saved_usd"))
     return UseWire(**sums, cost_usd=cost, saved_usd=saved)
 
 
-def days(since: date | None, until: date | None, reach: int) -> tuple[date, date]:
+def resolve_days(since: date | None, until: date | None, reach: int) -> tuple[date, date]:
     """The first and the last day of a report: by default this month of UTC, up to today.
 
     Raises:

@@ -21,12 +21,12 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-BEAT_S: Final = 15.0
+HEARTBEAT_S: Final = 15.0
 """How often the connection tells that it lives; idle ones are cut by proxies after a minute or so."""
 
 
 @dataclass(frozen=True)
-class Dialect(Generic[T]):
+class StreamDialect(Generic[T]):
     """How a dialect writes a stream.
 
     Attributes:
@@ -46,10 +46,10 @@ class Dialect(Generic[T]):
 
 async def stream(
     generating: Coroutine[None, None, T],
-    dialect: Dialect[T],
+    dialect: StreamDialect[T],
     *,
     patience_s: float,
-    beat_s: float = BEAT_S,
+    beat_s: float = HEARTBEAT_S,
 ) -> Response:
     """A stream of what a generation comes to.
 
@@ -63,7 +63,7 @@ async def stream(
         GatewayError: Every failure within the patience. A later one is a piece of the stream.
     """
     task = asyncio.ensure_future(generating)
-    task.add_done_callback(_heard)
+    task.add_done_callback(_retrieve_exception)
     try:
         await asyncio.wait({task}, timeout=patience_s)
     except asyncio.CancelledError:
@@ -82,7 +82,7 @@ async def stream(
             except ClientDisconnect:
                 return  # nobody reads on
             except Exception as error:  # noqa: BLE001 - logged where it is none of the gateway's own
-                yield dialect.piece_of_error(_as_error(error))
+                yield dialect.piece_of_error(_convert_error(error))
                 return
             yield first
             for piece in rest:
@@ -95,7 +95,7 @@ async def stream(
     return StreamingResponse(pieces(), headers={**unbuffered, **headers}, media_type=dialect.media_type)
 
 
-def _as_error(raised: Exception) -> GatewayError:
+def _convert_error(raised: Exception) -> GatewayError:
     """The status line has been sent, so a fault of the gateway is told as every other failure is."""
     if isinstance(raised, GatewayError):
         return raised
@@ -103,7 +103,7 @@ def _as_error(raised: Exception) -> GatewayError:
     return InternalError()
 
 
-def _heard(task: asyncio.Task[T]) -> None:
+def _retrieve_exception(task: asyncio.Task[T]) -> None:
     """A caller may be gone before anybody asks how it ended, and asyncio complains about that."""
     if not task.cancelled():
         task.exception()

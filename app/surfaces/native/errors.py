@@ -17,7 +17,7 @@ from app.domain.errors import (
     UpstreamError,
     ValidationFailed,
 )
-from app.surfaces.http.envelope import cost_member, error_headers, violation_members
+from app.surfaces.http.envelope import build_error_headers, render_cost, render_violation
 
 if TYPE_CHECKING:
     from app.domain.budget import WindowState
@@ -28,7 +28,7 @@ INSTANCE_LENGTH_MAX = 200
 """A path of the gateway's own is shorter; what is longer is a caller's, and is not sent back whole."""
 
 
-def problem(error: GatewayError, request_id: str, instance: str = "") -> dict[str, Any]:
+def render_problem(error: GatewayError, request_id: str, instance: str = "") -> dict[str, Any]:
     """The members of the problem document; only those that apply."""
     body: dict[str, Any] = {
         "type": f"urn:flashgate:problem:{error.code}",
@@ -42,10 +42,10 @@ def problem(error: GatewayError, request_id: str, instance: str = "") -> dict[st
     if instance:
         body["instance"] = instance[:INSTANCE_LENGTH_MAX]
     if isinstance(error, ValidationFailed):
-        body["violations"] = [violation_members(item) for item in error.violations]
+        body["violations"] = [render_violation(item) for item in error.violations]
     if isinstance(error, BudgetExceeded):
         body["violated_policies"] = [window.budget.name for window in error.refused_by]
-        body["refused_by"] = [_refusing(window) for window in error.refused_by]
+        body["refused_by"] = [_render_refusing_window(window) for window in error.refused_by]
         if error.would_fit is not None:
             body["would_fit"] = {"image_size": error.would_fit.image_size, "n": error.would_fit.n}
     if isinstance(error, RateLimited):
@@ -53,14 +53,14 @@ def problem(error: GatewayError, request_id: str, instance: str = "") -> dict[st
     if error.retry_after_s is not None:
         body["retry_after_s"] = error.retry_after_s
     if error.usage is not None:
-        body["usage"] = _usage(error.usage) | cost_member(error)
-    upstream = _upstream(error)
+        body["usage"] = _render_usage(error.usage) | render_cost(error)
+    upstream = _render_upstream(error)
     if upstream:
         body["upstream"] = upstream
     return body
 
 
-def _refusing(window: WindowState) -> dict[str, Any]:
+def _render_refusing_window(window: WindowState) -> dict[str, Any]:
     """A window that refused; dollars leave as dollars."""
     budget = window.budget
     scale = NANO_PER_USD if budget.unit == "usd" else 1
@@ -75,7 +75,7 @@ def _refusing(window: WindowState) -> dict[str, Any]:
     }
 
 
-def _usage(usage: Usage) -> dict[str, Any]:
+def _render_usage(usage: Usage) -> dict[str, Any]:
     return {
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
@@ -84,7 +84,7 @@ def _usage(usage: Usage) -> dict[str, Any]:
     }
 
 
-def _upstream(error: GatewayError) -> dict[str, Any]:
+def _render_upstream(error: GatewayError) -> dict[str, Any]:
     known: dict[str, Any] = {}
     if isinstance(error, ContentBlocked):
         known = {
@@ -98,7 +98,7 @@ def _upstream(error: GatewayError) -> dict[str, Any]:
     return {name: value for name, value in known.items() if value is not None}
 
 
-def problem_response(error: GatewayError, request_id: str, instance: str = "") -> Response:
+def build_problem_response(error: GatewayError, request_id: str, instance: str = "") -> Response:
     """The whole answer to an error."""
-    body = json.dumps(problem(error, request_id, instance), ensure_ascii=False).encode()
-    return Response(body, error.status, headers=error_headers(error), media_type=PROBLEM_TYPE)
+    body = json.dumps(render_problem(error, request_id, instance), ensure_ascii=False).encode()
+    return Response(body, error.status, headers=build_error_headers(error), media_type=PROBLEM_TYPE)

@@ -26,10 +26,10 @@ from app.domain.operation import Made
 from app.domain.repetition import ResultGone
 from app.generation.operations import Telling
 from app.surfaces.http.auth import CallerDep
-from app.surfaces.http.context import ServiceDep, base_url_of
+from app.surfaces.http.context import ServiceDep, get_base_url
 from app.surfaces.http.problems import PROBLEMS, Problem
-from app.surfaces.native.errors import problem
-from app.surfaces.native.response import answer_of, kept_answer_of
+from app.surfaces.native.errors import render_problem
+from app.surfaces.native.response import render_result, render_stored_result
 from app.surfaces.native.wire import GenerateResponse
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ ACCEPTED: Final[dict[str, Any]] = {
 }
 
 
-async def accepted(
+async def start_operation(
     request: Request, service: Service, order: Order, wait_s: int
 ) -> GenerationResult | Response:
     """The operation that an order becomes; or its result, where that is there within the caller's wait.
@@ -92,7 +92,7 @@ async def accepted(
         GatewayError: The order's faults, at once; other failures only within the wait.
     """
     job = service.gateway.prepare(order)
-    operation, task = await service.operations.start(job, order.idempotency, _telling(request, service))
+    operation, task = await service.operations.start(job, order.idempotency, _build_encoder(request, service))
     if task is not None and wait_s:
         await asyncio.wait({task}, timeout=wait_s)
         if task.done():
@@ -104,26 +104,26 @@ async def accepted(
         "Preference-Applied": "respond-async",
         "Retry-After": "1",
     }
-    operation = await _with_text(operation, request, order.caller, service)
-    return _reply(operation, request, 202, headers)
+    operation = await _fill_text(operation, request, order.caller, service)
+    return _build_response(operation, request, 202, headers)
 
 
-def _telling(request: Request, service: Service) -> Telling:
+def _build_encoder(request: Request, service: Service) -> Telling:
     """How this request's operation is written down, when the request itself is long over."""
-    base_url, path = base_url_of(request, service), request.url.path
+    base_url, path = get_base_url(request, service), request.url.path
     request_id = getattr(request.state, "request_id", "")
 
     def told(error: GatewayError) -> str:
-        return json.dumps(problem(error, request_id, path))
+        return json.dumps(render_problem(error, request_id, path))
 
-    return Telling(lambda result: answer_of(result, base_url, inline=False)[0].decode(), told)
+    return Telling(lambda result: render_result(result, base_url, inline=False)[0].decode(), told)
 
 
-def _moment(at_ms: int) -> datetime:
+def _datetime_from_ms(at_ms: int) -> datetime:
     return datetime.fromtimestamp(at_ms / 1000, tz=UTC)
 
 
-async def _with_text(operation: Operation, request: Request, caller: Caller, service: Service) -> Operation:
+async def _fill_text(operation: Operation, request: Request, caller: Caller, service: Service) -> Operation:
     """The operation with what came of it, from its generation where the store has given the text up.
 
     Raises:
@@ -132,17 +132,19 @@ async def _with_text(operation: Operation, request: Request, caller: Caller, ser
     if operation.text or operation.state not in {"done", "failed"}:
         return operation
     made = operation.made or Made("", None)
-    if operation.state == "done" and (kept := await _kept(made, caller, service)) is not None:
+    if operation.state == "done" and (kept := await _load_generation(made, caller, service)) is not None:
         finished, card = kept
         windows = await service.gateway.budgets(caller)
-        answer, _ = kept_answer_of(finished, card, windows, base_url_of(request, service), None)
+        answer, _ = render_stored_result(finished, card, windows, get_base_url(request, service), None)
         return replace(operation, text=answer.decode())
     came_to = f"came to {made.generation_id}" if made.generation_id else "has ended"
     anew = "The same request under a new key, or without one, is made and paid anew."
     raise ResultGone(f"The operation {came_to}, and the answer is no longer kept.", anew, spent=made.spent)
 
 
-async def _kept(made: Made, caller: Caller, service: Service) -> tuple[StoredGeneration, Card] | None:
+async def _load_generation(
+    made: Made, caller: Caller, service: Service
+) -> tuple[StoredGeneration, Card] | None:
     """The generation that an operation came to, at what the operation cost, where it is still kept."""
     try:
         found = await service.gateway.finished(caller, made.generation_id)
@@ -156,21 +158,21 @@ async def _kept(made: Made, caller: Caller, service: Service) -> tuple[StoredGen
     return found, card
 
 
-def _reply(operation: Operation, request: Request, status: int, headers: dict[str, str]) -> Response:
+def _build_response(operation: Operation, request: Request, status: int, headers: dict[str, str]) -> Response:
     """The document, with the result or the problem as it was written down."""
     ended, text = operation.state, operation.text or "null"
     if operation.lost:
         sent = operation.state == "running"
         spent = "was at work, and it may be billed" if sent else "was not called, and nothing was spent"
         lost = OperationLost(f"The process that carried the operation is gone; the model {spent}.")
-        ended, text = "failed", _problem(lost, request)
+        ended, text = "failed", _encode_problem(lost, request)
     elif operation.state == "cancelled":
-        text = _problem(OperationCancelled(), request)
+        text = _encode_problem(OperationCancelled(), request)
     wire = OperationWire(
         id=operation.id,
         state=ended,
-        created_at=_moment(operation.created_ms),
-        expires_at=_moment(operation.expires_ms),
+        created_at=_datetime_from_ms(operation.created_ms),
+        expires_at=_datetime_from_ms(operation.expires_ms),
         cancel_requested=operation.cancel_requested,
     )
     result, failure = (text, "null") if ended == "done" else ("null", text)
@@ -180,18 +182,18 @@ def _reply(operation: Operation, request: Request, status: int, headers: dict[st
     return Response(body.encode(), status, headers=private, media_type="application/json")
 
 
-def _problem(error: GatewayError, request: Request) -> str:
-    return json.dumps(problem(error, getattr(request.state, "request_id", ""), request.url.path))
+def _encode_problem(error: GatewayError, request: Request) -> str:
+    return json.dumps(render_problem(error, getattr(request.state, "request_id", ""), request.url.path))
 
 
-def _waiting(operation: Operation) -> dict[str, str]:
+def _build_retry_header(operation: Operation) -> dict[str, str]:
     going_on = operation.state in {"waiting", "running"} and not operation.lost
     return {"Retry-After": "1"} if going_on else {}
 
 
-async def _as_it_stands(found: Operation, request: Request, caller: Caller, service: Service) -> Response:
-    found = await _with_text(found, request, caller, service)
-    return _reply(found, request, 200, _waiting(found))
+async def _render_operation(found: Operation, request: Request, caller: Caller, service: Service) -> Response:
+    found = await _fill_text(found, request, caller, service)
+    return _build_response(found, request, 200, _build_retry_header(found))
 
 
 @router.get(
@@ -208,7 +210,7 @@ async def get_operation(
 ) -> Response:
     """An operation of this tenant, wherever it is carried: how far it is, then its result or its problem."""
     found = await service.operations.find(caller.tenant.id, operation_id)
-    return await _as_it_stands(found, request, caller, service)
+    return await _render_operation(found, request, caller, service)
 
 
 @router.post(
@@ -229,4 +231,4 @@ async def cancel_operation(
     which it was. One that has ended stays as it is.
     """
     found = await service.operations.cancel(caller.tenant.id, operation_id)
-    return await _as_it_stands(found, request, caller, service)
+    return await _render_operation(found, request, caller, service)

@@ -13,9 +13,9 @@ from app.domain.request import CacheDirective, GenerationRequest, Grounding, Inp
 from app.domain.requirements import classify_kind, describe_requirement, list_choices
 from app.generation.conversations import CannotContinue
 from app.generation.order import Order
-from app.surfaces.http.body import parsed
-from app.surfaces.http.cache_control import cache_directive
-from app.surfaces.http.inputs import base64_violation, from_bytes, from_earlier, from_uri
+from app.surfaces.http.body import parse_json
+from app.surfaces.http.cache_control import parse_cache_control
+from app.surfaces.http.inputs import build_uri_input, check_base64, inspect_input, load_earlier_image
 from app.surfaces.native.wire import (
     EditForm,
     GenerateRequest,
@@ -53,17 +53,17 @@ _JSON_FIELDS = frozenset({"safety_settings", "grounding", "labels"})
 _JSON_LISTS = frozenset({"safety_settings"})
 
 
-async def order_of_json(
+async def parse_json_order(
     service: Service, caller: Caller, body: JsonBody, cache_control: str | None
 ) -> tuple[Order, str]:
     """The order of a JSON request, with its faults in it, and the delivery asked for."""
-    asked, violations = read(GenerateRequest, body.members, strict=True)
-    inputs, faults = await inputs_of_json(service, caller, asked, body, violations)
-    order = await order_of(service, caller, asked, inputs, (*violations, *faults), cache_control)
+    asked, violations = parse_members(GenerateRequest, body.members, strict=True)
+    inputs, faults = await read_json_inputs(service, caller, asked, body, violations)
+    order = await build_order(service, caller, asked, inputs, (*violations, *faults), cache_control)
     return order, asked.delivery
 
 
-async def inputs_of_json(
+async def read_json_inputs(
     service: Service, caller: Caller, asked: GenerateRequest, body: JsonBody, named: Iterable[Violation]
 ) -> tuple[Inputs, list[Violation]]:
     """The inputs that a JSON request refers to, by field, and what is wrong with them.
@@ -82,27 +82,27 @@ async def inputs_of_json(
             references = []
         for index, reference in enumerate(references):
             place = f"/{field}/{index}"
-            if place in unread and not _sources(reference):
+            if place in unread and not _list_sources(reference):
                 continue
-            item = await _input(service, caller, kind, place, reference, body)
+            item = await _load_input(service, caller, kind, place, reference, body)
             (found if isinstance(item, Input) else violations).append(item)  # type: ignore[arg-type]
         inputs[field] = tuple(found)
     return inputs, violations
 
 
-async def order_of_form(
+async def parse_form_order(
     service: Service, caller: Caller, form: FormBody, cache_control: str | None
 ) -> tuple[Order, str]:
     """The order of a multipart request, with its faults in it, and the delivery asked for."""
-    members, unread = members_of(form.fields)
-    asked, violations = read(EditForm, members, strict=False)
+    members, unread = parse_fields(form.fields)
+    asked, violations = parse_members(EditForm, members, strict=False)
     required = asked.continue_from is None and not FILES & form.fields.keys()
-    inputs, faults = await inputs_of_form(service, form.files, required=required)
+    inputs, faults = await read_form_inputs(service, form.files, required=required)
     found = (*unread, *faults, *violations)
-    return await order_of(service, caller, asked, inputs, found, cache_control), asked.delivery
+    return await build_order(service, caller, asked, inputs, found, cache_control), asked.delivery
 
 
-async def inputs_of_form(
+async def read_form_inputs(
     service: Service, parts: Mapping[str, list[UploadFile]], *, required: bool = True
 ) -> tuple[Inputs, list[Violation]]:
     """The inputs that a form carries, by field, and what is wrong with them.
@@ -126,7 +126,9 @@ async def inputs_of_form(
                 violations.append(Violation(place, "input_too_large", detail))
                 continue
             uploads.append(
-                await from_bytes(service, kind, place, await part.read(), _claim(part.content_type))
+                await inspect_input(
+                    service, kind, place, await part.read(), _read_declared_type(part.content_type)
+                )
             )
         inputs[field] = tuple(uploads)
     if required and not any(parts.get(kind) for kind in kinds):
@@ -135,12 +137,12 @@ async def inputs_of_form(
     return inputs, violations
 
 
-def _claim(content_type: str | None) -> str | None:
+def _read_declared_type(content_type: str | None) -> str | None:
     """What a form part says it is; clients that know nothing say octet-stream, which is no claim."""
     return None if content_type in {None, "", "application/octet-stream"} else content_type
 
 
-def members_of(fields: Mapping[str, list[str]]) -> tuple[dict[str, Any], list[Violation]]:
+def parse_fields(fields: Mapping[str, list[str]]) -> tuple[dict[str, Any], list[Violation]]:
     """Form fields as JSON members: repeated ones as lists, structured ones parsed."""
     members: dict[str, Any] = {}
     violations: list[Violation] = []
@@ -155,8 +157,8 @@ def members_of(fields: Mapping[str, list[str]]) -> tuple[dict[str, Any], list[Vi
             violations.append(Violation(build_pointer(name), "repeated_field", "Send this field once."))
         elif name in _JSON_FIELDS:
             try:
-                read_values = [parsed(value) for value in values]
-                members[name] = _flat(read_values) if name in _JSON_LISTS else read_values[0]
+                read_values = [parse_json(value) for value in values]
+                members[name] = _flatten(read_values) if name in _JSON_LISTS else read_values[0]
             except ValueError:
                 violations.append(
                     Violation(build_pointer(name), "invalid_json", "This field is given as JSON.")
@@ -166,19 +168,19 @@ def members_of(fields: Mapping[str, list[str]]) -> tuple[dict[str, Any], list[Vi
     return members, violations
 
 
-def _flat(values: list[Any]) -> list[Any]:
+def _flatten(values: list[Any]) -> list[Any]:
     """A list that came as one field, or item by item as generated clients send it (OpenAPI's encoding)."""
     return [item for value in values for item in (value if isinstance(value, list) else [value])]
 
 
-def read(model: type[P], members: Mapping[str, Any], *, strict: bool) -> tuple[P, list[Violation]]:
+def parse_members(model: type[P], members: Mapping[str, Any], *, strict: bool) -> tuple[P, list[Violation]]:
     """The wire object and its faults. What is faulty is left out, so that the rest can be judged as well."""
     try:
         return model.model_validate(members, strict=strict), []
     except ValidationError as error:
         errors = error.errors(include_url=False, include_input=False, include_context=True)
-    violations = [_violation(model, item) for item in errors[: VIOLATIONS_MAX + 1]]
-    pruned = _without(members, [item["loc"] for item in errors])
+    violations = [_build_violation(model, item) for item in errors[: VIOLATIONS_MAX + 1]]
+    pruned = _prune(members, [item["loc"] for item in errors])
     pruned.setdefault("prompt", "-")
     try:
         return model.model_validate(pruned, strict=strict), violations
@@ -189,7 +191,7 @@ def read(model: type[P], members: Mapping[str, Any], *, strict: bool) -> tuple[P
     return model.model_validate(pruned, strict=strict), violations
 
 
-def _without(members: Mapping[str, Any], faulty: list[tuple[int | str, ...]]) -> dict[str, Any]:
+def _prune(members: Mapping[str, Any], faulty: list[tuple[int | str, ...]]) -> dict[str, Any]:
     """The members without what is faulty; of what has more faults than are named, nothing is kept."""
     if len(faulty) > VIOLATIONS_MAX:
         names = {location[0] for location in faulty}
@@ -214,7 +216,7 @@ def _remove(members: dict[str, Any], location: tuple[int | str, ...]) -> None:
         place[location[-1]] = {}
 
 
-def _violation(model: type[Parameters], item: ErrorDetails) -> Violation:
+def _build_violation(model: type[Parameters], item: ErrorDetails) -> Violation:
     where, kind, context = item["loc"], item["type"], item.get("ctx")
     code, allowed = classify_kind(kind), list_choices(kind, context)
     detail = f"This {describe_requirement(kind, context)}."
@@ -224,26 +226,26 @@ def _violation(model: type[Parameters], item: ErrorDetails) -> Violation:
     return Violation(build_pointer(*where), code, detail, allowed)
 
 
-def _sources(reference: InputReference) -> list[str]:
+def _list_sources(reference: InputReference) -> list[str]:
     return [name for name in _SOURCES if getattr(reference, name) is not None]
 
 
-async def _input(
+async def _load_input(
     service: Service, caller: Caller, kind: InputKind, place: str, reference: InputReference, body: JsonBody
 ) -> Input | Violation:
-    if len(_sources(reference)) != 1:
+    if len(_list_sources(reference)) != 1:
         detail = "Give exactly one of data, uri and image_id."
         return Violation(place, "one_source", detail, _SOURCES)
     if reference.uri is not None:
-        return from_uri(kind, place, reference.uri, reference.mime_type)
+        return build_uri_input(kind, place, reference.uri, reference.mime_type)
     if reference.image_id is not None:
-        return await from_earlier(service, caller, kind, place, reference.image_id)
+        return await load_earlier_image(service, caller, kind, place, reference.image_id)
     lifted = body.cargo[reference.data or ""]
-    fault = base64_violation(lifted, f"{place}/data", service.limits.input_bytes_max)
-    return fault or await from_bytes(service, kind, place, lifted.data, reference.mime_type)
+    fault = check_base64(lifted, f"{place}/data", service.limits.input_bytes_max)
+    return fault or await inspect_input(service, kind, place, lifted.data, reference.mime_type)
 
 
-async def _earlier(
+async def _load_earlier(
     service: Service, caller: Caller, generation_id: str | None
 ) -> tuple[Earlier | None, tuple[Violation, ...]]:
     """The conversation that a request goes on with, or what is wrong with that."""
@@ -255,7 +257,7 @@ async def _earlier(
         return None, (Violation("/continue_from", fault.code, fault.sentence),)
 
 
-async def order_of(
+async def build_order(
     service: Service,
     caller: Caller,
     asked: Parameters,
@@ -265,7 +267,7 @@ async def order_of(
 ) -> Order:
     """The order that the wire's fields, its inputs and all faults found so far come to."""
     grounding = asked.grounding
-    earlier, faults = await _earlier(service, caller, asked.continue_from)
+    earlier, faults = await _load_earlier(service, caller, asked.continue_from)
     request = GenerationRequest(
         model=asked.model or (earlier.conversation.model if earlier else service.limits.default_model),
         prompt=asked.prompt,
@@ -293,5 +295,5 @@ async def order_of(
         service_tier=asked.service_tier,
         earlier=earlier,
     )
-    directive = CacheDirective(asked.cache) if asked.cache else cache_directive(cache_control)
+    directive = CacheDirective(asked.cache) if asked.cache else parse_cache_control(cache_control)
     return Order(caller, request, directive, (*violations, *faults))

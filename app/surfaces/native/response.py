@@ -12,7 +12,7 @@ from app.domain.estimate import price_nano_usd
 from app.domain.finished import build_effective
 from app.domain.request import seeds
 from app.media.lifting import placeholders
-from app.surfaces.http.amounts import amounts_of
+from app.surfaces.http.amounts import render_amounts
 from app.surfaces.http.problems import WouldFitWire
 from app.surfaces.native.wire import (
     BudgetWire,
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
     from app.generation.order import GenerationResult, Quote
 
 
-def _moment(at_ms: int) -> datetime:
+def _datetime_from_ms(at_ms: int) -> datetime:
     return datetime.fromtimestamp(at_ms / 1000, tz=UTC)
 
 
-def answer_of(result: GenerationResult, base_url: str, *, inline: bool) -> tuple[bytes, dict[str, bytes]]:
+def render_result(result: GenerationResult, base_url: str, *, inline: bool) -> tuple[bytes, dict[str, bytes]]:
     """The light JSON of the answer, and the images by the placeholders that stand for them in it."""
     names = placeholders()
     cargo = {next(names): picture.data for picture in result.pictures} if inline else {}
@@ -55,24 +55,26 @@ def answer_of(result: GenerationResult, base_url: str, *, inline: bool) -> tuple
     response = GenerateResponse(
         id=generation.id,
         model=generation.model,
-        created_at=_moment(generation.created_ms),
-        images=[_image(picture, effective.image_size, base_url, next(data)) for picture in result.pictures],
+        created_at=_datetime_from_ms(generation.created_ms),
+        images=[
+            _render_image(picture, effective.image_size, base_url, next(data)) for picture in result.pictures
+        ],
         text=generation.text,
         finish_reason=generation.finish_reason,
-        effective=_effective(effective),
-        usage=_usage(result.cost, result.card),
-        budgets=[budget_of(window) for window in result.windows],
+        effective=_render_effective(effective),
+        usage=_render_usage(result.cost, result.card),
+        budgets=[render_budget(window) for window in result.windows],
         cache=CacheWire(status=result.cache_status, age_s=result.age_s, key=result.fingerprint),
         warnings=[WarningWire(code=item.code, detail=item.detail) for item in result.notices],
     )
-    return _written(response, inline=inline), cargo
+    return _encode_response(response, inline=inline), cargo
 
 
-def _written(response: GenerateResponse, *, inline: bool) -> bytes:
+def _encode_response(response: GenerateResponse, *, inline: bool) -> bytes:
     return response.model_dump_json(exclude=None if inline else {"images": {"__all__": {"data"}}}).encode()
 
 
-def _image(picture: Picture | PictureRecord, size: str, base_url: str, data: str | None) -> ImageWire:
+def _render_image(picture: Picture | PictureRecord, size: str, base_url: str, data: str | None) -> ImageWire:
     return ImageWire(
         id=picture.id,
         uri=f"{base_url}/v1/images/{picture.id}",
@@ -85,7 +87,7 @@ def _image(picture: Picture | PictureRecord, size: str, base_url: str, data: str
     )
 
 
-def kept_answer_of(
+def render_stored_result(
     finished: StoredGeneration,
     card: Card,
     windows: tuple[WindowState, ...],
@@ -109,13 +111,13 @@ def kept_answer_of(
     response = GenerateResponse(
         id=generation.id,
         model=generation.model,
-        created_at=_moment(generation.created_ms),
-        images=[_image(picture, size, base_url, next(data)) for picture in generation.pictures],
+        created_at=_datetime_from_ms(generation.created_ms),
+        images=[_render_image(picture, size, base_url, next(data)) for picture in generation.pictures],
         text=generation.text,
         finish_reason=generation.finish_reason,
-        effective=_effective(finished.effective),
-        usage=_usage(generation.usage, card),
-        budgets=[budget_of(window) for window in windows],
+        effective=_render_effective(finished.effective),
+        usage=_render_usage(generation.usage, card),
+        budgets=[render_budget(window) for window in windows],
         cache=CacheWire(
             status="hit",
             age_s=max(0, int(datetime.now(UTC).timestamp()) - generation.created_ms // 1000),
@@ -123,14 +125,14 @@ def kept_answer_of(
         ),
         warnings=[WarningWire(code=item.code, detail=item.detail) for item in generation.notices],
     )
-    return _written(response, inline=pictures is not None), cargo
+    return _encode_response(response, inline=pictures is not None), cargo
 
 
-def _effective(effective: Effective) -> EffectiveWire:
+def _render_effective(effective: Effective) -> EffectiveWire:
     return EffectiveWire.model_validate(asdict(effective))
 
 
-def quote_of(quote: Quote) -> EstimateResponse:
+def render_quote(quote: Quote) -> EstimateResponse:
     """A quote in the native dialect."""
     valid, estimate, cached = not quote.violations, quote.estimate, quote.cached_age_s is not None
     refused_by = [] if cached else [window.budget.name for window in quote.windows if window.refuses]
@@ -141,7 +143,7 @@ def quote_of(quote: Quote) -> EstimateResponse:
     ]
     effective = None
     if valid and quote.card:
-        effective = _effective(build_effective(quote.request, quote.card, seeds(quote.request)))
+        effective = _render_effective(build_effective(quote.request, quote.card, seeds(quote.request)))
     return EstimateResponse(
         valid=valid,
         violations=[
@@ -153,19 +155,19 @@ def quote_of(quote: Quote) -> EstimateResponse:
             )
             for item in quote.violations[:VIOLATIONS_MAX]
         ],
-        estimate=_estimate(estimate) if estimate else None,
+        estimate=_render_estimate(estimate) if estimate else None,
         would_be_admitted=valid and not refused_by,
         refused_by=refused_by,
-        refusal=None if quote.refusal is None else _refusal(quote.refusal),
+        refusal=None if quote.refusal is None else _render_refusal(quote.refusal),
         cached=cached,
         cached_age_s=quote.cached_age_s,
         effective=effective,
-        budgets=[budget_of(window) for window in quote.windows],
+        budgets=[render_budget(window) for window in quote.windows],
         warnings=[WarningWire(code=item.code, detail=item.detail) for item in quote.notices],
     )
 
 
-def _refusal(error: BudgetExceeded | RateLimited) -> RefusalWire:
+def _render_refusal(error: BudgetExceeded | RateLimited) -> RefusalWire:
     fitting = error.would_fit if isinstance(error, BudgetExceeded) else None
     return RefusalWire(
         code=error.code,
@@ -176,12 +178,12 @@ def _refusal(error: BudgetExceeded | RateLimited) -> RefusalWire:
     )
 
 
-def _estimate(estimate: Estimate) -> EstimateWire:
+def _render_estimate(estimate: Estimate) -> EstimateWire:
     cost_usd = estimate.usd / NANO_PER_USD
     return EstimateWire(**asdict(estimate), total_tokens=estimate.total_tokens, cost_usd=cost_usd)
 
 
-def _usage(cost: Usage, card: Card) -> UsageWire:
+def _render_usage(cost: Usage, card: Card) -> UsageWire:
     return UsageWire(
         **asdict(cost),
         input_tokens=cost.input_tokens,
@@ -191,12 +193,12 @@ def _usage(cost: Usage, card: Card) -> UsageWire:
     )
 
 
-def budget_of(window: WindowState) -> BudgetWire:
+def render_budget(window: WindowState) -> BudgetWire:
     """A budget window of the caller."""
-    return BudgetWire(**amounts_of(window), scope=window.budget.scope)
+    return BudgetWire(**render_amounts(window), scope=window.budget.scope)
 
 
-def rate_of(state: RateState) -> RateWire:
+def render_rate(state: RateState) -> RateWire:
     """A request rate, or a cap on what runs at once."""
     limit = state.limit
     return RateWire(
@@ -209,7 +211,7 @@ def rate_of(state: RateState) -> RateWire:
     )
 
 
-def model_of(card: Card) -> ModelWire:
+def render_model(card: Card) -> ModelWire:
     """A card as the catalogue shows it, with the whole grid of ratios and sizes."""
     return ModelWire(
         id=card.id,

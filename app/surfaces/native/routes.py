@@ -13,18 +13,30 @@ from app.domain.errors import NotFound, StoreUnavailable
 from app.domain.report import total
 from app.surfaces.http.auth import CallerDep
 from app.surfaces.http.body import read_form, read_json
-from app.surfaces.http.cache_control import cache_control_of
-from app.surfaces.http.client_timeout import REQUEST_TIMEOUT, patience_of
-from app.surfaces.http.context import ServiceDep, base_url_of
-from app.surfaces.http.idempotency import IDEMPOTENCY_KEY, named
-from app.surfaces.http.preferences import PREFER, preference_of
+from app.surfaces.http.cache_control import read_cache_control
+from app.surfaces.http.client_timeout import REQUEST_TIMEOUT, read_client_timeout
+from app.surfaces.http.context import ServiceDep, get_base_url
+from app.surfaces.http.idempotency import IDEMPOTENCY_KEY, attach_idempotency_key
+from app.surfaces.http.preferences import PREFER, read_preference
 from app.surfaces.http.problems import PROBLEMS, RATE_LIMIT_HEADERS
-from app.surfaces.http.ratelimit import rate_limit_headers
-from app.surfaces.http.replies import generation_headers, image_reply, json_reply, stored_image_reply
-from app.surfaces.http.reports import days, spent_wire
-from app.surfaces.native.operations import ACCEPTED, accepted
-from app.surfaces.native.request import order_of_form, order_of_json
-from app.surfaces.native.response import answer_of, budget_of, kept_answer_of, model_of, quote_of, rate_of
+from app.surfaces.http.ratelimit import build_rate_limit_headers
+from app.surfaces.http.replies import (
+    build_generation_headers,
+    build_image_response,
+    build_json_response,
+    build_stored_image_response,
+)
+from app.surfaces.http.reports import render_spent, resolve_days
+from app.surfaces.native.operations import ACCEPTED, start_operation
+from app.surfaces.native.request import parse_form_order, parse_json_order
+from app.surfaces.native.response import (
+    render_budget,
+    render_model,
+    render_quote,
+    render_rate,
+    render_result,
+    render_stored_result,
+)
 from app.surfaces.native.wire import (
     EstimateResponse,
     GenerateResponse,
@@ -39,7 +51,7 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/v1", tags=["native"])
 
-_GENERATED: dict[int | str, dict[str, Any]] = {
+_GENERATE_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"model": GenerateResponse, "description": "The pictures.", "headers": RATE_LIMIT_HEADERS},
     202: ACCEPTED,
     **PROBLEMS,
@@ -54,7 +66,7 @@ _KEPT = {
 }
 
 
-def _header(name: str, description: str, example: str) -> dict[str, Any]:
+def _describe_header(name: str, description: str, example: str) -> dict[str, Any]:
     schema = {"type": "string", "examples": [example]}
     return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
 
@@ -62,7 +74,7 @@ def _header(name: str, description: str, example: str) -> dict[str, Any]:
 _SPENDING = (REQUEST_TIMEOUT, PREFER)
 
 
-def _body(media_type: str, schema: str, *more: dict[str, Any]) -> dict[str, Any]:
+def _describe_body(media_type: str, schema: str, *more: dict[str, Any]) -> dict[str, Any]:
     content = {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
     return {
         "requestBody": {"required": True, "content": content},
@@ -73,44 +85,44 @@ def _body(media_type: str, schema: str, *more: dict[str, Any]) -> dict[str, Any]
 @router.post(
     "/images:generate",
     operation_id="generate_images",
-    responses=_GENERATED,
-    openapi_extra=_body("application/json", "GenerateRequest", *_SPENDING),
+    responses=_GENERATE_RESPONSES,
+    openapi_extra=_describe_body("application/json", "GenerateRequest", *_SPENDING),
 )
 async def generate_images(request: Request, caller: CallerDep, service: ServiceDep) -> Response:
     """Generate pictures from a prompt and, if wanted, reference images and documents.
 
     With `Accept: image/*` the answer is the first picture's own bytes.
     """
-    patience = patience_of(request)
+    patience = read_client_timeout(request)
     body = await read_json(request, service.limits)
-    asked, delivery = await order_of_json(service, caller, body, cache_control_of(request))
-    order = named(replace(asked, patience=patience), request, "images:generate")
-    return await _generated(request, service, order, delivery)
+    asked, delivery = await parse_json_order(service, caller, body, read_cache_control(request))
+    order = attach_idempotency_key(replace(asked, patience=patience), request, "images:generate")
+    return await _generate(request, service, order, delivery)
 
 
 @router.post(
     "/images:edit",
     operation_id="edit_images",
-    responses=_GENERATED,
-    openapi_extra=_body("multipart/form-data", "EditForm", *_SPENDING),
+    responses=_GENERATE_RESPONSES,
+    openapi_extra=_describe_body("multipart/form-data", "EditForm", *_SPENDING),
 )
 async def edit_images(request: Request, caller: CallerDep, service: ServiceDep) -> Response:
     """Generate pictures from a prompt and files: the same as generate, as a multipart form.
 
     With `Accept: image/*` the answer is the first picture's own bytes.
     """
-    patience = patience_of(request)
+    patience = read_client_timeout(request)
     async with read_form(request, service.limits) as form:
-        asked, delivery = await order_of_form(service, caller, form, cache_control_of(request))
-    order = named(replace(asked, patience=patience), request, "images:edit")
-    return await _generated(request, service, order, delivery)
+        asked, delivery = await parse_form_order(service, caller, form, read_cache_control(request))
+    order = attach_idempotency_key(replace(asked, patience=patience), request, "images:edit")
+    return await _generate(request, service, order, delivery)
 
 
 @router.post(
     "/images:estimate",
     operation_id="estimate_images",
     responses={**{status: PROBLEMS[status] for status in (400, 401, 403, 413, 415, 503)}},
-    openapi_extra=_body("application/json", "GenerateRequest"),
+    openapi_extra=_describe_body("application/json", "GenerateRequest"),
 )
 async def estimate_images(
     request: Request, response: Response, caller: CallerDep, service: ServiceDep
@@ -120,28 +132,28 @@ async def estimate_images(
     Nothing is spent and nothing is reserved: the budgets may have changed when the request is made.
     """
     body = await read_json(request, service.limits)
-    order, _ = await order_of_json(service, caller, body, cache_control_of(request))
+    order, _ = await parse_json_order(service, caller, body, read_cache_control(request))
     quote = await service.gateway.estimate(order)
-    response.headers.update(rate_limit_headers(quote.windows, quote.rates))
-    return quote_of(quote)
+    response.headers.update(build_rate_limit_headers(quote.windows, quote.rates))
+    return render_quote(quote)
 
 
-async def _generated(request: Request, service: Service, order: Order, delivery: str) -> Response:
-    preference = preference_of(request)
+async def _generate(request: Request, service: Service, order: Order, delivery: str) -> Response:
+    preference = read_preference(request)
     if preference.respond_async:
-        result = await accepted(request, service, order, preference.wait_s)
+        result = await start_operation(request, service, order, preference.wait_s)
         if isinstance(result, Response):
             return result
     else:
         result = await service.gateway.generate(order)
     request.state.cache = result.cache_status
-    headers = {**generation_headers(result), **rate_limit_headers(result.windows, result.rates)}
+    headers = {**build_generation_headers(result), **build_rate_limit_headers(result.windows, result.rates)}
     bound = service.limits.chunked_above_bytes
     if wants_image(request.headers.get("accept", "")):
         headers["X-Flashgate-Generation"] = result.generation.id
-        return image_reply(result.pictures[0], headers, bound)
-    light, cargo = answer_of(result, base_url_of(request, service), inline=delivery == "inline")
-    return json_reply(light, cargo, headers, bound)
+        return build_image_response(result.pictures[0], headers, bound)
+    light, cargo = render_result(result, get_base_url(request, service), inline=delivery == "inline")
+    return build_json_response(light, cargo, headers, bound)
 
 
 def wants_image(accept: str) -> bool:
@@ -152,7 +164,7 @@ def wants_image(accept: str) -> bool:
     best = {"image": 0.0, "json": 0.0}
     for item in accept.lower().split(","):
         media_range, *parameters = (part.strip() for part in item.split(";"))
-        quality = next((_quality(part) for part in parameters if part.startswith("q=")), 1.0)
+        quality = next((_parse_quality(part) for part in parameters if part.startswith("q=")), 1.0)
         if media_range.startswith("image/"):
             best["image"] = max(best["image"], quality)
         elif media_range in {"application/json", "application/*"}:
@@ -160,7 +172,7 @@ def wants_image(accept: str) -> bool:
     return best["image"] > best["json"]
 
 
-def _quality(parameter: str) -> float:
+def _parse_quality(parameter: str) -> float:
     try:
         return float(parameter.removeprefix("q="))
     except ValueError:
@@ -180,12 +192,12 @@ def _quality(parameter: str) -> float:
     },
     openapi_extra={
         "parameters": [
-            _header(
+            _describe_header(
                 "If-None-Match",
                 "ETags that the caller has: 304 where one is this picture's.",
                 '"img_' + "0" * 64 + '"',
             ),
-            _header("Range", "One range of bytes; 206 answers it.", "bytes=0-1023"),
+            _describe_header("Range", "One range of bytes; 206 answers it.", "bytes=0-1023"),
         ]
     },
 )
@@ -199,21 +211,21 @@ async def get_image(
 ) -> Response:
     """The bytes of a picture that this tenant was delivered, until it expires."""
     picture = await service.gateway.picture(caller, image_id)
-    reply = stored_image_reply(
+    reply = build_stored_image_response(
         picture,
         if_none_match=request.headers.get("if-none-match"),
         range_header=request.headers.get("range"),
         if_range=request.headers.get("if-range"),
         chunked_above=service.limits.chunked_above_bytes,
     )
-    reply.headers.update(await _standing(service, caller))
+    reply.headers.update(await _load_rate_limit_headers(service, caller))
     return reply
 
 
-async def _standing(service: Service, caller: Caller) -> dict[str, str]:
+async def _load_rate_limit_headers(service: Service, caller: Caller) -> dict[str, str]:
     """RateLimit headers of an answer that spends nothing, where the store can tell; one command."""
     try:
-        return rate_limit_headers(await service.gateway.budgets(caller))
+        return build_rate_limit_headers(await service.gateway.budgets(caller))
     except StoreUnavailable:
         return {}
 
@@ -253,9 +265,9 @@ async def get_generation(
     card = service.gateway.catalogue.resolve(found.generation.model)
     if card is None:
         raise NotFound("The model that made this generation is no longer known here.")
-    light, cargo = kept_answer_of(found, card, windows, base_url_of(request, service), pictures)
-    headers = {"Cache-Control": "private", **rate_limit_headers(windows)}
-    return json_reply(light, cargo, headers, service.limits.chunked_above_bytes)
+    light, cargo = render_stored_result(found, card, windows, get_base_url(request, service), pictures)
+    headers = {"Cache-Control": "private", **build_rate_limit_headers(windows)}
+    return build_json_response(light, cargo, headers, service.limits.chunked_above_bytes)
 
 
 @router.get(
@@ -265,8 +277,8 @@ async def get_generation(
 )
 async def list_models(response: Response, caller: CallerDep, service: ServiceDep) -> ModelsResponse:
     """Every model: limits, ratios and sizes with pixels and tokens, prices, lifecycle."""
-    response.headers.update(await _standing(service, caller))
-    return ModelsResponse(models=[model_of(card) for card in service.gateway.catalogue])
+    response.headers.update(await _load_rate_limit_headers(service, caller))
+    return ModelsResponse(models=[render_model(card) for card in service.gateway.catalogue])
 
 
 @router.get(
@@ -281,11 +293,11 @@ async def get_model(
     service: ServiceDep,
 ) -> ModelWire:
     """One model, by id or alias."""
-    response.headers.update(await _standing(service, caller))
+    response.headers.update(await _load_rate_limit_headers(service, caller))
     card = service.gateway.catalogue.resolve(model)
     if card is None:
         raise NotFound("There is no such model here.")
-    return model_of(card)
+    return render_model(card)
 
 
 @router.get(
@@ -301,18 +313,18 @@ async def get_usage(
     until: Annotated[date | None, Query(description="Last day of UTC; today if left out.")] = None,
 ) -> UsageResponse:
     """The caller's budgets and rates, window by window, and what its key used and the cache saved."""
-    first, last = days(since, until, service.limits.usage_days)
+    first, last = resolve_days(since, until, service.limits.usage_days)
     rows = await service.reports.read_key(caller.tenant.id, caller.key.id, first, last)
     windows = await service.gateway.budgets(caller)
     rates = await service.gateway.rates(caller)
-    response.headers.update(rate_limit_headers(windows, rates))
+    response.headers.update(build_rate_limit_headers(windows, rates))
     return UsageResponse(
         tenant=caller.tenant.id,
         project=caller.key.project,
         key=caller.key.id,
-        budgets=[budget_of(window) for window in windows],
-        rates=[rate_of(rate) for rate in rates],
+        budgets=[render_budget(window) for window in windows],
+        rates=[render_rate(rate) for rate in rates],
         since=first,
         until=last,
-        spent=spent_wire(total(rows)),
+        spent=render_spent(total(rows)),
     )

@@ -18,7 +18,7 @@ from app.domain.errors import (
 )
 from app.domain.pointers import split_pointer
 from app.domain.repetition import TooManyIdempotencyKeys
-from app.surfaces.http.envelope import cost_member, error_headers, violation_members
+from app.surfaces.http.envelope import build_error_headers, render_cost, render_violation
 
 if TYPE_CHECKING:
     from app.domain.errors import Violation
@@ -52,7 +52,7 @@ _KINDS: Final[dict[type[GatewayError], Kind]] = {
 }
 
 
-def kind_of(error: type[GatewayError]) -> Kind:
+def classify_error(error: type[GatewayError]) -> Kind:
     """Status, type and code of an error; what the original does not know keeps the gateway's code.
 
     The original has no 422: whatever is wrong with a request is 400.
@@ -79,9 +79,9 @@ def should_retry(error: GatewayError) -> bool:
     return error.retryable
 
 
-def openai_error(error: GatewayError) -> tuple[int, dict[str, Any]]:
+def render_openai_error(error: GatewayError) -> tuple[int, dict[str, Any]]:
     """The status, and the members of ``error``: ``violations`` and ``usage`` beside the original's four."""
-    kind = kind_of(type(error))
+    kind = classify_error(type(error))
     status = kind.status
     members: dict[str, Any] = {
         "message": error.detail,
@@ -93,29 +93,29 @@ def openai_error(error: GatewayError) -> tuple[int, dict[str, Any]]:
         # The model goes first, because it alone decides the status.
         first = min(error.violations, key=lambda item: item.code not in MODEL_NOT_FOUND)
         members["code"] = _CODES.get(first.code, "invalid_value")
-        members["param"] = _field(first) if first.pointer else None
+        members["param"] = _name_field(first) if first.pointer else None
         status = 404 if members["code"] == "model_not_found" else status
-        members["message"] = " ".join(f"{_field(item)}: {item.detail}" for item in error.violations)
-        members["violations"] = [violation_members(item) for item in error.violations]
+        members["message"] = " ".join(f"{_name_field(item)}: {item.detail}" for item in error.violations)
+        members["violations"] = [render_violation(item) for item in error.violations]
     if error.usage is not None:
         members["usage"] = {
             "input_tokens": error.usage.input_tokens,
             "output_tokens": error.usage.output_tokens,
             "total_tokens": error.usage.input_tokens + error.usage.output_tokens,
-            **cost_member(error),
+            **render_cost(error),
         }
     return status, members
 
 
-def _field(item: Violation) -> str:
+def _name_field(item: Violation) -> str:
     """The field that a pointer leads into; ``body`` for the whole request."""
     return next(iter(split_pointer(item.pointer)), "body")
 
 
-def openai_response(error: GatewayError, _request_id: str, _path: str) -> Response:
+def build_openai_response(error: GatewayError, _request_id: str, _path: str) -> Response:
     """The whole answer to an error; the request's id is in its header, as the SDKs expect it."""
-    status, members = openai_error(error)
-    headers = error_headers(error)
+    status, members = render_openai_error(error)
+    headers = build_error_headers(error)
     headers["X-Should-Retry"] = "true" if should_retry(error) else "false"
     body = json.dumps({"error": members}).encode()
     return Response(body, status, headers=headers, media_type="application/json")

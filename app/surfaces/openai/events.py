@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from app.media.splicing import splice_iter
-from app.surfaces.http.streams import BEAT_S, Dialect, stream
-from app.surfaces.openai.errors import openai_error
+from app.surfaces.http.streams import HEARTBEAT_S, StreamDialect, stream
+from app.surfaces.openai.errors import render_openai_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from app.generation.order import GenerationResult
     from app.surfaces.openai.response import Spliced
 
-BEAT: Final = b": drawing\n\n"
+HEARTBEAT: Final = b": drawing\n\n"
 """A comment."""
 
 
-async def event_stream(
+async def stream_events(
     generating: Coroutine[None, None, GenerationResult],
     events_of: Callable[[GenerationResult], Iterable[Spliced]],
     headers_of: Callable[[GenerationResult], Mapping[str, str]],
     *,
     patience_s: float,
-    beat_s: float = BEAT_S,
+    beat_s: float = HEARTBEAT_S,
 ) -> Response:
     """A stream of the result's events; see ``stream``.
 
@@ -47,11 +47,11 @@ async def event_stream(
         for light, cargo in events_of(result):
             yield from splice_iter(light, cargo)
 
-    dialect = Dialect("text/event-stream", BEAT, pieces_of, _error_event, headers_of)
+    dialect = StreamDialect("text/event-stream", HEARTBEAT, pieces_of, _encode_error, headers_of)
     return await stream(generating, dialect, patience_s=patience_s, beat_s=beat_s)
 
 
-def _error_event(error: GatewayError) -> bytes:
-    _, members = openai_error(error)
+def _encode_error(error: GatewayError) -> bytes:
+    _, members = render_openai_error(error)
     data = json.dumps({"type": "error", "error": members})
     return b"event: error\ndata: " + data.encode() + b"\n\n"

@@ -12,14 +12,14 @@ from app.domain.pointers import build_pointer
 from app.surfaces.native.request import (
     FILES,
     NO_FILE,
-    inputs_of_form,
-    inputs_of_json,
-    members_of,
-    order_of,
-    read,
+    build_order,
+    parse_fields,
+    parse_members,
+    read_form_inputs,
+    read_json_inputs,
 )
 from app.surfaces.native.wire import SafetySettingWire
-from app.surfaces.openai.sizes import cells, nearest_cell, stands_for
+from app.surfaces.openai.sizes import find_nearest_cell, is_near, iterate_cells
 from app.surfaces.openai.wire import OpenAIImageEdit, OpenAIImageGeneration, OpenAIParameters
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ LABEL_LENGTH: Final = 63
 _SIZE: Final = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", re.ASCII)
 _BRACKETS: Final = re.compile(r"([^\[\]]+)\[([^\[\]]*)\]")
 _FORMATS: Final = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
-_NEVER: Final = {
+_UNSUPPORTED: Final = {
     "style": "The model has no styles; say in the prompt what it should look like.",
     "input_fidelity": "The model has no such setting.",
     "complexity": "The model has no such setting; thinking_level comes nearest to it.",
@@ -50,7 +50,7 @@ _NEVER: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ParsedRequest:
     """An order, and what the dialect needs beside it to answer.
 
     Attributes:
@@ -66,13 +66,13 @@ class Asked:
     places: Mapping[str, str]
     notices: tuple[Notice, ...]
 
-    def within(self, patience: Patience | None) -> Asked:
+    def within(self, patience: Patience | None) -> ParsedRequest:
         """The same of a caller who waits so long."""
         return replace(self, order=replace(self.order, patience=patience))
 
 
 @dataclass(slots=True)
-class _Reading:
+class _Translation:
     """Native words for the original's fields, as they are found one by one."""
 
     asked: OpenAIParameters
@@ -95,37 +95,41 @@ class _Reading:
         self.places[f"/{native}"] = f"/{name}"
 
 
-async def asked_of_json(service: Service, caller: Caller, body: JsonBody, cache_control: str | None) -> Asked:
+async def parse_json_request(
+    service: Service, caller: Caller, body: JsonBody, cache_control: str | None
+) -> ParsedRequest:
     """What a JSON request asks, with its faults in the order."""
-    members = _without_nulls(body.members, OpenAIImageGeneration)
-    asked, violations = read(OpenAIImageGeneration, members, strict=True)
-    inputs, faults = await inputs_of_json(service, caller, asked, body, violations)
-    reading = _read_all(service, asked)
+    members = _drop_nulls(body.members, OpenAIImageGeneration)
+    asked, violations = parse_members(OpenAIImageGeneration, members, strict=True)
+    inputs, faults = await read_json_inputs(service, caller, asked, body, violations)
+    reading = _translate(service, asked)
     found = (*violations, *faults, *reading.violations)
     native = asked.model_copy(update=reading.native)
-    order = await order_of(service, caller, native, inputs, found, cache_control)
-    return _asked(order, asked, reading)
+    order = await build_order(service, caller, native, inputs, found, cache_control)
+    return _build_request(order, asked, reading)
 
 
-async def asked_of_form(service: Service, caller: Caller, form: FormBody, cache_control: str | None) -> Asked:
+async def parse_form_request(
+    service: Service, caller: Caller, form: FormBody, cache_control: str | None
+) -> ParsedRequest:
     """What a multipart request asks, with its faults in the order."""
-    fields, structured, unread = _plain_fields(form.fields)
-    members, repeated = members_of(fields)
-    asked, violations = read(OpenAIImageEdit, {**members, **structured}, strict=False)
-    parts, refused = _parts(form.files)
-    inputs, faults = await inputs_of_form(service, parts, required=not FILES & {*fields, *structured})
-    reading = _read_all(service, asked)
+    fields, structured, unread = _expand_brackets(form.fields)
+    members, repeated = parse_fields(fields)
+    asked, violations = parse_members(OpenAIImageEdit, {**members, **structured}, strict=False)
+    parts, refused = _collect_parts(form.files)
+    inputs, faults = await read_form_inputs(service, parts, required=not FILES & {*fields, *structured})
+    reading = _translate(service, asked)
     for name in ("image", "document", "video"):
         if getattr(asked, name):
             reading.fault(name, "wrong_type", NO_FILE)
     found = (*unread, *repeated, *violations, *refused, *faults, *reading.violations)
     native = asked.model_copy(update=reading.native)
-    order = await order_of(service, caller, native, inputs, found, cache_control)
-    return _asked(order, asked, reading)
+    order = await build_order(service, caller, native, inputs, found, cache_control)
+    return _build_request(order, asked, reading)
 
 
-def _asked(order: Order, asked: OpenAIParameters, reading: _Reading) -> Asked:
-    return Asked(
+def _build_request(order: Order, asked: OpenAIParameters, reading: _Translation) -> ParsedRequest:
+    return ParsedRequest(
         order=replace(order, drop_in=True),
         delivery="uri" if (reading.native.get("delivery") or asked.delivery) == "uri" else "inline",
         stream=bool(asked.stream),
@@ -135,12 +139,14 @@ def _asked(order: Order, asked: OpenAIParameters, reading: _Reading) -> Asked:
     )
 
 
-def in_callers_words(violations: tuple[Violation, ...], places: Mapping[str, str]) -> tuple[Violation, ...]:
+def translate_violations(
+    violations: tuple[Violation, ...], places: Mapping[str, str]
+) -> tuple[Violation, ...]:
     """Violations of native fields under the names that the caller used."""
-    return tuple(dict.fromkeys(_renamed(item, places) for item in violations))
+    return tuple(dict.fromkeys(_translate_violation(item, places) for item in violations))
 
 
-def _renamed(item: Violation, places: Mapping[str, str]) -> Violation:
+def _translate_violation(item: Violation, places: Mapping[str, str]) -> Violation:
     place = places.get(item.pointer)
     if place is None:
         return item
@@ -152,13 +158,13 @@ def _renamed(item: Violation, places: Mapping[str, str]) -> Violation:
     return replace(item, pointer=place, allowed=allowed)
 
 
-def _without_nulls(members: Mapping[str, Any], model: type[OpenAIParameters]) -> dict[str, Any]:
+def _drop_nulls(members: Mapping[str, Any], model: type[OpenAIParameters]) -> dict[str, Any]:
     """SDKs send null for what they leave out; a null under an unknown name stays, to be refused."""
     known = model.model_fields
     return {name: value for name, value in members.items() if value is not None or name not in known}
 
 
-def _plain_fields(
+def _expand_brackets(
     fields: Mapping[str, list[str]],
 ) -> tuple[dict[str, list[str]], dict[str, Any], list[Violation]]:
     """Form fields as the native surface reads them, those in brackets put together, and their faults.
@@ -186,37 +192,45 @@ def _plain_fields(
     return plain, structured, violations
 
 
-def _parts(files: Mapping[str, list[UploadFile]]) -> tuple[dict[str, list[UploadFile]], list[Violation]]:
+def _collect_parts(
+    files: Mapping[str, list[UploadFile]],
+) -> tuple[dict[str, list[UploadFile]], list[Violation]]:
     """File parts under native names; ``image[]`` is how SDKs send several."""
     parts: dict[str, list[UploadFile]] = {}
     violations: list[Violation] = []
     for name, uploads in files.items():
         bare = name.removesuffix("[]")
-        if bare in _NEVER:
-            violations.append(Violation(f"/{bare}", f"unsupported_{bare}", _NEVER[bare]))
+        if bare in _UNSUPPORTED:
+            violations.append(Violation(f"/{bare}", f"unsupported_{bare}", _UNSUPPORTED[bare]))
         else:
             parts.setdefault(bare, []).extend(uploads)
     return parts, violations
 
 
-def _read_all(service: Service, asked: OpenAIParameters) -> _Reading:
+def _translate(service: Service, asked: OpenAIParameters) -> _Translation:
     """Every field of the original's in native words."""
     card = service.gateway.catalogue.resolve(asked.model or service.limits.default_model)
-    reading = _Reading(asked, card)
-    for reader in (_size, _format, _moderation, _labels, _never):
+    reading = _Translation(asked, card)
+    for reader in (
+        _translate_size,
+        _translate_format,
+        _translate_moderation,
+        _translate_labels,
+        _refuse_unsupported,
+    ):
         reader(reading)
     return reading
 
 
-def _size(reading: _Reading) -> None:
+def _translate_size(reading: _Translation) -> None:
     """``size`` decides; without one ``quality`` does, unless a native field has decided already."""
     asked = reading.asked
     open_size = asked.size in {None, "auto"}
     quality = None if asked.quality in {None, "auto"} else asked.quality
     if not open_size:
-        _cell(reading, asked.size or "")
+        _translate_pixels(reading, asked.size or "")
     elif quality is not None and asked.image_size is None:
-        _quality(reading, quality)
+        _translate_quality(reading, quality)
         return
     if quality is not None:
         decided = "image_size" if open_size else "size"
@@ -224,7 +238,7 @@ def _size(reading: _Reading) -> None:
         reading.notices.append(Notice("quality_without_effect", detail))
 
 
-def _quality(reading: _Reading, quality: str) -> None:
+def _translate_quality(reading: _Translation, quality: str) -> None:
     """The size that a quality stands for on the card."""
     size = None if reading.card is None else reading.card.find_size_of_quality(quality)
     if size is not None:
@@ -235,7 +249,7 @@ def _quality(reading: _Reading, quality: str) -> None:
         reading.fault("quality", "unsupported_quality", detail, ("auto", *offered))
 
 
-def _cell(reading: _Reading, size: str) -> None:
+def _translate_pixels(reading: _Translation, size: str) -> None:
     """The nearest cell of the card's grid; sizes that are far from all of them are refused."""
     found = _SIZE.fullmatch(size)
     if found is None:
@@ -244,10 +258,10 @@ def _cell(reading: _Reading, size: str) -> None:
     if reading.card is None:
         return
     width, height = int(found[1]), int(found[2])
-    cell = nearest_cell(reading.card, width, height)
+    cell = find_nearest_cell(reading.card, width, height)
     drawn = f"{cell.width}x{cell.height}"
-    if not stands_for(cell, width, height):
-        row = [each for each in cells(reading.card) if each.aspect_ratio == cell.aspect_ratio]
+    if not is_near(cell, width, height):
+        row = [each for each in iterate_cells(reading.card) if each.aspect_ratio == cell.aspect_ratio]
         allowed = tuple(f"{each.width}x{each.height}" for each in row)
         reading.fault("size", "unsupported_size", "The model draws nothing near this size.", allowed)
         return
@@ -258,7 +272,7 @@ def _cell(reading: _Reading, size: str) -> None:
         reading.notices.append(Notice("size_mapped", detail))
 
 
-def _format(reading: _Reading) -> None:
+def _translate_format(reading: _Translation) -> None:
     asked = reading.asked
     if asked.output_format is not None:
         unknown = f"image/{asked.output_format}"  # refused by the card, which knows what there is
@@ -273,14 +287,14 @@ def _format(reading: _Reading) -> None:
         reading.fault("background", "unsupported_background", detail, ("auto", "opaque"))
 
 
-def _moderation(reading: _Reading) -> None:
+def _translate_moderation(reading: _Translation) -> None:
     if reading.asked.moderation == "low" and reading.card is not None:
         categories = reading.card.parameters.safety_categories
         settings = [SafetySettingWire(category=each, threshold="BLOCK_ONLY_HIGH") for each in categories]
         reading.means("safety_settings", settings, "moderation")
 
 
-def _labels(reading: _Reading) -> None:
+def _translate_labels(reading: _Translation) -> None:
     """Whom a picture is for is a label, cut to what a label may hold."""
     labels = dict(reading.asked.labels)
     for name in ("user", "safety_identifier"):
@@ -291,10 +305,10 @@ def _labels(reading: _Reading) -> None:
     reading.native["labels"] = labels
 
 
-def _never(reading: _Reading) -> None:
+def _refuse_unsupported(reading: _Translation) -> None:
     for name, detail in _never_asked(reading.asked):
         reading.fault(name, f"unsupported_{name}", detail)
 
 
 def _never_asked(asked: OpenAIParameters) -> Iterator[tuple[str, str]]:
-    return ((name, detail) for name, detail in _NEVER.items() if getattr(asked, name) is not None)
+    return ((name, detail) for name, detail in _UNSUPPORTED.items() if getattr(asked, name) is not None)

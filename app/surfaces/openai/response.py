@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from app.domain.generation import Usage
 from app.media.lifting import placeholders
 from app.surfaces.native.wire import WarningWire
-from app.surfaces.openai.sizes import quality_of
+from app.surfaces.openai.sizes import find_quality
 from app.surfaces.openai.wire import (
     OpenAIImage,
     OpenAIImageEvent,
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from app.domain.card import Card
     from app.domain.generation import Picture
     from app.generation.order import GenerationResult
-    from app.surfaces.openai.request import Asked
+    from app.surfaces.openai.request import ParsedRequest
 
 Spliced = tuple[bytes, dict[str, bytes]]
 """Light JSON, and the images by the placeholders that stand for them in it."""
 
 
-def answer_of(result: GenerationResult, asked: Asked, base_url: str) -> Spliced:
+def render_result(result: GenerationResult, asked: ParsedRequest, base_url: str) -> Spliced:
     """The whole answer."""
     inline = asked.delivery == "inline"
     names = placeholders()
@@ -39,27 +39,27 @@ def answer_of(result: GenerationResult, asked: Asked, base_url: str) -> Spliced:
     data = (
         [OpenAIImage(b64_json=name) for name in cargo]
         if inline
-        else [OpenAIImage(url=_address(base_url, picture)) for picture in result.pictures]
+        else [OpenAIImage(url=_build_url(base_url, picture)) for picture in result.pictures]
     )
     first = result.pictures[0]
     answer = OpenAIImages(
         created=result.generation.created_ms // 1000,
         data=data,
         background="opaque",
-        output_format=_format(first),
-        quality=quality_of(result.card, first.width, first.height),
+        output_format=_read_format(first),
+        quality=find_quality(result.card, first.width, first.height),
         size=f"{first.width}x{first.height}",
         safety_identifier=asked.safety_identifier,
-        usage=_usage(result.cost),
+        usage=_render_usage(result.cost),
         id=result.generation.id,
         model=result.generation.model,
-        warnings=_warnings(result, asked),
+        warnings=_render_warnings(result, asked),
     )
     return answer.model_dump_json(exclude_none=True).encode(), cargo
 
 
-def events_of(
-    result: GenerationResult, asked: Asked, base_url: str, route: Literal["generation", "edit"]
+def render_events(
+    result: GenerationResult, asked: ParsedRequest, base_url: str, route: Literal["generation", "edit"]
 ) -> Iterator[Spliced]:
     """One event a picture, in order. The cost is on the last one, so that whoever adds them up is right."""
     kind: Literal["image_generation.completed", "image_edit.completed"] = (
@@ -72,22 +72,22 @@ def events_of(
         event = OpenAIImageEvent(
             type=kind,
             b64_json=name if inline else None,
-            url=None if inline else _address(base_url, picture),
+            url=None if inline else _build_url(base_url, picture),
             background="opaque",
             created_at=result.generation.created_ms // 1000,
-            output_format=_format(picture),
-            quality=quality_of(result.card, picture.width, picture.height),
+            output_format=_read_format(picture),
+            quality=find_quality(result.card, picture.width, picture.height),
             size=f"{picture.width}x{picture.height}",
             safety_identifier=asked.safety_identifier,
-            usage=_usage(result.cost if index == len(result.pictures) else Usage()),
-            warnings=_warnings(result, asked),
+            usage=_render_usage(result.cost if index == len(result.pictures) else Usage()),
+            warnings=_render_warnings(result, asked),
         )
         data = event.model_dump_json(exclude_none=True).encode()
         light = b"event: " + kind.encode() + b"\ndata: " + data + b"\n\n"
         yield light, {name: picture.data} if inline else {}
 
 
-def model_of(card: Card) -> OpenAIModel:
+def render_model(card: Card) -> OpenAIModel:
     """A card, as far as the dialect tells."""
     released = datetime.combine(card.lifecycle.released, time(), UTC)
     retires = min(card.lifecycle.retires.values(), default=None)
@@ -100,19 +100,19 @@ def model_of(card: Card) -> OpenAIModel:
     )
 
 
-def _address(base_url: str, picture: Picture) -> str:
+def _build_url(base_url: str, picture: Picture) -> str:
     return f"{base_url}/v1/images/{picture.id}"
 
 
-def _format(picture: Picture) -> str:
+def _read_format(picture: Picture) -> str:
     return picture.mime_type.removeprefix("image/")
 
 
-def _warnings(result: GenerationResult, asked: Asked) -> list[WarningWire]:
+def _render_warnings(result: GenerationResult, asked: ParsedRequest) -> list[WarningWire]:
     return [WarningWire(code=item.code, detail=item.detail) for item in asked.notices + result.notices]
 
 
-def _usage(cost: Usage) -> OpenAIUsage:
+def _render_usage(cost: Usage) -> OpenAIUsage:
     return OpenAIUsage(
         input_tokens=cost.input_tokens,
         input_tokens_details=OpenAIInputDetails(

@@ -12,18 +12,18 @@ from app.domain.errors import GatewayError, ValidationFailed, Violation
 from app.domain.failure import list_error_classes
 from app.surfaces.http.auth import CallerDep
 from app.surfaces.http.body import read_form, read_json
-from app.surfaces.http.cache_control import cache_control_of
-from app.surfaces.http.client_timeout import REQUEST_TIMEOUT, patience_of
-from app.surfaces.http.context import ServiceDep, base_url_of
-from app.surfaces.http.handover import client_timeout_s, retries_of
-from app.surfaces.http.idempotency import IDEMPOTENCY_KEY, named
+from app.surfaces.http.cache_control import read_cache_control
+from app.surfaces.http.client_timeout import REQUEST_TIMEOUT, read_client_timeout
+from app.surfaces.http.context import ServiceDep, get_base_url
+from app.surfaces.http.handover import read_retry_count, read_sdk_timeout
+from app.surfaces.http.idempotency import IDEMPOTENCY_KEY, attach_idempotency_key
 from app.surfaces.http.problems import RATE_LIMIT_HEADERS
-from app.surfaces.http.ratelimit import rate_limit_headers
-from app.surfaces.http.replies import generation_headers, json_reply
-from app.surfaces.openai.errors import kind_of
-from app.surfaces.openai.events import event_stream
-from app.surfaces.openai.request import asked_of_form, asked_of_json, in_callers_words
-from app.surfaces.openai.response import answer_of, events_of, model_of
+from app.surfaces.http.ratelimit import build_rate_limit_headers
+from app.surfaces.http.replies import build_generation_headers, build_json_response
+from app.surfaces.openai.errors import classify_error
+from app.surfaces.openai.events import stream_events
+from app.surfaces.openai.request import parse_form_request, parse_json_request, translate_violations
+from app.surfaces.openai.response import render_events, render_model, render_result
 from app.surfaces.openai.wire import OpenAIError, OpenAIImages, OpenAIModel, OpenAIModels
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from app.generation.order import GenerationResult, Order
     from app.surfaces.http.context import Service
     from app.surfaces.http.handover import Handover
-    from app.surfaces.openai.request import Asked
+    from app.surfaces.openai.request import ParsedRequest
 
 router = APIRouter(prefix="/openai/v1", tags=["openai"])
 
@@ -44,10 +44,10 @@ _RETRY_HEADERS = {
 }
 
 
-def _errors() -> dict[int | str, dict[str, Any]]:
+def _describe_errors() -> dict[int | str, dict[str, Any]]:
     codes = {400: ["invalid_value"], 404: ["model_not_found"]}
     for error in list_error_classes():
-        kind = kind_of(error)
+        kind = classify_error(error)
         code = kind.code or error.code
         if error is not ValidationFailed and code not in codes.setdefault(kind.status, []):
             codes[kind.status].append(code)
@@ -61,14 +61,14 @@ def _errors() -> dict[int | str, dict[str, Any]]:
     }
 
 
-_ERRORS = _errors()
-_GENERATED: dict[int | str, dict[str, Any]] = {
+_ERRORS = _describe_errors()
+_GENERATE_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"model": OpenAIImages, "description": "The pictures.", "headers": RATE_LIMIT_HEADERS},
     **_ERRORS,
 }
 
 
-def _body(media_type: str, schema: str) -> dict[str, Any]:
+def _describe_body(media_type: str, schema: str) -> dict[str, Any]:
     content = {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
     return {
         "requestBody": {"required": True, "content": content},
@@ -79,8 +79,8 @@ def _body(media_type: str, schema: str) -> dict[str, Any]:
 @router.post(
     "/images/generations",
     operation_id="openai_generate_images",
-    responses=_GENERATED,
-    openapi_extra=_body("application/json", "OpenAIImageGeneration"),
+    responses=_GENERATE_RESPONSES,
+    openapi_extra=_describe_body("application/json", "OpenAIImageGeneration"),
 )
 async def generate_images(request: Request, caller: CallerDep, service: ServiceDep) -> Response:
     """Generate pictures from a prompt, in OpenAI's dialect.
@@ -89,17 +89,17 @@ async def generate_images(request: Request, caller: CallerDep, service: ServiceD
     `OpenAIImageEvent`. What fails within the first seconds is answered with its status, later by an `error`
     event.
     """
-    patience = patience_of(request)
+    patience = read_client_timeout(request)
     body = await read_json(request, service.limits)
-    asked = await asked_of_json(service, caller, body, cache_control_of(request))
-    return await _generated(request, service, asked.within(patience), "generation")
+    asked = await parse_json_request(service, caller, body, read_cache_control(request))
+    return await _generate(request, service, asked.within(patience), "generation")
 
 
 @router.post(
     "/images/edits",
     operation_id="openai_edit_images",
-    responses=_GENERATED,
-    openapi_extra=_body("multipart/form-data", "OpenAIImageEdit"),
+    responses=_GENERATE_RESPONSES,
+    openapi_extra=_describe_body("multipart/form-data", "OpenAIImageEdit"),
 )
 async def edit_images(request: Request, caller: CallerDep, service: ServiceDep) -> Response:
     """Generate pictures from a prompt and files, in OpenAI's dialect: `image` for one, `image[]` for several.
@@ -107,23 +107,25 @@ async def edit_images(request: Request, caller: CallerDep, service: ServiceDep) 
     With `stream` the answer is `text/event-stream`: an `image_edit.completed` event a picture, each an
     `OpenAIImageEvent`.
     """
-    patience = patience_of(request)
+    patience = read_client_timeout(request)
     async with read_form(request, service.limits) as form:
-        asked = await asked_of_form(service, caller, form, cache_control_of(request))
-    return await _generated(request, service, asked.within(patience), "edit")
+        asked = await parse_form_request(service, caller, form, read_cache_control(request))
+    return await _generate(request, service, asked.within(patience), "edit")
 
 
-async def _generated(
-    request: Request, service: Service, asked: Asked, route: Literal["generation", "edit"]
+async def _generate(
+    request: Request, service: Service, asked: ParsedRequest, route: Literal["generation", "edit"]
 ) -> Response:
-    base_url = base_url_of(request, service)
-    order = named(replace(asked.order, retries=retries_of(request)), request, f"openai/images/{route}")
+    base_url = get_base_url(request, service)
+    order = attach_idempotency_key(
+        replace(asked.order, retries=read_retry_count(request)), request, f"openai/images/{route}"
+    )
 
     async def generating() -> GenerationResult:
         try:
-            result = await _served(request, service, order, streamed=asked.stream)
+            result = await _serve(request, service, order, streamed=asked.stream)
         except ValidationFailed as error:
-            raise ValidationFailed(in_callers_words(error.violations, asked.places)) from None
+            raise ValidationFailed(translate_violations(error.violations, asked.places)) from None
         except GatewayError as error:
             request.state.outcome = error.code  # a stream that has begun has no status to tell it by
             raise
@@ -131,27 +133,27 @@ async def _generated(
         return result
 
     if asked.stream:
-        return await event_stream(
+        return await stream_events(
             generating(),
-            lambda result: events_of(result, asked, base_url, route),
-            _headers,
+            lambda result: render_events(result, asked, base_url, route),
+            _build_headers,
             patience_s=service.limits.stream_patience_s,
         )
     result = await generating()
-    light, cargo = answer_of(result, asked, base_url)
-    return json_reply(light, cargo, _headers(result), service.limits.chunked_above_bytes)
+    light, cargo = render_result(result, asked, base_url)
+    return build_json_response(light, cargo, _build_headers(result), service.limits.chunked_above_bytes)
 
 
-async def _served(request: Request, service: Service, order: Order, *, streamed: bool) -> GenerationResult:
+async def _serve(request: Request, service: Service, order: Order, *, streamed: bool) -> GenerationResult:
     job = service.gateway.prepare(order)
     if job.attempt is None:
         return await service.gateway.serve(job)
     handover: Handover = request.state.handover
-    return await handover.serve(service.gateway, job, None if streamed else client_timeout_s(request))
+    return await handover.serve(service.gateway, job, None if streamed else read_sdk_timeout(request))
 
 
-def _headers(result: GenerationResult) -> dict[str, str]:
-    return {**generation_headers(result), **rate_limit_headers(result.windows, result.rates)}
+def _build_headers(result: GenerationResult) -> dict[str, str]:
+    return {**build_generation_headers(result), **build_rate_limit_headers(result.windows, result.rates)}
 
 
 @router.get(
@@ -162,7 +164,7 @@ def _headers(result: GenerationResult) -> dict[str, str]:
 async def list_models(caller: CallerDep, service: ServiceDep) -> OpenAIModels:
     """Every model that the tenant may use, in OpenAI's dialect."""
     cards = [card for card in service.gateway.catalogue if _may_use(caller, card)]
-    return OpenAIModels(object="list", data=[model_of(card) for card in cards])
+    return OpenAIModels(object="list", data=[render_model(card) for card in cards])
 
 
 @router.get(
@@ -180,7 +182,7 @@ async def get_model(
     if card is None or not _may_use(caller, card):
         detail = "There is no such model here, or this caller may not use it."
         raise ValidationFailed((Violation("/model", "unknown_model", detail),))
-    return model_of(card)
+    return render_model(card)
 
 
 def _may_use(caller: Caller, card: Card) -> bool:

@@ -25,50 +25,50 @@ class Cell(NamedTuple):
     height: int
 
 
-def cells(card: Card) -> Iterator[Cell]:
+def iterate_cells(card: Card) -> Iterator[Cell]:
     """The whole grid, cheaper sizes first."""
     for size in card.image_sizes:
         for ratio in card.aspect_ratios:
             yield Cell(ratio, size, *card.pixels[ratio][size])
 
 
-def exact_cell(card: Card, width: int, height: int) -> Cell | None:
+def find_exact_cell(card: Card, width: int, height: int) -> Cell | None:
     """The cell of exactly these pixels, if there is one."""
-    return next((cell for cell in cells(card) if cell[2:] == (width, height)), None)
+    return next((cell for cell in iterate_cells(card) if cell[2:] == (width, height)), None)
 
 
-def nearest_cell(card: Card, width: int, height: int) -> Cell:
+def find_nearest_cell(card: Card, width: int, height: int) -> Cell:
     """The cell of exactly these pixels; else of the nearest ratio, and in it of the nearest area.
 
     Distances are factors, so twice as much is as far as half as much; of two equal ones the cheaper wins.
     """
-    exact = exact_cell(card, width, height)
+    exact = find_exact_cell(card, width, height)
     if exact is not None:
         return exact
-    ratio = min(card.aspect_ratios, key=lambda name: _factor(width / height, _ratio(name)))
-    row = [cell for cell in cells(card) if cell.aspect_ratio == ratio]
-    return min(row, key=lambda cell: _factor(width * height, cell.width * cell.height))
+    ratio = min(card.aspect_ratios, key=lambda name: _measure_distance(width / height, _parse_ratio(name)))
+    row = [cell for cell in iterate_cells(card) if cell.aspect_ratio == ratio]
+    return min(row, key=lambda cell: _measure_distance(width * height, cell.width * cell.height))
 
 
-def stands_for(cell: Cell, width: int, height: int) -> bool:
+def is_near(cell: Cell, width: int, height: int) -> bool:
     """Whether a cell is near enough to be delivered for these pixels without misleading anybody."""
     if (cell.width, cell.height) == (width, height):
         return True
-    return _factor(width / height, _ratio(cell.aspect_ratio)) <= math.log(RATIO_FACTOR_MAX) and _factor(
-        width * height, cell.width * cell.height
-    ) <= math.log(AREA_FACTOR_MAX)
+    return _measure_distance(width / height, _parse_ratio(cell.aspect_ratio)) <= math.log(
+        RATIO_FACTOR_MAX
+    ) and _measure_distance(width * height, cell.width * cell.height) <= math.log(AREA_FACTOR_MAX)
 
 
-def quality_of(card: Card, width: int, height: int) -> str | None:
+def find_quality(card: Card, width: int, height: int) -> str | None:
     """The quality that asks for a picture of these pixels, or None where none does."""
-    qualities = card.image_sizes[nearest_cell(card, width, height).image_size].qualities
+    qualities = card.image_sizes[find_nearest_cell(card, width, height).image_size].qualities
     return qualities[0] if qualities else None
 
 
-def _ratio(name: str) -> float:
+def _parse_ratio(name: str) -> float:
     wide, high = name.split(":")
     return int(wide) / int(high)
 
 
-def _factor(one: float, other: float) -> float:
+def _measure_distance(one: float, other: float) -> float:
     return abs(math.log(one / other))
