@@ -10,7 +10,7 @@ from app.emulator.child import EmulatorChild
 from app.emulator.installed import check_installed
 from app.emulator.rules import load_rules
 from app.observability.observed import ObservedImageModel
-from app.observability.traces import outgoing_headers
+from app.observability.traces import build_trace_headers
 from app.upstream.breaker import BreakerTerms
 from app.upstream.failover import FailoverImageModel
 from app.upstream.google.backend import BackEnd
@@ -74,19 +74,19 @@ async def _open_model(
 ) -> GoogleImageModel:
     return await stack.enter_async_context(
         GoogleImageModel(
-            _back_end(kind, settings, await _base_url(kind, settings, stack)),
+            _back_end(kind, settings, await _resolve_base_url(kind, settings, stack)),
             catalogue,
             # Who has a slot must find a connection: waiting for one would look like the back end's failure.
             connections_max=max(
                 settings.upstream_connections, settings.upstream_slots_max * len(list(catalogue))
             ),
             answer_bytes_max=settings.upstream_answer_bytes_max,
-            headers_of=outgoing_headers,
+            headers_of=build_trace_headers,
         )
     )
 
 
-async def _base_url(kind: BackEndKind, settings: Settings, stack: AsyncExitStack) -> str | None:
+async def _resolve_base_url(kind: BackEndKind, settings: Settings, stack: AsyncExitStack) -> str | None:
     """Where the back end is, if not where Google has it; an emulator without an address is started."""
     first = settings.upstream_base_url if settings.back_ends[0] == kind else None
     if kind == "vertex":

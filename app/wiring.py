@@ -31,7 +31,7 @@ from app.media.self_test import LiftingBroken, check_lifting
 from app.observability.metrics import Metrics
 from app.observability.observed import ObservedDirectory, ObservedLedger, ObservedResults
 from app.registry.directory import StoredDirectory
-from app.resilience.diagnosis import words_of_system
+from app.resilience.diagnosis import describe_system_error
 from app.results.quota import Quota
 from app.results.redis import RedisResults
 from app.store.access import Access, AccessTokens
@@ -39,7 +39,7 @@ from app.store.breaker import StoreBreaker
 from app.store.client import LEDGER_TIMEOUT_S, UnsafeEviction, check_eviction, open_clients
 from app.store.embedded import EmbeddedStore, EmbeddedStoreFailed
 from app.store.room import Room
-from app.store.topologies import address_of
+from app.store.topologies import describe_address
 from app.surfaces.http.context import Limits, Service
 from app.tenants.administration import Administration
 from app.tenants.directory import FileDirectory, MemoryDirectory, demo_directory, stored_pepper
@@ -70,8 +70,8 @@ def start_fault(fault: Exception) -> str:
     """Why the gateway cannot start, for the person at the terminal; empty where only the log can tell."""
     if isinstance(fault, START_FAULTS):
         return str(fault)
-    if isinstance(fault, OSError) and words_of_system(fault):
-        words = f"{type(fault).__qualname__}: {words_of_system(fault)}"
+    if isinstance(fault, OSError) and describe_system_error(fault):
+        words = f"{type(fault).__qualname__}: {describe_system_error(fault)}"
         return words if fault.filename is None else f"{fault.filename}: {words}"
     return ""
 
@@ -327,7 +327,7 @@ def _durable(
 
 def _breaker(pool: Literal["ledger", "images"], metrics: Metrics, clients: StoreClients) -> StoreBreaker:
     return StoreBreaker(
-        on_change=lambda state: metrics.store_breaker(pool, state), address=address_of(clients.ledger)
+        on_change=lambda state: metrics.store_breaker(pool, state), address=describe_address(clients.ledger)
     )
 
 

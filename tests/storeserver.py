@@ -9,7 +9,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
-from app.store.embedded import server_binary
+from app.store.embedded import find_server_binary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,7 @@ class ServerProcess:
         """Start it and wait until it answers."""
         assert self._process is None
         command = [
-            *(str(server_binary()), "--port", "0", "--unixsocket", str(self.socket)),
+            *(str(find_server_binary()), "--port", "0", "--unixsocket", str(self.socket)),
             *("--dir", str(self.folder), "--save", "", "--appendonly", "yes", "--appendfsync", "everysec"),
             *("--maxmemory", "256mb", "--maxmemory-policy", "volatile-lfu", "--loglevel", "warning"),
             *self._options,

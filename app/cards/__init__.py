@@ -45,7 +45,7 @@ class Catalogue:
         return self._by_name
 
 
-def card_schema() -> dict[str, Any]:
+def build_card_schema() -> dict[str, Any]:
     """The JSON Schema of a card, as ``card.schema.json`` beside the cards holds it for editors."""
     schema = Card.model_json_schema(mode="validation")
     for definition in (schema, *schema["$defs"].values()):

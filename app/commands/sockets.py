@@ -6,7 +6,7 @@ import errno
 import socket
 from typing import TYPE_CHECKING
 
-from app.resilience.diagnosis import Diagnosis, words_of_system
+from app.resilience.diagnosis import Diagnosis, describe_system_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,5 +85,5 @@ def _diagnosed(error: OSError, place: str, variable: str) -> Diagnosis:
         remedy = f"Set {variable} to a port from 1024 on, or let this user take lower ones"
     else:
         remedy = f"End what listens there, or set {variable} to another port"
-    cause = f"{type(error).__qualname__}: {words_of_system(error)}"
+    cause = f"{type(error).__qualname__}: {describe_system_error(error)}"
     return Diagnosis("cannot_listen", place, cause, remedy)

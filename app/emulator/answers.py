@@ -65,7 +65,7 @@ class Answer:
     envelope: dict[str, Any]
     usage: dict[str, Any] | None
 
-    def whole(self) -> dict[str, Any]:
+    def build_document(self) -> dict[str, Any]:
         """The one document of ``generateContent``."""
         document: dict[str, Any] = {}
         if self.finish is not None:
@@ -75,10 +75,10 @@ class Answer:
             document["usageMetadata"] = self.usage
         return document | self.envelope
 
-    def chunks(self) -> Iterator[dict[str, Any]]:
+    def build_chunks(self) -> Iterator[dict[str, Any]]:
         """The documents of ``streamGenerateContent``: each part whole, then the end with full usage."""
         if self.finish is None:
-            yield self.whole()
+            yield self.build_document()
             return
         early = None
         if self.usage is not None:
@@ -92,7 +92,7 @@ class Answer:
             candidate = {"content": {"parts": [part], "role": "model"}, "index": 0}
             yield {"candidates": [candidate], **({"usageMetadata": early} if early else {}), **self.envelope}
         parts = [{"text": ""}] if self.parts else []
-        yield Answer(tuple(parts), self.finish, self.envelope, self.usage).whole()
+        yield Answer(tuple(parts), self.finish, self.envelope, self.usage).build_document()
 
 
 def compose(
@@ -105,7 +105,7 @@ def compose(
     if behaviour.model_stage is not None:
         message = f"models/{request.card.id} is deprecated."
         envelope["modelStatus"] = {"modelStage": behaviour.model_stage, "message": message}
-    usage = _usage(request, behaviour, pictures) if behaviour.usage else None
+    usage = _build_usage(request, behaviour, pictures) if behaviour.usage else None
     if behaviour.block_reason is not None:
         feedback = envelope["promptFeedback"] = {"blockReason": behaviour.block_reason}
         if behaviour.support_code is not None and request.dialect == "vertex":
@@ -115,12 +115,12 @@ def compose(
     if behaviour.support_code is not None:
         finish["finishMessage"] = _FILTERED.format(behaviour.support_code)
     if request.searches and pictures:
-        finish["groundingMetadata"] = _grounding(request)
-    parts = [*_thoughts(request, behaviour, interim), *_parts(request, behaviour, pictures)]
+        finish["groundingMetadata"] = _build_grounding(request)
+    parts = [*_build_thoughts(request, behaviour, interim), *_build_parts(request, behaviour, pictures)]
     return Answer(tuple(parts), finish, envelope, usage)
 
 
-def _thoughts(
+def _build_thoughts(
     request: ModelRequest, behaviour: Behaviour, interim: list[Picture]
 ) -> Iterator[dict[str, Any]]:
     wanted = request.include_thoughts or behaviour.thoughts
@@ -131,10 +131,12 @@ def _thoughts(
         "thought": True,
     }
     for picture in interim:
-        yield {"inlineData": _inline(picture), "thought": True}
+        yield {"inlineData": _build_inline_data(picture), "thought": True}
 
 
-def _parts(request: ModelRequest, behaviour: Behaviour, pictures: list[Picture]) -> Iterator[dict[str, Any]]:
+def _build_parts(
+    request: ModelRequest, behaviour: Behaviour, pictures: list[Picture]
+) -> Iterator[dict[str, Any]]:
     words = behaviour.words
     if words is None and request.with_text and pictures:
         words = "Here is the picture you asked for."
@@ -142,29 +144,29 @@ def _parts(request: ModelRequest, behaviour: Behaviour, pictures: list[Picture])
         yield {"text": words, "thoughtSignature": Base64(sign(f"{request.digest} text".encode()))}
     for number, picture in enumerate(pictures):
         if behaviour.only_thought:
-            yield {"inlineData": _inline(picture), "thought": True}
+            yield {"inlineData": _build_inline_data(picture), "thought": True}
         else:
             signature = Base64(sign(f"{request.digest} {number}".encode()))
-            yield {"inlineData": _inline(picture), "thoughtSignature": signature}
+            yield {"inlineData": _build_inline_data(picture), "thoughtSignature": signature}
 
 
-def _inline(picture: Picture) -> dict[str, Any]:
+def _build_inline_data(picture: Picture) -> dict[str, Any]:
     return {"mimeType": picture.mime_type, "data": Base64(picture.data)}
 
 
-def image_tokens(request: ModelRequest, pictures: list[Picture]) -> int:
+def count_image_tokens(request: ModelRequest, pictures: list[Picture]) -> int:
     """Image output tokens by the card's table; what the size was asked as is what is paid."""
     return len(pictures) * request.card.image_tokens(request.image_size)
 
 
-def _usage(request: ModelRequest, behaviour: Behaviour, pictures: list[Picture]) -> dict[str, Any]:
+def _build_usage(request: ModelRequest, behaviour: Behaviour, pictures: list[Picture]) -> dict[str, Any]:
     prompt = sum(count for _, count in request.prompt_tokens)
     usage: dict[str, Any] = {"promptTokenCount": prompt}
     candidates = thoughts = 0
     detail: list[dict[str, Any]] = []
     drawn = int(request.digest[:8], 16)
     if pictures:
-        tokens = image_tokens(request, pictures)
+        tokens = count_image_tokens(request, pictures)
         candidates = tokens + _REMAINDER_MIN + drawn % (_REMAINDER_MAX - _REMAINDER_MIN + 1)
         detail = [{"modality": "IMAGE", "tokenCount": tokens}]
         thoughts = _THOUGHTS_MIN + drawn % _THOUGHTS_SPREAD if request.thinks_hard else 0
@@ -187,7 +189,7 @@ def _usage(request: ModelRequest, behaviour: Behaviour, pictures: list[Picture])
     return usage
 
 
-def _grounding(request: ModelRequest) -> dict[str, Any]:
+def _build_grounding(request: ModelRequest) -> dict[str, Any]:
     query = " ".join(request.prompt.split()[:8])
     return {
         "webSearchQueries": [query],
@@ -196,7 +198,7 @@ def _grounding(request: ModelRequest) -> dict[str, Any]:
     }
 
 
-def written(document: dict[str, Any], behaviour: Behaviour, *, pretty: bool = False) -> list[bytes]:
+def write_document(document: dict[str, Any], behaviour: Behaviour, *, pretty: bool = False) -> list[bytes]:
     """The document's JSON in pieces, in order; each image is one piece of its own."""
     mark = f"\x02{secrets.token_hex(8)}\x03"
     blobs: list[bytes] = []

@@ -23,7 +23,7 @@ from app.emulator.errors import FieldFault, GoogleError, error_info, invalid_arg
 from app.emulator.options import EmulatorOptions
 from app.emulator.requests import count_tokens, parse, read_generate
 from app.emulator.rules import BYTES_MAX, BadRules, Call, FaultRules, Rulebook, read_rules
-from app.emulator.studio import Studio
+from app.emulator.studio import Renderer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -55,7 +55,7 @@ _PAGE_SIZE_MAX = 1000
 
 def create_emulator(catalogue: Catalogue, *, options: EmulatorOptions | None = None) -> Starlette:
     """The ASGI application. State (counts, gates) lives as long as it does."""
-    return _Emulator(catalogue, options or EmulatorOptions()).application()
+    return _Emulator(catalogue, options or EmulatorOptions()).build_application()
 
 
 class _Emulator:
@@ -64,21 +64,21 @@ class _Emulator:
         self._options = options
         self._calls = Calls(options.calls_remembered)
         self._gates = Gates(options.hold_s_max)
-        self._studio = Studio(options)
+        self._renderer = Renderer(options)
         self._rulebook = Rulebook(options.faults)
 
-    def application(self) -> Starlette:
+    def build_application(self) -> Starlette:
         routes = [
             Route("/emulator/calls", self._show_calls, methods=["GET"]),
             Route("/emulator/calls", self._reset, methods=["DELETE"]),
             Route("/emulator/release/{name}", self._release, methods=["POST"]),
-            Route("/emulator/held/{name}", self._held, methods=["GET"]),
+            Route("/emulator/held/{name}", self._show_held, methods=["GET"]),
             Route("/emulator/faults", self._show_faults, methods=["GET"]),
             Route("/emulator/faults", self._put_faults, methods=["PUT"]),
             Route("/emulator/faults", self._clear_faults, methods=["DELETE"]),
             Route("/emulator/rehearsals", _list_rehearsals, methods=["GET"]),
-            *self._model_routes("gemini", _GEMINI),
-            *(route for prefix in _VERTEX for route in self._model_routes("vertex", prefix)),
+            *self._build_model_routes("gemini", _GEMINI),
+            *(route for prefix in _VERTEX for route in self._build_model_routes("vertex", prefix)),
         ]
         handlers: dict[Any, Any] = {GoogleError: _answer_error, 404: _answer_unknown, 405: _answer_unknown}
         return Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
@@ -88,22 +88,22 @@ class _Emulator:
         try:
             yield
         finally:
-            self._studio.close()
+            self._renderer.close()
 
-    def _model_routes(self, dialect: Dialect, prefix: str) -> Iterator[Route]:
-        def bound(handler: Handler) -> Any:
-            return partial(self._authorised, handler=handler, dialect=dialect)
+    def _build_model_routes(self, dialect: Dialect, prefix: str) -> Iterator[Route]:
+        def bind(handler: Handler) -> Any:
+            return partial(self._authorise_and_handle, handler=handler, dialect=dialect)
 
-        yield Route(prefix, bound(self._list_models), methods=["GET"])
-        yield Route(prefix + "/{model}", bound(self._get_model), methods=["GET"])
+        yield Route(prefix, bind(self._list_models), methods=["GET"])
+        yield Route(prefix + "/{model}", bind(self._get_model), methods=["GET"])
         for verb, handler in (
             ("generateContent", self._generate),
             ("streamGenerateContent", self._generate),
             ("countTokens", self._count_tokens),
         ):
-            yield Route(f"{prefix}/{{model}}:{verb}", bound(handler), methods=["POST"])
+            yield Route(f"{prefix}/{{model}}:{verb}", bind(handler), methods=["POST"])
 
-    async def _authorised(self, request: Request, handler: Handler, dialect: Dialect) -> Response:
+    async def _authorise_and_handle(self, request: Request, handler: Handler, dialect: Dialect) -> Response:
         """Version and credentials first, as Google's front end has it; counts what is refused."""
         if request.path_params["version"] not in _VERSIONS[dialect]:
             return _answer_unknown(request, None)
@@ -118,43 +118,50 @@ class _Emulator:
     async def _generate(self, request: Request, dialect: Dialect) -> Response:
         self._calls.running += 1
         try:
-            return await self._generated(request, dialect)
+            return await self._run_generation(request, dialect)
         finally:
             self._calls.running -= 1
 
-    async def _generated(self, request: Request, dialect: Dialect) -> Response:
-        card = self._card(request, dialect)
-        body = await self._body(request)
-        asked = await asyncio.to_thread(read_generate, body, card, dialect)
-        attempt = self._calls.arrived(asked.digest)
-        call = Call(asked.prompt, dict(request.headers), asked.image_size, card.id, attempt)
-        behaviour = self._rulebook.behaviour_for(call).beneath(rehearsals.asked_in(asked.prompt, attempt))
-        if asked.output_tokens_max < card.image_tokens(asked.image_size) and behaviour.pictures:
+    async def _run_generation(self, request: Request, dialect: Dialect) -> Response:
+        card = self._find_card(request, dialect)
+        body = await self._read_body(request)
+        model_request = await asyncio.to_thread(read_generate, body, card, dialect)
+        attempt = self._calls.count_call(model_request.digest)
+        call = Call(model_request.prompt, dict(request.headers), model_request.image_size, card.id, attempt)
+        behaviour = self._rulebook.apply(call).overlay(
+            rehearsals.combine_directives(model_request.prompt, attempt)
+        )
+        if (
+            model_request.output_tokens_max < card.image_tokens(model_request.image_size)
+            and behaviour.pictures
+        ):
             behaviour = dataclasses.replace(behaviour, finish_reason="MAX_TOKENS", pictures=0)
         if behaviour.gate is not None and not await self._gates.wait(behaviour.gate):
             raise GoogleError(504, "DEADLINE_EXCEEDED", f"Nobody released {behaviour.gate}.")
         if behaviour.error is not None:
             await asyncio.sleep(behaviour.delay_s)
-            raise behaviour.error.raised()
+            raise behaviour.error.build_exception()
         pictures: list[answers.Picture] = []
         interim: list[answers.Picture] = []
         if behaviour.block_reason is None:
-            latency_s = self._options.latency.of(
-                card.image_sizes[asked.image_size].seconds, asked.digest, attempt
+            latency_s = self._options.latency.draw_seconds(
+                card.image_sizes[model_request.image_size].seconds, model_request.digest, attempt
             )
             await asyncio.sleep(latency_s + behaviour.delay_s)
-            pictures, interim = await self._studio.draw(asked, behaviour)
-        answer = answers.compose(asked, behaviour, pictures, interim)
+            pictures, interim = await self._renderer.render(model_request, behaviour)
+        answer = answers.compose(model_request, behaviour, pictures, interim)
         usage = answer.usage or {}
         self._calls.bill(
-            len(pictures), answers.image_tokens(asked, pictures), usage.get("totalTokenCount", 0)
+            len(pictures),
+            answers.count_image_tokens(model_request, pictures),
+            usage.get("totalTokenCount", 0),
         )
-        return _delivered(answer, behaviour, request, dialect)
+        return _build_response(answer, behaviour, request, dialect)
 
     async def _count_tokens(self, request: Request, dialect: Dialect) -> Response:
-        card = self._card(request, dialect)
+        card = self._find_card(request, dialect)
         self._calls.count_tokens += 1
-        document = parse(await self._body(request), messages.COUNT_REQUESTS[dialect])
+        document = parse(await self._read_body(request), messages.COUNT_REQUESTS[dialect])
         inner = document.get("generateContentRequest", document)
         contents = inner.get("contents", [])
         if not contents:
@@ -177,15 +184,15 @@ class _Emulator:
         cards = list(self._catalogue)
         end = int(start) + (min(int(size), _PAGE_SIZE_MAX) or _PAGE_SIZE)
         name = "models" if dialect == "gemini" else "publisherModels"
-        answer: dict[str, Any] = {name: [_described(card, dialect) for card in cards[int(start) : end]]}
+        answer: dict[str, Any] = {name: [_describe_model(card, dialect) for card in cards[int(start) : end]]}
         if end < len(cards):
             answer["nextPageToken"] = str(end)
         return JSONResponse(answer)
 
     async def _get_model(self, request: Request, dialect: Dialect) -> Response:
-        return JSONResponse(_described(self._card(request, dialect), dialect))
+        return JSONResponse(_describe_model(self._find_card(request, dialect), dialect))
 
-    def _card(self, request: Request, dialect: Dialect) -> Card:
+    def _find_card(self, request: Request, dialect: Dialect) -> Card:
         """The model of the path, by its full id. Raises GoogleError 404 in each form's own words."""
         model, version = request.path_params["model"], request.path_params["version"]
         card = self._catalogue.resolve(model)
@@ -207,7 +214,7 @@ class _Emulator:
             " Call ListModels to see the list of available models and their supported methods.",
         )
 
-    async def _body(self, request: Request) -> bytes:
+    async def _read_body(self, request: Request) -> bytes:
         """The whole body. Raises GoogleError 400 as soon as it is known to be too long."""
         most = self._options.body_bytes_max
         too_long = GoogleError(
@@ -235,7 +242,7 @@ class _Emulator:
     async def _release(self, request: Request) -> Response:
         return JSONResponse({"released": self._gates.release(request.path_params["name"])})
 
-    async def _held(self, request: Request) -> Response:
+    async def _show_held(self, request: Request) -> Response:
         return JSONResponse({"held": self._gates.waiting(request.path_params["name"])})
 
     async def _show_faults(self, _request: Request) -> Response:
@@ -303,21 +310,21 @@ def _check_deadline(request: Request) -> None:
         raise GoogleError(400, "INVALID_ARGUMENT", sentence)
 
 
-def _delivered(answer: Answer, behaviour: Behaviour, request: Request, dialect: Dialect) -> Response:
+def _build_response(answer: Answer, behaviour: Behaviour, request: Request, dialect: Dialect) -> Response:
     """The answer as the method and the rehearsal want it written."""
     headers = {"x-gemini-service-tier": "standard"} if dialect == "gemini" else {}
     pretty = request.query_params.get("prettyPrint") == "true"
-    write = partial(answers.written, behaviour=behaviour, pretty=pretty)
+    write = partial(answers.write_document, behaviour=behaviour, pretty=pretty)
     if not request.url.path.endswith(":streamGenerateContent"):
-        pieces, media_type = write(answer.whole()), JSON
+        pieces, media_type = write(answer.build_document()), JSON
     else:
-        chunks = [write(chunk) for chunk in answer.chunks()]
+        chunks = [write(chunk) for chunk in answer.build_chunks()]
         if behaviour.delivery in {"stream-error", "stream-cut"}:
             chunks = chunks[:1]
         if behaviour.delivery == "stream-error":
             failed = faults.FAULTS["unavailable"].behaviour.error
-            chunks.append(write(failed.raised().document()) if failed else [])
-        pieces, media_type = _streamed(chunks, sse=request.query_params.get("alt") == "sse")
+            chunks.append(write(failed.build_exception().document()) if failed else [])
+        pieces, media_type = _join_chunks(chunks, sse=request.query_params.get("alt") == "sse")
     match behaviour.delivery:
         case "reset" | "truncated" | "dropped":
             return CutOff(pieces, media_type, behaviour.delivery)
@@ -330,7 +337,7 @@ def _delivered(answer: Answer, behaviour: Behaviour, request: Request, dialect: 
             return Pieces(pieces, media_type, headers)
 
 
-def _streamed(chunks: list[list[bytes]], *, sse: bool) -> tuple[list[bytes], str]:
+def _join_chunks(chunks: list[list[bytes]], *, sse: bool) -> tuple[list[bytes], str]:
     pieces: list[bytes] = []
     for number, chunk in enumerate(chunks):
         before, after = (b"data: ", b"\r\n\r\n") if sse else (b",\r\n" if number else b"[", b"")
@@ -338,7 +345,7 @@ def _streamed(chunks: list[list[bytes]], *, sse: bool) -> tuple[list[bytes], str
     return (pieces, "text/event-stream") if sse else ([*pieces, b"]"], JSON)
 
 
-def _described(card: Card, dialect: Dialect) -> dict[str, Any]:
+def _describe_model(card: Card, dialect: Dialect) -> dict[str, Any]:
     if dialect == "vertex":
         return {
             "name": f"publishers/google/models/{card.id}",

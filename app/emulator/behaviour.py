@@ -25,7 +25,7 @@ class ErrorAnswer:
     message: str
     details: tuple[Mapping[str, Any], ...] = ()
 
-    def raised(self) -> GoogleError:
+    def build_exception(self) -> GoogleError:
         """The exception that produces it."""
         return GoogleError(self.code, self.status, self.message, tuple(dict(item) for item in self.details))
 
@@ -80,7 +80,7 @@ class Behaviour:
     delay_s: float = 0.0
     gate: str | None = None
 
-    def beneath(self, above: Behaviour) -> Behaviour:
+    def overlay(self, above: Behaviour) -> Behaviour:
         """Both together; where both depart from the plain answer, ``above`` wins."""
         changed: dict[str, Any] = {
             field.name: getattr(above, field.name)

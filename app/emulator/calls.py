@@ -32,7 +32,7 @@ class Calls:
     billed: dict[str, int] = field(default_factory=dict)
     by_fingerprint: OrderedDict[str, int] = field(default_factory=OrderedDict)
 
-    def arrived(self, fingerprint: str) -> int:
+    def count_call(self, fingerprint: str) -> int:
         """Count a generation; returns how often this very request has come, from 1."""
         self.generate += 1
         times = self.by_fingerprint.pop(fingerprint, 0) + 1
@@ -81,7 +81,7 @@ class Gates:
         self._wait_s_max = wait_s_max
         self._gates: OrderedDict[str, _Gate] = OrderedDict()
 
-    def _gate(self, name: str) -> _Gate:
+    def _get_gate(self, name: str) -> _Gate:
         gate = self._gates.setdefault(name, _Gate())
         if len(self._gates) > _GATES_MAX:
             idle = next(
@@ -92,7 +92,7 @@ class Gates:
 
     async def wait(self, name: str) -> bool:
         """Wait until it is open. False where that took longer than the maximum."""
-        gate = self._gate(name)
+        gate = self._get_gate(name)
         gate.waiting += 1
         try:
             async with time_limit(self._wait_s_max):
@@ -105,7 +105,7 @@ class Gates:
 
     def release(self, name: str) -> int:
         """Open it for those who wait and those who come; returns how many waited."""
-        gate = self._gate(name)
+        gate = self._get_gate(name)
         gate.opened.set()
         return gate.waiting
 

@@ -18,7 +18,7 @@ import httpx2
 
 from app.resilience.deadlines import time_limit
 from app.resilience.resources import Resource
-from app.resilience.tasks import BackgroundTasks, cancelled
+from app.resilience.tasks import BackgroundTasks, cancel_tasks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -65,7 +65,7 @@ class EmulatorChild(Resource):
         self._address = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         try:
             await self._start()
-            await self._answers()
+            await self._wait_until_ready()
             async with BackgroundTasks() as tasks:
                 tasks.keep_running(self._supervise, "emulator")
                 yield
@@ -86,7 +86,7 @@ class EmulatorChild(Resource):
             pass_fds=(descriptor,),
         )
 
-    async def _answers(self) -> None:
+    async def _wait_until_ready(self) -> None:
         """Wait for the first answer. The socket already accepts, so one request waits as long as needed."""
         process = self._process
         if process is None:
@@ -106,7 +106,7 @@ class EmulatorChild(Resource):
             except httpx2.TimeoutException as error:
                 raise TimeoutError(f"the emulator did not answer within {_START_S_MAX:.0f} s") from error
             finally:
-                await cancelled([asked, ended])
+                await cancel_tasks([asked, ended])
 
     async def _supervise(self) -> None:
         """Start it again whenever it ends, with a growing pause while it keeps ending at once."""

@@ -22,13 +22,13 @@ class Latency:
     pace: float = PACE_DEFAULT
     seed: int = 0
 
-    def of(self, seconds: tuple[float, float], digest: str, attempt: int) -> float:
+    def draw_seconds(self, seconds: tuple[float, float], digest: str, attempt: int) -> float:
         """Of the ``attempt``-th call of the request with this digest, between a size's least and most."""
         least, most = seconds
-        return self.pace * (least + (most - least) * drawn(self.seed, digest, attempt))
+        return self.pace * (least + (most - least) * draw_number(self.seed, digest, attempt))
 
 
-def drawn(*subject: object) -> float:
+def draw_number(*subject: object) -> float:
     """A number in [0, 1) that depends on the subject alone."""
     digest = blake3(repr(subject).encode()).digest(length=7)
     return int.from_bytes(digest) / 2**56

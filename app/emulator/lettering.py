@@ -28,7 +28,7 @@ _PLAIN = str.maketrans(
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class TextLayout:
     """Lines at a size in pixels, and how much room they take."""
 
     lines: tuple[str, ...]
@@ -38,7 +38,7 @@ class Setting:
 
 
 @lru_cache(maxsize=64)
-def font(size: int) -> ImageFont.FreeTypeFont:
+def load_font(size: int) -> ImageFont.FreeTypeFont:
     """The bundled face at a size in pixels, set without the optional shaping library."""
     found = ImageFont.load_default(size=size)
     if not isinstance(found, ImageFont.FreeTypeFont):  # pragma: no cover - Pillow built without FreeType
@@ -47,53 +47,53 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 
 
 @lru_cache(maxsize=16384)
-def _advance(letter: str, size: int) -> float:
-    return font(size).getlength(letter)
+def _measure_advance(letter: str, size: int) -> float:
+    return load_font(size).getlength(letter)
 
 
-def _width(text: str, size: int) -> float:
+def _measure_width(text: str, size: int) -> float:
     """Pixels, from letter to letter; kerning only ever makes it less."""
-    return sum(_advance(letter, size) for letter in text)
+    return sum(_measure_advance(letter, size) for letter in text)
 
 
-def fit(text: str, width: int, height: int, largest: int, smallest: int = SMALLEST) -> Setting:
+def fit_text(text: str, width: int, height: int, largest: int, smallest: int = SMALLEST) -> TextLayout:
     """The largest setting of ``text`` within the box; at the smallest size it is cut, with an ellipsis."""
-    words = _settable(text[:_CHARACTERS_MAX]).split()
+    words = _normalize_text(text[:_CHARACTERS_MAX]).split()
     low, high = smallest, max(smallest, min(largest, int(height / _LEADING)))
-    best = _set(words, width, low)
+    best = _wrap(words, width, low)
     while low < high:
         middle = (low + high + 1) // 2
-        tried = _set(words, width, middle, hyphenate=False)
+        tried = _wrap(words, width, middle, hyphenate=False)
         if tried is not None and tried.height <= height:
             low, best = middle, tried
         else:
             high = middle - 1
     if best is None:
-        return Setting((), smallest, 0, 0)
+        return TextLayout((), smallest, 0, 0)
     rows = max(1, int(height / (best.size * _LEADING)))
     if len(best.lines) > rows:
         lines = (*best.lines[: rows - 1], best.lines[rows - 1].rstrip()[:-1] + "…")
-        return Setting(lines, best.size, best.width, round(rows * best.size * _LEADING))
+        return TextLayout(lines, best.size, best.width, round(rows * best.size * _LEADING))
     return best
 
 
-def draw_setting(draw: ImageDraw.ImageDraw, setting: Setting, at: tuple[int, int], colour: Colour) -> None:
+def draw_text(draw: ImageDraw.ImageDraw, setting: TextLayout, at: tuple[int, int], colour: Colour) -> None:
     """Draw the lines from their top left corner."""
     if not setting.lines:
         return
-    face = font(setting.size)
+    face = load_font(setting.size)
     left, top = at
     for row, line in enumerate(setting.lines):
         draw.text((left, top + row * setting.size * _LEADING), line, font=face, fill=colour)
 
 
-def _set(words: list[str], width: int, size: int, *, hyphenate: bool = True) -> Setting | None:
+def _wrap(words: list[str], width: int, size: int, *, hyphenate: bool = True) -> TextLayout | None:
     """Wrapped lines at a size; None where a word is too wide and may not be broken."""
-    space = _advance(" ", size)
+    space = _measure_advance(" ", size)
     lines: list[str] = []
     line, used = "", 0.0
     for word in words:
-        taken = _width(word, size)
+        taken = _measure_width(word, size)
         if line and used + space + taken <= width:
             line, used = f"{line} {word}", used + space + taken
             continue
@@ -102,22 +102,22 @@ def _set(words: list[str], width: int, size: int, *, hyphenate: bool = True) -> 
         if taken > width:
             if not hyphenate:
                 return None
-            *full, word = _broken(word, width, size)  # noqa: PLW2901 - the rest of the word goes on
+            *full, word = _break_word(word, width, size)  # noqa: PLW2901 - the rest of the word goes on
             lines += full
-            taken = _width(word, size)
+            taken = _measure_width(word, size)
         line, used = word, taken
     lines.append(line)
-    face = font(size)
+    face = load_font(size)
     widest = max(face.getlength(each) for each in lines)
-    return Setting(tuple(lines), size, round(widest), round(len(lines) * size * _LEADING))
+    return TextLayout(tuple(lines), size, round(widest), round(len(lines) * size * _LEADING))
 
 
-def _broken(word: str, width: int, size: int) -> list[str]:
+def _break_word(word: str, width: int, size: int) -> list[str]:
     """A word that is wider than a line, as pieces that are not; each has one letter at least."""
     pieces = [""]
     used = 0.0
     for letter in word:
-        taken = _advance(letter, size)
+        taken = _measure_advance(letter, size)
         if pieces[-1] and used + taken > width:
             pieces.append("")
             used = 0.0
@@ -126,7 +126,7 @@ def _broken(word: str, width: int, size: int) -> list[str]:
     return pieces
 
 
-def _settable(text: str) -> str:
+def _normalize_text(text: str) -> str:
     """The text in letters that the face has, as far as they have a plain form."""
     plain = unicodedata.normalize("NFKD", text.translate(_PLAIN))
     return "".join(

@@ -60,7 +60,7 @@ _RATIOS = (
 _SIZES = ("UNSPECIFIED", "FIVE_TWELVE", "ONE_K", "TWO_K", "FOUR_K")
 
 
-def _enumeration(title: str, prefix: str, words: tuple[str, ...]) -> Enumeration:
+def _build_enumeration(title: str, prefix: str, words: tuple[str, ...]) -> Enumeration:
     return Enumeration(title, tuple(f"{prefix}_{word}" for word in words))
 
 
@@ -133,7 +133,7 @@ _TOOL_CONFIG = Message(
 )
 
 
-def _image_config(dialect: Dialect) -> Message:
+def _build_image_config(dialect: Dialect) -> Message:
     fields: dict[str, Shape] = {"aspectRatio": STRING, "imageSize": STRING}
     if dialect == "vertex":
         fields |= {
@@ -150,14 +150,14 @@ def _image_config(dialect: Dialect) -> Message:
     return Message(fields)
 
 
-def _generation_config(dialect: Dialect) -> Message:
+def _build_generation_config(dialect: Dialect) -> Message:
     package = _PACKAGES[dialect]
     levels = Enumeration(f"{package}.ThinkingConfig.ThinkingLevel", _THINKING_LEVELS)
     thinking: dict[str, Shape] = {"includeThoughts": BOOL, "thinkingBudget": INT32, "thinkingLevel": levels}
     title = f"{package}.ImageResponseFormat"
     image_format: dict[str, Shape] = {
-        "aspectRatio": _enumeration(f"{title}.AspectRatio", "ASPECT_RATIO", _RATIOS),
-        "imageSize": _enumeration(f"{title}.ImageSize", "IMAGE_SIZE", _SIZES),
+        "aspectRatio": _build_enumeration(f"{title}.AspectRatio", "ASPECT_RATIO", _RATIOS),
+        "imageSize": _build_enumeration(f"{title}.ImageSize", "IMAGE_SIZE", _SIZES),
         "delivery": Enumeration(f"{title}.Delivery", ("DELIVERY_UNSPECIFIED", "INLINE", "URI")),
         "mimeType": Enumeration(f"{title}.MimeType", ("MIME_TYPE_UNSPECIFIED", "IMAGE_JPEG")),
     }
@@ -182,7 +182,7 @@ def _generation_config(dialect: Dialect) -> Message:
         "responseFormat": Repeated(
             Message({"image": Message(image_format), "text": ANYTHING, "audio": ANYTHING}), lenient=True
         ),
-        "imageConfig": _image_config(dialect),
+        "imageConfig": _build_image_config(dialect),
         "thinkingConfig": Message(thinking),
         "mediaResolution": _MEDIA_RESOLUTION,
         "speechConfig": ANYTHING,
@@ -194,10 +194,10 @@ def _generation_config(dialect: Dialect) -> Message:
     return Message(fields)
 
 
-def _generate_request(dialect: Dialect) -> Message:
+def _build_generate_request(dialect: Dialect) -> Message:
     package = _PACKAGES[dialect]
     setting: dict[str, Shape] = {
-        "category": _enumeration(f"{package}.HarmCategory", "HARM_CATEGORY", _HARMS[dialect]),
+        "category": _build_enumeration(f"{package}.HarmCategory", "HARM_CATEGORY", _HARMS[dialect]),
         "threshold": Enumeration(f"{package}.SafetySetting.HarmBlockThreshold", _THRESHOLDS),
     }
     if dialect == "vertex":
@@ -209,7 +209,7 @@ def _generate_request(dialect: Dialect) -> Message:
         "model": STRING,
         "contents": Repeated(CONTENT, lenient=True),
         "systemInstruction": CONTENT,
-        "generationConfig": _generation_config(dialect),
+        "generationConfig": _build_generation_config(dialect),
         "safetySettings": Repeated(Message(setting)),
         "tools": Repeated(_TOOL),
         "toolConfig": _TOOL_CONFIG,
@@ -229,8 +229,8 @@ def _generate_request(dialect: Dialect) -> Message:
 
 
 GENERATE_REQUESTS: Mapping[Dialect, Message] = {
-    "gemini": _generate_request("gemini"),
-    "vertex": _generate_request("vertex"),
+    "gemini": _build_generate_request("gemini"),
+    "vertex": _build_generate_request("vertex"),
 }
 COUNT_REQUESTS: Mapping[Dialect, Message] = {
     "gemini": Message(
@@ -245,7 +245,7 @@ COUNT_REQUESTS: Mapping[Dialect, Message] = {
             "contents": Repeated(CONTENT, lenient=True),
             "systemInstruction": CONTENT,
             "tools": Repeated(_TOOL),
-            "generationConfig": _generation_config("vertex"),
+            "generationConfig": _build_generation_config("vertex"),
             "model": STRING,
             "instances": ANYTHING,
         }

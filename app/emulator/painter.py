@@ -76,7 +76,7 @@ def open_reference(data: bytes) -> Image.Image | None:
             picture.load()
             upright = ImageOps.exif_transpose(picture)
             upright.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
-            return _flattened(upright)
+            return _flatten(upright)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return None
     # Decoders of untrusted bytes raise whatever they stumble on; all of it means the same here.
@@ -84,7 +84,7 @@ def open_reference(data: bytes) -> Image.Image | None:
         raise UnreadableImageError(type(error).__name__) from error
 
 
-def _flattened(picture: Image.Image) -> Image.Image:
+def _flatten(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I"):
         picture = picture.convert("I").point(lambda value: value / 257).convert("L")
     if "A" in picture.getbands() or "transparency" in picture.info:
@@ -94,14 +94,14 @@ def _flattened(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def nearest_ratio(card: Card, width: int, height: int) -> str:
+def find_nearest_ratio(card: Card, width: int, height: int) -> str:
     """The card's aspect ratio that is closest to this picture's."""
 
-    def distance(ratio: str) -> float:
+    def measure_distance(ratio: str) -> float:
         across, down = ratio.split(":")
         return abs(math.log(int(across) / int(down)) - math.log(width / height))
 
-    return min(card.aspect_ratios, key=distance)
+    return min(card.aspect_ratios, key=measure_distance)
 
 
 def encode(picture: Image.Image, mime_type: str, quality: int) -> bytes:
@@ -118,22 +118,22 @@ def encode(picture: Image.Image, mime_type: str, quality: int) -> bytes:
 
 def paint(brief: Brief) -> Image.Image:
     """Draw it, at exactly the size asked for."""
-    layout = _Layout.of(brief)
+    layout = _Layout.from_brief(brief)
     # The background is drawn at twice the size where that is cheap, which smooths its edges, and at half
     # or less where the result is large; the words are always set at the final size.
     scale = min(2.0, _ART_SIDE_MAX / max(brief.width, brief.height))
     art_size = max(1, round(brief.width * scale)), max(1, round(brief.height * scale))
-    art, palette = scenery.scene(*art_size, brief.seed)
+    art, palette = scenery.draw_background(*art_size, brief.seed)
     for panel in layout.panels:
-        _frost(art, panel, scale, palette, layout.radius)
+        _blur_panel(art, panel, scale, palette, layout.radius)
     size = (brief.width, brief.height)
     picture = art.reduce(2) if scale == 2 else art.resize(size, Image.Resampling.BILINEAR)
-    picture = scenery.grained(picture, _GRAIN)
+    picture = scenery.add_grain(picture, _GRAIN)
     for reference, frame in zip(brief.references, layout.frames, strict=False):
-        _hang(picture, reference, frame, palette)
+        _paste_reference(picture, reference, frame, palette)
     draw = ImageDraw.Draw(picture)
-    lettering.draw_setting(draw, layout.words, layout.words_at, _WHITE)
-    lettering.draw_setting(draw, layout.mark, layout.mark_at, _MARK_INK)
+    lettering.draw_text(draw, layout.words, layout.words_at, _WHITE)
+    lettering.draw_text(draw, layout.mark, layout.mark_at, _MARK_INK)
     return picture
 
 
@@ -146,21 +146,21 @@ class _Layout:
 
     panels: tuple[Box, ...]
     frames: tuple[Box, ...]
-    words: lettering.Setting
+    words: lettering.TextLayout
     words_at: tuple[int, int]
-    mark: lettering.Setting
+    mark: lettering.TextLayout
     mark_at: tuple[int, int]
     radius: int
 
     @classmethod
-    def of(cls, brief: Brief) -> _Layout:
+    def from_brief(cls, brief: Brief) -> _Layout:
         """References first in reading direction, then the words in a panel, the mark along the bottom."""
         width, height = brief.width, brief.height
         short, side = min(width, height), math.sqrt(width * height)
         margin = max(8, round(short * 0.06))
         gap = max(6, margin // 2)
         mark_size = max(_MARK_SIZE_MIN, round(side * 0.016))
-        mark = lettering.fit(
+        mark = lettering.fit_text(
             f"{_MARK}  ·  {brief.caption}",
             width - 2 * margin,
             height // 5,
@@ -171,19 +171,19 @@ class _Layout:
         field = (margin, margin, width - margin, mark_panel[1] - margin)
         words = brief.words.strip()
         frames: tuple[Box, ...] = ()
-        room = _poster_room(field)
+        room = _choose_text_area(field)
         if brief.references:
-            gallery, field = _divided(field, gap, has_words=bool(words))
-            frames = _gallery(gallery, brief.references, gap)
+            gallery, field = _divide(field, gap, has_words=bool(words))
+            frames = _place_frames(gallery, brief.references, gap)
             room = field
         mark_at = (margin, mark_panel[1] + gap)
         if not words:
-            return cls((mark_panel,), frames, lettering.Setting((), 0, 0, 0), (0, 0), mark, mark_at, gap)
+            return cls((mark_panel,), frames, lettering.TextLayout((), 0, 0, 0), (0, 0), mark, mark_at, gap)
         pad = max(6, round(short * 0.045))
-        setting = _set_words(words, room, pad, side)
+        setting = _fit_words(words, room, pad, side)
         if setting.size < side * _COMFORTABLE:
             room = field
-            setting = _set_words(words, room, pad, side)
+            setting = _fit_words(words, room, pad, side)
         left, _, _, bottom = room
         top = bottom - setting.height - 2 * pad
         if width >= 2 * height or brief.references:
@@ -192,12 +192,12 @@ class _Layout:
         return cls((panel, mark_panel), frames, setting, (left + pad, top + pad), mark, mark_at, gap)
 
 
-def _set_words(words: str, room: Box, pad: int, side: float) -> lettering.Setting:
+def _fit_words(words: str, room: Box, pad: int, side: float) -> lettering.TextLayout:
     left, top, right, bottom = room
-    return lettering.fit(words, right - left - 2 * pad, bottom - top - 2 * pad, round(side * _LARGEST))
+    return lettering.fit_text(words, right - left - 2 * pad, bottom - top - 2 * pad, round(side * _LARGEST))
 
 
-def _poster_room(field: Box) -> Box:
+def _choose_text_area(field: Box) -> Box:
     """The part of the field that words may take at first, so that the scene stays to be seen."""
     left, top, right, bottom = field
     if right - left >= 2 * (bottom - top):
@@ -205,7 +205,7 @@ def _poster_room(field: Box) -> Box:
     return left, bottom - round((bottom - top) * 0.6), right, bottom
 
 
-def _divided(field: Box, gap: int, *, has_words: bool) -> tuple[Box, Box]:
+def _divide(field: Box, gap: int, *, has_words: bool) -> tuple[Box, Box]:
     """The field as a gallery and the room for words beside or below it."""
     left, top, right, bottom = field
     if not has_words:
@@ -217,7 +217,7 @@ def _divided(field: Box, gap: int, *, has_words: bool) -> tuple[Box, Box]:
     return (left, top, right, middle - gap), (left, middle + gap, right, bottom)
 
 
-def _gallery(room: Box, pictures: tuple[Image.Image | None, ...], gap: int) -> tuple[Box, ...]:
+def _place_frames(room: Box, pictures: tuple[Image.Image | None, ...], gap: int) -> tuple[Box, ...]:
     """Frames in the grid that shows the pictures largest, each with its picture's own proportions."""
     left, top, right, bottom = room
     count = len(pictures)
@@ -243,7 +243,7 @@ def _gallery(room: Box, pictures: tuple[Image.Image | None, ...], gap: int) -> t
     return tuple(frames)
 
 
-def _frost(art: Image.Image, box: Box, scale: float, palette: scenery.Palette, radius: int) -> None:
+def _blur_panel(art: Image.Image, box: Box, scale: float, palette: scenery.Palette, radius: int) -> None:
     """Darken and blur what lies under a panel, so that any words on it can be read."""
     left, top, right, bottom = (round(edge * scale) for edge in box)
     left, top, right, bottom = max(0, left), max(0, top), min(art.width, right), min(art.height, bottom)
@@ -264,7 +264,9 @@ def _frost(art: Image.Image, box: Box, scale: float, palette: scenery.Palette, r
     art.paste(glass, (left, top), mask)
 
 
-def _hang(picture: Image.Image, reference: Image.Image | None, frame: Box, palette: scenery.Palette) -> None:
+def _paste_reference(
+    picture: Image.Image, reference: Image.Image | None, frame: Box, palette: scenery.Palette
+) -> None:
     """Put a reference image into its frame, with a white mount."""
     left, top, right, bottom = frame
     wide, high = right - left, bottom - top

@@ -30,12 +30,12 @@ class MisspeltRehearsal(ValueError):
     """No rehearsal has this name, or it takes another argument; the words say what there is."""
 
 
-def _seconds(argument: str) -> float | None:
+def _parse_seconds(argument: str) -> float | None:
     fits = re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", argument) and float(argument) <= _DELAY_S_MAX
     return float(argument) if fits else None
 
 
-def _number(most: int) -> Callable[[str], int | None]:
+def _parse_number(most: int) -> Callable[[str], int | None]:
     def read(argument: str) -> int | None:
         fits = re.fullmatch(r"[0-9]{1,9}", argument) and 1 <= int(argument) <= most
         return int(argument) if fits else None
@@ -43,55 +43,55 @@ def _number(most: int) -> Callable[[str], int | None]:
     return read
 
 
-def _spelt(pattern: str) -> Callable[[str], str | None]:
+def _match_pattern(pattern: str) -> Callable[[str], str | None]:
     return lambda argument: argument if re.fullmatch(pattern, argument) else None
 
 
 _READ: Mapping[Argument, Callable[[str], Any]] = {
-    "seconds": _seconds,
-    "name": _spelt(r"\S{1,64}"),
-    "reason": _spelt(r"[A-Z][A-Z0-9_]{0,63}"),
-    "code": _spelt(r"[0-9]{6,12}"),
-    "count": _number(_THOUGHTS_MAX),
-    "megabytes": _number(_BALLAST_MIB_MAX),
+    "seconds": _parse_seconds,
+    "name": _match_pattern(r"\S{1,64}"),
+    "reason": _match_pattern(r"[A-Z][A-Z0-9_]{0,63}"),
+    "code": _match_pattern(r"[0-9]{6,12}"),
+    "count": _parse_number(_THOUGHTS_MAX),
+    "megabytes": _parse_number(_BALLAST_MIB_MAX),
 }
 
 
-def directives(prompt: str) -> list[tuple[str, str]]:
+def find_directives(prompt: str) -> list[tuple[str, str]]:
     """The (name, argument) pairs in a prompt, in order; the argument may be empty."""
     return [(found[1], found[2] or "") for found in _DIRECTIVE.finditer(prompt)]
 
 
-def without_directives(prompt: str) -> str:
+def strip_directives(prompt: str) -> str:
     """The prompt as it is drawn."""
     return _DIRECTIVE.sub("", prompt).strip()
 
 
-def asked_in(prompt: str, attempt: int) -> Behaviour:
+def combine_directives(prompt: str, attempt: int) -> Behaviour:
     """What a prompt asks for at its ``attempt``-th call, counted from 1.
 
     Raises GoogleError 400 for a misspelt one, so that it cannot pass for a success.
     """
     combined = PLAIN
-    for name, argument in directives(prompt):
+    for name, argument in find_directives(prompt):
         try:
-            combined = combined.beneath(rehearsed(name, argument, attempt))
+            combined = combined.overlay(find_behaviour(name, argument, attempt))
         except MisspeltRehearsal as error:
             raise invalid_argument(FieldFault("contents", str(error))) from error
     return combined
 
 
-def spelt(word: str) -> tuple[str, str]:
+def parse_rehearsal(word: str) -> tuple[str, str]:
     """Name and argument of ``NAME`` or ``NAME:ARGUMENT``. Raises MisspeltRehearsal for anything else."""
     found = _WORD.fullmatch(word)
     if found is None:
         raise MisspeltRehearsal(f"A rehearsal is NAME or NAME:ARGUMENT, not {word!r}.")
     name, argument = found[1], found[2] or ""
-    rehearsed(name, argument, 1)
+    find_behaviour(name, argument, 1)
     return name, argument
 
 
-def rehearsed(name: str, argument: str, attempt: int) -> Behaviour:
+def find_behaviour(name: str, argument: str, attempt: int) -> Behaviour:
     """What one rehearsal means at the ``attempt``-th call of a request. Raises MisspeltRehearsal."""
     fault = FAULTS.get(name)
     if fault is None:

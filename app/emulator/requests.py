@@ -103,13 +103,13 @@ def read_generate(body: bytes, card: Card, dialect: Dialect) -> ModelRequest:
     document = parse(body, messages.GENERATE_REQUESTS[dialect])
     contents = document.get("contents", [])
     config = document.get("generationConfig", {})
-    image = _image_options(config)
+    image = _read_image_options(config)
     faults = [
-        *_content_faults(contents, card, dialect),
-        *_signature_faults(contents),
-        *_parameter_faults(config, card),
-        *_image_faults(image, card),
-        *_tool_faults(document.get("tools", []), card),
+        *_check_contents(contents, card, dialect),
+        *_check_signatures(contents),
+        *_check_parameters(config, card),
+        *_check_image_options(image, card),
+        *_check_tools(document.get("tools", []), card),
     ]
     if faults:
         raise invalid_argument(*faults)
@@ -118,15 +118,15 @@ def read_generate(body: bytes, card: Card, dialect: Dialect) -> ModelRequest:
     thinking = config.get("thinkingConfig", {})
     modalities = config.get("responseModalities") or ["TEXT", "IMAGE"]
     output = image.get("imageOutputOptions", {})
-    references = tuple(_references(contents))
-    prompt = _last_prompt(contents)
+    references = tuple(_find_references(contents))
+    prompt = _find_prompt(contents)
     return ModelRequest(
         card=card,
         dialect=dialect,
         prompt=prompt,
         references=references,
-        aspect_ratio=_ratio(image.get("aspectRatio"), card),
-        image_size=_size(image.get("imageSize"), card) or card.image_size_default,
+        aspect_ratio=_parse_ratio(image.get("aspectRatio"), card),
+        image_size=_parse_size(image.get("imageSize"), card) or card.image_size_default,
         with_text="TEXT" in modalities,
         seed=config.get("seed"),
         thinks_hard=thinking.get("thinkingLevel") == "HIGH",
@@ -136,7 +136,7 @@ def read_generate(body: bytes, card: Card, dialect: Dialect) -> ModelRequest:
         output_tokens_max=config.get("maxOutputTokens", card.tokens.output_max),
         searches=any("googleSearch" in tool for tool in document.get("tools", [])),
         prompt_tokens=tokens,
-        digest=_digest(card.id, prompt, references, document),
+        digest=_compute_digest(card.id, prompt, references, document),
     )
 
 
@@ -146,8 +146,10 @@ def count_tokens(
     """Input tokens by modality, in Google's order; modalities without tokens are left out."""
     each_image = card.images.tokens_each if dialect == "vertex" else _GEMINI_IMAGE_TOKENS
     counted: Counter[str] = Counter()
-    for part in _parts([*contents, *([system] if system else [])]):
-        counted["TEXT"] += _text_tokens(part.get("text", "")) + _text_tokens(_other_words(part))
+    for part in _iterate_parts([*contents, *([system] if system else [])]):
+        counted["TEXT"] += _count_text_tokens(part.get("text", "")) + _count_text_tokens(
+            _render_other_parts(part)
+        )
         blob = part.get("inlineData") or part.get("fileData") or {}
         family = blob.get("mimeType", "").partition("/")[0]
         if family == "image":
@@ -169,11 +171,11 @@ def _check_length(tokens: int, card: Card) -> None:
         raise invalid_argument(FieldFault("contents", sentence))
 
 
-def _text_tokens(text: str) -> int:
+def _count_text_tokens(text: str) -> int:
     return math.ceil(len(text) / _CHARACTERS_PER_TOKEN)
 
 
-def _parts(contents: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _iterate_parts(contents: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Every part, and the files that functions returned."""
     for content in contents:
         for part in content.get("parts", []):
@@ -181,15 +183,15 @@ def _parts(contents: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             yield from part.get("functionResponse", {}).get("parts", [])
 
 
-def _other_words(part: dict[str, Any]) -> str:
+def _render_other_parts(part: dict[str, Any]) -> str:
     """What a part says beside text and files, as the JSON that the model reads."""
     names = ("functionCall", "functionResponse", "executableCode", "codeExecutionResult")
     said = {name: {**part[name], "parts": None} for name in names if name in part}
     return json.dumps(said, default=str, ensure_ascii=False) if said else ""
 
 
-def _references(contents: list[dict[str, Any]]) -> Iterator[Reference]:
-    for part in _parts(contents):
+def _find_references(contents: list[dict[str, Any]]) -> Iterator[Reference]:
+    for part in _iterate_parts(contents):
         blob, file = part.get("inlineData", {}), part.get("fileData", {})
         if blob.get("mimeType", "").startswith("image/"):
             yield Reference(blob["mimeType"], data=blob.get("data", b""))
@@ -197,12 +199,14 @@ def _references(contents: list[dict[str, Any]]) -> Iterator[Reference]:
             yield Reference(file["mimeType"], uri=file.get("fileUri", ""))
 
 
-def _last_prompt(contents: list[dict[str, Any]]) -> str:
+def _find_prompt(contents: list[dict[str, Any]]) -> str:
     texts = [part["text"] for part in contents[-1].get("parts", []) if part.get("text")]
     return "\n".join(texts)
 
 
-def _digest(model: str, prompt: str, references: tuple[Reference, ...], document: dict[str, Any]) -> str:
+def _compute_digest(
+    model: str, prompt: str, references: tuple[Reference, ...], document: dict[str, Any]
+) -> str:
     hasher = blake3(f"{model}\0{prompt}\0".encode())
     for reference in references:
         content = reference.data if reference.data is not None else reference.uri.encode()
@@ -213,7 +217,7 @@ def _digest(model: str, prompt: str, references: tuple[Reference, ...], document
     return hasher.hexdigest(length=16)
 
 
-def _content_faults(contents: list[dict[str, Any]], card: Card, dialect: Dialect) -> Iterator[FieldFault]:
+def _check_contents(contents: list[dict[str, Any]], card: Card, dialect: Dialect) -> Iterator[FieldFault]:
     if not contents:
         yield FieldFault("contents", "* GenerateContentRequest.contents: contents is not specified\n")
         return
@@ -226,9 +230,12 @@ def _content_faults(contents: list[dict[str, Any]], card: Card, dialect: Dialect
             yield FieldFault(where, sentence)
             continue
         for number, part in enumerate(content["parts"]):
-            yield from _part_faults(part, f"contents[{at}].parts[{number}]", card, dialect)
+            yield from _check_part(part, f"contents[{at}].parts[{number}]", card, dialect)
     pictures = sum(
-        1 for content in contents if content.get("role", "user") == "user" for _ in _references([content])
+        1
+        for content in contents
+        if content.get("role", "user") == "user"
+        for _ in _find_references([content])
     )
     if pictures > card.images.count_max:
         most = card.images.count_max + 1
@@ -237,7 +244,7 @@ def _content_faults(contents: list[dict[str, Any]], card: Card, dialect: Dialect
         )
 
 
-def _part_faults(part: dict[str, Any], path: str, card: Card, dialect: Dialect) -> Iterator[FieldFault]:
+def _check_part(part: dict[str, Any], path: str, card: Card, dialect: Dialect) -> Iterator[FieldFault]:
     blob, file = part.get("inlineData"), part.get("fileData")
     if blob is None and file is None:
         return
@@ -263,7 +270,7 @@ def _part_faults(part: dict[str, Any], path: str, card: Card, dialect: Dialect) 
         yield FieldFault(f"{path}.file_data.file_uri", f"Unsupported file uri: {file.get('fileUri', '')}")
 
 
-def _signature_faults(contents: list[dict[str, Any]]) -> Iterator[FieldFault]:
+def _check_signatures(contents: list[dict[str, Any]]) -> Iterator[FieldFault]:
     """Every picture that the model made comes back with the signature it was delivered with."""
     for at, content in enumerate(contents, start=1):
         for number, part in enumerate(content.get("parts", []), start=1):
@@ -285,7 +292,7 @@ def _signature_faults(contents: list[dict[str, Any]]) -> Iterator[FieldFault]:
                 yield FieldFault(path, sentence)
 
 
-def _parameter_faults(config: dict[str, Any], card: Card) -> Iterator[FieldFault]:
+def _check_parameters(config: dict[str, Any], card: Card) -> Iterator[FieldFault]:
     limits = card.parameters
     if config.get("candidateCount", 1) > limits.candidate_count_max:
         yield FieldFault(
@@ -320,7 +327,7 @@ def _parameter_faults(config: dict[str, Any], card: Card) -> Iterator[FieldFault
         yield FieldFault(path, f"Thinking level {level} is not supported for this model.")
 
 
-def _image_options(config: dict[str, Any]) -> dict[str, Any]:
+def _read_image_options(config: dict[str, Any]) -> dict[str, Any]:
     """``imageConfig`` and its successor ``responseFormat`` in one; the older form wins."""
     found: dict[str, Any] = {}
     for response_format in config.get("responseFormat", []):
@@ -329,12 +336,12 @@ def _image_options(config: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _image_faults(image: dict[str, Any], card: Card) -> Iterator[FieldFault]:
+def _check_image_options(image: dict[str, Any], card: Card) -> Iterator[FieldFault]:
     path = "generation_config.image_config"
     ratio, size = image.get("aspectRatio"), image.get("imageSize")
-    if ratio is not None and _ratio(ratio, card) is None:
+    if ratio is not None and _parse_ratio(ratio, card) is None:
         yield FieldFault(f"{path}.aspect_ratio", f"Invalid value at '{path}.aspect_ratio', \"{ratio}\"")
-    if size is not None and _size(size, card) is None:
+    if size is not None and _parse_size(size, card) is None:
         yield FieldFault(f"{path}.image_size", f"Invalid value at '{path}.image_size', \"{size}\"")
     output = image.get("imageOutputOptions", {})
     mime_type = output.get("mimeType")
@@ -346,7 +353,7 @@ def _image_faults(image: dict[str, Any], card: Card) -> Iterator[FieldFault]:
         yield FieldFault(where, "Compression quality must be in the range [0, 100].")
 
 
-def _tool_faults(tools: list[dict[str, Any]], card: Card) -> Iterator[FieldFault]:
+def _check_tools(tools: list[dict[str, Any]], card: Card) -> Iterator[FieldFault]:
     for at, tool in enumerate(tools):
         if "functionDeclarations" in tool:
             yield FieldFault(f"tools[{at}]", f"Function calling is not enabled for models/{card.id}")
@@ -354,7 +361,7 @@ def _tool_faults(tools: list[dict[str, Any]], card: Card) -> Iterator[FieldFault
             yield FieldFault(f"tools[{at}]", f"Unsupported tool for models/{card.id}: {', '.join(tool)}")
 
 
-def _ratio(value: str | None, card: Card) -> str | None:
+def _parse_ratio(value: str | None, card: Card) -> str | None:
     for ratio in card.aspect_ratios:
         words = [_NUMBER_WORDS.get(int(number), number) for number in ratio.split(":")]
         # The enumeration of the newer form has no word for 9:21 (docs/model.md#sizes-in-requests).
@@ -363,7 +370,7 @@ def _ratio(value: str | None, card: Card) -> str | None:
     return None
 
 
-def _size(value: str | None, card: Card) -> str | None:
+def _parse_size(value: str | None, card: Card) -> str | None:
     for size in card.image_sizes:
         if value is not None and value in {size, format_size_word(size)}:
             return size

@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from app.domain.errors import ConfigurationError
 from app.domain.requirements import describe_requirement
 from app.emulator.behaviour import PLAIN, Behaviour
-from app.emulator.latency import drawn
-from app.emulator.rehearsals import rehearsed, spelt
+from app.emulator.latency import draw_number
+from app.emulator.rehearsals import find_behaviour, parse_rehearsal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +55,7 @@ class Match(_Strict):
 
     @field_validator("pattern")
     @classmethod
-    def _compiles(cls, pattern: str | None) -> str | None:
+    def _check_pattern(cls, pattern: str | None) -> str | None:
         try:
             re.compile(pattern or "")
         except re.error as error:
@@ -69,7 +69,7 @@ class Match(_Strict):
             and (self.pattern is None or re.search(self.pattern, call.prompt[:_PROMPT_SEARCHED]) is not None)
             and self.image_size in {None, call.image_size}
             and self.model in {None, call.model}
-            and all(_carries(call.headers, name, value) for name, value in self.headers.items())
+            and all(_has_header(call.headers, name, value) for name, value in self.headers.items())
         )
 
 
@@ -85,18 +85,18 @@ class Rule(_Strict):
 
     @field_validator("rehearse", mode="before")
     @classmethod
-    def _several(cls, rehearse: object) -> object:
+    def _wrap_single(cls, rehearse: object) -> object:
         return [rehearse] if isinstance(rehearse, str) else rehearse
 
     @field_validator("rehearse")
     @classmethod
-    def _known(cls, rehearse: list[str]) -> list[str]:
+    def _check_names(cls, rehearse: list[str]) -> list[str]:
         for word in rehearse:
-            spelt(word)
+            parse_rehearsal(word)
         return rehearse
 
     @model_validator(mode="after")
-    def _in_order(self) -> Self:
+    def _check_order(self) -> Self:
         if self.last is not None and self.last < self.first:
             raise ValueError(f"last ({self.last}) is before first ({self.first})")
         return self
@@ -132,7 +132,7 @@ class Rulebook:
         self._matched = [0] * len(rules.rules)
         self._struck = [0] * len(rules.rules)
 
-    def behaviour_for(self, call: Call) -> Behaviour:
+    def apply(self, call: Call) -> Behaviour:
         """What the rules do to a call, which is counted by those that it matches."""
         combined = PLAIN
         for number, rule in enumerate(self._rules.rules):
@@ -142,11 +142,11 @@ class Rulebook:
             count = self._matched[number]
             if count < rule.first or (rule.last is not None and count > rule.last):
                 continue
-            if drawn(self._rules.seed, number, count) >= rule.share:
+            if draw_number(self._rules.seed, number, count) >= rule.share:
                 continue
             self._struck[number] += 1
             for word in rule.rehearse:
-                combined = combined.beneath(rehearsed(*spelt(word), call.attempt))
+                combined = combined.overlay(find_behaviour(*parse_rehearsal(word), call.attempt))
         return combined
 
     def document(self) -> dict[str, Any]:
@@ -175,7 +175,10 @@ def read_rules(text: bytes) -> FaultRules:
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False)
         raise BadRules(
-            [(_path(fault["loc"]), describe_requirement(fault["type"], fault.get("ctx"))) for fault in faults]
+            [
+                (_format_path(fault["loc"]), describe_requirement(fault["type"], fault.get("ctx")))
+                for fault in faults
+            ]
         ) from None
 
 
@@ -200,11 +203,11 @@ class BadRules(ValueError):
         self.faults = [(field or "the document", what) for field, what in faults]
 
 
-def _path(location: tuple[int | str, ...]) -> str:
+def _format_path(location: tuple[int | str, ...]) -> str:
     steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
     return steps.removeprefix(".")
 
 
-def _carries(headers: Mapping[str, str], name: str, value: str) -> bool:
+def _has_header(headers: Mapping[str, str], name: str, value: str) -> bool:
     found = headers.get(name.lower())
     return found is not None and value in {"*", found}

@@ -27,38 +27,40 @@ class Palette:
     ink: Colour
 
 
-def _colour(code: str) -> Colour:
+def _parse_colour(code: str) -> Colour:
     return int(code[0:2], 16), int(code[2:4], 16), int(code[4:6], 16)
 
 
-def _palette(above: str, below: str, layers: str, accent: str, ink: str) -> Palette:
-    shades = tuple(_colour(code) for code in layers.split())
-    return Palette(_colour(above), _colour(below), shades, _colour(accent), _colour(ink))
+def _build_palette(above: str, below: str, layers: str, accent: str, ink: str) -> Palette:
+    shades = tuple(_parse_colour(code) for code in layers.split())
+    return Palette(
+        _parse_colour(above), _parse_colour(below), shades, _parse_colour(accent), _parse_colour(ink)
+    )
 
 
 PALETTES = (
-    _palette("1b2a49", "f08a5d", "b83b5e 8a2f5c 6a2c70 4a1f56", "f9ed69", "1a1030"),  # dusk
-    _palette("bfe3dd", "fdf3e0", "8fc1b5 5f9ea0 3c6e71 284b63", "ee6c4d", "12303a"),  # lagoon
-    _palette("f6d6ad", "fbeedb", "e8a87c d27d5b a85751 6b3a44", "41b3a3", "33202a"),  # terracotta
-    _palette("0b132b", "3a506b", "2f4865 263a56 1c2b45 121d33", "5bc0be", "070c1c"),  # night
-    _palette("ffe8d6", "ddbea9", "cb997e b7a98f a5a58d 6b705c", "bc4749", "2f3127"),  # sage
-    _palette("cdb4db", "ffe5ec", "ffafcc d59bc9 a58ac6 6d6aa8", "ffd166", "2b2450"),  # blossom
-    _palette("8ecae6", "fef9ef", "73b3d1 4091b5 219ebc 126782", "ffb703", "023047"),  # coast
-    _palette("fbc687", "ea907a", "d77a6a b05f6d 7d5a78 4d4c7d", "f4f7c5", "231f45"),  # desert
+    _build_palette("1b2a49", "f08a5d", "b83b5e 8a2f5c 6a2c70 4a1f56", "f9ed69", "1a1030"),  # dusk
+    _build_palette("bfe3dd", "fdf3e0", "8fc1b5 5f9ea0 3c6e71 284b63", "ee6c4d", "12303a"),  # lagoon
+    _build_palette("f6d6ad", "fbeedb", "e8a87c d27d5b a85751 6b3a44", "41b3a3", "33202a"),  # terracotta
+    _build_palette("0b132b", "3a506b", "2f4865 263a56 1c2b45 121d33", "5bc0be", "070c1c"),  # night
+    _build_palette("ffe8d6", "ddbea9", "cb997e b7a98f a5a58d 6b705c", "bc4749", "2f3127"),  # sage
+    _build_palette("cdb4db", "ffe5ec", "ffafcc d59bc9 a58ac6 6d6aa8", "ffd166", "2b2450"),  # blossom
+    _build_palette("8ecae6", "fef9ef", "73b3d1 4091b5 219ebc 126782", "ffb703", "023047"),  # coast
+    _build_palette("fbc687", "ea907a", "d77a6a b05f6d 7d5a78 4d4c7d", "f4f7c5", "231f45"),  # desert
 )
 
 
-def scene(width: int, height: int, seed: int) -> tuple[Image.Image, Palette]:
+def draw_background(width: int, height: int, seed: int) -> tuple[Image.Image, Palette]:
     """A background of exactly this size, and the palette it was drawn with."""
     dice = random.Random(seed)
     palette = dice.choice(PALETTES)
-    picture = _sky(width, height, palette)
+    picture = _draw_sky(width, height, palette)
     motif = dice.choice(_MOTIFS)
     motif(picture, palette, dice)
     return picture, palette
 
 
-def _sky(width: int, height: int, palette: Palette) -> Image.Image:
+def _draw_sky(width: int, height: int, palette: Palette) -> Image.Image:
     ramp = Image.linear_gradient("L").resize((1, height))
     strip = Image.composite(
         Image.new("RGB", (1, height), palette.below), Image.new("RGB", (1, height), palette.above), ramp
@@ -66,13 +68,15 @@ def _sky(width: int, height: int, palette: Palette) -> Image.Image:
     return strip.resize((width, height), Image.Resampling.NEAREST)
 
 
-def _hills(picture: Image.Image, palette: Palette, dice: random.Random) -> None:
+def _draw_hills(picture: Image.Image, palette: Palette, dice: random.Random) -> None:
     """A sun behind rows of hills."""
     draw = ImageDraw.Draw(picture)
     width, height = picture.size
     unit = min(width, height)
     radius = unit * dice.uniform(0.16, 0.24)
-    _disc(draw, width * dice.uniform(0.2, 0.8), height * dice.uniform(0.22, 0.42), radius, palette.accent)
+    _draw_disc(
+        draw, width * dice.uniform(0.2, 0.8), height * dice.uniform(0.22, 0.42), radius, palette.accent
+    )
     step = max(2, width // 240)
     for row, colour in enumerate(palette.layers):
         base = height * (0.46 + 0.15 * row)
@@ -85,7 +89,7 @@ def _hills(picture: Image.Image, palette: Palette, dice: random.Random) -> None:
         draw.polygon([*crest, (width, height), (0, height)], fill=colour)
 
 
-def _orbits(picture: Image.Image, palette: Palette, dice: random.Random) -> None:
+def _draw_orbits(picture: Image.Image, palette: Palette, dice: random.Random) -> None:
     """Large overlapping discs and rings."""
     draw = ImageDraw.Draw(picture)
     width, height = picture.size
@@ -97,7 +101,7 @@ def _orbits(picture: Image.Image, palette: Palette, dice: random.Random) -> None
         x, y = (along * width, across * height) if width >= height else (across * width, along * height)
         radius = unit * dice.uniform(0.14, 0.42)
         colour = palette.accent if number % 5 == 2 else dice.choice(palette.layers)
-        _disc(draw, x, y, radius, colour)
+        _draw_disc(draw, x, y, radius, colour)
         if dice.random() < 0.6:
             line = max(1, round(unit * 0.012))
             for ring in (1.12, 1.24):
@@ -105,7 +109,7 @@ def _orbits(picture: Image.Image, palette: Palette, dice: random.Random) -> None
                 draw.ellipse(box, outline=colour, width=line)
 
 
-def _tiles(picture: Image.Image, palette: Palette, dice: random.Random) -> None:
+def _draw_tiles(picture: Image.Image, palette: Palette, dice: random.Random) -> None:
     """A quilt of quarter circles, half discs and triangles."""
     draw = ImageDraw.Draw(picture)
     width, height = picture.size
@@ -136,7 +140,7 @@ def _tiles(picture: Image.Image, palette: Palette, dice: random.Random) -> None:
                 )
 
 
-def _ribbons(picture: Image.Image, palette: Palette, dice: random.Random) -> None:
+def _draw_ribbons(picture: Image.Image, palette: Palette, dice: random.Random) -> None:
     """Broad bands that sweep through from the long side's beginning to its end."""
     draw = ImageDraw.Draw(picture)
     width, height = picture.size
@@ -156,20 +160,20 @@ def _ribbons(picture: Image.Image, palette: Palette, dice: random.Random) -> Non
         draw.polygon(outline if width >= height else [(y, x) for x, y in outline], fill=colour)
 
 
-def _disc(draw: ImageDraw.ImageDraw, x: float, y: float, radius: float, colour: Colour) -> None:
+def _draw_disc(draw: ImageDraw.ImageDraw, x: float, y: float, radius: float, colour: Colour) -> None:
     draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
 
 
 _MOTIFS: tuple[Callable[[Image.Image, Palette, random.Random], None], ...] = (
-    _hills,
-    _orbits,
-    _tiles,
-    _ribbons,
+    _draw_hills,
+    _draw_orbits,
+    _draw_tiles,
+    _draw_ribbons,
 )
 
 
 @lru_cache(maxsize=2)
-def _grain_tile(side: int) -> Image.Image:
+def _build_grain_tile(side: int) -> Image.Image:
     """Fine noise around middle grey, the same in every process."""
     noise = [
         Image.frombytes("L", (side, side), random.Random(number).randbytes(side * side))
@@ -179,9 +183,9 @@ def _grain_tile(side: int) -> Image.Image:
     return ImageChops.blend(*pairs, 0.5)
 
 
-def grained(picture: Image.Image, strength: float) -> Image.Image:
+def add_grain(picture: Image.Image, strength: float) -> Image.Image:
     """The picture as if printed on paper; also what makes it compress about as badly as a photograph."""
-    tile = _grain_tile(256)
+    tile = _build_grain_tile(256)
     sheet = Image.new("L", picture.size)
     sheet.paste(tile, (0, 0))
     width, height = picture.size

@@ -78,7 +78,7 @@ class Message:
 
     def __post_init__(self) -> None:
         """Index both spellings of every field."""
-        both = {name: name for name in self.fields} | {snake(name): name for name in self.fields}
+        both = {name: name for name in self.fields} | {to_snake_case(name): name for name in self.fields}
         object.__setattr__(self, "spellings", both)
 
 
@@ -94,7 +94,7 @@ STRING, BYTES, INT32, FLOAT, BOOL = (
 ANYTHING = Anything()
 
 
-def snake(name: str) -> str:
+def to_snake_case(name: str) -> str:
     """``imageConfig`` as ``image_config``."""
     return _HUMP.sub("_", name).lower()
 
@@ -112,18 +112,20 @@ def read(value: object, shape: Shape, path: str, faults: list[FieldFault]) -> An
         case Repeated():
             if not isinstance(value, list):
                 if not shape.lenient:
-                    faults.append(_invalid(path, "a repeated field", value))
+                    faults.append(_build_fault(path, "a repeated field", value))
                     return None
                 value = [value]
             faults += [
-                _invalid(f"{path}[{at}]", "a value", item) for at, item in enumerate(value) if item is None
+                _build_fault(f"{path}[{at}]", "a value", item)
+                for at, item in enumerate(value)
+                if item is None
             ]
             return [read(item, shape.element, f"{path}[{at}]", faults) for at, item in enumerate(value)]
         case Enumeration():
             word = shape.read(value)
             if word is not None:
                 return word
-            faults.append(_invalid(path, shape.title, value))
+            faults.append(_build_fault(path, shape.title, value))
             return None
         case Scalar():
             return _read_scalar(value, shape, path, faults)
@@ -135,7 +137,7 @@ def _read_message(
     value: object, shape: Message, path: str, faults: list[FieldFault]
 ) -> dict[str, Any] | None:
     if not isinstance(value, dict):
-        faults.append(_invalid(path, "a message", value))
+        faults.append(_build_fault(path, "a message", value))
         return None
     found: dict[str, Any] = {}
     for key, item in value.items():
@@ -145,7 +147,7 @@ def _read_message(
             sentence = f'Invalid JSON payload received. Unknown name "{key}"{where}: Cannot find field.'
             faults.append(FieldFault(path, sentence))
             continue
-        read_item = read(item, shape.fields[name], f"{path}.{snake(name)}".lstrip("."), faults)
+        read_item = read(item, shape.fields[name], f"{path}.{to_snake_case(name)}".lstrip("."), faults)
         if read_item is not None:
             found[name] = read_item
     taken = [name for name in found if name in shape.one_of]
@@ -179,12 +181,12 @@ def _read_scalar(  # noqa: PLR0911 - one a kind
             decoded = decode_base64(value)
             if decoded is not None:
                 return decoded
-            shown = f'Base64 decoding failed for "{_shortened(value)}"'
+            shown = f'Base64 decoding failed for "{_shorten(value)}"'
             faults.append(FieldFault(path, f"Invalid value at '{path}' (TYPE_BYTES), {shown}"))
             return None
         case _:
             pass
-    faults.append(_invalid(path, _SCALAR_WORDS[shape.kind], value))
+    faults.append(_build_fault(path, _SCALAR_WORDS[shape.kind], value))
     return None
 
 
@@ -197,10 +199,10 @@ def decode_base64(text: str) -> bytes | None:
         return None
 
 
-def _invalid(path: str, expected: str, value: object) -> FieldFault:
-    shown = f'"{_shortened(value)}"' if isinstance(value, str) else _shortened(json.dumps(value))
+def _build_fault(path: str, expected: str, value: object) -> FieldFault:
+    shown = f'"{_shorten(value)}"' if isinstance(value, str) else _shorten(json.dumps(value))
     return FieldFault(path, f"Invalid value at '{path}' ({expected}), {shown}")
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= 80 else text[:80] + "..."

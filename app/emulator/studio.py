@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from app.emulator import painter
 from app.emulator.answers import Picture
 from app.emulator.behaviour import PLAIN
-from app.emulator.rehearsals import without_directives
+from app.emulator.rehearsals import strip_directives
 from app.emulator.requests import unreadable_image
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _INTERIM_SIDE = 256
 _NO_PICTURE = b"These bytes have the signature of no picture, and the length of none. " * 16
 
 
-class Studio:
+class Renderer:
     """Draws for many requests at a time. Close it when the server ends.
 
     Equal requests with a seed get equal pictures, and every one without a seed another picture. What tells
@@ -36,7 +36,9 @@ class Studio:
         self._unseeded = itertools.count()
         self._threads = ThreadPoolExecutor(options.painters, thread_name_prefix="painter")
 
-    async def draw(self, request: ModelRequest, behaviour: Behaviour) -> tuple[list[Picture], list[Picture]]:
+    async def render(
+        self, request: ModelRequest, behaviour: Behaviour
+    ) -> tuple[list[Picture], list[Picture]]:
         """The pictures, and those for thoughts where thoughts were asked for.
 
         Every reference is opened even where nothing will be drawn. Raises GoogleError 400 for one that
@@ -62,12 +64,12 @@ class Studio:
             raise unreadable_image(error) from error
         scenes = [int(request.digest, 16) + (turn << 8) + number for number in range(behaviour.pictures)]
         drawn = [self._paint(request, behaviour, references, scene) for scene in scenes]
-        pictures = [self._encoded(request, behaviour, picture) for picture in drawn]
+        pictures = [self._encode(request, behaviour, picture) for picture in drawn]
         interim = []
         for number in range(max(behaviour.thoughts, request.include_thoughts) if drawn else 0):
             small = drawn[0].copy()
             small.thumbnail((_INTERIM_SIDE << number, _INTERIM_SIDE << number))
-            interim.append(self._encoded(request, PLAIN, small))
+            interim.append(self._encode(request, PLAIN, small))
         return pictures, interim
 
     def _paint(
@@ -85,12 +87,12 @@ class Studio:
         ratio = request.aspect_ratio
         if ratio is None:
             first = next((reference for reference in references if reference is not None), None)
-            ratio = painter.nearest_ratio(card, *first.size) if first is not None else "1:1"
+            ratio = painter.find_nearest_ratio(card, *first.size) if first is not None else "1:1"
         width, height = card.pixels[ratio][size]
         seed = f"seed {request.seed}" if request.seed is not None else "no seed"
         return painter.paint(
             painter.Brief(
-                words=without_directives(request.prompt),
+                words=strip_directives(request.prompt),
                 references=references,
                 width=width,
                 height=height,
@@ -99,7 +101,7 @@ class Studio:
             )
         )
 
-    def _encoded(self, request: ModelRequest, behaviour: Behaviour, picture: Image.Image) -> Picture:
+    def _encode(self, request: ModelRequest, behaviour: Behaviour, picture: Image.Image) -> Picture:
         mime_type = behaviour.mime_type or request.output_mime_type or self._options.output_mime_type
         quality = request.compression_quality
         if quality is None:

@@ -12,8 +12,8 @@ from app.domain.finished import ENDINGS, StoredGeneration, build_effective
 from app.domain.generation import Picture
 from app.domain.turns import continued
 from app.generation import booking
-from app.media.lifting import placeholders
-from app.resilience.tasks import in_thread
+from app.media.lifting import generate_placeholders
+from app.resilience.tasks import run_in_thread
 
 if TYPE_CHECKING:
     from app.domain.conversation import Conversation
@@ -122,9 +122,9 @@ class Conversations:
         usage = generation.usage
         read = 0 if usage.estimated else usage.text_input
         replied = Replied(generation.id, generation.back_end, generation.verbatim, pictures, read)
-        arguments = job.request, replied, job.card, placeholders()
+        arguments = job.request, replied, job.card, generate_placeholders()
         if len(replied.verbatim) > _IN_A_THREAD_CHARACTERS:
-            conversation = await in_thread(continued, *arguments)
+            conversation = await run_in_thread(continued, *arguments)
         else:
             conversation = continued(*arguments)
         if conversation is None:

@@ -35,7 +35,7 @@ from app.generation.progress import CallerLeft, Progress
 from app.generation.recall import Recall
 from app.resilience.best_effort import best_effort
 from app.resilience.deadlines import time_limit
-from app.resilience.tasks import OwnTasks, cancelled
+from app.resilience.tasks import OwnTasks, cancel_tasks
 
 if TYPE_CHECKING:
     from app.cards import Catalogue
@@ -299,7 +299,7 @@ class Gateway:
         try:
             await asyncio.wait(calls)
         except asyncio.CancelledError:
-            await cancelled(calls)
+            await cancel_tasks(calls)
             if not any(isinstance(hold.get_call_ending(each), ModelAnswer) for each in calls):
                 raise
         await hold.stop_renewing()

@@ -23,7 +23,7 @@ from app.generation import booking
 from app.generation.job import build_budget_windows
 from app.generation.ports import Settled
 from app.resilience.best_effort import best_effort
-from app.resilience.tasks import cancelled, uncancelled
+from app.resilience.tasks import cancel_tasks, run_uncancelled
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -141,7 +141,7 @@ class HoldLease:
         """Let no renewal follow; the calls are over."""
         if self._renewing is not None:
             with best_effort("heartbeat"):
-                await uncancelled(cancelled([self._renewing]))
+                await run_uncancelled(cancel_tasks([self._renewing]))
 
     async def settle(self, settlement: Settlement) -> Settled:
         """End the hold: with all that the settlement says, or else with its amounts alone.
@@ -151,7 +151,9 @@ class HoldLease:
         self._settled = True
         for told in (settlement, booking.strip_to_amounts(settlement)):
             try:
-                return await uncancelled(self._ledger.settle(told, build_budget_windows(self._job.caller)))
+                return await run_uncancelled(
+                    self._ledger.settle(told, build_budget_windows(self._job.caller))
+                )
             except Exception:
                 log.exception("a settlement failed", extra={"hold_id": self._hold_id})
         moment = time.time_ns() // 1_000_000

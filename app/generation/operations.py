@@ -28,7 +28,7 @@ from app.domain.fingerprint import compute_digest
 from app.domain.operation import Made
 from app.generation.progress import Progress
 from app.resilience.best_effort import best_effort
-from app.resilience.tasks import OwnTasks, cancelled
+from app.resilience.tasks import OwnTasks, cancel_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -162,7 +162,7 @@ class LongRunning:
         finally:
             if self._serving.get(owned.id) is serving:
                 del self._serving[owned.id]
-            await cancelled([beating])
+            await cancel_tasks([beating])
         text = ""  # it is then told from the generation
         with best_effort("operation"):
             text = telling.result(result)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from app.resilience.tasks import cancelled
+from app.resilience.tasks import cancel_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -61,7 +61,7 @@ class Progress:
         try:
             await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await cancelled([waiting, leaving])
+            await cancel_tasks([waiting, leaving])
         if self.caller_left.is_set():
             raise CallerLeft
         waiting.result()

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 
 from app.domain.errors import IdentityUnavailable
 from app.resilience.deadlines import time_limit
-from app.resilience.diagnosis import Diagnosis, cause_of
+from app.resilience.diagnosis import Diagnosis, describe_cause
 from app.resilience.resources import Resource
 from app.resilience.tasks import BackgroundTasks
 
@@ -111,7 +111,7 @@ class Certificates(Resource):
             keys = keys_of(text)
         except (httpx2.HTTPError, OSError, TimeoutError, ValueError) as error:
             remedy = "Look at egress and name resolution: the gateway reads this address itself"
-            found = Diagnosis("no_keys", self._url, cause_of(error), remedy)
+            found = Diagnosis("no_keys", self._url, describe_cause(error), remedy)
             log.warning("Google's keys cannot be read", extra={"diagnosis": found})
             return
         now = self._clock()

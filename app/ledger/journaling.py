@@ -13,8 +13,8 @@ import logging
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from app.resilience.diagnosis import Diagnosis, words_of_system
-from app.resilience.tasks import in_thread
+from app.resilience.diagnosis import Diagnosis, describe_system_error
+from app.resilience.tasks import run_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Container, Iterable, Sized
@@ -126,7 +126,7 @@ class Journaling:
             try:
                 for tenant_id, record in ended:
                     if record.hold_id in waiting and record.hold_id not in self.on_disk:
-                        await in_thread(self._journal.wait_for, tenant_id, record, _now_ms())
+                        await run_in_thread(self._journal.wait_for, tenant_id, record, _now_ms())
                         self._works()
                         if record.hold_id in waiting:
                             self.on_disk.add(record.hold_id)
@@ -177,7 +177,7 @@ class Journaling:
 
     def _fails(self, error: OSError) -> None:
         assert self._journal is not None  # noqa: S101 - it has just failed
-        cause = f"{type(error).__qualname__}: {words_of_system(error)}"
+        cause = f"{type(error).__qualname__}: {describe_system_error(error)}"
         remedy = _REMEDIES.get(error.errno or 0, _REMEDY)
         fault = Diagnosis("journal_failing", str(self._journal.folder), cause, remedy)
         if fault != self._fault or time.monotonic() >= self._said_at + AGAIN_S:

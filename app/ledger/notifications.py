@@ -18,7 +18,7 @@ from app.resilience.resources import Resource
 from app.resilience.tasks import BackgroundTasks
 from app.store.client import FailureLog
 from app.store.keys import WAKE_CHANNEL
-from app.store.topologies import address_of, know_the_nodes
+from app.store.topologies import describe_address, discover_nodes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -88,7 +88,7 @@ class WakeBoard(Resource):
                 event.set()
 
     async def _listen(self) -> None:
-        failures = FailureLog("wake-ups", address_of(self._client))
+        failures = FailureLog("wake-ups", describe_address(self._client))
         while True:
             try:
                 await self._subscription()
@@ -103,7 +103,7 @@ class WakeBoard(Resource):
             await asyncio.sleep(RESUBSCRIBE_S)
 
     async def _subscription(self) -> None:
-        await know_the_nodes(self._client)
+        await discover_nodes(self._client)
         pubsub = self._client.pubsub()
         try:
             await pubsub.subscribe(WAKE_CHANNEL)

@@ -27,7 +27,7 @@ from app.domain.request import CacheDirective
 from app.generation.ports import AdmissionRequest, Lead, Limited, Refused, Settlement
 from app.ledger.policy import LedgerPolicy
 from app.resilience.best_effort import best_effort
-from app.resilience.tasks import uncancelled
+from app.resilience.tasks import run_uncancelled
 from app.store.keys import PROVIDER
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class CappedImageModel:
         with best_effort("provider_cap"), suppress(StoreUnavailable):
             used = Amounts() if usage is None else compute_settled_amounts(card, usage, pictures)
             settlement = Settlement(PROVIDER, hold_id, card.id.replace(".", "_"), outcome, used)
-            await uncancelled(self._ledger.settle(settlement, ()))
+            await run_uncancelled(self._ledger.settle(settlement, ()))
 
     def _windows(self, card: Card) -> tuple[BudgetWindow, ...]:
         limit = self._terms.tokens_per_minute

@@ -9,7 +9,7 @@ from app.ledger.epochs import EPOCH_FIELD
 from app.ledger.policy import MS
 from app.store import keys
 from app.store.calls import StoreCalls
-from app.store.client import told_by_nodes
+from app.store.client import fetch_node_info
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -72,7 +72,7 @@ class Restorer:
 
     async def history(self) -> str:
         """Names the store's history; another one follows a restart, a failover or an older backup."""
-        nodes = await self._calls.run(told_by_nodes(self._client, "replication"))
+        nodes = await self._calls.run(fetch_node_info(self._client, "replication"))
         return ",".join(sorted(str(node.get("master_replid")) for node in nodes))
 
     async def epochs(self, tenant_ids: Sequence[str]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from app.resilience.diagnosis import Diagnosis
 from app.store import keys, topologies
 from app.store.calls import StoreCalls
 from app.store.client import UnsafeEviction, check_eviction
-from app.store.diagnosing import diagnosed
+from app.store.diagnosing import diagnose
 
 if TYPE_CHECKING:
     from app.ledger.notifications import WakeBoard
@@ -55,7 +55,7 @@ class Trial:
         self._trying: asyncio.Task[Diagnosis | None] | None = None
         self._last: Diagnosis | None = None
         self._doubts: dict[str, Diagnosis] = {}
-        self.address = topologies.address_of(clients.ledger)
+        self.address = topologies.describe_address(clients.ledger)
 
     async def __call__(self) -> Diagnosis | None:
         """What is wrong with the store, or None; a change is logged."""
@@ -76,9 +76,9 @@ class Trial:
             remedy = "Set maxmemory-policy to volatile-lfu or noeviction, which keep budgets"
             return Diagnosis("evicts_books", self.address, str(error), remedy)
         except Exception as error:  # noqa: BLE001 - the client library lets through errors of every kind
-            return await self._certain(diagnosed(error, self.address))
+            return await self._certain(diagnose(error, self.address))
         refusal = self._wakes.refusal
-        return None if refusal is None else diagnosed(refusal, self.address)
+        return None if refusal is None else diagnose(refusal, self.address)
 
     async def _do_everything_once(self) -> None:
         """At the same time, because a store that is slow still serves."""
@@ -103,13 +103,13 @@ class Trial:
 
     async def _certain(self, found: Diagnosis) -> Diagnosis:
         """The same; where the reason may be TLS on one side alone, the server is asked what it speaks."""
-        endpoint = topologies.endpoint_of(self._clients.ledger)
+        endpoint = topologies.find_endpoint(self._clients.ledger)
         if endpoint is None or found.reason not in _IN_DOUBT:
             return found
         host, port, encrypted = endpoint
         nameless = await _unresolved(host, port)
         if nameless is not None:
-            return diagnosed(nameless, self.address)
+            return diagnose(nameless, self.address)
         if found.cause not in self._doubts:
             spoken = await (_speaks_plainly(host, port) if encrypted else _speaks_tls(host, port))
             if not spoken:

@@ -89,9 +89,9 @@ class Base64Decoder:
         The backslash of an escape that JSON does not know is a character outside the alphabet.
         """
         try:
-            plain = _unescaped(text)
+            plain = _unescape(text)
         except ValueError:
-            plain = text if self.fault else _ESCAPE.sub(lambda escape: _unescaped(escape[0]), text)
+            plain = text if self.fault else _ESCAPE.sub(lambda escape: _unescape(escape[0]), text)
         self.feed(plain)
 
     def end(self, *, terminated: bool) -> tuple[bytes, Fault | None]:
@@ -130,30 +130,32 @@ class Base64Decoder:
     def _keep(self, text: bytes | memoryview, start: int) -> None:
         if self.fault is not None:
             return
-        raw = self._decoded(text)
+        raw = self._decode_quanta(text)
         if raw is None:
-            wrong = _NOT_BASE64.search(self._standard(text))
+            wrong = _NOT_BASE64.search(self._normalize_alphabet(text))
             self._fail("alphabet", start + (wrong.start() if wrong else 0), wrong[0] if wrong else b"")
             return
         self._kept.write(raw)
         if self._bytes_max is not None and self._kept.tell() > self._bytes_max:
             self._fail("too_large", -(-self._bytes_max // 3) * 4)
 
-    def _standard(self, text: bytes | memoryview) -> bytes:
+    def _normalize_alphabet(self, text: bytes | memoryview) -> bytes:
         return bytes(text).replace(b"-", b"+").replace(b"_", b"/") if self._either else bytes(text)
 
-    def _decoded(self, text: bytes | memoryview) -> bytes | None:
+    def _decode_quanta(self, text: bytes | memoryview) -> bytes | None:
         """The bytes of whole quanta, or None for a wrong character."""
         try:
-            return pybase64.b64decode(self._standard(text) if self._url_safe else text, validate=True)
+            return pybase64.b64decode(
+                self._normalize_alphabet(text) if self._url_safe else text, validate=True
+            )
         except binascii.Error:
             if self._url_safe or not self._either:
                 return None
             self._url_safe = True  # from here on both alphabets are taken, which costs a little more
-            return self._decoded(text)
+            return self._decode_quanta(text)
 
     def _decode_rest(self, *, terminated: bool) -> None:
-        rest = self._standard(self._carry)
+        rest = self._normalize_alphabet(self._carry)
         start = self.text_length - self._padding - len(rest)
         wrong = _NOT_BASE64.search(rest)
         expected = _PADDING_AFTER.get(len(rest))
@@ -172,7 +174,7 @@ class Base64Decoder:
                 self._fail("not_canonical", start + len(rest) - 1)
 
 
-def _unescaped(text: bytes) -> bytes:
+def _unescape(text: bytes) -> bytes:
     """The characters, a question mark for each beyond Latin-1. Raises ValueError for an unknown escape."""
     value: str = json.loads(f'"{text.decode("latin-1")}"', strict=False)
     return value.encode("latin-1", "replace")

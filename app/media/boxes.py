@@ -20,7 +20,7 @@ class Box(NamedTuple):
     end: int
 
 
-def boxes(data: bytes, at: int, end: int, most: int = _BOXES_MAX) -> Iterator[Box]:
+def iterate_boxes(data: bytes, at: int, end: int, most: int = _BOXES_MAX) -> Iterator[Box]:
     """The boxes between two places; the last one may claim to reach beyond the end.
 
     Raises Malformed for a length that is shorter than its own header, and after so many boxes.
@@ -40,10 +40,10 @@ def boxes(data: bytes, at: int, end: int, most: int = _BOXES_MAX) -> Iterator[Bo
     raise Malformed("The file has more boxes than any picture needs.")
 
 
-def children_of(data: bytes, parent: Box, skip: int = 0) -> dict[bytes, Box]:
+def index_children(data: bytes, parent: Box, skip: int = 0) -> dict[bytes, Box]:
     """The first child of each kind. Raises Malformed for a child that is larger than its parent."""
     found: dict[bytes, Box] = {}
-    for box in boxes(data, parent.start + skip, min(parent.end, len(data))):
+    for box in iterate_boxes(data, parent.start + skip, min(parent.end, len(data))):
         if box.end > parent.end:
             raise Malformed("A box is larger than the box that holds it.")
         found.setdefault(box.kind, box)

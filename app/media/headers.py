@@ -34,7 +34,7 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
-class Film:
+class VideoHeader:
     """What a video says about itself.
 
     Attributes:
@@ -78,7 +78,7 @@ def number_le(data: bytes, at: int, length: int, end: int | None = None) -> int:
     return int.from_bytes(read(data, at, length, end), "little")
 
 
-def sized(width: int, height: int) -> None:
+def check_size(width: int, height: int) -> None:
     """Raises Malformed where a side has no pixels."""
     if width < 1 or height < 1:
         raise Malformed(f"The header gives the picture {width} x {height} pixels.")

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from app.media.boxes import Box, boxes, children_of
-from app.media.headers import Header, Malformed, number, sized
-from app.media.heif_items import coding_of, end_of_items
-from app.media.signatures import SEQUENCE_BRANDS, brands
+from app.media.boxes import Box, index_children, iterate_boxes
+from app.media.headers import Header, Malformed, check_size, number
+from app.media.heif_items import compute_items_end, find_coding
+from app.media.signatures import SEQUENCE_BRANDS, read_brands
 
 _PROPERTIES_MAX = 4096
 _ASSOCIATIONS_MAX = 8192  # a picture of a thousand tiles has about four thousand
@@ -30,12 +30,12 @@ class _Sizes(NamedTuple):
     apertures: dict[int, tuple[int, int]]
 
 
-def _primary_item(data: bytes, box: Box) -> int:
+def _read_primary_item(data: bytes, box: Box) -> int:
     width = 4 if number(data, box.start, 1, box.end) else 2
     return number(data, box.start + 4, width, box.end)
 
 
-def _aperture(data: bytes, box: Box) -> tuple[int, int]:
+def _read_aperture(data: bytes, box: Box) -> tuple[int, int]:
     """Width and height of a ``clap`` box, two fractions; coders cut what they padded to even blocks."""
     across, by, down, over = (number(data, box.start + at, 4, box.end) for at in (0, 4, 8, 12))
     if not by or not over:
@@ -43,21 +43,23 @@ def _aperture(data: bytes, box: Box) -> tuple[int, int]:
     return across // by, down // over
 
 
-def _sizes(data: bytes, container: Box) -> _Sizes:
+def _read_sizes(data: bytes, container: Box) -> _Sizes:
     """Coded sizes and apertures by their property's index, which counts from one."""
     found = _Sizes({}, {})
-    for index, box in enumerate(boxes(data, container.start, container.end, _PROPERTIES_MAX), start=1):
+    for index, box in enumerate(
+        iterate_boxes(data, container.start, container.end, _PROPERTIES_MAX), start=1
+    ):
         if box.end > container.end:
             raise Malformed("A box is larger than the box that holds it.")
         if box.kind == b"ispe":
             place = box.start + 4
             found.coded[index] = number(data, place, 4, box.end), number(data, place + 4, 4, box.end)
         elif box.kind == b"clap":
-            found.apertures[index] = _aperture(data, box)
+            found.apertures[index] = _read_aperture(data, box)
     return found
 
 
-def _properties_of(data: bytes, box: Box, item: int) -> list[int]:
+def _read_properties(data: bytes, box: Box, item: int) -> list[int]:
     """Indexes of the properties that an ``ipma`` box gives an item; empty where it has none."""
     version = number(data, box.start, 1, box.end)
     wide = number(data, box.start + 3, 1, box.end) & 1
@@ -77,51 +79,51 @@ def _properties_of(data: bytes, box: Box, item: int) -> list[int]:
     return []
 
 
-def _associated(data: bytes, properties: Box, item: int) -> list[int]:
+def _find_properties(data: bytes, properties: Box, item: int) -> list[int]:
     """The same over the ``ipma`` boxes, of which there may be several."""
-    found = [box for box in boxes(data, properties.start, properties.end) if box.kind == b"ipma"]
+    found = [box for box in iterate_boxes(data, properties.start, properties.end) if box.kind == b"ipma"]
     if len(found) > _ASSOCIATION_BOXES_MAX:
         raise Malformed("The file gives its items their properties in more boxes than HEIF has kinds of.")
-    return [index for box in found for index in _properties_of(data, box, item)]
+    return [index for box in found for index in _read_properties(data, box, item)]
 
 
-def _size_of(sizes: _Sizes, properties: list[int]) -> tuple[int, int]:
+def _compute_size(sizes: _Sizes, properties: list[int]) -> tuple[int, int]:
     """What is shown of the item that has these properties."""
     coded = next((sizes.coded[index] for index in properties if index in sizes.coded), None)
     if coded is None:
         raise Malformed("The file does not say how large its primary picture is.")
-    sized(*coded)
+    check_size(*coded)
     shown = next((sizes.apertures[index] for index in properties if index in sizes.apertures), coded)
-    sized(*shown)
+    check_size(*shown)
     return min(coded[0], shown[0]), min(coded[1], shown[1])
 
 
-def _frames(data: bytes, movie: Box) -> int:
+def _count_frames(data: bytes, movie: Box) -> int:
     """Pictures in the longest track of a sequence."""
     frames = 0
-    inside = boxes(data, movie.start, min(movie.end, len(data)))
+    inside = iterate_boxes(data, movie.start, min(movie.end, len(data)))
     for track in [box for box in inside if box.kind == b"trak"][:_TRACKS_MAX]:
         place: Box | None = track
         for kind in _TRACK_PATH:
-            place = children_of(data, place).get(kind) if place else None
+            place = index_children(data, place).get(kind) if place else None
         if place is not None:
             frames = max(frames, number(data, place.start + 8, 4, place.end))
     return frames
 
 
-def _wanted(children: dict[bytes, Box], kind: bytes) -> Box:
+def _require_box(children: dict[bytes, Box], kind: bytes) -> Box:
     try:
         return children[kind]
     except KeyError:
         raise Malformed(f"The file has no {kind.decode()} box.") from None
 
 
-def _top_level(data: bytes) -> tuple[dict[bytes, Box], str | None]:
+def _index_top_level(data: bytes) -> tuple[dict[bytes, Box], str | None]:
     """The first box of each kind, and why the file looks cut. What follows the metadata may be anything."""
     top: dict[bytes, Box] = {}
     cut: str | None = None
     try:
-        for box in boxes(data, 0, len(data)):
+        for box in iterate_boxes(data, 0, len(data)):
             if box.end > len(data):
                 cut = f"The file ends inside its {box.kind.decode('latin-1')!r} box."
             top.setdefault(box.kind, box)
@@ -131,12 +133,14 @@ def _top_level(data: bytes) -> tuple[dict[bytes, Box], str | None]:
     return top, cut
 
 
-def _cut(data: bytes, top: dict[bytes, Box], children: dict[bytes, Box], cut: str | None) -> str | None:
+def _find_truncation(
+    data: bytes, top: dict[bytes, Box], children: dict[bytes, Box], cut: str | None
+) -> str | None:
     """Why the file is not whole, or None: where its items are listed by place, their places decide.
 
     Phones append films to their photographs, and these may be cut without harm.
     """
-    needed = end_of_items(data, children[b"iloc"]) if b"iloc" in children else 0
+    needed = compute_items_end(data, children[b"iloc"]) if b"iloc" in children else 0
     if needed:
         sentence = f"The file ends inside a picture: it has {len(data)} of {needed} bytes."
         return sentence if needed > len(data) else None
@@ -145,7 +149,7 @@ def _cut(data: bytes, top: dict[bytes, Box], children: dict[bytes, Box], cut: st
     return cut
 
 
-def _mime_type(coding: bytes | None) -> str | None:
+def _detect_mime_type(coding: bytes | None) -> str | None:
     """The type that a coding makes of the file, None where the brands have it right. Raises Malformed."""
     if coding in _HEVC:
         return None
@@ -157,24 +161,24 @@ def _mime_type(coding: bytes | None) -> str | None:
 
 def parse(data: bytes) -> Header:
     """Size, frames and wholeness of a HEIC, HEIF or AVIF file. Raises Malformed."""
-    top, cut = _top_level(data)
+    top, cut = _index_top_level(data)
     if b"meta" not in top:
         raise Malformed("The file has no meta box.", truncated=cut is not None)
     meta = top[b"meta"]
     if meta.end > len(data):
         raise Malformed("The file ends inside its meta box.", truncated=True)
-    children = children_of(data, meta, skip=4)
-    properties = _wanted(children, b"iprp")
-    sizes = _sizes(data, _wanted(children_of(data, properties), b"ipco"))
-    item = _primary_item(data, _wanted(children, b"pitm"))
-    width, height = _size_of(sizes, _associated(data, properties, item))
-    sequence = brands(data)[0] in SEQUENCE_BRANDS and b"moov" in top
-    frames = max(1, _frames(data, top[b"moov"])) if sequence else 1
+    children = index_children(data, meta, skip=4)
+    properties = _require_box(children, b"iprp")
+    sizes = _read_sizes(data, _require_box(index_children(data, properties), b"ipco"))
+    item = _read_primary_item(data, _require_box(children, b"pitm"))
+    width, height = _compute_size(sizes, _find_properties(data, properties, item))
+    sequence = read_brands(data)[0] in SEQUENCE_BRANDS and b"moov" in top
+    frames = max(1, _count_frames(data, top[b"moov"])) if sequence else 1
     return Header(
         width,
         height,
         frames,
         pixels=max(w * h for w, h in sizes.coded.values()),
-        truncated=_cut(data, top, children, cut),
-        mime_type=_mime_type(coding_of(data, children, item)),
+        truncated=_find_truncation(data, top, children, cut),
+        mime_type=_detect_mime_type(find_coding(data, children, item)),
     )

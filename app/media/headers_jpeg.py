@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from app.media.headers import Header, Malformed, number, sized
+from app.media.headers import Header, Malformed, check_size, number
 
 # Every start-of-frame marker; C4, C8 and CC in the same range define tables or are reserved.
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -16,7 +16,7 @@ _SEGMENTS_MAX = 2048  # of at most 64 kB: more than metadata of any photograph t
 _TAIL = 4096
 
 
-def _marker(data: bytes, at: int) -> tuple[int, int]:
+def _find_marker(data: bytes, at: int) -> tuple[int, int]:
     """The next marker and where its segment begins.
 
     Fill bytes may precede it (B.1.1.2). So does whatever editors and cameras have left between two segments:
@@ -28,7 +28,7 @@ def _marker(data: bytes, at: int) -> tuple[int, int]:
     return data[found.end() - 1], found.end()
 
 
-def _ends(data: bytes, scan: int) -> bool:
+def _has_end(data: bytes, scan: int) -> bool:
     """Whether an end-of-image marker follows the scan.
 
     Nearly always it is among the last bytes. Where a phone has appended a film to its photograph it
@@ -44,7 +44,7 @@ def parse(data: bytes) -> Header:
     at = 2
     size: tuple[int, int] | None = None
     for _ in range(_SEGMENTS_MAX):
-        code, at = _marker(data, at)
+        code, at = _find_marker(data, at)
         if code in _STANDALONE:
             continue
         if code == _END_OF_IMAGE:
@@ -55,11 +55,11 @@ def parse(data: bytes) -> Header:
         if code == _START_OF_SCAN:
             if size is None:
                 raise Malformed("The JPEG's picture data begins before its frame header.")
-            cut = None if _ends(data, at + length) else "The JPEG has no end-of-image marker."
+            cut = None if _has_end(data, at + length) else "The JPEG has no end-of-image marker."
             return Header(*size, 1, size[0] * size[1], cut)
         if code in _START_OF_FRAME:
             height, width = number(data, at + 3, 2), number(data, at + 5, 2)
-            sized(width, height)
+            check_size(width, height)
             if size is not None and size != (width, height):
                 raise Malformed("The JPEG has two frame headers that differ.")
             size = (width, height)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import NamedTuple
 
-from app.media.headers import STEPS_MAX, Header, Malformed, number, read, sized
+from app.media.headers import STEPS_MAX, Header, Malformed, check_size, number, read
 
 _SIGNATURE_LENGTH = 8
 _CHUNK_FRAME = 12  # length, type and checksum around a chunk's data
@@ -37,7 +37,7 @@ class _Chain(NamedTuple):
     truncated: str | None
 
 
-def _walk(data: bytes) -> _Chain:
+def _walk_chunks(data: bytes) -> _Chain:
     """Follow the chunks to IEND. Raises Malformed where one is no chunk at all."""
     at, frames, has_data, has_palette = _SIGNATURE_LENGTH, 1, False, False
     for _ in range(STEPS_MAX):
@@ -61,7 +61,7 @@ def _walk(data: bytes) -> _Chain:
     return _Chain(frames, has_data, has_palette, None if whole else "No IEND chunk was found in the PNG.")
 
 
-def _pixel_bytes(width: int, height: int, bits: int, *, interlaced: bool) -> int:
+def _compute_pixel_bytes(width: int, height: int, bits: int, *, interlaced: bool) -> int:
     """Bytes of the unpacked pixel data: rows of whole bytes, each behind a byte that names its filter."""
     if not interlaced:
         return height * (1 + -(-width * bits // 8))
@@ -73,7 +73,7 @@ def _pixel_bytes(width: int, height: int, bits: int, *, interlaced: bool) -> int
     return length
 
 
-def pixel_fault(data: bytes) -> tuple[str, str] | None:
+def check_pixels(data: bytes) -> tuple[str, str] | None:
     """What is wrong with the pixel data of a small picture whose header was parsed, as (code, sentence).
 
     A program that fails half-way may leave a PNG of whole chunks with half of the rows, which no header
@@ -81,11 +81,11 @@ def pixel_fault(data: bytes) -> tuple[str, str] | None:
     """
     width, height = number(data, 16, 4), number(data, 20, 4)
     depth, colour_type, _, _, interlace = data[24:29]
-    needed = _pixel_bytes(width, height, depth * _CHANNELS[colour_type], interlaced=bool(interlace))
+    needed = _compute_pixel_bytes(width, height, depth * _CHANNELS[colour_type], interlaced=bool(interlace))
     if needed > _INFLATED_MAX:
         return None
     try:
-        found = _unpacked(data, needed)
+        found = _count_unpacked(data, needed)
     except zlib.error:
         return "unreadable_image", "The PNG's pixel data (IDAT) cannot be unpacked."
     if found < needed:
@@ -93,7 +93,7 @@ def pixel_fault(data: bytes) -> tuple[str, str] | None:
     return None
 
 
-def _unpacked(data: bytes, needed: int) -> int:
+def _count_unpacked(data: bytes, needed: int) -> int:
     """Bytes that the pixel data unpacks to, counted as far as needed. Raises zlib.error."""
     inflater, found, at = zlib.decompressobj(), 0, _SIGNATURE_LENGTH
     for _ in range(STEPS_MAX):
@@ -117,13 +117,13 @@ def parse(data: bytes) -> Header:
     if zlib.crc32(header) != number(data, 29, 4):
         raise Malformed("The checksum of the PNG's IHDR chunk is wrong.")
     width, height = int.from_bytes(header[4:8], "big"), int.from_bytes(header[8:12], "big")
-    sized(width, height)
+    check_size(width, height)
     if max(width, height) > _DIMENSION_MAX:
         raise Malformed(f"No PNG can have {width} x {height} pixels.")
     depth, colour_type, compression, filtering, interlace = header[12:17]
     if depth not in _DEPTHS_BY_COLOUR_TYPE.get(colour_type, ()) or compression or filtering or interlace > 1:
         raise Malformed("The PNG's IHDR chunk asks for a coding that PNG does not have.")
-    chain = _walk(data)
+    chain = _walk_chunks(data)
     if not chain.has_data and chain.truncated is None:
         raise Malformed("The PNG has no picture data (IDAT).")
     if colour_type == _PALETTE and chain.has_data and not chain.has_palette:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from app.media.headers import STEPS_MAX, Header, Malformed, number_le, read, sized
+from app.media.headers import STEPS_MAX, Header, Malformed, check_size, number_le, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ class _Chunk(NamedTuple):
     end: int
 
 
-def _chunks(data: bytes, at: int, end: int) -> Iterator[_Chunk]:
+def _iterate_chunks(data: bytes, at: int, end: int) -> Iterator[_Chunk]:
     """The chunks between two places; the last one may claim to reach beyond the end."""
     for _ in range(STEPS_MAX):
         if at + 8 > end:
@@ -30,7 +30,7 @@ def _chunks(data: bytes, at: int, end: int) -> Iterator[_Chunk]:
     raise Malformed("The WebP has more chunks than any picture needs.")
 
 
-def _lossy(data: bytes, start: int) -> tuple[int, int]:
+def _read_lossy_size(data: bytes, start: int) -> tuple[int, int]:
     """Width and height of a VP8 key frame (RFC 6386 section 9.1)."""
     frame = read(data, start, 10)
     if frame[0] & 1 or frame[3:6] != b"\x9d\x01\x2a":
@@ -41,7 +41,7 @@ def _lossy(data: bytes, start: int) -> tuple[int, int]:
     )
 
 
-def _lossless(data: bytes, start: int) -> tuple[int, int]:
+def _read_lossless_size(data: bytes, start: int) -> tuple[int, int]:
     """Width and height of a VP8L stream (RFC 9649 section 3.4)."""
     head = read(data, start, 5)
     bits = int.from_bytes(head[1:5], "little")
@@ -50,21 +50,21 @@ def _lossless(data: bytes, start: int) -> tuple[int, int]:
     return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
 
 
-_PICTURES = {b"VP8 ": _lossy, b"VP8L": _lossless}
+_PICTURES = {b"VP8 ": _read_lossy_size, b"VP8L": _read_lossless_size}
 
 
-def _beyond(chunk: _Chunk, end: int) -> str | None:
+def _check_end(chunk: _Chunk, end: int) -> str | None:
     return "The WebP ends inside one of its chunks." if chunk.end > end else None
 
 
-def _extended(data: bytes, first: _Chunk, end: int, truncated: str | None) -> Header:
+def _parse_extended(data: bytes, first: _Chunk, end: int, truncated: str | None) -> Header:
     """A file with a VP8X canvas: metadata, transparency or animation."""
     head = read(data, first.start, 10)
     canvas = int.from_bytes(head[4:7], "little") + 1, int.from_bytes(head[7:10], "little") + 1
     sizes: list[tuple[int, int]] = []
     frames = 0
-    for chunk in _chunks(data, first.end + (first.end - first.start & 1), end):
-        truncated = truncated or _beyond(chunk, end)
+    for chunk in _iterate_chunks(data, first.end + (first.end - first.start & 1), end):
+        truncated = truncated or _check_end(chunk, end)
         if chunk.kind == b"ANMF":
             frames += 1
             position = read(data, chunk.start, 12)
@@ -87,13 +87,13 @@ def parse(data: bytes) -> Header:
     claimed = number_le(data, 4, 4) + 8
     truncated = "The WebP is shorter than its RIFF header says." if claimed > len(data) else None
     end = min(claimed, len(data))
-    first = next(_chunks(data, _FIRST_CHUNK, end), None)
+    first = next(_iterate_chunks(data, _FIRST_CHUNK, end), None)
     if first is None:
         raise Malformed("The WebP has no chunk in it.", truncated=truncated is not None)
     if first.kind == b"VP8X":
-        return _extended(data, first, end, truncated)
+        return _parse_extended(data, first, end, truncated)
     if first.kind not in _PICTURES:
         raise Malformed("The WebP does not begin with a picture.")
     width, height = _PICTURES[first.kind](data, first.start)
-    sized(width, height)
-    return Header(width, height, 1, width * height, truncated or _beyond(first, end))
+    check_size(width, height)
+    return Header(width, height, 1, width * height, truncated or _check_end(first, end))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app.media.boxes import Box, boxes
+from app.media.boxes import Box, iterate_boxes
 from app.media.headers import Malformed, number, read
 
 if TYPE_CHECKING:
@@ -19,15 +19,15 @@ _DERIVED = frozenset({b"grid", b"iovl", b"iden", b"tmap"})
 _DERIVED_DEPTH_MAX = 4
 
 
-def coding_of(data: bytes, children: dict[bytes, Box], item: int) -> bytes | None:
+def find_coding(data: bytes, children: dict[bytes, Box], item: int) -> bytes | None:
     """The coding of an item's pixels as four letters, for one that is put together that of its first part.
 
     None where no coded item can be found. Raises Malformed.
     """
     if b"iinf" not in children:
         raise Malformed("The file does not list its items (iinf).")
-    types = _types(data, children[b"iinf"])
-    parts = _parts(data, children[b"iref"]) if b"iref" in children else {}
+    types = _read_types(data, children[b"iinf"])
+    parts = _read_parts(data, children[b"iref"]) if b"iref" in children else {}
     for _ in range(_DERIVED_DEPTH_MAX):
         coding = types.get(item)
         if coding not in _DERIVED:
@@ -38,11 +38,11 @@ def coding_of(data: bytes, children: dict[bytes, Box], item: int) -> bytes | Non
     return None
 
 
-def _types(data: bytes, box: Box) -> dict[int, bytes]:
+def _read_types(data: bytes, box: Box) -> dict[int, bytes]:
     """The four letters of each item; entries older than version 2 have none."""
     at = box.start + (6 if number(data, box.start, 1, box.end) == 0 else 8)
     found: dict[int, bytes] = {}
-    for entry in boxes(data, at, box.end, _ITEMS_MAX):
+    for entry in iterate_boxes(data, at, box.end, _ITEMS_MAX):
         version = number(data, entry.start, 1, entry.end)
         if entry.kind != b"infe" or version < 2:
             continue
@@ -52,23 +52,23 @@ def _types(data: bytes, box: Box) -> dict[int, bytes]:
     return found
 
 
-def _parts(data: bytes, box: Box) -> dict[int, int]:
+def _read_parts(data: bytes, box: Box) -> dict[int, int]:
     """The first item that each derived one is put together from."""
     width = 2 if number(data, box.start, 1, box.end) == 0 else 4
     found: dict[int, int] = {}
-    for reference in boxes(data, box.start + 4, box.end, _ITEMS_MAX):
+    for reference in iterate_boxes(data, box.start + 4, box.end, _ITEMS_MAX):
         if reference.kind == b"dimg" and number(data, reference.start + width, 2, reference.end):
             item = number(data, reference.start, width, reference.end)
             found[item] = number(data, reference.start + width + 2, width, reference.end)
     return found
 
 
-def end_of_items(data: bytes, box: Box) -> int:
+def compute_items_end(data: bytes, box: Box) -> int:
     """How many bytes the file needs for the items that lie in it; 0 where none does. Raises Malformed."""
-    return max(_ends(data, box), default=0)
+    return max(_iterate_ends(data, box), default=0)
 
 
-def _ends(data: bytes, box: Box) -> Iterator[int]:
+def _iterate_ends(data: bytes, box: Box) -> Iterator[int]:
     version = number(data, box.start, 1, box.end)
     sizes = number(data, box.start + 4, 2, box.end)
     offset_size, length_size, base_size, index_size = (sizes >> shift & 0xF for shift in (12, 8, 4, 0))

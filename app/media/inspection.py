@@ -54,7 +54,7 @@ class Facts:
     text_if_no_pdf: bool = False
 
 
-def _image(data: bytes, mime_type: str, pixels_max: int) -> Facts:
+def _inspect_image(data: bytes, mime_type: str, pixels_max: int) -> Facts:
     try:
         header = _PARSERS[mime_type](data)
     except Malformed as malformed:
@@ -63,27 +63,27 @@ def _image(data: bytes, mime_type: str, pixels_max: int) -> Facts:
     faults: list[Fault] = []
     if header.truncated is not None:
         faults.append(("truncated_image", header.truncated))
-    elif mime_type == "image/png" and (fault := headers_png.pixel_fault(data)) is not None:
+    elif mime_type == "image/png" and (fault := headers_png.check_pixels(data)) is not None:
         faults.append(fault)
     if header.pixels > pixels_max:
-        faults.append(("too_many_pixels", too_many_pixels(header.pixels, pixels_max)))
+        faults.append(("too_many_pixels", describe_pixel_limit(header.pixels, pixels_max)))
     return Facts(header.mime_type or mime_type, header.width, header.height, header.frames, tuple(faults))
 
 
-def too_many_pixels(pixels: int, pixels_max: int) -> str:
+def describe_pixel_limit(pixels: int, pixels_max: int) -> str:
     """The sentence about a limit that must not be taken for the model's, which sets none."""
     return f"The image has {pixels} pixels; {pixels_max} is the limit of this gateway, not of the model."
 
 
 def inspect_text(data: bytes) -> Facts:
     """The facts of a file that is a text, or nearly one."""
-    fault = texts.fault_of(data)
+    fault = texts.find_fault(data)
     return Facts("text/plain", faults=(("unreadable_document", fault),) if fault is not None else ())
 
 
 def measure(data: bytes) -> Facts:
     """Type and size of a picture that nobody judges, such as the model's own. Never raises."""
-    mime_type = signatures.media_type(data)
+    mime_type = signatures.detect_media_type(data)
     try:
         header = _PARSERS[mime_type](data) if mime_type in _PARSERS else None
     except Malformed:
@@ -103,11 +103,11 @@ def inspect(data: bytes, *, pixels_max: int) -> Facts:
     """
     if not data:
         return Facts(None, faults=(("empty_file", "There are no bytes."),))
-    mime_type = signatures.media_type(data)
+    mime_type = signatures.detect_media_type(data)
     if mime_type in _PARSERS:
-        return _image(data, mime_type, pixels_max)
+        return _inspect_image(data, mime_type, pixels_max)
     if mime_type in videos.TYPES:
-        seconds, fault = videos.look(data, mime_type)
+        seconds, fault = videos.inspect_video(data, mime_type)
         return Facts(mime_type, faults=(fault,) if fault is not None else (), seconds=seconds)
     if mime_type == signatures.TEXT:
         return inspect_text(data)

@@ -70,7 +70,7 @@ class LiftedBody:
     cargo: tuple[Lifted, ...]
 
 
-def _spellings(key: str) -> bytes:
+def _build_key_pattern(key: str) -> bytes:
     """A pattern for all the ways to write a key in JSON: each letter as it is, or as its escape."""
     return b"".join(
         rb"(?:" + re.escape(letter).encode() + rb"|\\u(?i:" + f"{ord(letter):04x}".encode() + b"))"
@@ -78,7 +78,7 @@ def _spellings(key: str) -> bytes:
     )
 
 
-def placeholders() -> Iterator[str]:
+def generate_placeholders() -> Iterator[str]:
     """Endless placeholders of one body: 32 letters and digits that nobody who wrote the body can guess.
 
     Each is itself canonical base64 of 24 bytes in either alphabet, so that software which decodes such
@@ -115,7 +115,7 @@ class Lifter:
     ) -> None:
         # A key may be spelt with escapes, six characters for each. No longer string can be a key.
         self._key_token_max = 2 + 6 * max(len(key) for key in keys)
-        key = b'"(?:' + b"|".join(_spellings(key) for key in keys) + b')"'
+        key = b'"(?:' + b"|".join(_build_key_pattern(key) for key in keys) + b')"'
         self._nothing_to_lift = re.compile(
             rb'[^"]*+(?:(?!' + key + rb')"' + _STRING_REST_PATTERN + rb'"[^"]*+){0,2000}', re.DOTALL
         )
@@ -124,7 +124,7 @@ class Lifter:
         self._new_string: Callable[[], Base64Decoder] = lambda: Base64Decoder(
             alphabets, padding, string_bytes_max
         )
-        self._placeholders = placeholders()
+        self._placeholders = generate_placeholders()
         self._light_bytes_max = light_bytes_max
         self._strings_max = strings_max
         self._light = bytearray()
@@ -134,7 +134,7 @@ class Lifter:
         self._string: Base64Decoder | None = None
         # Plain functions, not bound methods: those would make a cycle with this object, and the pictures
         # it lifted would stay in memory until the garbage collector comes round.
-        self._state: Callable[[Lifter, bytes, int], int] = Lifter._outside
+        self._state: Callable[[Lifter, bytes, int], int] = Lifter._scan_outside
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the text.
@@ -177,7 +177,7 @@ class Lifter:
 
     # Each state takes a chunk and a position below its length, and gives the position it came to.
 
-    def _outside(self, chunk: bytes, position: int) -> int:
+    def _scan_outside(self, chunk: bytes, position: int) -> int:
         """Between strings, or before one that may be a key."""
         begin = self._nothing_to_lift.match(chunk, position).end()  # type: ignore[union-attr]  # may be empty
         self._emit(chunk[position:begin])
@@ -189,17 +189,17 @@ class Lifter:
             return head.end()
         if key := self._key.match(chunk, begin):
             self._emit(key[0])
-            self._state = Lifter._after_key
+            self._state = Lifter._scan_after_key
             return key.end()
         if begin > position:
             return begin  # the pattern may have stopped at its bound, so what follows has not been judged yet
         if len(chunk) - begin <= self._key_token_max:
             return self._hold(chunk, begin)
         self._emit(b'"')
-        self._state = Lifter._in_string
+        self._state = Lifter._scan_string
         return begin + 1
 
-    def _in_string(self, chunk: bytes, position: int) -> int:
+    def _scan_string(self, chunk: bytes, position: int) -> int:
         """Inside a string that is too long for a key."""
         end = _STRING_REST.match(chunk, position).end()  # type: ignore[union-attr]  # it may match nothing
         if end > position:
@@ -208,18 +208,18 @@ class Lifter:
         if chunk[end] != _QUOTE:
             return self._hold(chunk, end)  # a backslash whose escape comes with the next chunk
         self._emit(b'"')
-        self._state = Lifter._outside
+        self._state = Lifter._scan_outside
         return end + 1
 
-    def _after_key(self, chunk: bytes, position: int) -> int:
+    def _scan_after_key(self, chunk: bytes, position: int) -> int:
         """Behind a string that is spelt like a key; a colon makes it one."""
-        return self._past_whitespace(chunk, position, _COLON, Lifter._after_colon)
+        return self._skip_whitespace(chunk, position, _COLON, Lifter._scan_after_colon)
 
-    def _after_colon(self, chunk: bytes, position: int) -> int:
+    def _scan_after_colon(self, chunk: bytes, position: int) -> int:
         """Behind a key and its colon; a quote begins the string to lift."""
-        return self._past_whitespace(chunk, position, _QUOTE, Lifter._lifting)
+        return self._skip_whitespace(chunk, position, _QUOTE, Lifter._scan_lifted)
 
-    def _past_whitespace(
+    def _skip_whitespace(
         self, chunk: bytes, position: int, wanted: int, then: Callable[[Lifter, bytes, int], int]
     ) -> int:
         end = _WHITESPACE.match(chunk, position).end()  # type: ignore[union-attr]  # it may match nothing
@@ -227,7 +227,7 @@ class Lifter:
         if end == len(chunk):
             return end
         if chunk[end] != wanted:
-            self._state = Lifter._outside
+            self._state = Lifter._scan_outside
             return end
         self._emit(chunk[end : end + 1])
         self._state = then
@@ -235,7 +235,7 @@ class Lifter:
             self._begin_string()
         return end + 1
 
-    def _lifting(self, chunk: bytes, position: int) -> int:
+    def _scan_lifted(self, chunk: bytes, position: int) -> int:
         """Inside a string that is lifted."""
         quote = chunk.find(b'"', position)
         end = quote if quote >= 0 else len(chunk)
@@ -246,17 +246,17 @@ class Lifter:
             self._feed_string(chunk[position:end].replace(b"\\/", b"/"))
         else:
             # That state stops at each escape of some kinds, and must not search for the quote each time.
-            self._state = Lifter._lifting_escaped
+            self._state = Lifter._scan_lifted_escaped
             return position
         return end if end == len(chunk) else self._close_string(end)
 
-    def _lifting_escaped(self, chunk: bytes, position: int) -> int:
+    def _scan_lifted_escaped(self, chunk: bytes, position: int) -> int:
         """Inside a string that is lifted, in a chunk that has escapes of other kinds in it."""
         end = _ESCAPED_RUN.match(chunk, position).end()  # type: ignore[union-attr]  # it may match nothing
         if end > position:
             self._feed_string(chunk[position:end], escaped=True)
         if end == len(chunk):
-            self._state = Lifter._lifting
+            self._state = Lifter._scan_lifted
             return end
         if chunk[end] == _QUOTE:
             return self._close_string(end)
@@ -268,7 +268,7 @@ class Lifter:
         self._string = self._new_string()
         self._placeholder = next(self._placeholders)
         self._emit(self._placeholder.encode())
-        self._state = Lifter._lifting
+        self._state = Lifter._scan_lifted
 
     def _feed_string(self, text: bytes, *, escaped: bool = False) -> None:
         if self._string is not None:
@@ -277,7 +277,7 @@ class Lifter:
     def _close_string(self, quote: int) -> int:
         self._end_string(terminated=True)
         self._emit(b'"')
-        self._state = Lifter._outside
+        self._state = Lifter._scan_outside
         return quote + 1
 
     def _end_string(self, *, terminated: bool) -> None:

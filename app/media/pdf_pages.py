@@ -25,7 +25,7 @@ NO_LIBRARY = 3
 _NEEDS_PASSWORD = frozenset({4, 5})  # FPDF_ERR_PASSWORD and FPDF_ERR_SECURITY in fpdfview.h
 
 
-def fence() -> None:
+def set_limits() -> None:
     """Give up memory, time and every file that is not open yet but the library's own."""
     limits = {
         resource.RLIMIT_AS: MEMORY_BYTES,
@@ -38,29 +38,29 @@ def fence() -> None:
         resource.setrlimit(kind, (limit, limit))
 
 
-def _last_page(pdfium: Any, document: Any, claimed: int) -> int:
+def _count_real_pages(pdfium: Any, document: Any, claimed: int) -> int:
     """How many pages there are of those claimed: a tree that claims too many has no page where it says."""
     size = pdfium.FS_SIZEF()
 
-    def exists(index: int) -> bool:
+    def has_page(index: int) -> bool:
         return bool(pdfium.FPDF_GetPageSizeByIndexF(document, index, size))
 
-    if claimed < 1 or exists(claimed - 1):
+    if claimed < 1 or has_page(claimed - 1):
         return claimed
     found, missing = 0, claimed - 1
     while found < missing:
         middle = (found + missing) // 2
-        found, missing = (middle + 1, missing) if exists(middle) else (found, middle)
+        found, missing = (middle + 1, missing) if has_page(middle) else (found, middle)
     return found
 
 
-def count(pdfium: Any, data: bytes) -> dict[str, int | str]:
+def count_pages(pdfium: Any, data: bytes) -> dict[str, int | str]:
     """The number of pages, or the fault."""
     walked = data.replace(b"/Count", b"/Kount")  # as long, so that every offset stays true
     for each in (walked, data):
         document = pdfium.FPDF_LoadMemDocument64(each, len(each), None)
         if document:
-            pages = _last_page(pdfium, document, pdfium.FPDF_GetPageCount(document))
+            pages = _count_real_pages(pdfium, document, pdfium.FPDF_GetPageCount(document))
             if pages or each is data:
                 return {"pages": pages}
     return {"fault": "encrypted" if pdfium.FPDF_GetLastError() in _NEEDS_PASSWORD else "unreadable"}
@@ -68,13 +68,13 @@ def count(pdfium: Any, data: bytes) -> dict[str, int | str]:
 
 def main() -> None:
     """Fence, load, read, count, print."""
-    fence()
+    set_limits()
     try:
         pdfium = importlib.import_module("pypdfium2_raw")  # inside the fence, and only in this process
     except ImportError:
         sys.exit(NO_LIBRARY)
     pdfium.FPDF_InitLibrary()
-    sys.stdout.write(json.dumps(count(pdfium, sys.stdin.buffer.read())))
+    sys.stdout.write(json.dumps(count_pages(pdfium, sys.stdin.buffer.read())))
 
 
 if __name__ == "__main__":

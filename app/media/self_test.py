@@ -31,7 +31,7 @@ def check_lifting(new_lifter: Callable[[], Lifter] = Lifter) -> None:
     texts = [pybase64.b64encode(picture) for picture in _PICTURES]
     for key, plus, slash, equals in _SPELLINGS:
         spelt = (text.replace(b"+", plus).replace(b"/", slash).replace(b"=", equals) for text in texts)
-        arriving, wanted = _document(key, spelt), _document(key, texts)
+        arriving, wanted = _build_document(key, spelt), _build_document(key, texts)
         for length in _CHUNK_LENGTHS:
             lifter = new_lifter()
             for start in range(0, len(arriving), length):
@@ -47,7 +47,7 @@ def check_lifting(new_lifter: Callable[[], Lifter] = Lifter) -> None:
                 )
 
 
-def _document(key: bytes, texts: Iterable[bytes]) -> bytes:
+def _build_document(key: bytes, texts: Iterable[bytes]) -> bytes:
     """A JSON text with what a scanner can stumble over before the strings that are to be lifted."""
     quoting = rb'"short": "\"data\": \"aGk=\" \\", "long": "longer than any key, and with one quote \" in it"'
     members = b", ".join(b'{"mimeType": "image/png", %s\n:\t"%s"}' % (key, text) for text in texts)

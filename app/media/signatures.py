@@ -7,7 +7,7 @@ import re
 from itertools import islice
 from typing import NamedTuple
 
-from app.media.boxes import boxes
+from app.media.boxes import iterate_boxes
 from app.media.headers import Malformed
 from app.media.texts import is_nearly_text, is_text
 
@@ -105,7 +105,7 @@ _PDF_LINE = re.compile(rb"%PDF-\d\.\d[ \t]*[\r\n]")
 _PDF_OBJECT = re.compile(rb"(?:^|[\r\n])\d{1,10}\s{1,4}\d{1,5}\s{1,4}obj\b")
 
 
-def brands(data: bytes) -> tuple[bytes, ...]:
+def read_brands(data: bytes) -> tuple[bytes, ...]:
     """The brands of an ISO base media file, the major one first; empty for anything else.
 
     At most 64 compatible brands are read. Source: ISO/IEC 14496-12 section 4.3.
@@ -117,13 +117,13 @@ def brands(data: bytes) -> tuple[bytes, ...]:
     return (data[8:12], *(data[at : at + 4] for at in range(16, end - 3, 4)))
 
 
-def _type_of_base_media(data: bytes) -> str | None:
+def _detect_base_media(data: bytes) -> str | None:
     """Of a file that begins with a file type box.
 
     The major brand decides where it is one of a picture's; cameras make up brands of their own for films
     (XAVC, MSNV, CAEP), so that any other is one as soon as the file has a movie in it.
     """
-    found = brands(data)
+    found = read_brands(data)
     major, others = found[0], frozenset(found[1:])
     if major in _HEIC:
         return "image/heic"
@@ -142,7 +142,9 @@ def _type_of_base_media(data: bytes) -> str | None:
 def _is_movie(data: bytes, at: int) -> bool:
     """Whether a movie's box is among the first ones."""
     try:
-        return any(box.kind in _MOVIE_BOXES for box in islice(boxes(data, at, len(data)), _BOXES_LOOKED_AT))
+        return any(
+            box.kind in _MOVIE_BOXES for box in islice(iterate_boxes(data, at, len(data)), _BOXES_LOOKED_AT)
+        )
     except Malformed:
         return False
 
@@ -158,10 +160,10 @@ def _is_transport_stream(data: bytes) -> bool:
     )
 
 
-def _binary(data: bytes, head: bytes) -> str | None:
+def _detect_binary(data: bytes, head: bytes) -> str | None:
     """The type of a file that no one could read as text."""
     if head[4:8] == b"ftyp":
-        return _type_of_base_media(data)
+        return _detect_base_media(data)
     for signature in _SIGNATURES:
         if signature.fits(head):
             return signature.mime_type
@@ -173,29 +175,29 @@ def _binary(data: bytes, head: bytes) -> str | None:
     return "video/mpeg" if _is_transport_stream(head) else None
 
 
-def _begins_as_pdf(data: bytes) -> bool:
+def _has_pdf_first_line(data: bytes) -> bool:
     """Whether nothing stands before a PDF's header and nothing but it in its line: no sentence begins so."""
     return _PDF_LINE.match(data[:HEAD_BYTES].removeprefix(codecs.BOM_UTF8).lstrip(_BLANKS)) is not None
 
 
 def may_be_text(data: bytes) -> bool:
     """Whether a file that has a PDF's header is perhaps a text about PDFs: only a reader of PDFs can tell."""
-    return is_text(data[:HEAD_BYTES]) and not _begins_as_pdf(data)
+    return is_text(data[:HEAD_BYTES]) and not _has_pdf_first_line(data)
 
 
-def media_type(data: bytes) -> str | None:
+def detect_media_type(data: bytes) -> str | None:
     """The MIME type, or None where nothing fits.
 
-    ``text/plain`` means that the first 4096 bytes are text or nearly so; ``texts.fault_of`` judges the rest.
+    ``text/plain`` means that the first 4096 bytes are (nearly) text; ``texts.find_fault`` checks the rest.
     Letters alone prove nothing: "GIF89a is a format" is a sentence.
     """
     head = data[:HEAD_BYTES]
     text = is_text(head)
-    found = None if text else _binary(data, head)
+    found = None if text else _detect_binary(data, head)
     if found is not None:
         return found
     if _PDF_HEADER.search(data, 0, _PDF_HEADER_WITHIN + 8) and (
-        not text or _begins_as_pdf(data) or _PDF_OBJECT.search(data)
+        not text or _has_pdf_first_line(data) or _PDF_OBJECT.search(data)
     ):
         # Mail and web servers leave lines before the header, old Macs 128 bytes.
         return PDF

@@ -26,7 +26,7 @@ def splice_iter(light: bytes, cargo: Mapping[str, bytes]) -> Iterator[bytes]:
         are taken, so that the whole body never exists at once.
     """
     end = 0
-    for match in _places(light, cargo):
+    for match in _find_placeholders(light, cargo):
         yield light[end : match.start(1)]
         data = memoryview(cargo[match[1].decode()])
         for start in range(0, len(data), RAW_PIECE_BYTES):
@@ -40,14 +40,15 @@ def splice(light: bytes, cargo: Mapping[str, bytes]) -> list[bytes]:
     return list(splice_iter(light, cargo))
 
 
-def spliced_length(light: bytes, cargo: Mapping[str, bytes]) -> int:
+def compute_spliced_length(light: bytes, cargo: Mapping[str, bytes]) -> int:
     """Bytes that the spliced body will have, without building it."""
     return len(light) + sum(
-        -(-len(cargo[match[1].decode()]) // 3) * 4 - len(match[1]) for match in _places(light, cargo)
+        -(-len(cargo[match[1].decode()]) // 3) * 4 - len(match[1])
+        for match in _find_placeholders(light, cargo)
     )
 
 
-def _places(light: bytes, cargo: Mapping[str, bytes]) -> Iterator[re.Match[bytes]]:
+def _find_placeholders(light: bytes, cargo: Mapping[str, bytes]) -> Iterator[re.Match[bytes]]:
     """Where placeholders stand as whole strings; group 1 is the placeholder without its quotes."""
     if not cargo:
         return iter(())

@@ -36,14 +36,14 @@ def is_nearly_text(head: bytes) -> bool:
 
     So a text is refused in words about its encoding, and not as something that nobody knows.
     """
-    if _wide(head) is not None:
+    if _detect_wide_encoding(head) is not None:
         return True
     controls = len(_CONTROL.findall(head))
     plain = len(_PLAIN.findall(head))
     return plain >= _MOSTLY * len(head) and controls <= len(head) - plain and controls * 20 <= len(head)
 
 
-def _wide(head: bytes) -> str | None:
+def _detect_wide_encoding(head: bytes) -> str | None:
     """UTF-16 or UTF-32 by its mark, or UTF-16 of mostly Latin letters without one."""
     for mark, name in _MARKS:
         if head.startswith(mark) and len(head) > len(mark):
@@ -55,13 +55,13 @@ def _wide(head: bytes) -> str | None:
     return None
 
 
-def fault_of(data: bytes) -> str | None:
+def find_fault(data: bytes) -> str | None:
     """Why a text cannot be sent, as a sentence, or None; a megabyte is decoded at a time and none is kept.
 
     Control characters are refused wherever they stand: in the head they are what tells binary data from
     text, and the same fault further on is the same fault.
     """
-    wide = _wide(data[:_WIDE_SAMPLE])
+    wide = _detect_wide_encoding(data[:_WIDE_SAMPLE])
     if wide is not None:
         return f"The text is encoded as {wide}; send it as UTF-8."
     control = _CONTROL.search(data)

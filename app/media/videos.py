@@ -14,9 +14,9 @@ from app.media.headers import Malformed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from app.media.headers import Film
+    from app.media.headers import VideoHeader
 
-    Reader = Callable[[bytes], Film]
+    Reader = Callable[[bytes], VideoHeader]
 
 _READERS: dict[str, Reader] = {
     "video/mp4": videos_bmff.parse,
@@ -35,7 +35,7 @@ TYPES = frozenset(_READERS)
 _LONGEST_S = 10.0**7
 
 
-def look(data: bytes, mime_type: str) -> tuple[float | None, tuple[str, str] | None]:
+def inspect_video(data: bytes, mime_type: str) -> tuple[float | None, tuple[str, str] | None]:
     """Seconds, or None where no header states them, and what is wrong as (code, sentence). Never raises."""
     try:
         film = _READERS[mime_type](data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.media.headers import Film, Malformed, number_le
+from app.media.headers import Malformed, VideoHeader, number_le
 
 _HEADER = 30
 _OBJECTS_MAX = 256
@@ -10,7 +10,7 @@ _FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _VIDEO_STREAM = bytes.fromhex("c0ef19bc4d5bcf11a8fd00805f5c442b")
 
 
-def parse(data: bytes) -> Film:
+def parse(data: bytes) -> VideoHeader:
     """The playing time without the time that players buffer before it. Raises Malformed for a cut header."""
     end = number_le(data, 16, 8)
     if end > len(data):
@@ -23,4 +23,4 @@ def parse(data: bytes) -> Film:
         if data[at : at + 16] == _FILE_PROPERTIES:
             seconds = number_le(data, at + 64, 8, end) / 10_000_000 - number_le(data, at + 80, 8, end) / 1000
         at += max(24, length)
-    return Film(seconds, data.find(_VIDEO_STREAM, 0, end) >= 0)
+    return VideoHeader(seconds, data.find(_VIDEO_STREAM, 0, end) >= 0)

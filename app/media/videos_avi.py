@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app.media.headers import Film, Malformed, number_le
+from app.media.headers import Malformed, VideoHeader, number_le
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,7 +13,7 @@ _CHUNKS_MAX = 256
 _VIDEO = frozenset({b"vids", b"iavs"})  # iavs: sound and pictures in one stream, as DV cameras record
 
 
-def _chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def _iterate_chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Kind, start and end of each chunk; the kind of a list is that of what it lists."""
     for _ in range(_CHUNKS_MAX):
         if at + 12 > min(end, len(data)):
@@ -27,18 +27,18 @@ def _chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
         at += 8 + length + (length & 1)
 
 
-def parse(data: bytes) -> Film:
+def parse(data: bytes) -> VideoHeader:
     """The length of the longest video stream. Raises Malformed where there is no list of headers."""
     seconds, has_video = 0.0, False
-    headers = next((each for each in _chunks(data, 12, len(data)) if each[0] == b"hdrl"), None)
+    headers = next((each for each in _iterate_chunks(data, 12, len(data)) if each[0] == b"hdrl"), None)
     if headers is None:
         raise Malformed("The AVI has no headers (hdrl).", truncated=True)
-    for kind, start, end in _chunks(data, *headers[1:]):
+    for kind, start, end in _iterate_chunks(data, *headers[1:]):
         if kind != b"strl":
             continue
-        for inner, at, stop in _chunks(data, start, end):
+        for inner, at, stop in _iterate_chunks(data, start, end):
             if inner == b"strh" and data[at : at + 4] in _VIDEO:
                 has_video = True
                 scale, rate, length = (number_le(data, at + place, 4, stop) for place in (20, 24, 32))
                 seconds = max(seconds, length * scale / rate if rate else 0.0)
-    return Film(seconds, has_video)
+    return VideoHeader(seconds, has_video)

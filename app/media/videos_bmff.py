@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from app.media.boxes import Box, boxes, children_of
-from app.media.headers import Film, Malformed, number
+from app.media.boxes import Box, index_children, iterate_boxes
+from app.media.headers import Malformed, VideoHeader, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,7 @@ class _Movie:
             raise Malformed("The video is in more pieces than are counted.")
 
 
-def parse(data: bytes) -> Film:
+def parse(data: bytes) -> VideoHeader:
     """The longest of the lengths that the file states.
 
     Raises Malformed where there is no movie box, which is the last thing that a recorder writes.
@@ -50,13 +50,13 @@ def parse(data: bytes) -> Film:
     movie: _Movie | None = None
     complete = True
     try:
-        for box in boxes(data, 0, len(data), _TOP_LEVEL_MAX):
+        for box in iterate_boxes(data, 0, len(data), _TOP_LEVEL_MAX):
             if box.kind == b"moov" and movie is None:
-                movie = _movie(data, box)
+                movie = _read_movie(data, box)
             elif box.kind == b"sidx" and movie is not None:
-                movie.seconds.append(_indexed(data, box, movie))
+                movie.seconds.append(_read_segment_index(data, box, movie))
             elif box.kind == b"moof" and movie is not None:
-                _fragment(data, box, movie)
+                _read_fragment(data, box, movie)
     except Malformed:
         if movie is None:
             raise
@@ -65,65 +65,67 @@ def parse(data: bytes) -> Film:
         raise Malformed("The video has no moov box, which says how to play it.", truncated=True)
     if complete:
         movie.seconds += [track.end_ticks / track.scale for track in movie.tracks.values() if track.scale]
-    return Film(max(movie.seconds, default=0.0), movie.has_video)
+    return VideoHeader(max(movie.seconds, default=0.0), movie.has_video)
 
 
-def _length(data: bytes, at: int, width: int, end: int, scale: int) -> Iterator[float]:
+def _read_length(data: bytes, at: int, width: int, end: int, scale: int) -> Iterator[float]:
     """A length in seconds, or nothing where it is not known."""
     ticks = number(data, at, width, end)
     if scale and ticks and ticks != _UNKNOWN[width]:
         yield ticks / scale
 
 
-def _timed(data: bytes, header: Box) -> tuple[int, int, int]:
+def _read_timescale(data: bytes, header: Box) -> tuple[int, int, int]:
     """Ticks a second, and where a ``mvhd`` or ``mdhd`` states the length, in how many bytes."""
     width = 8 if number(data, header.start, 1, header.end) else 4
     # Version and flags, two moments of as many bytes, then ticks a second and ticks in all.
     return number(data, header.start + 4 + 2 * width, 4, header.end), header.start + 8 + 2 * width, width
 
 
-def _movie(data: bytes, box: Box) -> _Movie:
+def _read_movie(data: bytes, box: Box) -> _Movie:
     if box.end > len(data):
         raise Malformed("The video ends inside its moov box, which says how to play it.", truncated=True)
     movie = _Movie()
-    children = children_of(data, box)
+    children = index_children(data, box)
     if b"mvhd" in children:
-        movie.scale, at, width = _timed(data, children[b"mvhd"])
-        movie.seconds += _length(data, at, width, children[b"mvhd"].end, movie.scale)
-    for child in [each for each in boxes(data, box.start, box.end) if each.kind == b"trak"][:_TRACKS_MAX]:
-        _track(data, child, movie)
+        movie.scale, at, width = _read_timescale(data, children[b"mvhd"])
+        movie.seconds += _read_length(data, at, width, children[b"mvhd"].end, movie.scale)
+    for child in [each for each in iterate_boxes(data, box.start, box.end) if each.kind == b"trak"][
+        :_TRACKS_MAX
+    ]:
+        _read_track(data, child, movie)
     if b"mvex" in children:
-        _extended(data, children[b"mvex"], movie)
+        _read_extends_box(data, children[b"mvex"], movie)
     movie.has_video = movie.has_video or b"cmov" in children  # a compressed header, as QuickTime 3 has it
     return movie
 
 
-def _track(data: bytes, box: Box, movie: _Movie) -> None:
-    children = children_of(data, box)
-    media = children_of(data, children[b"mdia"]) if b"mdia" in children else {}
+def _read_track(data: bytes, box: Box, movie: _Movie) -> None:
+    children = index_children(data, box)
+    media = index_children(data, children[b"mdia"]) if b"mdia" in children else {}
     if b"hdlr" in media:
         handler = media[b"hdlr"]
         movie.has_video = movie.has_video or data[handler.start + 8 : handler.start + 12] == b"vide"
     if b"mdhd" in media and b"tkhd" in children:
         header = children[b"tkhd"]
         at = header.start + (20 if number(data, header.start, 1, header.end) else 12)
-        scale, _, _ = _timed(data, media[b"mdhd"])
+        scale, _, _ = _read_timescale(data, media[b"mdhd"])
         movie.tracks[number(data, at, 4, header.end)] = _Track(scale)
 
 
-def _extended(data: bytes, box: Box, movie: _Movie) -> None:
+def _read_extends_box(data: bytes, box: Box, movie: _Movie) -> None:
     """What a movie in fragments says about all of them: their length, and that of a sample."""
-    for child in boxes(data, box.start, box.end):
+    for child in iterate_boxes(data, box.start, box.end):
         if child.kind == b"mehd":
             width = 8 if number(data, child.start, 1, child.end) else 4
-            movie.seconds += _length(data, child.start + 4, width, child.end, movie.scale)
+            movie.seconds += _read_length(data, child.start + 4, width, child.end, movie.scale)
         elif child.kind == b"trex":
             track = movie.tracks.get(number(data, child.start + 4, 4, child.end))
             if track is not None:
                 track.sample_ticks = number(data, child.start + 12, 4, child.end)
 
 
-def _indexed(data: bytes, box: Box, movie: _Movie) -> float:
+def _read_segment_index(data: bytes, box: Box, movie: _Movie) -> float:
     """Seconds that a segment index covers; 0.0 where it states none."""
     width = 8 if number(data, box.start, 1, box.end) else 4
     scale = number(data, box.start + 8, 4, box.end)
@@ -135,17 +137,17 @@ def _indexed(data: bytes, box: Box, movie: _Movie) -> float:
     return (first + ticks) / scale if scale else 0.0
 
 
-def _fragment(data: bytes, box: Box, movie: _Movie) -> None:
-    for part in boxes(data, box.start, min(box.end, len(data))):
+def _read_fragment(data: bytes, box: Box, movie: _Movie) -> None:
+    for part in iterate_boxes(data, box.start, min(box.end, len(data))):
         movie.step()
         if part.kind == b"traf":
-            _track_fragment(data, part, movie)
+            _read_track_fragment(data, part, movie)
 
 
-def _track_fragment(data: bytes, box: Box, movie: _Movie) -> None:
+def _read_track_fragment(data: bytes, box: Box, movie: _Movie) -> None:
     track: _Track | None = None
     sample_ticks = 0
-    for child in boxes(data, box.start, box.end):
+    for child in iterate_boxes(data, box.start, box.end):
         movie.step()
         if child.kind == b"tfhd":
             flags = number(data, child.start + 1, 3, child.end)
@@ -160,10 +162,10 @@ def _track_fragment(data: bytes, box: Box, movie: _Movie) -> None:
             width = 8 if number(data, child.start, 1, child.end) else 4
             track.end_ticks = max(track.end_ticks, number(data, child.start + 4, width, child.end))
         elif child.kind == b"trun":
-            track.end_ticks += _run(data, child, sample_ticks, movie)
+            track.end_ticks += _read_run(data, child, sample_ticks, movie)
 
 
-def _run(data: bytes, box: Box, sample_ticks: int, movie: _Movie) -> int:
+def _read_run(data: bytes, box: Box, sample_ticks: int, movie: _Movie) -> int:
     """Ticks of a run of samples. Raises Malformed where there are too many to add up."""
     flags, count = number(data, box.start + 1, 3, box.end), number(data, box.start + 4, 4, box.end)
     if not flags & _TRUN_FIELDS[0]:

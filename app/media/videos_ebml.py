@@ -6,7 +6,7 @@ import math
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from app.media.headers import Film, Malformed, number
+from app.media.headers import Malformed, VideoHeader, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ class _Element(NamedTuple):
     end: int
 
 
-def _variable(data: bytes, at: int, end: int, most: int) -> tuple[int, int]:
+def _read_variable_int(data: bytes, at: int, end: int, most: int) -> tuple[int, int]:
     """A number of variable length with its marker, and how many bytes it takes (RFC 8794 section 4)."""
     length = 9 - number(data, at, 1, end).bit_length()
     if length > most:
@@ -38,13 +38,13 @@ def _variable(data: bytes, at: int, end: int, most: int) -> tuple[int, int]:
     return number(data, at, length, end), length
 
 
-def _elements(data: bytes, at: int, end: int, most: int = _ELEMENTS_INSIDE_MAX) -> Iterator[_Element]:
+def _iterate_elements(data: bytes, at: int, end: int, most: int = _ELEMENTS_INSIDE_MAX) -> Iterator[_Element]:
     """The first elements between two places, none of which is entered: so there is nothing to loop in."""
     for _ in range(most):
         if at >= end:
             return
-        identity, width = _variable(data, at, end, 4)
-        size, length = _variable(data, at + width, end, 8)
+        identity, width = _read_variable_int(data, at, end, 4)
+        size, length = _read_variable_int(data, at + width, end, 8)
         start = at + width + length
         size &= (1 << 7 * length) - 1
         stop = end if size == (1 << 7 * length) - 1 else start + size
@@ -52,21 +52,21 @@ def _elements(data: bytes, at: int, end: int, most: int = _ELEMENTS_INSIDE_MAX) 
         at = stop
 
 
-def parse(data: bytes) -> Film:
+def parse(data: bytes) -> VideoHeader:
     """The length that the file states, else the time of its last block, as for what a browser records.
 
     Raises Malformed where the list of tracks cannot be found.
     """
     scale, ticks, has_video = _SCALE_DEFAULT, 0.0, None
-    segment = next((each for each in _elements(data, 0, len(data)) if each.id == _SEGMENT), None)
+    segment = next((each for each in _iterate_elements(data, 0, len(data)) if each.id == _SEGMENT), None)
     if segment is None:
         raise Malformed("The video has no segment.", truncated=True)
     try:
-        for element in _elements(data, segment.start, segment.end, _ELEMENTS_MAX):
+        for element in _iterate_elements(data, segment.start, segment.end, _ELEMENTS_MAX):
             if element.id == _INFO:
-                scale, ticks = _information(data, element)
+                scale, ticks = _read_info(data, element)
             elif element.id == _TRACKS:
-                has_video = any(_track_types(data, element))
+                has_video = any(_read_track_types(data, element))
             elif element.id == _CLUSTER and has_video is not None:
                 break
     except Malformed:
@@ -74,13 +74,13 @@ def parse(data: bytes) -> Film:
             raise
     if has_video is None:
         raise Malformed("The video does not list its tracks.", truncated=True)
-    return Film((ticks or _last_block(data, segment)) * scale / _NS, has_video)
+    return VideoHeader((ticks or _find_last_block(data, segment)) * scale / _NS, has_video)
 
 
-def _information(data: bytes, info: _Element) -> tuple[int, float]:
+def _read_info(data: bytes, info: _Element) -> tuple[int, float]:
     """Nanoseconds a tick, and ticks in all; 0.0 where they are not stated."""
     scale, ticks = _SCALE_DEFAULT, 0.0
-    for element in _elements(data, info.start, info.end):
+    for element in _iterate_elements(data, info.start, info.end):
         length = element.end - element.start
         if element.id == _TIMESTAMP_SCALE and 0 < length <= 8:
             scale = number(data, element.start, length) or _SCALE_DEFAULT
@@ -89,37 +89,39 @@ def _information(data: bytes, info: _Element) -> tuple[int, float]:
     return scale, ticks if math.isfinite(ticks) and ticks > 0 else 0.0
 
 
-def _track_types(data: bytes, tracks: _Element) -> Iterator[bool]:
+def _read_track_types(data: bytes, tracks: _Element) -> Iterator[bool]:
     """Of each track whether it is of video."""
-    for entry in _elements(data, tracks.start, tracks.end):
+    for entry in _iterate_elements(data, tracks.start, tracks.end):
         if entry.id == _TRACK_ENTRY:
-            for element in _elements(data, entry.start, entry.end):
+            for element in _iterate_elements(data, entry.start, entry.end):
                 if element.id == _TRACK_TYPE and element.end - element.start <= 8:
                     yield number(data, element.start, element.end - element.start) == _VIDEO
 
 
-def _last_block(data: bytes, segment: _Element) -> float:
+def _find_last_block(data: bytes, segment: _Element) -> float:
     """Ticks at which the last cluster's last block begins; 0.0 where it cannot be read."""
     at = data.rfind(_CLUSTER_ID, segment.start, segment.end)
     if at < 0:
         return 0.0
     base, latest = 0, 0
     try:
-        cluster = next(_elements(data, at, segment.end))
-        for element in _elements(data, cluster.start, cluster.end, _ELEMENTS_MAX):
+        cluster = next(_iterate_elements(data, at, segment.end))
+        for element in _iterate_elements(data, cluster.start, cluster.end, _ELEMENTS_MAX):
             if element.id == _TIMESTAMP:
                 base = number(data, element.start, min(8, element.end - element.start))
             elif element.id == _SIMPLE_BLOCK:
-                latest = max(latest, _block_ticks(data, element))
+                latest = max(latest, _read_block_ticks(data, element))
             elif element.id == _BLOCK_GROUP:
-                inner = _elements(data, element.start, element.end)
-                latest = max([latest, *(_block_ticks(data, each) for each in inner if each.id == _BLOCK)])
+                inner = _iterate_elements(data, element.start, element.end)
+                latest = max(
+                    [latest, *(_read_block_ticks(data, each) for each in inner if each.id == _BLOCK)]
+                )
     except Malformed:
         pass  # the last block of a recording that was cut
     return float(base + latest)
 
 
-def _block_ticks(data: bytes, block: _Element) -> int:
+def _read_block_ticks(data: bytes, block: _Element) -> int:
     """When a block begins, counted from its cluster (RFC 9559 section 10.1)."""
-    _, width = _variable(data, block.start, block.end, 8)
+    _, width = _read_variable_int(data, block.start, block.end, 8)
     return int.from_bytes(data[block.start + width : block.start + width + 2], "big", signed=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 
-from app.media.headers import Film, number
+from app.media.headers import VideoHeader, number
 
 _HEADER = 9
 _VIDEO_FLAG = 0x01
@@ -16,17 +16,19 @@ _METADATA_WITHIN = 65_536
 _DURATION = re.compile(rb"\x00\x08duration\x00(.{8})", re.DOTALL)
 
 
-def parse(data: bytes) -> Film:
+def parse(data: bytes) -> VideoHeader:
     """The length that the metadata states, else the time of the last tag."""
-    return Film(_stated(data) or _last_tag(data), _has_video_flag(data) or _has_video_tag(data))
+    return VideoHeader(
+        _read_duration(data) or _read_last_tag(data), _has_video_flag(data) or _has_video_tag(data)
+    )
 
 
-def _stated(data: bytes) -> float:
+def _read_duration(data: bytes) -> float:
     found = _DURATION.search(data, 0, _METADATA_WITHIN)
     return float(struct.unpack(">d", found[1])[0]) if found else 0.0
 
 
-def _last_tag(data: bytes) -> float:
+def _read_last_tag(data: bytes) -> float:
     """Seconds at which the last tag begins; the file's last four bytes say how long that tag is."""
     at = len(data) - 4 - int.from_bytes(data[-4:], "big")
     if at < _HEADER or at + _TAG > len(data) or data[at] not in (_AUDIO, _VIDEO, _SCRIPT):

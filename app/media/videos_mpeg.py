@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from app.media.headers import Film
+from app.media.headers import VideoHeader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,31 +20,31 @@ _SYNC = 0x47
 _PACKET_LENGTHS = ((188, 0), (192, 4), (204, 0))
 
 
-def parse(data: bytes) -> Film:
+def parse(data: bytes) -> VideoHeader:
     """The time between the first and the last clock reference, and the longest that may follow it."""
     if data.startswith(b"\x00\x00\x01"):
         places = data.find(_PACK), data.rfind(_PACK)
-        first, last = (None if at < 0 else _pack_clock(data, at) for at in places)
-        return Film(_between(first, last), _VIDEO.search(data) is not None)
+        first, last = (None if at < 0 else _read_pack_clock(data, at) for at in places)
+        return VideoHeader(_compute_duration(first, last), _VIDEO.search(data) is not None)
     length, shift = next(
         (length, shift)
         for length, shift in _PACKET_LENGTHS
         if len(data) > 2 * length and data[shift] == data[length + shift] == _SYNC
     )
     starts = range(shift, len(data) - length + 1, length)
-    first = _first_clock(data, starts[:_PACKETS_MAX])
-    last = _first_clock(data, starts[-_PACKETS_MAX:][::-1])
+    first = _find_first_clock(data, starts[:_PACKETS_MAX])
+    last = _find_first_clock(data, starts[-_PACKETS_MAX:][::-1])
     # Which of its streams is video, a transport stream says in tables that are sent again and again.
-    return Film(_between(first, last), has_video=True)
+    return VideoHeader(_compute_duration(first, last), has_video=True)
 
 
-def _between(first: int | None, last: int | None) -> float | None:
+def _compute_duration(first: int | None, last: int | None) -> float | None:
     if first is None or last is None or first == last:
         return None
     return (last - first) % _WRAP / _TICKS + _INTERVAL_S
 
 
-def _pack_clock(data: bytes, at: int) -> int | None:
+def _read_pack_clock(data: bytes, at: int) -> int | None:
     """The clock of a pack header of MPEG-2, whose bits begin with 01, or of MPEG-1, with 0010."""
     if len(data) < at + 9:
         return None
@@ -56,7 +56,7 @@ def _pack_clock(data: bytes, at: int) -> int | None:
     return None
 
 
-def _first_clock(data: bytes, starts: Iterable[int]) -> int | None:
+def _find_first_clock(data: bytes, starts: Iterable[int]) -> int | None:
     """The clock of the first packet that carries one in its adaptation field (section 2.4.3.5)."""
     for at in starts:
         if data[at] == _SYNC and data[at + 3] & 0x20 and data[at + 4] >= 7 and data[at + 5] & 0x10:

@@ -50,7 +50,7 @@ class Family:
         else:
             self._metric = _KINDS[spec.kind](spec.name, spec.help, spec.labels, registry=registry)
 
-    def _of(self, labels: tuple[str, ...]) -> Any:
+    def _get_series(self, labels: tuple[str, ...]) -> Any:
         found = self._series.get(labels)
         if found is None:
             if len(self._series) >= self._spec.series_max:
@@ -61,14 +61,14 @@ class Family:
     def add(self, amount: float, *labels: str) -> None:
         """Count on; also down, for a gauge."""
         with best_effort("metrics"):
-            self._of(labels).inc(amount)
+            self._get_series(labels).inc(amount)
 
     def set(self, value: float, *labels: str) -> None:
         """Put a gauge to a value."""
         with best_effort("metrics"):
-            self._of(labels).set(value)
+            self._get_series(labels).set(value)
 
     def observe(self, value: float, *labels: str) -> None:
         """Add one measurement to a histogram."""
         with best_effort("metrics"):
-            self._of(labels).observe(value)
+            self._get_series(labels).observe(value)

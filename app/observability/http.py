@@ -24,8 +24,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from app.observability.logs import CORRELATION, Correlation
-from app.observability.observed import CANCELLED, outcome_of
-from app.observability.traces import trace_of
+from app.observability.observed import CANCELLED, name_outcome
+from app.observability.traces import find_trace
 from app.resilience.best_effort import best_effort
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _SURFACES = ("/v1/admin", "admin"), ("/v1", "native"), ("/gemini", "gemini"), ("
 _PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 
 
-def surface_of(path: str) -> str:
+def find_surface(path: str) -> str:
     """The surface that a path belongs to; ``operations`` for whatever serves no generation."""
     for prefix, surface in _SURFACES:
         if path == prefix or path.startswith(f"{prefix}/"):
@@ -56,7 +56,7 @@ def surface_of(path: str) -> str:
     return "operations"
 
 
-def route_template(scope: Scope, root_path: str) -> str:
+def get_route_template(scope: Scope, root_path: str) -> str:
     """The template of the route that was matched, prefixes and mounts included, or ``unmatched``.
 
     Args:
@@ -75,14 +75,14 @@ def route_template(scope: Scope, root_path: str) -> str:
     return str(scope.get("root_path", "")).removeprefix(root_path) + found
 
 
-def correlation_of(scope: Scope) -> Correlation:
+def read_correlation(scope: Scope) -> Correlation:
     """The request's id, and the trace that it belongs to."""
     request_id = scope.setdefault("state", {}).get("request_id", "")
-    trace = trace_of(scope["headers"])
+    trace = find_trace(scope["headers"])
     return Correlation(request_id) if trace is None else Correlation(request_id, *trace)
 
 
-def _outcome_of_status(status: int) -> str:
+def _name_outcome(status: int) -> str:
     return "ok" if status < 400 else f"status_{status}"
 
 
@@ -103,17 +103,17 @@ class ObservedRequests:
         answered = {"status": 0, "bytes": 0}
         failed: BaseException | None = None
 
-        async def observed_send(message: Message) -> None:
+        async def record_and_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 answered["status"] = message["status"]
             elif message["type"] == "http.response.body":
                 answered["bytes"] += len(message.get("body", b""))
             await send(message)
 
-        token = CORRELATION.set(correlation_of(scope))
+        token = CORRELATION.set(read_correlation(scope))
         self._metrics.in_flight("request", 1)
         try:
-            await self._app(scope, receive, observed_send)
+            await self._app(scope, receive, record_and_send)
         except BaseException as error:  # counted and raised again, cancellation included
             failed = error
             raise
@@ -137,11 +137,11 @@ class ObservedRequests:
         if isinstance(failed, asyncio.CancelledError):
             outcome = CANCELLED
         elif failed is not None:
-            outcome = outcome_of(failed)
+            outcome = name_outcome(failed)
         else:
-            outcome = state.get("outcome") or _outcome_of_status(status)
-        surface = state.get("surface") or surface_of(path)
-        route = route_template(scope, root_path)
+            outcome = state.get("outcome") or _name_outcome(status)
+        surface = state.get("surface") or find_surface(path)
+        route = get_route_template(scope, root_path)
         self._metrics.request(surface, route, outcome, duration_s)
         for code in state.get("violations", ()):
             self._metrics.violation(code)

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from app.domain.errors import ConfigurationError, GatewayError
 from app.domain.keys import resembles_key
-from app.resilience.diagnosis import Diagnosis, words_for_the_log
+from app.resilience.diagnosis import Diagnosis, describe_for_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,14 +91,7 @@ _WORD = re.compile(r"[A-Za-z0-9._:/{}@+*-]{0,200}", re.ASCII)
 _OWN = re.compile(r"app(\.|$)")
 _UVICORN = re.compile(r"uvicorn(\.|$)")
 # The messages of uvicorn whose arguments are addresses and process ids; others hold what a client sent.
-_UVICORN_STATES = (
-    "Uvicorn running on",
-    "Started ",
-    "Finished ",
-    "Stopping ",
-    "Waiting ",
-    "Shutting ",
-)
+_UVICORN_STATES = ("Uvicorn running on", "Started ", "Finished ", "Stopping ", "Waiting ", "Shutting ")
 # What the event loop says of work that nobody waits for; behind the first line it quotes the work.
 _LOOP_COMPLAINTS = frozenset(
     {
@@ -129,7 +122,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _field(form: str, value: object) -> object:
+def _filter_field(form: str, value: object) -> object:
     """The value where it has the field's form, else the sign that it was left out."""
     if (
         value is None
@@ -142,11 +135,11 @@ def _field(form: str, value: object) -> object:
     return WITHHELD
 
 
-def _message(record: logging.LogRecord) -> str:
+def _render_message(record: logging.LogRecord) -> str:
     """The record's text without anything that a caller can have written."""
     template = record.msg if isinstance(record.msg, str) else WITHHELD
     if isinstance(record.msg, OSError):
-        template = _told(record.msg)
+        template = _describe_error(record.msg)
     if _UVICORN.match(record.name) and template.startswith(_UVICORN_STATES):
         return record.getMessage()
     if not record.args:
@@ -162,7 +155,7 @@ def _message(record: logging.LogRecord) -> str:
         return template
 
 
-def _frames(error: BaseException) -> Iterator[str]:
+def _render_frames(error: BaseException) -> Iterator[str]:
     """Where it was raised. Paths below the project are shortened; lines of source are left out."""
     for frame in traceback.extract_tb(error.__traceback__)[-_FRAMES_MAX:]:
         path = Path(frame.filename)
@@ -170,19 +163,19 @@ def _frames(error: BaseException) -> Iterator[str]:
         yield f'  File "{name}", line {frame.lineno}, in {frame.name}'
 
 
-def _told(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     """Its type, and what may be repeated of its words."""
     if isinstance(error, ConfigurationError):
         words = str(error)
     elif isinstance(error, GatewayError):
         words = error.detail
     else:
-        known = words_for_the_log(error)
+        known = describe_for_log(error)
         words = WITHHELD if known is None else known
     return f"{type(error).__qualname__}: {words}" if words else type(error).__qualname__
 
 
-def stack_trace(error: BaseException) -> str:
+def format_stack_trace(error: BaseException) -> str:
     """A traceback in Python's own form, with the words of foreign exceptions withheld; causes first."""
     chain: list[BaseException] = []
     current: BaseException | None = error
@@ -191,34 +184,34 @@ def stack_trace(error: BaseException) -> str:
         current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
     lines: list[str] = []
     for link in reversed(chain):
-        lines += ["Traceback (most recent call last):", *_frames(link)]
-        lines.append(_told(link))
+        lines += ["Traceback (most recent call last):", *_render_frames(link)]
+        lines.append(_describe_error(link))
         if isinstance(link, BaseExceptionGroup):
-            lines += [f"  | {_told(part)}" for part in link.exceptions]
+            lines += [f"  | {_describe_error(part)}" for part in link.exceptions]
     return "\n".join(lines)
 
 
-def entry_of(record: logging.LogRecord, project: str | None) -> dict[str, Any]:
+def build_entry(record: logging.LogRecord, project: str | None) -> dict[str, Any]:
     """One log line as Cloud Logging reads it."""
     entry: dict[str, Any] = {
         "severity": record.levelname if record.levelno <= logging.CRITICAL else "CRITICAL",
         "time": datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z"),
-        "message": _message(record),
+        "message": _render_message(record),
         "logger": record.name,
     }
     correlation = CORRELATION.get()
     if correlation is not None:
-        entry["request_id"] = _field("word", correlation.request_id)
+        entry["request_id"] = _filter_field("word", correlation.request_id)
         if correlation.trace_id and project:
             entry["logging.googleapis.com/trace"] = f"projects/{project}/traces/{correlation.trace_id}"
             if correlation.span_id:
                 entry["logging.googleapis.com/spanId"] = correlation.span_id
             entry["logging.googleapis.com/trace_sampled"] = correlation.sampled
     given = record.__dict__
-    entry |= {name: _field(form, given[name]) for name, form in FIELDS.items() if name in given}
+    entry |= {name: _filter_field(form, given[name]) for name, form in FIELDS.items() if name in given}
     if isinstance(given.get("http_request"), dict):
         entry["httpRequest"] = {
-            name: value if _is_number(value) else _field("word", value)
+            name: value if _is_number(value) else _filter_field("word", value)
             for name, value in given["http_request"].items()
         }
     diagnosis = given.get("diagnosis")
@@ -227,7 +220,7 @@ def entry_of(record: logging.LogRecord, project: str | None) -> dict[str, Any]:
     error = record.exc_info[1] if record.exc_info else None
     if error is not None:
         entry["error_type"] = type(error).__qualname__
-        entry["stack_trace"] = stack_trace(error)
+        entry["stack_trace"] = format_stack_trace(error)
     if record.levelno >= logging.WARNING:
         entry["logging.googleapis.com/sourceLocation"] = {
             "file": record.filename,
@@ -246,7 +239,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
-        return json.dumps(entry_of(record, self._project), ensure_ascii=False)
+        return json.dumps(build_entry(record, self._project), ensure_ascii=False)
 
 
 class TextFormatter(logging.Formatter):
@@ -254,17 +247,17 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line; a stack trace follows on lines of its own."""
-        entry = entry_of(record, None)
+        entry = build_entry(record, None)
         head = f"{entry.pop('time')[11:23]} {entry.pop('severity'):<8} {entry.pop('message')}"
         stack = entry.pop("stack_trace", None)
         entry.pop("logging.googleapis.com/sourceLocation", None)
         request = entry.pop("httpRequest", {})
-        found = {name: _quoted(value) for name, value in (entry | request).items()}
+        found = {name: _quote_value(value) for name, value in (entry | request).items()}
         fields = " ".join(f"{name}={value}" for name, value in found.items())
         return f"{head} [{fields}]" + (f"\n{stack}" if stack else "")
 
 
-def _says_something(record: logging.LogRecord) -> bool:
+def _is_informative(record: logging.LogRecord) -> bool:
     """False for uvicorn's own traceback of a start that has failed, which would be withheld.
 
     The application has logged the failure itself.
@@ -272,7 +265,7 @@ def _says_something(record: logging.LogRecord) -> bool:
     return not (_UVICORN.match(record.name) and str(record.msg).startswith("Traceback "))
 
 
-def _quoted(value: object) -> object:
+def _quote_value(value: object) -> object:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) and " " in value else value
 
 
@@ -298,7 +291,7 @@ def configure(
     logging.raiseExceptions = False
     logging.captureWarnings(capture=True)
     handler = logging.StreamHandler(stream or sys.stdout)
-    handler.addFilter(_says_something)
+    handler.addFilter(_is_informative)
     handler.setFormatter(JsonFormatter(project) if style == "json" else TextFormatter())
     root = logging.getLogger()
     for old in root.handlers[:]:

@@ -53,7 +53,7 @@ CANCELLED = "cancelled"
 _HOLDS_MAX = 100_000
 
 
-def outcome_of(error: BaseException) -> str:
+def name_outcome(error: BaseException) -> str:
     """The word under which an error is counted: its code, ``cancelled``, or ``internal``."""
     if isinstance(error, GatewayError):
         return error.code
@@ -63,32 +63,32 @@ def outcome_of(error: BaseException) -> str:
 
 
 @contextmanager
-def _timed(record: Callable[[str, float], None]) -> Iterator[None]:
+def _time_call(record: Callable[[str, float], None]) -> Iterator[None]:
     """Call ``record`` with the outcome and the seconds that the block took, whatever ends it."""
     began = time.perf_counter()
     outcome = OK
     try:
         yield
     except BaseException as error:  # counted and raised again, cancellation included
-        outcome = outcome_of(error)
+        outcome = name_outcome(error)
         raise
     finally:
-        with _counting():
+        with _suppress_errors():
             record(outcome, time.perf_counter() - began)
 
 
-def _counting() -> AbstractContextManager[None]:
+def _suppress_errors() -> AbstractContextManager[None]:
     return best_effort("metrics")
 
 
 @contextmanager
-def _in_flight(metrics: Metrics, stage: str) -> Iterator[None]:
-    with _counting():
+def _track_in_flight(metrics: Metrics, stage: str) -> Iterator[None]:
+    with _suppress_errors():
         metrics.in_flight(stage, 1)
     try:
         yield
     finally:
-        with _counting():
+        with _suppress_errors():
             metrics.in_flight(stage, -1)
 
 
@@ -101,15 +101,15 @@ class ObservedLedger:
         self._held: dict[str, Amounts] = {}
 
     @contextmanager
-    def _command(self, name: str) -> Iterator[None]:
-        with _timed(lambda outcome, seconds: self._metrics.store_command(name, outcome, seconds)):
+    def _time_command(self, name: str) -> Iterator[None]:
+        with _time_call(lambda outcome, seconds: self._metrics.store_command(name, outcome, seconds)):
             yield
 
     async def admit(self, request: AdmissionRequest) -> Admission:
         """Count the decision, the reservation, and what the cache did."""
-        with self._command("admit"):
+        with self._time_command("admit"):
             admission = await self._ledger.admit(request)
-        with _counting():
+        with _suppress_errors():
             self._count_admission(request, admission)
         return admission
 
@@ -145,19 +145,19 @@ class ObservedLedger:
 
     async def peek(self, request: AdmissionRequest) -> Hit | Absent:
         """Count the command; nothing was decided."""
-        with self._command("peek"):
+        with self._time_command("peek"):
             return await self._ledger.peek(request)
 
     async def dispatch(self, tenant_id: str, hold_id: str, fingerprint: str) -> bool:
         """Count the command."""
-        with self._command("dispatch"):
+        with self._time_command("dispatch"):
             return await self._ledger.dispatch(tenant_id, hold_id, fingerprint)
 
     async def settle(self, settlement: Settlement, windows: tuple[BudgetWindow, ...]) -> Settled:
         """Count how the hold ended, and what of the reservation was used, freed or exceeded."""
-        with self._command("settle"):
+        with self._time_command("settle"):
             settled = await self._ledger.settle(settlement, windows)
-        with _counting():
+        with _suppress_errors():
             self._count_settlement(settlement, windows, settled)
         return settled
 
@@ -187,26 +187,26 @@ class ObservedLedger:
     async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
         """Show who is waiting. Its duration is the leader's, not the store's."""
         with (
-            _in_flight(self._metrics, "waiting"),
-            _timed(lambda outcome, _: self._metrics.store_command("wait", outcome, None)),
+            _track_in_flight(self._metrics, "waiting"),
+            _time_call(lambda outcome, _: self._metrics.store_command("wait", outcome, None)),
         ):
             await self._ledger.wait(tenant_id, fingerprint, leader, timeout_s)
 
     async def rates(self, tenant_id: str, rates: tuple[RateLimit, ...]) -> tuple[RateState, ...]:
         """Count the command."""
-        with self._command("rates"):
+        with self._time_command("rates"):
             return await self._ledger.rates(tenant_id, rates)
 
     async def note_delivery(self, tenant_id: str, attempt: Attempt, delivery: Delivery) -> None:
         """Count the command."""
-        with self._command("note_delivery"):
+        with self._time_command("note_delivery"):
             await self._ledger.note_delivery(tenant_id, attempt, delivery)
 
     async def windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
         """Show what the windows have left."""
-        with self._command("windows"):
+        with self._time_command("windows"):
             states = await self._ledger.windows(tenant_id, windows)
-        with _counting():
+        with _suppress_errors():
             self._metrics.windows(tenant_id, windows, states)
         return states
 
@@ -219,36 +219,36 @@ class ObservedResults:
         self._metrics = metrics
 
     @contextmanager
-    def _command(self, name: str) -> Iterator[None]:
-        with _timed(lambda outcome, seconds: self._metrics.store_command(name, outcome, seconds)):
+    def _time_command(self, name: str) -> Iterator[None]:
+        with _time_call(lambda outcome, seconds: self._metrics.store_command(name, outcome, seconds)):
             yield
 
     async def put_pictures(self, tenant_id: str, pictures: tuple[Picture, ...], ttl_s: int) -> bool:
         """Count the bytes that were kept."""
-        with self._command("put_pictures"):
+        with self._time_command("put_pictures"):
             kept = await self._results.put_pictures(tenant_id, pictures, ttl_s)
         if kept:
-            with _counting():
+            with _suppress_errors():
                 self._metrics.image_bytes("stored", sum(picture.length for picture in pictures))
         return kept
 
     async def get_picture(self, tenant_id: str, image_id: str) -> Picture | None:
         """Count the bytes that were found."""
-        with self._command("get_picture"):
+        with self._time_command("get_picture"):
             picture = await self._results.get_picture(tenant_id, image_id)
         if picture is not None:
-            with _counting():
+            with _suppress_errors():
                 self._metrics.image_bytes("loaded", picture.length)
         return picture
 
     async def put_generation(self, tenant_id: str, finished: StoredGeneration, ttl_s: int) -> bool:
         """Count the command."""
-        with self._command("put_generation"):
+        with self._time_command("put_generation"):
             return await self._results.put_generation(tenant_id, finished, ttl_s)
 
     async def get_generation(self, tenant_id: str, generation_id: str) -> StoredGeneration | None:
         """Count the command."""
-        with self._command("get_generation"):
+        with self._time_command("get_generation"):
             return await self._results.get_generation(tenant_id, generation_id)
 
 
@@ -265,20 +265,20 @@ class ObservedImageModel:
         """Count one attempt, and what it used whether it delivered or not."""
         count = partial(self._metrics.upstream_call, self._back_end, request.model)
         try:
-            with _in_flight(self._metrics, "upstream"), _timed(count):
+            with _track_in_flight(self._metrics, "upstream"), _time_call(count):
                 answer = await self._model.generate(request, seed, call)
         except GatewayError as error:
-            with _counting():
+            with _suppress_errors():
                 self._count_failure(request, error)
             raise
-        with _counting():
+        with _suppress_errors():
             self._count_answer(request, answer)
         return answer
 
     def _count_failure(self, request: GenerationRequest, error: GatewayError) -> None:
         if error.usage is not None:
             self._metrics.usage(request.model, error.usage)
-        if (reason := _finished_with(error)) is not None:
+        if (reason := _get_finish_reason(error)) is not None:
             self._metrics.finish(request.model, reason)
 
     def _count_answer(self, request: GenerationRequest, answer: ModelAnswer) -> None:
@@ -296,7 +296,7 @@ class ObservedImageModel:
         return await self._model.ready()
 
 
-def _finished_with(error: GatewayError) -> str | None:
+def _get_finish_reason(error: GatewayError) -> str | None:
     """The finish or block reason of an answer without a picture; None where there was no answer."""
     if isinstance(error, ContentBlocked):
         return error.reason
@@ -314,14 +314,14 @@ class ObservedDirectory:
 
     def authenticate(self, presented: str) -> Caller | None:
         """Count the key as ok or refused; a caller that was found belongs to a configured tenant."""
-        return self._counted(self._directory.authenticate(presented))
+        return self._count_authentication(self._directory.authenticate(presented))
 
     def identified(self, identities: tuple[Identity, ...]) -> Caller | None:
         """Count what was shown as ok or refused, as ``authenticate`` does."""
-        return self._counted(self._directory.identified(identities))
+        return self._count_authentication(self._directory.identified(identities))
 
-    def _counted(self, caller: Caller | None) -> Caller | None:
-        with _counting():
+    def _count_authentication(self, caller: Caller | None) -> Caller | None:
+        with _suppress_errors():
             self._metrics.authentication("refused" if caller is None else "ok")
             if caller is not None:
                 self._metrics.know_tenant(caller.tenant.id)

@@ -35,27 +35,27 @@ class Trace(NamedTuple):
     sampled: bool
 
 
-def trace_of(headers: Iterable[tuple[bytes, bytes]]) -> Trace | None:
+def find_trace(headers: Iterable[tuple[bytes, bytes]]) -> Trace | None:
     """The trace that a request belongs to, by ``traceparent``, else by ``X-Cloud-Trace-Context``.
 
     What is not written as its standard says is no trace; of several ``traceparent`` none is (section 3.2.1).
     """
     given = [(name, value) for name, value in headers if name in {b"traceparent", b"x-cloud-trace-context"}]
     ours = [value for name, value in given if name == b"traceparent"]
-    found = _w3c(ours[0]) if len(ours) == 1 else None
+    found = _parse_w3c(ours[0]) if len(ours) == 1 else None
     return found or next(
-        filter(None, (_cloud(value) for name, value in given if name != b"traceparent")), None
+        filter(None, (_parse_cloud(value) for name, value in given if name != b"traceparent")), None
     )
 
 
-def _w3c(value: bytes) -> Trace | None:
+def _parse_w3c(value: bytes) -> Trace | None:
     match = _TRACEPARENT.fullmatch(value)
     if match is None or (match["version"] == b"00" and match["more"] is not None):
         return None
     return Trace(match["trace"].decode(), match["span"].decode(), bool(int(match["flags"], 16) & 1))
 
 
-def _cloud(value: bytes) -> Trace | None:
+def _parse_cloud(value: bytes) -> Trace | None:
     match = _CLOUD_TRACE.fullmatch(value)
     if match is None:
         return None
@@ -64,7 +64,7 @@ def _cloud(value: bytes) -> Trace | None:
     return Trace(match["trace"].decode().lower(), span_id, match["options"] == b"1")
 
 
-def outgoing_headers() -> dict[str, str]:
+def build_trace_headers() -> dict[str, str]:
     """What tells the upstream the trace of the request that this task serves; empty where it has none."""
     current = CORRELATION.get()
     if current is None or not current.span_id:

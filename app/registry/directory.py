@@ -27,7 +27,7 @@ from app.store import keys
 from app.store.calls import StoreCalls
 from app.store.client import DEADLINE_S, FailureLog
 from app.store.scripting import read_script
-from app.store.topologies import address_of, know_the_nodes
+from app.store.topologies import describe_address, discover_nodes
 from app.tenants.directory import FileDirectory, MemoryDirectory
 from app.tenants.documents import UnreadableTenant, decode_tenant, encode_tenant
 
@@ -230,7 +230,7 @@ class StoredDirectory(MemoryDirectory, Resource):
         self._know((*stored, *self._declared.tenants()))
 
     async def _follow(self) -> None:
-        failures = FailureLog("tenants", address_of(self._client))
+        failures = FailureLog("tenants", describe_address(self._client))
         while True:
             try:
                 await self._subscription(failures)
@@ -240,7 +240,7 @@ class StoredDirectory(MemoryDirectory, Resource):
                 await asyncio.sleep(RESUBSCRIBE_S)
 
     async def _subscription(self, failures: FailureLog) -> None:
-        await know_the_nodes(self._client)
+        await discover_nodes(self._client)
         pubsub = self._client.pubsub(ignore_subscribe_messages=True)
         try:
             await pubsub.subscribe(keys.TENANTS_CHANNEL)

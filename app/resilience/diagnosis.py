@@ -31,7 +31,7 @@ class Diagnosis:
         return f"{self.address}: {self.cause}. {self.remedy}"
 
 
-def words_of_system(error: OSError) -> str:
+def describe_system_error(error: OSError) -> str:
     """What the operating system says of an error, such as ``ENOSPC: No space left on device``.
 
     Only codes are translated: the error's own text and file names may be anybody's words. Empty where it has
@@ -43,36 +43,36 @@ def words_of_system(error: OSError) -> str:
         return f"{reason}: {verdict}" if verdict else str(reason)
     if isinstance(error, socket.gaierror):
         return _RESOLVING.get(error.errno or 0, f"name resolution failed with {error.errno}")
-    number = number_of(error)
+    number = get_errno(error)
     if number is None:
         return "timed out" if isinstance(error, TimeoutError) else ""
     return f"{errno.errorcode.get(number, number)}: {os.strerror(number)}"
 
 
-def number_of(error: OSError) -> int | None:
+def get_errno(error: OSError) -> int | None:
     """The system's number of an error; of several, one for each address of a name, the first one's."""
     several = re.match(r"Multiple exceptions: \[Errno (\d+)\]", str(error))
     return error.errno if several is None else int(several[1])
 
 
-def cause_of(error: BaseException) -> str:
+def describe_cause(error: BaseException) -> str:
     """The class of a library's error, and what the system says of what it came from."""
     name = type(error).__qualname__
     link: BaseException | None = error
     while link is not None:
-        if isinstance(link, OSError) and words_of_system(link):
-            return f"{name}: {words_of_system(link)}"
+        if isinstance(link, OSError) and describe_system_error(link):
+            return f"{name}: {describe_system_error(link)}"
         link = link.__cause__ or link.__context__
     return name
 
 
 @singledispatch
-def words_for_the_log(error: BaseException) -> str | None:
+def describe_for_log(error: BaseException) -> str | None:
     """What of an error's words a log may repeat; None where they may be anybody's.
 
     Whoever knows the words of a library registers them here.
     """
-    return words_of_system(error) if isinstance(error, OSError) else None
+    return describe_system_error(error) if isinstance(error, OSError) else None
 
 
 _RESOLVING = {

@@ -26,7 +26,7 @@ RESTART_S = 1.0
 """Pause before a background loop that failed runs again."""
 
 
-async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
+async def cancel_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel these tasks until they are over, for at most ``ENDING_S_MAX`` seconds.
 
     Once is not enough: a client library that reconnects can take a cancellation for a broken connection.
@@ -51,7 +51,7 @@ async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
         raise interruption
 
 
-async def uncancelled(work: Coroutine[object, object, T]) -> T:
+async def run_uncancelled(work: Coroutine[object, object, T]) -> T:
     """Run to the end and return the result, even where the caller is cancelled meanwhile.
 
     For short work that must not be left half done; the cancellation is spent on it.
@@ -68,7 +68,7 @@ async def uncancelled(work: Coroutine[object, object, T]) -> T:
                 raise RuntimeError("The work was cancelled from within.") from None
 
 
-async def in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+async def run_in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Call it in a thread, to spare the event loop; right here where the system has no thread to give."""
     call = partial(contextvars.copy_context().run, function, *args, **kwargs)
     try:
@@ -90,10 +90,10 @@ class _TaskSet:
     def _add(self, work: Coroutine[object, object, T], name: str | None = None) -> asyncio.Task[T]:
         task = asyncio.create_task(work, name=name)
         self._running.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._discard)
         return task
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
+    def _discard(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # Nobody may be left to hear of it, and asyncio complains about that.
@@ -110,7 +110,7 @@ class BackgroundTasks(_TaskSet):
 
     async def aclose(self) -> None:
         """End them all, as ``cancelled`` does."""
-        await cancelled(self._running)
+        await cancel_tasks(self._running)
 
     def begin(self, work: Coroutine[object, object, T], name: str) -> asyncio.Task[T]:
         """Run it once; its result or error belongs to whoever awaits the task."""

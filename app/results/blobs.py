@@ -38,15 +38,15 @@ async def put(client: Redis | RedisCluster, key: str, pieces: tuple[bytes, ...],
     if isinstance(client, RedisCluster):
         await client.set(key, b"".join(pieces), px=ttl_ms)
         return
-    command = _framed(key, pieces, ttl_ms)
+    command = _build_set_command(key, pieces, ttl_ms)
 
     async def exchange(connection: AbstractConnection) -> None:
-        for chunk in _slices(command):
+        for chunk in _slice_pieces(command):
             # The connection takes memoryviews, whatever its signature says.
             await connection.send_packed_command([chunk], check_health=False)  # type: ignore[list-item]
         await connection.read_response()
 
-    await _exchanged(client, exchange)
+    await _run_exchange(client, exchange)
 
 
 async def get(client: Redis | RedisCluster, key: str) -> memoryview | None:
@@ -76,10 +76,10 @@ async def get(client: Redis | RedisCluster, key: str) -> memoryview | None:
         finally:
             transport.set_protocol(stream)
 
-    return await _exchanged(client, exchange)
+    return await _run_exchange(client, exchange)
 
 
-async def _exchanged(client: Redis, exchange: Callable[[AbstractConnection], Awaitable[T]]) -> T:
+async def _run_exchange(client: Redis, exchange: Callable[[AbstractConnection], Awaitable[T]]) -> T:
     """One request and its reply; repeated once where the connection turns out to be dead."""
     pool = client.connection_pool
     for last in (False, True):
@@ -103,7 +103,7 @@ async def _exchanged(client: Redis, exchange: Callable[[AbstractConnection], Awa
     raise AssertionError("unreachable")
 
 
-def _framed(key: str, pieces: tuple[bytes, ...], ttl_ms: int) -> list[bytes]:
+def _build_set_command(key: str, pieces: tuple[bytes, ...], ttl_ms: int) -> list[bytes]:
     """``SET key <pieces> PX ttl_ms`` on the wire (RESP): the pieces themselves, with frames between them."""
     length = sum(map(len, pieces))
     name, ttl = key.encode(), str(ttl_ms).encode()
@@ -112,7 +112,7 @@ def _framed(key: str, pieces: tuple[bytes, ...], ttl_ms: int) -> list[bytes]:
     return [head, *pieces, tail]
 
 
-def _slices(pieces: list[bytes]) -> Iterator[bytes | memoryview]:
+def _slice_pieces(pieces: list[bytes]) -> Iterator[bytes | memoryview]:
     for piece in pieces:
         view = memoryview(piece)
         for begin in range(0, len(piece), SLICE_BYTES):

@@ -44,7 +44,7 @@ class Quota:
         self._quota_of = quota_of
         self.room = room
 
-    async def for_picture(self, tenant_id: str, image_id: str, length: int, ttl_ms: int) -> bool:
+    async def reserve(self, tenant_id: str, image_id: str, length: int, ttl_ms: int) -> bool:
         """Whether it may be kept; one command where the tenant has a quota, and one more to make room.
 
         Raises:

@@ -18,7 +18,7 @@ from app.domain.fingerprint import compute_digest
 from app.domain.finished import is_generation_id
 from app.domain.generation import Picture
 from app.generation import records
-from app.resilience.tasks import in_thread
+from app.resilience.tasks import run_in_thread
 from app.results import blobs
 from app.store import keys
 from app.store.breaker import StoreBreaker
@@ -54,7 +54,7 @@ class Header(NamedTuple):
     length: int
     created_ms: int
 
-    def encoded(self) -> bytes:
+    def encode(self) -> bytes:
         """The header as bytes; the image follows directly."""
         tenant, mime_type = self.tenant_id.encode(), self.mime_type.encode()
         fixed = _FIXED.pack(
@@ -63,7 +63,7 @@ class Header(NamedTuple):
         return fixed + tenant + mime_type
 
     @classmethod
-    def decoded(cls, value: memoryview) -> tuple[Header, int]:
+    def decode(cls, value: memoryview) -> tuple[Header, int]:
         """The header and where the image begins.
 
         Raises:
@@ -138,9 +138,9 @@ class RedisResults:
         if value is None:
             return None
         if len(value) > OFF_LOOP_BYTES:
-            picture = await in_thread(_checked, tenant_id, image_id, value)
+            picture = await run_in_thread(_decode_picture, tenant_id, image_id, value)
         else:
-            picture = _checked(tenant_id, image_id, value)
+            picture = _decode_picture(tenant_id, image_id, value)
         if picture is None:
             await self._discard(key)
         return picture
@@ -189,7 +189,7 @@ class RedisResults:
     async def _has_room(self, tenant_id: str, picture: Picture, ttl_ms: int) -> bool:
         if self._quota is None:
             return True
-        return await self._quota.for_picture(tenant_id, picture.id, picture.length, ttl_ms)
+        return await self._quota.reserve(tenant_id, picture.id, picture.length, ttl_ms)
 
     async def _put(self, tenant_id: str, picture: Picture, ttl_ms: int) -> None:
         header = Header(
@@ -199,7 +199,7 @@ class RedisResults:
             picture.height,
             picture.length,
             time.time_ns() // 1_000_000,
-        ).encoded()
+        ).encode()
         key = keys.image_key(tenant_id, picture.id)
         await self._calls.run(blobs.put(self._client, key, (header, picture.data), ttl_ms))
 
@@ -210,10 +210,10 @@ class RedisResults:
         await self._calls.run(self._client.unlink(key))
 
 
-def _checked(tenant_id: str, image_id: str, value: memoryview) -> Picture | None:
+def _decode_picture(tenant_id: str, image_id: str, value: memoryview) -> Picture | None:
     """The picture of a value, or None where anything about it is not as it was written."""
     try:
-        header, begin = Header.decoded(value)
+        header, begin = Header.decode(value)
     except ValueError:
         return None
     data = value[begin:]

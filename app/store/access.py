@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field, ValidationError
 from redis.credentials import CredentialProvider
 from redis.exceptions import ConnectionError as StoreConnectionError
 
-from app.resilience.diagnosis import Diagnosis, cause_of
+from app.resilience.diagnosis import Diagnosis, describe_cause
 from app.resilience.resources import Resource
 from app.resilience.tasks import BackgroundTasks
 
@@ -53,7 +53,7 @@ class Access:
     ca_file: Path | None = None
     credentials: CredentialProvider | None = None
 
-    def options(self, url: str) -> dict[str, Any]:
+    def build_options(self, url: str) -> dict[str, Any]:
         """What the client library takes for it.
 
         Raises:
@@ -63,16 +63,16 @@ class Access:
         if self.ca_file is not None and not encrypted:
             raise ValueError("FLASHGATE_REDIS_CA_FILE is of use with an address of TLS alone: rediss://.")
         if self.credentials is None:
-            return self._authorities()
+            return self._build_tls_options()
         if not encrypted:
             raise ValueError(
                 "FLASHGATE_REDIS_IAM needs an address of TLS, rediss://: a token opens more than the store."
             )
         if "@" in url.partition("://")[2].partition("/")[0]:
             raise ValueError("FLASHGATE_REDIS_IAM takes the place of the address's own user and password.")
-        return {**self._authorities(), "credential_provider": self.credentials}
+        return {**self._build_tls_options(), "credential_provider": self.credentials}
 
-    def _authorities(self) -> dict[str, Any]:
+    def _build_tls_options(self) -> dict[str, Any]:
         if self.ca_file is None:
             return {}
         try:
@@ -122,7 +122,7 @@ class AccessTokens(CredentialProvider, Resource):
         now = self._clock()
         idle = self._asking is None or self._asking.done()
         if idle and now >= max(self._ends - RENEW_S, self._ask_again):
-            self._asking = self._tasks.begin(self._ask(), "store-access-token")
+            self._asking = self._tasks.begin(self._fetch_token(), "store-access-token")
         if now >= self._ends and self._asking is not None:
             # The question outlives a connection that does not wait for the answer.
             await asyncio.shield(self._asking)
@@ -130,7 +130,7 @@ class AccessTokens(CredentialProvider, Resource):
             raise StoreConnectionError("There is no access token for the store.")
         return USER, self._token
 
-    async def _ask(self) -> None:
+    async def _fetch_token(self) -> None:
         """Fetch a token. Whatever goes wrong is logged, and the present one stays."""
         began = self._clock()
         try:
@@ -140,7 +140,7 @@ class AccessTokens(CredentialProvider, Resource):
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValidationError) as error:
             self._ask_again = self._clock() + AGAIN_S
             remedy = "Look at FLASHGATE_METADATA_URL, and at the service account of this instance"
-            found = Diagnosis("no_access_token", self._url, cause_of(error), remedy)
+            found = Diagnosis("no_access_token", self._url, describe_cause(error), remedy)
             status = error.response.status_code if isinstance(error, httpx2.HTTPStatusError) else None
             log.warning("there is no access token", extra={"diagnosis": found, "status": status})
             return

@@ -74,40 +74,40 @@ class StoreBreaker:
         except StoreUnavailable as error:
             self._log.failed(error.__cause__)
             if isinstance(error.__cause__, ResponseError):
-                self._answered()
+                self._record_success()
             else:
-                self._failed()
+                self._record_failure()
             raise
         except asyncio.CancelledError:
             # The caller left before anything was learned; the next one may try.
             if self.state == "half_open":
-                self._become("open")
+                self._set_state("open")
             raise
         except BaseException:  # whatever else it is, the store has answered
-            self._answered()
+            self._record_success()
             raise
-        self._answered()
+        self._record_success()
         self._log.over()
 
     def _enter(self) -> None:
         if self.state == "closed":
             return
         if self.state == "open" and self._clock() >= self._closed_until:
-            self._become("half_open")
+            self._set_state("half_open")
             return
         raise StoreUnavailable("The store has not answered for a moment.", retry_after_s=1)
 
-    def _answered(self) -> None:
+    def _record_success(self) -> None:
         self._failures = 0
-        self._become("closed")
+        self._set_state("closed")
 
-    def _failed(self) -> None:
+    def _record_failure(self) -> None:
         self._failures += 1
         if self.state == "half_open" or self._failures >= self._failures_max:
             self._closed_until = self._clock() + self._pause_s
-            self._become("open")
+            self._set_state("open")
 
-    def _become(self, state: State) -> None:
+    def _set_state(self, state: State) -> None:
         if state != self.state:
             self.state = state
             if self._on_change is not None:

@@ -6,7 +6,7 @@ import inspect
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, TypeVar
 
-from app.store.client import DEADLINE_S, store_errors
+from app.store.client import DEADLINE_S, translate_store_errors
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -44,7 +44,7 @@ class StoreCalls:
             async with AsyncExitStack() as around:
                 if self._breaker is not None:
                     await around.enter_async_context(self._breaker.guard())
-                await around.enter_async_context(store_errors(deadline_s or self._deadline_s))
+                await around.enter_async_context(translate_store_errors(deadline_s or self._deadline_s))
                 return await call
         finally:
             if inspect.iscoroutine(call):

@@ -23,7 +23,7 @@ from app.domain.errors import GatewayError, InternalError, StoreUnavailable
 from app.resilience.best_effort import best_effort
 from app.resilience.deadlines import time_limit
 from app.store import topologies
-from app.store.diagnosing import diagnosed
+from app.store.diagnosing import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -78,9 +78,9 @@ async def open_clients(
     Raises:
         ValueError: The address has another scheme, or the access does not go with it.
     """
-    more = {} if access is None else access.options(url)
-    ledger = _client(url, ledger_connections, ledger_timeout_s, {**more, "decode_responses": True})
-    blobs = _client(url, blob_connections, BLOB_TIMEOUT_S, {**more, "decode_responses": False})
+    more = {} if access is None else access.build_options(url)
+    ledger = _build_client(url, ledger_connections, ledger_timeout_s, {**more, "decode_responses": True})
+    blobs = _build_client(url, blob_connections, BLOB_TIMEOUT_S, {**more, "decode_responses": False})
     try:
         yield StoreClients(ledger, blobs)
     finally:
@@ -90,7 +90,7 @@ async def open_clients(
                 await topologies.close(client)
 
 
-def _client(url: str, connections: int, timeout_s: float, more: dict[str, Any]) -> Redis:
+def _build_client(url: str, connections: int, timeout_s: float, more: dict[str, Any]) -> Redis:
     topology = topologies.parse(url)
     if topology is None and not url.startswith(SCHEMES):
         raise ValueError(
@@ -110,12 +110,12 @@ def _client(url: str, connections: int, timeout_s: float, more: dict[str, Any]) 
     if not url.startswith("unix://"):
         options |= {"socket_keepalive": True, "health_check_interval": 15}
     if topology is not None:
-        return topologies.client_of(topology, options)
+        return topologies.build_client(topology, options)
     return Redis.from_pool(BlockingConnectionPool.from_url(url, **options))
 
 
 @asynccontextmanager
-async def store_errors(deadline_s: float = DEADLINE_S) -> AsyncIterator[None]:
+async def translate_store_errors(deadline_s: float = DEADLINE_S) -> AsyncIterator[None]:
     """Turns whatever talking to the store raises into the gateway's words, within the deadline.
 
     Anything at all: beside its own errors the client library lets through those of transports, parsers and
@@ -169,7 +169,7 @@ class FailureLog:
         """Note a failure; None where the store itself has not failed."""
         if error is None:
             return
-        found = diagnosed(error, self._address)
+        found = diagnose(error, self._address)
         if found == self._last and self._clock() < self._again_at:
             return
         unusual = not isinstance(error, _USUAL)
@@ -199,7 +199,7 @@ class NodeMemory(NamedTuple):
         return self.policy == "noeviction"
 
 
-async def told_by_nodes(client: Redis | RedisCluster, section: str) -> list[dict[str, Any]]:
+async def fetch_node_info(client: Redis | RedisCluster, section: str) -> list[dict[str, Any]]:
     """A section of INFO of every node that writes: one, or a cluster's primaries. Raises RedisError."""
     if not isinstance(client, RedisCluster):
         return [await client.info(section)]
@@ -209,9 +209,9 @@ async def told_by_nodes(client: Redis | RedisCluster, section: str) -> list[dict
     return list(found.values()) if several else [found]
 
 
-async def memory_of(client: Redis) -> list[NodeMemory]:
+async def fetch_memory(client: Redis) -> list[NodeMemory]:
     """The memory of every node. Raises RedisError."""
-    nodes = await told_by_nodes(client, "memory")
+    nodes = await fetch_node_info(client, "memory")
     return [
         NodeMemory(
             int(node["used_memory"]), int(node.get("maxmemory", 0)), str(node.get("maxmemory_policy") or "")
@@ -229,8 +229,8 @@ async def check_eviction(client: Redis) -> str | None:
         UnsafeEviction: The policy is one of ``allkeys-*``.
         StoreUnavailable: The server does not answer.
     """
-    async with store_errors():
-        policies = sorted(node.policy for node in await memory_of(client) if node.policy)
+    async with translate_store_errors():
+        policies = sorted(node.policy for node in await fetch_memory(client) if node.policy)
     policy = policies[0] if policies else None  # "allkeys-…" is before all others
     if policy and re.match(r"allkeys-", policy):
         raise UnsafeEviction(

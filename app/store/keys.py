@@ -41,7 +41,7 @@ CACHE_NAMES = ("gen", "fail", "img", "made", "op", "kept", "change")
 """What may be evicted at any time, and always has a TTL: losing it breaks no promise about money."""
 
 
-def _tag(tenant_id: str) -> str:
+def _build_tag(tenant_id: str) -> str:
     if tenant_id != PROVIDER and not _TENANT.fullmatch(tenant_id):
         raise ValueError("This is no tenant id.")
     return f"fg:{{{tenant_id}}}"
@@ -49,7 +49,7 @@ def _tag(tenant_id: str) -> str:
 
 def ledger_keys(tenant_id: str) -> list[str]:
     """The keys of a tenant's books, in the order of ``app/ledger/scripts/_common.lua``."""
-    tag = _tag(tenant_id)
+    tag = _build_tag(tenant_id)
     return [f"{tag}:{name}" for name in LEDGER_NAMES]
 
 
@@ -63,7 +63,7 @@ def work_keys(tenant_id: str, fingerprint: str, idempotency: str | None = None) 
     """
     if not _FINGERPRINT.fullmatch(fingerprint) or not _FINGERPRINT.fullmatch(idempotency or "-"):
         raise ValueError("This is no fingerprint.")
-    tag = _tag(tenant_id)
+    tag = _build_tag(tenant_id)
     names = [*ledger_keys(tenant_id), result_key(tenant_id, fingerprint), f"{tag}:fail:{fingerprint}"]
     return names if idempotency is None else [*names, f"{tag}:idem:{idempotency}"]
 
@@ -80,7 +80,7 @@ def leads_key(tenant_id: str) -> str:
 
 def result_key(tenant_id: str, fingerprint: str) -> str:
     """Where the kept result of one piece of work lies."""
-    return f"{_tag(tenant_id)}:gen:{fingerprint}"
+    return f"{_build_tag(tenant_id)}:gen:{fingerprint}"
 
 
 def is_image_id(image_id: str) -> bool:
@@ -92,26 +92,26 @@ def image_key(tenant_id: str, image_id: str) -> str:
     """Where an image's bytes lie."""
     if not is_image_id(image_id):
         raise ValueError("This is no image id.")
-    return f"{_tag(tenant_id)}:img:{image_id}"
+    return f"{_build_tag(tenant_id)}:img:{image_id}"
 
 
 def generation_key(tenant_id: str, generation_id: str) -> str:
     """Where a finished generation lies under its own id."""
     if not _GENERATION_ID.fullmatch(generation_id):
         raise ValueError("This is no generation id.")
-    return f"{_tag(tenant_id)}:made:{generation_id}"
+    return f"{_build_tag(tenant_id)}:made:{generation_id}"
 
 
 def kept_key(tenant_id: str) -> str:
     """What the pictures of a tenant with a quota take."""
-    return f"{_tag(tenant_id)}:kept"
+    return f"{_build_tag(tenant_id)}:kept"
 
 
 def operation_keys(tenant_id: str, operation_id: str) -> list[str]:
     """A tenant's operations, and the outcome of this one; see ``app/ledger/scripts/operation.lua``."""
     if not _OPERATION_ID.fullmatch(operation_id):
         raise ValueError("This is no operation id.")
-    tag = _tag(tenant_id)
+    tag = _build_tag(tenant_id)
     return [f"{tag}:ops", f"{tag}:opends", f"{tag}:op:{operation_id}"]
 
 

@@ -12,7 +12,7 @@ from app.domain.errors import StoreUnavailable
 from app.resilience.resources import Resource
 from app.resilience.tasks import BackgroundTasks
 from app.store.calls import StoreCalls
-from app.store.client import memory_of
+from app.store.client import fetch_memory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -63,7 +63,7 @@ class Room(Resource):
 
     async def look(self) -> None:
         """See how full the store is. Raises StoreUnavailable; then what was seen last still counts."""
-        nodes = await self._calls.run(memory_of(self._client))
+        nodes = await self._calls.run(fetch_memory(self._client))
         left = min(
             (
                 node.limit * self._full_share - node.used

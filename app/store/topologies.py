@@ -75,12 +75,12 @@ def parse(url: str) -> Topology | None:
     )
 
 
-def client_of(topology: Topology, options: dict[str, Any]) -> Redis:
+def build_client(topology: Topology, options: dict[str, Any]) -> Redis:
     """A client with the options that a pool of a single server would get."""
     options = {**options, **topology.credentials}
     if topology.kind == "cluster":
         # It has the commands of a single server's client, without being one by inheritance.
-        return cast("Redis", _cluster(topology, options))
+        return cast("Redis", _build_cluster(topology, options))
     sockets = {name: value for name, value in options.items() if name.startswith("socket_")}
     sentinel = Sentinel(topology.hosts, sentinel_kwargs=sockets)  # type: ignore[no-untyped-call]
     managed = SentinelManagedSSLConnection if topology.tls else SentinelManagedConnection
@@ -90,24 +90,24 @@ def client_of(topology: Topology, options: dict[str, Any]) -> Redis:
     return Redis.from_pool(pool)
 
 
-async def know_the_nodes(client: Redis | RedisCluster) -> None:
+async def discover_nodes(client: Redis | RedisCluster) -> None:
     """What a cluster's client needs before it can listen. Raises what the client raises."""
     if isinstance(client, RedisCluster):
         await client.initialize()
 
 
-def address_of(client: Redis | RedisCluster) -> str:
+def describe_address(client: Redis | RedisCluster) -> str:
     """Where a client's store is, for people: hosts and ports, or a path; never a user or a password."""
     if isinstance(client, RedisCluster):
         return ",".join(client.nodes_manager.startup_nodes)
     pool = client.connection_pool
     if isinstance(pool, _SentinelPool):
         sentinels = (one.connection_pool.connection_kwargs for one in pool.sentinel_manager.sentinels)
-        return f"{pool.service_name} at {','.join(_address(each) for each in sentinels)}"
-    return _address(pool.connection_kwargs)
+        return f"{pool.service_name} at {','.join(_format_address(each) for each in sentinels)}"
+    return _format_address(pool.connection_kwargs)
 
 
-def endpoint_of(client: Redis | RedisCluster) -> tuple[str, int, bool] | None:
+def find_endpoint(client: Redis | RedisCluster) -> tuple[str, int, bool] | None:
     """Host, port, and whether TLS is spoken, of a store of one server that is reached by them."""
     if isinstance(client, RedisCluster) or isinstance(client.connection_pool, _SentinelPool):
         return None
@@ -118,7 +118,7 @@ def endpoint_of(client: Redis | RedisCluster) -> tuple[str, int, bool] | None:
     return told.get("host", HOST), told.get("port", PORT), issubclass(pool.connection_class, SSLConnection)
 
 
-def _address(told: Mapping[str, Any]) -> str:
+def _format_address(told: Mapping[str, Any]) -> str:
     if "path" in told:
         return str(told["path"])
     host = told.get("host", HOST)
@@ -136,7 +136,7 @@ async def close(client: Redis) -> None:
                 await sentinel.aclose()
 
 
-def _cluster(topology: Topology, options: dict[str, Any]) -> RedisCluster:
+def _build_cluster(topology: Topology, options: dict[str, Any]) -> RedisCluster:
     kept = {name: value for name, value in options.items() if name not in {"timeout", "max_connections"}}
     nodes = [ClusterNode(host, port) for host, port in topology.hosts]
     return RedisCluster(

@@ -34,7 +34,7 @@ class AdaptiveLimit:
         """Calls that may be under way at once."""
         return int(self._exact)
 
-    def went_well(self, under_way: int) -> None:
+    def record_success(self, under_way: int) -> None:
         """Count a good call. Where most slots lie idle it says nothing of what more would do."""
         self._remember(0.0)
         self._good_rounds += 1 / self._exact

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from app.domain.errors import GatewayError, Overloaded
 from app.resilience.best_effort import best_effort
 from app.upstream.lane import NotSent
-from app.upstream.retries import CALL_S_MIN, REPEATABLE, RetryBudget, RetryTerms, goes_on
-from app.upstream.routing import SignatureOrigins, candidates
+from app.upstream.retries import CALL_S_MIN, RETRYABLE, RetryBudget, RetryTerms, may_fail_over
+from app.upstream.routing import SignatureOrigins, select_lanes
 from app.upstream.watching import Unwatched
 
 if TYPE_CHECKING:
@@ -70,10 +70,10 @@ class FailoverImageModel:
     @property
     def capabilities(self) -> frozenset[str]:
         """What any of the back ends can do beyond the common ground, for validation."""
-        return frozenset().union(*(lane.capabilities for lane in self._opened))
+        return frozenset().union(*(lane.capabilities for lane in self._all_lanes))
 
     @property
-    def _opened(self) -> tuple[Lane, ...]:
+    def _all_lanes(self) -> tuple[Lane, ...]:
         """Every lane, once."""
         return tuple(
             dict.fromkeys((*self._lanes, *(lane for order in self._orders.values() for lane in order)))
@@ -81,7 +81,7 @@ class FailoverImageModel:
 
     async def ready(self) -> bool:
         """Whether any back end can be called at all."""
-        for lane in self._opened:
+        for lane in self._all_lanes:
             if await lane.ready():
                 return True
         return False
@@ -97,23 +97,23 @@ class FailoverImageModel:
             UpstreamError: What the caller can do most with, of the last round.
         """
         deadline = self._clock() + call.timeout_s
-        lanes = candidates(request, self._orders.get(request.model, self._lanes), self._origins)
-        self._budget.earn()
+        lanes = select_lanes(request, self._orders.get(request.model, self._lanes), self._origins)
+        self._budget.deposit()
         attempt = 0
         while True:
             attempt += 1
             try:
-                answer = await self._round(lanes, request, seed, call, deadline)
+                answer = await self._run_round(lanes, request, seed, call, deadline)
             except NotSent as stopped:
                 raise stopped.error from None
-            except REPEATABLE as error:
+            except RETRYABLE as error:
                 terms = self._terms
-                pause_s = terms.pause_after(attempt, error, self._jitter())
+                pause_s = terms.compute_pause(attempt, error, self._jitter())
                 in_time = (error.retry_after_s or 0) <= terms.wait_s_max
                 in_time &= self._clock() + pause_s + CALL_S_MIN <= deadline
                 repeatable = error.retryable and error.billed == "no"
                 again = repeatable and attempt < terms.attempts_max and in_time
-                if not again or not self._budget.spend():
+                if not again or not self._budget.withdraw():
                     raise
             else:
                 if len(lanes) > 1:
@@ -123,7 +123,7 @@ class FailoverImageModel:
             self._watcher.retried(request.model)
             await self._sleep(pause_s)
 
-    async def _round(
+    async def _run_round(
         self,
         lanes: Sequence[Lane],
         request: GenerationRequest,
@@ -144,13 +144,13 @@ class FailoverImageModel:
             try:
                 return await lane.attempt(request, seed, replace(call, timeout_s=left_s))
             except GatewayError as error:
-                if not (goes_on(error) or isinstance(error, Overloaded)):
+                if not (may_fail_over(error) or isinstance(error, Overloaded)):
                     raise
                 errors.append(error)
-        raise _most_useful(errors)
+        raise _choose_error(errors)
 
 
-def _most_useful(errors: list[GatewayError]) -> GatewayError:
+def _choose_error(errors: list[GatewayError]) -> GatewayError:
     """Of what several back ends said: the error whose retry is promised soonest, else the first."""
     retryable = [error for error in errors if error.retryable]
     return min(retryable, key=lambda error: error.retry_after_s or 0) if retryable else errors[0]

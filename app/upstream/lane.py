@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from app.generation.ports import Call, ImageModel
     from app.upstream.watching import UpstreamWatcher
 
-_TOO_MUCH_TO_DO: Final = frozenset({503, 529})
+_OVERLOAD_STATUSES: Final = frozenset({503, 529})
 
 
 class NotSent(Exception):
@@ -59,7 +59,7 @@ class LaneTerms:
 
 
 @dataclass(slots=True)
-class _UsedUp:
+class _ExhaustedQuota:
     """A day's quota that is used up, until when, and when the next call may see for itself."""
 
     until: float
@@ -96,7 +96,7 @@ class Lane:
         self._clock = clock
         self._breakers: dict[tuple[str, str], SizeBreaker] = {}
         self._slots: dict[str, Slots] = {}
-        self._quotas: dict[str, _UsedUp] = {}
+        self._quotas: dict[str, _ExhaustedQuota] = {}
 
     async def ready(self) -> bool:
         """Whether calls can be made at all."""
@@ -113,56 +113,56 @@ class Lane:
             GatewayError: See the port.
         """
         deadline = self._clock() + call.timeout_s
-        breaker = self._breaker(request)
-        _let_through(breaker.left_s)
-        async with self._slots_of(request.model).slot(call) as slot:
-            _let_through(breaker.left_s)
-            self._refuse_while_used_up(request.model)
+        breaker = self._get_breaker(request)
+        _check_not_held_back(breaker.left_s)
+        async with self._get_slots(request.model).acquire(call) as slot:
+            _check_not_held_back(breaker.left_s)
+            self._check_quota(request.model)
             try:
                 await call.begin()
             except GatewayError as error:
                 raise NotSent(error) from error
-            _let_through(breaker.admit())
+            _check_not_held_back(breaker.admit())
             began = self._clock()
             try:
                 answer = await self._model.generate(
                     request, seed, replace(call, timeout_s=deadline - self._clock())
                 )
             except BaseException as error:
-                impatient = self._impatient(error, self._clock() - began)
+                impatient = self._is_client_timeout(error, self._clock() - began)
                 says_nothing = impatient or isinstance(error, asyncio.CancelledError)
                 breaker.ended(failed=None if says_nothing else is_fault(error))
                 slot.overloaded = not impatient and _is_overload(error)
                 if isinstance(error, UpstreamQuota) and error.daily:
-                    self._note_used_up(request.model, error.retry_after_s or 0)
+                    self._note_exhausted_quota(request.model, error.retry_after_s or 0)
                 raise
             breaker.ended(failed=False)
             slot.delivered = True
             self._quotas.pop(request.model, None)
             return answer
 
-    def _note_used_up(self, model: str, left_s: float) -> None:
+    def _note_exhausted_quota(self, model: str, left_s: float) -> None:
         now = self._clock()
-        self._quotas[model] = _UsedUp(now + left_s, now + self._terms.quota_probe_s)
+        self._quotas[model] = _ExhaustedQuota(now + left_s, now + self._terms.quota_probe_s)
 
-    def _refuse_while_used_up(self, model: str) -> None:
+    def _check_quota(self, model: str) -> None:
         """Raise the quota's own error until it begins anew; now and then a call may see for itself."""
-        used_up, now = self._quotas.get(model), self._clock()
-        if used_up is None or now >= used_up.until:
+        quota, now = self._quotas.get(model), self._clock()
+        if quota is None or now >= quota.until:
             return
-        if now >= used_up.probed_at:
-            used_up.probed_at = now + self._terms.quota_probe_s
+        if now >= quota.probed_at:
+            quota.probed_at = now + self._terms.quota_probe_s
             return
         sentence = "The day's quota of the upstream is used up."
-        left_s = math.ceil(used_up.until - now)
+        left_s = math.ceil(quota.until - now)
         raise UpstreamQuota(sentence, upstream_status=429, reason="RESOURCE_EXHAUSTED", retry_after_s=left_s)
 
-    def _impatient(self, error: BaseException, took_s: float) -> bool:
+    def _is_client_timeout(self, error: BaseException, took_s: float) -> bool:
         """Whether it was the caller's own deadline that was too short."""
         timed_out = isinstance(error, DeadlineExceeded) and error.upstream_status is None
         return timed_out and took_s < self._terms.slow_s
 
-    def _breaker(self, request: GenerationRequest) -> SizeBreaker:
+    def _get_breaker(self, request: GenerationRequest) -> SizeBreaker:
         of = (request.model, request.image_size or "default")
         if of not in self._breakers:
             told = partial(self._watcher.breaker, self.name, *of)
@@ -171,13 +171,13 @@ class Lane:
             )
         return self._breakers[of]
 
-    def _slots_of(self, model: str) -> Slots:
+    def _get_slots(self, model: str) -> Slots:
         if model not in self._slots:
             self._slots[model] = Slots(self.name, model, self._terms.slots, self._watcher, self._clock)
         return self._slots[model]
 
 
-def _let_through(left_s: float) -> None:
+def _check_not_held_back(left_s: float) -> None:
     if left_s:
         sentence = "The upstream keeps failing, and calls are held back for a moment."
         raise UpstreamUnavailable(sentence, billed="no", retry_after_s=int(left_s) + 1)
@@ -190,4 +190,4 @@ def _is_overload(error: BaseException) -> bool:
         return error.upstream_status is not None and not error.daily
     if isinstance(error, DeadlineExceeded):
         return True
-    return isinstance(error, UpstreamError) and error.upstream_status in _TOO_MUCH_TO_DO
+    return isinstance(error, UpstreamError) and error.upstream_status in _OVERLOAD_STATUSES

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 CALL_S_MIN: Final = 10.0
 """An attempt with less time than this is not begun: the upstream takes 10 s for the smallest picture."""
 
-REPEATABLE: Final = (UpstreamQuota, UpstreamUnavailable)
-_ANOTHER_BACK_END_MAY_DO: Final = (UpstreamQuota, UpstreamUnavailable, UpstreamRejected)
+RETRYABLE: Final = (UpstreamQuota, UpstreamUnavailable)
+_FAILOVER_ERRORS: Final = (UpstreamQuota, UpstreamUnavailable, UpstreamRejected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class RetryTerms:
     ratio: float = 0.1
     reserve: float = 10.0
 
-    def pause_after(self, attempt: int, error: UpstreamError, drawn: float) -> float:
+    def compute_pause(self, attempt: int, error: UpstreamError, drawn: float) -> float:
         """Seconds: full jitter, but no less than the upstream asked for. ``drawn`` is in [0, 1)."""
         return drawn * min(self.pause_s_max, self.pause_s * 2.0**attempt) + (error.retry_after_s or 0)
 
@@ -55,11 +55,11 @@ class RetryBudget:
         self._reserve = terms.reserve
         self._left = terms.reserve
 
-    def earn(self) -> None:
+    def deposit(self) -> None:
         """Count a call."""
         self._left = min(self._reserve, self._left + self._ratio)
 
-    def spend(self) -> bool:
+    def withdraw(self) -> bool:
         """Take a retry, if there is one."""
         if self._left < 1:
             return False
@@ -67,6 +67,6 @@ class RetryBudget:
         return True
 
 
-def goes_on(error: GatewayError) -> bool:
+def may_fail_over(error: GatewayError) -> bool:
     """Whether the next back end may be asked: nothing was billed, and this one is at fault alone."""
-    return isinstance(error, _ANOTHER_BACK_END_MAY_DO) and error.billed == "no"
+    return isinstance(error, _FAILOVER_ERRORS) and error.billed == "no"

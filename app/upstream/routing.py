@@ -34,32 +34,32 @@ class SignatureOrigins:
 
     def __init__(self, size_max: int = SIGNATURES_REMEMBERED) -> None:
         self._size_max = size_max
-        self._made_by: OrderedDict[str, str] = OrderedDict()
+        self._origins: OrderedDict[str, str] = OrderedDict()
 
     def learn(self, answer: ModelAnswer) -> None:
         """Remember the signatures of an answer."""
-        for signature in _signatures_in(answer.verbatim, {}):
-            self._made_by[signature] = answer.back_end
-        while len(self._made_by) > self._size_max:
-            self._made_by.popitem(last=False)
+        for signature in _find_signatures(answer.verbatim, {}):
+            self._origins[signature] = answer.back_end
+        while len(self._origins) > self._size_max:
+            self._origins.popitem(last=False)
 
-    def made_by(self, verbatim: Verbatim) -> str | None:
+    def find_origin(self, verbatim: Verbatim) -> str | None:
         """The back end that made the last known signature of a body; empty where none is known.
 
         None where there are no signatures at all.
         """
-        found = list(_signatures_in(verbatim.light.decode(errors="replace"), verbatim.cargo))
-        known = (self._made_by.get(signature) for signature in reversed(found))
+        found = list(_find_signatures(verbatim.light.decode(errors="replace"), verbatim.cargo))
+        known = (self._origins.get(signature) for signature in reversed(found))
         return next(filter(None, known), "") if found else None
 
 
-def _signatures_in(text: str, cargo: Mapping[str, bytes]) -> Iterator[str]:
+def _find_signatures(text: str, cargo: Mapping[str, bytes]) -> Iterator[str]:
     """Digests of the signatures in a JSON text, one after the other; some may be in the cargo."""
     for match in _SIGNATURE.finditer(text):
-        yield compute_digest(cargo[match[1]] if match[1] in cargo else _decoded(match[1]))
+        yield compute_digest(cargo[match[1]] if match[1] in cargo else _decode_signature(match[1]))
 
 
-def _decoded(signature: str) -> bytes:
+def _decode_signature(signature: str) -> bytes:
     """The bytes of base64 in either alphabet, with escaped slashes or without padding."""
     standard = signature.replace("\\", "").translate(_STANDARD).rstrip("=")
     try:
@@ -68,7 +68,7 @@ def _decoded(signature: str) -> bytes:
         return standard.encode(errors="replace")
 
 
-def needs_of(request: GenerationRequest) -> frozenset[str]:
+def compute_needs(request: GenerationRequest) -> frozenset[str]:
     """What a back end must be able to do beyond the common ground."""
     needs = set()
     if request.output_mime_type is not None or request.output_compression_quality is not None:
@@ -78,7 +78,7 @@ def needs_of(request: GenerationRequest) -> frozenset[str]:
     return frozenset(needs)
 
 
-def candidates(
+def select_lanes(
     request: GenerationRequest, lanes: Sequence[Lane], origins: SignatureOrigins
 ) -> tuple[Lane, ...]:
     """The lanes that may serve a request, in their order.
@@ -86,7 +86,7 @@ def candidates(
     Raises:
         UpstreamInvalidRequest: None can, with a sentence that says why.
     """
-    needs = needs_of(request)
+    needs = compute_needs(request)
     able = tuple(lane for lane in lanes if needs <= lane.capabilities)
     if not able:
         missing = ", ".join(sorted(needs))
@@ -95,7 +95,7 @@ def candidates(
     if request.earlier is not None:
         made_by = request.earlier.conversation.back_end
     elif request.verbatim is not None:
-        made_by = origins.made_by(request.verbatim)
+        made_by = origins.find_origin(request.verbatim)
     if made_by is None:
         return able
     if not made_by:

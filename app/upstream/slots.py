@@ -95,7 +95,7 @@ class Slots:
         watcher: UpstreamWatcher,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._of = (back_end, model)
+        self._labels = (back_end, model)
         self._terms = terms
         self._watcher = watcher
         self._clock = clock
@@ -119,10 +119,10 @@ class Slots:
     @property
     def waiting(self) -> int:
         """Calls that wait for a slot."""
-        return sum(self._waiting(priority) for priority in CLASSES)
+        return sum(self._count_waiting(priority) for priority in CLASSES)
 
     @asynccontextmanager
-    async def slot(self, call: Call) -> AsyncIterator[Slot]:
+    async def acquire(self, call: Call) -> AsyncIterator[Slot]:
         """A slot for as long as the block runs.
 
         Raises:
@@ -130,21 +130,21 @@ class Slots:
             DeadlineExceeded: Its turn would come too late for the call's own deadline. Nothing was sent.
         """
         if self._has_room(call.priority):
-            self._occupy(call.tenant_id, call.priority)
+            self._take(call.tenant_id, call.priority)
         else:
             await self._wait(call)
         taken, began = Slot(self._limit.era), self._clock()
         try:
             yield taken
         finally:
-            self._learn(taken, self._clock() - began)
-            self._vacate(call.tenant_id, call.priority)
+            self._record_outcome(taken, self._clock() - began)
+            self._release(call.tenant_id, call.priority)
 
-    def _learn(self, slot: Slot, held_s: float) -> None:
+    def _record_outcome(self, slot: Slot, held_s: float) -> None:
         if slot.overloaded:
             self._limit.overloaded(slot.era)
         elif slot.delivered:
-            self._limit.went_well(self.in_use)
+            self._limit.record_success(self.in_use)
             self._held_s += (held_s - self._held_s) / 8
 
     # who gets one
@@ -162,20 +162,20 @@ class Slots:
         lowest = max(1, common - math.floor(limit * self._terms.kept_from_batch))
         return priority == "interactive" or used["batch"] < lowest
 
-    def _occupy(self, tenant_id: str, priority: Priority) -> None:
+    def _take(self, tenant_id: str, priority: Priority) -> None:
         self._by_class[priority] += 1
         self._by_tenant[tenant_id] += 1
-        self._watcher.slots(*self._of, self.limit, self.in_use)
+        self._watcher.slots(*self._labels, self.limit, self.in_use)
 
-    def _vacate(self, tenant_id: str, priority: Priority) -> None:
+    def _release(self, tenant_id: str, priority: Priority) -> None:
         self._by_class[priority] -= 1
         self._by_tenant[tenant_id] -= 1
         if not self._by_tenant[tenant_id]:
             del self._by_tenant[tenant_id]
-        self._give_out()
-        self._watcher.slots(*self._of, self.limit, self.in_use)
+        self._assign_free_slots()
+        self._watcher.slots(*self._labels, self.limit, self.in_use)
 
-    def _give_out(self) -> None:
+    def _assign_free_slots(self) -> None:
         """Hand free slots to those who wait: the highest class, in it the tenant with the fewest slots."""
         for priority in CLASSES:
             line = self._queue[priority]
@@ -185,36 +185,36 @@ class Slots:
                 self._leave(waiter)
                 if waiter.turn.done():
                     continue  # it has just given up, which its own task learns after this one
-                self._occupy(waiter.tenant_id, waiter.priority)
+                self._take(waiter.tenant_id, waiter.priority)
                 waiter.turn.set_result(None)
 
     # the queue
 
-    def _waiting(self, priority: Priority) -> int:
+    def _count_waiting(self, priority: Priority) -> int:
         return sum(map(len, self._queue[priority].values()))
 
     async def _wait(self, call: Call) -> None:
         until_late_s = call.timeout_s - CALL_S_MIN
         if until_late_s <= 0:
-            raise self._late(call)
+            raise self._reject_late(call)
         waiter = self._join(call)
         try:
             async with time_limit(min(self._terms.queue_s_max, until_late_s)):
                 await waiter.turn
         except BaseException as error:
             if waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.exception() is None:
-                self._vacate(call.tenant_id, call.priority)  # its turn came just when it gave up
+                self._release(call.tenant_id, call.priority)  # its turn came just when it gave up
             else:
                 self._leave(waiter)
             if not isinstance(error, TimeoutError):
                 raise
             late = until_late_s <= self._terms.queue_s_max
-            raise (self._late(call) if late else self._shed(call.priority, "aged")) from None
+            raise (self._reject_late(call) if late else self._shed(call.priority, "aged")) from None
 
     def _join(self, call: Call) -> _Waiter:
         """A place in the queue, if need be that of somebody who must give way."""
         if self.waiting >= self._terms.queue_max:
-            gives_way = self._gives_way_to(call)
+            gives_way = self._find_waiter_to_drop(call)
             if gives_way is None:
                 raise self._shed(call.priority, "full")
             self._leave(gives_way)
@@ -223,7 +223,7 @@ class Slots:
         self._numbers += 1
         waiter = _Waiter(call.tenant_id, call.priority, self._numbers)
         self._queue[call.priority].setdefault(call.tenant_id, deque()).append(waiter)
-        self._watcher.queued(*self._of, call.priority, self._waiting(call.priority))
+        self._watcher.queued(*self._labels, call.priority, self._count_waiting(call.priority))
         return waiter
 
     def _leave(self, waiter: _Waiter) -> None:
@@ -232,22 +232,22 @@ class Slots:
             line[waiter.tenant_id].remove(waiter)
             if not line[waiter.tenant_id]:
                 del line[waiter.tenant_id]
-            self._watcher.queued(*self._of, waiter.priority, self._waiting(waiter.priority))
+            self._watcher.queued(*self._labels, waiter.priority, self._count_waiting(waiter.priority))
 
-    def _gives_way_to(self, call: Call) -> _Waiter | None:
+    def _find_waiter_to_drop(self, call: Call) -> _Waiter | None:
         """Who leaves a full queue for this call: one of a lower class, or of a tenant that fills its own.
 
         It is the last who came of the tenant with the most calls waiting, so that no tenant keeps another
         out; None where the caller's own tenant is that one.
         """
-        for priority in self._from_the_lowest(call.priority):
+        for priority in self._list_lower_classes(call.priority):
             line = self._queue[priority]
             most = max(line, key=lambda each: (len(line[each]), line[each][-1].number))
             own = len(line.get(call.tenant_id, ())) if priority == call.priority else -1
             return line[most][-1] if len(line[most]) > own + 1 else None
         return None
 
-    def _from_the_lowest(self, priority: Priority) -> Iterator[Priority]:
+    def _list_lower_classes(self, priority: Priority) -> Iterator[Priority]:
         """Classes with somebody waiting, none above this one."""
         for each in reversed(CLASSES):
             if self._queue[each]:
@@ -256,7 +256,7 @@ class Slots:
                 return
 
     def _shed(self, priority: Priority, reason: str) -> Overloaded:
-        self._watcher.shed(*self._of, priority, reason)
+        self._watcher.shed(*self._labels, priority, reason)
         soon_s = math.ceil(self._held_s * (self.waiting + 1) / self.limit)
         sentence = {
             "full": "More calls wait for the model than the queue takes.",
@@ -264,7 +264,7 @@ class Slots:
         }[reason]
         return Overloaded(sentence, retry_after_s=max(1, min(_RETRY_AFTER_S_MAX, soon_s)))
 
-    def _late(self, call: Call) -> DeadlineExceeded:
-        self._watcher.shed(*self._of, call.priority, "late")
+    def _reject_late(self, call: Call) -> DeadlineExceeded:
+        self._watcher.shed(*self._labels, call.priority, "late")
         sentence = f"No slot became free while {CALL_S_MIN:g} s for drawing were left; nothing was sent."
         return DeadlineExceeded(sentence, billed="no")

@@ -13,7 +13,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from app.store.embedded import server_binary
+from app.store.embedded import find_server_binary
 from tests.deploy.files import DEPLOY, ROOT, yaml_of
 from tests.processes import free_port, running_emulator, running_gateway
 
@@ -38,7 +38,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     ]
     assert command[:2] == ["valkey-server", "/etc/valkey/valkey.conf"]
     process = subprocess.Popen(
-        [str(server_binary()), str(DEPLOY / "valkey/valkey.conf"), "--port", str(port), "--dir", str(folder),
+        [str(find_server_binary()), str(DEPLOY / "valkey/valkey.conf"), "--port", str(port),
+         "--dir", str(folder),
          "--bind", "127.0.0.1", *command[2:], *ADMIN],
         stdout=subprocess.DEVNULL,
     )  # fmt: skip

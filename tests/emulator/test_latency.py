@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from app.cards import load_catalogue
-from app.emulator.latency import PACE_REALISTIC, Latency, drawn
+from app.emulator.latency import PACE_REALISTIC, Latency, draw_number
 
 SECONDS = {
     name: size.seconds
@@ -21,7 +21,7 @@ SECONDS = {
 @pytest.mark.parametrize("size", SECONDS)
 def test_a_realistic_picture_takes_as_long_as_users_report(size: str) -> None:
     least, most = SECONDS[size]
-    taken = [Latency(PACE_REALISTIC).of(SECONDS[size], f"{number}", 1) for number in range(200)]
+    taken = [Latency(PACE_REALISTIC).draw_seconds(SECONDS[size], f"{number}", 1) for number in range(200)]
     assert least <= min(taken) < least + (most - least) / 10
     assert most - (most - least) / 10 < max(taken) < most
 
@@ -30,20 +30,29 @@ def test_larger_pictures_take_longer_and_a_pace_scales_them_all() -> None:
     means = [sum(bounds) for bounds in SECONDS.values()]
     assert means == sorted(means)
     for seconds in SECONDS.values():
-        realistic = Latency(PACE_REALISTIC).of(seconds, "d", 1)
-        assert Latency().of(seconds, "d", 1) == pytest.approx(realistic / 1000)
-    assert Latency(0).of(SECONDS["4K"], "d", 1) == 0
+        realistic = Latency(PACE_REALISTIC).draw_seconds(seconds, "d", 1)
+        assert Latency().draw_seconds(seconds, "d", 1) == pytest.approx(realistic / 1000)
+    assert Latency(0).draw_seconds(SECONDS["4K"], "d", 1) == 0
 
 
 def test_the_same_call_takes_the_same_time_again_and_another_seed_another() -> None:
-    assert Latency(1, 5).of(SECONDS["1K"], "d", 2) == Latency(1, 5).of(SECONDS["1K"], "d", 2)
+    assert Latency(1, 5).draw_seconds(SECONDS["1K"], "d", 2) == Latency(1, 5).draw_seconds(
+        SECONDS["1K"], "d", 2
+    )
     assert (
-        len({Latency(1, seed).of(SECONDS["1K"], "d", attempt) for seed in (1, 2) for attempt in (1, 2)}) == 4
+        len(
+            {
+                Latency(1, seed).draw_seconds(SECONDS["1K"], "d", attempt)
+                for seed in (1, 2)
+                for attempt in (1, 2)
+            }
+        )
+        == 4
     )
 
 
 def test_what_is_drawn_is_spread_evenly() -> None:
-    numbers = [drawn("a subject", number) for number in range(2000)]
+    numbers = [draw_number("a subject", number) for number in range(2000)]
     assert 0 <= min(numbers) < 0.01
     assert 0.99 < max(numbers) < 1
     assert sum(numbers) / len(numbers) == pytest.approx(0.5, abs=0.03)

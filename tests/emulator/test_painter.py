@@ -58,28 +58,28 @@ def test_words_of_any_script_and_length_are_drawn_without_fault(words: str) -> N
 @pytest.mark.parametrize(("width", "height"), [(400, 300), (150, 1400), (1500, 120), (60, 60)])
 @pytest.mark.parametrize("words", ["Fox", PROMPT, PROMPT * 12, "w" * 200])
 def test_lettering_stays_inside_its_box(width: int, height: int, words: str) -> None:
-    setting = lettering.fit(words, width, height, 200)
-    face = lettering.font(setting.size)
+    setting = lettering.fit_text(words, width, height, 200)
+    face = lettering.load_font(setting.size)
     assert setting.lines
     assert setting.height <= max(height, setting.size * 2)
     assert all(face.getlength(line) <= width for line in setting.lines)
 
 
 def test_a_prompt_that_fits_is_lettered_whole() -> None:
-    setting = lettering.fit(PROMPT, 400, 300, 60)
+    setting = lettering.fit_text(PROMPT, 400, 300, 60)
     assert " ".join(setting.lines) == PROMPT
 
 
 def test_accented_letters_are_set_plain() -> None:
     assert (
-        lettering.fit("Schöne Straße, año \N{EN DASH} œuvre", 400, 300, 30)
+        lettering.fit_text("Schöne Straße, año \N{EN DASH} œuvre", 400, 300, 30)
         .lines[0]
         .startswith("Schone Strasse, ano -")
     )
 
 
 def test_a_longer_prompt_is_set_smaller() -> None:
-    assert lettering.fit(PROMPT * 6, 500, 300, 60).size < lettering.fit(PROMPT, 500, 300, 60).size
+    assert lettering.fit_text(PROMPT * 6, 500, 300, 60).size < lettering.fit_text(PROMPT, 500, 300, 60).size
 
 
 @pytest.mark.parametrize("name", BY_MIME_TYPE.values())
@@ -134,6 +134,6 @@ def test_every_reference_is_seen_in_the_picture(size: tuple[int, int], count: in
 
 def test_the_nearest_ratio_is_the_cards() -> None:
     found = [
-        painter.nearest_ratio(CARD, *size) for size in ((1000, 990), (1920, 1080), (240, 320), (90, 900))
+        painter.find_nearest_ratio(CARD, *size) for size in ((1000, 990), (1920, 1080), (240, 320), (90, 900))
     ]
     assert found == ["1:1", "16:9", "3:4", "1:8"]

@@ -11,7 +11,7 @@ import pytest
 from PIL import UnidentifiedImageError
 
 from app.emulator.faults import FAULTS
-from app.emulator.rehearsals import directives, without_directives
+from app.emulator.rehearsals import find_directives, strip_directives
 from tests.emulator.conftest import GENERATE, STREAM, VERTEX, pictures, small
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ def test_every_rehearsal_is_tested_here() -> None:
 
 def test_directives_are_found_and_not_drawn() -> None:
     prompt = "A [[emulate:quota:2]] fox [[emulate:pretty]]"
-    assert directives(prompt) == [("quota", "2"), ("pretty", "")]
-    assert without_directives(prompt) == "A  fox"
+    assert find_directives(prompt) == [("quota", "2"), ("pretty", "")]
+    assert strip_directives(prompt) == "A  fox"
 
 
 @pytest.mark.parametrize("name", ERRORS)

@@ -37,7 +37,7 @@ rules:
 def struck(rules: list[dict[str, Any]], calls: int = 1, call: Call = FOX, seed: int = 0) -> list[int]:
     """The numbers of the calls that meet a fault, from 1."""
     book = Rulebook(FaultRules.model_validate({"seed": seed, "rules": rules}))
-    return [number for number in range(1, calls + 1) if book.behaviour_for(call).error is not None]
+    return [number for number in range(1, calls + 1) if book.apply(call).error is not None]
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,7 @@ def test_a_rule_strikes_from_its_first_to_its_last_call_and_counts_what_it_match
     assert struck(rules, calls=5) == [2, 3]
     book = Rulebook(FaultRules.model_validate({"rules": [rules[0] | {"match": {"image_size": "1K"}}]}))
     other = Call("A hen", {}, "4K", "m", 1)
-    assert [book.behaviour_for(call).error is None for call in (other, other, FOX, FOX)] == [True] * 3 + [
-        False
-    ]
+    assert [book.apply(call).error is None for call in (other, other, FOX, FOX)] == [True] * 3 + [False]
 
 
 def test_a_share_of_the_calls_is_struck_and_the_same_ones_again() -> None:
@@ -83,7 +81,7 @@ def test_rules_act_together_and_a_later_one_wins() -> None:
     book = Rulebook(
         read_rules(b'{"rules": [{"rehearse": ["internal", "slow:2"]}, {"rehearse": "unavailable"}]}')
     )
-    behaviour = book.behaviour_for(FOX)
+    behaviour = book.apply(FOX)
     assert (behaviour.error and behaviour.error.code, behaviour.delay_s) == (503, 2.0)
 
 

@@ -23,7 +23,7 @@ from app.surfaces.gemini.sizes import parse_size
 from app.surfaces.openai.sizes import find_nearest_cell, find_quality
 from app.tenants.documents import checked_tenant
 from app.upstream.google.backend import BackEnd
-from app.upstream.google.options import response_format
+from app.upstream.google.options import build_response_format
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +76,7 @@ def test_a_tenant_can_be_limited_to_it_and_may_use_it_by_default(card: Card) -> 
 def test_every_dialect_and_back_end_has_its_words_for_it(card: Card) -> None:
     assert (format_size_word("8K"), parse_size_word("IMAGE_SIZE_EIGHT_K")) == ("IMAGE_SIZE_EIGHT_K", "8K")
     assert parse_size("IMAGE_SIZE_EIGHT_K") == "8K"
-    body = response_format(
+    body = build_response_format(
         BackEnd(kind="gemini", api_key="key", image_style="response_format"), asked(image_size="8K")
     )
     assert body["generationConfig"]["responseFormat"]["image"]["imageSize"] == "IMAGE_SIZE_EIGHT_K"
@@ -88,7 +88,7 @@ def test_every_dialect_and_back_end_has_its_words_for_it(card: Card) -> None:
 def test_it_has_times_and_metrics(card: Card) -> None:
     assert Times(300, 30).work_s(card, "8K") == 290
     assert Times(300, 30, {"8K": 280}).work_s(card, "8K") == 280
-    assert 120 <= Latency(1).of(card.image_sizes["8K"].seconds, "d", 1) <= 240
+    assert 120 <= Latency(1).draw_seconds(card.image_sizes["8K"].seconds, "d", 1) <= 240
     assert Metrics(10).render()
 
 

@@ -8,17 +8,17 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.media.lifting import placeholders
-from app.media.splicing import RAW_PIECE_BYTES, splice, splice_iter, spliced_length
+from app.media.lifting import generate_placeholders
+from app.media.splicing import RAW_PIECE_BYTES, compute_spliced_length, splice, splice_iter
 
 
 @given(st.lists(st.binary(max_size=50), max_size=5))
 def test_every_placeholder_becomes_the_base64_of_its_bytes(images: list[bytes]) -> None:
-    cargo = dict(zip(placeholders(), images, strict=False))
+    cargo = dict(zip(generate_placeholders(), images, strict=False))
     light = json.dumps({"prompt": "aGk=", "parts": [{"data": name} for name in cargo]}).encode()
     spliced = b"".join(splice(light, cargo))
     assert [base64.b64decode(part["data"]) for part in json.loads(spliced)["parts"]] == images
-    assert spliced_length(light, cargo) == len(spliced)
+    assert compute_spliced_length(light, cargo) == len(spliced)
 
 
 def test_a_large_image_comes_in_bounded_pieces() -> None:
@@ -46,4 +46,4 @@ def test_the_same_image_can_stand_in_two_places() -> None:
 
 def test_a_body_without_cargo_is_itself() -> None:
     assert splice(b'{"prompt":"x"}', {}) == [b'{"prompt":"x"}']
-    assert spliced_length(b'{"prompt":"x"}', {}) == 14
+    assert compute_spliced_length(b'{"prompt":"x"}', {}) == 14

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.domain.policy import PIXELS_MAX
 from app.media.inspection import inspect
-from app.media.videos import TYPES, look
+from app.media.videos import TYPES, inspect_video
 from tests.fixtures import FILES, file_bytes
 from tests.media.files import MDAT, box, ftyp, handler, mvhd, video
 from tests.media.films import (
@@ -44,7 +44,7 @@ LONG = [400] * 5
 
 def seconds_of(data: bytes) -> float | None:
     """Of an MP4."""
-    return look(data, "video/mp4")[0]
+    return inspect_video(data, "video/mp4")[0]
 
 
 @pytest.mark.parametrize("brand", [b"isom", b"qt  ", b"3gp5", b"3g2a", b"XAVC", b"MSNV", b"pana", b"zzzz"])
@@ -234,7 +234,7 @@ def test_nothing_makes_it_raise(whole: bytes, noise: bytes, at: int) -> None:
     for data in (whole[:at] + noise + whole[at:], whole[:at] + noise + whole[at + len(noise) :]):
         for mime_type in TYPES if len(data) < 5000 else ():
             if mime_type != "video/mpeg":
-                found, _ = look(data, mime_type)
+                found, _ = inspect_video(data, mime_type)
                 assert found is None or found > 0
         facts = inspect(data, pixels_max=PIXELS_MAX)
         assert facts.seconds is None or facts.seconds > 0

@@ -14,7 +14,7 @@ from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import JSONResponse, StreamingResponse
 
 from app.domain.errors import BudgetExceeded, ValidationFailed, Violation
-from app.observability.http import ObservedRequests, route_template, surface_of
+from app.observability.http import ObservedRequests, find_surface, get_route_template
 from app.observability.logs import configure
 from app.observability.metrics import Metrics
 from app.surfaces import errors
@@ -282,17 +282,17 @@ async def test_what_is_no_http_passes_through_uncounted() -> None:
     ],
 )
 def test_the_surface_is_told_from_the_path(path: str, surface: str) -> None:
-    assert surface_of(path) == surface
+    assert find_surface(path) == surface
 
 
 def test_what_the_server_calls_its_root_is_no_part_of_the_template() -> None:
     class Route:
         path = "/images/{id}"
 
-    assert route_template({"route": Route(), "root_path": "/served/below/gemini"}, "/served/below") == (
+    assert get_route_template({"route": Route(), "root_path": "/served/below/gemini"}, "/served/below") == (
         "/gemini/images/{id}"
     )
-    assert route_template({}, "") == "unmatched"
+    assert get_route_template({}, "") == "unmatched"
 
 
 def test_the_access_log_is_the_only_one() -> None:

@@ -289,7 +289,7 @@ def test_python_itself_would_have_told_everything() -> None:
     with pytest.raises(ValueError, match=CANARY) as caught:
         raise_with(CANARY)
     assert CANARY in "".join(traceback.format_exception(caught.value))
-    assert CANARY not in logs.stack_trace(caught.value)
+    assert CANARY not in logs.format_stack_trace(caught.value)
 
 
 def test_a_diagnosis_is_shown_whole(written: Written) -> None:

@@ -39,7 +39,7 @@ from app.observability.observed import (
     ObservedImageModel,
     ObservedLedger,
     ObservedResults,
-    outcome_of,
+    name_outcome,
 )
 from tests.observability.test_metrics import samples, value
 
@@ -294,7 +294,7 @@ async def test_errors_are_counted_by_their_code_and_raised_unchanged(
         assert value(metrics, "store_commands_total", command=command, outcome=outcome) == 1
     with pytest.raises(type(error)):
         await model.generate(request, None, CALL)
-    assert outcome_of(error) == outcome
+    assert name_outcome(error) == outcome
     assert value(metrics, "upstream_calls_total", back_end="vertex", model="gemini", outcome=outcome) == 1
     assert value(metrics, "upstream_duration_seconds_count", model="gemini", outcome=outcome) == 1
     for stage in ("waiting", "upstream"):

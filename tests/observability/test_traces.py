@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.observability.logs import CORRELATION, Correlation
-from app.observability.traces import Trace, outgoing_headers, trace_of
+from app.observability.traces import Trace, build_trace_headers, find_trace
 from tests.processes import HTTP, running_gateway
 from tests.upstream.server import answering, upstream
 
@@ -21,7 +21,7 @@ W3C, CLOUD = "traceparent", "x-cloud-trace-context"
 
 
 def found(*headers: tuple[str, str]) -> Trace | None:
-    return trace_of([(name.encode(), value.encode()) for name, value in headers])
+    return find_trace([(name.encode(), value.encode()) for name, value in headers])
 
 
 @pytest.mark.parametrize(
@@ -72,10 +72,10 @@ def test_the_standard_goes_first_unless_it_says_nothing() -> None:
 
 
 def test_outside_of_a_request_and_without_a_span_nothing_is_told() -> None:
-    assert outgoing_headers() == {}
+    assert build_trace_headers() == {}
     for correlation in (Correlation("r"), Correlation("r", A)):
         token = CORRELATION.set(correlation)
-        assert outgoing_headers() == {}
+        assert build_trace_headers() == {}
         CORRELATION.reset(token)
 
 

@@ -12,7 +12,7 @@ from app.cards import load_catalogue
 from app.ledger.notifications import WakeBoard
 from app.registry.directory import StoredDirectory
 from app.resilience import tasks as background
-from app.resilience.tasks import BackgroundTasks, cancelled
+from app.resilience.tasks import BackgroundTasks, cancel_tasks
 from app.tenants.directory import MemoryDirectory
 from tests.store.books import until
 
@@ -75,7 +75,7 @@ async def test_who_is_cancelled_while_ending_tasks_ends_them_and_is_cancelled_th
     stubborn = Stubborn(times=2)
     task = asyncio.create_task(stubborn.work())
     await stubborn.running.wait()
-    ending = asyncio.create_task(cancelled([task]))
+    ending = asyncio.create_task(cancel_tasks([task]))
     await asyncio.sleep(0)
     ending.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -91,11 +91,11 @@ async def test_a_task_that_cannot_be_cancelled_does_not_hold_up_the_shutdown(
     stubborn = Stubborn(times=3)
     task = asyncio.create_task(stubborn.work(), name="stubborn")
     await stubborn.running.wait()
-    await cancelled([task])
+    await cancel_tasks([task])
     assert not task.done()
     assert [record.__dict__["stage"] for record in caplog.records] == ["stubborn"]
     monkeypatch.setattr(background, "ENDING_S_MAX", 5.0)
-    await cancelled([task])
+    await cancel_tasks([task])
     assert task.done()
 
 

@@ -12,7 +12,7 @@ from app.domain.errors import InternalError, StoreUnavailable
 from app.domain.policy import Charging
 from app.generation.hold import HoldLease
 from app.generation.progress import Progress
-from app.resilience.tasks import in_thread, uncancelled
+from app.resilience.tasks import run_in_thread, run_uncancelled
 from tests.store.books import until
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ async def test_work_is_finished_although_its_caller_is_cancelled_again_and_again
         await go_on.wait()
         return "done"
 
-    caller = asyncio.create_task(uncancelled(work()))
+    caller = asyncio.create_task(run_uncancelled(work()))
     for _ in range(3):
         await asyncio.sleep(0)
         caller.cancel()
@@ -42,7 +42,7 @@ async def test_work_that_cancels_itself_cancels_nobody_else() -> None:
         raise asyncio.CancelledError
 
     with pytest.raises(RuntimeError, match="from within"):
-        await uncancelled(work())
+        await run_uncancelled(work())
 
 
 async def test_a_failure_of_the_work_is_its_callers() -> None:
@@ -50,19 +50,19 @@ async def test_a_failure_of_the_work_is_its_callers() -> None:
         raise StoreUnavailable
 
     with pytest.raises(StoreUnavailable):
-        await uncancelled(work())
+        await run_uncancelled(work())
 
 
 async def test_where_no_thread_is_to_be_had_the_loop_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def none_left(*_arguments: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    assert await in_thread(divmod, 7, 2) == (3, 1)
+    assert await run_in_thread(divmod, 7, 2) == (3, 1)
     with monkeypatch.context() as patch:
         patch.setattr(asyncio.get_running_loop(), "run_in_executor", none_left)
-        assert await in_thread(divmod, 7, 2) == (3, 1)
+        assert await run_in_thread(divmod, 7, 2) == (3, 1)
     with pytest.raises(ZeroDivisionError):
-        await in_thread(divmod, 1, 0)
+        await run_in_thread(divmod, 1, 0)
 
 
 class Marking:

@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as StoreConnectionError
 
 from app.domain.errors import StoreUnavailable
 from app.store.access import RENEW_S, Access, AccessTokens
-from app.store.client import open_clients, store_errors
+from app.store.client import open_clients, translate_store_errors
 from tests.processes import HTTP, running_gateway
 from tests.store.conftest import PATIENCE_S
 from tests.store.managed import Authority, Encrypted, Metadata, encrypted, metadata_server
@@ -52,7 +52,7 @@ async def take_password(server: ServerProcess, password: str, present: str | Non
 async def answers(port: int, access: Access, host: str = HERE) -> bool:
     async with open_clients(f"rediss://{host}:{port}", ledger_timeout_s=PATIENCE_S, access=access) as clients:
         try:
-            async with store_errors(PATIENCE_S):
+            async with translate_store_errors(PATIENCE_S):
                 return bool(await clients.ledger.ping())
         except StoreUnavailable:
             return False
@@ -112,9 +112,9 @@ async def test_a_file_of_authorities_is_read_before_anything_connects(tmp_path: 
     empty.touch()
     for file in (empty, tmp_path / "missing.pem"):
         with pytest.raises(ValueError, match="FLASHGATE_REDIS_CA_FILE"):
-            Access(file).options("rediss://store:6379")
+            Access(file).build_options("rediss://store:6379")
     with pytest.raises(ValueError, match="TLS alone"):
-        Access(empty).options("redis://store:6379")
+        Access(empty).build_options("redis://store:6379")
 
 
 async def test_one_token_serves_every_connection_until_shortly_before_its_end(metadata: Metadata) -> None:

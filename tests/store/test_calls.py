@@ -64,6 +64,7 @@ def test_only_the_one_way_has_time_limits_and_breakers_of_the_store() -> None:
         path.relative_to(APP).as_posix()
         for path in APP.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("store_errors", ".guard"))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).endswith(("translate_store_errors", ".guard"))
     }
     assert found == {"store/calls.py", "store/client.py"}

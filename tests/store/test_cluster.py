@@ -25,8 +25,8 @@ from app.ledger.restoring import Restorer
 from app.ledger.verifying import list_ledger_tenants, snapshot
 from app.results.redis import RedisResults
 from app.store import keys
-from app.store.client import check_eviction, memory_of, open_clients
-from app.store.embedded import server_binary
+from app.store.client import check_eviction, fetch_memory, open_clients
+from app.store.embedded import find_server_binary
 from tests.store.books import Books, picture_of
 from tests.store.test_finished import KEPT as FINISHED
 
@@ -63,7 +63,7 @@ def cluster() -> Iterator[int]:
             home.mkdir()
             process = subprocess.Popen(
                 [
-                    *(str(server_binary()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""),
+                    *(str(find_server_binary()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""),
                     *("--cluster-enabled", "yes", "--dir", str(home)),
                 ],
                 stdout=subprocess.DEVNULL,
@@ -125,7 +125,7 @@ async def test_a_gateways_store_can_be_a_cluster(cluster: int) -> None:
             picture = picture_of(b"pixels" * 300_000)
             restorer = Restorer(clients.ledger, ledger.scripts, LedgerPolicy(keep_s=60))
             assert len(set((await restorer.history()).split(","))) == 3, "each primary has its own"
-            assert len(await memory_of(clients.blobs)) == 3
+            assert len(await fetch_memory(clients.blobs)) == 3
             await ledger.wakes.listening.wait()
             for tenant in ("one", "two", "three", "four"):
                 books = Books(ledger, clients.ledger, tenant)

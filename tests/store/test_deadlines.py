@@ -9,7 +9,7 @@ import pytest
 
 from app.domain.errors import StoreUnavailable
 from app.resilience.deadlines import time_limit
-from app.store.client import store_errors
+from app.store.client import translate_store_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,9 @@ async def cancelled(work: asyncio.Task[None]) -> None:
     work.cancel()
 
 
-@pytest.mark.parametrize(("limit", "error"), [(time_limit, TimeoutError), (store_errors, StoreUnavailable)])
+@pytest.mark.parametrize(
+    ("limit", "error"), [(time_limit, TimeoutError), (translate_store_errors, StoreUnavailable)]
+)
 async def test_a_limit_is_told_from_a_cancellation_before_it(limit: Limit, error: type[Exception]) -> None:
     with pytest.raises(error):
         await stuck(limit, 0.01)
@@ -50,7 +52,7 @@ async def test_a_limit_is_told_from_a_cancellation_before_it(limit: Limit, error
         await work
 
 
-@pytest.mark.parametrize("limit", [time_limit, store_errors])
+@pytest.mark.parametrize("limit", [time_limit, translate_store_errors])
 async def test_a_cancellation_within_a_limit_is_a_cancellation(limit: Limit) -> None:
     work = asyncio.create_task(stuck(limit, LONG_S))
     await cancelled(work)

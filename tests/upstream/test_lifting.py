@@ -16,7 +16,13 @@ import pytest_asyncio
 
 from app.domain.errors import UpstreamError
 from app.media.lifting import LightBodyTooLarge
-from app.upstream.google.transport import CargoLost, Exchange, LiftingTransport, UnreadableAnswer, exchanging
+from app.upstream.google.transport import (
+    Exchange,
+    LiftingTransport,
+    PlaceholdersMissing,
+    UnreadableAnswer,
+    bind_exchange,
+)
 from tests.upstream.conftest import answer, asked, calling, large_png, lasting, part
 from tests.upstream.server import Received, Upstream, answering, dropping, head
 
@@ -100,12 +106,12 @@ async def client() -> AsyncIterator[httpx2.AsyncClient]:
 
 async def ask(client: httpx2.AsyncClient, server: Upstream) -> tuple[httpx2.Response, Exchange]:
     exchange = Exchange()
-    with exchanging(exchange):
+    with bind_exchange(exchange):
         return await client.post(server.url, content=b"{}"), exchange
 
 
 def pictures(exchange: Exchange) -> list[bytes]:
-    return [item.data for item in exchange.cargo.values()]
+    return [item.data for item in exchange.lifted.values()]
 
 
 @pytest.mark.parametrize("chunk", [None, 1, 7, 4096])
@@ -129,7 +135,7 @@ async def test_a_picture_is_lifted_however_the_answer_is_spelt_and_cut(
     server.reply = answering(body.encode(), chunk=chunk)
     response, exchange = await ask(client, server)
     assert pictures(exchange) == [data]
-    [name] = exchange.cargo
+    [name] = exchange.lifted
     assert name in response.text
     assert len(response.content) < 120
     assert response.headers["content-length"] == str(len(response.content))
@@ -149,7 +155,7 @@ async def test_an_answer_that_is_compressed_all_the_same_is_read(
     assert server.received[0].headers["accept-encoding"] == "identity"
     assert pictures(exchange) == [b"\0" * 200_000]
     assert "content-encoding" not in response.headers
-    assert json.loads(response.content)["data"] in exchange.cargo
+    assert json.loads(response.content)["data"] in exchange.lifted
 
 
 @pytest.mark.parametrize(
@@ -207,7 +213,7 @@ async def test_an_event_stream_passes_unharmed(client: httpx2.AsyncClient, serve
         writer.write(event)
 
     server.reply = stream
-    with exchanging(Exchange()):
+    with bind_exchange(Exchange()):
         async with client.stream("POST", server.url, content=b"{}") as response:
             assert await response.aread() == 2 * event
 
@@ -236,7 +242,7 @@ async def test_requests_outside_an_exchange_pass_as_they_are(
 async def test_a_request_that_lost_its_inputs_is_not_sent(
     client: httpx2.AsyncClient, server: Upstream
 ) -> None:
-    with exchanging(Exchange(outward={PLACEHOLDER: b"hi"})), pytest.raises(CargoLost):
+    with bind_exchange(Exchange(blobs={PLACEHOLDER: b"hi"})), pytest.raises(PlaceholdersMissing):
         await client.post(server.url, content=b'{"data": "another"}')
     assert server.received == []
 
@@ -249,8 +255,8 @@ async def test_two_calls_at_once_keep_their_own_bytes(client: httpx2.AsyncClient
         writer.write(head(200, len(received.body)) + received.body)
 
     async def call(data: bytes) -> tuple[list[bytes], list[bytes]]:
-        exchange = Exchange(outward={PLACEHOLDER: data})
-        with exchanging(exchange):
+        exchange = Exchange(blobs={PLACEHOLDER: data})
+        with bind_exchange(exchange):
             await client.post(server.url, content=b'{"data": "%s"}' % PLACEHOLDER.encode())
         return [data], pictures(exchange)
 

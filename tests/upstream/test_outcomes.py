@@ -30,14 +30,14 @@ from app.domain.refusals import (
     find_category,
 )
 from app.domain.request import GenerationRequest, Input
-from app.upstream.google.answers import Answer, member, usage_of
+from app.upstream.google.answers import Answer, get_member, parse_usage
 from app.upstream.google.outcomes import (
     WITHOUT_IMAGE,
-    blamed_on_the_request,
-    failure_from,
-    reason_of,
-    refusal_from,
-    support_code_of,
+    attribute_to_request,
+    build_failure,
+    build_status_failure,
+    parse_reason,
+    parse_support_code,
 )
 from app.upstream.google.transport import Exchange
 
@@ -47,7 +47,7 @@ SECRET = "a purple elephant"
 
 def refusal(code: int, *details: Any, headers: dict[str, str] | None = None, **error: Any) -> UpstreamError:
     body = json.dumps({"error": {**error, "details": list(details)}}).encode()
-    return refusal_from(Exchange(status=code, headers=httpx2.Headers(headers or {}), body=body), NOON)
+    return build_status_failure(Exchange(status=code, headers=httpx2.Headers(headers or {}), body=body), NOON)
 
 
 def detail(kind: str, **fields: Any) -> dict[str, Any]:
@@ -137,10 +137,10 @@ def test_the_files_of_a_request_that_google_refuses_are_named(paths: list[str], 
     }
     exchange = Exchange(status=400, body=json.dumps(body).encode())
     request = GenerationRequest(model="m", prompt=SECRET, images=FILES)
-    found = blamed_on_the_request(failure, exchange, request)
+    found = attribute_to_request(failure, exchange, request)
     assert [each for each in ALL if f"{each}," in f"{found.detail[:-1]},"] == named
     assert SECRET not in found.detail
-    without = blamed_on_the_request(failure, exchange, replace(request, images=()))
+    without = attribute_to_request(failure, exchange, replace(request, images=()))
     assert without.detail == failure.detail
 
 
@@ -183,7 +183,7 @@ def test_the_longest_wait_asked_for_wins(headers: dict[str, str], details: Any, 
     ),
 )
 def test_no_refusal_can_crash_the_reader(status: int, body: bytes) -> None:
-    error = refusal_from(Exchange(status=status, body=body), NOON)
+    error = build_status_failure(Exchange(status=status, body=body), NOON)
     assert error.upstream_status == status
     assert str(status) in error.detail
 
@@ -191,7 +191,7 @@ def test_no_refusal_can_crash_the_reader(status: int, body: bytes) -> None:
 def test_what_was_never_sent_cannot_have_been_billed() -> None:
     for sent, billed in ((False, "no"), (True, "maybe")):
         for raised in (TimeoutError(), httpx2.ReadError(""), httpx2.WriteTimeout(""), ValueError(SECRET)):
-            error = failure_from(Exchange(sent=sent), raised, NOON)
+            error = build_failure(Exchange(sent=sent), raised, NOON)
             assert error.billed == billed
             assert SECRET not in error.detail
 
@@ -202,8 +202,8 @@ def test_what_was_never_sent_cannot_have_been_billed() -> None:
 def test_a_connection_that_breaks_before_the_request_is_out_is_an_outage_and_may_be_tried_again(
     raised: httpx2.TransportError,
 ) -> None:
-    assert type(failure_from(Exchange(), raised, NOON)) is UpstreamUnavailable
-    assert type(failure_from(Exchange(sent=True), raised, NOON)) is UpstreamError
+    assert type(build_failure(Exchange(), raised, NOON)) is UpstreamUnavailable
+    assert type(build_failure(Exchange(sent=True), raised, NOON)) is UpstreamError
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_a_connection_that_breaks_before_the_request_is_out_is_an_outage_and_may
     ],
 )
 def test_support_codes_are_read_out_of_sentences(message: object, code: str | None) -> None:
-    assert support_code_of(message) == code
+    assert parse_support_code(message) == code
 
 
 def test_every_support_code_says_where_the_filter_struck() -> None:
@@ -228,13 +228,13 @@ def test_every_support_code_says_where_the_filter_struck() -> None:
 
 @pytest.mark.parametrize("value", ["stop", SECRET, "", None, 5, "A" * 100, "STOP\n"])
 def test_only_words_in_the_form_of_a_reason_are_one(value: object) -> None:
-    assert reason_of(value) == ""
+    assert parse_reason(value) == ""
 
 
 def test_both_spellings_of_a_member_are_read() -> None:
-    assert member({"inlineData": 1, "inline_data": 2}, "inlineData") == 1
-    assert member({"inline_data": 2}, "inlineData") == 2
-    assert member([], "inlineData") is None
+    assert get_member({"inlineData": 1, "inline_data": 2}, "inlineData") == 1
+    assert get_member({"inline_data": 2}, "inlineData") == 2
+    assert get_member([], "inlineData") is None
 
 
 NAMES = st.sampled_from([
@@ -251,7 +251,7 @@ ODD = st.recursive(
 def test_no_answer_without_a_picture_can_crash_the_reader(body: dict[str, Any]) -> None:
     read = Answer(json.dumps(body).encode(), {})
     assert read.pictures == ()
-    assert isinstance(read.without_picture(), ContentBlocked | UpstreamError)
+    assert isinstance(read.build_error(), ContentBlocked | UpstreamError)
 
 
 @given(st.binary(max_size=30).filter(lambda noise: b"{" not in noise))
@@ -271,7 +271,7 @@ DETAILS = st.one_of(COUNTS, st.lists(st.one_of(COUNTS, st.fixed_dictionaries(
     "candidatesTokensDetails": DETAILS, "thoughtsTokenCount": COUNTS, "cachedContentTokenCount": COUNTS,
 }))  # fmt: skip
 def test_no_report_of_usage_can_make_a_count_negative(metadata: dict[str, Any]) -> None:
-    usage = usage_of(metadata)
+    usage = parse_usage(metadata)
     assert (usage is None) == (not metadata)
     if usage is not None:
         assert min(usage.text_input, usage.image_input, usage.image_output, usage.text_output) >= 0

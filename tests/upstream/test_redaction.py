@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.domain.errors import UpstreamInvalidRequest
-from app.upstream.google.redaction import WITHHELD, redacted
+from app.upstream.google.redaction import WITHHELD, redact
 from tests.upstream.conftest import asked, calling, lasting
 from tests.upstream.server import answering, upstream
 
@@ -31,7 +31,7 @@ TOLD = [
 @pytest.mark.parametrize("sentence", TOLD)
 def test_projects_accounts_and_keys_are_withheld(sentence: str) -> None:
     for text in (sentence, json.dumps({"error": {"message": sentence}})):
-        found = redacted(text, "pixels-prod-4711")
+        found = redact(text, "pixels-prod-4711")
         assert not any(secret in found for secret in SECRETS)
         assert WITHHELD in found
 
@@ -49,7 +49,7 @@ def test_members_of_details_are_withheld_and_the_rest_is_json_still() -> None:
         }
     }
     for text in (json.dumps(body), json.dumps(body, indent=2), json.dumps(body).replace("/", "\\/")):
-        found = json.loads(redacted(text))
+        found = json.loads(redact(text))
         assert found["error"]["message"] == body["error"]["message"]
         metadata = found["error"]["details"][0]["metadata"]
         assert metadata.pop("service") == "aiplatform"
@@ -66,7 +66,7 @@ def test_members_of_details_are_withheld_and_the_rest_is_json_still() -> None:
     ],
 )
 def test_what_is_to_be_mended_is_told_as_it_was(sentence: str) -> None:
-    assert redacted(sentence, "pixels-prod-4711") == sentence
+    assert redact(sentence, "pixels-prod-4711") == sentence
 
 
 async def test_what_a_caller_gets_of_a_refusal_holds_no_project() -> None:

@@ -58,7 +58,7 @@ class Crowd:
 
     async def _stays(self, name: str, priority: Priority, timeout_s: float) -> None:
         try:
-            async with self.slots.slot(Call(name.rpartition("-")[0], timeout_s, priority)):
+            async with self.slots.acquire(Call(name.rpartition("-")[0], timeout_s, priority)):
                 self.begun.append(name)
                 await self._leaving[name].wait()
         except GatewayError as error:
@@ -186,7 +186,7 @@ async def test_a_call_that_waits_too_long_is_turned_away() -> None:
     crowd = Crowd(1, terms=SlotTerms(queue_s_max=0.01))
     await crowd.comes("a-0")
     with pytest.raises(Overloaded, match="became free in time"):
-        async with crowd.slots.slot(Call("a", 300)):
+        async with crowd.slots.acquire(Call("a", 300)):
             pass
     assert (crowd.slots.waiting, crowd.seen.turned_away) == (0, [("interactive", "aged")])
     await crowd.end()
@@ -197,7 +197,7 @@ async def test_a_wait_ends_where_too_little_time_would_be_left_to_draw(left_s: f
     crowd = Crowd(1)
     await crowd.comes("a-0")
     with pytest.raises(DeadlineExceeded) as late:
-        async with crowd.slots.slot(Call("a", left_s)):
+        async with crowd.slots.acquire(Call("a", left_s)):
             pass
     assert late.value.billed == "no"
     assert (crowd.slots.waiting, crowd.seen.turned_away) == (0, [("interactive", "late")])
@@ -260,10 +260,10 @@ async def test_an_overload_of_calls_that_were_under_way_together_is_one_sign() -
     slots = Crowd(10).slots
     async with AsyncExitStack() as stack:
         for _ in range(10):
-            slot = await stack.enter_async_context(slots.slot(Call("a", 300)))
+            slot = await stack.enter_async_context(slots.acquire(Call("a", 300)))
             slot.overloaded = True
     assert slots.limit == 7
-    async with slots.slot(Call("a", 300)) as slot:
+    async with slots.acquire(Call("a", 300)) as slot:
         slot.overloaded = True
     assert slots.limit == 4
 
@@ -274,16 +274,16 @@ def test_the_limit_rises_ever_faster_where_it_is_made_use_of_and_stays_in_its_bo
         limit.overloaded(era)
     assert limit.calls == 2
     for _ in range(1000):
-        limit.went_well(under_way=0)
+        limit.record_success(under_way=0)
     assert limit.calls == 2
     limit.overloaded(20)
     rounds = []
     while limit.calls < 20:
         for _ in range(limit.calls):
-            limit.went_well(limit.calls)
+            limit.record_success(limit.calls)
         rounds.append(limit.calls)
     assert 5 <= len(rounds) <= 10
     assert rounds[0] == 3
     for _ in range(1000):
-        limit.went_well(20)
+        limit.record_success(20)
     assert limit.calls == 20

@@ -17,7 +17,7 @@ from app.domain.errors import (
 )
 from app.domain.passthrough import Verbatim
 from app.emulator.child import EmulatorChild
-from app.media.lifting import placeholders
+from app.media.lifting import generate_placeholders
 from app.media.splicing import splice
 from tests.upstream.conftest import asked, calling, lasting
 from tests.upstream.server import png
@@ -66,7 +66,7 @@ def inline(placeholder: str) -> dict[str, Any]:
 
 
 async def test_the_body_is_sent_and_the_answer_kept_with_ids_for_bytes(model: GoogleImageModel) -> None:
-    name = next(placeholders())
+    name = next(generate_placeholders())
     picture = png()
     came = await model.generate(
         sending(turn({"text": "Edit"}, inline(name)), cargo={name: picture}), None, lasting(30)
@@ -86,7 +86,7 @@ async def test_the_body_is_sent_and_the_answer_kept_with_ids_for_bytes(model: Go
 async def test_a_signature_goes_back_as_it_came(model: GoogleImageModel) -> None:
     words = turn({"text": "Draw"})
     first = await model.generate(sending(words), None, lasting(30))
-    name = next(placeholders())
+    name = next(generate_placeholders())
     signed = {**inline(name), "thoughtSignature": first.signatures[0]}
     cargo = {name: first.pictures[0].data}
     again = sending(words, turn(signed, role="model"), turn({"text": "In red"}), cargo=cargo)
@@ -95,7 +95,7 @@ async def test_a_signature_goes_back_as_it_came(model: GoogleImageModel) -> None
 
 
 async def test_a_body_that_is_not_taken_is_the_callers_to_mend(model: GoogleImageModel) -> None:
-    name = next(placeholders())
+    name = next(generate_placeholders())
     request = sending(
         turn({"text": "Draw"}), turn(inline(name), role="model"), turn({"text": "Red"}), cargo={name: png()}
     )

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from app.domain.errors import DeadlineExceeded, GatewayError
 from app.generation.progress import Progress
-from app.resilience.tasks import cancelled
+from app.resilience.tasks import cancel_tasks
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -127,7 +127,7 @@ class Handover:
 
     async def aclose(self) -> None:
         """The request is over, whatever its caller got."""
-        await cancelled(self._tasks)
+        await cancel_tasks(self._tasks)
         self._abandon()
 
     async def _watch(self) -> None:

@@ -12,7 +12,7 @@ from app.domain.fingerprint import compute_digest
 from app.domain.media_types import classify_media_type
 from app.domain.request import Input
 from app.media.inspection import inspect, inspect_text
-from app.media.signatures import TEXT, media_type
+from app.media.signatures import TEXT, detect_media_type
 
 if TYPE_CHECKING:
     from app.domain.request import InputKind
@@ -97,7 +97,7 @@ def detect_kind(data: bytes, declared_mime_type: str) -> InputKind:
 
     Text is the exception, for a web page in place of a picture is a mistake and no document.
     """
-    found = media_type(data)
+    found = detect_media_type(data)
     return classify_media_type(declared_mime_type if found in (None, TEXT) else found or "")
 
 

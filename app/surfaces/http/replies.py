@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response, StreamingResponse
 
-from app.media.splicing import splice_iter, spliced_length
+from app.media.splicing import compute_spliced_length, splice_iter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -48,7 +48,7 @@ def build_json_response(
     """A JSON reply whose placeholders become the base64 of images while it is sent."""
     if not cargo:
         return Response(light, headers=dict(headers), media_type="application/json")
-    length = spliced_length(light, cargo)
+    length = compute_spliced_length(light, cargo)
     return _stream_pieces(splice_iter(light, cargo), length, chunked_above, headers, "application/json")
 
 

@@ -11,7 +11,7 @@ from app.domain.errors import VIOLATIONS_MAX, BudgetExceeded
 from app.domain.estimate import price_nano_usd
 from app.domain.finished import build_effective
 from app.domain.request import seeds
-from app.media.lifting import placeholders
+from app.media.lifting import generate_placeholders
 from app.surfaces.http.amounts import render_amounts
 from app.surfaces.http.problems import WouldFitWire
 from app.surfaces.native.wire import (
@@ -47,7 +47,7 @@ def _datetime_from_ms(at_ms: int) -> datetime:
 
 def render_result(result: GenerationResult, base_url: str, *, inline: bool) -> tuple[bytes, dict[str, bytes]]:
     """The light JSON of the answer, and the images by the placeholders that stand for them in it."""
-    names = placeholders()
+    names = generate_placeholders()
     cargo = {next(names): picture.data for picture in result.pictures} if inline else {}
     data = iter(cargo) if inline else iter([None] * len(result.pictures))
     generation = result.generation
@@ -104,7 +104,7 @@ def render_stored_result(
         pictures: Their bytes to send with it, or None.
     """
     generation = finished.generation
-    names = placeholders()
+    names = generate_placeholders()
     cargo = {next(names): picture.data for picture in pictures or ()}
     data = iter(cargo) if pictures is not None else iter([None] * len(generation.pictures))
     size = finished.effective.image_size

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Literal
 
 from app.domain.generation import Usage
-from app.media.lifting import placeholders
+from app.media.lifting import generate_placeholders
 from app.surfaces.native.wire import WarningWire
 from app.surfaces.openai.sizes import find_quality
 from app.surfaces.openai.wire import (
@@ -34,7 +34,7 @@ Spliced = tuple[bytes, dict[str, bytes]]
 def render_result(result: GenerationResult, asked: ParsedRequest, base_url: str) -> Spliced:
     """The whole answer."""
     inline = asked.delivery == "inline"
-    names = placeholders()
+    names = generate_placeholders()
     cargo = {next(names): picture.data for picture in result.pictures} if inline else {}
     data = (
         [OpenAIImage(b64_json=name) for name in cargo]
@@ -66,7 +66,7 @@ def render_events(
         "image_generation.completed" if route == "generation" else "image_edit.completed"
     )
     inline = asked.delivery == "inline"
-    names = placeholders()
+    names = generate_placeholders()
     for index, picture in enumerate(result.pictures, start=1):
         name = next(names)
         event = OpenAIImageEvent(

@@ -19,7 +19,7 @@ from app.domain.generation import ModelAnswer, Picture, Usage
 from app.domain.refusals import FILTERED, SUPPORT_CODES
 from app.media.inspection import measure
 from app.media.splicing import splice_iter
-from app.upstream.google.outcomes import WITHOUT_IMAGE, reason_of, support_code_of
+from app.upstream.google.outcomes import WITHOUT_IMAGE, parse_reason, parse_support_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ _TIERS: Final = frozenset({"standard", "flex", "priority", "provisioned"})
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PicturePart:
     """One part of the answer's content that holds a picture."""
 
     lifted: Lifted
@@ -49,7 +49,7 @@ class Part:
     thought: bool
 
 
-def member(value: object, name: str) -> Any:
+def get_member(value: object, name: str) -> Any:
     """A member of a JSON object by its lowerCamel name or its original snake_case one, or None."""
     if not isinstance(value, Mapping):
         return None
@@ -58,15 +58,15 @@ def member(value: object, name: str) -> Any:
     return value.get("".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name))
 
 
-def _items(value: object) -> list[Any]:
+def _get_list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _text(value: object) -> str:
+def _get_text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _count(value: object) -> int:
+def _get_count(value: object) -> int:
     """A token count; protobuf JSON may write it as a string."""
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = int(value[:10])
@@ -74,41 +74,45 @@ def _count(value: object) -> int:
     return int(value) if valid else 0  # type: ignore[call-overload]  # an int by the line above
 
 
-def _of_modality(details: object, modality: str) -> int:
-    return sum(_count(member(item, "tokenCount")) for item in _items(details)
-               if member(item, "modality") == modality)  # fmt: skip
+def _sum_modality(details: object, modality: str) -> int:
+    return sum(_get_count(get_member(item, "tokenCount")) for item in _get_list(details)
+               if get_member(item, "modality") == modality)  # fmt: skip
 
 
-def usage_of(metadata: object) -> Usage | None:
+def parse_usage(metadata: object) -> Usage | None:
     """Tokens as reported (docs/model.md#usage), or None where nothing was.
 
     Output tokens without a modality count as text: that is their price.
     """
     if not isinstance(metadata, Mapping) or not metadata:
         return None
-    prompt = _count(member(metadata, "promptTokenCount"))
-    images_in = min(prompt, _of_modality(member(metadata, "promptTokensDetails"), "IMAGE"))
-    output_details = member(metadata, "candidatesTokensDetails")
-    images_out = _of_modality(output_details, "IMAGE")
+    prompt = _get_count(get_member(metadata, "promptTokenCount"))
+    images_in = min(prompt, _sum_modality(get_member(metadata, "promptTokensDetails"), "IMAGE"))
+    output_details = get_member(metadata, "candidatesTokensDetails")
+    images_out = _sum_modality(output_details, "IMAGE")
     return Usage(
         text_input=prompt - images_in,
         image_input=images_in,
         image_output=images_out,
-        text_output=max(0, _count(member(metadata, "candidatesTokenCount")) - images_out),
-        thinking=_count(member(metadata, "thoughtsTokenCount")),
-        tool_use=_count(member(metadata, "toolUsePromptTokenCount")),
-        cached_input=min(prompt, _count(member(metadata, "cachedContentTokenCount"))),
+        text_output=max(0, _get_count(get_member(metadata, "candidatesTokenCount")) - images_out),
+        thinking=_get_count(get_member(metadata, "thoughtsTokenCount")),
+        tool_use=_get_count(get_member(metadata, "toolUsePromptTokenCount")),
+        cached_input=min(prompt, _get_count(get_member(metadata, "cachedContentTokenCount"))),
     )
 
 
-def tier_of(metadata: object, header: str) -> str:
+def parse_tier(metadata: object, header: str) -> str:
     """The tier of the call: as reported, else as Gemini's header says (docs/model.md#service-tiers)."""
-    said = _text(member(metadata, "trafficType")) or _text(member(metadata, "serviceTier")) or header
+    said = (
+        _get_text(get_member(metadata, "trafficType"))
+        or _get_text(get_member(metadata, "serviceTier"))
+        or header
+    )
     tier = _TRAFFIC.get(said, said.lower())
     return tier if tier in _TIERS else ""
 
 
-def completed(usage: Usage | None, request: GenerationRequest, card: Card, pictures: int) -> Usage:
+def complete_usage(usage: Usage | None, request: GenerationRequest, card: Card, pictures: int) -> Usage:
     """The usage of an answer with pictures, from the card's table where the report left them out."""
     expected = estimate(replace(request, n=1), card)
     image_output = expected.image_output * pictures
@@ -148,60 +152,62 @@ class Answer:
         except (ValueError, RecursionError):
             body = None
         if not isinstance(body, Mapping) or "error" in body:
-            reason = reason_of(member(member(body, "error"), "status")) or None
+            reason = parse_reason(get_member(get_member(body, "error"), "status")) or None
             sentence = "The upstream's answer is not what was agreed."
             raise UpstreamError(sentence, upstream_status=200, reason=reason, billed="maybe")
-        metadata = member(body, "usageMetadata")
-        usage, self._tier = usage_of(metadata), tier_of(metadata, tier)
+        metadata = get_member(body, "usageMetadata")
+        usage, self._tier = parse_usage(metadata), parse_tier(metadata, tier)
         self.usage = usage and replace(usage, tier=self._tier)
-        self.model_version = _text(member(body, "modelVersion"))
-        self.response_id = _text(member(body, "responseId"))
-        feedback = member(body, "promptFeedback")
-        self.block_reason = reason_of(member(feedback, "blockReason"))
-        candidate = next(iter(_items(member(body, "candidates"))), None)
-        self.finish_reason = reason_of(member(candidate, "finishReason"))
-        self.support_code = support_code_of(member(candidate, "finishMessage")) or support_code_of(
-            member(feedback, "blockReasonMessage")
+        self.model_version = _get_text(get_member(body, "modelVersion"))
+        self.response_id = _get_text(get_member(body, "responseId"))
+        feedback = get_member(body, "promptFeedback")
+        self.block_reason = parse_reason(get_member(feedback, "blockReason"))
+        candidate = next(iter(_get_list(get_member(body, "candidates"))), None)
+        self.finish_reason = parse_reason(get_member(candidate, "finishReason"))
+        self.support_code = parse_support_code(get_member(candidate, "finishMessage")) or parse_support_code(
+            get_member(feedback, "blockReasonMessage")
         )
-        self._parts = _items(member(member(candidate, "content"), "parts"))
+        self._parts = _get_list(get_member(get_member(candidate, "content"), "parts"))
         self._light = light
         self.cargo = cargo
 
     @property
     def text(self) -> str:
         """Words that are no thoughts."""
-        return "".join(_text(member(part, "text")) for part in self._parts if not member(part, "thought"))
+        return "".join(
+            _get_text(get_member(part, "text")) for part in self._parts if not get_member(part, "thought")
+        )
 
     @property
-    def pictures(self) -> tuple[Part, ...]:
+    def pictures(self) -> tuple[PicturePart, ...]:
         """The final pictures: those that are no thoughts, else the last of all (docs/model.md#signatures)."""
         found = [
-            Part(
+            PicturePart(
                 self.cargo[name],
-                _text(member(part, "thoughtSignature")) or None,
-                member(part, "thought") is True,
+                _get_text(get_member(part, "thoughtSignature")) or None,
+                get_member(part, "thought") is True,
             )
             for part in self._parts
-            if (name := _text(member(member(part, "inlineData"), "data"))) in self.cargo
+            if (name := _get_text(get_member(get_member(part, "inlineData"), "data"))) in self.cargo
         ]
         final = tuple(part for part in found if not part.thought)
         return final or tuple(found[-1:])
 
-    def without_picture(self) -> ContentBlocked | UpstreamError:
+    def build_error(self) -> ContentBlocked | UpstreamError:
         """The error that an answer without any picture is; it carries the answer itself."""
-        error = self._error()
+        error = self._classify()
         bytes_of = {name: lifted.data for name, lifted in self.cargo.items()}
         error.verbatim = b"".join(splice_iter(self._light, bytes_of)).decode(errors="replace")
         return error
 
-    def _error(self) -> ContentBlocked | UpstreamError:
+    def _classify(self) -> ContentBlocked | UpstreamError:
         reason = self.block_reason or self.finish_reason
         if self.block_reason or self.finish_reason in FILTERED:
             side: Side = "prompt" if self.block_reason else "picture"
             known = SUPPORT_CODES.get(self.support_code or "")
             side = (known and known.side) or side
             return ContentBlocked(
-                f"Google blocked the {side}: {reason}{_supported(self.support_code)}.",
+                f"Google blocked the {side}: {reason}{_describe_support_code(self.support_code)}.",
                 reason=reason,
                 support_code=self.support_code,
                 side=side,
@@ -222,8 +228,8 @@ class Answer:
             usage=self.usage,
         )
 
-    def delivered(
-        self, parts: tuple[Part, ...], ids: Mapping[str, str], request: GenerationRequest, card: Card
+    def build_answer(
+        self, parts: tuple[PicturePart, ...], ids: Mapping[str, str], request: GenerationRequest, card: Card
     ) -> ModelAnswer:
         """The domain's answer, with what the pictures' own headers say.
 
@@ -236,20 +242,20 @@ class Answer:
         Raises:
             UpstreamError: A picture is damaged; it was paid for all the same.
         """
-        usage = replace(completed(self.usage, request, card, len(parts)), tier=self._tier)
+        usage = replace(complete_usage(self.usage, request, card, len(parts)), tier=self._tier)
         return ModelAnswer(
-            pictures=tuple(self._picture(part, ids[part.lifted.placeholder], usage) for part in parts),
+            pictures=tuple(self._build_picture(part, ids[part.lifted.placeholder], usage) for part in parts),
             text=self.text,
             finish_reason=self.finish_reason,
             usage=usage,
             model_version=self.model_version or request.model,
             response_id=self.response_id,
             signatures=tuple(part.signature for part in parts),
-            interim=tuple(self._interim(parts, ids)),
-            verbatim=self._with_ids(ids),
+            interim=tuple(self._find_interim(parts, ids)),
+            verbatim=self._insert_ids(ids),
         )
 
-    def _interim(self, parts: tuple[Part, ...], ids: Mapping[str, str]) -> Iterator[Picture]:
+    def _find_interim(self, parts: tuple[PicturePart, ...], ids: Mapping[str, str]) -> Iterator[Picture]:
         """What was lifted beside the final pictures: those of thoughts, whatever they are."""
         final = {part.lifted.placeholder for part in parts}
         for name, lifted in self.cargo.items():
@@ -258,14 +264,14 @@ class Answer:
                 mime_type = facts.mime_type or "application/octet-stream"
                 yield Picture(ids[name], mime_type, facts.width or 0, facts.height or 0, lifted.data)
 
-    def _with_ids(self, ids: Mapping[str, str]) -> str:
+    def _insert_ids(self, ids: Mapping[str, str]) -> str:
         """The answer as it came, with ids where its bytes were."""
         light = self._light
         for name, picture_id in ids.items():
             light = light.replace(f'"{name}"'.encode(), f'"{picture_id}"'.encode())
         return light.decode(errors="replace")
 
-    def _picture(self, part: Part, name: str, usage: Usage) -> Picture:
+    def _build_picture(self, part: PicturePart, name: str, usage: Usage) -> Picture:
         data, fault = part.lifted.data, part.lifted.fault
         facts = measure(data)
         usable = (fault.code if fault else None) in _USABLE_FAULTS
@@ -275,7 +281,7 @@ class Answer:
         return Picture(name, facts.mime_type, facts.width, facts.height, data)
 
 
-def _supported(code: str | None) -> str:
+def _describe_support_code(code: str | None) -> str:
     """A support code with its meaning, as the end of a sentence; empty without one."""
     if code is None:
         return ""

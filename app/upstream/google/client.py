@@ -17,9 +17,9 @@ from app.domain.errors import GatewayError, InternalError, UpstreamRejected
 from app.domain.fingerprint import compute_digest
 from app.resilience.deadlines import time_limit
 from app.resilience.resources import Resource
-from app.resilience.tasks import BackgroundTasks, in_thread
+from app.resilience.tasks import BackgroundTasks, run_in_thread
 from app.upstream.google.answers import Answer
-from app.upstream.google.outcomes import blamed_on_the_request, failure_from
+from app.upstream.google.outcomes import attribute_to_request, build_failure
 from app.upstream.google.transport import Exchange, LiftingTransport
 
 if TYPE_CHECKING:
@@ -88,25 +88,25 @@ class GoogleImageModel(Resource):
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:
-        transport = await asyncio.to_thread(self._transport)
+        transport = await asyncio.to_thread(self._build_transport)
         self._http = httpx2.AsyncClient(
             transport=transport,
             trust_env=False,
             follow_redirects=False,
-            event_hooks={"request": [self._take_along]},
+            event_hooks={"request": [self._add_request_headers]},
         )
         async with self._http, self._tasks:
             self._opening = self._tasks.begin(self._open_sdk(self._http), "google-sdk")
             yield
 
-    def _along(self, call: Call) -> dict[str, str]:
+    def _build_tenant_header(self, call: Call) -> dict[str, str]:
         """The emulator is told whose call it is, so that one tenant has its bad day; Google is not."""
         return {TENANT_HEADER: call.tenant_id} if self._back_end.kind == "emulator" else {}
 
-    async def _take_along(self, request: httpx2.Request) -> None:
+    async def _add_request_headers(self, request: httpx2.Request) -> None:
         request.headers.update(self._headers_of())
 
-    def _transport(self) -> LiftingTransport:
+    def _build_transport(self) -> LiftingTransport:
         """Made in a thread: loading certificates takes up to half a second. Plain HTTP needs none."""
         network = httpx2.AsyncHTTPTransport(
             verify=self._back_end.url.startswith("https:"),
@@ -142,7 +142,7 @@ class GoogleImageModel(Resource):
         gc.freeze()
         return opened
 
-    async def _sdk(self) -> tuple[Any, Any]:
+    async def _get_sdk(self) -> tuple[Any, Any]:
         """What ``_open_sdk`` made; a failed opening is tried again by the next caller."""
         if self._http is None:
             raise InternalError("The upstream was called before it was opened.")
@@ -154,12 +154,12 @@ class GoogleImageModel(Resource):
         """Whether calls can be made: the SDK is open with its credentials, and the emulator listens."""
         try:
             async with time_limit(READY_WAIT_S):
-                await self._sdk()
-                return self._back_end.kind != "emulator" or await self._listens()
+                await self._get_sdk()
+                return self._back_end.kind != "emulator" or await self._is_listening()
         except (GatewayError, TimeoutError):
             return False
 
-    async def _listens(self) -> bool:
+    async def _is_listening(self) -> bool:
         url = httpx2.URL(self._back_end.url)
         with suppress(OSError):
             _, writer = await asyncio.open_connection(url.host, url.port or 80)
@@ -186,29 +186,29 @@ class GoogleImageModel(Resource):
         if card is None:
             raise InternalError("The request names a model without a card.")
         named = replace(request, model=card.model_ids.get(self._back_end.kind, request.model))
-        exchange = Exchange(along=self._along(call))
+        exchange = Exchange(extra_headers=self._build_tenant_header(call))
         try:
             async with time_limit(call.timeout_s):
-                sdk, opened = await self._sdk()
+                sdk, opened = await self._get_sdk()
                 light: bytes = await sdk.generate(opened, named, seed, call.timeout_s, exchange)
         except GatewayError:
             raise
         except Exception as raised:  # noqa: BLE001 - the SDK raises what any of its parts raises; see outcomes
-            failure = failure_from(exchange, raised, datetime.now(UTC))
-            failure = blamed_on_the_request(failure, exchange, request, self._back_end.project)
+            failure = build_failure(exchange, raised, datetime.now(UTC))
+            failure = attribute_to_request(failure, exchange, request, self._back_end.project)
             log.info("upstream call failed: %s", failure.detail, extra={"billed": failure.billed})
             # Without its cause, whose text may repeat the prompt.
             raise failure from None
-        answer = Answer(light, exchange.taken(), exchange.headers.get("x-gemini-service-tier", ""))
+        answer = Answer(light, exchange.take_lifted(), exchange.headers.get("x-gemini-service-tier", ""))
         parts = answer.pictures
         if not parts:
-            raise answer.without_picture()
-        ids = {name: await _image_id(lifted.data) for name, lifted in answer.cargo.items()}
-        return replace(answer.delivered(parts, ids, request, card), back_end=self._back_end.kind)
+            raise answer.build_error()
+        ids = {name: await _compute_image_id(lifted.data) for name, lifted in answer.cargo.items()}
+        return replace(answer.build_answer(parts, ids, request, card), back_end=self._back_end.kind)
 
 
-async def _image_id(data: bytes) -> str:
+async def _compute_image_id(data: bytes) -> str:
     """``img_`` and the hash; of a large picture in a thread, where it holds up nobody."""
     if len(data) > _HASHED_IN_A_THREAD_BYTES:
-        return "img_" + await in_thread(compute_digest, data)
+        return "img_" + await run_in_thread(compute_digest, data)
     return "img_" + compute_digest(data)

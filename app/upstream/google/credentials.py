@@ -28,14 +28,14 @@ TOKEN_S_MAX: Final = 10.0
 """The longest wait for one answer of the token service."""
 
 
-def application_default(project: str) -> RenewedCredentials:
+def load_application_default(project: str) -> RenewedCredentials:
     """What the environment gives the gateway for calls in a project. It may block on the network.
 
     Raises:
         google.auth.exceptions.TransportError: The token service is away.
         google.auth.exceptions.GoogleAuthError: There are none, or they are refused.
     """
-    source, _ = google.auth.default(scopes=_SCOPES, request=_ProjectKnown(project))
+    source, _ = google.auth.default(scopes=_SCOPES, request=_ProjectRequest(project))
     return RenewedCredentials(source)
 
 
@@ -102,7 +102,7 @@ class _TokenRequest(Request):
         return answer
 
 
-class _ProjectKnown(_TokenRequest):
+class _ProjectRequest(_TokenRequest):
     """Answers by itself what google-auth asks the Resource Manager: which project workload identity is in.
 
     The gateway is told its project. The question would need another permission, another address that is let
@@ -116,12 +116,12 @@ class _ProjectKnown(_TokenRequest):
     def __call__(self, url: str, method: str = "GET", *given: Any, **more: Any) -> Any:
         """One request."""
         if method == "GET" and _PROJECTS in url:
-            return _Known(json.dumps({"projectId": self._project}).encode())
+            return _StaticResponse(json.dumps({"projectId": self._project}).encode())
         return super().__call__(url, method, *given, **more)
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _StaticResponse:
     """An answer in the form that google-auth reads."""
 
     data: bytes

@@ -23,7 +23,7 @@ _NUMBERS: Final = {
 _RATIOS_WITHOUT_A_WORD: Final = frozenset({"9:21"})
 
 
-def headers_for(back_end: BackEnd, request: GenerationRequest) -> dict[str, str]:
+def build_headers(back_end: BackEnd, request: GenerationRequest) -> dict[str, str]:
     """Headers of Vertex AI for Provisioned Throughput and for the service tier; none for the other."""
     headers: dict[str, str] = {}
     if back_end.kind != "gemini":
@@ -34,7 +34,7 @@ def headers_for(back_end: BackEnd, request: GenerationRequest) -> dict[str, str]
     return headers
 
 
-def says_by_response_format(back_end: BackEnd, request: GenerationRequest) -> bool:
+def uses_response_format(back_end: BackEnd, request: GenerationRequest) -> bool:
     """Whether ``responseFormat`` is wanted, and has words for this request."""
     if back_end.image_style != "response_format" or not (request.aspect_ratio or request.image_size):
         return False
@@ -43,21 +43,21 @@ def says_by_response_format(back_end: BackEnd, request: GenerationRequest) -> bo
     return request.aspect_ratio not in _RATIOS_WITHOUT_A_WORD
 
 
-def response_format(back_end: BackEnd, request: GenerationRequest) -> dict[str, Any]:
+def build_response_format(back_end: BackEnd, request: GenerationRequest) -> dict[str, Any]:
     """What to merge into the body in the place of ``imageConfig``."""
     ratio, size = request.aspect_ratio, request.image_size
-    said = {"aspectRatio": ratio and _in_words(ratio), "imageSize": size and format_size_word(size)}
+    said = {"aspectRatio": ratio and _format_ratio(ratio), "imageSize": size and format_size_word(size)}
     image = {name: value for name, value in said.items() if value is not None}
     newer: Any = {"image": image} if back_end.kind == "gemini" else [{"image": image}]
     return {"generationConfig": {"responseFormat": newer}}
 
 
-def _in_words(ratio: str) -> str:
+def _format_ratio(ratio: str) -> str:
     across, _, down = ratio.partition(":")
     return f"ASPECT_RATIO_{_NUMBERS[across]}_BY_{_NUMBERS[down]}"
 
 
-def without_tier(back_end: BackEnd, light: bytes) -> bytes:
+def strip_tier(back_end: BackEnd, light: bytes) -> bytes:
     """A body of Google's dialect as this back end takes it: Vertex AI reads the tier from headers alone."""
     if back_end.kind == "gemini":
         return light

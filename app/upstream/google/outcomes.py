@@ -29,8 +29,8 @@ from app.domain.errors import (
     UpstreamUnavailable,
 )
 from app.media.lifting import LightBodyTooLarge
-from app.upstream.google.redaction import redacted
-from app.upstream.google.transport import CargoLost, Exchange, UnreadableAnswer
+from app.upstream.google.redaction import redact
+from app.upstream.google.transport import Exchange, PlaceholdersMissing, UnreadableAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +97,7 @@ _NETWORK: Final[tuple[tuple[type[BaseException], type[UpstreamError], str], ...]
     (httpx2.TransportError, UpstreamError, "The connection to the upstream broke."),
     (LightBodyTooLarge, UpstreamError, "The upstream's answer is too large beside its pictures."),
     (UnreadableAnswer, UpstreamError, "The upstream's answer cannot be read."),
-    (CargoLost, UpstreamError, "The request could not be put together."),
+    (PlaceholdersMissing, UpstreamError, "The request could not be put together."),
 )
 
 _SUPPORT_CODE: Final = re.compile(r"[Ss]upport codes?:?\s*((?:\d{6,12}[,;\s]*)+)")
@@ -111,24 +111,24 @@ _QUOTA_DAY_ZONE: Final = ZoneInfo("America/Los_Angeles")
 _RETRY_AFTER_MAX_S: Final = 86_400
 
 
-def support_code_of(message: object) -> str | None:
+def parse_support_code(message: object) -> str | None:
     """The first support code in one of Google's sentences, or None."""
     found = _SUPPORT_CODE.search(message) if isinstance(message, str) else None
     return re.split(r"\D+", found[1], maxsplit=1)[0] if found else None
 
 
-def reason_of(value: object) -> str:
+def parse_reason(value: object) -> str:
     """A reason in Google's spelling, or empty where it has not the form of one."""
     return value if isinstance(value, str) and _REASON.fullmatch(value) else ""
 
 
-def failure_from(exchange: Exchange, raised: BaseException, now: datetime) -> UpstreamError:
+def build_failure(exchange: Exchange, raised: BaseException, now: datetime) -> UpstreamError:
     """The domain's error for a call that raised, by what is known of its exchange.
 
     A refusal is judged by the status and body that arrived, not by what the SDK made of them.
     """
     if exchange.status is not None and exchange.status != httpx2.codes.OK:
-        return refusal_from(exchange, now)
+        return build_status_failure(exchange, now)
     billed = "maybe" if exchange.sent else "no"
     if not exchange.sent and isinstance(raised, httpx2.NetworkError | httpx2.ProtocolError):
         # Kept connections break when a back end goes; what was not sent whole can be asked for again.
@@ -140,16 +140,16 @@ def failure_from(exchange: Exchange, raised: BaseException, now: datetime) -> Up
     return UpstreamError(sentence, upstream_status=exchange.status, billed=billed)
 
 
-def refusal_from(exchange: Exchange, now: datetime) -> UpstreamError:
+def build_status_failure(exchange: Exchange, now: datetime) -> UpstreamError:
     """The domain's error for an answer with any status but 200."""
     status = exchange.status or 0
-    error = _error_in(exchange.body)
-    details = [item for item in _list(error.get("details")) if isinstance(item, Mapping)]
-    reason = next(_reasons_in(details), "") or reason_of(error.get("status"))
+    error = _parse_error(exchange.body)
+    details = [item for item in _get_list(error.get("details")) if isinstance(item, Mapping)]
+    reason = next(_find_reasons(details), "") or parse_reason(error.get("status"))
     meaning = STATUSES.get(status) or _BY_CLASS.get(status // 100, _ANYTHING_ELSE)
-    quotas = [quota for quota in _quotas_in(details) if _QUOTA.fullmatch(quota)]
+    quotas = [quota for quota in _find_quotas(details) if _QUOTA.fullmatch(quota)]
     named = [f"{name} {', '.join(found)}" for name, found in
-             (("field", [path for path in _field_paths_in(details) if _FIELD_PATH.fullmatch(path)]),
+             (("field", [path for path in _find_field_paths(details) if _FIELD_PATH.fullmatch(path)]),
               ("quota", quotas)) if found]  # fmt: skip
     sentence = " ".join([f"The upstream answered {status}", reason]).strip()
     failure = meaning.error(
@@ -157,14 +157,14 @@ def refusal_from(exchange: Exchange, now: datetime) -> UpstreamError:
         upstream_status=status,
         reason=reason or None,
         billed=meaning.billed,
-        retry_after_s=_retry_after_s(exchange.headers, details, quotas, now),
+        retry_after_s=_compute_retry_after(exchange.headers, details, quotas, now),
     )
     if isinstance(failure, UpstreamQuota):
         return failure.with_attributes(daily=any("PerDay" in quota for quota in quotas))
     return failure
 
 
-def blamed_on_the_request(
+def attribute_to_request(
     failure: UpstreamError, exchange: Exchange, request: GenerationRequest, project: str | None = None
 ) -> UpstreamError:
     """The same failure, unless Google calls the request invalid, which is the caller's to mend.
@@ -178,17 +178,17 @@ def blamed_on_the_request(
     if failure.upstream_status != httpx2.codes.BAD_REQUEST or failure.reason != "INVALID_ARGUMENT":
         return failure
     return UpstreamInvalidRequest(
-        f"{failure.detail}{_about_files(request, exchange)}",
+        f"{failure.detail}{_describe_files(request, exchange)}",
         upstream_status=failure.upstream_status,
         reason=failure.reason,
         billed=failure.billed,
-    ).with_attributes(verbatim=redacted(exchange.body.decode(errors="replace"), project))
+    ).with_attributes(verbatim=redact(exchange.body.decode(errors="replace"), project))
 
 
-def _about_files(request: GenerationRequest, exchange: Exchange) -> str:
+def _describe_files(request: GenerationRequest, exchange: Exchange) -> str:
     """A sentence that names the file that Google points to, else all; empty where it is about none."""
-    details = _list(_error_in(exchange.body).get("details"))
-    paths = list(_field_paths_in([item for item in details if isinstance(item, Mapping)]))
+    details = _get_list(_parse_error(exchange.body).get("details"))
+    paths = list(_find_field_paths([item for item in details if isinstance(item, Mapping)]))
     if not request.inputs or not all(path.startswith("contents") for path in paths):
         return ""
     # In a body that the gateway wrote, the files come first, one a part.
@@ -196,17 +196,17 @@ def _about_files(request: GenerationRequest, exchange: Exchange) -> str:
     found = [int(place[1]) for path in paths if (place := _FIRST_PARTS.match(path)) and written_here]
     pointed_to = [request.inputs[place] for place in found if place < len(request.inputs)]
     named = pointed_to or request.inputs
-    listed = ", ".join(_named(item) for item in named[:_FILES_NAMED_MAX])
+    listed = ", ".join(_describe_file(item) for item in named[:_FILES_NAMED_MAX])
     more = f" and {len(named) - _FILES_NAMED_MAX} more" if len(named) > _FILES_NAMED_MAX else ""
     return f" It points to {listed}." if pointed_to else f" The files were {listed}{more}."
 
 
-def _named(item: Input) -> str:
+def _describe_file(item: Input) -> str:
     size = f", {item.width} x {item.height}" if item.width and item.height else ""
     return f"{item.pointer} ({item.mime_type or item.declared_mime_type}{size})"
 
 
-def _error_in(body: bytes) -> Mapping[str, Any]:
+def _parse_error(body: bytes) -> Mapping[str, Any]:
     """The ``error`` object of a Google error body, alone or as the first of a list; else nothing."""
     try:
         value = json.loads(body)
@@ -218,48 +218,48 @@ def _error_in(body: bytes) -> Mapping[str, Any]:
     return error if isinstance(error, Mapping) else {}
 
 
-def _list(value: object) -> list[Any]:
+def _get_list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _of_type(details: list[Mapping[str, Any]], name: str) -> Iterator[Mapping[str, Any]]:
+def _filter_by_type(details: list[Mapping[str, Any]], name: str) -> Iterator[Mapping[str, Any]]:
     return (item for item in details if str(item.get("@type", "")).endswith(f"google.rpc.{name}"))
 
 
-def _reasons_in(details: list[Mapping[str, Any]]) -> Iterator[str]:
+def _find_reasons(details: list[Mapping[str, Any]]) -> Iterator[str]:
     """Reasons of ErrorInfo, which say more than the status: ``API_KEY_INVALID`` comes with 400."""
-    return filter(None, (reason_of(item.get("reason")) for item in _of_type(details, "ErrorInfo")))
+    return filter(None, (parse_reason(item.get("reason")) for item in _filter_by_type(details, "ErrorInfo")))
 
 
-def _field_paths_in(details: list[Mapping[str, Any]]) -> Iterator[str]:
-    for item in _of_type(details, "BadRequest"):
-        for violation in _list(item.get("fieldViolations")):
+def _find_field_paths(details: list[Mapping[str, Any]]) -> Iterator[str]:
+    for item in _filter_by_type(details, "BadRequest"):
+        for violation in _get_list(item.get("fieldViolations")):
             if isinstance(violation, Mapping):
                 yield str(violation.get("field", ""))
 
 
-def _quotas_in(details: list[Mapping[str, Any]]) -> Iterator[str]:
-    for item in _of_type(details, "QuotaFailure"):
-        for violation in _list(item.get("violations")):
+def _find_quotas(details: list[Mapping[str, Any]]) -> Iterator[str]:
+    for item in _filter_by_type(details, "QuotaFailure"):
+        for violation in _get_list(item.get("violations")):
             if isinstance(violation, Mapping):
                 yield str(violation.get("quotaId", ""))
 
 
-def _retry_after_s(
+def _compute_retry_after(
     headers: httpx2.Headers, details: list[Mapping[str, Any]], quotas: list[str], now: datetime
 ) -> int | None:
     """The longest wait that anything in the answer asks for, in whole seconds, at most a day."""
-    waits = [_header_s(headers.get("retry-after", ""), now)]
-    for item in _of_type(details, "RetryInfo"):
+    waits = [_parse_retry_after(headers.get("retry-after", ""), now)]
+    for item in _filter_by_type(details, "RetryInfo"):
         found = _DURATION.fullmatch(str(item.get("retryDelay", "")))
         waits.append(int(found[1]) + 1 if found else None)
     if any("PerDay" in quota for quota in quotas):
-        waits.append(_until_quota_day_s(now))
+        waits.append(_compute_quota_reset(now))
     known = [wait for wait in waits if wait is not None]
     return min(max(known), _RETRY_AFTER_MAX_S) if known else None
 
 
-def _header_s(value: str, now: datetime) -> int | None:
+def _parse_retry_after(value: str, now: datetime) -> int | None:
     """Seconds of a Retry-After header in either form (RFC 9110 section 10.2.3)."""
     if value.isascii() and value.isdigit():
         return int(value[:9])
@@ -272,7 +272,7 @@ def _header_s(value: str, now: datetime) -> int | None:
     return max(0, round((moment - now).total_seconds()))
 
 
-def _until_quota_day_s(now: datetime) -> int:
+def _compute_quota_reset(now: datetime) -> int:
     """Seconds to midnight Pacific time, when Google's daily quotas begin anew."""
     local = now.astimezone(_QUOTA_DAY_ZONE)
     midnight = (local + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -26,7 +26,7 @@ _PATTERNS: Final = tuple(
 )
 
 
-def redacted(text: str, project: str | None = None) -> str:
+def redact(text: str, project: str | None = None) -> str:
     """The same text, JSON or not, without what it tells of the deployment.
 
     Args:

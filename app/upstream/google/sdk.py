@@ -17,10 +17,10 @@ from google.genai import errors, types
 from google.genai.client import DebugConfig
 
 from app.domain.errors import UpstreamRejected, UpstreamUnavailable
-from app.media.lifting import placeholders
-from app.upstream.google.credentials import RenewedCredentials, application_default
-from app.upstream.google.options import headers_for, response_format, says_by_response_format, without_tier
-from app.upstream.google.transport import Exchange, exchanging
+from app.media.lifting import generate_placeholders
+from app.upstream.google.credentials import RenewedCredentials, load_application_default
+from app.upstream.google.options import build_headers, build_response_format, strip_tier, uses_response_format
+from app.upstream.google.transport import Exchange, bind_exchange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from app.domain.request import GenerationRequest, Input
     from app.upstream.google.backend import BackEnd
 
-_NOBODY_RENEWS: Final = "Google's token service cannot be reached."
+_TOKEN_SERVICE_DOWN: Final = "Google's token service cannot be reached."  # noqa: S105 - a sentence
 _ONE_ATTEMPT: Final = types.HttpRetryOptions(attempts=1)
 
 
-class Opened(NamedTuple):
+class SdkClient(NamedTuple):
     """The SDK's client, whom it calls, and the credentials that it was given, or None where it has a key."""
 
     client: genai.Client
@@ -40,7 +40,7 @@ class Opened(NamedTuple):
     credentials: RenewedCredentials | None
 
 
-def open_client(back_end: BackEnd, http: httpx2.AsyncClient) -> Opened:
+def open_client(back_end: BackEnd, http: httpx2.AsyncClient) -> SdkClient:
     """A client that takes nothing from the SDK's own environment variables. It may block on the network.
 
     Raises:
@@ -52,9 +52,9 @@ def open_client(back_end: BackEnd, http: httpx2.AsyncClient) -> Opened:
     api_key = "emulator" if back_end.kind == "emulator" else back_end.api_key
     if project:
         try:
-            credentials = application_default(project)
+            credentials = load_application_default(project)
         except auth_errors.TransportError:
-            raise UpstreamUnavailable(_NOBODY_RENEWS) from None
+            raise UpstreamUnavailable(_TOKEN_SERVICE_DOWN) from None
         except auth_errors.GoogleAuthError:
             raise UpstreamRejected("There are no application default credentials.") from None
     client = genai.Client(
@@ -74,7 +74,7 @@ def open_client(back_end: BackEnd, http: httpx2.AsyncClient) -> Opened:
             async_client_args={"ssl": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)},
         ),
     )
-    return Opened(client, back_end, credentials)
+    return SdkClient(client, back_end, credentials)
 
 
 def _refuse(request: httpx2.Request) -> httpx2.Response:
@@ -83,7 +83,7 @@ def _refuse(request: httpx2.Request) -> httpx2.Response:
 
 
 async def generate(
-    opened: Opened, request: GenerationRequest, seed: int | None, timeout_s: float, exchange: Exchange
+    opened: SdkClient, request: GenerationRequest, seed: int | None, timeout_s: float, exchange: Exchange
 ) -> bytes:
     """One call: the light body of a good answer; inputs and pictures travel in the exchange.
 
@@ -107,51 +107,53 @@ async def generate(
             if exchange.status != httpx2.codes.UNAUTHORIZED:
                 raise
         await credentials.renew(refused=used)
-        exchange.begin_anew()
+        exchange.reset()
         return await _attempt(opened, request, seed, timeout_s, exchange)
     except auth_errors.TransportError:
-        raise UpstreamUnavailable(_NOBODY_RENEWS) from None
+        raise UpstreamUnavailable(_TOKEN_SERVICE_DOWN) from None
     except auth_errors.GoogleAuthError:
         raise UpstreamRejected("Google refuses the gateway's credentials.") from None
 
 
 async def _attempt(
-    opened: Opened, request: GenerationRequest, seed: int | None, timeout_s: float, exchange: Exchange
+    opened: SdkClient, request: GenerationRequest, seed: int | None, timeout_s: float, exchange: Exchange
 ) -> bytes:
     if request.verbatim is None:
         cargo: dict[str, bytes] = {}
-        contents = types.Content(role="user", parts=list(_parts(request, cargo)))
-        exchange.outward = cargo
+        contents = types.Content(role="user", parts=list(_build_parts(request, cargo)))
+        exchange.blobs = cargo
         if request.earlier is not None:
-            exchange.outward = {**cargo, **request.earlier.cargo}
-            exchange.before = request.earlier.conversation.contents.encode()
+            exchange.blobs = {**cargo, **request.earlier.cargo}
+            exchange.earlier_turns = request.earlier.conversation.contents.encode()
     else:
         # The SDK still makes the address, the credentials and the headers; its body is never sent.
         contents = types.Content(role="user", parts=[types.Part(text=request.prompt)])
         light = request.verbatim.light
         if request.service_tier is not None:
-            light = without_tier(opened.back_end, light)
-        exchange.outward, exchange.instead = request.verbatim.cargo, light
-    with exchanging(exchange):
+            light = strip_tier(opened.back_end, light)
+        exchange.blobs, exchange.body_override = request.verbatim.cargo, light
+    with bind_exchange(exchange):
         response = await opened.client.aio.models.generate_content(
-            model=request.model, contents=contents, config=_config(opened.back_end, request, seed, timeout_s)
+            model=request.model,
+            contents=contents,
+            config=_build_config(opened.back_end, request, seed, timeout_s),
         )
     body = response.sdk_http_response.body if response.sdk_http_response else None
     return (body or "").encode()
 
 
-def _parts(request: GenerationRequest, cargo: dict[str, bytes]) -> Iterator[types.Part]:
+def _build_parts(request: GenerationRequest, cargo: dict[str, bytes]) -> Iterator[types.Part]:
     """Images, documents and videos in the caller's order, then the prompt that speaks of them.
 
     Vertex AI's guidance puts media before the words about it; the order is part of the fingerprint.
     """
-    names = placeholders()
+    names = generate_placeholders()
     for item in request.inputs:
-        yield _part(item, next(names), cargo)
+        yield _build_part(item, next(names), cargo)
     yield types.Part(text=request.prompt)
 
 
-def _part(item: Input, placeholder: str, cargo: dict[str, bytes]) -> types.Part:
+def _build_part(item: Input, placeholder: str, cargo: dict[str, bytes]) -> types.Part:
     mime_type = item.mime_type or item.declared_mime_type
     if item.data is None:
         return types.Part(file_data=types.FileData(file_uri=item.uri, mime_type=mime_type))
@@ -161,12 +163,12 @@ def _part(item: Input, placeholder: str, cargo: dict[str, bytes]) -> types.Part:
     return types.Part(inline_data=types.Blob(data=token, mime_type=mime_type))
 
 
-def _config(
+def _build_config(
     back_end: BackEnd, request: GenerationRequest, seed: int | None, timeout_s: float
 ) -> types.GenerateContentConfig:
     level = request.thinking_level
     tier = request.service_tier if back_end.kind == "gemini" else None
-    newer = says_by_response_format(back_end, request)
+    newer = uses_response_format(back_end, request)
     search = types.SearchTypes(
         web_search=types.WebSearch() if request.grounding.web_search else None,
         image_search=types.ImageSearch() if request.grounding.image_search else None,
@@ -176,8 +178,8 @@ def _config(
         http_options=types.HttpOptions(
             timeout=max(1, round(timeout_s * 1000)),
             retry_options=_ONE_ATTEMPT,
-            headers=headers_for(back_end, request) or None,
-            extra_body=response_format(back_end, request) if newer else None,
+            headers=build_headers(back_end, request) or None,
+            extra_body=build_response_format(back_end, request) if newer else None,
         ),
         should_return_http_response=True,  # app/upstream/google/answers.py reads the light body itself
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
@@ -188,7 +190,7 @@ def _config(
         seed=seed,
         max_output_tokens=request.max_output_tokens,
         response_modalities=list(request.response_modalities),
-        image_config=None if newer else _image_config(request),
+        image_config=None if newer else _build_image_config(request),
         service_tier=types.ServiceTier(tier) if tier else None,
         thinking_config=types.ThinkingConfig(thinking_level=types.ThinkingLevel(level.upper()))
         if level
@@ -204,7 +206,7 @@ def _config(
     )
 
 
-def _image_config(request: GenerationRequest) -> types.ImageConfig | None:
+def _build_image_config(request: GenerationRequest) -> types.ImageConfig | None:
     chosen = types.ImageConfig(
         aspect_ratio=request.aspect_ratio,
         image_size=request.image_size,

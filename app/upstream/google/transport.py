@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import httpx2
 
 from app.media.lifting import Lifted, Lifter
-from app.media.splicing import splice_iter, spliced_length
+from app.media.splicing import compute_spliced_length, splice_iter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
@@ -35,7 +35,7 @@ class UnreadableAnswer(Exception):
     """The answer is too large, or encoded in a way that was not asked for."""
 
 
-class CargoLost(Exception):
+class PlaceholdersMissing(Exception):
     """The SDK's request does not hold the inputs' placeholders, so it would be sent without them."""
 
 
@@ -53,25 +53,25 @@ class Exchange:
         status: HTTP status of the answer, or None while there is none.
         headers: Of the answer.
         body: A refusal's first bytes (any status but 200); empty after success.
-        cargo: Lifted strings of a good answer, by placeholder. ``taken`` once.
+        lifted: Lifted strings of a good answer, by placeholder, until ``take_lifted``.
     """
 
-    outward: Mapping[str, bytes] = field(default_factory=dict)
-    instead: bytes | None = None
-    along: Mapping[str, str] = field(default_factory=dict)
-    before: bytes = b""
+    blobs: Mapping[str, bytes] = field(default_factory=dict)
+    body_override: bytes | None = None
+    extra_headers: Mapping[str, str] = field(default_factory=dict)
+    earlier_turns: bytes = b""
     sent: bool = False
     status: int | None = None
     headers: httpx2.Headers = field(default_factory=httpx2.Headers)
     body: bytes = b""
-    cargo: dict[str, Lifted] = field(default_factory=dict)
+    lifted: dict[str, Lifted] = field(default_factory=dict)
 
-    def taken(self) -> dict[str, Lifted]:
-        """The cargo, which the exchange itself then no longer holds; see ``exchanging``."""
-        cargo, self.cargo = self.cargo, {}
-        return cargo
+    def take_lifted(self) -> dict[str, Lifted]:
+        """The lifted strings, which the exchange itself then no longer holds; see ``exchanging``."""
+        lifted, self.lifted = self.lifted, {}
+        return lifted
 
-    def begin_anew(self) -> None:
+    def reset(self) -> None:
         """Forget an attempt that was refused, for another one."""
         self.sent, self.status, self.headers, self.body = False, None, httpx2.Headers(), b""
 
@@ -80,7 +80,7 @@ _current: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
 
 
 @contextmanager
-def exchanging(exchange: Exchange) -> Iterator[None]:
+def bind_exchange(exchange: Exchange) -> Iterator[None]:
     """Every request that this task makes inside belongs to the exchange, whose inputs it lets go of at last.
 
     Timers of the event loop keep a copy of the context, and with it the exchange, until they are due;
@@ -91,7 +91,7 @@ def exchanging(exchange: Exchange) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
-        exchange.outward, exchange.instead, exchange.before = {}, None, b""
+        exchange.blobs, exchange.body_override, exchange.earlier_turns = {}, None, b""
 
 
 class LiftingTransport(httpx2.AsyncBaseTransport):
@@ -121,14 +121,14 @@ class LiftingTransport(httpx2.AsyncBaseTransport):
         exchange = _current.get()
         if exchange is None:
             return await self._inner.handle_async_request(request)
-        request.headers.update(exchange.along)
-        response = await self._inner.handle_async_request(_outward(request, exchange))
+        request.headers.update(exchange.extra_headers)
+        response = await self._inner.handle_async_request(_build_request(request, exchange))
         exchange.status, exchange.headers = response.status_code, response.headers
         if response.headers.get("content-type", "").startswith("text/event-stream"):
             response.stream = _BoundedStream(response, self._answer_bytes_max)
             return response
         try:
-            content = await self._inward(response, exchange)
+            content = await self._read_response(response, exchange)
         finally:
             await response.aclose()
         headers = [(k, v) for k, v in response.headers.multi_items() if k not in _HEADERS_OF_THE_BODY]
@@ -136,17 +136,17 @@ class LiftingTransport(httpx2.AsyncBaseTransport):
             response.status_code, headers=headers, content=content, extensions=response.extensions
         )
 
-    async def _inward(self, response: httpx2.Response, exchange: Exchange) -> bytes:
+    async def _read_response(self, response: httpx2.Response, exchange: Exchange) -> bytes:
         if response.status_code != httpx2.codes.OK:
-            exchange.body = await _first_bytes(response, REFUSAL_BYTES_MAX)
+            exchange.body = await _read_prefix(response, REFUSAL_BYTES_MAX)
             return exchange.body
         # Google writes canonical base64; a picture that was paid for is taken however it is spelt.
         lifter = Lifter(alphabets="either", padding="optional", light_bytes_max=self._light_bytes_max)
-        async with aclosing(_decoded(response, self._answer_bytes_max)) as chunks:
+        async with aclosing(_decompress(response, self._answer_bytes_max)) as chunks:
             async for chunk in chunks:
                 lifter.feed(chunk)
         answer = lifter.close()
-        exchange.cargo = {item.placeholder: item for item in answer.cargo}
+        exchange.lifted = {item.placeholder: item for item in answer.cargo}
         return answer.light
 
     async def aclose(self) -> None:
@@ -167,7 +167,7 @@ class _SplicedStream(httpx2.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         held = b""
-        for piece in splice_iter(self._light, self._exchange.outward):
+        for piece in splice_iter(self._light, self._exchange.blobs):
             if held:
                 yield held
             held = piece
@@ -196,23 +196,23 @@ class _BoundedStream(httpx2.AsyncByteStream):
         await self._stream.aclose()
 
 
-def _with_turns(light: bytes, before: bytes) -> bytes:
+def _prepend_turns(light: bytes, earlier_turns: bytes) -> bytes:
     """The SDK's body with earlier turns before its own. Theirs are not read, so nothing in them changes."""
     body = json.loads(light)
     contents = json.dumps(body.pop("contents")).encode()
     rest = json.dumps(body).encode()
-    return b"".join((b'{"contents":[', before, b",", contents[1:], b"," if body else b"", rest[1:]))
+    return b"".join((b'{"contents":[', earlier_turns, b",", contents[1:], b"," if body else b"", rest[1:]))
 
 
-def _outward(request: httpx2.Request, exchange: Exchange) -> httpx2.Request:
+def _build_request(request: httpx2.Request, exchange: Exchange) -> httpx2.Request:
     """The request as it goes out: inputs in their places, exact length, no compression asked for."""
-    light = request.content if exchange.instead is None else exchange.instead
-    if exchange.before:
-        light = _with_turns(light, exchange.before)
-    if any(f'"{name}"'.encode() not in light for name in exchange.outward):
-        raise CargoLost
+    light = request.content if exchange.body_override is None else exchange.body_override
+    if exchange.earlier_turns:
+        light = _prepend_turns(light, exchange.earlier_turns)
+    if any(f'"{name}"'.encode() not in light for name in exchange.blobs):
+        raise PlaceholdersMissing
     headers = request.headers.copy()
-    headers["Content-Length"] = str(spliced_length(light, exchange.outward))
+    headers["Content-Length"] = str(compute_spliced_length(light, exchange.blobs))
     headers["Accept-Encoding"] = "identity"
     timeouts = request.extensions.get("timeout", {})
     connecting = {kind: min(timeouts.get(kind) or CONNECT_TIMEOUT_S, CONNECT_TIMEOUT_S)
@@ -226,7 +226,7 @@ def _outward(request: httpx2.Request, exchange: Exchange) -> httpx2.Request:
     )
 
 
-async def _decoded(response: httpx2.Response, bytes_max: int) -> AsyncGenerator[bytes, None]:
+async def _decompress(response: httpx2.Response, bytes_max: int) -> AsyncGenerator[bytes, None]:
     """The body's chunks, decompressed where the server compressed them all the same.
 
     Bounded before and after: a chunk is inflated at most a megabyte at a time.
@@ -259,11 +259,11 @@ async def _decoded(response: httpx2.Response, bytes_max: int) -> AsyncGenerator[
         raise UnreadableAnswer("The answer's compression ends too early.")
 
 
-async def _first_bytes(response: httpx2.Response, bytes_max: int) -> bytes:
+async def _read_prefix(response: httpx2.Response, bytes_max: int) -> bytes:
     """The beginning of a refusal; nobody needs the rest, and nobody may send us endless ones."""
     kept = bytearray()
     try:
-        async with aclosing(_decoded(response, bytes_max)) as chunks:
+        async with aclosing(_decompress(response, bytes_max)) as chunks:
             async for chunk in chunks:
                 kept += chunk
     except UnreadableAnswer:
