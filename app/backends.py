@@ -125,7 +125,7 @@ def times_of(settings: Settings) -> Times:
 def _lane_terms(kind: BackEndKind, settings: Settings, lanes: int, catalogue: Catalogue) -> LaneTerms:
     # A call may wait in one queue after the other, all within the lease of a hold that is not renewed.
     times = times_of(settings)
-    shortest_s = min(times.work_s(card, size) for card in catalogue for size in card.image_sizes)
+    shortest_s = min(times.get_work_s(card, size) for card in catalogue for size in card.image_sizes)
     waits_s = settings.lease_s * 2 / 3 / lanes
     return LaneTerms(
         SlotTerms(

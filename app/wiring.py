@@ -119,7 +119,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
         trial = await _first_trial(clients, ledger)
         stored = StoredDirectory(declared, clients.ledger, pepper, catalogue)
         directory = await stack.enter_async_context(stored)
-        for tenant in directory.tenants():
+        for tenant in directory.list_tenants():
             metrics.know_tenant(tenant.id)
         await stack.enter_async_context(room)
         await stack.enter_async_context(ledger)
@@ -365,7 +365,7 @@ def _readiness(
         return None if found is None else str(found)
 
     async def upstream() -> str | None:
-        return None if await model.ready() else "the upstream cannot be called"
+        return None if await model.is_ready() else "the upstream cannot be called"
 
     async def drain() -> str | None:
         return "the process is going down" if gateway.draining else None

@@ -6,7 +6,7 @@ import secrets
 import sys
 from typing import TYPE_CHECKING
 
-from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
+from app.domain.keys import ENTROPY_BYTES, hash_secret, mint
 from app.tenants.directory import stored_pepper
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def print_new_key(settings: Settings, env: str) -> int:
     sys.stdout.write(
         f"key:  {key.text}\n"
         "file: "
-        f'- {{id: {key.key_id}, hash: "hmac-sha256:{secret_hash(pepper, key.secret)}", scopes: [images]}}\n'
+        f'- {{id: {key.key_id}, hash: "hmac-sha256:{hash_secret(pepper, key.secret)}", scopes: [images]}}\n'
         "The key is shown this once; the hash holds under this deployment's pepper alone.\n"
     )
     return 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.domain.budget import UNITS
 from app.domain.errors import StoreUnavailable
-from app.ledger.verifying import events, list_ledger_tenants, snapshot
+from app.ledger.verifying import list_ledger_tenants, read_events, read_snapshot
 from app.wiring import open_store
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ async def _verify(clients: StoreClients, tenant_ids: list[str]) -> int:
     differences = []
     holds = windows = 0
     for tenant_id in tenant_ids:
-        found = await snapshot(clients.ledger, tenant_id)
+        found = await read_snapshot(clients.ledger, tenant_id)
         holds, windows = holds + len(found.holds), windows + len(found.counters)
-        differences += found.differences()
+        differences += found.find_differences()
     told = f"{len(tenant_ids)} tenants, {windows} windows, {holds} holds"
     if not differences:
         sys.stdout.write(f"The books balance: {told}.\n")
@@ -85,7 +85,7 @@ async def _export(clients: StoreClients, tenant_ids: list[str], form: str) -> No
     if form == "csv":
         writer.writerow(COLUMNS)
     for tenant_id in tenant_ids:
-        async for event in events(clients.ledger, tenant_id, SOURCE):
+        async for event in read_events(clients.ledger, tenant_id, SOURCE):
             if form == "csv":
                 writer.writerow(_row(event))
             else:

@@ -35,41 +35,42 @@ class Acceptance(NamedTuple):
 
 def list_acceptances(card: Card) -> tuple[Acceptance, ...]:
     """Every rule in the order in which they are asked."""
-    return tuple(Acceptance(*row) for row in (*_of_words(card), *_of_numbers(card), *_of_files(card)))
+    return tuple(
+        Acceptance(*row)
+        for row in (*_list_word_rules(card), *_list_number_rules(card), *_list_file_rules(card))
+    )
 
 
-def _listed(values: Iterable[object]) -> str:
+def _join(values: Iterable[object]) -> str:
     return ", ".join(str(value) for value in values)
 
 
-def _between(limits: Range) -> str:
+def _format_range(limits: Range) -> str:
     return f"{limits.min:g} to {limits.max:g}"
 
 
-def _of_words(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+def _list_word_rules(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     parameters = card.parameters
-    sizes = _listed(f"{name} (Preview)" if size.preview else name for name, size in card.image_sizes.items())
-    pairs = _listed("+".join(each) for each in parameters.response_modalities)
+    sizes = _join(f"{name} (Preview)" if size.preview else name for name, size in card.image_sizes.items())
+    pairs = _join("+".join(each) for each in parameters.response_modalities)
     yield "model", "an id or alias that the key may use", ("model_not_allowed", "model_retired")
     yield "conversation", "the model that began the conversation", ("other_model",)
     yield "texts", "Unicode that says something", ("empty_prompt", "invalid_text")
-    yield "aspect_ratio", _listed(card.aspect_ratios), ("unsupported_aspect_ratio",)
+    yield "aspect_ratio", _join(card.aspect_ratios), ("unsupported_aspect_ratio",)
     yield (
         "image_size",
         f"{sizes}, within the key's limit and previews",
         ("unsupported_image_size", "image_size_not_allowed", "preview_not_allowed"),
     )
     yield "response_modalities", pairs, ("unsupported_response_modalities",)
-    yield "thinking_level", _listed(parameters.thinking_levels), ("unsupported_thinking_level",)
+    yield "thinking_level", _join(parameters.thinking_levels), ("unsupported_thinking_level",)
     categories, thresholds = len(parameters.safety_categories), len(parameters.safety_thresholds)
     yield (
         "safety_settings",
         f"{categories} categories once each, {thresholds} thresholds",
         ("unsupported_safety_category", "unsupported_safety_threshold", "duplicate_safety_category"),
     )
-    formats = (
-        f"{_listed(parameters.output_mime_types)}, JPEG with a quality of {QUALITY_MIN} to {QUALITY_MAX}"
-    )
+    formats = f"{_join(parameters.output_mime_types)}, JPEG with a quality of {QUALITY_MIN} to {QUALITY_MAX}"
     yield (
         "output_format",
         f"{formats}; where the back end lets one choose",
@@ -81,7 +82,7 @@ def _of_words(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
             "output_compression_quality_needs_jpeg",
         ),
     )
-    yield "grounding", _listed(card.grounding) or "none", ("unsupported_grounding",)
+    yield "grounding", _join(card.grounding) or "none", ("unsupported_grounding",)
     yield (
         "labels",
         f"{LABELS_MAX} of {LABEL_LENGTH_MAX} printable characters, and as many of each value",
@@ -89,12 +90,12 @@ def _of_words(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     )
 
 
-def _of_numbers(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+def _list_number_rules(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     parameters, output_max = card.parameters, card.tokens.output_max
     yield "count", f"1 to {N_MAX} pictures, each a call", ("n_out_of_range",)
     yield "candidate_count", str(parameters.candidate_count_max), ("unsupported_candidate_count",)
-    yield "temperature", _between(parameters.temperature), ("temperature_out_of_range",)
-    yield "top_p", _between(parameters.top_p), ("top_p_out_of_range",)
+    yield "temperature", _format_range(parameters.temperature), ("temperature_out_of_range",)
+    yield "top_p", _format_range(parameters.top_p), ("top_p_out_of_range",)
     yield "top_k", "any" if parameters.top_k_offered else "none", ("unsupported_top_k",)
     yield "seed", f"{parameters.seed_min} to {parameters.seed_max}", ("seed_out_of_range",)
     yield "variant", f"0 to {VARIANT_MAX}", ("variant_out_of_range",)
@@ -106,9 +107,9 @@ def _of_numbers(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     yield "output_tokens", f"picture, words and thoughts in {output_max}", ("output_tokens_over_limit",)
 
 
-def _of_files(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+def _list_file_rules(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     images, documents = card.images, card.documents
-    types = _listed(name.removeprefix("image/") for name in images.mime_types)
+    types = _join(name.removeprefix("image/") for name in images.mime_types)
     pixels = f"{PIXELS_MAX // _MILLION} megapixels (the gateway's own limit)"
     size = f"{images.inline_bytes_max // _MILLION} MB and {pixels}"
     yield (
@@ -121,7 +122,7 @@ def _of_files(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
         ),
     )  # fmt: skip
     read = (
-        f"{_listed(documents.mime_types)} of {documents.bytes_max // _MILLION} MB,"
+        f"{_join(documents.mime_types)} of {documents.bytes_max // _MILLION} MB,"
         f" {documents.tokens_per_file_max} tokens a file and {documents.tokens_total_max} in all"
     )
     yield (
@@ -134,7 +135,7 @@ def _of_files(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
         ),
     )  # fmt: skip
     yield "earlier_addresses", "gs:// of a bucket that is allowed still", ("bucket_not_allowed",)
-    types = _listed(name.removeprefix("video/") for name in card.video.mime_types) or "any type"
+    types = _join(name.removeprefix("video/") for name in card.video.mime_types) or "any type"
     preview = ", as a Preview feature" if card.video.preview else ""
     yield (
         "videos",

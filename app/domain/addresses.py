@@ -32,7 +32,7 @@ class InvalidAddress(ValueError):
     """The text is no address that the gateway passes on; the message is a sentence for people."""
 
 
-def _bucket(text: str) -> str:
+def _check_bucket(text: str) -> str:
     labels = text.split(".")
     if not _BUCKET.fullmatch(text) or not all(0 < len(label) <= _BUCKET_LABEL_MAX for label in labels):
         raise InvalidAddress("The address does not name a bucket of Cloud Storage.")
@@ -48,7 +48,7 @@ def parse(text: str) -> Address:
     if not text.startswith(SCHEME):
         raise InvalidAddress("Only addresses that begin with gs:// are read.")
     bucket, slash, name = text[len(SCHEME) :].partition("/")
-    _bucket(bucket)
+    _check_bucket(bucket)
     if not slash or not name:
         raise InvalidAddress("The address names a bucket and no file in it.")
     if not _OBJECT.fullmatch(name):

@@ -95,7 +95,7 @@ class BudgetWindow:
 
     def at(self, now_ms: int) -> BudgetWindow:
         """The same window with the instances around another moment: the store's clock has the last word."""
-        return replace(self, spans=spans(self.budget.window, self.zone, now_ms))
+        return replace(self, spans=compute_spans(self.budget.window, self.zone, now_ms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,28 +155,28 @@ _Days = Literal["day", "week", "month"]
 _STEP_MS = {"minute": 60_000, "hour": 3_600_000}
 
 
-def _index_of(window: _Days, day: date) -> int:
+def _compute_index(window: _Days, day: date) -> int:
     """Counts days, weeks from Monday on, or months, from the year 1."""
     if window == "month":
         return day.year * 12 + day.month - 1
     return day.toordinal() if window == "day" else (day.toordinal() - 1) // 7
 
 
-def _first_day(window: _Days, index: int) -> date:
+def _compute_first_day(window: _Days, index: int) -> date:
     if window == "month":
         return date(index // 12, index % 12 + 1, 1)
     return date.fromordinal(index if window == "day" else index * 7 + 1)
 
 
 @lru_cache(maxsize=16_384)
-def _begin_ms(window: _Days, index: int, zone: ZoneInfo) -> int:
+def _find_begin_ms(window: _Days, index: int, zone: ZoneInfo) -> int:
     """The first moment at which the zone's calendar shows the window's first day or a later one.
 
     That is midnight, except where the clocks are put forward over it: then it is the moment of the change,
     which lies between what midnight would be by the new and by the old offset. Remembered, because every
-    request asks for the same few. ``index`` is that of ``_index_of``.
+    request asks for the same few. ``index`` is that of ``_compute_index``.
     """
-    day = _first_day(window, index)
+    day = _compute_first_day(window, index)
     midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
     by_old = int(midnight.timestamp())
     if datetime.fromtimestamp(by_old, zone).replace(tzinfo=None) == midnight.replace(tzinfo=None):
@@ -191,7 +191,7 @@ def _begin_ms(window: _Days, index: int, zone: ZoneInfo) -> int:
     return found * 1000
 
 
-def spans(window: WindowName, zone: ZoneInfo, now_ms: int) -> tuple[Span, Span, Span]:
+def compute_spans(window: WindowName, zone: ZoneInfo, now_ms: int) -> tuple[Span, Span, Span]:
     """The previous, current and next calendar window around a moment, in the tenant's zone.
 
     A day runs from local midnight to local midnight and so has 23, 24 or 25 hours; a week begins on Monday.
@@ -203,24 +203,24 @@ def spans(window: WindowName, zone: ZoneInfo, now_ms: int) -> tuple[Span, Span, 
         whole = Span(0, LIFETIME_MS)
         return whole, whole, whole
     if window == "minute" or window == "hour":  # noqa: PLR1714 - so that the type checker sees which are left
-        current = _part_of_day(zone, now_ms, _STEP_MS[window])
-        before = _part_of_day(zone, current.start_ms - 1, _STEP_MS[window])
-        return before, current, _part_of_day(zone, current.end_ms, _STEP_MS[window])
-    return _spans_of_days(window, zone, now_ms)
+        current = _find_part_of_day(zone, now_ms, _STEP_MS[window])
+        before = _find_part_of_day(zone, current.start_ms - 1, _STEP_MS[window])
+        return before, current, _find_part_of_day(zone, current.end_ms, _STEP_MS[window])
+    return _compute_day_spans(window, zone, now_ms)
 
 
-def _part_of_day(zone: ZoneInfo, at_ms: int, step_ms: int) -> Span:
+def _find_part_of_day(zone: ZoneInfo, at_ms: int, step_ms: int) -> Span:
     """The piece of the day that a moment lies in; a day's last one is shorter where the day is odd."""
-    _, day, _ = _spans_of_days("day", zone, at_ms)
+    _, day, _ = _compute_day_spans("day", zone, at_ms)
     start = at_ms - (at_ms - day.start_ms) % step_ms
     return Span(start, min(start + step_ms, day.end_ms))
 
 
-def _spans_of_days(window: _Days, zone: ZoneInfo, now_ms: int) -> tuple[Span, Span, Span]:
-    index = _index_of(window, datetime.fromtimestamp(now_ms // 1000, zone).date())
+def _compute_day_spans(window: _Days, zone: ZoneInfo, now_ms: int) -> tuple[Span, Span, Span]:
+    index = _compute_index(window, datetime.fromtimestamp(now_ms // 1000, zone).date())
 
     def begin(index: int) -> int:
-        return _begin_ms(window, index, zone)
+        return _find_begin_ms(window, index, zone)
 
     # Clocks that are put back over midnight show yesterday's date again, after today has begun.
     while begin(index + 1) <= now_ms:
@@ -237,4 +237,4 @@ def _spans_of_days(window: _Days, zone: ZoneInfo, now_ms: int) -> tuple[Span, Sp
 def build_window(budget: Budget, owner: str, zone: ZoneInfo, now_ms: int) -> BudgetWindow:
     """A budget's window around a moment. ``owner`` is ``t``, ``p:<project>`` or ``k:<key>``."""
     field = f"{owner}|{budget.unit}|{budget.window}"
-    return BudgetWindow(budget, field, spans(budget.window, zone, now_ms), zone)
+    return BudgetWindow(budget, field, compute_spans(budget.window, zone, now_ms), zone)

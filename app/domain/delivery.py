@@ -27,17 +27,17 @@ def find_mismatches(
     Where a ratio was asked for, the sides are compared with the card's; else, and for cells whose size is
     not settled, the area is.
     """
-    found = dict.fromkeys(notice for picture in pictures for notice in _of_picture(request, card, picture))
+    found = dict.fromkeys(notice for picture in pictures for notice in _compare(request, card, picture))
     return tuple(found)
 
 
-def _of_picture(request: GenerationRequest, card: Card, picture: Picture) -> Iterator[Notice]:
+def _compare(request: GenerationRequest, card: Card, picture: Picture) -> Iterator[Notice]:
     size = request.image_size or card.image_size_default
     got = f"{picture.width}x{picture.height}"
     cell = (request.aspect_ratio, size)
     if request.aspect_ratio is not None and cell not in card.pixels_unsettled:
         width, height = card.pixels[request.aspect_ratio][size]
-        if not (_near(picture.width, width) and _near(picture.height, height)):
+        if not (_is_near(picture.width, width) and _is_near(picture.height, height)):
             asked = f"{request.aspect_ratio} at {size} is {width}x{height}"
             yield Notice("size_mismatch", f"{asked}; the model delivered {got}.")
     else:
@@ -49,5 +49,5 @@ def _of_picture(request: GenerationRequest, card: Card, picture: Picture) -> Ite
         yield Notice("mime_mismatch", detail)
 
 
-def _near(got: int, published: int) -> bool:
+def _is_near(got: int, published: int) -> bool:
     return abs(got - published) <= published * SIDE_TOLERANCE

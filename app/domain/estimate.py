@@ -108,7 +108,7 @@ def count_known_document_tokens(item: Input, card: Card) -> int:
     return ceil((item.pages or 1) * card.documents.tokens_per_page * item.weight)
 
 
-def document_tokens(item: Input, card: Card, *, strict: bool = False) -> int:
+def estimate_document_tokens(item: Input, card: Card, *, strict: bool = False) -> int:
     """Tokens to reserve for a document: what is known, else the most that the card lets a file have.
 
     Strictly, every byte of a text may be a token of its own.
@@ -127,7 +127,7 @@ def count_known_video_tokens(item: Input, card: Card) -> int:
     return ceil((item.seconds or 1) * card.video.tokens_per_second * item.weight)
 
 
-def video_tokens(request: GenerationRequest, card: Card, beside: int, *, strict: bool) -> int:
+def estimate_video_tokens(request: GenerationRequest, card: Card, beside: int, *, strict: bool) -> int:
     """Tokens to reserve for the videos of one call.
 
     Args:
@@ -150,7 +150,7 @@ def _convert_price(usd_per_million: float) -> Fraction:
     return Fraction(repr(usd_per_million)) * NANO_PER_USD / _MILLION
 
 
-def _nano_usd(*parts: tuple[int, float]) -> int:
+def _sum_prices(*parts: tuple[int, float]) -> int:
     """The sum of tokens times dollars per million in billionths, exact, rounded up once at the end."""
     return ceil(sum(tokens * _convert_price(price) for tokens, price in parts))
 
@@ -162,7 +162,7 @@ def price_nano_usd(card: Card, usage: Usage) -> int:
     """
     prices = card.get_prices(usage.tier)
     fresh_input = max(0, usage.input_tokens - usage.cached_input)
-    return _nano_usd(
+    return _sum_prices(
         (fresh_input, prices.input),
         (usage.cached_input, prices.cached_input),
         (usage.image_output, prices.image_output),
@@ -225,9 +225,9 @@ def estimate(
         request, strict=strict
     )
     pictures = count_picture_tokens(request, card)
-    documents = sum(document_tokens(item, card, strict=strict) for item in request.documents)
+    documents = sum(estimate_document_tokens(item, card, strict=strict) for item in request.documents)
     documents += count_earlier_document_tokens(request)
-    videos = video_tokens(request, card, words + pictures + documents, strict=strict)
+    videos = estimate_video_tokens(request, card, words + pictures + documents, strict=strict)
     if strict and (request.grounding.web_search or request.grounding.image_search):
         # What a search finds is billed as input, and nobody knows beforehand how much it is.
         words = max(words, card.tokens.input_max - pictures - documents - videos)
@@ -235,7 +235,7 @@ def estimate(
     document_input, video_input = request.n * documents, request.n * videos
     image_output = request.n * card.image_tokens(request.image_size or card.image_size_default)
     text_output = request.n * compute_output_tokens_per_call(request, card, allowances) - image_output
-    usd = _nano_usd(
+    usd = _sum_prices(
         (text_input + image_input + document_input + video_input, prices.input),
         (image_output, prices.image_output),
         (text_output, prices.text_output),
@@ -274,4 +274,4 @@ def would_fit(
 def compute_input_amounts(estimated: Estimate, card: Card) -> Amounts:
     """What a call is booked with that was read and not answered, where no usage was reported."""
     tokens = estimated.input_tokens
-    return Amounts(0, tokens, 0, _nano_usd((tokens, card.prices_usd_per_million.input)))
+    return Amounts(0, tokens, 0, _sum_prices((tokens, card.prices_usd_per_million.input)))

@@ -24,7 +24,7 @@ _COUNTED: Final[Mapping[Unit, tuple[str, str]]] = {
 }
 
 
-def dollars(nano_usd: int, rounding: str | None = None) -> str:
+def format_dollars(nano_usd: int, rounding: str | None = None) -> str:
     """``$0.459`` for 459,004,500 billionths: with cents, to four digits where it is rounded, else exact."""
     amount = Decimal(nano_usd) / NANO_PER_USD
     if rounding is not None:
@@ -33,20 +33,20 @@ def dollars(nano_usd: int, rounding: str | None = None) -> str:
     return f"${int(whole):,}.{fraction.rstrip('0').ljust(2, '0')}"
 
 
-def _number(unit: Unit, amount: int, rounding: str | None = None) -> str:
-    return dollars(amount, rounding) if unit == "usd" else f"{amount:,}"
+def _format_amount(unit: Unit, amount: int, rounding: str | None = None) -> str:
+    return format_dollars(amount, rounding) if unit == "usd" else f"{amount:,}"
 
 
-def _needed(window: WindowState) -> str:
+def _describe_need(window: WindowState) -> str:
     """What the request needs: pictures are counted exactly, all else is an estimate."""
     unit = window.budget.unit
     if unit == "usd":
-        return f"up to {dollars(window.asked, ROUND_UP)}"
+        return f"up to {format_dollars(window.asked, ROUND_UP)}"
     words = f"{window.asked:,} {_COUNTED[unit][window.asked != 1]}"
     return words if unit == "images" else f"up to {words}"
 
 
-def _when(window: WindowState, zone: ZoneInfo) -> str:
+def _format_end(window: WindowState, zone: ZoneInfo) -> str:
     """The end of the window as the tenant's calendar has it."""
     return f"{datetime.fromtimestamp(window.span.end_ms / 1000, zone):%Y-%m-%d %H:%M} ({zone.key})"
 
@@ -59,15 +59,17 @@ def explain_budget(window: WindowState, zone: ZoneInfo) -> str:
         zone: The tenant's, in which its windows begin.
     """
     budget, unit = window.budget, window.budget.unit
-    needs, owner = f"This request needs {_needed(window)}", _OWNERS[budget.scope]
-    left = f"{_number(unit, window.remaining, ROUND_DOWN)} of {_number(unit, budget.limit)} left"
+    needs, owner = f"This request needs {_describe_need(window)}", _OWNERS[budget.scope]
+    left = (
+        f"{_format_amount(unit, window.remaining, ROUND_DOWN)} of {_format_amount(unit, budget.limit)} left"
+    )
     if window.endless:
         return f"{needs}, and {owner}'s prepaid budget has {left}. It never resets; more credit is needed."
     if window.never_fits:
         a_window = f"{'an' if budget.window == 'hour' else 'a'} {budget.window}"
-        whole = f"{owner}'s whole budget for {a_window} is {_number(unit, budget.limit)}"
+        whole = f"{owner}'s whole budget for {a_window} is {_format_amount(unit, budget.limit)}"
         return f"{needs}, and {whole}. Waiting does not help; ask for less."
-    resets = f"It resets at {_when(window, zone)}."
+    resets = f"It resets at {_format_end(window, zone)}."
     return f"{needs}, and {owner}'s budget for this {budget.window} has {left}. {resets}"
 
 

@@ -20,11 +20,11 @@ def compute_digest(data: bytes | bytearray | memoryview) -> str:
     return blake3(data).hexdigest()
 
 
-def _text(value: str) -> str:
+def _normalize_text(value: str) -> str:
     return unicodedata.normalize("NFC", value)
 
 
-def _part(item: Input) -> list[str]:
+def _describe_input(item: Input) -> list[str]:
     # An address and a file that holds the same text have the same digest, and are not the same input. The
     # type is the one that goes to the upstream: what the bytes say, or the claim where they are elsewhere.
     return [
@@ -35,7 +35,7 @@ def _part(item: Input) -> list[str]:
     ]
 
 
-def fingerprint(request: GenerationRequest, card: Card, tenant_id: str) -> str:
+def compute_fingerprint(request: GenerationRequest, card: Card, tenant_id: str) -> str:
     """64 hexadecimal digits that name this work of this tenant (docs/reliability.md R35).
 
     Defaults are filled in from the card, texts are in NFC, numbers are exact doubles, inputs are their
@@ -50,9 +50,9 @@ def fingerprint(request: GenerationRequest, card: Card, tenant_id: str) -> str:
     canonical = {
         "version": VERSION,
         "model": card.id,
-        "prompt": _text(request.prompt),
-        "system_instruction": _text(request.system_instruction or ""),
-        "inputs": [_part(item) for item in request.inputs],
+        "prompt": _normalize_text(request.prompt),
+        "system_instruction": _normalize_text(request.system_instruction or ""),
+        "inputs": [_describe_input(item) for item in request.inputs],
         "aspect_ratio": request.aspect_ratio or "",
         "image_size": request.image_size or card.image_size_default,
         "n": request.n,

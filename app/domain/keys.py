@@ -65,7 +65,7 @@ def _encode_base62(number: int, digits: int) -> str:
     return "".join(reversed(found))
 
 
-def _checksum(body: str) -> str:
+def _compute_checksum(body: str) -> str:
     return _encode_base62(zlib.crc32(body.encode("ascii")), _CHECKSUM_DIGITS)
 
 
@@ -89,7 +89,7 @@ def mint(env: str, entropy: bytes, key_id: str | None = None) -> MintedKey:
         raise ValueError("a key id is 1 to 32 letters or digits")
     secret = _encode_base62(int.from_bytes(entropy[:_SECRET_BYTES]), _SECRET_DIGITS)
     body = f"{_PREFIX}{env}_{chosen}_{secret}"
-    return MintedKey(chosen, f"{body}_{_checksum(body)}", secret)
+    return MintedKey(chosen, f"{body}_{_compute_checksum(body)}", secret)
 
 
 def parse(presented: str) -> ParsedKey | None:
@@ -97,7 +97,7 @@ def parse(presented: str) -> ParsedKey | None:
     if len(presented) > _KEY_CHARACTERS_MAX:
         return None
     match = _KEY.fullmatch(presented)
-    if match is None or _checksum(presented[: match.end("secret")]) != match["checksum"]:
+    if match is None or _compute_checksum(presented[: match.end("secret")]) != match["checksum"]:
         return None
     return ParsedKey(match["env"], match["key_id"], match["secret"])
 
@@ -107,6 +107,6 @@ def resembles_key(text: str) -> bool:
     return _PREFIX in text
 
 
-def secret_hash(pepper: bytes, secret: str) -> str:
+def hash_secret(pepper: bytes, secret: str) -> str:
     """HMAC-SHA-256 of a secret under the deployment's pepper, 64 hexadecimal digits: all that is kept."""
     return hmac.new(pepper, secret.encode(), hashlib.sha256).hexdigest()

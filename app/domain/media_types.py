@@ -34,50 +34,50 @@ _SPELLINGS: dict[str, tuple[str, ...]] = {
     "video/wmv": ("video/x-ms-wmv", "video/x-ms-asf", "wmv"),
     "video/3gpp": ("video/3gp", "video/3gpp2", "video/3gp2", "3gp", "3gpp", "3g2"),
 }
-_USUAL = {spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings}
+_CANONICAL = {spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings}
 # HEIC is a kind of HEIF, and software calls either by both names.
 _SAME_FAMILY = frozenset({"image/heic", "image/heif"})
 _SAYS_NOTHING = frozenset({"application/octet-stream", "application/binary", "application/x-binary"})
 _SAYS_NO_MORE = ("binary/", "*")
 
 
-def _bare(claim: str) -> str:
+def _strip_parameters(claim: str) -> str:
     """A claim without its parameters, in lower case; empty where it says nothing."""
     bare = claim.partition(";")[0].strip().lower()
     unsaid = bare in _SAYS_NOTHING or bare.startswith(_SAYS_NO_MORE) or bare.endswith("/*")
     return "" if unsaid else bare
 
 
-def usual(claim: str) -> str:
+def normalize_media_type(claim: str) -> str:
     """The name that a type has here. Every kind of text is plain text, the only one that the models read."""
-    bare = _bare(claim)
-    if bare in _USUAL:
-        return _USUAL[bare]
+    bare = _strip_parameters(claim)
+    if bare in _CANONICAL:
+        return _CANONICAL[bare]
     return _TEXT if bare.startswith("text/") else bare
 
 
 def get_declared_type(item: Input) -> str | None:
     """The caller's claim in its usual spelling, or None where it says nothing."""
-    return (usual(item.declared_mime_type) or None) if item.declared_mime_type else None
+    return (normalize_media_type(item.declared_mime_type) or None) if item.declared_mime_type else None
 
 
 def is_corrected(item: Input) -> bool:
     """Whether the bytes are something else than the caller said, or are sent under another name for it."""
     if item.drawn or item.data is None or item.mime_type is None or not item.declared_mime_type:
         return False
-    declared, bare = get_declared_type(item), _bare(item.declared_mime_type)
+    declared, bare = get_declared_type(item), _strip_parameters(item.declared_mime_type)
     if declared is None or {declared, item.mime_type} <= _SAME_FAMILY:
         return False
     return declared != item.mime_type or (declared == _TEXT and "/" in bare and bare != _TEXT)
 
 
-def quoted(claim: str) -> str:
+def quote_media_type(claim: str) -> str:
     """A caller's word fit to be repeated in an answer."""
-    bare = _bare(claim)
+    bare = _strip_parameters(claim)
     return bare if _MEDIA_TYPE.fullmatch(bare) else "something else"
 
 
 def classify_media_type(mime_type: str) -> InputKind:
     """What a file of this type is offered as: an image, a video, and in all other cases a document."""
-    family = usual(mime_type).partition("/")[0]
+    family = normalize_media_type(mime_type).partition("/")[0]
     return "image" if family == "image" else "video" if family == "video" else "document"

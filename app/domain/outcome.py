@@ -95,13 +95,13 @@ def compute_outcome(
         tier: sum((each for each in reported if each.tier == tier), Usage())
         for tier in {each.tier for each in reported}
     }
-    amounts = _sum(
+    amounts = _sum_amounts(
         Amounts(images=pictures),
         *(compute_settled_amounts(card, each, 0) for each in by_tier.values()),
         *[per_call.amounts] * unknown,
         *[compute_input_amounts(per_call, card)] * blocked,
     )
-    error = None if answers else _for_caller(errors, usage if reported else None)
+    error = None if answers else _select_error(errors, usage if reported else None)
     keep = not errors and all(answer.finish_reason in COMPLETE for answer in answers)
     notices: tuple[Notice, ...] = ()
     if answers and errors:
@@ -118,7 +118,7 @@ def build_charged_outcome(ended: Sequence[ModelAnswer | GatewayError], estimated
     return Outcome("charge", estimated, Usage(), answers, error, keep=False, ambiguous=True)
 
 
-def _sum(*parts: Amounts) -> Amounts:
+def _sum_amounts(*parts: Amounts) -> Amounts:
     return Amounts(*map(sum, zip(*parts, strict=True)))
 
 
@@ -126,6 +126,6 @@ def _may_be_billed(error: GatewayError) -> bool:
     return isinstance(error, UpstreamError) and error.billed != "no"
 
 
-def _for_caller(errors: Sequence[GatewayError], usage: Usage | None) -> GatewayError:
+def _select_error(errors: Sequence[GatewayError], usage: Usage | None) -> GatewayError:
     """The first error stands for all, and carries what they cost together."""
     return errors[0].with_attributes(usage=usage)

@@ -10,7 +10,7 @@ STEP_LENGTH_MAX: Final = 63
 
 def build_pointer(*steps: str | int) -> str:
     """The pointer that leads through these steps, fit to be sent; pydantic's ``loc`` is a tuple of them."""
-    return "".join("/" + _escaped(str(step)) for step in steps)
+    return "".join("/" + _escape_step(str(step)) for step in steps)
 
 
 def split_pointer(text: str) -> list[str]:
@@ -18,6 +18,6 @@ def split_pointer(text: str) -> list[str]:
     return [step.replace("~1", "/").replace("~0", "~") for step in text.split("/")[1:]]
 
 
-def _escaped(step: str) -> str:
+def _escape_step(step: str) -> str:
     sendable = step[:STEP_LENGTH_MAX].encode(errors="replace").decode()
     return sendable.replace("~", "~0").replace("/", "~1")

@@ -47,7 +47,7 @@ class Times:
     lease_s: float
     by_size: Mapping[str, float] = field(default_factory=dict)
 
-    def work_s(self, card: Card, image_size: str) -> float:
+    def get_work_s(self, card: Card, image_size: str) -> float:
         """Seconds that a request for this size may take in all, waiting included."""
         return min(self.upstream_s, self.by_size.get(image_size, card.image_sizes[image_size].timeout_s))
 

@@ -47,12 +47,12 @@ class ResultGone(GatewayError):
     code, title, status = "result_gone", "The result is no longer kept", 410
 
     def __init__(self, detail: str = "", anew: str = "", *, spent: Spent | None = None) -> None:
-        cost = _cost(spent) if spent else ""
+        cost = _describe_cost(spent) if spent else ""
         said = " ".join(filter(None, (detail, cost, anew)))
         super().__init__(said, usage=spent.usage if spent else None)
         self.spent = spent
 
 
-def _cost(spent: Spent) -> str:
+def _describe_cost(spent: Spent) -> str:
     tokens = f"{spent.usage.input_tokens} input and {spent.usage.output_tokens} output tokens"
     return f"It cost {tokens}, ${spent.usd / NANO_PER_USD:.6g}."

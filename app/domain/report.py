@@ -53,7 +53,7 @@ class Spent(NamedTuple):
     saved_images: int = 0
     saved_usd: int = 0
 
-    def plus(self, other: Spent) -> Spent:
+    def add(self, other: Spent) -> Spent:
         """Both together."""
         return Spent(*map(add, self, other))
 
@@ -102,21 +102,21 @@ def report(rows: Iterable[Row], by: tuple[Dimension, ...]) -> tuple[Line, ...]:
     for row in rows:
         if (row.label is not None) == ("label" in by):
             heading = tuple(_VALUES[dimension](row) for dimension in by)
-            sums[heading] = sums.get(heading, Spent()).plus(row.spent)
+            sums[heading] = sums.get(heading, Spent()).add(row.spent)
     ordered = sorted(sums, key=lambda heading: tuple(value or "" for value in heading))
     return tuple(Line(heading, sums[heading]) for heading in ordered)
 
 
-def total(rows: Iterable[Row]) -> Spent:
+def sum_rows(rows: Iterable[Row]) -> Spent:
     """All rows together."""
-    return reduce(Spent.plus, (row.spent for row in rows), Spent())
+    return reduce(Spent.add, (row.spent for row in rows), Spent())
 
 
-def number_of(day: date) -> int:
+def encode_day(day: date) -> int:
     """Days since 1970, as the store counts them."""
     return (day - _EPOCH).days
 
 
-def day_of(number: int) -> date:
+def decode_day(number: int) -> date:
     """The day of such a number."""
     return _EPOCH + timedelta(days=number)

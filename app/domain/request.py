@@ -136,7 +136,7 @@ SEEDS_PER_VARIANT = 1000
 _SEED_SPACE = 2**31
 
 
-def seeds(request: GenerationRequest) -> tuple[int | None, ...]:
+def derive_seeds(request: GenerationRequest) -> tuple[int | None, ...]:
     """One seed a call, ``n`` of them; answers echo them all.
 
     Without a seed the model draws anew for every call. Calls with equal seeds would draw equal pictures, so
@@ -145,8 +145,8 @@ def seeds(request: GenerationRequest) -> tuple[int | None, ...]:
     if request.seed is None:
         return (None,) * request.n
     first = request.seed + request.variant * SEEDS_PER_VARIANT
-    return tuple(_wrapped(first + index) for index in range(request.n))
+    return tuple(_wrap_seed(first + index) for index in range(request.n))
 
 
-def _wrapped(seed: int) -> int:
+def _wrap_seed(seed: int) -> int:
     return (seed + _SEED_SPACE) % (2 * _SEED_SPACE) - _SEED_SPACE

@@ -111,11 +111,11 @@ def describe_requirement(kind: str, context: Mapping[str, object] | None = None)
         *first, last = choices
         phrase = f"must be {', '.join(first)} or {last}" if first else f"must be {last}"
     else:
-        phrase = _PHRASES.get(kind, _ANYTHING_ELSE).format_map(_Told(told))
+        phrase = _PHRASES.get(kind, _ANYTHING_ELSE).format_map(_Context(told))
     return phrase if len(phrase) <= _LENGTH_MAX else f"{phrase[:_LENGTH_MAX]}…"
 
 
-class _Told(dict[str, object]):
+class _Context(dict[str, object]):
     """A context in which nothing is missing."""
 
     def __missing__(self, name: str) -> str:

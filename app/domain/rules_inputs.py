@@ -17,7 +17,7 @@ from app.domain.estimate import (
     count_picture_tokens,
     estimate_text_tokens,
 )
-from app.domain.media_types import get_declared_type, quoted
+from app.domain.media_types import get_declared_type, quote_media_type
 from app.domain.request import Input
 from app.domain.rules import is_unicode
 
@@ -67,7 +67,7 @@ def _type(item: Input, allowed: tuple[str, ...]) -> Iterator[Violation]:
         yield Violation(item.pointer, f"unknown_{kind}_type", detail, allowed or None)
     elif real is not None and not _is_allowed(real, allowed, kind):
         subject = "The bytes are" if item.data is not None else "The file is said to be"
-        detail = f"{subject} {quoted(real)}; {_reads(kind, allowed)}."
+        detail = f"{subject} {quote_media_type(real)}; {_reads(kind, allowed)}."
         yield Violation(item.pointer, f"unsupported_{kind}_type", detail, allowed or None)
 
 

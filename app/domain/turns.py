@@ -17,25 +17,25 @@ if TYPE_CHECKING:
     from app.domain.request import GenerationRequest, Input
 
 
-def _part(item: Input, placeholder: str) -> dict[str, Any]:
+def _build_part(item: Input, placeholder: str) -> dict[str, Any]:
     mime_type = item.mime_type or item.declared_mime_type
     if item.data is None:
         return {"fileData": {"mimeType": mime_type, "fileUri": item.uri}}
     return {"inlineData": {"mimeType": mime_type, "data": placeholder}}
 
 
-def _named(value: Any, names: Mapping[str, str]) -> Any:
+def _insert_placeholders(value: Any, names: Mapping[str, str]) -> Any:
     """The same JSON with a placeholder wherever a picture's bytes were."""
     if isinstance(value, dict):
         return {
             key: names[item] if key == "data" and isinstance(item, str) and item in names
-            else _named(item, names)
+            else _insert_placeholders(item, names)
             for key, item in value.items()
         }  # fmt: skip
-    return [_named(item, names) for item in value] if isinstance(value, list) else value
+    return [_insert_placeholders(item, names) for item in value] if isinstance(value, list) else value
 
 
-def _content_of(verbatim: str) -> dict[str, Any] | None:
+def _parse_content(verbatim: str) -> dict[str, Any] | None:
     """What the model said, or None where the answer holds no such thing."""
     try:
         content = json.loads(verbatim)["candidates"][0]["content"]
@@ -45,12 +45,12 @@ def _content_of(verbatim: str) -> dict[str, Any] | None:
     return {**content, "role": "model"} if whole else None
 
 
-def _words_of(content: Mapping[str, Any]) -> int:
+def _count_text_bytes(content: Mapping[str, Any]) -> int:
     texts = (part.get("text") for part in content["parts"] if isinstance(part, dict))
     return sum(len(text.encode(errors="replace")) for text in texts if isinstance(text, str))
 
 
-def continued(
+def add_turn(
     request: GenerationRequest, replied: Replied, card: Card, names: Iterator[str]
 ) -> Conversation | None:
     """The conversation with one more turn; None where the answer cannot be said again.
@@ -61,14 +61,14 @@ def continued(
         card: The model's.
         names: Placeholders that nobody can guess, and that no earlier turn has.
     """
-    content = _content_of(replied.verbatim)
+    content = _parse_content(replied.verbatim)
     if content is None:
         return None
     before = request.earlier.conversation if request.earlier is not None else None
     asked = [(item, next(names)) for item in request.inputs]
-    parts = [*(_part(item, name) for item, name in asked), {"text": request.prompt}]
+    parts = [*(_build_part(item, name) for item, name in asked), {"text": request.prompt}]
     drawn = {picture_id: next(names) for picture_id in replied.lengths}
-    spoken = {"role": "user", "parts": parts}, _named(content, drawn)
+    spoken = {"role": "user", "parts": parts}, _insert_placeholders(content, drawn)
     kept = tuple((name, f"img_{item.digest}") for item, name in asked if item.data is not None)
     here = Conversation(
         id=replied.id,
@@ -79,24 +79,24 @@ def continued(
         places=(*kept, *((name, picture_id) for picture_id, name in drawn.items())),
         images=len(request.images),
         pictures=len(request.images) + len(drawn),
-        text_bytes=len(request.prompt.encode(errors="replace")) + _words_of(content),
+        text_bytes=len(request.prompt.encode(errors="replace")) + _count_text_bytes(content),
         document_tokens=sum(count_known_document_tokens(item, card) for item in request.documents)
         + sum(count_known_video_tokens(item, card) for item in request.videos),
         length=sum(item.length for item in request.inputs) + sum(replied.lengths.values()),
         addresses=tuple(item.uri for item in request.inputs if item.uri is not None),
     )
-    whole = here if before is None else _joined(before, here)
-    return _as_read(whole, replied.text_input - estimate_bytes_tokens(whole.text_bytes))
+    whole = here if before is None else _join(before, here)
+    return _correct_document_tokens(whole, replied.text_input - estimate_bytes_tokens(whole.text_bytes))
 
 
-def _as_read(whole: Conversation, tokens: int) -> Conversation:
+def _correct_document_tokens(whole: Conversation, tokens: int) -> Conversation:
     """With what Google has read of documents and videos, whose size was perhaps not known here before."""
     if not whole.document_tokens:
         return whole
     return replace(whole, document_tokens=max(whole.document_tokens, tokens))
 
 
-def _joined(before: Conversation, here: Conversation) -> Conversation:
+def _join(before: Conversation, here: Conversation) -> Conversation:
     return replace(
         here,
         turns=before.turns + here.turns,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from app.domain import rules, rules_inputs
 from app.domain.card import strip_model_prefix
 from app.domain.generation import Notice
-from app.domain.media_types import get_declared_type, is_corrected, quoted
+from app.domain.media_types import get_declared_type, is_corrected, quote_media_type
 from app.domain.policy import Policy
 from app.domain.rules import Case
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from app.domain.errors import Violation
     from app.domain.request import GenerationRequest, Input
 
-__all__ = ["RULES", "Policy", "normalised", "notices", "validate"]
+__all__ = ["RULES", "Policy", "find_notices", "normalize_request", "validate"]
 
 RULES: tuple[Callable[[Case], Iterator[Violation]], ...] = (*rules.RULES, *rules_inputs.RULES)
 
 
-def _image_size(request: GenerationRequest, card: Card) -> str | None:
+def _resolve_image_size(request: GenerationRequest, card: Card) -> str | None:
     if request.image_size is None:
         return card.image_size_default
     return card.normalise_image_size(request.image_size)
 
 
-def _thinking_level(request: GenerationRequest, card: Card) -> str | None:
+def _resolve_thinking_level(request: GenerationRequest, card: Card) -> str | None:
     if request.thinking_level is None:
         return card.parameters.thinking_level_default
     folded = request.thinking_level.lower()
@@ -45,11 +45,13 @@ def validate(request: GenerationRequest, card: Card, policy: Policy) -> tuple[Vi
         card: The model's facts.
         policy: The deployment's limits and the caller's rights.
     """
-    case = Case(request, card, policy, _image_size(request, card), _thinking_level(request, card))
+    case = Case(
+        request, card, policy, _resolve_image_size(request, card), _resolve_thinking_level(request, card)
+    )
     return tuple(violation for rule in RULES for violation in rule(case))
 
 
-def _addressed(items: tuple[Input, ...]) -> tuple[Input, ...]:
+def _normalize_addresses(items: tuple[Input, ...]) -> tuple[Input, ...]:
     """The same inputs; where the bytes are not here, the claim goes to the upstream in its usual spelling."""
     return tuple(
         item if item.uri is None else replace(item, declared_mime_type=get_declared_type(item))
@@ -57,7 +59,7 @@ def _addressed(items: tuple[Input, ...]) -> tuple[Input, ...]:
     )
 
 
-def normalised(request: GenerationRequest, card: Card) -> GenerationRequest:
+def normalize_request(request: GenerationRequest, card: Card) -> GenerationRequest:
     """A valid request in the card's own words: id, literals and the size filled in.
 
     Only spellings change, and each of them is reported by ``notices``. What the caller left to the model
@@ -71,16 +73,16 @@ def normalised(request: GenerationRequest, card: Card) -> GenerationRequest:
     return replace(
         request,
         model=card.id,
-        image_size=_image_size(request, card),
-        thinking_level=_thinking_level(request, card) if request.thinking_level is not None else None,
+        image_size=_resolve_image_size(request, card),
+        thinking_level=_resolve_thinking_level(request, card) if request.thinking_level is not None else None,
         response_modalities=modalities,
-        images=_addressed(request.images),
-        documents=_addressed(request.documents),
-        videos=_addressed(request.videos),
+        images=_normalize_addresses(request.images),
+        documents=_normalize_addresses(request.documents),
+        videos=_normalize_addresses(request.videos),
     )
 
 
-def notices(asked: GenerationRequest, request: GenerationRequest, card: Card) -> tuple[Notice, ...]:
+def find_notices(asked: GenerationRequest, request: GenerationRequest, card: Card) -> tuple[Notice, ...]:
     """What the caller should know about a valid request: changed spellings, Preview, a model's end.
 
     Args:
@@ -88,10 +90,10 @@ def notices(asked: GenerationRequest, request: GenerationRequest, card: Card) ->
         request: The same, normalised.
         card: The model's facts.
     """
-    return tuple(_notices(asked, request, card))
+    return tuple(_iterate_notices(asked, request, card))
 
 
-def _notices(asked: GenerationRequest, request: GenerationRequest, card: Card) -> Iterator[Notice]:
+def _iterate_notices(asked: GenerationRequest, request: GenerationRequest, card: Card) -> Iterator[Notice]:
     for name in ("image_size", "thinking_level"):
         before, after = getattr(asked, name), getattr(request, name)
         if before is not None and before != after:
@@ -100,7 +102,7 @@ def _notices(asked: GenerationRequest, request: GenerationRequest, card: Card) -
         if before_input.declared_mime_type != after_input.declared_mime_type:
             detail = f"The type at {after_input.pointer} was read as {after_input.declared_mime_type}."
             yield Notice("normalised_mime_type", detail)
-        yield from _notices_of_file(after_input)
+        yield from _find_file_notices(after_input)
     size = card.image_sizes[request.image_size or card.image_size_default]
     if size.preview:
         yield Notice("preview_feature", f"Pictures of size {request.image_size} are a Preview feature.")
@@ -114,9 +116,9 @@ def _notices(asked: GenerationRequest, request: GenerationRequest, card: Card) -
         yield Notice("model_deprecated", f"{card.title} is deprecated{successor}.")
 
 
-def _notices_of_file(item: Input) -> Iterator[Notice]:
+def _find_file_notices(item: Input) -> Iterator[Notice]:
     if is_corrected(item):
-        claim = quoted(item.declared_mime_type or "")
+        claim = quote_media_type(item.declared_mime_type or "")
         detail = f"The file at {item.pointer} is called {claim}; it is sent as {item.mime_type}, which it is."
         yield Notice("corrected_mime_type", detail)
     if item.frames > 1:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from blake3 import blake3
 from pydantic_core import from_json
 
-from app.domain.media_types import usual
+from app.domain.media_types import normalize_media_type
 from app.domain.size_words import format_size_word
 from app.emulator import messages
 from app.emulator.errors import FieldFault, GoogleError, invalid_argument
@@ -251,7 +251,9 @@ def _check_part(part: dict[str, Any], path: str, card: Card, dialect: Dialect) -
     mime_type = (blob or file or {}).get("mimeType", "")
     is_video = mime_type.startswith("video/")
     # Google lists some types of video under several names.
-    of_video = is_video and (not card.video.mime_types or usual(mime_type) in card.video.mime_types)
+    of_video = is_video and (
+        not card.video.mime_types or normalize_media_type(mime_type) in card.video.mime_types
+    )
     if mime_type not in (*card.images.mime_types, *card.documents.mime_types) and not of_video:
         name = f"{path}.{'inline_data' if blob is not None else 'file_data'}.mime_type"
         yield FieldFault(name, f"Unsupported MIME type: {mime_type}")

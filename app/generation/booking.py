@@ -29,7 +29,7 @@ from app.domain.failure import Failure, build_failure, rebuild_error
 from app.domain.generation import Generation, Notice, PictureRecord
 from app.domain.policy import CALL_S_MIN
 from app.domain.repetition import IdempotencyInFlight, IdempotencyMismatch, ResultGone, TooManyIdempotencyKeys
-from app.domain.request import seeds
+from app.domain.request import derive_seeds
 from app.domain.tenancy import list_rate_limits
 from app.generation.job import build_budget_windows
 from app.generation.order import GenerationResult
@@ -90,9 +90,9 @@ def refusal(job: Job, admission: Admission, allowances: Allowances) -> GatewayEr
     error: GatewayError
     match admission:
         case Refused():
-            error = _budget_exceeded(job, admission.windows, allowances)
+            error = _build_budget_error(job, admission.windows, allowances)
         case Limited():
-            error = _rate_limited(admission.rates)
+            error = _build_rate_error(admission.rates)
         case Absent():
             error = NotCached("Nothing is cached for this request, and only-if-cached was asked.")
         case InFlight(retry_after_s):
@@ -150,34 +150,34 @@ def would_refuse(
     What is ``cached`` counts as a request and needs nothing else.
     """
     if not cached and any(window.refuses for window in windows):
-        return _budget_exceeded(job, windows, allowances)
+        return _build_budget_error(job, windows, allowances)
     full = (state for state in rates if state.remaining < 1)
     refusing = tuple(
         replace(state, refused=True) for state in full if not (cached and state.limit.kind != "requests")
     )
-    return _rate_limited(refusing) if refusing else None
+    return _build_rate_error(refusing) if refusing else None
 
 
-def _budget_exceeded(job: Job, windows: tuple[WindowState, ...], allowances: Allowances) -> BudgetExceeded:
+def _build_budget_error(job: Job, windows: tuple[WindowState, ...], allowances: Allowances) -> BudgetExceeded:
     refusing = tuple(window for window in windows if window.refuses)
     sentences = tuple(explain_budget(window, job.caller.tenant.time_zone) for window in refusing)
-    fitting, instead = _instead(job, windows, allowances, "now")
+    fitting, instead = _find_alternative(job, windows, allowances, "now")
     never = any(window.never_fits for window in refusing)
     if never and not instead:
-        unused = tuple(_unused(window) for window in windows)
-        _, instead = _instead(job, unused, allowances, "once the budget resets")
+        unused = tuple(_reset_window(window) for window in windows)
+        _, instead = _find_alternative(job, unused, allowances, "once the budget resets")
     waiting_helps = not never and not any(window.endless for window in refusing)
     wait_s = max(1, *(window.resets_in_s for window in refusing))
     return BudgetExceeded(
         " ".join(filter(None, (*sentences, instead))),
         refusing,
-        _spread(wait_s) if waiting_helps else None,
+        _spread_wait(wait_s) if waiting_helps else None,
         fitting,
         sentences,
     )
 
 
-def _instead(
+def _find_alternative(
     job: Job, windows: tuple[WindowState, ...], allowances: Allowances, when: str
 ) -> tuple[WouldFit, str]:
     """What would be admitted in place of the request, and the sentence about it."""
@@ -189,18 +189,18 @@ def _instead(
     return fitting, explain_fitting(fitting, single, size, job.request.n, when)
 
 
-def _unused(window: WindowState) -> WindowState:
+def _reset_window(window: WindowState) -> WindowState:
     """The window as it is when it begins again; one that never does keeps what is booked."""
     return replace(window, held=0, settled=window.settled if window.endless else 0)
 
 
-def _rate_limited(rates: tuple[RateState, ...]) -> RateLimited:
+def _build_rate_error(rates: tuple[RateState, ...]) -> RateLimited:
     refusing = tuple(state for state in rates if state.refused)
-    wait_s = _spread(max(1, *(-(-state.retry_in_ms // 1000) for state in refusing)))
+    wait_s = _spread_wait(max(1, *(-(-state.retry_in_ms // 1000) for state in refusing)))
     return RateLimited(" ".join(explain_rate(state, wait_s) for state in refusing), refusing, wait_s)
 
 
-def _spread(wait_s: int) -> int:
+def _spread_wait(wait_s: int) -> int:
     """Never less, and up to a tenth or a minute more: not everybody is to come back in the same second."""
     return wait_s + random.randint(0, min(wait_s // 10, SPREAD_S_MAX))
 
@@ -209,7 +209,7 @@ def build_deadline_error(job: Job, progress: Progress) -> DeadlineExceeded:
     """The error for a job whose time is over, or too short for a call."""
     said = f"The time in {job.patience.header}" if job.patience else "The time for a picture of this size"
     if progress.sent:
-        return DeadlineExceeded(f"{said} passed; {_found_later(job)}.", billed="maybe")
+        return DeadlineExceeded(f"{said} passed; {_describe_later_result(job)}.", billed="maybe")
     if progress.following is not None:
         sentence = f"{said} passed while the same request is being made for somebody else."
     else:
@@ -217,7 +217,7 @@ def build_deadline_error(job: Job, progress: Progress) -> DeadlineExceeded:
     return DeadlineExceeded(sentence)
 
 
-def _found_later(job: Job) -> str:
+def _describe_later_result(job: Job) -> str:
     """Where the result of a call that was sent will be, for a caller who waits no longer."""
     if job.cache.mode != "bypass":
         return "the picture is still being made and paid, and the cache will have it"
@@ -263,7 +263,7 @@ def build_settlement(job: Job, hold_id: str, outcome: Outcome, made: Generation,
         publish=made if shared else None,
         # That its caller cancelled it says nothing of the work.
         failure=build_failure(error) if error and not isinstance(error, OperationCancelled) else None,
-        answered=_answered(job, outcome, made),
+        answered=_decide_answered(job, outcome, made),
         usage=outcome.usage,
     )
 
@@ -279,7 +279,7 @@ def strip_to_amounts(settlement: Settlement) -> Settlement:
     return replace(settlement, publish=None, failure=None, answered=answered, attribution=None)
 
 
-def _answered(job: Job, outcome: Outcome, delivered: Generation) -> Answered | None:
+def _decide_answered(job: Job, outcome: Outcome, delivered: Generation) -> Answered | None:
     """What a repetition under the job's idempotency key learns (docs/reliability.md R25).
 
     | the request ended with              | a repetition                                              |
@@ -313,13 +313,13 @@ def build_generation(job: Job, hold_id: str, outcome: Outcome) -> Generation:
         model=job.card.id,
         model_version=answers[0].model_version if answers else "",
         created_ms=0,
-        pictures=tuple(map(_record, outcome.pictures)),
+        pictures=tuple(map(_build_record, outcome.pictures)),
         text="\n".join(answer.text for answer in answers if answer.text),
         finish_reason=answers[0].finish_reason if answers else "",
         usage=outcome.usage,
-        seeds=seeds(job.request),
+        seeds=derive_seeds(job.request),
         notices=notices,
-        interim=tuple(map(_record, outcome.interim)),
+        interim=tuple(map(_build_record, outcome.interim)),
         verbatim=answers[0].verbatim if len(answers) == 1 else "",
         back_end=answers[0].back_end if len({answer.back_end for answer in answers}) == 1 else "",
     )
@@ -342,14 +342,14 @@ def build_result(
         fingerprint=job.fingerprint,
         cost=outcome.usage,
         windows=windows,
-        notices=job.notices + made.notices + outcome.notices + _not_kept(kept),
+        notices=job.notices + made.notices + outcome.notices + _list_lost_parts(kept),
         timings_ms=progress.timings_ms,
         interim=outcome.interim,
         rates=lead.rates,
     )
 
 
-def _not_kept(kept: Kept) -> tuple[Notice, ...]:
+def _list_lost_parts(kept: Kept) -> tuple[Notice, ...]:
     """What the caller is told where the store did not take the images, or not the generation."""
     if not kept.images:
         lost = "The store did not take the image; its uri will not be found."
@@ -363,7 +363,7 @@ def _not_kept(kept: Kept) -> tuple[Notice, ...]:
     return ()
 
 
-def _record(picture: Picture) -> PictureRecord:
+def _build_record(picture: Picture) -> PictureRecord:
     return PictureRecord(picture.id, picture.mime_type, picture.width, picture.height, picture.length)
 
 

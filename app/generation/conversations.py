@@ -10,7 +10,7 @@ from app.domain.conversation import Earlier, Replied
 from app.domain.errors import NotFound
 from app.domain.finished import ENDINGS, StoredGeneration, build_effective
 from app.domain.generation import Picture
-from app.domain.turns import continued
+from app.domain.turns import add_turn
 from app.generation import booking
 from app.media.lifting import generate_placeholders
 from app.resilience.tasks import run_in_thread
@@ -60,7 +60,7 @@ class Conversations:
         self._results = results
         self._bounds = bounds
 
-    async def finished(self, tenant_id: str, generation_id: str) -> StoredGeneration:
+    async def get_generation(self, tenant_id: str, generation_id: str) -> StoredGeneration:
         """A finished generation of this tenant. Raises NotFound, also for another tenant's."""
         found = await self._results.get_generation(tenant_id, generation_id)
         if found is None:
@@ -69,7 +69,7 @@ class Conversations:
             )
         return found
 
-    async def earlier(self, tenant_id: str, generation_id: str) -> Earlier:
+    async def load_earlier(self, tenant_id: str, generation_id: str) -> Earlier:
         """The turns that a generation ends, with the bytes of their files, to go on from there.
 
         Raises:
@@ -77,7 +77,7 @@ class Conversations:
             StoreUnavailable: Nobody knows.
         """
         try:
-            found = await self.finished(tenant_id, generation_id)
+            found = await self.get_generation(tenant_id, generation_id)
         except NotFound:
             detail = "There is no such generation of this tenant, or it has expired."
             raise CannotContinue("unknown_generation", detail) from None
@@ -97,10 +97,10 @@ class Conversations:
 
     async def keep(self, job: Job, generation: Generation) -> bool:
         """Keep a generation under its id, whose pictures are kept already. False where it could not be."""
-        conversation, ending = await self._turn(job, generation)
+        conversation, ending = await self._build_turn(job, generation)
         kept_s = booking.compute_keep_s(job)
         if conversation is not None:
-            files = tuple(_file(item) for item in job.request.inputs if item.data is not None)
+            files = tuple(_build_file(item) for item in job.request.inputs if item.data is not None)
             if not await self._results.put_pictures(job.tenant_id, files, kept_s):
                 conversation, ending = None, "not_kept"
         finished = StoredGeneration(
@@ -112,7 +112,9 @@ class Conversations:
         )
         return await self._results.put_generation(job.tenant_id, finished, kept_s)
 
-    async def _turn(self, job: Job, generation: Generation) -> tuple[Conversation | None, Ending | None]:
+    async def _build_turn(
+        self, job: Job, generation: Generation
+    ) -> tuple[Conversation | None, Ending | None]:
         """The conversation with this generation at its end, or why there is none."""
         if job.request.verbatim is not None:
             return None, "googles_words"
@@ -124,9 +126,9 @@ class Conversations:
         replied = Replied(generation.id, generation.back_end, generation.verbatim, pictures, read)
         arguments = job.request, replied, job.card, generate_placeholders()
         if len(replied.verbatim) > _IN_A_THREAD_CHARACTERS:
-            conversation = await run_in_thread(continued, *arguments)
+            conversation = await run_in_thread(add_turn, *arguments)
         else:
-            conversation = continued(*arguments)
+            conversation = add_turn(*arguments)
         if conversation is None:
             return None, "unreadable"
         if conversation.length + len(conversation.contents) > self._bounds.bytes_max:
@@ -134,7 +136,7 @@ class Conversations:
         return conversation, None
 
 
-def _file(item: Input) -> Picture:
+def _build_file(item: Input) -> Picture:
     """An input as pictures are kept: under its hash, with its type and size."""
     size = item.width or 0, item.height or 0
     return Picture(f"img_{item.digest}", item.mime_type or "", *size, item.data or b"")

@@ -24,7 +24,7 @@ from app.domain.errors import (
 from app.domain.generation import ModelAnswer
 from app.domain.outcome import build_charged_outcome, compute_outcome
 from app.domain.policy import PATIENCE_S_MIN
-from app.domain.request import seeds
+from app.domain.request import derive_seeds
 from app.domain.tenancy import list_rate_limits
 from app.generation import booking
 from app.generation.hold import HoldLease
@@ -131,7 +131,7 @@ class Gateway:
         """Judge and price a request, and see whether it would be admitted now; nothing is spent."""
         judged = judge(order, self.catalogue, self._policy)
         if judged.card is None or judged.violations:
-            windows = await self.budgets(order.caller)
+            windows = await self.get_budgets(order.caller)
             return Quote(judged.card, judged.request, judged.violations, None, windows, None, ())
         job = build_job(order, self.catalogue, self._policy, self._allowances, self._times)
         seen = await self._ledger.peek(booking.build_admission_request(job, job.cache, Progress()))
@@ -144,25 +144,25 @@ class Gateway:
             job.card, job.request, (), job.estimate, seen.windows, age_s, job.notices, seen.rates, refusal
         )
 
-    async def picture(self, caller: Caller, image_id: str) -> Picture:
+    async def get_picture(self, caller: Caller, image_id: str) -> Picture:
         """The bytes of an image of this tenant. Raises NotFound, also for another tenant's."""
         picture = await self._results.get_picture(caller.tenant.id, image_id)
         if picture is None:
             raise NotFound("No such image, or it has expired.")
         return picture
 
-    async def finished(self, caller: Caller, generation_id: str) -> StoredGeneration:
+    async def get_generation(self, caller: Caller, generation_id: str) -> StoredGeneration:
         """A finished generation of this tenant. Raises NotFound, also for another tenant's."""
-        return await self.conversations.finished(caller.tenant.id, generation_id)
+        return await self.conversations.get_generation(caller.tenant.id, generation_id)
 
-    async def budgets(self, caller: Caller) -> tuple[WindowState, ...]:
+    async def get_budgets(self, caller: Caller) -> tuple[WindowState, ...]:
         """The caller's budget windows as they stand."""
-        return await self._ledger.windows(caller.tenant.id, build_budget_windows(caller))
+        return await self._ledger.get_windows(caller.tenant.id, build_budget_windows(caller))
 
-    async def rates(self, caller: Caller) -> tuple[RateState, ...]:
+    async def get_rates(self, caller: Caller) -> tuple[RateState, ...]:
         """The caller's request rates and caps as they stand."""
         rates = list_rate_limits(caller)
-        return await self._ledger.rates(caller.tenant.id, rates) if rates else ()
+        return await self._ledger.get_rates(caller.tenant.id, rates) if rates else ()
 
     async def aclose(self, drain_s: float) -> None:
         """Take no new work, let running work finish for this long, then end it with its books kept."""
@@ -184,7 +184,7 @@ class Gateway:
         """From a judged request to a settled result, as ARCHITECTURE.md draws and tells it."""
         cache, takeovers = job.cache, 0
         while True:
-            with progress.timed("admit"):
+            with progress.measure("admit"):
                 admission = await self._ledger.admit(booking.build_admission_request(job, cache, progress))
             if (refusal := booking.refusal(job, admission, self._allowances)) is not None:
                 raise refusal
@@ -211,11 +211,11 @@ class Gateway:
             self._require_a_caller(progress)
 
         async with self._lease(job, progress, admission) as hold:
-            with progress.timed("upstream"):
+            with progress.measure("upstream"):
                 ended = await self._send(job, progress, hold)
             outcome = self._judge(job, ended)
             made = booking.build_generation(job, admission.hold_id, outcome)
-            with progress.timed("settle"):
+            with progress.measure("settle"):
                 kept = await self._keep(job, made, outcome)
                 settlement = booking.build_settlement(job, admission.hold_id, outcome, made, kept)
                 settled = await hold.settle(settlement)
@@ -255,7 +255,7 @@ class Gateway:
             raise late.with_attributes(windows=follow.windows, rates=follow.rates)
         step_s = min(FOLLOW_STEP_S, job.left_s)
         wait = partial(self._ledger.wait, job.tenant_id, job.fingerprint, follow.leader)
-        with progress.timed("wait"):
+        with progress.measure("wait"):
             try:
                 await progress.wait_with_caller(wait(step_s))
             except asyncio.CancelledError:
@@ -294,7 +294,8 @@ class Gateway:
             return [booking.build_deadline_error(job, progress)]
         call = Call(job.tenant_id, job.call_s, job.caller.priority, hold.begin)
         calls = [
-            asyncio.create_task(self._model.generate(job.request, seed, call)) for seed in seeds(job.request)
+            asyncio.create_task(self._model.generate(job.request, seed, call))
+            for seed in derive_seeds(job.request)
         ]
         try:
             await asyncio.wait(calls)

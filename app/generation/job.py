@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from app.domain.attempt import Attempt
 from app.domain.errors import ValidationFailed, Violation
 from app.domain.estimate import compute_output_tokens_per_call, estimate
-from app.domain.fingerprint import compute_digest, fingerprint
+from app.domain.fingerprint import compute_digest, compute_fingerprint
 from app.domain.generation import Notice
 from app.domain.policy import CALL_S_MIN
 from app.domain.report import Attribution
 from app.domain.request import CacheDirective
 from app.domain.tenancy import list_budget_windows
-from app.domain.validation import normalised, notices, validate
+from app.domain.validation import find_notices, normalize_request, validate
 from app.generation.ports import Claim
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def judge(order: Order, catalogue: Catalogue, policy: Policy) -> Judged:
     named = {violation.pointer for violation in order.violations}
     found = validate(asked, card, policy.restrict_to(order.caller))
     violations = order.violations + tuple(item for item in found if item.pointer not in named)
-    return Judged(card, asked if violations else normalised(asked, card), violations)
+    return Judged(card, asked if violations else normalize_request(asked, card), violations)
 
 
 def build_job(
@@ -148,13 +148,13 @@ def build_job(
     if card is None or judged.violations:
         raise ValidationFailed(judged.violations)
     strict = order.caller.tenant.strict
-    said = notices(order.request, request, card)
+    said = find_notices(order.request, request, card)
     # The bound is the gateway's own: the same work with another bound is still the same work.
-    work = fingerprint(request, card, order.caller.tenant.id)
+    work = compute_fingerprint(request, card, order.caller.tenant.id)
     if strict:
-        request, bound = _bounded(request, card, allowances)
+        request, bound = _bound_output(request, card, allowances)
         said = (*said, bound)
-    cache, claim = _directive(order, request), _claim(order)
+    cache, claim = _choose_directive(order, request), _build_claim(order)
     return Job(
         caller=order.caller,
         card=card,
@@ -165,14 +165,14 @@ def build_job(
         estimate_per_call=estimate(replace(request, n=1), card, allowances, strict=strict),
         notices=said,
         claim=claim,
-        attempt=None if claim or cache.mode in {"use", "only_if_cached"} else _attempt(order, work),
+        attempt=None if claim or cache.mode in {"use", "only_if_cached"} else _build_attempt(order, work),
         patience=order.patience,
-        work_s=times.work_s(card, request.image_size or card.image_size_default),
+        work_s=times.get_work_s(card, request.image_size or card.image_size_default),
         judged_ms=(time.perf_counter() - began) * 1000,
     )
 
 
-def _bounded(
+def _bound_output(
     request: GenerationRequest, card: Card, allowances: Allowances
 ) -> tuple[GenerationRequest, Notice]:
     """The request with the upstream told to stop where the reservation ends."""
@@ -191,7 +191,7 @@ def _insert_bound(verbatim: Verbatim, bound: int) -> Verbatim:
     return replace(verbatim, light=json.dumps(body, ensure_ascii=False).encode(errors="surrogatepass"))
 
 
-def _claim(order: Order) -> Claim | None:
+def _build_claim(order: Order) -> Claim | None:
     """A claim on the caller's idempotency key, which counts for one gateway key and one route."""
     asked = order.idempotency
     if asked is None:
@@ -200,7 +200,7 @@ def _claim(order: Order) -> Claim | None:
     return Claim(compute_digest(scope.encode()), secrets.token_hex(12), IDEMPOTENCY_KEEP_S)
 
 
-def _attempt(order: Order, work: str) -> Attempt | None:
+def _build_attempt(order: Order, work: str) -> Attempt | None:
     """Which attempt it is at a call of this gateway key, whose result nobody else may have."""
     if order.retries is None:
         return None
@@ -213,7 +213,7 @@ def build_budget_windows(caller: Caller) -> tuple[BudgetWindow, ...]:
     return list_budget_windows(caller, time.time_ns() // 1_000_000)
 
 
-def _directive(order: Order, request: GenerationRequest) -> CacheDirective:
+def _choose_directive(order: Order, request: GenerationRequest) -> CacheDirective:
     """The caller's directive, else what the request implies, else the tenant's policy.
 
     Grounded answers change with the web. A new idempotency key is a new order, and in a drop-in

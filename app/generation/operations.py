@@ -106,9 +106,9 @@ class LongRunning:
         """
         if len(self._tasks) >= self._running_max:
             raise Overloaded("The gateway carries as many operations as it may.", retry_after_s=1)
-        owned = _Owned(job.tenant_id, _id_of(job, key), secrets.token_hex(12))
+        owned = _Owned(job.tenant_id, _derive_id(job, key), secrets.token_hex(12))
         found, mine = await self._operations.begin(owned.tenant_id, owned.id, owned.claim, job.fingerprint)
-        return found, self._tasks.begin(self._carried(owned, job, telling)) if mine else None
+        return found, self._tasks.begin(self._run(owned, job, telling)) if mine else None
 
     async def find(self, tenant_id: str, operation_id: str) -> Operation:
         """An operation of this tenant. Raises NotFound, also for another tenant's."""
@@ -131,7 +131,7 @@ class LongRunning:
         """Begin nothing new; what the gateway's own end has not ended by now is ended as failed."""
         await self._tasks.aclose(CLOSING_S)
 
-    async def _carried(self, owned: _Owned, job: Job, telling: Telling) -> GenerationResult:
+    async def _run(self, owned: _Owned, job: Job, telling: Telling) -> GenerationResult:
         """Serve the job, with the store told of each step."""
 
         async def before_sending() -> None:
@@ -141,23 +141,23 @@ class LongRunning:
         progress = Progress(before_sending)
         serving = asyncio.create_task(self._gateway.serve(job, progress))
         self._serving[owned.id] = serving
-        beating = asyncio.create_task(self._beat(owned, progress, serving))
+        beating = asyncio.create_task(self._send_heartbeats(owned, progress, serving))
         try:
             result = await serving
         except GatewayError as error:
-            await self._finish(owned, "failed", telling.problem(error), _cost_of(error, job, progress))
+            await self._finish(owned, "failed", telling.problem(error), _compute_cost(error, job, progress))
             raise
         except asyncio.CancelledError:
             serving.cancel()
             stopped = Draining("The gateway went down during the operation.", retry_after_s=5)
             told = await self._finish(
-                owned, "failed", telling.problem(stopped), _cost_of(stopped, job, progress)
+                owned, "failed", telling.problem(stopped), _compute_cost(stopped, job, progress)
             )
             raise (stopped if told else OperationCancelled()) from None
         except Exception:
             log.exception("an operation failed by a fault of the gateway")
             fault = InternalError()
-            await self._finish(owned, "failed", telling.problem(fault), _cost_of(fault, job, progress))
+            await self._finish(owned, "failed", telling.problem(fault), _compute_cost(fault, job, progress))
             raise
         finally:
             if self._serving.get(owned.id) is serving:
@@ -170,7 +170,9 @@ class LongRunning:
         await self._finish(owned, "done", text, made)
         return result
 
-    async def _beat(self, owned: _Owned, progress: Progress, serving: asyncio.Task[GenerationResult]) -> None:
+    async def _send_heartbeats(
+        self, owned: _Owned, progress: Progress, serving: asyncio.Task[GenerationResult]
+    ) -> None:
         """Say that the operation is alive, and learn that it was cancelled elsewhere."""
         while True:
             await asyncio.sleep(self._lease_s / 3)
@@ -209,14 +211,14 @@ class LongRunning:
             return told
 
 
-def _cost_of(error: GatewayError, job: Job, progress: Progress) -> Made | None:
+def _compute_cost(error: GatewayError, job: Job, progress: Progress) -> Made | None:
     """What a failed operation may have cost; None where that is nothing."""
     if error.usage is not None:
         return Made("", price_usage(job.card, error.usage))
     return Made("", None) if progress.sent else None
 
 
-def _id_of(job: Job, key: IdempotencyKey | None) -> str:
+def _derive_id(job: Job, key: IdempotencyKey | None) -> str:
     """One under an idempotency key has always the same id, so that a repetition finds it."""
     if key is None:
         return f"op_{secrets.token_hex(12)}"

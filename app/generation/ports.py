@@ -280,10 +280,10 @@ class Ledger(Protocol):
     async def note_delivery(self, tenant_id: str, attempt: Attempt, delivery: Delivery) -> None:
         """Say how far the answer to an attempt has come; repeatable without harm."""
 
-    async def windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
+    async def get_windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
         """The windows as they stand; reserves nothing."""
 
-    async def rates(self, tenant_id: str, rates: tuple[RateLimit, ...]) -> tuple[RateState, ...]:
+    async def get_rates(self, tenant_id: str, rates: tuple[RateLimit, ...]) -> tuple[RateState, ...]:
         """The rates and caps as they stand; ``refused`` tells which would refuse a request now."""
 
 
@@ -379,7 +379,7 @@ class ImageModel(Protocol):
             UpstreamError: Anything else, with ``billed`` saying whether it may have been charged.
         """
 
-    async def ready(self) -> bool:
+    async def is_ready(self) -> bool:
         """Whether calls can be made at all (credentials present, emulator listening)."""
 
 
@@ -389,8 +389,8 @@ class Directory(Protocol):
     def authenticate(self, presented: str) -> Caller | None:
         """The caller for a full gateway key, or None. The checksum is refused without a look-up."""
 
-    def identified(self, identities: tuple[Identity, ...]) -> Caller | None:
+    def find_by_identity(self, identities: tuple[Identity, ...]) -> Caller | None:
         """The caller whose key one of these identities opens, or None; no identity at all is nobody."""
 
-    def tenants(self) -> tuple[Tenant, ...]:
+    def list_tenants(self) -> tuple[Tenant, ...]:
         """Every configured tenant."""

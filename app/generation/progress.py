@@ -45,7 +45,7 @@ class Progress:
     timings_ms: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
+    def measure(self, stage: str) -> Iterator[None]:
         """Add the time spent inside to a stage."""
         began = time.perf_counter()
         try:

@@ -36,14 +36,14 @@ class Recall:
             case Hit():
                 return await self.found(job, progress, admission)
             case Replayed():
-                return await self._replayed(job, progress, admission)
+                return await self._load_replayed(job, progress, admission)
             case Rejoined():
-                return await self._rejoined(job, progress, admission)
+                return await self._load_rejoined(job, progress, admission)
 
     async def found(self, job: Job, progress: Progress, hit: Hit) -> GenerationResult | None:
         """The kept result with its bytes, or None where an image is gone or damaged."""
-        pictures = await self._loaded(job, hit.generation.pictures)
-        interim = await self._loaded(job, hit.generation.interim)
+        pictures = await self._load_pictures(job, hit.generation.pictures)
+        interim = await self._load_pictures(job, hit.generation.interim)
         if pictures is None or interim is None:
             return None
         coalesced = progress.following is not None and hit.generation.id == f"gen_{progress.following}"
@@ -63,11 +63,11 @@ class Recall:
             rates=hit.rates,
         )
 
-    async def _replayed(self, job: Job, progress: Progress, replayed: Replayed) -> GenerationResult:
+    async def _load_replayed(self, job: Job, progress: Progress, replayed: Replayed) -> GenerationResult:
         """What the idempotency key's request came to."""
         generation = replayed.outcome
         if generation is None:
-            generation = await self._made(job, replayed.generation_id, replayed.created_ms)
+            generation = await self._load_generation(job, replayed.generation_id, replayed.created_ms)
         found = None
         if isinstance(generation, Generation):
             hit = Hit(generation, replayed.age_s, replayed.windows, replayed.rates)
@@ -76,19 +76,23 @@ class Recall:
             raise booking.build_result_gone(replayed)
         return replace(found, replayed=True, cache_status="hit")
 
-    async def _rejoined(self, job: Job, progress: Progress, rejoined: Rejoined) -> GenerationResult | None:
+    async def _load_rejoined(
+        self, job: Job, progress: Progress, rejoined: Rejoined
+    ) -> GenerationResult | None:
         """What an earlier attempt at the same call came to, or None where it is not kept any more."""
-        generation = await self._made(job, rejoined.generation_id, rejoined.created_ms)
+        generation = await self._load_generation(job, rejoined.generation_id, rejoined.created_ms)
         if generation is None:
             return None
         hit = Hit(generation, rejoined.age_s, rejoined.windows, rejoined.rates)
         return await self.found(job, progress, hit)
 
-    async def _made(self, job: Job, generation_id: str, created_ms: int) -> Generation | None:
+    async def _load_generation(self, job: Job, generation_id: str, created_ms: int) -> Generation | None:
         finished = await self._results.get_generation(job.tenant_id, generation_id)
         return replace(finished.generation, created_ms=created_ms) if finished else None
 
-    async def _loaded(self, job: Job, records: tuple[PictureRecord, ...]) -> tuple[Picture, ...] | None:
+    async def _load_pictures(
+        self, job: Job, records: tuple[PictureRecord, ...]
+    ) -> tuple[Picture, ...] | None:
         """The pictures of a kept result, or None where one of them is gone or damaged."""
         loaded = [await self._results.get_picture(job.tenant_id, record.id) for record in records]
         found = tuple(picture for picture in loaded if picture is not None)

@@ -33,7 +33,9 @@ class RedisBudgetAdjustments:
         self._scripts = Scripts(client)
         self._calls = StoreCalls(deadline_s)
 
-    async def credit(self, tenant_id: str, window: BudgetWindow, amount: int, credit_id: str) -> WindowState:
+    async def add_credit(
+        self, tenant_id: str, window: BudgetWindow, amount: int, credit_id: str
+    ) -> WindowState:
         """Add credit to a lifetime budget, or take some back with an amount below zero; once for each id.
 
         Raises:
@@ -44,20 +46,22 @@ class RedisBudgetAdjustments:
         if window.budget.window != "lifetime":
             raise Conflict("Only a budget for a lifetime is prepaid; change the limit of the others.")
         direction = "add" if amount >= 0 else "take"
-        return await self._changed(tenant_id, window, ["credit", credit_id, direction, str(abs(amount))])
+        return await self._apply_change(tenant_id, window, ["credit", credit_id, direction, str(abs(amount))])
 
-    async def override(self, tenant_id: str, window: BudgetWindow, limit: int, until_ms: int) -> WindowState:
+    async def set_override(
+        self, tenant_id: str, window: BudgetWindow, limit: int, until_ms: int
+    ) -> WindowState:
         """Let another limit be in force until a moment by the store's clock; one that is past ends it now.
 
         Raises:
             StoreUnavailable: Nobody knows whether it was changed; repeating is safe.
         """
-        return await self._changed(tenant_id, window, ["limit", str(limit), str(max(0, until_ms))])
+        return await self._apply_change(tenant_id, window, ["limit", str(limit), str(max(0, until_ms))])
 
-    async def _changed(self, tenant_id: str, window: BudgetWindow, change: list[str]) -> WindowState:
-        found = await self._asked(tenant_id, window, change)
+    async def _apply_change(self, tenant_id: str, window: BudgetWindow, change: list[str]) -> WindowState:
+        found = await self._run_script(tenant_id, window, change)
         if found.code == "clock":
-            found = await self._asked(tenant_id, window.at(found.now_ms), change)
+            found = await self._run_script(tenant_id, window.at(found.now_ms), change)
         match found.code:
             case "ok":
                 return found.windows[0]
@@ -68,7 +72,7 @@ class RedisBudgetAdjustments:
             case _:
                 raise InternalError("The store's clock fits no window.")
 
-    async def _asked(self, tenant_id: str, window: BudgetWindow, change: list[str]) -> codec.Answer:
+    async def _run_script(self, tenant_id: str, window: BudgetWindow, change: list[str]) -> codec.ScriptReply:
         arguments = [str(KEEP_S * MS), *codec.encode_windows((window,)), *change]
         reply = await self._calls.run(self._scripts.run("terms", keys.ledger_keys(tenant_id), arguments))
-        return codec.answer(reply, (window,), ())
+        return codec.decode_reply(reply, (window,), ())

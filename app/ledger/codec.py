@@ -39,7 +39,7 @@ _TOKENS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ScriptReply:
     """A script's reply: its word, the store's clock, and the windows and rates as it saw them."""
 
     code: str
@@ -93,12 +93,17 @@ def encode_attempt(attempt: Attempt | None, lease_ms: str) -> list[str]:
 
 def encode_answered(answered: ports.Answered | None, usage: Usage, lease_ms: str) -> list[str]:
     """A claim, what becomes of it, and the tokens; one whose outcome is unknown is kept for a lease."""
-    tokens = _tokens_told(usage)
+    tokens = _encode_reported_tokens(usage)
     if answered is None:
         return [*encode_claim(None), "", "", tokens]
     match answered.state:
         case "done" | "failed":
-            return [*encode_claim(answered.claim), answered.state[0], _reference(answered.outcome), tokens]
+            return [
+                *encode_claim(answered.claim),
+                answered.state[0],
+                _encode_reference(answered.outcome),
+                tokens,
+            ]
         case "unknown":
             return [answered.claim.id, answered.claim.digest, lease_ms, "u", "", tokens]
         case "free":
@@ -107,7 +112,7 @@ def encode_answered(answered: ports.Answered | None, usage: Usage, lease_ms: str
             assert_never(answered.state)
 
 
-def _reference(outcome: Generation | Failure | None) -> str:
+def _encode_reference(outcome: Generation | Failure | None) -> str:
     """What a key keeps of its answer: never the result itself, which may be of any size."""
     match outcome:
         case Generation():
@@ -118,15 +123,17 @@ def _reference(outcome: Generation | Failure | None) -> str:
             raise InternalError("A key that is answered needs its answer.")
 
 
-def answer(reply: list[str], windows: tuple[BudgetWindow, ...], rates: tuple[RateLimit, ...]) -> Answer:
+def decode_reply(
+    reply: list[str], windows: tuple[BudgetWindow, ...], rates: tuple[RateLimit, ...]
+) -> ScriptReply:
     """A reply of one of the scripts ``admit``, ``windows`` and ``terms``."""
     code, now, payload = reply[:3]
     if code == "clock":
-        return Answer(code, int(now), payload, (), ())
+        return ScriptReply(code, int(now), payload, (), ())
     numbers = [int(value) for value in reply[3:]]
     behind = _WINDOW_NUMBERS * len(windows)
     states = []
-    for window, row in zip(windows, _rows(numbers[:behind], _WINDOW_NUMBERS), strict=True):
+    for window, row in zip(windows, _split_rows(numbers[:behind], _WINDOW_NUMBERS), strict=True):
         start, end, settled, held, limit, credit = row
         budget = replace(window.budget, limit=limit)
         states.append(
@@ -144,17 +151,17 @@ def answer(reply: list[str], windows: tuple[BudgetWindow, ...], rates: tuple[Rat
     found = tuple(
         RateState(rate, left, retry_ms, full_ms, refused == 1)
         for rate, (left, retry_ms, full_ms, refused) in zip(
-            rates, _rows(numbers[behind:], _RATE_NUMBERS), strict=True
+            rates, _split_rows(numbers[behind:], _RATE_NUMBERS), strict=True
         )
     )
-    return Answer(code, int(now), payload, tuple(states), found)
+    return ScriptReply(code, int(now), payload, tuple(states), found)
 
 
-def _rows(numbers: list[int], width: int) -> list[list[int]]:
+def _split_rows(numbers: list[int], width: int) -> list[list[int]]:
     return [numbers[at : at + width] for at in range(0, len(numbers), width)]
 
 
-def hit(found: Answer) -> ports.Hit | None:
+def decode_hit(found: ScriptReply) -> ports.Hit | None:
     """The kept result, or None where another version of the gateway wrote it."""
     try:
         _hold, created, _cost, text = found.payload.split(";", 3)
@@ -165,7 +172,7 @@ def hit(found: Answer) -> ports.Hit | None:
     return ports.Hit(replace(generation, created_ms=int(created)), age_s, found.windows, found.rates)
 
 
-def admission(request: ports.AdmissionRequest, found: Answer) -> ports.Admission:
+def decode_admission(request: ports.AdmissionRequest, found: ScriptReply) -> ports.Admission:
     """The answer of the script ``admit`` in the port's words, a hit excepted.
 
     Raises:
@@ -173,11 +180,11 @@ def admission(request: ports.AdmissionRequest, found: Answer) -> ports.Admission
     """
     meaning = _ADMISSIONS.get(found.code)
     if meaning is None:
-        raise InternalError(_fault(found))
+        raise InternalError(_describe_fault(found))
     return meaning(request, found)
 
 
-def forgotten(found: Answer) -> StoreForgot:
+def decode_data_loss(found: ScriptReply) -> StoreForgot:
     """An answer of the script ``admit`` that the books are not those this process knows, or not open."""
     if found.code == "closed":
         retry_after_s = -(-int(found.payload) // MS)
@@ -185,7 +192,7 @@ def forgotten(found: Answer) -> StoreForgot:
     return StoreForgot("The store has lost the tenant's books.", epoch=found.payload, retry_after_s=1)
 
 
-def _failure(text: str) -> Failure:
+def _decode_failure(text: str) -> Failure:
     try:
         return records.decode_failure(text)
     except records.UnreadableRecord:
@@ -193,7 +200,7 @@ def _failure(text: str) -> Failure:
         return Failure("upstream_error", "The one who generated this failed.")
 
 
-def _replayed(found: Answer) -> ports.Replayed:
+def _decode_replayed(found: ScriptReply) -> ports.Replayed:
     """What the key's request came to: its result where that came along, else where it would lie."""
     created, generation_id, cost, text = found.payload.split(";", 3)
     generation = None
@@ -206,7 +213,7 @@ def _replayed(found: Answer) -> ports.Replayed:
     )
 
 
-def _rejoined(asked: ports.AdmissionRequest, found: Answer) -> Rejoined:
+def _decode_rejoined(asked: ports.AdmissionRequest, found: ScriptReply) -> Rejoined:
     if asked.attempt is None:
         raise InternalError("Only an attempt can be given an earlier one's result.")
     created, generation_id = found.payload.split(";")
@@ -214,7 +221,7 @@ def _rejoined(asked: ports.AdmissionRequest, found: Answer) -> Rejoined:
     return Rejoined(asked.attempt, generation_id, int(created), age_s, found.windows, found.rates)
 
 
-def _tokens_told(usage: Usage) -> str:
+def _encode_reported_tokens(usage: Usage) -> str:
     return ",".join(str(int(getattr(usage, name))) for name in _TOKENS)
 
 
@@ -224,7 +231,7 @@ def encode_spent(spent: Spent | None) -> str:
         return ""
     usage = spent.usage
     amounts = Amounts(usage.image_output, usage.input_tokens + usage.output_tokens, 0, spent.usd)
-    return ",".join((*encode_amounts(amounts), _tokens_told(usage)))
+    return ",".join((*encode_amounts(amounts), _encode_reported_tokens(usage)))
 
 
 def decode_spent(cost: str) -> Spent | None:
@@ -243,39 +250,43 @@ def decode_spent(cost: str) -> Spent | None:
     return Spent(Usage(**{**told, "estimated": bool(told["estimated"])}), amounts.usd)
 
 
-def _crowded(found: Answer) -> ports.Crowded:
+def _decode_crowded(found: ScriptReply) -> ports.Crowded:
     most, _, wait_ms = found.payload.partition(";")
     return ports.Crowded(int(most), max(1, -(-int(wait_ms) // MS)), found.windows, found.rates)
 
 
-def _asked(found: Answer, amounts: Amounts) -> tuple[WindowState, ...]:
+def _fill_needs(found: ScriptReply, amounts: Amounts) -> tuple[WindowState, ...]:
     return tuple(replace(state, asked=getattr(amounts, state.budget.unit)) for state in found.windows)
 
 
-_ADMISSIONS: Mapping[str, Callable[[ports.AdmissionRequest, Answer], ports.Admission]] = {
-    "lead": lambda asked, found: ports.Lead(asked.hold_id, _asked(found, asked.amounts), found.rates),
-    "refused": lambda asked, found: ports.Refused(_asked(found, asked.amounts), found.rates),
+_ADMISSIONS: Mapping[str, Callable[[ports.AdmissionRequest, ScriptReply], ports.Admission]] = {
+    "lead": lambda asked, found: ports.Lead(asked.hold_id, _fill_needs(found, asked.amounts), found.rates),
+    "refused": lambda asked, found: ports.Refused(_fill_needs(found, asked.amounts), found.rates),
     "limited": lambda _, found: ports.Limited(found.windows, found.rates),
     "follow": lambda _, found: ports.Follow(found.payload, found.windows, found.rates),
-    "failed": lambda _, found: ports.Failed(_failure(found.payload), found.windows, found.rates),
+    "failed": lambda _, found: ports.Failed(_decode_failure(found.payload), found.windows, found.rates),
     "absent": lambda _, found: ports.Absent(found.windows, found.rates),
-    "replayed": lambda _, found: _replayed(found),
-    "refailed": lambda _, found: ports.Replayed(_failure(found.payload), 0, found.windows, found.rates),
+    "replayed": lambda _, found: _decode_replayed(found),
+    "refailed": lambda _, found: ports.Replayed(
+        _decode_failure(found.payload), 0, found.windows, found.rates
+    ),
     "in_flight": lambda _, found: ports.InFlight(-(-int(found.payload) // MS), found.windows, found.rates),
     "mismatch": lambda _, found: ports.Mismatched(found.windows, found.rates),
-    "crowded": lambda _, found: _crowded(found),
-    "rejoined": _rejoined,
+    "crowded": lambda _, found: _decode_crowded(found),
+    "rejoined": _decode_rejoined,
 }
 
 
-def _fault(found: Answer) -> str:
+def _describe_fault(found: ScriptReply) -> str:
     if found.code == "over":
         return f"The hold of this id is {STATES[found.payload]} already."
     known = {"conflict": "The hold id was used for other work.", "clock": "The store's clock fits no window."}
     return known.get(found.code, "The ledger gave an unknown answer.")
 
 
-def booked(reply: list[str], windows: tuple[BudgetWindow, ...], now_ms: int) -> tuple[WindowState, ...]:
+def decode_booked(
+    reply: list[str], windows: tuple[BudgetWindow, ...], now_ms: int
+) -> tuple[WindowState, ...]:
     """The caller's windows as the hold was booked in them; those that came into force later are left out."""
     rows = {}
     for at in range(0, len(reply), _COUNTER_WORDS):

@@ -143,7 +143,7 @@ class DurableLedger(Resource):
     @contextlib.asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:
         self._nothing_waits.set()
-        self._ledger.epochs.update(self._journal.epochs())
+        self._ledger.epochs.update(self._journal.read_epochs())
         for tenant_id, ended in self._journal.take_over_pending():
             self._keep(_build_settlement(tenant_id, ended), (), replace(ended, state="dispatched", act=None))
             self._show_waiting()
@@ -178,7 +178,7 @@ class DurableLedger(Resource):
             "settlements_in_memory": len(self._waiting) - len(self._journal.on_disk),
             "journal": self._journal.condition,
             "store_breaker": self.breaker.state,
-            "grace_tokens": self._grace.taken,
+            "grace_tokens": self._grace.tokens_taken,
         }
 
     async def admit(self, request: AdmissionRequest) -> Admission:
@@ -197,9 +197,9 @@ class DurableLedger(Resource):
             log.warning("admitted without the store", extra={"tenant": request.tenant_id})
             self._open[hold.hold_id] = (request.tenant_id, hold)
             return Lead(hold.hold_id, ())
-        self._grace.over()
+        self._grace.reset()
         if isinstance(admission, Lead):
-            self._open[request.hold_id] = (request.tenant_id, _held(request, admission))
+            self._open[request.hold_id] = (request.tenant_id, _build_hold_record(request, admission))
             if len(self._open) > OPEN_MAX:
                 self._open.popitem(last=False)
         return admission
@@ -227,7 +227,7 @@ class DurableLedger(Resource):
     async def settle(self, settlement: Settlement, windows: tuple[BudgetWindow, ...]) -> Settled:
         """Settle now; where the store does not answer, keep the settlement and say ``deferred``."""
         _, hold = self._open.get(settlement.hold_id, (None, None))
-        self._grace.ended(settlement.hold_id)
+        self._grace.forget(settlement.hold_id)
         try:
             settled = await self._settle(settlement, windows, hold)
         except StoreUnavailable:
@@ -245,13 +245,13 @@ class DurableLedger(Resource):
         """As the store says."""
         await self._ledger.note_delivery(tenant_id, attempt, delivery)
 
-    async def windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
+    async def get_windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
         """As the store says."""
-        return await self._ledger.windows(tenant_id, windows)
+        return await self._ledger.get_windows(tenant_id, windows)
 
-    async def rates(self, tenant_id: str, rates: tuple[RateLimit, ...]) -> tuple[RateState, ...]:
+    async def get_rates(self, tenant_id: str, rates: tuple[RateLimit, ...]) -> tuple[RateState, ...]:
         """As the store says."""
-        return await self._ledger.rates(tenant_id, rates)
+        return await self._ledger.get_rates(tenant_id, rates)
 
     def _open_holds(self, tenant_id: str) -> dict[str, HoldRecord]:
         """The holds of a tenant that this process has open."""
@@ -269,7 +269,7 @@ class DurableLedger(Resource):
             settled = await self._ledger.settle(settlement, windows)
         if hold is not None and settled.state != "unknown":
             flags = hold.flags + "l" * settled.late + "p" * settled.published
-            record = replace(_ended(hold, settlement), flags=flags)
+            record = replace(_end_hold(hold, settlement), flags=flags)
             self._note(settlement.tenant_id, record, settled.now_ms)
         return settled
 
@@ -287,12 +287,12 @@ class DurableLedger(Resource):
     async def _write_waiting(self) -> None:
         """Have every settlement that waits on disk, if there is one that takes it."""
         ended = [
-            (item.settlement.tenant_id, _ended(item.hold, item.settlement))
+            (item.settlement.tenant_id, _end_hold(item.hold, item.settlement))
             for hold_id, item in self._waiting.items()
             if item.hold is not None and hold_id not in self._journal.on_disk
         ]
         with best_effort("journal"):
-            await self._journal.wait_for(ended, self._waiting)
+            await self._journal.append_pending(ended, self._waiting)
         self._show_waiting()
 
     async def _watch_journal(self) -> None:
@@ -351,7 +351,7 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _held(request: AdmissionRequest, lead: Lead) -> HoldRecord:
+def _build_hold_record(request: AdmissionRequest, lead: Lead) -> HoldRecord:
     """The hold as the store has just written it."""
     counters = {
         window.field: Counter(window.budget.unit, window.span.start_ms, window.span.end_ms, window.field)
@@ -369,9 +369,9 @@ def _held(request: AdmissionRequest, lead: Lead) -> HoldRecord:
     )
 
 
-def _ended(hold: HoldRecord, settlement: Settlement) -> HoldRecord:
+def _end_hold(hold: HoldRecord, settlement: Settlement) -> HoldRecord:
     act = settlement.amounts if settlement.outcome == "settle" else None
-    return hold.ended(_ENDS[settlement.outcome], act)
+    return hold.end(_ENDS[settlement.outcome], act)
 
 
 def _build_settlement(tenant_id: str, ended: HoldRecord) -> Settlement:

@@ -33,7 +33,7 @@ class Grace:
         self._holds: set[str] = set()
 
     @property
-    def taken(self) -> int:
+    def tokens_taken(self) -> int:
         """Tokens that were admitted in this outage, of all tenants together."""
         return self._taken.total()
 
@@ -66,10 +66,10 @@ class Grace:
         """Whether a hold was admitted so, and has not ended."""
         return hold_id in self._holds
 
-    def ended(self, hold_id: str) -> None:
+    def forget(self, hold_id: str) -> None:
         """A hold has ended; what it took of this outage stays taken."""
         self._holds.discard(hold_id)
 
-    def over(self) -> None:
+    def reset(self) -> None:
         """The store has answered: the next outage begins anew."""
         self._taken.clear()

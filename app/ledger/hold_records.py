@@ -64,24 +64,26 @@ class HoldRecord:
     counters: tuple[Counter, ...]
 
     @classmethod
-    def decoded(cls, hold_id: str, text: str) -> HoldRecord:
+    def decode(cls, hold_id: str, text: str) -> HoldRecord:
         """The hold of a record of the store. Raises UnreadableHold."""
         found = _RECORD.fullmatch(text)
         if found is None:
             raise UnreadableHold("The record is not one of a hold.")
         letter, flags, began, fingerprint, est, act, windows = found.groups()
-        counters = tuple(_counter(text) for text in windows.split(",")) if windows else ()
-        actual = _amounts(act) if act else None
-        return cls(hold_id, LETTERS[letter], flags, int(began), fingerprint, _amounts(est), actual, counters)
+        counters = tuple(_decode_counter(text) for text in windows.split(",")) if windows else ()
+        actual = _decode_amounts(act) if act else None
+        return cls(
+            hold_id, LETTERS[letter], flags, int(began), fingerprint, _decode_amounts(est), actual, counters
+        )
 
-    def encoded(self) -> str:
+    def encode(self) -> str:
         """The record as the store's scripts write it."""
         windows = ",".join(
             f"{UNITS.index(counter.unit) + 1 if counter.unit else 0}@{counter.start_ms}@{counter.end_ms}"
             f"@{counter.field}"
             for counter in self.counters
         )
-        est, act = _csv(self.est), _csv(self.act) if self.act is not None else ""
+        est, act = _encode_amounts(self.est), _encode_amounts(self.act) if self.act is not None else ""
         letter = _LETTER_OF[self.state]
         return f"{letter};{self.flags};{self.began_ms};{self.fingerprint};{est};{act};{windows};{VERSION}"
 
@@ -102,11 +104,11 @@ class HoldRecord:
             return self.act or Amounts()
         return self.est if self.state == "charged" else Amounts()
 
-    def ended(self, state: State, act: Amounts | None) -> HoldRecord:
+    def end(self, state: State, act: Amounts | None) -> HoldRecord:
         """The same hold after its end."""
         return replace(self, state=state, act=act)
 
-    def event(self, tenant_id: str, at_ms: int, source: str) -> dict[str, Any]:
+    def build_event(self, tenant_id: str, at_ms: int, source: str) -> dict[str, Any]:
         """The transition into this state as a CloudEvent (version 1.0). It holds no prompt and no text.
 
         Its ``id`` is the same however often the transition is told, so that a consumer counts it once.
@@ -153,7 +155,7 @@ class HoldRecord:
             raise UnreadableHold("The event has other fields.") from error
 
 
-def _counter(text: str) -> Counter:
+def _decode_counter(text: str) -> Counter:
     """One window of a record. Raises UnreadableHold for a unit that this version does not know."""
     found = _COUNTER.fullmatch(text)
     if found is None or int(found[1]) > len(UNITS):
@@ -162,7 +164,7 @@ def _counter(text: str) -> Counter:
     return Counter(UNITS[unit - 1] if unit else None, int(found[2]), int(found[3]), found[4])
 
 
-def _amounts(text: str) -> Amounts:
+def _decode_amounts(text: str) -> Amounts:
     """Amounts in the order of UNITS, 0 for those that came later. Raises UnreadableHold for more."""
     amounts = [int(digits) for digits in text.split(",")]
     if len(amounts) > len(UNITS):
@@ -170,5 +172,5 @@ def _amounts(text: str) -> Amounts:
     return Amounts(*amounts)
 
 
-def _csv(amounts: Amounts) -> str:
+def _encode_amounts(amounts: Amounts) -> str:
     return ",".join(str(amount) for amount in amounts)

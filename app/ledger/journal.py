@@ -41,7 +41,7 @@ class JournalUnavailable(RuntimeError):
 
 
 class Journal:
-    """The files of one replica; use as ``with``. Every method is quick except ``wait_for`` (one fsync).
+    """The files of one replica; use as ``with``. Every method is quick except ``append_pending`` (one fsync).
 
     Args:
         folder: Made private to this user; may be shared by any number of replicas of one machine.
@@ -76,9 +76,9 @@ class Journal:
     def _open(self) -> None:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._number, self._files["lock"] = self._lowest_free()
+            self._number, self._files["lock"] = self._lock_lowest_number()
             for kind in ("settled", "waiting", "epochs"):
-                self._files[kind] = self._opened(kind)
+                self._files[kind] = self._open_file(kind)
             self._settled_bytes = os.fstat(self._files["settled"].fileno()).st_size
         except OSError:
             self._close()
@@ -107,20 +107,20 @@ class Journal:
             self._rotate()
         self._settled_bytes += self._append("settled", tenant_id, record, at_ms)
 
-    def wait_for(self, tenant_id: str, record: HoldRecord, at_ms: int) -> None:
+    def append_pending(self, tenant_id: str, record: HoldRecord, at_ms: int) -> None:
         """Remember a settlement that the store has not acknowledged; on disk when this returns."""
         self._append("waiting", tenant_id, record, at_ms)
-        os.fsync(self._file("waiting").fileno())
+        os.fsync(self._get_file("waiting").fileno())
 
     def clear_pending(self) -> None:
         """Forget the waiting ones: the store has acknowledged all of them."""
-        self._file("waiting").truncate(0)
+        self._get_file("waiting").truncate(0)
 
     def take_over_pending(self) -> list[tuple[str, HoldRecord]]:
         """Settlements of this number's former holder, and of dead replicas; the latter become this one's."""
         found = list(_read(self._path("waiting", self._number)))
-        for number in self._others():
-            lock = self._locked(number)
+        for number in self._list_others():
+            lock = self._lock(number)
             if lock is None:
                 continue
             with lock:
@@ -129,7 +129,7 @@ class Journal:
                 found += orphans
                 with suppress(OSError):  # a full disk: they stay where they are, and are found again
                     for tenant_id, record in orphans:
-                        self.wait_for(tenant_id, record, record.began_ms)
+                        self.append_pending(tenant_id, record, record.began_ms)
                     if orphans:
                         path.write_bytes(b"")
         return found
@@ -158,22 +158,22 @@ class Journal:
 
     def _read_settled_lines(self) -> Iterator[tuple[str, HoldRecord]]:
         """What this replica and dead ones have noted, oldest first in each of their files."""
-        for number in (self._number, *self._others()):
-            lock = None if number == self._number else self._locked(number, fcntl.LOCK_SH)
+        for number in (self._number, *self._list_others()):
+            lock = None if number == self._number else self._lock(number, fcntl.LOCK_SH)
             if lock is None and number != self._number:
                 continue
             with lock or nullcontext():
                 for old in (True, False):
                     yield from _read(self._path("settled", number, old=old))
 
-    def epochs(self) -> dict[str, str]:
+    def read_epochs(self) -> dict[str, str]:
         """Which epoch of each tenant's books was seen last, by this number's holders."""
         epochs: dict[str, str] = {}
         with suppress(OSError, ValueError, AttributeError):
             found = json.loads(self._epochs_path.read_text(encoding="utf-8"))
             epochs = {str(tenant): str(epoch) for tenant, epoch in found.items()}
         changed = False
-        for line in _lines(self._path("epochs", self._number)):
+        for line in _read_lines(self._path("epochs", self._number)):
             with suppress(ValueError, TypeError):
                 tenant, epoch = json.loads(line)
                 epochs[str(tenant)] = str(epoch)
@@ -195,7 +195,7 @@ class Journal:
         draft = self._epochs_path.with_suffix(".draft")
         draft.write_text(json.dumps(self._epochs), encoding="utf-8")
         draft.replace(self._epochs_path)
-        self._file("epochs").truncate(0)
+        self._get_file("epochs").truncate(0)
 
     @property
     def _epochs_path(self) -> Path:
@@ -207,41 +207,41 @@ class Journal:
         return self.folder / f"{kind}-{number}{'.old' if old else ''}.jsonl"
 
     def _append(self, kind: str, tenant_id: str, record: HoldRecord, at_ms: int) -> int:
-        return self._write(kind, record.event(tenant_id, at_ms, self._source))
+        return self._write(kind, record.build_event(tenant_id, at_ms, self._source))
 
     def _write(self, kind: str, value: object) -> int:
         """Append a line as a whole; returns its bytes. Raises OSError where a part of it may be missing."""
         # The line break comes first, so that a line torn by a crash never swallows the next one.
         line = b"\n" + json.dumps(value, separators=(",", ":")).encode()
-        file, written = self._file(kind), 0
+        file, written = self._get_file(kind), 0
         while written < len(line):  # a disk that fills up takes a part, and refuses the rest
             written += file.write(line[written:])
         return written
 
-    def _file(self, kind: str) -> FileIO:
+    def _get_file(self, kind: str) -> FileIO:
         if kind not in self._files:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.folder))
         return self._files[kind]
 
-    def _opened(self, kind: str) -> FileIO:
+    def _open_file(self, kind: str) -> FileIO:
         return FileIO(self._path(kind, self._number), "ab", opener=_open_privately)
 
     def _rotate(self) -> None:
         with suppress(FileNotFoundError):  # renamed before, when the new one could not be made
             self._path("settled", self._number).replace(self._path("settled", self._number, old=True))
-        fresh = self._opened("settled")
-        self._file("settled").close()
+        fresh = self._open_file("settled")
+        self._get_file("settled").close()
         self._files["settled"] = fresh
         self._settled_bytes = 0
 
-    def _lowest_free(self) -> tuple[int, FileIO]:
+    def _lock_lowest_number(self) -> tuple[int, FileIO]:
         for number in range(NUMBERS_MAX):
-            lock = self._locked(number)
+            lock = self._lock(number)
             if lock is not None:
                 return number, lock
         raise OSError("every number is taken")
 
-    def _locked(self, number: int, kind: int = fcntl.LOCK_EX) -> FileIO | None:
+    def _lock(self, number: int, kind: int = fcntl.LOCK_EX) -> FileIO | None:
         """This number's lock, held until the file is closed; None where somebody else holds it.
 
         Readers share it, so that several replicas that read a dead one's part at once all see it.
@@ -256,7 +256,7 @@ class Journal:
             raise
         return file
 
-    def _others(self) -> list[int]:
+    def _list_others(self) -> list[int]:
         with suppress(FileNotFoundError):
             found = (_LOCK_NAME.fullmatch(path.name) for path in self.folder.iterdir())
             return sorted(int(match[1]) for match in found if match and int(match[1]) != self._number)
@@ -275,14 +275,14 @@ def _is_at(file: FileIO, path: Path) -> bool:
         return False
 
 
-def _lines(path: Path) -> Iterator[bytes]:
+def _read_lines(path: Path) -> Iterator[bytes]:
     with suppress(FileNotFoundError), path.open("rb") as lines:
         yield from lines
 
 
 def _read(path: Path) -> Iterator[tuple[str, HoldRecord]]:
     """The holds of a file in order; a line that a crash has torn is none."""
-    for line in _lines(path):
+    for line in _read_lines(path):
         try:
             event: Any = json.loads(line)
             found = HoldRecord.from_event(event)

@@ -76,9 +76,9 @@ class Journaling:
         self.on_disk.update(record.hold_id for _, record in found)
         return found
 
-    def epochs(self) -> dict[str, str]:
+    def read_epochs(self) -> dict[str, str]:
         """See Journal."""
-        return {} if self._journal is None else self._journal.epochs()
+        return {} if self._journal is None else self._journal.read_epochs()
 
     async def read_settled_of(self, tenant_id: str) -> dict[str, HoldRecord]:
         """See Journal. Raises OSError where the files cannot be read."""
@@ -105,9 +105,9 @@ class Journaling:
                 self._journal.keep_epoch(tenant_id, epoch)
         except OSError as error:
             # The store has it; only a rebuilding would miss it.
-            self._fails(error)
+            self._report_failure(error)
         else:
-            self._works()
+            self._report_recovery()
 
     def keep_epoch(self, tenant_id: str, epoch: str) -> None:
         """Remember the epoch of a tenant's books that were rebuilt."""
@@ -116,9 +116,9 @@ class Journaling:
         try:
             self._journal.keep_epoch(tenant_id, epoch)
         except OSError as error:
-            self._fails(error)
+            self._report_failure(error)
 
-    async def wait_for(self, ended: Iterable[tuple[str, HoldRecord]], waiting: Container[str]) -> None:
+    async def append_pending(self, ended: Iterable[tuple[str, HoldRecord]], waiting: Container[str]) -> None:
         """Have settlements on disk, as far as it takes them: those that wait and are not there yet."""
         if self._journal is None:
             return
@@ -126,12 +126,12 @@ class Journaling:
             try:
                 for tenant_id, record in ended:
                     if record.hold_id in waiting and record.hold_id not in self.on_disk:
-                        await run_in_thread(self._journal.wait_for, tenant_id, record, _now_ms())
-                        self._works()
+                        await run_in_thread(self._journal.append_pending, tenant_id, record, _now_ms())
+                        self._report_recovery()
                         if record.hold_id in waiting:
                             self.on_disk.add(record.hold_id)
             except OSError as error:
-                self._fails(error)
+                self._report_failure(error)
 
     async def clear_pending_unless(self, waiting: Sized) -> bool:
         """Forget the settlements on disk, because the store has acknowledged all, unless some wait again."""
@@ -144,7 +144,7 @@ class Journaling:
                     self._journal.clear_pending()
             except OSError as error:
                 # What stays is settled once more at the next start, which changes nothing.
-                self._fails(error)
+                self._report_failure(error)
         return True
 
     async def recreate_if_gone(self) -> bool:
@@ -158,7 +158,7 @@ class Journaling:
             try:
                 self._journal.open_again()
             except OSError as error:
-                self._fails(error)
+                self._report_failure(error)
                 return False
         log.error(
             "the journal's files were gone and have been made again; what they held cannot be told to a "
@@ -172,10 +172,10 @@ class Journaling:
                 )
             },
         )
-        self._works()
+        self._report_recovery()
         return True
 
-    def _fails(self, error: OSError) -> None:
+    def _report_failure(self, error: OSError) -> None:
         assert self._journal is not None  # noqa: S101 - it has just failed
         cause = f"{type(error).__qualname__}: {describe_system_error(error)}"
         remedy = _REMEDIES.get(error.errno or 0, _REMEDY)
@@ -190,7 +190,7 @@ class Journaling:
         self._fault = fault
         self._watcher.journal_failed(errno.errorcode.get(error.errno or 0, "other"))
 
-    def _works(self) -> None:
+    def _report_recovery(self) -> None:
         if self._fault is None:
             return
         self._fault = None

@@ -91,7 +91,7 @@ class WakeBoard(Resource):
         failures = FailureLog("wake-ups", describe_address(self._client))
         while True:
             try:
-                await self._subscription()
+                await self._subscribe()
             except Exception as error:  # noqa: BLE001 - whatever the client raises, listening goes on
                 # The waiters' own polling bridges the gap until the store is back.
                 if self.listening.is_set():
@@ -102,7 +102,7 @@ class WakeBoard(Resource):
                 self.listening.clear()
             await asyncio.sleep(RESUBSCRIBE_S)
 
-    async def _subscription(self) -> None:
+    async def _subscribe(self) -> None:
         await discover_nodes(self._client)
         pubsub = self._client.pubsub()
         try:

@@ -69,7 +69,7 @@ class RedisOperations:
             StoreUnavailable: Nobody knows; it ends with its lease.
         """
         arguments = ["begin", claim, work, self._lease_ms, self._keep_ms, str(self._kept_max)]
-        code, found = await self._asked(tenant_id, operation_id, arguments)
+        code, found = await self._run_script(tenant_id, operation_id, arguments)
         if code == "mismatch":
             raise IdempotencyMismatch("This Idempotency-Key was used for another request; use a new one.")
         if found is None:
@@ -80,7 +80,7 @@ class RedisOperations:
         self, tenant_id: str, operation_id: str, claim: str, state: Literal["waiting", "running"]
     ) -> bool:
         """Say that it goes on. False where it was cancelled, has ended, or is another process's by now."""
-        code, _ = await self._asked(tenant_id, operation_id, ["step", claim, state, self._lease_ms])
+        code, _ = await self._run_script(tenant_id, operation_id, ["step", claim, state, self._lease_ms])
         return code == "ok"
 
     async def finish(
@@ -100,24 +100,24 @@ class RedisOperations:
             text = ""
         kept = ["free", "", ""] if made is None else ["keep", made.generation_id, encode_spent(made.spent)]
         arguments = ["finish", claim, state, text, self._keep_ms, *kept]
-        code, _ = await self._asked(tenant_id, operation_id, arguments)
+        code, _ = await self._run_script(tenant_id, operation_id, arguments)
         return code == "ok"
 
     async def cancel(self, tenant_id: str, operation_id: str) -> Operation | None:
         """Cancel it if it waits, else note that somebody asked. What it is now, or None without one."""
-        return await self._seen(tenant_id, operation_id, "cancel")
+        return await self._read_or_cancel(tenant_id, operation_id, "cancel")
 
     async def read(self, tenant_id: str, operation_id: str) -> Operation | None:
         """An operation of this tenant; None where it is unknown, expired or foreign."""
-        return await self._seen(tenant_id, operation_id, "read")
+        return await self._read_or_cancel(tenant_id, operation_id, "read")
 
-    async def _seen(self, tenant_id: str, operation_id: str, action: str) -> Operation | None:
+    async def _read_or_cancel(self, tenant_id: str, operation_id: str, action: str) -> Operation | None:
         if not is_operation_id(operation_id):
             return None
-        code, found = await self._asked(tenant_id, operation_id, [action])
+        code, found = await self._run_script(tenant_id, operation_id, [action])
         return found if code == "ok" else None
 
-    async def _asked(
+    async def _run_script(
         self, tenant_id: str, operation_id: str, arguments: list[str]
     ) -> tuple[str, Operation | None]:
         names = keys.operation_keys(tenant_id, operation_id)

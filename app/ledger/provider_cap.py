@@ -84,9 +84,9 @@ class CappedImageModel:
         self._catalogue = catalogue
         self._terms = terms
 
-    async def ready(self) -> bool:
+    async def is_ready(self) -> bool:
         """Whether calls can be made at all."""
-        return await self._model.ready()
+        return await self._model.is_ready()
 
     async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
         """One attempt, within the cap.
@@ -116,10 +116,10 @@ class CappedImageModel:
             tenant_id=PROVIDER,
             hold_id=hold_id,
             fingerprint=card.id.replace(".", "_"),
-            windows=self._windows(card),
+            windows=self._build_windows(card),
             amounts=estimate(request, card).amounts,
             cache=CacheDirective("bypass"),
-            rates=self._rates(card),
+            rates=self._build_rates(card),
         )
         try:
             admission = await self._ledger.admit(asked)
@@ -138,7 +138,7 @@ class CappedImageModel:
         raise UpstreamQuota(
             "All that may be asked of this model in a minute is taken.",
             billed="no",
-            retry_after_s=_retry_after_s(admission),
+            retry_after_s=_compute_retry_after_s(admission),
         )
 
     async def _end(
@@ -155,25 +155,25 @@ class CappedImageModel:
             settlement = Settlement(PROVIDER, hold_id, card.id.replace(".", "_"), outcome, used)
             await run_uncancelled(self._ledger.settle(settlement, ()))
 
-    def _windows(self, card: Card) -> tuple[BudgetWindow, ...]:
+    def _build_windows(self, card: Card) -> tuple[BudgetWindow, ...]:
         limit = self._terms.tokens_per_minute
         if limit is None:
             return ()
         budget = Budget("total_tokens", "minute", limit)
-        return (build_window(budget, self._owner(card), _UTC, time.time_ns() // 1_000_000),)
+        return (build_window(budget, self._name_owner(card), _UTC, time.time_ns() // 1_000_000),)
 
-    def _rates(self, card: Card) -> tuple[RateLimit, ...]:
+    def _build_rates(self, card: Card) -> tuple[RateLimit, ...]:
         limit = self._terms.requests_per_minute
         if limit is None:
             return ()
         burst = max(1, limit // _BURST_SHARE)
-        return (RateLimit("requests", "tenant", f"{self._owner(card)}|requests", limit, burst),)
+        return (RateLimit("requests", "tenant", f"{self._name_owner(card)}|requests", limit, burst),)
 
-    def _owner(self, card: Card) -> str:
+    def _name_owner(self, card: Card) -> str:
         return f"b:{self._back_end}:{card.id}"
 
 
-def _retry_after_s(admission: Admission) -> int:
+def _compute_retry_after_s(admission: Admission) -> int:
     match admission:
         case Limited(rates=rates):
             return max(1, *(-(-rate.retry_in_ms // 1000) for rate in rates))

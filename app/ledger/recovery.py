@@ -111,13 +111,13 @@ class Recovery:
 
     async def _look(self) -> None:
         known = dict(self._epochs)
-        found = await self._restorer.epochs(list(known))
-        history = await self._restorer.history()
+        found = await self._restorer.read_epochs(list(known))
+        history = await self._restorer.read_history()
         for tenant_id, epoch in found.items():
             if epoch != known[tenant_id]:
                 await self._rebuild(tenant_id, known[tenant_id])
         if history != self.history:
-            await self._tell_again(frozenset(known))
+            await self._put_back_all(frozenset(known))
         self.history = history
 
     async def _rebuild(self, tenant_id: str, known: str) -> float:
@@ -126,7 +126,7 @@ class Recovery:
             if self._epochs.get(tenant_id) != known:
                 return 0.0  # somebody else here did it meanwhile
             rebuilding = self._amnesia == "rebuild"
-            records = await self._known_of(tenant_id) if rebuilding else []
+            records = await self._collect_records(tenant_id) if rebuilding else []
             epoch, wait_s, count = await self._restorer.rebuild(
                 tenant_id, records, secrets.token_hex(8), GRACE_S if rebuilding else 0.0
             )
@@ -136,7 +136,7 @@ class Recovery:
         self._watcher.store_amnesia(self._amnesia, count)
         return wait_s
 
-    async def _tell_again(self, tenant_ids: frozenset[str]) -> None:
+    async def _put_back_all(self, tenant_ids: frozenset[str]) -> None:
         """Tell a store of another history what this replica knows."""
         missing: Counter[str] = Counter()
         async with self._rebuilding:
@@ -154,7 +154,7 @@ class Recovery:
                 )
                 self._watcher.store_amnesia(self._amnesia, count)
 
-    async def _known_of(self, tenant_id: str) -> list[HoldRecord]:
+    async def _collect_records(self, tenant_id: str) -> list[HoldRecord]:
         """The last state of every hold that this replica remembers."""
         records = await self._journal.read_settled_of(tenant_id)
         return list((records | self._open_holds(tenant_id)).values())

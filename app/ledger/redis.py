@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from app.domain.budget import BudgetWindow, WindowState
     from app.domain.rate import RateLimit, RateState
     from app.generation.ports import Admission, AdmissionRequest, Settlement
-    from app.ledger.codec import Answer
+    from app.ledger.codec import ScriptReply
     from app.store.breaker import StoreBreaker
     from app.store.room import Room
 
@@ -95,22 +95,22 @@ class RedisLedger(Resource):
             StoreUnavailable: Nobody knows whether something was reserved; repeating is safe.
             InternalError: The hold id was used for other work, or its hold has ended.
         """
-        answer = await self._admission(request, request.windows)
+        answer = await self._run_admit(request, request.windows)
         if answer.code == "clock":
             # This machine's clock is off by more than a window: the store's clock decides.
-            answer = await self._admission(
+            answer = await self._run_admit(
                 request, tuple(window.at(answer.now_ms) for window in request.windows)
             )
         if answer.code == "hit":
-            hit = codec.hit(answer)
+            hit = codec.decode_hit(answer)
             if hit is None:
                 return await self._admit_past_unreadable(request)
             return hit
         if answer.code in {"forgotten", "closed"}:
-            raise codec.forgotten(answer)
+            raise codec.decode_data_loss(answer)
         if answer.code == "lead" and answer.payload:
             self.epochs[request.tenant_id] = answer.payload
-        return codec.admission(request, answer)
+        return codec.decode_admission(request, answer)
 
     async def peek(self, request: AdmissionRequest) -> Hit | Absent:
         """What admission would see now, reserving nothing; ``asked`` is filled in.
@@ -146,10 +146,10 @@ class RedisLedger(Resource):
             InternalError: The hold was ended before in another way.
         """
         result = records.encode_generation(settlement.publish) if settlement.publish else ""
-        result = self._fitting(result)
+        result = self._fit_to_room(result)
         failed = settlement.failure
         failure = records.encode_brief(failed) if failed else ""
-        whole = self._fitting(records.encode_failure(failed)) if failed and failed.verbatim else ""
+        whole = self._fit_to_room(records.encode_failure(failed)) if failed and failed.verbatim else ""
         # A result never outlives its pictures: it gets the jitter's lower half, they get the upper.
         ttl_ms = int(settlement.ttl_s * MS * random.uniform(0.9, 1.0)) if result else 0
         arguments = [
@@ -168,7 +168,7 @@ class RedisLedger(Resource):
             *codec.encode_attempt(settlement.attempt, self._lease_ms),
             *codec.encode_amounts(settlement.amounts),
             *codec.encode_tokens(settlement.usage),
-            *reports.told(settlement.attribution, self._policy.usage_labels),
+            *reports.encode_attribution(settlement.attribution, self._policy.usage_labels),
         ]
         claim = settlement.answered.claim.digest if settlement.answered else None
         names = keys.work_keys(settlement.tenant_id, settlement.fingerprint, claim)
@@ -182,7 +182,7 @@ class RedisLedger(Resource):
             late=late == "1",
             published=published == "1",
             now_ms=int(now),
-            windows=codec.booked(reply[6:], windows, int(now)),
+            windows=codec.decode_booked(reply[6:], windows, int(now)),
         )
 
     async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
@@ -191,7 +191,7 @@ class RedisLedger(Resource):
         deadline = clock() + timeout_s
         while (left := deadline - clock()) > 0:
             nap_s = min(left, self._policy.poll_s * random.uniform(0.8, 1.2))
-            if await self.wakes.wait(leader, nap_s) or not await self._still_leads(
+            if await self.wakes.wait(leader, nap_s) or not await self._is_leading(
                 tenant_id, fingerprint, leader
             ):
                 return
@@ -201,20 +201,20 @@ class RedisLedger(Resource):
         arguments = [keys.WAKE_CHANNEL, *codec.encode_attempt(attempt, self._lease_ms), delivery]
         await self._calls.run(self._scripts.run("deliver", keys.ledger_keys(tenant_id), arguments))
 
-    async def windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
+    async def get_windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
         """The windows as they stand; reserves nothing, clears away what has expired."""
-        answer = await self._states(tenant_id, windows)
+        answer = await self._run_windows(tenant_id, windows)
         if answer.code == "clock":
-            answer = await self._states(tenant_id, tuple(window.at(answer.now_ms) for window in windows))
+            answer = await self._run_windows(tenant_id, tuple(window.at(answer.now_ms) for window in windows))
         if answer.code == "clock":
             raise InternalError("The store's clock fits no window.")
         return answer.windows
 
-    async def rates(self, tenant_id: str, rates: tuple[RateLimit, ...]) -> tuple[RateState, ...]:
+    async def get_rates(self, tenant_id: str, rates: tuple[RateLimit, ...]) -> tuple[RateState, ...]:
         """The rates and caps as they stand; ``refused`` tells which would refuse a request now."""
-        return (await self._states(tenant_id, (), rates)).rates
+        return (await self._run_windows(tenant_id, (), rates)).rates
 
-    def _fitting(self, text: str) -> str:
+    def _fit_to_room(self, text: str) -> str:
         """A text for the cache, or nothing where the store has no room for it."""
         return text if not text or self._room is None or self._room.take_text(text) else ""
 
@@ -222,7 +222,7 @@ class RedisLedger(Resource):
     def _lease_ms(self) -> str:
         return str(int(self._policy.lease_s * MS))
 
-    async def _admission(self, request: AdmissionRequest, windows: tuple[BudgetWindow, ...]) -> Answer:
+    async def _run_admit(self, request: AdmissionRequest, windows: tuple[BudgetWindow, ...]) -> ScriptReply:
         max_age_s = request.cache.max_age_s
         arguments = [
             request.hold_id,
@@ -243,22 +243,26 @@ class RedisLedger(Resource):
             *codec.encode_amounts(request.amounts),
             *codec.encode_windows(windows),
             *codec.encode_rates(request.rates),
-            *(reports.told(request.attribution, self._policy.usage_labels) if request.attribution else ()),
+            *(
+                reports.encode_attribution(request.attribution, self._policy.usage_labels)
+                if request.attribution
+                else ()
+            ),
         ]
         digest = request.claim.digest if request.claim else None
         names = keys.work_keys(request.tenant_id, request.fingerprint, digest)
         reply = await self._calls.run(self._scripts.run("admit", names, arguments))
-        return codec.answer(reply, windows, request.rates)
+        return codec.decode_reply(reply, windows, request.rates)
 
-    async def _states(
+    async def _run_windows(
         self, tenant_id: str, windows: tuple[BudgetWindow, ...], rates: tuple[RateLimit, ...] = ()
-    ) -> Answer:
+    ) -> ScriptReply:
         told = [*codec.encode_windows(windows), *codec.encode_rates(rates)]
         arguments = [*self._policy.keeps_ms, self._policy.unknown, *told]
         reply = await self._calls.run(self._scripts.run("windows", keys.ledger_keys(tenant_id), arguments))
-        return codec.answer(reply, windows, rates)
+        return codec.decode_reply(reply, windows, rates)
 
-    async def _still_leads(self, tenant_id: str, fingerprint: str, leader: str) -> bool:
+    async def _is_leading(self, tenant_id: str, fingerprint: str, leader: str) -> bool:
         arguments = keys.leads_key(tenant_id), fingerprint, leader
         try:
             return bool(await self._calls.run(self._client.eval(_LEADING, 1, *arguments)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from app.domain.report import Row, Spent, day_of, number_of
+from app.domain.report import Row, Spent, decode_day, encode_day
 from app.store import keys
 from app.store.calls import StoreCalls
 
@@ -40,14 +40,16 @@ class RedisReports:
         """What one key used on these days, the last included: one command, whatever others use."""
         names = [
             f"{number}|{key_id}|{model}|{size}"
-            for number in range(number_of(since), number_of(until) + 1)
+            for number in range(encode_day(since), encode_day(until) + 1)
             for model, size in self._cells
         ]
         if not names:
             return ()
         found: Any = await self._calls.run(self._client.hmget(keys.usage_key(tenant_id), names))
         rows = (
-            _row(tenant_id, name, text) for name, text in zip(names, found, strict=True) if text is not None
+            _decode_row(tenant_id, name, text)
+            for name, text in zip(names, found, strict=True)
+            if text is not None
         )
         return tuple(row for row in rows if row is not None)
 
@@ -57,12 +59,12 @@ class RedisReports:
         Raises:
             StoreUnavailable: The store does not answer.
         """
-        return await self._calls.run(self._scanned(tenant_id, since, until), READ_DEADLINE_S)
+        return await self._calls.run(self._scan(tenant_id, since, until), READ_DEADLINE_S)
 
-    async def _scanned(self, tenant_id: str, since: date, until: date) -> tuple[Row, ...]:
+    async def _scan(self, tenant_id: str, since: date, until: date) -> tuple[Row, ...]:
         found = []
         async for name, text in self._client.hscan_iter(keys.usage_key(tenant_id), count=PAGE):
-            row = _row(tenant_id, name, text)
+            row = _decode_row(tenant_id, name, text)
             if row is not None and since <= row.day <= until:
                 found.append(row)
         return tuple(found)
@@ -76,7 +78,7 @@ class RedisReports:
         return {key_id: int(at) for key_id, at in zip(key_ids, found, strict=True) if at is not None}
 
 
-def told(attribution: Attribution | None, labels_max: int) -> list[str]:
+def encode_attribution(attribution: Attribution | None, labels_max: int) -> list[str]:
     """For ``take_usage``."""
     if attribution is None:
         return ["", "0", "0"]
@@ -88,12 +90,12 @@ def told(attribution: Attribution | None, labels_max: int) -> list[str]:
     return [head, str(labels_max), str(len(labels)), *labels]
 
 
-def _row(tenant_id: str, name: str, text: str) -> Row | None:
+def _decode_row(tenant_id: str, name: str, text: str) -> Row | None:
     """A row of the store, or None for what is none: a day's number of labels, a key's last use."""
     number, found, heading = name.partition("|")
     if not found or heading == "#":
         return None
-    day, spent = day_of(int(number)), Spent(*map(int, text.split(",")))
+    day, spent = decode_day(int(number)), Spent(*map(int, text.split(",")))
     if heading == UNATTRIBUTED:
         return Row(tenant_id, day, spent)
     key_id, model, *rest = heading.split("|", 2)

@@ -70,12 +70,12 @@ class Restorer:
             count += missing
         return found, wait_s, count
 
-    async def history(self) -> str:
+    async def read_history(self) -> str:
         """Names the store's history; another one follows a restart, a failover or an older backup."""
         nodes = await self._calls.run(fetch_node_info(self._client, "replication"))
         return ",".join(sorted(str(node.get("master_replid")) for node in nodes))
 
-    async def epochs(self, tenant_ids: Sequence[str]) -> dict[str, str]:
+    async def read_epochs(self, tenant_ids: Sequence[str]) -> dict[str, str]:
         """The name of each tenant's epoch; empty where the store knows none."""
         pipeline = self._client.pipeline(transaction=False)
         for tenant_id in tenant_ids:
@@ -92,7 +92,7 @@ class Restorer:
         arguments = [self._keep_ms, self._usage_ms, self._lease_ms, oldest_ms, epoch, str(grace_ms)]
         arguments.append(str(len(records)))
         for record in records:
-            arguments += [record.hold_id, _drop_places(record).encoded()]
+            arguments += [record.hold_id, _drop_places(record).encode()]
         name, wait_ms, count = await self._calls.run(
             self._scripts.run("restore", keys.ledger_keys(tenant_id), arguments), RESTORE_DEADLINE_S
         )

@@ -42,7 +42,7 @@ class Script:
 
 
 @cache
-def script(name: ScriptName) -> Script:
+def load_script(name: ScriptName) -> Script:
     """The shared functions with the script behind them; a ``#!`` line stays the first, as servers demand."""
     own = (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
     shared = "\n".join(
@@ -65,11 +65,11 @@ class Scripts:
     async def load(self) -> None:
         """Makes the server know every script, so that each run is one command."""
         for name in NAMES:
-            await self._client.script_load(script(name).text)
+            await self._client.script_load(load_script(name).text)
 
     async def run(self, name: ScriptName, keys: Sequence[str], arguments: Sequence[str]) -> Any:
         """Runs a script; a server that has forgotten it (restart, failover) is sent its text once."""
-        found = script(name)
+        found = load_script(name)
         try:
             return await self._client.evalsha(found.sha, len(keys), *keys, *arguments)
         except NoScriptError:

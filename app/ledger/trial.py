@@ -60,7 +60,7 @@ class Trial:
     async def __call__(self) -> Diagnosis | None:
         """What is wrong with the store, or None; a change is logged."""
         if self._trying is None or self._trying.done():
-            self._trying = asyncio.create_task(self._tried())
+            self._trying = asyncio.create_task(self._try_store())
         found = await asyncio.shield(self._trying)
         if found is None and self._last is not None:
             log.warning("the store can be used again")
@@ -69,24 +69,24 @@ class Trial:
         self._last = found
         return found
 
-    async def _tried(self) -> Diagnosis | None:
+    async def _try_store(self) -> Diagnosis | None:
         try:
-            await self._do_everything_once()
+            await self._run_every_command()
         except UnsafeEviction as error:
             remedy = "Set maxmemory-policy to volatile-lfu or noeviction, which keep budgets"
             return Diagnosis("evicts_books", self.address, str(error), remedy)
         except Exception as error:  # noqa: BLE001 - the client library lets through errors of every kind
-            return await self._certain(diagnose(error, self.address))
+            return await self._confirm_diagnosis(diagnose(error, self.address))
         refusal = self._wakes.refusal
         return None if refusal is None else diagnose(refusal, self.address)
 
-    async def _do_everything_once(self) -> None:
+    async def _run_every_command(self) -> None:
         """At the same time, because a store that is slow still serves."""
         found = await self._calls.run(
             asyncio.gather(
                 self._scripts.run("trial", keys.TRIAL, [keys.WAKE_CHANNEL]),
                 self._clients.ledger.eval("return redis.call('TYPE', KEYS[1])", 1, keys.TRIAL[0]),
-                self._keep_something(),
+                self._write_and_read_blob(),
                 check_eviction(self._clients.ledger),
                 return_exceptions=True,
             )
@@ -95,23 +95,23 @@ class Trial:
             if isinstance(each, BaseException):
                 raise each
 
-    async def _keep_something(self) -> None:
+    async def _write_and_read_blob(self) -> None:
         blobs = self._clients.blobs
         await self._calls.run(blobs.set(keys.TRIAL_PICTURE, b"1", px=1000))
         await self._calls.run(blobs.get(keys.TRIAL_PICTURE))
         await self._calls.run(blobs.unlink(keys.TRIAL_PICTURE))
 
-    async def _certain(self, found: Diagnosis) -> Diagnosis:
+    async def _confirm_diagnosis(self, found: Diagnosis) -> Diagnosis:
         """The same; where the reason may be TLS on one side alone, the server is asked what it speaks."""
         endpoint = topologies.find_endpoint(self._clients.ledger)
         if endpoint is None or found.reason not in _IN_DOUBT:
             return found
         host, port, encrypted = endpoint
-        nameless = await _unresolved(host, port)
+        nameless = await _find_resolution_error(host, port)
         if nameless is not None:
             return diagnose(nameless, self.address)
         if found.cause not in self._doubts:
-            spoken = await (_speaks_plainly(host, port) if encrypted else _speaks_tls(host, port))
+            spoken = await (_is_plain(host, port) if encrypted else _is_tls(host, port))
             if not spoken:
                 return found
             reason, remedy = ("plain_port", _PLAIN) if encrypted else ("tls_port", _TLS)
@@ -119,7 +119,7 @@ class Trial:
         return self._doubts[found.cause]
 
 
-async def _unresolved(host: str, port: int) -> OSError | None:
+async def _find_resolution_error(host: str, port: int) -> OSError | None:
     """Why a name leads nowhere; a resolver that is slow makes the client library say that nobody answers."""
     try:
         async with time_limit(PROBE_S):
@@ -131,7 +131,7 @@ async def _unresolved(host: str, port: int) -> OSError | None:
     return None
 
 
-async def _speaks_plainly(host: str, port: int) -> bool:
+async def _is_plain(host: str, port: int) -> bool:
     with suppress(OSError, asyncio.IncompleteReadError):
         async with time_limit(PROBE_S):
             reader, writer = await asyncio.open_connection(host, port)
@@ -139,22 +139,22 @@ async def _speaks_plainly(host: str, port: int) -> bool:
                 writer.write(b"PING\r\n")
                 return (await reader.readexactly(1)) in {b"+", b"-"}
             finally:
-                await _closed(writer)
+                await _close(writer)
     return False
 
 
-async def _speaks_tls(host: str, port: int) -> bool:
+async def _is_tls(host: str, port: int) -> bool:
     anybody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE  # nothing is said to it
     with suppress(OSError):
         async with time_limit(PROBE_S):
             _, writer = await asyncio.open_connection(host, port, ssl=anybody)
-            await _closed(writer)
+            await _close(writer)
             return True
     return False
 
 
-async def _closed(writer: asyncio.StreamWriter) -> None:
+async def _close(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
     with suppress(OSError):
         await writer.wait_closed()

@@ -25,7 +25,7 @@ PAGE = 1000
 _calls = StoreCalls(READ_DEADLINE_S)
 
 _COUNTER = re.compile(r"(.+\|\d+):([shp])")
-_BOOKS = re.compile(r"fg:\{([^}]+)\}:win")
+_LEDGER_KEY = re.compile(r"fg:\{([^}]+)\}:win")
 
 
 class Difference(NamedTuple):
@@ -55,7 +55,7 @@ class Snapshot:
     leased: frozenset[str]
     now_ms: int
 
-    def differences(self) -> list[Difference]:
+    def find_differences(self) -> list[Difference]:
         """Everything that does not add up; empty for books that balance."""
         booked: Tally[str] = Tally()
         held: Tally[str] = Tally()
@@ -87,15 +87,15 @@ async def list_ledger_tenants(client: Redis) -> list[str]:
     Raises:
         StoreUnavailable: The store does not answer.
     """
-    return sorted(await _calls.run(_tenants_found(client)))
+    return sorted(await _calls.run(_scan_tenants(client)))
 
 
-async def _tenants_found(client: Redis) -> list[str]:
-    matches = [_BOOKS.fullmatch(name) async for name in client.scan_iter("fg:{*}:win", PAGE)]
+async def _scan_tenants(client: Redis) -> list[str]:
+    matches = [_LEDGER_KEY.fullmatch(name) async for name in client.scan_iter("fg:{*}:win", PAGE)]
     return [match[1] for match in matches if match]
 
 
-async def snapshot(client: Redis, tenant_id: str) -> Snapshot:
+async def read_snapshot(client: Redis, tenant_id: str) -> Snapshot:
     """A tenant's books, all of one moment.
 
     Raises:
@@ -103,16 +103,16 @@ async def snapshot(client: Redis, tenant_id: str) -> Snapshot:
     """
     res, win, exp, *_ = keys.ledger_keys(tenant_id)
     found: Any = await _calls.run(client.eval(read_script(__file__, "snapshot"), 3, res, win, exp))
-    records, fields, leased, seconds = _pairs(found[0]), _pairs(found[1]), found[2], found[3]
+    records, fields, leased, seconds = _pair_up(found[0]), _pair_up(found[1]), found[2], found[3]
     counters: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for field, value in fields.items():
         if match := _COUNTER.fullmatch(field):
             counters[match[1]][match[2]] = int(value)
-    holds = tuple(hold for name, text in records.items() if (hold := _hold(name, text)) is not None)
+    holds = tuple(hold for name, text in records.items() if (hold := _decode_hold(name, text)) is not None)
     return Snapshot(tenant_id, holds, counters, frozenset(leased), int(seconds) * 1000)
 
 
-async def events(client: Redis, tenant_id: str, source: str) -> AsyncIterator[dict[str, Any]]:
+async def read_events(client: Redis, tenant_id: str, source: str) -> AsyncIterator[dict[str, Any]]:
     """Every transition that the store remembers, as CloudEvents, each once.
 
     First the holds whose transitions the journal has dropped, in the state they are in; then the journal in
@@ -128,27 +128,27 @@ async def events(client: Redis, tenant_id: str, source: str) -> AsyncIterator[di
         page: Any = await _calls.run(client.xrange(journal, min=after, count=PAGE))
         for entry, fields in page:
             at_ms = int(entry.partition("-")[0])
-            told += [(at_ms, hold) for name, text in fields.items() if (hold := _hold(name, text))]
+            told += [(at_ms, hold) for name, text in fields.items() if (hold := _decode_hold(name, text))]
         if len(page) < PAGE:
             break
         after = f"({page[-1][0]}"
     known = {hold.hold_id for _, hold in told}
-    older = [hold for hold in (await snapshot(client, tenant_id)).holds if hold.hold_id not in known]
+    older = [hold for hold in (await read_snapshot(client, tenant_id)).holds if hold.hold_id not in known]
     seen: set[str] = set()
     for at_ms, hold in [*((hold.began_ms, hold) for hold in older), *told]:
-        event = hold.event(tenant_id, at_ms, source)
+        event = hold.build_event(tenant_id, at_ms, source)
         if event["id"] not in seen:
             seen.add(event["id"])
             yield event
 
 
-def _pairs(flat: list[str]) -> dict[str, str]:
+def _pair_up(flat: list[str]) -> dict[str, str]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _hold(name: str, text: str) -> HoldRecord | None:
+def _decode_hold(name: str, text: str) -> HoldRecord | None:
     """The hold of an entry, or None for what is none, such as credit."""
     try:
-        return HoldRecord.decoded(name, text)
+        return HoldRecord.decode(name, text)
     except UnreadableHold:
         return None

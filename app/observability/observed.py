@@ -192,20 +192,20 @@ class ObservedLedger:
         ):
             await self._ledger.wait(tenant_id, fingerprint, leader, timeout_s)
 
-    async def rates(self, tenant_id: str, rates: tuple[RateLimit, ...]) -> tuple[RateState, ...]:
+    async def get_rates(self, tenant_id: str, rates: tuple[RateLimit, ...]) -> tuple[RateState, ...]:
         """Count the command."""
         with self._time_command("rates"):
-            return await self._ledger.rates(tenant_id, rates)
+            return await self._ledger.get_rates(tenant_id, rates)
 
     async def note_delivery(self, tenant_id: str, attempt: Attempt, delivery: Delivery) -> None:
         """Count the command."""
         with self._time_command("note_delivery"):
             await self._ledger.note_delivery(tenant_id, attempt, delivery)
 
-    async def windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
+    async def get_windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
         """Show what the windows have left."""
         with self._time_command("windows"):
-            states = await self._ledger.windows(tenant_id, windows)
+            states = await self._ledger.get_windows(tenant_id, windows)
         with _suppress_errors():
             self._metrics.windows(tenant_id, windows, states)
         return states
@@ -291,9 +291,9 @@ class ObservedImageModel:
             metrics.mismatch(request.model, notice.code)
         metrics.image_bytes("received", sum(picture.length for picture in answer.pictures))
 
-    async def ready(self) -> bool:
+    async def is_ready(self) -> bool:
         """Whether calls can be made; not counted, because probes ask all the time."""
-        return await self._model.ready()
+        return await self._model.is_ready()
 
 
 def _get_finish_reason(error: GatewayError) -> str | None:
@@ -316,9 +316,9 @@ class ObservedDirectory:
         """Count the key as ok or refused; a caller that was found belongs to a configured tenant."""
         return self._count_authentication(self._directory.authenticate(presented))
 
-    def identified(self, identities: tuple[Identity, ...]) -> Caller | None:
+    def find_by_identity(self, identities: tuple[Identity, ...]) -> Caller | None:
         """Count what was shown as ok or refused, as ``authenticate`` does."""
-        return self._count_authentication(self._directory.identified(identities))
+        return self._count_authentication(self._directory.find_by_identity(identities))
 
     def _count_authentication(self, caller: Caller | None) -> Caller | None:
         with _suppress_errors():
@@ -327,6 +327,6 @@ class ObservedDirectory:
                 self._metrics.know_tenant(caller.tenant.id)
         return caller
 
-    def tenants(self) -> tuple[Tenant, ...]:
+    def list_tenants(self) -> tuple[Tenant, ...]:
         """Every configured tenant."""
-        return self._directory.tenants()
+        return self._directory.list_tenants()

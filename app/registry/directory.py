@@ -108,13 +108,13 @@ class StoredDirectory(MemoryDirectory, Resource):
             raise StoreUnavailable("The tenants could not be read from the store yet.", retry_after_s=1)
         return caller
 
-    def identified(self, identities: tuple[Identity, ...]) -> Caller | None:
+    def find_by_identity(self, identities: tuple[Identity, ...]) -> Caller | None:
         """The caller whose key one of these identities opens, or None.
 
         Raises:
             StoreUnavailable: The identities are none of the file's, and the store was never read.
         """
-        caller = super().identified(identities)
+        caller = super().find_by_identity(identities)
         if caller is None and self._version is None and identities:
             raise StoreUnavailable("The tenants could not be read from the store yet.", retry_after_s=1)
         return caller
@@ -195,9 +195,9 @@ class StoredDirectory(MemoryDirectory, Resource):
         return tuple(_decoded(event_id, fields["event"]) for event_id, fields in found)
 
     def _refuse_declared(self, tenant_id: str, names: tuple[str, ...]) -> None:
-        if any(tenant.id == tenant_id for tenant in self._declared.tenants()):
+        if any(tenant.id == tenant_id for tenant in self._declared.list_tenants()):
             raise Conflict("This tenant stands in the tenants' file and is changed there.")
-        declared = {name for tenant in self._declared.tenants() for name in _names(tenant)}
+        declared = {name for tenant in self._declared.list_tenants() for name in _names(tenant)}
         if declared.intersection(names):
             raise Conflict("A key of this id or identity stands in the tenants' file.")
 
@@ -223,11 +223,11 @@ class StoredDirectory(MemoryDirectory, Resource):
 
     def _merge(self) -> None:
         """Make the contents in force anew: what the file says wins."""
-        declared = {tenant.id: TenantRecord(tenant, 0, "file") for tenant in self._declared.tenants()}
+        declared = {tenant.id: TenantRecord(tenant, 0, "file") for tenant in self._declared.list_tenants()}
         self._records = {**self._stored, **declared}
         stored = tuple(record.tenant for record in self._records.values() if record.source == "store")
         # Of two callers by one key id the later is kept.
-        self._know((*stored, *self._declared.tenants()))
+        self._know((*stored, *self._declared.list_tenants()))
 
     async def _follow(self) -> None:
         failures = FailureLog("tenants", describe_address(self._client))

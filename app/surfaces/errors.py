@@ -95,7 +95,7 @@ async def _attach_windows(request: Request, error: GatewayError) -> GatewayError
     if caller is None or error.windows or isinstance(error, StoreUnavailable):
         return error
     with best_effort("windows"), suppress(StoreUnavailable):
-        return error.with_attributes(windows=await get_service(request).gateway.budgets(caller))
+        return error.with_attributes(windows=await get_service(request).gateway.get_budgets(caller))
     return error
 
 

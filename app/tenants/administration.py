@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from app.domain.audit import AuditEvent
 from app.domain.budget import build_window
 from app.domain.errors import Conflict, NotFound, PreconditionFailed, PreconditionRequired
-from app.domain.keys import ENTROPY_BYTES, KEY_ID, mint, secret_hash
+from app.domain.keys import ENTROPY_BYTES, KEY_ID, hash_secret, mint
 from app.domain.report import report
 from app.domain.tenancy import Key, RetiringSecret, Tenant, TenantRecord
 from app.tenants.ports import TenantChange
@@ -179,7 +179,7 @@ class Administration:
     ) -> IssuedKey:
         """A new key of a tenant that may do what ``asked`` says, with an id and a secret of its own."""
         minted = mint(env, secrets.token_bytes(ENTROPY_BYTES))
-        key = replace(asked, id=minted.key_id, secret_hash=secret_hash(self._pepper, minted.secret))
+        key = replace(asked, id=minted.key_id, secret_hash=hash_secret(self._pepper, minted.secret))
 
         def added(tenant: Tenant) -> Tenant:
             return replace(tenant, keys=(*tenant.keys, key))
@@ -208,7 +208,7 @@ class Administration:
 
         def renewed(key: Key) -> Key:
             retiring = RetiringSecret(key.secret_hash, not_after_ms) if grace_s else None
-            return replace(key, secret_hash=secret_hash(self._pepper, minted.secret), retiring=retiring)
+            return replace(key, secret_hash=hash_secret(self._pepper, minted.secret), retiring=retiring)
 
         def rotated(tenant: Tenant) -> Tenant:
             if _key(tenant, key_id).identity is not None:
@@ -266,7 +266,7 @@ class Administration:
             Conflict: The budget is not prepaid, there is too little to take, or the id meant another credit.
         """
         window = await self._window(tenant_id, name)
-        state = await self._terms.credit(tenant_id, window, amount, credit_id)
+        state = await self._terms.add_credit(tenant_id, window, amount, credit_id)
         detail = f"{window.budget.name} {amount:+d} by {credit_id}"
         await self._registry.note(_event(operator, "budget.credit", tenant_id, name.key_id, detail=detail))
         return UsageLine(tenant_id, name.project_id, name.key_id, state)
@@ -276,7 +276,7 @@ class Administration:
     ) -> UsageLine:
         """Let another limit (a store amount) be in force until a moment; one that is past ends it now."""
         window = await self._window(tenant_id, name)
-        state = await self._terms.override(tenant_id, window, limit, until_ms)
+        state = await self._terms.set_override(tenant_id, window, limit, until_ms)
         detail = f"{window.budget.name} {limit} until {until_ms}"
         await self._registry.note(_event(operator, "budget.override", tenant_id, name.key_id, detail=detail))
         return UsageLine(tenant_id, name.project_id, name.key_id, state)
@@ -345,7 +345,7 @@ class Administration:
 
     async def _usage_of(self, tenant: Tenant) -> tuple[UsageLine, ...]:
         owned = _windows(tenant, int(self._clock() * 1000))
-        states = await self._ledger.windows(tenant.id, tuple(window for _, _, window in owned))
+        states = await self._ledger.get_windows(tenant.id, tuple(window for _, _, window in owned))
         return tuple(
             UsageLine(tenant.id, project_id, key_id, state)
             for (project_id, key_id, _), state in zip(owned, states, strict=True)

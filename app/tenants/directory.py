@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from app.domain.budget import Budget
 from app.domain.errors import ConfigurationError
-from app.domain.keys import ENTROPY_BYTES, mint, parse, secret_hash
+from app.domain.keys import ENTROPY_BYTES, hash_secret, mint, parse
 from app.domain.tenancy import SCOPES, Caller, Key, Tenant
 from app.tenants.file import TenantsReader
 
@@ -73,7 +73,7 @@ class MemoryDirectory:
         parsed = parse(presented)
         return None if parsed is None else self._opened(self._callers.get(parsed.key_id), parsed.secret)
 
-    def identified(self, identities: tuple[Identity, ...]) -> Caller | None:
+    def find_by_identity(self, identities: tuple[Identity, ...]) -> Caller | None:
         """The caller whose key one of these identities opens, the first that is known, or None."""
         now_ms = int(self._clock() * 1000)
         found = (self._identified.get(identity.name) for identity in identities)
@@ -81,14 +81,14 @@ class MemoryDirectory:
 
     def _opened(self, caller: Caller | None, secret: str) -> Caller | None:
         """The caller where one of its key's living secrets is this one; the work is the same in any case."""
-        shown = secret_hash(self._pepper, secret)
+        shown = hash_secret(self._pepper, secret)
         alive = () if caller is None else caller.key.hashes(int(self._clock() * 1000))
         present, retiring = (*alive, _NO_HASH, _NO_HASH)[:2]
         by_present = hmac.compare_digest(shown, present)
         by_retiring = hmac.compare_digest(shown, retiring)
         return caller if by_present or by_retiring else None
 
-    def tenants(self) -> tuple[Tenant, ...]:
+    def list_tenants(self) -> tuple[Tenant, ...]:
         """Every tenant."""
         return self._tenants
 
@@ -164,6 +164,6 @@ def demo_directory(state_dir: Path, pepper: bytes | None = None) -> MemoryDirect
     if parsed is None:
         raise ConfigurationError(str(path), ("it holds no gateway key; remove it to make a new one",))
     chosen = stored_pepper(state_dir) if pepper is None else pepper
-    key = Key(parsed.key_id, secret_hash(chosen, parsed.secret), SCOPES - {"admin"})
+    key = Key(parsed.key_id, hash_secret(chosen, parsed.secret), SCOPES - {"admin"})
     demo = Tenant(id="demo", time_zone=ZoneInfo("UTC"), budgets=_DEMO_BUDGETS, keys=(key,))
     return MemoryDirectory((demo,), chosen)

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 class BudgetAdjustments(Protocol):
     """What operators change of a budget while it runs; one command each, repeatable without harm."""
 
-    async def credit(self, tenant_id: str, window: BudgetWindow, amount: int, credit_id: str) -> WindowState:
+    async def add_credit(
+        self, tenant_id: str, window: BudgetWindow, amount: int, credit_id: str
+    ) -> WindowState:
         """Add credit to a lifetime budget, or take some back with an amount below zero.
 
         ``credit_id`` makes a repetition harmless. Returns the window with its new limit.
@@ -27,7 +29,9 @@ class BudgetAdjustments(Protocol):
             StoreUnavailable: Nobody knows whether it was added; repeating with the same id is safe.
         """
 
-    async def override(self, tenant_id: str, window: BudgetWindow, limit: int, until_ms: int) -> WindowState:
+    async def set_override(
+        self, tenant_id: str, window: BudgetWindow, limit: int, until_ms: int
+    ) -> WindowState:
         """Let another limit be in force until a moment by the store's clock; one that is past ends it now."""
 
 

@@ -79,10 +79,10 @@ class FailoverImageModel:
             dict.fromkeys((*self._lanes, *(lane for order in self._orders.values() for lane in order)))
         )
 
-    async def ready(self) -> bool:
+    async def is_ready(self) -> bool:
         """Whether any back end can be called at all."""
         for lane in self._all_lanes:
-            if await lane.ready():
+            if await lane.is_ready():
                 return True
         return False
 

@@ -98,9 +98,9 @@ class Lane:
         self._slots: dict[str, Slots] = {}
         self._quotas: dict[str, _ExhaustedQuota] = {}
 
-    async def ready(self) -> bool:
+    async def is_ready(self) -> bool:
         """Whether calls can be made at all."""
-        return await self._model.ready()
+        return await self._model.is_ready()
 
     async def attempt(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
         """One attempt, when it is its turn.

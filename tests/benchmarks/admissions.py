@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from app.domain.budget import WINDOWS, Budget
-from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
+from app.domain.keys import ENTROPY_BYTES, hash_secret, mint
 from app.domain.tenancy import Key, Tenant
 from app.ledger.policy import LedgerPolicy
 from app.ledger.redis import RedisLedger
@@ -136,7 +136,7 @@ def many_keys(count: int) -> tuple[MemoryDirectory, str]:
     """A directory of so many tenants with a key each, and one of the keys."""
     pepper = b"a pepper"
     shown = mint("bench", secrets.token_bytes(ENTROPY_BYTES))
-    keys = [Key(shown.key_id, secret_hash(pepper, shown.secret), frozenset({"images"}))]
+    keys = [Key(shown.key_id, hash_secret(pepper, shown.secret), frozenset({"images"}))]
     keys += [Key(f"k{number}", "0" * 64, frozenset({"images"})) for number in range(count - 1)]
     found = tuple(Tenant(f"t-{number}", ZONE, (), (key,)) for number, key in enumerate(keys))
     return MemoryDirectory(found, pepper), shown.text

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
-from app.domain.report import total
+from app.domain.report import sum_rows
 from app.ledger.journal import Journal
 from app.ledger.policy import LedgerPolicy
 from app.ledger.redis import RedisLedger
 from app.ledger.reports import RedisReports
-from app.ledger.verifying import snapshot
+from app.ledger.verifying import read_snapshot
 from app.store.client import open_clients
 from tests.chaos.world import LEASE_S, TENANTS, Observer, World
 from tests.processes import HTTP
@@ -173,14 +173,14 @@ async def _audit(world: World, report: Report) -> None:
             books = Books(ledger, clients.ledger, tenant)
             for _ in range(50):
                 await books.totals()
-                found = await snapshot(clients.ledger, tenant)
+                found = await read_snapshot(clients.ledger, tenant)
                 if not found.leased:
                     break
                 await clients.ledger.zadd(books.key("exp"), dict.fromkeys(found.leased, 1), xx=True)
-            report.differences += found.differences()
+            report.differences += found.find_differences()
             report.holds.update(hold.state for hold in found.holds)
             rows = await RedisReports(clients.ledger, ()).read_tenant(tenant, date.min, date.max)
-            reported = total([row for row in rows if row.label is None]).output_tokens
+            reported = sum_rows([row for row in rows if row.label is None]).output_tokens
             booked = sum(
                 c.get("s", 0) for name, c in found.counters.items() if "|output_tokens|month" in name
             )

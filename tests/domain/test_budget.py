@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.budget import AMOUNT_MAX, UNITS, Amounts, Budget, Span, WindowState, spans
+from app.domain.budget import AMOUNT_MAX, UNITS, Amounts, Budget, Span, WindowState, compute_spans
 from app.domain.tenancy import Caller, Key, Tenant, list_budget_windows
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def days_of_change(zone: ZoneInfo) -> Iterator[int]:
 
 def check_windows(window: WindowName, zone: ZoneInfo, now_ms: int) -> tuple[Span, Span, Span]:
     """What must hold of any three windows: in order, without a gap, round the moment, at local midnights."""
-    found = spans(window, zone, now_ms)
+    found = compute_spans(window, zone, now_ms)
     previous, current, following = found
     assert previous.start_ms < previous.end_ms == current.start_ms < current.end_ms == following.start_ms
     assert following.start_ms < following.end_ms
@@ -146,7 +146,7 @@ def test_a_day_is_what_the_zones_calendar_says(
 def test_other_windows_are_what_the_zones_calendar_says(
     window: WindowName, zone: str, now: str, start: str, end: str
 ) -> None:
-    found = spans(window, ZoneInfo(zone), milliseconds(now))
+    found = compute_spans(window, ZoneInfo(zone), milliseconds(now))
     assert found[1] == (milliseconds(start), milliseconds(end))
     assert found[0].end_ms == found[1].start_ms
     assert found[2].start_ms == found[1].end_ms
@@ -160,17 +160,17 @@ def test_other_windows_are_what_the_zones_calendar_says(
 def test_windows_of_any_length_meet_without_a_gap_and_agree_whenever_they_are_asked_for(
     window: WindowName, zone: ZoneInfo, now_ms: int
 ) -> None:
-    previous, current, following = spans(window, zone, now_ms)
+    previous, current, following = compute_spans(window, zone, now_ms)
     assert previous.start_ms < previous.end_ms == current.start_ms <= now_ms < current.end_ms
     assert current.end_ms == following.start_ms < following.end_ms
     for other in (current.start_ms, current.end_ms - 1):
-        assert spans(window, zone, other)[1] == current
-    assert spans(window, zone, previous.start_ms)[1] == previous
-    assert spans(window, zone, following.end_ms - 1)[1] == following
+        assert compute_spans(window, zone, other)[1] == current
+    assert compute_spans(window, zone, previous.start_ms)[1] == previous
+    assert compute_spans(window, zone, following.end_ms - 1)[1] == following
 
 
 def test_a_lifetime_is_one_window_for_ever() -> None:
-    (whole,) = set(spans("lifetime", ZoneInfo("Europe/Berlin"), milliseconds("2026-11-22T19:00:00Z")))
+    (whole,) = set(compute_spans("lifetime", ZoneInfo("Europe/Berlin"), milliseconds("2026-11-22T19:00:00Z")))
     assert whole.start_ms == 0
     assert local(whole.end_ms, ZoneInfo("UTC")).year == 9999
 
@@ -198,9 +198,9 @@ def test_a_month_is_what_the_zones_calendar_says(zone: str, now: str, start: str
 )
 def test_any_moment_in_any_zone_has_its_windows(zone: str, now_ms: int, window: WindowName) -> None:
     previous, current, following = check_windows(window, ZoneInfo(zone), now_ms)
-    assert spans(window, ZoneInfo(zone), previous.end_ms - 1)[1] == previous
-    assert spans(window, ZoneInfo(zone), following.start_ms)[1] == following
-    assert spans(window, ZoneInfo(zone), current.end_ms - 1)[1] == current
+    assert compute_spans(window, ZoneInfo(zone), previous.end_ms - 1)[1] == previous
+    assert compute_spans(window, ZoneInfo(zone), following.start_ms)[1] == following
+    assert compute_spans(window, ZoneInfo(zone), current.end_ms - 1)[1] == current
 
 
 def test_a_caller_is_counted_in_the_tenants_windows_and_in_those_of_the_key() -> None:
@@ -215,7 +215,7 @@ def test_a_caller_is_counted_in_the_tenants_windows_and_in_those_of_the_key() ->
         ("t|usd|month", month),
         ("k:k1|output_tokens|day", read_key),
     ]
-    assert found[0].spans == found[2].spans == spans("day", tenant.time_zone, now_ms)
+    assert found[0].spans == found[2].spans == compute_spans("day", tenant.time_zone, now_ms)
     assert found[1].spans[1].start_ms == milliseconds("2026-12-01T00:00:00+09:00")
     later = found[0].at(now_ms + 24 * HOUR_MS)
     assert later.spans[1] == found[0].spans[2]

@@ -9,7 +9,7 @@ import pytest
 
 from app.domain.conversation import Conversation, Earlier, Replied
 from app.domain.estimate import estimate
-from app.domain.turns import continued
+from app.domain.turns import add_turn
 from tests.domain.validation_cases import CARD, TALK, bytes_input, request, stored
 
 IMAGE = "img_" + "1" * 64
@@ -26,7 +26,7 @@ def names() -> Any:
 
 
 def turn(asked: Any, verbatim: str, lengths: dict[str, int] | None = None) -> Conversation | None:
-    return continued(asked, Replied("gen_1", "vertex", verbatim, lengths or {IMAGE: 100}), CARD, names())
+    return add_turn(asked, Replied("gen_1", "vertex", verbatim, lengths or {IMAGE: 100}), CARD, names())
 
 
 def drawn(words: str) -> str:
@@ -72,15 +72,15 @@ def test_an_answer_without_content_cannot_be_said_again(verbatim: str) -> None:
 def test_a_document_of_unknown_length_counts_as_google_has_read_it() -> None:
     asked = request(documents=(stored("document"),))
     replied = Replied("gen_1", "vertex", DRAWN, {IMAGE: 100}, text_input=30_000)
-    found = continued(asked, replied, CARD, names())
+    found = add_turn(asked, replied, CARD, names())
     assert found is not None
     assert found.addresses == ("gs://inputs/a.png",)
     assert 29_900 < found.document_tokens < 30_000, "the words are counted apart"
-    words = continued(request(), replied, CARD, names())
+    words = add_turn(request(), replied, CARD, names())
     assert words is not None
     assert words.document_tokens == 0
     further = Replied("gen_2", "vertex", DRAWN, {IMAGE: 100}, text_input=30_100)
-    second = continued(request(prompt="Bluer", earlier=Earlier(found, {})), further, CARD, names())
+    second = add_turn(request(prompt="Bluer", earlier=Earlier(found, {})), further, CARD, names())
     assert second is not None
     assert second.addresses == found.addresses
     assert found.document_tokens <= second.document_tokens < 30_100

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.domain.estimate import count_known_document_tokens, document_tokens, estimate
+from app.domain.estimate import count_known_document_tokens, estimate, estimate_document_tokens
 from app.domain.request import Grounding
 from tests.domain.validation_cases import CARD, STORED_PDF, bytes_input, request
 
@@ -38,7 +38,7 @@ def test_a_document_is_held_to_what_is_known_and_reserved_at_what_it_may_be(
     item: Input, known: int, reserved: int
 ) -> None:
     assert count_known_document_tokens(item, CARD) == known
-    assert document_tokens(item, CARD) == reserved
+    assert estimate_document_tokens(item, CARD) == reserved
 
 
 def test_every_call_reads_the_documents_anew() -> None:

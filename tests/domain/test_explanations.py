@@ -23,7 +23,7 @@ from app.domain.budget import (
     WindowState,
 )
 from app.domain.estimate import WouldFit
-from app.domain.explanations import dollars, explain_budget, explain_fitting, explain_rate
+from app.domain.explanations import explain_budget, explain_fitting, explain_rate, format_dollars
 from app.domain.rate import RateLimit, RateState
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -104,9 +104,9 @@ def test_dollars_are_never_rounded_the_kind_way(nano_usd: int) -> None:
     def back(text: str) -> float:
         return float(text.removeprefix("$").replace(",", "")) * NANO_PER_USD
 
-    assert re.fullmatch(r"\$\d{1,3}(,\d{3})*\.\d{2,9}", dollars(nano_usd))
-    up, down = dollars(nano_usd, ROUND_UP), dollars(nano_usd, ROUND_DOWN)
-    assert back(down) <= back(dollars(nano_usd)) + 1 <= back(up) + 2
+    assert re.fullmatch(r"\$\d{1,3}(,\d{3})*\.\d{2,9}", format_dollars(nano_usd))
+    up, down = format_dollars(nano_usd, ROUND_UP), format_dollars(nano_usd, ROUND_DOWN)
+    assert back(down) <= back(format_dollars(nano_usd)) + 1 <= back(up) + 2
     assert back(up) - back(down) <= max(nano_usd / 500, 1.1 * NANO_PER_USD / 100)
 
 

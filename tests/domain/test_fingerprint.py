@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from app.cards import load_catalogue
 from app.domain.conversation import Conversation, Earlier
-from app.domain.fingerprint import compute_digest, fingerprint
+from app.domain.fingerprint import compute_digest, compute_fingerprint
 from app.domain.passthrough import Verbatim
 from app.domain.request import GenerationRequest, Grounding, Input, SafetySetting
 
@@ -62,7 +62,7 @@ GOLDEN = [
 
 
 def of(request: GenerationRequest, tenant_id: str = "search") -> str:
-    return fingerprint(request, CARD, tenant_id)
+    return compute_fingerprint(request, CARD, tenant_id)
 
 
 @pytest.mark.parametrize(("request_", "tenant_id", "digits"), GOLDEN)
@@ -195,7 +195,7 @@ def test_the_claimed_type_counts_where_the_bytes_are_elsewhere() -> None:
 def test_models_do_not_share_work() -> None:
     other = CATALOGUE.resolve("gemini-3-pro-image")
     assert other is not None
-    assert fingerprint(PLAIN, other, "search") != of(PLAIN)
+    assert compute_fingerprint(PLAIN, other, "search") != of(PLAIN)
 
 
 @given(st.text(max_size=20), st.text(max_size=20))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.keys import ENTROPY_BYTES, mint, parse, resembles_key, secret_hash
+from app.domain.keys import ENTROPY_BYTES, hash_secret, mint, parse, resembles_key
 
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 ZERO = bytes(ENTROPY_BYTES)
@@ -127,7 +127,7 @@ def test_neither_form_of_a_key_shows_its_secret_in_its_repr() -> None:
 
 @given(st.binary(max_size=64), st.text(ALPHABET, min_size=43, max_size=43))
 def test_what_is_kept_of_a_secret_is_its_hmac(pepper: bytes, secret: str) -> None:
-    assert secret_hash(pepper, secret) == hmac.digest(pepper, secret.encode(), hashlib.sha256).hex()
+    assert hash_secret(pepper, secret) == hmac.digest(pepper, secret.encode(), hashlib.sha256).hex()
 
 
 def test_a_key_is_recognised_inside_other_text() -> None:

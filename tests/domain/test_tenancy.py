@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
+from app.domain.keys import ENTROPY_BYTES, hash_secret, mint
 from app.domain.tenancy import Identity, Key, RetiringSecret, Tenant
 from app.tenants.directory import MemoryDirectory
 
@@ -25,8 +25,8 @@ def opens(text: str, key: Key, at_ms: int) -> bool:
 
 
 def rotated(*, not_after_ms: int = T, expires_at_ms: int | None = None) -> Key:
-    retiring = RetiringSecret(secret_hash(PEPPER, OLD.secret), not_after_ms)
-    new = secret_hash(PEPPER, NEW.secret)
+    retiring = RetiringSecret(hash_secret(PEPPER, OLD.secret), not_after_ms)
+    new = hash_secret(PEPPER, NEW.secret)
     return Key("k1", new, frozenset({"images"}), retiring=retiring, expires_at_ms=expires_at_ms)
 
 
@@ -52,7 +52,7 @@ def test_a_key_whose_time_has_not_begun_opens_with_none_of_its_secrets(at_ms: in
     identity = Identity("subject", "42")
     tenant = Tenant("t", ZoneInfo("UTC"), (), (replace(key, secret_hash="", identity=identity),))
     directory = MemoryDirectory((tenant,), PEPPER, clock=lambda: at_ms / 1000)
-    assert (directory.identified((identity,)) is not None) is alive
+    assert (directory.find_by_identity((identity,)) is not None) is alive
 
 
 def test_no_hash_stands_in_a_keys_text_form() -> None:

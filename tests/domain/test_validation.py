@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from app.domain import rules, rules_inputs
 from app.domain.estimate import estimate
-from app.domain.fingerprint import fingerprint
+from app.domain.fingerprint import compute_fingerprint
 from app.domain.policy import Policy
-from app.domain.request import GenerationRequest, Input, seeds
+from app.domain.request import GenerationRequest, Input, derive_seeds
 from app.domain.tenancy import Caller, Key, Tenant
-from app.domain.validation import RULES, normalised, notices, validate
+from app.domain.validation import RULES, find_notices, normalize_request, validate
 from tests.domain.validation_cases import (
     BAD,
     BUCKETS,
@@ -146,8 +146,8 @@ def test_each_of_several_bad_images_is_named() -> None:
 @pytest.mark.parametrize("claim", ["image/webp", "image/x-unheard-of", "video/mp4", "text/plain"])
 def test_a_wrong_claim_is_corrected_with_a_notice_that_names_both_types(claim: str) -> None:
     asked = image(declared_mime_type=claim)
-    used = normalised(asked, CARD)
-    (found,) = notices(asked, used, CARD)
+    used = normalize_request(asked, CARD)
+    (found,) = find_notices(asked, used, CARD)
     assert (found.code, used.images[0].mime_type) == ("corrected_mime_type", "image/png")
     assert claim in found.detail
     assert "image/png" in found.detail
@@ -156,7 +156,9 @@ def test_a_wrong_claim_is_corrected_with_a_notice_that_names_both_types(claim: s
 @pytest.mark.parametrize("claim", ["text/csv", "application/json", "application/pdf", "text/markdown;q=1"])
 def test_every_kind_of_text_is_sent_as_plain_text_with_a_notice(claim: str) -> None:
     asked = document(declared_mime_type=claim)
-    assert [each.code for each in notices(asked, normalised(asked, CARD), CARD)] == ["corrected_mime_type"]
+    assert [each.code for each in find_notices(asked, normalize_request(asked, CARD), CARD)] == [
+        "corrected_mime_type"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -164,18 +166,18 @@ def test_every_kind_of_text_is_sent_as_plain_text_with_a_notice(claim: str) -> N
 )
 def test_a_claim_that_is_right_or_says_nothing_needs_no_notice(claim: str | None) -> None:
     asked = image(declared_mime_type=claim)
-    assert notices(asked, normalised(asked, CARD), CARD) == ()
+    assert find_notices(asked, normalize_request(asked, CARD), CARD) == ()
 
 
 def test_a_claim_that_is_no_media_type_is_not_repeated() -> None:
     asked = image(declared_mime_type="<script>alert(1)</script>")
-    (found,) = notices(asked, normalised(asked, CARD), CARD)
+    (found,) = find_notices(asked, normalize_request(asked, CARD), CARD)
     assert "script" not in found.detail
 
 
 def test_an_animation_is_accepted_with_a_notice() -> None:
     asked = image(frames=12)
-    (found,) = notices(asked, normalised(asked, CARD), CARD)
+    (found,) = find_notices(asked, normalize_request(asked, CARD), CARD)
     assert found.code == "animated_image"
     assert "12 frames" in found.detail
 
@@ -245,49 +247,49 @@ def test_a_cap_binds_on_a_card_that_does_not_have_its_size() -> None:
     [("0.5k", "512"), ("512PX", "512"), ("1k", "1K"), ("2048", "2K"), ("4096px", "4K"), (None, "1K")],
 )
 def test_a_spelling_becomes_the_cards_literal(spelling: str | None, literal: str) -> None:
-    assert normalised(request(image_size=spelling), CARD).image_size == literal
+    assert normalize_request(request(image_size=spelling), CARD).image_size == literal
 
 
 def test_a_changed_spelling_is_reported_and_an_exact_one_is_not() -> None:
     asked = request(image_size="2k", thinking_level="HIGH")
-    found = notices(asked, normalised(asked, CARD), CARD)
+    found = find_notices(asked, normalize_request(asked, CARD), CARD)
     assert [item.code for item in found] == ["normalised_image_size", "normalised_thinking_level"]
     exact = request(image_size="2K", thinking_level="high")
-    assert notices(exact, normalised(exact, CARD), CARD) == ()
+    assert find_notices(exact, normalize_request(exact, CARD), CARD) == ()
     silent = request()
-    assert notices(silent, normalised(silent, CARD), CARD) == ()
+    assert find_notices(silent, normalize_request(silent, CARD), CARD) == ()
 
 
 def test_the_claim_about_a_file_elsewhere_is_sent_in_its_usual_spelling_and_reported() -> None:
     inputs = (stored(declared_mime_type="IMAGE/JPG"), stored(), bytes_input(declared_mime_type="IMAGE/PNG"))
     asked = request(images=inputs)
-    used = normalised(asked, CARD)
+    used = normalize_request(asked, CARD)
     assert [item.declared_mime_type for item in used.images] == ["image/jpeg", "image/png", "IMAGE/PNG"]
-    assert [item.code for item in notices(asked, used, CARD)] == ["normalised_mime_type"]
+    assert [item.code for item in find_notices(asked, used, CARD)] == ["normalised_mime_type"]
 
 
 def test_preview_features_are_reported() -> None:
     asked = replace(video(), image_size="4K")
-    found = notices(asked, normalised(asked, CARD), CARD)
+    found = find_notices(asked, normalize_request(asked, CARD), CARD)
     assert [item.code for item in found] == ["preview_feature", "preview_feature"]
 
 
 @pytest.mark.parametrize("name", ["gemini-3.1-flash-image-preview", "models/gemini-3.1-flash-image-preview"])
 def test_a_deprecated_name_is_reported(name: str) -> None:
     asked = replace(request(), model=name)
-    found = notices(asked, normalised(asked, CARD), CARD)
+    found = find_notices(asked, normalize_request(asked, CARD), CARD)
     assert [item.code for item in found] == ["model_deprecated"]
 
 
 @pytest.mark.parametrize("name", ["gemini-3.1-flash-image", "nano-banana-2", "google/nano-banana-2"])
 def test_a_current_name_is_not_reported(name: str) -> None:
     asked = replace(request(), model=name)
-    assert notices(asked, normalised(asked, CARD), CARD) == ()
+    assert find_notices(asked, normalize_request(asked, CARD), CARD) == ()
 
 
 def test_a_model_at_its_end_is_reported() -> None:
     ending = CARD.model_copy(update={"lifecycle": CARD.lifecycle.model_copy(update={"stage": "deprecated"})})
-    (found,) = notices(request(), normalised(request(), ending), ending)
+    (found,) = find_notices(request(), normalize_request(request(), ending), ending)
     assert found.code == "model_deprecated"
     assert "gemini-nano-banana-2.1" in found.detail
 
@@ -297,11 +299,11 @@ def test_normalising_changes_spellings_only_and_only_once() -> None:
         request(image_size="2k", thinking_level="HIGH", response_modalities=("IMAGE", "TEXT")),
         model="nano-banana-2",
     )
-    used = normalised(asked, CARD)
+    used = normalize_request(asked, CARD)
     assert used == replace(
         asked, model=CARD.id, image_size="2K", thinking_level="high", response_modalities=("TEXT", "IMAGE")
     )
-    assert normalised(used, CARD) == used
+    assert normalize_request(used, CARD) == used
     assert validate(used, CARD, Policy()) == ()
 
 
@@ -393,9 +395,11 @@ def _near(*valid: object) -> st.SearchStrategy[object]:
 )
 def test_what_is_valid_can_be_normalised_priced_named_and_is_valid_again(asked: GenerationRequest) -> None:
     assume(not validate(asked, CARD, BUCKETS))
-    used = normalised(asked, CARD)
+    used = normalize_request(asked, CARD)
     assert validate(used, CARD, BUCKETS) == ()
-    assert normalised(used, CARD) == used
+    assert normalize_request(used, CARD) == used
     assert estimate(used, CARD).image_output == asked.n * CARD.image_tokens(used.image_size or "")
-    assert fingerprint(used, CARD, "t") == fingerprint(normalised(used, CARD), CARD, "t")
-    assert len(seeds(used)) == asked.n
+    assert compute_fingerprint(used, CARD, "t") == compute_fingerprint(
+        normalize_request(used, CARD), CARD, "t"
+    )
+    assert len(derive_seeds(used)) == asked.n

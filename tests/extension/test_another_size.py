@@ -16,7 +16,7 @@ from app.domain.policy import Policy, Times
 from app.domain.request import GenerationRequest
 from app.domain.size_words import format_size_word, parse_size_word
 from app.domain.tenancy import Caller, Key
-from app.domain.validation import normalised, validate
+from app.domain.validation import normalize_request, validate
 from app.emulator.latency import Latency
 from app.observability.metrics import Metrics
 from app.surfaces.gemini.sizes import parse_size
@@ -59,7 +59,7 @@ def test_it_is_valid_in_every_spelling_and_has_its_price(card: Card) -> None:
     for spelling in ("8K", "8k", "8192"):
         request = asked(image_size=spelling)
         assert validate(request, card, Policy()) == ()
-        assert normalised(request, card).image_size == "8K"
+        assert normalize_request(request, card).image_size == "8K"
     assert estimate(asked(image_size="8K"), card).image_output == 5040
 
 
@@ -86,8 +86,8 @@ def test_every_dialect_and_back_end_has_its_words_for_it(card: Card) -> None:
 
 
 def test_it_has_times_and_metrics(card: Card) -> None:
-    assert Times(300, 30).work_s(card, "8K") == 290
-    assert Times(300, 30, {"8K": 280}).work_s(card, "8K") == 280
+    assert Times(300, 30).get_work_s(card, "8K") == 290
+    assert Times(300, 30, {"8K": 280}).get_work_s(card, "8K") == 280
     assert 120 <= Latency(1).draw_seconds(card.image_sizes["8K"].seconds, "d", 1) <= 240
     assert Metrics(10).render()
 

@@ -14,7 +14,7 @@ import pytest
 
 from app.domain.budget import UNITS, Amounts
 from app.ledger.hold_records import HoldRecord, UnreadableHold
-from app.ledger.scripting import script
+from app.ledger.scripting import load_script
 
 if TYPE_CHECKING:
     from tests.storeserver import ServerProcess
@@ -55,7 +55,7 @@ async def main():
         assert isinstance(refused, Refused), refused
         assert await ledger.dispatch("a", "one", "one")
         await ledger.settle(Settlement("a", "one", "one", "settle", amounts._replace(pages=3)), (window,))
-        [state] = await ledger.windows("a", (window,))
+        [state] = await ledger.get_windows("a", (window,))
         print(state.settled, state.held, await ledger._client.hget("fg:{a}:res", "one"))
         await ledger._client.aclose()
 
@@ -86,10 +86,10 @@ def test_another_unit_takes_two_files_and_is_counted(own_server: ServerProcess, 
 
 def test_a_record_without_a_version_and_with_fewer_amounts_is_read() -> None:
     text = "s;f;17;work;747,750,1,9;747,749,1,8;1@1@2@t|output_tokens|day,0@0@0@t|concurrent"
-    old = HoldRecord.decoded("h", text)
+    old = HoldRecord.decode("h", text)
     assert (old.est, old.act) == (Amounts(747, 750, 1, 9), Amounts(747, 749, 1, 8))
-    assert old.encoded() == f"{text};2"
-    assert HoldRecord.decoded("h", "s;f;17;work;747,750;747,749;").est == Amounts(747, 750)
+    assert old.encode() == f"{text};2"
+    assert HoldRecord.decode("h", "s;f;17;work;747,750;747,749;").est == Amounts(747, 750)
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_a_record_without_a_version_and_with_fewer_amounts_is_read() -> None:
 )
 def test_an_unknown_unit_or_version_is_an_error(record: str) -> None:
     with pytest.raises(UnreadableHold):
-        HoldRecord.decoded("h", record)
+        HoldRecord.decode("h", record)
 
 
 def test_the_scripts_count_in_the_units_of_the_domain() -> None:
-    assert script("settle").text.count(f"local UNITS = {len(UNITS)}\n") == 1
+    assert load_script("settle").text.count(f"local UNITS = {len(UNITS)}\n") == 1

@@ -111,10 +111,10 @@ class MemoryLedger:
         await self._script.play("note_delivery")
         self.notes.append(delivery)
 
-    async def windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
+    async def get_windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
         return WINDOWS
 
-    async def rates(self, tenant_id: str, rates: tuple[RateLimit, ...]) -> tuple[RateState, ...]:
+    async def get_rates(self, tenant_id: str, rates: tuple[RateLimit, ...]) -> tuple[RateState, ...]:
         return RATES
 
 
@@ -171,5 +171,5 @@ class MemoryModel:
             raise ending
         return ending
 
-    async def ready(self) -> bool:
+    async def is_ready(self) -> bool:
         return True

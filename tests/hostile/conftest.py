@@ -13,7 +13,7 @@ import psutil
 import pytest
 import yaml
 
-from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
+from app.domain.keys import ENTROPY_BYTES, hash_secret, mint
 from app.domain.policy import Policy
 from tests.domain.validation_cases import BAD, GOOD
 from tests.processes import Running, free_port, running, running_emulator
@@ -102,7 +102,7 @@ def tenants(tmp_path_factory: pytest.TempPathFactory) -> Tenants:
     policies = [case.policy for case in GOOD] + [case.policy for case in BAD]
     for index, rights in enumerate(dict.fromkeys(map(rights_of, policies))):
         key = mint("test", bytes([index + 1]) * ENTROPY_BYTES)
-        hashed = secret_hash(PEPPER.encode(), key.secret)
+        hashed = hash_secret(PEPPER.encode(), key.secret)
         entries.append(
             {
                 "id": f"tenant{index}",

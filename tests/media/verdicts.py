@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from app.cards import load_catalogue
 from app.domain.policy import PIXELS_MAX, Policy
 from app.domain.request import GenerationRequest
-from app.domain.validation import normalised, notices, validate
+from app.domain.validation import find_notices, normalize_request, validate
 from app.media.pdf import PageCounter
 from app.surfaces.http.inputs import detect_kind, inspect_input
 
@@ -51,6 +51,6 @@ async def verdict_of(data: bytes, declared: str, kind: InputKind | None = None) 
     inputs: dict[str, Any] = {f"{item.kind}s": (item,)}
     request = GenerationRequest(model=CARD.id, prompt="Draw", **inputs)
     found = validate(request, CARD, Policy())
-    told = notices(request, normalised(request, CARD), CARD) if not found else ()
+    told = find_notices(request, normalize_request(request, CARD), CARD) if not found else ()
     sentence = " ".join(each.detail for each in found)
     return Verdict(tuple(each.code for each in found), sentence, item, tuple(each.code for each in told))

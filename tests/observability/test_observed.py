@@ -101,13 +101,13 @@ class Inner:
     async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
         self._do(tenant_id, fingerprint, leader, timeout_s)
 
-    async def windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
+    async def get_windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
         return self._do(tenant_id, windows)  # type: ignore[return-value]
 
     async def note_delivery(self, tenant_id: str, attempt: Attempt, delivery: Delivery) -> None:
         self._do(tenant_id, attempt, delivery)
 
-    async def rates(self, tenant_id: str, rates: tuple[RateLimit, ...]) -> tuple[RateState, ...]:
+    async def get_rates(self, tenant_id: str, rates: tuple[RateLimit, ...]) -> tuple[RateState, ...]:
         return self._do(tenant_id, rates)  # type: ignore[return-value]
 
     async def put_pictures(self, tenant_id: str, pictures: tuple[Picture, ...], ttl_s: int) -> bool:
@@ -125,16 +125,16 @@ class Inner:
     async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
         return self._do(request, seed, call)  # type: ignore[return-value]
 
-    async def ready(self) -> bool:
+    async def is_ready(self) -> bool:
         return self._do()  # type: ignore[return-value]
 
     def authenticate(self, presented: str) -> Caller | None:
         return self._do(presented)  # type: ignore[return-value]
 
-    def identified(self, identities: tuple[Identity, ...]) -> Caller | None:
+    def find_by_identity(self, identities: tuple[Identity, ...]) -> Caller | None:
         return self._do(identities)  # type: ignore[return-value]
 
-    def tenants(self) -> tuple[Tenant, ...]:
+    def list_tenants(self) -> tuple[Tenant, ...]:
         return self._do()  # type: ignore[return-value]
 
 
@@ -284,7 +284,7 @@ async def test_errors_are_counted_by_their_code_and_raised_unchanged(
         "dispatch": ledger.dispatch("a", "h1", "f"),
         "settle": ledger.settle(BOOKED, ()),
         "wait": ledger.wait("a", "f", "h0", 1),
-        "windows": ledger.windows("a", ()),
+        "windows": ledger.get_windows("a", ()),
         "put_pictures": results.put_pictures("a", (), 1),
         "get_picture": results.get_picture("a", "img_1"),
     }.items():
@@ -372,8 +372,8 @@ def test_keys_shown_are_counted_and_a_found_tenant_becomes_known() -> None:
     caller = Caller(TENANT, KEY)
     assert ObservedDirectory(Inner(caller), metrics).authenticate("x") is caller
     assert ObservedDirectory(Inner(None), metrics).authenticate("x") is None
-    assert ObservedDirectory(Inner(caller), metrics).identified((Identity("subject", "1"),)) is caller
-    assert ObservedDirectory(Inner(None), metrics).identified(()) is None
+    assert ObservedDirectory(Inner(caller), metrics).find_by_identity((Identity("subject", "1"),)) is caller
+    assert ObservedDirectory(Inner(None), metrics).find_by_identity(()) is None
     assert value(metrics, "authentications_total", outcome="ok") == 2
     assert value(metrics, "authentications_total", outcome="refused") == 2
     metrics.budget_refusal("a", state())

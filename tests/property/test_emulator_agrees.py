@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from app.domain.policy import Policy
-from app.domain.request import GenerationRequest, Grounding, Input, SafetySetting, seeds
-from app.domain.validation import normalised, validate
+from app.domain.request import GenerationRequest, Grounding, Input, SafetySetting, derive_seeds
+from app.domain.validation import normalize_request, validate
 from app.emulator.child import EmulatorChild
 from app.emulator.errors import GoogleError
 from app.emulator.painter import UnreadableImageError, open_reference
@@ -243,8 +243,8 @@ def test_the_emulator_takes_what_passes_our_rules_and_we_refuse_no_more_than_is_
     def agree(asked: GenerationRequest) -> None:
         codes = {violation.code for violation in validate(asked, CARD, policy)}
         if not codes:
-            used = normalised(asked, CARD)
-            assert [refusal(used, dialect, seed) for seed in seeds(used)] == [None] * used.n
+            used = normalize_request(asked, CARD)
+            assert [refusal(used, dialect, seed) for seed in derive_seeds(used)] == [None] * used.n
             seen["taken"] += 1
         elif refusal(asked, dialect, asked.seed, as_claimed=True) is None:
             assert codes <= STRICTER.keys()
@@ -269,12 +269,12 @@ async def test_what_passes_our_rules_is_drawn_over_http() -> None:
     @given(REQUESTS)
     def collect(asked: GenerationRequest) -> None:
         if len(asked.prompt) < 1000 and not validate(asked, CARD, policy):
-            found.append(normalised(asked, CARD))
+            found.append(normalize_request(asked, CARD))
 
     collect()
     chosen = found[:: max(1, len(found) // HTTP_REQUESTS)][:HTTP_REQUESTS]
     assert len(chosen) == HTTP_REQUESTS
     async with EmulatorChild() as child, calling(child.base_url) as model:
         for asked in chosen:
-            came = await model.generate(asked, seeds(asked)[-1], lasting(60))
+            came = await model.generate(asked, derive_seeds(asked)[-1], lasting(60))
             assert came.pictures

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from app.domain.errors import InvalidRequest
 from app.domain.estimate import estimate
-from app.domain.fingerprint import fingerprint
-from app.domain.validation import normalised
+from app.domain.fingerprint import compute_fingerprint
+from app.domain.validation import normalize_request
 from app.generation.job import judge
 from app.media.splicing import splice
 from tests.surfaces.test_gemini_request import CARD, CATALOGUE, PLAIN, PNG, POLICY, inline, ordered, turn
@@ -164,6 +164,6 @@ def test_what_is_sent_reads_as_what_was_judged(body: dict[str, Any]) -> None:
     sent = b"".join(splice(verbatim.light, verbatim.cargo)).decode()
     again = judge(asyncio.run(ordered(sent)), CATALOGUE, POLICY)
     assert again.violations == ()
-    first, second = (normalised(each.request, CARD) for each in (judged, again))
-    assert fingerprint(first, CARD, "t") == fingerprint(second, CARD, "t")
+    first, second = (normalize_request(each.request, CARD) for each in (judged, again))
+    assert compute_fingerprint(first, CARD, "t") == compute_fingerprint(second, CARD, "t")
     assert estimate(first, CARD) == estimate(second, CARD)

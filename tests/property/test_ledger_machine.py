@@ -337,7 +337,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for hold in self.model.holds.values():
             self.model.expire(hold)
         found, _again = self.runner.run(
-            until_answered(lambda: self.ledger.windows(self.tenant, self.windows))
+            until_answered(lambda: self.ledger.get_windows(self.tenant, self.windows))
         )
         assert [(w.settled, w.held) for w in found] == list(
             zip(self.model.settled(), self.model.held(), strict=True)
@@ -371,7 +371,7 @@ class LedgerMachine(RuleBasedStateMachine):
         terms = RedisBudgetAdjustments(self.client, 10)
         try:
             added, _again = await until_answered(
-                lambda: terms.credit(self.tenant, self.windows[1], amount, credit)
+                lambda: terms.add_credit(self.tenant, self.windows[1], amount, credit)
             )
         except Conflict:
             return False

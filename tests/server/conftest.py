@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
+from app.domain.keys import ENTROPY_BYTES, hash_secret, mint
 from tests.processes import HTTP, Running, running_emulator, running_gateway
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def write_tenants(
     for index, (tenant, limits) in enumerate(budgets.items()):
         key = mint("test", bytes([index]) * ENTROPY_BYTES)
         keys[tenant] = key.text
-        hashed = secret_hash(PEPPER.encode(), key.secret)
+        hashed = hash_secret(PEPPER.encode(), key.secret)
         entry = {"id": key.key_id, "hash": f"hmac-sha256:{hashed}", "scopes": ["images"]}
         entries.append({"id": tenant, "time_zone": "UTC", "budgets": limits, "keys": [entry]})
         entries[-1] |= (more or {}).get(tenant, {})

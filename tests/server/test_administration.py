@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
+from app.domain.keys import ENTROPY_BYTES, hash_secret, mint
 from tests.processes import HTTP, Running, running_gateway
 from tests.server.conftest import PEPPER, Client, Tenants, calls_of, tokens_a_day, wait_for, write_tenants
 from tests.server.operators import ADMIN_KEY, Admin, status_of
@@ -241,7 +241,7 @@ def test_faults_have_places(admin: Admin, method: str, path: str, body: Any, poi
 
 def test_an_id_that_is_taken_is_a_conflict(admin: Admin) -> None:
     minted = mint("test", b"\x07" * ENTROPY_BYTES, "chosen")
-    key = {"id": "chosen", "hash": f"hmac-sha256:{secret_hash(PEPPER.encode(), minted.secret)}"}
+    key = {"id": "chosen", "hash": f"hmac-sha256:{hash_secret(PEPPER.encode(), minted.secret)}"}
     keys = [{**key, "scopes": ["images"]}]
     assert admin.post("/tenants", {"id": "first", "keys": keys}).status_code == 201
     assert status_of(admin.url, minted.text) == 200, "a key whose secret was made elsewhere opens"

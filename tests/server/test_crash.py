@@ -48,7 +48,7 @@ async def _books_after(state: Path, caller: Caller) -> dict[str, tuple[int, int]
         while time.monotonic() < deadline:
             windows = _windows(caller)
             await _sweep(ledger, tenant_id, windows)
-            states = await ledger.windows(tenant_id, windows)
+            states = await ledger.get_windows(tenant_id, windows)
             if all(state.held == 0 for state in states):
                 return {state.budget.unit: (state.settled, state.held) for state in states}
             await asyncio.sleep(0.05)

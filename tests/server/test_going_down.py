@@ -58,7 +58,7 @@ def asking(
 
 
 async def settled(gateway: Gateway, caller: Caller) -> int:
-    (window,) = await gateway.budgets(caller)
+    (window,) = await gateway.get_budgets(caller)
     assert window.held == 0
     return window.settled
 

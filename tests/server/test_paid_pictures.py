@@ -135,7 +135,7 @@ FAULTS: dict[str, Fault] = {
     "keeping in the store": Fault(RedisResults, "put_pictures", kept=False),
     "writing the bytes": Fault(blobs, "put", kept=False),
     "keeping the generation": Fault(Conversations, "keep"),
-    "going on from it": Fault(conversations, "continued"),
+    "going on from it": Fault(conversations, "add_turn"),
     "its parameters": Fault(conversations, "build_effective", times=1),
     "putting the generation": Fault(RedisResults, "put_generation"),
     "writing the generation": Fault(records, "encode_stored_generation"),
@@ -143,7 +143,7 @@ FAULTS: dict[str, Fault] = {
     "settling durably": Fault(DurableLedger, "settle", times=1),
     "settling in the store": Fault(RedisLedger, "settle", times=1),
     "writing the result": Fault(records, "encode_generation"),
-    "reading the settlement": Fault(codec, "booked"),
+    "reading the settlement": Fault(codec, "decode_booked"),
     "the windows to settle in": Fault(hold, "build_budget_windows", times=1),
     "noting in the journal": Fault(Journal, "note"),
     "remembering the epoch": Fault(Journal, "keep_epoch"),
@@ -300,7 +300,7 @@ def test_an_error_is_told_although_the_budgets_cannot_be_looked_up_for_its_heade
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        assert Fault(gateway.Gateway, "budgets").install(patch, closed) == []
+        assert Fault(gateway.Gateway, "get_budgets").install(patch, closed) == []
         answer = client.post(body(aspect_ratio="7:3"))
     assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")
 

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 import yaml
 
-from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
+from app.domain.keys import ENTROPY_BYTES, hash_secret, mint
 from tests.processes import HTTP, Running, running_gateway
 from tests.server.conftest import PEPPER, Client, calls_of, tokens_a_day, wait_for, write_tenants
 from tests.server.test_sharing import held, waiting
@@ -76,7 +76,7 @@ def caller(
     written = write_tenants(folder / "tenants.yaml", {"retries": tokens_a_day(10_000_000)})
     listed = yaml.safe_load(written.path.read_text())
     second = mint("test", bytes([9]) * ENTROPY_BYTES)
-    hashed = secret_hash(PEPPER.encode(), second.secret)
+    hashed = hash_secret(PEPPER.encode(), second.secret)
     entry = {"id": second.key_id, "hash": f"hmac-sha256:{hashed}", "scopes": ["images"]}
     listed["tenants"][0]["keys"].append(entry)
     written.path.write_text(yaml.safe_dump(listed))

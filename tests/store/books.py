@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
-from app.domain.budget import Amounts, Budget, BudgetWindow, spans
+from app.domain.budget import Amounts, Budget, BudgetWindow, compute_spans
 from app.domain.fingerprint import compute_digest
 from app.domain.generation import Generation, Picture, Usage
 from app.domain.request import CacheDirective
@@ -39,7 +39,8 @@ def windows(*budgets: Budget, at_ms: int | None = None, owner: str = "t") -> tup
     """Windows of these budgets around a moment, by default now."""
     moment = now_ms() if at_ms is None else at_ms
     return tuple(
-        BudgetWindow(b, f"{owner}|{b.unit}|{b.window}", spans(b.window, ZONE, moment), ZONE) for b in budgets
+        BudgetWindow(b, f"{owner}|{b.unit}|{b.window}", compute_spans(b.window, ZONE, moment), ZONE)
+        for b in budgets
     )
 
 
@@ -138,7 +139,7 @@ class Books:
 
     async def totals(self) -> list[tuple[int, int]]:
         """Settled and held of each window."""
-        return [(w.settled, w.held) for w in await self.ledger.windows(self.tenant, self.windows)]
+        return [(w.settled, w.held) for w in await self.ledger.get_windows(self.tenant, self.windows)]
 
     async def overage(self) -> int:
         """The first window's recorded overage."""

@@ -22,7 +22,7 @@ from app.ledger.operations import RedisOperations
 from app.ledger.policy import LedgerPolicy
 from app.ledger.redis import RedisLedger
 from app.ledger.restoring import Restorer
-from app.ledger.verifying import list_ledger_tenants, snapshot
+from app.ledger.verifying import list_ledger_tenants, read_snapshot
 from app.results.redis import RedisResults
 from app.store import keys
 from app.store.client import check_eviction, fetch_memory, open_clients
@@ -124,7 +124,7 @@ async def test_a_gateways_store_can_be_a_cluster(cluster: int) -> None:
             results = RedisResults(clients.blobs)
             picture = picture_of(b"pixels" * 300_000)
             restorer = Restorer(clients.ledger, ledger.scripts, LedgerPolicy(keep_s=60))
-            assert len(set((await restorer.history()).split(","))) == 3, "each primary has its own"
+            assert len(set((await restorer.read_history()).split(","))) == 3, "each primary has its own"
             assert len(await fetch_memory(clients.blobs)) == 3
             await ledger.wakes.listening.wait()
             for tenant in ("one", "two", "three", "four"):
@@ -149,15 +149,15 @@ async def test_a_gateways_store_can_be_a_cluster(cluster: int) -> None:
                 ended = await operations.read(tenant, OPERATION)
                 assert ended is not None
                 assert ended.state == "done"
-                found = await snapshot(clients.ledger, tenant)
-                assert found.differences() == []
+                found = await read_snapshot(clients.ledger, tenant)
+                assert found.find_differences() == []
                 lost = list(found.holds)
                 await clients.ledger.delete(*[books.key(name) for name in keys.LEDGER_NAMES])
                 _, _, count = await restorer.rebuild(tenant, lost, "anew", 0)
                 assert count == 1
                 assert await books.totals() == [(1120, 0)]
             tenants = ["one", "two", "three", "four"]
-            assert await restorer.epochs(tenants) == dict.fromkeys(tenants, "anew")
+            assert await restorer.read_epochs(tenants) == dict.fromkeys(tenants, "anew")
             assert set(tenants) <= set(await list_ledger_tenants(clients.ledger))
             assert ledger.wakes.woken > 0
 

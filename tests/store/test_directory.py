@@ -14,7 +14,7 @@ import pytest
 from app.cards import load_catalogue
 from app.domain.budget import NANO_PER_USD, Budget, Override
 from app.domain.errors import ConfigurationError
-from app.domain.keys import ENTROPY_BYTES, MintedKey, mint, secret_hash
+from app.domain.keys import ENTROPY_BYTES, MintedKey, hash_secret, mint
 from app.domain.rate import Rate
 from app.domain.tenancy import CachePolicy, Caller, Identity, Project, list_budget_windows
 from app.tenants import directory as directory_module
@@ -66,7 +66,7 @@ def minted(key_id: str | None = None) -> MintedKey:
 
 
 def hashed(key: MintedKey) -> str:
-    return f"hmac-sha256:{secret_hash(PEPPER, key.secret)}"
+    return f"hmac-sha256:{hash_secret(PEPPER, key.secret)}"
 
 
 def faults_of(text: str) -> tuple[str, ...]:
@@ -283,11 +283,11 @@ def test_an_account_is_named_one_way_and_once(keys: list[str], fault: str) -> No
 def test_an_account_opens_its_key_and_a_hash_of_nothing_opens_none() -> None:
     text = "tenants: [{id: a, keys: [{id: k, email: A@b.example, scopes: [images]}]}]"
     directory = MemoryDirectory(read_tenants("f", text, CATALOGUE), PEPPER)
-    opened = directory.identified((Identity("subject", "1"), Identity("email", "a@b.example")))
+    opened = directory.find_by_identity((Identity("subject", "1"), Identity("email", "a@b.example")))
     assert opened is not None
     assert opened.key.id == "k"
-    assert directory.identified((Identity("subject", "a@b.example"),)) is None
-    assert directory.identified(()) is None
+    assert directory.find_by_identity((Identity("subject", "a@b.example"),)) is None
+    assert directory.find_by_identity(()) is None
     assert directory.authenticate(minted("k").text) is None
 
 
@@ -336,7 +336,7 @@ def test_a_key_finds_its_tenant_and_no_other(tmp_path: Path) -> None:
         caller = directory.authenticate(key.text)
         assert caller is not None
         assert (caller.tenant.id, caller.key.id) == (f"t{at}", key.key_id)
-    assert [tenant.id for tenant in directory.tenants()] == ["t0", "t1", "t2", "t3", "t4"]
+    assert [tenant.id for tenant in directory.list_tenants()] == ["t0", "t1", "t2", "t3", "t4"]
 
 
 def test_a_well_formed_key_of_somebody_else_is_refused(tmp_path: Path) -> None:
@@ -359,10 +359,10 @@ def test_an_unknown_id_costs_the_same_hash_as_a_wrong_secret_and_a_wrong_checksu
 
     def counted(pepper: bytes, secret: str) -> str:
         hashes.append(secret)
-        return secret_hash(pepper, secret)
+        return hash_secret(pepper, secret)
 
     directory = file_of(tmp_path, minted("k1"))
-    monkeypatch.setattr(directory_module, "secret_hash", counted)
+    monkeypatch.setattr(directory_module, "hash_secret", counted)
     costs = []
     for presented in (minted("k1").text, minted("k2").text, minted("k1").text[:-1], "nonsense", ""):
         hashes.clear()
@@ -387,14 +387,14 @@ async def test_a_bad_file_at_a_reload_is_told_and_changes_nothing(
 ) -> None:
     key = minted()
     directory = file_of(tmp_path, key)
-    before = directory.tenants()
+    before = directory.list_tenants()
     if contents is None:
         (tmp_path / "tenants.yaml").unlink()
     else:
         (tmp_path / "tenants.yaml").write_text(contents)
     with pytest.raises(ConfigurationError):
         await directory.reload()
-    assert directory.tenants() is before
+    assert directory.list_tenants() is before
     assert directory.authenticate(key.text) is not None
 
 

@@ -18,7 +18,7 @@ from app.domain.operation import Made
 from app.domain.report import Attribution
 from app.generation.ports import AdmissionRequest, Answered, Claim, Hit, Lead, Refused, Settlement
 from app.ledger.operations import RedisOperations
-from app.ledger.scripting import NAMES, script
+from app.ledger.scripting import NAMES, load_script
 from app.results.redis import RedisResults
 from app.store import keys
 from tests.store.books import ONE, Books, generation, windows
@@ -101,7 +101,7 @@ async def test_all_keys_of_a_tenant_lie_in_one_slot(books: Books, clients: Store
 @pytest.mark.parametrize("name", NAMES)
 def test_no_script_names_a_key_that_was_not_declared(name: Any) -> None:
     """A cluster refuses others; here every redis.call is seen to take one of those from KEYS."""
-    text = script(name).text
+    text = load_script(name).text
     commands = re.findall(r"redis\.call\('(\w+)'(?:,\s*([\w]+))?", text)
     assert commands
     taken = re.findall(r"local ([A-Z, ]+) = (?:unpack\()?KEYS\b", text)

@@ -20,7 +20,7 @@ from app.ledger.journal import Journal
 from app.ledger.policy import LedgerPolicy
 from app.ledger.redis import RedisLedger
 from app.ledger.restoring import Restorer
-from app.ledger.verifying import snapshot
+from app.ledger.verifying import read_snapshot
 from app.store.breaker import FAILURES_MAX, StoreBreaker
 from app.store.client import open_clients
 from tests.store.books import ONE, Books, until
@@ -166,7 +166,7 @@ async def test_a_settlement_that_no_disk_takes_waits_in_memory(
     own_server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     async with replica(own_server.url, tmp_path / "journal") as one:
-        monkeypatch.setattr(Journal, "wait_for", raising(error))
+        monkeypatch.setattr(Journal, "append_pending", raising(error))
         monkeypatch.setattr(Journal, "note", raising(error))
         await one.books.admit("a")
         await one.books.dispatch("a")
@@ -237,7 +237,7 @@ async def test_losses_are_looked_for_whatever_a_look_raises(
 
     async with replica(own_server.url, tmp_path / "journal") as one:
         with monkeypatch.context() as patch:
-            patch.setattr(Restorer, "epochs", failing)
+            patch.setattr(Restorer, "read_epochs", failing)
             await one.books.admit("a")
             await until(looked_again, 10)
         await one.has_looked()
@@ -313,7 +313,7 @@ async def test_a_hold_that_the_store_has_forgotten_is_booked_all_the_same(
         await one.books.client.flushall()
         settled = await one.books.settle("a", ONE._replace(output_tokens=747))
         assert settled.state == "settled"
-        again = await one.durable._ledger.windows("acme", one.books.windows)
+        again = await one.durable._ledger.get_windows("acme", one.books.windows)
         assert [(window.settled, window.held) for window in again] == [(747, 0)]
 
 
@@ -356,10 +356,10 @@ async def test_books_that_know_a_call_was_sent_learn_that_it_was_settled(
         await sender.books.dispatch("a")
         await sender.books.admit("b")
         await sender.books.dispatch("b")
-        open_records = (await snapshot(other.books.client, "acme")).holds
+        open_records = (await read_snapshot(other.books.client, "acme")).holds
         await sender.books.settle("a", ONE._replace(output_tokens=100))
         await sender.books.settle("b", ONE._replace(output_tokens=2000))
-        settled_records = (await snapshot(other.books.client, "acme")).holds
+        settled_records = (await read_snapshot(other.books.client, "acme")).holds
         await sender.books.client.flushall()
         ledger = RedisLedger(sender.books.client, LedgerPolicy())
         restorer = Restorer(sender.books.client, ledger.scripts, LedgerPolicy())
@@ -367,7 +367,7 @@ async def test_books_that_know_a_call_was_sent_learn_that_it_was_settled(
             await restorer.rebuild("acme", records, "epoch", 0)
         assert await other.books.totals() == [(2100, 0)]
         assert await other.books.overage() == 2000 - 1120
-        assert (await snapshot(other.books.client, "acme")).differences() == []
+        assert (await read_snapshot(other.books.client, "acme")).find_differences() == []
 
 
 async def test_a_store_that_was_set_back_learns_what_it_has_lost(
@@ -403,7 +403,7 @@ async def test_a_store_that_was_set_back_learns_what_it_has_lost(
         await until(told, 10)
         await two.books.settle("open", ONE._replace(output_tokens=1000))
         assert await one.books.totals() == [(1111, 0)]
-        assert (await snapshot(one.books.client, "acme")).differences() == []
+        assert (await read_snapshot(one.books.client, "acme")).find_differences() == []
 
 
 async def test_a_store_that_came_back_whole_is_told_nothing(

@@ -110,15 +110,15 @@ def calls_of(clients: StoreClients, tenant: str) -> dict[str, Call]:
     event = AuditEvent("tenant.create", "test", tenant)
 
     async def exported() -> list[Any]:
-        return [each async for each in verifying.events(clients.ledger, tenant, "test")]
+        return [each async for each in verifying.read_events(clients.ledger, tenant, "test")]
 
     return {
         "admit": lambda: books.admit("a"),
         "peek": lambda: ledger.peek(books.request("a")),
         "dispatch": lambda: books.dispatch("a"),
         "settle": lambda: books.settle("a"),
-        "windows": lambda: ledger.windows(tenant, books.windows),
-        "rates": lambda: ledger.rates(tenant, ()),
+        "windows": lambda: ledger.get_windows(tenant, books.windows),
+        "rates": lambda: ledger.get_rates(tenant, ()),
         "get_picture": lambda: results.get_picture(tenant, picture),
         "get_generation": lambda: results.get_generation(tenant, ID),
         "begin": lambda: operations.begin(tenant, operation, "claim", "work"),
@@ -134,16 +134,16 @@ def calls_of(clients: StoreClients, tenant: str) -> dict[str, Call]:
         "read_tenant": lambda: reports.read_tenant(tenant, day, day),
         "read_last_used": lambda: reports.read_last_used(tenant, ("k1",)),
         "purge": lambda: RedisCache(clients.ledger).purge(tenant, None),
-        "credit": lambda: terms.credit(tenant, prepaid, 1, "c1"),
-        "override": lambda: terms.override(tenant, prepaid, 1, 0),
+        "credit": lambda: terms.add_credit(tenant, prepaid, 1, "c1"),
+        "override": lambda: terms.set_override(tenant, prepaid, 1, 0),
         "look": room.look,
         "reserve": lambda: quota.reserve(tenant, picture, 1, 1000),
         "put_back": lambda: restorer.put_back(tenant, [HELD]),
         "rebuild": lambda: restorer.rebuild(tenant, (), "epoch", 0),
-        "history": restorer.history,
-        "epochs": lambda: restorer.epochs((tenant,)),
+        "history": restorer.read_history,
+        "epochs": lambda: restorer.read_epochs((tenant,)),
         "list_ledger_tenants": lambda: verifying.list_ledger_tenants(clients.ledger),
-        "snapshot": lambda: verifying.snapshot(clients.ledger, tenant),
+        "snapshot": lambda: verifying.read_snapshot(clients.ledger, tenant),
         "exported": exported,
         "check_eviction": lambda: check_eviction(clients.ledger),
     }
@@ -317,7 +317,7 @@ APP = Path(inspect.getfile(client)).parents[1]
 _ASKS = re.compile(r"(self\._client|self\._scripts|self\._change|\bclient|clients\.\w+|\bblobs)\b[.(]")
 BELOW = frozenset({"blobs.py", "client.py", "scripting.py", "topologies.py", "embedded.py"})
 """They are called by those who translate."""
-LISTENERS = frozenset({"_subscription"})
+LISTENERS = frozenset({"_subscribe"})
 """Whatever they raise, they are begun anew."""
 
 

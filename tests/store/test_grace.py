@@ -9,7 +9,7 @@ import pytest
 
 from app.domain.errors import StoreUnavailable
 from app.generation.ports import Claim, Lead
-from app.ledger.verifying import snapshot
+from app.ledger.verifying import read_snapshot
 from tests.store.books import ONE, until
 from tests.store.test_durable import Replica, replica
 from tests.storeserver import ServerProcess, running_server
@@ -60,7 +60,7 @@ async def test_replicas_together_admit_no_more_than_their_grace_and_book_it_late
         for each in (one, two):
             await each.nothing_waits()
         assert await one.books.totals() == [(4 * 1120, 1120)]
-        assert (await snapshot(one.books.client, "acme")).differences() == []
+        assert (await read_snapshot(one.books.client, "acme")).find_differences() == []
         await one.lead()
         assert one.durable.conditions()["grace_tokens"] == 0, "the next outage begins anew"
 

@@ -42,20 +42,20 @@ records = st.builds(
 
 
 def record(hold: str, state: State = "settled", tokens: int = 1120) -> HoldRecord:
-    found = HoldRecord.decoded(hold, f"s;f;1;work;{tokens},0,0,0;{tokens},0,0,0;1@0@9@t|output_tokens|day")
-    return found if state == "settled" else found.ended(state, None)
+    found = HoldRecord.decode(hold, f"s;f;1;work;{tokens},0,0,0;{tokens},0,0,0;1@0@9@t|output_tokens|day")
+    return found if state == "settled" else found.end(state, None)
 
 
 @given(records, st.integers(0, 2**45))
 def test_a_hold_is_the_same_after_the_store_and_after_the_journal(held: HoldRecord, at_ms: int) -> None:
-    assert HoldRecord.decoded(held.hold_id, held.encoded()) == held
-    assert HoldRecord.from_event(held.event("acme", at_ms, "here")) == ("acme", held)
+    assert HoldRecord.decode(held.hold_id, held.encode()) == held
+    assert HoldRecord.from_event(held.build_event("acme", at_ms, "here")) == ("acme", held)
 
 
 @pytest.mark.parametrize("text", ["", "s;f;1", "z;f;1;w;1,1,1,1;;", "credit;t|usd|lifetime;1;5"])
 def test_what_is_no_hold_is_refused(text: str) -> None:
     with pytest.raises(UnreadableHold):
-        HoldRecord.decoded("a", text)
+        HoldRecord.decode("a", text)
 
 
 def test_a_torn_line_costs_itself_alone(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_replicas_of_one_folder_have_numbers_of_their_own_and_a_dead_ones_is_tak
     with Journal(tmp_path) as zero:
         zero.note("acme", record("a"), 1)
         with Journal(tmp_path) as one:
-            one.wait_for("acme", record("b"), 1)
+            one.append_pending("acme", record("b"), 1)
             assert one.read_settled_of("acme") == {}, "a living replica's part is its own to tell"
         assert zero.take_over_pending() == [("acme", record("b"))]
     with Journal(tmp_path) as again:
@@ -171,12 +171,12 @@ def test_a_disk_that_fills_up_costs_the_lines_that_it_refuses_alone(
     tmp_path: Path, small_disk: type[SmallDisk]
 ) -> None:
     with Journal(tmp_path) as journal:
-        journal.wait_for("acme", record("a"), 1)
+        journal.append_pending("acme", record("a"), 1)
         small_disk.room = 100
         with pytest.raises(OSError, match="No space"):
-            journal.wait_for("acme", record("torn"), 1)
+            journal.append_pending("acme", record("torn"), 1)
         small_disk.room = 1 << 30
-        journal.wait_for("acme", record("b"), 1)
+        journal.append_pending("acme", record("b"), 1)
         assert [held.hold_id for _, held in journal.take_over_pending()] == ["a", "b"]
 
 
@@ -185,7 +185,7 @@ def test_settlements_of_a_dead_replica_stay_where_they_are_while_the_disk_is_ful
 ) -> None:
     with Journal(tmp_path) as zero:
         with Journal(tmp_path) as one:
-            one.wait_for("acme", record("a"), 1)
+            one.append_pending("acme", record("a"), 1)
         small_disk.room = 0
         assert zero.take_over_pending() == [("acme", record("a"))]
         small_disk.room = 1 << 30
@@ -207,7 +207,7 @@ def test_a_rotation_that_fails_half_way_is_finished_by_the_next(
 
     with Journal(tmp_path, bytes_max=4000) as journal:
         with monkeypatch.context() as patch:
-            patch.setattr(Journal, "_opened", refused)
+            patch.setattr(Journal, "_open_file", refused)
             with pytest.raises(OSError, match="open files"):
                 note_many(journal, 20)
         journal.note("acme", record("last"), 99)
@@ -219,7 +219,7 @@ def test_each_tenants_epoch_is_one_line_however_many_tenants_there_are(tmp_path:
     former = {"old": "e0", "acme": "e0"}
     (tmp_path / "epochs-0.json").write_text(json.dumps(former))  # as every version writes it
     with Journal(tmp_path) as journal:
-        assert journal.epochs() == former
+        assert journal.read_epochs() == former
         lines = tmp_path / "epochs-0.jsonl"
         for number in range(1000):
             journal.keep_epoch(f"tenant-{number}", "e1")
@@ -229,10 +229,10 @@ def test_each_tenants_epoch_is_one_line_however_many_tenants_there_are(tmp_path:
         assert lines.stat().st_size - before == len('\n["acme","e1"]')
     lines.write_bytes(lines.read_bytes()[:-3])  # torn by a crash
     with Journal(tmp_path) as again:
-        epochs = again.epochs()
+        epochs = again.read_epochs()
         assert (epochs["old"], epochs["tenant-999"], epochs["acme"]) == ("e0", "e1", "e0")
         assert lines.read_bytes() == b"", "the lines are in the other file now"
-        assert again.epochs() == epochs
+        assert again.read_epochs() == epochs
 
 
 @pytest.mark.parametrize("name", ["settled-0.jsonl", "waiting-0.jsonl", "epochs-0.jsonl", "replica-0.lock"])

@@ -262,7 +262,7 @@ async def test_thousands_of_dead_holds_do_not_refuse_one_live_request(books: Boo
     orphans = 10_000
     books.budgets = (replace(DAY, limit=orphans * 1120),)
     await books.admit("seed")
-    span = (await books.ledger.windows(books.tenant, books.windows))[0].span
+    span = (await books.ledger.get_windows(books.tenant, books.windows))[0].span
     counter = f"t|output_tokens|day|{span.start_ms}"
     record = await books.client.hget(books.key("res"), "seed")
     names = [f"o{n}" for n in range(orphans - 1)]
@@ -284,14 +284,14 @@ async def test_the_stores_clock_picks_the_window_whatever_the_callers_says(books
     admitted = await books.ledger.admit(request)
     assert isinstance(admitted, Lead)
     assert [window.span for window in admitted.windows] == expected
-    assert [w.span for w in await books.ledger.windows(books.tenant, request.windows)] == expected
+    assert [w.span for w in await books.ledger.get_windows(books.tenant, request.windows)] == expected
     assert await books.totals() == [(0, 1120), (0, 1)]
 
 
 async def test_a_settlement_is_booked_where_the_hold_was_made(books: Books) -> None:
     """Months later: the hold stands in a past window, and the settlement finds it there."""
     await books.admit("a")
-    (span,) = [w.span for w in await books.ledger.windows(books.tenant, books.windows)]
+    (span,) = [w.span for w in await books.ledger.get_windows(books.tenant, books.windows)]
     past = span.start_ms - 40 * DAY_MS
     record = await books.client.hget(books.key("res"), "a")
     assert record is not None
@@ -343,7 +343,7 @@ async def test_names_that_would_break_a_record_are_refused_before_the_first_writ
 async def test_counters_that_would_overflow_are_refused_and_not_wrapped(books: Books) -> None:
     books.budgets = (Budget("output_tokens", "day", AMOUNT_MAX, mode="shadow"),)
     await books.admit("a")
-    (span,) = [w.span for w in await books.ledger.windows(books.tenant, books.windows)]
+    (span,) = [w.span for w in await books.ledger.get_windows(books.tenant, books.windows)]
     full = {f"t|output_tokens|day|{span.start_ms}:s": str(2**62)}
     await books.client.hset(books.key("win"), mapping=full)
     before = await books.dump()

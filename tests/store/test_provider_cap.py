@@ -22,7 +22,7 @@ from app.domain.request import GenerationRequest
 from app.generation.ports import Call
 from app.ledger.provider_cap import PROVIDER_POLICY, CappedImageModel, ProviderTerms
 from app.ledger.redis import RedisLedger
-from app.ledger.verifying import list_ledger_tenants, snapshot
+from app.ledger.verifying import list_ledger_tenants, read_snapshot
 from app.store.client import open_clients
 from app.store.keys import PROVIDER, ledger_keys
 from tests.storeserver import running_server
@@ -53,7 +53,7 @@ class Upstream:
             raise self.error
         return ModelAnswer((), "", "STOP", USAGE, "m-001")
 
-    async def ready(self) -> bool:
+    async def is_ready(self) -> bool:
         return True
 
 
@@ -65,7 +65,7 @@ def capped(
 
 
 async def tokens_taken(clients: StoreClients, back_end: str) -> int:
-    found = (await snapshot(clients.ledger, PROVIDER)).counters
+    found = (await read_snapshot(clients.ledger, PROVIDER)).counters
     return sum(
         sum(counter.get(kind, 0) for kind in "sh")
         for name, counter in found.items()
@@ -186,5 +186,5 @@ async def test_its_books_balance_and_lie_beside_the_tenants(clients: StoreClient
         REQUEST, None, CALL
     )
     assert PROVIDER in await list_ledger_tenants(clients.ledger)
-    assert (await snapshot(clients.ledger, PROVIDER)).differences() == []
+    assert (await read_snapshot(clients.ledger, PROVIDER)).find_differences() == []
     assert ledger_keys(PROVIDER)[0] == "fg:{_provider}:res"

@@ -86,7 +86,7 @@ async def test_looking_counts_nothing(books: Books) -> None:
     seen = await books.ledger.peek(replace(books.request("a"), rates=(SIX, TWO)))
     assert isinstance(seen, Absent)
     assert [state.remaining for state in seen.rates] == [3, 2]
-    assert await books.ledger.rates(books.tenant, (SIX, TWO)) == seen.rates
+    assert await books.ledger.get_rates(books.tenant, (SIX, TWO)) == seen.rates
     assert await books.dump() == before
 
 
@@ -99,7 +99,7 @@ async def test_no_more_holds_are_open_than_the_cap_allows(books: Books) -> None:
     await books.settle("b", outcome="void")
     await books.dispatch("d")
     await books.settle("d", outcome="charge")
-    (state,) = await books.ledger.rates(books.tenant, (TWO,))
+    (state,) = await books.ledger.get_rates(books.tenant, (TWO,))
     assert state.remaining == 2
     assert await books.client.hget(books.key("win"), "t|concurrent|0:s") is None, "a place is never booked"
 
@@ -122,21 +122,21 @@ async def test_a_late_settlement_gives_no_place_back_twice(books: Books) -> None
     await books.expire("a")
     await books.totals()
     assert (await books.settle("a")).late
-    (state,) = await books.ledger.rates(books.tenant, (TWO,))
+    (state,) = await books.ledger.get_rates(books.tenant, (TWO,))
     assert state.remaining == 2
 
 
 async def test_repeating_an_admission_takes_one_place_and_counts_once(books: Books) -> None:
     for _ in range(3):
         assert isinstance(await admit(books, "a", SIX, TWO), Lead)
-    states = await books.ledger.rates(books.tenant, (SIX, TWO))
+    states = await books.ledger.get_rates(books.tenant, (SIX, TWO))
     assert [state.remaining for state in states] == [2, 1]
 
 
 async def test_a_lower_limit_takes_effect_at_once_and_nothing_turns_negative(books: Books) -> None:
     for hold in "abc":
         await admit(books, hold, replace(SIX, limit=6000, burst=6000), replace(TWO, limit=3))
-    states = await books.ledger.rates(books.tenant, (replace(SIX, burst=1), ONE_OF_KEY, TWO))
+    states = await books.ledger.get_rates(books.tenant, (replace(SIX, burst=1), ONE_OF_KEY, TWO))
     assert [state.remaining >= 0 for state in states] == [True] * 3
     assert isinstance(await admit(books, "d", TWO), Limited)
 
@@ -144,7 +144,7 @@ async def test_a_lower_limit_takes_effect_at_once_and_nothing_turns_negative(boo
 async def test_a_clock_that_was_set_back_never_leaves_more_than_a_full_bucket(books: Books) -> None:
     far = (now_ms() + 40 * 86_400_000) * 1000
     await books.client.hset(books.key("win"), f"{SIX.field}:t", str(far))
-    (state,) = await books.ledger.rates(books.tenant, (SIX,))
+    (state,) = await books.ledger.get_rates(books.tenant, (SIX,))
     assert state.remaining == 0
     assert state.full_in_ms <= 30_000
     assert state.retry_in_ms <= 10_000

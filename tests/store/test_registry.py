@@ -15,7 +15,7 @@ from app.cards import load_catalogue
 from app.domain.audit import AuditEvent
 from app.domain.budget import Budget
 from app.domain.errors import Conflict, PreconditionFailed
-from app.domain.keys import ENTROPY_BYTES, mint, secret_hash
+from app.domain.keys import ENTROPY_BYTES, hash_secret, mint
 from app.domain.tenancy import Key, Tenant
 from app.registry.directory import StoredDirectory
 from app.store import keys
@@ -40,7 +40,7 @@ def registry(clients: StoreClients) -> StoredDirectory:
 
 def tenant_of(tenant_id: str, *, limit: int = 1, key_id: str | None = None) -> Tenant:
     budgets = (Budget("output_tokens", "day", limit),)
-    found = () if key_id is None else (Key(key_id, secret_hash(PEPPER, key_id), frozenset({"images"})),)
+    found = () if key_id is None else (Key(key_id, hash_secret(PEPPER, key_id), frozenset({"images"})),)
     return Tenant(tenant_id, ZoneInfo("UTC"), budgets, found)
 
 
@@ -102,7 +102,7 @@ async def test_a_replica_learns_of_a_change_that_was_never_announced(
     clients: StoreClients, tenant: str
 ) -> None:
     minted = mint("test", bytes(range(ENTROPY_BYTES)), f"q{tenant[7:]}")
-    held = Key(minted.key_id, secret_hash(PEPPER, minted.secret), frozenset({"images"}))
+    held = Key(minted.key_id, hash_secret(PEPPER, minted.secret), frozenset({"images"}))
     async with registry(clients) as follower:
         writer = registry(clients)
         await writer.refresh()

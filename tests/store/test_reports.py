@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from app.domain.budget import Amounts, Budget
 from app.domain.generation import Usage
-from app.domain.report import Attribution, Row, Spent, report, total
+from app.domain.report import Attribution, Row, Spent, report, sum_rows
 from app.generation.ports import Hit, Settlement
 from app.ledger.policy import LedgerPolicy
 from app.ledger.redis import RedisLedger
 from app.ledger.reports import RedisReports
 from app.ledger.restoring import Restorer
-from app.ledger.verifying import snapshot
+from app.ledger.verifying import read_snapshot
 from tests.store.books import ONE, Books, generation
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ async def test_a_settlement_is_reported_once_under_its_key_model_size_and_labels
     assert by(rows, "key", "model", "size") == {("k1", "flash", "1K"): spent}
     assert by(rows, "label", "day") == {("team=web", today().isoformat()): spent}
     read_key = RedisReports(books.client, CELLS).read_key
-    assert total(await read_key(books.tenant, "k1", today(), today())) == spent
+    assert sum_rows(await read_key(books.tenant, "k1", today(), today())) == spent
     assert await read_key(books.tenant, "k2", today(), today()) == ()
 
 
@@ -94,7 +94,7 @@ async def test_reports_add_up_to_the_budgets_whatever_became_of_the_holds(books:
 
     async def agree() -> None:
         booked = await own.totals()
-        spent = total([row for row in await rows_of(own) if row.label is None])
+        spent = sum_rows([row for row in await rows_of(own) if row.label is None])
         assert [(spent.output_tokens, 0), (spent.usd, 0)] == booked
 
     for hold in ("settled", "voided", "swept", "corrected", "taken-back", "charged", "made-good"):
@@ -112,14 +112,14 @@ async def test_reports_add_up_to_the_budgets_whatever_became_of_the_holds(books:
     await agree()
     spent = by(await rows_of(own), "key")
     assert (spent["k1",].requests, spent[None,].requests) == (2, 3)
-    holds = (await snapshot(own.client, own.tenant)).holds
+    holds = (await read_snapshot(own.client, own.tenant)).holds
     await own.client.delete(*[own.key(name) for name in ("res", "win", "exp", "gc", "log", "use")])
     ledger = RedisLedger(own.client, LedgerPolicy())
     restorer = Restorer(own.client, ledger.scripts, LedgerPolicy())
     for _ in range(2):
         await restorer.rebuild(own.tenant, holds, "epoch", 0)
     await agree()
-    assert total(await rows_of(own)).output_tokens == 4 * 1120 + 5000
+    assert sum_rows(await rows_of(own)).output_tokens == 4 * 1120 + 5000
 
 
 async def test_labels_beyond_the_days_limit_are_added_up_together(clients: StoreClients, tenant: str) -> None:

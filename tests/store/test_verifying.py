@@ -17,7 +17,7 @@ from app.generation.ports import Lead
 from app.ledger.hold_records import HoldRecord
 from app.ledger.policy import LedgerPolicy
 from app.ledger.redis import RedisLedger
-from app.ledger.verifying import events, list_ledger_tenants, snapshot
+from app.ledger.verifying import list_ledger_tenants, read_events, read_snapshot
 from tests.store.books import DAY, ONE, Books, until
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ async def spend(books: Books, count: int = 12) -> None:
 
 async def test_books_that_were_spent_from_in_every_way_balance(busy: Books) -> None:
     await spend(busy)
-    found = await snapshot(busy.client, busy.tenant)
-    assert found.differences() == []
+    found = await read_snapshot(busy.client, busy.tenant)
+    assert found.find_differences() == []
     assert {hold.state for hold in found.holds} > {"voided", "charged", "held", "dispatched"}
     assert busy.tenant in await list_ledger_tenants(busy.client)
 
@@ -70,16 +70,20 @@ async def test_a_counter_that_is_wrong_by_one_is_found(busy: Books, field: str, 
         if name.startswith(field) and name[-2:] == f":{what[0]}"
     }
     await busy.client.hincrby(busy.key("win"), name, 1)
-    [found] = (await snapshot(busy.client, busy.tenant)).differences()
+    [found] = (await read_snapshot(busy.client, busy.tenant)).find_differences()
     assert (found.counter, found.what, found.stands - found.counted) == (name[:-2], what, 1)
 
 
 async def test_a_hold_that_vanished_is_found(busy: Books) -> None:
     await spend(busy)
     await busy.client.hdel(busy.key("res"), "h2")
-    assert {found.what for found in (await snapshot(busy.client, busy.tenant)).differences()} == {"settled"}
+    assert {found.what for found in (await read_snapshot(busy.client, busy.tenant)).find_differences()} == {
+        "settled"
+    }
     await busy.client.zrem(busy.key("exp"), "h4")
-    assert "leased" in {found.what for found in (await snapshot(busy.client, busy.tenant)).differences()}
+    assert "leased" in {
+        found.what for found in (await read_snapshot(busy.client, busy.tenant)).find_differences()
+    }
 
 
 async def test_books_still_balance_when_old_holds_were_pruned(clients: StoreClients, tenant: str) -> None:
@@ -92,28 +96,28 @@ async def test_books_still_balance_when_old_holds_were_pruned(clients: StoreClie
             return bool(await books.client.hlen(books.key("res")) < 12)
 
         await until(pruned)
-        found = await snapshot(books.client, tenant)
-        assert found.differences() == []
+        found = await read_snapshot(books.client, tenant)
+        assert found.find_differences() == []
         assert any(counter.get("p", 0) > 0 for counter in found.counters.values())
 
 
 async def test_every_transition_is_exported_once_whatever_the_stream_has_dropped(busy: Books) -> None:
     await spend(busy)
-    whole = [event async for event in events(busy.client, busy.tenant, "test")]
+    whole = [event async for event in read_events(busy.client, busy.tenant, "test")]
     assert len({event["id"] for event in whole}) == len(whole)
     assert {event["data"]["hold_id"] for event in whole} == {f"h{n}" for n in range(12)}
     await busy.client.xtrim(busy.key("log"), maxlen=3, approximate=False)
-    left = [event async for event in events(busy.client, busy.tenant, "test")]
+    left = [event async for event in read_events(busy.client, busy.tenant, "test")]
     last = {event["data"]["hold_id"]: HoldRecord.from_event(event) for event in left}
     assert set(last) == {f"h{n}" for n in range(12)}
     assert {name: found for name, (_, found) in last.items()} == {
-        hold.hold_id: hold for hold in (await snapshot(busy.client, busy.tenant)).holds
+        hold.hold_id: hold for hold in (await read_snapshot(busy.client, busy.tenant)).holds
     }
 
 
 async def test_replaying_an_export_twice_and_shuffled_gives_the_same_totals(busy: Books) -> None:
     await spend(busy)
-    exported = [event async for event in events(busy.client, busy.tenant, "test")] * 2
+    exported = [event async for event in read_events(busy.client, busy.tenant, "test")] * 2
     random.Random(2).shuffle(exported)
     order = ["held", "dispatched", "expired", "charged", "settled", "voided"]
     last: dict[str, HoldRecord] = {}

@@ -15,11 +15,11 @@ from starlette.requests import Request
 
 from app.cards import load_catalogue
 from app.domain.estimate import estimate
-from app.domain.fingerprint import fingerprint
+from app.domain.fingerprint import compute_fingerprint
 from app.domain.policy import Policy
 from app.domain.request import CacheDirective, GenerationRequest, Grounding
 from app.domain.tenancy import Caller, Key, Tenant
-from app.domain.validation import normalised
+from app.domain.validation import normalize_request
 from app.generation.job import judge
 from app.media.splicing import splice
 from app.surfaces.gemini.fields import convert_to_camel_case, format_field_path
@@ -90,7 +90,7 @@ async def fields_at_fault(body: dict[str, Any] | str) -> dict[str, str]:
 
 def work(request: GenerationRequest) -> str:
     """What the cache knows the request by."""
-    return fingerprint(normalised(request, CARD), CARD, "t")
+    return compute_fingerprint(normalize_request(request, CARD), CARD, "t")
 
 
 def inline(data: str, mime_type: str = "image/png") -> dict[str, Any]:

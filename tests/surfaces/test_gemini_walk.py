@@ -14,7 +14,7 @@ from starlette.requests import Request
 from app.domain.errors import ValidationFailed
 from app.domain.estimate import estimate
 from app.domain.request import CacheDirective
-from app.domain.validation import normalised
+from app.domain.validation import normalize_request
 from app.generation.job import judge
 from app.surfaces.gemini.fields import format_field_path
 from app.surfaces.gemini.members import COUNT, GENERATE, Enumeration, Leaf
@@ -241,7 +241,7 @@ async def test_a_thinking_budget_is_reserved() -> None:
     assert estimate(await asked(thinking()), CARD).text_output < 20_000
     assert estimate(await asked(thinking(thinking_budget="20000")), CARD).text_output == 20_000
     both = thinking(thinkingLevel="HIGH", thinkingBudget=100)
-    assert estimate(normalised(await asked(both), CARD), CARD).text_output > 100, (
+    assert estimate(normalize_request(await asked(both), CARD), CARD).text_output > 100, (
         "what is usual is reserved all the same"
     )
 
@@ -319,7 +319,7 @@ async def test_an_enumeration_is_read_by_name_in_any_case_and_by_number(
     orders = [await ordered(body, vertex=vertex) for body in spellings]
     assert [judge(order, CATALOGUE, POLICY).violations for order in orders] == [()] * len(orders)
     assert len({work(order.request) for order in orders}) == 1
-    assert len({str(estimate(normalised(order.request, CARD), CARD)) for order in orders}) == 1
+    assert len({str(estimate(normalize_request(order.request, CARD), CARD)) for order in orders}) == 1
     lights = {json.dumps(json.loads(each.request.verbatim.light)) for each in orders if each.request.verbatim}
     assert len(lights) <= 1
 

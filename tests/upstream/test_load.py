@@ -34,7 +34,7 @@ class Limited:
         self._under_way = 0
         self._dice = random.Random(7)
 
-    async def ready(self) -> bool:
+    async def is_ready(self) -> bool:
         return True
 
     async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:

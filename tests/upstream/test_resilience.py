@@ -46,7 +46,7 @@ class Scripted:
         self.outcomes = list(outcomes)
         self.timeouts: list[float] = []
 
-    async def ready(self) -> bool:
+    async def is_ready(self) -> bool:
         return True
 
     async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:

@@ -96,7 +96,7 @@ async def authenticate(request: Request, presented: str | None) -> Caller:
     token = _find_token(request, presented, service)
     if token is not None:
         identities = await token.judge.identities(token.text, checked=token.checked)
-        caller = service.directory.identified(identities)
+        caller = service.directory.find_by_identity(identities)
     else:
         caller = service.directory.authenticate(presented) if presented else None
     if caller is None:

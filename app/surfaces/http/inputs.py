@@ -112,7 +112,7 @@ async def load_earlier_image(
 ) -> Input | Violation:
     """An earlier picture of this tenant as an input, or why there is none."""
     try:
-        picture = await service.gateway.picture(caller, image_id)
+        picture = await service.gateway.get_picture(caller, image_id)
     except NotFound:
         detail = "There is no such image of this tenant, or it has expired."
         return Violation(f"{pointer}/image_id", "unknown_image", detail)

@@ -134,7 +134,7 @@ async def _fill_text(operation: Operation, request: Request, caller: Caller, ser
     made = operation.made or Made("", None)
     if operation.state == "done" and (kept := await _load_generation(made, caller, service)) is not None:
         finished, card = kept
-        windows = await service.gateway.budgets(caller)
+        windows = await service.gateway.get_budgets(caller)
         answer, _ = render_stored_result(finished, card, windows, get_base_url(request, service), None)
         return replace(operation, text=answer.decode())
     came_to = f"came to {made.generation_id}" if made.generation_id else "has ended"
@@ -147,7 +147,7 @@ async def _load_generation(
 ) -> tuple[StoredGeneration, Card] | None:
     """The generation that an operation came to, at what the operation cost, where it is still kept."""
     try:
-        found = await service.gateway.finished(caller, made.generation_id)
+        found = await service.gateway.get_generation(caller, made.generation_id)
     except NotFound:
         return None
     card = service.gateway.catalogue.resolve(found.generation.model)

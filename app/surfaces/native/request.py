@@ -252,7 +252,7 @@ async def _load_earlier(
     if generation_id is None:
         return None, ()
     try:
-        return await service.gateway.conversations.earlier(caller.tenant.id, generation_id), ()
+        return await service.gateway.conversations.load_earlier(caller.tenant.id, generation_id), ()
     except CannotContinue as fault:
         return None, (Violation("/continue_from", fault.code, fault.sentence),)
 

@@ -10,7 +10,7 @@ from app.domain.budget import NANO_PER_USD
 from app.domain.errors import VIOLATIONS_MAX, BudgetExceeded
 from app.domain.estimate import price_nano_usd
 from app.domain.finished import build_effective
-from app.domain.request import seeds
+from app.domain.request import derive_seeds
 from app.media.lifting import generate_placeholders
 from app.surfaces.http.amounts import render_amounts
 from app.surfaces.http.problems import WouldFitWire
@@ -143,7 +143,7 @@ def render_quote(quote: Quote) -> EstimateResponse:
     ]
     effective = None
     if valid and quote.card:
-        effective = _render_effective(build_effective(quote.request, quote.card, seeds(quote.request)))
+        effective = _render_effective(build_effective(quote.request, quote.card, derive_seeds(quote.request)))
     return EstimateResponse(
         valid=valid,
         violations=[

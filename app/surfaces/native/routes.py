@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from app.domain.errors import NotFound, StoreUnavailable
-from app.domain.report import total
+from app.domain.report import sum_rows
 from app.surfaces.http.auth import CallerDep
 from app.surfaces.http.body import read_form, read_json
 from app.surfaces.http.cache_control import read_cache_control
@@ -210,7 +210,7 @@ async def get_image(
     service: ServiceDep,
 ) -> Response:
     """The bytes of a picture that this tenant was delivered, until it expires."""
-    picture = await service.gateway.picture(caller, image_id)
+    picture = await service.gateway.get_picture(caller, image_id)
     reply = build_stored_image_response(
         picture,
         if_none_match=request.headers.get("if-none-match"),
@@ -225,7 +225,7 @@ async def get_image(
 async def _load_rate_limit_headers(service: Service, caller: Caller) -> dict[str, str]:
     """RateLimit headers of an answer that spends nothing, where the store can tell; one command."""
     try:
-        return build_rate_limit_headers(await service.gateway.budgets(caller))
+        return build_rate_limit_headers(await service.gateway.get_budgets(caller))
     except StoreUnavailable:
         return {}
 
@@ -256,12 +256,12 @@ async def get_generation(
     `usage` is what making it cost, `cache` is a hit, and `budgets` are those of now. Only a
     finished generation is found: how far an operation is, `GET /v1/operations/{operation_id}` tells.
     """
-    found = await service.gateway.finished(caller, generation_id)
+    found = await service.gateway.get_generation(caller, generation_id)
     pictures = None
     if delivery == "inline":
         records = found.generation.pictures
-        pictures = tuple([await service.gateway.picture(caller, record.id) for record in records])
-    windows = await service.gateway.budgets(caller)
+        pictures = tuple([await service.gateway.get_picture(caller, record.id) for record in records])
+    windows = await service.gateway.get_budgets(caller)
     card = service.gateway.catalogue.resolve(found.generation.model)
     if card is None:
         raise NotFound("The model that made this generation is no longer known here.")
@@ -315,8 +315,8 @@ async def get_usage(
     """The caller's budgets and rates, window by window, and what its key used and the cache saved."""
     first, last = resolve_days(since, until, service.limits.usage_days)
     rows = await service.reports.read_key(caller.tenant.id, caller.key.id, first, last)
-    windows = await service.gateway.budgets(caller)
-    rates = await service.gateway.rates(caller)
+    windows = await service.gateway.get_budgets(caller)
+    rates = await service.gateway.get_rates(caller)
     response.headers.update(build_rate_limit_headers(windows, rates))
     return UsageResponse(
         tenant=caller.tenant.id,
@@ -326,5 +326,5 @@ async def get_usage(
         rates=[render_rate(rate) for rate in rates],
         since=first,
         until=last,
-        spent=render_spent(total(rows)),
+        spent=render_spent(sum_rows(rows)),
     )

@@ -150,7 +150,7 @@ class GoogleImageModel(Resource):
             self._opening = self._tasks.begin(self._open_sdk(self._http), "google-sdk")
         return await asyncio.shield(self._opening)
 
-    async def ready(self) -> bool:
+    async def is_ready(self) -> bool:
         """Whether calls can be made: the SDK is open with its credentials, and the emulator listens."""
         try:
             async with time_limit(READY_WAIT_S):
