@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "flashgate", description="The gateway in front of Gemini 3.1 Flash Image."
     )
@@ -52,9 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given[:1] == ["emulator"]:
         # A program of its own: drawing needs what serving never does, and the other way round.
         os.execv(sys.executable, [sys.executable, "-m", "app.emulator", *given[1:]])  # noqa: S606 - this very interpreter
-    arguments = _parser().parse_args(given)
+    arguments = _build_parser().parse_args(given)
     try:
-        settings = _settings()
+        settings = _load_settings()
         renewed = partial(print_reference, readme=getattr(arguments, "readme", None))
         printing: dict[str, Callable[[Settings], int]] = {"openapi": print_openapi, "reference": renewed}
         printed = printing.get(arguments.command)
@@ -73,12 +73,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _settings() -> Settings:
+def _load_settings() -> Settings:
     """The settings. Raises ConfigurationError with every variable that cannot be read, without its value."""
     try:
         return Settings()
     except ValidationError as error:
-        faults = tuple(_fault(each) for each in error.errors(include_input=False, include_url=False))
+        faults = tuple(_describe_error(each) for each in error.errors(include_input=False, include_url=False))
         raise ConfigurationError("the environment", faults) from None
     except ValueError as error:  # a list or an object that is no JSON; the message names the field
         field = re.search(r'field "(\w+)"', str(error))
@@ -86,7 +86,7 @@ def _settings() -> Settings:
         raise ConfigurationError("the environment", (f"{variable} must be JSON",)) from None
 
 
-def _fault(fault: ErrorDetails) -> str:
+def _describe_error(fault: ErrorDetails) -> str:
     name = ".".join(str(step) for step in fault["loc"])
     variable = name if name.isupper() else f"FLASHGATE_{name.upper()}"
     phrase = describe_requirement(fault["type"], fault.get("ctx"))

@@ -36,18 +36,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_ECHOED = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%-]*(:[0-9]{0,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{0,5})?")
 _UNSAFE = re.compile(rb"[\r\n\x00]")
 _CLOSE = (b"connection", b"close")
-_OF_OPERATORS = ("/v1/admin", "/metrics")
-_ON_THE_METRICS_PORT = frozenset({"/metrics", "/livez", "/readyz"})
+_OPERATOR_PATHS = ("/v1/admin", "/metrics")
+_METRICS_PORT_PATHS = frozenset({"/metrics", "/livez", "/readyz"})
 _CACHEABLE = ("/docs", "/openapi.json")
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", b"no-store")
 
 
-def _values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
+def _get_values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
     return [value for key, value in headers if key.lower() == name]
 
 
@@ -105,11 +105,11 @@ class RequestIdMiddleware:
         self._app = app
         self._new_id = new_id
 
-    def _id_of(self, scope: Scope) -> str:
-        offered = _values(scope["headers"], b"x-request-id")
+    def _choose_id(self, scope: Scope) -> str:
+        offered = _get_values(scope["headers"], b"x-request-id")
         if len(offered) == 1:
             text = offered[0].decode("latin-1")
-            if _ECHOED.fullmatch(text) and not resembles_key(text):
+            if _REQUEST_ID.fullmatch(text) and not resembles_key(text):
                 return text
         return self._new_id()
 
@@ -118,7 +118,7 @@ class RequestIdMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = self._id_of(scope)
+        request_id = self._choose_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         started = False
 
@@ -145,15 +145,15 @@ class RequestIdMiddleware:
             await _refuse(InternalError(), scope, receive, send_with_id, close=False)
 
 
-def _framing_fault(http_version: str, headers: Headers) -> str | None:
+def _check_framing(http_version: str, headers: Headers) -> str | None:
     """What makes the framing ambiguous or the request invalid, as a sentence, or None (RFC 9112).
 
     Front ends and servers that disagree about where a request ends let one caller speak for another, so
     what the parsers let pass (both lengths, several hosts) is refused here.
     """
-    lengths = _values(headers, b"content-length")
-    encodings = _values(headers, b"transfer-encoding")
-    hosts = _values(headers, b"host")
+    lengths = _get_values(headers, b"content-length")
+    encodings = _get_values(headers, b"transfer-encoding")
+    hosts = _get_values(headers, b"host")
     whole = all(re.fullmatch(rb"[0-9]{1,18}", length) for length in lengths)
     chunked = [encoding.strip().lower() for encoding in encodings] == [b"chunked"]
     faults = {
@@ -182,18 +182,18 @@ class FramingMiddleware:
         self._headers_max = headers_max
         self._header_bytes_max = header_bytes_max
 
-    def _fault(self, scope: Scope) -> GatewayError | None:
+    def _check(self, scope: Scope) -> GatewayError | None:
         headers: Headers = list(scope["headers"])
         if len(headers) > self._headers_max:
             return HeadersTooLarge(f"A request may have {self._headers_max} header fields.")
         if sum(len(name) + len(value) for name, value in headers) > self._header_bytes_max:
             return HeadersTooLarge(f"All headers together may have {self._header_bytes_max} bytes.")
-        sentence = _framing_fault(scope["http_version"], headers)
+        sentence = _check_framing(scope["http_version"], headers)
         return InvalidRequest(sentence) if sentence else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection; all but HTTP passes through."""
-        fault = self._fault(scope) if scope["type"] == "http" else None
+        fault = self._check(scope) if scope["type"] == "http" else None
         if fault is not None:
             await _refuse(fault, scope, receive, send, close=True)
         else:
@@ -219,16 +219,16 @@ class PortsMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection; all but HTTP passes through."""
-        if scope["type"] == "http" and not self._exists(scope):
+        if scope["type"] == "http" and not self._is_served(scope):
             await _refuse(NotFound("There is nothing at this address."), scope, receive, send, close=False)
         else:
             await self._app(scope, receive, send)
 
-    def _exists(self, scope: Scope) -> bool:
+    def _is_served(self, scope: Scope) -> bool:
         path, port = scope["path"], (scope.get("server") or ("", None))[1]
         if self._metrics is not None and port == self._metrics:
-            return path in _ON_THE_METRICS_PORT
-        of_operators = any(path == each or path.startswith(f"{each}/") for each in _OF_OPERATORS)
+            return path in _METRICS_PORT_PATHS
+        of_operators = any(path == each or path.startswith(f"{each}/") for each in _OPERATOR_PATHS)
         return self._admin in {None, port} or not of_operators
 
 
@@ -295,7 +295,7 @@ class BodyLimitMiddleware:
             return
         limit = self._limit_of(scope["path"])
         body = _LimitedBody(scope, receive, send, limit)
-        declared = _values(scope["headers"], b"content-length")
+        declared = _get_values(scope["headers"], b"content-length")
         if declared and int(declared[0]) > limit:
             await body.refuse()
             return
@@ -319,7 +319,7 @@ class HandoverMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection; all but such requests pass through."""
-        if scope["type"] != "http" or not _values(scope["headers"], RETRY_COUNT.encode("ascii")):
+        if scope["type"] != "http" or not _get_values(scope["headers"], RETRY_COUNT.encode("ascii")):
             await self._app(scope, receive, send)
             return
         handover = scope.setdefault("state", {})["handover"] = Handover(receive)
@@ -328,7 +328,7 @@ class HandoverMiddleware:
         async def send_followed(message: Message) -> None:
             nonlocal left
             if message["type"] == "http.response.start":
-                lengths = _values(message.get("headers", ()), b"content-length")
+                lengths = _get_values(message.get("headers", ()), b"content-length")
                 left = int(lengths[0]) if lengths else math.inf
                 await send(message)
                 return

@@ -42,7 +42,7 @@ from app.store.room import Room
 from app.store.topologies import describe_address
 from app.surfaces.http.context import Limits, Service
 from app.tenants.administration import Administration
-from app.tenants.directory import FileDirectory, MemoryDirectory, demo_directory, stored_pepper
+from app.tenants.directory import FileDirectory, MemoryDirectory, load_pepper, open_demo_directory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -100,7 +100,7 @@ def open_directory(settings: Settings, pepper: bytes, catalogue: Catalogue) -> M
         return FileDirectory(settings.tenants_file, pepper, catalogue)
     if settings.admin_key is not None:
         return MemoryDirectory((), pepper)
-    return demo_directory(settings.state_dir, pepper)
+    return open_demo_directory(settings.state_dir, pepper)
 
 
 @asynccontextmanager
@@ -225,7 +225,7 @@ async def _iap_tokens(settings: Settings, stack: AsyncExitStack) -> GoogleIdToke
 def _pepper(settings: Settings) -> bytes:
     """The secret under which keys are hashed: as configured, else made once and kept."""
     configured = _secret(settings.key_pepper)
-    return stored_pepper(settings.state_dir) if configured is None else configured.encode()
+    return load_pepper(settings.state_dir) if configured is None else configured.encode()
 
 
 def _secret(value: SecretStr | None) -> str | None:

@@ -48,10 +48,10 @@ class AdminApi:
             raise Refused(f"Nothing answers at {self._url}: {error}") from error
         if answer.is_success:
             return answer
-        raise Refused(_words(answer))
+        raise Refused(_format_problem(answer))
 
 
-def _words(answer: httpx2.Response) -> str:
+def _format_problem(answer: httpx2.Response) -> str:
     """A problem document as text, every fault on a line of its own."""
     try:
         problem = answer.json()
@@ -62,7 +62,7 @@ def _words(answer: httpx2.Response) -> str:
     return "\n".join(lines)
 
 
-def budget_of(text: str) -> dict[str, Any]:
+def parse_budget(text: str) -> dict[str, Any]:
     """A budget from ``output_tokens/day=41440``, or with ``:shadow`` behind it to count and never refuse."""
     found = _BUDGET.fullmatch(text)
     if found is None:
@@ -79,7 +79,7 @@ def add_tenant_commands(parser: ArgumentParser) -> None:
     creation.add_argument("tenant", nargs="?", help="its id")
     creation.add_argument("--time-zone", help="where its days begin, such as Europe/Berlin")
     creation.add_argument(
-        "--budget", dest="budgets", type=budget_of, action="append", metavar="UNIT/WINDOW=LIMIT[:shadow]",
+        "--budget", dest="budgets", type=parse_budget, action="append", metavar="UNIT/WINDOW=LIMIT[:shadow]",
         help="a limit, such as output_tokens/day=41440; may be given again",
     )  # fmt: skip
     creation.add_argument(
@@ -90,7 +90,7 @@ def add_tenant_commands(parser: ArgumentParser) -> None:
     deletion = actions.add_parser("delete", help="let a tenant and all its keys be unknown")
     deletion.add_argument("tenant")
     deletion.add_argument("--yes", action="store_true", help="really")
-    _with_url((listing, creation, showing, deletion))
+    _add_url_option((listing, creation, showing, deletion))
 
 
 def add_key_commands(actions: Any) -> None:
@@ -113,7 +113,7 @@ def add_key_commands(actions: Any) -> None:
     rotation.add_argument("--grace-s", type=int, help="how long the present secret opens; a day without it")
     for parser in (creation, rotation):
         parser.add_argument("--env", help="a word in the key that tells where it belongs; live without it")
-    _with_url((creation, rotation, revocation))
+    _add_url_option((creation, rotation, revocation))
 
 
 def add_usage_command(parser: ArgumentParser) -> None:
@@ -124,7 +124,7 @@ def add_usage_command(parser: ArgumentParser) -> None:
     parser.add_argument("--by", default="tenant", help="such as tenant,day or model,size or label,month")
     parser.add_argument("--format", choices=("csv", "json"), default="csv")
     parser.set_defaults(action="report")
-    _with_url((parser,))
+    _add_url_option((parser,))
 
 
 def add_budget_commands(parser: ArgumentParser) -> None:
@@ -142,10 +142,10 @@ def add_budget_commands(parser: ArgumentParser) -> None:
     override.add_argument("--window", required=True, help="minute, hour, day, week, month or lifetime")
     override.add_argument("--limit", required=True, help="in the unit; dollars for usd")
     override.add_argument("--until", required=True, help="such as 2026-12-01T00:00:00Z; the past ends it now")
-    _with_url((credit, override))
+    _add_url_option((credit, override))
 
 
-def _with_url(parsers: Iterable[ArgumentParser]) -> None:
+def _add_url_option(parsers: Iterable[ArgumentParser]) -> None:
     for parser in parsers:
         parser.add_argument("--url", help="the gateway's base URL; without it, this machine's at its port")
 
@@ -176,11 +176,11 @@ def run(arguments: Namespace, own_url: str, admin_key: str | None) -> int:
     return 0
 
 
-def _path(*steps: str) -> str:
+def _build_path(*steps: str) -> str:
     return "/tenants" + "".join("/" + quote(step, safe="") for step in steps)
 
 
-def _given(arguments: Namespace, *names: str) -> dict[str, Any]:
+def _collect_options(arguments: Namespace, *names: str) -> dict[str, Any]:
     """What was said on the command line, by name."""
     found = {name: getattr(arguments, name) for name in names}
     return {name: value for name, value in found.items() if value is not None}
@@ -189,7 +189,7 @@ def _given(arguments: Namespace, *names: str) -> dict[str, Any]:
 def _list_tenants(api: AdminApi, _arguments: Namespace) -> str:
     rows = [("TENANT", "SOURCE", "KEYS", "BUDGETS")]
     for tenant in api.call("GET", "/tenants").json()["tenants"]:
-        budgets = ", ".join(_budget(item) for item in tenant["budgets"])
+        budgets = ", ".join(_format_budget(item) for item in tenant["budgets"])
         rows.append((tenant["id"], tenant["source"], str(len(tenant["keys"])), budgets or "none"))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return "".join(
@@ -198,18 +198,18 @@ def _list_tenants(api: AdminApi, _arguments: Namespace) -> str:
     )
 
 
-def _budget(item: dict[str, Any]) -> str:
-    """A budget as ``budget_of`` reads it."""
+def _format_budget(item: dict[str, Any]) -> str:
+    """A budget in the form that ``parse_budget`` takes."""
     limit = str(item["limit"]).removesuffix(".0")
     return f"{item['unit']}/{item['window']}={limit}" + (":shadow" if item["mode"] == "shadow" else "")
 
 
 def _create_tenant(api: AdminApi, arguments: Namespace) -> str:
     body = _read(arguments.file) if arguments.file else {}
-    body |= _given(arguments, "time_zone", "budgets")
+    body |= _collect_options(arguments, "time_zone", "budgets")
     if arguments.tenant is not None:
         body["id"] = arguments.tenant
-    return _shown(api.call("POST", "/tenants", body))
+    return _format_json(api.call("POST", "/tenants", body))
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -225,39 +225,41 @@ def _read(name: str) -> dict[str, Any]:
 
 
 def _show_tenant(api: AdminApi, arguments: Namespace) -> str:
-    return _shown(api.call("GET", _path(arguments.tenant)))
+    return _format_json(api.call("GET", _build_path(arguments.tenant)))
 
 
-def _shown(answer: httpx2.Response) -> str:
+def _format_json(answer: httpx2.Response) -> str:
     return json.dumps(answer.json(), indent=2, ensure_ascii=False) + "\n"
 
 
 def _delete_tenant(api: AdminApi, arguments: Namespace) -> str:
-    seen = api.call("GET", _path(arguments.tenant))
+    seen = api.call("GET", _build_path(arguments.tenant))
     keys = len(seen.json()["keys"])
     if not arguments.yes:
         raise Refused(f"{arguments.tenant} has {keys} keys, which would open nothing any more: add --yes.")
-    api.call("DELETE", _path(arguments.tenant), if_match=seen.headers["etag"])
+    api.call("DELETE", _build_path(arguments.tenant), if_match=seen.headers["etag"])
     return f"{arguments.tenant} is deleted, with {keys} keys.\n"
 
 
 def _create_key(api: AdminApi, arguments: Namespace) -> str:
-    body = _given(arguments, "scopes", "not_before", "expires_at")
-    account = _given(arguments, "email", "subject")
+    body = _collect_options(arguments, "scopes", "not_before", "expires_at")
+    account = _collect_options(arguments, "email", "subject")
     if account:
-        made = api.call("POST", _path(arguments.tenant, "identities"), body | account).json()
+        made = api.call("POST", _build_path(arguments.tenant, "identities"), body | account).json()
         sys.stderr.write("The account's ID tokens open this key, which has no secret.\n")
         return f"{made['id']}\n"
-    body |= _given(arguments, "env")
-    return _issued(api.call("POST", _path(arguments.tenant, "keys"), body))
+    body |= _collect_options(arguments, "env")
+    return _format_issued_key(api.call("POST", _build_path(arguments.tenant, "keys"), body))
 
 
 def _rotate_key(api: AdminApi, arguments: Namespace) -> str:
-    path = _path(arguments.tenant, "keys", arguments.key)
-    return _issued(api.call("POST", f"{path}:rotate", _given(arguments, "grace_s", "env")))
+    path = _build_path(arguments.tenant, "keys", arguments.key)
+    return _format_issued_key(
+        api.call("POST", f"{path}:rotate", _collect_options(arguments, "grace_s", "env"))
+    )
 
 
-def _issued(answer: httpx2.Response) -> str:
+def _format_issued_key(answer: httpx2.Response) -> str:
     """The key alone on stdout; everything else is for people."""
     issued = answer.json()
     until = issued.get("retiring_until")
@@ -268,21 +270,23 @@ def _issued(answer: httpx2.Response) -> str:
 
 
 def _revoke_key(api: AdminApi, arguments: Namespace) -> str:
-    api.call("POST", f"{_path(arguments.tenant, 'keys', arguments.key)}:revoke")
+    api.call("POST", f"{_build_path(arguments.tenant, 'keys', arguments.key)}:revoke")
     return f"{arguments.key} opens nothing any more.\n"
 
 
 def _report_usage(api: AdminApi, arguments: Namespace) -> str:
-    asked = _given(arguments, "tenant", "since", "until", "format") | {"by": arguments.by.split(",")}
+    asked = _collect_options(arguments, "tenant", "since", "until", "format") | {
+        "by": arguments.by.split(",")
+    }
     answer = api.call("GET", f"/usage:report?{urlencode(asked, doseq=True)}")
-    return _shown(answer) if arguments.format == "json" else answer.text
+    return _format_json(answer) if arguments.format == "json" else answer.text
 
 
 def _credit_budget(api: AdminApi, arguments: Namespace) -> str:
-    body = _given(arguments, "unit", "project", "key", "amount", "credit_id")
-    return _shown(api.call("POST", f"{_path(arguments.tenant)}/budgets:credit", body))
+    body = _collect_options(arguments, "unit", "project", "key", "amount", "credit_id")
+    return _format_json(api.call("POST", f"{_build_path(arguments.tenant)}/budgets:credit", body))
 
 
 def _override_budget(api: AdminApi, arguments: Namespace) -> str:
-    body = _given(arguments, "unit", "project", "key", "window", "limit", "until")
-    return _shown(api.call("POST", f"{_path(arguments.tenant)}/budgets:override", body))
+    body = _collect_options(arguments, "unit", "project", "key", "window", "limit", "until")
+    return _format_json(api.call("POST", f"{_build_path(arguments.tenant)}/budgets:override", body))

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from app.domain.keys import ENTROPY_BYTES, hash_secret, mint
-from app.tenants.directory import stored_pepper
+from app.tenants.directory import load_pepper
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def print_new_key(settings: Settings, env: str) -> int:
     """Print a new key and the line that lets it in, for the tenants' file."""
     configured = settings.key_pepper
-    pepper = configured.get_secret_value().encode() if configured else stored_pepper(settings.state_dir)
+    pepper = configured.get_secret_value().encode() if configured else load_pepper(settings.state_dir)
     key = mint(env, secrets.token_bytes(ENTROPY_BYTES))
     sys.stdout.write(
         f"key:  {key.text}\n"

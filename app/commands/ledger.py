@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from app.store.client import StoreClients
 
 SOURCE = "flashgate/store"
-PATIENCE_S = 10.0
+OPEN_TIMEOUT_S = 10.0
 COLUMNS = (
     "time", "id", "tenant", "hold_id", "state", "flags", "began_ms", "fingerprint",
     *(f"estimated_{unit}" for unit in UNITS), *(f"settled_{unit}" for unit in UNITS),
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 
 async def _run(arguments: argparse.Namespace, settings: Settings) -> int:
     async with AsyncExitStack() as stack:
-        clients = await open_store(settings, stack, PATIENCE_S)
+        clients = await open_store(settings, stack, OPEN_TIMEOUT_S)
         tenant_ids = [arguments.tenant] if arguments.tenant else await list_ledger_tenants(clients.ledger)
         if arguments.action == "verify":
             return await _verify(clients, tenant_ids)
@@ -87,12 +87,12 @@ async def _export(clients: StoreClients, tenant_ids: list[str], form: str) -> No
     for tenant_id in tenant_ids:
         async for event in read_events(clients.ledger, tenant_id, SOURCE):
             if form == "csv":
-                writer.writerow(_row(event))
+                writer.writerow(_build_row(event))
             else:
                 sys.stdout.write(f"{json.dumps(event, separators=(',', ':'))}\n")
 
 
-def _row(event: dict[str, Any]) -> list[str | int]:
+def _build_row(event: dict[str, Any]) -> list[str | int]:
     data = event["data"]
     actual = data["actual"] or {}
     return [

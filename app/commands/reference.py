@@ -37,7 +37,7 @@ BEGINS = "<!-- What is refused, written by make reference -->\n\n"
 ENDS = "<!-- until here -->\n"
 
 
-def with_refusals(readme: str, model: str) -> str:
+def update_readme(readme: str, model: str) -> str:
     """The README with its table of what is refused renewed, from the rules and one model's card.
 
     Raises:
@@ -48,75 +48,75 @@ def with_refusals(readme: str, model: str) -> str:
     _, mark, after = rest.partition(ENDS)
     if not mark:
         raise ValueError(f"the README does not hold {BEGINS.strip()} and {ENDS.strip()}")
-    rows = ((each.rule, each.accepted, _codes(each.codes)) for each in list_acceptances(card))
-    table = _table(("rule", f"accepted by {card.title}", "else"), rows)
+    rows = ((each.rule, each.accepted, _format_codes(each.codes)) for each in list_acceptances(card))
+    table = _render_table(("rule", f"accepted by {card.title}", "else"), rows)
     return f"{before}{BEGINS}{table}{ENDS}{after}"
 
 
-def _codes(codes: tuple[str, ...]) -> str:
+def _format_codes(codes: tuple[str, ...]) -> str:
     return ", ".join(f"`{code}`" for code in codes)
 
 
-def reference(app: FastAPI) -> str:
+def render_reference(app: FastAPI) -> str:
     """The whole document: routes, error codes, settings and metrics, a table each."""
     tables = (
-        ("Routes", ("route", "does"), _routes(app.openapi())),
-        ("Error codes", ("status", "code", "retryable", "when"), _errors()),
-        ("Codes of violations", ("code", "what is wrong"), _meanings(VIOLATIONS)),
-        ("Codes of warnings", ("code", "what is worth knowing"), _meanings(NOTICES)),
-        ("What is validated", ("rule", "asks for"), _rules()),
-        ("Settings", ("variable", "default", "meaning"), _settings()),
-        ("Metrics", ("name", "kind", "labels", "meaning"), _metrics()),
+        ("Routes", ("route", "does"), _list_routes(app.openapi())),
+        ("Error codes", ("status", "code", "retryable", "when"), _list_errors()),
+        ("Codes of violations", ("code", "what is wrong"), _list_meanings(VIOLATIONS)),
+        ("Codes of warnings", ("code", "what is worth knowing"), _list_meanings(NOTICES)),
+        ("What is validated", ("rule", "asks for"), _list_rules()),
+        ("Settings", ("variable", "default", "meaning"), _list_settings()),
+        ("Metrics", ("name", "kind", "labels", "meaning"), _list_metrics()),
     )
-    return HEAD + "".join(f"\n## {title}\n\n{_table(names, rows)}" for title, names, rows in tables)
+    return HEAD + "".join(f"\n## {title}\n\n{_render_table(names, rows)}" for title, names, rows in tables)
 
 
-def _table(names: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+def _render_table(names: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [names, tuple("---" for _ in names), *rows]
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
-def _first_line(text: str | None) -> str:
+def _get_first_line(text: str | None) -> str:
     return (text or "").strip().partition("\n")[0]
 
 
-def _routes(document: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+def _list_routes(document: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            yield f"`{method.upper()} {path}`", _first_line(operation["description"])
-    yield from _google_routes()
+            yield f"`{method.upper()} {path}`", _get_first_line(operation["description"])
+    yield from _list_google_routes()
     yield "`GET /livez`", "The process runs."
     yield "`GET /readyz`", "New work would be served: 200, or 503 with the reasons as JSON."
     yield "`GET /metrics`", "The Prometheus exposition: to an operator's key, or on a port of its own."
     yield "`GET /openapi.json`, `GET /docs`", "The OpenAPI document, and a page to read and try it."
 
 
-def _google_routes() -> Iterator[tuple[str, ...]]:
+def _list_google_routes() -> Iterator[tuple[str, ...]]:
     """Google's own dialect, which is not in the OpenAPI document."""
     for route in gemini.router.routes:
         if isinstance(route, APIRoute):
             methods = " ".join(sorted(route.methods or ()))
-            yield f"`{methods} {route.path}`", _first_line(route.endpoint.__doc__)
+            yield f"`{methods} {route.path}`", _get_first_line(route.endpoint.__doc__)
 
 
-def _errors() -> Iterator[tuple[str, ...]]:
+def _list_errors() -> Iterator[tuple[str, ...]]:
     for error in sorted(list_error_classes(), key=lambda each: (each.status, each.code)):
         if error.code != error.__base__.__dict__.get("code"):
             retryable = "yes" if error.retryable else "no"
-            yield str(error.status), f"`{error.code}`", retryable, _first_line(error.__doc__)
+            yield str(error.status), f"`{error.code}`", retryable, _get_first_line(error.__doc__)
 
 
-def _meanings(codes: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
+def _list_meanings(codes: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
     for code, meaning in codes.items():
         yield f"`{code}`", meaning
 
 
-def _rules() -> Iterator[tuple[str, ...]]:
+def _list_rules() -> Iterator[tuple[str, ...]]:
     for rule in RULES:
-        yield f"`{rule.__name__.strip('_')}`", _first_line(rule.__doc__)
+        yield f"`{rule.__name__.strip('_')}`", _get_first_line(rule.__doc__)
 
 
-def _settings() -> Iterator[tuple[str, ...]]:
+def _list_settings() -> Iterator[tuple[str, ...]]:
     for name, field in Settings.model_fields.items():
         alias = field.validation_alias
         first = alias.choices[0] if isinstance(alias, AliasChoices) else alias
@@ -126,7 +126,7 @@ def _settings() -> Iterator[tuple[str, ...]]:
         yield f"`{variable}`", default, field.description or ""
 
 
-def _metrics() -> Iterator[tuple[str, ...]]:
+def _list_metrics() -> Iterator[tuple[str, ...]]:
     for metric in METRICS:
         yield f"`{metric.name}`", metric.kind, ", ".join(metric.labels), metric.help
 
@@ -141,7 +141,7 @@ def print_openapi(settings: Settings) -> int:
 def print_reference(settings: Settings, readme: Path | None) -> int:
     """Print REFERENCE.md; or renew the table of what is refused in the README."""
     if readme is not None:
-        readme.write_text(with_refusals(readme.read_text(), settings.default_model))
+        readme.write_text(update_readme(readme.read_text(), settings.default_model))
         return 0
-    sys.stdout.write(reference(create_app(settings)))
+    sys.stdout.write(render_reference(create_app(settings)))
     return 0

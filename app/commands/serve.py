@@ -15,7 +15,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from app.commands.sockets import CannotListen, take_ports
+from app.commands.sockets import CannotListen, open_sockets
 from app.domain.errors import ConfigurationError, InvalidRequest
 from app.main import create_app
 from app.observability.logs import configure
@@ -49,12 +49,12 @@ Make a picture:
 """
 
 
-NOT_YET = """
+NOT_READY = """
 flashgate is not ready: its store cannot be used, and nothing that costs is served until it can
   store    {fault}
 """
 
-AGAIN_S = 1.0
+STORE_RETRY_S = 1.0
 """How soon a store that cannot be used is tried again for the person who waits for it."""
 
 
@@ -87,10 +87,10 @@ class Server(uvicorn.Server):
         if not self.started:
             return
         for plug in (plug for server in self.servers for plug in server.sockets):
-            _let_no_reader_stall(plug, self._settings.reader_timeout_s)
+            _set_send_timeout(plug, self._settings.reader_timeout_s)
             host, port = plug.getsockname()[:2]
             log.info("the gateway listens", extra={"address": host, "port": port})
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._start_reload)
         if self._settings.has_demo:
             await self._greet()
 
@@ -109,10 +109,10 @@ class Server(uvicorn.Server):
             yield
             self._captured_signals.clear()
 
-    def _reload(self) -> None:
-        self._tasks.begin(self._reloaded())
+    def _start_reload(self) -> None:
+        self._tasks.begin(self._reload_tenants())
 
-    async def _reloaded(self) -> None:
+    async def _reload_tenants(self) -> None:
         """Read the tenants' file again; with a fault in it the tenants stay as they are."""
         try:
             judged = await self._app.state.service.reload_tenants()
@@ -126,20 +126,20 @@ class Server(uvicorn.Server):
         tried = self._app.state.service.readiness["store"]
         fault = await tried()
         if fault is None:
-            _tell(self._banner())
+            _write_to_terminal(self._build_banner())
             return
-        _tell(NOT_YET.format(fault=fault))
+        _write_to_terminal(NOT_READY.format(fault=fault))
 
         async def greet_later() -> None:
             found = fault
             while found is not None:
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(STORE_RETRY_S)
                 found = await tried()
-            _tell(self._banner())
+            _write_to_terminal(self._build_banner())
 
         self._tasks.begin(greet_later())
 
-    def _banner(self) -> str:
+    def _build_banner(self) -> str:
         host = "127.0.0.1" if self._settings.host in {"0.0.0.0", "::"} else self._settings.host  # noqa: S104
         port = self.servers[0].sockets[0].getsockname()[1]
         file = self._settings.state_dir / DEMO_KEY_FILE
@@ -154,13 +154,13 @@ class Server(uvicorn.Server):
         )
 
 
-def _tell(text: str) -> None:
+def _write_to_terminal(text: str) -> None:
     """Write to the person at the terminal, beside the log."""
     sys.stderr.write(text)
     sys.stderr.flush()
 
 
-def _let_no_reader_stall(plug: socket.socket, timeout_s: float) -> None:
+def _set_send_timeout(plug: socket.socket, timeout_s: float) -> None:
     """Have the kernel end connections whose peer takes in nothing for so long, the ones to come included.
 
     Otherwise a caller who stops reading holds a picture of many megabytes in memory for as long as it likes,
@@ -174,23 +174,23 @@ def run(settings: Settings) -> int:
     """Run the gateway until SIGTERM or SIGINT; 0 after an orderly end."""
     configure(settings.log_level, settings.log_format, settings.trace_project or settings.vertex_project)
     try:
-        sockets = take_ports(settings.host, settings.ports)
+        sockets = open_sockets(settings.host, settings.ports)
     except CannotListen as fault:
         log.error("the gateway cannot listen", extra={"diagnosis": fault.diagnosis})  # noqa: TRY400 - the words say all
-        return _refused(str(fault))
+        return _report_failure(str(fault))
     app = create_app(settings)
-    server = Server(server_config(app, settings), app, settings)
+    server = Server(build_server_config(app, settings), app, settings)
     with suppress(SystemExit):  # raised where the start has failed, which is told below
         server.run(sockets)
-    return 0 if server.started else _refused(getattr(app.state, "start_fault", "see the log"))
+    return 0 if server.started else _report_failure(getattr(app.state, "start_fault", "see the log"))
 
 
-def _refused(why: str) -> int:
+def _report_failure(why: str) -> int:
     sys.stderr.write(f"flashgate cannot start: {why}\n")
     return 3
 
 
-def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+def build_server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """What uvicorn is told beside the sockets that it listens on."""
     return uvicorn.Config(
         app,

@@ -20,7 +20,7 @@ class CannotListen(Exception):
         self.diagnosis = diagnosis
 
 
-def take_ports(host: str, ports: Mapping[str, int]) -> list[socket.socket]:
+def open_sockets(host: str, ports: Mapping[str, int]) -> list[socket.socket]:
     """Sockets for every address of a host name and every port, the first port's first.
 
     Args:
@@ -34,7 +34,7 @@ def take_ports(host: str, ports: Mapping[str, int]) -> list[socket.socket]:
     try:
         for port in dict.fromkeys(ports.values()):
             variable = next(name for name, value in ports.items() if value == port)
-            taken += _take(host, port, variable)
+            taken += _open_sockets(host, port, variable)
     except CannotListen:
         for each in taken:
             each.close()
@@ -42,13 +42,13 @@ def take_ports(host: str, ports: Mapping[str, int]) -> list[socket.socket]:
     return taken
 
 
-def _take(host: str, port: int, variable: str) -> list[socket.socket]:
+def _open_sockets(host: str, port: int, variable: str) -> list[socket.socket]:
     taken: list[socket.socket] = []
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, kind, protocol, _, address in dict.fromkeys(addresses):
             try:
-                taken.append(_bound(family, kind, protocol, address))
+                taken.append(_bind(family, kind, protocol, address))
             except OSError as error:
                 # A name may have an address of a family that this machine does not speak.
                 if error.errno not in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT} or len(addresses) == 1:
@@ -56,14 +56,14 @@ def _take(host: str, port: int, variable: str) -> list[socket.socket]:
     except OSError as error:
         for each in taken:
             each.close()
-        raise CannotListen(_diagnosed(error, f"{host}:{port}", variable)) from None
+        raise CannotListen(_diagnose(error, f"{host}:{port}", variable)) from None
     if not taken:
         nowhere = OSError(errno.EADDRNOTAVAIL, "")
-        raise CannotListen(_diagnosed(nowhere, f"{host}:{port}", variable))
+        raise CannotListen(_diagnose(nowhere, f"{host}:{port}", variable))
     return taken
 
 
-def _bound(
+def _bind(
     family: socket.AddressFamily, kind: socket.SocketKind, protocol: int, address: tuple[object, ...]
 ) -> socket.socket:
     made = socket.socket(family, kind, protocol)
@@ -78,7 +78,7 @@ def _bound(
     return made
 
 
-def _diagnosed(error: OSError, place: str, variable: str) -> Diagnosis:
+def _diagnose(error: OSError, place: str, variable: str) -> Diagnosis:
     if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
         remedy = "Set FLASHGATE_HOST to an address of this machine, such as 127.0.0.1 or 0.0.0.0"
     elif error.errno == errno.EACCES:

@@ -36,16 +36,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BETWEEN_READINGS_S: Final = 60.0
-AFTER_A_FAILURE_S: Final = 5.0
+REFRESH_INTERVAL_S: Final = 60.0
+RETRY_INTERVAL_S: Final = 5.0
 """How soon the keys are asked for again where none were ever read, so that nobody can be let in."""
 
 WAIT_S: Final = 2.0
 """How long a request waits for keys; a reading that takes longer goes on without it."""
 
-READING_S: Final = 5.0
+FETCH_TIMEOUT_S: Final = 5.0
 BYTES_MAX: Final = 65_536
-KEPT_S_MIN, KEPT_S, KEPT_S_MAX = 300.0, 3600.0, 86_400.0
+MAX_AGE_S_MIN, MAX_AGE_S, MAX_AGE_S_MAX = 300.0, 3600.0, 86_400.0
 OVERDUE_S_MAX: Final = 86_400.0
 RSA_BITS_MIN: Final = 2048
 _MAX_AGE = re.compile(r"(?:^|[\s,])max-age=(\d{1,9})(?:$|[\s,])", re.ASCII)
@@ -63,8 +63,8 @@ class Certificates(Resource):
         self._url = url
         self._clock = clock
         self._keys: dict[str, PublicKey] = {}
-        self._due = self._useless = self._next_reading = float("-inf")
-        self._reading: asyncio.Task[None] | None = None
+        self._refresh_at = self._unusable_at = self._next_refresh = float("-inf")
+        self._refreshing: asyncio.Task[None] | None = None
         self._http: httpx2.AsyncClient | None = None
         self._stack = AsyncExitStack()
         self._tasks = BackgroundTasks()
@@ -74,41 +74,41 @@ class Certificates(Resource):
         async with self._stack, self._tasks:
             yield
 
-    async def key(self, key_id: str) -> PublicKey | None:
+    async def find_key(self, key_id: str) -> PublicKey | None:
         """The key of this id, or None where Google has none of it now.
 
         Raises:
             IdentityUnavailable: There are no keys, and none can be read.
         """
         now = self._clock()
-        if now >= self._useless:
+        if now >= self._unusable_at:
             self._keys = {}
         found = self._keys.get(key_id)
-        if found is None or now >= self._due:
-            reading = self._read_again(now)
+        if found is None or now >= self._refresh_at:
+            reading = self._refresh(now)
             if found is None and reading is not None:
                 await asyncio.wait({reading}, timeout=WAIT_S)
                 found = self._keys.get(key_id)
         if not self._keys:
-            raise IdentityUnavailable(retry_after_s=max(1, round(self._next_reading - self._clock())))
+            raise IdentityUnavailable(retry_after_s=max(1, round(self._next_refresh - self._clock())))
         return found
 
-    def _read_again(self, now: float) -> asyncio.Task[None] | None:
+    def _refresh(self, now: float) -> asyncio.Task[None] | None:
         """The one reading that is under way, begun now where none is and it is time for another."""
-        if self._reading is not None and not self._reading.done():
-            return self._reading
-        if now < self._next_reading:
+        if self._refreshing is not None and not self._refreshing.done():
+            return self._refreshing
+        if now < self._next_refresh:
             return None
-        self._next_reading = now + (BETWEEN_READINGS_S if self._keys else AFTER_A_FAILURE_S)
-        self._reading = self._tasks.begin(self._read(), "identity-certificates")
-        return self._reading
+        self._next_refresh = now + (REFRESH_INTERVAL_S if self._keys else RETRY_INTERVAL_S)
+        self._refreshing = self._tasks.begin(self._read(), "identity-certificates")
+        return self._refreshing
 
     async def _read(self) -> None:
         """Read the key set. Whatever goes wrong is logged, and the keys stay as they are."""
         try:
-            async with time_limit(READING_S):
-                text, kept_s = await self._fetched()
-            keys = keys_of(text)
+            async with time_limit(FETCH_TIMEOUT_S):
+                text, kept_s = await self._fetch()
+            keys = parse_key_set(text)
         except (httpx2.HTTPError, OSError, TimeoutError, ValueError) as error:
             remedy = "Look at egress and name resolution: the gateway reads this address itself"
             found = Diagnosis("no_keys", self._url, describe_cause(error), remedy)
@@ -116,15 +116,15 @@ class Certificates(Resource):
             return
         now = self._clock()
         self._keys = keys
-        self._next_reading = now + BETWEEN_READINGS_S
-        self._due = now + kept_s
-        self._useless = self._due + OVERDUE_S_MAX
+        self._next_refresh = now + REFRESH_INTERVAL_S
+        self._refresh_at = now + kept_s
+        self._unusable_at = self._refresh_at + OVERDUE_S_MAX
 
-    async def _fetched(self) -> tuple[bytes, float]:
+    async def _fetch(self) -> tuple[bytes, float]:
         """The key set's text and how long it may be kept. Raises ValueError where it is no key set."""
         if self._http is None:
             # Made in a thread, because it reads the certificates of every authority.
-            self._http = await asyncio.to_thread(httpx2.AsyncClient, timeout=READING_S)
+            self._http = await asyncio.to_thread(httpx2.AsyncClient, timeout=FETCH_TIMEOUT_S)
             self._stack.push_async_callback(self._http.aclose)
         text = b""
         async with self._http.stream("GET", self._url) as answer:
@@ -135,17 +135,17 @@ class Certificates(Resource):
                 if len(text) > BYTES_MAX:
                     raise ValueError("the key set is too long")
         said = _MAX_AGE.search(answer.headers.get("cache-control", ""))
-        return text, min(max(float(said[1]), KEPT_S_MIN), KEPT_S_MAX) if said else KEPT_S
+        return text, min(max(float(said[1]), MAX_AGE_S_MIN), MAX_AGE_S_MAX) if said else MAX_AGE_S
 
 
-def keys_of(text: bytes) -> dict[str, PublicKey]:
+def parse_key_set(text: bytes) -> dict[str, PublicKey]:
     """The keys of a key set that sign with RS256 or ES256. Raises ValueError where there are none."""
     document = json.loads(text)
     listed = document.get("keys") if isinstance(document, dict) else None
     found = {}
     for entry in listed if isinstance(listed, list) else []:
         if isinstance(entry, dict) and isinstance(entry.get("kid"), str) and entry.get("use", "sig") == "sig":
-            key = _key(entry)
+            key = _build_key(entry)
             if key is not None:
                 found[entry["kid"]] = key
     if not found:
@@ -153,20 +153,20 @@ def keys_of(text: bytes) -> dict[str, PublicKey]:
     return found
 
 
-def _key(entry: dict[str, Any]) -> PublicKey | None:
+def _build_key(entry: dict[str, Any]) -> PublicKey | None:
     """One key, or None where it is of another kind, or weak."""
     match entry.get("kty"), entry.get("alg"):
         case "RSA", "RS256" | None:
-            exponent, modulus = (_number(entry.get(name)) for name in ("e", "n"))
+            exponent, modulus = (_decode_number(entry.get(name)) for name in ("e", "n"))
             key = RSAPublicNumbers(exponent, modulus).public_key()
             return key if key.key_size >= RSA_BITS_MIN else None
         case "EC", "ES256" | None if entry.get("crv") == "P-256":
-            x, y = (_number(entry.get(name)) for name in ("x", "y"))
+            x, y = (_decode_number(entry.get(name)) for name in ("x", "y"))
             return EllipticCurvePublicNumbers(x, y, SECP256R1()).public_key()
     return None
 
 
-def _number(value: object) -> int:
+def _decode_number(value: object) -> int:
     """A number in base64url (RFC 7518 section 6.3.1)."""
     if not isinstance(value, str):
         raise ValueError("a number of a key is missing")  # noqa: TRY004 - the document is wrong, not the caller

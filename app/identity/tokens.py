@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TOKEN_CHARACTERS_MAX: Final = 8192
 _KEYS: Final = {"RS256": RSAPublicKey, "ES256": EllipticCurvePublicKey}
-_SIGNATURE_TAKEN_OUT: Final = "SIGNATURE_REMOVED_BY_GOOGLE"
+_REMOVED_SIGNATURE: Final = "SIGNATURE_REMOVED_BY_GOOGLE"
 """What Cloud Run leaves in the place of a signature that it has checked."""
 
 
@@ -75,7 +75,7 @@ class GoogleIdTokens:
         self._policy = policy
         self._certificates = certificates
 
-    async def identities(self, token: str, *, checked: bool) -> tuple[Identity, ...]:
+    async def verify(self, token: str, *, checked: bool) -> tuple[Identity, ...]:
         """Whom the token speaks for, the subject first; nobody where it does not hold.
 
         The claims are checked before the signature, so that only a token which would hold causes a key to be
@@ -88,14 +88,14 @@ class GoogleIdTokens:
             return ()
         try:
             claimed = self._decode(token)
-            if token.endswith(f".{_SIGNATURE_TAKEN_OUT}"):
+            if token.endswith(f".{_REMOVED_SIGNATURE}"):
                 if not (checked and self._policy.by_platform):
                     return ()
             else:
-                self._decode(token, await self._key(claimed["header"]))
+                self._decode(token, await self._find_key(claimed["header"]))
         except jwt.PyJWTError:
             return ()
-        return tuple(_named(claimed["payload"], self._policy.signer))
+        return tuple(_list_identities(claimed["payload"], self._policy.signer))
 
     def _decode(self, token: str, key: PublicKey | None = None) -> dict[str, Any]:
         """The header and the claims of a token that Google made for us and for this moment.
@@ -127,12 +127,12 @@ class GoogleIdTokens:
         _check_types(decoded["payload"])
         return decoded
 
-    async def _key(self, header: dict[str, Any]) -> PublicKey:
+    async def _find_key(self, header: dict[str, Any]) -> PublicKey:
         """The key that the header names, of the kind that the signer's algorithm needs."""
         algorithm, key_id = self._policy.signer.algorithm, header.get("kid")
         if header.get("alg") != algorithm or key_id is None:
             raise jwt.InvalidAlgorithmError
-        key = await self._certificates.key(key_id)
+        key = await self._certificates.find_key(key_id)
         if key is None or not isinstance(key, _KEYS[algorithm]):
             raise jwt.InvalidKeyError
         return key
@@ -147,7 +147,7 @@ def _check_types(claims: dict[str, Any]) -> None:
         raise jwt.InvalidTokenError
 
 
-def _named(claims: dict[str, Any], signer: Signer) -> list[Identity]:
+def _list_identities(claims: dict[str, Any], signer: Signer) -> list[Identity]:
     """The subject, and the e-mail address where the signer has verified it."""
     found = []
     subject, email = claims.get("sub"), claims.get("email")

@@ -157,15 +157,15 @@ class StoredDirectory(MemoryDirectory, Resource):
         """Make a change and its audit event in one step, and tell every replica; None after a deletion."""
         known = self._stored.get(change.tenant_id)
         if known is not None and known.version != change.expected:
-            raise _refusal("changed" if change.expected else "exists")
-        before = () if known is None else _names(known.tenant)
-        after = () if change.tenant is None else _names(change.tenant)
+            raise _build_refusal("changed" if change.expected else "exists")
+        before = () if known is None else _list_names(known.tenant)
+        after = () if change.tenant is None else _list_names(change.tenant)
         self._refuse_declared(change.tenant_id, after)
         arguments = [
             change.tenant_id,
             str(change.expected),
             "" if change.tenant is None else encode_tenant(change.tenant, self._catalogue),
-            _encoded(change.event),
+            _encode_event(change.event),
             keys.TENANTS_CHANNEL,
             str(REPETITION_MS),
             str(len(before)),
@@ -175,29 +175,29 @@ class StoredDirectory(MemoryDirectory, Resource):
         names = keys.tenant_change_keys(secrets.token_hex(16))
         reply = await self._calls.run(self._change(names, arguments))
         if reply[0] != "done":
-            raise _refusal(reply[0])
-        _logged(change.event)
+            raise _build_refusal(reply[0])
+        _log_event(change.event)
         await self.refresh()
         return None if change.tenant is None else TenantRecord(change.tenant, int(reply[1]), "store")
 
     async def note(self, event: AuditEvent) -> None:
         """Write an audit event that changes no tenant."""
-        fields: Any = {"event": _encoded(event)}
+        fields: Any = {"event": _encode_event(event)}
         await self._calls.run(self._client.xadd(keys.AUDIT_LOG, fields, maxlen=100_000))
-        _logged(event)
+        _log_event(event)
 
-    async def events(self, limit: int, before: str | None) -> tuple[AuditEvent, ...]:
+    async def list_events(self, limit: int, before: str | None) -> tuple[AuditEvent, ...]:
         """The latest audit events, newest first; only those before an event's id where one is given."""
-        newest = "+" if before is None else _just_before(before)
+        newest = "+" if before is None else _exclude_id(before)
         if newest is None:
             return ()
         found: Any = await self._calls.run(self._client.xrevrange(keys.AUDIT_LOG, max=newest, count=limit))
-        return tuple(_decoded(event_id, fields["event"]) for event_id, fields in found)
+        return tuple(_decode_event(event_id, fields["event"]) for event_id, fields in found)
 
     def _refuse_declared(self, tenant_id: str, names: tuple[str, ...]) -> None:
         if any(tenant.id == tenant_id for tenant in self._declared.list_tenants()):
             raise Conflict("This tenant stands in the tenants' file and is changed there.")
-        declared = {name for tenant in self._declared.list_tenants() for name in _names(tenant)}
+        declared = {name for tenant in self._declared.list_tenants() for name in _list_names(tenant)}
         if declared.intersection(names):
             raise Conflict("A key of this id or identity stands in the tenants' file.")
 
@@ -227,19 +227,19 @@ class StoredDirectory(MemoryDirectory, Resource):
         self._records = {**self._stored, **declared}
         stored = tuple(record.tenant for record in self._records.values() if record.source == "store")
         # Of two callers by one key id the later is kept.
-        self._know((*stored, *self._declared.list_tenants()))
+        self._replace_tenants((*stored, *self._declared.list_tenants()))
 
     async def _follow(self) -> None:
         failures = FailureLog("tenants", describe_address(self._client))
         while True:
             try:
-                await self._subscription(failures)
+                await self._follow_channel(failures)
             except Exception as error:  # noqa: BLE001 - whatever the client raises, following goes on
                 # The last known contents stay in force until the store is back.
                 failures.failed(error.__cause__ or error)
                 await asyncio.sleep(RESUBSCRIBE_S)
 
-    async def _subscription(self, failures: FailureLog) -> None:
+    async def _follow_channel(self, failures: FailureLog) -> None:
         await discover_nodes(self._client)
         pubsub = self._client.pubsub(ignore_subscribe_messages=True)
         try:
@@ -252,12 +252,12 @@ class StoredDirectory(MemoryDirectory, Resource):
             await pubsub.aclose()  # type: ignore[no-untyped-call]
 
 
-def _names(tenant: Tenant) -> tuple[str, ...]:
+def _list_names(tenant: Tenant) -> tuple[str, ...]:
     """What no key of another tenant may have: ids and identities."""
     return tuple(name for key in tenant.keys for name in key.names)
 
 
-def _refusal(word: str) -> GatewayError:
+def _build_refusal(word: str) -> GatewayError:
     """What a refused change is answered with, by the script's word."""
     if word == "exists":
         return Conflict("There is a tenant of this id.")
@@ -266,7 +266,7 @@ def _refusal(word: str) -> GatewayError:
     return PreconditionFailed("The tenant was changed in between; read it again.")
 
 
-def _logged(event: AuditEvent) -> None:
+def _log_event(event: AuditEvent) -> None:
     log.info(
         "an operator made a change",
         extra={
@@ -279,12 +279,12 @@ def _logged(event: AuditEvent) -> None:
     )
 
 
-def _encoded(event: AuditEvent) -> str:
+def _encode_event(event: AuditEvent) -> str:
     members = asdict(event)
     return json.dumps({name: members[name] for name in members if name not in {"id", "at_ms"}})
 
 
-def _just_before(event_id: str) -> str | None:
+def _exclude_id(event_id: str) -> str | None:
     """The end of a range that leaves this id out; None where nothing can be before it.
 
     The store refuses ids of more than 64 bits, and to leave out the least of all.
@@ -293,7 +293,7 @@ def _just_before(event_id: str) -> str | None:
     return f"({at}-{number}" if at or number else None
 
 
-def _decoded(event_id: str, text: str) -> AuditEvent:
+def _decode_event(event_id: str, text: str) -> AuditEvent:
     """An event as it was kept, with the store's id and time."""
     at_ms = int(event_id.partition("-")[0])
     try:

@@ -104,17 +104,17 @@ class Administration:
         self._registry = registry
         self._ledger = ledger
         self._cache = cache
-        self._terms = terms
+        self._adjustments = terms
         self._reports = reports
         self._pepper = pepper
         self._clock = clock
 
-    async def tenants(self) -> tuple[TenantRecord, ...]:
+    async def list_tenants(self) -> tuple[TenantRecord, ...]:
         """Every tenant, by id. Raises StoreUnavailable."""
         await self._registry.refresh()
         return self._registry.records()
 
-    async def tenant(self, tenant_id: str) -> TenantRecord:
+    async def get_tenant(self, tenant_id: str) -> TenantRecord:
         """One tenant. Raises NotFound or StoreUnavailable."""
         await self._registry.refresh()
         record = self._registry.find(tenant_id)
@@ -130,7 +130,7 @@ class Administration:
         if record is not None:
             _refuse_of_file(record)
             raise Conflict("There is a tenant of this id.")
-        made = await self._write(tenant.id, tenant, 0, _event(operator, "tenant.create", tenant.id))
+        made = await self._write(tenant.id, tenant, 0, _build_event(operator, "tenant.create", tenant.id))
         assert made is not None  # noqa: S101 - only deletions leave nothing
         return made
 
@@ -150,7 +150,7 @@ class Administration:
             PreconditionRequired: ``expected`` is None.
             PreconditionFailed: The tenant was changed since.
         """
-        record = await self._to_change(tenant_id, expected)
+        record = await self._load_for_change(tenant_id, expected)
         tenant = replace(change(record.tenant), id=tenant_id, keys=record.tenant.keys)
         changed = tuple(
             field.name
@@ -159,43 +159,36 @@ class Administration:
         )
         if not changed:
             return record
-        event = _event(operator, "tenant.change", tenant_id, changed=changed)
+        event = _build_event(operator, "tenant.change", tenant_id, changed=changed)
         made = await self._write(tenant_id, tenant, record.version, event)
         assert made is not None  # noqa: S101 - only deletions leave nothing
         return made
 
     async def delete_tenant(self, operator: Operator, tenant_id: str, expected: Expected | None) -> None:
         """Let a tenant and all its keys be unknown from now on; what it has used stays booked."""
-        record = await self._to_change(tenant_id, expected)
-        await self._write(tenant_id, None, record.version, _event(operator, "tenant.delete", tenant_id))
+        record = await self._load_for_change(tenant_id, expected)
+        await self._write(tenant_id, None, record.version, _build_event(operator, "tenant.delete", tenant_id))
 
-    async def create_key(
-        self,
-        operator: Operator,
-        tenant_id: str,
-        asked: Key,
-        *,
-        env: str,
-    ) -> IssuedKey:
-        """A new key of a tenant that may do what ``asked`` says, with an id and a secret of its own."""
+    async def create_key(self, operator: Operator, tenant_id: str, template: Key, *, env: str) -> IssuedKey:
+        """Create a key with the rights of ``template``, and an id and a secret of its own."""
         minted = mint(env, secrets.token_bytes(ENTROPY_BYTES))
-        key = replace(asked, id=minted.key_id, secret_hash=hash_secret(self._pepper, minted.secret))
-
-        def added(tenant: Tenant) -> Tenant:
-            return replace(tenant, keys=(*tenant.keys, key))
-
-        record = await self._change_keys(tenant_id, added, _event(operator, "key.create", tenant_id, key.id))
+        key = replace(template, id=minted.key_id, secret_hash=hash_secret(self._pepper, minted.secret))
+        record = await self._add_key(operator, tenant_id, key)
         return IssuedKey(key, minted.text, record)
 
-    async def create_identity(self, operator: Operator, tenant_id: str, asked: Key) -> Key:
-        """A new key of a tenant that the ID tokens of a Google account open; it has no secret."""
-        key = replace(asked, id=mint("live", secrets.token_bytes(ENTROPY_BYTES)).key_id)
+    async def create_identity(self, operator: Operator, tenant_id: str, template: Key) -> Key:
+        """Create a key without a secret; the ID tokens of a Google account open it."""
+        key = replace(template, id=mint("live", secrets.token_bytes(ENTROPY_BYTES)).key_id)
+        await self._add_key(operator, tenant_id, key)
+        return key
 
-        def added(tenant: Tenant) -> Tenant:
+    async def _add_key(self, operator: Operator, tenant_id: str, key: Key) -> TenantRecord:
+        def add_key(tenant: Tenant) -> Tenant:
             return replace(tenant, keys=(*tenant.keys, key))
 
-        await self._change_keys(tenant_id, added, _event(operator, "key.create", tenant_id, key.id))
-        return key
+        return await self._change_keys(
+            tenant_id, add_key, _build_event(operator, "key.create", tenant_id, key.id)
+        )
 
     async def rotate_key(
         self, operator: Operator, tenant_id: str, key_id: str, *, env: str, grace_s: int
@@ -211,32 +204,32 @@ class Administration:
             return replace(key, secret_hash=hash_secret(self._pepper, minted.secret), retiring=retiring)
 
         def rotated(tenant: Tenant) -> Tenant:
-            if _key(tenant, key_id).identity is not None:
+            if _find_key(tenant, key_id).identity is not None:
                 raise Conflict("This key has no secret: the ID tokens of a Google account open it.")
             keys = (renewed(key) if key.id == key_id else key for key in tenant.keys)
             return replace(tenant, keys=tuple(keys))
 
-        event = _event(operator, "key.rotate", tenant_id, key_id)
+        event = _build_event(operator, "key.rotate", tenant_id, key_id)
         record = await self._change_keys(tenant_id, rotated, event)
-        return IssuedKey(_key(record.tenant, key_id), minted.text, record)
+        return IssuedKey(_find_key(record.tenant, key_id), minted.text, record)
 
     async def revoke_key(self, operator: Operator, tenant_id: str, key_id: str) -> None:
         """Let no secret of a key open any more, on every replica within seconds; the key is gone for good."""
 
         def revoked(tenant: Tenant) -> Tenant:
-            gone = _key(tenant, key_id)
+            gone = _find_key(tenant, key_id)
             return replace(tenant, keys=tuple(key for key in tenant.keys if key is not gone))
 
-        await self._change_keys(tenant_id, revoked, _event(operator, "key.revoke", tenant_id, key_id))
+        await self._change_keys(tenant_id, revoked, _build_event(operator, "key.revoke", tenant_id, key_id))
 
-    async def usage(self, tenant_id: str | None = None) -> tuple[UsageLine, ...]:
+    async def list_usage(self, tenant_id: str | None = None) -> tuple[UsageLine, ...]:
         """The budget windows as they stand, of one tenant or of all: the tenant's, then each key's."""
-        chosen = await self.tenants() if tenant_id is None else (await self.tenant(tenant_id),)
+        chosen = await self.list_tenants() if tenant_id is None else (await self.get_tenant(tenant_id),)
         turns = asyncio.Semaphore(LOOKUPS_AT_ONCE)
 
         async def lines(tenant: Tenant) -> tuple[UsageLine, ...]:
             async with turns:
-                return await self._usage_of(tenant)
+                return await self._list_tenant_usage(tenant)
 
         found = await asyncio.gather(*(lines(record.tenant) for record in chosen))
         return tuple(line for read_tenant in found for line in read_tenant)
@@ -245,7 +238,7 @@ class Administration:
         self, tenant_id: str | None, since: date, until: date, by: tuple[Dimension, ...]
     ) -> tuple[Line, ...]:
         """What one tenant or all used on these days of UTC, the last included, added up by dimensions."""
-        chosen = await self.tenants() if tenant_id is None else (await self.tenant(tenant_id),)
+        chosen = await self.list_tenants() if tenant_id is None else (await self.get_tenant(tenant_id),)
         turns = asyncio.Semaphore(LOOKUPS_AT_ONCE)
 
         async def rows(tenant: Tenant) -> tuple[Row, ...]:
@@ -255,7 +248,7 @@ class Administration:
         found = await asyncio.gather(*(rows(record.tenant) for record in chosen))
         return report((row for read_tenant in found for row in read_tenant), by)
 
-    async def credit(
+    async def credit_budget(
         self, operator: Operator, tenant_id: str, name: BudgetName, amount: int, credit_id: str
     ) -> UsageLine:
         """Add prepaid credit to a lifetime budget, or take some back; once for each ``credit_id``.
@@ -265,26 +258,30 @@ class Administration:
         Raises:
             Conflict: The budget is not prepaid, there is too little to take, or the id meant another credit.
         """
-        window = await self._window(tenant_id, name)
-        state = await self._terms.add_credit(tenant_id, window, amount, credit_id)
+        window = await self._find_window(tenant_id, name)
+        state = await self._adjustments.add_credit(tenant_id, window, amount, credit_id)
         detail = f"{window.budget.name} {amount:+d} by {credit_id}"
-        await self._registry.note(_event(operator, "budget.credit", tenant_id, name.key_id, detail=detail))
+        await self._registry.note(
+            _build_event(operator, "budget.credit", tenant_id, name.key_id, detail=detail)
+        )
         return UsageLine(tenant_id, name.project_id, name.key_id, state)
 
-    async def override(
+    async def override_budget(
         self, operator: Operator, tenant_id: str, name: BudgetName, limit: int, until_ms: int
     ) -> UsageLine:
         """Let another limit (a store amount) be in force until a moment; one that is past ends it now."""
-        window = await self._window(tenant_id, name)
-        state = await self._terms.set_override(tenant_id, window, limit, until_ms)
+        window = await self._find_window(tenant_id, name)
+        state = await self._adjustments.set_override(tenant_id, window, limit, until_ms)
         detail = f"{window.budget.name} {limit} until {until_ms}"
-        await self._registry.note(_event(operator, "budget.override", tenant_id, name.key_id, detail=detail))
+        await self._registry.note(
+            _build_event(operator, "budget.override", tenant_id, name.key_id, detail=detail)
+        )
         return UsageLine(tenant_id, name.project_id, name.key_id, state)
 
-    async def _window(self, tenant_id: str, name: BudgetName) -> BudgetWindow:
+    async def _find_window(self, tenant_id: str, name: BudgetName) -> BudgetWindow:
         """The window of a budget. Raises NotFound."""
-        tenant = (await self.tenant(tenant_id)).tenant
-        for project_id, key_id, window in _windows(tenant, int(self._clock() * 1000)):
+        tenant = (await self.get_tenant(tenant_id)).tenant
+        for project_id, key_id, window in _list_windows(tenant, int(self._clock() * 1000)):
             budget = window.budget
             if BudgetName(budget.unit, budget.window, project_id, key_id) == name:
                 return window
@@ -298,19 +295,19 @@ class Administration:
         A ``fingerprint`` names one piece of work, as answers do in ``cache.key``. Returns, by tenant, the
         moment until which results are gone, in Unix milliseconds by the store's clock.
         """
-        chosen = await self.tenants() if tenant_id is None else (await self.tenant(tenant_id),)
+        chosen = await self.list_tenants() if tenant_id is None else (await self.get_tenant(tenant_id),)
         purged = {
             record.tenant.id: await self._cache.purge(record.tenant.id, fingerprint) for record in chosen
         }
-        await self._registry.note(_event(operator, "cache.purge", tenant_id, fingerprint=fingerprint))
+        await self._registry.note(_build_event(operator, "cache.purge", tenant_id, fingerprint=fingerprint))
         return purged
 
-    async def events(self, limit: int, before: str | None = None) -> tuple[AuditEvent, ...]:
+    async def list_events(self, limit: int, before: str | None = None) -> tuple[AuditEvent, ...]:
         """The latest audit events, newest first; only those before an event's id where one is given."""
-        return await self._registry.events(limit, before)
+        return await self._registry.list_events(limit, before)
 
-    async def _to_change(self, tenant_id: str, expected: Expected | None) -> TenantRecord:
-        record = await self.tenant(tenant_id)
+    async def _load_for_change(self, tenant_id: str, expected: Expected | None) -> TenantRecord:
+        record = await self.get_tenant(tenant_id)
         _refuse_of_file(record)
         if expected is None:
             raise PreconditionRequired("A change needs If-Match with the ETag of what it changes.")
@@ -324,13 +321,13 @@ class Administration:
         """Change keys, again where somebody else changed the tenant in between: these changes commute."""
         for _ in range(ATTEMPTS - 1):
             with suppress(PreconditionFailed):
-                return await self._changed_keys(tenant_id, change, event)
-        return await self._changed_keys(tenant_id, change, event)
+                return await self._try_change_keys(tenant_id, change, event)
+        return await self._try_change_keys(tenant_id, change, event)
 
-    async def _changed_keys(
+    async def _try_change_keys(
         self, tenant_id: str, change: Callable[[Tenant], Tenant], event: AuditEvent
     ) -> TenantRecord:
-        record = await self.tenant(tenant_id)
+        record = await self.get_tenant(tenant_id)
         _refuse_of_file(record)
         tenant = change(record.tenant)
         _check_keys(tenant)
@@ -343,8 +340,8 @@ class Administration:
     ) -> TenantRecord | None:
         return await self._registry.write(TenantChange(tenant_id, tenant, expected, event))
 
-    async def _usage_of(self, tenant: Tenant) -> tuple[UsageLine, ...]:
-        owned = _windows(tenant, int(self._clock() * 1000))
+    async def _list_tenant_usage(self, tenant: Tenant) -> tuple[UsageLine, ...]:
+        owned = _list_windows(tenant, int(self._clock() * 1000))
         states = await self._ledger.get_windows(tenant.id, tuple(window for _, _, window in owned))
         return tuple(
             UsageLine(tenant.id, project_id, key_id, state)
@@ -352,7 +349,7 @@ class Administration:
         )
 
 
-def _windows(tenant: Tenant, now_ms: int) -> list[tuple[str | None, str | None, BudgetWindow]]:
+def _list_windows(tenant: Tenant, now_ms: int) -> list[tuple[str | None, str | None, BudgetWindow]]:
     """Every window of a tenant with the project or the key whose it is: its own first, then theirs."""
     zone = tenant.time_zone
     found: list[tuple[str | None, str | None, BudgetWindow]] = []
@@ -366,7 +363,7 @@ def _windows(tenant: Tenant, now_ms: int) -> list[tuple[str | None, str | None, 
     return found
 
 
-def _key(tenant: Tenant, key_id: str) -> Key:
+def _find_key(tenant: Tenant, key_id: str) -> Key:
     found = next((key for key in tenant.keys if key.id == key_id), None)
     if found is None:
         raise NotFound(_NO_SUCH_KEY)
@@ -383,7 +380,7 @@ def _refuse_of_file(record: TenantRecord) -> None:
         raise Conflict("This tenant stands in the tenants' file and is changed there.")
 
 
-def _event(
+def _build_event(
     operator: Operator,
     action: Action,
     tenant_id: str | None,

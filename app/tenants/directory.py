@@ -51,14 +51,14 @@ class MemoryDirectory:
     ) -> None:
         self._pepper = pepper
         self._clock = clock
-        self._know(tenants)
+        self._replace_tenants(tenants)
 
-    def _know(self, tenants: tuple[Tenant, ...]) -> None:
+    def _replace_tenants(self, tenants: tuple[Tenant, ...]) -> None:
         """Replace what is known; of two keys with one id the later tenant's counts."""
         callers = [Caller(tenant, key) for tenant in tenants for key in tenant.keys]
         self._callers = {caller.key.id: caller for caller in callers}
         # Only of keys that are in force: a later key of the same id takes an identity away as well.
-        self._identified = {
+        self._callers_by_identity = {
             caller.key.identity.name: caller
             for caller in self._callers.values()
             if caller.key.identity is not None
@@ -71,15 +71,15 @@ class MemoryDirectory:
         A malformed key costs no hashing; an unknown key id costs the same as a wrong secret.
         """
         parsed = parse(presented)
-        return None if parsed is None else self._opened(self._callers.get(parsed.key_id), parsed.secret)
+        return None if parsed is None else self._check_secret(self._callers.get(parsed.key_id), parsed.secret)
 
     def find_by_identity(self, identities: tuple[Identity, ...]) -> Caller | None:
         """The caller whose key one of these identities opens, the first that is known, or None."""
         now_ms = int(self._clock() * 1000)
-        found = (self._identified.get(identity.name) for identity in identities)
+        found = (self._callers_by_identity.get(identity.name) for identity in identities)
         return next((caller for caller in found if caller and caller.key.is_live(now_ms)), None)
 
-    def _opened(self, caller: Caller | None, secret: str) -> Caller | None:
+    def _check_secret(self, caller: Caller | None, secret: str) -> Caller | None:
         """The caller where one of its key's living secrets is this one; the work is the same in any case."""
         shown = hash_secret(self._pepper, secret)
         alive = () if caller is None else caller.key.hashes(int(self._clock() * 1000))
@@ -99,23 +99,23 @@ class FileDirectory(MemoryDirectory):
     def __init__(self, path: Path, pepper: bytes, catalogue: Catalogue) -> None:
         self._path = path
         self._reader = TenantsReader(str(path), catalogue)
-        super().__init__(self._read(beside_a_loop=False), pepper)
+        super().__init__(self._read(paced=False), pepper)
 
-    def _read(self, *, beside_a_loop: bool) -> tuple[Tenant, ...]:
+    def _read(self, *, paced: bool) -> tuple[Tenant, ...]:
         try:
             text = self._path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             raise ConfigurationError(str(self._path), (f"the file cannot be read: {reason}",)) from None
-        return self._reader.read(text, beside_a_loop=beside_a_loop)
+        return self._reader.read(text, paced=paced)
 
     async def reload(self) -> int:
         """Read the file again beside everything else; returns how many tenants had to be judged anew.
 
         On ConfigurationError, which is raised, the old contents stay in force.
         """
-        await asyncio.to_thread(lambda: self._know(self._read(beside_a_loop=True)))
-        return self._reader.judged
+        await asyncio.to_thread(lambda: self._replace_tenants(self._read(paced=True)))
+        return self._reader.validated_count
 
 
 def _keep_once(path: Path, contents: str) -> str:
@@ -140,7 +140,7 @@ def _keep_once(path: Path, contents: str) -> str:
     return path.read_text(encoding="ascii").strip()
 
 
-def stored_pepper(state_dir: Path) -> bytes:
+def load_pepper(state_dir: Path) -> bytes:
     """The deployment's own pepper, made on the first start and kept in the state directory (mode 0600)."""
     path = state_dir / PEPPER_FILE
     text = _keep_once(path, secrets.token_hex(32))
@@ -151,7 +151,7 @@ def stored_pepper(state_dir: Path) -> bytes:
     return bytes.fromhex(text)
 
 
-def demo_directory(state_dir: Path, pepper: bytes | None = None) -> MemoryDirectory:
+def open_demo_directory(state_dir: Path, pepper: bytes | None = None) -> MemoryDirectory:
     """The directory of a first start: the tenant ``demo``, its key kept in ``demo-key`` (mode 0600).
 
     Args:
@@ -163,7 +163,7 @@ def demo_directory(state_dir: Path, pepper: bytes | None = None) -> MemoryDirect
     parsed = parse(text)
     if parsed is None:
         raise ConfigurationError(str(path), ("it holds no gateway key; remove it to make a new one",))
-    chosen = stored_pepper(state_dir) if pepper is None else pepper
+    chosen = load_pepper(state_dir) if pepper is None else pepper
     key = Key(parsed.key_id, hash_secret(chosen, parsed.secret), SCOPES - {"admin"})
     demo = Tenant(id="demo", time_zone=ZoneInfo("UTC"), budgets=_DEMO_BUDGETS, keys=(key,))
     return MemoryDirectory((demo,), chosen)

@@ -25,12 +25,12 @@ class UnreadableTenant(ValueError):
     """The document is not what this version writes, or names a card that it does not have."""
 
 
-def checked_tenant(document: object, catalogue: Catalogue) -> Tenant:
+def parse_tenant(document: object, catalogue: Catalogue) -> Tenant:
     """The tenant of a document. Raises ValidationFailed with every fault, each with its place."""
     try:
-        tenant = TenantDocument.model_validate(document, context={"catalogue": catalogue}).tenant()
+        tenant = TenantDocument.model_validate(document, context={"catalogue": catalogue}).build_tenant()
     except ValidationError as error:
-        raise ValidationFailed(violations_of(error)) from None
+        raise ValidationFailed(build_violations(error)) from None
     named = [(name, index) for index, key in enumerate(tenant.keys) for name in key.names]
     first = dict(reversed(named))
     repeated = [
@@ -48,40 +48,42 @@ def checked_tenant(document: object, catalogue: Catalogue) -> Tenant:
 def encode_tenant(tenant: Tenant, catalogue: Catalogue) -> str:
     """What the registry keeps. Raises ValidationFailed where the tenant as a whole breaks a rule."""
     try:
-        text = TenantDocument.of(tenant).model_dump_json(exclude_none=True)
+        text = TenantDocument.from_tenant(tenant).model_dump_json(exclude_none=True)
     except ValidationError as error:
-        raise ValidationFailed(violations_of(error)) from None
-    checked_tenant(json.loads(text), catalogue)
+        raise ValidationFailed(build_violations(error)) from None
+    parse_tenant(json.loads(text), catalogue)
     return text
 
 
 def decode_tenant(text: str, catalogue: Catalogue) -> Tenant:
     """The tenant of a document that the registry kept. Raises UnreadableTenant."""
     try:
-        return TenantDocument.model_validate_json(text, context={"catalogue": catalogue}).tenant()
+        return TenantDocument.model_validate_json(text, context={"catalogue": catalogue}).build_tenant()
     except ValidationError as error:
         raise UnreadableTenant("The store holds a tenant that this version cannot read.") from error
 
 
-def sentence(fault: ErrorDetails) -> str:
+def describe_error(fault: ErrorDetails) -> str:
     """A fault that pydantic found, in a phrase that quotes no secret."""
     return describe_requirement(fault["type"], fault.get("ctx"))
 
 
-def violations_of(
+def build_violations(
     error: ValidationError, refused: Mapping[str, Violation] | None = None
 ) -> tuple[Violation, ...]:
     """Every fault that pydantic found, by its place in the document; nothing of a secret is repeated.
 
     ``refused`` says more of members that the model does not have: why they cannot be given here.
     """
-    return tuple(_violations(error, refused or {}))
+    return tuple(_iterate_violations(error, refused or {}))
 
 
-def _violations(error: ValidationError, refused: Mapping[str, Violation]) -> Iterator[Violation]:
+def _iterate_violations(error: ValidationError, refused: Mapping[str, Violation]) -> Iterator[Violation]:
     for fault in error.errors(include_input=False, include_url=False):
         kind, place = fault["type"], build_pointer(*fault["loc"])
         if kind == "extra_forbidden" and place in refused:
             yield refused[place]
         else:
-            yield Violation(place, classify_kind(kind), sentence(fault), list_choices(kind, fault.get("ctx")))
+            yield Violation(
+                place, classify_kind(kind), describe_error(fault), list_choices(kind, fault.get("ctx"))
+            )

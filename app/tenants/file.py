@@ -15,9 +15,9 @@ from pydantic import ValidationError
 
 from app.domain.errors import ConfigurationError
 from app.tenants import yaml_text
-from app.tenants.documents import sentence
+from app.tenants.documents import describe_error
 from app.tenants.schema import TenantDocument, TenantsFile
-from app.tenants.yaml_text import FaultyYaml, OtherShape
+from app.tenants.yaml_text import InvalidYaml, UnsupportedLayout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ class _Name(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Judged:
+class _Entry:
     """What came of an entry: a tenant, or faults, each with its place inside of the entry."""
 
     tenant: Tenant | None
@@ -63,84 +63,86 @@ class TenantsReader:
     def __init__(self, source: str, catalogue: Catalogue) -> None:
         self._source = source
         self._context = {"catalogue": catalogue}
-        self._known: dict[bytes, _Judged] = {}
-        self.judged = 0
+        self._known: dict[bytes, _Entry] = {}
+        self.validated_count = 0
 
-    def read(self, text: str, *, beside_a_loop: bool = False) -> tuple[Tenant, ...]:
+    def read(self, text: str, *, paced: bool = False) -> tuple[Tenant, ...]:
         """The tenants that a text describes. Raises ConfigurationError with every fault."""
         try:
-            known, entries = self._taken(self._cut(text), beside_a_loop)
-        except OtherShape:
+            known, entries = self._collect(self._split_entries(text), paced)
+        except UnsupportedLayout:
             try:
-                known, entries = self._taken(self._streamed(text), beside_a_loop)
-            except (OtherShape, FaultyYaml):
-                known, entries = self._taken(self._whole(text), beside_a_loop)
+                known, entries = self._collect(self._stream_entries(text), paced)
+            except (UnsupportedLayout, InvalidYaml):
+                known, entries = self._collect(self._load_document(text), paced)
         faults = [
-            f"{_path(('tenants', index, *place))}: {said}"
+            f"{_format_path(('tenants', index, *place))}: {said}"
             for index, entry in enumerate(entries)
             for place, said in entry.faults
         ]
-        faults += _repeated(entries)
+        faults += _find_repeated(entries)
         if faults:
             raise ConfigurationError(self._source, tuple(faults))
         self._known = known
         return tuple(entry.tenant for entry in entries if entry.tenant is not None)
 
-    def _taken(
+    def _collect(
         self,
-        found: Iterator[tuple[bytes, _Judged]],
-        beside_a_loop: bool,  # noqa: FBT001
-    ) -> tuple[dict[bytes, _Judged], list[_Judged]]:
-        self.judged = 0
+        found: Iterator[tuple[bytes, _Entry]],
+        paced: bool,  # noqa: FBT001
+    ) -> tuple[dict[bytes, _Entry], list[_Entry]]:
+        self.validated_count = 0
         rest_at = time.perf_counter() + WORK_S
-        known: dict[bytes, _Judged] = {}
-        entries: list[_Judged] = []
+        known: dict[bytes, _Entry] = {}
+        entries: list[_Entry] = []
         for digest, entry in found:
             known[digest] = entry
             entries.append(entry)
-            if beside_a_loop and time.perf_counter() >= rest_at:
+            if paced and time.perf_counter() >= rest_at:
                 time.sleep(REST_S)
                 rest_at = time.perf_counter() + WORK_S
         return known, entries
 
-    def _cut(self, text: str) -> Iterator[tuple[bytes, _Judged]]:
+    def _split_entries(self, text: str) -> Iterator[tuple[bytes, _Entry]]:
         """Entry by entry, by its text. Raises OtherShape."""
-        for part in yaml_text.texts_of_entries(text):
-            digest = _digest(part)
-            yield digest, self._known.get(digest) or self._judged(yaml_text.load_entry(part))
+        for part in yaml_text.split_entries(text):
+            digest = _hash_text(part)
+            yield digest, self._known.get(digest) or self._validate(yaml_text.load_entry(part))
 
-    def _streamed(self, text: str) -> Iterator[tuple[bytes, _Judged]]:
+    def _stream_entries(self, text: str) -> Iterator[tuple[bytes, _Entry]]:
         """Entry by entry, by what it says. Raises OtherShape or FaultyYaml."""
-        for document in yaml_text.entries_of(text):
-            digest = _digest(repr(document))
-            yield digest, self._known.get(digest) or self._judged(document)
+        for document in yaml_text.iterate_entries(text):
+            digest = _hash_text(repr(document))
+            yield digest, self._known.get(digest) or self._validate(document)
 
-    def _whole(self, text: str) -> Iterator[tuple[bytes, _Judged]]:
+    def _load_document(self, text: str) -> Iterator[tuple[bytes, _Entry]]:
         """A file of another shape. Raises ConfigurationError, unless it is in order all the same."""
         document: Any = None
         try:
             document = yaml_text.load(text)
             TenantsFile.model_validate(document, context=self._context)
-        except FaultyYaml as error:
+        except InvalidYaml as error:
             raise ConfigurationError(self._source, (str(error),)) from None
         except ValidationError as error:
-            faults = [f"{_path(fault['loc'])}: {sentence(fault)}" for fault in error.errors()]
+            faults = [f"{_format_path(fault['loc'])}: {describe_error(fault)}" for fault in error.errors()]
             listed = document.get("tenants") if isinstance(document, dict) else None
             named = listed if isinstance(listed, list) else []
-            faults += _repeated([_Judged(None, (), tuple(_names(entry))) for entry in named])
+            faults += _find_repeated([_Entry(None, (), tuple(_list_names(entry))) for entry in named])
             raise ConfigurationError(self._source, tuple(faults)) from None
         for entry in document["tenants"]:
-            digest = _digest(repr(entry))
-            yield digest, self._known.get(digest) or self._judged(entry)
+            digest = _hash_text(repr(entry))
+            yield digest, self._known.get(digest) or self._validate(entry)
 
-    def _judged(self, document: object) -> _Judged:
-        self.judged += 1
-        names = tuple(_names(document))
+    def _validate(self, document: object) -> _Entry:
+        self.validated_count += 1
+        names = tuple(_list_names(document))
         try:
-            tenant = TenantDocument.model_validate(document, context=self._context).tenant()
+            tenant = TenantDocument.model_validate(document, context=self._context).build_tenant()
         except ValidationError as error:
-            return _Judged(None, tuple((fault["loc"], sentence(fault)) for fault in error.errors()), names)
-        return _Judged(tenant, (), names)
+            return _Entry(
+                None, tuple((fault["loc"], describe_error(fault)) for fault in error.errors()), names
+            )
+        return _Entry(tenant, (), names)
 
 
 def read_tenants(source: str, text: str, catalogue: Catalogue) -> tuple[Tenant, ...]:
@@ -148,17 +150,17 @@ def read_tenants(source: str, text: str, catalogue: Catalogue) -> tuple[Tenant, 
     return TenantsReader(source, catalogue).read(text)
 
 
-def _digest(text: str) -> bytes:
+def _hash_text(text: str) -> bytes:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def _path(location: tuple[str | int, ...]) -> str:
+def _format_path(location: tuple[str | int, ...]) -> str:
     """``tenants[0].keys[1].hash`` for pydantic's location; names of unknown fields included."""
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
     return text.lstrip(".") or "the file"
 
 
-def _names(document: object) -> Iterator[_Name]:
+def _list_names(document: object) -> Iterator[_Name]:
     """Ids and identities of an entry, taken from the raw document so that all faults are told at once."""
     if not isinstance(document, dict):
         return
@@ -175,7 +177,7 @@ def _names(document: object) -> Iterator[_Name]:
             yield _Name(kind, found, path, field)
 
 
-def _repeated(entries: list[_Judged]) -> list[str]:
+def _find_repeated(entries: list[_Entry]) -> list[str]:
     """Faults of ids and identities that stand twice in the file."""
     faults = []
     seen: dict[tuple[str, str], tuple[int, str]] = {}

@@ -63,30 +63,30 @@ def refuse_boolean(value: object) -> object:
     return value
 
 
-def milliseconds(moment: datetime) -> int:
+def to_unix_ms(moment: datetime) -> int:
     """Unix time."""
     return (moment - UNIX_EPOCH) // timedelta(milliseconds=1)
 
 
-def moment_of(unix_ms: int) -> datetime:
+def datetime_from_ms(unix_ms: int) -> datetime:
     """A Unix time in UTC."""
     return UNIX_EPOCH + timedelta(milliseconds=unix_ms)
 
 
-def _in_utc(moment: datetime) -> datetime:
+def _convert_to_utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
         raise ValueError("a moment lies in the years 1 to 9999 of UTC") from None
 
 
-def _window(value: object) -> object:
+def _check_window(value: object) -> object:
     if value not in WINDOWS:
         raise ValueError(f"the windows are {', '.join(WINDOWS)}; others are not supported")
     return value
 
 
-def number_of(amount: Decimal) -> int | float | str:
+def to_json_number(amount: Decimal) -> int | float | str:
     """A number where a float tells it exactly, else decimal text."""
     if amount == amount.to_integral_value():
         return int(amount)
@@ -95,14 +95,14 @@ def number_of(amount: Decimal) -> int | float | str:
 
 Moment = Annotated[
     AwareDatetime,
-    AfterValidator(_in_utc),
+    AfterValidator(_convert_to_utc),
 ]
 """A time with its zone, in UTC. In another zone the calendar's first and last hours have no such time."""
 Limit = Annotated[
     Decimal,
     BeforeValidator(refuse_boolean),
     Field(ge=0, allow_inf_nan=False),
-    PlainSerializer(number_of, when_used="json"),
+    PlainSerializer(to_json_number, when_used="json"),
     WithJsonSchema(
         {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?$"}]}
     ),
@@ -111,7 +111,7 @@ Count = Annotated[int, BeforeValidator(refuse_boolean), Field(ge=1, le=REQUESTS_
 Names = Annotated[frozenset[str], PlainSerializer(sorted, return_type=list[str], when_used="json")]
 
 
-def amount_of(unit: Unit, limit: Decimal) -> int:
+def compute_amount(unit: Unit, limit: Decimal) -> int:
     """A limit in the unit's store amount, dollars in billionths. Raises ValueError where it has none."""
     amount = limit * NANO_PER_USD if unit == "usd" else limit
     if amount != amount.to_integral_value():
@@ -122,7 +122,7 @@ def amount_of(unit: Unit, limit: Decimal) -> int:
     return int(amount)
 
 
-def limit_of(unit: Unit, amount: int) -> Decimal:
+def compute_limit(unit: Unit, amount: int) -> Decimal:
     """A store amount in the unit's everyday measure: tokens, images, or dollars."""
     return Decimal(amount) / NANO_PER_USD if unit == "usd" else Decimal(amount)
 
@@ -144,7 +144,7 @@ class BudgetLimitDocument(Document):
     """A limit on one unit in one window."""
 
     unit: Unit = Field(description="What is counted; usd is US dollars.", examples=["output_tokens"])
-    window: Annotated[WindowName, BeforeValidator(_window)] = Field(
+    window: Annotated[WindowName, BeforeValidator(_check_window)] = Field(
         description="Calendar window in the tenant's time zone; lifetime is prepaid.", examples=["day"]
     )
     limit: Limit = Field(
@@ -155,30 +155,33 @@ class BudgetLimitDocument(Document):
     override: BudgetOverrideDocument | None = Field(None, description="Another limit for a time.")
 
     @model_validator(mode="after")
-    def _whole(self) -> Self:
-        self.budget("tenant")
+    def _check_amounts(self) -> Self:
+        self.build_budget("tenant")
         return self
 
-    def budget(self, scope: Scope) -> Budget:
+    def build_budget(self, scope: Scope) -> Budget:
         """The domain's budget."""
         override = None
         if self.override is not None:
-            limit = amount_of(self.unit, self.override.limit)
-            override = Override(limit, milliseconds(self.override.until))
-        return Budget(self.unit, self.window, amount_of(self.unit, self.limit), scope, self.mode, override)
+            limit = compute_amount(self.unit, self.override.limit)
+            override = Override(limit, to_unix_ms(self.override.until))
+        return Budget(
+            self.unit, self.window, compute_amount(self.unit, self.limit), scope, self.mode, override
+        )
 
     @classmethod
-    def of(cls, budget: Budget) -> Self:
+    def from_budget(cls, budget: Budget) -> Self:
         """The document of a budget."""
         override = None
         if budget.override is not None:
             override = BudgetOverrideDocument(
-                limit=limit_of(budget.unit, budget.override.limit), until=moment_of(budget.override.until_ms)
+                limit=compute_limit(budget.unit, budget.override.limit),
+                until=datetime_from_ms(budget.override.until_ms),
             )
         return cls(
             unit=budget.unit,
             window=budget.window,
-            limit=limit_of(budget.unit, budget.limit),
+            limit=compute_limit(budget.unit, budget.limit),
             mode=budget.mode,
             override=override,
         )
@@ -222,17 +225,17 @@ class RateLimitDocument(Document):
     )
 
     @model_validator(mode="after")
-    def _something(self) -> Self:
+    def _check_not_empty(self) -> Self:
         if self.requests_per_minute is None and (self.burst is not None or self.concurrent is None):
             raise ValueError("requests_per_minute is needed, or concurrent alone")
         return self
 
-    def rate(self) -> Rate:
+    def build_rate(self) -> Rate:
         """The domain's rate."""
         return Rate(self.requests_per_minute, self.burst, self.concurrent)
 
     @classmethod
-    def of(cls, rate: Rate | None) -> Self | None:
+    def from_rate(cls, rate: Rate | None) -> Self | None:
         """The document of a rate."""
         if rate is None:
             return None
@@ -247,17 +250,17 @@ class ProjectDocument(Document):
     ] = Field(description="Project id, unique in the tenant.", examples=["website"])
     budgets: ProjectBudgets = Field((), description="Limits that its keys share.")
 
-    def project(self) -> Project:
+    def build_project(self) -> Project:
         """The domain's project."""
-        return Project(self.id, tuple(entry.budget("project") for entry in self.budgets))
+        return Project(self.id, tuple(entry.build_budget("project") for entry in self.budgets))
 
     @classmethod
-    def of(cls, project: Project) -> Self:
+    def from_project(cls, project: Project) -> Self:
         """The document of a project."""
-        return cls(id=project.id, budgets=tuple(map(BudgetLimitDocument.of, project.budgets)))
+        return cls(id=project.id, budgets=tuple(map(BudgetLimitDocument.from_budget, project.budgets)))
 
 
-def _catalogue(info: ValidationInfo) -> Catalogue | None:
+def _get_catalogue(info: ValidationInfo) -> Catalogue | None:
     """The cards to judge by; None for a document of our own, which was judged when it came in."""
     return cast("Catalogue | None", (info.context or {}).get("catalogue"))
 
@@ -275,8 +278,8 @@ class Rights(Document):
 
     @field_validator("models")
     @classmethod
-    def _models(cls, value: frozenset[str], info: ValidationInfo) -> frozenset[str]:
-        if (catalogue := _catalogue(info)) is None:
+    def _check_models(cls, value: frozenset[str], info: ValidationInfo) -> frozenset[str]:
+        if (catalogue := _get_catalogue(info)) is None:
             return value
         if unknown := sorted(name for name in value if catalogue.resolve(name) is None):
             raise ValueError(
@@ -286,8 +289,8 @@ class Rights(Document):
 
     @field_validator("max_image_size")
     @classmethod
-    def _size(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is None or (catalogue := _catalogue(info)) is None:
+    def _check_size(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None or (catalogue := _get_catalogue(info)) is None:
             return value
         for card in catalogue:
             if (literal := card.normalise_image_size(value)) is not None:
@@ -297,8 +300,8 @@ class Rights(Document):
 
     @field_validator("preview")
     @classmethod
-    def _preview(cls, value: frozenset[str] | None, info: ValidationInfo) -> frozenset[str] | None:
-        if value is None or (catalogue := _catalogue(info)) is None:
+    def _check_preview(cls, value: frozenset[str] | None, info: ValidationInfo) -> frozenset[str] | None:
+        if value is None or (catalogue := _get_catalogue(info)) is None:
             return value
         offered = {"video"} | {
             size for card in catalogue for size, facts in card.image_sizes.items() if facts.preview

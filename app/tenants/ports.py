@@ -89,7 +89,7 @@ class Registry(Protocol):
     async def note(self, event: AuditEvent) -> None:
         """Write an audit event that changes no tenant."""
 
-    async def events(self, limit: int, before: str | None) -> tuple[AuditEvent, ...]:
+    async def list_events(self, limit: int, before: str | None) -> tuple[AuditEvent, ...]:
         """The latest audit events, newest first; only those before an event's id where one is given."""
 
 

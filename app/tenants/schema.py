@@ -35,9 +35,9 @@ from app.tenants.limits import (
     RateLimitDocument,
     Rights,
     TenantBudgets,
+    datetime_from_ms,
     matching,
-    milliseconds,
-    moment_of,
+    to_unix_ms,
 )
 
 if TYPE_CHECKING:
@@ -76,13 +76,13 @@ class CachePolicyDocument(Document):
         examples=["share"],
     )
 
-    def policy(self) -> CachePolicy:
+    def build_policy(self) -> CachePolicy:
         """The domain's policy."""
         quota_bytes = None if self.quota_mb is None else self.quota_mb << 20
         return CachePolicy(self.mode, self.ttl_s, quota_bytes, self.dialects)
 
     @classmethod
-    def of(cls, policy: CachePolicy) -> Self:
+    def from_policy(cls, policy: CachePolicy) -> Self:
         """The document of a policy."""
         quota_mb = None if policy.quota_bytes is None else policy.quota_bytes >> 20
         return cls.model_validate(
@@ -97,7 +97,7 @@ class RetiringSecretDocument(Document):
     not_after: Moment = Field(description="When it stops opening the key.")
 
 
-class KeyTerms(Rights):
+class KeyFields(Rights):
     """What a key may do within its tenant, whoever made it and however it opens."""
 
     scopes: Scopes = Field(description="What it may do: images, admin.", examples=[["images"]])
@@ -110,14 +110,14 @@ class KeyTerms(Rights):
 
     @field_validator("scopes")
     @classmethod
-    def _scopes(cls, value: frozenset[str]) -> frozenset[str]:
+    def _check_scopes(cls, value: frozenset[str]) -> frozenset[str]:
         if unknown := sorted(value - SCOPES):
             raise ValueError(f"{', '.join(unknown)}: the scopes of a key are {', '.join(sorted(SCOPES))}")
         return value
 
     @field_validator("expires_at")
     @classmethod
-    def _ends_after_it_begins(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
+    def _check_period(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
         begin = info.data.get("not_before")
         if value is not None and begin is not None and value <= begin:
             raise ValueError("a key ends after its not_before")
@@ -136,21 +136,21 @@ class KeyTerms(Rights):
             id=key_id,
             secret_hash=secret_hash,
             scopes=self.scopes,
-            budgets=tuple(entry.budget("key") for entry in self.budgets),
+            budgets=tuple(entry.build_budget("key") for entry in self.budgets),
             retiring=retiring,
-            expires_at_ms=None if self.expires_at is None else milliseconds(self.expires_at),
+            expires_at_ms=None if self.expires_at is None else to_unix_ms(self.expires_at),
             project=self.project,
-            rate=None if self.rate is None else self.rate.rate(),
+            rate=None if self.rate is None else self.rate.build_rate(),
             identity=identity,
             models=self.models,
             max_image_size=self.max_image_size,
             preview=self.preview,
             priority=self.priority,
-            not_before_ms=None if self.not_before is None else milliseconds(self.not_before),
+            not_before_ms=None if self.not_before is None else to_unix_ms(self.not_before),
         )
 
 
-class IdentityTerms(KeyTerms):
+class IdentityFields(KeyFields):
     """A key that the ID tokens of a Google account open, by its address or its subject."""
 
     email: Email | None = Field(
@@ -168,7 +168,7 @@ class IdentityTerms(KeyTerms):
         return None if self.subject is None else Identity("subject", self.subject)
 
 
-class KeyDocument(IdentityTerms):
+class KeyDocument(IdentityFields):
     """A key whose secret was made elsewhere, as `flashgate keys new` prints it, or a Google account's."""
 
     id: Annotated[str, *matching(KEY_ID, "a key id is 1 to 32 letters or digits")] = Field(
@@ -186,7 +186,7 @@ class KeyDocument(IdentityTerms):
 
     @field_validator("hash")
     @classmethod
-    def _opened_by_one(cls, value: str | None, info: ValidationInfo) -> str | None:
+    def _check_one_credential(cls, value: str | None, info: ValidationInfo) -> str | None:
         # An address or subject that is itself at fault is missing here, and reported by itself.
         others = [info.data[name] for name in ("email", "subject") if name in info.data]
         if len(others) == 2 and sum(each is not None for each in (value, *others)) != 1:
@@ -195,7 +195,7 @@ class KeyDocument(IdentityTerms):
 
     @field_validator("retiring")
     @classmethod
-    def _of_a_hash(
+    def _check_retiring(
         cls, value: RetiringSecretDocument | None, info: ValidationInfo
     ) -> RetiringSecretDocument | None:
         if value is not None and info.data.get("hash", "") is None:
@@ -206,20 +206,20 @@ class KeyDocument(IdentityTerms):
         """The domain's key."""
         retiring = None
         if self.retiring is not None:
-            not_after_ms = milliseconds(self.retiring.not_after)
-            retiring = RetiringSecret(_digits(self.retiring.hash), not_after_ms)
-        secret_hash = _digits(self.hash or "")
+            not_after_ms = to_unix_ms(self.retiring.not_after)
+            retiring = RetiringSecret(_strip_algorithm(self.retiring.hash), not_after_ms)
+        secret_hash = _strip_algorithm(self.hash or "")
         return self.build_key(self.id, secret_hash=secret_hash, retiring=retiring, identity=self.identity)
 
     @classmethod
-    def of(cls, key: Key) -> Self:
+    def from_key(cls, key: Key) -> Self:
         """The document of a key, hashes included."""
         opens = {"hash": f"hmac-sha256:{key.secret_hash}"}
         if key.identity is not None:
             opens = {key.identity.kind: key.identity.value}
         retiring = key.retiring and {
             "hash": f"hmac-sha256:{key.retiring.secret_hash}",
-            "not_after": moment_of(key.retiring.not_after_ms),
+            "not_after": datetime_from_ms(key.retiring.not_after_ms),
         }
         return cls.model_validate(
             {
@@ -227,20 +227,20 @@ class KeyDocument(IdentityTerms):
                 "id": key.id,
                 "scopes": key.scopes,
                 "project": key.project,
-                "budgets": tuple(map(BudgetLimitDocument.of, key.budgets)),
-                "rate": RateLimitDocument.of(key.rate),
+                "budgets": tuple(map(BudgetLimitDocument.from_budget, key.budgets)),
+                "rate": RateLimitDocument.from_rate(key.rate),
                 "models": key.models,
                 "max_image_size": key.max_image_size,
                 "preview": key.preview,
                 "priority": key.priority,
-                "not_before": None if key.not_before_ms is None else moment_of(key.not_before_ms),
-                "expires_at": None if key.expires_at_ms is None else moment_of(key.expires_at_ms),
+                "not_before": None if key.not_before_ms is None else datetime_from_ms(key.not_before_ms),
+                "expires_at": None if key.expires_at_ms is None else datetime_from_ms(key.expires_at_ms),
                 "retiring": retiring,
             }
         )
 
 
-class TenantTerms(Rights):
+class TenantFields(Rights):
     """What an operator decides about a tenant."""
 
     time_zone: str = Field(
@@ -257,13 +257,13 @@ class TenantTerms(Rights):
 
     @field_validator("time_zone")
     @classmethod
-    def _zone(cls, value: str) -> str:
-        if value not in _time_zones():
+    def _check_time_zone(cls, value: str) -> str:
+        if value not in _list_time_zones():
             raise ValueError(f"{value!r} is no IANA time zone")
         return value
 
 
-class TenantDocument(TenantTerms):
+class TenantDocument(TenantFields):
     """A tenant with its keys."""
 
     id: Annotated[
@@ -272,7 +272,7 @@ class TenantDocument(TenantTerms):
     keys: tuple[KeyDocument, ...] = Field((), description="Keys whose secrets were made elsewhere.")
 
     @model_validator(mode="after")
-    def _projects(self) -> Self:
+    def _check_projects(self) -> Self:
         names = [project.id for project in self.projects]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"there are two projects called {', '.join(repeated)}")
@@ -281,43 +281,43 @@ class TenantDocument(TenantTerms):
         return self
 
     @model_validator(mode="after")
-    def _models_of_keys(self) -> Self:
+    def _check_key_models(self) -> Self:
         for key in self.keys:
             if self.models and (beyond := sorted(key.models - self.models)):
                 raise ValueError(f"the key {key.id} may use {', '.join(beyond)}, which its tenant may not")
         return self
 
-    def tenant(self) -> Tenant:
+    def build_tenant(self) -> Tenant:
         """The domain's tenant."""
         return Tenant(
             id=self.id,
             time_zone=ZoneInfo(self.time_zone),
-            budgets=tuple(entry.budget("tenant") for entry in self.budgets),
+            budgets=tuple(entry.build_budget("tenant") for entry in self.budgets),
             keys=tuple(entry.build() for entry in self.keys),
             models=self.models,
             max_image_size=self.max_image_size,
             preview=self.preview,
-            cache=self.cache.policy(),
-            projects=tuple(entry.project() for entry in self.projects),
-            rate=None if self.rate is None else self.rate.rate(),
+            cache=self.cache.build_policy(),
+            projects=tuple(entry.build_project() for entry in self.projects),
+            rate=None if self.rate is None else self.rate.build_rate(),
             strict=self.strict,
             priority=self.priority,
         )
 
     @classmethod
-    def of(cls, tenant: Tenant) -> Self:
+    def from_tenant(cls, tenant: Tenant) -> Self:
         """The document of a tenant, its keys with their hashes included."""
         return cls(
             id=tenant.id,
             time_zone=tenant.time_zone.key,
-            budgets=tuple(map(BudgetLimitDocument.of, tenant.budgets)),
-            keys=tuple(map(KeyDocument.of, tenant.keys)),
+            budgets=tuple(map(BudgetLimitDocument.from_budget, tenant.budgets)),
+            keys=tuple(map(KeyDocument.from_key, tenant.keys)),
             models=tenant.models,
             max_image_size=tenant.max_image_size,
             preview=tenant.preview,
-            cache=CachePolicyDocument.of(tenant.cache),
-            projects=tuple(map(ProjectDocument.of, tenant.projects)),
-            rate=RateLimitDocument.of(tenant.rate),
+            cache=CachePolicyDocument.from_policy(tenant.cache),
+            projects=tuple(map(ProjectDocument.from_project, tenant.projects)),
+            rate=RateLimitDocument.from_rate(tenant.rate),
             strict=tenant.strict,
             priority=tenant.priority,
         )
@@ -329,12 +329,12 @@ class TenantsFile(Document):
     tenants: tuple[TenantDocument, ...] = Field(description="Every tenant of the file.")
 
 
-def _digits(text: str) -> str:
+def _strip_algorithm(text: str) -> str:
     """The hexadecimal digits of a hash."""
     return text.partition(":")[2]
 
 
 @cache
-def _time_zones() -> frozenset[str]:
+def _list_time_zones() -> frozenset[str]:
     """Every name of the machine's database, which takes some milliseconds to list."""
     return frozenset(available_timezones())

@@ -18,19 +18,19 @@ from yaml.composer import Composer
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
-TOLD_WELL_MAX = 200_000
+REPARSE_CHARACTERS_MAX = 200_000
 """Up to so many characters a faulty text is parsed once more in Python, which names faults better."""
 
 
-class FaultyYaml(Exception):
+class InvalidYaml(Exception):
     """The text is no YAML, or says something twice; the message begins with the place."""
 
 
-class OtherShape(Exception):
+class UnsupportedLayout(Exception):
     """The file is not what this way of reading is for."""
 
 
-class _Strictness:
+class _StrictConstructor:
     """What both loaders have in common: a repeated key is refused, and decimal numbers are read exactly."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - the base class's signature
@@ -46,7 +46,7 @@ class _Strictness:
         return super().construct_mapping(node, deep)  # type: ignore[misc, no-any-return]
 
 
-def _decimal(_loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Decimal:
+def _construct_decimal(_loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Decimal:
     try:
         return Decimal(node.value.replace("_", ""))
     except InvalidOperation:
@@ -55,11 +55,11 @@ def _decimal(_loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Decimal:
         ) from None
 
 
-class _Loader(_Strictness, yaml.SafeLoader):
+class _Loader(_StrictConstructor, yaml.SafeLoader):
     """Safe YAML, in Python."""
 
 
-class _FastLoader(_Strictness, getattr(yaml, "CSafeLoader", yaml.SafeLoader), Composer):  # type: ignore[misc]
+class _FastLoader(_StrictConstructor, getattr(yaml, "CSafeLoader", yaml.SafeLoader), Composer):  # type: ignore[misc]
     """The same, parsed by the C library.
 
     Its nodes are composed in Python: the library itself composes whole documents only, and ends the process
@@ -75,35 +75,35 @@ class _FastLoader(_Strictness, getattr(yaml, "CSafeLoader", yaml.SafeLoader), Co
         self.anchors: dict[str, yaml.Node] = {}  # the Composer's
 
 
-_Loader.add_constructor("tag:yaml.org,2002:float", _decimal)
-_FastLoader.add_constructor("tag:yaml.org,2002:float", _decimal)
+_Loader.add_constructor("tag:yaml.org,2002:float", _construct_decimal)
+_FastLoader.add_constructor("tag:yaml.org,2002:float", _construct_decimal)
 
 
 def load(text: str) -> Any:
     """What a text says. Raises FaultyYaml."""
     try:
-        with _faults():
+        with _convert_errors():
             return yaml.load(text, _FastLoader)  # noqa: S506 - it is a SafeLoader
-    except FaultyYaml:
-        if len(text) > TOLD_WELL_MAX:
+    except InvalidYaml:
+        if len(text) > REPARSE_CHARACTERS_MAX:
             raise
-    with _faults():
+    with _convert_errors():
         return yaml.load(text, _Loader)  # noqa: S506 - it is a SafeLoader
 
 
 @contextmanager
-def _faults() -> Iterator[None]:
+def _convert_errors() -> Iterator[None]:
     try:
         yield
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "the file"
         words = [getattr(error, name, None) for name in ("context", "problem")]
-        raise FaultyYaml(f"{where}: {', '.join(filter(None, words)) or 'no YAML'}") from None
+        raise InvalidYaml(f"{where}: {', '.join(filter(None, words)) or 'no YAML'}") from None
     except RecursionError:
-        raise FaultyYaml("the file: it is nested too deep") from None
+        raise InvalidYaml("the file: it is nested too deep") from None
     except ValueError as error:  # such as a date with a thirteenth month
-        raise FaultyYaml(f"the file: {error}") from None
+        raise InvalidYaml(f"the file: {error}") from None
 
 
 _HEAD = re.compile(r"tenants:(?: +#.*| *)")
@@ -111,7 +111,7 @@ _HEAD = re.compile(r"tenants:(?: +#.*| *)")
 _NOT_PLAIN = re.compile(r"[\r\t\x85\u2028\u2029\ufeff]|(?:^|[\s,\[{:-])[&*]\S", re.MULTILINE)
 
 
-def texts_of_entries(text: str) -> Iterator[str]:
+def split_entries(text: str) -> Iterator[str]:
     """The texts of the entries under ``tenants:`` of a file in block style; each is a list of one.
 
     Raises:
@@ -126,18 +126,18 @@ def texts_of_entries(text: str) -> Iterator[str]:
         deep = len(line) - len(said)
         if start < 0:
             if not _HEAD.fullmatch(line):
-                raise OtherShape
+                raise UnsupportedLayout
             start = number
         elif said.startswith("- ") and indent in {-1, deep}:
             if indent >= 0:
                 yield "\n".join((*lines[start:number], ""))
             elif _NOT_PLAIN.search("\n".join(lines[:number])):
-                raise OtherShape
+                raise UnsupportedLayout
             start, indent = number, deep
         elif indent < 0 or deep <= indent:
-            raise OtherShape
+            raise UnsupportedLayout
     if indent < 0:
-        raise OtherShape
+        raise UnsupportedLayout
     yield "\n".join(lines[start:])
 
 
@@ -148,18 +148,18 @@ def load_entry(text: str) -> Any:
         OtherShape: It is not certain to say the same as among the others, such as where a quotation goes on.
     """
     if _NOT_PLAIN.search(text):
-        raise OtherShape
+        raise UnsupportedLayout
     try:
-        with _faults():
+        with _convert_errors():
             found = yaml.load(text, _FastLoader)  # noqa: S506 - it is a SafeLoader
-    except FaultyYaml:
-        raise OtherShape from None
+    except InvalidYaml:
+        raise UnsupportedLayout from None
     if not isinstance(found, list) or len(found) != 1:
-        raise OtherShape
+        raise UnsupportedLayout
     return found[0]
 
 
-def entries_of(text: str) -> Iterator[Any]:
+def iterate_entries(text: str) -> Iterator[Any]:
     """What the entries of any file say that holds nothing beside ``tenants``, one after the other.
 
     Raises:
@@ -168,20 +168,20 @@ def entries_of(text: str) -> Iterator[Any]:
     """
     loader = _FastLoader(text)
     try:
-        with _faults():
+        with _convert_errors():
             _take(loader, yaml.StreamStartEvent)
             _take(loader, yaml.DocumentStartEvent)
             _take(loader, yaml.MappingStartEvent)
             if _take(loader, yaml.ScalarEvent).value != "tenants":
-                raise OtherShape
+                raise UnsupportedLayout
             _take(loader, yaml.SequenceStartEvent)
         while True:
-            with _faults():
+            with _convert_errors():
                 if loader.check_event(yaml.SequenceEndEvent):
                     break
                 found = loader.construct_document(loader.compose_node(None, 0))
             yield found
-        with _faults():
+        with _convert_errors():
             _take(loader, yaml.SequenceEndEvent)
             _take(loader, yaml.MappingEndEvent)
             _take(loader, yaml.DocumentEndEvent)
@@ -193,5 +193,5 @@ def entries_of(text: str) -> Iterator[Any]:
 def _take(loader: _FastLoader, kind: type[yaml.Event]) -> Any:
     event = loader.get_event()
     if not isinstance(event, kind) or getattr(event, "anchor", None) or getattr(event, "tag", None):
-        raise OtherShape
+        raise UnsupportedLayout
     return event

@@ -21,7 +21,7 @@ from app.emulator.latency import Latency
 from app.observability.metrics import Metrics
 from app.surfaces.gemini.sizes import parse_size
 from app.surfaces.openai.sizes import find_nearest_cell, find_quality
-from app.tenants.documents import checked_tenant
+from app.tenants.documents import parse_tenant
 from app.upstream.google.backend import BackEnd
 from app.upstream.google.options import build_response_format
 
@@ -65,9 +65,9 @@ def test_it_is_valid_in_every_spelling_and_has_its_price(card: Card) -> None:
 
 def test_a_tenant_can_be_limited_to_it_and_may_use_it_by_default(card: Card) -> None:
     document = {"id": "a", "max_image_size": "8k", "preview": ["8K"], "keys": []}
-    tenant = checked_tenant(document, Catalogue((card,)))
+    tenant = parse_tenant(document, Catalogue((card,)))
     assert (tenant.max_image_size, tenant.preview) == ("8K", frozenset({"8K"}))
-    plain = checked_tenant({"id": "b"}, Catalogue((card,)))
+    plain = parse_tenant({"id": "b"}, Catalogue((card,)))
     caller = Caller(plain, Key("k", "", frozenset({"images"})))
     assert validate(asked(image_size="8K"), card, Policy().restrict_to(caller)) == ()
     assert plain.time_zone == ZoneInfo("UTC")

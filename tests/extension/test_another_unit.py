@@ -44,7 +44,7 @@ from app.tenants.limits import BudgetLimitDocument
 
 async def main():
     document = BudgetLimitDocument.model_validate({"unit": "pages", "window": "day", "limit": 20})
-    window = build_window(document.budget("tenant"), "t", ZoneInfo("UTC"), time.time_ns() // 1_000_000)
+    window = build_window(document.build_budget("tenant"), "t", ZoneInfo("UTC"), time.time_ns() // 1_000_000)
     amounts = Estimate(0, 0, 0, 0, 1120, 0, 1, 5).amounts
     async with RedisLedger(Redis.from_url(sys.argv[1], decode_responses=True)) as ledger:
         def request(hold):

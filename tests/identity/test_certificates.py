@@ -10,10 +10,10 @@ import pytest
 
 from app.domain.errors import IdentityUnavailable
 from app.identity.certificates import (
-    BETWEEN_READINGS_S,
     BYTES_MAX,
-    KEPT_S_MAX,
+    MAX_AGE_S_MAX,
     OVERDUE_S_MAX,
+    REFRESH_INTERVAL_S,
     Certificates,
 )
 from tests.identity.google import Google, google
@@ -59,7 +59,7 @@ async def opened(stand_in: Google, clock: Clock) -> AsyncIterator[Certificates]:
 
 async def reading_done(certificates: Certificates) -> None:
     """Return when the reading that is under way has ended."""
-    reading = certificates._reading
+    reading = certificates._refreshing
     assert reading is not None
     await reading
 
@@ -67,22 +67,22 @@ async def reading_done(certificates: Certificates) -> None:
 async def test_keys_are_read_once_for_everybody_who_comes_at_once(stand_in: Google, clock: Clock) -> None:
     async with opened(stand_in, clock) as certificates:
         assert stand_in.readings == 0
-        found = await asyncio.gather(*(certificates.key("first") for _ in range(50)))
+        found = await asyncio.gather(*(certificates.find_key("first") for _ in range(50)))
         assert None not in found
-        assert await certificates.key("first")
+        assert await certificates.find_key("first")
         assert stand_in.readings == 1
 
 
 async def test_made_up_key_ids_cause_one_reading_a_minute(stand_in: Google, clock: Clock) -> None:
     async with opened(stand_in, clock) as certificates:
-        await certificates.key("first")
+        await certificates.find_key("first")
         for count in range(200):
-            assert await certificates.key(f"made-up-{count}") is None
-        clock.now += BETWEEN_READINGS_S - 1
-        assert await certificates.key("made-up") is None
+            assert await certificates.find_key(f"made-up-{count}") is None
+        clock.now += REFRESH_INTERVAL_S - 1
+        assert await certificates.find_key("made-up") is None
         assert stand_in.readings == 1
         clock.now += 2
-        assert {await certificates.key(f"again-{count}") for count in range(200)} == {None}
+        assert {await certificates.find_key(f"again-{count}") for count in range(200)} == {None}
         assert stand_in.readings == 2
 
 
@@ -90,26 +90,26 @@ async def test_a_new_key_is_known_a_minute_later_and_the_old_one_is_gone(
     stand_in: Google, clock: Clock
 ) -> None:
     async with opened(stand_in, clock) as certificates:
-        await certificates.key("first")
+        await certificates.find_key("first")
         stand_in.key_id = "second"
         stand_in.serve_own_key()
-        clock.now += BETWEEN_READINGS_S + 1
-        assert await certificates.key("second")
-        assert await certificates.key("first") is None
+        clock.now += REFRESH_INTERVAL_S + 1
+        assert await certificates.find_key("second")
+        assert await certificates.find_key("first") is None
 
 
 async def test_keys_that_are_due_go_on_being_used_while_they_are_read_again(
     stand_in: Google, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for patience in ("WAIT_S", "READING_S"):
+    for patience in ("WAIT_S", "FETCH_TIMEOUT_S"):
         monkeypatch.setattr(f"app.identity.certificates.{patience}", 60)
     async with opened(stand_in, clock) as certificates:
-        await certificates.key("first")
+        await certificates.find_key("first")
         clock.now += 20_001
         stand_in.gate.clear()
         try:
-            assert await asyncio.wait_for(certificates.key("first"), 10)
-            assert await asyncio.wait_for(certificates.key("first"), 10)
+            assert await asyncio.wait_for(certificates.find_key("first"), 10)
+            assert await asyncio.wait_for(certificates.find_key("first"), 10)
         finally:
             stand_in.gate.set()
         await reading_done(certificates)
@@ -119,18 +119,18 @@ async def test_keys_that_are_due_go_on_being_used_while_they_are_read_again(
 async def test_keys_outlive_an_outage_for_a_day_and_no_longer(stand_in: Google, clock: Clock) -> None:
     stand_in.headers = {"Cache-Control": "max-age=999999999"}
     async with opened(stand_in, clock) as certificates:
-        await certificates.key("first")
+        await certificates.find_key("first")
         stand_in.status = 503
-        clock.now += KEPT_S_MAX + OVERDUE_S_MAX - 1
-        assert await certificates.key("first")
+        clock.now += MAX_AGE_S_MAX + OVERDUE_S_MAX - 1
+        assert await certificates.find_key("first")
         await reading_done(certificates)
         clock.now += 2
         with pytest.raises(IdentityUnavailable) as refused:
-            await certificates.key("first")
+            await certificates.find_key("first")
         assert refused.value.retry_after_s
         stand_in.status = 200
-        clock.now += BETWEEN_READINGS_S
-        assert await certificates.key("first")
+        clock.now += REFRESH_INTERVAL_S
+        assert await certificates.find_key("first")
 
 
 FAULTY = {
@@ -152,11 +152,11 @@ async def test_what_is_no_key_set_lets_nobody_in_and_is_asked_again_soon(
     async with opened(stand_in, clock) as certificates:
         for _ in range(3):
             with pytest.raises(IdentityUnavailable):
-                await certificates.key("first")
+                await certificates.find_key("first")
         assert stand_in.readings == 1
         stand_in.serve_own_key()
         clock.now += 6
-        assert await certificates.key("first")
+        assert await certificates.find_key("first")
 
 
 async def test_a_server_that_does_not_answer_holds_nobody_up_for_long(
@@ -167,10 +167,10 @@ async def test_a_server_that_does_not_answer_holds_nobody_up_for_long(
     try:
         async with opened(stand_in, clock) as certificates:
             with pytest.raises(IdentityUnavailable):
-                await asyncio.wait_for(certificates.key("first"), 5)
+                await asyncio.wait_for(certificates.find_key("first"), 5)
             stand_in.gate.set()
             await reading_done(certificates)
-            assert await certificates.key("first")
+            assert await certificates.find_key("first")
     finally:
         stand_in.gate.set()
 
@@ -179,4 +179,4 @@ async def test_a_weak_key_is_no_key(clock: Clock) -> None:
     with google(bits=1024) as weak:
         async with opened(weak, clock) as certificates:
             with pytest.raises(IdentityUnavailable):
-                await certificates.key("first")
+                await certificates.find_key("first")

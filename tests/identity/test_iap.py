@@ -37,7 +37,7 @@ def stand_in() -> Iterator[Iap]:
 
 async def judged(stand_in: Iap, token: str) -> tuple[Identity, ...]:
     async with Certificates(stand_in.url) as certificates:
-        return await GoogleIdTokens(POLICY, certificates).identities(token, checked=True)
+        return await GoogleIdTokens(POLICY, certificates).verify(token, checked=True)
 
 
 async def test_an_assertion_names_the_account_as_its_own_tokens_do(stand_in: Iap) -> None:

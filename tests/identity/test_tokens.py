@@ -35,16 +35,16 @@ async def checker(stand_in: Google, *, by_platform: bool = False) -> AsyncIterat
 
 async def test_a_good_token_names_its_account_both_ways(stand_in: Google) -> None:
     async with checker(stand_in) as tokens:
-        assert await tokens.identities(stand_in.token(), checked=False) == BOTH
-        assert await tokens.identities(stand_in.token(iss="accounts.google.com"), checked=False) == BOTH
+        assert await tokens.verify(stand_in.token(), checked=False) == BOTH
+        assert await tokens.verify(stand_in.token(iss="accounts.google.com"), checked=False) == BOTH
         shouted = stand_in.token(email=ACCOUNT.upper())
-        assert await tokens.identities(shouted, checked=False) == BOTH
+        assert await tokens.verify(shouted, checked=False) == BOTH
 
 
 @pytest.mark.parametrize("wrong", REFUSED)
 async def test_a_token_that_is_wrong_in_one_way_is_nobodys(stand_in: Google, wrong: str) -> None:
     async with checker(stand_in) as tokens:
-        assert await tokens.identities(REFUSED[wrong](stand_in), checked=True) == ()
+        assert await tokens.verify(REFUSED[wrong](stand_in), checked=True) == ()
 
 
 @pytest.mark.parametrize(
@@ -65,14 +65,14 @@ async def test_a_token_that_is_wrong_in_one_way_is_nobodys(stand_in: Google, wro
 )
 async def test_whatever_is_shown_is_judged_and_nothing_is_raised(stand_in: Google, token: str) -> None:
     async with checker(stand_in) as tokens:
-        assert await tokens.identities(token, checked=True) == ()
+        assert await tokens.verify(token, checked=True) == ()
 
 
 @pytest.mark.parametrize("verified", [None, False, "true", 1])
 async def test_an_address_that_google_has_not_verified_is_no_name(stand_in: Google, verified: object) -> None:
     async with checker(stand_in) as tokens:
         token = stand_in.token(email_verified=verified)
-        assert await tokens.identities(token, checked=False) == (Identity("subject", SUBJECT),)
+        assert await tokens.verify(token, checked=False) == (Identity("subject", SUBJECT),)
 
 
 async def test_clocks_may_be_apart_by_half_a_minute_and_no_more(stand_in: Google) -> None:
@@ -87,14 +87,14 @@ async def test_clocks_may_be_apart_by_half_a_minute_and_no_more(stand_in: Google
             ({"exp": now - 40}, False),
         ):
             token = stand_in.token(**changed)
-            assert bool(await tokens.identities(token, checked=False)) == holds, changed
+            assert bool(await tokens.verify(token, checked=False)) == holds, changed
 
 
 @pytest.mark.parametrize("wrong", ["no algorithm", "another audience", "an end that has passed", "no key id"])
 async def test_only_a_token_that_would_hold_causes_a_key_to_be_fetched(wrong: str) -> None:
     with google() as unread:
         async with checker(unread) as tokens:
-            assert await tokens.identities(REFUSED[wrong](unread), checked=True) == ()
+            assert await tokens.verify(REFUSED[wrong](unread), checked=True) == ()
         assert unread.readings == 0
 
 
@@ -103,13 +103,13 @@ async def test_a_signature_that_the_platform_took_out_counts_only_where_it_is_sa
 ) -> None:
     taken_out = f"{stand_in.token().rpartition('.')[0]}.{REMOVED}"
     async with checker(stand_in) as tokens:
-        assert await tokens.identities(taken_out, checked=True) == ()
+        assert await tokens.verify(taken_out, checked=True) == ()
     async with checker(stand_in, by_platform=True) as tokens:
-        assert await tokens.identities(taken_out, checked=True) == BOTH
+        assert await tokens.verify(taken_out, checked=True) == BOTH
         # In a header that the platform has not read it is anybody's word.
-        assert await tokens.identities(taken_out, checked=False) == ()
+        assert await tokens.verify(taken_out, checked=False) == ()
         late = f"{stand_in.token(exp=1).rpartition('.')[0]}.{REMOVED}"
-        assert await tokens.identities(late, checked=True) == ()
-        assert await tokens.identities(stand_in.token(), checked=False) == BOTH
+        assert await tokens.verify(late, checked=True) == ()
+        assert await tokens.verify(stand_in.token(), checked=False) == BOTH
         for wrong in ("no signature", "no algorithm", "a key of somebody else"):
-            assert await tokens.identities(REFUSED[wrong](stand_in), checked=True) == (), wrong
+            assert await tokens.verify(REFUSED[wrong](stand_in), checked=True) == (), wrong

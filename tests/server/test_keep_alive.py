@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import httpx2
 from fastapi import FastAPI
 
-from app.commands.serve import server_config
+from app.commands.serve import build_server_config
 from app.settings import Settings
 from tests.processes import running_gateway
 
@@ -21,7 +21,7 @@ KEEP_ALIVE_S = 1
 
 
 def test_by_default_an_idle_connection_outlives_those_of_front_ends() -> None:
-    assert server_config(FastAPI(), Settings()).timeout_keep_alive > LONGEST_FRONT_END_S
+    assert build_server_config(FastAPI(), Settings()).timeout_keep_alive > LONGEST_FRONT_END_S
 
 
 def test_an_idle_connection_is_closed_after_the_time_that_is_set(

@@ -113,7 +113,7 @@ def test_a_key_alone_stands_on_stdout_so_that_a_script_can_take_it(operated: Run
 def test_a_budget_that_cannot_be_read_is_refused_before_anything_is_asked(text: str) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["tenants", "create", "x", "--budget", text])
-    assert cli.budget_of("images/day=1.5")["limit"] == "1.5"
+    assert cli.parse_budget("images/day=1.5")["limit"] == "1.5"
 
 
 def test_credit_limits_and_reports_from_the_command_line(

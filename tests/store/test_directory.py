@@ -18,7 +18,7 @@ from app.domain.keys import ENTROPY_BYTES, MintedKey, hash_secret, mint
 from app.domain.rate import Rate
 from app.domain.tenancy import CachePolicy, Caller, Identity, Project, list_budget_windows
 from app.tenants import directory as directory_module
-from app.tenants.directory import FileDirectory, MemoryDirectory, demo_directory, stored_pepper
+from app.tenants.directory import FileDirectory, MemoryDirectory, load_pepper, open_demo_directory
 from app.tenants.file import read_tenants
 
 PEPPER = b"a pepper of the tests"
@@ -413,7 +413,7 @@ def mode_of(path: Path) -> int:
 
 def test_the_demo_makes_its_key_once_for_its_owner_alone(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    first = demo_directory(state)
+    first = open_demo_directory(state)
     key = (state / "demo-key").read_text().strip()
     caller = first.authenticate(key)
     assert caller is not None
@@ -426,13 +426,13 @@ def test_the_demo_makes_its_key_once_for_its_owner_alone(tmp_path: Path) -> None
     assert not caller.may("admin")
     assert (mode_of(state), mode_of(state / "demo-key"), mode_of(state / "pepper")) == (0o700, 0o600, 0o600)
     assert sorted(path.name for path in state.iterdir()) == ["demo-key", "pepper"]
-    again = demo_directory(state)
+    again = open_demo_directory(state)
     assert again.authenticate(key) == caller
     assert (state / "demo-key").read_text().strip() == key
 
 
 def test_a_configured_pepper_is_used_and_none_is_kept(tmp_path: Path) -> None:
-    directory = demo_directory(tmp_path, PEPPER)
+    directory = open_demo_directory(tmp_path, PEPPER)
     assert directory.authenticate((tmp_path / "demo-key").read_text().strip()) is not None
     assert not (tmp_path / "pepper").exists()
 
@@ -444,7 +444,7 @@ def test_a_damaged_state_file_fails_the_start_and_says_what_to_do(
 ) -> None:
     (tmp_path / name).write_text(contents)
     with pytest.raises(ConfigurationError, match="remove it"):
-        demo_directory(tmp_path)
+        open_demo_directory(tmp_path)
     assert (tmp_path / name).read_text() == contents
 
 
@@ -478,5 +478,5 @@ def test_processes_that_start_at_once_agree_on_one_key_and_one_pepper(tmp_path: 
     found = {process.communicate(timeout=30)[0] for process in processes}
     assert [process.returncode for process in processes] == [0] * 6
     assert len(found) == 1
-    assert found == {f"{(tmp_path / 'demo-key').read_text().strip()} {stored_pepper(tmp_path).hex()}\n"}
+    assert found == {f"{(tmp_path / 'demo-key').read_text().strip()} {load_pepper(tmp_path).hex()}\n"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["demo-key", "pepper"]

@@ -129,7 +129,7 @@ def calls_of(clients: StoreClients, tenant: str) -> dict[str, Call]:
         "refresh": directory.refresh,
         "write": lambda: directory.write(change(tenant_of(tenant))),
         "note": lambda: directory.note(event),
-        "events": lambda: directory.events(10, None),
+        "events": lambda: directory.list_events(10, None),
         "read_key": lambda: reports.read_key(tenant, "k1", day, day),
         "read_tenant": lambda: reports.read_tenant(tenant, day, day),
         "read_last_used": lambda: reports.read_last_used(tenant, ("k1",)),

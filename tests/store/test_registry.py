@@ -67,7 +67,7 @@ async def test_a_change_whose_answer_is_lost_is_made_once(
             assert made is not None
             found = directory.find(tenant)
             assert found == made
-            events = await directory.events(1000, None)
+            events = await directory.list_events(1000, None)
             assert [event.tenant_id for event in events].count(tenant) == 1
 
 

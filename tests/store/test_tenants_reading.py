@@ -82,16 +82,16 @@ def test_reading_again_judges_only_what_changed(form: Callable[[list[dict[str, A
     entries = [entry(number) for number in range(COUNT)]
     one = reader()
     before = one.read(form(entries))
-    assert (len(before), one.judged) == (COUNT, COUNT)
+    assert (len(before), one.validated_count) == (COUNT, COUNT)
     assert one.read(form(entries)) == before
-    assert one.judged == 0
+    assert one.validated_count == 0
     entries[7] = entry(7, 1)
     after = one.read(form(entries))
-    assert one.judged == 1
+    assert one.validated_count == 1
     assert after[7].budgets[0].limit == 1
     assert after[:7] + after[8:] == before[:7] + before[8:]
     assert [tenant.id for tenant in one.read(form([*entries[9:], entry(COUNT)]))][-1] == f"tenant-{COUNT}"
-    assert one.judged <= 2, "the new one, and what stands differently, such as the former last one"
+    assert one.validated_count <= 2, "the new one, and what stands differently, such as the former last one"
 
 
 @pytest.mark.parametrize("form", FORMS, ids=ids_of)
@@ -109,9 +109,9 @@ def test_a_fault_is_told_with_its_place_and_costs_no_further_judging(
         "tenants[7].budgets[0].limit: must be 0 or more",
         "tenants[9].id: the tenant id 'tenant-3' is taken by tenants[3]",
     )
-    assert one.judged == 2
+    assert one.validated_count == 2
     one.read(form([entry(number) for number in range(COUNT)]))
-    assert one.judged == 0, "a faulty file takes nothing away"
+    assert one.validated_count == 0, "a faulty file takes nothing away"
 
 
 async def test_while_a_file_is_read_again_everything_else_goes_on(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_the_time_zones_of_the_machine_are_listed_once(monkeypatch: pytest.Monke
         return available_timezones()
 
     monkeypatch.setattr(schema, "available_timezones", counted)
-    schema._time_zones.cache_clear()
+    schema._list_time_zones.cache_clear()
     reader().read(block([entry(number) for number in range(COUNT)]))
     assert listed == [1]
 
@@ -207,9 +207,9 @@ def as_one_document(text: str) -> tuple[Tenant, ...] | None:
     try:
         found = yaml_text.load(text)
         entries = TenantsFile.model_validate(found, context={"catalogue": CATALOGUE}).tenants
-    except (yaml_text.FaultyYaml, ValidationError):
+    except (yaml_text.InvalidYaml, ValidationError):
         return None
-    tenants = tuple(each.tenant() for each in entries)
+    tenants = tuple(each.build_tenant() for each in entries)
     names = [tenant.id for tenant in tenants] + [key.id for tenant in tenants for key in tenant.keys]
     return tenants if len(set(names)) == len(names) else None
 

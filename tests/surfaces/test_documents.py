@@ -14,7 +14,7 @@ from openapi_spec_validator import validate
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from app.commands.reference import reference, with_refusals
+from app.commands.reference import render_reference, update_readme
 from app.domain.failure import list_error_classes
 from app.main import create_app
 from app.settings import Settings
@@ -47,14 +47,14 @@ def test_the_committed_openapi_document_is_the_applications(document: dict[str, 
 
 
 def test_the_committed_reference_is_the_codes(app: FastAPI) -> None:
-    assert (ROOT / "REFERENCE.md").read_text() == reference(app), "run: make reference"
+    assert (ROOT / "REFERENCE.md").read_text() == render_reference(app), "run: make reference"
 
 
 def test_the_readmes_table_of_what_is_refused_is_the_rules() -> None:
     readme = (ROOT / "README.md").read_text()
-    assert readme == with_refusals(readme, Settings().default_model), "run: make reference"
+    assert readme == update_readme(readme, Settings().default_model), "run: make reference"
     with pytest.raises(ValueError, match="does not hold"):
-        with_refusals("# flashgate", Settings().default_model)
+        update_readme("# flashgate", Settings().default_model)
 
 
 def operations_of(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

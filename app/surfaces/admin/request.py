@@ -19,8 +19,8 @@ from app.surfaces.admin.wire import (
     TenantPatch,
 )
 from app.tenants.administration import BudgetName
-from app.tenants.documents import checked_tenant, violations_of
-from app.tenants.limits import amount_of, milliseconds
+from app.tenants.documents import build_violations, parse_tenant
+from app.tenants.limits import compute_amount, to_unix_ms
 from app.tenants.schema import TenantDocument
 
 if TYPE_CHECKING:
@@ -78,12 +78,12 @@ def parse_body(
     try:
         return model.model_validate(members, context={"catalogue": catalogue})
     except ValidationError as error:
-        raise ValidationFailed(violations_of(error, refused)) from None
+        raise ValidationFailed(build_violations(error, refused)) from None
 
 
 def tenant_of(members: dict[str, Any], catalogue: Catalogue) -> Tenant:
     """A new tenant in the shape of the file, keys whose secrets were made elsewhere included."""
-    return checked_tenant(members, catalogue)
+    return parse_tenant(members, catalogue)
 
 
 def parse_patch(members: dict[str, Any], catalogue: Catalogue) -> Callable[[Tenant], Tenant]:
@@ -97,9 +97,11 @@ def parse_patch(members: dict[str, Any], catalogue: Catalogue) -> Callable[[Tena
     ]
 
     def patched(tenant: Tenant) -> Tenant:
-        present = TenantDocument.of(replace(tenant, keys=())).model_dump(mode="json", exclude_none=True)
+        present = TenantDocument.from_tenant(replace(tenant, keys=())).model_dump(
+            mode="json", exclude_none=True
+        )
         try:
-            made = checked_tenant({**merge_patch(present, members), "id": tenant.id, "keys": []}, catalogue)
+            made = parse_tenant({**merge_patch(present, members), "id": tenant.id, "keys": []}, catalogue)
         except ValidationFailed as failed:
             named = {fault.pointer for fault in faults}
             others = [fault for fault in failed.violations if fault.pointer not in named]
@@ -151,13 +153,13 @@ def parse_override(members: dict[str, Any]) -> tuple[BudgetName, int, int]:
     """Which budget, the limit in the unit's store amount, and until when in Unix milliseconds."""
     asked = parse_body(OverrideRequest, members)
     name = BudgetName(asked.unit, asked.window, asked.project, asked.key)
-    return name, _parse_amount(asked.unit, asked.limit, "/limit"), milliseconds(asked.until)
+    return name, _parse_amount(asked.unit, asked.limit, "/limit"), to_unix_ms(asked.until)
 
 
 def _parse_amount(unit: Unit, limit: Decimal, place: str) -> int:
     """A limit in the unit's store amount; one that has none is at fault at this place of the request."""
     try:
-        return amount_of(unit, limit)
+        return compute_amount(unit, limit)
     except (ValueError, ArithmeticError) as error:
         raise ValidationFailed((Violation(place, "invalid_value", str(error)),)) from None
 

@@ -19,7 +19,7 @@ from app.surfaces.admin.wire import (
 )
 from app.surfaces.http.amounts import render_amounts
 from app.surfaces.http.reports import UseWire, render_spent
-from app.tenants.limits import moment_of
+from app.tenants.limits import datetime_from_ms
 from app.tenants.schema import KeyDocument, TenantDocument
 
 FORMULA = "=+-@\t\r"
@@ -36,19 +36,19 @@ if TYPE_CHECKING:
 
 def render_key(key: Key, last_used_ms: int | None = None) -> KeyWire:
     """A key without anything of its secrets."""
-    document = KeyDocument.of(key)
+    document = KeyDocument.from_key(key)
     retiring = document.retiring
     return KeyWire(
         **document.model_dump(exclude={"hash", "retiring"}),
         retiring_until=None if retiring is None else retiring.not_after,
-        last_used_at=None if last_used_ms is None else moment_of(last_used_ms),
+        last_used_at=None if last_used_ms is None else datetime_from_ms(last_used_ms),
     )
 
 
 def render_tenant(record: TenantRecord) -> TenantWire:
     """A tenant as it is in force."""
     keys = [render_key(key) for key in record.tenant.keys]
-    terms = TenantDocument.of(replace(record.tenant, keys=())).model_dump(exclude={"keys"})
+    terms = TenantDocument.from_tenant(replace(record.tenant, keys=())).model_dump(exclude={"keys"})
     return TenantWire(**terms, keys=keys, source=record.source)
 
 
@@ -64,7 +64,7 @@ def render_usage_line(line: UsageLine) -> UsageLineWire:
         project=line.project_id,
         key=line.key_id,
         **render_amounts(line.window),
-        starts_at=moment_of(line.window.span.start_ms),
+        starts_at=datetime_from_ms(line.window.span.start_ms),
     )
 
 
@@ -103,7 +103,9 @@ def render_report_csv(lines: Iterable[ReportLineWire], by: tuple[Dimension, ...]
 
 def render_purge(purged: Mapping[str, int]) -> PurgeWire:
     """Until when whose results are gone."""
-    return PurgeWire(purged_until={tenant_id: moment_of(unix_ms) for tenant_id, unix_ms in purged.items()})
+    return PurgeWire(
+        purged_until={tenant_id: datetime_from_ms(unix_ms) for tenant_id, unix_ms in purged.items()}
+    )
 
 
 def render_audit_page(events: tuple[AuditEvent, ...], limit: int) -> AuditWire:
@@ -111,7 +113,7 @@ def render_audit_page(events: tuple[AuditEvent, ...], limit: int) -> AuditWire:
     found = [
         AuditEventWire(
             id=event.id,
-            at=moment_of(event.at_ms),
+            at=datetime_from_ms(event.at_ms),
             action=event.action,
             operator=event.operator,
             tenant=event.tenant_id,

@@ -100,7 +100,9 @@ async def _read_optional_members(request: Request, service: Service) -> dict[str
 )
 async def list_tenants(_operator: OperatorDep, service: ServiceDep) -> TenantsWire:
     """Every tenant with its keys, by id; those of the file too."""
-    return TenantsWire(tenants=[render_tenant(record) for record in await service.administration.tenants()])
+    return TenantsWire(
+        tenants=[render_tenant(record) for record in await service.administration.list_tenants()]
+    )
 
 
 @router.post(
@@ -130,7 +132,7 @@ async def get_tenant(
     tenant_id: str, response: Response, _operator: OperatorDep, service: ServiceDep
 ) -> TenantWire:
     """One tenant; its ETag is what a change must show."""
-    record = await service.administration.tenant(tenant_id)
+    record = await service.administration.get_tenant(tenant_id)
     response.headers["ETag"] = format_etag(record.version)
     return render_tenant(record)
 
@@ -174,7 +176,7 @@ async def delete_tenant(
 @router.get("/tenants/{tenant_id}/keys", operation_id="list_keys", responses=_describe_responses(*_READ))
 async def list_keys(tenant_id: str, _operator: OperatorDep, service: ServiceDep) -> KeysWire:
     """The keys of a tenant, without their secrets, and when each was last served."""
-    record = await service.administration.tenant(tenant_id)
+    record = await service.administration.get_tenant(tenant_id)
     used = await service.reports.read_last_used(tenant_id, tuple(key.id for key in record.tenant.keys))
     return KeysWire(keys=[render_key(key, used.get(key.id)) for key in record.tenant.keys])
 
@@ -251,7 +253,7 @@ async def credit_budget(
     """Add prepaid credit to a lifetime budget, or take some back; once for each `credit_id`."""
     name, amount, credit_id = parse_credit(await _read_members(request, service))
     return render_usage_line(
-        await service.administration.credit(operator, tenant_id, name, amount, credit_id)
+        await service.administration.credit_budget(operator, tenant_id, name, amount, credit_id)
     )
 
 
@@ -267,7 +269,7 @@ async def override_budget(
     """Let another limit be in force until a moment, for a tenant of the file too."""
     name, limit, until_ms = parse_override(await _read_members(request, service))
     return render_usage_line(
-        await service.administration.override(operator, tenant_id, name, limit, until_ms)
+        await service.administration.override_budget(operator, tenant_id, name, limit, until_ms)
     )
 
 
@@ -284,7 +286,7 @@ async def get_usage_of_tenants(
     form: Annotated[Literal["json", "csv"], Query(alias="format", description="json or csv.")] = "json",
 ) -> AdminUsageWire | Response:
     """Every budget window as it stands: limit, settled, held and remaining, by tenant, project and key."""
-    lines = await service.administration.usage(tenant)
+    lines = await service.administration.list_usage(tenant)
     if form == "csv":
         return Response(render_usage_csv(lines), media_type="text/csv")
     return AdminUsageWire(windows=[render_usage_line(line) for line in lines])
@@ -344,4 +346,4 @@ async def list_audit_events(
     ] = None,
 ) -> AuditWire:
     """What operators changed, newest first; no secret stands in it."""
-    return render_audit_page(await service.administration.events(limit, before), limit)
+    return render_audit_page(await service.administration.list_events(limit, before), limit)

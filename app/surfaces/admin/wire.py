@@ -12,7 +12,7 @@ from app.domain.budget import Unit, WindowName
 from app.surfaces.http.amounts import Amount
 from app.surfaces.http.reports import UseWire
 from app.tenants.limits import Document, Limit, Moment
-from app.tenants.schema import IdentityTerms, KeyTerms, Scopes, TenantTerms
+from app.tenants.schema import IdentityFields, KeyFields, Scopes, TenantFields
 
 GRACE_S_MAX = 7_776_000
 ENVIRONMENT = r"^[a-z0-9]{1,16}$"
@@ -25,7 +25,7 @@ class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class KeyWire(KeyTerms):
+class KeyWire(KeyFields):
     """A key without its secret."""
 
     id: str = Field(description="The second part of the key's text.", examples=["k1"])
@@ -43,11 +43,11 @@ class KeyWire(KeyTerms):
     )
 
 
-class TenantPatch(TenantTerms):
+class TenantPatch(TenantFields):
     """A JSON merge patch (RFC 7396): what is left out stays, null means the default, lists are replaced."""
 
 
-class TenantWire(TenantTerms):
+class TenantWire(TenantFields):
     """A tenant as it is in force."""
 
     id: str = Field(description="Tenant id.", examples=["search"])
@@ -67,7 +67,7 @@ class KeysWire(_Answer):
     keys: list[KeyWire] = Field(description="In the order in which they were made.")
 
 
-class KeyCreation(KeyTerms):
+class KeyCreation(KeyFields):
     """A new key; its secret is made by the gateway."""
 
     scopes: Scopes = Field(frozenset({"images"}), description="What it may do: images, admin.")
@@ -76,7 +76,7 @@ class KeyCreation(KeyTerms):
     )
 
 
-class IdentityCreation(IdentityTerms):
+class IdentityCreation(IdentityFields):
     """A Google account whose ID tokens open a key that has no secret; exactly one of its names is given."""
 
     scopes: Scopes = Field(frozenset({"images"}), description="What it may do: images, admin.")

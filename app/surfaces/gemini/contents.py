@@ -115,7 +115,7 @@ class ContentsReader:
         if system is None:
             return found
         fields = Fields(system, pointer, self._faults)
-        fields.text("role")
+        fields.take_text("role")
         parts = ensure_list(fields.rest.pop("parts", None))
         ranks = [await self._read_part(part, f"{pointer}/parts/{at}") for at, part in enumerate(parts)]
         found.plain = found.plain and not fields.rest and ranks == [_RANK_OF_WORDS]
@@ -123,7 +123,7 @@ class ContentsReader:
 
     async def _read_turn(self, turn: object, pointer: str) -> None:
         fields = Fields(turn, pointer, self._faults)
-        role = fields.text("role") or "user"
+        role = fields.take_text("role") or "user"
         if role not in _ROLES:
             allowed = ("user", "model")
             self._faults.append(Violation(f"{pointer}/role", "unknown_role", "Use user or model.", allowed))
@@ -153,7 +153,7 @@ class ContentsReader:
         for at, inner in enumerate(ensure_list(answer.rest.get("parts"))):
             returned = Fields(inner, f"{answer.pointer}/parts/{at}", self._faults)
             await self._read_files(returned, drawn=False)
-        text = fields.text("text")
+        text = fields.take_text("text")
         if text is not None:
             self._conversation.texts.append(text)
         items = await self._read_files(fields, drawn=drawn)
@@ -174,9 +174,9 @@ class ContentsReader:
         items = []
         messages = [fields.rest.get(name) for name in ("inlineData", "fileData") if name in fields.rest]
         if "inlineData" in fields.rest:
-            items.append(await self._read_inline(fields.message("inlineData")))
+            items.append(await self._read_inline(fields.take_message("inlineData")))
         if "fileData" in fields.rest:
-            items.append(self._read_file(fields.message("fileData")))
+            items.append(self._read_file(fields.take_message("fileData")))
         for message, item in zip(messages, items, strict=True):
             if isinstance(message, dict) and item is not None:
                 # Where the body goes on as it came, it names the file's type as it is.
@@ -191,7 +191,7 @@ class ContentsReader:
         level = resolution.get("level") if isinstance(resolution, dict) else None
         times = _TIMES.get((item.kind, str(level or self._resolution)), 1)
         sampled = Fields(fields.rest.get("videoMetadata"), f"{fields.pointer}/videoMetadata", self._faults)
-        fps = sampled.number("fps")
+        fps = sampled.take_number("fps")
         if fps is not None and not 0 < fps <= _FPS_MAX:
             detail = f"A number above 0 and up to {_FPS_MAX:g} is expected."
             self._faults.append(Violation(f"{sampled.pointer}/fps", "fps_out_of_range", detail))
@@ -200,7 +200,7 @@ class ContentsReader:
 
     async def _read_inline(self, blob: Fields) -> Input | None:
         declared = self._take_mime_type(blob)
-        lifted = self._cargo.get(blob.text("data") or "")
+        lifted = self._cargo.get(blob.take_text("data") or "")
         if blob.rest:
             self._conversation.plain = False
         if lifted is None:
@@ -213,7 +213,7 @@ class ContentsReader:
         return await inspect_input(self._service, kind, blob.pointer, lifted.data, declared)
 
     def _read_file(self, file: Fields) -> Input | None:
-        declared, uri = self._take_mime_type(file), file.text("fileUri")
+        declared, uri = self._take_mime_type(file), file.take_text("fileUri")
         if file.rest:
             self._conversation.plain = False
         if uri is None:
@@ -223,7 +223,7 @@ class ContentsReader:
         return build_uri_input(classify_media_type(declared), file.pointer, uri, declared)
 
     def _take_mime_type(self, fields: Fields) -> str | None:
-        declared = fields.text("mimeType")
+        declared = fields.take_text("mimeType")
         if not declared:
             detail = "Say what the bytes are, such as image/png."
             self._faults.append(Violation(f"{fields.pointer}/mimeType", "required", detail))

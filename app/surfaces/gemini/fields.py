@@ -112,22 +112,22 @@ class Fields:
         self._report_type(f"{self.pointer}/{name}", expected)
         return None
 
-    def text(self, name: str) -> str | None:
+    def take_text(self, name: str) -> str | None:
         """A string."""
         value: str | None = self._take(name, "a string", str)
         return value
 
-    def flag(self, name: str) -> bool | None:
+    def take_flag(self, name: str) -> bool | None:
         """A boolean."""
         value: bool | None = self._take(name, "true or false", bool)
         return value
 
-    def number(self, name: str) -> float | None:
+    def take_number(self, name: str) -> float | None:
         """A number."""
         value: float | None = self._take(name, "a number", (int, float))
         return value
 
-    def whole(self, name: str) -> int | None:
+    def take_integer(self, name: str) -> int | None:
         """A whole number; protobuf's JSON also writes one as 7.0 and as a string."""
         value = self._take(name, "a whole number", (int, float, str))
         if value is None or isinstance(value, int):
@@ -139,7 +139,7 @@ class Fields:
         self._report_type(f"{self.pointer}/{name}", "a whole number")
         return None
 
-    def texts(self, name: str) -> tuple[str, ...]:
+    def take_texts(self, name: str) -> tuple[str, ...]:
         """A list of strings."""
         items = ensure_list(self.rest.pop(name, None))
         if all(isinstance(item, str) for item in items):
@@ -147,11 +147,11 @@ class Fields:
         self._report_type(f"{self.pointer}/{name}", "a list of strings")
         return ()
 
-    def message(self, name: str) -> Fields:
-        """A message inside this one; ``keep`` puts back what nobody took of it."""
+    def take_message(self, name: str) -> Fields:
+        """A message inside this one; ``put_back`` returns what nobody took of it."""
         return Fields(self.rest.pop(name, None), f"{self.pointer}/{name}", self._faults)
 
-    def keep(self, name: str, inner: Fields) -> None:
+    def put_back(self, name: str, inner: Fields) -> None:
         """What is left of a message inside this one is left here too."""
         if inner.rest:
             self.rest[name] = inner.rest

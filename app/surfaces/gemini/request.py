@@ -126,27 +126,27 @@ class _Reader:
         safety = self._take_safety_settings()
         grounding = self._take_grounding()
         self._labels = self._take_labels()
-        config = fields.message("generationConfig")
-        image = config.message("imageConfig")
-        thinking = config.message("thinkingConfig")
-        output = image.message("imageOutputOptions")
+        config = fields.take_message("generationConfig")
+        image = config.take_message("imageConfig")
+        thinking = config.take_message("thinkingConfig")
+        output = image.take_message("imageOutputOptions")
         request = GenerationRequest(
             model=self._card.id,
             prompt="\n".join(conversation.texts),
             images=self._select_inputs("image"),
             documents=self._select_inputs("document"),
             videos=self._select_inputs("video"),
-            aspect_ratio=image.text("aspectRatio"),
-            image_size=image.text("imageSize"),
-            response_modalities=config.texts("responseModalities") or _BOTH,
-            output_mime_type=output.text("mimeType"),
-            output_compression_quality=output.whole("compressionQuality"),
-            temperature=config.number("temperature"),
-            top_p=config.number("topP"),
-            top_k=config.whole("topK"),
-            candidate_count=config.whole("candidateCount"),
-            seed=config.whole("seed"),
-            max_output_tokens=config.whole("maxOutputTokens"),
+            aspect_ratio=image.take_text("aspectRatio"),
+            image_size=image.take_text("imageSize"),
+            response_modalities=config.take_texts("responseModalities") or _BOTH,
+            output_mime_type=output.take_text("mimeType"),
+            output_compression_quality=output.take_integer("compressionQuality"),
+            temperature=config.take_number("temperature"),
+            top_p=config.take_number("topP"),
+            top_k=config.take_integer("topK"),
+            candidate_count=config.take_integer("candidateCount"),
+            seed=config.take_integer("seed"),
+            max_output_tokens=config.take_integer("maxOutputTokens"),
             thinking_level=_take_thinking_level(thinking),
             thinking_budget=_take_thinking_budget(thinking),
             system_instruction="\n".join(instruction.texts) or None,
@@ -156,10 +156,10 @@ class _Reader:
             labels=tuple(sorted(self._labels.items())),
             service_tier=self._take_tier(),
         )
-        image.keep("imageOutputOptions", output)
-        config.keep("imageConfig", image)
-        config.keep("thinkingConfig", thinking)
-        fields.keep("generationConfig", config)
+        image.put_back("imageOutputOptions", output)
+        config.put_back("imageConfig", image)
+        config.put_back("thinkingConfig", thinking)
+        fields.put_back("generationConfig", config)
         return request
 
     def build_passthrough(self) -> Verbatim | None:
@@ -188,7 +188,7 @@ class _Reader:
 
     def _take_tier(self) -> str | None:
         """One of the service tiers, which have prices; it is no part of what the model sees."""
-        tier = self._fields.text("serviceTier")
+        tier = self._fields.take_text("serviceTier")
         if tier is None or tier in _TIERS:
             return tier
         if tier != "unspecified":
@@ -203,7 +203,7 @@ class _Reader:
         plain = True
         for at, item in enumerate(settings):
             fields = Fields(item, f"/safetySettings/{at}", self._faults)
-            category, threshold = fields.text("category"), fields.text("threshold")
+            category, threshold = fields.take_text("category"), fields.take_text("threshold")
             known = category in self._card.parameters.safety_categories and threshold is not None
             if known and category is not None and threshold is not None:
                 found.append(SafetySetting(category, threshold))
@@ -218,8 +218,8 @@ class _Reader:
         for at, item in enumerate(ensure_list(self._fields.rest.get("tools"))):
             tool = Fields(item, f"/tools/{at}", self._faults)
             if "googleSearch" in tool.rest:
-                search = tool.message("googleSearch")
-                kinds = search.message("searchTypes")
+                search = tool.take_message("googleSearch")
+                kinds = search.take_message("searchTypes")
                 wants_image = kinds.rest.pop("imageSearch", None) is not None
                 wants_web = kinds.rest.pop("webSearch", None) is not None
                 web, image = web or wants_web or not wants_image, image or wants_image
@@ -231,7 +231,7 @@ class _Reader:
         return Grounding(web, image)
 
     def _take_labels(self) -> dict[str, str]:
-        labels = self._fields.message("labels").rest
+        labels = self._fields.take_message("labels").rest
         if all(isinstance(value, str) for value in labels.values()):
             return labels
         self._faults.append(Violation("/labels", "wrong_type", "Labels are strings."))
@@ -240,14 +240,14 @@ class _Reader:
 
 def _take_thinking_level(thinking: Fields) -> str | None:
     if thinking.rest.get("includeThoughts") is False:
-        thinking.flag("includeThoughts")
-    level = thinking.text("thinkingLevel")
+        thinking.take_flag("includeThoughts")
+    level = thinking.take_text("thinkingLevel")
     return None if level == "THINKING_LEVEL_UNSPECIFIED" else level
 
 
 def _take_thinking_budget(thinking: Fields) -> int | None:
     """It is reserved, and goes on in the body: no other dialect has it."""
-    budget = thinking.whole("thinkingBudget")
+    budget = thinking.take_integer("thinkingBudget")
     if budget is not None:
         thinking.rest["thinkingBudget"] = budget
     return budget

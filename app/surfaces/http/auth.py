@@ -95,7 +95,7 @@ async def authenticate(request: Request, presented: str | None) -> Caller:
     service = get_service(request)
     token = _find_token(request, presented, service)
     if token is not None:
-        identities = await token.judge.identities(token.text, checked=token.checked)
+        identities = await token.judge.verify(token.text, checked=token.checked)
         caller = service.directory.find_by_identity(identities)
     else:
         caller = service.directory.authenticate(presented) if presented else None

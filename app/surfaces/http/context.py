@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class IdentityTokens(Protocol):
     """ID tokens that Google signs for accounts (OpenID Connect Core section 2)."""
 
-    async def identities(self, token: str, *, checked: bool) -> tuple[Identity, ...]:
+    async def verify(self, token: str, *, checked: bool) -> tuple[Identity, ...]:
         """Whom a token speaks for, the name that never changes first; nobody where it does not hold.
 
         Args:

@@ -66,7 +66,7 @@ class ParsedRequest:
     places: Mapping[str, str]
     notices: tuple[Notice, ...]
 
-    def within(self, patience: Patience | None) -> ParsedRequest:
+    def with_timeout(self, patience: Patience | None) -> ParsedRequest:
         """The same of a caller who waits so long."""
         return replace(self, order=replace(self.order, patience=patience))
 
@@ -82,14 +82,14 @@ class _Translation:
     violations: list[Violation] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
 
-    def fault(self, name: str, code: str, detail: str, allowed: tuple[str, ...] | None = None) -> None:
+    def report(self, name: str, code: str, detail: str, allowed: tuple[str, ...] | None = None) -> None:
         """Find fault with one of the caller's fields."""
         self.violations.append(Violation(f"/{name}", code, detail, allowed))
 
-    def means(self, native: str, value: object, name: str) -> None:
+    def set_native(self, native: str, value: object, name: str) -> None:
         """Put a native field in the place of one of the original's; both together contradict each other."""
         if native in self.asked.model_fields_set:
-            self.fault(name, "conflicting_fields", f"Give either {name} or {native}, not both.")
+            self.report(name, "conflicting_fields", f"Give either {name} or {native}, not both.")
             return
         self.native[native] = value
         self.places[f"/{native}"] = f"/{name}"
@@ -102,11 +102,11 @@ async def parse_json_request(
     members = _drop_nulls(body.members, OpenAIImageGeneration)
     asked, violations = parse_members(OpenAIImageGeneration, members, strict=True)
     inputs, faults = await read_json_inputs(service, caller, asked, body, violations)
-    reading = _translate(service, asked)
-    found = (*violations, *faults, *reading.violations)
-    native = asked.model_copy(update=reading.native)
+    translation = _translate(service, asked)
+    found = (*violations, *faults, *translation.violations)
+    native = asked.model_copy(update=translation.native)
     order = await build_order(service, caller, native, inputs, found, cache_control)
-    return _build_request(order, asked, reading)
+    return _build_request(order, asked, translation)
 
 
 async def parse_form_request(
@@ -118,24 +118,24 @@ async def parse_form_request(
     asked, violations = parse_members(OpenAIImageEdit, {**members, **structured}, strict=False)
     parts, refused = _collect_parts(form.files)
     inputs, faults = await read_form_inputs(service, parts, required=not FILES & {*fields, *structured})
-    reading = _translate(service, asked)
+    translation = _translate(service, asked)
     for name in ("image", "document", "video"):
         if getattr(asked, name):
-            reading.fault(name, "wrong_type", NO_FILE)
-    found = (*unread, *repeated, *violations, *refused, *faults, *reading.violations)
-    native = asked.model_copy(update=reading.native)
+            translation.report(name, "wrong_type", NO_FILE)
+    found = (*unread, *repeated, *violations, *refused, *faults, *translation.violations)
+    native = asked.model_copy(update=translation.native)
     order = await build_order(service, caller, native, inputs, found, cache_control)
-    return _build_request(order, asked, reading)
+    return _build_request(order, asked, translation)
 
 
-def _build_request(order: Order, asked: OpenAIParameters, reading: _Translation) -> ParsedRequest:
+def _build_request(order: Order, asked: OpenAIParameters, translation: _Translation) -> ParsedRequest:
     return ParsedRequest(
         order=replace(order, drop_in=True),
-        delivery="uri" if (reading.native.get("delivery") or asked.delivery) == "uri" else "inline",
+        delivery="uri" if (translation.native.get("delivery") or asked.delivery) == "uri" else "inline",
         stream=bool(asked.stream),
         safety_identifier=asked.safety_identifier or asked.user or None,
-        places=reading.places,
-        notices=tuple(reading.notices),
+        places=translation.places,
+        notices=tuple(translation.notices),
     )
 
 
@@ -210,7 +210,7 @@ def _collect_parts(
 def _translate(service: Service, asked: OpenAIParameters) -> _Translation:
     """Every field of the original's in native words."""
     card = service.gateway.catalogue.resolve(asked.model or service.limits.default_model)
-    reading = _Translation(asked, card)
+    translation = _Translation(asked, card)
     for reader in (
         _translate_size,
         _translate_format,
@@ -218,96 +218,98 @@ def _translate(service: Service, asked: OpenAIParameters) -> _Translation:
         _translate_labels,
         _refuse_unsupported,
     ):
-        reader(reading)
-    return reading
+        reader(translation)
+    return translation
 
 
-def _translate_size(reading: _Translation) -> None:
+def _translate_size(translation: _Translation) -> None:
     """``size`` decides; without one ``quality`` does, unless a native field has decided already."""
-    asked = reading.asked
+    asked = translation.asked
     open_size = asked.size in {None, "auto"}
     quality = None if asked.quality in {None, "auto"} else asked.quality
     if not open_size:
-        _translate_pixels(reading, asked.size or "")
+        _translate_pixels(translation, asked.size or "")
     elif quality is not None and asked.image_size is None:
-        _translate_quality(reading, quality)
+        _translate_quality(translation, quality)
         return
     if quality is not None:
         decided = "image_size" if open_size else "size"
         detail = f"quality has no effect beside {decided}, which decides how large the picture is."
-        reading.notices.append(Notice("quality_without_effect", detail))
+        translation.notices.append(Notice("quality_without_effect", detail))
 
 
-def _translate_quality(reading: _Translation, quality: str) -> None:
+def _translate_quality(translation: _Translation, quality: str) -> None:
     """The size that a quality stands for on the card."""
-    size = None if reading.card is None else reading.card.find_size_of_quality(quality)
+    size = None if translation.card is None else translation.card.find_size_of_quality(quality)
     if size is not None:
-        reading.means("image_size", size, "quality")
-    elif reading.card is not None:
-        offered = tuple(word for size in reading.card.image_sizes.values() for word in size.qualities)
+        translation.set_native("image_size", size, "quality")
+    elif translation.card is not None:
+        offered = tuple(word for size in translation.card.image_sizes.values() for word in size.qualities)
         detail = "The model has no size for this quality."
-        reading.fault("quality", "unsupported_quality", detail, ("auto", *offered))
+        translation.report("quality", "unsupported_quality", detail, ("auto", *offered))
 
 
-def _translate_pixels(reading: _Translation, size: str) -> None:
+def _translate_pixels(translation: _Translation, size: str) -> None:
     """The nearest cell of the card's grid; sizes that are far from all of them are refused."""
     found = _SIZE.fullmatch(size)
     if found is None:
-        reading.fault("size", "invalid_size", "The size is written WIDTHxHEIGHT, or auto.")
+        translation.report("size", "invalid_size", "The size is written WIDTHxHEIGHT, or auto.")
         return
-    if reading.card is None:
+    if translation.card is None:
         return
     width, height = int(found[1]), int(found[2])
-    cell = find_nearest_cell(reading.card, width, height)
+    cell = find_nearest_cell(translation.card, width, height)
     drawn = f"{cell.width}x{cell.height}"
     if not is_near(cell, width, height):
-        row = [each for each in iterate_cells(reading.card) if each.aspect_ratio == cell.aspect_ratio]
+        row = [each for each in iterate_cells(translation.card) if each.aspect_ratio == cell.aspect_ratio]
         allowed = tuple(f"{each.width}x{each.height}" for each in row)
-        reading.fault("size", "unsupported_size", "The model draws nothing near this size.", allowed)
+        translation.report("size", "unsupported_size", "The model draws nothing near this size.", allowed)
         return
-    reading.means("aspect_ratio", cell.aspect_ratio, "size")
-    reading.means("image_size", cell.image_size, "size")
+    translation.set_native("aspect_ratio", cell.aspect_ratio, "size")
+    translation.set_native("image_size", cell.image_size, "size")
     if size != drawn:
         detail = f"size {size} was read as {cell.aspect_ratio} at {cell.image_size}, which is {drawn}."
-        reading.notices.append(Notice("size_mapped", detail))
+        translation.notices.append(Notice("size_mapped", detail))
 
 
-def _translate_format(reading: _Translation) -> None:
-    asked = reading.asked
+def _translate_format(translation: _Translation) -> None:
+    asked = translation.asked
     if asked.output_format is not None:
         unknown = f"image/{asked.output_format}"  # refused by the card, which knows what there is
-        reading.means("output_mime_type", _FORMATS.get(asked.output_format, unknown), "output_format")
+        translation.set_native(
+            "output_mime_type", _FORMATS.get(asked.output_format, unknown), "output_format"
+        )
     if asked.output_compression is not None:
-        reading.means("output_compression_quality", asked.output_compression, "output_compression")
+        translation.set_native("output_compression_quality", asked.output_compression, "output_compression")
     if asked.response_format is not None:
         delivery = "uri" if asked.response_format == "url" else "inline"
-        reading.means("delivery", delivery, "response_format")
+        translation.set_native("delivery", delivery, "response_format")
     if asked.background == "transparent":
         detail = "The model draws no transparent pictures."
-        reading.fault("background", "unsupported_background", detail, ("auto", "opaque"))
+        translation.report("background", "unsupported_background", detail, ("auto", "opaque"))
 
 
-def _translate_moderation(reading: _Translation) -> None:
-    if reading.asked.moderation == "low" and reading.card is not None:
-        categories = reading.card.parameters.safety_categories
+def _translate_moderation(translation: _Translation) -> None:
+    if translation.asked.moderation == "low" and translation.card is not None:
+        categories = translation.card.parameters.safety_categories
         settings = [SafetySettingWire(category=each, threshold="BLOCK_ONLY_HIGH") for each in categories]
-        reading.means("safety_settings", settings, "moderation")
+        translation.set_native("safety_settings", settings, "moderation")
 
 
-def _translate_labels(reading: _Translation) -> None:
+def _translate_labels(translation: _Translation) -> None:
     """Whom a picture is for is a label, cut to what a label may hold."""
-    labels = dict(reading.asked.labels)
+    labels = dict(translation.asked.labels)
     for name in ("user", "safety_identifier"):
-        value = getattr(reading.asked, name)
+        value = getattr(translation.asked, name)
         if value:
             labels[name] = value[:LABEL_LENGTH]
-            reading.places[f"/labels/{name}"] = f"/{name}"
-    reading.native["labels"] = labels
+            translation.places[f"/labels/{name}"] = f"/{name}"
+    translation.native["labels"] = labels
 
 
-def _refuse_unsupported(reading: _Translation) -> None:
-    for name, detail in _never_asked(reading.asked):
-        reading.fault(name, f"unsupported_{name}", detail)
+def _refuse_unsupported(translation: _Translation) -> None:
+    for name, detail in _never_asked(translation.asked):
+        translation.report(name, f"unsupported_{name}", detail)
 
 
 def _never_asked(asked: OpenAIParameters) -> Iterator[tuple[str, str]]:

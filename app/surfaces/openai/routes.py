@@ -92,7 +92,7 @@ async def generate_images(request: Request, caller: CallerDep, service: ServiceD
     patience = read_client_timeout(request)
     body = await read_json(request, service.limits)
     asked = await parse_json_request(service, caller, body, read_cache_control(request))
-    return await _generate(request, service, asked.within(patience), "generation")
+    return await _generate(request, service, asked.with_timeout(patience), "generation")
 
 
 @router.post(
@@ -110,7 +110,7 @@ async def edit_images(request: Request, caller: CallerDep, service: ServiceDep) 
     patience = read_client_timeout(request)
     async with read_form(request, service.limits) as form:
         asked = await parse_form_request(service, caller, form, read_cache_control(request))
-    return await _generate(request, service, asked.within(patience), "edit")
+    return await _generate(request, service, asked.with_timeout(patience), "edit")
 
 
 async def _generate(
