@@ -11,11 +11,11 @@ from app.emulator.installed import check_installed
 from app.emulator.rules import load_rules
 from app.observability.observed import ObservedImageModel
 from app.observability.traces import build_trace_headers
+from app.upstream.back_end import GuardedBackEnd, LaneTerms
 from app.upstream.breaker import BreakerTerms
 from app.upstream.failover import FailoverImageModel
 from app.upstream.google.backend import BackEnd
 from app.upstream.google.client import GoogleImageModel
-from app.upstream.lane import Lane, LaneTerms
 from app.upstream.retries import RetryTerms
 from app.upstream.slots import SlotTerms
 
@@ -51,21 +51,21 @@ async def open_upstream(
             raise ConfigurationError("FLASHGATE_UPSTREAM_BY_MODEL", (known,))
         orders[card.id] = order
     kinds = dict.fromkeys((*settings.back_ends, *(kind for order in orders.values() for kind in order)))
-    lanes = {}
+    back_ends = {}
     for kind in kinds:
         opened = await _open_model(kind, settings, stack, catalogue)
-        lanes[kind] = Lane(
+        back_ends[kind] = GuardedBackEnd(
             kind,
             cap(ObservedImageModel(opened, kind, metrics, catalogue), kind),
             capabilities=opened.capabilities,
             terms=_lane_terms(kind, settings, len(kinds), catalogue),
-            watcher=metrics.upstream,
+            metrics=metrics.upstream,
         )
     return FailoverImageModel(
-        [lanes[kind] for kind in settings.back_ends],
-        orders={model: [lanes[kind] for kind in order] for model, order in orders.items()},
+        [back_ends[kind] for kind in settings.back_ends],
+        orders={model: [back_ends[kind] for kind in order] for model, order in orders.items()},
         terms=_retry_terms(settings),
-        watcher=metrics.upstream,
+        metrics=metrics.upstream,
     )
 
 
@@ -122,11 +122,11 @@ def times_of(settings: Settings) -> Times:
     return Times(settings.upstream_timeout_s, settings.lease_s, settings.timeout_by_size)
 
 
-def _lane_terms(kind: BackEndKind, settings: Settings, lanes: int, catalogue: Catalogue) -> LaneTerms:
+def _lane_terms(kind: BackEndKind, settings: Settings, back_ends: int, catalogue: Catalogue) -> LaneTerms:
     # A call may wait in one queue after the other, all within the lease of a hold that is not renewed.
     times = times_of(settings)
     shortest_s = min(times.get_work_s(card, size) for card in catalogue for size in card.image_sizes)
-    waits_s = settings.lease_s * 2 / 3 / lanes
+    waits_s = settings.lease_s * 2 / 3 / back_ends
     return LaneTerms(
         SlotTerms(
             limit_min=min(settings.upstream_slots_min, settings.upstream_slots_max),

@@ -36,9 +36,9 @@ from app.results.quota import Quota
 from app.results.redis import RedisResults
 from app.store.access import Access, AccessTokens
 from app.store.breaker import StoreBreaker
+from app.store.capacity import StoreCapacity
 from app.store.client import LEDGER_TIMEOUT_S, UnsafeEviction, check_eviction, open_clients
 from app.store.embedded import EmbeddedStore, EmbeddedStoreFailed
-from app.store.room import Room
 from app.store.topologies import describe_address
 from app.surfaces.http.context import Limits, Service
 from app.tenants.administration import Administration
@@ -113,21 +113,21 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
         pepper = _pepper(settings)
         declared = open_directory(settings, pepper, catalogue)
         clients = await open_store(settings, stack)
-        room = Room(clients.blobs, settings.cache_full_share)
+        capacity = StoreCapacity(clients.blobs, settings.cache_full_share)
         breaker = _breaker("ledger", metrics, clients)
-        ledger = RedisLedger(clients.ledger, _ledger_policy(settings), room, breaker)
+        ledger = RedisLedger(clients.ledger, _ledger_policy(settings), capacity, breaker)
         trial = await _first_trial(clients, ledger)
         stored = StoredDirectory(declared, clients.ledger, pepper, catalogue)
         directory = await stack.enter_async_context(stored)
         for tenant in directory.list_tenants():
             metrics.know_tenant(tenant.id)
-        await stack.enter_async_context(room)
+        await stack.enter_async_context(capacity)
         await stack.enter_async_context(ledger)
         durable = _durable(settings, ledger, clients, breaker, metrics, stack)
         await stack.enter_async_context(durable)
         cap = _provider_cap(settings, clients, catalogue)
         model = await open_upstream(settings, stack, metrics, catalogue, cap)
-        results = _results(settings, clients, directory, room, metrics)
+        results = _results(settings, clients, directory, capacity, metrics)
         gateway = Gateway(
             catalogue=catalogue,
             ledger=ObservedLedger(durable, metrics),
@@ -145,7 +145,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             ),
             times=times_of(settings),
         )
-        operations = _operations(settings, gateway, clients, metrics, breaker, room)
+        operations = _operations(settings, gateway, clients, metrics, breaker, capacity)
         # Last in, first out: the gateway ends what it is doing, and then every operation is told.
         stack.push_async_callback(operations.aclose)
         stack.push_async_callback(gateway.aclose, settings.drain_s)
@@ -157,7 +157,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             limits=_limits(settings, catalogue),
             page_counter=PageCounter(),
             readiness=_readiness(gateway, trial, model),
-            conditions=lambda: durable.conditions() | room.conditions(),
+            conditions=lambda: durable.conditions() | capacity.conditions(),
             render_metrics=metrics.render,
             operators_ports=frozenset(settings.ports.values()) - {settings.port},
             administration=Administration(
@@ -182,7 +182,7 @@ def _operations(
     clients: StoreClients,
     metrics: Metrics,
     breaker: StoreBreaker,
-    room: Room,
+    capacity: StoreCapacity,
 ) -> LongRunning:
     return LongRunning(
         gateway,
@@ -192,7 +192,7 @@ def _operations(
             keep_s=settings.operation_keep_s,
             kept_max=settings.operations_kept_max,
             breaker=breaker,
-            room=room,
+            capacity=capacity,
         ),
         lease_s=settings.lease_s,
         running_max=settings.operations_max,
@@ -262,7 +262,11 @@ async def _store_url(settings: Settings, stack: AsyncExitStack) -> str:
 
 
 def _results(
-    settings: Settings, clients: StoreClients, directory: StoredDirectory, room: Room, metrics: Metrics
+    settings: Settings,
+    clients: StoreClients,
+    directory: StoredDirectory,
+    capacity: StoreCapacity,
+    metrics: Metrics,
 ) -> ObservedResults:
     """Pictures and generations where there is room, pictures within each tenant's quota as it is now."""
 
@@ -272,7 +276,7 @@ def _results(
 
     bytes_max = settings.cache_picture_mb << 20
     breaker = _breaker("images", metrics, clients)
-    quota = Quota(clients.blobs, room, picture_bytes_max=bytes_max, quota_of=quota_of, breaker=breaker)
+    quota = Quota(clients.blobs, capacity, picture_bytes_max=bytes_max, quota_of=quota_of, breaker=breaker)
     return ObservedResults(RedisResults(clients.blobs, breaker=breaker, quota=quota), metrics)
 
 

@@ -16,14 +16,14 @@ from starlette.applications import Starlette
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from app.emulator import answers, faults, messages, rehearsals
+from app.emulator import faults, messages, rehearsals, responses
 from app.emulator.calls import Calls, Gates
 from app.emulator.delivery import CutOff, Pieces, Trickle
 from app.emulator.errors import FieldFault, GoogleError, error_info, invalid_argument
 from app.emulator.options import EmulatorOptions
+from app.emulator.renderer import Renderer
 from app.emulator.requests import count_tokens, parse, read_generate
 from app.emulator.rules import BYTES_MAX, BadRules, Call, FaultRules, Rulebook, read_rules
-from app.emulator.studio import Renderer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     from app.cards import Catalogue
     from app.domain.card import Card
-    from app.emulator.answers import Answer
     from app.emulator.behaviour import Behaviour
     from app.emulator.messages import Dialect
+    from app.emulator.responses import ModelResponse
 
     Handler = Callable[[Request, Dialect], Awaitable[Response]]
 
@@ -141,22 +141,22 @@ class _Emulator:
         if behaviour.error is not None:
             await asyncio.sleep(behaviour.delay_s)
             raise behaviour.error.build_exception()
-        pictures: list[answers.Picture] = []
-        interim: list[answers.Picture] = []
+        pictures: list[responses.Picture] = []
+        interim: list[responses.Picture] = []
         if behaviour.block_reason is None:
             latency_s = self._options.latency.draw_seconds(
                 card.image_sizes[model_request.image_size].seconds, model_request.digest, attempt
             )
             await asyncio.sleep(latency_s + behaviour.delay_s)
             pictures, interim = await self._renderer.render(model_request, behaviour)
-        answer = answers.compose(model_request, behaviour, pictures, interim)
-        usage = answer.usage or {}
+        response = responses.compose(model_request, behaviour, pictures, interim)
+        usage = response.usage or {}
         self._calls.bill(
             len(pictures),
-            answers.count_image_tokens(model_request, pictures),
+            responses.count_image_tokens(model_request, pictures),
             usage.get("totalTokenCount", 0),
         )
-        return _build_response(answer, behaviour, request, dialect)
+        return _build_response(response, behaviour, request, dialect)
 
     async def _count_tokens(self, request: Request, dialect: Dialect) -> Response:
         card = self._find_card(request, dialect)
@@ -169,12 +169,12 @@ class _Emulator:
                 FieldFault("contents", "* CountTokensRequest.contents: contents is not specified\n")
             )
         counted = count_tokens(contents, inner.get("systemInstruction"), card, dialect)
-        answer: dict[str, Any] = {"totalTokens": sum(count for _, count in counted)}
+        response: dict[str, Any] = {"totalTokens": sum(count for _, count in counted)}
         if dialect == "vertex":
             texts = [part.get("text", "") for content in contents for part in content.get("parts", [])]
-            answer["totalBillableCharacters"] = sum(len("".join(text.split())) for text in texts)
-        answer["promptTokensDetails"] = [{"modality": name, "tokenCount": count} for name, count in counted]
-        return JSONResponse(answer)
+            response["totalBillableCharacters"] = sum(len("".join(text.split())) for text in texts)
+        response["promptTokensDetails"] = [{"modality": name, "tokenCount": count} for name, count in counted]
+        return JSONResponse(response)
 
     async def _list_models(self, request: Request, dialect: Dialect) -> Response:
         query = request.query_params
@@ -184,10 +184,12 @@ class _Emulator:
         cards = list(self._catalogue)
         end = int(start) + (min(int(size), _PAGE_SIZE_MAX) or _PAGE_SIZE)
         name = "models" if dialect == "gemini" else "publisherModels"
-        answer: dict[str, Any] = {name: [_describe_model(card, dialect) for card in cards[int(start) : end]]}
+        response: dict[str, Any] = {
+            name: [_describe_model(card, dialect) for card in cards[int(start) : end]]
+        }
         if end < len(cards):
-            answer["nextPageToken"] = str(end)
-        return JSONResponse(answer)
+            response["nextPageToken"] = str(end)
+        return JSONResponse(response)
 
     async def _get_model(self, request: Request, dialect: Dialect) -> Response:
         return JSONResponse(_describe_model(self._find_card(request, dialect), dialect))
@@ -310,15 +312,17 @@ def _check_deadline(request: Request) -> None:
         raise GoogleError(400, "INVALID_ARGUMENT", sentence)
 
 
-def _build_response(answer: Answer, behaviour: Behaviour, request: Request, dialect: Dialect) -> Response:
+def _build_response(
+    response: ModelResponse, behaviour: Behaviour, request: Request, dialect: Dialect
+) -> Response:
     """The answer as the method and the rehearsal want it written."""
     headers = {"x-gemini-service-tier": "standard"} if dialect == "gemini" else {}
     pretty = request.query_params.get("prettyPrint") == "true"
-    write = partial(answers.write_document, behaviour=behaviour, pretty=pretty)
+    write = partial(responses.write_document, behaviour=behaviour, pretty=pretty)
     if not request.url.path.endswith(":streamGenerateContent"):
-        pieces, media_type = write(answer.build_document()), JSON
+        pieces, media_type = write(response.build_document()), JSON
     else:
-        chunks = [write(chunk) for chunk in answer.build_chunks()]
+        chunks = [write(chunk) for chunk in response.build_chunks()]
         if behaviour.delivery in {"stream-error", "stream-cut"}:
             chunks = chunks[:1]
         if behaviour.delivery == "stream-error":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from pillow_heif import register_heif_opener
 
-from app.emulator import lettering, scenery
+from app.emulator import background, text
 
 if TYPE_CHECKING:
     from app.domain.card import Card
@@ -123,17 +123,17 @@ def paint(brief: Brief) -> Image.Image:
     # or less where the result is large; the words are always set at the final size.
     scale = min(2.0, _ART_SIDE_MAX / max(brief.width, brief.height))
     art_size = max(1, round(brief.width * scale)), max(1, round(brief.height * scale))
-    art, palette = scenery.draw_background(*art_size, brief.seed)
+    art, palette = background.draw_background(*art_size, brief.seed)
     for panel in layout.panels:
         _blur_panel(art, panel, scale, palette, layout.radius)
     size = (brief.width, brief.height)
     picture = art.reduce(2) if scale == 2 else art.resize(size, Image.Resampling.BILINEAR)
-    picture = scenery.add_grain(picture, _GRAIN)
+    picture = background.add_grain(picture, _GRAIN)
     for reference, frame in zip(brief.references, layout.frames, strict=False):
         _paste_reference(picture, reference, frame, palette)
     draw = ImageDraw.Draw(picture)
-    lettering.draw_text(draw, layout.words, layout.words_at, _WHITE)
-    lettering.draw_text(draw, layout.mark, layout.mark_at, _MARK_INK)
+    text.draw_text(draw, layout.words, layout.words_at, _WHITE)
+    text.draw_text(draw, layout.mark, layout.mark_at, _MARK_INK)
     return picture
 
 
@@ -146,9 +146,9 @@ class _Layout:
 
     panels: tuple[Box, ...]
     frames: tuple[Box, ...]
-    words: lettering.TextLayout
+    words: text.TextLayout
     words_at: tuple[int, int]
-    mark: lettering.TextLayout
+    mark: text.TextLayout
     mark_at: tuple[int, int]
     radius: int
 
@@ -160,7 +160,7 @@ class _Layout:
         margin = max(8, round(short * 0.06))
         gap = max(6, margin // 2)
         mark_size = max(_MARK_SIZE_MIN, round(side * 0.016))
-        mark = lettering.fit_text(
+        mark = text.fit_text(
             f"{_MARK}  ·  {brief.caption}",
             width - 2 * margin,
             height // 5,
@@ -178,7 +178,7 @@ class _Layout:
             room = field
         mark_at = (margin, mark_panel[1] + gap)
         if not words:
-            return cls((mark_panel,), frames, lettering.TextLayout((), 0, 0, 0), (0, 0), mark, mark_at, gap)
+            return cls((mark_panel,), frames, text.TextLayout((), 0, 0, 0), (0, 0), mark, mark_at, gap)
         pad = max(6, round(short * 0.045))
         setting = _fit_words(words, room, pad, side)
         if setting.size < side * _COMFORTABLE:
@@ -192,9 +192,9 @@ class _Layout:
         return cls((panel, mark_panel), frames, setting, (left + pad, top + pad), mark, mark_at, gap)
 
 
-def _fit_words(words: str, room: Box, pad: int, side: float) -> lettering.TextLayout:
+def _fit_words(words: str, room: Box, pad: int, side: float) -> text.TextLayout:
     left, top, right, bottom = room
-    return lettering.fit_text(words, right - left - 2 * pad, bottom - top - 2 * pad, round(side * _LARGEST))
+    return text.fit_text(words, right - left - 2 * pad, bottom - top - 2 * pad, round(side * _LARGEST))
 
 
 def _choose_text_area(field: Box) -> Box:
@@ -243,7 +243,7 @@ def _place_frames(room: Box, pictures: tuple[Image.Image | None, ...], gap: int)
     return tuple(frames)
 
 
-def _blur_panel(art: Image.Image, box: Box, scale: float, palette: scenery.Palette, radius: int) -> None:
+def _blur_panel(art: Image.Image, box: Box, scale: float, palette: background.Palette, radius: int) -> None:
     """Darken and blur what lies under a panel, so that any words on it can be read."""
     left, top, right, bottom = (round(edge * scale) for edge in box)
     left, top, right, bottom = max(0, left), max(0, top), min(art.width, right), min(art.height, bottom)
@@ -265,7 +265,7 @@ def _blur_panel(art: Image.Image, box: Box, scale: float, palette: scenery.Palet
 
 
 def _paste_reference(
-    picture: Image.Image, reference: Image.Image | None, frame: Box, palette: scenery.Palette
+    picture: Image.Image, reference: Image.Image | None, frame: Box, palette: background.Palette
 ) -> None:
     """Put a reference image into its frame, with a white mount."""
     left, top, right, bottom = frame

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from app.domain.operation import OperationState
-    from app.store.room import Room
+    from app.store.capacity import StoreCapacity
 
 _SCRIPT = read_script(__file__, "operation")
 _MS = 1000
@@ -49,14 +49,14 @@ class RedisOperations:
         kept_max: int = 20_000,
         deadline_s: float = DEADLINE_S,
         breaker: StoreBreaker | None = None,
-        room: Room | None = None,
+        capacity: StoreCapacity | None = None,
     ) -> None:
         self._client = client
         self._lease_ms = str(int(lease_s * _MS))
         self._keep_ms = str(keep_s * _MS)
         self._kept_max = kept_max
         self._calls = StoreCalls(deadline_s, breaker or StoreBreaker())
-        self._room = room
+        self._capacity = capacity
 
     async def begin(self, tenant_id: str, operation_id: str, claim: str, work: str) -> tuple[Operation, bool]:
         """Begin an operation under a claim; the one that is there already where it has the same work.
@@ -96,7 +96,7 @@ class RedisOperations:
 
         A store without room keeps the operation and not the text.
         """
-        if self._room is not None and not self._room.take_text(text):
+        if self._capacity is not None and not self._capacity.reserve_text(text):
             text = ""
         kept = ["free", "", ""] if made is None else ["keep", made.generation_id, encode_spent(made.spent)]
         arguments = ["finish", claim, state, text, self._keep_ms, *kept]

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from app.generation.ports import Admission, AdmissionRequest, Settlement
     from app.ledger.codec import ScriptReply
     from app.store.breaker import StoreBreaker
-    from app.store.room import Room
+    from app.store.capacity import StoreCapacity
 
 TOMBSTONE_S = 10
 _LEADING = read_script(__file__, "leading")
@@ -65,11 +65,11 @@ class RedisLedger(Resource):
         self,
         client: Redis,
         policy: LedgerPolicy | None = None,
-        room: Room | None = None,
+        capacity: StoreCapacity | None = None,
         breaker: StoreBreaker | None = None,
     ) -> None:
         self._client = client
-        self._room = room
+        self._capacity = capacity
         self._policy = self.policy = policy or LedgerPolicy()
         self._calls = StoreCalls(self._policy.deadline_s, breaker)
         self._scripts = Scripts(client)
@@ -216,7 +216,7 @@ class RedisLedger(Resource):
 
     def _fit_to_room(self, text: str) -> str:
         """A text for the cache, or nothing where the store has no room for it."""
-        return text if not text or self._room is None or self._room.take_text(text) else ""
+        return text if not text or self._capacity is None or self._capacity.reserve_text(text) else ""
 
     @property
     def _lease_ms(self) -> str:

@@ -21,7 +21,7 @@ from app.resilience.diagnosis import Diagnosis
 from app.store import keys, topologies
 from app.store.calls import StoreCalls
 from app.store.client import UnsafeEviction, check_eviction
-from app.store.diagnosing import diagnose
+from app.store.diagnosis import diagnose
 
 if TYPE_CHECKING:
     from app.ledger.notifications import WakeBoard

@@ -27,7 +27,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from app.domain.refusals import classify_reason
 from app.observability.families import OTHER, Family, MetricSpec
-from app.observability.upstream_metrics import UPSTREAM_METRICS, UpstreamMetrics
+from app.observability.upstream_metrics import UPSTREAM_METRICS, PrometheusUpstreamMetrics
 
 if TYPE_CHECKING:
     from app.domain.budget import Amounts, BudgetWindow, WindowState
@@ -187,7 +187,7 @@ class Metrics:
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._registry)
         self._families = {spec.name: Family(spec, self._registry) for spec in METRICS}
-        self.upstream = UpstreamMetrics(self._get_family)
+        self.upstream = PrometheusUpstreamMetrics(self._get_family)
         self._tenants: set[str] = set()
         self._key_windows: dict[tuple[str, ...], dict[str, tuple[int, int]]] = defaultdict(dict)
 

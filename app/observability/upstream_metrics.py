@@ -41,7 +41,7 @@ UPSTREAM_METRICS: tuple[MetricSpec, ...] = (
 )  # fmt: skip
 
 
-class UpstreamMetrics:
+class PrometheusUpstreamMetrics:
     """The watcher of ``app/upstream``.
 
     Args:
@@ -51,27 +51,27 @@ class UpstreamMetrics:
     def __init__(self, of: Callable[[str], Family]) -> None:
         self._get_family = of
 
-    def breaker(self, back_end: str, model: str, image_size: str, *, held_back: bool) -> None:
+    def set_breaker(self, back_end: str, model: str, image_size: str, *, held_back: bool) -> None:
         """Show whether calls are held back."""
         self._get_family("upstream_breaker_open").set(int(held_back), back_end, model, image_size)
 
-    def slots(self, back_end: str, model: str, limit: int, in_use: int) -> None:
+    def set_slots(self, back_end: str, model: str, limit: int, in_use: int) -> None:
         """Show how many calls may be under way, and how many are."""
         self._get_family("upstream_slots").set(limit, back_end, model, "limit")
         self._get_family("upstream_slots").set(in_use, back_end, model, "used")
 
-    def queued(self, back_end: str, model: str, priority: Priority, count: int) -> None:
+    def set_queue_length(self, back_end: str, model: str, priority: Priority, count: int) -> None:
         """Show how many calls wait."""
         self._get_family("upstream_queue").set(count, back_end, model, priority)
 
-    def shed(self, back_end: str, model: str, priority: Priority, reason: str) -> None:
+    def count_shed(self, back_end: str, model: str, priority: Priority, reason: str) -> None:
         """Count a call that was turned away."""
         self._get_family("upstream_shed_total").add(1, back_end, model, priority, reason)
 
-    def retried(self, model: str) -> None:
+    def count_retry(self, model: str) -> None:
         """Count a retry."""
         self._get_family("upstream_retries_total").add(1, model)
 
-    def failed_over(self, model: str, left: str, taken: str) -> None:
+    def count_failover(self, model: str, left: str, taken: str) -> None:
         """Count a failover."""
         self._get_family("upstream_failovers_total").add(1, model, left, taken)

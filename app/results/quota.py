@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from app.store.breaker import StoreBreaker
-    from app.store.room import Room
+    from app.store.capacity import StoreCapacity
 
 
 class Quota:
@@ -32,7 +32,7 @@ class Quota:
     def __init__(
         self,
         client: Redis,
-        room: Room,
+        capacity: StoreCapacity,
         *,
         picture_bytes_max: int,
         quota_of: Callable[[str], int | None],
@@ -42,7 +42,7 @@ class Quota:
         self._calls = StoreCalls(breaker=breaker)
         self._picture_bytes_max = picture_bytes_max
         self._quota_of = quota_of
-        self.room = room
+        self.capacity = capacity
 
     async def reserve(self, tenant_id: str, image_id: str, length: int, ttl_ms: int) -> bool:
         """Whether it may be kept; one command where the tenant has a quota, and one more to make room.
@@ -50,7 +50,7 @@ class Quota:
         Raises:
             StoreUnavailable: Nobody knows.
         """
-        if length > self._picture_bytes_max or not self.room.take(length):
+        if length > self._picture_bytes_max or not self.capacity.reserve(length):
             return False
         quota = self._quota_of(tenant_id)
         if quota is None:

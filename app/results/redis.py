@@ -157,7 +157,7 @@ class RedisResults:
             *(keys.image_key(tenant_id, file_id) for file_id in sorted(files)),
         ]
         text = records.encode_stored_generation(finished)
-        if self._quota is not None and not self._quota.room.take_text(text):
+        if self._quota is not None and not self._quota.capacity.reserve_text(text):
             return False
         ttl_ms = [int(ttl_s * 1000 * random.uniform(0.9, 1.0)), ttl_s * 1000]
         try:

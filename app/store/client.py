@@ -23,7 +23,7 @@ from app.domain.errors import GatewayError, InternalError, StoreUnavailable
 from app.resilience.best_effort import best_effort
 from app.resilience.deadlines import time_limit
 from app.store import topologies
-from app.store.diagnosing import diagnose
+from app.store.diagnosis import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

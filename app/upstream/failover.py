@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 from app.domain.errors import GatewayError, Overloaded
 from app.resilience.best_effort import best_effort
-from app.upstream.lane import NotSent
+from app.upstream.back_end import NotSent
+from app.upstream.metrics import NullMetrics
 from app.upstream.retries import CALL_S_MIN, RETRYABLE, RetryBudget, RetryTerms, may_fail_over
-from app.upstream.routing import SignatureOrigins, select_lanes
-from app.upstream.watching import Unwatched
+from app.upstream.routing import SignatureOrigins, select_back_ends
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from app.domain.generation import ModelAnswer
     from app.domain.request import GenerationRequest
     from app.generation.ports import Call
-    from app.upstream.lane import Lane
-    from app.upstream.watching import UpstreamWatcher
+    from app.upstream.back_end import GuardedBackEnd
+    from app.upstream.metrics import UpstreamMetrics
 
 log = logging.getLogger(__name__)
 
@@ -48,20 +48,20 @@ class FailoverImageModel:
 
     def __init__(
         self,
-        lanes: Sequence[Lane],
+        back_ends: Sequence[GuardedBackEnd],
         *,
-        orders: Mapping[str, Sequence[Lane]] | None = None,
+        orders: Mapping[str, Sequence[GuardedBackEnd]] | None = None,
         terms: RetryTerms | None = None,
-        watcher: UpstreamWatcher | None = None,
+        metrics: UpstreamMetrics | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._lanes = tuple(lanes)
+        self._back_ends = tuple(back_ends)
         self._orders = {model: tuple(order) for model, order in (orders or {}).items()}
         self._origins = SignatureOrigins()
         self._terms = terms or RetryTerms()
-        self._watcher = watcher or Unwatched()
+        self._metrics = metrics or NullMetrics()
         self._clock = clock
         self._sleep = sleep
         self._jitter = jitter
@@ -70,19 +70,21 @@ class FailoverImageModel:
     @property
     def capabilities(self) -> frozenset[str]:
         """What any of the back ends can do beyond the common ground, for validation."""
-        return frozenset().union(*(lane.capabilities for lane in self._all_lanes))
+        return frozenset().union(*(back_end.capabilities for back_end in self._all_back_ends))
 
     @property
-    def _all_lanes(self) -> tuple[Lane, ...]:
+    def _all_back_ends(self) -> tuple[GuardedBackEnd, ...]:
         """Every lane, once."""
         return tuple(
-            dict.fromkeys((*self._lanes, *(lane for order in self._orders.values() for lane in order)))
+            dict.fromkeys(
+                (*self._back_ends, *(back_end for order in self._orders.values() for back_end in order))
+            )
         )
 
     async def is_ready(self) -> bool:
         """Whether any back end can be called at all."""
-        for lane in self._all_lanes:
-            if await lane.is_ready():
+        for back_end in self._all_back_ends:
+            if await back_end.is_ready():
                 return True
         return False
 
@@ -97,13 +99,13 @@ class FailoverImageModel:
             UpstreamError: What the caller can do most with, of the last round.
         """
         deadline = self._clock() + call.timeout_s
-        lanes = select_lanes(request, self._orders.get(request.model, self._lanes), self._origins)
+        back_ends = select_back_ends(request, self._orders.get(request.model, self._back_ends), self._origins)
         self._budget.deposit()
         attempt = 0
         while True:
             attempt += 1
             try:
-                answer = await self._run_round(lanes, request, seed, call, deadline)
+                answer = await self._run_round(back_ends, request, seed, call, deadline)
             except NotSent as stopped:
                 raise stopped.error from None
             except RETRYABLE as error:
@@ -116,16 +118,16 @@ class FailoverImageModel:
                 if not again or not self._budget.withdraw():
                     raise
             else:
-                if len(lanes) > 1:
+                if len(back_ends) > 1:
                     with best_effort("signatures"):
                         self._origins.learn(answer)
                 return answer
-            self._watcher.retried(request.model)
+            self._metrics.count_retry(request.model)
             await self._sleep(pause_s)
 
     async def _run_round(
         self,
-        lanes: Sequence[Lane],
+        back_ends: Sequence[GuardedBackEnd],
         request: GenerationRequest,
         seed: int | None,
         call: Call,
@@ -133,16 +135,16 @@ class FailoverImageModel:
     ) -> ModelAnswer:
         """One attempt at each back end until one of them delivers."""
         errors: list[GatewayError] = []
-        for index, lane in enumerate(lanes):
+        for index, back_end in enumerate(back_ends):
             left_s = deadline - self._clock()
             if errors and left_s < CALL_S_MIN:
                 break
             if errors:
-                left = lanes[index - 1].name
-                self._watcher.failed_over(request.model, left, lane.name)
-                log.info("back end %s after %s: %s", lane.name, left, errors[-1].detail)
+                left = back_ends[index - 1].name
+                self._metrics.count_failover(request.model, left, back_end.name)
+                log.info("back end %s after %s: %s", back_end.name, left, errors[-1].detail)
             try:
-                return await lane.attempt(request, seed, replace(call, timeout_s=left_s))
+                return await back_end.attempt(request, seed, replace(call, timeout_s=left_s))
             except GatewayError as error:
                 if not (may_fail_over(error) or isinstance(error, Overloaded)):
                     raise

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from app.domain.generation import ModelAnswer
     from app.domain.passthrough import Verbatim
     from app.domain.request import GenerationRequest
-    from app.upstream.lane import Lane
+    from app.upstream.back_end import GuardedBackEnd
 
 SIGNATURES_REMEMBERED: Final = 20_000
 _SIGNATURE: Final = re.compile(r'"thought(?:S|_s)ignature"\s*:\s*"([^"]+)"')
@@ -78,16 +78,16 @@ def compute_needs(request: GenerationRequest) -> frozenset[str]:
     return frozenset(needs)
 
 
-def select_lanes(
-    request: GenerationRequest, lanes: Sequence[Lane], origins: SignatureOrigins
-) -> tuple[Lane, ...]:
+def select_back_ends(
+    request: GenerationRequest, back_ends: Sequence[GuardedBackEnd], origins: SignatureOrigins
+) -> tuple[GuardedBackEnd, ...]:
     """The lanes that may serve a request, in their order.
 
     Raises:
         UpstreamInvalidRequest: None can, with a sentence that says why.
     """
     needs = compute_needs(request)
-    able = tuple(lane for lane in lanes if needs <= lane.capabilities)
+    able = tuple(back_end for back_end in back_ends if needs <= back_end.capabilities)
     if not able:
         missing = ", ".join(sorted(needs))
         raise UpstreamInvalidRequest(f"No back end of this model offers what is asked for: {missing}.")
@@ -100,7 +100,7 @@ def select_lanes(
         return able
     if not made_by:
         return able[:1]
-    own = tuple(lane for lane in able if lane.name == made_by)
+    own = tuple(back_end for back_end in able if back_end.name == made_by)
     if not own:
         sentence = f"The back end {made_by} made this conversation and cannot go on with it here; begin anew."
         raise UpstreamInvalidRequest(sentence)

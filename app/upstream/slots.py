@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from app.domain.tenancy import Priority
     from app.generation.ports import Call
-    from app.upstream.watching import UpstreamWatcher
+    from app.upstream.metrics import UpstreamMetrics
 
 CLASSES: Final[tuple[Priority, ...]] = ("critical", "interactive", "batch")
 _SOME_CALL_S: Final = 10.0
@@ -92,12 +92,12 @@ class Slots:
         back_end: str,
         model: str,
         terms: SlotTerms,
-        watcher: UpstreamWatcher,
+        metrics: UpstreamMetrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._labels = (back_end, model)
         self._terms = terms
-        self._watcher = watcher
+        self._metrics = metrics
         self._clock = clock
         self._limit = AdaptiveLimit(terms.limit_min, terms.limit_max)
         self._by_class: Counter[Priority] = Counter()
@@ -165,7 +165,7 @@ class Slots:
     def _take(self, tenant_id: str, priority: Priority) -> None:
         self._by_class[priority] += 1
         self._by_tenant[tenant_id] += 1
-        self._watcher.slots(*self._labels, self.limit, self.in_use)
+        self._metrics.set_slots(*self._labels, self.limit, self.in_use)
 
     def _release(self, tenant_id: str, priority: Priority) -> None:
         self._by_class[priority] -= 1
@@ -173,7 +173,7 @@ class Slots:
         if not self._by_tenant[tenant_id]:
             del self._by_tenant[tenant_id]
         self._assign_free_slots()
-        self._watcher.slots(*self._labels, self.limit, self.in_use)
+        self._metrics.set_slots(*self._labels, self.limit, self.in_use)
 
     def _assign_free_slots(self) -> None:
         """Hand free slots to those who wait: the highest class, in it the tenant with the fewest slots."""
@@ -223,7 +223,7 @@ class Slots:
         self._numbers += 1
         waiter = _Waiter(call.tenant_id, call.priority, self._numbers)
         self._queue[call.priority].setdefault(call.tenant_id, deque()).append(waiter)
-        self._watcher.queued(*self._labels, call.priority, self._count_waiting(call.priority))
+        self._metrics.set_queue_length(*self._labels, call.priority, self._count_waiting(call.priority))
         return waiter
 
     def _leave(self, waiter: _Waiter) -> None:
@@ -232,7 +232,9 @@ class Slots:
             line[waiter.tenant_id].remove(waiter)
             if not line[waiter.tenant_id]:
                 del line[waiter.tenant_id]
-            self._watcher.queued(*self._labels, waiter.priority, self._count_waiting(waiter.priority))
+            self._metrics.set_queue_length(
+                *self._labels, waiter.priority, self._count_waiting(waiter.priority)
+            )
 
     def _find_waiter_to_drop(self, call: Call) -> _Waiter | None:
         """Who leaves a full queue for this call: one of a lower class, or of a tenant that fills its own.
@@ -256,7 +258,7 @@ class Slots:
                 return
 
     def _shed(self, priority: Priority, reason: str) -> Overloaded:
-        self._watcher.shed(*self._labels, priority, reason)
+        self._metrics.count_shed(*self._labels, priority, reason)
         soon_s = math.ceil(self._held_s * (self.waiting + 1) / self.limit)
         sentence = {
             "full": "More calls wait for the model than the queue takes.",
@@ -265,6 +267,6 @@ class Slots:
         return Overloaded(sentence, retry_after_s=max(1, min(_RETRY_AFTER_S_MAX, soon_s)))
 
     def _reject_late(self, call: Call) -> DeadlineExceeded:
-        self._watcher.shed(*self._labels, call.priority, "late")
+        self._metrics.count_shed(*self._labels, call.priority, "late")
         sentence = f"No slot became free while {CALL_S_MIN:g} s for drawing were left; nothing was sent."
         return DeadlineExceeded(sentence, billed="no")

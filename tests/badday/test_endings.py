@@ -11,7 +11,7 @@ import pytest
 from google.genai import types
 
 from app.emulator.faults import FAULTS
-from app.upstream.google import outcomes
+from app.upstream.google import failures
 from tests.badday.endings import BLOCKS, ENDINGS, FINISHES, STATUSES, Ending
 from tests.processes import HTTP, Running, running_emulator, running_gateway
 from tests.server.conftest import PEPPER, Client, Tenants, write_tenants
@@ -198,4 +198,4 @@ def test_the_tables_are_whole() -> None:
     assert rehearsed == set(FAULTS)
     assert set(FINISHES) == {reason.value for reason in types.FinishReason}
     assert set(BLOCKS) == {reason.value for reason in types.BlockedReason}
-    assert {int(name.split(" ")[0]) for name in STATUSES} == set(outcomes.STATUSES)
+    assert {int(name.split(" ")[0]) for name in STATUSES} == set(failures.STATUSES)

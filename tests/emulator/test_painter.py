@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from app.cards import load_catalogue
-from app.emulator import lettering, painter
+from app.emulator import painter, text
 from app.emulator.painter import Brief
 from tests.fixtures import BY_MIME_TYPE, ImageName, bomb, image_bytes
 from tests.media.files import IDAT, IEND, ihdr, png
@@ -58,28 +58,28 @@ def test_words_of_any_script_and_length_are_drawn_without_fault(words: str) -> N
 @pytest.mark.parametrize(("width", "height"), [(400, 300), (150, 1400), (1500, 120), (60, 60)])
 @pytest.mark.parametrize("words", ["Fox", PROMPT, PROMPT * 12, "w" * 200])
 def test_lettering_stays_inside_its_box(width: int, height: int, words: str) -> None:
-    setting = lettering.fit_text(words, width, height, 200)
-    face = lettering.load_font(setting.size)
+    setting = text.fit_text(words, width, height, 200)
+    face = text.load_font(setting.size)
     assert setting.lines
     assert setting.height <= max(height, setting.size * 2)
     assert all(face.getlength(line) <= width for line in setting.lines)
 
 
 def test_a_prompt_that_fits_is_lettered_whole() -> None:
-    setting = lettering.fit_text(PROMPT, 400, 300, 60)
+    setting = text.fit_text(PROMPT, 400, 300, 60)
     assert " ".join(setting.lines) == PROMPT
 
 
 def test_accented_letters_are_set_plain() -> None:
     assert (
-        lettering.fit_text("Schöne Straße, año \N{EN DASH} œuvre", 400, 300, 30)
+        text.fit_text("Schöne Straße, año \N{EN DASH} œuvre", 400, 300, 30)
         .lines[0]
         .startswith("Schone Strasse, ano -")
     )
 
 
 def test_a_longer_prompt_is_set_smaller() -> None:
-    assert lettering.fit_text(PROMPT * 6, 500, 300, 60).size < lettering.fit_text(PROMPT, 500, 300, 60).size
+    assert text.fit_text(PROMPT * 6, 500, 300, 60).size < text.fit_text(PROMPT, 500, 300, 60).size
 
 
 @pytest.mark.parametrize("name", BY_MIME_TYPE.values())

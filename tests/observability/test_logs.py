@@ -22,7 +22,7 @@ from app.domain.keys import ENTROPY_BYTES, mint
 from app.observability import logs
 from app.observability.logs import CORRELATION, FIELDS, WITHHELD, Correlation, configure
 from app.resilience.diagnosis import Diagnosis
-from app.store import diagnosing as _registers_the_words_of_the_store  # noqa: F401
+from app.store import diagnosis as _registers_the_words_of_the_store  # noqa: F401
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -41,8 +41,8 @@ from app.results.quota import Quota
 from app.results.redis import RedisResults
 from app.store import client
 from app.store.breaker import StoreBreaker
+from app.store.capacity import StoreCapacity
 from app.store.client import FailureLog, check_eviction, open_clients
-from app.store.room import Room
 from tests.store.books import ONE, Books, now_ms, picture_of, until, windows
 from tests.store.test_finished import ID, KEPT
 from tests.store.test_registry import change, registry, tenant_of
@@ -101,7 +101,7 @@ def calls_of(clients: StoreClients, tenant: str) -> dict[str, Call]:
     directory = registry(clients)
     reports = RedisReports(clients.ledger, [("flash", "1K")])
     terms = RedisBudgetAdjustments(clients.ledger)
-    room = Room(clients.blobs, 1)
+    room = StoreCapacity(clients.blobs, 1)
     quota = Quota(clients.blobs, room, picture_bytes_max=9, quota_of=lambda _tenant: 9)
     restorer = Restorer(clients.ledger, ledger.scripts, LedgerPolicy())
     (prepaid,) = windows(Budget("output_tokens", "lifetime", 0))
@@ -136,7 +136,7 @@ def calls_of(clients: StoreClients, tenant: str) -> dict[str, Call]:
         "purge": lambda: RedisCache(clients.ledger).purge(tenant, None),
         "credit": lambda: terms.add_credit(tenant, prepaid, 1, "c1"),
         "override": lambda: terms.set_override(tenant, prepaid, 1, 0),
-        "look": room.look,
+        "measure": room.measure,
         "reserve": lambda: quota.reserve(tenant, picture, 1, 1000),
         "put_back": lambda: restorer.put_back(tenant, [HELD]),
         "rebuild": lambda: restorer.rebuild(tenant, (), "epoch", 0),
@@ -227,7 +227,7 @@ async def test_who_listens_goes_on_whatever_the_client_raises(
             await until(known)
 
 
-LOOKS = ("peek", "windows", "read", "refresh", "events", "read_key", "read_tenant", "look", "epochs")
+LOOKS = ("peek", "windows", "read", "refresh", "events", "read_key", "read_tenant", "measure", "epochs")
 """What may be asked over and over again."""
 
 

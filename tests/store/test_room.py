@@ -18,8 +18,8 @@ from app.ledger.redis import RedisLedger
 from app.results.quota import Quota
 from app.results.redis import RedisResults
 from app.store import keys
+from app.store.capacity import StoreCapacity
 from app.store.client import open_clients
-from app.store.room import Room
 from tests.store.books import Books, generation, picture_of
 from tests.store.test_discipline import commands
 from tests.store.test_finished import KEPT as FINISHED
@@ -34,20 +34,20 @@ KB = 1000
 _numbers = itertools.count(1)
 
 
-def room(clients: StoreClients) -> Room:
-    return Room(clients.blobs, 0.8)
+def capacity(clients: StoreClients) -> StoreCapacity:
+    return StoreCapacity(clients.blobs, 0.8)
 
 
 def kept_by(
     clients: StoreClients,
-    within: Room | None = None,
+    within: StoreCapacity | None = None,
     quota: int | None = None,
     picture_bytes_max: int = 10**9,
 ) -> RedisResults:
     """Results that are kept within a quota, in a store with room."""
     found = Quota(
         clients.blobs,
-        within or room(clients),
+        within or capacity(clients),
         picture_bytes_max=picture_bytes_max,
         quota_of=lambda _tenant: quota,
     )
@@ -136,13 +136,13 @@ async def test_a_store_that_evicts_nothing_keeps_room_for_the_books(
         async with (
             open_clients(server.url, ledger_timeout_s=10) as clients,
             RedisLedger(clients.ledger, LedgerPolicy(deadline_s=10)) as ledger,
-            room(clients) as within,
+            capacity(clients) as within,
         ):
             results, books = kept_by(clients, within), Books(ledger, clients.ledger, "acme")
             assert await results.put_pictures("acme", (picture_of(b"first"),), 60)
             for number in range(17):
                 await clients.blobs.set(f"filling:{number}", b"x" * 1_000_000, ex=600)
-            await within.look()
+            await within.measure()
             assert within.full is kept_out
             assert within.conditions() == {"store_full": int(kept_out)}
             refused = not await results.put_pictures("acme", (picture_of(b"second"),), 60)
@@ -150,7 +150,7 @@ async def test_a_store_that_evicts_nothing_keeps_room_for_the_books(
             assert isinstance(await books.admit("a"), Lead)
             assert (await books.settle("a")).state == "settled"
             await clients.blobs.delete(*[f"filling:{number}" for number in range(10)])
-            await within.look()
+            await within.measure()
             assert await results.put_pictures("acme", (picture_of(b"third"),), 60)
 
 
@@ -158,25 +158,25 @@ LARGE = "x" * 900_000
 """As a thought signature may be."""
 
 
-async def keep_generations(clients: StoreClients, books: Books, within: Room) -> bool:
+async def keep_generations(clients: StoreClients, books: Books, within: StoreCapacity) -> bool:
     results, number = kept_by(clients, within), next(_numbers)
     whole = replace(FINISHED.generation, id=f"gen_{number:024x}", verbatim=LARGE)
     return await results.put_generation(books.tenant, replace(FINISHED, generation=whole), 60)
 
 
-async def keep_pictures(clients: StoreClients, books: Books, within: Room) -> bool:
+async def keep_pictures(clients: StoreClients, books: Books, within: StoreCapacity) -> bool:
     data = next(_numbers).to_bytes(4, "big") * 225_000
     return await kept_by(clients, within).put_pictures(books.tenant, (picture_of(data),), 60)
 
 
-async def publish(clients: StoreClients, books: Books, within: Room) -> bool:
+async def publish(clients: StoreClients, books: Books, within: StoreCapacity) -> bool:
     hold = f"hold-{next(_numbers)}"
     await books.admit(hold)
     result = replace(generation(hold), verbatim=LARGE)
     return (await books.settle(hold, amounts=Amounts(), publish=result)).published
 
 
-async def fail(clients: StoreClients, books: Books, within: Room) -> bool:
+async def fail(clients: StoreClients, books: Books, within: StoreCapacity) -> bool:
     hold = f"hold-{next(_numbers)}"
     await books.admit(hold)
     said = Failure("model_refused", "No.", final=True, verbatim=LARGE)
@@ -186,8 +186,8 @@ async def fail(clients: StoreClients, books: Books, within: Room) -> bool:
     return told.failure.verbatim != ""
 
 
-async def answer(clients: StoreClients, books: Books, within: Room) -> bool:
-    operations = RedisOperations(clients.ledger, lease_s=60, keep_s=60, deadline_s=10, room=within)
+async def answer(clients: StoreClients, books: Books, within: StoreCapacity) -> bool:
+    operations = RedisOperations(clients.ledger, lease_s=60, keep_s=60, deadline_s=10, capacity=within)
     operation_id = f"op_{next(_numbers):024x}"
     await operations.begin(books.tenant, operation_id, "me", "work")
     assert await operations.finish(books.tenant, operation_id, "me", "done", LARGE, Made("gen_1", None))
@@ -204,8 +204,8 @@ async def test_whatever_is_kept_leaves_room_for_the_books(tmp_path: Path, keep: 
     options = ("--maxmemory", str(limit), "--maxmemory-policy", "noeviction", "--appendonly", "no")
     with running_server(tmp_path / "s", *options) as server:
         async with open_clients(server.url, ledger_timeout_s=10) as clients:
-            within = room(clients)
-            await within.look()
+            within = capacity(clients)
+            await within.measure()
             async with RedisLedger(clients.ledger, LedgerPolicy(deadline_s=10), within) as ledger:
                 books = Books(ledger, clients.ledger, "acme", budgets=())
                 kept = [await keep(clients, books, within) for _ in range(40)]
@@ -217,7 +217,7 @@ async def test_whatever_is_kept_leaves_room_for_the_books(tmp_path: Path, keep: 
                 for name in [name async for name in clients.ledger.scan_iter("fg:*")]:
                     if await clients.ledger.pttl(name) > 0:
                         await clients.ledger.delete(name)
-                await within.look()
-                await within.look()
+                await within.measure()
+                await within.measure()
                 assert await keep(clients, books, within)
                 assert within.conditions() == {"store_full": 0}

@@ -27,12 +27,12 @@ from app.domain.generation import ModelAnswer, Usage
 from app.domain.passthrough import Verbatim
 from app.domain.request import Input
 from app.generation.ports import Call
+from app.upstream.back_end import GuardedBackEnd, LaneTerms
 from app.upstream.breaker import BreakerTerms
 from app.upstream.failover import FailoverImageModel
-from app.upstream.lane import Lane, LaneTerms
+from app.upstream.metrics import NullMetrics
 from app.upstream.routing import SignatureOrigins
 from app.upstream.slots import SlotTerms
-from app.upstream.watching import Unwatched
 from tests.upstream.conftest import MODEL, asked, lasting
 from tests.upstream.test_resilience import Clock, Scripted
 from tests.upstream.test_slots import settled
@@ -54,13 +54,13 @@ def answer(back_end: str, signature: str = "") -> ModelAnswer:
     return ModelAnswer((), "", "STOP", Usage(), "m", verbatim=verbatim, back_end=back_end)
 
 
-class Hops(Unwatched):
+class Hops(NullMetrics):
     """The failovers that the watcher was told of."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str]] = []
 
-    def failed_over(self, model: str, left: str, taken: str) -> None:
+    def count_failover(self, model: str, left: str, taken: str) -> None:
         self.seen.append((left, taken))
 
 
@@ -74,14 +74,14 @@ class Pair:
         self.vertex = Scripted(*vertex)
         self.gemini = Scripted(*(gemini or [answer("gemini")]))
         self.hops = Hops()
-        lanes = [
-            Lane("vertex", self.vertex, capabilities=FREE_CHOICE, clock=self.clock),
-            Lane("gemini", self.gemini, clock=self.clock),
+        back_ends = [
+            GuardedBackEnd("vertex", self.vertex, capabilities=FREE_CHOICE, clock=self.clock),
+            GuardedBackEnd("gemini", self.gemini, clock=self.clock),
         ]
         self.model = FailoverImageModel(
-            lanes,
-            orders={"gemini-3-pro-image": lanes[::-1]},
-            watcher=self.hops,
+            back_ends,
+            orders={"gemini-3-pro-image": back_ends[::-1]},
+            metrics=self.hops,
             clock=self.clock,
             sleep=self.clock.sleep,
             jitter=lambda: 0.5,
@@ -165,11 +165,11 @@ async def test_a_back_end_without_a_slot_is_passed_over() -> None:
             return await super().generate(request, seed, call)
 
     terms = LaneTerms(SlotTerms(limit_min=1, limit_max=1, queue_max=0))
-    lanes = [
-        Lane("vertex", Busy(answer("vertex")), terms=terms),
-        Lane("gemini", Scripted(answer("gemini")), terms=terms),
+    back_ends = [
+        GuardedBackEnd("vertex", Busy(answer("vertex")), terms=terms),
+        GuardedBackEnd("gemini", Scripted(answer("gemini")), terms=terms),
     ]
-    model = FailoverImageModel(lanes)
+    model = FailoverImageModel(back_ends)
     first = asyncio.create_task(model.generate(asked(), None, lasting(100)))
     await held.wait()
     assert (await model.generate(asked(), None, lasting(100))).back_end == "gemini"
@@ -221,7 +221,7 @@ async def test_only_back_ends_that_can_do_what_is_asked_are_asked(fields: dict[s
     with pytest.raises(UpstreamRejected):
         await pair.served_by(asked(**fields))
     assert pair.calls == (1, 0)
-    alone = FailoverImageModel([Lane("gemini", pair.gemini)])
+    alone = FailoverImageModel([GuardedBackEnd("gemini", pair.gemini)])
     with pytest.raises(UpstreamInvalidRequest, match=r"No back end .* offers"):
         await alone.generate(asked(**fields), None, lasting(100))
 
@@ -314,12 +314,12 @@ async def test_who_waited_for_a_slot_is_not_sent_to_a_back_end_that_refuses_by_t
 
     busy = Busy(error)
     terms = LaneTerms(SlotTerms(limit_min=1, limit_max=1), BreakerTerms(calls_min=1))
-    model = FailoverImageModel([Lane("vertex", busy, terms=terms)])
+    model = FailoverImageModel([GuardedBackEnd("vertex", busy, terms=terms)])
     first = asyncio.create_task(model.generate(asked(), None, Call("a", 100, begin=begin)))
     await begun.wait()
     second = asyncio.create_task(model.generate(asked(), None, Call("b", 100, begin=begin)))
     await settled()
-    assert model._lanes[0]._get_slots(MODEL).waiting == 1
+    assert model._back_ends[0]._get_slots(MODEL).waiting == 1
     go_on.set()
     ended = await asyncio.gather(first, second, return_exceptions=True)
     assert [type(each) for each in ended] == [
@@ -330,7 +330,7 @@ async def test_who_waited_for_a_slot_is_not_sent_to_a_back_end_that_refuses_by_t
 
 async def test_a_days_quota_is_asked_for_again_only_now_and_then_until_it_begins_anew() -> None:
     pair = Pair([USED_UP, USED_UP, answer("vertex")])
-    alone = FailoverImageModel(pair.model._lanes[:1], clock=pair.clock, sleep=pair.clock.sleep)
+    alone = FailoverImageModel(pair.model._back_ends[:1], clock=pair.clock, sleep=pair.clock.sleep)
 
     async def told() -> int | None:
         with pytest.raises(UpstreamQuota) as raised:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from app.domain.errors import GatewayError, UpstreamQuota
 from app.domain.generation import ModelAnswer, Usage
 from app.generation.ports import Call
+from app.upstream.back_end import GuardedBackEnd, LaneTerms
 from app.upstream.failover import FailoverImageModel
-from app.upstream.lane import Lane, LaneTerms
 from app.upstream.slots import SlotTerms
 from tests.upstream.conftest import asked
 from tests.upstream.virtual import simulated
@@ -56,7 +56,7 @@ class Load:
 
     def __init__(self, back_end: Limited, terms: SlotTerms) -> None:
         clock = asyncio.get_running_loop().time
-        lane = Lane("b", back_end, terms=LaneTerms(terms), clock=clock)
+        lane = GuardedBackEnd("b", back_end, terms=LaneTerms(terms), clock=clock)
         self._model = FailoverImageModel([lane], clock=clock, jitter=random.Random(7).random)
         self._clock = clock
         self.served: Counter[str] = Counter()

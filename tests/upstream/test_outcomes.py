@@ -30,8 +30,7 @@ from app.domain.refusals import (
     find_category,
 )
 from app.domain.request import GenerationRequest, Input
-from app.upstream.google.answers import Answer, get_member, parse_usage
-from app.upstream.google.outcomes import (
+from app.upstream.google.failures import (
     WITHOUT_IMAGE,
     attribute_to_request,
     build_failure,
@@ -39,6 +38,7 @@ from app.upstream.google.outcomes import (
     parse_reason,
     parse_support_code,
 )
+from app.upstream.google.response import GoogleResponse, get_member, parse_usage
 from app.upstream.google.transport import Exchange
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)  # 04:00 in California
@@ -249,7 +249,7 @@ ODD = st.recursive(
 
 @given(st.dictionaries(NAMES, ODD))
 def test_no_answer_without_a_picture_can_crash_the_reader(body: dict[str, Any]) -> None:
-    read = Answer(json.dumps(body).encode(), {})
+    read = GoogleResponse(json.dumps(body).encode(), {})
     assert read.pictures == ()
     assert isinstance(read.build_error(), ContentBlocked | UpstreamError)
 
@@ -257,7 +257,7 @@ def test_no_answer_without_a_picture_can_crash_the_reader(body: dict[str, Any]) 
 @given(st.binary(max_size=30).filter(lambda noise: b"{" not in noise))
 def test_bytes_that_are_no_answer_may_have_been_billed(noise: bytes) -> None:
     with pytest.raises(UpstreamError) as raised:
-        Answer(noise, {})
+        GoogleResponse(noise, {})
     assert raised.value.billed == "maybe"
 
 

@@ -20,11 +20,11 @@ from app.domain.errors import (
 )
 from app.domain.generation import ModelAnswer, Usage
 from app.generation.ports import Call
+from app.upstream.back_end import GuardedBackEnd, LaneTerms
 from app.upstream.breaker import BreakerTerms
 from app.upstream.failover import FailoverImageModel
-from app.upstream.lane import Lane, LaneTerms
+from app.upstream.metrics import NullMetrics
 from app.upstream.retries import CALL_S_MIN
-from app.upstream.watching import Unwatched
 from tests.upstream.conftest import asked, lasting
 from tests.upstream.test_slots import Seen
 
@@ -78,8 +78,8 @@ def clock() -> Clock:
 
 
 def patient(model: Scripted, clock: Clock, jitter: Callable[[], float] = lambda: 0.5) -> FailoverImageModel:
-    lane = Lane("a back end", model, clock=clock)
-    return FailoverImageModel([lane], clock=clock, sleep=clock.sleep, jitter=jitter)
+    back_end = GuardedBackEnd("a back end", model, clock=clock)
+    return FailoverImageModel([back_end], clock=clock, sleep=clock.sleep, jitter=jitter)
 
 
 @pytest.mark.parametrize("error", [QUOTA, OVERLOADED])
@@ -211,13 +211,15 @@ async def test_models_are_held_back_each_on_its_own(clock: Clock) -> None:
 
 
 async def test_sizes_are_held_back_each_on_its_own_and_the_watcher_is_told(clock: Clock) -> None:
-    class Told(Unwatched):
-        def breaker(self, back_end: str, model: str, image_size: str, *, held_back: bool) -> None:
+    class Told(NullMetrics):
+        def set_breaker(self, back_end: str, model: str, image_size: str, *, held_back: bool) -> None:
             changes.append((back_end, image_size, held_back))
 
     changes: list[tuple[str, str, bool]] = []
     model = Scripted(*[UpstreamError("500")] * 20, ANSWER)
-    resilient = FailoverImageModel([Lane("vertex", model, watcher=Told(), clock=clock)], clock=clock)
+    resilient = FailoverImageModel(
+        [GuardedBackEnd("vertex", model, metrics=Told(), clock=clock)], clock=clock
+    )
     for _ in range(20):
         with pytest.raises(UpstreamError, match="500"):
             await resilient.generate(asked(image_size="4K"), None, lasting(12))
@@ -242,7 +244,9 @@ async def test_impatient_callers_do_not_hold_others_back(
     model = Slow(DeadlineExceeded("late", billed="maybe"))
     seen = Seen()
     terms = LaneTerms(breaker=BreakerTerms(window_s=10_000))
-    resilient = FailoverImageModel([Lane("b", model, terms=terms, watcher=seen, clock=clock)], clock=clock)
+    resilient = FailoverImageModel(
+        [GuardedBackEnd("b", model, terms=terms, metrics=seen, clock=clock)], clock=clock
+    )
     for _ in range(25):
         with pytest.raises(UpstreamError):
             await resilient.generate(asked(), None, lasting(100))

@@ -12,29 +12,29 @@ import pytest
 from app.domain.errors import DeadlineExceeded, GatewayError, Overloaded
 from app.generation.ports import Call
 from app.upstream.concurrency import AdaptiveLimit
+from app.upstream.metrics import NullMetrics
 from app.upstream.retries import CALL_S_MIN
 from app.upstream.slots import Slots, SlotTerms
-from app.upstream.watching import Unwatched
 
 if TYPE_CHECKING:
     from app.domain.tenancy import Priority
 
 
-class Seen(Unwatched):
-    """What the watcher was told."""
+class Seen(NullMetrics):
+    """What the metrics were told."""
 
     def __init__(self) -> None:
         self.turned_away: list[tuple[str, str]] = []
         self.waiting: dict[str, int] = {}
         self.used: tuple[int, int] = (0, 0)
 
-    def shed(self, back_end: str, model: str, priority: Priority, reason: str) -> None:
+    def count_shed(self, back_end: str, model: str, priority: Priority, reason: str) -> None:
         self.turned_away.append((priority, reason))
 
-    def queued(self, back_end: str, model: str, priority: Priority, count: int) -> None:
+    def set_queue_length(self, back_end: str, model: str, priority: Priority, count: int) -> None:
         self.waiting[priority] = count
 
-    def slots(self, back_end: str, model: str, limit: int, in_use: int) -> None:
+    def set_slots(self, back_end: str, model: str, limit: int, in_use: int) -> None:
         self.used = (limit, in_use)
 
 

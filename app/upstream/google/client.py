@@ -18,8 +18,8 @@ from app.domain.fingerprint import compute_digest
 from app.resilience.deadlines import time_limit
 from app.resilience.resources import Resource
 from app.resilience.tasks import BackgroundTasks, run_in_thread
-from app.upstream.google.answers import Answer
-from app.upstream.google.outcomes import attribute_to_request, build_failure
+from app.upstream.google.failures import attribute_to_request, build_failure
+from app.upstream.google.response import GoogleResponse
 from app.upstream.google.transport import Exchange, LiftingTransport
 
 if TYPE_CHECKING:
@@ -199,7 +199,9 @@ class GoogleImageModel(Resource):
             log.info("upstream call failed: %s", failure.detail, extra={"billed": failure.billed})
             # Without its cause, whose text may repeat the prompt.
             raise failure from None
-        answer = Answer(light, exchange.take_lifted(), exchange.headers.get("x-gemini-service-tier", ""))
+        answer = GoogleResponse(
+            light, exchange.take_lifted(), exchange.headers.get("x-gemini-service-tier", "")
+        )
         parts = answer.pictures
         if not parts:
             raise answer.build_error()

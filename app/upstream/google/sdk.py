@@ -181,7 +181,7 @@ def _build_config(
             headers=build_headers(back_end, request) or None,
             extra_body=build_response_format(back_end, request) if newer else None,
         ),
-        should_return_http_response=True,  # app/upstream/google/answers.py reads the light body itself
+        should_return_http_response=True,  # app/upstream/google/response.py reads the light body itself
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
         automatic_continuation=False,
         system_instruction=request.system_instruction,

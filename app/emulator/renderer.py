@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from app.emulator import painter
-from app.emulator.answers import Picture
 from app.emulator.behaviour import PLAIN
 from app.emulator.rehearsals import strip_directives
 from app.emulator.requests import unreadable_image
+from app.emulator.responses import Picture
 
 if TYPE_CHECKING:
     from PIL import Image

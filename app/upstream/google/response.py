@@ -19,7 +19,7 @@ from app.domain.generation import ModelAnswer, Picture, Usage
 from app.domain.refusals import FILTERED, SUPPORT_CODES
 from app.media.inspection import measure
 from app.media.splicing import splice_iter
-from app.upstream.google.outcomes import WITHOUT_IMAGE, parse_reason, parse_support_code
+from app.upstream.google.failures import WITHOUT_IMAGE, parse_reason, parse_support_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,7 +134,7 @@ def complete_usage(usage: Usage | None, request: GenerationRequest, card: Card, 
     )
 
 
-class Answer:
+class GoogleResponse:
     """One answer with status 200, read.
 
     Args:

@@ -16,7 +16,7 @@ from PIL import ImageFont
 if TYPE_CHECKING:
     from PIL import ImageDraw
 
-    from app.emulator.scenery import Colour
+    from app.emulator.background import Colour
 
 _LEADING = 1.22
 _CHARACTERS_MAX = 1600

@@ -50,7 +50,7 @@ class Base64:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ModelResponse:
     """A finished answer before it is written.
 
     Attributes:
@@ -92,12 +92,12 @@ class Answer:
             candidate = {"content": {"parts": [part], "role": "model"}, "index": 0}
             yield {"candidates": [candidate], **({"usageMetadata": early} if early else {}), **self.envelope}
         parts = [{"text": ""}] if self.parts else []
-        yield Answer(tuple(parts), self.finish, self.envelope, self.usage).build_document()
+        yield ModelResponse(tuple(parts), self.finish, self.envelope, self.usage).build_document()
 
 
 def compose(
     request: ModelRequest, behaviour: Behaviour, pictures: list[Picture], interim: list[Picture]
-) -> Answer:
+) -> ModelResponse:
     """The answer to a request. ``interim`` are the pictures in thoughts, where there are to be any."""
     envelope: dict[str, Any] = {"modelVersion": request.card.id, "responseId": secrets.token_urlsafe(16)}
     if request.dialect == "vertex":
@@ -110,14 +110,14 @@ def compose(
         feedback = envelope["promptFeedback"] = {"blockReason": behaviour.block_reason}
         if behaviour.support_code is not None and request.dialect == "vertex":
             feedback["blockReasonMessage"] = _BLOCKED.format(behaviour.support_code)
-        return Answer((), None, envelope, usage)
+        return ModelResponse((), None, envelope, usage)
     finish: dict[str, Any] = {"finishReason": behaviour.finish_reason}
     if behaviour.support_code is not None:
         finish["finishMessage"] = _FILTERED.format(behaviour.support_code)
     if request.searches and pictures:
         finish["groundingMetadata"] = _build_grounding(request)
     parts = [*_build_thoughts(request, behaviour, interim), *_build_parts(request, behaviour, pictures)]
-    return Answer(tuple(parts), finish, envelope, usage)
+    return ModelResponse(tuple(parts), finish, envelope, usage)
 
 
 def _build_thoughts(

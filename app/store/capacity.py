@@ -28,7 +28,7 @@ SPARE_PART = 4
 """An allocator's classes of sizes are up to a quarter apart."""
 
 
-class Room(Resource):
+class StoreCapacity(Resource):
     """Says whether something may be kept; use as ``async with``, to look how full the store is.
 
     A store that evicts makes room by itself. One that does not (``noeviction``) refuses everything when it is
@@ -52,16 +52,16 @@ class Room(Resource):
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:
         with suppress(StoreUnavailable):
-            await self.look()
+            await self.measure()
         async with BackgroundTasks() as tasks:
-            tasks.keep_running(self._keep_looking, "store-memory")
+            tasks.keep_running(self._poll, "store-memory")
             yield
 
     def conditions(self) -> dict[str, str | int]:
         """What an operator wants to see beside whether the store answers."""
         return {"store_full": int(self.full)}
 
-    async def look(self) -> None:
+    async def measure(self) -> None:
         """See how full the store is. Raises StoreUnavailable; then what was seen last still counts."""
         nodes = await self._calls.run(fetch_memory(self._client))
         left = min(
@@ -74,32 +74,32 @@ class Room(Resource):
         )
         # What was let in lately may still be on its way to the store.
         self._left, self._taken = left - self._taken, 0
-        self._tell(full=left <= self._lacking)
+        self._set_full(full=left <= self._lacking)
         if not self.full:
             self._lacking = 0
 
-    def take(self, length: int) -> bool:
+    def reserve(self, length: int) -> bool:
         """Whether a value of so many bytes may be kept; it counts from now on."""
         size = length + length // SPARE_PART + VALUE_BYTES
         if size > self._left:
             self._lacking = max(self._lacking, size)
-            self._tell(full=True)
+            self._set_full(full=True)
             return False
         self._left -= size
         self._taken += size
         return True
 
-    def take_text(self, text: str) -> bool:
+    def reserve_text(self, text: str) -> bool:
         """The same for a text."""
-        return self.take(len(text) if text.isascii() else len(text.encode()))
+        return self.reserve(len(text) if text.isascii() else len(text.encode()))
 
-    def _tell(self, *, full: bool) -> None:
+    def _set_full(self, *, full: bool) -> None:
         if full and not self.full:
             log.warning("the store is nearly full and evicts nothing: no picture and no result is kept")
         self.full = full
 
-    async def _keep_looking(self) -> None:
+    async def _poll(self) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
             with suppress(StoreUnavailable):
-                await self.look()
+                await self.measure()

@@ -17,8 +17,8 @@ from app.domain.errors import (
     UpstreamUnavailable,
 )
 from app.upstream.breaker import BreakerTerms, SizeBreaker, is_fault
+from app.upstream.metrics import NullMetrics
 from app.upstream.slots import Slots, SlotTerms
-from app.upstream.watching import Unwatched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from app.domain.generation import ModelAnswer
     from app.domain.request import GenerationRequest
     from app.generation.ports import Call, ImageModel
-    from app.upstream.watching import UpstreamWatcher
+    from app.upstream.metrics import UpstreamMetrics
 
 _OVERLOAD_STATUSES: Final = frozenset({503, 529})
 
@@ -66,7 +66,7 @@ class _ExhaustedQuota:
     probed_at: float
 
 
-class Lane:
+class GuardedBackEnd:
     """One back end: a breaker for each model and size, slots for each model.
 
     Args:
@@ -85,14 +85,14 @@ class Lane:
         *,
         capabilities: frozenset[str] = frozenset(),
         terms: LaneTerms | None = None,
-        watcher: UpstreamWatcher | None = None,
+        metrics: UpstreamMetrics | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self.capabilities = capabilities
         self._model = model
         self._terms = terms or LaneTerms()
-        self._watcher = watcher or Unwatched()
+        self._metrics = metrics or NullMetrics()
         self._clock = clock
         self._breakers: dict[tuple[str, str], SizeBreaker] = {}
         self._slots: dict[str, Slots] = {}
@@ -165,7 +165,7 @@ class Lane:
     def _get_breaker(self, request: GenerationRequest) -> SizeBreaker:
         of = (request.model, request.image_size or "default")
         if of not in self._breakers:
-            told = partial(self._watcher.breaker, self.name, *of)
+            told = partial(self._metrics.set_breaker, self.name, *of)
             self._breakers[of] = SizeBreaker(
                 self._terms.breaker, self._clock, lambda held_back: told(held_back=held_back)
             )
@@ -173,7 +173,7 @@ class Lane:
 
     def _get_slots(self, model: str) -> Slots:
         if model not in self._slots:
-            self._slots[model] = Slots(self.name, model, self._terms.slots, self._watcher, self._clock)
+            self._slots[model] = Slots(self.name, model, self._terms.slots, self._metrics, self._clock)
         return self._slots[model]
 
 
