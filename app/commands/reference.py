@@ -113,7 +113,7 @@ def _list_meanings(codes: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
 
 def _list_rules() -> Iterator[tuple[str, ...]]:
     for rule in RULES:
-        yield f"`{rule.__name__.strip('_')}`", _get_first_line(rule.__doc__)
+        yield f"`{rule.__name__.removeprefix('check_')}`", _get_first_line(rule.__doc__)
 
 
 def _list_settings() -> Iterator[tuple[str, ...]]:

@@ -1,7 +1,7 @@
-"""The card's rules about words and numbers: one small function for each row of the card.
+"""The card's rules: one function for each row of the card, from a case to its violations.
 
-A rule yields every fault that it finds and never raises; what another rule has refused it passes over.
-Rules about files are in ``app/domain/rules_inputs.py``.
+A rule yields every violation that it finds and never raises; it passes over what another rule reports. The
+facts about a file were read from its bytes before (``Input``); a caller's claim is only compared with them.
 """
 
 from __future__ import annotations
@@ -9,16 +9,26 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING, NamedTuple
 
+from app.domain import addresses
 from app.domain.errors import Violation
+from app.domain.estimate import (
+    count_earlier_document_tokens,
+    count_known_document_tokens,
+    count_known_video_tokens,
+    count_other_tokens,
+    count_picture_tokens,
+    estimate_text_tokens,
+)
+from app.domain.media_types import get_declared_type, quote_media_type
 from app.domain.pointers import build_pointer
-from app.domain.request import SEEDS_PER_VARIANT
+from app.domain.request import SEEDS_PER_VARIANT, Input
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from app.domain.card import Card, Range
     from app.domain.policy import Policy
-    from app.domain.request import GenerationRequest
+    from app.domain.request import GenerationRequest, InputKind
 
 LABELS_MAX = 8
 LABEL_LENGTH_MAX = 63
@@ -65,7 +75,7 @@ def _is_blank(text: str) -> bool:
     )
 
 
-def model(case: Case) -> Iterator[Violation]:
+def check_model(case: Case) -> Iterator[Violation]:
     """The caller may use it, and it has not been retired."""
     models, card = case.policy.models, case.card
     if models and card.id not in models:
@@ -77,7 +87,7 @@ def model(case: Case) -> Iterator[Violation]:
         yield Violation("/model", "model_retired", f"{card.title} is no longer offered.{successor}")
 
 
-def texts(case: Case) -> Iterator[Violation]:
+def check_texts(case: Case) -> Iterator[Violation]:
     """The prompt says something, and every text can be encoded."""
     named = (("/prompt", case.request.prompt), ("/system_instruction", case.request.system_instruction or ""))
     for pointer, text in named:
@@ -87,7 +97,7 @@ def texts(case: Case) -> Iterator[Violation]:
         yield Violation("/prompt", "empty_prompt", "The prompt is empty.")
 
 
-def aspect_ratio(case: Case) -> Iterator[Violation]:
+def check_aspect_ratio(case: Case) -> Iterator[Violation]:
     """One of the card's ratios, or none."""
     asked, card = case.request.aspect_ratio, case.card
     if asked is not None and asked not in card.aspect_ratios:
@@ -95,7 +105,7 @@ def aspect_ratio(case: Case) -> Iterator[Violation]:
         yield Violation("/aspect_ratio", "unsupported_aspect_ratio", detail, card.aspect_ratios)
 
 
-def image_size(case: Case) -> Iterator[Violation]:
+def check_image_size(case: Case) -> Iterator[Violation]:
     """One of the card's sizes in any accepted spelling, within the caller's limit and previews."""
     sizes = tuple(case.card.image_sizes)
     size = case.image_size
@@ -118,14 +128,14 @@ def image_size(case: Case) -> Iterator[Violation]:
         yield Violation("/image_size", "preview_not_allowed", detail, allowed)
 
 
-def count(case: Case) -> Iterator[Violation]:
+def check_count(case: Case) -> Iterator[Violation]:
     """At least one picture and no more than the gateway makes at once."""
     most = case.policy.n_max
     if not 1 <= case.request.n <= most:
         yield Violation("/n", "n_out_of_range", f"Between 1 and {most} pictures can be asked for at once.")
 
 
-def candidate_count(case: Case) -> Iterator[Violation]:
+def check_candidate_count(case: Case) -> Iterator[Violation]:
     """The model makes one candidate a call."""
     asked, most = case.request.candidate_count, case.card.parameters.candidate_count_max
     if asked is not None and not 1 <= asked <= most:
@@ -133,7 +143,7 @@ def candidate_count(case: Case) -> Iterator[Violation]:
         yield Violation("/candidate_count", "unsupported_candidate_count", detail, tuple(range(1, most + 1)))
 
 
-def response_modalities(case: Case) -> Iterator[Violation]:
+def check_response_modalities(case: Case) -> Iterator[Violation]:
     """A picture, with or without words, in any order."""
     offered = case.card.parameters.response_modalities
     asked = sorted(case.request.response_modalities)
@@ -143,31 +153,31 @@ def response_modalities(case: Case) -> Iterator[Violation]:
         yield Violation("/response_modalities", "unsupported_response_modalities", detail, allowed)
 
 
-def _within(name: str, asked: float | None, limits: Range) -> Iterator[Violation]:
+def _check_range(name: str, asked: float | None, limits: Range) -> Iterator[Violation]:
     # What is not a number compares as outside of everything.
     if asked is not None and not limits.min <= asked <= limits.max:
         detail = f"A number from {limits.min} to {limits.max} is expected."
         yield Violation(f"/{name}", f"{name}_out_of_range", detail)
 
 
-def temperature(case: Case) -> Iterator[Violation]:
+def check_temperature(case: Case) -> Iterator[Violation]:
     """Within the card's range; not a number is not within it."""
-    yield from _within("temperature", case.request.temperature, case.card.parameters.temperature)
+    yield from _check_range("temperature", case.request.temperature, case.card.parameters.temperature)
 
 
-def top_p(case: Case) -> Iterator[Violation]:
+def check_top_p(case: Case) -> Iterator[Violation]:
     """Within the card's range."""
-    yield from _within("top_p", case.request.top_p, case.card.parameters.top_p)
+    yield from _check_range("top_p", case.request.top_p, case.card.parameters.top_p)
 
 
-def top_k(case: Case) -> Iterator[Violation]:
+def check_top_k(case: Case) -> Iterator[Violation]:
     """Refused where the card does not offer it, rather than dropped."""
     if case.request.top_k is not None and not case.card.parameters.top_k_offered:
         detail = f"{case.card.title} has no top_k; use top_p or temperature."
         yield Violation("/top_k", "unsupported_top_k", detail)
 
 
-def seed(case: Case) -> Iterator[Violation]:
+def check_seed(case: Case) -> Iterator[Violation]:
     """A 32-bit number."""
     asked, parameters = case.request.seed, case.card.parameters
     if asked is not None and not parameters.seed_min <= asked <= parameters.seed_max:
@@ -175,14 +185,14 @@ def seed(case: Case) -> Iterator[Violation]:
         yield Violation("/seed", "seed_out_of_range", detail)
 
 
-def variant(case: Case) -> Iterator[Violation]:
+def check_variant(case: Case) -> Iterator[Violation]:
     """Few enough that their seeds do not go round."""
     if not 0 <= case.request.variant <= VARIANT_MAX:
         detail = f"A whole number from 0 to {VARIANT_MAX} is expected."
         yield Violation("/variant", "variant_out_of_range", detail)
 
 
-def max_output_tokens(case: Case) -> Iterator[Violation]:
+def check_max_output_tokens(case: Case) -> Iterator[Violation]:
     """Within the card's limit, and enough for the picture that is asked for."""
     asked, most = case.request.max_output_tokens, case.card.tokens.output_max
     if asked is None:
@@ -196,7 +206,7 @@ def max_output_tokens(case: Case) -> Iterator[Violation]:
         yield Violation("/max_output_tokens", "max_output_tokens_too_small", detail)
 
 
-def output_tokens(case: Case) -> Iterator[Violation]:
+def check_output_tokens(case: Case) -> Iterator[Violation]:
     """One call's picture, words and thoughts fit into the model's output."""
     if case.image_size is None or case.thinking_level is None:
         return
@@ -206,7 +216,7 @@ def output_tokens(case: Case) -> Iterator[Violation]:
         yield Violation("/image_size", "output_tokens_over_limit", detail)
 
 
-def thinking_level(case: Case) -> Iterator[Violation]:
+def check_thinking_level(case: Case) -> Iterator[Violation]:
     """One of the card's levels, in any case of letters."""
     if case.thinking_level is None:
         levels = case.card.parameters.thinking_levels
@@ -214,7 +224,7 @@ def thinking_level(case: Case) -> Iterator[Violation]:
         yield Violation("/thinking_level", "unsupported_thinking_level", detail, levels)
 
 
-def safety_settings(case: Case) -> Iterator[Violation]:
+def check_safety_settings(case: Case) -> Iterator[Violation]:
     """Known categories and thresholds, each category once."""
     parameters = case.card.parameters
     seen: set[str] = set()
@@ -236,7 +246,7 @@ def safety_settings(case: Case) -> Iterator[Violation]:
         seen.add(setting.category)
 
 
-def output_format(case: Case) -> Iterator[Violation]:
+def check_output_format(case: Case) -> Iterator[Violation]:
     """A choice of format only where the back end has one; the gateway never encodes anew."""
     asked, quality = case.request.output_mime_type, case.request.output_compression_quality
     offered = case.card.parameters.output_mime_types
@@ -261,7 +271,7 @@ def output_format(case: Case) -> Iterator[Violation]:
         yield Violation(pointer, "output_compression_quality_needs_jpeg", detail)
 
 
-def grounding(case: Case) -> Iterator[Violation]:
+def check_grounding(case: Case) -> Iterator[Violation]:
     """Only searches that the model can make."""
     for name in ("web_search", "image_search"):
         if getattr(case.request.grounding, name) and name not in case.card.grounding:
@@ -269,7 +279,7 @@ def grounding(case: Case) -> Iterator[Violation]:
             yield Violation(f"/grounding/{name}", "unsupported_grounding", detail, case.card.grounding)
 
 
-def labels(case: Case) -> Iterator[Violation]:
+def check_labels(case: Case) -> Iterator[Violation]:
     """Few, short, and each of them once."""
     found = case.request.labels
     if len(found) > LABELS_MAX:
@@ -287,7 +297,7 @@ def labels(case: Case) -> Iterator[Violation]:
         seen.add(name)
 
 
-def conversation(case: Case) -> Iterator[Violation]:
+def check_conversation(case: Case) -> Iterator[Violation]:
     """A conversation goes on with the model that began it: signatures are bound to it."""
     earlier = case.request.earlier
     if earlier is not None and earlier.conversation.model != case.card.id:
@@ -296,25 +306,223 @@ def conversation(case: Case) -> Iterator[Violation]:
         yield Violation("/continue_from", "other_model", detail, (began,))
 
 
-RULES = (
-    model,
-    conversation,
-    texts,
-    aspect_ratio,
-    image_size,
-    count,
-    candidate_count,
-    response_modalities,
-    temperature,
-    top_p,
-    top_k,
-    seed,
-    variant,
-    max_output_tokens,
-    output_tokens,
-    thinking_level,
-    safety_settings,
-    output_format,
-    grounding,
-    labels,
+# files
+
+
+def _check_source(case: Case, item: Input) -> Iterator[Violation]:
+    """Bytes, or an address in an allowed bucket; one of the two."""
+    if item.data is not None and item.uri is not None:
+        yield Violation(item.pointer, "ambiguous_input", "Give either bytes or an address, not both.")
+    if item.data is None and item.uri is None and not item.faults:
+        yield Violation(item.pointer, "missing_input", "There are neither bytes nor an address.")
+    if item.uri is None:
+        return
+    try:
+        address = addresses.parse(item.uri)
+    except addresses.InvalidAddress as invalid:
+        yield Violation(item.pointer, "invalid_address", str(invalid))
+        return
+    if "cloud_storage" not in case.policy.capabilities:
+        detail = "The upstream reads no files from Cloud Storage; send the bytes."
+        yield Violation(item.pointer, "address_not_available", detail)
+    elif address.bucket not in case.policy.buckets:
+        allowed = tuple(f"gs://{bucket}/" for bucket in sorted(case.policy.buckets))
+        detail = "Inputs may not come from this bucket." if allowed else "Inputs from Cloud Storage are off."
+        yield Violation(item.pointer, "bucket_not_allowed", detail, allowed)
+
+
+def _check_type(item: Input, allowed: tuple[str, ...]) -> Iterator[Violation]:
+    """What the bytes are is one of the card's types; what the caller calls them does not matter.
+
+    Of a file elsewhere only the claim is known, and the upstream needs it.
+    """
+    kind = item.kind
+    real = item.mime_type if item.data is not None else get_declared_type(item)
+    if item.data is None and item.uri is None:
+        return
+    if real is None and item.data is None:
+        detail = "An address needs a mime_type beside it."
+        yield Violation(item.pointer, "mime_type_required", detail, allowed or None)
+    elif real is None and not item.faults:
+        detail = f"The bytes are of no known type; {_describe_types(kind, allowed)}."
+        yield Violation(item.pointer, f"unknown_{kind}_type", detail, allowed or None)
+    elif real is not None and not _is_allowed(real, allowed, kind):
+        subject = "The bytes are" if item.data is not None else "The file is said to be"
+        detail = f"{subject} {quote_media_type(real)}; {_describe_types(kind, allowed)}."
+        yield Violation(item.pointer, f"unsupported_{kind}_type", detail, allowed or None)
+
+
+def _describe_types(kind: InputKind, allowed: tuple[str, ...]) -> str:
+    names = ", ".join(name.removeprefix(f"{kind}/") for name in allowed) or "other types"
+    return f"as {_WITH_ARTICLE[kind]} the model reads {names}"
+
+
+_WITH_ARTICLE = {"image": "an image", "document": "a document", "video": "a video"}
+
+
+def _is_allowed(real: str, allowed: tuple[str, ...], kind: str) -> bool:
+    """In the card's list; where the card has none, of the kind at all."""
+    return real in allowed if allowed else real.startswith(f"{kind}/")
+
+
+_KINDS = frozenset(_WITH_ARTICLE)
+
+
+def _report_faults(item: Input) -> Iterator[Violation]:
+    """What is wrong with the bytes; of a text in place of a picture, that it is a text is enough."""
+    for code, sentence in item.faults:
+        if code.rpartition("_")[2] not in _KINDS - {item.kind}:
+            yield Violation(item.pointer, code, sentence)
+
+
+def _check_size(item: Input, most: int) -> Iterator[Violation]:
+    if item.length > most:
+        detail = f"The {item.kind} has {item.length} bytes; the limit is {most}."
+        yield Violation(item.pointer, f"{item.kind}_too_large", detail)
+
+
+def check_images(case: Case) -> Iterator[Violation]:
+    """As many as the card takes, each of a known type, whole, and neither too heavy nor too large."""
+    limits, references, earlier = (
+        case.card.images,
+        _list_references(case.request),
+        _count_earlier_images(case),
+    )
+    if earlier + len(references) > limits.count_max:
+        first_over = max(0, limits.count_max - earlier)
+        pointer = references[first_over].pointer if first_over < len(references) else "/continue_from"
+        of_turns = f" and {earlier} of the earlier turns" if earlier else ""
+        detail = f"{len(references)} images{of_turns}; {limits.count_max} at most."
+        yield Violation(pointer, "too_many_images", detail)
+    for item in case.request.images:
+        yield from _check_source(case, item)
+        yield from _check_type(item, limits.mime_types)
+        if not item.drawn:
+            yield from _check_size(item, limits.inline_bytes_max)
+        yield from _report_faults(item)
+        pixels = (item.width or 0) * (item.height or 0)
+        if pixels > case.policy.pixels_max and "too_many_pixels" not in dict(item.faults):
+            most = case.policy.pixels_max
+            detail = f"The image has {pixels} pixels; {most} is the limit of this gateway, not of the model."
+            yield Violation(item.pointer, "too_many_pixels", detail)
+
+
+def _list_references(request: GenerationRequest) -> tuple[Input, ...]:
+    """Images, except for those that the model itself drew in earlier turns.
+
+    Those are judged by their bytes and paid for as input, but the limits on number and size of references do
+    not apply: a chat would end after 14 pictures, or after its first large PNG. ``continue_from`` is alike.
+    """
+    return tuple(item for item in request.images if not item.drawn)
+
+
+def _count_earlier_images(case: Case) -> int:
+    """Reference images of earlier turns: the model reads them again, so they count again."""
+    return case.request.earlier.conversation.images if case.request.earlier is not None else 0
+
+
+def check_documents(case: Case) -> Iterator[Violation]:
+    """Types, bytes and tokens of every document, and the tokens of all together."""
+    limits, found = case.card.documents, case.request.documents
+    if found and not limits.mime_types:
+        detail = f"{case.card.title} reads no documents."
+        yield Violation("/documents", "documents_not_supported", detail)
+        return
+    total = 0
+    for item in found:
+        yield from _check_source(case, item)
+        yield from _check_type(item, limits.mime_types)
+        yield from _check_size(item, limits.bytes_max)
+        yield from _report_faults(item)
+        tokens = count_known_document_tokens(item, case.card)
+        total += tokens
+        if tokens > limits.tokens_per_file_max:
+            detail = (
+                f"The document has about {tokens} tokens; the limit is {limits.tokens_per_file_max} a file."
+            )
+            yield Violation(item.pointer, "document_too_many_tokens", detail)
+    if total > limits.tokens_total_max:
+        detail = f"The documents have about {total} tokens; the limit is {limits.tokens_total_max} in all."
+        yield Violation("/documents", "documents_too_many_tokens", detail)
+
+
+def check_videos(case: Case) -> Iterator[Violation]:
+    """A Preview feature of some models."""
+    if not case.request.videos:
+        return
+    if "video" not in case.card.input_modalities:
+        yield Violation("/videos", "videos_not_supported", f"{case.card.title} reads no videos.")
+        return
+    if case.card.video.preview and not case.policy.allows_preview("video"):
+        detail = "Video input is a Preview feature, which is not enabled for this caller."
+        yield Violation("/videos", "preview_not_allowed", detail)
+    for item in case.request.videos:
+        yield from _check_source(case, item)
+        yield from _check_type(item, case.card.video.mime_types)
+        yield from _report_faults(item)
+
+
+def check_input_tokens(case: Case) -> Iterator[Violation]:
+    """Prompt, images, documents and videos of one call fit into the model's context."""
+    request, card = case.request, case.card
+    most = card.tokens.input_max
+    place = "/prompt" if request.earlier is None else "/continue_from"
+    words = sum(
+        estimate_text_tokens(text) for text in _list_texts(request) if is_unicode(text)
+    ) + count_other_tokens(request)
+    if words > most:
+        detail = f"The prompt has about {words} tokens; the model reads {most}."
+        yield Violation(place, "input_tokens_over_limit", detail)
+        return
+    pictures = count_picture_tokens(request, card)
+    pages = sum(count_known_document_tokens(item, card) for item in request.documents)
+    clips = sum(count_known_video_tokens(item, card) for item in request.videos)
+    total = words + pictures + pages + clips + count_earlier_document_tokens(request)
+    if (
+        total > most
+        and len(_list_references(request)) <= card.images.count_max
+        and pages <= card.documents.tokens_total_max
+    ):
+        detail = f"The request has about {total} input tokens; the model reads {most}."
+        heavy = "/videos" if clips else "/documents" if pages else place
+        yield Violation(heavy, "input_tokens_over_limit", detail)
+
+
+def _list_texts(request: GenerationRequest) -> tuple[str, str]:
+    return request.prompt, request.system_instruction or ""
+
+
+def check_earlier_addresses(case: Case) -> Iterator[Violation]:
+    """What earlier turns read from Cloud Storage is read again, so its bucket must still be allowed."""
+    earlier = case.request.earlier
+    for address in earlier.conversation.addresses if earlier is not None else ():
+        yield from _check_source(case, Input("document", "/continue_from", uri=address))
+
+
+RULES: tuple[Callable[[Case], Iterator[Violation]], ...] = (
+    check_model,
+    check_conversation,
+    check_texts,
+    check_aspect_ratio,
+    check_image_size,
+    check_count,
+    check_candidate_count,
+    check_response_modalities,
+    check_temperature,
+    check_top_p,
+    check_top_k,
+    check_seed,
+    check_variant,
+    check_max_output_tokens,
+    check_output_tokens,
+    check_thinking_level,
+    check_safety_settings,
+    check_output_format,
+    check_grounding,
+    check_labels,
+    check_images,
+    check_documents,
+    check_videos,
+    check_input_tokens,
+    check_earlier_addresses,
 )

@@ -5,23 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from app.domain import rules, rules_inputs
 from app.domain.card import strip_model_prefix
 from app.domain.generation import Notice
 from app.domain.media_types import get_declared_type, is_corrected, quote_media_type
 from app.domain.policy import Policy
-from app.domain.rules import Case
+from app.domain.rules import RULES, Case
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from app.domain.card import Card
     from app.domain.errors import Violation
     from app.domain.request import GenerationRequest, Input
 
 __all__ = ["RULES", "Policy", "find_notices", "normalize_request", "validate"]
-
-RULES: tuple[Callable[[Case], Iterator[Violation]], ...] = (*rules.RULES, *rules_inputs.RULES)
 
 
 def _resolve_image_size(request: GenerationRequest, card: Card) -> str | None:

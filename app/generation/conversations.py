@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from app.domain.conversation import Earlier, Replied
 from app.domain.errors import NotFound
-from app.domain.finished import ENDINGS, StoredGeneration, build_effective
 from app.domain.generation import Picture
+from app.domain.stored_generation import ENDINGS, StoredGeneration, build_effective
 from app.domain.turns import add_turn
 from app.generation import booking
 from app.media.lifting import generate_placeholders
@@ -17,9 +17,9 @@ from app.resilience.tasks import run_in_thread
 
 if TYPE_CHECKING:
     from app.domain.conversation import Conversation
-    from app.domain.finished import Ending
     from app.domain.generation import Generation
     from app.domain.request import Input
+    from app.domain.stored_generation import Ending
     from app.generation.job import Job
     from app.generation.ports import Results
 

@@ -41,12 +41,12 @@ if TYPE_CHECKING:
     from app.cards import Catalogue
     from app.domain.attempt import Attempt, Delivery
     from app.domain.budget import WindowState
-    from app.domain.finished import StoredGeneration
     from app.domain.generation import Generation, Picture
     from app.domain.outcome import Outcome
     from app.domain.policy import Times
     from app.domain.rate import RateState
     from app.domain.request import CacheDirective
+    from app.domain.stored_generation import StoredGeneration
     from app.domain.tenancy import Caller
     from app.domain.validation import Policy
     from app.generation.conversations import Conversations

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from app.domain.attempt import Attempt, Delivery
     from app.domain.budget import Amounts, BudgetWindow, WindowState
     from app.domain.failure import Failure
-    from app.domain.finished import StoredGeneration
     from app.domain.generation import Generation, ModelAnswer, Picture, Spent, Usage
     from app.domain.operation import Made, Operation
     from app.domain.rate import RateLimit, RateState
     from app.domain.report import Attribution
     from app.domain.request import CacheDirective, GenerationRequest
+    from app.domain.stored_generation import StoredGeneration
     from app.domain.tenancy import Caller, Identity, Priority, Tenant
 
 

@@ -14,8 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from app.domain.failure import Failure
-from app.domain.finished import StoredGeneration
 from app.domain.generation import Generation, Notice
+from app.domain.stored_generation import StoredGeneration
 
 VERSION = 1
 BRIEF_BYTES_MAX = 1000

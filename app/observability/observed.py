@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from app.cards import Catalogue
     from app.domain.attempt import Attempt, Delivery
     from app.domain.budget import BudgetWindow, WindowState
-    from app.domain.finished import StoredGeneration
     from app.domain.generation import ModelAnswer, Picture
     from app.domain.rate import RateLimit, RateState
     from app.domain.request import GenerationRequest
+    from app.domain.stored_generation import StoredGeneration
     from app.domain.tenancy import Caller, Identity, Tenant
     from app.generation.ports import (
         Admission,

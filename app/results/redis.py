@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from app.domain.errors import InternalError, StoreUnavailable
 from app.domain.fingerprint import compute_digest
-from app.domain.finished import is_generation_id
 from app.domain.generation import Picture
+from app.domain.stored_generation import is_generation_id
 from app.generation import records
 from app.resilience.tasks import run_in_thread
 from app.results import blobs
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from app.domain.finished import StoredGeneration
+    from app.domain.stored_generation import StoredGeneration
     from app.results.quota import Quota
 
 MAGIC = b"FGI1"

@@ -88,6 +88,13 @@ def test_the_tests_keep_the_rule(rule: Callable[[Source], Iterator[Breach]]) -> 
     assert not found, f"\n{found}"
 
 
+def test_the_scripts_keep_the_rule_on_sizes() -> None:
+    scripts = [(name, text) for name, text in committed() if name.endswith(".lua")]
+    assert any(name.endswith("_common.lua") for name, _ in scripts)
+    found = report(breach for name, text in scripts for breach in rules.lua_sizes(name, text))
+    assert not found, f"\n{found}"
+
+
 @pytest.mark.parametrize("rule", [rules.marks, rules.registries], ids=lambda rule: rule.__name__)
 def test_every_file_keeps_the_rule(rule: Callable[[str, str], Iterator[Breach]]) -> None:
     files = committed()

@@ -48,7 +48,7 @@ BROKEN: list[tuple[Check, str, str, int]] = [
     (rules.environment, "app/generation/gateway.py", "import os\nx = os.environ['A']", 2),
     (rules.environment, "app/generation/gateway.py", "import os\nx = os.getenv('A')", 2),
     (rules.environment, "app/generation/gateway.py", "from os import environ", 1),
-    (rules.sizes, "app/generation/gateway.py", "\n" * 401, 401),
+    (rules.sizes, "app/generation/gateway.py", "\n" * 601, 601),
     (rules.sizes, "tests/test_a.py", "\n" * 601, 601),
     (rules.sizes, "app/generation/gateway.py", "x = 1\ndef f():\n" + "    x = 1\n" * 70, 2),
     (rules.globals_, "app/generation/gateway.py", "def f():\n    global x\n    x = 1", 2),
@@ -148,6 +148,14 @@ def test_a_breach_is_found_with_its_file_and_line(check: Check, path: str, text:
 @pytest.mark.parametrize(("check", "path", "text"), SOUND)
 def test_sound_code_passes(check: Check, path: str, text: str) -> None:
     assert list(check(Source(path, text))) == []
+
+
+def test_a_script_that_is_too_long_or_has_a_function_that_is_is_found() -> None:
+    body = "  local x = 1\n" * 69
+    broken = f"local a\nlocal function f()\n{body}end\nlocal function g()\n  return 1\nend\n"
+    assert [breach.line for breach in rules.lua_sizes("a.lua", broken)] == [2]
+    assert [breach.line for breach in rules.lua_sizes("a.lua", broken + "\n" * 600)] == [601, 2]
+    assert not list(rules.lua_sizes("a.lua", broken.replace("  local x = 1\n", "", 1)))
 
 
 @pytest.mark.parametrize("mark", MARKS)

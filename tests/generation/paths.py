@@ -16,10 +16,10 @@ from app.domain.errors import (
     GatewayError,
     UpstreamError,
 )
-from app.domain.finished import StoredGeneration, build_effective
 from app.domain.generation import Generation, PictureRecord
 from app.domain.policy import Policy, Times
 from app.domain.request import CacheDirective, GenerationRequest
+from app.domain.stored_generation import StoredGeneration, build_effective
 from app.domain.tenancy import Caller, Key, Tenant
 from app.generation.conversations import Bounds, Conversations
 from app.generation.gateway import Gateway

@@ -15,8 +15,8 @@ from app.generation.ports import Absent, Lead, Settled
 if TYPE_CHECKING:
     from app.domain.attempt import Attempt, Delivery
     from app.domain.budget import BudgetWindow
-    from app.domain.finished import StoredGeneration
     from app.domain.request import GenerationRequest
+    from app.domain.stored_generation import StoredGeneration
     from app.generation.ports import Admission, AdmissionRequest, Call, Hit, Settlement
 
 NOW_MS = 1_800_000_000_000

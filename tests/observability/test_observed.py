@@ -45,8 +45,8 @@ from tests.observability.test_metrics import samples, value
 
 if TYPE_CHECKING:
     from app.domain.attempt import Delivery
-    from app.domain.finished import StoredGeneration
     from app.domain.rate import RateLimit, RateState
+    from app.domain.stored_generation import StoredGeneration
     from app.generation.ports import Admission
 
 SPAN = Span(0, 86_400_000)

@@ -33,8 +33,8 @@ from tests.store.test_finished import KEPT as FINISHED
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from app.domain.finished import StoredGeneration
     from app.domain.generation import Picture
+    from app.domain.stored_generation import StoredGeneration
 
 SLOTS = 16384
 

@@ -10,8 +10,8 @@ import pytest
 from app.domain.conversation import Conversation
 from app.domain.errors import StoreUnavailable
 from app.domain.fingerprint import compute_digest
-from app.domain.finished import Effective, StoredGeneration
 from app.domain.generation import Generation, Picture, Usage
+from app.domain.stored_generation import Effective, StoredGeneration
 from app.generation import records
 from app.results.redis import RedisResults
 from app.store import keys

@@ -20,10 +20,10 @@ from app.domain.errors import (
     OperationLost,
     StoreUnavailable,
 )
-from app.domain.finished import StoredGeneration
 from app.domain.generation import FREE
 from app.domain.operation import Made
 from app.domain.repetition import ResultGone
+from app.domain.stored_generation import StoredGeneration
 from app.generation.operations import Telling
 from app.surfaces.http.auth import CallerDep
 from app.surfaces.http.context import ServiceDep, get_base_url

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from app.domain.budget import NANO_PER_USD
 from app.domain.errors import VIOLATIONS_MAX, BudgetExceeded
 from app.domain.estimate import price_nano_usd
-from app.domain.finished import build_effective
 from app.domain.request import derive_seeds
+from app.domain.stored_generation import build_effective
 from app.media.lifting import generate_placeholders
 from app.surfaces.http.amounts import render_amounts
 from app.surfaces.http.problems import WouldFitWire
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from app.domain.card import Card
     from app.domain.errors import RateLimited
     from app.domain.estimate import Estimate
-    from app.domain.finished import Effective, StoredGeneration
     from app.domain.generation import Picture, PictureRecord, Usage
     from app.domain.rate import RateState
+    from app.domain.stored_generation import Effective, StoredGeneration
     from app.generation.order import GenerationResult, Quote
 
 
