@@ -52,7 +52,7 @@ class Earlier:
     """A conversation that a request goes on with, and the bytes of its files by placeholder."""
 
     conversation: Conversation
-    cargo: Mapping[str, bytes] = field(repr=False)
+    blobs: Mapping[str, bytes] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

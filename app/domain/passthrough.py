@@ -10,19 +10,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Verbatim:
+class Passthrough:
     """The body that is sent in place of one that the gateway would write.
 
     What the gateway's words do say (ratio, size, inputs) stands in the request beside it as well, and is
     judged and priced there.
 
     Attributes:
-        light: JSON text with placeholders where bytes belong.
-        cargo: Those bytes, by placeholder.
+        skeleton: JSON text with placeholders where bytes belong.
+        blobs: Those bytes, by placeholder.
         identity: Canonical JSON of what the request beside it leaves unsaid and the model can see, with
             digests instead of bytes; empty where nothing is. It takes part in the fingerprint.
     """
 
-    light: bytes
-    cargo: Mapping[str, bytes]
+    skeleton: bytes
+    blobs: Mapping[str, bytes]
     identity: str

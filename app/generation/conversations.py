@@ -86,14 +86,14 @@ class Conversations:
             raise CannotContinue("not_continuable", ENDINGS[found.ending or "unreadable"])
         if conversation.turns >= self._bounds.turns_max:
             raise CannotContinue("not_continuable", ENDINGS["too_many_turns"])
-        cargo: dict[str, bytes] = {}
+        blobs: dict[str, bytes] = {}
         for placeholder, file_id in conversation.places:
             picture = await self._results.get_picture(tenant_id, file_id)
             if picture is None:
                 detail = "A file of its earlier turns has expired."
                 raise CannotContinue("unknown_generation", detail)
-            cargo[placeholder] = picture.data
-        return Earlier(conversation, cargo)
+            blobs[placeholder] = picture.data
+        return Earlier(conversation, blobs)
 
     async def keep(self, job: Job, generation: Generation) -> bool:
         """Keep a generation under its id, whose pictures are kept already. False where it could not be."""

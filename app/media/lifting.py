@@ -2,10 +2,10 @@
 
 The scanner knows just enough JSON to tell keys from other strings. It never loops over single characters of
 image data: everything is found by ``bytes.find`` or a regular expression in linear time, and each image is
-decoded once, piece by piece, as its text arrives. What is left is the *light* body, the same JSON with a
+decoded once, piece by piece, as its text arrives. What is left is the *skeleton* body, the same JSON with a
 short placeholder where each string was; ``splicing`` is the way back.
 
-The rest of the text is not judged here: whoever parses the light body reports broken JSON.
+The rest of the text is not judged here: whoever parses the skeleton body reports broken JSON.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _STRING_REST: Final = re.compile(_STRING_REST_PATTERN, re.DOTALL)
 _ESCAPED_RUN: Final = re.compile(rb'[^"\\]*+(?:\\(?!u[^"\\]{0,3}+\Z).[^"\\]*+){0,2000}', re.DOTALL)
 
 
-class LightBodyTooLarge(ValueError):
+class SkeletonTooLarge(ValueError):
     """The part of the body that is no image passed its limit, so it cannot be an honest request."""
 
 
@@ -49,7 +49,7 @@ class Lifted:
     """One string that was taken out.
 
     Attributes:
-        placeholder: What stands in the light body instead, without quotes.
+        placeholder: What stands in the skeleton body instead, without quotes.
         data: The decoded bytes. Empty where a fault makes them meaningless; kept with ``not_canonical``
             (they are whole) and ``unterminated`` (they are what had come).
         text_length: Characters that the string's value had.
@@ -64,10 +64,10 @@ class Lifted:
 
 @dataclass(frozen=True, slots=True)
 class LiftedBody:
-    """A body in two parts: the light JSON text, and what was lifted out, in the order of the text."""
+    """A body in two parts: the skeleton JSON text, and what was lifted out, in the order of the text."""
 
-    light: bytes
-    cargo: tuple[Lifted, ...]
+    skeleton: bytes
+    blobs: tuple[Lifted, ...]
 
 
 def _build_key_pattern(key: str) -> bytes:
@@ -100,7 +100,7 @@ class Lifter:
         padding: Whether ``=`` at the end may be missing altogether.
         string_bytes_max: Decoded bytes that one string may have, or None.
         strings_max: Strings that may be lifted, or None.
-        light_bytes_max: Bytes that the light body may have, or None.
+        light_bytes_max: Bytes that the skeleton body may have, or None.
     """
 
     def __init__(
@@ -127,8 +127,8 @@ class Lifter:
         self._placeholders = generate_placeholders()
         self._light_bytes_max = light_bytes_max
         self._strings_max = strings_max
-        self._light = bytearray()
-        self._cargo: list[Lifted] = []
+        self._skeleton = bytearray()
+        self._blobs: list[Lifted] = []
         self._held = b""
         self._placeholder = ""
         self._string: Base64Decoder | None = None
@@ -140,7 +140,7 @@ class Lifter:
         """Take the next bytes of the text.
 
         Raises:
-            LightBodyTooLarge: More than ``light_bytes_max`` remain that are no lifted string.
+            SkeletonTooLarge: More than ``light_bytes_max`` remain that are no lifted string.
             TooManyStrings: More than ``strings_max`` are to be lifted.
         """
         if self._held:
@@ -150,10 +150,10 @@ class Lifter:
             position = self._state(self, chunk, position)
 
     def close(self) -> LiftedBody:
-        """The two parts. A text cut short loses nothing; its light body is just as broken as it was.
+        """The two parts. A text cut short loses nothing; its skeleton body is just as broken as it was.
 
         Raises:
-            LightBodyTooLarge: See ``feed``.
+            SkeletonTooLarge: See ``feed``.
         """
         if self._string is None:
             self._emit(self._held)
@@ -161,14 +161,12 @@ class Lifter:
             self._string.feed(self._held)
             self._end_string(terminated=False)
         self._held = b""
-        return LiftedBody(bytes(self._light), tuple(self._cargo))
+        return LiftedBody(bytes(self._skeleton), tuple(self._blobs))
 
     def _emit(self, text: bytes) -> None:
-        self._light += text
-        if self._light_bytes_max is not None and len(self._light) > self._light_bytes_max:
-            raise LightBodyTooLarge(
-                f"The body has more than {self._light_bytes_max} bytes beside its images."
-            )
+        self._skeleton += text
+        if self._light_bytes_max is not None and len(self._skeleton) > self._light_bytes_max:
+            raise SkeletonTooLarge(f"The body has more than {self._light_bytes_max} bytes beside its images.")
 
     def _hold(self, chunk: bytes, position: int) -> int:
         """Keep the end of a chunk until it can be understood together with the next."""
@@ -263,7 +261,7 @@ class Lifter:
         return end if end > position else self._hold(chunk, end)
 
     def _begin_string(self) -> None:
-        if self._strings_max is not None and len(self._cargo) >= self._strings_max:
+        if self._strings_max is not None and len(self._blobs) >= self._strings_max:
             raise TooManyStrings(f"The text has more than {self._strings_max} strings to lift.")
         self._string = self._new_string()
         self._placeholder = next(self._placeholders)
@@ -283,5 +281,5 @@ class Lifter:
     def _end_string(self, *, terminated: bool) -> None:
         if self._string is not None:
             data, fault = self._string.end(terminated=terminated)
-            self._cargo.append(Lifted(self._placeholder, data, self._string.text_length, fault))
+            self._blobs.append(Lifted(self._placeholder, data, self._string.text_length, fault))
             self._string = None

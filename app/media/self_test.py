@@ -37,8 +37,8 @@ def check_lifting(new_lifter: Callable[[], Lifter] = Lifter) -> None:
             for start in range(0, len(arriving), length):
                 lifter.feed(arriving[start : start + length])
             body = lifter.close()
-            spliced = b"".join(splice(body.light, {item.placeholder: item.data for item in body.cargo}))
-            if tuple(item.data for item in body.cargo) != _PICTURES or spliced != wanted:
+            spliced = b"".join(splice(body.skeleton, {item.placeholder: item.data for item in body.blobs}))
+            if tuple(item.data for item in body.blobs) != _PICTURES or spliced != wanted:
                 raise LiftingBroken(
                     "pictures would be paid for and lost, because known bytes do not come back from a JSON "
                     f"text in chunks of {length} bytes. Most likely the re module of this Python "

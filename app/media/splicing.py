@@ -1,4 +1,4 @@
-"""Puts bytes back into a light JSON body as base64: the way back from ``lifting``, piece by piece."""
+"""Puts bytes back into a skeleton JSON body as base64: the way back from ``lifting``, piece by piece."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ if TYPE_CHECKING:
 RAW_PIECE_BYTES: Final = 768 * 1024
 
 
-def splice_iter(light: bytes, cargo: Mapping[str, bytes]) -> Iterator[bytes]:
+def splice_iter(skeleton: bytes, blobs: Mapping[str, bytes]) -> Iterator[bytes]:
     """The body with each quoted placeholder replaced by the base64 of its bytes.
 
     Args:
-        light: JSON text with placeholders.
-        cargo: Bytes by placeholder. A placeholder that stands in the text twice is spliced twice.
+        skeleton: JSON text with placeholders.
+        blobs: Bytes by placeholder. A placeholder that stands in the text twice is spliced twice.
 
     Yields:
-        Pieces of at most 1 MiB, or of the light text between two placeholders. Encoding happens as they
+        Pieces of at most 1 MiB, or of the skeleton text between two placeholders. Encoding happens as they
         are taken, so that the whole body never exists at once.
     """
     end = 0
-    for match in _find_placeholders(light, cargo):
-        yield light[end : match.start(1)]
-        data = memoryview(cargo[match[1].decode()])
+    for match in _find_placeholders(skeleton, blobs):
+        yield skeleton[end : match.start(1)]
+        data = memoryview(blobs[match[1].decode()])
         for start in range(0, len(data), RAW_PIECE_BYTES):
             yield pybase64.b64encode(data[start : start + RAW_PIECE_BYTES])
         end = match.end(1)
-    yield light[end:]
+    yield skeleton[end:]
 
 
-def splice(light: bytes, cargo: Mapping[str, bytes]) -> list[bytes]:
+def splice(skeleton: bytes, blobs: Mapping[str, bytes]) -> list[bytes]:
     """The pieces of ``splice_iter``, all at once."""
-    return list(splice_iter(light, cargo))
+    return list(splice_iter(skeleton, blobs))
 
 
-def compute_spliced_length(light: bytes, cargo: Mapping[str, bytes]) -> int:
+def compute_spliced_length(skeleton: bytes, blobs: Mapping[str, bytes]) -> int:
     """Bytes that the spliced body will have, without building it."""
-    return len(light) + sum(
-        -(-len(cargo[match[1].decode()]) // 3) * 4 - len(match[1])
-        for match in _find_placeholders(light, cargo)
+    return len(skeleton) + sum(
+        -(-len(blobs[match[1].decode()]) // 3) * 4 - len(match[1])
+        for match in _find_placeholders(skeleton, blobs)
     )
 
 
-def _find_placeholders(light: bytes, cargo: Mapping[str, bytes]) -> Iterator[re.Match[bytes]]:
+def _find_placeholders(skeleton: bytes, blobs: Mapping[str, bytes]) -> Iterator[re.Match[bytes]]:
     """Where placeholders stand as whole strings; group 1 is the placeholder without its quotes."""
-    if not cargo:
+    if not blobs:
         return iter(())
-    spelt = b"|".join(re.escape(placeholder.encode()) for placeholder in cargo)
-    return re.finditer(rb'"(' + spelt + rb')(?=")', light)
+    spelt = b"|".join(re.escape(placeholder.encode()) for placeholder in blobs)
+    return re.finditer(rb'"(' + spelt + rb')(?=")', skeleton)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from app.domain.generation import ModelAnswer
-    from app.domain.passthrough import Verbatim
+    from app.domain.passthrough import Passthrough
     from app.domain.request import GenerationRequest
     from app.upstream.back_end import GuardedBackEnd
 
@@ -43,20 +43,20 @@ class SignatureOrigins:
         while len(self._origins) > self._size_max:
             self._origins.popitem(last=False)
 
-    def find_origin(self, verbatim: Verbatim) -> str | None:
+    def find_origin(self, verbatim: Passthrough) -> str | None:
         """The back end that made the last known signature of a body; empty where none is known.
 
         None where there are no signatures at all.
         """
-        found = list(_find_signatures(verbatim.light.decode(errors="replace"), verbatim.cargo))
+        found = list(_find_signatures(verbatim.skeleton.decode(errors="replace"), verbatim.blobs))
         known = (self._origins.get(signature) for signature in reversed(found))
         return next(filter(None, known), "") if found else None
 
 
-def _find_signatures(text: str, cargo: Mapping[str, bytes]) -> Iterator[str]:
-    """Digests of the signatures in a JSON text, one after the other; some may be in the cargo."""
+def _find_signatures(text: str, blobs: Mapping[str, bytes]) -> Iterator[str]:
+    """Digests of the signatures in a JSON text, one after the other; some may be in the blobs."""
     for match in _SIGNATURE.finditer(text):
-        yield compute_digest(cargo[match[1]] if match[1] in cargo else _decode_signature(match[1]))
+        yield compute_digest(blobs[match[1]] if match[1] in blobs else _decode_signature(match[1]))
 
 
 def _decode_signature(signature: str) -> bytes:

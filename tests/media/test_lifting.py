@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.media.base64_text import Fault
-from app.media.lifting import LiftedBody, Lifter, LightBodyTooLarge
+from app.media.lifting import LiftedBody, Lifter, SkeletonTooLarge
 from app.media.splicing import splice
 
 PIXELS = bytes(range(256)) * 3
@@ -28,21 +28,21 @@ def lift(text: bytes, *, every: int = 65536, **options: Any) -> LiftedBody:
 
 
 def put_back(body: LiftedBody, text: str = "ascii") -> Any:
-    """The light body's value with each placeholder replaced by the standard base64 of its bytes."""
-    cargo = {item.placeholder: base64.b64encode(item.data).decode(text) for item in body.cargo}
+    """The skeleton body's value with each placeholder replaced by the standard base64 of its bytes."""
+    blobs = {item.placeholder: base64.b64encode(item.data).decode(text) for item in body.blobs}
 
     def restore(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: restore(item) for key, item in value.items()}
         if isinstance(value, list):
             return [restore(item) for item in value]
-        return cargo.get(value, value) if isinstance(value, str) else value
+        return blobs.get(value, value) if isinstance(value, str) else value
 
-    return restore(json.loads(body.light))
+    return restore(json.loads(body.skeleton))
 
 
 def fault_of(value: str, **options: Any) -> Fault | None:
-    [item] = lift(json.dumps({"data": value}).encode(), **options).cargo
+    [item] = lift(json.dumps({"data": value}).encode(), **options).blobs
     return item.fault
 
 
@@ -82,7 +82,7 @@ def as_written(document: Any, layout: int) -> bytes:
 @given(DOCUMENTS, st.integers(0, 2), st.integers(1, 50))
 def test_any_document_survives_lifting_in_any_chunks(document: Any, layout: int, every: int) -> None:
     body = lift(as_written(document, layout), every=every)
-    assert all(item.fault is None for item in body.cargo)
+    assert all(item.fault is None for item in body.blobs)
     assert put_back(body) == document
 
 
@@ -90,18 +90,18 @@ def test_any_document_survives_lifting_in_any_chunks(document: Any, layout: int,
 def test_splicing_undoes_lifting_byte_for_byte(document: Any, layout: int, every: int) -> None:
     text = as_written(document, layout)
     body = lift(text, every=every)
-    assert b"".join(splice(body.light, {item.placeholder: item.data for item in body.cargo})) == text
+    assert b"".join(splice(body.skeleton, {item.placeholder: item.data for item in body.blobs})) == text
 
 
 @given(st.binary(max_size=200), st.integers(1, 50))
 def test_no_bytes_at_all_can_crash_it_and_chunks_make_no_difference(noise: bytes, every: int) -> None:
     text = b'{"data": "' + noise
     whole, cut = lift(text), lift(text, every=every)
-    assert [(item.data, item.fault) for item in whole.cargo] == [
-        (item.data, item.fault) for item in cut.cargo
+    assert [(item.data, item.fault) for item in whole.blobs] == [
+        (item.data, item.fault) for item in cut.blobs
     ]
-    assert [len(item.placeholder) for item in whole.cargo] == [len(item.placeholder) for item in cut.cargo]
-    assert len(whole.light) == len(cut.light)
+    assert [len(item.placeholder) for item in whole.blobs] == [len(item.placeholder) for item in cut.blobs]
+    assert len(whole.skeleton) == len(cut.skeleton)
 
 
 @given(st.text(alphabet='Aa/+-_=\\"u03d ', max_size=30), st.booleans())
@@ -114,7 +114,7 @@ def test_it_takes_exactly_what_a_strict_canonical_decoder_takes(value: str, url_
     canonical = expected is not None and base64.b64encode(expected).decode() == standard
     [item] = lift(
         json.dumps({"data": value}).encode(), every=3, alphabets="either" if url_safe else "standard"
-    ).cargo
+    ).blobs
     assert (item.fault is None) == canonical
     assert item.text_length == len(value)
     if canonical:
@@ -128,9 +128,9 @@ def test_it_takes_exactly_what_a_strict_canonical_decoder_takes(value: str, url_
 def test_the_light_body_is_the_same_text_with_a_placeholder(every: int) -> None:
     text = b'{ "parts" : [ {"data"\n:\t"%s", "n": 1.50} ] }\r\n' % base64.b64encode(PIXELS)
     body = lift(text, every=every)
-    [item] = body.cargo
+    [item] = body.blobs
     assert item.data == PIXELS
-    assert body.light == b'{ "parts" : [ {"data"\n:\t"%s", "n": 1.50} ] }\r\n' % item.placeholder.encode()
+    assert body.skeleton == b'{ "parts" : [ {"data"\n:\t"%s", "n": 1.50} ] }\r\n' % item.placeholder.encode()
 
 
 @pytest.mark.parametrize(
@@ -149,15 +149,15 @@ def test_the_light_body_is_the_same_text_with_a_placeholder(every: int) -> None:
 @pytest.mark.parametrize("every", [1, 5, 4096])
 def test_what_is_no_string_under_the_key_stays(text: bytes, every: int) -> None:
     body = lift(text, every=every)
-    assert body.light == text
-    assert body.cargo == ()
+    assert body.skeleton == text
+    assert body.blobs == ()
 
 
 @pytest.mark.parametrize("key", ['"d\\u0061ta"', '"\\u0064\\u0061\\u0074\\u0061"', '"dat\\u0061"'])
 @pytest.mark.parametrize("every", [1, 4096])
 def test_a_key_spelt_with_escapes_is_the_same_key(key: str, every: int) -> None:
     body = lift(b'{%s: "aGk="}' % key.encode(), every=every)
-    assert [item.data for item in body.cargo] == [b"hi"]
+    assert [item.data for item in body.blobs] == [b"hi"]
 
 
 @pytest.mark.parametrize("every", [1, 2, 5, 6, 7, 4096])
@@ -172,18 +172,18 @@ def test_escapes_inside_the_base64_are_read_as_json_reads_them(every: int) -> No
         text.replace("=", "\\u003D").replace("/", "\\u002f"),
         "".join(f"\\u{ord(letter):04x}" for letter in text),
     ):
-        [item] = lift(b'{"data": "%s"}' % spelt.encode(), every=every).cargo
+        [item] = lift(b'{"data": "%s"}' % spelt.encode(), every=every).blobs
         assert (item.data, item.fault, item.text_length) == (raw, None, len(text))
 
 
 def test_other_keys_can_be_lifted_as_well() -> None:
     body = lift(b'{"data": "aGk=", "thoughtSignature": "aG8="}', keys={"data", "thoughtSignature"})
-    assert [item.data for item in body.cargo] == [b"hi", b"ho"]
+    assert [item.data for item in body.blobs] == [b"hi", b"ho"]
 
 
 def test_a_placeholder_is_base64_that_the_writer_of_the_body_cannot_know() -> None:
     text = b'{"data": "aGk="}'
-    first, second = (lift(text).cargo[0].placeholder for _ in range(2))
+    first, second = (lift(text).blobs[0].placeholder for _ in range(2))
     assert first != second
     assert base64.b64encode(base64.b64decode(first, validate=True)).decode() == first
 
@@ -226,7 +226,7 @@ def test_each_fault_has_its_code_and_place(value: str, fault: Fault | None) -> N
     ("value", "raw"), [("-_-_", b"\xfb\xff\xbf"), ("+/-_", b"\xfb\xff\xbf"), ("-_8=", b"\xfb\xff")]
 )
 def test_either_alphabet_is_taken_where_the_dialect_says_so(value: str, raw: bytes) -> None:
-    [item] = lift(json.dumps({"data": value}).encode(), alphabets="either").cargo
+    [item] = lift(json.dumps({"data": value}).encode(), alphabets="either").blobs
     assert (item.data, item.fault) == (raw, None)
 
 
@@ -252,31 +252,31 @@ def test_a_string_that_is_too_large_is_counted_but_not_kept() -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    [item] = body.cargo
+    [item] = body.blobs
     assert (item.data, item.fault, item.text_length) == (b"", Fault("too_large", 40_000), 4_000_000)
-    assert json.loads(body.light)["n"] == 1
+    assert json.loads(body.skeleton)["n"] == 1
     assert peak < 500_000
 
 
 def test_a_string_of_exactly_the_largest_size_is_kept() -> None:
     text = b'{"data": "%s"}' % base64.b64encode(PIXELS)
-    assert lift(text, string_bytes_max=len(PIXELS)).cargo[0].data == PIXELS
-    assert lift(text, string_bytes_max=len(PIXELS) - 1).cargo[0].fault is not None
+    assert lift(text, string_bytes_max=len(PIXELS)).blobs[0].data == PIXELS
+    assert lift(text, string_bytes_max=len(PIXELS) - 1).blobs[0].fault is not None
 
 
 def test_a_faulty_string_does_not_spoil_the_next() -> None:
     body = lift(b'{"data": "!", "x": {"data": "aGk="}}')
-    assert [(item.data, item.fault) for item in body.cargo] == [(b"", Fault("alphabet", 0)), (b"hi", None)]
+    assert [(item.data, item.fault) for item in body.blobs] == [(b"", Fault("alphabet", 0)), (b"hi", None)]
 
 
 @pytest.mark.parametrize("tail", [b"", b"\\", b"\\u00"])
 def test_a_text_cut_short_keeps_what_came_and_stays_broken(tail: bytes) -> None:
     body = lift(b'{"data": "aGkhaGk' + tail, every=4)
-    [item] = body.cargo
+    [item] = body.blobs
     assert item.data == (b"hi!" if not tail else b"")
     assert item.fault is not None
     with pytest.raises(ValueError, match="Unterminated"):
-        json.loads(body.light)
+        json.loads(body.skeleton)
 
 
 def test_a_text_cut_short_outside_loses_nothing() -> None:
@@ -288,9 +288,9 @@ def test_a_text_cut_short_outside_loses_nothing() -> None:
         b'{"data": "aG',
     ):
         body = lift(text, every=3)
-        assert body.light.startswith(text[:6])
-        if not body.cargo:
-            assert body.light == text
+        assert body.skeleton.startswith(text[:6])
+        if not body.blobs:
+            assert body.skeleton == text
 
 
 # --- limits ----------------------------------------------------------------------------------------------
@@ -298,14 +298,14 @@ def test_a_text_cut_short_outside_loses_nothing() -> None:
 
 def test_images_do_not_count_against_the_light_body() -> None:
     text = b'{"data": "%s"}' % base64.b64encode(b"\0" * 100_000)
-    assert len(lift(text, light_bytes_max=100).light) < 100
+    assert len(lift(text, light_bytes_max=100).skeleton) < 100
 
 
 @pytest.mark.parametrize(
     "filler", [b'"' + b"x" * 200_000, b'"",' * 70_000, b'"data":"",' * 5_000, b" " * 200_000]
 )
 def test_a_body_that_grows_beside_its_images_is_stopped_while_it_comes(filler: bytes) -> None:
-    with pytest.raises(LightBodyTooLarge):
+    with pytest.raises(SkeletonTooLarge):
         lift(filler, every=1000, light_bytes_max=10_000)
 
 
@@ -322,7 +322,7 @@ def test_memory_is_the_image_and_a_chunk() -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    [item] = body.cargo
+    [item] = body.blobs
     assert len(item.data) == 200 * 49152
     assert peak < 1.2 * len(item.data)
 
@@ -332,7 +332,7 @@ def test_a_lifter_that_is_dropped_frees_its_images_at_once() -> None:
     gc.disable()
     tracemalloc.start()
     try:
-        assert len(lift(text).cargo[0].data) == 1_000_000
+        assert len(lift(text).blobs[0].data) == 1_000_000
         left, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

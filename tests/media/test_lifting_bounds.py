@@ -26,7 +26,7 @@ def lift(text: bytes, every: int) -> LiftedBody:
 def test_no_more_strings_are_lifted_than_allowed() -> None:
     allowed = Lifter(strings_max=2)
     allowed.feed(b'[{"data": "QQ=="}, {"data": "QQ=="}]')
-    assert len(allowed.close().cargo) == 2
+    assert len(allowed.close().blobs) == 2
     with pytest.raises(TooManyStrings):
         allowed.feed(b' {"data": "')
 
@@ -46,9 +46,9 @@ def test_any_number_of_strings_and_escapes_may_stand_before_a_picture(
 ) -> None:
     text = json.dumps(document(count)).encode()
     body = lift(text, every)
-    [item] = body.cargo
+    [item] = body.blobs
     assert (item.data, item.fault) == (b"hi", None)
-    assert body.light.replace(item.placeholder.encode(), b"aGk=") == text
+    assert body.skeleton.replace(item.placeholder.encode(), b"aGk=") == text
 
 
 @pytest.mark.parametrize("count", [REPETITIONS - 1, REPETITIONS, 2 * REPETITIONS + 1])
@@ -56,7 +56,7 @@ def test_any_number_of_strings_and_escapes_may_stand_before_a_picture(
 def test_a_picture_may_have_any_number_of_escapes(every: int, count: int) -> None:
     picture = bytes(count % 251 for count in range(count * 3 // 4))
     escaped = "".join(f"\\u{ord(letter):04x}" for letter in base64.b64encode(picture).decode())
-    [item] = lift(b'{"data": "%s"}' % escaped.encode(), every).cargo
+    [item] = lift(b'{"data": "%s"}' % escaped.encode(), every).blobs
     assert (item.data, item.fault) == (picture, None)
 
 
@@ -68,7 +68,7 @@ def test_a_picture_may_have_any_number_of_escapes(every: int, count: int) -> Non
 def test_an_escape_that_json_does_not_know_is_a_fault_in_its_place(
     value: bytes, offset: int, every: int
 ) -> None:
-    [item] = lift(b'{"data": "%s"}' % value, every).cargo
+    [item] = lift(b'{"data": "%s"}' % value, every).blobs
     assert item.fault == Fault("alphabet", offset)
 
 

@@ -35,16 +35,16 @@ class Truncating(Lifter):
 
     def close(self) -> LiftedBody:
         body = super().close()
-        *first, last = body.cargo
+        *first, last = body.blobs
         shorter = lifting.Lifted(last.placeholder, last.data[:-1], last.text_length)
-        return LiftedBody(body.light, (*first, shorter))
+        return LiftedBody(body.skeleton, (*first, shorter))
 
 
 class Deaf(Lifter):
     """Lifts nothing."""
 
     def feed(self, chunk: bytes) -> None:
-        self._light += chunk
+        self._skeleton += chunk
 
 
 class Overeager(Lifter):
@@ -52,7 +52,7 @@ class Overeager(Lifter):
 
     def close(self) -> LiftedBody:
         body = super().close()
-        return LiftedBody(body.light.replace(b"\t", b""), body.cargo)
+        return LiftedBody(body.skeleton.replace(b"\t", b""), body.blobs)
 
 
 @pytest.mark.parametrize("broken", [Truncating, Deaf, Overeager])

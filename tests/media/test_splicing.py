@@ -14,17 +14,17 @@ from app.media.splicing import RAW_PIECE_BYTES, compute_spliced_length, splice, 
 
 @given(st.lists(st.binary(max_size=50), max_size=5))
 def test_every_placeholder_becomes_the_base64_of_its_bytes(images: list[bytes]) -> None:
-    cargo = dict(zip(generate_placeholders(), images, strict=False))
-    light = json.dumps({"prompt": "aGk=", "parts": [{"data": name} for name in cargo]}).encode()
-    spliced = b"".join(splice(light, cargo))
+    blobs = dict(zip(generate_placeholders(), images, strict=False))
+    skeleton = json.dumps({"prompt": "aGk=", "parts": [{"data": name} for name in blobs]}).encode()
+    spliced = b"".join(splice(skeleton, blobs))
     assert [base64.b64decode(part["data"]) for part in json.loads(spliced)["parts"]] == images
-    assert compute_spliced_length(light, cargo) == len(spliced)
+    assert compute_spliced_length(skeleton, blobs) == len(spliced)
 
 
 def test_a_large_image_comes_in_bounded_pieces() -> None:
     data = b"\x01\x02\x03\x04" * RAW_PIECE_BYTES
-    cargo = {"name": data}
-    pieces = splice(b'{"data":"name"}', cargo)
+    blobs = {"name": data}
+    pieces = splice(b'{"data":"name"}', blobs)
     assert max(map(len, pieces)) <= 1024 * 1024
     assert b"".join(pieces) == b'{"data":"%s"}' % base64.b64encode(data)
 
@@ -36,8 +36,8 @@ def test_nothing_is_encoded_before_it_is_asked_for() -> None:
 
 
 def test_a_placeholder_inside_a_longer_string_is_left_alone() -> None:
-    light = b'{"prompt": "say name", "name2": "xname", "data": "name"}'
-    assert b"".join(splice(light, {"name": b"hi"})) == light.replace(b'"name"', b'"aGk="')
+    skeleton = b'{"prompt": "say name", "name2": "xname", "data": "name"}'
+    assert b"".join(splice(skeleton, {"name": b"hi"})) == skeleton.replace(b'"name"', b'"aGk="')
 
 
 def test_the_same_image_can_stand_in_two_places() -> None:

@@ -161,7 +161,7 @@ def test_what_is_sent_reads_as_what_was_judged(body: dict[str, Any]) -> None:
     event("in the gateway's own words" if verbatim is None else "in the caller's words")
     if verbatim is None:
         return
-    sent = b"".join(splice(verbatim.light, verbatim.cargo)).decode()
+    sent = b"".join(splice(verbatim.skeleton, verbatim.blobs)).decode()
     again = judge(asyncio.run(ordered(sent)), CATALOGUE, POLICY)
     assert again.violations == ()
     first, second = (normalize_request(each.request, CARD) for each in (judged, again))

@@ -126,7 +126,7 @@ async def test_a_file_is_reserved_wherever_it_stands(place: str) -> None:
     assert reserved.image_input == 2 * CARD.images.tokens_each
     assert reserved.video_input >= CARD.video.tokens_per_second
     assert request.verbatim is not None
-    sent = b"".join(splice(request.verbatim.light, request.verbatim.cargo))
+    sent = b"".join(splice(request.verbatim.skeleton, request.verbatim.blobs))
     assert sent.count(PNG.encode()) == 2
 
 
@@ -151,5 +151,5 @@ async def test_a_picture_is_one_whatever_it_is_called_and_is_sent_under_its_own_
     rightly = await asked(PLACES[place]([inline(PNG), inline(PNG)]))
     assert request.verbatim is not None
     assert rightly.verbatim is not None
-    assert request.verbatim.light.count(b'"mimeType": "image/png"') == 2
+    assert request.verbatim.skeleton.count(b'"mimeType": "image/png"') == 2
     assert request.verbatim.identity == rightly.verbatim.identity

@@ -200,7 +200,7 @@ async def test_whatever_says_more_goes_on_as_it_is_and_is_other_work(other: dict
     assert request.verbatim is not None
     assert work(request) != work(await asked(PLAIN))
     assert work(request) == work(await asked(json.dumps(other, indent=3)))
-    sent = b"".join(splice(request.verbatim.light, request.verbatim.cargo))
+    sent = b"".join(splice(request.verbatim.skeleton, request.verbatim.blobs))
     assert json.loads(sent) == other
 
 
@@ -208,7 +208,7 @@ async def test_labels_go_on_to_the_upstream() -> None:
     request = await asked({**PLAIN, "labels": {"team": "a", "two_words": "b"}})
     assert request.labels == (("team", "a"), ("two_words", "b"))
     assert request.verbatim is not None
-    assert json.loads(request.verbatim.light)["labels"] == {"team": "a", "two_words": "b"}
+    assert json.loads(request.verbatim.skeleton)["labels"] == {"team": "a", "two_words": "b"}
 
 
 async def test_a_service_tier_is_heard_and_goes_on_in_a_body_that_is_kept() -> None:
@@ -216,7 +216,7 @@ async def test_a_service_tier_is_heard_and_goes_on_in_a_body_that_is_kept() -> N
     kept = await asked({**PLAIN, "service_tier": "Flex", "toolConfig": {"retrievalConfig": {}}})
     assert kept.service_tier == "flex"
     assert kept.verbatim is not None
-    assert json.loads(kept.verbatim.light)["serviceTier"] == "flex"
+    assert json.loads(kept.verbatim.skeleton)["serviceTier"] == "flex"
     assert (await asked({**PLAIN, "serviceTier": "unspecified"})).service_tier is None
     unheard_of = await fields_at_fault({**PLAIN, "serviceTier": "unheard-of"})
     assert unheard_of == {"service_tier": "unsupported_service_tier"}
@@ -235,7 +235,7 @@ async def test_signatures_keep_their_bytes_in_any_spelling_and_tell_conversation
     assert work(requests[0]) == work(requests[1])
     for request in requests:
         assert request.verbatim is not None
-        assert SIGNATURE in request.verbatim.cargo.values()
+        assert SIGNATURE in request.verbatim.blobs.values()
     other = await asked(spoken(base64.b64encode(SIGNATURE + b"!").decode()))
     assert work(other) != work(requests[0])
 
@@ -256,7 +256,7 @@ async def test_a_turn_without_a_role_is_the_users_and_says_so_to_the_upstream() 
     ]
     assert work(spoken[0]) == work(spoken[1])
     assert spoken[0].verbatim is not None
-    sent = json.loads(spoken[0].verbatim.light)["contents"]
+    sent = json.loads(spoken[0].verbatim.skeleton)["contents"]
     assert [content["role"] for content in sent] == ["user", "model", "user"]
 
 
@@ -292,7 +292,7 @@ async def test_the_newer_form_of_size_is_the_same_work_as_the_older(
     kept = (await asked({**newer, "toolConfig": {}})).verbatim
     assert kept is not None
     image = {"imageSize": size, **({"aspectRatio": ratio} if ratio else {})}
-    assert json.loads(kept.light)["generationConfig"] == {"imageConfig": image}
+    assert json.loads(kept.skeleton)["generationConfig"] == {"imageConfig": image}
 
 
 async def test_a_picture_is_delivered_in_the_answer_alone() -> None:
@@ -328,7 +328,7 @@ async def test_searches_are_understood_and_other_tools_go_on(
     if expected == Grounding():
         assert order.cache == CacheDirective("bypass"), "nobody knows what such a tool reads"
         assert order.request.verbatim is not None
-        assert json.loads(order.request.verbatim.light)["tools"] == [tool]
+        assert json.loads(order.request.verbatim.skeleton)["tools"] == [tool]
 
 
 async def test_a_size_in_another_spelling_goes_on_in_the_models() -> None:
@@ -336,7 +336,7 @@ async def test_a_size_in_another_spelling_goes_on_in_the_models() -> None:
         {"contents": turn("Draw", "it"), "generationConfig": {"imageConfig": {"imageSize": "512px"}}}
     )
     assert request.verbatim is not None
-    assert json.loads(request.verbatim.light)["generationConfig"]["imageConfig"]["imageSize"] == "512"
+    assert json.loads(request.verbatim.skeleton)["generationConfig"]["imageConfig"]["imageSize"] == "512"
 
 
 async def test_what_was_judged_is_what_is_sent() -> None:
@@ -348,7 +348,7 @@ async def test_what_was_judged_is_what_is_sent() -> None:
     request = await asked(twice % (large, f'"generationConfig": {small}'))
     assert request.verbatim is not None
     assert request.image_size == "512"
-    assert b"4K" not in request.verbatim.light
+    assert b"4K" not in request.verbatim.skeleton
     both = {"imageConfig": {"imageSize": "512"}, "responseFormat": {"image": {"imageSize": "4K"}}}
     found = await fields_at_fault({"contents": turn("Draw"), "generationConfig": both})
     assert found == {"generation_config.response_format[0].image": "given_twice"}
@@ -458,7 +458,7 @@ async def test_bits_behind_the_last_byte_change_nothing() -> None:
     signed = {"text": "B", "thoughtSignature": "AAB="}
     request = await asked({"contents": [turn("A"), turn(signed, role="model"), turn("C")]})
     assert request.verbatim is not None
-    assert list(request.verbatim.cargo.values()) == [b"\0\0"]
+    assert list(request.verbatim.blobs.values()) == [b"\0\0"]
 
 
 @pytest.mark.parametrize("name", RECORDED)

@@ -135,7 +135,7 @@ async def test_an_operator_lets_further_members_pass_and_their_words_are_reserve
     assert judge(order, CATALOGUE, POLICY).violations == ()
     assert order.cache == CacheDirective("bypass"), "nobody knows what such a tool reads"
     assert order.request.verbatim is not None
-    sent = json.loads(order.request.verbatim.light)
+    sent = json.loads(order.request.verbatim.skeleton)
     assert (sent["contents"][1]["parts"], sent["tools"]) == ([call], body["tools"])
     assert estimate(order.request, CARD).text_input > 100
     assert {item.code for item in (await ordered(body)).violations} == {"unknown_field"}
@@ -320,7 +320,9 @@ async def test_an_enumeration_is_read_by_name_in_any_case_and_by_number(
     assert [judge(order, CATALOGUE, POLICY).violations for order in orders] == [()] * len(orders)
     assert len({work(order.request) for order in orders}) == 1
     assert len({str(estimate(normalize_request(order.request, CARD), CARD)) for order in orders}) == 1
-    lights = {json.dumps(json.loads(each.request.verbatim.light)) for each in orders if each.request.verbatim}
+    lights = {
+        json.dumps(json.loads(each.request.verbatim.skeleton)) for each in orders if each.request.verbatim
+    }
     assert len(lights) <= 1
 
 

@@ -42,7 +42,9 @@ async def nothing_earlier(_tenant_id: str, _generation_id: str) -> Earlier:
 SERVICE = cast(
     "Service",
     SimpleNamespace(
-        gateway=SimpleNamespace(catalogue=CATALOGUE, conversations=SimpleNamespace(load_earlier=nothing_earlier)),
+        gateway=SimpleNamespace(
+            catalogue=CATALOGUE, conversations=SimpleNamespace(load_earlier=nothing_earlier)
+        ),
         limits=SimpleNamespace(**LIMITS),
     ),
 )

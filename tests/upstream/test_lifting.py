@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from app.domain.errors import UpstreamError
-from app.media.lifting import LightBodyTooLarge
+from app.media.lifting import SkeletonTooLarge
 from app.upstream.google.transport import (
     Exchange,
     LiftingTransport,
@@ -181,7 +181,7 @@ async def test_an_answer_that_grows_beside_its_pictures_is_not_read_on(
     client: httpx2.AsyncClient, server: Upstream
 ) -> None:
     server.reply = answering(b'{"text": "' + b"x" * 20_000 + b'"}')
-    with pytest.raises(LightBodyTooLarge):
+    with pytest.raises(SkeletonTooLarge):
         await ask(client, server)
 
 

@@ -15,7 +15,7 @@ from app.domain.errors import (
     UpstreamNoImage,
     UpstreamRejected,
 )
-from app.domain.passthrough import Verbatim
+from app.domain.passthrough import Passthrough
 from app.emulator.child import EmulatorChild
 from app.media.lifting import generate_placeholders
 from app.media.splicing import splice
@@ -47,14 +47,14 @@ def model(request: pytest.FixtureRequest, emulated: dict[str, GoogleImageModel])
     return emulated[request.param]
 
 
-def sending(*contents: dict[str, Any], cargo: dict[str, bytes] | None = None) -> GenerationRequest:
+def sending(*contents: dict[str, Any], blobs: dict[str, bytes] | None = None) -> GenerationRequest:
     """A request whose own words say another thing than its body, so that the two can be told apart."""
     config = {
         "thinkingConfig": {"includeThoughts": True, "thinkingLevel": "HIGH"},
         "imageConfig": {"imageSize": "512", "aspectRatio": "16:9"},
     }
-    light = json.dumps({"contents": contents, "generationConfig": config}).encode()
-    return replace(asked(prompt="never sent"), verbatim=Verbatim(light, cargo or {}, "other"))
+    skeleton = json.dumps({"contents": contents, "generationConfig": config}).encode()
+    return replace(asked(prompt="never sent"), verbatim=Passthrough(skeleton, blobs or {}, "other"))
 
 
 def turn(*parts: dict[str, Any], role: str = "user") -> dict[str, Any]:
@@ -69,7 +69,7 @@ async def test_the_body_is_sent_and_the_answer_kept_with_ids_for_bytes(model: Go
     name = next(generate_placeholders())
     picture = png()
     came = await model.generate(
-        sending(turn({"text": "Edit"}, inline(name)), cargo={name: picture}), None, lasting(30)
+        sending(turn({"text": "Edit"}, inline(name)), blobs={name: picture}), None, lasting(30)
     )
     (final,), (thought,) = came.pictures, came.interim
     assert (final.width, final.height) == (688, 384)
@@ -88,8 +88,8 @@ async def test_a_signature_goes_back_as_it_came(model: GoogleImageModel) -> None
     first = await model.generate(sending(words), None, lasting(30))
     name = next(generate_placeholders())
     signed = {**inline(name), "thoughtSignature": first.signatures[0]}
-    cargo = {name: first.pictures[0].data}
-    again = sending(words, turn(signed, role="model"), turn({"text": "In red"}), cargo=cargo)
+    blobs = {name: first.pictures[0].data}
+    again = sending(words, turn(signed, role="model"), turn({"text": "In red"}), blobs=blobs)
     second = await model.generate(again, None, lasting(30))
     assert second.pictures[0].id != first.pictures[0].id
 
@@ -97,7 +97,7 @@ async def test_a_signature_goes_back_as_it_came(model: GoogleImageModel) -> None
 async def test_a_body_that_is_not_taken_is_the_callers_to_mend(model: GoogleImageModel) -> None:
     name = next(generate_placeholders())
     request = sending(
-        turn({"text": "Draw"}), turn(inline(name), role="model"), turn({"text": "Red"}), cargo={name: png()}
+        turn({"text": "Draw"}), turn(inline(name), role="model"), turn({"text": "Red"}), blobs={name: png()}
     )
     with pytest.raises(UpstreamInvalidRequest) as raised:
         await model.generate(request, None, lasting(30))

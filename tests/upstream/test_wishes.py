@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from app.cards import Catalogue, load_catalogue
 from app.domain.estimate import price_nano_usd
-from app.domain.passthrough import Verbatim
+from app.domain.passthrough import Passthrough
 from app.emulator.child import EmulatorChild
 from app.upstream.google.backend import BackEnd
 from app.upstream.google.client import GoogleImageModel
@@ -98,8 +98,8 @@ async def test_the_emulator_alone_learns_whose_call_it_is(running: Upstream) -> 
 async def test_a_body_in_googles_own_words_has_the_tier_where_the_back_end_reads_it(
     running: Upstream,
 ) -> None:
-    light = json.dumps({"contents": [], "serviceTier": "priority", "labels": {"team": "ä"}}).encode()
-    request = asked(service_tier="priority", verbatim=Verbatim(light, {}, ""))
+    skeleton = json.dumps({"contents": [], "serviceTier": "priority", "labels": {"team": "ä"}}).encode()
+    request = asked(service_tier="priority", verbatim=Passthrough(skeleton, {}, ""))
     body, _ = await told(running, GEMINI, request)
     assert body == {"contents": [], "serviceTier": "priority", "labels": {"team": "ä"}}
     body, headers = await told(running, VERTEX, request)

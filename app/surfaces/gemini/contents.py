@@ -53,14 +53,14 @@ class Conversation:
     plain: bool = True
 
 
-def check_base64_texts(value: object, cargo: Mapping[str, Lifted], bytes_max: int) -> list[Violation]:
+def check_base64_texts(value: object, blobs: Mapping[str, Lifted], bytes_max: int) -> list[Violation]:
     """What is wrong with base64 anywhere in a JSON value.
 
     Set bits behind the last byte are let pass, as Google lets them: the bytes are the same.
     """
     found = (
         check_base64(lifted, place, bytes_max)
-        for place, lifted in find_lifted(value, cargo)
+        for place, lifted in find_lifted(value, blobs)
         if lifted.fault is None or lifted.fault.code != _SAME_BYTES
     )
     return [fault for fault in found if fault is not None]
@@ -88,12 +88,12 @@ class ContentsReader:
     def __init__(
         self,
         service: Service,
-        cargo: Mapping[str, Lifted],
+        blobs: Mapping[str, Lifted],
         faults: list[Violation],
         resolution: object = None,
     ) -> None:
         self._service = service
-        self._cargo = cargo
+        self._blobs = blobs
         self._faults = faults
         self._resolution = resolution
         self._conversation = Conversation()
@@ -166,7 +166,7 @@ class ContentsReader:
     def _is_models_own(self, fields: Fields) -> bool:
         """Whether the model made this part of its turn. It signs what it makes, except for thoughts."""
         signature = fields.rest.get("thoughtSignature")
-        signed = isinstance(signature, str) and signature in self._cargo and self._cargo[signature].data
+        signed = isinstance(signature, str) and signature in self._blobs and self._blobs[signature].data
         return bool(signed) or fields.rest.get("thought") is True
 
     async def _read_files(self, fields: Fields, *, drawn: bool) -> list[Input]:
@@ -200,7 +200,7 @@ class ContentsReader:
 
     async def _read_inline(self, blob: Fields) -> Input | None:
         declared = self._take_mime_type(blob)
-        lifted = self._cargo.get(blob.take_text("data") or "")
+        lifted = self._blobs.get(blob.take_text("data") or "")
         if blob.rest:
             self._conversation.plain = False
         if lifted is None:

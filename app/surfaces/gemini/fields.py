@@ -63,7 +63,7 @@ def _convert_to_snake_case(name: str) -> str:
 
 
 def find_lifted(
-    value: object, cargo: Mapping[str, Lifted], pointer: str = ""
+    value: object, blobs: Mapping[str, Lifted], pointer: str = ""
 ) -> Iterator[tuple[str, Lifted]]:
     """Every lifted string of a JSON value, with its pointer."""
     pending: list[tuple[str, object]] = [(pointer, value)]
@@ -73,8 +73,8 @@ def find_lifted(
             pending += [(place + build_pointer(name), inner) for name, inner in item.items()]
         elif isinstance(item, list):
             pending += [(f"{place}/{at}", inner) for at, inner in enumerate(item)]
-        elif isinstance(item, str) and item in cargo:
-            yield place, cargo[item]
+        elif isinstance(item, str) and item in blobs:
+            yield place, blobs[item]
 
 
 def ensure_list(value: object) -> list[Any]:

@@ -199,15 +199,15 @@ class BodyWalk:
     """One walk over a body: names folded, enumerations read, words counted, what is not known refused.
 
     Args:
-        cargo: What was lifted out of the body.
+        blobs: What was lifted out of the body.
         extra: Further members that an operator lets pass, as paths such as ``tools.urlContext``.
         faults: Fills on the way.
 
     ``text_bytes`` counts what the model may read beside texts and files, in bytes of JSON.
     """
 
-    def __init__(self, cargo: Mapping[str, Lifted], extra: Collection[str], faults: list[Violation]) -> None:
-        self._cargo = cargo
+    def __init__(self, blobs: Mapping[str, Lifted], extra: Collection[str], faults: list[Violation]) -> None:
+        self._blobs = blobs
         self._extra = extra
         self._faults = faults
         self._refused = 0
@@ -265,6 +265,6 @@ class BodyWalk:
 
     def _count(self, value: object) -> None:
         lifted = sum(
-            found.text_length - len(found.placeholder) for _, found in find_lifted(value, self._cargo)
+            found.text_length - len(found.placeholder) for _, found in find_lifted(value, self._blobs)
         )
         self.text_bytes += len(json.dumps(value, ensure_ascii=False).encode(errors="replace")) + lifted

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.errors import ValidationFailed, Violation
 from app.domain.fingerprint import compute_digest
-from app.domain.passthrough import Verbatim
+from app.domain.passthrough import Passthrough
 from app.domain.request import CacheDirective, GenerationRequest, Grounding, SafetySetting
 from app.generation.order import Order
 from app.surfaces.gemini.contents import ContentsReader, check_base64_texts, normalize_turns
@@ -47,7 +47,7 @@ async def parse_order(
     faults: list[Violation] = []
     reader = await _read_body(service, card, body, GENERATE[vertex], faults)
     request = reader.request()
-    large = sum(len(lifted.data) for lifted in body.cargo.values()) > THREAD_BYTES_MIN
+    large = sum(len(lifted.data) for lifted in body.blobs.values()) > THREAD_BYTES_MIN
     verbatim = await asyncio.to_thread(reader.build_passthrough) if large else reader.build_passthrough()
     directive = parse_cache_control(cache_control)
     if reader.has_foreign_tools and not (directive and directive.mode == "only_if_cached"):
@@ -74,7 +74,7 @@ async def parse_count_request(
 async def _read_body(
     service: Service, card: Card, body: JsonBody, shape: Mapping[str, Shape], faults: list[Violation]
 ) -> _Reader:
-    walk = BodyWalk(body.cargo, service.limits.gemini_extra_members, faults)
+    walk = BodyWalk(body.blobs, service.limits.gemini_extra_members, faults)
     members = walk.read(body.members, shape)
     members = members.pop("generateContentRequest", members)
     members.pop("model", None)  # the path names it
@@ -82,11 +82,11 @@ async def _read_body(
     config = merge_sizes(members.get("generationConfig", {}), faults)
     if "generationConfig" in members:
         members["generationConfig"] = config
-    faults += check_base64_texts(members, body.cargo, service.limits.input_bytes_max)
-    contents = ContentsReader(service, body.cargo, faults, config.get("mediaResolution"))
+    faults += check_base64_texts(members, body.blobs, service.limits.input_bytes_max)
+    contents = ContentsReader(service, body.blobs, faults, config.get("mediaResolution"))
     conversation = await contents.read(members["contents"])
     instruction = await contents.read_instruction(members.get("systemInstruction"))
-    return _Reader(card, members, body.cargo, (conversation, instruction), walk.text_bytes, faults)
+    return _Reader(card, members, body.blobs, (conversation, instruction), walk.text_bytes, faults)
 
 
 class _Reader:
@@ -96,14 +96,14 @@ class _Reader:
         self,
         card: Card,
         members: dict[str, Any],
-        cargo: Mapping[str, Lifted],
+        blobs: Mapping[str, Lifted],
         read: tuple[Conversation, Conversation],
         text_bytes: int,
         faults: list[Violation],
     ) -> None:
         self._card = card
         self._members = members
-        self._cargo = cargo
+        self._blobs = blobs
         self._conversation, self._instruction = read
         self._text_bytes = text_bytes
         self._faults = faults
@@ -162,14 +162,14 @@ class _Reader:
         fields.put_back("generationConfig", config)
         return request
 
-    def build_passthrough(self) -> Verbatim | None:
+    def build_passthrough(self) -> Passthrough | None:
         """The body to send as it is, or None where ``request`` says it all."""
         if not self.rest and not self._labels:
             return None
-        light = json.dumps(self._build_body()).encode()
-        kept = {name: lifted.data for name, lifted in self._cargo.items() if f'"{name}"'.encode() in light}
-        identity = json.dumps(_replace_bytes(self.rest, self._cargo), sort_keys=True) if self.rest else ""
-        return Verbatim(light, kept, identity)
+        skeleton = json.dumps(self._build_body()).encode()
+        kept = {name: lifted.data for name, lifted in self._blobs.items() if f'"{name}"'.encode() in skeleton}
+        identity = json.dumps(_replace_bytes(self.rest, self._blobs), sort_keys=True) if self.rest else ""
+        return Passthrough(skeleton, kept, identity)
 
     def _select_inputs(self, kind: InputKind) -> tuple[Input, ...]:
         inputs = (*self._conversation.inputs, *self._instruction.inputs)
@@ -253,12 +253,12 @@ def _take_thinking_budget(thinking: Fields) -> int | None:
     return budget
 
 
-def _replace_bytes(value: object, cargo: Mapping[str, Lifted]) -> object:
+def _replace_bytes(value: object, blobs: Mapping[str, Lifted]) -> object:
     """The same JSON with a digest wherever bytes were lifted out."""
     if isinstance(value, dict):
-        return {name: _replace_bytes(item, cargo) for name, item in value.items()}
+        return {name: _replace_bytes(item, blobs) for name, item in value.items()}
     if isinstance(value, list):
-        return [_replace_bytes(item, cargo) for item in value]
-    if isinstance(value, str) and value in cargo:
-        return {"bytes": compute_digest(cargo[value].data)}
+        return [_replace_bytes(item, blobs) for item in value]
+    if isinstance(value, str) and value in blobs:
+        return {"bytes": compute_digest(blobs[value].data)}
     return value

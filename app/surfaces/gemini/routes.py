@@ -24,7 +24,7 @@ from app.domain.errors import (
 )
 from app.domain.policy import CALL_S_MIN
 from app.domain.tenancy import Caller
-from app.generation.order import Patience
+from app.generation.order import ClientTimeout
 from app.surfaces.gemini.errors import PREFIX, is_vertex
 from app.surfaces.gemini.request import parse_count_request, parse_order
 from app.surfaces.gemini.response import (
@@ -118,8 +118,8 @@ async def generate_content(
 ) -> Response:
     """Generate a picture in Google's dialect: the answer as the upstream gave it."""
     answered = await _generate(request, service, caller, model)
-    light, bound = answered.document.encode(), service.limits.chunked_above_bytes
-    return build_json_response(light, answered.cargo, answered.headers, bound)
+    skeleton, bound = answered.document.encode(), service.limits.chunked_above_bytes
+    return build_json_response(skeleton, answered.blobs, answered.headers, bound)
 
 
 async def stream_generate_content(
@@ -208,15 +208,15 @@ async def _generate(request: Request, service: Service, caller: Caller, model: s
             raise
         return RenderedAnswer(error.verbatim, headers=build_error_headers(error))
     request.state.cache = result.cache_status
-    document, cargo = render_result(result)
+    document, blobs = render_result(result)
     return RenderedAnswer(
         document,
-        cargo,
+        blobs,
         {**build_generation_headers(result), **build_rate_limit_headers(result.windows, result.rates)},
     )
 
 
-def _read_timeout(request: Request) -> Patience | None:
+def _read_timeout(request: Request) -> ClientTimeout | None:
     """The caller's patience, which Google's SDKs tell in ``X-Server-Timeout``; None without a bound.
 
     Raises:
@@ -233,4 +233,4 @@ def _read_timeout(request: Request) -> Patience | None:
         )
     if usual is not None and usual.seconds < seconds:
         return usual
-    return Patience(seconds, time.monotonic(), "X-Server-Timeout")
+    return ClientTimeout(seconds, time.monotonic(), "X-Server-Timeout")

@@ -25,7 +25,7 @@ class RenderedAnswer:
     """What a caller gets: a document in Google's words, its bytes beside it, and headers."""
 
     document: str
-    cargo: Mapping[str, bytes] = field(default_factory=dict)
+    blobs: Mapping[str, bytes] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -44,7 +44,7 @@ def build_dialect(form: StreamFormat, request_id: str, path: str) -> StreamDiale
     return StreamDialect(
         media_type=MEDIA_TYPES[form],
         beat=_BEATS[form],
-        pieces_of=lambda answered: splice_iter(encode_document(answered.document, form), answered.cargo),
+        pieces_of=lambda answered: splice_iter(encode_document(answered.document, form), answered.blobs),
         piece_of_error=piece_of_error,
         headers_of=lambda answered: answered.headers,
     )

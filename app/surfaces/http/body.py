@@ -13,7 +13,7 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from app.domain.errors import BodyTooLarge, InvalidRequest, UnsupportedMediaType
-from app.media.lifting import Lifted, Lifter, LightBodyTooLarge, TooManyStrings
+from app.media.lifting import Lifted, Lifter, SkeletonTooLarge, TooManyStrings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Mapping
@@ -46,7 +46,7 @@ class JsonBody:
     """A JSON object without its images, and the images by the placeholders that stand for them."""
 
     members: dict[str, Any]
-    cargo: Mapping[str, Lifted]
+    blobs: Mapping[str, Lifted]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +85,18 @@ async def read_json(request: Request, limits: Limits, spelling: BytesFormat = By
         async for chunk in request.stream():
             lifter.feed(chunk)
         lifted = lifter.close()
-    except LightBodyTooLarge:
+    except SkeletonTooLarge:
         raise BodyTooLarge(f"The JSON beside the images may have {limits.light_bytes_max} bytes.") from None
     except TooManyStrings:
         raise InvalidRequest(f"The body has more than {strings_max} files in it.") from None
     try:
-        members = parse_json(lifted.light)
+        members = parse_json(lifted.skeleton)
     except ValueError as error:
         # The parser's message names a place and what it expected there, never what it found.
         raise InvalidRequest(f"The body is not JSON: {error}.") from None
     if not isinstance(members, dict):
         raise InvalidRequest("The body must be a JSON object.")
-    return JsonBody(members, {item.placeholder: item for item in lifted.cargo})
+    return JsonBody(members, {item.placeholder: item for item in lifted.blobs})
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -43,13 +43,13 @@ def _stream_pieces(
 
 
 def build_json_response(
-    light: bytes, cargo: Mapping[str, bytes], headers: Mapping[str, str], chunked_above: int
+    skeleton: bytes, blobs: Mapping[str, bytes], headers: Mapping[str, str], chunked_above: int
 ) -> Response:
     """A JSON reply whose placeholders become the base64 of images while it is sent."""
-    if not cargo:
-        return Response(light, headers=dict(headers), media_type="application/json")
-    length = compute_spliced_length(light, cargo)
-    return _stream_pieces(splice_iter(light, cargo), length, chunked_above, headers, "application/json")
+    if not blobs:
+        return Response(skeleton, headers=dict(headers), media_type="application/json")
+    length = compute_spliced_length(skeleton, blobs)
+    return _stream_pieces(splice_iter(skeleton, blobs), length, chunked_above, headers, "application/json")
 
 
 def build_image_response(picture: Picture, headers: Mapping[str, str], chunked_above: int) -> Response:

@@ -240,7 +240,7 @@ async def _load_input(
         return build_uri_input(kind, place, reference.uri, reference.mime_type)
     if reference.image_id is not None:
         return await load_earlier_image(service, caller, kind, place, reference.image_id)
-    lifted = body.cargo[reference.data or ""]
+    lifted = body.blobs[reference.data or ""]
     fault = check_base64(lifted, f"{place}/data", service.limits.input_bytes_max)
     return fault or await inspect_input(service, kind, place, lifted.data, reference.mime_type)
 

@@ -46,10 +46,10 @@ def _datetime_from_ms(at_ms: int) -> datetime:
 
 
 def render_result(result: GenerationResult, base_url: str, *, inline: bool) -> tuple[bytes, dict[str, bytes]]:
-    """The light JSON of the answer, and the images by the placeholders that stand for them in it."""
+    """The skeleton JSON of the answer, and the images by the placeholders that stand for them in it."""
     names = generate_placeholders()
-    cargo = {next(names): picture.data for picture in result.pictures} if inline else {}
-    data = iter(cargo) if inline else iter([None] * len(result.pictures))
+    blobs = {next(names): picture.data for picture in result.pictures} if inline else {}
+    data = iter(blobs) if inline else iter([None] * len(result.pictures))
     generation = result.generation
     effective = build_effective(result.request, result.card, generation.seeds)
     response = GenerateResponse(
@@ -67,7 +67,7 @@ def render_result(result: GenerationResult, base_url: str, *, inline: bool) -> t
         cache=CacheWire(status=result.cache_status, age_s=result.age_s, key=result.fingerprint),
         warnings=[WarningWire(code=item.code, detail=item.detail) for item in result.notices],
     )
-    return _encode_response(response, inline=inline), cargo
+    return _encode_response(response, inline=inline), blobs
 
 
 def _encode_response(response: GenerateResponse, *, inline: bool) -> bytes:
@@ -105,8 +105,8 @@ def render_stored_result(
     """
     generation = finished.generation
     names = generate_placeholders()
-    cargo = {next(names): picture.data for picture in pictures or ()}
-    data = iter(cargo) if pictures is not None else iter([None] * len(generation.pictures))
+    blobs = {next(names): picture.data for picture in pictures or ()}
+    data = iter(blobs) if pictures is not None else iter([None] * len(generation.pictures))
     size = finished.effective.image_size
     response = GenerateResponse(
         id=generation.id,
@@ -125,7 +125,7 @@ def render_stored_result(
         ),
         warnings=[WarningWire(code=item.code, detail=item.detail) for item in generation.notices],
     )
-    return _encode_response(response, inline=pictures is not None), cargo
+    return _encode_response(response, inline=pictures is not None), blobs
 
 
 def _render_effective(effective: Effective) -> EffectiveWire:

@@ -152,8 +152,8 @@ async def _generate(request: Request, service: Service, order: Order, delivery: 
     if wants_image(request.headers.get("accept", "")):
         headers["X-Flashgate-Generation"] = result.generation.id
         return build_image_response(result.pictures[0], headers, bound)
-    light, cargo = render_result(result, get_base_url(request, service), inline=delivery == "inline")
-    return build_json_response(light, cargo, headers, bound)
+    skeleton, blobs = render_result(result, get_base_url(request, service), inline=delivery == "inline")
+    return build_json_response(skeleton, blobs, headers, bound)
 
 
 def wants_image(accept: str) -> bool:
@@ -265,9 +265,9 @@ async def get_generation(
     card = service.gateway.catalogue.resolve(found.generation.model)
     if card is None:
         raise NotFound("The model that made this generation is no longer known here.")
-    light, cargo = render_stored_result(found, card, windows, get_base_url(request, service), pictures)
+    skeleton, blobs = render_stored_result(found, card, windows, get_base_url(request, service), pictures)
     headers = {"Cache-Control": "private", **build_rate_limit_headers(windows)}
-    return build_json_response(light, cargo, headers, service.limits.chunked_above_bytes)
+    return build_json_response(skeleton, blobs, headers, service.limits.chunked_above_bytes)
 
 
 @router.get(

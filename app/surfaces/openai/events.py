@@ -44,8 +44,8 @@ async def stream_events(
     """
 
     def pieces_of(result: GenerationResult) -> Iterator[bytes]:
-        for light, cargo in events_of(result):
-            yield from splice_iter(light, cargo)
+        for skeleton, blobs in events_of(result):
+            yield from splice_iter(skeleton, blobs)
 
     dialect = StreamDialect("text/event-stream", HEARTBEAT, pieces_of, _encode_error, headers_of)
     return await stream(generating, dialect, patience_s=patience_s, beat_s=beat_s)

@@ -35,9 +35,9 @@ def render_result(result: GenerationResult, asked: ParsedRequest, base_url: str)
     """The whole answer."""
     inline = asked.delivery == "inline"
     names = generate_placeholders()
-    cargo = {next(names): picture.data for picture in result.pictures} if inline else {}
+    blobs = {next(names): picture.data for picture in result.pictures} if inline else {}
     data = (
-        [OpenAIImage(b64_json=name) for name in cargo]
+        [OpenAIImage(b64_json=name) for name in blobs]
         if inline
         else [OpenAIImage(url=_build_url(base_url, picture)) for picture in result.pictures]
     )
@@ -55,7 +55,7 @@ def render_result(result: GenerationResult, asked: ParsedRequest, base_url: str)
         model=result.generation.model,
         warnings=_render_warnings(result, asked),
     )
-    return answer.model_dump_json(exclude_none=True).encode(), cargo
+    return answer.model_dump_json(exclude_none=True).encode(), blobs
 
 
 def render_events(
@@ -83,8 +83,8 @@ def render_events(
             warnings=_render_warnings(result, asked),
         )
         data = event.model_dump_json(exclude_none=True).encode()
-        light = b"event: " + kind.encode() + b"\ndata: " + data + b"\n\n"
-        yield light, {name: picture.data} if inline else {}
+        skeleton = b"event: " + kind.encode() + b"\ndata: " + data + b"\n\n"
+        yield skeleton, {name: picture.data} if inline else {}
 
 
 def render_model(card: Card) -> OpenAIModel:

@@ -140,8 +140,8 @@ async def _generate(
             patience_s=service.limits.stream_patience_s,
         )
     result = await generating()
-    light, cargo = render_result(result, asked, base_url)
-    return build_json_response(light, cargo, _build_headers(result), service.limits.chunked_above_bytes)
+    skeleton, blobs = render_result(result, asked, base_url)
+    return build_json_response(skeleton, blobs, _build_headers(result), service.limits.chunked_above_bytes)
 
 
 async def _serve(request: Request, service: Service, order: Order, *, streamed: bool) -> GenerationResult:

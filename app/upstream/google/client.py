@@ -190,7 +190,7 @@ class GoogleImageModel(Resource):
         try:
             async with time_limit(call.timeout_s):
                 sdk, opened = await self._get_sdk()
-                light: bytes = await sdk.generate(opened, named, seed, call.timeout_s, exchange)
+                skeleton: bytes = await sdk.generate(opened, named, seed, call.timeout_s, exchange)
         except GatewayError:
             raise
         except Exception as raised:  # noqa: BLE001 - the SDK raises what any of its parts raises; see outcomes
@@ -200,12 +200,12 @@ class GoogleImageModel(Resource):
             # Without its cause, whose text may repeat the prompt.
             raise failure from None
         answer = GoogleResponse(
-            light, exchange.take_lifted(), exchange.headers.get("x-gemini-service-tier", "")
+            skeleton, exchange.take_lifted(), exchange.headers.get("x-gemini-service-tier", "")
         )
         parts = answer.pictures
         if not parts:
             raise answer.build_error()
-        ids = {name: await _compute_image_id(lifted.data) for name, lifted in answer.cargo.items()}
+        ids = {name: await _compute_image_id(lifted.data) for name, lifted in answer.blobs.items()}
         return replace(answer.build_answer(parts, ids, request, card), back_end=self._back_end.kind)
 
 

@@ -28,7 +28,7 @@ from app.domain.errors import (
     UpstreamRejected,
     UpstreamUnavailable,
 )
-from app.media.lifting import LightBodyTooLarge
+from app.media.lifting import SkeletonTooLarge
 from app.upstream.google.redaction import redact
 from app.upstream.google.transport import Exchange, PlaceholdersMissing, UnreadableAnswer
 
@@ -95,7 +95,7 @@ _NETWORK: Final[tuple[tuple[type[BaseException], type[UpstreamError], str], ...]
     (httpx2.ConnectError, UpstreamUnavailable, "The upstream cannot be reached."),
     (httpx2.ProxyError, UpstreamUnavailable, "The proxy before the upstream failed."),
     (httpx2.TransportError, UpstreamError, "The connection to the upstream broke."),
-    (LightBodyTooLarge, UpstreamError, "The upstream's answer is too large beside its pictures."),
+    (SkeletonTooLarge, UpstreamError, "The upstream's answer is too large beside its pictures."),
     (UnreadableAnswer, UpstreamError, "The upstream's answer cannot be read."),
     (PlaceholdersMissing, UpstreamError, "The request could not be put together."),
 )

@@ -57,11 +57,11 @@ def _format_ratio(ratio: str) -> str:
     return f"ASPECT_RATIO_{_NUMBERS[across]}_BY_{_NUMBERS[down]}"
 
 
-def strip_tier(back_end: BackEnd, light: bytes) -> bytes:
+def strip_tier(back_end: BackEnd, skeleton: bytes) -> bytes:
     """A body of Google's dialect as this back end takes it: Vertex AI reads the tier from headers alone."""
     if back_end.kind == "gemini":
-        return light
-    body = json.loads(light)
+        return skeleton
+    body = json.loads(skeleton)
     for name in ("serviceTier", "service_tier"):
         body.pop(name, None)
     return json.dumps(body, ensure_ascii=False).encode(errors="surrogatepass")

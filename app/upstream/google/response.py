@@ -1,6 +1,6 @@
-"""Reads a good answer: the light body Google sent, and the pictures that were lifted out of it.
+"""Reads a good answer: the skeleton body Google sent, and the pictures that were lifted out of it.
 
-The light body is read as it came, not through the SDK's classes: those drop ``finishMessage`` and
+The skeleton body is read as it came, not through the SDK's classes: those drop ``finishMessage`` and
 ``serviceTier``, warn at words they do not know, and re-encode thought signatures, which must go back to
 Google unchanged. An odd field is no reason to lose a picture that was paid for, so nothing here raises for
 a field of an unexpected type: it counts as absent.
@@ -138,17 +138,17 @@ class GoogleResponse:
     """One answer with status 200, read.
 
     Args:
-        light: JSON text with placeholders.
-        cargo: What stood there, by placeholder.
+        skeleton: JSON text with placeholders.
+        blobs: What stood there, by placeholder.
         tier: What a header of the answer says of how it was served.
 
     Raises:
         UpstreamError: It is no JSON object, or holds an error after all; it may have been billed.
     """
 
-    def __init__(self, light: bytes, cargo: Mapping[str, Lifted], tier: str = "") -> None:
+    def __init__(self, skeleton: bytes, blobs: Mapping[str, Lifted], tier: str = "") -> None:
         try:
-            body = json.loads(light)
+            body = json.loads(skeleton)
         except (ValueError, RecursionError):
             body = None
         if not isinstance(body, Mapping) or "error" in body:
@@ -168,8 +168,8 @@ class GoogleResponse:
             get_member(feedback, "blockReasonMessage")
         )
         self._parts = _get_list(get_member(get_member(candidate, "content"), "parts"))
-        self._light = light
-        self.cargo = cargo
+        self._skeleton = skeleton
+        self.blobs = blobs
 
     @property
     def text(self) -> str:
@@ -183,12 +183,12 @@ class GoogleResponse:
         """The final pictures: those that are no thoughts, else the last of all (docs/model.md#signatures)."""
         found = [
             PicturePart(
-                self.cargo[name],
+                self.blobs[name],
                 _get_text(get_member(part, "thoughtSignature")) or None,
                 get_member(part, "thought") is True,
             )
             for part in self._parts
-            if (name := _get_text(get_member(get_member(part, "inlineData"), "data"))) in self.cargo
+            if (name := _get_text(get_member(get_member(part, "inlineData"), "data"))) in self.blobs
         ]
         final = tuple(part for part in found if not part.thought)
         return final or tuple(found[-1:])
@@ -196,8 +196,8 @@ class GoogleResponse:
     def build_error(self) -> ContentBlocked | UpstreamError:
         """The error that an answer without any picture is; it carries the answer itself."""
         error = self._classify()
-        bytes_of = {name: lifted.data for name, lifted in self.cargo.items()}
-        error.verbatim = b"".join(splice_iter(self._light, bytes_of)).decode(errors="replace")
+        bytes_of = {name: lifted.data for name, lifted in self.blobs.items()}
+        error.verbatim = b"".join(splice_iter(self._skeleton, bytes_of)).decode(errors="replace")
         return error
 
     def _classify(self) -> ContentBlocked | UpstreamError:
@@ -258,7 +258,7 @@ class GoogleResponse:
     def _find_interim(self, parts: tuple[PicturePart, ...], ids: Mapping[str, str]) -> Iterator[Picture]:
         """What was lifted beside the final pictures: those of thoughts, whatever they are."""
         final = {part.lifted.placeholder for part in parts}
-        for name, lifted in self.cargo.items():
+        for name, lifted in self.blobs.items():
             if name not in final:
                 facts = measure(lifted.data)
                 mime_type = facts.mime_type or "application/octet-stream"
@@ -266,10 +266,10 @@ class GoogleResponse:
 
     def _insert_ids(self, ids: Mapping[str, str]) -> str:
         """The answer as it came, with ids where its bytes were."""
-        light = self._light
+        skeleton = self._skeleton
         for name, picture_id in ids.items():
-            light = light.replace(f'"{name}"'.encode(), f'"{picture_id}"'.encode())
-        return light.decode(errors="replace")
+            skeleton = skeleton.replace(f'"{name}"'.encode(), f'"{picture_id}"'.encode())
+        return skeleton.decode(errors="replace")
 
     def _build_picture(self, part: PicturePart, name: str, usage: Usage) -> Picture:
         data, fault = part.lifted.data, part.lifted.fault

@@ -85,7 +85,7 @@ def _refuse(request: httpx2.Request) -> httpx2.Response:
 async def generate(
     opened: SdkClient, request: GenerationRequest, seed: int | None, timeout_s: float, exchange: Exchange
 ) -> bytes:
-    """One call: the light body of a good answer; inputs and pictures travel in the exchange.
+    """One call: the skeleton body of a good answer; inputs and pictures travel in the exchange.
 
     Where Google refuses the token, it is renewed and the call made once more: the first was refused unread
     and cost nothing.
@@ -119,19 +119,19 @@ async def _attempt(
     opened: SdkClient, request: GenerationRequest, seed: int | None, timeout_s: float, exchange: Exchange
 ) -> bytes:
     if request.verbatim is None:
-        cargo: dict[str, bytes] = {}
-        contents = types.Content(role="user", parts=list(_build_parts(request, cargo)))
-        exchange.blobs = cargo
+        blobs: dict[str, bytes] = {}
+        contents = types.Content(role="user", parts=list(_build_parts(request, blobs)))
+        exchange.blobs = blobs
         if request.earlier is not None:
-            exchange.blobs = {**cargo, **request.earlier.cargo}
+            exchange.blobs = {**blobs, **request.earlier.blobs}
             exchange.earlier_turns = request.earlier.conversation.contents.encode()
     else:
         # The SDK still makes the address, the credentials and the headers; its body is never sent.
         contents = types.Content(role="user", parts=[types.Part(text=request.prompt)])
-        light = request.verbatim.light
+        skeleton = request.verbatim.skeleton
         if request.service_tier is not None:
-            light = strip_tier(opened.back_end, light)
-        exchange.blobs, exchange.body_override = request.verbatim.cargo, light
+            skeleton = strip_tier(opened.back_end, skeleton)
+        exchange.blobs, exchange.body_override = request.verbatim.blobs, skeleton
     with bind_exchange(exchange):
         response = await opened.client.aio.models.generate_content(
             model=request.model,
@@ -142,23 +142,23 @@ async def _attempt(
     return (body or "").encode()
 
 
-def _build_parts(request: GenerationRequest, cargo: dict[str, bytes]) -> Iterator[types.Part]:
+def _build_parts(request: GenerationRequest, blobs: dict[str, bytes]) -> Iterator[types.Part]:
     """Images, documents and videos in the caller's order, then the prompt that speaks of them.
 
     Vertex AI's guidance puts media before the words about it; the order is part of the fingerprint.
     """
     names = generate_placeholders()
     for item in request.inputs:
-        yield _build_part(item, next(names), cargo)
+        yield _build_part(item, next(names), blobs)
     yield types.Part(text=request.prompt)
 
 
-def _build_part(item: Input, placeholder: str, cargo: dict[str, bytes]) -> types.Part:
+def _build_part(item: Input, placeholder: str, blobs: dict[str, bytes]) -> types.Part:
     mime_type = item.mime_type or item.declared_mime_type
     if item.data is None:
         return types.Part(file_data=types.FileData(file_uri=item.uri, mime_type=mime_type))
     # The SDK encodes these 24 bytes back to the placeholder, which the transport then finds.
-    cargo[placeholder] = item.data
+    blobs[placeholder] = item.data
     token = base64.b64decode(placeholder)
     return types.Part(inline_data=types.Blob(data=token, mime_type=mime_type))
 
@@ -181,7 +181,7 @@ def _build_config(
             headers=build_headers(back_end, request) or None,
             extra_body=build_response_format(back_end, request) if newer else None,
         ),
-        should_return_http_response=True,  # app/upstream/google/response.py reads the light body itself
+        should_return_http_response=True,  # app/upstream/google/response.py reads the skeleton body itself
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
         automatic_continuation=False,
         system_instruction=request.system_instruction,

@@ -45,7 +45,7 @@ class Exchange:
 
     Attributes:
         outward: Inputs' bytes by the base64 text that stands for them in the request.
-        instead: The light body to send in place of the SDK's, or None.
+        instead: The skeleton body to send in place of the SDK's, or None.
         along: Headers that go out beside the SDK's.
         before: Earlier turns as JSON, with commas between them, to send before the SDK's; empty without any.
         sent: Whether the end of the request was handed to the network. Before that the upstream has no
@@ -115,7 +115,7 @@ class LiftingTransport(httpx2.AsyncBaseTransport):
 
         Raises:
             UnreadableAnswer: Too large, or compressed in an unknown way.
-            LightBodyTooLarge: Too much beside the pictures.
+            SkeletonTooLarge: Too much beside the pictures.
             httpx2.TransportError: Whatever the network does.
         """
         exchange = _current.get()
@@ -146,8 +146,8 @@ class LiftingTransport(httpx2.AsyncBaseTransport):
             async for chunk in chunks:
                 lifter.feed(chunk)
         answer = lifter.close()
-        exchange.lifted = {item.placeholder: item for item in answer.cargo}
-        return answer.light
+        exchange.lifted = {item.placeholder: item for item in answer.blobs}
+        return answer.skeleton
 
     async def aclose(self) -> None:
         """Close the wrapped transport."""
@@ -161,13 +161,13 @@ class _SplicedStream(httpx2.AsyncByteStream):
     thread and back would, and no stall that another request could feel.
     """
 
-    def __init__(self, light: bytes, exchange: Exchange) -> None:
-        self._light = light
+    def __init__(self, skeleton: bytes, exchange: Exchange) -> None:
+        self._skeleton = skeleton
         self._exchange = exchange
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         held = b""
-        for piece in splice_iter(self._light, self._exchange.blobs):
+        for piece in splice_iter(self._skeleton, self._exchange.blobs):
             if held:
                 yield held
             held = piece
@@ -196,9 +196,9 @@ class _BoundedStream(httpx2.AsyncByteStream):
         await self._stream.aclose()
 
 
-def _prepend_turns(light: bytes, earlier_turns: bytes) -> bytes:
+def _prepend_turns(skeleton: bytes, earlier_turns: bytes) -> bytes:
     """The SDK's body with earlier turns before its own. Theirs are not read, so nothing in them changes."""
-    body = json.loads(light)
+    body = json.loads(skeleton)
     contents = json.dumps(body.pop("contents")).encode()
     rest = json.dumps(body).encode()
     return b"".join((b'{"contents":[', earlier_turns, b",", contents[1:], b"," if body else b"", rest[1:]))
@@ -206,13 +206,13 @@ def _prepend_turns(light: bytes, earlier_turns: bytes) -> bytes:
 
 def _build_request(request: httpx2.Request, exchange: Exchange) -> httpx2.Request:
     """The request as it goes out: inputs in their places, exact length, no compression asked for."""
-    light = request.content if exchange.body_override is None else exchange.body_override
+    skeleton = request.content if exchange.body_override is None else exchange.body_override
     if exchange.earlier_turns:
-        light = _prepend_turns(light, exchange.earlier_turns)
-    if any(f'"{name}"'.encode() not in light for name in exchange.blobs):
+        skeleton = _prepend_turns(skeleton, exchange.earlier_turns)
+    if any(f'"{name}"'.encode() not in skeleton for name in exchange.blobs):
         raise PlaceholdersMissing
     headers = request.headers.copy()
-    headers["Content-Length"] = str(compute_spliced_length(light, exchange.blobs))
+    headers["Content-Length"] = str(compute_spliced_length(skeleton, exchange.blobs))
     headers["Accept-Encoding"] = "identity"
     timeouts = request.extensions.get("timeout", {})
     connecting = {kind: min(timeouts.get(kind) or CONNECT_TIMEOUT_S, CONNECT_TIMEOUT_S)
@@ -221,7 +221,7 @@ def _build_request(request: httpx2.Request, exchange: Exchange) -> httpx2.Reques
         request.method,
         request.url,
         headers=headers,
-        stream=_SplicedStream(light, exchange),
+        stream=_SplicedStream(skeleton, exchange),
         extensions={**request.extensions, "timeout": {**timeouts, **connecting}},
     )
 
