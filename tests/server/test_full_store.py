@@ -36,17 +36,20 @@ class Store:
         return Client(self.gateway.url, self.tenants.keys[tenant])
 
     def under(self, policy: str) -> None:
-        """Empty the cache, and let the store evict in another way from now on."""
+        """Empty the cache, and let the store evict in another way from now on.
+
+        Deleted, not unlinked: memory that is freed in the background still counts and causes evictions.
+        """
         for name in self.client.scan_iter("fg:*", 1000):
             if self.client.pttl(name) > 0:
-                self.client.unlink(name)
+                self.client.delete(name)
         self.client.config_set("maxmemory-policy", policy)
 
     def forget(self, tenant: str) -> None:
         """All that may be evicted of a tenant is."""
         for name in self.client.scan_iter(f"fg:{{{tenant}}}:*", 1000):
             if self.client.pttl(name) > 0:
-                self.client.unlink(name)
+                self.client.delete(name)
 
     def fill(self, tenant: str = "bob") -> None:
         """Another tenant's pictures, more than the store holds; they would outlive whatever was paid."""
@@ -61,7 +64,7 @@ class Store:
     def relax(self, tenant: str = "bob") -> None:
         """Some of them end, so that nothing more need be evicted for a while."""
         for name in list(self.client.scan_iter(f"fg:{{{tenant}}}:img:*", 1000))[:20]:
-            self.client.unlink(name)
+            self.client.delete(name)
 
 
 def native(caller: Client, prompt: str, key: str) -> httpx2.Response:
@@ -194,7 +197,7 @@ def test_a_key_is_answered_in_googles_own_words_from_either_copy(
     assert first.status_code == 200
     other = {"gen": "made", "made": "gen"}[kept]
     for name in store.client.scan_iter(f"fg:{{gone}}:{other}:*", 1000):
-        store.client.unlink(name)
+        store.client.delete(name)
     calls = calls_of(emulator)
     again = gemini(caller, prompt, key, config, Cache_Control="max-age=600")
     assert (again.status_code, again.content) == (200, first.content)
@@ -296,7 +299,7 @@ def test_an_operation_without_its_text_is_told_from_its_generation_or_with_its_c
     place = begun(caller, f"Patience {secrets.token_hex(4)}").headers["location"]
     done = ended(caller, place)
     for name in store.client.scan_iter("fg:{patient}:op:*", 1000):
-        store.client.unlink(name)
+        store.client.delete(name)
     again = caller.get(place).json()
     for name in ("id", "images", "text", "effective", "usage"):
         assert again["result"][name] == done["result"][name]
