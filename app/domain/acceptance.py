@@ -121,13 +121,13 @@ def _list_file_rules(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
             "missing_input", "mime_type_required", *_OF_ADDRESSES,
         ),
     )  # fmt: skip
-    read = (
+    document_limits = (
         f"{_join(documents.mime_types)} of {documents.bytes_max // _MILLION} MB,"
         f" {documents.tokens_per_file_max} tokens a file and {documents.tokens_total_max} in all"
     )
     yield (
         "documents",
-        read if documents.mime_types else "none",
+        document_limits if documents.mime_types else "none",
         (
             "documents_not_supported", "document_too_large", "unknown_document_type",
             "unsupported_document_type", "truncated_document", "unreadable_document", "encrypted_document",

@@ -39,10 +39,10 @@ class Allowances:
     def of(self, card: Card, size: str, level: str) -> int:
         """Tokens to reserve beside one picture; never less than the card says."""
         floor, kind = card.text_allowance.per_image[level], (card.id, size, level)
-        seen = self._seen.get(kind, ())
-        if len(seen) < ENOUGH:
+        observations = self._seen.get(kind, ())
+        if len(observations) < ENOUGH:
             return floor
         if kind not in self._learned:
-            rank = -(-len(seen) * QUANTILE_PERCENT // 100)
-            self._learned[kind] = sorted(seen)[rank - 1]
+            rank = -(-len(observations) * QUANTILE_PERCENT // 100)
+            self._learned[kind] = sorted(observations)[rank - 1]
         return max(floor, self._learned[kind])

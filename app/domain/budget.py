@@ -181,14 +181,14 @@ def _find_begin_ms(window: _Days, index: int, zone: ZoneInfo) -> int:
     by_old = int(midnight.timestamp())
     if datetime.fromtimestamp(by_old, zone).replace(tzinfo=None) == midnight.replace(tzinfo=None):
         return by_old * 1000
-    before, found = int(midnight.replace(fold=1).timestamp()) - 1, by_old
-    while found - before > 1:
-        middle = (before + found) // 2
+    before, first = int(midnight.replace(fold=1).timestamp()) - 1, by_old
+    while first - before > 1:
+        middle = (before + first) // 2
         if datetime.fromtimestamp(middle, zone).date() >= day:
-            found = middle
+            first = middle
         else:
             before = middle
-    return found * 1000
+    return first * 1000
 
 
 def compute_spans(window: WindowName, zone: ZoneInfo, now_ms: int) -> tuple[Span, Span, Span]:
@@ -200,8 +200,8 @@ def compute_spans(window: WindowName, zone: ZoneInfo, now_ms: int) -> tuple[Span
     begin. So windows never overlap and leave no gap. A lifetime is one window for ever.
     """
     if window == "lifetime":
-        whole = Span(0, LIFETIME_MS)
-        return whole, whole, whole
+        lifetime = Span(0, LIFETIME_MS)
+        return lifetime, lifetime, lifetime
     if window == "minute" or window == "hour":  # noqa: PLR1714 - so that the type checker sees which are left
         current = _find_part_of_day(zone, now_ms, _STEP_MS[window])
         before = _find_part_of_day(zone, current.start_ms - 1, _STEP_MS[window])

@@ -27,27 +27,27 @@ def find_mismatches(
     Where a ratio was asked for, the sides are compared with the card's; else, and for cells whose size is
     not settled, the area is.
     """
-    found = dict.fromkeys(notice for picture in pictures for notice in _compare(request, card, picture))
-    return tuple(found)
+    notices = dict.fromkeys(notice for picture in pictures for notice in _compare(request, card, picture))
+    return tuple(notices)
 
 
 def _compare(request: GenerationRequest, card: Card, picture: Picture) -> Iterator[Notice]:
     size = request.image_size or card.image_size_default
-    got = f"{picture.width}x{picture.height}"
+    delivered = f"{picture.width}x{picture.height}"
     cell = (request.aspect_ratio, size)
     if request.aspect_ratio is not None and cell not in card.pixels_unsettled:
         width, height = card.pixels[request.aspect_ratio][size]
         if not (_is_near(picture.width, width) and _is_near(picture.height, height)):
-            asked = f"{request.aspect_ratio} at {size} is {width}x{height}"
-            yield Notice("size_mismatch", f"{asked}; the model delivered {got}.")
+            expected = f"{request.aspect_ratio} at {size} is {width}x{height}"
+            yield Notice("size_mismatch", f"{expected}; the model delivered {delivered}.")
     else:
         area = picture.width * picture.height / (card.image_sizes[size].megapixels * _MEGAPIXEL)
         if not 1 / AREA_FACTOR <= area <= AREA_FACTOR:
-            yield Notice("size_mismatch", f"{size} was asked; the model delivered {got}.")
+            yield Notice("size_mismatch", f"{size} was asked; the model delivered {delivered}.")
     if request.output_mime_type not in {None, picture.mime_type}:
         detail = f"{request.output_mime_type} was asked; the model delivered {picture.mime_type}."
         yield Notice("mime_mismatch", detail)
 
 
-def _is_near(got: int, published: int) -> bool:
-    return abs(got - published) <= published * SIDE_TOLERANCE
+def _is_near(side: int, published: int) -> bool:
+    return abs(side - published) <= published * SIDE_TOLERANCE

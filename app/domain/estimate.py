@@ -115,11 +115,11 @@ def estimate_document_tokens(item: Input, card: Card, *, strict: bool = False) -
     """
     if strict and item.data is not None and item.mime_type == "text/plain":
         return item.length
-    known = count_known_document_tokens(item, card)
+    tokens = count_known_document_tokens(item, card)
     if item.pages is not None or (item.data is not None and item.mime_type == "text/plain"):
-        return known
+        return tokens
     most = card.documents.tokens_per_file_max
-    return most if item.data is None else max(known, min(most, -(-item.length // _BYTES_PER_TEXT_TOKEN)))
+    return most if item.data is None else max(tokens, min(most, -(-item.length // _BYTES_PER_TEXT_TOKEN)))
 
 
 def count_known_video_tokens(item: Input, card: Card) -> int:
@@ -138,10 +138,10 @@ def estimate_video_tokens(request: GenerationRequest, card: Card, beside: int, *
     """
     if not request.videos:
         return 0
-    known = sum(count_known_video_tokens(item, card) for item in request.videos)
+    tokens = sum(count_known_video_tokens(item, card) for item in request.videos)
     if strict or any(item.seconds is None for item in request.videos):
-        return max(known, card.tokens.input_max - beside)
-    return known
+        return max(tokens, card.tokens.input_max - beside)
+    return tokens
 
 
 @cache
@@ -262,9 +262,9 @@ def would_fit(
             for window in windows
         )
 
-    asked = card.image_tokens(request.image_size or card.image_size_default)
+    tokens = card.image_tokens(request.image_size or card.image_size_default)
     smaller = sorted(
-        (size for size in card.image_sizes if card.image_tokens(size) <= asked), key=card.image_tokens
+        (size for size in card.image_sizes if card.image_tokens(size) <= tokens), key=card.image_tokens
     )
     sizes = [size for size in smaller if fits(replace(request, image_size=size))]
     counts = [n for n in range(1, request.n + 1) if fits(replace(request, n=n))]

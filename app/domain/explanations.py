@@ -29,8 +29,8 @@ def format_dollars(nano_usd: int, rounding: str | None = None) -> str:
     amount = Decimal(nano_usd) / NANO_PER_USD
     if rounding is not None:
         amount = amount.quantize(Decimal(1).scaleb(min(-2, amount.adjusted() - 3)), rounding)
-    whole, _, fraction = f"{amount:f}".partition(".")
-    return f"${int(whole):,}.{fraction.rstrip('0').ljust(2, '0')}"
+    units, _, fraction = f"{amount:f}".partition(".")
+    return f"${int(units):,}.{fraction.rstrip('0').ljust(2, '0')}"
 
 
 def _format_amount(unit: Unit, amount: int, rounding: str | None = None) -> str:
@@ -78,10 +78,10 @@ def explain_rate(state: RateState, retry_after_s: int) -> str:
     owner = _OWNERS[state.limit.scope].capitalize()
     word = "request" if state.limit.limit == 1 else "requests"
     allowed = f"{state.limit.limit:,} {word}"
-    said = (
+    limit = (
         f"make {allowed} a minute" if state.limit.kind == "requests" else f"have {allowed} under way at once"
     )
-    return f"{owner} may {said}; try again in {retry_after_s} s."
+    return f"{owner} may {limit}; try again in {retry_after_s} s."
 
 
 def explain_fitting(fitting: WouldFit, single: WouldFit, image_size: str, n: int, when: str = "now") -> str:

@@ -66,17 +66,17 @@ DEFINED_IN = (errors, repetition)
 
 def list_error_classes() -> tuple[type[GatewayError], ...]:
     """Every error that can be answered, parents first."""
-    found: list[type[GatewayError]] = [GatewayError]
-    for error in found:
-        found.extend(error.__subclasses__())
-    return tuple(found)
+    classes: list[type[GatewayError]] = [GatewayError]
+    for error in classes:
+        classes.extend(error.__subclasses__())
+    return tuple(classes)
 
 
 def build_failure(error: GatewayError) -> Failure:
     """What others are told of an error."""
     final = isinstance(error, ContentBlocked | UpstreamInvalidRequest | MaxTokens | InvalidHistory)
-    told = {name: getattr(error, name) for name in _CARRIED if hasattr(error, name)}
-    return Failure(code=error.code, final=final, **told)
+    attributes = {name: getattr(error, name) for name in _CARRIED if hasattr(error, name)}
+    return Failure(code=error.code, final=final, **attributes)
 
 
 def rebuild_error(failure: Failure) -> GatewayError:

@@ -58,11 +58,11 @@ class ParsedKey(NamedTuple):
 
 
 def _encode_base62(number: int, digits: int) -> str:
-    found = []
+    characters = []
     for _ in range(digits):
         number, digit = divmod(number, 62)
-        found.append(_ALPHABET[digit])
-    return "".join(reversed(found))
+        characters.append(_ALPHABET[digit])
+    return "".join(reversed(characters))
 
 
 def _compute_checksum(body: str) -> str:

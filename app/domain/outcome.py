@@ -65,7 +65,7 @@ class Outcome:
 
 
 def compute_outcome(
-    ended: Sequence[ModelAnswer | GatewayError],
+    endings: Sequence[ModelAnswer | GatewayError],
     card: Card,
     per_call: Estimate,
     charging: Charging | None = None,
@@ -73,20 +73,20 @@ def compute_outcome(
     """Add up what the calls of one request came to; there is at least one.
 
     Args:
-        ended: An answer or an error for each call.
+        endings: An answer or an error for each call; at least one.
         card: The model's.
         per_call: What one call was reserved at.
         charging: What to book where Google's charge is not known.
     """
     charging = charging or Charging()
-    answers = tuple(item for item in ended if isinstance(item, ModelAnswer))
-    errors = [item for item in ended if isinstance(item, GatewayError)]
-    reported = [item.usage for item in ended if item.usage is not None]
+    answers = tuple(item for item in endings if isinstance(item, ModelAnswer))
+    errors = [item for item in endings if isinstance(item, GatewayError)]
+    reported = [item.usage for item in endings if item.usage is not None]
     silent = [error for error in errors if error.usage is None]
     unknown = sum(map(_may_be_billed, silent)) if charging.ambiguous == "charge" else 0
     blocked = sum(isinstance(error, ContentBlocked) for error in silent) if charging.blocked == "input" else 0
     usage = sum(reported, Usage())
-    if unknown == len(ended):
+    if unknown == len(endings):
         booking: Literal["settle", "void", "charge"] = "charge"
     else:
         booking = "settle" if reported or unknown or blocked else "void"
@@ -105,15 +105,15 @@ def compute_outcome(
     keep = not errors and all(answer.finish_reason in COMPLETE for answer in answers)
     notices: tuple[Notice, ...] = ()
     if answers and errors:
-        missing = f"{len(errors)} of {len(ended)} pictures failed: {errors[0].code}."
+        missing = f"{len(errors)} of {len(endings)} pictures failed: {errors[0].code}."
         notices = (Notice("partial_result", missing),)
     return Outcome(booking, amounts, usage, answers, error, keep, notices, any(map(_may_be_billed, silent)))
 
 
-def build_charged_outcome(ended: Sequence[ModelAnswer | GatewayError], estimated: Amounts) -> Outcome:
+def build_charged_outcome(endings: Sequence[ModelAnswer | GatewayError], estimated: Amounts) -> Outcome:
     """The outcome where what was used cannot be added up: the estimate is charged, pictures are delivered."""
-    answers = tuple(item for item in ended if isinstance(item, ModelAnswer))
-    errors = [item for item in ended if isinstance(item, GatewayError)]
+    answers = tuple(item for item in endings if isinstance(item, ModelAnswer))
+    errors = [item for item in endings if isinstance(item, GatewayError)]
     error = None if answers else errors[0]
     return Outcome("charge", estimated, Usage(), answers, error, keep=False, ambiguous=True)
 

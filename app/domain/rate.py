@@ -76,10 +76,10 @@ def build_rate_limits(scope: RateScope, owner: str, rate: Rate | None) -> tuple[
     """The limits that a rate stands for; ``owner`` is ``t`` or ``k:<key>``."""
     if rate is None:
         return ()
-    found = []
+    limits = []
     if rate.requests_per_minute is not None:
         burst = rate.requests_per_minute if rate.burst is None else rate.burst
-        found.append(RateLimit("requests", scope, f"{owner}|requests", rate.requests_per_minute, burst))
+        limits.append(RateLimit("requests", scope, f"{owner}|requests", rate.requests_per_minute, burst))
     if rate.concurrent is not None:
-        found.append(RateLimit("concurrent", scope, f"{owner}|concurrent", rate.concurrent))
-    return tuple(found)
+        limits.append(RateLimit("concurrent", scope, f"{owner}|concurrent", rate.concurrent))
+    return tuple(limits)

@@ -90,9 +90,9 @@ SUPPORT_CODES: Final[Mapping[str, SupportCode]] = {
 
 def find_category(reason: str, support_code: str | None) -> str:
     """The kind of fault: by the number where it is known, which says most, else by the reason."""
-    known = SUPPORT_CODES.get(support_code or "")
-    if known is not None:
-        return known.category
+    entry = SUPPORT_CODES.get(support_code or "")
+    if entry is not None:
+        return entry.category
     return FILTERED.get(reason) or BLOCKED.get(reason) or "other"
 
 

@@ -48,8 +48,8 @@ class ResultGone(GatewayError):
 
     def __init__(self, detail: str = "", anew: str = "", *, spent: Spent | None = None) -> None:
         cost = _describe_cost(spent) if spent else ""
-        said = " ".join(filter(None, (detail, cost, anew)))
-        super().__init__(said, usage=spent.usage if spent else None)
+        sentences = " ".join(filter(None, (detail, cost, anew)))
+        super().__init__(sentences, usage=spent.usage if spent else None)
         self.spent = spent
 
 

@@ -102,16 +102,16 @@ def describe_requirement(kind: str, context: Mapping[str, object] | None = None)
         kind: Pydantic's type of the fault.
         context: Its context. The sentence of a validator of ours is taken from it as it is.
     """
-    told = context or {}
-    if kind in {"too_short", "too_long"} and told.get("field_type") == "Value":
+    details = context or {}
+    if kind in {"too_short", "too_long"} and details.get("field_type") == "Value":
         kind = f"string_{kind}"  # a secret, which is a text
-    if kind == "value_error" and told.get("error"):
-        phrase = str(told["error"])
-    elif kind in _CHOICES and (choices := list_choices(kind, told)):
+    if kind == "value_error" and details.get("error"):
+        phrase = str(details["error"])
+    elif kind in _CHOICES and (choices := list_choices(kind, details)):
         *first, last = choices
         phrase = f"must be {', '.join(first)} or {last}" if first else f"must be {last}"
     else:
-        phrase = _PHRASES.get(kind, _ANYTHING_ELSE).format_map(_Context(told))
+        phrase = _PHRASES.get(kind, _ANYTHING_ELSE).format_map(_Context(details))
     return phrase if len(phrase) <= _LENGTH_MAX else f"{phrase[:_LENGTH_MAX]}…"
 
 

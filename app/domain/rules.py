@@ -89,8 +89,8 @@ def check_model(case: Case) -> Iterator[Violation]:
 
 def check_texts(case: Case) -> Iterator[Violation]:
     """The prompt says something, and every text can be encoded."""
-    named = (("/prompt", case.request.prompt), ("/system_instruction", case.request.system_instruction or ""))
-    for pointer, text in named:
+    texts = (("/prompt", case.request.prompt), ("/system_instruction", case.request.system_instruction or ""))
+    for pointer, text in texts:
         if not is_unicode(text):
             yield Violation(pointer, "invalid_text", "The text holds half a surrogate pair.")
     if _is_blank(case.request.prompt):
@@ -99,8 +99,8 @@ def check_texts(case: Case) -> Iterator[Violation]:
 
 def check_aspect_ratio(case: Case) -> Iterator[Violation]:
     """One of the card's ratios, or none."""
-    asked, card = case.request.aspect_ratio, case.card
-    if asked is not None and asked not in card.aspect_ratios:
+    ratio, card = case.request.aspect_ratio, case.card
+    if ratio is not None and ratio not in card.aspect_ratios:
         detail = f"{card.title} does not draw this aspect ratio."
         yield Violation("/aspect_ratio", "unsupported_aspect_ratio", detail, card.aspect_ratios)
 
@@ -137,8 +137,8 @@ def check_count(case: Case) -> Iterator[Violation]:
 
 def check_candidate_count(case: Case) -> Iterator[Violation]:
     """The model makes one candidate a call."""
-    asked, most = case.request.candidate_count, case.card.parameters.candidate_count_max
-    if asked is not None and not 1 <= asked <= most:
+    count, most = case.request.candidate_count, case.card.parameters.candidate_count_max
+    if count is not None and not 1 <= count <= most:
         detail = f"The model makes {most} candidate a call; more pictures take more calls."
         yield Violation("/candidate_count", "unsupported_candidate_count", detail, tuple(range(1, most + 1)))
 
@@ -146,16 +146,16 @@ def check_candidate_count(case: Case) -> Iterator[Violation]:
 def check_response_modalities(case: Case) -> Iterator[Violation]:
     """A picture, with or without words, in any order."""
     offered = case.card.parameters.response_modalities
-    asked = sorted(case.request.response_modalities)
-    if asked not in [sorted(each) for each in offered]:
+    modalities = sorted(case.request.response_modalities)
+    if modalities not in [sorted(each) for each in offered]:
         detail = "The answer can be a picture, or words and a picture."
         allowed = tuple("+".join(each) for each in offered)
         yield Violation("/response_modalities", "unsupported_response_modalities", detail, allowed)
 
 
-def _check_range(name: str, asked: float | None, limits: Range) -> Iterator[Violation]:
+def _check_range(name: str, value: float | None, limits: Range) -> Iterator[Violation]:
     # What is not a number compares as outside of everything.
-    if asked is not None and not limits.min <= asked <= limits.max:
+    if value is not None and not limits.min <= value <= limits.max:
         detail = f"A number from {limits.min} to {limits.max} is expected."
         yield Violation(f"/{name}", f"{name}_out_of_range", detail)
 
@@ -179,8 +179,8 @@ def check_top_k(case: Case) -> Iterator[Violation]:
 
 def check_seed(case: Case) -> Iterator[Violation]:
     """A 32-bit number."""
-    asked, parameters = case.request.seed, case.card.parameters
-    if asked is not None and not parameters.seed_min <= asked <= parameters.seed_max:
+    seed, parameters = case.request.seed, case.card.parameters
+    if seed is not None and not parameters.seed_min <= seed <= parameters.seed_max:
         detail = f"A whole number from {parameters.seed_min} to {parameters.seed_max} is expected."
         yield Violation("/seed", "seed_out_of_range", detail)
 
@@ -194,13 +194,13 @@ def check_variant(case: Case) -> Iterator[Violation]:
 
 def check_max_output_tokens(case: Case) -> Iterator[Violation]:
     """Within the card's limit, and enough for the picture that is asked for."""
-    asked, most = case.request.max_output_tokens, case.card.tokens.output_max
-    if asked is None:
+    bound, most = case.request.max_output_tokens, case.card.tokens.output_max
+    if bound is None:
         return
-    if not 1 <= asked <= most:
+    if not 1 <= bound <= most:
         detail = f"A whole number from 1 to {most} is expected."
         yield Violation("/max_output_tokens", "max_output_tokens_out_of_range", detail)
-    elif case.image_size is not None and asked < case.card.image_tokens(case.image_size):
+    elif case.image_size is not None and bound < case.card.image_tokens(case.image_size):
         needed = case.card.image_tokens(case.image_size)
         detail = f"A picture of size {case.image_size} takes {needed} output tokens."
         yield Violation("/max_output_tokens", "max_output_tokens_too_small", detail)
@@ -248,13 +248,13 @@ def check_safety_settings(case: Case) -> Iterator[Violation]:
 
 def check_output_format(case: Case) -> Iterator[Violation]:
     """A choice of format only where the back end has one; the gateway never encodes anew."""
-    asked, quality = case.request.output_mime_type, case.request.output_compression_quality
+    mime_type, quality = case.request.output_mime_type, case.request.output_compression_quality
     offered = case.card.parameters.output_mime_types
     available = "output_mime_type" in case.policy.capabilities
     unavailable = "The upstream chooses the format of its pictures, and the gateway never re-encodes them."
-    if asked is not None and not available:
+    if mime_type is not None and not available:
         yield Violation("/output_mime_type", "output_mime_type_not_available", unavailable)
-    elif asked is not None and asked not in offered:
+    elif mime_type is not None and mime_type not in offered:
         detail = "The upstream does not deliver this format."
         yield Violation("/output_mime_type", "unsupported_output_mime_type", detail, offered)
     pointer = "/output_compression_quality"
@@ -266,7 +266,7 @@ def check_output_format(case: Case) -> Iterator[Violation]:
     if not QUALITY_MIN <= quality <= QUALITY_MAX:
         detail = f"A whole number from {QUALITY_MIN} to {QUALITY_MAX} is expected."
         yield Violation(pointer, "output_compression_quality_out_of_range", detail)
-    if asked != "image/jpeg":
+    if mime_type != "image/jpeg":
         detail = "Only JPEG has a compression quality; ask for JPEG as the format as well."
         yield Violation(pointer, "output_compression_quality_needs_jpeg", detail)
 
@@ -281,19 +281,19 @@ def check_grounding(case: Case) -> Iterator[Violation]:
 
 def check_labels(case: Case) -> Iterator[Violation]:
     """Few, short, and each of them once."""
-    found = case.request.labels
-    if len(found) > LABELS_MAX:
-        yield Violation("/labels", "too_many_labels", f"{len(found)} labels; {LABELS_MAX} at most.")
+    labels = case.request.labels
+    if len(labels) > LABELS_MAX:
+        yield Violation("/labels", "too_many_labels", f"{len(labels)} labels; {LABELS_MAX} at most.")
     seen: set[str] = set()
-    for name, value in found[: LABELS_MAX + 1]:
-        place = build_pointer("labels", name)
+    for name, value in labels[: LABELS_MAX + 1]:
+        pointer = build_pointer("labels", name)
         if not 1 <= len(name) <= LABEL_LENGTH_MAX or len(value) > LABEL_LENGTH_MAX:
             detail = f"A label has 1 to {LABEL_LENGTH_MAX} characters, and its value no more than that."
-            yield Violation(place, "label_too_long" if name else "empty_label", detail)
+            yield Violation(pointer, "label_too_long" if name else "empty_label", detail)
         elif not (name + value).isprintable():
-            yield Violation(place, "invalid_label", "A label is made of printable characters.")
+            yield Violation(pointer, "invalid_label", "A label is made of printable characters.")
         if name in seen:
-            yield Violation(place, "duplicate_label", "The label has been set before.")
+            yield Violation(pointer, "duplicate_label", "The label has been set before.")
         seen.add(name)
 
 
@@ -423,13 +423,13 @@ def _count_earlier_images(case: Case) -> int:
 
 def check_documents(case: Case) -> Iterator[Violation]:
     """Types, bytes and tokens of every document, and the tokens of all together."""
-    limits, found = case.card.documents, case.request.documents
-    if found and not limits.mime_types:
+    limits, documents = case.card.documents, case.request.documents
+    if documents and not limits.mime_types:
         detail = f"{case.card.title} reads no documents."
         yield Violation("/documents", "documents_not_supported", detail)
         return
     total = 0
-    for item in found:
+    for item in documents:
         yield from _check_source(case, item)
         yield from _check_type(item, limits.mime_types)
         yield from _check_size(item, limits.bytes_max)
@@ -466,13 +466,13 @@ def check_input_tokens(case: Case) -> Iterator[Violation]:
     """Prompt, images, documents and videos of one call fit into the model's context."""
     request, card = case.request, case.card
     most = card.tokens.input_max
-    place = "/prompt" if request.earlier is None else "/continue_from"
+    pointer = "/prompt" if request.earlier is None else "/continue_from"
     words = sum(
         estimate_text_tokens(text) for text in _list_texts(request) if is_unicode(text)
     ) + count_other_tokens(request)
     if words > most:
         detail = f"The prompt has about {words} tokens; the model reads {most}."
-        yield Violation(place, "input_tokens_over_limit", detail)
+        yield Violation(pointer, "input_tokens_over_limit", detail)
         return
     pictures = count_picture_tokens(request, card)
     pages = sum(count_known_document_tokens(item, card) for item in request.documents)
@@ -484,8 +484,8 @@ def check_input_tokens(case: Case) -> Iterator[Violation]:
         and pages <= card.documents.tokens_total_max
     ):
         detail = f"The request has about {total} input tokens; the model reads {most}."
-        heavy = "/videos" if clips else "/documents" if pages else place
-        yield Violation(heavy, "input_tokens_over_limit", detail)
+        pointer = "/videos" if clips else "/documents" if pages else pointer
+        yield Violation(pointer, "input_tokens_over_limit", detail)
 
 
 def _list_texts(request: GenerationRequest) -> tuple[str, str]:

@@ -111,8 +111,8 @@ class Key:
 
     def is_live(self, now_ms: int) -> bool:
         """Whether anything opens the key at this moment: its time has begun, and is not over."""
-        begun = self.not_before_ms is None or now_ms >= self.not_before_ms
-        return begun and (self.expires_at_ms is None or now_ms < self.expires_at_ms)
+        has_begun = self.not_before_ms is None or now_ms >= self.not_before_ms
+        return has_begun and (self.expires_at_ms is None or now_ms < self.expires_at_ms)
 
     def hashes(self, now_ms: int) -> tuple[str, ...]:
         """The hashes of the secrets that open at this moment: none, one, or two after a rotation."""
@@ -181,14 +181,14 @@ class Caller:
     @property
     def max_image_size(self) -> str | None:
         """The largest size that tenant and key both allow, or None."""
-        named = [size for size in (self.tenant.max_image_size, self.key.max_image_size) if size is not None]
-        return min(named, key=compute_edge, default=None)
+        sizes = [size for size in (self.tenant.max_image_size, self.key.max_image_size) if size is not None]
+        return min(sizes, key=compute_edge, default=None)
 
     @property
     def preview(self) -> frozenset[str] | None:
         """Preview features that tenant and key both allow; None for all."""
-        named = [each for each in (self.tenant.preview, self.key.preview) if each is not None]
-        return frozenset.intersection(*named) if named else None
+        allowed = [each for each in (self.tenant.preview, self.key.preview) if each is not None]
+        return frozenset.intersection(*allowed) if allowed else None
 
     @property
     def priority(self) -> Priority:
@@ -203,11 +203,11 @@ class Caller:
 def list_budget_windows(caller: Caller, now_ms: int) -> tuple[BudgetWindow, ...]:
     """Every budget window that a request is counted in: the tenant's, its project's, then the key's."""
     tenant, project, key = caller.tenant, caller.project, caller.key
-    found = [("t", budget) for budget in tenant.budgets]
+    owned = [("t", budget) for budget in tenant.budgets]
     if project is not None:
-        found += [(f"p:{project.id}", budget) for budget in project.budgets]
-    found += [(f"k:{key.id}", budget) for budget in key.budgets]
-    return tuple(build_window(budget, owner, tenant.time_zone, now_ms) for owner, budget in found)
+        owned += [(f"p:{project.id}", budget) for budget in project.budgets]
+    owned += [(f"k:{key.id}", budget) for budget in key.budgets]
+    return tuple(build_window(budget, owner, tenant.time_zone, now_ms) for owner, budget in owned)
 
 
 def list_rate_limits(caller: Caller) -> tuple[RateLimit, ...]:

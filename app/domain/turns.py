@@ -41,8 +41,8 @@ def _parse_content(verbatim: str) -> dict[str, Any] | None:
         content = json.loads(verbatim)["candidates"][0]["content"]
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         return None
-    whole = isinstance(content, dict) and isinstance(content.get("parts"), list) and content["parts"]
-    return {**content, "role": "model"} if whole else None
+    has_parts = isinstance(content, dict) and isinstance(content.get("parts"), list) and content["parts"]
+    return {**content, "role": "model"} if has_parts else None
 
 
 def _count_text_bytes(content: Mapping[str, Any]) -> int:
@@ -65,18 +65,18 @@ def add_turn(
     if content is None:
         return None
     before = request.earlier.conversation if request.earlier is not None else None
-    asked = [(item, next(names)) for item in request.inputs]
-    parts = [*(_build_part(item, name) for item, name in asked), {"text": request.prompt}]
+    inputs = [(item, next(names)) for item in request.inputs]
+    parts = [*(_build_part(item, name) for item, name in inputs), {"text": request.prompt}]
     drawn = {picture_id: next(names) for picture_id in replied.lengths}
-    spoken = {"role": "user", "parts": parts}, _insert_placeholders(content, drawn)
-    kept = tuple((name, f"img_{item.digest}") for item, name in asked if item.data is not None)
-    here = Conversation(
+    contents = {"role": "user", "parts": parts}, _insert_placeholders(content, drawn)
+    input_places = tuple((name, f"img_{item.digest}") for item, name in inputs if item.data is not None)
+    turn = Conversation(
         id=replied.id,
         model=card.id,
         back_end=replied.back_end,
         turns=1,
-        contents=",".join(json.dumps(each) for each in spoken),
-        places=(*kept, *((name, picture_id) for picture_id, name in drawn.items())),
+        contents=",".join(json.dumps(each) for each in contents),
+        places=(*input_places, *((name, picture_id) for picture_id, name in drawn.items())),
         images=len(request.images),
         pictures=len(request.images) + len(drawn),
         text_bytes=len(request.prompt.encode(errors="replace")) + _count_text_bytes(content),
@@ -85,27 +85,29 @@ def add_turn(
         length=sum(item.length for item in request.inputs) + sum(replied.lengths.values()),
         addresses=tuple(item.uri for item in request.inputs if item.uri is not None),
     )
-    whole = here if before is None else _join(before, here)
-    return _correct_document_tokens(whole, replied.text_input - estimate_bytes_tokens(whole.text_bytes))
+    conversation = turn if before is None else _join(before, turn)
+    return _correct_document_tokens(
+        conversation, replied.text_input - estimate_bytes_tokens(conversation.text_bytes)
+    )
 
 
-def _correct_document_tokens(whole: Conversation, tokens: int) -> Conversation:
+def _correct_document_tokens(conversation: Conversation, tokens: int) -> Conversation:
     """With what Google has read of documents and videos, whose size was perhaps not known here before."""
-    if not whole.document_tokens:
-        return whole
-    return replace(whole, document_tokens=max(whole.document_tokens, tokens))
+    if not conversation.document_tokens:
+        return conversation
+    return replace(conversation, document_tokens=max(conversation.document_tokens, tokens))
 
 
-def _join(before: Conversation, here: Conversation) -> Conversation:
+def _join(before: Conversation, turn: Conversation) -> Conversation:
     return replace(
-        here,
-        turns=before.turns + here.turns,
-        contents=f"{before.contents},{here.contents}",
-        places=before.places + here.places,
-        images=before.images + here.images,
-        pictures=before.pictures + here.pictures,
-        text_bytes=before.text_bytes + here.text_bytes,
-        document_tokens=before.document_tokens + here.document_tokens,
-        length=before.length + here.length,
-        addresses=before.addresses + here.addresses,
+        turn,
+        turns=before.turns + turn.turns,
+        contents=f"{before.contents},{turn.contents}",
+        places=before.places + turn.places,
+        images=before.images + turn.images,
+        pictures=before.pictures + turn.pictures,
+        text_bytes=before.text_bytes + turn.text_bytes,
+        document_tokens=before.document_tokens + turn.document_tokens,
+        length=before.length + turn.length,
+        addresses=before.addresses + turn.addresses,
     )

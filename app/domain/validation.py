@@ -62,9 +62,9 @@ def normalize_request(request: GenerationRequest, card: Card) -> GenerationReque
     Only spellings change, and each of them is reported by ``notices``. What the caller left to the model
     stays None, apart from the size, which is a price.
     """
-    wanted = sorted(request.response_modalities)
+    modalities_wanted = sorted(request.response_modalities)
     modalities = next(
-        (each for each in card.parameters.response_modalities if sorted(each) == wanted),
+        (each for each in card.parameters.response_modalities if sorted(each) == modalities_wanted),
         request.response_modalities,
     )
     return replace(
@@ -79,23 +79,23 @@ def normalize_request(request: GenerationRequest, card: Card) -> GenerationReque
     )
 
 
-def find_notices(asked: GenerationRequest, request: GenerationRequest, card: Card) -> tuple[Notice, ...]:
+def find_notices(original: GenerationRequest, request: GenerationRequest, card: Card) -> tuple[Notice, ...]:
     """What the caller should know about a valid request: changed spellings, Preview, a model's end.
 
     Args:
-        asked: As the caller asked.
+        original: As the caller sent it.
         request: The same, normalised.
         card: The model's facts.
     """
-    return tuple(_iterate_notices(asked, request, card))
+    return tuple(_iterate_notices(original, request, card))
 
 
-def _iterate_notices(asked: GenerationRequest, request: GenerationRequest, card: Card) -> Iterator[Notice]:
+def _iterate_notices(original: GenerationRequest, request: GenerationRequest, card: Card) -> Iterator[Notice]:
     for name in ("image_size", "thinking_level"):
-        before, after = getattr(asked, name), getattr(request, name)
+        before, after = getattr(original, name), getattr(request, name)
         if before is not None and before != after:
             yield Notice(f"normalised_{name}", f"{name} was read as {after}, which is the model's spelling.")
-    for before_input, after_input in zip(asked.inputs, request.inputs, strict=True):
+    for before_input, after_input in zip(original.inputs, request.inputs, strict=True):
         if before_input.declared_mime_type != after_input.declared_mime_type:
             detail = f"The type at {after_input.pointer} was read as {after_input.declared_mime_type}."
             yield Notice("normalised_mime_type", detail)
@@ -105,7 +105,7 @@ def _iterate_notices(asked: GenerationRequest, request: GenerationRequest, card:
         yield Notice("preview_feature", f"Pictures of size {request.image_size} are a Preview feature.")
     if request.videos and card.video.preview:
         yield Notice("preview_feature", "Video input is a Preview feature.")
-    alias = next((alias for alias in card.aliases if alias.id == strip_model_prefix(asked.model)), None)
+    alias = next((alias for alias in card.aliases if alias.id == strip_model_prefix(original.model)), None)
     if alias is not None and alias.deprecated:
         yield Notice("model_deprecated", f"The name {alias.id} is deprecated; use {card.id}.")
     if card.lifecycle.stage == "deprecated":

@@ -207,13 +207,13 @@ def _spread_wait(wait_s: int) -> int:
 
 def build_deadline_error(job: Job, progress: Progress) -> DeadlineExceeded:
     """The error for a job whose time is over, or too short for a call."""
-    said = f"The time in {job.patience.header}" if job.patience else "The time for a picture of this size"
+    limit = f"The time in {job.patience.header}" if job.patience else "The time for a picture of this size"
     if progress.sent:
-        return DeadlineExceeded(f"{said} passed; {_describe_later_result(job)}.", billed="maybe")
+        return DeadlineExceeded(f"{limit} passed; {_describe_later_result(job)}.", billed="maybe")
     if progress.following is not None:
-        sentence = f"{said} passed while the same request is being made for somebody else."
+        sentence = f"{limit} passed while the same request is being made for somebody else."
     else:
-        sentence = f"{said} leaves less than the {CALL_S_MIN:g} s of a call, so none was made."
+        sentence = f"{limit} leaves less than the {CALL_S_MIN:g} s of a call, so none was made."
     return DeadlineExceeded(sentence)
 
 
@@ -253,17 +253,19 @@ def build_unknown_settlement(
     )
 
 
-def build_settlement(job: Job, hold_id: str, outcome: Outcome, made: Generation, kept: Kept) -> Settlement:
+def build_settlement(
+    job: Job, hold_id: str, outcome: Outcome, generation: Generation, stored: Kept
+) -> Settlement:
     """How a hold ends whose calls came to an outcome. A result is published where it may be shared."""
     error = outcome.error
-    shared = kept.images and outcome.keep and job.cache.mode != "bypass"
+    shared = stored.images and outcome.keep and job.cache.mode != "bypass"
     return replace(
         build_unknown_settlement(job, hold_id, outcome.booking),
         amounts=outcome.amounts,
-        publish=made if shared else None,
+        publish=generation if shared else None,
         # That its caller cancelled it says nothing of the work.
         failure=build_failure(error) if error and not isinstance(error, OperationCancelled) else None,
-        answered=_decide_answered(job, outcome, made),
+        answered=_decide_answered(job, outcome, generation),
         usage=outcome.usage,
     )
 
@@ -326,14 +328,20 @@ def build_generation(job: Job, hold_id: str, outcome: Outcome) -> Generation:
 
 
 def build_result(
-    job: Job, progress: Progress, lead: Lead, outcome: Outcome, made: Generation, kept: Kept, settled: Settled
+    job: Job,
+    progress: Progress,
+    lead: Lead,
+    outcome: Outcome,
+    generation: Generation,
+    stored: Kept,
+    settled: Settled,
 ) -> GenerationResult:
     """What a leader whose hold is settled is answered. Raises what went wrong where nothing was made."""
     windows = settled.windows or lead.windows
     if outcome.error is not None:
         raise outcome.error.with_attributes(windows=windows, rates=lead.rates)
     return GenerationResult(
-        generation=replace(made, created_ms=settled.now_ms),
+        generation=replace(generation, created_ms=settled.now_ms),
         request=job.request,
         card=job.card,
         pictures=outcome.pictures,
@@ -342,19 +350,19 @@ def build_result(
         fingerprint=job.fingerprint,
         cost=outcome.usage,
         windows=windows,
-        notices=job.notices + made.notices + outcome.notices + _list_lost_parts(kept),
+        notices=job.notices + generation.notices + outcome.notices + _list_lost_parts(stored),
         timings_ms=progress.timings_ms,
         interim=outcome.interim,
         rates=lead.rates,
     )
 
 
-def _list_lost_parts(kept: Kept) -> tuple[Notice, ...]:
+def _list_lost_parts(stored: Kept) -> tuple[Notice, ...]:
     """What the caller is told where the store did not take the images, or not the generation."""
-    if not kept.images:
+    if not stored.images:
         lost = "The store did not take the image; its uri will not be found."
         return (Notice("image_not_kept", lost),)
-    if not kept.generation:
+    if not stored.generation:
         lost = (
             "The store did not take the generation: its id will not be found, and a repetition under its "
             "Idempotency-Key may be answered with 410."

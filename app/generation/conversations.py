@@ -62,12 +62,12 @@ class Conversations:
 
     async def get_generation(self, tenant_id: str, generation_id: str) -> StoredGeneration:
         """A finished generation of this tenant. Raises NotFound, also for another tenant's."""
-        found = await self._results.get_generation(tenant_id, generation_id)
-        if found is None:
+        stored = await self._results.get_generation(tenant_id, generation_id)
+        if stored is None:
             raise NotFound(
                 "No finished generation of this id, or it has expired; /v1/operations tells how far work is."
             )
-        return found
+        return stored
 
     async def load_earlier(self, tenant_id: str, generation_id: str) -> Earlier:
         """The turns that a generation ends, with the bytes of their files, to go on from there.
@@ -77,13 +77,13 @@ class Conversations:
             StoreUnavailable: Nobody knows.
         """
         try:
-            found = await self.get_generation(tenant_id, generation_id)
+            stored = await self.get_generation(tenant_id, generation_id)
         except NotFound:
             detail = "There is no such generation of this tenant, or it has expired."
             raise CannotContinue("unknown_generation", detail) from None
-        conversation = found.conversation
+        conversation = stored.conversation
         if conversation is None:
-            raise CannotContinue("not_continuable", ENDINGS[found.ending or "unreadable"])
+            raise CannotContinue("not_continuable", ENDINGS[stored.ending or "unreadable"])
         if conversation.turns >= self._bounds.turns_max:
             raise CannotContinue("not_continuable", ENDINGS["too_many_turns"])
         blobs: dict[str, bytes] = {}
@@ -98,19 +98,19 @@ class Conversations:
     async def keep(self, job: Job, generation: Generation) -> bool:
         """Keep a generation under its id, whose pictures are kept already. False where it could not be."""
         conversation, ending = await self._build_turn(job, generation)
-        kept_s = booking.compute_keep_s(job)
+        keep_s = booking.compute_keep_s(job)
         if conversation is not None:
             files = tuple(_build_file(item) for item in job.request.inputs if item.data is not None)
-            if not await self._results.put_pictures(job.tenant_id, files, kept_s):
+            if not await self._results.put_pictures(job.tenant_id, files, keep_s):
                 conversation, ending = None, "not_kept"
-        finished = StoredGeneration(
+        stored = StoredGeneration(
             generation=replace(generation, created_ms=time.time_ns() // 1_000_000),
             fingerprint=job.fingerprint,
             effective=build_effective(job.request, job.card, generation.seeds),
             conversation=conversation,
             ending=ending,
         )
-        return await self._results.put_generation(job.tenant_id, finished, kept_s)
+        return await self._results.put_generation(job.tenant_id, stored, keep_s)
 
     async def _build_turn(
         self, job: Job, generation: Generation
@@ -122,8 +122,8 @@ class Conversations:
             return None, "several_calls"
         pictures = {each.id: each.length for each in (*generation.pictures, *generation.interim)}
         usage = generation.usage
-        read = 0 if usage.estimated else usage.text_input
-        replied = Replied(generation.id, generation.back_end, generation.verbatim, pictures, read)
+        text_input = 0 if usage.estimated else usage.text_input
+        replied = Replied(generation.id, generation.back_end, generation.verbatim, pictures, text_input)
         arguments = job.request, replied, job.card, generate_placeholders()
         if len(replied.verbatim) > _IN_A_THREAD_CHARACTERS:
             conversation = await run_in_thread(add_turn, *arguments)

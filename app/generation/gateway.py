@@ -113,7 +113,7 @@ class Gateway:
         """
         progress = progress or Progress()
         try:
-            async with time_limit(job.client_timeout_left_s):
+            async with time_limit(job.patience_left_s):
                 return await self._tasks.run(self._run_to_its_end(job, progress))
         except TimeoutError:
             raise booking.build_deadline_error(job, progress) from None
@@ -134,14 +134,22 @@ class Gateway:
             windows = await self.get_budgets(order.caller)
             return Quote(judged.card, judged.request, judged.violations, None, windows, None, ())
         job = build_job(order, self.catalogue, self._policy, self._allowances, self._times)
-        seen = await self._ledger.peek(booking.build_admission_request(job, job.cache, Progress()))
+        admission = await self._ledger.peek(booking.build_admission_request(job, job.cache, Progress()))
         shared = job.cache.mode in {"use", "only_if_cached"}
-        age_s = seen.age_s if shared and isinstance(seen, Hit) else None
+        age_s = admission.age_s if shared and isinstance(admission, Hit) else None
         refusal = booking.would_refuse(
-            job, seen.windows, seen.rates, self._allowances, cached=age_s is not None
+            job, admission.windows, admission.rates, self._allowances, cached=age_s is not None
         )
         return Quote(
-            job.card, job.request, (), job.estimate, seen.windows, age_s, job.notices, seen.rates, refusal
+            job.card,
+            job.request,
+            (),
+            job.estimate,
+            admission.windows,
+            age_s,
+            job.notices,
+            admission.rates,
+            refusal,
         )
 
     async def get_picture(self, caller: Caller, image_id: str) -> Picture:
@@ -192,9 +200,9 @@ class Gateway:
 
             match admission:
                 case Hit() | Replayed() | Rejoined():
-                    found = await self._recall.load(job, progress, admission)
-                    if found is not None:
-                        return found
+                    result = await self._recall.load(job, progress, admission)
+                    if result is not None:
+                        return result
                     cache = await self._give_up(job, cache, admission)
                 case Follow():
                     await self._follow(job, progress, admission)
@@ -212,14 +220,14 @@ class Gateway:
 
         async with self._lease(job, progress, admission) as hold:
             with progress.measure("upstream"):
-                ended = await self._send(job, progress, hold)
-            outcome = self._judge(job, ended)
-            made = booking.build_generation(job, admission.hold_id, outcome)
+                endings = await self._send(job, progress, hold)
+            outcome = self._judge(job, endings)
+            generation = booking.build_generation(job, admission.hold_id, outcome)
             with progress.measure("settle"):
-                kept = await self._keep(job, made, outcome)
-                settlement = booking.build_settlement(job, admission.hold_id, outcome, made, kept)
+                stored = await self._keep(job, generation, outcome)
+                settlement = booking.build_settlement(job, admission.hold_id, outcome, generation, stored)
                 settled = await hold.settle(settlement)
-        return booking.build_result(job, progress, admission, outcome, made, kept, settled)
+        return booking.build_result(job, progress, admission, outcome, generation, stored, settled)
 
     def _count(self, job: Job, progress: Progress) -> None:
         """From its first admission on it is a request; a caller who is gone by then can be told of now."""
@@ -264,11 +272,11 @@ class Gateway:
 
     async def _take_last_look(self, job: Job, cache: CacheDirective, progress: Progress) -> GenerationResult:
         """What the leader has left. A process that goes down begins nothing, but serves what is paid."""
-        seen = await self._ledger.peek(booking.build_admission_request(job, cache, progress))
-        found = await self._recall.found(job, progress, seen) if isinstance(seen, Hit) else None
-        if found is None:
+        admission = await self._ledger.peek(booking.build_admission_request(job, cache, progress))
+        result = await self._recall.found(job, progress, admission) if isinstance(admission, Hit) else None
+        if result is None:
             raise booking.build_draining_error()
-        return found
+        return result
 
     async def _note(self, job: Job, attempt: Attempt, delivery: Delivery) -> None:
         """Tell the ledger, a few times where it does not answer; what it never hears its lease decides."""
@@ -304,31 +312,31 @@ class Gateway:
             if not any(isinstance(hold.get_call_ending(each), ModelAnswer) for each in calls):
                 raise
         await hold.stop_renewing()
-        ended = [hold.get_call_ending(each) for each in calls]
+        endings = [hold.get_call_ending(each) for each in calls]
         if hold.fault is not None:
             # The hold may say that it was sent where only the store's answer was lost.
             raise hold.fault
-        return ended
+        return endings
 
-    def _judge(self, job: Job, ended: list[ModelAnswer | GatewayError]) -> Outcome:
+    def _judge(self, job: Job, endings: list[ModelAnswer | GatewayError]) -> Outcome:
         """What the calls came to together; and what words and thoughts cost is learnt from it."""
         try:
-            outcome = compute_outcome(ended, job.card, job.estimate_per_call, self._policy.charging)
+            outcome = compute_outcome(endings, job.card, job.estimate_per_call, self._policy.charging)
         except Exception:
             log.exception("what was used cannot be added up, so the estimate is charged")
-            outcome = build_charged_outcome(ended, job.estimate.amounts)
+            outcome = build_charged_outcome(endings, job.estimate.amounts)
         with best_effort("observe"):
             booking.observe(job, outcome.answers, self._allowances)
         return outcome
 
-    async def _keep(self, job: Job, made: Generation, outcome: Outcome) -> booking.Kept:
+    async def _keep(self, job: Job, generation: Generation, outcome: Outcome) -> booking.Kept:
         """Keep the pictures, and the generation. A gateway that goes down keeps nothing more."""
-        kept = booking.Kept()
+        stored = booking.Kept()
         pictures = outcome.pictures + outcome.interim
         if not outcome.pictures:
-            return kept
+            return stored
         with suppress(asyncio.CancelledError), best_effort("keep"):
             images = await self._results.put_pictures(job.tenant_id, pictures, booking.compute_keep_s(job))
-            kept = booking.Kept(images)
-            kept = booking.Kept(images, images and await self.conversations.keep(job, made))
-        return kept
+            stored = booking.Kept(images)
+            stored = booking.Kept(images, images and await self.conversations.keep(job, generation))
+        return stored

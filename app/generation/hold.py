@@ -93,8 +93,8 @@ class HoldLease:
             )
             await self.settle(ending)
         if isinstance(error, asyncio.CancelledError):
-            gone = "The gateway went down during the call, and nobody knows what came of it."
-            raise Draining(gone, retry_after_s=5) from None
+            sentence = "The gateway went down during the call, and nobody knows what came of it."
+            raise Draining(sentence, retry_after_s=5) from None
 
     async def begin(self) -> None:
         """Mark the hold as sent, once for all of its calls. Raises the fault where that was not possible."""
@@ -129,12 +129,12 @@ class HoldLease:
         billed = "maybe" if self._progress.sent else "no"
         if call.cancelled():
             return DeadlineExceeded("The call was cancelled.", billed=billed)
-        raised = call.exception()
-        if raised is None:
+        error = call.exception()
+        if error is None:
             return call.result()
-        if isinstance(raised, GatewayError):
-            return raised
-        log.error("the upstream adapter failed", exc_info=raised)
+        if isinstance(error, GatewayError):
+            return error
+        log.error("the upstream adapter failed", exc_info=error)
         return UpstreamError("The gateway could not read the upstream's answer.", billed=billed)
 
     async def stop_renewing(self) -> None:
@@ -149,10 +149,10 @@ class HoldLease:
         Where neither can be done, the lease ends the hold at its estimate.
         """
         self._settled = True
-        for told in (settlement, booking.strip_to_amounts(settlement)):
+        for attempt in (settlement, booking.strip_to_amounts(settlement)):
             try:
                 return await run_uncancelled(
-                    self._ledger.settle(told, build_budget_windows(self._job.caller))
+                    self._ledger.settle(attempt, build_budget_windows(self._job.caller))
                 )
             except Exception:
                 log.exception("a settlement failed", extra={"hold_id": self._hold_id})

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from app.domain.budget import BudgetWindow
     from app.domain.card import Card
     from app.domain.estimate import Estimate
-    from app.domain.passthrough import Passthrough
+    from app.domain.passthrough import Verbatim
     from app.domain.policy import Policy, Times
     from app.domain.request import GenerationRequest
     from app.domain.tenancy import Caller
-    from app.generation.order import ClientTimeout, Order
+    from app.generation.order import Order, Patience
 
 IDEMPOTENCY_KEEP_S = 24 * 3600
 """An idempotency key is answered for a day."""
@@ -77,13 +77,13 @@ class Job:
     notices: tuple[Notice, ...]
     claim: Claim | None
     attempt: Attempt | None
-    patience: ClientTimeout | None
+    patience: Patience | None
     work_s: float
     judged_ms: float
     arrived: float = field(default_factory=time.monotonic)
 
     @property
-    def client_timeout_left_s(self) -> float | None:
+    def patience_left_s(self) -> float | None:
         """Seconds until the caller stops waiting, not below zero; None where it has not said."""
         if self.patience is None:
             return None
@@ -98,7 +98,7 @@ class Job:
     def left_s(self) -> float:
         """Seconds until nobody waits for this job any more."""
         work_s = self.work_s - self.age_s
-        patience_s = self.client_timeout_left_s
+        patience_s = self.patience_left_s
         return work_s if patience_s is None else min(work_s, patience_s)
 
     @property
@@ -126,16 +126,16 @@ class Job:
 
 def judge(order: Order, catalogue: Catalogue, policy: Policy) -> Judged:
     """Hold an order against its card and the caller's rights; never raises."""
-    asked = order.request
-    card = catalogue.resolve(asked.model)
+    request = order.request
+    card = catalogue.resolve(request.model)
     if card is None:
-        known = tuple(sorted(catalogue.names))
-        unknown = Violation("/model", "unknown_model", "There is no such model here.", known)
-        return Judged(None, asked, (*order.violations, unknown))
-    named = {violation.pointer for violation in order.violations}
-    found = validate(asked, card, policy.restrict_to(order.caller))
-    violations = order.violations + tuple(item for item in found if item.pointer not in named)
-    return Judged(card, asked if violations else normalize_request(asked, card), violations)
+        names = tuple(sorted(catalogue.names))
+        unknown = Violation("/model", "unknown_model", "There is no such model here.", names)
+        return Judged(None, request, (*order.violations, unknown))
+    pointers = {violation.pointer for violation in order.violations}
+    violations = validate(request, card, policy.restrict_to(order.caller))
+    violations = order.violations + tuple(item for item in violations if item.pointer not in pointers)
+    return Judged(card, request if violations else normalize_request(request, card), violations)
 
 
 def build_job(
@@ -148,24 +148,26 @@ def build_job(
     if card is None or judged.violations:
         raise ValidationFailed(judged.violations)
     strict = order.caller.tenant.strict
-    said = find_notices(order.request, request, card)
+    job_notices = find_notices(order.request, request, card)
     # The bound is the gateway's own: the same work with another bound is still the same work.
-    work = compute_fingerprint(request, card, order.caller.tenant.id)
+    fingerprint = compute_fingerprint(request, card, order.caller.tenant.id)
     if strict:
         request, bound = _bound_output(request, card, allowances)
-        said = (*said, bound)
+        job_notices = (*job_notices, bound)
     cache, claim = _choose_directive(order, request), _build_claim(order)
     return Job(
         caller=order.caller,
         card=card,
         request=request,
         cache=cache,
-        fingerprint=work,
+        fingerprint=fingerprint,
         estimate=estimate(request, card, allowances, strict=strict),
         estimate_per_call=estimate(replace(request, n=1), card, allowances, strict=strict),
-        notices=said,
+        notices=job_notices,
         claim=claim,
-        attempt=None if claim or cache.mode in {"use", "only_if_cached"} else _build_attempt(order, work),
+        attempt=None
+        if claim or cache.mode in {"use", "only_if_cached"}
+        else _build_attempt(order, fingerprint),
         patience=order.patience,
         work_s=times.get_work_s(card, request.image_size or card.image_size_default),
         judged_ms=(time.perf_counter() - began) * 1000,
@@ -182,7 +184,7 @@ def _bound_output(
     return replace(request, max_output_tokens=bound, verbatim=verbatim), Notice("output_bounded", detail)
 
 
-def _insert_bound(verbatim: Passthrough, bound: int) -> Passthrough:
+def _insert_bound(verbatim: Verbatim, bound: int) -> Verbatim:
     """Google's own words with the bound in them, in the place of one that may be there."""
     body = json.loads(verbatim.skeleton)
     config = body.setdefault("generation_config" if "generation_config" in body else "generationConfig", {})
@@ -193,10 +195,10 @@ def _insert_bound(verbatim: Passthrough, bound: int) -> Passthrough:
 
 def _build_claim(order: Order) -> Claim | None:
     """A claim on the caller's idempotency key, which counts for one gateway key and one route."""
-    asked = order.idempotency
-    if asked is None:
+    key = order.idempotency
+    if key is None:
         return None
-    scope = json.dumps([order.caller.key.id, asked.route, asked.key])
+    scope = json.dumps([order.caller.key.id, key.route, key.key])
     return Claim(compute_digest(scope.encode()), secrets.token_hex(12), IDEMPOTENCY_KEEP_S)
 
 
@@ -219,12 +221,12 @@ def _choose_directive(order: Order, request: GenerationRequest) -> CacheDirectiv
     Grounded answers change with the web. A new idempotency key is a new order, and in a drop-in
     dialect so is every request without a seed, unless the tenant shares those.
     """
-    asked, policy = order.cache, order.caller.tenant.cache
-    if asked is not None and asked.mode == "only_if_cached":
-        return asked
+    directive, policy = order.cache, order.caller.tenant.cache
+    if directive is not None and directive.mode == "only_if_cached":
+        return directive
     if request.grounding.web_search or request.grounding.image_search:
         return CacheDirective("bypass")
-    if asked is not None:
-        return asked
+    if directive is not None:
+        return directive
     unseeded = order.drop_in and request.seed is None and policy.dialects == "own"
     return CacheDirective("bypass" if unseeded or order.idempotency else policy.mode)

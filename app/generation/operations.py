@@ -47,7 +47,7 @@ _PAUSE_S_MAX = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class OperationEncoder:
+class Telling:
     """How a surface writes what an operation came to, as JSON."""
 
     result: Callable[[GenerationResult], str]
@@ -92,7 +92,7 @@ class LongRunning:
         self._serving: dict[str, asyncio.Task[GenerationResult]] = {}
 
     async def start(
-        self, job: Job, key: IdempotencyKey | None, encoder: OperationEncoder
+        self, job: Job, key: IdempotencyKey | None, telling: Telling
     ) -> tuple[Operation, asyncio.Task[GenerationResult] | None]:
         """Begin an operation, or find the one that the caller's idempotency key began.
 
@@ -107,31 +107,33 @@ class LongRunning:
         if len(self._tasks) >= self._running_max:
             raise Overloaded("The gateway carries as many operations as it may.", retry_after_s=1)
         owned = _Owned(job.tenant_id, _derive_id(job, key), secrets.token_hex(12))
-        found, mine = await self._operations.begin(owned.tenant_id, owned.id, owned.claim, job.fingerprint)
-        return found, self._tasks.begin(self._run(owned, job, encoder)) if mine else None
+        operation, is_new = await self._operations.begin(
+            owned.tenant_id, owned.id, owned.claim, job.fingerprint
+        )
+        return operation, self._tasks.begin(self._run(owned, job, telling)) if is_new else None
 
     async def find(self, tenant_id: str, operation_id: str) -> Operation:
         """An operation of this tenant. Raises NotFound, also for another tenant's."""
-        found = await self._operations.read(tenant_id, operation_id)
-        if found is None:
+        operation = await self._operations.read(tenant_id, operation_id)
+        if operation is None:
             raise NotFound("No such operation, or it has expired.")
-        return found
+        return operation
 
     async def cancel(self, tenant_id: str, operation_id: str) -> Operation:
         """Cancel an operation that waits; what was sent goes on. Raises NotFound as ``find`` does."""
-        found = await self._operations.cancel(tenant_id, operation_id)
-        if found is None:
+        operation = await self._operations.cancel(tenant_id, operation_id)
+        if operation is None:
             raise NotFound("No such operation, or it has expired.")
         serving = self._serving.get(operation_id)
-        if serving is not None and found.state == "cancelled":
+        if serving is not None and operation.state == "cancelled":
             serving.cancel()
-        return found
+        return operation
 
     async def aclose(self) -> None:
         """Begin nothing new; what the gateway's own end has not ended by now is ended as failed."""
         await self._tasks.aclose(CLOSING_S)
 
-    async def _run(self, owned: _Owned, job: Job, encoder: OperationEncoder) -> GenerationResult:
+    async def _run(self, owned: _Owned, job: Job, telling: Telling) -> GenerationResult:
         """Serve the job, with the store told of each step."""
 
         async def before_sending() -> None:
@@ -145,19 +147,19 @@ class LongRunning:
         try:
             result = await serving
         except GatewayError as error:
-            await self._finish(owned, "failed", encoder.problem(error), _compute_cost(error, job, progress))
+            await self._finish(owned, "failed", telling.problem(error), _compute_cost(error, job, progress))
             raise
         except asyncio.CancelledError:
             serving.cancel()
             stopped = Draining("The gateway went down during the operation.", retry_after_s=5)
-            told = await self._finish(
-                owned, "failed", encoder.problem(stopped), _compute_cost(stopped, job, progress)
+            recorded = await self._finish(
+                owned, "failed", telling.problem(stopped), _compute_cost(stopped, job, progress)
             )
-            raise (stopped if told else OperationCancelled()) from None
+            raise (stopped if recorded else OperationCancelled()) from None
         except Exception:
             log.exception("an operation failed by a fault of the gateway")
             fault = InternalError()
-            await self._finish(owned, "failed", encoder.problem(fault), _compute_cost(fault, job, progress))
+            await self._finish(owned, "failed", telling.problem(fault), _compute_cost(fault, job, progress))
             raise
         finally:
             if self._serving.get(owned.id) is serving:
@@ -165,7 +167,7 @@ class LongRunning:
             await cancel_tasks([beating])
         text = ""  # it is then told from the generation
         with best_effort("operation"):
-            text = encoder.result(result)
+            text = telling.result(result)
         made = Made(result.generation.id, price_usage(result.card, result.cost))
         await self._finish(owned, "done", text, made)
         return result
@@ -194,7 +196,7 @@ class LongRunning:
         pause_s = _PAUSE_S
         while True:
             try:
-                told = await self._operations.finish(
+                recorded = await self._operations.finish(
                     owned.tenant_id, owned.id, owned.claim, state, text, made
                 )
             except StoreUnavailable:
@@ -207,8 +209,8 @@ class LongRunning:
                 # Its lease ends it for those who read it; whoever waits for the result gets it all the same.
                 log.exception("the store was not told how an operation ended")
                 return True
-            self._on_ended(state if told else "cancelled")
-            return told
+            self._on_ended(state if recorded else "cancelled")
+            return recorded
 
 
 def _compute_cost(error: GatewayError, job: Job, progress: Progress) -> Made | None:

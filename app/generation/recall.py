@@ -68,13 +68,13 @@ class Recall:
         generation = replayed.outcome
         if generation is None:
             generation = await self._load_generation(job, replayed.generation_id, replayed.created_ms)
-        found = None
+        result = None
         if isinstance(generation, Generation):
             hit = Hit(generation, replayed.age_s, replayed.windows, replayed.rates)
-            found = await self.found(job, progress, hit)
-        if found is None:
+            result = await self.found(job, progress, hit)
+        if result is None:
             raise booking.build_result_gone(replayed)
-        return replace(found, replayed=True, cache_status="hit")
+        return replace(result, replayed=True, cache_status="hit")
 
     async def _load_rejoined(
         self, job: Job, progress: Progress, rejoined: Rejoined
@@ -87,13 +87,13 @@ class Recall:
         return await self.found(job, progress, hit)
 
     async def _load_generation(self, job: Job, generation_id: str, created_ms: int) -> Generation | None:
-        finished = await self._results.get_generation(job.tenant_id, generation_id)
-        return replace(finished.generation, created_ms=created_ms) if finished else None
+        stored = await self._results.get_generation(job.tenant_id, generation_id)
+        return replace(stored.generation, created_ms=created_ms) if stored else None
 
     async def _load_pictures(
         self, job: Job, records: tuple[PictureRecord, ...]
     ) -> tuple[Picture, ...] | None:
         """The pictures of a kept result, or None where one of them is gone or damaged."""
         loaded = [await self._results.get_picture(job.tenant_id, record.id) for record in records]
-        found = tuple(picture for picture in loaded if picture is not None)
-        return found if len(found) == len(records) else None
+        pictures = tuple(picture for picture in loaded if picture is not None)
+        return pictures if len(pictures) == len(records) else None

@@ -58,9 +58,9 @@ def decode_generation(text: str) -> Generation:
 
 def encode_failure(failure: Failure) -> str:
     """The record of a failure, without the fields that it leaves at their defaults."""
-    told = {field.name for field in fields(failure) if getattr(failure, field.name) != field.default}
+    names = {field.name for field in fields(failure) if getattr(failure, field.name) != field.default}
     try:
-        body = _FAILURE.dump_json(failure, include=told)
+        body = _FAILURE.dump_json(failure, include=names)
     except PydanticSerializationError:
         body = _FAILURE.dump_json(
             replace(
@@ -70,7 +70,7 @@ def encode_failure(failure: Failure) -> str:
                 support_code=failure.support_code and _replace_surrogates(failure.support_code),
                 verbatim=_replace_surrogates(failure.verbatim),
             ),
-            include=told,
+            include=names,
         )
     return f"{_FAILURE_PREFIX}{body.decode()}}}"
 
@@ -135,13 +135,13 @@ def _decode(adapter: TypeAdapter[RecordT], prefix: str, text: str, *, partial: b
         raise UnreadableRecord("The record is of another version.")
     body = text[len(prefix) : -1]
     try:
-        found = adapter.validate_json(body, strict=True)
+        record = adapter.validate_json(body, strict=True)
     except ValidationError:
         raise UnreadableRecord("The record does not have the expected fields.") from None
-    told = set(json.loads(body)) if partial else None
-    if adapter.dump_json(found, include=told).decode() != body:
+    names = set(json.loads(body)) if partial else None
+    if adapter.dump_json(record, include=names).decode() != body:
         raise UnreadableRecord("The record is not in its canonical form.")
-    return found
+    return record
 
 
 def _replace_surrogates(text: str) -> str:

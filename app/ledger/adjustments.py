@@ -59,12 +59,12 @@ class RedisBudgetAdjustments:
         return await self._apply_change(tenant_id, window, ["limit", str(limit), str(max(0, until_ms))])
 
     async def _apply_change(self, tenant_id: str, window: BudgetWindow, change: list[str]) -> WindowState:
-        found = await self._run_script(tenant_id, window, change)
-        if found.code == "clock":
-            found = await self._run_script(tenant_id, window.at(found.now_ms), change)
-        match found.code:
+        reply = await self._run_script(tenant_id, window, change)
+        if reply.code == "clock":
+            reply = await self._run_script(tenant_id, window.at(reply.now_ms), change)
+        match reply.code:
             case "ok":
-                return found.windows[0]
+                return reply.windows[0]
             case "short":
                 raise Conflict("The credit would fall below zero, or above what can be counted.")
             case "conflict":

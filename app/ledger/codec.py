@@ -62,21 +62,21 @@ def encode_tokens(usage: Usage) -> list[str]:
 
 def encode_windows(windows: tuple[BudgetWindow, ...]) -> list[str]:
     """For ``take_windows``."""
-    found = [str(len(windows))]
+    arguments = [str(len(windows))]
     for window in windows:
         budget, override = window.budget, window.budget.override
-        found += [window.field, str(UNITS.index(budget.unit) + 1), budget.mode, str(budget.limit)]
-        found += ["", ""] if override is None else [str(override.limit), str(max(0, override.until_ms))]
-        found += [str(max(0, edge)) for span in window.spans for edge in span]
-    return found
+        arguments += [window.field, str(UNITS.index(budget.unit) + 1), budget.mode, str(budget.limit)]
+        arguments += ["", ""] if override is None else [str(override.limit), str(max(0, override.until_ms))]
+        arguments += [str(max(0, edge)) for span in window.spans for edge in span]
+    return arguments
 
 
 def encode_rates(rates: tuple[RateLimit, ...]) -> list[str]:
     """For ``take_rates``."""
-    found = [str(len(rates))]
+    arguments = [str(len(rates))]
     for rate in rates:
-        found += [rate.kind, rate.field, str(rate.limit), str(rate.burst)]
-    return found
+        arguments += [rate.kind, rate.field, str(rate.limit), str(rate.burst)]
+    return arguments
 
 
 def encode_claim(claim: ports.Claim | None) -> list[str]:
@@ -148,48 +148,48 @@ def decode_reply(
                 usual_limit=window.budget.limit + credit,
             )
         )
-    found = tuple(
+    rate_states = tuple(
         RateState(rate, left, retry_ms, full_ms, refused == 1)
         for rate, (left, retry_ms, full_ms, refused) in zip(
             rates, _split_rows(numbers[behind:], _RATE_NUMBERS), strict=True
         )
     )
-    return ScriptReply(code, int(now), payload, tuple(states), found)
+    return ScriptReply(code, int(now), payload, tuple(states), rate_states)
 
 
 def _split_rows(numbers: list[int], width: int) -> list[list[int]]:
     return [numbers[at : at + width] for at in range(0, len(numbers), width)]
 
 
-def decode_hit(found: ScriptReply) -> ports.Hit | None:
+def decode_hit(reply: ScriptReply) -> ports.Hit | None:
     """The kept result, or None where another version of the gateway wrote it."""
     try:
-        _hold, created, _cost, text = found.payload.split(";", 3)
+        _hold, created, _cost, text = reply.payload.split(";", 3)
         generation = records.decode_generation(text)
     except ValueError:
         return None
-    age_s = max(0, found.now_ms - int(created)) // MS
-    return ports.Hit(replace(generation, created_ms=int(created)), age_s, found.windows, found.rates)
+    age_s = max(0, reply.now_ms - int(created)) // MS
+    return ports.Hit(replace(generation, created_ms=int(created)), age_s, reply.windows, reply.rates)
 
 
-def decode_admission(request: ports.AdmissionRequest, found: ScriptReply) -> ports.Admission:
+def decode_admission(request: ports.AdmissionRequest, reply: ScriptReply) -> ports.Admission:
     """The answer of the script ``admit`` in the port's words, a hit excepted.
 
     Raises:
         InternalError: The hold of this id has ended or is another one's, or no window fits the store's clock.
     """
-    meaning = _ADMISSIONS.get(found.code)
+    meaning = _ADMISSIONS.get(reply.code)
     if meaning is None:
-        raise InternalError(_describe_fault(found))
-    return meaning(request, found)
+        raise InternalError(_describe_fault(reply))
+    return meaning(request, reply)
 
 
-def decode_data_loss(found: ScriptReply) -> StoreForgot:
+def decode_data_loss(reply: ScriptReply) -> StoreForgot:
     """An answer of the script ``admit`` that the books are not those this process knows, or not open."""
-    if found.code == "closed":
-        retry_after_s = -(-int(found.payload) // MS)
+    if reply.code == "closed":
+        retry_after_s = -(-int(reply.payload) // MS)
         return StoreForgot("The tenant's books are being rebuilt.", epoch=None, retry_after_s=retry_after_s)
-    return StoreForgot("The store has lost the tenant's books.", epoch=found.payload, retry_after_s=1)
+    return StoreForgot("The store has lost the tenant's books.", epoch=reply.payload, retry_after_s=1)
 
 
 def _decode_failure(text: str) -> Failure:
@@ -200,25 +200,25 @@ def _decode_failure(text: str) -> Failure:
         return Failure("upstream_error", "The one who generated this failed.")
 
 
-def _decode_replayed(found: ScriptReply) -> ports.Replayed:
+def _decode_replayed(reply: ScriptReply) -> ports.Replayed:
     """What the key's request came to: its result where that came along, else where it would lie."""
-    created, generation_id, cost, text = found.payload.split(";", 3)
+    created, generation_id, cost, text = reply.payload.split(";", 3)
     generation = None
     with suppress(records.UnreadableRecord):
         generation = replace(records.decode_generation(text), created_ms=int(created))
         generation_id = generation.id
-    age_s = max(0, found.now_ms - int(created)) // MS
+    age_s = max(0, reply.now_ms - int(created)) // MS
     return ports.Replayed(
-        generation, age_s, found.windows, found.rates, generation_id, int(created), decode_spent(cost)
+        generation, age_s, reply.windows, reply.rates, generation_id, int(created), decode_spent(cost)
     )
 
 
-def _decode_rejoined(asked: ports.AdmissionRequest, found: ScriptReply) -> Rejoined:
-    if asked.attempt is None:
+def _decode_rejoined(request: ports.AdmissionRequest, reply: ScriptReply) -> Rejoined:
+    if request.attempt is None:
         raise InternalError("Only an attempt can be given an earlier one's result.")
-    created, generation_id = found.payload.split(";")
-    age_s = max(0, found.now_ms - int(created)) // MS
-    return Rejoined(asked.attempt, generation_id, int(created), age_s, found.windows, found.rates)
+    created, generation_id = reply.payload.split(";")
+    age_s = max(0, reply.now_ms - int(created)) // MS
+    return Rejoined(request.attempt, generation_id, int(created), age_s, reply.windows, reply.rates)
 
 
 def _encode_reported_tokens(usage: Usage) -> str:
@@ -246,17 +246,17 @@ def decode_spent(cost: str) -> Spent | None:
         # The books know the sums alone.
         rest = max(0, amounts.total_tokens - amounts.output_tokens)
         return Spent(Usage(text_input=rest, image_output=amounts.output_tokens, estimated=True), amounts.usd)
-    told: dict[str, Any] = dict(zip(_TOKENS, tokens, strict=True))
-    return Spent(Usage(**{**told, "estimated": bool(told["estimated"])}), amounts.usd)
+    fields: dict[str, Any] = dict(zip(_TOKENS, tokens, strict=True))
+    return Spent(Usage(**{**fields, "estimated": bool(fields["estimated"])}), amounts.usd)
 
 
-def _decode_crowded(found: ScriptReply) -> ports.Crowded:
-    most, _, wait_ms = found.payload.partition(";")
-    return ports.Crowded(int(most), max(1, -(-int(wait_ms) // MS)), found.windows, found.rates)
+def _decode_crowded(reply: ScriptReply) -> ports.Crowded:
+    most, _, wait_ms = reply.payload.partition(";")
+    return ports.Crowded(int(most), max(1, -(-int(wait_ms) // MS)), reply.windows, reply.rates)
 
 
-def _fill_needs(found: ScriptReply, amounts: Amounts) -> tuple[WindowState, ...]:
-    return tuple(replace(state, asked=getattr(amounts, state.budget.unit)) for state in found.windows)
+def _fill_needs(reply: ScriptReply, amounts: Amounts) -> tuple[WindowState, ...]:
+    return tuple(replace(state, asked=getattr(amounts, state.budget.unit)) for state in reply.windows)
 
 
 _ADMISSIONS: Mapping[str, Callable[[ports.AdmissionRequest, ScriptReply], ports.Admission]] = {
@@ -277,11 +277,14 @@ _ADMISSIONS: Mapping[str, Callable[[ports.AdmissionRequest, ScriptReply], ports.
 }
 
 
-def _describe_fault(found: ScriptReply) -> str:
-    if found.code == "over":
-        return f"The hold of this id is {STATES[found.payload]} already."
-    known = {"conflict": "The hold id was used for other work.", "clock": "The store's clock fits no window."}
-    return known.get(found.code, "The ledger gave an unknown answer.")
+def _describe_fault(reply: ScriptReply) -> str:
+    if reply.code == "over":
+        return f"The hold of this id is {STATES[reply.payload]} already."
+    sentences = {
+        "conflict": "The hold id was used for other work.",
+        "clock": "The store's clock fits no window.",
+    }
+    return sentences.get(reply.code, "The ledger gave an unknown answer.")
 
 
 def decode_booked(

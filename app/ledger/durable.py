@@ -144,8 +144,10 @@ class DurableLedger(Resource):
     async def _lifespan(self) -> AsyncIterator[None]:
         self._nothing_waits.set()
         self._ledger.epochs.update(self._journal.read_epochs())
-        for tenant_id, ended in self._journal.take_over_pending():
-            self._keep(_build_settlement(tenant_id, ended), (), replace(ended, state="dispatched", act=None))
+        for tenant_id, record in self._journal.take_over_pending():
+            self._keep(
+                _build_settlement(tenant_id, record), (), replace(record, state="dispatched", act=None)
+            )
             self._show_waiting()
         try:
             async with BackgroundTasks() as tasks:
@@ -213,13 +215,13 @@ class DurableLedger(Resource):
         sent = self._grace.covers(hold_id)
         if not sent:
             sent = await self._ledger.dispatch(tenant_id, hold_id, fingerprint)
-        found = self._open.get(hold_id)
-        if found is None or found[1].state != "held":
+        open_hold = self._open.get(hold_id)
+        if open_hold is None or open_hold[1].state != "held":
             return sent  # a heartbeat; a hold that ran out meanwhile is settled all the same
         if not sent:
             del self._open[hold_id]
         else:
-            record = replace(found[1], state="dispatched")
+            record = replace(open_hold[1], state="dispatched")
             self._open[hold_id] = (tenant_id, record)
             self._note(tenant_id, record, _now_ms())
         return sent
@@ -286,13 +288,13 @@ class DurableLedger(Resource):
 
     async def _write_waiting(self) -> None:
         """Have every settlement that waits on disk, if there is one that takes it."""
-        ended = [
+        records = [
             (item.settlement.tenant_id, _end_hold(item.hold, item.settlement))
             for hold_id, item in self._waiting.items()
             if item.hold is not None and hold_id not in self._journal.on_disk
         ]
         with best_effort("journal"):
-            await self._journal.append_pending(ended, self._waiting)
+            await self._journal.append_pending(records, self._waiting)
         self._show_waiting()
 
     async def _watch_journal(self) -> None:
@@ -374,7 +376,7 @@ def _end_hold(hold: HoldRecord, settlement: Settlement) -> HoldRecord:
     return hold.end(_ENDS[settlement.outcome], act)
 
 
-def _build_settlement(tenant_id: str, ended: HoldRecord) -> Settlement:
+def _build_settlement(tenant_id: str, record: HoldRecord) -> Settlement:
     """What a line of the journal asks for; its result is not in the journal and so is not published."""
-    outcome = _OUTCOMES[ended.state]
-    return Settlement(tenant_id, ended.hold_id, ended.fingerprint, outcome, ended.act or ended.est)
+    outcome = _OUTCOMES[record.state]
+    return Settlement(tenant_id, record.hold_id, record.fingerprint, outcome, record.act or record.est)

@@ -39,11 +39,11 @@ class Grace:
 
     def take(self, request: AdmissionRequest) -> HoldRecord | None:
         """A hold that no store knows, or None where there is no grace for it."""
-        asked = request.amounts.total_tokens
+        tokens = request.amounts.total_tokens
         sharing_only = request.cache.mode == "only_if_cached" or request.claim is not None
-        if sharing_only or self._taken[request.tenant_id] + asked > self._tokens:
+        if sharing_only or self._taken[request.tenant_id] + tokens > self._tokens:
             return None
-        self._taken[request.tenant_id] += asked
+        self._taken[request.tenant_id] += tokens
         self._holds.add(request.hold_id)
         counters = {
             window.field: Counter(

@@ -66,10 +66,10 @@ class HoldRecord:
     @classmethod
     def decode(cls, hold_id: str, text: str) -> HoldRecord:
         """The hold of a record of the store. Raises UnreadableHold."""
-        found = _RECORD.fullmatch(text)
-        if found is None:
+        match = _RECORD.fullmatch(text)
+        if match is None:
             raise UnreadableHold("The record is not one of a hold.")
-        letter, flags, began, fingerprint, est, act, windows = found.groups()
+        letter, flags, began, fingerprint, est, act, windows = match.groups()
         counters = tuple(_decode_counter(text) for text in windows.split(",")) if windows else ()
         actual = _decode_amounts(act) if act else None
         return cls(
@@ -157,11 +157,11 @@ class HoldRecord:
 
 def _decode_counter(text: str) -> Counter:
     """One window of a record. Raises UnreadableHold for a unit that this version does not know."""
-    found = _COUNTER.fullmatch(text)
-    if found is None or int(found[1]) > len(UNITS):
+    match = _COUNTER.fullmatch(text)
+    if match is None or int(match[1]) > len(UNITS):
         raise UnreadableHold("The record counts in a window or a unit that is not known here.")
-    unit = int(found[1])
-    return Counter(UNITS[unit - 1] if unit else None, int(found[2]), int(found[3]), found[4])
+    unit = int(match[1])
+    return Counter(UNITS[unit - 1] if unit else None, int(match[2]), int(match[3]), match[4])
 
 
 def _decode_amounts(text: str) -> Amounts:

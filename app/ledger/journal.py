@@ -118,7 +118,7 @@ class Journal:
 
     def take_over_pending(self) -> list[tuple[str, HoldRecord]]:
         """Settlements of this number's former holder, and of dead replicas; the latter become this one's."""
-        found = list(_read(self._path("waiting", self._number)))
+        pending = list(_read(self._path("waiting", self._number)))
         for number in self._list_others():
             lock = self._lock(number)
             if lock is None:
@@ -126,13 +126,13 @@ class Journal:
             with lock:
                 path = self._path("waiting", number)
                 orphans = list(_read(path))
-                found += orphans
+                pending += orphans
                 with suppress(OSError):  # a full disk: they stay where they are, and are found again
                     for tenant_id, record in orphans:
                         self.append_pending(tenant_id, record, record.began_ms)
                     if orphans:
                         path.write_bytes(b"")
-        return found
+        return pending
 
     def read_settled_of(self, tenant_id: str) -> dict[str, HoldRecord]:
         """The last state of every hold of a tenant that this replica or a dead one remembers.
@@ -170,8 +170,8 @@ class Journal:
         """Which epoch of each tenant's books was seen last, by this number's holders."""
         epochs: dict[str, str] = {}
         with suppress(OSError, ValueError, AttributeError):
-            found = json.loads(self._epochs_path.read_text(encoding="utf-8"))
-            epochs = {str(tenant): str(epoch) for tenant, epoch in found.items()}
+            stored = json.loads(self._epochs_path.read_text(encoding="utf-8"))
+            epochs = {str(tenant): str(epoch) for tenant, epoch in stored.items()}
         changed = False
         for line in _read_lines(self._path("epochs", self._number)):
             with suppress(ValueError, TypeError):
@@ -258,8 +258,8 @@ class Journal:
 
     def _list_others(self) -> list[int]:
         with suppress(FileNotFoundError):
-            found = (_LOCK_NAME.fullmatch(path.name) for path in self.folder.iterdir())
-            return sorted(int(match[1]) for match in found if match and int(match[1]) != self._number)
+            matches = (_LOCK_NAME.fullmatch(path.name) for path in self.folder.iterdir())
+            return sorted(int(match[1]) for match in matches if match and int(match[1]) != self._number)
         return []
 
 
@@ -285,14 +285,14 @@ def _read(path: Path) -> Iterator[tuple[str, HoldRecord]]:
     for line in _read_lines(path):
         try:
             event: Any = json.loads(line)
-            found = HoldRecord.from_event(event)
+            entry = HoldRecord.from_event(event)
         except (ValueError, UnreadableHold):
             continue
-        yield found
+        yield entry
 
 
 def _remember(records: dict[str, HoldRecord], record: HoldRecord) -> None:
     """Keep the record unless a later state of the hold is known."""
-    known = records.get(record.hold_id)
-    if known is None or record.progress >= known.progress:
+    earlier = records.get(record.hold_id)
+    if earlier is None or record.progress >= earlier.progress:
         records[record.hold_id] = record

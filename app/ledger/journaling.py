@@ -72,9 +72,9 @@ class Journaling:
 
     def take_over_pending(self) -> list[tuple[str, HoldRecord]]:
         """See Journal."""
-        found = [] if self._journal is None else self._journal.take_over_pending()
-        self.on_disk.update(record.hold_id for _, record in found)
-        return found
+        pending = [] if self._journal is None else self._journal.take_over_pending()
+        self.on_disk.update(record.hold_id for _, record in pending)
+        return pending
 
     def read_epochs(self) -> dict[str, str]:
         """See Journal."""
@@ -91,8 +91,8 @@ class Journaling:
         if self._journal is None:
             return
         with contextlib.closing(self._journal.settled(part)) as parts:
-            while (found := await asyncio.to_thread(next, parts, None)) is not None:
-                for tenant_id, records in found.items():
+            while (part_of_tenants := await asyncio.to_thread(next, parts, None)) is not None:
+                for tenant_id, records in part_of_tenants.items():
                     yield tenant_id, records.values()
 
     def note(self, tenant_id: str, record: HoldRecord, at_ms: int, epoch: str | None) -> None:
@@ -118,13 +118,15 @@ class Journaling:
         except OSError as error:
             self._report_failure(error)
 
-    async def append_pending(self, ended: Iterable[tuple[str, HoldRecord]], waiting: Container[str]) -> None:
+    async def append_pending(
+        self, records: Iterable[tuple[str, HoldRecord]], waiting: Container[str]
+    ) -> None:
         """Have settlements on disk, as far as it takes them: those that wait and are not there yet."""
         if self._journal is None:
             return
         async with self._lock:
             try:
-                for tenant_id, record in ended:
+                for tenant_id, record in records:
                     if record.hold_id in waiting and record.hold_id not in self.on_disk:
                         await run_in_thread(self._journal.append_pending, tenant_id, record, _now_ms())
                         self._report_recovery()

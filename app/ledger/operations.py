@@ -69,12 +69,12 @@ class RedisOperations:
             StoreUnavailable: Nobody knows; it ends with its lease.
         """
         arguments = ["begin", claim, work, self._lease_ms, self._keep_ms, str(self._kept_max)]
-        code, found = await self._run_script(tenant_id, operation_id, arguments)
+        code, operation = await self._run_script(tenant_id, operation_id, arguments)
         if code == "mismatch":
             raise IdempotencyMismatch("This Idempotency-Key was used for another request; use a new one.")
-        if found is None:
+        if operation is None:
             raise InternalError("An operation that was begun has no state.")
-        return found, code == "ok"
+        return operation, code == "ok"
 
     async def step(
         self, tenant_id: str, operation_id: str, claim: str, state: Literal["waiting", "running"]
@@ -98,8 +98,8 @@ class RedisOperations:
         """
         if self._capacity is not None and not self._capacity.reserve_text(text):
             text = ""
-        kept = ["free", "", ""] if made is None else ["keep", made.generation_id, encode_spent(made.spent)]
-        arguments = ["finish", claim, state, text, self._keep_ms, *kept]
+        result = ["free", "", ""] if made is None else ["keep", made.generation_id, encode_spent(made.spent)]
+        arguments = ["finish", claim, state, text, self._keep_ms, *result]
         code, _ = await self._run_script(tenant_id, operation_id, arguments)
         return code == "ok"
 
@@ -114,8 +114,8 @@ class RedisOperations:
     async def _read_or_cancel(self, tenant_id: str, operation_id: str, action: str) -> Operation | None:
         if not is_operation_id(operation_id):
             return None
-        code, found = await self._run_script(tenant_id, operation_id, [action])
-        return found if code == "ok" else None
+        code, operation = await self._run_script(tenant_id, operation_id, [action])
+        return operation if code == "ok" else None
 
     async def _run_script(
         self, tenant_id: str, operation_id: str, arguments: list[str]

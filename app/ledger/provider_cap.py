@@ -112,7 +112,7 @@ class CappedImageModel:
     async def _reserve(self, request: GenerationRequest, card: Card) -> str | None:
         """The hold, or None where nobody can tell. Raises UpstreamQuota where there is no room."""
         hold_id = secrets.token_hex(12)
-        asked = AdmissionRequest(
+        admission_request = AdmissionRequest(
             tenant_id=PROVIDER,
             hold_id=hold_id,
             fingerprint=card.id.replace(".", "_"),
@@ -122,7 +122,7 @@ class CappedImageModel:
             rates=self._build_rates(card),
         )
         try:
-            admission = await self._ledger.admit(asked)
+            admission = await self._ledger.admit(admission_request)
         except StoreUnavailable:
             self._ledger.epochs.pop(PROVIDER, None)
             log.warning("the cap on the upstream cannot be asked")

@@ -29,8 +29,8 @@ class RedisCache:
 
     async def purge(self, tenant_id: str, fingerprint: str | None) -> int:
         """Serve and keep no result any more that was begun until now; see ``scripts/purge.lua``."""
-        books = keys.ledger_keys(tenant_id)
-        names = books if fingerprint is None else keys.work_keys(tenant_id, fingerprint)
+        ledger_keys = keys.ledger_keys(tenant_id)
+        names = ledger_keys if fingerprint is None else keys.work_keys(tenant_id, fingerprint)
         arguments = [str(MARK_KEPT_MS), fingerprint or ""]
         (now,) = await self._calls.run(self._scripts.run("purge", names, arguments))
         return int(now)

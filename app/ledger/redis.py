@@ -120,11 +120,16 @@ class RedisLedger(Resource):
         """
         directive = CacheDirective("only_if_cached", request.cache.max_age_s)
         looking = replace(request, cache=directive, requests=0, claim=None, attribution=None, attempt=None)
-        seen = await self.admit(looking)
+        admission = await self.admit(looking)
         windows = tuple(
-            replace(window, asked=request.amounts[UNITS.index(window.budget.unit)]) for window in seen.windows
+            replace(window, asked=request.amounts[UNITS.index(window.budget.unit)])
+            for window in admission.windows
         )
-        return replace(seen, windows=windows) if isinstance(seen, Hit) else Absent(windows, seen.rates)
+        return (
+            replace(admission, windows=windows)
+            if isinstance(admission, Hit)
+            else Absent(windows, admission.rates)
+        )
 
     async def dispatch(self, tenant_id: str, hold_id: str, fingerprint: str) -> bool:
         """Say that the upstream is about to be called, and again as a heartbeat (``scripts/dispatch.lua``).
@@ -149,7 +154,9 @@ class RedisLedger(Resource):
         result = self._fit_to_room(result)
         failed = settlement.failure
         failure = records.encode_brief(failed) if failed else ""
-        whole = self._fit_to_room(records.encode_failure(failed)) if failed and failed.verbatim else ""
+        whole_failure = (
+            self._fit_to_room(records.encode_failure(failed)) if failed and failed.verbatim else ""
+        )
         # A result never outlives its pictures: it gets the jitter's lower half, they get the upper.
         ttl_ms = int(settlement.ttl_s * MS * random.uniform(0.9, 1.0)) if result else 0
         arguments = [
@@ -162,7 +169,7 @@ class RedisLedger(Resource):
             result if ttl_ms else "",
             str(ttl_ms),
             failure,
-            whole,
+            whole_failure,
             str(TOMBSTONE_S * MS),
             *codec.encode_answered(settlement.answered, settlement.usage, self._lease_ms),
             *codec.encode_attempt(settlement.attempt, self._lease_ms),
@@ -189,8 +196,8 @@ class RedisLedger(Resource):
         """Return when the leader's outcome may be there, at the latest after the timeout. Never raises."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + timeout_s
-        while (left := deadline - clock()) > 0:
-            nap_s = min(left, self._policy.poll_s * random.uniform(0.8, 1.2))
+        while (left_s := deadline - clock()) > 0:
+            nap_s = min(left_s, self._policy.poll_s * random.uniform(0.8, 1.2))
             if await self.wakes.wait(leader, nap_s) or not await self._is_leading(
                 tenant_id, fingerprint, leader
             ):
@@ -257,8 +264,8 @@ class RedisLedger(Resource):
     async def _run_windows(
         self, tenant_id: str, windows: tuple[BudgetWindow, ...], rates: tuple[RateLimit, ...] = ()
     ) -> ScriptReply:
-        told = [*codec.encode_windows(windows), *codec.encode_rates(rates)]
-        arguments = [*self._policy.keeps_ms, self._policy.unknown, *told]
+        limits = [*codec.encode_windows(windows), *codec.encode_rates(rates)]
+        arguments = [*self._policy.keeps_ms, self._policy.unknown, *limits]
         reply = await self._calls.run(self._scripts.run("windows", keys.ledger_keys(tenant_id), arguments))
         return codec.decode_reply(reply, windows, rates)
 

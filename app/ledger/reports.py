@@ -45,10 +45,10 @@ class RedisReports:
         ]
         if not names:
             return ()
-        found: Any = await self._calls.run(self._client.hmget(keys.usage_key(tenant_id), names))
+        values: Any = await self._calls.run(self._client.hmget(keys.usage_key(tenant_id), names))
         rows = (
             _decode_row(tenant_id, name, text)
-            for name, text in zip(names, found, strict=True)
+            for name, text in zip(names, values, strict=True)
             if text is not None
         )
         return tuple(row for row in rows if row is not None)
@@ -62,20 +62,20 @@ class RedisReports:
         return await self._calls.run(self._scan(tenant_id, since, until), READ_DEADLINE_S)
 
     async def _scan(self, tenant_id: str, since: date, until: date) -> tuple[Row, ...]:
-        found = []
+        rows = []
         async for name, text in self._client.hscan_iter(keys.usage_key(tenant_id), count=PAGE):
             row = _decode_row(tenant_id, name, text)
             if row is not None and since <= row.day <= until:
-                found.append(row)
-        return tuple(found)
+                rows.append(row)
+        return tuple(rows)
 
     async def read_last_used(self, tenant_id: str, key_ids: tuple[str, ...]) -> dict[str, int]:
         """When keys were last served, by id, in Unix milliseconds; keys that never were are left out."""
         if not key_ids:
             return {}
         names = [f"@{key_id}" for key_id in key_ids]
-        found: Any = await self._calls.run(self._client.hmget(keys.usage_key(tenant_id), names))
-        return {key_id: int(at) for key_id, at in zip(key_ids, found, strict=True) if at is not None}
+        values: Any = await self._calls.run(self._client.hmget(keys.usage_key(tenant_id), names))
+        return {key_id: int(at) for key_id, at in zip(key_ids, values, strict=True) if at is not None}
 
 
 def encode_attribution(attribution: Attribution | None, labels_max: int) -> list[str]:
@@ -92,8 +92,8 @@ def encode_attribution(attribution: Attribution | None, labels_max: int) -> list
 
 def _decode_row(tenant_id: str, name: str, text: str) -> Row | None:
     """A row of the store, or None for what is none: a day's number of labels, a key's last use."""
-    number, found, heading = name.partition("|")
-    if not found or heading == "#":
+    number, separator, heading = name.partition("|")
+    if not separator or heading == "#":
         return None
     day, spent = decode_day(int(number)), Spent(*map(int, text.split(",")))
     if heading == UNATTRIBUTED:

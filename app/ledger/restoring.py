@@ -45,10 +45,10 @@ class Restorer:
         Raises:
             StoreUnavailable: Some may be missing still; repeating is safe.
         """
-        told, count = list(records), 0
-        for begin in range(0, len(told), AT_ONCE):
+        holds, count = list(records), 0
+        for begin in range(0, len(holds), AT_ONCE):
             _, _, missing = await self._restore(
-                tenant_id, told[begin : begin + AT_ONCE], self._keep_ms, "", 0
+                tenant_id, holds[begin : begin + AT_ONCE], self._keep_ms, "", 0
             )
             count += missing
         return count
@@ -63,12 +63,14 @@ class Restorer:
         Raises:
             StoreUnavailable: Some may be missing still; repeating is safe.
         """
-        count, wait_s, found = 0, 0.0, ""
+        count, wait_s, current = 0, 0.0, ""
         for begin in range(0, len(records) or 1, AT_ONCE):
             part = records[begin : begin + AT_ONCE]
-            found, wait_s, missing = await self._restore(tenant_id, list(part), "", epoch, int(grace_s * MS))
+            current, wait_s, missing = await self._restore(
+                tenant_id, list(part), "", epoch, int(grace_s * MS)
+            )
             count += missing
-        return found, wait_s, count
+        return current, wait_s, count
 
     async def read_history(self) -> str:
         """Names the store's history; another one follows a restart, a failover or an older backup."""
@@ -80,10 +82,10 @@ class Restorer:
         pipeline = self._client.pipeline(transaction=False)
         for tenant_id in tenant_ids:
             pipeline.hget(keys.ledger_keys(tenant_id)[1], EPOCH_FIELD)
-        found = await self._calls.run(pipeline.execute())
+        values = await self._calls.run(pipeline.execute())
         return {
             tenant_id: str(value or "").partition(";")[0]
-            for tenant_id, value in zip(tenant_ids, found, strict=True)
+            for tenant_id, value in zip(tenant_ids, values, strict=True)
         }
 
     async def _restore(

@@ -69,8 +69,8 @@ class Scripts:
 
     async def run(self, name: ScriptName, keys: Sequence[str], arguments: Sequence[str]) -> Any:
         """Runs a script; a server that has forgotten it (restart, failover) is sent its text once."""
-        found = load_script(name)
+        script = load_script(name)
         try:
-            return await self._client.evalsha(found.sha, len(keys), *keys, *arguments)
+            return await self._client.evalsha(script.sha, len(keys), *keys, *arguments)
         except NoScriptError:
-            return await self._client.eval(found.text, len(keys), *keys, *arguments)
+            return await self._client.eval(script.text, len(keys), *keys, *arguments)

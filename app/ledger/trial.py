@@ -61,13 +61,15 @@ class Trial:
         """What is wrong with the store, or None; a change is logged."""
         if self._trying is None or self._trying.done():
             self._trying = asyncio.create_task(self._try_store())
-        found = await asyncio.shield(self._trying)
-        if found is None and self._last is not None:
+        diagnosis = await asyncio.shield(self._trying)
+        if diagnosis is None and self._last is not None:
             log.warning("the store can be used again")
-        if found is not None and found != self._last:
-            log.error("the store cannot be used: nothing that costs is served", extra={"diagnosis": found})
-        self._last = found
-        return found
+        if diagnosis is not None and diagnosis != self._last:
+            log.error(
+                "the store cannot be used: nothing that costs is served", extra={"diagnosis": diagnosis}
+            )
+        self._last = diagnosis
+        return diagnosis
 
     async def _try_store(self) -> Diagnosis | None:
         try:
@@ -82,7 +84,7 @@ class Trial:
 
     async def _run_every_command(self) -> None:
         """At the same time, because a store that is slow still serves."""
-        found = await self._calls.run(
+        outcomes = await self._calls.run(
             asyncio.gather(
                 self._scripts.run("trial", keys.TRIAL, [keys.WAKE_CHANNEL]),
                 self._clients.ledger.eval("return redis.call('TYPE', KEYS[1])", 1, keys.TRIAL[0]),
@@ -91,7 +93,7 @@ class Trial:
                 return_exceptions=True,
             )
         )
-        for each in found:
+        for each in outcomes:
             if isinstance(each, BaseException):
                 raise each
 
@@ -101,22 +103,22 @@ class Trial:
         await self._calls.run(blobs.get(keys.TRIAL_PICTURE))
         await self._calls.run(blobs.unlink(keys.TRIAL_PICTURE))
 
-    async def _confirm_diagnosis(self, found: Diagnosis) -> Diagnosis:
+    async def _confirm_diagnosis(self, diagnosis: Diagnosis) -> Diagnosis:
         """The same; where the reason may be TLS on one side alone, the server is asked what it speaks."""
         endpoint = topologies.find_endpoint(self._clients.ledger)
-        if endpoint is None or found.reason not in _IN_DOUBT:
-            return found
+        if endpoint is None or diagnosis.reason not in _IN_DOUBT:
+            return diagnosis
         host, port, encrypted = endpoint
-        nameless = await _find_resolution_error(host, port)
-        if nameless is not None:
-            return diagnose(nameless, self.address)
-        if found.cause not in self._doubts:
-            spoken = await (_is_plain(host, port) if encrypted else _is_tls(host, port))
-            if not spoken:
-                return found
+        resolution_error = await _find_resolution_error(host, port)
+        if resolution_error is not None:
+            return diagnose(resolution_error, self.address)
+        if diagnosis.cause not in self._doubts:
+            is_other_protocol = await (_is_plain(host, port) if encrypted else _is_tls(host, port))
+            if not is_other_protocol:
+                return diagnosis
             reason, remedy = ("plain_port", _PLAIN) if encrypted else ("tls_port", _TLS)
-            self._doubts[found.cause] = replace(found, reason=reason, remedy=remedy)
-        return self._doubts[found.cause]
+            self._doubts[diagnosis.cause] = replace(diagnosis, reason=reason, remedy=remedy)
+        return self._doubts[diagnosis.cause]
 
 
 async def _find_resolution_error(host: str, port: int) -> OSError | None:

@@ -67,18 +67,20 @@ class Snapshot:
                     held[counter.name] += hold.est[UNITS.index(counter.unit)] if counter.unit else 1
                 elif counter.unit:
                     booked[counter.name] += hold.booked[UNITS.index(counter.unit)]
-        found = []
+        differences = []
         for name in sorted({*self.counters, *(name for name, end in ends.items() if end > self.now_ms)}):
             stands = self.counters.get(name, {})
             counted = {"settled": stands.get("p", 0) + booked[name], "held": held[name]}
             for what, expected in counted.items():
                 if stands.get(what[0], 0) != expected:
-                    found.append(Difference(self.tenant_id, name, what, stands.get(what[0], 0), expected))
+                    differences.append(
+                        Difference(self.tenant_id, name, what, stands.get(what[0], 0), expected)
+                    )
         open_holds = {hold.hold_id for hold in self.holds if hold.open}
         if open_holds != self.leased:
             lost = len(open_holds ^ self.leased)
-            found.append(Difference(self.tenant_id, "open holds", "leased", len(self.leased), lost))
-        return found
+            differences.append(Difference(self.tenant_id, "open holds", "leased", len(self.leased), lost))
+        return differences
 
 
 async def list_ledger_tenants(client: Redis) -> list[str]:
@@ -102,8 +104,8 @@ async def read_snapshot(client: Redis, tenant_id: str) -> Snapshot:
         StoreUnavailable: The store does not answer.
     """
     res, win, exp, *_ = keys.ledger_keys(tenant_id)
-    found: Any = await _calls.run(client.eval(read_script(__file__, "snapshot"), 3, res, win, exp))
-    records, fields, leased, seconds = _pair_up(found[0]), _pair_up(found[1]), found[2], found[3]
+    reply: Any = await _calls.run(client.eval(read_script(__file__, "snapshot"), 3, res, win, exp))
+    records, fields, leased, seconds = _pair_up(reply[0]), _pair_up(reply[1]), reply[2], reply[3]
     counters: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for field, value in fields.items():
         if match := _COUNTER.fullmatch(field):
@@ -122,23 +124,25 @@ async def read_events(client: Redis, tenant_id: str, source: str) -> AsyncIterat
         StoreUnavailable: The store does not answer.
     """
     journal = keys.ledger_keys(tenant_id)[4]
-    told: list[tuple[int, HoldRecord]] = []
+    transitions: list[tuple[int, HoldRecord]] = []
     after = "-"
     while True:
         page: Any = await _calls.run(client.xrange(journal, min=after, count=PAGE))
         for entry, fields in page:
             at_ms = int(entry.partition("-")[0])
-            told += [(at_ms, hold) for name, text in fields.items() if (hold := _decode_hold(name, text))]
+            transitions += [
+                (at_ms, hold) for name, text in fields.items() if (hold := _decode_hold(name, text))
+            ]
         if len(page) < PAGE:
             break
         after = f"({page[-1][0]}"
-    known = {hold.hold_id for _, hold in told}
-    older = [hold for hold in (await read_snapshot(client, tenant_id)).holds if hold.hold_id not in known]
-    seen: set[str] = set()
-    for at_ms, hold in [*((hold.began_ms, hold) for hold in older), *told]:
+    known_ids = {hold.hold_id for _, hold in transitions}
+    older = [hold for hold in (await read_snapshot(client, tenant_id)).holds if hold.hold_id not in known_ids]
+    sent_ids: set[str] = set()
+    for at_ms, hold in [*((hold.began_ms, hold) for hold in older), *transitions]:
         event = hold.build_event(tenant_id, at_ms, source)
-        if event["id"] not in seen:
-            seen.add(event["id"])
+        if event["id"] not in sent_ids:
+            sent_ids.add(event["id"])
             yield event
 
 

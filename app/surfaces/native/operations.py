@@ -24,7 +24,7 @@ from app.domain.generation import FREE
 from app.domain.operation import Made
 from app.domain.repetition import ResultGone
 from app.domain.stored_generation import StoredGeneration
-from app.generation.operations import OperationEncoder
+from app.generation.operations import Telling
 from app.surfaces.http.auth import CallerDep
 from app.surfaces.http.context import ServiceDep, get_base_url
 from app.surfaces.http.problems import PROBLEMS, Problem
@@ -108,7 +108,7 @@ async def start_operation(
     return _build_response(operation, request, 202, headers)
 
 
-def _build_encoder(request: Request, service: Service) -> OperationEncoder:
+def _build_encoder(request: Request, service: Service) -> Telling:
     """How this request's operation is written down, when the request itself is long over."""
     base_url, path = get_base_url(request, service), request.url.path
     request_id = getattr(request.state, "request_id", "")
@@ -116,7 +116,7 @@ def _build_encoder(request: Request, service: Service) -> OperationEncoder:
     def told(error: GatewayError) -> str:
         return json.dumps(render_problem(error, request_id, path))
 
-    return OperationEncoder(lambda result: render_result(result, base_url, inline=False)[0].decode(), told)
+    return Telling(lambda result: render_result(result, base_url, inline=False)[0].decode(), told)
 
 
 def _datetime_from_ms(at_ms: int) -> datetime:
