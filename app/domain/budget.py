@@ -108,7 +108,7 @@ class WindowState:
         held: Reserved and not yet resolved.
         span: The window instance that the store chose.
         now_ms: The store's clock.
-        asked: What the refused or admitted request needs in this unit.
+        needed: What the refused or admitted request needs in this unit.
         credit: The part of the limit that was added by credit.
         field: The counter's name in the store, which tells whose window it is.
         usual_limit: The limit without an operator's override, credit included.
@@ -119,7 +119,7 @@ class WindowState:
     held: int
     span: Span
     now_ms: int
-    asked: int = 0
+    needed: int = 0
     credit: int = 0
     field: str = ""
     usual_limit: int = 0
@@ -142,13 +142,13 @@ class WindowState:
     @property
     def refuses(self) -> bool:
         """Whether this window alone would refuse what was asked."""
-        return self.budget.mode == "enforce" and self.asked > self.remaining
+        return self.budget.mode == "enforce" and self.needed > self.remaining
 
     @property
     def never_fits(self) -> bool:
         """Whether what was asked is more than the window ever holds, so that no waiting helps."""
         most = max(self.budget.limit, self.usual_limit) - (self.settled if self.endless else 0)
-        return self.refuses and self.asked > most
+        return self.refuses and self.needed > most
 
 
 _Days = Literal["day", "week", "month"]

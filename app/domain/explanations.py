@@ -41,8 +41,8 @@ def _describe_need(window: WindowState) -> str:
     """What the request needs: pictures are counted exactly, all else is an estimate."""
     unit = window.budget.unit
     if unit == "usd":
-        return f"up to {format_dollars(window.asked, ROUND_UP)}"
-    words = f"{window.asked:,} {_COUNTED[unit][window.asked != 1]}"
+        return f"up to {format_dollars(window.needed, ROUND_UP)}"
+    words = f"{window.needed:,} {_COUNTED[unit][window.needed != 1]}"
     return words if unit == "images" else f"up to {words}"
 
 

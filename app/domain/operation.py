@@ -27,7 +27,7 @@ def is_operation_id(operation_id: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class OperationResult:
     """What an operation came to, in the few words that are never forgotten before its time.
 
     Attributes:
@@ -50,7 +50,7 @@ class Operation:
             charged when its hold's lease is over.
         cancel_requested: Whether somebody asked for that after it was sent, in vain.
         text: The result or the problem as JSON, once it has ended; empty where it is no longer kept.
-        made: What it came to, where that has cost something.
+        result: What it came to, where that has cost something; else None.
     """
 
     id: str
@@ -60,7 +60,7 @@ class Operation:
     alive: bool
     cancel_requested: bool
     text: str
-    made: Made | None = None
+    result: OperationResult | None = None
 
     @property
     def lost(self) -> bool:

@@ -229,7 +229,7 @@ def _describe_later_result(job: Job) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredParts:
     """Which parts of a result the store took. What it did not take is delivered all the same."""
 
     images: bool = False
@@ -254,7 +254,7 @@ def build_unknown_settlement(
 
 
 def build_settlement(
-    job: Job, hold_id: str, outcome: Outcome, generation: Generation, stored: Kept
+    job: Job, hold_id: str, outcome: Outcome, generation: Generation, stored: StoredParts
 ) -> Settlement:
     """How a hold ends whose calls came to an outcome. A result is published where it may be shared."""
     error = outcome.error
@@ -333,7 +333,7 @@ def build_result(
     lead: Lead,
     outcome: Outcome,
     generation: Generation,
-    stored: Kept,
+    stored: StoredParts,
     settled: Settled,
 ) -> GenerationResult:
     """What a leader whose hold is settled is answered. Raises what went wrong where nothing was made."""
@@ -357,7 +357,7 @@ def build_result(
     )
 
 
-def _list_lost_parts(stored: Kept) -> tuple[Notice, ...]:
+def _list_lost_parts(stored: StoredParts) -> tuple[Notice, ...]:
     """What the caller is told where the store did not take the images, or not the generation."""
     if not stored.images:
         lost = "The store did not take the image; its uri will not be found."

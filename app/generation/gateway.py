@@ -273,7 +273,7 @@ class Gateway:
     async def _take_last_look(self, job: Job, cache: CacheDirective, progress: Progress) -> GenerationResult:
         """What the leader has left. A process that goes down begins nothing, but serves what is paid."""
         admission = await self._ledger.peek(booking.build_admission_request(job, cache, progress))
-        result = await self._recall.found(job, progress, admission) if isinstance(admission, Hit) else None
+        result = await self._recall.load_hit(job, progress, admission) if isinstance(admission, Hit) else None
         if result is None:
             raise booking.build_draining_error()
         return result
@@ -329,14 +329,14 @@ class Gateway:
             booking.observe(job, outcome.answers, self._allowances)
         return outcome
 
-    async def _keep(self, job: Job, generation: Generation, outcome: Outcome) -> booking.Kept:
+    async def _keep(self, job: Job, generation: Generation, outcome: Outcome) -> booking.StoredParts:
         """Keep the pictures, and the generation. A gateway that goes down keeps nothing more."""
-        stored = booking.Kept()
+        stored = booking.StoredParts()
         pictures = outcome.pictures + outcome.interim
         if not outcome.pictures:
             return stored
         with suppress(asyncio.CancelledError), best_effort("keep"):
             images = await self._results.put_pictures(job.tenant_id, pictures, booking.compute_keep_s(job))
-            stored = booking.Kept(images)
-            stored = booking.Kept(images, images and await self.conversations.keep(job, generation))
+            stored = booking.StoredParts(images)
+            stored = booking.StoredParts(images, images and await self.conversations.keep(job, generation))
         return stored

@@ -25,7 +25,7 @@ from app.domain.errors import (
 )
 from app.domain.estimate import price_usage
 from app.domain.fingerprint import compute_digest
-from app.domain.operation import Made
+from app.domain.operation import OperationResult
 from app.generation.progress import Progress
 from app.resilience.best_effort import best_effort
 from app.resilience.tasks import OwnTasks, cancel_tasks
@@ -168,8 +168,8 @@ class LongRunning:
         text = ""  # it is then told from the generation
         with best_effort("operation"):
             text = telling.result(result)
-        made = Made(result.generation.id, price_usage(result.card, result.cost))
-        await self._finish(owned, "done", text, made)
+        summary = OperationResult(result.generation.id, price_usage(result.card, result.cost))
+        await self._finish(owned, "done", text, summary)
         return result
 
     async def _send_heartbeats(
@@ -190,14 +190,14 @@ class LongRunning:
                 serving.cancel()
 
     async def _finish(
-        self, owned: _Owned, state: Literal["done", "failed"], text: str, made: Made | None
+        self, owned: _Owned, state: Literal["done", "failed"], text: str, result: OperationResult | None
     ) -> bool:
         """Tell the store, again and again for as long as this process lives. False where it was too late."""
         pause_s = _PAUSE_S
         while True:
             try:
                 recorded = await self._operations.finish(
-                    owned.tenant_id, owned.id, owned.claim, state, text, made
+                    owned.tenant_id, owned.id, owned.claim, state, text, result
                 )
             except StoreUnavailable:
                 if self._tasks.closed:
@@ -213,11 +213,11 @@ class LongRunning:
             return recorded
 
 
-def _compute_cost(error: GatewayError, job: Job, progress: Progress) -> Made | None:
+def _compute_cost(error: GatewayError, job: Job, progress: Progress) -> OperationResult | None:
     """What a failed operation may have cost; None where that is nothing."""
     if error.usage is not None:
-        return Made("", price_usage(job.card, error.usage))
-    return Made("", None) if progress.sent else None
+        return OperationResult("", price_usage(job.card, error.usage))
+    return OperationResult("", None) if progress.sent else None
 
 
 def _derive_id(job: Job, key: IdempotencyKey | None) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from app.domain.budget import Amounts, BudgetWindow, WindowState
     from app.domain.failure import Failure
     from app.domain.generation import Generation, ModelAnswer, Picture, Spent, Usage
-    from app.domain.operation import Made, Operation
+    from app.domain.operation import Operation, OperationResult
     from app.domain.rate import RateLimit, RateState
     from app.domain.report import Attribution
     from app.domain.request import CacheDirective, GenerationRequest
@@ -331,11 +331,11 @@ class Operations(Protocol):
         claim: str,
         state: Literal["done", "failed"],
         text: str,
-        made: Made | None,
+        result: OperationResult | None,
     ) -> bool:
         """End it with a result or a problem as JSON. False as for ``step``.
 
-        Without ``made`` it has cost nothing, and a store without room may forget it.
+        Without a ``result`` it has cost nothing, and a store that is full may drop it.
         """
 
     async def cancel(self, tenant_id: str, operation_id: str) -> Operation | None:

@@ -34,13 +34,13 @@ class Recall:
         """
         match admission:
             case Hit():
-                return await self.found(job, progress, admission)
+                return await self.load_hit(job, progress, admission)
             case Replayed():
                 return await self._load_replayed(job, progress, admission)
             case Rejoined():
                 return await self._load_rejoined(job, progress, admission)
 
-    async def found(self, job: Job, progress: Progress, hit: Hit) -> GenerationResult | None:
+    async def load_hit(self, job: Job, progress: Progress, hit: Hit) -> GenerationResult | None:
         """The kept result with its bytes, or None where an image is gone or damaged."""
         pictures = await self._load_pictures(job, hit.generation.pictures)
         interim = await self._load_pictures(job, hit.generation.interim)
@@ -71,7 +71,7 @@ class Recall:
         result = None
         if isinstance(generation, Generation):
             hit = Hit(generation, replayed.age_s, replayed.windows, replayed.rates)
-            result = await self.found(job, progress, hit)
+            result = await self.load_hit(job, progress, hit)
         if result is None:
             raise booking.build_result_gone(replayed)
         return replace(result, replayed=True, cache_status="hit")
@@ -84,7 +84,7 @@ class Recall:
         if generation is None:
             return None
         hit = Hit(generation, rejoined.age_s, rejoined.windows, rejoined.rates)
-        return await self.found(job, progress, hit)
+        return await self.load_hit(job, progress, hit)
 
     async def _load_generation(self, job: Job, generation_id: str, created_ms: int) -> Generation | None:
         stored = await self._results.get_generation(job.tenant_id, generation_id)

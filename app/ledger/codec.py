@@ -256,7 +256,7 @@ def _decode_crowded(reply: ScriptReply) -> ports.Crowded:
 
 
 def _fill_needs(reply: ScriptReply, amounts: Amounts) -> tuple[WindowState, ...]:
-    return tuple(replace(state, asked=getattr(amounts, state.budget.unit)) for state in reply.windows)
+    return tuple(replace(state, needed=getattr(amounts, state.budget.unit)) for state in reply.windows)
 
 
 _ADMISSIONS: Mapping[str, Callable[[ports.AdmissionRequest, ScriptReply], ports.Admission]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.domain.errors import InternalError
-from app.domain.operation import Made, Operation, is_operation_id
+from app.domain.operation import Operation, OperationResult, is_operation_id
 from app.domain.repetition import IdempotencyMismatch, TooManyOperations
 from app.ledger.codec import decode_spent, encode_spent
 from app.store import keys
@@ -90,7 +90,7 @@ class RedisOperations:
         claim: str,
         state: Literal["done", "failed"],
         text: str,
-        made: Made | None,
+        result: OperationResult | None,
     ) -> bool:
         """End it with a result or a problem. False as for ``step``.
 
@@ -98,8 +98,11 @@ class RedisOperations:
         """
         if self._capacity is not None and not self._capacity.reserve_text(text):
             text = ""
-        result = ["free", "", ""] if made is None else ["keep", made.generation_id, encode_spent(made.spent)]
-        arguments = ["finish", claim, state, text, self._keep_ms, *result]
+        if result is None:
+            kept = ["free", "", ""]
+        else:
+            kept = ["keep", result.generation_id, encode_spent(result.spent)]
+        arguments = ["finish", claim, state, text, self._keep_ms, *kept]
         code, _ = await self._run_script(tenant_id, operation_id, arguments)
         return code == "ok"
 
@@ -141,5 +144,5 @@ class RedisOperations:
             alive=int(lease) > int(now),
             cancel_requested=wish == "1",
             text=text,
-            made=Made(generation_id, decode_spent(cost)) if generation_id or cost else None,
+            result=OperationResult(generation_id, decode_spent(cost)) if generation_id or cost else None,
         )

@@ -88,7 +88,7 @@ class RedisLedger(Resource):
     async def admit(self, request: AdmissionRequest) -> Admission:
         """Decide in one step: cached, followed, refused, or reserved. See ``scripts/admit.lua``.
 
-        Windows in the answer count a new hold as held. ``asked`` is filled in for Lead and Refused.
+        Windows in the answer count a new hold as held. ``needed`` is filled in for Lead and Refused.
 
         Raises:
             StoreForgot: The store has lost the tenant's books, or they are being rebuilt.
@@ -113,7 +113,7 @@ class RedisLedger(Resource):
         return codec.decode_admission(request, answer)
 
     async def peek(self, request: AdmissionRequest) -> Hit | Absent:
-        """What admission would see now, reserving nothing; ``asked`` is filled in.
+        """What admission would see now, reserving nothing; ``needed`` is filled in.
 
         Raises:
             StoreUnavailable: The store does not answer.
@@ -122,7 +122,7 @@ class RedisLedger(Resource):
         looking = replace(request, cache=directive, requests=0, claim=None, attribution=None, attempt=None)
         admission = await self.admit(looking)
         windows = tuple(
-            replace(window, asked=request.amounts[UNITS.index(window.budget.unit)])
+            replace(window, needed=request.amounts[UNITS.index(window.budget.unit)])
             for window in admission.windows
         )
         return (

@@ -134,8 +134,8 @@ class ObservedLedger:
 
     def _count_refusals(self, tenant_id: str, windows: tuple[WindowState, ...], *, admitted: bool) -> None:
         for window in windows:
-            taken = window.settled + window.held + (0 if admitted else window.asked)
-            if window.asked > 0 and taken > window.budget.limit:
+            taken = window.settled + window.held + (0 if admitted else window.needed)
+            if window.needed > 0 and taken > window.budget.limit:
                 self._metrics.budget_refusal(tenant_id, window)
 
     def _remember(self, hold_id: str, amounts: Amounts) -> None:

@@ -244,7 +244,7 @@ def test_seconds_until_the_reset_are_rounded_up(now_ms: int, seconds: int) -> No
 
 def test_a_window_in_shadow_never_refuses() -> None:
     budget = Budget("images", "day", 1, mode="shadow")
-    assert not WindowState(budget, 5, 5, Span(0, 1), 0, asked=9).refuses
+    assert not WindowState(budget, 5, 5, Span(0, 1), 0, needed=9).refuses
 
 
 def test_the_stores_order_of_units_is_fixed() -> None:

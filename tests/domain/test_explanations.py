@@ -31,28 +31,30 @@ MIDNIGHT_MS = 1_796_079_600_000  # 2026-12-01T00:00 in Berlin
 
 
 def state(
-    unit: Unit, window: Any, limit: int, *, asked: int, used: int = 0, scope: Scope = "tenant", **more: Any
+    unit: Unit, window: Any, limit: int, *, needed: int, used: int = 0, scope: Scope = "tenant", **more: Any
 ) -> WindowState:
     """A window that ends at that midnight, of which so much is booked."""
     end_ms = LIFETIME_MS if window == "lifetime" else MIDNIGHT_MS
     budget = Budget(unit, window, limit, scope)
-    return WindowState(budget, used, 0, Span(0, end_ms), MIDNIGHT_MS - 60_000, asked=asked, **more)
+    return WindowState(budget, used, 0, Span(0, end_ms), MIDNIGHT_MS - 60_000, needed=needed, **more)
 
 
 SHADOW = Budget("images", "day", 5, mode="shadow")
 RESETS = "It resets at 2026-12-01 00:00 (Europe/Berlin)."
 EXPLAINED = {
     "This request needs up to $0.4591, and the tenant's budget for this day has $0.004823 of $0.50 left. "
-    + RESETS: state("usd", "day", 500_000_000, asked=459_004_500, used=495_176_500),
+    + RESETS: state("usd", "day", 500_000_000, needed=459_004_500, used=495_176_500),
     "This request needs up to 1,120 output tokens, and the project's budget for this month has 300 of 41,440 "
-    "left. " + RESETS: state("output_tokens", "month", 41_440, asked=1120, used=41_140, scope="project"),
+    "left. " + RESETS: state("output_tokens", "month", 41_440, needed=1120, used=41_140, scope="project"),
     "This request needs 1 image, and this key's budget for this hour has 0 of 5 left. " + RESETS: state(
-        "images", "hour", 5, asked=1, used=5, scope="key"
+        "images", "hour", 5, needed=1, used=5, scope="key"
     ),
     "This request needs up to 2,520 output tokens, and the tenant's whole budget for a minute is 2,240. "
-    "Waiting does not help; ask for less.": state("output_tokens", "minute", 2240, asked=2520),
+    "Waiting does not help; ask for less.": state("output_tokens", "minute", 2240, needed=2520),
     "This request needs up to 1,720 tokens, and the tenant's prepaid budget has 1,000 of 5,000 left. "
-    "It never resets; more credit is needed.": state("total_tokens", "lifetime", 5000, asked=1720, used=4000),
+    "It never resets; more credit is needed.": state(
+        "total_tokens", "lifetime", 5000, needed=1720, used=4000
+    ),
 }
 
 
@@ -64,11 +66,11 @@ def test_a_budget_that_refuses_explains_itself(sentence: str, refusing: WindowSt
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("scope", get_args(Scope))
 @pytest.mark.parametrize("unit", get_args(Unit))
-@pytest.mark.parametrize("asked", [70_000_000, 2**40])
+@pytest.mark.parametrize("needed", [70_000_000, 2**40])
 def test_whatever_refuses_is_named_with_its_unit_and_what_helps(
-    unit: Unit, scope: Scope, window: Any, asked: int
+    unit: Unit, scope: Scope, window: Any, needed: int
 ) -> None:
-    refusing = state(unit, window, 10**10, asked=asked, used=10**10, scope=scope)
+    refusing = state(unit, window, 10**10, needed=needed, used=10**10, scope=scope)
     sentence = explain_budget(refusing, BERLIN)
     owner = {"tenant": "the tenant's", "project": "the project's", "key": "this key's"}[scope]
     assert re.search(rf"{owner} (prepaid |whole )?budget", sentence)
@@ -81,16 +83,16 @@ def test_whatever_refuses_is_named_with_its_unit_and_what_helps(
 @pytest.mark.parametrize(
     ("refusing", "never"),
     [
-        (state("images", "day", 5, asked=6), True),
-        (state("images", "day", 5, asked=5, used=1), False),
-        (state("images", "day", 0, asked=1), True),
+        (state("images", "day", 5, needed=6), True),
+        (state("images", "day", 5, needed=5, used=1), False),
+        (state("images", "day", 0, needed=1), True),
         # An operator has lowered the limit for a time, and it comes back.
-        (state("images", "day", 0, asked=1, usual_limit=5), False),
-        (state("images", "day", 5, asked=6, usual_limit=5), True),
-        (state("images", "lifetime", 5, asked=3, used=3), True),
-        (replace(state("images", "lifetime", 5, asked=3, used=2), held=1), False),
+        (state("images", "day", 0, needed=1, usual_limit=5), False),
+        (state("images", "day", 5, needed=6, usual_limit=5), True),
+        (state("images", "lifetime", 5, needed=3, used=3), True),
+        (replace(state("images", "lifetime", 5, needed=3, used=2), held=1), False),
         (
-            replace(state("images", "day", 5, asked=6), budget=Budget("images", "day", 5, mode="shadow")),
+            replace(state("images", "day", 5, needed=6), budget=Budget("images", "day", 5, mode="shadow")),
             False,
         ),
     ],

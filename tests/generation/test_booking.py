@@ -14,7 +14,7 @@ from app.domain.outcome import compute_outcome
 from app.domain.policy import Policy, Times
 from app.domain.request import CacheDirective
 from app.generation import booking
-from app.generation.booking import Kept
+from app.generation.booking import StoredParts
 from app.generation.job import Job, build_job
 from app.generation.order import IdempotencyKey, Order
 from app.generation.ports import Failed
@@ -22,7 +22,7 @@ from tests.generation.paths import BLOCKED, CALLER, CATALOGUE, LOST, REQUEST, UN
 from tests.generation.ports import RATES, USAGE, WINDOWS, answer
 
 HOLD = "d" * 24
-WHOLE = Kept(images=True, generation=True)
+WHOLE = StoredParts(images=True, generation=True)
 
 
 def job(mode: str = "use", key: str | None = "k") -> Job:
@@ -53,7 +53,7 @@ def test_an_error_ends_a_hold_and_tells_followers_and_repetitions(
     asked = job()
     outcome = compute_outcome([error], asked.card, asked.estimate_per_call)
     made = booking.build_generation(asked, HOLD, outcome)
-    settlement = booking.build_settlement(asked, HOLD, outcome, made, Kept())
+    settlement = booking.build_settlement(asked, HOLD, outcome, made, StoredParts())
     assert (settlement.outcome, settlement.publish) == (ending, None)
     assert settlement.answered is not None
     assert settlement.answered.state == state
@@ -65,13 +65,13 @@ def test_an_error_ends_a_hold_and_tells_followers_and_repetitions(
     [
         ("use", WHOLE, True),
         ("refresh", WHOLE, True),
-        ("use", Kept(images=True), True),
-        ("use", Kept(), False),
+        ("use", StoredParts(images=True), True),
+        ("use", StoredParts(), False),
         ("bypass", WHOLE, False),
     ],
 )
 def test_a_result_is_published_where_it_is_kept_and_may_be_shared(
-    mode: str, kept: Kept, published: bool
+    mode: str, kept: StoredParts, published: bool
 ) -> None:
     asked = job(mode)
     outcome = compute_outcome([answer()], asked.card, asked.estimate_per_call)
@@ -97,7 +97,7 @@ def test_a_settlement_in_short_books_the_same_amounts() -> None:
     asked = job()
     outcome = compute_outcome([BLOCKED], asked.card, asked.estimate_per_call)
     made = booking.build_generation(asked, HOLD, outcome)
-    whole = booking.build_settlement(asked, HOLD, outcome, made, Kept())
+    whole = booking.build_settlement(asked, HOLD, outcome, made, StoredParts())
     short = booking.strip_to_amounts(whole)
     assert (short.outcome, short.amounts, short.hold_id) == (whole.outcome, whole.amounts, HOLD)
     assert (short.publish, short.failure) == (None, None)

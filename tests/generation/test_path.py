@@ -145,7 +145,7 @@ async def test_the_second_failure_of_a_leader_is_raised() -> None:
     assert (path.model.sent, path.outcomes) == (0, [])
 
 
-REFUSING = tuple(replace(each, settled=10_000, asked=747) for each in WINDOWS)
+REFUSING = tuple(replace(each, settled=10_000, needed=747) for each in WINDOWS)
 LIMITING = tuple(replace(each, remaining=0, refused=True) for each in RATES)
 
 

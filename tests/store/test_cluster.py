@@ -16,7 +16,7 @@ import pytest
 import redis
 from redis.asyncio.cluster import RedisCluster
 
-from app.domain.operation import Made
+from app.domain.operation import OperationResult
 from app.generation.ports import Claim, Hit, Lead, Replayed
 from app.ledger.operations import RedisOperations
 from app.ledger.policy import LedgerPolicy
@@ -145,7 +145,9 @@ async def test_a_gateways_store_can_be_a_cluster(cluster: int) -> None:
                 assert await results.get_generation(tenant, GENERATION) == talking_of(picture)
                 operations = RedisOperations(clients.ledger, lease_s=60, keep_s=60, deadline_s=10)
                 assert (await operations.begin(tenant, OPERATION, "me", "work"))[1]
-                assert await operations.finish(tenant, OPERATION, "me", "done", "{}", Made(GENERATION, None))
+                assert await operations.finish(
+                    tenant, OPERATION, "me", "done", "{}", OperationResult(GENERATION, None)
+                )
                 ended = await operations.read(tenant, OPERATION)
                 assert ended is not None
                 assert ended.state == "done"

@@ -14,7 +14,7 @@ from app.domain.budget import WINDOWS, Budget
 from app.domain.failure import Failure
 from app.domain.fingerprint import compute_digest
 from app.domain.generation import Picture
-from app.domain.operation import Made
+from app.domain.operation import OperationResult
 from app.domain.report import Attribution
 from app.generation.ports import AdmissionRequest, Answered, Claim, Hit, Lead, Refused, Settlement
 from app.ledger.operations import RedisOperations
@@ -68,7 +68,9 @@ async def test_ledger_keys_never_have_a_ttl_and_all_others_always_have_one(
         if state == "running":
             await operations.step(books.tenant, operation_id, "me", "running")
         if state == "done":
-            await operations.finish(books.tenant, operation_id, "me", "done", "{}", Made("gen_1", None))
+            await operations.finish(
+                books.tenant, operation_id, "me", "done", "{}", OperationResult("gen_1", None)
+            )
         if state == "cancelled":
             await operations.cancel(books.tenant, operation_id)
     said = Failure("model_refused", "No.", final=True, verbatim="words")

@@ -24,7 +24,7 @@ async def test_a_hold_reserves_and_a_settlement_books_what_was_used(books: Books
     admitted = await books.admit("a")
     assert isinstance(admitted, Lead)
     (window,) = admitted.windows
-    assert (window.settled, window.held, window.asked) == (0, 1120, 1120)
+    assert (window.settled, window.held, window.needed) == (0, 1120, 1120)
     assert await books.dispatch("a")
     settled = await books.settle("a", ONE._replace(output_tokens=747))
     assert (settled.state, settled.repeated, settled.late) == ("settled", False, False)
@@ -37,7 +37,7 @@ async def test_nothing_is_admitted_beyond_the_limit(books: Books) -> None:
     admitted = [await books.admit(f"h{n}") for n in range(12)]
     assert [type(item) for item in admitted] == [Lead] * 10 + [Refused] * 2
     refusal = admitted[-1].windows[0]
-    assert (refusal.remaining, refusal.asked, refusal.refuses) == (0, 1120, True)
+    assert (refusal.remaining, refusal.needed, refusal.refuses) == (0, 1120, True)
     assert await books.totals() == [(0, 11_200)]
 
 

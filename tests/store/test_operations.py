@@ -9,7 +9,7 @@ import pytest
 
 from app.domain.errors import StoreUnavailable
 from app.domain.generation import Spent, Usage
-from app.domain.operation import Made
+from app.domain.operation import OperationResult
 from app.domain.repetition import IdempotencyMismatch, TooManyOperations
 from app.ledger.operations import RedisOperations
 from app.store import keys
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _numbers = itertools.count(1)
 KEPT_MAX = 5
-MADE = Made("gen_" + "a" * 24, Spent(Usage(24, 0, 1120, 414, 88, estimated=True), 72_000_000))
+MADE = OperationResult("gen_" + "a" * 24, Spent(Usage(24, 0, 1120, 414, 88, estimated=True), 72_000_000))
 
 
 class Told:
@@ -45,8 +45,10 @@ class Told:
     async def step(self, state: Any, claim: str = "me") -> bool:
         return await self.operations.step(self.tenant, self.id, claim, state)
 
-    async def finish(self, state: Any, text: str = "{}", claim: str = "me", made: Made | None = MADE) -> bool:
-        return await self.operations.finish(self.tenant, self.id, claim, state, text, made)
+    async def finish(
+        self, state: Any, text: str = "{}", claim: str = "me", result: OperationResult | None = MADE
+    ) -> bool:
+        return await self.operations.finish(self.tenant, self.id, claim, state, text, result)
 
     async def cancel(self) -> Operation:
         found = await self.operations.cancel(self.tenant, self.id)
@@ -184,16 +186,16 @@ async def test_what_may_have_cost_something_is_never_evicted(told: Told, state: 
     after = await told.read()
     assert (after.state, after.created_ms, after.alive) == (before.state, before.created_ms, True)
     ended = state in {"done", "failed"}
-    assert (after.text, after.made) == ("", MADE if ended else None)
+    assert (after.text, after.result) == ("", MADE if ended else None)
     assert await booked(told) == [told.id]
 
 
 async def test_what_cost_nothing_takes_no_room_that_cannot_be_had_back(told: Told) -> None:
     assert await told.begin() is None
-    assert await told.finish("failed", '{"code":"budget_exceeded"}', made=None)
+    assert await told.finish("failed", '{"code":"budget_exceeded"}', result=None)
     assert await booked(told) == []
     assert (await told.read()).text == '{"code":"budget_exceeded"}'
-    assert await told.finish("failed", made=None), "the same call again"
+    assert await told.finish("failed", result=None), "the same call again"
     assert await told.begin("another") is None
     assert (await told.cancel()).state == "cancelled"
     assert await booked(told) == []
@@ -208,7 +210,7 @@ async def test_a_tenant_has_so_many_operations_and_no_more(clients: StoreClients
         await cells[-1].begin()
     assert 90 <= (refused.value.retry_after_s or 0) <= 100
     assert await cells[3].begin("another") is None, "one that is begun anew takes no further place"
-    assert await cells[3].finish("failed", claim="another", made=None)
+    assert await cells[3].finish("failed", claim="another", result=None)
     assert await cells[-1].begin() is None, "what cost nothing frees its place"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from app.domain.budget import Amounts
 from app.domain.failure import Failure
-from app.domain.operation import Made
+from app.domain.operation import OperationResult
 from app.generation.ports import Failed, Lead
 from app.ledger.operations import RedisOperations
 from app.ledger.policy import LedgerPolicy
@@ -190,10 +190,12 @@ async def answer(clients: StoreClients, books: Books, within: StoreCapacity) -> 
     operations = RedisOperations(clients.ledger, lease_s=60, keep_s=60, deadline_s=10, capacity=within)
     operation_id = f"op_{next(_numbers):024x}"
     await operations.begin(books.tenant, operation_id, "me", "work")
-    assert await operations.finish(books.tenant, operation_id, "me", "done", LARGE, Made("gen_1", None))
+    assert await operations.finish(
+        books.tenant, operation_id, "me", "done", LARGE, OperationResult("gen_1", None)
+    )
     found = await operations.read(books.tenant, operation_id)
     assert found is not None
-    assert (found.state, found.made) == ("done", Made("gen_1", None))
+    assert (found.state, found.result) == ("done", OperationResult("gen_1", None))
     return found.text != ""
 
 

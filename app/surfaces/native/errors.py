@@ -68,7 +68,7 @@ def _render_refusing_window(window: WindowState) -> dict[str, Any]:
     return {
         "name": budget.name,
         "unit": budget.unit,
-        "asked": window.asked / scale,
+        "asked": window.needed / scale,
         "remaining": window.remaining / scale,
         "limit": budget.limit / scale,
         "resets_at": None if window.endless else ends,

@@ -21,7 +21,7 @@ from app.domain.errors import (
     StoreUnavailable,
 )
 from app.domain.generation import FREE
-from app.domain.operation import Made
+from app.domain.operation import OperationResult
 from app.domain.repetition import ResultGone
 from app.domain.stored_generation import StoredGeneration
 from app.generation.operations import Telling
@@ -131,29 +131,29 @@ async def _fill_text(operation: Operation, request: Request, caller: Caller, ser
     """
     if operation.text or operation.state not in {"done", "failed"}:
         return operation
-    made = operation.made or Made("", None)
-    if operation.state == "done" and (kept := await _load_generation(made, caller, service)) is not None:
+    result = operation.result or OperationResult("", None)
+    if operation.state == "done" and (kept := await _load_generation(result, caller, service)) is not None:
         finished, card = kept
         windows = await service.gateway.get_budgets(caller)
         answer, _ = render_stored_result(finished, card, windows, get_base_url(request, service), None)
         return replace(operation, text=answer.decode())
-    came_to = f"came to {made.generation_id}" if made.generation_id else "has ended"
+    came_to = f"came to {result.generation_id}" if result.generation_id else "has ended"
     anew = "The same request under a new key, or without one, is made and paid anew."
-    raise ResultGone(f"The operation {came_to}, and the answer is no longer kept.", anew, spent=made.spent)
+    raise ResultGone(f"The operation {came_to}, and the answer is no longer kept.", anew, spent=result.spent)
 
 
 async def _load_generation(
-    made: Made, caller: Caller, service: Service
+    result: OperationResult, caller: Caller, service: Service
 ) -> tuple[StoredGeneration, Card] | None:
     """The generation that an operation came to, at what the operation cost, where it is still kept."""
     try:
-        found = await service.gateway.get_generation(caller, made.generation_id)
+        found = await service.gateway.get_generation(caller, result.generation_id)
     except NotFound:
         return None
     card = service.gateway.catalogue.resolve(found.generation.model)
     if card is None:
         return None
-    if made.spent == FREE:
+    if result.spent == FREE:
         found = replace(found, generation=replace(found.generation, usage=FREE.usage))
     return found, card
 
