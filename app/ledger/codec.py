@@ -16,7 +16,7 @@ from app.domain.failure import Failure
 from app.domain.generation import Generation, Spent, Usage
 from app.domain.rate import RateState
 from app.generation import ports, records
-from app.ledger.epochs import StoreForgot
+from app.ledger.epochs import LedgerDataLost
 from app.ledger.policy import MS
 
 if TYPE_CHECKING:
@@ -184,12 +184,14 @@ def decode_admission(request: ports.AdmissionRequest, reply: ScriptReply) -> por
     return meaning(request, reply)
 
 
-def decode_data_loss(reply: ScriptReply) -> StoreForgot:
+def decode_data_loss(reply: ScriptReply) -> LedgerDataLost:
     """An answer of the script ``admit`` that the books are not those this process knows, or not open."""
     if reply.code == "closed":
         retry_after_s = -(-int(reply.payload) // MS)
-        return StoreForgot("The tenant's books are being rebuilt.", epoch=None, retry_after_s=retry_after_s)
-    return StoreForgot("The store has lost the tenant's books.", epoch=reply.payload, retry_after_s=1)
+        return LedgerDataLost(
+            "The tenant's books are being rebuilt.", epoch=None, retry_after_s=retry_after_s
+        )
+    return LedgerDataLost("The store has lost the tenant's books.", epoch=reply.payload, retry_after_s=1)
 
 
 def _decode_failure(text: str) -> Failure:

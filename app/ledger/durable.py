@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from app.domain.errors import GatewayError, StoreUnavailable
 from app.generation.ports import Lead, Settled, Settlement
-from app.ledger.epochs import StoreForgot
+from app.ledger.epochs import LedgerDataLost
 from app.ledger.grace import Grace
 from app.ledger.hold_records import Counter, HoldRecord
 from app.ledger.journaling import Journaling
@@ -189,7 +189,7 @@ class DurableLedger(Resource):
             raise StoreUnavailable("Too many settlements wait for the store.", retry_after_s=1)
         try:
             admission = await self._ledger.admit(request)
-        except StoreForgot as lost:
+        except LedgerDataLost as lost:
             await self.recovery.of(request.tenant_id, lost)
             admission = await self._ledger.admit(request)
         except StoreUnavailable:

@@ -7,7 +7,7 @@ from app.domain.errors import StoreUnavailable
 EPOCH_FIELD = "!epoch"
 
 
-class StoreForgot(StoreUnavailable):
+class LedgerDataLost(StoreUnavailable):
     """The store has lost the books that this process knew, or they are not open again yet.
 
     Args:

@@ -31,7 +31,7 @@ REMEMBERED = 4096
 RESUBSCRIBE_S = 0.5
 
 
-class WakeBoard(Resource):
+class Notifications(Resource):
     """Who waits for which hold. Use as ``async with``.
 
     Attributes:

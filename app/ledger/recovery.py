@@ -23,7 +23,7 @@ from app.domain.errors import StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from app.ledger.epochs import StoreForgot
+    from app.ledger.epochs import LedgerDataLost
     from app.ledger.hold_records import HoldRecord
     from app.ledger.journaling import Journaling
     from app.ledger.redis import RedisLedger
@@ -80,7 +80,7 @@ class Recovery:
         self._rebuilding = asyncio.Lock()
         self.history = ""
 
-    async def of(self, tenant_id: str, lost: StoreForgot) -> None:
+    async def of(self, tenant_id: str, lost: LedgerDataLost) -> None:
         """Returns when the tenant's books are open. Raises StoreUnavailable where they are not yet."""
         known = self._epochs.get(tenant_id)
         if known is None or lost.epoch is None:

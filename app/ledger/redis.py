@@ -19,7 +19,7 @@ from app.generation import records
 from app.generation.ports import Absent, Hit, Settled
 from app.ledger import codec, reports
 from app.ledger.codec import STATES
-from app.ledger.notifications import WakeBoard
+from app.ledger.notifications import Notifications
 from app.ledger.policy import MS, LedgerPolicy
 from app.ledger.scripting import Scripts
 from app.resilience.resources import Resource
@@ -73,7 +73,7 @@ class RedisLedger(Resource):
         self._policy = self.policy = policy or LedgerPolicy()
         self._calls = StoreCalls(self._policy.deadline_s, breaker)
         self._scripts = Scripts(client)
-        self.wakes = WakeBoard(client)
+        self.notifications = Notifications(client)
         self.scripts = self._scripts
         self.epochs: dict[str, str] = {}
 
@@ -82,7 +82,7 @@ class RedisLedger(Resource):
         # The gateway starts without its store and answers 503 until it is there.
         with suppress(StoreUnavailable):
             await self._calls.run(self._scripts.load())
-        async with self.wakes:
+        async with self.notifications:
             yield
 
     async def admit(self, request: AdmissionRequest) -> Admission:
@@ -91,7 +91,7 @@ class RedisLedger(Resource):
         Windows in the answer count a new hold as held. ``needed`` is filled in for Lead and Refused.
 
         Raises:
-            StoreForgot: The store has lost the tenant's books, or they are being rebuilt.
+            LedgerDataLost: The store has lost the tenant's books, or they are being rebuilt.
             StoreUnavailable: Nobody knows whether something was reserved; repeating is safe.
             InternalError: The hold id was used for other work, or its hold has ended.
         """
@@ -198,7 +198,7 @@ class RedisLedger(Resource):
         deadline = clock() + timeout_s
         while (left_s := deadline - clock()) > 0:
             nap_s = min(left_s, self._policy.poll_s * random.uniform(0.8, 1.2))
-            if await self.wakes.wait(leader, nap_s) or not await self._is_leading(
+            if await self.notifications.wait(leader, nap_s) or not await self._is_leading(
                 tenant_id, fingerprint, leader
             ):
                 return

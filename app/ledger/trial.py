@@ -24,7 +24,7 @@ from app.store.client import UnsafeEviction, check_eviction
 from app.store.diagnosis import diagnose
 
 if TYPE_CHECKING:
-    from app.ledger.notifications import WakeBoard
+    from app.ledger.notifications import Notifications
     from app.store.client import StoreClients
 
 log = logging.getLogger(__name__)
@@ -44,13 +44,13 @@ class Trial:
 
     Args:
         clients: Both are tried.
-        wakes: Tells what came of listening at the store.
+        notifications: Tells what came of listening at the store.
     """
 
-    def __init__(self, clients: StoreClients, wakes: WakeBoard) -> None:
+    def __init__(self, clients: StoreClients, notifications: Notifications) -> None:
         self._clients = clients
         self._scripts = Scripts(clients.ledger)
-        self._wakes = wakes
+        self._notifications = notifications
         self._calls = StoreCalls()
         self._trying: asyncio.Task[Diagnosis | None] | None = None
         self._last: Diagnosis | None = None
@@ -79,7 +79,7 @@ class Trial:
             return Diagnosis("evicts_books", self.address, str(error), remedy)
         except Exception as error:  # noqa: BLE001 - the client library lets through errors of every kind
             return await self._confirm_diagnosis(diagnose(error, self.address))
-        refusal = self._wakes.refusal
+        refusal = self._notifications.refusal
         return None if refusal is None else diagnose(refusal, self.address)
 
     async def _run_every_command(self) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from app.cards import load_catalogue
-from app.ledger.notifications import WakeBoard
+from app.ledger.notifications import Notifications
 from app.registry.directory import StoredDirectory
 from app.resilience import tasks as background
 from app.resilience.tasks import BackgroundTasks, cancel_tasks
@@ -135,8 +135,8 @@ class Reconnecting:
         """No script is run."""
 
 
-def wake_board(client: Any) -> WakeBoard:
-    return WakeBoard(cast("Redis", client))
+def wake_board(client: Any) -> Notifications:
+    return Notifications(cast("Redis", client))
 
 
 def registry(client: Any) -> StoredDirectory:

@@ -126,7 +126,7 @@ async def test_a_gateways_store_can_be_a_cluster(cluster: int) -> None:
             restorer = Restorer(clients.ledger, ledger.scripts, LedgerPolicy(keep_s=60))
             assert len(set((await restorer.read_history()).split(","))) == 3, "each primary has its own"
             assert len(await fetch_memory(clients.blobs)) == 3
-            await ledger.wakes.listening.wait()
+            await ledger.notifications.listening.wait()
             for tenant in ("one", "two", "three", "four"):
                 books = Books(ledger, clients.ledger, tenant)
                 assert isinstance(await books.admit("a", "work"), Lead)
@@ -161,7 +161,7 @@ async def test_a_gateways_store_can_be_a_cluster(cluster: int) -> None:
             tenants = ["one", "two", "three", "four"]
             assert await restorer.read_epochs(tenants) == dict.fromkeys(tenants, "anew")
             assert set(tenants) <= set(await list_ledger_tenants(clients.ledger))
-            assert ledger.wakes.woken > 0
+            assert ledger.notifications.woken > 0
 
 
 async def test_a_whole_request_runs_on_a_cluster(cluster: int) -> None:

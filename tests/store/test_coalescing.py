@@ -250,7 +250,7 @@ async def test_a_failure_of_another_version_is_still_a_failure(books: Books) -> 
 
 async def test_a_finished_leader_wakes_its_followers_at_once(books: Books) -> None:
     """The fixture polls every 30 s, so only the message can have woken them."""
-    await books.ledger.wakes.listening.wait()
+    await books.ledger.notifications.listening.wait()
     await books.admit("a", "work")
     waiting = [asyncio.create_task(books.ledger.wait(books.tenant, "work", "a", 60)) for _ in range(20)]
     await asyncio.sleep(0)
@@ -260,13 +260,13 @@ async def test_a_finished_leader_wakes_its_followers_at_once(books: Books) -> No
 
 
 async def test_who_begins_to_wait_after_the_message_does_not_wait(books: Books) -> None:
-    await books.ledger.wakes.listening.wait()
+    await books.ledger.notifications.listening.wait()
     await books.admit("a", "work")
-    before = books.ledger.wakes.woken
+    before = books.ledger.notifications.woken
     await books.publish("a")
 
     async def told() -> bool:
-        return books.ledger.wakes.woken > before
+        return books.ledger.notifications.woken > before
 
     await until(told)
     async with asyncio.timeout(1):
@@ -283,7 +283,7 @@ async def test_a_lost_message_delays_a_follower_by_one_poll_only(clients: StoreC
     await books.publish("a")
     async with asyncio.timeout(3):
         await waiting
-    assert deaf.wakes.woken == 0
+    assert deaf.notifications.woken == 0
 
 
 async def test_waiting_ends_with_the_callers_patience(clients: StoreClients, tenant: str) -> None:

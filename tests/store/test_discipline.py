@@ -118,7 +118,7 @@ def test_a_tenant_id_that_would_leave_its_slot_is_refused(tenant_id: str) -> Non
 
 
 async def test_a_refusal_costs_one_command(books: Books, clients: StoreClients) -> None:
-    await books.ledger.wakes.listening.wait()
+    await books.ledger.notifications.listening.wait()
 
     async def refused() -> None:
         assert isinstance(await books.limited(1).admit("a"), Refused)

@@ -218,7 +218,7 @@ async def test_who_listens_goes_on_whatever_the_client_raises(
 
             await until(tried_again)
             patch.undo()
-            await asyncio.wait_for(ledger.wakes.listening.wait(), 10)
+            await asyncio.wait_for(ledger.notifications.listening.wait(), 10)
             await registry(clients).write(change(tenant_of(tenant)))
 
             async def known() -> bool:

@@ -102,10 +102,10 @@ async def test_waiting_outlives_a_store_that_is_away(own_server: ServerProcess) 
     async with open_clients(own_server.url) as clients, RedisLedger(clients.ledger) as ledger:
         books = Books(ledger, clients.ledger, "away")
         await books.admit("a", "work")
-        await ledger.wakes.listening.wait()
+        await ledger.notifications.listening.wait()
         waiting = asyncio.create_task(ledger.wait("away", "work", "a", 30))
         own_server.kill()
-        await until(lambda: _not(ledger.wakes.listening))
+        await until(lambda: _not(ledger.notifications.listening))
         assert not waiting.done()
         own_server.start()
         async with asyncio.timeout(10):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.ledger import trial
-from app.ledger.notifications import WakeBoard
+from app.ledger.notifications import Notifications
 from app.ledger.trial import Trial
 from app.observability.logs import JsonFormatter
 from app.store.client import open_clients
@@ -40,8 +40,8 @@ async def test_a_store_that_refuses_is_told_by_name(
 ) -> None:
     refusal = REFUSALS[name]
     with refusal.opened(folder) as url:
-        async with open_clients(url) as clients, WakeBoard(clients.ledger) as wakes:
-            tried = Trial(clients, wakes)
+        async with open_clients(url) as clients, Notifications(clients.ledger) as notifications:
+            tried = Trial(clients, notifications)
 
             async def refused() -> Diagnosis | None:
                 found = await tried()  # on a busy machine a time-out may come first
@@ -68,9 +68,9 @@ def place_in(url: str) -> str:
 
 
 async def test_a_store_that_lets_everything_pass_is_left_as_it_was(clients: StoreClients) -> None:
-    async with WakeBoard(clients.ledger) as wakes:
+    async with Notifications(clients.ledger) as notifications:
         before = await clients.ledger.dbsize()
-        assert await Trial(clients, wakes)() is None
+        assert await Trial(clients, notifications)() is None
         assert await clients.ledger.dbsize() == before
 
 
@@ -78,8 +78,11 @@ async def test_what_is_wrong_is_logged_once_and_so_is_its_end(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with server(folder) as (process, port):
-        async with open_clients(f"redis://127.0.0.1:{port}") as clients, WakeBoard(clients.ledger) as wakes:
-            tried = Trial(clients, wakes)
+        async with (
+            open_clients(f"redis://127.0.0.1:{port}") as clients,
+            Notifications(clients.ledger) as notifications,
+        ):
+            tried = Trial(clients, notifications)
             assert await tried() is None
             process.kill()
 
