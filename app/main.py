@@ -55,8 +55,8 @@ def create_app(settings: Settings) -> FastAPI:
                 words = start_fault(fault)
                 if words:
                     # No caller has said anything yet: these are the gateway's own words and the operator's.
-                    found = Diagnosis("cannot_start", "", words, "")
-                    log.error("the gateway cannot start", extra={"diagnosis": found})  # noqa: TRY400
+                    diagnosis = Diagnosis("cannot_start", "", words, "")
+                    log.error("the gateway cannot start", extra={"diagnosis": diagnosis})  # noqa: TRY400
                     app.state.start_fault = words
                 else:
                     log.exception("the gateway cannot start")

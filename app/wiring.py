@@ -120,7 +120,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
         stored = StoredDirectory(declared, clients.ledger, pepper, catalogue)
         directory = await stack.enter_async_context(stored)
         for tenant in directory.list_tenants():
-            metrics.know_tenant(tenant.id)
+            metrics.register_tenant(tenant.id)
         await stack.enter_async_context(capacity)
         await stack.enter_async_context(ledger)
         durable = _durable(settings, ledger, clients, breaker, metrics, stack)
@@ -196,7 +196,7 @@ def _operations(
         ),
         lease_s=settings.lease_s,
         running_max=settings.operations_max,
-        on_ended=metrics.operation,
+        on_ended=metrics.count_operation,
     )
 
 
@@ -331,7 +331,8 @@ def _durable(
 
 def _breaker(pool: Literal["ledger", "images"], metrics: Metrics, clients: StoreClients) -> StoreBreaker:
     return StoreBreaker(
-        on_change=lambda state: metrics.store_breaker(pool, state), address=describe_address(clients.ledger)
+        on_change=lambda state: metrics.set_store_breaker(pool, state),
+        address=describe_address(clients.ledger),
     )
 
 

@@ -63,8 +63,8 @@ def _close(schema: dict[str, Any]) -> None:
 
 def load_catalogue() -> Catalogue:
     """Read every card in this package. Raises pydantic.ValidationError for a malformed one."""
-    found = sorted(
+    entries = sorted(
         (entry for entry in resources.files(__package__).iterdir() if entry.name.endswith(".yaml")),
         key=lambda entry: entry.name,
     )
-    return Catalogue(tuple(Card.model_validate(yaml.safe_load(entry.read_text())) for entry in found))
+    return Catalogue(tuple(Card.model_validate(yaml.safe_load(entry.read_text())) for entry in entries))

@@ -94,19 +94,19 @@ class EmulatorChild(Resource):
         # A context without certificates: they take 80 ms to load, and this is plain HTTP to ourselves.
         plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         async with httpx2.AsyncClient(timeout=_START_S_MAX, trust_env=False, verify=plain) as client:
-            asked = asyncio.create_task(client.get(f"{self._address}/emulator/calls"))
-            ended = asyncio.create_task(process.wait())
+            answer = asyncio.create_task(client.get(f"{self._address}/emulator/calls"))
+            exit_task = asyncio.create_task(process.wait())
             try:
-                await asyncio.wait({asked, ended}, return_when=asyncio.FIRST_COMPLETED)
-                if not asked.done():
+                await asyncio.wait({answer, exit_task}, return_when=asyncio.FIRST_COMPLETED)
+                if not answer.done():
                     raise RuntimeError(
                         f"the emulator ended with status {process.returncode} before it answered"
                     )
-                (await asked).raise_for_status()
+                (await answer).raise_for_status()
             except httpx2.TimeoutException as error:
                 raise TimeoutError(f"the emulator did not answer within {_START_S_MAX:.0f} s") from error
             finally:
-                await cancel_tasks([asked, ended])
+                await cancel_tasks([answer, exit_task])
 
     async def _supervise(self) -> None:
         """Start it again whenever it ends, with a growing pause while it keeps ending at once."""

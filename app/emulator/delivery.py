@@ -78,8 +78,8 @@ class CutOff(Pieces):
         if transport is None:
             raise ConnectionAbortedError("a rehearsed loss of the connection")
         if self._how == "reset":
-            plug: socket.socket = transport.get_extra_info("socket")
-            plug.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+            connection: socket.socket = transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
             transport.abort()
         else:
             transport.close()

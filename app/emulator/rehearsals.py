@@ -59,7 +59,7 @@ _READ: Mapping[Argument, Callable[[str], Any]] = {
 
 def find_directives(prompt: str) -> list[tuple[str, str]]:
     """The (name, argument) pairs in a prompt, in order; the argument may be empty."""
-    return [(found[1], found[2] or "") for found in _DIRECTIVE.finditer(prompt)]
+    return [(match[1], match[2] or "") for match in _DIRECTIVE.finditer(prompt)]
 
 
 def strip_directives(prompt: str) -> str:
@@ -83,10 +83,10 @@ def combine_directives(prompt: str, attempt: int) -> Behaviour:
 
 def parse_rehearsal(word: str) -> tuple[str, str]:
     """Name and argument of ``NAME`` or ``NAME:ARGUMENT``. Raises MisspeltRehearsal for anything else."""
-    found = _WORD.fullmatch(word)
-    if found is None:
+    match = _WORD.fullmatch(word)
+    if match is None:
         raise MisspeltRehearsal(f"A rehearsal is NAME or NAME:ARGUMENT, not {word!r}.")
-    name, argument = found[1], found[2] or ""
+    name, argument = match[1], match[2] or ""
     find_behaviour(name, argument, 1)
     return name, argument
 

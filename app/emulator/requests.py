@@ -92,10 +92,10 @@ def parse(body: bytes, shape: Message) -> dict[str, Any]:
         sentence = f"Invalid JSON payload received. {error}"
         raise invalid_argument(FieldFault("", sentence)) from error
     faults: list[FieldFault] = []
-    found = read(document, shape, "", faults)
+    message = read(document, shape, "", faults)
     if faults:
         raise invalid_argument(*faults)
-    return dict(found or {})
+    return dict(message or {})
 
 
 def read_generate(body: bytes, card: Card, dialect: Dialect) -> ModelRequest:
@@ -186,8 +186,8 @@ def _iterate_parts(contents: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 def _render_other_parts(part: dict[str, Any]) -> str:
     """What a part says beside text and files, as the JSON that the model reads."""
     names = ("functionCall", "functionResponse", "executableCode", "codeExecutionResult")
-    said = {name: {**part[name], "parts": None} for name in names if name in part}
-    return json.dumps(said, default=str, ensure_ascii=False) if said else ""
+    parts = {name: {**part[name], "parts": None} for name in names if name in part}
+    return json.dumps(parts, default=str, ensure_ascii=False) if parts else ""
 
 
 def _find_references(contents: list[dict[str, Any]]) -> Iterator[Reference]:
@@ -331,11 +331,11 @@ def _check_parameters(config: dict[str, Any], card: Card) -> Iterator[FieldFault
 
 def _read_image_options(config: dict[str, Any]) -> dict[str, Any]:
     """``imageConfig`` and its successor ``responseFormat`` in one; the older form wins."""
-    found: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     for response_format in config.get("responseFormat", []):
-        found |= response_format.get("image", {})
-    found |= config.get("imageConfig", {})
-    return found
+        options |= response_format.get("image", {})
+    options |= config.get("imageConfig", {})
+    return options
 
 
 def _check_image_options(image: dict[str, Any], card: Card) -> Iterator[FieldFault]:

@@ -209,5 +209,5 @@ def _format_path(location: tuple[int | str, ...]) -> str:
 
 
 def _has_header(headers: Mapping[str, str], name: str, value: str) -> bool:
-    found = headers.get(name.lower())
-    return found is not None and value in {"*", found}
+    actual = headers.get(name.lower())
+    return actual is not None and value in {"*", actual}

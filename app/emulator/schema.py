@@ -139,7 +139,7 @@ def _read_message(
     if not isinstance(value, dict):
         faults.append(_build_fault(path, "a message", value))
         return None
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for key, item in value.items():
         name = shape.spellings.get(key)
         if name is None:
@@ -149,14 +149,14 @@ def _read_message(
             continue
         read_item = read(item, shape.fields[name], f"{path}.{to_snake_case(name)}".lstrip("."), faults)
         if read_item is not None:
-            found[name] = read_item
-    taken = [name for name in found if name in shape.one_of]
+            fields[name] = read_item
+    taken = [name for name in fields if name in shape.one_of]
     if len(taken) > 1:
         sentence = (
             f"Invalid value at '{path}' (oneof), oneof field 'data' is already set. Cannot set '{taken[1]}'"
         )
         faults.append(FieldFault(path, sentence))
-    return found
+    return fields
 
 
 def _read_scalar(  # noqa: PLR0911 - one a kind

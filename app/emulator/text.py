@@ -40,10 +40,10 @@ class TextLayout:
 @lru_cache(maxsize=64)
 def load_font(size: int) -> ImageFont.FreeTypeFont:
     """The bundled face at a size in pixels, set without the optional shaping library."""
-    found = ImageFont.load_default(size=size)
-    if not isinstance(found, ImageFont.FreeTypeFont):  # pragma: no cover - Pillow built without FreeType
+    face = ImageFont.load_default(size=size)
+    if not isinstance(face, ImageFont.FreeTypeFont):  # pragma: no cover - Pillow built without FreeType
         raise TypeError("the emulator letters with TrueType faces, and this Pillow has none")
-    return found.font_variant(layout_engine=ImageFont.Layout.BASIC)
+    return face.font_variant(layout_engine=ImageFont.Layout.BASIC)
 
 
 @lru_cache(maxsize=16384)

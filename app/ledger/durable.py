@@ -64,13 +64,13 @@ _OUTCOMES: dict[State, Literal["settle", "void", "charge"]] = {
 class Watcher(Protocol):
     """Who is told what happens here; metrics in production."""
 
-    def settlements_waiting(self, on_disk: int, in_memory: int) -> None:
+    def set_settlements_waiting(self, on_disk: int, in_memory: int) -> None:
         """So many settlements are not acknowledged by the store, by where they are kept."""
 
-    def journal_failed(self, error: str) -> None:
+    def count_journal_failure(self, error: str) -> None:
         """A write of the journal has failed."""
 
-    def store_amnesia(self, policy: str, restored: int) -> None:
+    def count_data_loss(self, policy: str, restored: int) -> None:
         """A tenant's books were lost; so many of its holds were put back."""
 
 
@@ -284,7 +284,7 @@ class DurableLedger(Resource):
 
     def _show_waiting(self) -> None:
         on_disk = len(self._journal.on_disk)
-        self._watcher.settlements_waiting(on_disk, len(self._waiting) - on_disk)
+        self._watcher.set_settlements_waiting(on_disk, len(self._waiting) - on_disk)
 
     async def _write_waiting(self) -> None:
         """Have every settlement that waits on disk, if there is one that takes it."""

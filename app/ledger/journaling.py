@@ -41,7 +41,7 @@ _REMEDY = "Look at that disk, or set FLASHGATE_JOURNAL_DIR to a folder on anothe
 class JournalWatcher(Protocol):
     """Who is told of failures; metrics in production."""
 
-    def journal_failed(self, error: str) -> None:
+    def count_journal_failure(self, error: str) -> None:
         """A write has failed; ``error`` is the system's name of it, such as ENOSPC."""
 
 
@@ -190,7 +190,7 @@ class Journaling:
             )
             self._said_at = time.monotonic()
         self._fault = fault
-        self._watcher.journal_failed(errno.errorcode.get(error.errno or 0, "other"))
+        self._watcher.count_journal_failure(errno.errorcode.get(error.errno or 0, "other"))
 
     def _report_recovery(self) -> None:
         if self._fault is None:

@@ -43,7 +43,7 @@ PART = 5000
 class LossWatcher(Protocol):
     """Who is told of losses; metrics in production."""
 
-    def store_amnesia(self, policy: str, restored: int) -> None:
+    def count_data_loss(self, policy: str, restored: int) -> None:
         """A tenant's books were lost, or a part of them; so many of its holds were put back."""
 
 
@@ -133,7 +133,7 @@ class Recovery:
             self._epochs[tenant_id] = epoch
             self._journal.keep_epoch(tenant_id, epoch)
         log.error("the store has lost the books", extra={"tenant": tenant_id, "count": count})
-        self._watcher.store_amnesia(self._amnesia, count)
+        self._watcher.count_data_loss(self._amnesia, count)
         return wait_s
 
     async def _put_back_all(self, tenant_ids: frozenset[str]) -> None:
@@ -152,7 +152,7 @@ class Recovery:
                 log.error(
                     "the store has lost a part of the books", extra={"tenant": tenant_id, "count": count}
                 )
-                self._watcher.store_amnesia(self._amnesia, count)
+                self._watcher.count_data_loss(self._amnesia, count)
 
     async def _collect_records(self, tenant_id: str) -> list[HoldRecord]:
         """The last state of every hold that this replica remembers."""

@@ -34,12 +34,12 @@ class Fault:
             ``=``, ``not_canonical`` for set bits behind the last byte (RFC 4648 section 3.5),
             ``too_large`` for more bytes than allowed, ``unterminated`` where the body ended inside.
         offset: Characters of the string's value before the fault; for ``too_large`` before the excess.
-        found: The character that is no base64, which tells what the caller may have meant.
+        character: The character that is no base64, which tells what the caller may have meant.
     """
 
     code: FaultCode
     offset: int
-    found: str = field(default="", compare=False)
+    character: str = field(default="", compare=False)
 
 
 class Base64Decoder:
@@ -98,14 +98,14 @@ class Base64Decoder:
         """The bytes and the first fault; the string takes no more text."""
         if self.fault is None:
             self._decode_rest(terminated=terminated)
-        kept = (self.fault.code if self.fault else None) in _BYTES_KEPT_WITH
-        return self._kept.getvalue() if kept else b"", self.fault
+        has_data = (self.fault.code if self.fault else None) in _BYTES_KEPT_WITH
+        return self._kept.getvalue() if has_data else b"", self.fault
 
-    def _fail(self, code: FaultCode, offset: int, found: bytes = b"") -> None:
+    def _fail(self, code: FaultCode, offset: int, character: bytes = b"") -> None:
         """Remember a fault, unless there was one before it."""
         if self.fault is not None:
             return
-        self.fault = Fault(code, offset, found.decode("latin-1"))
+        self.fault = Fault(code, offset, character.decode("latin-1"))
         if code not in _BYTES_KEPT_WITH:
             self._kept = io.BytesIO()
 

@@ -42,9 +42,9 @@ def iterate_boxes(data: bytes, at: int, end: int, most: int = _BOXES_MAX) -> Ite
 
 def index_children(data: bytes, parent: Box, skip: int = 0) -> dict[bytes, Box]:
     """The first child of each kind. Raises Malformed for a child that is larger than its parent."""
-    found: dict[bytes, Box] = {}
+    children: dict[bytes, Box] = {}
     for box in iterate_boxes(data, parent.start + skip, min(parent.end, len(data))):
         if box.end > parent.end:
             raise Malformed("A box is larger than the box that holds it.")
-        found.setdefault(box.kind, box)
-    return found
+        children.setdefault(box.kind, box)
+    return children

@@ -45,7 +45,7 @@ def _read_aperture(data: bytes, box: Box) -> tuple[int, int]:
 
 def _read_sizes(data: bytes, container: Box) -> _Sizes:
     """Coded sizes and apertures by their property's index, which counts from one."""
-    found = _Sizes({}, {})
+    sizes = _Sizes({}, {})
     for index, box in enumerate(
         iterate_boxes(data, container.start, container.end, _PROPERTIES_MAX), start=1
     ):
@@ -53,10 +53,10 @@ def _read_sizes(data: bytes, container: Box) -> _Sizes:
             raise Malformed("A box is larger than the box that holds it.")
         if box.kind == b"ispe":
             place = box.start + 4
-            found.coded[index] = number(data, place, 4, box.end), number(data, place + 4, 4, box.end)
+            sizes.coded[index] = number(data, place, 4, box.end), number(data, place + 4, 4, box.end)
         elif box.kind == b"clap":
-            found.apertures[index] = _read_aperture(data, box)
-    return found
+            sizes.apertures[index] = _read_aperture(data, box)
+    return sizes
 
 
 def _read_properties(data: bytes, box: Box, item: int) -> list[int]:
@@ -67,13 +67,13 @@ def _read_properties(data: bytes, box: Box, item: int) -> list[int]:
     id_length, index_length = (4 if version else 2), (2 if wide else 1)
     mask = 0x7FFF if wide else 0x7F
     for _ in range(entries):
-        found = number(data, at, id_length, box.end)
+        entry_item = number(data, at, id_length, box.end)
         count = number(data, at + id_length, 1, box.end)
         at += id_length + 1
         steps += count + 1
         if steps > _ASSOCIATIONS_MAX:
             raise Malformed("The file gives its items more properties than any picture needs.")
-        if found == item:
+        if entry_item == item:
             return [number(data, at + i * index_length, index_length, box.end) & mask for i in range(count)]
         at += count * index_length
     return []
@@ -81,10 +81,12 @@ def _read_properties(data: bytes, box: Box, item: int) -> list[int]:
 
 def _find_properties(data: bytes, properties: Box, item: int) -> list[int]:
     """The same over the ``ipma`` boxes, of which there may be several."""
-    found = [box for box in iterate_boxes(data, properties.start, properties.end) if box.kind == b"ipma"]
-    if len(found) > _ASSOCIATION_BOXES_MAX:
+    associations = [
+        box for box in iterate_boxes(data, properties.start, properties.end) if box.kind == b"ipma"
+    ]
+    if len(associations) > _ASSOCIATION_BOXES_MAX:
         raise Malformed("The file gives its items their properties in more boxes than HEIF has kinds of.")
-    return [index for box in found for index in _read_properties(data, box, item)]
+    return [index for box in associations for index in _read_properties(data, box, item)]
 
 
 def _compute_size(sizes: _Sizes, properties: list[int]) -> tuple[int, int]:

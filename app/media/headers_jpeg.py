@@ -22,10 +22,10 @@ def _find_marker(data: bytes, at: int) -> tuple[int, int]:
     Fill bytes may precede it (B.1.1.2). So does whatever editors and cameras have left between two segments:
     libjpeg skips it with a warning, and everybody's pictures are read by libjpeg.
     """
-    found = _MARKER.search(data, at)
-    if found is None:
+    match = _MARKER.search(data, at)
+    if match is None:
         raise Malformed("The JPEG ends before any picture data.", truncated=True)
-    return data[found.end() - 1], found.end()
+    return data[match.end() - 1], match.end()
 
 
 def _has_end(data: bytes, scan: int) -> bool:

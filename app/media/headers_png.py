@@ -85,25 +85,25 @@ def check_pixels(data: bytes) -> tuple[str, str] | None:
     if needed > _INFLATED_MAX:
         return None
     try:
-        found = _count_unpacked(data, needed)
+        unpacked = _count_unpacked(data, needed)
     except zlib.error:
         return "unreadable_image", "The PNG's pixel data (IDAT) cannot be unpacked."
-    if found < needed:
-        return "truncated_image", f"The PNG has {found} of the {needed} bytes of its pixels."
+    if unpacked < needed:
+        return "truncated_image", f"The PNG has {unpacked} of the {needed} bytes of its pixels."
     return None
 
 
 def _count_unpacked(data: bytes, needed: int) -> int:
     """Bytes that the pixel data unpacks to, counted as far as needed. Raises zlib.error."""
-    inflater, found, at = zlib.decompressobj(), 0, _SIGNATURE_LENGTH
+    inflater, unpacked, at = zlib.decompressobj(), 0, _SIGNATURE_LENGTH
     for _ in range(STEPS_MAX):
-        if found >= needed or at + _CHUNK_FRAME > len(data):
-            return found
+        if unpacked >= needed or at + _CHUNK_FRAME > len(data):
+            return unpacked
         length = int.from_bytes(data[at : at + 4], "big")
         if data[at + 4 : at + 8] == b"IDAT":
             packed = data[at + 8 : at + 8 + length]
-            while found < needed and (some := inflater.decompress(packed, _INFLATED_AT_ONCE)):
-                found += len(some)
+            while unpacked < needed and (piece := inflater.decompress(packed, _INFLATED_AT_ONCE)):
+                unpacked += len(piece)
                 packed = inflater.unconsumed_tail
         at += _CHUNK_FRAME + length
     return needed

@@ -41,26 +41,26 @@ def find_coding(data: bytes, children: dict[bytes, Box], item: int) -> bytes | N
 def _read_types(data: bytes, box: Box) -> dict[int, bytes]:
     """The four letters of each item; entries older than version 2 have none."""
     at = box.start + (6 if number(data, box.start, 1, box.end) == 0 else 8)
-    found: dict[int, bytes] = {}
+    types: dict[int, bytes] = {}
     for entry in iterate_boxes(data, at, box.end, _ITEMS_MAX):
         version = number(data, entry.start, 1, entry.end)
         if entry.kind != b"infe" or version < 2:
             continue
         width = 2 if version == 2 else 4
         item = number(data, entry.start + 4, width, entry.end)
-        found[item] = read(data, entry.start + 4 + width + 2, 4, entry.end)
-    return found
+        types[item] = read(data, entry.start + 4 + width + 2, 4, entry.end)
+    return types
 
 
 def _read_parts(data: bytes, box: Box) -> dict[int, int]:
     """The first item that each derived one is put together from."""
     width = 2 if number(data, box.start, 1, box.end) == 0 else 4
-    found: dict[int, int] = {}
+    parts: dict[int, int] = {}
     for reference in iterate_boxes(data, box.start + 4, box.end, _ITEMS_MAX):
         if reference.kind == b"dimg" and number(data, reference.start + width, 2, reference.end):
             item = number(data, reference.start, width, reference.end)
-            found[item] = number(data, reference.start + width + 2, width, reference.end)
-    return found
+            parts[item] = number(data, reference.start + width + 2, width, reference.end)
+    return parts
 
 
 def compute_items_end(data: bytes, box: Box) -> int:

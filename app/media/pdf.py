@@ -79,16 +79,16 @@ class PageCounter:
                     await child.wait()
         if child.returncode == NO_LIBRARY:
             raise FileNotFoundError("pypdfium2 is not installed, so no PDF can be counted")
-        found = _parse_reply(answer) if child.returncode == 0 else Pages(fault=_UNREADABLE)
+        pages = _parse_reply(answer) if child.returncode == 0 else Pages(fault=_UNREADABLE)
         # Readers open PDFs without an end, so its absence only explains why one cannot be opened.
-        return Pages(fault=_CUT) if found.fault == _UNREADABLE and _END not in data[-_TAIL:] else found
+        return Pages(fault=_CUT) if pages.fault == _UNREADABLE and _END not in data[-_TAIL:] else pages
 
 
 def _parse_reply(answer: bytes) -> Pages:
     """The child's word; a child that has been taken over can say nothing but a number or a fault."""
     try:
-        found = json.loads(answer[:_ANSWER_BYTES_MAX])
-        pages, fault = found.get("pages"), found.get("fault")
+        reply = json.loads(answer[:_ANSWER_BYTES_MAX])
+        pages, fault = reply.get("pages"), reply.get("fault")
     except (ValueError, AttributeError):
         return Pages(fault=_UNREADABLE)
     if fault is not None or type(pages) is not int or pages < 0:

@@ -47,11 +47,11 @@ def _count_real_pages(pdfium: Any, document: Any, claimed: int) -> int:
 
     if claimed < 1 or has_page(claimed - 1):
         return claimed
-    found, missing = 0, claimed - 1
-    while found < missing:
-        middle = (found + missing) // 2
-        found, missing = (middle + 1, missing) if has_page(middle) else (found, middle)
-    return found
+    existing, missing = 0, claimed - 1
+    while existing < missing:
+        middle = (existing + missing) // 2
+        existing, missing = (middle + 1, missing) if has_page(middle) else (existing, middle)
+    return existing
 
 
 def count_pages(pdfium: Any, data: bytes) -> dict[str, int | str]:

@@ -30,8 +30,8 @@ def check_lifting(new_lifter: Callable[[], Lifter] = Lifter) -> None:
     """
     texts = [pybase64.b64encode(picture) for picture in _PICTURES]
     for key, plus, slash, equals in _SPELLINGS:
-        spelt = (text.replace(b"+", plus).replace(b"/", slash).replace(b"=", equals) for text in texts)
-        arriving, wanted = _build_document(key, spelt), _build_document(key, texts)
+        escaped = (text.replace(b"+", plus).replace(b"/", slash).replace(b"=", equals) for text in texts)
+        arriving, wanted = _build_document(key, escaped), _build_document(key, texts)
         for length in _CHUNK_LENGTHS:
             lifter = new_lifter()
             for start in range(0, len(arriving), length):

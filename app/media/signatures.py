@@ -123,8 +123,8 @@ def _detect_base_media(data: bytes) -> str | None:
     The major brand decides where it is one of a picture's; cameras make up brands of their own for films
     (XAVC, MSNV, CAEP), so that any other is one as soon as the file has a movie in it.
     """
-    found = read_brands(data)
-    major, others = found[0], frozenset(found[1:])
+    brands = read_brands(data)
+    major, others = brands[0], frozenset(brands[1:])
     if major in _HEIC:
         return "image/heic"
     if major in _AVIF:
@@ -168,8 +168,8 @@ def _detect_binary(data: bytes, head: bytes) -> str | None:
         if signature.fits(head):
             return signature.mime_type
     if head.startswith(_EBML):
-        found = _DOCTYPE.search(head[:128])
-        return "video/webm" if found is not None and found[1] == b"webm" else "video/x-matroska"
+        doctype = _DOCTYPE.search(head[:128])
+        return "video/webm" if doctype is not None and doctype[1] == b"webm" else "video/x-matroska"
     if head[4:8] in _BEFORE_FTYP and _is_movie(data, 0):
         return "video/quicktime"
     return "video/mpeg" if _is_transport_stream(head) else None
@@ -193,9 +193,9 @@ def detect_media_type(data: bytes) -> str | None:
     """
     head = data[:HEAD_BYTES]
     text = is_text(head)
-    found = None if text else _detect_binary(data, head)
-    if found is not None:
-        return found
+    binary_type = None if text else _detect_binary(data, head)
+    if binary_type is not None:
+        return binary_type
     if _PDF_HEADER.search(data, 0, _PDF_HEADER_WITHIN + 8) and (
         not text or _has_pdf_first_line(data) or _PDF_OBJECT.search(data)
     ):

@@ -52,5 +52,5 @@ def _find_placeholders(skeleton: bytes, blobs: Mapping[str, bytes]) -> Iterator[
     """Where placeholders stand as whole strings; group 1 is the placeholder without its quotes."""
     if not blobs:
         return iter(())
-    spelt = b"|".join(re.escape(placeholder.encode()) for placeholder in blobs)
-    return re.finditer(rb'"(' + spelt + rb')(?=")', skeleton)
+    names = b"|".join(re.escape(placeholder.encode()) for placeholder in blobs)
+    return re.finditer(rb'"(' + names + rb')(?=")', skeleton)

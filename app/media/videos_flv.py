@@ -24,8 +24,8 @@ def parse(data: bytes) -> VideoHeader:
 
 
 def _read_duration(data: bytes) -> float:
-    found = _DURATION.search(data, 0, _METADATA_WITHIN)
-    return float(struct.unpack(">d", found[1])[0]) if found else 0.0
+    match = _DURATION.search(data, 0, _METADATA_WITHIN)
+    return float(struct.unpack(">d", match[1])[0]) if match else 0.0
 
 
 def _read_last_tag(data: bytes) -> float:

@@ -51,12 +51,12 @@ class Family:
             self._metric = _KINDS[spec.kind](spec.name, spec.help, spec.labels, registry=registry)
 
     def _get_series(self, labels: tuple[str, ...]) -> Any:
-        found = self._series.get(labels)
-        if found is None:
+        series = self._series.get(labels)
+        if series is None:
             if len(self._series) >= self._spec.series_max:
                 return self._metric.labels(*(OTHER,) * len(labels))
-            found = self._series[labels] = self._metric.labels(*labels)
-        return found
+            series = self._series[labels] = self._metric.labels(*labels)
+        return series
 
     def add(self, amount: float, *labels: str) -> None:
         """Count on; also down, for a gauge."""

@@ -67,12 +67,12 @@ def get_route_template(scope: Scope, root_path: str) -> str:
     # template without them. Both are asked for by name only, so this module needs no framework.
     context = scope.get("fastapi", {}).get("effective_route_context")
     route = scope.get("route")
-    found = getattr(context, "path_format", None) or getattr(route, "path_format", None)
-    if not isinstance(found, str):
-        found = getattr(route, "path", None)
-    if not isinstance(found, str):
+    template = getattr(context, "path_format", None) or getattr(route, "path_format", None)
+    if not isinstance(template, str):
+        template = getattr(route, "path", None)
+    if not isinstance(template, str):
         return UNMATCHED
-    return str(scope.get("root_path", "")).removeprefix(root_path) + found
+    return str(scope.get("root_path", "")).removeprefix(root_path) + template
 
 
 def read_correlation(scope: Scope) -> Correlation:
@@ -111,14 +111,14 @@ class ObservedRequests:
             await send(message)
 
         token = CORRELATION.set(read_correlation(scope))
-        self._metrics.in_flight("request", 1)
+        self._metrics.track_in_flight("request", 1)
         try:
             await self._app(scope, receive, record_and_send)
         except BaseException as error:  # counted and raised again, cancellation included
             failed = error
             raise
         finally:
-            self._metrics.in_flight("request", -1)
+            self._metrics.track_in_flight("request", -1)
             with best_effort("metrics"):
                 self._record(scope, path, root_path, answered, failed, time.perf_counter() - began)
             CORRELATION.reset(token)
@@ -142,9 +142,9 @@ class ObservedRequests:
             outcome = state.get("outcome") or _name_outcome(status)
         surface = state.get("surface") or find_surface(path)
         route = get_route_template(scope, root_path)
-        self._metrics.request(surface, route, outcome, duration_s)
+        self._metrics.count_request(surface, route, outcome, duration_s)
         for code in state.get("violations", ()):
-            self._metrics.violation(code)
+            self._metrics.count_violation(code)
         level = logging.DEBUG if route in _PROBES else logging.WARNING if status >= 500 else logging.INFO
         fields = {
             "surface": surface,

@@ -207,14 +207,16 @@ def build_entry(record: logging.LogRecord, project: str | None) -> dict[str, Any
             if correlation.span_id:
                 entry["logging.googleapis.com/spanId"] = correlation.span_id
             entry["logging.googleapis.com/trace_sampled"] = correlation.sampled
-    given = record.__dict__
-    entry |= {name: _filter_field(form, given[name]) for name, form in FIELDS.items() if name in given}
-    if isinstance(given.get("http_request"), dict):
+    attributes = record.__dict__
+    entry |= {
+        name: _filter_field(form, attributes[name]) for name, form in FIELDS.items() if name in attributes
+    }
+    if isinstance(attributes.get("http_request"), dict):
         entry["httpRequest"] = {
             name: value if _is_number(value) else _filter_field("word", value)
-            for name, value in given["http_request"].items()
+            for name, value in attributes["http_request"].items()
         }
-    diagnosis = given.get("diagnosis")
+    diagnosis = attributes.get("diagnosis")
     if isinstance(diagnosis, Diagnosis):
         entry |= {name: words for name, words in asdict(diagnosis).items() if words}
     error = record.exc_info[1] if record.exc_info else None
@@ -252,8 +254,8 @@ class TextFormatter(logging.Formatter):
         stack = entry.pop("stack_trace", None)
         entry.pop("logging.googleapis.com/sourceLocation", None)
         request = entry.pop("httpRequest", {})
-        found = {name: _quote_value(value) for name, value in (entry | request).items()}
-        fields = " ".join(f"{name}={value}" for name, value in found.items())
+        values = {name: _quote_value(value) for name, value in (entry | request).items()}
+        fields = " ".join(f"{name}={value}" for name, value in values.items())
         return f"{head} [{fields}]" + (f"\n{stack}" if stack else "")
 
 

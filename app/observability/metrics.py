@@ -198,7 +198,7 @@ class Metrics:
     def _get_family(self, name: str) -> Family:
         return self._families[f"flashgate_{name}"]
 
-    def know_tenant(self, tenant_id: str) -> None:
+    def register_tenant(self, tenant_id: str) -> None:
         """Let a configured tenant have series of its own."""
         if len(self._tenants) < self._tenants_max:
             self._tenants.add(tenant_id)
@@ -206,46 +206,46 @@ class Metrics:
     def _get_tenant_label(self, tenant_id: str) -> str:
         return tenant_id if tenant_id in self._tenants else OTHER
 
-    def request(self, surface: str, route: str, outcome: str, duration_s: float) -> None:
+    def count_request(self, surface: str, route: str, outcome: str, duration_s: float) -> None:
         """Count an answered request. ``route`` is a template, never a path."""
         self._get_family("requests_total").add(1, surface, route, outcome)
         self._get_family("request_duration_seconds").observe(duration_s, surface, route)
 
-    def in_flight(self, stage: str, change: Literal[1, -1]) -> None:
+    def track_in_flight(self, stage: str, change: Literal[1, -1]) -> None:
         """Note that a piece of work began or ended."""
         self._get_family("in_flight").add(change, stage)
 
-    def operation(self, state: str) -> None:
+    def count_operation(self, state: str) -> None:
         """Count an operation that ended."""
         self._get_family("operations_total").add(1, state)
 
-    def violation(self, code: str) -> None:
+    def count_violation(self, code: str) -> None:
         """Count one fault of a request."""
         self._get_family("validation_violations_total").add(1, code)
 
-    def authentication(self, outcome: Literal["ok", "refused"]) -> None:
+    def count_authentication(self, outcome: Literal["ok", "refused"]) -> None:
         """Count a key that was shown."""
         self._get_family("authentications_total").add(1, outcome)
 
-    def admission(self, decision: str) -> None:
+    def count_admission(self, decision: str) -> None:
         """Count a decision of the ledger."""
         self._get_family("admissions_total").add(1, decision)
 
-    def cache(self, status: str) -> None:
+    def count_cache_status(self, status: str) -> None:
         """Count what the cache did for a request."""
         self._get_family("cache_total").add(1, status)
 
-    def settlement(self, outcome: str, state: str) -> None:
+    def count_settlement(self, outcome: str, state: str) -> None:
         """Count the end of a hold."""
         self._get_family("settlements_total").add(1, outcome, state)
 
-    def budget_units(self, event: str, amounts: Amounts) -> None:
+    def count_budget_units(self, event: str, amounts: Amounts) -> None:
         """Count amounts that the ledger moved, in every unit that is not zero."""
         for unit, amount in zip(amounts._fields, amounts, strict=True):
             if amount > 0:
                 self._get_family("budget_units_total").add(amount, event, unit)
 
-    def windows(
+    def set_windows(
         self, tenant_id: str, asked: tuple[BudgetWindow, ...], states: tuple[WindowState, ...]
     ) -> None:
         """Show what budget windows have left. ``asked`` tells whose counter each state is."""
@@ -265,14 +265,14 @@ class Metrics:
             self._get_family("budget_remaining").set(left, *labels)
             self._get_family("budget_limit").set(limit, *labels)
 
-    def budget_refusal(self, tenant_id: str, state: WindowState) -> None:
+    def count_budget_refusal(self, tenant_id: str, state: WindowState) -> None:
         """Count a window that refused, or would have."""
         budget = state.budget
         self._get_family("budget_refusals_total").add(
             1, self._get_tenant_label(tenant_id), budget.scope, budget.unit, budget.window, budget.mode
         )
 
-    def usage(self, model: str, usage: Usage) -> None:
+    def count_usage(self, model: str, usage: Usage) -> None:
         """Count the tokens that one call of the model used."""
         tokens = {
             "text_input": usage.text_input,
@@ -290,46 +290,46 @@ class Metrics:
         if usage.estimated:
             self._get_family("usage_estimated_total").add(1, model)
 
-    def images(self, model: str, image_size: str, count: int) -> None:
+    def count_images(self, model: str, image_size: str, count: int) -> None:
         """Count delivered images."""
         self._get_family("images_total").add(count, model, image_size)
 
-    def mismatch(self, model: str, code: str) -> None:
+    def count_mismatch(self, model: str, code: str) -> None:
         """Count a picture that is not what was asked for."""
         self._get_family("delivery_mismatches_total").add(1, model, code)
 
-    def image_bytes(self, event: Literal["received", "stored", "loaded"], count: int) -> None:
+    def count_image_bytes(self, event: Literal["received", "stored", "loaded"], count: int) -> None:
         """Count bytes of images."""
         self._get_family("image_bytes_total").add(count, event)
 
-    def upstream_call(self, back_end: str, model: str, outcome: str, duration_s: float) -> None:
+    def count_upstream_call(self, back_end: str, model: str, outcome: str, duration_s: float) -> None:
         """Count one call of the model."""
         self._get_family("upstream_calls_total").add(1, back_end, model, outcome)
         self._get_family("upstream_duration_seconds").observe(duration_s, model, outcome)
 
-    def finish(self, model: str, reason: str) -> None:
+    def count_finish(self, model: str, reason: str) -> None:
         """Count one answer by how it ended."""
         self._get_family("upstream_finishes_total").add(1, model, classify_reason(reason))
 
-    def store_breaker(self, pool: Literal["ledger", "images"], state: str) -> None:
+    def set_store_breaker(self, pool: Literal["ledger", "images"], state: str) -> None:
         """Show whether the store is being spared."""
         self._get_family("store_breaker_open").set(0 if state == "closed" else 1, pool)
 
-    def settlements_waiting(self, on_disk: int, in_memory: int) -> None:
+    def set_settlements_waiting(self, on_disk: int, in_memory: int) -> None:
         """Show how many settlements the store has not acknowledged, and where they are kept."""
         self._get_family("settlements_waiting").set(on_disk, "disk")
         self._get_family("settlements_waiting").set(in_memory, "memory")
 
-    def journal_failed(self, error: str) -> None:
+    def count_journal_failure(self, error: str) -> None:
         """Count a write of the journal that failed."""
         self._get_family("journal_failures_total").add(1, error)
 
-    def store_amnesia(self, policy: str, restored: int) -> None:
+    def count_data_loss(self, policy: str, restored: int) -> None:
         """Count a loss of a tenant's books, and the holds that were put back."""
         self._get_family("store_amnesia_total").add(1, policy)
         self._get_family("holds_restored_total").add(restored, policy)
 
-    def store_command(self, command: str, outcome: str, duration_s: float | None) -> None:
+    def count_store_command(self, command: str, outcome: str, duration_s: float | None) -> None:
         """Count one operation of the store; None for one whose duration says nothing about the store."""
         self._get_family("store_commands_total").add(1, command, outcome)
         if duration_s is not None:

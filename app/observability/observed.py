@@ -84,12 +84,12 @@ def _suppress_errors() -> AbstractContextManager[None]:
 @contextmanager
 def _track_in_flight(metrics: Metrics, stage: str) -> Iterator[None]:
     with _suppress_errors():
-        metrics.in_flight(stage, 1)
+        metrics.track_in_flight(stage, 1)
     try:
         yield
     finally:
         with _suppress_errors():
-            metrics.in_flight(stage, -1)
+            metrics.track_in_flight(stage, -1)
 
 
 class ObservedLedger:
@@ -102,7 +102,7 @@ class ObservedLedger:
 
     @contextmanager
     def _time_command(self, name: str) -> Iterator[None]:
-        with _time_call(lambda outcome, seconds: self._metrics.store_command(name, outcome, seconds)):
+        with _time_call(lambda outcome, seconds: self._metrics.count_store_command(name, outcome, seconds)):
             yield
 
     async def admit(self, request: AdmissionRequest) -> Admission:
@@ -115,20 +115,20 @@ class ObservedLedger:
 
     def _count_admission(self, request: AdmissionRequest, admission: Admission) -> None:
         metrics = self._metrics
-        metrics.admission(type(admission).__name__.lower())
-        metrics.windows(request.tenant_id, request.windows, admission.windows)
+        metrics.count_admission(type(admission).__name__.lower())
+        metrics.set_windows(request.tenant_id, request.windows, admission.windows)
         match admission:
             case Hit() | Rejoined():
-                metrics.cache("hit" if request.following is None else "coalesced")
+                metrics.count_cache_status("hit" if request.following is None else "coalesced")
             case Lead():
-                metrics.cache("bypass" if request.cache.mode == "bypass" else "miss")
+                metrics.count_cache_status("bypass" if request.cache.mode == "bypass" else "miss")
                 self._remember(admission.hold_id, request.amounts)
-                metrics.budget_units("reserved", request.amounts)
+                metrics.count_budget_units("reserved", request.amounts)
                 self._count_refusals(request.tenant_id, admission.windows, admitted=True)
             case Refused():
                 self._count_refusals(request.tenant_id, admission.windows, admitted=False)
             case Absent():
-                metrics.cache("miss")
+                metrics.count_cache_status("miss")
             case _:
                 pass  # following, or failing with the leader, is no use of the cache yet
 
@@ -136,7 +136,7 @@ class ObservedLedger:
         for window in windows:
             taken = window.settled + window.held + (0 if admitted else window.needed)
             if window.needed > 0 and taken > window.budget.limit:
-                self._metrics.budget_refusal(tenant_id, window)
+                self._metrics.count_budget_refusal(tenant_id, window)
 
     def _remember(self, hold_id: str, amounts: Amounts) -> None:
         self._held[hold_id] = amounts
@@ -167,14 +167,14 @@ class ObservedLedger:
         state = "repeated" if settled.repeated else "late" if settled.late else "applied"
         if settled.state == "deferred":
             state = "deferred"
-        self._metrics.settlement(settlement.outcome, state)
-        self._metrics.windows(settlement.tenant_id, windows, settled.windows)
+        self._metrics.count_settlement(settlement.outcome, state)
+        self._metrics.set_windows(settlement.tenant_id, windows, settled.windows)
         held = self._held.pop(settlement.hold_id, None)
         if not settled.repeated:
             self._count_amounts(settlement, held)
 
     def _count_amounts(self, settlement: Settlement, held: Amounts | None) -> None:
-        count = self._metrics.budget_units
+        count = self._metrics.count_budget_units
         if settlement.outcome == "charge":
             count("charged", held or settlement.amounts)
             return
@@ -188,7 +188,7 @@ class ObservedLedger:
         """Show who is waiting. Its duration is the leader's, not the store's."""
         with (
             _track_in_flight(self._metrics, "waiting"),
-            _time_call(lambda outcome, _: self._metrics.store_command("wait", outcome, None)),
+            _time_call(lambda outcome, _: self._metrics.count_store_command("wait", outcome, None)),
         ):
             await self._ledger.wait(tenant_id, fingerprint, leader, timeout_s)
 
@@ -207,7 +207,7 @@ class ObservedLedger:
         with self._time_command("windows"):
             states = await self._ledger.get_windows(tenant_id, windows)
         with _suppress_errors():
-            self._metrics.windows(tenant_id, windows, states)
+            self._metrics.set_windows(tenant_id, windows, states)
         return states
 
 
@@ -220,17 +220,17 @@ class ObservedResults:
 
     @contextmanager
     def _time_command(self, name: str) -> Iterator[None]:
-        with _time_call(lambda outcome, seconds: self._metrics.store_command(name, outcome, seconds)):
+        with _time_call(lambda outcome, seconds: self._metrics.count_store_command(name, outcome, seconds)):
             yield
 
     async def put_pictures(self, tenant_id: str, pictures: tuple[Picture, ...], ttl_s: int) -> bool:
         """Count the bytes that were kept."""
         with self._time_command("put_pictures"):
-            kept = await self._results.put_pictures(tenant_id, pictures, ttl_s)
-        if kept:
+            stored = await self._results.put_pictures(tenant_id, pictures, ttl_s)
+        if stored:
             with _suppress_errors():
-                self._metrics.image_bytes("stored", sum(picture.length for picture in pictures))
-        return kept
+                self._metrics.count_image_bytes("stored", sum(picture.length for picture in pictures))
+        return stored
 
     async def get_picture(self, tenant_id: str, image_id: str) -> Picture | None:
         """Count the bytes that were found."""
@@ -238,7 +238,7 @@ class ObservedResults:
             picture = await self._results.get_picture(tenant_id, image_id)
         if picture is not None:
             with _suppress_errors():
-                self._metrics.image_bytes("loaded", picture.length)
+                self._metrics.count_image_bytes("loaded", picture.length)
         return picture
 
     async def put_generation(self, tenant_id: str, finished: StoredGeneration, ttl_s: int) -> bool:
@@ -263,7 +263,7 @@ class ObservedImageModel:
 
     async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
         """Count one attempt, and what it used whether it delivered or not."""
-        count = partial(self._metrics.upstream_call, self._back_end, request.model)
+        count = partial(self._metrics.count_upstream_call, self._back_end, request.model)
         try:
             with _track_in_flight(self._metrics, "upstream"), _time_call(count):
                 answer = await self._model.generate(request, seed, call)
@@ -277,19 +277,19 @@ class ObservedImageModel:
 
     def _count_failure(self, request: GenerationRequest, error: GatewayError) -> None:
         if error.usage is not None:
-            self._metrics.usage(request.model, error.usage)
+            self._metrics.count_usage(request.model, error.usage)
         if (reason := _get_finish_reason(error)) is not None:
-            self._metrics.finish(request.model, reason)
+            self._metrics.count_finish(request.model, reason)
 
     def _count_answer(self, request: GenerationRequest, answer: ModelAnswer) -> None:
         metrics = self._metrics
-        metrics.finish(request.model, answer.finish_reason)
-        metrics.usage(request.model, answer.usage)
-        metrics.images(request.model, request.image_size or "default", len(answer.pictures))
+        metrics.count_finish(request.model, answer.finish_reason)
+        metrics.count_usage(request.model, answer.usage)
+        metrics.count_images(request.model, request.image_size or "default", len(answer.pictures))
         card = self._catalogue.resolve(request.model)
         for notice in find_mismatches(request, card, answer.pictures) if card else ():
-            metrics.mismatch(request.model, notice.code)
-        metrics.image_bytes("received", sum(picture.length for picture in answer.pictures))
+            metrics.count_mismatch(request.model, notice.code)
+        metrics.count_image_bytes("received", sum(picture.length for picture in answer.pictures))
 
     async def is_ready(self) -> bool:
         """Whether calls can be made; not counted, because probes ask all the time."""
@@ -322,9 +322,9 @@ class ObservedDirectory:
 
     def _count_authentication(self, caller: Caller | None) -> Caller | None:
         with _suppress_errors():
-            self._metrics.authentication("refused" if caller is None else "ok")
+            self._metrics.count_authentication("refused" if caller is None else "ok")
             if caller is not None:
-                self._metrics.know_tenant(caller.tenant.id)
+                self._metrics.register_tenant(caller.tenant.id)
         return caller
 
     def list_tenants(self) -> tuple[Tenant, ...]:

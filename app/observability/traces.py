@@ -40,11 +40,13 @@ def find_trace(headers: Iterable[tuple[bytes, bytes]]) -> Trace | None:
 
     What is not written as its standard says is no trace; of several ``traceparent`` none is (section 3.2.1).
     """
-    given = [(name, value) for name, value in headers if name in {b"traceparent", b"x-cloud-trace-context"}]
-    ours = [value for name, value in given if name == b"traceparent"]
-    found = _parse_w3c(ours[0]) if len(ours) == 1 else None
-    return found or next(
-        filter(None, (_parse_cloud(value) for name, value in given if name != b"traceparent")), None
+    trace_headers = [
+        (name, value) for name, value in headers if name in {b"traceparent", b"x-cloud-trace-context"}
+    ]
+    traceparents = [value for name, value in trace_headers if name == b"traceparent"]
+    trace = _parse_w3c(traceparents[0]) if len(traceparents) == 1 else None
+    return trace or next(
+        filter(None, (_parse_cloud(value) for name, value in trace_headers if name != b"traceparent")), None
     )
 
 

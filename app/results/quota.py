@@ -55,9 +55,9 @@ class Quota:
         quota = self._quota_of(tenant_id)
         if quota is None:
             return True
-        asked = (keys.kept_key(tenant_id), image_id, str(length), str(ttl_ms), str(quota))
-        found: Any = await self._calls.run(self._client.eval(read_script(__file__, "kept"), 1, *asked))
-        gone = [keys.image_key(tenant_id, name.decode()) for name in found[1:]]
-        if gone:
-            await self._calls.run(self._client.unlink(*gone))
-        return bool(found[0])
+        arguments = (keys.kept_key(tenant_id), image_id, str(length), str(ttl_ms), str(quota))
+        reply: Any = await self._calls.run(self._client.eval(read_script(__file__, "kept"), 1, *arguments))
+        evicted = [keys.image_key(tenant_id, name.decode()) for name in reply[1:]]
+        if evicted:
+            await self._calls.run(self._client.unlink(*evicted))
+        return bool(reply[0])

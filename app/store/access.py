@@ -140,8 +140,8 @@ class AccessTokens(CredentialProvider, Resource):
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValidationError) as error:
             self._ask_again = self._clock() + AGAIN_S
             remedy = "Look at FLASHGATE_METADATA_URL, and at the service account of this instance"
-            found = Diagnosis("no_access_token", self._url, describe_cause(error), remedy)
+            diagnosis = Diagnosis("no_access_token", self._url, describe_cause(error), remedy)
             status = error.response.status_code if isinstance(error, httpx2.HTTPStatusError) else None
-            log.warning("there is no access token", extra={"diagnosis": found, "status": status})
+            log.warning("there is no access token", extra={"diagnosis": diagnosis, "status": status})
             return
         self._token, self._ends = token.access_token, began + token.expires_in

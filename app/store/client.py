@@ -169,16 +169,16 @@ class FailureLog:
         """Note a failure; None where the store itself has not failed."""
         if error is None:
             return
-        found = diagnose(error, self._address)
-        if found == self._last and self._clock() < self._again_at:
+        diagnosis = diagnose(error, self._address)
+        if diagnosis == self._last and self._clock() < self._again_at:
             return
         unusual = not isinstance(error, _USUAL)
         log.warning(
             "the store fails",
-            extra={"stage": self._stage, "diagnosis": found},
+            extra={"stage": self._stage, "diagnosis": diagnosis},
             exc_info=unusual and error,
         )
-        self._last, self._said_at = found, self._clock()
+        self._last, self._said_at = diagnosis, self._clock()
         self._again_at = self._said_at + AGAIN_S
 
     def over(self) -> None:
@@ -203,10 +203,10 @@ async def fetch_node_info(client: Redis | RedisCluster, section: str) -> list[di
     """A section of INFO of every node that writes: one, or a cluster's primaries. Raises RedisError."""
     if not isinstance(client, RedisCluster):
         return [await client.info(section)]
-    found: Any = await client.info(section, target_nodes=RedisCluster.PRIMARIES)
+    replies: Any = await client.info(section, target_nodes=RedisCluster.PRIMARIES)
     # A cluster of one primary answers like a single server.
-    several = all(isinstance(told, dict) for told in found.values())
-    return list(found.values()) if several else [found]
+    several = all(isinstance(reply, dict) for reply in replies.values())
+    return list(replies.values()) if several else [replies]
 
 
 async def fetch_memory(client: Redis) -> list[NodeMemory]:

@@ -142,11 +142,11 @@ def diagnose(error: BaseException, address: str) -> Diagnosis:
         address: Of the store, without user and password.
     """
     links = list(_iterate_causes(error))
-    for look in (_match_reply, _match_system_error, _match_library_error):
+    for matcher in (_match_reply, _match_system_error, _match_library_error):
         for link in links:
-            found = look(link)
-            if found is not None:
-                words, known = found
+            match = matcher(link)
+            if match is not None:
+                words, known = match
                 name = type(link).__qualname__
                 return Diagnosis(known.reason, address, f"{name}: {words}" if words else name, known.remedy)
     return Diagnosis(_OTHER.reason, address, type(error).__qualname__, _OTHER.remedy)
@@ -155,8 +155,8 @@ def diagnose(error: BaseException, address: str) -> Diagnosis:
 @describe_for_log.register(redis.exceptions.RedisError)
 @describe_for_log.register(redis.exceptions.RedisClusterException)
 def _describe_store_error(error: Exception) -> str:
-    found = _match_reply(error)
-    return "" if found is None else found[0]
+    match = _match_reply(error)
+    return "" if match is None else match[0]
 
 
 def _iterate_causes(error: BaseException) -> Iterator[BaseException]:
@@ -175,14 +175,14 @@ def _match_reply(link: BaseException) -> tuple[str, _Cause] | None:
     if not isinstance(link, redis.exceptions.RedisError):
         return None
     code = next((code for kind, code in _CODES.items() if isinstance(link, kind)), "")
-    said = f"{code} {link}".strip()
+    reply = f"{code} {link}".strip()
     for pattern, known in _ANSWERS.items():
-        match = re.match(pattern, said)
+        match = re.match(pattern, reply)
         if match is not None:
             return match[0], known
     if not isinstance(link, redis.exceptions.ResponseError):
         return None
-    word = re.match(r"[A-Z]{2,20}\b|user_script:\d+", said)
+    word = re.match(r"[A-Z]{2,20}\b|user_script:\d+", reply)
     return (word[0] if word else ""), _OTHER
 
 

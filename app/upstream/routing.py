@@ -48,9 +48,9 @@ class SignatureOrigins:
 
         None where there are no signatures at all.
         """
-        found = list(_find_signatures(verbatim.skeleton.decode(errors="replace"), verbatim.blobs))
-        known = (self._origins.get(signature) for signature in reversed(found))
-        return next(filter(None, known), "") if found else None
+        signatures = list(_find_signatures(verbatim.skeleton.decode(errors="replace"), verbatim.blobs))
+        known = (self._origins.get(signature) for signature in reversed(signatures))
+        return next(filter(None, known), "") if signatures else None
 
 
 def _find_signatures(text: str, blobs: Mapping[str, bytes]) -> Iterator[str]:

@@ -74,23 +74,23 @@ def test_the_scrape_is_prometheus_text_and_shows_the_process() -> None:
 
 def test_no_creation_times_double_the_series() -> None:
     metrics = Metrics()
-    metrics.request("native", "/v1/images:generate", "ok", 0.1)
+    metrics.count_request("native", "/v1/images:generate", "ok", 0.1)
     assert b"_created" not in metrics.render()[0]
 
 
 def test_applications_in_one_process_share_nothing() -> None:
     one, other = Metrics(), Metrics()
-    one.cache("hit")
+    one.count_cache_status("hit")
     assert value(one, "cache_total", status="hit") == 1
     assert value(other, "cache_total", status="hit") is None
 
 
 def test_unknown_tenants_are_one_series_and_known_ones_have_their_own() -> None:
     metrics = Metrics()
-    metrics.know_tenant("known")
+    metrics.register_tenant("known")
     for at in range(1000):
-        metrics.budget_refusal(f"stranger-{at}", state(DAY))
-    metrics.budget_refusal("known", state(DAY))
+        metrics.count_budget_refusal(f"stranger-{at}", state(DAY))
+    metrics.count_budget_refusal("known", state(DAY))
     labels = {"scope": "tenant", "unit": "output_tokens", "window": "day", "mode": "enforce"}
     assert value(metrics, "budget_refusals_total", tenant="other", **labels) == 1000
     assert value(metrics, "budget_refusals_total", tenant="known", **labels) == 1
@@ -100,10 +100,10 @@ def test_unknown_tenants_are_one_series_and_known_ones_have_their_own() -> None:
 def test_a_hundred_thousand_tenants_and_paths_are_no_more_series_than_the_first_thousand() -> None:
     def filled(first: int, last: int) -> int:
         for at in range(first, last):
-            metrics.know_tenant(f"tenant-{at}")
-            metrics.budget_refusal(f"tenant-{at}", state(DAY))
-            metrics.windows(f"tenant-{at}", (), ())
-            metrics.request("native", f"/path/{at}", "ok", 0.1)
+            metrics.register_tenant(f"tenant-{at}")
+            metrics.count_budget_refusal(f"tenant-{at}", state(DAY))
+            metrics.set_windows(f"tenant-{at}", (), ())
+            metrics.count_request("native", f"/path/{at}", "ok", 0.1)
         return len(samples(metrics))
 
     metrics = Metrics(tenants_max=100)
@@ -114,8 +114,8 @@ def test_a_hundred_thousand_tenants_and_paths_are_no_more_series_than_the_first_
 def test_no_label_can_make_series_without_end() -> None:
     metrics = Metrics()
     for at in range(20_000):
-        metrics.violation(f"code_{at}")
-        metrics.request(f"surface{at}", f"/route/{at}", f"outcome_{at}", 0.1)
+        metrics.count_violation(f"code_{at}")
+        metrics.count_request(f"surface{at}", f"/route/{at}", f"outcome_{at}", 0.1)
     assert len(samples(metrics)) < 5000
     assert value(metrics, "validation_violations_total", code="other") == 20_000 - 200
     total = sum(count for (name, _), count in samples(metrics).items() if name == "flashgate_requests_total")
@@ -125,8 +125,8 @@ def test_no_label_can_make_series_without_end() -> None:
 def test_tokens_by_modality_sum_to_what_google_counts() -> None:
     metrics = Metrics()
     usage = Usage(11, 1120, 1680, 90, 40, 7, cached_input=5)
-    metrics.usage("gemini", usage)
-    metrics.usage("gemini", Usage(image_output=1680, estimated=True))
+    metrics.count_usage("gemini", usage)
+    metrics.count_usage("gemini", Usage(image_output=1680, estimated=True))
     counted = {
         dict(labels)["modality"]: count
         for (name, labels), count in samples(metrics).items()
@@ -143,8 +143,8 @@ def test_tokens_by_modality_sum_to_what_google_counts() -> None:
 
 def test_ledger_amounts_are_counted_by_event_and_unit() -> None:
     metrics = Metrics()
-    metrics.budget_units("reserved", Amounts(1120, 1200, 0, 5))
-    metrics.budget_units("reserved", Amounts(1120, 1200, 0, 5))
+    metrics.count_budget_units("reserved", Amounts(1120, 1200, 0, 5))
+    metrics.count_budget_units("reserved", Amounts(1120, 1200, 0, 5))
     found = {
         dict(labels)["unit"]: count
         for (name, labels), count in samples(metrics).items()
@@ -155,23 +155,23 @@ def test_ledger_amounts_are_counted_by_event_and_unit() -> None:
 
 def test_what_is_left_is_shown_for_tenants_and_for_their_tightest_key() -> None:
     metrics = Metrics()
-    metrics.know_tenant("a")
+    metrics.register_tenant("a")
     tenant = {"tenant": "a", "scope": "tenant", "unit": "output_tokens", "window": "day"}
     key = {"tenant": "a", "scope": "key", "unit": "images", "window": "day"}
     asked_1 = (window(DAY, "t|output_tokens|day"), window(KEY_DAY, "k:k1|images|day"))
     asked_2 = (window(DAY, "t|output_tokens|day"), window(KEY_DAY, "k:k2|images|day"))
-    metrics.windows("a", asked_1, (state(DAY, 100, 50), state(KEY_DAY, 8)))
-    metrics.windows("a", asked_2, (state(DAY, 200, 50), state(KEY_DAY, 1)))
+    metrics.set_windows("a", asked_1, (state(DAY, 100, 50), state(KEY_DAY, 8)))
+    metrics.set_windows("a", asked_2, (state(DAY, 200, 50), state(KEY_DAY, 1)))
     assert value(metrics, "budget_remaining", **tenant) == 750
     assert value(metrics, "budget_limit", **tenant) == 1000
     assert value(metrics, "budget_remaining", **key) == 2
-    metrics.windows("a", asked_1, (state(KEY_DAY, 3),))
+    metrics.set_windows("a", asked_1, (state(KEY_DAY, 3),))
     assert value(metrics, "budget_remaining", **key) == 7
 
 
 def test_budgets_of_unknown_tenants_are_not_shown() -> None:
     metrics = Metrics()
-    metrics.windows("stranger", (window(DAY, "t|output_tokens|day"),), (state(DAY),))
+    metrics.set_windows("stranger", (window(DAY, "t|output_tokens|day"),), (state(DAY),))
     assert "flashgate_budget_remaining" not in {name for name, _ in samples(metrics)}
 
 

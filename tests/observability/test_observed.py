@@ -141,7 +141,7 @@ class Inner:
 @pytest.fixture
 def metrics() -> Metrics:
     found = Metrics()
-    found.know_tenant("a")
+    found.register_tenant("a")
     return found
 
 
@@ -376,7 +376,7 @@ def test_keys_shown_are_counted_and_a_found_tenant_becomes_known() -> None:
     assert ObservedDirectory(Inner(None), metrics).find_by_identity(()) is None
     assert value(metrics, "authentications_total", outcome="ok") == 2
     assert value(metrics, "authentications_total", outcome="refused") == 2
-    metrics.budget_refusal("a", state())
+    metrics.count_budget_refusal("a", state())
     assert "a" in {dict(labels).get("tenant") for name, labels in samples(metrics) if "refusals" in name}
 
 

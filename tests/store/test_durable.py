@@ -65,14 +65,14 @@ class Told:
     journal_failures: list[str] = field(default_factory=list)
     losses: list[tuple[str, int]] = field(default_factory=list)
 
-    def settlements_waiting(self, on_disk: int, in_memory: int) -> None:
+    def set_settlements_waiting(self, on_disk: int, in_memory: int) -> None:
         if self.waiting[-1:] != [(on_disk, in_memory)]:
             self.waiting.append((on_disk, in_memory))
 
-    def journal_failed(self, error: str) -> None:
+    def count_journal_failure(self, error: str) -> None:
         self.journal_failures.append(error)
 
-    def store_amnesia(self, policy: str, restored: int) -> None:
+    def count_data_loss(self, policy: str, restored: int) -> None:
         self.losses.append((policy, restored))
 
 

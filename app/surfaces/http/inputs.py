@@ -124,6 +124,6 @@ def check_base64(lifted: Lifted, pointer: str, bytes_max: int) -> Violation | No
     if lifted.fault is None:
         return None
     code = "input_too_large" if lifted.fault.code == "too_large" else "invalid_base64"
-    sentence = _CHARACTER_FAULTS.get(lifted.fault.found, _BASE64_FAULTS[lifted.fault.code])
+    sentence = _CHARACTER_FAULTS.get(lifted.fault.character, _BASE64_FAULTS[lifted.fault.code])
     detail = sentence.format(offset=lifted.fault.offset, limit=bytes_max)
     return Violation(pointer, code, detail)

@@ -89,11 +89,11 @@ class _TokenRequest(Request):
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
-        **more: Any,
+        **kwargs: Any,
     ) -> Any:
         """One request. Raises TransportError for every answer that the service did not mean."""
-        patience_s = min(timeout or TOKEN_S_MAX, TOKEN_S_MAX)
-        answer = super().__call__(url, method, body, headers, patience_s, **more)  # type: ignore[no-untyped-call]
+        timeout_s = min(timeout or TOKEN_S_MAX, TOKEN_S_MAX)
+        answer = super().__call__(url, method, body, headers, timeout_s, **kwargs)  # type: ignore[no-untyped-call]
         if answer.status >= 500:
             # google-auth would wait for seconds in this thread, and then take it for a refusal.
             raise auth_errors.TransportError(  # type: ignore[no-untyped-call]
@@ -113,11 +113,11 @@ class _ProjectRequest(_TokenRequest):
         super().__init__()
         self._project = project
 
-    def __call__(self, url: str, method: str = "GET", *given: Any, **more: Any) -> Any:
+    def __call__(self, url: str, method: str = "GET", *args: Any, **kwargs: Any) -> Any:
         """One request."""
         if method == "GET" and _PROJECTS in url:
             return _StaticResponse(json.dumps({"projectId": self._project}).encode())
-        return super().__call__(url, method, *given, **more)
+        return super().__call__(url, method, *args, **kwargs)
 
 
 @dataclass(frozen=True, slots=True)

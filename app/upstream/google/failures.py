@@ -113,8 +113,8 @@ _RETRY_AFTER_MAX_S: Final = 86_400
 
 def parse_support_code(message: object) -> str | None:
     """The first support code in one of Google's sentences, or None."""
-    found = _SUPPORT_CODE.search(message) if isinstance(message, str) else None
-    return re.split(r"\D+", found[1], maxsplit=1)[0] if found else None
+    match = _SUPPORT_CODE.search(message) if isinstance(message, str) else None
+    return re.split(r"\D+", match[1], maxsplit=1)[0] if match else None
 
 
 def parse_reason(value: object) -> str:
@@ -193,8 +193,8 @@ def _describe_files(request: GenerationRequest, exchange: Exchange) -> str:
         return ""
     # In a body that the gateway wrote, the files come first, one a part.
     written_here = request.verbatim is None and request.earlier is None
-    found = [int(place[1]) for path in paths if (place := _FIRST_PARTS.match(path)) and written_here]
-    pointed_to = [request.inputs[place] for place in found if place < len(request.inputs)]
+    indexes = [int(place[1]) for path in paths if (place := _FIRST_PARTS.match(path)) and written_here]
+    pointed_to = [request.inputs[place] for place in indexes if place < len(request.inputs)]
     named = pointed_to or request.inputs
     listed = ", ".join(_describe_file(item) for item in named[:_FILES_NAMED_MAX])
     more = f" and {len(named) - _FILES_NAMED_MAX} more" if len(named) > _FILES_NAMED_MAX else ""
@@ -251,8 +251,8 @@ def _compute_retry_after(
     """The longest wait that anything in the answer asks for, in whole seconds, at most a day."""
     waits = [_parse_retry_after(headers.get("retry-after", ""), now)]
     for item in _filter_by_type(details, "RetryInfo"):
-        found = _DURATION.fullmatch(str(item.get("retryDelay", "")))
-        waits.append(int(found[1]) + 1 if found else None)
+        match = _DURATION.fullmatch(str(item.get("retryDelay", "")))
+        waits.append(int(match[1]) + 1 if match else None)
     if any("PerDay" in quota for quota in quotas):
         waits.append(_compute_quota_reset(now))
     known = [wait for wait in waits if wait is not None]

@@ -46,8 +46,8 @@ def uses_response_format(back_end: BackEnd, request: GenerationRequest) -> bool:
 def build_response_format(back_end: BackEnd, request: GenerationRequest) -> dict[str, Any]:
     """What to merge into the body in the place of ``imageConfig``."""
     ratio, size = request.aspect_ratio, request.image_size
-    said = {"aspectRatio": ratio and _format_ratio(ratio), "imageSize": size and format_size_word(size)}
-    image = {name: value for name, value in said.items() if value is not None}
+    words = {"aspectRatio": ratio and _format_ratio(ratio), "imageSize": size and format_size_word(size)}
+    image = {name: value for name, value in words.items() if value is not None}
     newer: Any = {"image": image} if back_end.kind == "gemini" else [{"image": image}]
     return {"generationConfig": {"responseFormat": newer}}
 

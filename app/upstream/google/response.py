@@ -103,12 +103,12 @@ def parse_usage(metadata: object) -> Usage | None:
 
 def parse_tier(metadata: object, header: str) -> str:
     """The tier of the call: as reported, else as Gemini's header says (docs/model.md#service-tiers)."""
-    said = (
+    reported = (
         _get_text(get_member(metadata, "trafficType"))
         or _get_text(get_member(metadata, "serviceTier"))
         or header
     )
-    tier = _TRAFFIC.get(said, said.lower())
+    tier = _TRAFFIC.get(reported, reported.lower())
     return tier if tier in _TIERS else ""
 
 

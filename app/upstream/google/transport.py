@@ -235,7 +235,7 @@ async def _decompress(response: httpx2.Response, bytes_max: int) -> AsyncGenerat
     if encoding not in {"identity", "gzip", "x-gzip", "deflate"}:
         raise UnreadableAnswer(f"The answer is compressed as {encoding[:20]!r}.")
     inflating = zlib.decompressobj(_GZIP_OR_ZLIB) if encoding != "identity" else None
-    received = given = 0
+    received = decompressed = 0
     async for chunk in response.aiter_raw():
         received += len(chunk)
         if received > bytes_max:
@@ -249,8 +249,8 @@ async def _decompress(response: httpx2.Response, bytes_max: int) -> AsyncGenerat
                 piece = inflating.decompress(chunk, _INFLATED_PIECE_BYTES)
             except zlib.error:
                 raise UnreadableAnswer("The answer's compression is damaged.") from None
-            given += len(piece)
-            if given > bytes_max:
+            decompressed += len(piece)
+            if decompressed > bytes_max:
                 raise UnreadableAnswer(f"The answer has more than {bytes_max} bytes.")
             yield piece
             chunk = inflating.unconsumed_tail  # noqa: PLW2901 - what is left of this chunk
@@ -261,11 +261,11 @@ async def _decompress(response: httpx2.Response, bytes_max: int) -> AsyncGenerat
 
 async def _read_prefix(response: httpx2.Response, bytes_max: int) -> bytes:
     """The beginning of a refusal; nobody needs the rest, and nobody may send us endless ones."""
-    kept = bytearray()
+    prefix = bytearray()
     try:
         async with aclosing(_decompress(response, bytes_max)) as chunks:
             async for chunk in chunks:
-                kept += chunk
+                prefix += chunk
     except UnreadableAnswer:
         pass  # the status alone tells enough
-    return bytes(kept)
+    return bytes(prefix)
