@@ -323,7 +323,7 @@ def _durable(
         ledger,
         restorer,
         breaker,
-        watcher=metrics,
+        metrics=metrics,
         journal=journal,
         policy=Durability(settings.amnesia, min(settings.drain_s, 2.0), settings.store_grace_tokens),
     )

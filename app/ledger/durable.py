@@ -61,7 +61,7 @@ _OUTCOMES: dict[State, Literal["settle", "void", "charge"]] = {
 }  # fmt: skip
 
 
-class Watcher(Protocol):
+class LedgerMetrics(Protocol):
     """Who is told what happens here; metrics in production."""
 
     def set_settlements_waiting(self, on_disk: int, in_memory: int) -> None:
@@ -115,7 +115,7 @@ class DurableLedger(Resource):
         restorer: Restorer,
         breaker: StoreBreaker,
         *,
-        watcher: Watcher,
+        metrics: LedgerMetrics,
         journal: Journal | None = None,
         policy: Durability | None = None,
     ) -> None:
@@ -123,12 +123,12 @@ class DurableLedger(Resource):
         self._ledger = ledger
         self._restorer = restorer
         self.breaker = breaker
-        self._watcher = watcher
-        self._journal = Journaling(journal, watcher)
+        self._metrics = metrics
+        self._journal = Journaling(journal, metrics)
         self.recovery = Recovery(
             ledger,
             restorer,
-            watcher,
+            metrics,
             journal=self._journal,
             amnesia=policy.amnesia,
             open_holds=self._open_holds,
@@ -284,7 +284,7 @@ class DurableLedger(Resource):
 
     def _show_waiting(self) -> None:
         on_disk = len(self._journal.on_disk)
-        self._watcher.set_settlements_waiting(on_disk, len(self._waiting) - on_disk)
+        self._metrics.set_settlements_waiting(on_disk, len(self._waiting) - on_disk)
 
     async def _write_waiting(self) -> None:
         """Have every settlement that waits on disk, if there is one that takes it."""

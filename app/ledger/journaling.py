@@ -38,7 +38,7 @@ _REMEDIES = {
 _REMEDY = "Look at that disk, or set FLASHGATE_JOURNAL_DIR to a folder on another"
 
 
-class JournalWatcher(Protocol):
+class JournalMetrics(Protocol):
     """Who is told of failures; metrics in production."""
 
     def count_journal_failure(self, error: str) -> None:
@@ -55,9 +55,9 @@ class Journaling:
         on_disk: The holds whose waiting settlements are on disk.
     """
 
-    def __init__(self, journal: Journal | None, watcher: JournalWatcher) -> None:
+    def __init__(self, journal: Journal | None, metrics: JournalMetrics) -> None:
         self._journal = journal
-        self._watcher = watcher
+        self._metrics = metrics
         self._lock = asyncio.Lock()
         self._fault: Diagnosis | None = None
         self._said_at = 0.0
@@ -190,7 +190,7 @@ class Journaling:
             )
             self._said_at = time.monotonic()
         self._fault = fault
-        self._watcher.count_journal_failure(errno.errorcode.get(error.errno or 0, "other"))
+        self._metrics.count_journal_failure(errno.errorcode.get(error.errno or 0, "other"))
 
     def _report_recovery(self) -> None:
         if self._fault is None:

@@ -40,7 +40,7 @@ PART = 5000
 """Lines of the journal that are in memory at once."""
 
 
-class LossWatcher(Protocol):
+class DataLossMetrics(Protocol):
     """Who is told of losses; metrics in production."""
 
     def count_data_loss(self, policy: str, restored: int) -> None:
@@ -65,7 +65,7 @@ class Recovery:
         self,
         ledger: RedisLedger,
         restorer: Restorer,
-        watcher: LossWatcher,
+        metrics: DataLossMetrics,
         *,
         journal: Journaling,
         amnesia: Amnesia,
@@ -73,7 +73,7 @@ class Recovery:
     ) -> None:
         self._epochs = ledger.epochs
         self._restorer = restorer
-        self._watcher = watcher
+        self._metrics = metrics
         self._journal = journal
         self._amnesia = amnesia
         self._open_holds = open_holds
@@ -133,7 +133,7 @@ class Recovery:
             self._epochs[tenant_id] = epoch
             self._journal.keep_epoch(tenant_id, epoch)
         log.error("the store has lost the books", extra={"tenant": tenant_id, "count": count})
-        self._watcher.count_data_loss(self._amnesia, count)
+        self._metrics.count_data_loss(self._amnesia, count)
         return wait_s
 
     async def _put_back_all(self, tenant_ids: frozenset[str]) -> None:
@@ -152,7 +152,7 @@ class Recovery:
                 log.error(
                     "the store has lost a part of the books", extra={"tenant": tenant_id, "count": count}
                 )
-                self._watcher.count_data_loss(self._amnesia, count)
+                self._metrics.count_data_loss(self._amnesia, count)
 
     async def _collect_records(self, tenant_id: str) -> list[HoldRecord]:
         """The last state of every hold that this replica remembers."""

@@ -59,7 +59,7 @@ def raising(error: Exception) -> Callable[..., None]:
 
 @dataclass
 class Told:
-    """What a ledger told its watcher."""
+    """What a ledger told its metrics."""
 
     waiting: list[tuple[int, int]] = field(default_factory=list)
     journal_failures: list[str] = field(default_factory=list)
@@ -127,7 +127,7 @@ async def replica(
             ledger,
             restorer,
             breaker,
-            watcher=told,
+            metrics=told,
             journal=journal,
             policy=Durability(amnesia, drain_s, grace),
         )
