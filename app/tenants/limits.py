@@ -1,7 +1,7 @@
 """Budgets, rates and rights as operators write them, in a tenants' file or through the Admin API.
 
-Each model judges a document, is its schema in OpenAPI, and is the form in which the registry keeps it. Limits
-in dollars are decimals and become billionths exactly; no float ever touches money.
+Each model validates a document, is its schema in OpenAPI, and is the form in which the registry stores it.
+Limits in dollars are decimals and become billionths exactly; no float ever touches money.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 def matching(pattern: re.Pattern[str], sentence: str) -> tuple[AfterValidator, Any]:
-    """For the annotation of a text: refuses other texts than the pattern's, which the schema shows."""
+    """Metadata for an annotated string that must match a pattern, which the schema shows."""
 
     def check(value: str) -> str:
         if not pattern.fullmatch(value):
@@ -57,19 +57,19 @@ def matching(pattern: re.Pattern[str], sentence: str) -> tuple[AfterValidator, A
 
 
 def refuse_boolean(value: object) -> object:
-    """Refuses true and false where a number is needed, because they are numbers to Python."""
+    """Refuse true and false where a number is required: to Python they are numbers."""
     if isinstance(value, bool):
-        raise ValueError("a number is needed, not true or false")  # noqa: TRY004 - pydantic collects ValueErrors
+        raise ValueError("a number is required, not true or false")  # noqa: TRY004 - pydantic collects ValueErrors
     return value
 
 
 def to_unix_ms(moment: datetime) -> int:
-    """Unix time."""
+    """Return a time as Unix milliseconds."""
     return (moment - UNIX_EPOCH) // timedelta(milliseconds=1)
 
 
 def datetime_from_ms(unix_ms: int) -> datetime:
-    """A Unix time in UTC."""
+    """Return a time in UTC from Unix milliseconds."""
     return UNIX_EPOCH + timedelta(milliseconds=unix_ms)
 
 
@@ -77,17 +77,17 @@ def _convert_to_utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise ValueError("a moment lies in the years 1 to 9999 of UTC") from None
+        raise ValueError("a time must lie in the years 1 to 9999, UTC") from None
 
 
 def _check_window(value: object) -> object:
     if value not in WINDOWS:
-        raise ValueError(f"the windows are {', '.join(WINDOWS)}; others are not supported")
+        raise ValueError(f"must be one of {', '.join(WINDOWS)}")
     return value
 
 
 def to_json_number(amount: Decimal) -> int | float | str:
-    """A number where a float tells it exactly, else decimal text."""
+    """Return a number if a float represents it exactly, else decimal text."""
     if amount == amount.to_integral_value():
         return int(amount)
     return float(amount) if Decimal(repr(float(amount))) == amount else format(amount.normalize(), "f")
@@ -97,7 +97,7 @@ Moment = Annotated[
     AwareDatetime,
     AfterValidator(_convert_to_utc),
 ]
-"""A time with its zone, in UTC. In another zone the calendar's first and last hours have no such time."""
+"""A time with a zone, converted to UTC, where the calendar's first and last hours can be out of range."""
 Limit = Annotated[
     Decimal,
     BeforeValidator(refuse_boolean),
@@ -112,47 +112,50 @@ Names = Annotated[frozenset[str], PlainSerializer(sorted, return_type=list[str],
 
 
 def compute_amount(unit: Unit, limit: Decimal) -> int:
-    """A limit in the unit's store amount, dollars in billionths. Raises ValueError where it has none."""
+    """Return a limit as a store amount, with dollars in billionths. Raises ValueError if it has none."""
     amount = limit * NANO_PER_USD if unit == "usd" else limit
     if amount != amount.to_integral_value():
         finest = "a billionth of a dollar" if unit == "usd" else "one"
-        raise ValueError(f"the limit is finer than {finest}")
+        raise ValueError(f"the limit must be a multiple of {finest}")
     if amount > AMOUNT_MAX:
-        raise ValueError(f"the limit is above the largest countable amount, {AMOUNT_MAX}")
+        raise ValueError(f"the limit must not exceed {AMOUNT_MAX}")
     return int(amount)
 
 
 def compute_limit(unit: Unit, amount: int) -> Decimal:
-    """A store amount in the unit's everyday measure: tokens, images, or dollars."""
+    """Return a store amount in tokens, images or dollars."""
     return Decimal(amount) / NANO_PER_USD if unit == "usd" else Decimal(amount)
 
 
 class Document(BaseModel):
-    """Frozen, without unknown fields; what is wrong is never quoted, because it may be a secret."""
+    """Frozen, without unknown fields. Errors never quote the input, which may be a secret."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class BudgetOverrideDocument(Document):
-    """Another limit for a time."""
+    """A temporary limit of a budget."""
 
-    limit: Limit = Field(description="In place of the budget's own limit.", examples=[60000])
-    until: Moment = Field(description="When it ends.", examples=["2026-12-01T00:00:00Z"])
+    limit: Limit = Field(description="Limit that replaces the budget's own, in its unit.", examples=[60000])
+    until: Moment = Field(description="End of the override.", examples=["2026-12-01T00:00:00Z"])
 
 
 class BudgetLimitDocument(Document):
     """A limit on one unit in one window."""
 
-    unit: Unit = Field(description="What is counted; usd is US dollars.", examples=["output_tokens"])
+    unit: Unit = Field(description="Unit that is counted; usd is US dollars.", examples=["output_tokens"])
     window: Annotated[WindowName, BeforeValidator(_check_window)] = Field(
-        description="Calendar window in the tenant's time zone; lifetime is prepaid.", examples=["day"]
+        description="Calendar window in the tenant's time zone; lifetime for a prepaid budget.",
+        examples=["day"],
     )
-    limit: Limit = Field(
-        description="The most of the unit in a window; exact where given as text.", examples=[41440]
+    limit: Limit = Field(description="Limit in the unit; decimal text is exact.", examples=[41440])
+    mode: Mode = Field(
+        "enforce", description="enforce refuses requests over the limit; shadow only counts them."
     )
-    mode: Mode = Field("enforce", description="enforce refuses what does not fit; shadow only counts.")
-    scope: str | None = Field(None, description="May repeat where the budget stands: tenant, project or key.")
-    override: BudgetOverrideDocument | None = Field(None, description="Another limit for a time.")
+    scope: str | None = Field(
+        None, description="Scope of the budget, which must match its place: tenant, project or key."
+    )
+    override: BudgetOverrideDocument | None = Field(None, description="Temporary limit.")
 
     @model_validator(mode="after")
     def _check_amounts(self) -> Self:
@@ -160,7 +163,7 @@ class BudgetLimitDocument(Document):
         return self
 
     def build_budget(self, scope: Scope) -> Budget:
-        """The domain's budget."""
+        """Return the budget of the domain."""
         override = None
         if self.override is not None:
             limit = compute_amount(self.unit, self.override.limit)
@@ -171,7 +174,7 @@ class BudgetLimitDocument(Document):
 
     @classmethod
     def from_budget(cls, budget: Budget) -> Self:
-        """The document of a budget."""
+        """Return the document of a budget."""
         override = None
         if budget.override is not None:
             override = BudgetOverrideDocument(
@@ -188,7 +191,7 @@ class BudgetLimitDocument(Document):
 
 
 def _check_budgets(entries: tuple[BudgetLimitDocument, ...], scope: Scope) -> tuple[BudgetLimitDocument, ...]:
-    """Refuses a budget that says it stands elsewhere, and two of the same unit and window."""
+    """Refuse a budget whose scope does not match its place, and two of the same unit and window."""
     seen = set()
     for entry in entries:
         if entry.scope is not None and entry.scope != scope:
@@ -212,68 +215,69 @@ KeyBudgets = Annotated[tuple[BudgetLimitDocument, ...], AfterValidator(partial(_
 
 
 class RateLimitDocument(Document):
-    """Requests a minute and generations at once; requests_per_minute is needed, or concurrent alone."""
+    """A request rate and a concurrency cap; requests_per_minute is required unless concurrent is alone."""
 
     requests_per_minute: Count | None = Field(
-        None, description="Requests a minute; null for no limit.", examples=[600]
+        None, description="Requests per minute; null for no limit.", examples=[600]
     )
     burst: Count | None = Field(
-        None, description="Requests at once after a pause; null for a whole minute's.", examples=[60]
+        None, description="Requests at once after a pause; null for one minute's worth.", examples=[60]
     )
     concurrent: Count | None = Field(
-        None, description="Generations at once; null for no limit.", examples=[50]
+        None, description="Concurrent generations; null for no limit.", examples=[50]
     )
 
     @model_validator(mode="after")
     def _check_not_empty(self) -> Self:
         if self.requests_per_minute is None and (self.burst is not None or self.concurrent is None):
-            raise ValueError("requests_per_minute is needed, or concurrent alone")
+            raise ValueError("requests_per_minute is required, unless concurrent is given alone")
         return self
 
     def build_rate(self) -> Rate:
-        """The domain's rate."""
+        """Return the rate of the domain."""
         return Rate(self.requests_per_minute, self.burst, self.concurrent)
 
     @classmethod
     def from_rate(cls, rate: Rate | None) -> Self | None:
-        """The document of a rate."""
+        """Return the document of a rate."""
         if rate is None:
             return None
         return cls(requests_per_minute=rate.requests_per_minute, burst=rate.burst, concurrent=rate.concurrent)
 
 
 class ProjectDocument(Document):
-    """A part of a tenant with budgets that its keys share."""
+    """A group of a tenant's keys that share budgets."""
 
     id: Annotated[
-        str, *matching(TENANT_ID, "a project id is 1 to 63 of a-z, 0-9 and - and begins with no hyphen")
+        str,
+        *matching(TENANT_ID, "a project id has 1 to 63 of a-z, 0-9 and -, and does not start with a hyphen"),
     ] = Field(description="Project id, unique in the tenant.", examples=["website"])
-    budgets: ProjectBudgets = Field((), description="Limits that its keys share.")
+    budgets: ProjectBudgets = Field((), description="Budgets shared by the project's keys.")
 
     def build_project(self) -> Project:
-        """The domain's project."""
+        """Return the project of the domain."""
         return Project(self.id, tuple(entry.build_budget("project") for entry in self.budgets))
 
     @classmethod
     def from_project(cls, project: Project) -> Self:
-        """The document of a project."""
+        """Return the document of a project."""
         return cls(id=project.id, budgets=tuple(map(BudgetLimitDocument.from_budget, project.budgets)))
 
 
 def _get_catalogue(info: ValidationInfo) -> Catalogue | None:
-    """The cards to judge by; None for a document of our own, which was judged when it came in."""
+    """Return the catalogue to validate against; None for a stored document, which was validated before."""
     return cast("Catalogue | None", (info.context or {}).get("catalogue"))
 
 
 class Rights(Document):
-    """Models, the largest size and Preview features; what is left out narrows nothing."""
+    """Allowed models, image sizes and Preview features; an omitted field restricts nothing."""
 
-    models: Names = Field(frozenset(), description="Cards that may be used, by id or alias; empty for all.")
+    models: Names = Field(frozenset(), description="Allowed models, by id or alias; empty for all.")
     max_image_size: str | None = Field(
-        None, description="The largest size that may be asked for; null for any.", examples=["2K"]
+        None, description="Largest allowed image size; null for any.", examples=["2K"]
     )
     preview: Names | None = Field(
-        None, description="Preview features that may be used; null for all.", examples=[["4K", "video"]]
+        None, description="Allowed Preview features; null for all.", examples=[["4K", "video"]]
     )
 
     @field_validator("models")
@@ -282,9 +286,7 @@ class Rights(Document):
         if (catalogue := _get_catalogue(info)) is None:
             return value
         if unknown := sorted(name for name in value if catalogue.resolve(name) is None):
-            raise ValueError(
-                f"no card is called {', '.join(unknown)}; there are {', '.join(catalogue.names)}"
-            )
+            raise ValueError(f"unknown models: {', '.join(unknown)}; known are {', '.join(catalogue.names)}")
         return frozenset(card.id for name in value if (card := catalogue.resolve(name)))
 
     @field_validator("max_image_size")
@@ -296,7 +298,7 @@ class Rights(Document):
             if (literal := card.normalise_image_size(value)) is not None:
                 return literal
         offered = dict.fromkeys(size for card in catalogue for size in card.image_sizes)
-        raise ValueError(f"no card offers the size {value!r}; there are {', '.join(offered)}")
+        raise ValueError(f"no model supports the size {value!r}; known are {', '.join(offered)}")
 
     @field_validator("preview")
     @classmethod

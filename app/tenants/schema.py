@@ -1,6 +1,6 @@
 """Tenants and keys as operators write them: the tenants' file, the Admin API, and what the registry keeps.
 
-One set of models judges a document, is its schema in OpenAPI, and is the stored form. Nothing here looks at
+One set of models validates documents, is their schema in OpenAPI, and is the stored form. Nothing here reads
 the environment or the store.
 """
 
@@ -55,35 +55,35 @@ Scopes = Annotated[Names, Field(min_length=1)]
 
 
 class CachePolicyDocument(Document):
-    """What a tenant's requests do with the cache unless they say otherwise."""
+    """A tenant's default use of the cache."""
 
     mode: Literal["use", "refresh", "bypass"] = Field(
-        "use", description="use reads and writes, refresh only writes, bypass does neither."
+        "use", description="use reads and writes the cache, refresh only writes, bypass does neither."
     )
-    ttl_s: int = Field(86_400, ge=1, le=31_622_400, description="Seconds that results are kept.")
+    ttl_s: int = Field(86_400, ge=1, le=31_622_400, description="Seconds for which results are cached.")
     quota_mb: int | None = Field(
         None,
         ge=0,
         le=1_000_000,
-        description="MiB that its kept pictures may take together; those that expire first go first. "
-        "null for no limit.",
+        description="Cache quota for pictures, in MiB; those that expire first are evicted first. Null for "
+        "no limit.",
         examples=[512],
     )
     dialects: DialectSharing = Field(
         "own",
-        description="Unseeded requests in Google's and OpenAI's dialects: own, each draws its own picture as "
-        "with the original; share, equal ones share one as `mode` says.",
+        description="Caching of unseeded requests in Google's and OpenAI's dialects. own: each gets its "
+        "own picture, as with the original API. share: equal requests share a picture, according to `mode`.",
         examples=["share"],
     )
 
     def build_policy(self) -> CachePolicy:
-        """The domain's policy."""
+        """Return the cache policy of the domain."""
         quota_bytes = None if self.quota_mb is None else self.quota_mb << 20
         return CachePolicy(self.mode, self.ttl_s, quota_bytes, self.dialects)
 
     @classmethod
     def from_policy(cls, policy: CachePolicy) -> Self:
-        """The document of a policy."""
+        """Return the document of a cache policy."""
         quota_mb = None if policy.quota_bytes is None else policy.quota_bytes >> 20
         return cls.model_validate(
             {"mode": policy.mode, "ttl_s": policy.ttl_s, "quota_mb": quota_mb, "dialects": policy.dialects}
@@ -91,22 +91,24 @@ class CachePolicyDocument(Document):
 
 
 class RetiringSecretDocument(Document):
-    """The secret that a key had before its last rotation."""
+    """The secret of a key before its last rotation."""
 
-    hash: Hash = Field(description="HMAC of the secret.", examples=["hmac-sha256:" + "0" * 64])
-    not_after: Moment = Field(description="When it stops opening the key.")
+    hash: Hash = Field(description="HMAC of the previous secret.", examples=["hmac-sha256:" + "0" * 64])
+    not_after: Moment = Field(description="Time until which the previous secret is valid.")
 
 
 class KeyFields(Rights):
-    """What a key may do within its tenant, whoever made it and however it opens."""
+    """Rights and limits of a key."""
 
-    scopes: Scopes = Field(description="What it may do: images, admin.", examples=[["images"]])
-    project: str | None = Field(None, description="The project whose budgets it counts in as well.")
-    budgets: KeyBudgets = Field((), description="Limits of this key.")
-    rate: RateLimitDocument | None = Field(None, description="Its own rate.")
-    priority: Priority | None = Field(None, description="Its class under load; null for its tenant's.")
-    not_before: Moment | None = Field(None, description="When it begins to open; null for at once.")
-    expires_at: Moment | None = Field(None, description="When it stops opening; null for never.")
+    scopes: Scopes = Field(description="Permissions of the key: images, admin.", examples=[["images"]])
+    project: str | None = Field(None, description="Id of the project whose budgets also apply.")
+    budgets: KeyBudgets = Field((), description="Budgets of this key.")
+    rate: RateLimitDocument | None = Field(None, description="Request rate and concurrency cap of this key.")
+    priority: Priority | None = Field(None, description="Priority under load; null for the tenant's.")
+    not_before: Moment | None = Field(
+        None, description="Time from which the key is valid; null for immediately."
+    )
+    expires_at: Moment | None = Field(None, description="Time until which the key is valid; null for no end.")
 
     @field_validator("scopes")
     @classmethod
@@ -120,7 +122,7 @@ class KeyFields(Rights):
     def _check_period(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
         begin = info.data.get("not_before")
         if value is not None and begin is not None and value <= begin:
-            raise ValueError("a key ends after its not_before")
+            raise ValueError("expires_at must be later than not_before")
         return value
 
     def build_key(
@@ -131,7 +133,7 @@ class KeyFields(Rights):
         retiring: RetiringSecret | None = None,
         identity: Identity | None = None,
     ) -> Key:
-        """The domain's key of this id that may do so."""
+        """Return the key of the domain."""
         return Key(
             id=key_id,
             secret_hash=secret_hash,
@@ -151,25 +153,25 @@ class KeyFields(Rights):
 
 
 class IdentityFields(KeyFields):
-    """A key that the ID tokens of a Google account open, by its address or its subject."""
+    """A key that accepts the ID tokens of a Google account, by e-mail address or subject."""
 
     email: Email | None = Field(
-        None, description="The account's verified e-mail address, in any case.", examples=[_ACCOUNT]
+        None, description="Verified e-mail address of the account, in any case.", examples=[_ACCOUNT]
     )
     subject: Subject | None = Field(
-        None, description="The account's subject, which never changes.", examples=["103117966615020283234"]
+        None, description="Subject of the account, which never changes.", examples=["103117966615020283234"]
     )
 
     @property
     def identity(self) -> Identity | None:
-        """The Google account whose ID tokens open the key."""
+        """The Google account whose ID tokens the key accepts."""
         if self.email is not None:
             return Identity("email", self.email.lower())
         return None if self.subject is None else Identity("subject", self.subject)
 
 
 class KeyDocument(IdentityFields):
-    """A key whose secret was made elsewhere, as `flashgate keys new` prints it, or a Google account's."""
+    """A key whose secret was generated elsewhere, as by `flashgate keys new`, or a Google account's key."""
 
     id: Annotated[str, *matching(KEY_ID, "a key id is 1 to 32 letters or digits")] = Field(
         description="Key id, unique in the deployment.", examples=["k1"]
@@ -177,20 +179,20 @@ class KeyDocument(IdentityFields):
     hash: Hash | None = Field(
         None,
         validate_default=True,
-        description="HMAC of its secret; exactly one of hash, email and subject is given.",
+        description="HMAC of the secret; exactly one of hash, email and subject is required.",
         examples=["hmac-sha256:" + "0" * 64],
     )
     retiring: RetiringSecretDocument | None = Field(
-        None, description="The secret before the last rotation, while it still opens the key."
+        None, description="The previous secret, while it is still valid."
     )
 
     @field_validator("hash")
     @classmethod
     def _check_one_credential(cls, value: str | None, info: ValidationInfo) -> str | None:
-        # An address or subject that is itself at fault is missing here, and reported by itself.
+        # An invalid address or subject is missing here and is reported on its own.
         others = [info.data[name] for name in ("email", "subject") if name in info.data]
         if len(others) == 2 and sum(each is not None for each in (value, *others)) != 1:
-            raise ValueError("exactly one of hash, email and subject is needed")
+            raise ValueError("exactly one of hash, email and subject is required")
         return value
 
     @field_validator("retiring")
@@ -199,11 +201,11 @@ class KeyDocument(IdentityFields):
         cls, value: RetiringSecretDocument | None, info: ValidationInfo
     ) -> RetiringSecretDocument | None:
         if value is not None and info.data.get("hash", "") is None:
-            raise ValueError("only a key with a hash has a secret that retires")
+            raise ValueError("only a key with a hash has a previous secret")
         return value
 
     def build(self) -> Key:
-        """The domain's key."""
+        """Return the key of the domain."""
         retiring = None
         if self.retiring is not None:
             not_after_ms = to_unix_ms(self.retiring.not_after)
@@ -213,7 +215,7 @@ class KeyDocument(IdentityFields):
 
     @classmethod
     def from_key(cls, key: Key) -> Self:
-        """The document of a key, hashes included."""
+        """Return the document of a key, with its hashes."""
         opens = {"hash": f"hmac-sha256:{key.secret_hash}"}
         if key.identity is not None:
             opens = {key.identity.kind: key.identity.value}
@@ -241,25 +243,29 @@ class KeyDocument(IdentityFields):
 
 
 class TenantFields(Rights):
-    """What an operator decides about a tenant."""
+    """Rights, limits and defaults of a tenant."""
 
     time_zone: str = Field(
-        "UTC", description="IANA time zone; budget windows begin at its midnight.", examples=["Europe/Berlin"]
+        "UTC", description="IANA time zone; budget windows start at its midnight.", examples=["Europe/Berlin"]
     )
-    budgets: TenantBudgets = Field((), description="Limits of all its keys together.")
-    cache: CachePolicyDocument = Field(CachePolicyDocument(), description="Its use of the cache.")
-    projects: tuple[ProjectDocument, ...] = Field((), description="Parts of it with budgets of their own.")
-    rate: RateLimitDocument | None = Field(None, description="What all its keys together may ask.")
-    strict: bool = Field(default=False, description="Whether the upstream stops where the reservation ends.")
+    budgets: TenantBudgets = Field((), description="Budgets of all keys together.")
+    cache: CachePolicyDocument = Field(CachePolicyDocument(), description="Default use of the cache.")
+    projects: tuple[ProjectDocument, ...] = Field((), description="Groups of keys with budgets of their own.")
+    rate: RateLimitDocument | None = Field(
+        None, description="Request rate and concurrency cap of all keys together."
+    )
+    strict: bool = Field(
+        default=False, description="Whether a call may not use more tokens than were reserved."
+    )
     priority: Priority = Field(
-        "interactive", description="Who gives way under load: batch first, interactive, critical last."
+        "interactive", description="Priority under load: batch is shed first, critical last."
     )
 
     @field_validator("time_zone")
     @classmethod
     def _check_time_zone(cls, value: str) -> str:
         if value not in _list_time_zones():
-            raise ValueError(f"{value!r} is no IANA time zone")
+            raise ValueError(f"{value!r} is not an IANA time zone")
         return value
 
 
@@ -267,28 +273,31 @@ class TenantDocument(TenantFields):
     """A tenant with its keys."""
 
     id: Annotated[
-        str, *matching(TENANT_ID, "a tenant id is 1 to 63 of a-z, 0-9 and - and begins with no hyphen")
+        str,
+        *matching(TENANT_ID, "a tenant id has 1 to 63 of a-z, 0-9 and -, and does not start with a hyphen"),
     ] = Field(description="Tenant id, unique in the deployment.", examples=["search"])
-    keys: tuple[KeyDocument, ...] = Field((), description="Keys whose secrets were made elsewhere.")
+    keys: tuple[KeyDocument, ...] = Field((), description="Keys whose secrets were generated elsewhere.")
 
     @model_validator(mode="after")
     def _check_projects(self) -> Self:
         names = [project.id for project in self.projects]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"there are two projects called {', '.join(repeated)}")
+            raise ValueError(f"duplicate projects: {', '.join(repeated)}")
         if unknown := sorted({key.project for key in self.keys if key.project} - set(names)):
-            raise ValueError(f"no project is called {', '.join(unknown)}, which a key names")
+            raise ValueError(f"a key names unknown projects: {', '.join(unknown)}")
         return self
 
     @model_validator(mode="after")
     def _check_key_models(self) -> Self:
         for key in self.keys:
             if self.models and (beyond := sorted(key.models - self.models)):
-                raise ValueError(f"the key {key.id} may use {', '.join(beyond)}, which its tenant may not")
+                raise ValueError(
+                    f"the key {key.id} allows models that its tenant does not: {', '.join(beyond)}"
+                )
         return self
 
     def build_tenant(self) -> Tenant:
-        """The domain's tenant."""
+        """Return the tenant of the domain."""
         return Tenant(
             id=self.id,
             time_zone=ZoneInfo(self.time_zone),
@@ -306,7 +315,7 @@ class TenantDocument(TenantFields):
 
     @classmethod
     def from_tenant(cls, tenant: Tenant) -> Self:
-        """The document of a tenant, its keys with their hashes included."""
+        """Return the document of a tenant, with the hashes of its keys."""
         return cls(
             id=tenant.id,
             time_zone=tenant.time_zone.key,
@@ -326,15 +335,15 @@ class TenantDocument(TenantFields):
 class TenantsFile(Document):
     """The tenants' file."""
 
-    tenants: tuple[TenantDocument, ...] = Field(description="Every tenant of the file.")
+    tenants: tuple[TenantDocument, ...] = Field(description="Tenants of the file.")
 
 
 def _strip_algorithm(text: str) -> str:
-    """The hexadecimal digits of a hash."""
+    """Return the hexadecimal digits of a hash."""
     return text.partition(":")[2]
 
 
 @cache
 def _list_time_zones() -> frozenset[str]:
-    """Every name of the machine's database, which takes some milliseconds to list."""
+    """List the time zones of the machine; cached, because it takes some milliseconds."""
     return frozenset(available_timezones())

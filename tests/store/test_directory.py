@@ -155,17 +155,17 @@ def test_dollars_become_billionths_exactly(written: str, billionths: int) -> Non
     ("budget", "fault"),
     [
         ("{unit: tokens, window: day, limit: 1}", "unit: must be output_tokens, total_tokens, images or usd"),
-        ("{unit: usd, window: weekly, limit: 1}", "window: the windows are minute, hour, day, week, month"),
-        ("{unit: usd, window: [day], limit: 1}", "window: the windows are minute, hour, day, week"),
+        ("{unit: usd, window: weekly, limit: 1}", "window: must be one of minute, hour, day, week, month"),
+        ("{unit: usd, window: [day], limit: 1}", "window: must be one of minute, hour, day, week"),
         ("{unit: usd, window: day, limit: -1}", "limit: must be 0 or more"),
-        ("{unit: usd, window: day, limit: true}", "limit: a number is needed"),
+        ("{unit: usd, window: day, limit: true}", "limit: a number is required"),
         ("{unit: usd, window: day, limit: .inf}", "'.inf' is no decimal number"),
         ("{unit: usd, window: day, limit: .nan}", "'.nan' is no decimal number"),
         ("{unit: usd, window: day, limit: much}", "limit: must be a number"),
-        ("{unit: usd, window: day, limit: 0.0000000001}", "finer than a billionth of a dollar"),
-        ("{unit: images, window: day, limit: 0.5}", "finer than one"),
-        ("{unit: usd, window: day, limit: 9007199.254740992}", "above the largest countable amount"),
-        ("{unit: images, window: day, limit: 9007199254740992}", "above the largest countable amount"),
+        ("{unit: usd, window: day, limit: 0.0000000001}", "a multiple of a billionth of a dollar"),
+        ("{unit: images, window: day, limit: 0.5}", "a multiple of one"),
+        ("{unit: usd, window: day, limit: 9007199.254740992}", "must not exceed 9007199254740991"),
+        ("{unit: images, window: day, limit: 9007199254740992}", "must not exceed 9007199254740991"),
         ("{unit: usd, window: day}", "limit: is required"),
         ("{unit: usd, window: day, limit: 1, mode: off}", "mode: must be enforce or shadow"),
         ("{unit: usd, window: day, limit: 1, scope: project}", "budgets: the scope of a budget that stands"),
@@ -184,27 +184,33 @@ def test_a_budget_that_cannot_be_kept_is_refused(budget: str, fault: str) -> Non
 @pytest.mark.parametrize(
     ("tenant", "fault"),
     [
-        ("id: Search", "tenants[0].id: a tenant id is"),
-        ("id: -a", "tenants[0].id: a tenant id is"),
-        ("id: 'a\n'", "tenants[0].id: a tenant id is"),
-        ("{id: a, time_zone: Mars/Olympus}", "tenants[0].time_zone: 'Mars/Olympus' is no IANA time zone"),
-        ("{id: a, time_zone: ../etc/passwd}", "is no IANA time zone"),
-        ("{id: a, models: [dall-e]}", "tenants[0].models: no card is called dall-e; there are gemini-3"),
-        ("{id: a, max_image_size: 9K}", "tenants[0].max_image_size: no card offers the size '9K'"),
+        ("id: Search", "tenants[0].id: a tenant id has"),
+        ("id: -a", "tenants[0].id: a tenant id has"),
+        ("id: 'a\n'", "tenants[0].id: a tenant id has"),
+        ("{id: a, time_zone: Mars/Olympus}", "tenants[0].time_zone: 'Mars/Olympus' is not an IANA time zone"),
+        ("{id: a, time_zone: ../etc/passwd}", "is not an IANA time zone"),
+        ("{id: a, models: [dall-e]}", "tenants[0].models: unknown models: dall-e; known are gemini-3"),
+        ("{id: a, max_image_size: 9K}", "tenants[0].max_image_size: no model supports the size '9K'"),
         ("{id: a, preview: [5K]}", "tenants[0].preview: 5K: the preview features are 4K, video"),
-        ("{id: a, rate: {burst: 6}}", "tenants[0].rate: requests_per_minute is needed"),
-        ("{id: a, rate: {}}", "tenants[0].rate: requests_per_minute is needed"),
+        ("{id: a, rate: {burst: 6}}", "tenants[0].rate: requests_per_minute is required"),
+        ("{id: a, rate: {}}", "tenants[0].rate: requests_per_minute is required"),
         ("{id: a, rate: {concurrent: 0}}", "tenants[0].rate.concurrent: "),
-        ("{id: a, rate: {concurrent: true}}", "tenants[0].rate.concurrent: a number is needed"),
-        ("{id: a, projects: [{id: p}, {id: p}]}", "tenants[0]: there are two projects called p"),
-        ("{id: a, projects: [{id: P}]}", "tenants[0].projects[0].id: a project id is"),
-        ("{id: a, keys: [{id: k1, hash: HASH, scopes: [images], project: p}]}", "no project is called p"),
-        ("{id: a, keys: [{id: k1, hash: HASH, scopes: [images], models: [x]}]}", "keys[0].models: no card"),
+        ("{id: a, rate: {concurrent: true}}", "tenants[0].rate.concurrent: a number is required"),
+        ("{id: a, projects: [{id: p}, {id: p}]}", "tenants[0]: duplicate projects: p"),
+        ("{id: a, projects: [{id: P}]}", "tenants[0].projects[0].id: a project id has"),
+        (
+            "{id: a, keys: [{id: k1, hash: HASH, scopes: [images], project: p}]}",
+            "a key names unknown projects: p",
+        ),
+        (
+            "{id: a, keys: [{id: k1, hash: HASH, scopes: [images], models: [x]}]}",
+            "keys[0].models: unknown models",
+        ),
         (
             """{id: a, models: [nano-banana-2.1], keys: [
               {id: k1, hash: HASH, scopes: [images], models: [nano-banana-2]}
             ]}""",
-            "tenants[0]: the key k1 may use gemini-3.1-flash-image, which its tenant may not",
+            "tenants[0]: the key k1 allows models that its tenant does not: gemini-3.1-flash-image",
         ),
         (
             "{id: a, budgets: [{unit: usd, window: day, limit: 1, override: {limit: 1, until: now}}]}",
@@ -267,12 +273,12 @@ RETIRING = "retiring: {hash: 'hmac-sha256:" + "0" * 64 + "', not_after: 2027-01-
 @pytest.mark.parametrize(
     ("keys", "fault"),
     [
-        (["email: a@b.example, subject: '1'"], "exactly one of hash, email and subject is needed"),
+        (["email: a@b.example, subject: '1'"], "exactly one of hash, email and subject is required"),
         (["email: nobody"], "keys[0].email: an e-mail address is like"),
         (["subject: 'a b'"], "keys[0].subject: a subject is"),
         (["email: a@b.example", "email: A@B.example"], "keys[1].email: the e-mail address 'A@B.example' is"),
         (["subject: '1'", "subject: '1'"], "keys[1].subject: the subject '1' is taken by tenants[0].keys[0]"),
-        ([f"subject: '1', {RETIRING}"], "keys[0].retiring: only a key with a hash has a secret that retires"),
+        ([f"subject: '1', {RETIRING}"], "keys[0].retiring: only a key with a hash has a previous secret"),
     ],
 )
 def test_an_account_is_named_one_way_and_once(keys: list[str], fault: str) -> None:
@@ -451,12 +457,12 @@ def test_a_damaged_state_file_fails_the_start_and_says_what_to_do(
 def test_processes_that_start_at_once_agree_on_one_key_and_one_pepper(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path\n"
-        "from app.tenants.directory import demo_directory, stored_pepper\n"
+        "from app.tenants.directory import load_pepper, open_demo_directory\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
-        "state = Path(sys.argv[1]); directory = demo_directory(state)\n"
+        "state = Path(sys.argv[1]); directory = open_demo_directory(state)\n"
         "key = (state / 'demo-key').read_text().strip()\n"
         "assert directory.authenticate(key)\n"
-        "print(key, stored_pepper(state).hex(), flush=True)\n"
+        "print(key, load_pepper(state).hex(), flush=True)\n"
     )
     processes = [
         subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Requests and answers of administration, as JSON has them, in the words of ``app/tenants/schema.py``."""
+"""JSON requests and responses of the Admin API, built on the models of ``app/tenants/schema.py``."""
 
 from __future__ import annotations
 
@@ -21,218 +21,224 @@ CREDIT_ID = r"^[A-Za-z0-9_.:-]{1,100}$"
 EVENT_ID = r"^[0-9]{1,20}-[0-9]{1,20}$"
 
 
-class _Answer(BaseModel):
+class _Response(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
 class KeyWire(KeyFields):
     """A key without its secret."""
 
-    id: str = Field(description="The second part of the key's text.", examples=["k1"])
+    id: str = Field(description="Key id, as in the text of the key.", examples=["k1"])
     email: str | None = Field(
-        None, description="The Google account whose ID tokens open it in place of a secret; null for none."
+        None, description="E-mail address of the Google account whose ID tokens this key accepts, or null."
     )
-    subject: str | None = Field(None, description="The account's subject, in place of its address.")
-    retiring_until: Moment | None = Field(
-        None, description="When the secret before the last rotation stops opening it."
-    )
+    subject: str | None = Field(None, description="Subject of the Google account, or null.")
+    retiring_until: Moment | None = Field(None, description="Time until which the previous secret is valid.")
     last_used_at: Moment | None = Field(
         None,
-        description="When it was last served with pictures; null where that is not told here, or longer ago "
-        "than reports of usage reach.",
+        description="Time of the last request that got pictures; null if it is not reported here or lies "
+        "before the oldest usage report.",
     )
 
 
 class TenantPatch(TenantFields):
-    """A JSON merge patch (RFC 7396): what is left out stays, null means the default, lists are replaced."""
+    """A JSON merge patch (RFC 7396): omitted members stay, null resets to the default, lists are replaced."""
 
 
 class TenantWire(TenantFields):
-    """A tenant as it is in force."""
+    """A tenant with its current configuration."""
 
     id: str = Field(description="Tenant id.", examples=["search"])
-    keys: list[KeyWire] = Field(description="Its keys, without their secrets.")
-    source: Literal["file", "store"] = Field(description="A tenant of the file is changed there alone.")
+    keys: list[KeyWire] = Field(description="Keys of the tenant, without secrets.")
+    source: Literal["file", "store"] = Field(
+        description="Where the tenant is defined: file (read-only here) or store."
+    )
 
 
-class TenantsWire(_Answer):
+class TenantsWire(_Response):
     """Every tenant."""
 
-    tenants: list[TenantWire] = Field(description="By id.")
+    tenants: list[TenantWire] = Field(description="Tenants, sorted by id.")
 
 
-class KeysWire(_Answer):
+class KeysWire(_Response):
     """The keys of a tenant."""
 
-    keys: list[KeyWire] = Field(description="In the order in which they were made.")
+    keys: list[KeyWire] = Field(description="Keys, in the order of creation.")
 
 
 class KeyCreation(KeyFields):
-    """A new key; its secret is made by the gateway."""
+    """A new key; the gateway generates its secret."""
 
-    scopes: Scopes = Field(frozenset({"images"}), description="What it may do: images, admin.")
+    scopes: Scopes = Field(frozenset({"images"}), description="Permissions of the key: images, admin.")
     env: Annotated[str, Field(pattern=ENVIRONMENT)] = Field(
-        "live", description="A word in the key that tells where it belongs."
+        "live", description="Environment name that becomes part of the key's text."
     )
 
 
 class IdentityCreation(IdentityFields):
-    """A Google account whose ID tokens open a key that has no secret; exactly one of its names is given."""
+    """A key without a secret, for a Google account; exactly one of `email` and `subject` is required."""
 
-    scopes: Scopes = Field(frozenset({"images"}), description="What it may do: images, admin.")
+    scopes: Scopes = Field(frozenset({"images"}), description="Permissions of the key: images, admin.")
 
 
 class KeyRotation(Document):
-    """How a key gets another secret."""
+    """Options of a key rotation."""
 
     grace_s: int = Field(
         86_400,
         strict=True,
         ge=0,
         le=GRACE_S_MAX,
-        description="How long the present secret opens as well, in seconds.",
+        description="Seconds for which the current secret stays valid.",
     )
     env: Annotated[str, Field(pattern=ENVIRONMENT)] = Field(
-        "live", description="A word in the key that tells where it belongs."
+        "live", description="Environment name that becomes part of the key's text."
     )
 
 
 class IssuedKeyWire(KeyWire):
-    """A key whose secret was just made."""
+    """A key with its new secret."""
 
-    key: str = Field(description="The whole key; it is shown this once.", examples=["fg_live_k1_…_…"])
+    key: str = Field(description="The full key, which is shown only once.", examples=["fg_live_k1_…_…"])
 
 
-class UsageLineWire(_Answer):
-    """One budget window as it stands."""
+class UsageLineWire(_Response):
+    """Current state of a budget window."""
 
-    tenant: str = Field(description="Whose.", examples=["search"])
-    project: str | None = Field(description="The project's own window, or null.")
-    key: str | None = Field(description="The key's own window, or null.", examples=["k1"])
-    name: str = Field(
-        description="The policy's name, as in the RateLimit headers.", examples=["tenant-day-images"]
-    )
+    tenant: str = Field(description="Tenant id.", examples=["search"])
+    project: str | None = Field(description="Project id; null unless it is a project's budget.")
+    key: str | None = Field(description="Key id; null unless it is a key's budget.", examples=["k1"])
+    name: str = Field(description="Policy name, as in the RateLimit headers.", examples=["tenant-day-images"])
     unit: str = Field(description="output_tokens, total_tokens, images or usd.", examples=["images"])
-    window: str = Field(description="In the tenant's time zone.", examples=["day"])
-    mode: str = Field(description="enforce, or shadow: counted and never refused.", examples=["enforce"])
-    limit: Amount = Field(description="In the unit; dollars for usd.", examples=[1000])
-    settled: Amount = Field(description="Booked.", examples=[12])
-    held: Amount = Field(description="Reserved by running requests.", examples=[0])
-    remaining: Amount = Field(description="Left, never below zero.", examples=[988])
-    starts_at: datetime = Field(description="When the window began.", examples=["2026-11-22T00:00:00Z"])
-    credit: Amount = Field(description="The part of the limit that was added by credit.", examples=[0])
+    window: str = Field(description="Length of the window, in the tenant's time zone.", examples=["day"])
+    mode: str = Field(
+        description="enforce, or shadow: usage is counted but never refused.", examples=["enforce"]
+    )
+    limit: Amount = Field(description="Current limit, in the unit (US dollars for usd).", examples=[1000])
+    settled: Amount = Field(description="Amount that has been charged.", examples=[12])
+    held: Amount = Field(description="Amount reserved by running requests.", examples=[0])
+    remaining: Amount = Field(description="Amount that remains, never below zero.", examples=[988])
+    starts_at: datetime = Field(description="Start of the window.", examples=["2026-11-22T00:00:00Z"])
+    credit: Amount = Field(description="Part of the limit that was added as credit.", examples=[0])
     resets_at: datetime | None = Field(
-        description="When it ends; null for a lifetime.", examples=["2026-11-23T00:00:00Z"]
+        description="End of the window; null for a lifetime budget.", examples=["2026-11-23T00:00:00Z"]
     )
 
 
-class AdminUsageWire(_Answer):
-    """What was used, across tenants."""
+class AdminUsageWire(_Response):
+    """Budget windows across tenants."""
 
-    windows: list[UsageLineWire] = Field(description="By tenant; its own windows before those of its keys.")
+    windows: list[UsageLineWire] = Field(
+        description="Windows by tenant; the tenant's own come before those of its keys."
+    )
 
 
 class ReportLineWire(UseWire):
-    """One line of a report; what it was not asked by is null."""
+    """A line of a report; dimensions that were not requested are null."""
 
-    tenant: str | None = Field(None, description="Whose.", examples=["search"])
-    day: date | None = Field(None, description="Of UTC.", examples=["2026-11-22"])
-    month: str | None = Field(None, description="Of UTC.", examples=["2026-11"])
+    tenant: str | None = Field(None, description="Tenant id.", examples=["search"])
+    day: date | None = Field(None, description="Day, UTC.", examples=["2026-11-22"])
+    month: str | None = Field(None, description="Month, UTC.", examples=["2026-11"])
     key: str | None = Field(
         None,
-        description="The key's id; with model and size null for what nobody can attribute: charged because "
-        "the outcome is unknown, or put back after a loss of the store.",
+        description="Key id. Null, with model and size, for usage that cannot be attributed: charged because "
+        "the outcome is unknown, or restored after the store lost data.",
         examples=["k1"],
     )
-    model: str | None = Field(None, description="Card id.", examples=["gemini-3.1-flash-image"])
-    size: str | None = Field(None, description="Of the pictures.", examples=["1K"])
+    model: str | None = Field(None, description="Model id.", examples=["gemini-3.1-flash-image"])
+    size: str | None = Field(None, description="Image size.", examples=["1K"])
     label: str | None = Field(
         None,
-        description="A request's label as name=value; null for those beyond the day's limit.",
+        description="Label as name=value; null for labels beyond the daily limit.",
         examples=["team=search"],
     )
 
 
-class ReportWire(_Answer):
-    """What was used, added up."""
+class ReportWire(_Response):
+    """A usage report."""
 
-    since: date = Field(description="First day of UTC.", examples=["2026-11-01"])
-    until: date = Field(description="Last day of UTC.", examples=["2026-11-22"])
-    by: list[str] = Field(description="By what it is added up.", examples=[["tenant", "day"]])
-    lines: list[ReportLineWire] = Field(description="In the order of what it is added up by.")
+    since: date = Field(description="First day of the report, UTC.", examples=["2026-11-01"])
+    until: date = Field(description="Last day of the report, UTC.", examples=["2026-11-22"])
+    by: list[str] = Field(description="Dimensions of the report.", examples=[["tenant", "day"]])
+    lines: list[ReportLineWire] = Field(description="Lines, sorted by the dimensions.")
 
 
-class _BudgetNamed(Document):
-    """Which budget of the tenant."""
+class _BudgetReference(Document):
+    """Names a budget of the tenant."""
 
     unit: Unit = Field(description="Unit of the budget.")
-    project: str | None = Field(None, description="For the budget of one of its projects.")
-    key: str | None = Field(None, description="For the budget of one of its keys.")
+    project: str | None = Field(None, description="Project id, for a project's budget.")
+    key: str | None = Field(None, description="Key id, for a key's budget.")
 
 
-class CreditRequest(_BudgetNamed):
+class CreditRequest(_BudgetReference):
     """Prepaid credit for a budget whose window is `lifetime`."""
 
     amount: Decimal = Field(
-        description="In the unit; dollars for usd. Below zero takes credit back.", examples=[500]
+        description="Credit in the unit (US dollars for usd); negative to take credit back.", examples=[500]
     )
     credit_id: Annotated[str, Field(pattern=CREDIT_ID)] = Field(
-        description="Names this credit: sent again, it is not added again.", examples=["invoice-2026-1042"]
+        description="Idempotency id of the credit: repeats are ignored.", examples=["invoice-2026-1042"]
     )
 
 
-class OverrideRequest(_BudgetNamed):
-    """Another limit for a time."""
+class OverrideRequest(_BudgetReference):
+    """A temporary limit for a budget."""
 
     window: WindowName = Field(description="Window of the budget.")
-    limit: Limit = Field(description="In the unit; dollars for usd.", examples=[60000])
+    limit: Limit = Field(description="Temporary limit in the unit (US dollars for usd).", examples=[60000])
     until: Moment = Field(
-        description="Until then; a moment that is past ends an override now.",
+        description="End of the override; a time in the past ends it now.",
         examples=["2026-12-01T00:00:00Z"],
     )
 
 
 class PurgeRequest(Document):
-    """Whose finished results are served no more: exactly one of `tenant` and `all`."""
+    """Which cached results to purge: exactly one of `tenant` and `all` is required."""
 
-    tenant: str | None = Field(None, description="Of one tenant.", examples=["search"])
-    all: bool = Field(default=False, description="Of every tenant.")
+    tenant: str | None = Field(None, description="Id of the tenant to purge.", examples=["search"])
+    all: bool = Field(default=False, description="Purge the results of every tenant.")
     fingerprint: Annotated[str, Field(pattern=FINGERPRINT)] | None = Field(
-        None, description="Of the tenant's one piece of work, as answers name it in `cache.key`."
+        None, description="Purge one result of the tenant: the `cache.key` of its responses."
     )
 
 
-class PurgeWire(_Answer):
-    """What was purged."""
+class PurgeWire(_Response):
+    """The result of a purge."""
 
     purged_until: dict[str, datetime] = Field(
-        description="By tenant: results begun until then are served no more.",
+        description="Per tenant, the time of the purge: results begun before it are not served again.",
         examples=[{"search": "2026-11-22T12:00:00Z"}],
     )
 
 
-class AuditEventWire(_Answer):
+class AuditEventWire(_Response):
     """A change that an operator made."""
 
-    id: str = Field(description="Later events have greater ones.", examples=["1795348800000-0"])
-    at: datetime = Field(description="By the store's clock.", examples=["2026-11-22T12:00:00Z"])
-    action: str = Field(description="What was done.", examples=["key.rotate"])
-    operator: str = Field(description="environment, or tenant and id of the admin key.", examples=["ops/k1"])
-    tenant: str | None = Field(description="Whom it concerned; null for all.", examples=["search"])
-    key: str | None = Field(description="The key that it concerned.", examples=["k1"])
-    changed: list[str] = Field(
-        description="The tenant's fields that have another value now.", examples=[["budgets"]]
+    id: str = Field(description="Event id; later events have greater ids.", examples=["1795348800000-0"])
+    at: datetime = Field(
+        description="Time of the change, by the store's clock.", examples=["2026-11-22T12:00:00Z"]
     )
-    fingerprint: str | None = Field(description="The one piece of work that was purged.", examples=[None])
+    action: str = Field(description="Action of the operator.", examples=["key.rotate"])
+    operator: str = Field(
+        description="environment, or the tenant and id of the admin key.", examples=["ops/k1"]
+    )
+    tenant: str | None = Field(description="Id of the tenant; null for all tenants.", examples=["search"])
+    key: str | None = Field(description="Id of the key.", examples=["k1"])
+    changed: list[str] = Field(description="Fields of the tenant that were changed.", examples=[["budgets"]])
+    fingerprint: str | None = Field(description="Fingerprint of the purged result.", examples=[None])
     detail: str = Field(
-        description="What became of a budget: amounts as the store counts them, dollars in billionths.",
+        description="Change of a budget, in the store's amounts (billionths for dollars).",
         examples=["tenant-lifetime-usd +5000000000 by invoice-7"],
     )
-    request_id: str = Field(description="Of the request that asked for it.", examples=["5f0c4f6e2c1b4a1d"])
+    request_id: str = Field(
+        description="Id of the request that made the change.", examples=["5f0c4f6e2c1b4a1d"]
+    )
 
 
-class AuditWire(_Answer):
+class AuditWire(_Response):
     """The audit log."""
 
-    events: list[AuditEventWire] = Field(description="Newest first.")
-    next_before: str | None = Field(description="Give this as `before` for older ones; null at the end.")
+    events: list[AuditEventWire] = Field(description="Events, newest first.")
+    next_before: str | None = Field(description="Value of `before` for the next page; null on the last page.")

@@ -1,4 +1,4 @@
-"""Operations in the native dialect: begun by `Prefer: respond-async`, read and cancelled by their ids."""
+"""Operations in the native dialect: started with `Prefer: respond-async`, then read and cancelled by id."""
 
 from __future__ import annotations
 
@@ -41,44 +41,43 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/v1", tags=["native"])
 
-OperationId = Annotated[
-    str, Path(description="As id of an operation.", examples=["op_0123456789abcdef01234567"])
-]
+OperationId = Annotated[str, Path(description="Operation id.", examples=["op_0123456789abcdef01234567"])]
 
 
 class OperationWire(BaseModel):
-    """A generation that goes on after its caller was answered."""
+    """A generation that continues after its caller got a response."""
 
     model_config = ConfigDict(frozen=True, title="Operation")
 
-    id: str = Field(description="Names the operation.", examples=["op_0123456789abcdef01234567"])
+    id: str = Field(description="Operation id.", examples=["op_0123456789abcdef01234567"])
     state: Literal["waiting", "running", "done", "failed", "cancelled"] = Field(
-        description="waiting: nothing is sent and nothing spent, and it can be cancelled. running: the model "
-        "is at work, which is paid for whatever comes. done: see result. failed: see problem; one whose "
-        "process died fails as `operation_lost` when its lease is over. cancelled: nothing was spent.",
+        description="waiting: nothing was sent or spent, and it can be cancelled. running: the model was "
+        "called, and the call is paid for. done: see result. failed: see problem; if its process died, the "
+        "code is `operation_lost` once the lease has expired. cancelled: nothing was spent.",
         examples=["running"],
     )
-    created_at: datetime = Field(description="When it began.", examples=["2026-11-22T12:00:00Z"])
+    created_at: datetime = Field(description="Time of creation.", examples=["2026-11-22T12:00:00Z"])
     expires_at: datetime = Field(
-        description="When it is forgotten; the pictures have a time of their own.",
+        description="Time at which the operation is forgotten; its pictures expire on their own.",
         examples=["2026-11-23T12:00:00Z"],
     )
     cancel_requested: bool = Field(
-        description="Whether somebody asked to cancel it after it was sent, in vain.", examples=[False]
+        description="Whether cancellation was requested too late, after the model was called.",
+        examples=[False],
     )
     result: GenerateResponse | None = Field(
-        None, description="What a synchronous answer would have been, with addresses in place of bytes."
+        None, description="The response of a synchronous request, with URLs instead of bytes."
     )
-    problem: Problem | None = Field(None, description="What a synchronous answer would have been.")
+    problem: Problem | None = Field(None, description="The problem document of a synchronous request.")
 
 
 ACCEPTED: Final[dict[str, Any]] = {
     "model": OperationWire,
-    "description": "With `Prefer: respond-async`: it goes on as an operation.",
+    "description": "With `Prefer: respond-async`: the request continues as an operation.",
     "headers": {
-        "Location": {"description": "Where the operation is read.", "schema": {"type": "string"}},
+        "Location": {"description": "URL of the operation.", "schema": {"type": "string"}},
         "Preference-Applied": {"description": "RFC 7240.", "schema": {"type": "string"}},
-        "Retry-After": {"description": "Seconds to wait before that.", "schema": {"type": "integer"}},
+        "Retry-After": {"description": "Seconds to wait before reading it.", "schema": {"type": "integer"}},
     },
 }
 
@@ -86,10 +85,10 @@ ACCEPTED: Final[dict[str, Any]] = {
 async def start_operation(
     request: Request, service: Service, order: Order, wait_s: int
 ) -> GenerationResult | Response:
-    """The operation that an order becomes; or its result, where that is there within the caller's wait.
+    """Start an operation; return its result instead if that is ready within ``wait_s`` seconds.
 
     Raises:
-        GatewayError: The order's faults, at once; other failures only within the wait.
+        GatewayError: The order's violations, at once; other failures only within the wait.
     """
     job = service.gateway.prepare(order)
     operation, task = await service.operations.start(job, order.idempotency, _build_encoder(request, service))
@@ -109,7 +108,7 @@ async def start_operation(
 
 
 def _build_encoder(request: Request, service: Service) -> Telling:
-    """How this request's operation is written down, when the request itself is long over."""
+    """Return the encoder of the operation's outcome, which is used after this request has ended."""
     base_url, path = get_base_url(request, service), request.url.path
     request_id = getattr(request.state, "request_id", "")
 
@@ -124,10 +123,10 @@ def _datetime_from_ms(at_ms: int) -> datetime:
 
 
 async def _fill_text(operation: Operation, request: Request, caller: Caller, service: Service) -> Operation:
-    """The operation with what came of it, from its generation where the store has given the text up.
+    """Return the operation with its response, rebuilt from the generation if the store evicted the text.
 
     Raises:
-        ResultGone: The generation is gone as well.
+        ResultGone: The generation has been evicted as well.
     """
     if operation.text or operation.state not in {"done", "failed"}:
         return operation
@@ -138,14 +137,16 @@ async def _fill_text(operation: Operation, request: Request, caller: Caller, ser
         answer, _ = render_stored_result(finished, card, windows, get_base_url(request, service), None)
         return replace(operation, text=answer.decode())
     came_to = f"came to {result.generation_id}" if result.generation_id else "has ended"
-    anew = "The same request under a new key, or without one, is made and paid anew."
-    raise ResultGone(f"The operation {came_to}, and the answer is no longer kept.", anew, spent=result.spent)
+    remedy = "The same request under a new key, or without one, is generated and paid for again."
+    raise ResultGone(
+        f"The operation {came_to}, and its response is no longer stored.", remedy, spent=result.spent
+    )
 
 
 async def _load_generation(
     result: OperationResult, caller: Caller, service: Service
 ) -> tuple[StoredGeneration, Card] | None:
-    """The generation that an operation came to, at what the operation cost, where it is still kept."""
+    """Load the generation of an operation, at the operation's cost; None if it is no longer stored."""
     try:
         found = await service.gateway.get_generation(caller, result.generation_id)
     except NotFound:
@@ -159,12 +160,12 @@ async def _load_generation(
 
 
 def _build_response(operation: Operation, request: Request, status: int, headers: dict[str, str]) -> Response:
-    """The document, with the result or the problem as it was written down."""
+    """Build the response; the result or problem is inserted as stored, without parsing it."""
     ended, text = operation.state, operation.text or "null"
     if operation.lost:
         sent = operation.state == "running"
-        spent = "was at work, and it may be billed" if sent else "was not called, and nothing was spent"
-        lost = OperationLost(f"The process that carried the operation is gone; the model {spent}.")
+        spent = "was called, and the call may be billed" if sent else "was not called, and nothing was spent"
+        lost = OperationLost(f"The process that ran the operation died; the model {spent}.")
         ended, text = "failed", _encode_problem(lost, request)
     elif operation.state == "cancelled":
         text = _encode_problem(OperationCancelled(), request)
@@ -201,14 +202,14 @@ async def _render_operation(found: Operation, request: Request, caller: Caller, 
     operation_id="get_operation",
     response_class=Response,
     responses={
-        200: {"model": OperationWire, "description": "As it stands."},
+        200: {"model": OperationWire, "description": "Current state of the operation."},
         **{status: PROBLEMS[status] for status in (401, 403, 404, 410, 503)},
     },
 )
 async def get_operation(
     operation_id: OperationId, request: Request, caller: CallerDep, service: ServiceDep
 ) -> Response:
-    """An operation of this tenant, wherever it is carried: how far it is, then its result or its problem."""
+    """Get the state of an operation of this tenant, with its result or problem once it has ended."""
     found = await service.operations.find(caller.tenant.id, operation_id)
     return await _render_operation(found, request, caller, service)
 
@@ -218,17 +219,17 @@ async def get_operation(
     operation_id="cancel_operation",
     response_class=Response,
     responses={
-        200: {"model": OperationWire, "description": "As it stands after that."},
+        200: {"model": OperationWire, "description": "State of the operation after the request."},
         **{status: PROBLEMS[status] for status in (401, 403, 404, 410, 503)},
     },
 )
 async def cancel_operation(
     operation_id: OperationId, request: Request, caller: CallerDep, service: ServiceDep
 ) -> Response:
-    """Cancel an operation that waits; nothing is spent then.
+    """Cancel an operation that is still waiting, at no cost.
 
-    What was sent to the model is paid for, so a running operation goes on and can be read; the answer tells
-    which it was. One that has ended stays as it is.
+    A call that was sent to the model is paid for, so a running operation continues and can be read. The
+    response shows the state. An operation that has ended does not change.
     """
     found = await service.operations.cancel(caller.tenant.id, operation_id)
     return await _render_operation(found, request, caller, service)

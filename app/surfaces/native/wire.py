@@ -1,4 +1,4 @@
-"""Requests and answers of the native surface, as JSON has them. Image bytes are never in these objects."""
+"""JSON requests and responses of the native surface. These objects never hold image bytes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from app.surfaces.http.amounts import Amount
 from app.surfaces.http.problems import WouldFitWire
 from app.surfaces.http.reports import UseWire
 
-# Limits that a rule of the card names are said in the schema and judged by the rule, whose words are better.
+# Limits that the card's rules check are only documented here: the rules have better messages.
 
 
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Answer(BaseModel):
+class _Response(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
@@ -34,118 +34,132 @@ class InputReference(_Request):
         ],
     )
     uri: str | None = Field(
-        None, description="A Cloud Storage address.", examples=["gs://bucket/reference.png"]
+        None,
+        description="Cloud Storage URI; Google fetches the file.",
+        examples=["gs://bucket/reference.png"],
     )
     image_id: str | None = Field(
-        None, description="A picture that this tenant was delivered.", examples=["img_" + "0" * 64]
+        None, description="Id of a picture that was delivered to this tenant.", examples=["img_" + "0" * 64]
     )
     mime_type: str | None = Field(
-        None, description="What the bytes are; read from them if left out.", examples=["image/png"]
+        None, description="Media type; detected if omitted.", examples=["image/png"]
     )
 
 
 class SafetySettingWire(_Request):
-    """A harm category and the threshold at which it blocks, in Google's spelling."""
+    """A harm category and its blocking threshold, in Google's spelling."""
 
-    category: str = Field(description="The harm category.", examples=["HARM_CATEGORY_HATE_SPEECH"])
-    threshold: str = Field(description="When it blocks.", examples=["BLOCK_ONLY_HIGH"])
+    category: str = Field(description="Harm category.", examples=["HARM_CATEGORY_HATE_SPEECH"])
+    threshold: str = Field(description="Blocking threshold.", examples=["BLOCK_ONLY_HIGH"])
 
 
 class GroundingWire(_Request):
-    """Searches that the model may make before it draws; such results are never cached."""
+    """Searches that the model may run before it draws; grounded results are never cached."""
 
-    web_search: bool = Field(default=False, description="Search the web.", examples=[False])
-    image_search: bool = Field(default=False, description="Search for images.", examples=[False])
+    web_search: bool = Field(default=False, description="Allow web search.", examples=[False])
+    image_search: bool = Field(default=False, description="Allow image search.", examples=[False])
 
 
 class Parameters(_Request):
-    """What both ways of asking share: everything but the inputs."""
+    """Request parameters other than the inputs."""
 
-    prompt: str = Field(description="What to draw.", examples=["A lighthouse at dusk, oil on canvas"])
+    prompt: str = Field(
+        description="Text that describes the picture.", examples=["A lighthouse at dusk, oil on canvas"]
+    )
     model: str | None = Field(
         None,
-        description="Card id or alias; the configured default if left out.",
+        description="Model id or alias; the configured default if omitted.",
         examples=["gemini-3.1-flash-image"],
     )
     aspect_ratio: str | None = Field(
-        None, description="One of the card's ratios; the model's choice if left out.", examples=["16:9"]
+        None, description="Aspect ratio; the model's choice if omitted.", examples=["16:9"]
     )
-    image_size: str | None = Field(None, description="512, 1K, 2K or 4K; 1K if left out.", examples=["1K"])
-    n: int = Field(1, description="How many pictures, 1 to 8; each is one call of the model.", examples=[1])
+    image_size: str | None = Field(None, description="512, 1K, 2K or 4K; 1K if omitted.", examples=["1K"])
+    n: int = Field(1, description="Number of pictures, 1 to 8, one model call each.", examples=[1])
     response_modalities: list[str] = Field(
-        ["IMAGE"], description='["IMAGE"] or ["TEXT", "IMAGE"].', examples=[["IMAGE"]]
+        ["IMAGE"], description='Outputs: ["IMAGE"] or ["TEXT", "IMAGE"].', examples=[["IMAGE"]]
     )
     output_mime_type: str | None = Field(
         None,
-        description="Honoured where the upstream lets a caller choose; else a violation.",
+        description="Media type of the pictures, where the back end lets callers choose.",
         examples=["image/png"],
     )
     output_compression_quality: int | None = Field(
-        None, description="JPEG quality, 0 to 100, where the upstream lets a caller choose.", examples=[85]
+        None, description="JPEG quality, 0 to 100, where the back end lets callers choose.", examples=[85]
     )
     delivery: Literal["inline", "uri"] = Field(
         "inline",
-        description="inline: the bytes as base64 in the answer; uri: only their addresses.",
+        description="inline: pictures as base64 in the response; uri: only their URLs.",
         examples=["uri"],
     )
-    temperature: float | None = Field(None, description="0.0 to 2.0; 1.0 if left out.", examples=[1.0])
-    top_p: float | None = Field(None, description="0.0 to 1.0; 0.95 if left out.", examples=[0.95])
-    top_k: int | None = Field(None, description="Not offered by the card: always a violation.", examples=[40])
-    candidate_count: int | None = Field(None, description="1; use n for several pictures.", examples=[1])
-    seed: int | None = Field(None, description="A 32-bit number for repeatable pictures.", examples=[7])
-    max_output_tokens: int | None = Field(None, description="At most 32768.", examples=[32768])
-    thinking_level: str | None = Field(None, description="minimal or high.", examples=["minimal"])
-    system_instruction: str | None = Field(
-        None, description="Standing instructions beside the prompt.", examples=["Draw in pencil."]
+    temperature: float | None = Field(
+        None, description="Sampling temperature, 0.0 to 2.0; 1.0 if omitted.", examples=[1.0]
     )
-    safety_settings: list[SafetySettingWire] = Field([], description="Thresholds by category.", examples=[[]])
-    grounding: GroundingWire | None = Field(None, description="Searches the model may make.")
+    top_p: float | None = Field(
+        None, description="Nucleus sampling, 0.0 to 1.0; 0.95 if omitted.", examples=[0.95]
+    )
+    top_k: int | None = Field(None, description="Not supported by the model: always refused.", examples=[40])
+    candidate_count: int | None = Field(
+        None, description="Must be 1; use n for several pictures.", examples=[1]
+    )
+    seed: int | None = Field(None, description="32-bit seed for repeatable pictures.", examples=[7])
+    max_output_tokens: int | None = Field(
+        None, description="Output tokens per model call, at most 32768.", examples=[32768]
+    )
+    thinking_level: str | None = Field(
+        None, description="How much the model thinks: minimal or high.", examples=["minimal"]
+    )
+    system_instruction: str | None = Field(
+        None, description="Instructions in addition to the prompt.", examples=["Draw in pencil."]
+    )
+    safety_settings: list[SafetySettingWire] = Field(
+        [], description="Blocking thresholds by harm category.", examples=[[]]
+    )
+    grounding: GroundingWire | None = Field(None, description="Searches that the model may run.")
     continue_from: str | None = Field(
         None,
-        description="A generation of this tenant to go on from: its prompt, inputs and pictures, and those "
-        "of the turns before it, are sent to the model again with their thought signatures. But for the "
-        "model no parameter is taken over. All of it counts as input: 1120 tokens a picture.",
+        description="Id of a generation of this tenant to continue. Its prompt, inputs and pictures, and "
+        "those of earlier turns, are sent again with their thought signatures, and count as input: 1120 "
+        "tokens per picture. Apart from the model, no parameter is inherited.",
         examples=["gen_0123456789abcdef01234567"],
     )
     cache: Literal["use", "refresh", "bypass"] | None = Field(
         None,
-        description="use: a kept result will do, or that of a call under way. refresh: draw anew, and keep "
-        "it. bypass: draw anew for this request alone. If left out: bypass with an Idempotency-Key and, in "
-        "OpenAI's dialect, without a seed; else the tenant's policy.",
+        description="use: accept a cached result or share a call in flight. refresh: generate anew, "
+        "and cache. bypass: generate for this request alone. If omitted: bypass with an Idempotency-Key and, "
+        "in OpenAI's dialect, without a seed; otherwise the tenant's policy.",
         examples=["use"],
     )
     service_tier: Literal["standard", "flex", "priority"] | None = Field(
-        None,
-        description="How Google is to serve it; the answer says how it did, which is what is paid.",
-        examples=["standard"],
+        None, description="Service tier to request; the one in the response is billed.", examples=["standard"]
     )
     variant: int = Field(
         0,
-        description="Another number asks for another picture of the same request.",
+        description="Change it to get a different picture.",
         examples=[0],
         json_schema_extra={"minimum": 0, "maximum": VARIANT_MAX},
     )
     labels: dict[str, str] = Field(
         {},
-        description=f"For usage reports; at most {LABELS_MAX}.",
+        description=f"Labels for usage reports, at most {LABELS_MAX}.",
         examples=[{"team": "search"}],
         json_schema_extra={"maxProperties": LABELS_MAX},
     )
 
 
 class GenerateRequest(Parameters):
-    """Text, or text with inputs, to images."""
+    """A request for pictures from text, with optional inputs."""
 
-    images: list[InputReference] = Field([], description="Reference images in order, at most 14.")
-    documents: list[InputReference] = Field([], description="PDF or plain text.")
-    videos: list[InputReference] = Field([], description="Video; a Preview feature.")
+    images: list[InputReference] = Field([], description="Reference images, in order; at most 14.")
+    documents: list[InputReference] = Field([], description="PDF or plain text documents.")
+    videos: list[InputReference] = Field([], description="Videos; a Preview feature.")
 
 
 class EditForm(Parameters):
-    """The same as form fields, with the inputs as file parts; lists and maps are given as JSON."""
+    """The parameters as form fields and the inputs as file parts; lists and maps are given as JSON."""
 
     image: list[Any] = Field(
-        [], description="Reference images as file parts, in order, at most 14.",
+        [], description="Reference images as file parts, in order.",
         json_schema_extra={"items": {"type": "string", "format": "binary"}},
     )  # fmt: skip
     document: list[Any] = Field(
@@ -153,209 +167,207 @@ class EditForm(Parameters):
         json_schema_extra={"items": {"type": "string", "format": "binary"}},
     )  # fmt: skip
     video: list[Any] = Field(
-        [], description="Video as file parts; a Preview feature.",
+        [], description="Videos as file parts; a Preview feature.",
         json_schema_extra={"items": {"type": "string", "format": "binary"}},
     )  # fmt: skip
 
 
-class ImageWire(_Answer):
-    """One delivered picture; size and type are read from its bytes."""
+class ImageWire(_Response):
+    """A delivered picture; its dimensions and type are read from the bytes."""
 
-    id: str = Field(description="The hash of the bytes.", examples=["img_" + "0" * 64])
-    uri: str = Field(description="Where the bytes can be fetched.", examples=["/v1/images/img_" + "0" * 64])
-    mime_type: str = Field(description="By signature.", examples=["image/jpeg"])
-    width: int = Field(description="Pixels.", examples=[1024])
-    height: int = Field(description="Pixels.", examples=[1024])
-    bytes: int = Field(description="Length.", examples=[512000])
-    image_size: str = Field(description="The size that was asked for and paid.", examples=["1K"])
+    id: str = Field(description="Image id, a hash of the bytes.", examples=["img_" + "0" * 64])
+    uri: str = Field(description="URL of the bytes.", examples=["/v1/images/img_" + "0" * 64])
+    mime_type: str = Field(description="Media type, detected from the bytes.", examples=["image/jpeg"])
+    width: int = Field(description="Width in pixels.", examples=[1024])
+    height: int = Field(description="Height in pixels.", examples=[1024])
+    bytes: int = Field(description="Length in bytes.", examples=[512000])
+    image_size: str = Field(description="Image size that was paid for.", examples=["1K"])
     data: str | None = Field(
-        None, description="The bytes in base64, with delivery inline.", examples=["/9j/4AAQ…"]
+        None, description="The bytes as base64; only with delivery inline.", examples=["/9j/4AAQ…"]
     )
 
 
-class UsageWire(_Answer):
-    """Tokens that this request cost, by modality; all zero for what the cache served."""
+class UsageWire(_Response):
+    """Tokens that this request cost, by kind; all zero if the cache served it."""
 
-    input_tokens: int = Field(description="All input.", examples=[24])
-    output_tokens: int = Field(description="All output, thinking included.", examples=[1570])
-    text_input: int = Field(description="Prompt and documents.", examples=[24])
-    image_input: int = Field(description="Reference images.", examples=[0])
+    input_tokens: int = Field(description="Input tokens.", examples=[24])
+    output_tokens: int = Field(description="Output tokens, including thinking.", examples=[1570])
+    text_input: int = Field(description="Tokens of prompt and documents.", examples=[24])
+    image_input: int = Field(description="Tokens of reference images.", examples=[0])
     image_output: int = Field(description="Pictures: the unit of the table.", examples=[1120])
-    text_output: int = Field(description="Words, and what Google gives no modality.", examples=[450])
-    thinking: int = Field(description="Thoughts.", examples=[0])
-    estimated: bool = Field(description="True where Google reported nothing.", examples=[False])
-    service_tier: str = Field(description="As Google reported it; empty if not.", examples=["standard"])
-    cost_usd: float = Field(description="At list price.", examples=[0.06856])
+    text_output: int = Field(description="Tokens of text, and of no reported modality.", examples=[450])
+    thinking: int = Field(description="Tokens of thinking.", examples=[0])
+    estimated: bool = Field(description="Whether Google reported no counts.", examples=[False])
+    service_tier: str = Field(description="Service tier by Google's report, or empty.", examples=["standard"])
+    cost_usd: float = Field(description="Cost in US dollars at list price.", examples=[0.06856])
 
 
-class BudgetWire(_Answer):
-    """One budget window of the caller."""
+class BudgetWire(_Response):
+    """A budget window of the caller."""
 
     name: str = Field(
-        description="The policy's name, as in the RateLimit headers.", examples=["tenant-day-output_tokens"]
+        description="Policy name, as in the RateLimit headers.", examples=["tenant-day-output_tokens"]
     )
-    scope: str = Field(description="tenant, project or key.", examples=["tenant"])
+    scope: str = Field(description="Scope of the budget: tenant, project or key.", examples=["tenant"])
     unit: str = Field(description="output_tokens, total_tokens, images or usd.", examples=["output_tokens"])
     window: str = Field(
-        description="minute, hour, day, week or month, in the tenant's time zone; lifetime if prepaid.",
+        description="minute, hour, day, week or month in the tenant's time zone; lifetime if prepaid.",
         examples=["day"],
     )
-    mode: str = Field(description="enforce, or shadow: counted and never refused.", examples=["enforce"])
+    mode: str = Field(
+        description="enforce, or shadow: usage is counted but never refused.", examples=["enforce"]
+    )
     limit: Amount = Field(
-        description="In force now, in the unit; dollars for usd. Credit is in it.", examples=[112000]
+        description="Current limit including credit, in the unit (US dollars for usd).", examples=[112000]
     )
-    credit: Amount = Field(description="The part of the limit that was added by credit.", examples=[0])
-    settled: Amount = Field(description="Booked.", examples=[1120])
-    held: Amount = Field(description="Reserved by running requests.", examples=[0])
-    remaining: Amount = Field(description="Left, never below zero.", examples=[110880])
+    credit: Amount = Field(description="Part of the limit that was added as credit.", examples=[0])
+    settled: Amount = Field(description="Amount that has been charged.", examples=[1120])
+    held: Amount = Field(description="Amount reserved by running requests.", examples=[0])
+    remaining: Amount = Field(description="Amount that remains, never below zero.", examples=[110880])
     resets_at: datetime | None = Field(
-        description="When the window ends; null for a lifetime.", examples=["2026-11-23T00:00:00Z"]
+        description="End of the window; null for a lifetime budget.", examples=["2026-11-23T00:00:00Z"]
     )
 
 
-class RateWire(_Answer):
-    """How often, or how many at once."""
+class RateWire(_Response):
+    """A request rate, or a cap on concurrent model calls."""
 
-    name: str = Field(
-        description="The policy's name, as in the RateLimit headers.", examples=["tenant-requests"]
-    )
-    scope: str = Field(description="tenant or key.", examples=["tenant"])
+    name: str = Field(description="Policy name, as in the RateLimit headers.", examples=["tenant-requests"])
+    scope: str = Field(description="Scope of the limit: tenant or key.", examples=["tenant"])
     kind: str = Field(
-        description="requests, counted by the minute; or concurrent, calls of the model at once.",
-        examples=["requests"],
+        description="requests (per minute) or concurrent (model calls at once).", examples=["requests"]
     )
-    limit: int = Field(description="Requests a minute, or calls at once.", examples=[600])
+    limit: int = Field(description="Requests per minute, or concurrent calls.", examples=[600])
     burst: int | None = Field(
-        description="Requests that may come at once after a pause; null for concurrent.", examples=[600]
+        description="Requests that may arrive at once after a pause; null for concurrent.", examples=[600]
     )
-    remaining: int = Field(description="How many would be admitted now.", examples=[599])
+    remaining: int = Field(description="Requests that would be admitted now.", examples=[599])
 
 
-class CacheWire(_Answer):
-    """How the cache took part."""
+class CacheWire(_Response):
+    """What the cache did for this request."""
 
     status: Literal["hit", "miss", "coalesced", "bypass"] = Field(
-        description="What happened.", examples=["miss"]
+        description="Cache status of this request.", examples=["miss"]
     )
     age_s: int = Field(description="Age of the result in seconds.", examples=[0])
-    key: str = Field(description="Fingerprint of the request.", examples=["0" * 64])
+    key: str = Field(description="Fingerprint of the request, the cache key.", examples=["0" * 64])
 
 
-class WarningWire(_Answer):
-    """Something worth knowing about a good answer."""
+class WarningWire(_Response):
+    """A note on a successful response."""
 
-    code: str = Field(description="For programs.", examples=["normalised_image_size"])
+    code: str = Field(description="Machine-readable code.", examples=["normalised_image_size"])
     detail: str = Field(
-        description="For people.",
+        description="Human-readable explanation.",
         examples=["image_size was read as 2K, which is the model's spelling."],
     )
 
 
-class EffectiveWire(_Answer):
-    """Every parameter as it was used."""
+class EffectiveWire(_Response):
+    """Parameter values that were used."""
 
-    model: str = Field(description="Card id.", examples=["gemini-3.1-flash-image"])
-    aspect_ratio: str | None = Field(description="null: the model's choice.", examples=["16:9"])
-    image_size: str = Field(description="The card's literal.", examples=["1K"])
-    n: int = Field(description="Pictures asked for.", examples=[1])
-    response_modalities: list[str] = Field(description="As asked.", examples=[["IMAGE"]])
-    output_mime_type: str | None = Field(description="null: the upstream's choice.", examples=[None])
+    model: str = Field(description="Model id.", examples=["gemini-3.1-flash-image"])
+    aspect_ratio: str | None = Field(description="Aspect ratio; null: not chosen.", examples=["16:9"])
+    image_size: str = Field(description="Image size.", examples=["1K"])
+    n: int = Field(description="Number of pictures.", examples=[1])
+    response_modalities: list[str] = Field(description="Kinds of output.", examples=[["IMAGE"]])
+    output_mime_type: str | None = Field(description="Media type; null: not chosen.", examples=[None])
     output_compression_quality: int | None = Field(
-        description="null: the upstream's choice.", examples=[None]
+        description="JPEG quality; null: not chosen.", examples=[None]
     )
-    temperature: float = Field(description="As used.", examples=[1.0])
-    top_p: float = Field(description="As used.", examples=[0.95])
-    seeds: list[int | None] = Field(description="One a call; null: none was sent.", examples=[[None]])
-    max_output_tokens: int = Field(description="As used.", examples=[32768])
-    thinking_level: str = Field(description="As used.", examples=["minimal"])
-    variant: int = Field(description="As asked.", examples=[0])
-    continue_from: str | None = Field(description="As asked.", examples=[None])
+    temperature: float = Field(description="Sampling temperature.", examples=[1.0])
+    top_p: float = Field(description="Nucleus sampling.", examples=[0.95])
+    seeds: list[int | None] = Field(description="Seed of each model call, or null.", examples=[[None]])
+    max_output_tokens: int = Field(description="Output tokens per model call.", examples=[32768])
+    thinking_level: str = Field(description="Thinking level.", examples=["minimal"])
+    variant: int = Field(description="Variant of the request.", examples=[0])
+    continue_from: str | None = Field(description="Id of the continued generation.", examples=[None])
 
 
-class GenerateResponse(_Answer):
+class GenerateResponse(_Response):
     """A finished generation."""
 
-    id: str = Field(description="Names the generation.", examples=["gen_0123456789abcdef01234567"])
-    model: str = Field(description="Card id.", examples=["gemini-3.1-flash-image"])
-    created_at: datetime = Field(description="When it was finished.", examples=["2026-11-22T12:00:00Z"])
-    images: list[ImageWire] = Field(description="In order.")
-    text: str = Field(description="The model's words, if any.", examples=[""])
-    finish_reason: str = Field(description="As Google spells it.", examples=["STOP"])
-    effective: EffectiveWire = Field(description="Every parameter as it was used.")
+    id: str = Field(description="Generation id.", examples=["gen_0123456789abcdef01234567"])
+    model: str = Field(description="Model id.", examples=["gemini-3.1-flash-image"])
+    created_at: datetime = Field(description="Time of completion.", examples=["2026-11-22T12:00:00Z"])
+    images: list[ImageWire] = Field(description="Pictures, in order.")
+    text: str = Field(description="Text from the model, if any.", examples=[""])
+    finish_reason: str = Field(description="Google's finish reason.", examples=["STOP"])
+    effective: EffectiveWire = Field(description="Parameter values that were used.")
     usage: UsageWire = Field(description="What this request cost.")
-    budgets: list[BudgetWire] = Field(description="The caller's windows after this request.")
-    cache: CacheWire = Field(description="How the cache took part.")
-    warnings: list[WarningWire] = Field(description="Worth knowing.", examples=[[]])
+    budgets: list[BudgetWire] = Field(description="The caller's budget windows after this request.")
+    cache: CacheWire = Field(description="What the cache did for this request.")
+    warnings: list[WarningWire] = Field(description="Notes on the response.", examples=[[]])
 
 
-class ViolationFound(_Answer):
-    """One fault of a request."""
+class ViolationFound(_Response):
+    """A violation found in the request."""
 
     pointer: str = Field(description="JSON pointer into the request.", examples=["/aspect_ratio"])
-    code: str = Field(description="For programs.", examples=["unsupported_aspect_ratio"])
-    detail: str = Field(description="For people.", examples=["The model has no ratio 7:3."])
-    allowed: list[str | int | float] | None = Field(None, description="What is accepted.", examples=[["1:1"]])
+    code: str = Field(description="Machine-readable code.", examples=["unsupported_aspect_ratio"])
+    detail: str = Field(description="Human-readable explanation.", examples=["The model has no ratio 7:3."])
+    allowed: list[str | int | float] | None = Field(None, description="Accepted values.", examples=[["1:1"]])
 
 
-class EstimateWire(_Answer):
-    """Tokens that a request may use, all its pictures together; this is what is reserved."""
+class EstimateWire(_Response):
+    """Tokens that a request may use at most, for all its pictures; this amount is reserved."""
 
-    text_input: int = Field(description="Prompt and system instruction, by their length.", examples=[7])
-    image_input: int = Field(description="Reference images at the card's tokens each.", examples=[0])
-    document_input: int = Field(description="Documents, by their length.", examples=[0])
-    video_input: int = Field(description="Videos by their seconds, or all that is left.", examples=[0])
-    image_output: int = Field(description="Pictures at the table's price.", examples=[1120])
-    text_output: int = Field(description="Allowance for words and thoughts.", examples=[600])
-    total_tokens: int = Field(description="All of them.", examples=[1727])
-    cost_usd: float = Field(description="At list price.", examples=[0.069])
+    text_input: int = Field(description="Tokens of prompt and system instruction.", examples=[7])
+    image_input: int = Field(description="Tokens of reference images.", examples=[0])
+    document_input: int = Field(description="Tokens of documents, by their length.", examples=[0])
+    video_input: int = Field(description="Tokens of videos, by their duration.", examples=[0])
+    image_output: int = Field(description="Tokens of pictures, by the price table.", examples=[1120])
+    text_output: int = Field(description="Allowance for text and thinking.", examples=[600])
+    total_tokens: int = Field(description="Sum of the above.", examples=[1727])
+    cost_usd: float = Field(description="Cost in US dollars at list price.", examples=[0.069])
 
 
-class RefusalWire(_Answer):
-    """Why a request would be refused now, as its error would say it."""
+class RefusalWire(_Response):
+    """The error that the request would be refused with now."""
 
-    code: str = Field(description="For programs.", examples=["budget_exceeded"])
+    code: str = Field(description="Machine-readable code.", examples=["budget_exceeded"])
     detail: str = Field(
-        description="For people.", examples=["This request needs up to 2,520 output tokens, …"]
+        description="Human-readable explanation.",
+        examples=["This request needs up to 2,520 output tokens, …"],
     )
     retryable: bool = Field(description="Whether the same request can succeed later.", examples=[True])
-    retry_after_s: int | None = Field(description="When; null where waiting does not help.", examples=[3600])
+    retry_after_s: int | None = Field(
+        description="Seconds to wait; null if it does not help.", examples=[3600]
+    )
     would_fit: WouldFitWire | None = Field(
-        None, description="What would be admitted instead, right now; null where a rate refuses."
+        None, description="What would be admitted now instead; null for a rate."
     )
 
 
-class EstimateResponse(_Answer):
-    """What a request would cost and whether it would be served now. Nothing was spent."""
+class EstimateResponse(_Response):
+    """What a request would cost and whether it would be admitted now. Nothing was spent."""
 
-    valid: bool = Field(description="Whether there are no violations.", examples=[True])
-    violations: list[ViolationFound] = Field(description="Every fault.", examples=[[]])
-    estimate: EstimateWire | None = Field(description="null for a request with faults.")
+    valid: bool = Field(description="Whether the request has no violations.", examples=[True])
+    violations: list[ViolationFound] = Field(description="All violations.", examples=[[]])
+    estimate: EstimateWire | None = Field(description="Tokens and cost; null if invalid.")
     would_be_admitted: bool = Field(
-        description="Valid, and cached or within every enforced budget.", examples=[True]
+        description="Whether it is valid, and cached or within every enforced limit.", examples=[True]
     )
-    refused_by: list[str] = Field(
-        description="Names of the budgets and rates that would refuse.", examples=[[]]
-    )
+    refused_by: list[str] = Field(description="Names of the policies that would refuse it.", examples=[[]])
     refusal: RefusalWire | None = Field(
-        None, description="What the request would be refused with now; null where it would be admitted."
+        None, description="The error it would be refused with now; null if it would be admitted."
     )
-    cached: bool = Field(
-        description="Whether the answer would come from the cache, at no cost.", examples=[False]
-    )
-    cached_age_s: int | None = Field(description="Age of the cached result.", examples=[None])
-    effective: EffectiveWire | None = Field(description="Every parameter as it would be used.")
-    budgets: list[BudgetWire] = Field(description="The caller's windows now.")
-    warnings: list[WarningWire] = Field(description="Worth knowing.", examples=[[]])
+    cached: bool = Field(description="Whether the cache would serve it at no cost.", examples=[False])
+    cached_age_s: int | None = Field(description="Age of the cached result in seconds.", examples=[None])
+    effective: EffectiveWire | None = Field(description="Parameter values that would be used.")
+    budgets: list[BudgetWire] = Field(description="The caller's budget windows now.")
+    warnings: list[WarningWire] = Field(description="Notes on the response.", examples=[[]])
 
 
-class UsageResponse(_Answer):
-    """The caller's budget windows now, and what its key used."""
+class UsageResponse(_Response):
+    """The caller's budget windows now, and the usage of its key."""
 
-    tenant: str = Field(description="The caller's tenant.", examples=["demo"])
-    project: str | None = Field(description="The project of the caller's key, if any.", examples=["web"])
-    key: str = Field(description="The id of the caller's key.", examples=["k1"])
-    budgets: list[BudgetWire] = Field(description="Every window that this key is counted in.")
-    rates: list[RateWire] = Field(description="Its request rates and caps.")
-    since: date = Field(description="First day of UTC of what was used.", examples=["2026-11-01"])
-    until: date = Field(description="Last day of UTC of what was used.", examples=["2026-11-22"])
-    spent: UseWire = Field(description="What this key used on these days, as far as it is known by now.")
+    tenant: str = Field(description="Id of the caller's tenant.", examples=["demo"])
+    project: str | None = Field(description="Project of the caller's key, if any.", examples=["web"])
+    key: str = Field(description="Id of the caller's key.", examples=["k1"])
+    budgets: list[BudgetWire] = Field(description="Budget windows that apply to this key.")
+    rates: list[RateWire] = Field(description="Rates and caps that apply to this key.")
+    since: date = Field(description="First day of the report, UTC.", examples=["2026-11-01"])
+    until: date = Field(description="Last day of the report, UTC.", examples=["2026-11-22"])
+    spent: UseWire = Field(description="Usage of this key on these days.")

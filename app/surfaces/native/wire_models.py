@@ -1,68 +1,93 @@
-"""Models as the native surface tells of them: the cards."""
+"""Model cards in the native dialect."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class _Answer(BaseModel):
+class _Response(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class CellWire(_Answer):
-    """One picture of the grid."""
+class CellWire(_Response):
+    """One combination of aspect ratio and image size."""
 
-    aspect_ratio: str = Field(description="Ratio.", examples=["16:9"])
-    image_size: str = Field(description="Size.", examples=["1K"])
-    width: int = Field(description="Pixels.", examples=[1376])
-    height: int = Field(description="Pixels.", examples=[768])
-    output_tokens: int = Field(description="Price in output tokens.", examples=[1120])
-    preview: bool = Field(description="Whether the size is Preview.", examples=[False])
+    aspect_ratio: str = Field(description="Aspect ratio, width to height.", examples=["16:9"])
+    image_size: str = Field(description="Image size.", examples=["1K"])
+    width: int = Field(description="Width in pixels.", examples=[1376])
+    height: int = Field(description="Height in pixels.", examples=[768])
+    output_tokens: int = Field(description="Output tokens that one such picture costs.", examples=[1120])
+    preview: bool = Field(description="Whether the size is a Preview feature.", examples=[False])
 
 
-class ModelWire(_Answer):
-    """A card: what the model takes, makes and costs."""
+class ModelWire(_Response):
+    """A model card: inputs, outputs, limits and prices of one model."""
 
-    id: str = Field(description="Card id.", examples=["gemini-3.1-flash-image"])
-    title: str = Field(description="Name.", examples=["Gemini 3.1 Flash Image"])
-    aliases: list[str] = Field(description="Other names that resolve to it.", examples=[["nano-banana-2"]])
+    id: str = Field(description="Id of the model card.", examples=["gemini-3.1-flash-image"])
+    title: str = Field(description="Display name of the model.", examples=["Gemini 3.1 Flash Image"])
+    aliases: list[str] = Field(
+        description="Other names that a request may use for the model.", examples=[["nano-banana-2"]]
+    )
     deprecated_aliases: list[str] = Field(
-        description="Those of them that are answered with a warning.",
+        description="Aliases that are still accepted, with a warning in the response.",
         examples=[["gemini-3.1-flash-image-preview"]],
     )
-    stage: str = Field(description="Of its life.", examples=["ga"])
-    released: str = Field(description="Date.", examples=["2026-05-28"])
+    stage: str = Field(description="Launch stage: ga or preview.", examples=["ga"])
+    released: str = Field(description="Release date.", examples=["2026-05-28"])
     retires: dict[str, str] = Field(
-        description="Earliest date by back end.", examples=[{"vertex": "2027-05-28"}]
+        description="Earliest retirement date by back end.", examples=[{"vertex": "2027-05-28"}]
     )
     deprecated: dict[str, str] = Field(
-        description="Since when, by back end.", examples=[{"gemini": "2026-10-06"}]
+        description="Date since which the model is deprecated, by back end.",
+        examples=[{"gemini": "2026-10-06"}],
     )
     replacement: str | None = Field(
-        description="The model to go to; null where none is announced.", examples=["gemini-nano-banana-2.1"]
+        description="Id of the successor model; null if none is announced.",
+        examples=["gemini-nano-banana-2.1"],
     )
-    input_modalities: list[str] = Field(description="What it reads.", examples=[["text", "image", "video"]])
-    input_tokens_max: int = Field(description="Context in.", examples=[131072])
-    output_tokens_max: int = Field(description="Context out.", examples=[32768])
-    input_images_max: int = Field(description="A prompt.", examples=[14])
-    input_image_bytes_max: int = Field(description="Each, inline.", examples=[7000000])
-    input_image_mime_types: list[str] = Field(description="Accepted.", examples=[["image/png"]])
-    document_mime_types: list[str] = Field(description="Accepted.", examples=[["application/pdf"]])
-    document_bytes_max: int = Field(description="Each.", examples=[50000000])
-    document_tokens_max: int = Field(description="Each.", examples=[65536])
-    documents_tokens_max: int = Field(description="All together.", examples=[131072])
-    grounding: list[str] = Field(description="Searches that it can make.", examples=[["web_search"]])
-    aspect_ratios: list[str] = Field(description="Offered.", examples=[["1:1"]])
-    image_sizes: list[str] = Field(description="Offered.", examples=[["1K"]])
-    grid: list[CellWire] = Field(description="Every ratio with every size.")
-    thinking_levels: list[str] = Field(description="Offered.", examples=[["minimal", "high"]])
+    input_modalities: list[str] = Field(
+        description="Kinds of input that the model reads.", examples=[["text", "image", "video"]]
+    )
+    input_tokens_max: int = Field(description="Maximum number of input tokens.", examples=[131072])
+    output_tokens_max: int = Field(description="Maximum number of output tokens.", examples=[32768])
+    input_images_max: int = Field(
+        description="Maximum number of reference images in one request.", examples=[14]
+    )
+    input_image_bytes_max: int = Field(
+        description="Maximum size in bytes of one inline reference image.", examples=[7000000]
+    )
+    input_image_mime_types: list[str] = Field(
+        description="Accepted media types of reference images.", examples=[["image/png"]]
+    )
+    document_mime_types: list[str] = Field(
+        description="Accepted media types of documents.", examples=[["application/pdf"]]
+    )
+    document_bytes_max: int = Field(description="Maximum size in bytes of one document.", examples=[50000000])
+    document_tokens_max: int = Field(
+        description="Maximum number of tokens of one document.", examples=[65536]
+    )
+    documents_tokens_max: int = Field(
+        description="Maximum number of tokens of all documents together.", examples=[131072]
+    )
+    grounding: list[str] = Field(
+        description="Kinds of search that the model can ground a picture on.", examples=[["web_search"]]
+    )
+    aspect_ratios: list[str] = Field(description="Supported aspect ratios.", examples=[["1:1"]])
+    image_sizes: list[str] = Field(description="Supported image sizes.", examples=[["1K"]])
+    grid: list[CellWire] = Field(description="Pixels and price of every aspect ratio at every image size.")
+    thinking_levels: list[str] = Field(
+        description="Supported thinking levels.", examples=[["minimal", "high"]]
+    )
     prices_usd_per_million: dict[str, float] = Field(
-        description="List prices.", examples=[{"image_output": 60.0}]
+        description="List prices in US dollars per million tokens, by kind of token.",
+        examples=[{"image_output": 60.0}],
     )
-    prices_as_of: str = Field(description="Date of the prices.", examples=["2026-11-22"])
+    prices_as_of: str = Field(
+        description="Date on which the prices were last checked.", examples=["2026-11-22"]
+    )
 
 
-class ModelsResponse(_Answer):
-    """All cards."""
+class ModelsResponse(_Response):
+    """Every model."""
 
-    models: list[ModelWire] = Field(description="By id.")
+    models: list[ModelWire] = Field(description="Model cards, sorted by id.")

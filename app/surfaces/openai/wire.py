@@ -1,4 +1,4 @@
-"""Requests and answers of the OpenAI dialect. A request may carry every native field as well."""
+"""JSON requests and responses of the OpenAI dialect. A request may carry every native field as well."""
 
 from __future__ import annotations
 
@@ -9,69 +9,69 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.surfaces.native.wire import EditForm, GenerateRequest, Parameters, WarningWire
 
 Quality = Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"]
-ALWAYS_REFUSED = "Cannot be honoured: always a 400."
+ALWAYS_REFUSED = "Not supported by the model: always a 400."
 
 
-class _Answer(BaseModel):
+class _Response(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
 class OpenAIParameters(Parameters):
-    """What both routes share: the original's fields, and every native one, as `extra_body` sends them."""
+    """OpenAI's parameters, and every native one, which SDKs send through `extra_body`."""
 
     size: str | None = Field(
         None,
-        description="WIDTHxHEIGHT, drawn as the cell of the model's grid of nearest ratio and area; auto or"
-        " nothing leaves both to quality, aspect_ratio, image_size and the model.",
+        description="WIDTHxHEIGHT, mapped to the model's nearest aspect ratio and image size. If auto or"
+        " omitted, quality, aspect_ratio and image_size apply.",
         examples=["1536x1024"],
     )
     quality: Quality | None = Field(
         None,
-        description="Without a size it picks one: low 512, medium or standard 1K, high or hd 2K, max or"
-        " xhigh 4K. Beside a size it has no effect.",
+        description="Selects an image size: low 512, medium or standard 1K, high or hd 2K, max or xhigh 4K."
+        " It has no effect if size is given.",
         examples=["medium"],
     )
     response_format: Literal["b64_json", "url"] | None = Field(
         None,
-        description="b64_json, or url for addresses that the same key can fetch until the picture expires.",
+        description="b64_json, or url for URLs that the same key can fetch until the picture expires.",
         examples=["b64_json"],
     )
     output_format: str | None = Field(
         None,
-        description="png or jpeg, where the upstream lets a caller choose; else a 400.",
+        description="png or jpeg, where the back end lets callers choose; else a 400.",
         examples=["png"],
     )
     output_compression: int | None = Field(
-        None, description="JPEG quality, 0 to 100, where the upstream lets a caller choose.", examples=[85]
+        None, description="JPEG quality, 0 to 100, where the back end lets callers choose.", examples=[85]
     )
     background: Literal["auto", "opaque", "transparent"] | None = Field(
         None,
-        description="auto or opaque, which is what the model draws; transparent is a 400.",
+        description="auto or opaque; the model draws opaque pictures only, so transparent is a 400.",
         examples=["auto"],
     )
     moderation: Literal["auto", "low"] | None = Field(
         None,
-        description="auto leaves the model's own thresholds; low sets BLOCK_ONLY_HIGH in every category.",
+        description="auto keeps the model's thresholds; low sets BLOCK_ONLY_HIGH for every category.",
         examples=["auto"],
     )
     stream: bool | None = Field(
         None,
-        description="Answer with server-sent events: one completed event a picture.",
+        description="Stream server-sent events: one completed event per picture.",
         examples=[False],
     )
     partial_images: int | None = Field(
         None,
         ge=0,
         le=3,
-        description="0 to 3. Accepted, and none are made: the model has no partial pictures.",
+        description="0 to 3. Accepted without effect: the model sends no partial pictures.",
         examples=[0],
     )
     user: str | None = Field(
-        None, description="Kept as the label user, its first 63 characters.", examples=["user-1234"]
+        None, description="The first 63 characters become the label user.", examples=["user-1234"]
     )
     safety_identifier: str | None = Field(
         None,
-        description="Kept as the label safety_identifier, its first 63 characters.",
+        description="The first 63 characters become the label safety_identifier.",
         examples=["3f0c4f6e"],
     )
     style: Any = Field(None, description=ALWAYS_REFUSED, examples=[None])
@@ -85,11 +85,11 @@ class OpenAIParameters(Parameters):
 
 
 class OpenAIImageGeneration(OpenAIParameters, GenerateRequest):
-    """Text, or text with inputs in the native fields, to images."""
+    """A request for pictures from text, with optional inputs in the native fields."""
 
 
 class OpenAIImageEdit(OpenAIParameters, EditForm):
-    """The same as form fields, with the inputs as file parts. SDKs' brackets are read: `labels[team]`."""
+    """The parameters as form fields and the inputs as file parts; brackets as in `labels[team]` are read."""
 
     image: list[Any] = Field(
         [], description="Reference images as file parts, in order: image, or image[] for several.",
@@ -97,138 +97,142 @@ class OpenAIImageEdit(OpenAIParameters, EditForm):
     )  # fmt: skip
 
 
-class OpenAIImage(_Answer):
-    """One picture: its bytes or its address."""
+class OpenAIImage(_Response):
+    """A picture: its bytes or its URL."""
 
     b64_json: str | None = Field(
-        None, description="The bytes in base64, as the upstream made them.", examples=["iVBORw0KGgo…"]
+        None, description="The bytes as base64, unchanged from the upstream.", examples=["iVBORw0KGgo…"]
     )
     url: str | None = Field(
         None,
-        description="Where the bytes can be fetched with the same key.",
+        description="URL of the bytes, for the same key.",
         examples=["https://gateway.example/v1/images/img_" + "0" * 64],
     )
 
 
-class OpenAIInputDetails(_Answer):
+class OpenAIInputDetails(_Response):
     """Input tokens by kind."""
 
-    text_tokens: int = Field(description="Prompt and documents.", examples=[24])
-    image_tokens: int = Field(description="Reference images.", examples=[0])
+    text_tokens: int = Field(description="Tokens of the prompt and documents.", examples=[24])
+    image_tokens: int = Field(description="Tokens of reference images.", examples=[0])
 
 
-class OpenAIOutputDetails(_Answer):
+class OpenAIOutputDetails(_Response):
     """Output tokens by kind."""
 
-    image_tokens: int = Field(description="Pictures.", examples=[1120])
-    text_tokens: int = Field(description="Words and thoughts.", examples=[450])
+    image_tokens: int = Field(description="Tokens of pictures.", examples=[1120])
+    text_tokens: int = Field(description="Tokens of text and thinking.", examples=[450])
 
 
-class OpenAIUsage(_Answer):
-    """Tokens that this request cost; all zero for what the cache served."""
+class OpenAIUsage(_Response):
+    """Tokens that this request cost; all zero if the cache served it."""
 
-    input_tokens: int = Field(description="All input.", examples=[24])
-    input_tokens_details: OpenAIInputDetails = Field(description="The same by kind.")
-    output_tokens: int = Field(description="All output.", examples=[1570])
-    output_tokens_details: OpenAIOutputDetails = Field(description="The same by kind.")
-    total_tokens: int = Field(description="Input and output.", examples=[1594])
+    input_tokens: int = Field(description="Input tokens.", examples=[24])
+    input_tokens_details: OpenAIInputDetails = Field(description="Input tokens by kind.")
+    output_tokens: int = Field(description="Output tokens.", examples=[1570])
+    output_tokens_details: OpenAIOutputDetails = Field(description="Output tokens by kind.")
+    total_tokens: int = Field(description="Input and output tokens.", examples=[1594])
 
 
-class OpenAIPicture(_Answer):
-    """What is said of pictures, read from the first one's own bytes."""
+class OpenAIPicture(_Response):
+    """Properties of the pictures, read from the bytes of the first one."""
 
-    background: Literal["opaque"] = Field(description="The model draws no other.", examples=["opaque"])
-    output_format: str = Field(description="By signature.", examples=["png"])
-    quality: str | None = Field(description="That asks for pictures of this size.", examples=["medium"])
-    size: str = Field(description="WIDTHxHEIGHT.", examples=["1264x848"])
+    background: Literal["opaque"] = Field(description="Always opaque.", examples=["opaque"])
+    output_format: str = Field(description="Image format, detected from the bytes.", examples=["png"])
+    quality: str | None = Field(description="The quality that selects this image size.", examples=["medium"])
+    size: str = Field(description="Dimensions as WIDTHxHEIGHT.", examples=["1264x848"])
     safety_identifier: str | None = Field(
-        None, description="As it was asked; else user, if that was.", examples=[None]
+        None, description="The request's safety_identifier, or its user.", examples=[None]
     )
 
 
 class OpenAIImages(OpenAIPicture):
-    """A finished request."""
+    """A finished generation."""
 
-    created: int = Field(description="When it was finished, in Unix seconds.", examples=[1795348800])
-    data: list[OpenAIImage] = Field(description="In order.")
+    created: int = Field(description="Time of completion, in Unix seconds.", examples=[1795348800])
+    data: list[OpenAIImage] = Field(description="Pictures, in order.")
     usage: OpenAIUsage = Field(description="What this request cost.")
-    id: str = Field(description="Names the generation.", examples=["gen_0123456789abcdef01234567"])
-    model: str = Field(description="Card id.", examples=["gemini-3.1-flash-image"])
-    warnings: list[WarningWire] = Field(description="Worth knowing.", examples=[[]])
+    id: str = Field(description="Generation id.", examples=["gen_0123456789abcdef01234567"])
+    model: str = Field(description="Model id.", examples=["gemini-3.1-flash-image"])
+    warnings: list[WarningWire] = Field(description="Notes on the response.", examples=[[]])
 
 
 class OpenAIImageEvent(OpenAIPicture):
     """One event of a stream: a finished picture."""
 
     type: Literal["image_generation.completed", "image_edit.completed"] = Field(
-        description="By route.", examples=["image_generation.completed"]
+        description="Event type, by route.", examples=["image_generation.completed"]
     )
-    b64_json: str | None = Field(None, description="The bytes in base64.", examples=["iVBORw0KGgo…"])
+    b64_json: str | None = Field(None, description="The bytes as base64.", examples=["iVBORw0KGgo…"])
     url: str | None = Field(
         None,
-        description="The address instead, with response_format url.",
+        description="URL of the bytes; only with response_format url.",
         examples=["https://gateway.example/v1/images/img_" + "0" * 64],
     )
-    created_at: int = Field(description="When it was finished, in Unix seconds.", examples=[1795348800])
+    created_at: int = Field(description="Time of completion, in Unix seconds.", examples=[1795348800])
     usage: OpenAIUsage = Field(
-        description="Of the whole request, on its last event; zero on the others, so that sums are right."
+        description="Usage of the whole request on its last event; zero on the others."
     )
-    warnings: list[WarningWire] = Field(description="Worth knowing.", examples=[[]])
+    warnings: list[WarningWire] = Field(description="Notes on the response.", examples=[[]])
 
 
-class OpenAIModel(_Answer):
-    """A model, as far as the dialect tells; `GET /v1/models` has the whole card."""
+class OpenAIModel(_Response):
+    """A model in OpenAI's form; `GET /v1/models` has the whole model card."""
 
-    id: str = Field(description="Card id.", examples=["gemini-3.1-flash-image"])
+    id: str = Field(description="Model id.", examples=["gemini-3.1-flash-image"])
     object: Literal["model"] = Field(description="Always model.", examples=["model"])
-    created: int = Field(description="Release in Unix seconds.", examples=[1779926400])
-    owned_by: str = Field(description="Who makes it.", examples=["google"])
+    created: int = Field(description="Release time, in Unix seconds.", examples=[1779926400])
+    owned_by: str = Field(description="Maker of the model.", examples=["google"])
     shutdown_date: str | None = Field(
-        description="The earliest date on which a back end may retire it.", examples=["2027-05-28"]
+        description="Earliest retirement date at any back end.", examples=["2027-05-28"]
     )
 
 
-class OpenAIModels(_Answer):
-    """All models."""
+class OpenAIModels(_Response):
+    """Every model."""
 
     object: Literal["list"] = Field(description="Always list.", examples=["list"])
-    data: list[OpenAIModel] = Field(description="By id.")
+    data: list[OpenAIModel] = Field(description="Models, sorted by id.")
 
 
 class OpenAIViolation(BaseModel):
-    """One fault of a request."""
+    """A violation found in the request."""
 
     pointer: str = Field(description="JSON pointer into the request.", examples=["/size"])
-    code: str = Field(description="For programs.", examples=["unsupported_size"])
-    detail: str = Field(description="For people.", examples=["The size is written WIDTHxHEIGHT, or auto."])
+    code: str = Field(description="Machine-readable code.", examples=["unsupported_size"])
+    detail: str = Field(
+        description="Human-readable explanation.", examples=["The size is written WIDTHxHEIGHT, or auto."]
+    )
     allowed: list[str | int | float] | None = Field(
-        None, description="What is accepted.", examples=[["1024x1024"]]
+        None, description="Accepted values.", examples=[["1024x1024"]]
     )
 
 
 class OpenAISpent(BaseModel):
-    """What a failed request cost all the same."""
+    """What the failed request cost."""
 
-    input_tokens: int = Field(description="All input.", examples=[24])
-    output_tokens: int = Field(description="All output.", examples=[0])
-    total_tokens: int = Field(description="Both.", examples=[24])
+    input_tokens: int = Field(description="Input tokens.", examples=[24])
+    output_tokens: int = Field(description="Output tokens.", examples=[0])
+    total_tokens: int = Field(description="Input and output tokens.", examples=[24])
     cost_usd: float | None = Field(
-        None, description="Dollars, of a result that is no longer kept.", examples=[0.0672]
+        None, description="Cost in US dollars; only for a result that is no longer stored.", examples=[0.0672]
     )
 
 
 class OpenAIErrorMembers(BaseModel):
-    """The original's four members, and what the gateway adds."""
+    """OpenAI's four error members, and the gateway's additions."""
 
-    message: str = Field(description="For people; every fault.", examples=["n: Between 1 and 8 pictures."])
-    type: str = Field(description="As the original names it.", examples=["invalid_request_error"])
-    param: str | None = Field(description="The first field at fault.", examples=["n"])
-    code: str | None = Field(description="For programs.", examples=["validation_failed"])
-    violations: list[OpenAIViolation] | None = Field(None, description="Every fault.")
-    usage: OpenAISpent | None = Field(None, description="What it cost all the same.")
+    message: str = Field(
+        description="Human-readable explanation of all violations.", examples=["n: Between 1 and 8 pictures."]
+    )
+    type: str = Field(description="OpenAI's error type.", examples=["invalid_request_error"])
+    param: str | None = Field(description="The first invalid field.", examples=["n"])
+    code: str | None = Field(description="Machine-readable code.", examples=["validation_failed"])
+    violations: list[OpenAIViolation] | None = Field(None, description="All violations.")
+    usage: OpenAISpent | None = Field(None, description="What the failed request cost.")
 
 
 class OpenAIError(BaseModel):
-    """A failure."""
+    """An error response."""
 
-    error: OpenAIErrorMembers = Field(description="What went wrong.")
+    error: OpenAIErrorMembers = Field(description="The error.")
