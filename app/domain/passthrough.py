@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Verbatim:
+class Passthrough:
     """The body that is sent in place of one that the gateway would write.
 
     What the gateway's words do say (ratio, size, inputs) stands in the request beside it as well, and is

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from app.domain.conversation import Earlier
-    from app.domain.passthrough import Verbatim
+    from app.domain.passthrough import Passthrough
 
 InputKind = Literal["image", "document", "video"]
 CacheMode = Literal["use", "refresh", "bypass", "only_if_cached"]
@@ -109,7 +109,7 @@ class GenerationRequest:
     variant: int = 0
     labels: tuple[tuple[str, str], ...] = ()
     service_tier: str | None = None
-    verbatim: Verbatim | None = field(default=None, repr=False)
+    verbatim: Passthrough | None = field(default=None, repr=False)
     earlier: Earlier | None = field(default=None, repr=False)
 
     @property

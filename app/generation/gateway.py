@@ -113,7 +113,7 @@ class Gateway:
         """
         progress = progress or Progress()
         try:
-            async with time_limit(job.patience_left_s):
+            async with time_limit(job.client_timeout_left_s):
                 return await self._tasks.run(self._run_to_its_end(job, progress))
         except TimeoutError:
             raise booking.build_deadline_error(job, progress) from None

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from app.domain.budget import BudgetWindow
     from app.domain.card import Card
     from app.domain.estimate import Estimate
-    from app.domain.passthrough import Verbatim
+    from app.domain.passthrough import Passthrough
     from app.domain.policy import Policy, Times
     from app.domain.request import GenerationRequest
     from app.domain.tenancy import Caller
-    from app.generation.order import Order, Patience
+    from app.generation.order import ClientTimeout, Order
 
 IDEMPOTENCY_KEEP_S = 24 * 3600
 """An idempotency key is answered for a day."""
@@ -77,13 +77,13 @@ class Job:
     notices: tuple[Notice, ...]
     claim: Claim | None
     attempt: Attempt | None
-    patience: Patience | None
+    patience: ClientTimeout | None
     work_s: float
     judged_ms: float
     arrived: float = field(default_factory=time.monotonic)
 
     @property
-    def patience_left_s(self) -> float | None:
+    def client_timeout_left_s(self) -> float | None:
         """Seconds until the caller stops waiting, not below zero; None where it has not said."""
         if self.patience is None:
             return None
@@ -98,7 +98,7 @@ class Job:
     def left_s(self) -> float:
         """Seconds until nobody waits for this job any more."""
         work_s = self.work_s - self.age_s
-        patience_s = self.patience_left_s
+        patience_s = self.client_timeout_left_s
         return work_s if patience_s is None else min(work_s, patience_s)
 
     @property
@@ -184,7 +184,7 @@ def _bound_output(
     return replace(request, max_output_tokens=bound, verbatim=verbatim), Notice("output_bounded", detail)
 
 
-def _insert_bound(verbatim: Verbatim, bound: int) -> Verbatim:
+def _insert_bound(verbatim: Passthrough, bound: int) -> Passthrough:
     """Google's own words with the bound in them, in the place of one that may be there."""
     body = json.loads(verbatim.skeleton)
     config = body.setdefault("generation_config" if "generation_config" in body else "generationConfig", {})

@@ -47,7 +47,7 @@ _PAUSE_S_MAX = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
+class OperationEncoder:
     """How a surface writes what an operation came to, as JSON."""
 
     result: Callable[[GenerationResult], str]
@@ -92,7 +92,7 @@ class LongRunning:
         self._serving: dict[str, asyncio.Task[GenerationResult]] = {}
 
     async def start(
-        self, job: Job, key: IdempotencyKey | None, telling: Telling
+        self, job: Job, key: IdempotencyKey | None, encoder: OperationEncoder
     ) -> tuple[Operation, asyncio.Task[GenerationResult] | None]:
         """Begin an operation, or find the one that the caller's idempotency key began.
 
@@ -110,7 +110,7 @@ class LongRunning:
         operation, is_new = await self._operations.begin(
             owned.tenant_id, owned.id, owned.claim, job.fingerprint
         )
-        return operation, self._tasks.begin(self._run(owned, job, telling)) if is_new else None
+        return operation, self._tasks.begin(self._run(owned, job, encoder)) if is_new else None
 
     async def find(self, tenant_id: str, operation_id: str) -> Operation:
         """An operation of this tenant. Raises NotFound, also for another tenant's."""
@@ -133,7 +133,7 @@ class LongRunning:
         """Begin nothing new; what the gateway's own end has not ended by now is ended as failed."""
         await self._tasks.aclose(CLOSING_S)
 
-    async def _run(self, owned: _Owned, job: Job, telling: Telling) -> GenerationResult:
+    async def _run(self, owned: _Owned, job: Job, encoder: OperationEncoder) -> GenerationResult:
         """Serve the job, with the store told of each step."""
 
         async def before_sending() -> None:
@@ -147,19 +147,19 @@ class LongRunning:
         try:
             result = await serving
         except GatewayError as error:
-            await self._finish(owned, "failed", telling.problem(error), _compute_cost(error, job, progress))
+            await self._finish(owned, "failed", encoder.problem(error), _compute_cost(error, job, progress))
             raise
         except asyncio.CancelledError:
             serving.cancel()
             stopped = Draining("The gateway went down during the operation.", retry_after_s=5)
             recorded = await self._finish(
-                owned, "failed", telling.problem(stopped), _compute_cost(stopped, job, progress)
+                owned, "failed", encoder.problem(stopped), _compute_cost(stopped, job, progress)
             )
             raise (stopped if recorded else OperationCancelled()) from None
         except Exception:
             log.exception("an operation failed by a fault of the gateway")
             fault = InternalError()
-            await self._finish(owned, "failed", telling.problem(fault), _compute_cost(fault, job, progress))
+            await self._finish(owned, "failed", encoder.problem(fault), _compute_cost(fault, job, progress))
             raise
         finally:
             if self._serving.get(owned.id) is serving:
@@ -167,7 +167,7 @@ class LongRunning:
             await cancel_tasks([beating])
         text = ""  # it is then told from the generation
         with best_effort("operation"):
-            text = telling.result(result)
+            text = encoder.result(result)
         summary = OperationResult(result.generation.id, price_usage(result.card, result.cost))
         await self._finish(owned, "done", text, summary)
         return result

@@ -30,7 +30,7 @@ class IdempotencyKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class ClientTimeout:
     """How long the caller waits.
 
     Attributes:
@@ -63,7 +63,7 @@ class Order:
     cache: CacheDirective | None = None
     violations: tuple[Violation, ...] = ()
     idempotency: IdempotencyKey | None = None
-    patience: Patience | None = None
+    patience: ClientTimeout | None = None
     drop_in: bool = False
     retries: int | None = None
 

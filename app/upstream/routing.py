@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from app.domain.generation import ModelAnswer
-    from app.domain.passthrough import Verbatim
+    from app.domain.passthrough import Passthrough
     from app.domain.request import GenerationRequest
     from app.upstream.back_end import GuardedBackEnd
 
@@ -43,7 +43,7 @@ class SignatureOrigins:
         while len(self._origins) > self._size_max:
             self._origins.popitem(last=False)
 
-    def find_origin(self, verbatim: Verbatim) -> str | None:
+    def find_origin(self, verbatim: Passthrough) -> str | None:
         """The back end that made the last known signature of a body; empty where none is known.
 
         None where there are no signatures at all.

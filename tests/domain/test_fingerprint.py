@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from app.cards import load_catalogue
 from app.domain.conversation import Conversation, Earlier
 from app.domain.fingerprint import compute_digest, compute_fingerprint
-from app.domain.passthrough import Verbatim
+from app.domain.passthrough import Passthrough
 from app.domain.request import GenerationRequest, Grounding, Input, SafetySetting
 
 CATALOGUE = load_catalogue()
@@ -95,7 +95,9 @@ SAME_WORK = {
         FULL, images=(replace(FOX, pointer="/contents/0"), OWL)
     ),
     "facts that follow from the bytes": replace(FULL, images=(replace(FOX, width=5, height=5), OWL)),
-    "Google's own words that say no more": replace(FULL, verbatim=Verbatim(b"{ }", {"a": b""}, identity="")),
+    "Google's own words that say no more": replace(
+        FULL, verbatim=Passthrough(b"{ }", {"a": b""}, identity="")
+    ),
     "a whole number as a float": replace(FULL, temperature=0.3 + 0.0),
 }
 
@@ -152,10 +154,14 @@ OTHER_WORK = {
     "grounding": replace(FULL, grounding=Grounding(image_search=True)),
     "no grounding": replace(FULL, grounding=Grounding()),
     "variant": replace(FULL, variant=4),
-    "what only Google's own words say": replace(FULL, verbatim=Verbatim(b"{}", {}, identity='{"tools":1}')),
+    "what only Google's own words say": replace(
+        FULL, verbatim=Passthrough(b"{}", {}, identity='{"tools":1}')
+    ),
     "a conversation before it": replace(FULL, earlier=Earlier(TALK, {})),
     "another conversation before it": replace(FULL, earlier=Earlier(replace(TALK, id="gen_2"), {})),
-    "something else that only they say": replace(FULL, verbatim=Verbatim(b"{}", {}, identity='{"tools":2}')),
+    "something else that only they say": replace(
+        FULL, verbatim=Passthrough(b"{}", {}, identity='{"tools":2}')
+    ),
 }
 
 

@@ -23,7 +23,7 @@ from app.domain.stored_generation import StoredGeneration, build_effective
 from app.domain.tenancy import Caller, Key, Tenant
 from app.generation.conversations import Bounds, Conversations
 from app.generation.gateway import Gateway
-from app.generation.order import IdempotencyKey, Order, Patience
+from app.generation.order import ClientTimeout, IdempotencyKey, Order
 from app.generation.ports import (
     Follow,
     Hit,
@@ -90,7 +90,7 @@ class Path:
             replace(REQUEST, n=n),
             CacheDirective(mode),
             idempotency=IdempotencyKey(key, "images:generate") if key else None,
-            patience=Patience(seconds, time.monotonic(), "X-Timeout") if seconds is not None else None,
+            patience=ClientTimeout(seconds, time.monotonic(), "X-Timeout") if seconds is not None else None,
             retries=retries,
         )
         return asyncio.create_task(self.gateway.generate(order))

@@ -13,7 +13,7 @@ import pytest
 from app.cards import load_catalogue
 from app.domain.errors import Draining, OperationCancelled, StoreUnavailable
 from app.domain.generation import Usage
-from app.generation.operations import LongRunning, Telling
+from app.generation.operations import LongRunning, OperationEncoder
 from app.ledger.operations import RedisOperations
 from app.store import keys
 from app.store.client import open_clients
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.storeserver import ServerProcess
 
 LEASE_S = 0.6
-TELLING = Telling(lambda result: f'"{result}"', lambda error: f'"{error.code}"')
+TELLING = OperationEncoder(lambda result: f'"{result}"', lambda error: f'"{error.code}"')
 
 
 class Drawn:

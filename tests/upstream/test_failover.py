@@ -24,7 +24,7 @@ from app.domain.errors import (
     UpstreamUnavailable,
 )
 from app.domain.generation import ModelAnswer, Usage
-from app.domain.passthrough import Verbatim
+from app.domain.passthrough import Passthrough
 from app.domain.request import Input
 from app.generation.ports import Call
 from app.upstream.back_end import GuardedBackEnd, LaneTerms
@@ -247,10 +247,10 @@ async def test_a_conversation_of_a_back_end_that_is_gone_is_refused_in_words() -
     assert pair.calls == (0, 0)
 
 
-def spoken(signature: str) -> Verbatim:
+def spoken(signature: str) -> Passthrough:
     """A body in Google's dialect whose earlier turn carries this signature."""
     contents = [{"role": "model", "parts": [{"text": "x", "thought_signature": signature}]}]
-    return Verbatim(json.dumps({"contents": contents}).encode(), {}, "said")
+    return Passthrough(json.dumps({"contents": contents}).encode(), {}, "said")
 
 
 async def test_a_body_with_signatures_is_not_failed_over() -> None:
@@ -258,7 +258,7 @@ async def test_a_body_with_signatures_is_not_failed_over() -> None:
     with pytest.raises(UpstreamQuota):
         await pair.served_by(asked(verbatim=spoken("AAAA")))
     assert pair.calls == (1, 0)
-    plain = Verbatim(b'{"contents":[{"parts":[{"text":"\\"thoughtSignature\\": \\"AA\\""}]}]}', {}, "said")
+    plain = Passthrough(b'{"contents":[{"parts":[{"text":"\\"thoughtSignature\\": \\"AA\\""}]}]}', {}, "said")
     assert await pair.served_by(asked(verbatim=plain)) == "gemini"
 
 
@@ -267,8 +267,8 @@ async def test_a_body_with_a_signature_goes_to_the_back_end_that_made_it() -> No
     assert await pair.served_by(asked()) == "gemini"
     for spelling in ("a+/b+/8=", "a-_b-_8", "a+\\/b+\\/8="):
         skeleton = spoken("HERE").skeleton.replace(b"HERE", spelling.encode())
-        assert await pair.served_by(asked(verbatim=Verbatim(skeleton, {}, "said"))) == "gemini"
-    lifted = Verbatim(spoken("HERE").skeleton, {"HERE": base64.b64decode("a+/b+/8=")}, "said")
+        assert await pair.served_by(asked(verbatim=Passthrough(skeleton, {}, "said"))) == "gemini"
+    lifted = Passthrough(spoken("HERE").skeleton, {"HERE": base64.b64decode("a+/b+/8=")}, "said")
     assert await pair.served_by(asked(verbatim=lifted)) == "gemini"
     assert pair.calls == (1, 5)
 
@@ -292,7 +292,7 @@ def test_only_so_many_signatures_are_remembered() -> None:
         "vertex",
         "vertex",
     ]
-    assert origins.find_origin(Verbatim(b"{}", {}, "")) is None
+    assert origins.find_origin(Passthrough(b"{}", {}, "")) is None
 
 
 @pytest.mark.parametrize("error", [USED_UP, UpstreamError("500")], ids=["a day's quota", "a breaker"])

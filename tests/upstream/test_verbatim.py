@@ -15,7 +15,7 @@ from app.domain.errors import (
     UpstreamNoImage,
     UpstreamRejected,
 )
-from app.domain.passthrough import Verbatim
+from app.domain.passthrough import Passthrough
 from app.emulator.child import EmulatorChild
 from app.media.lifting import generate_placeholders
 from app.media.splicing import splice
@@ -54,7 +54,7 @@ def sending(*contents: dict[str, Any], blobs: dict[str, bytes] | None = None) ->
         "imageConfig": {"imageSize": "512", "aspectRatio": "16:9"},
     }
     skeleton = json.dumps({"contents": contents, "generationConfig": config}).encode()
-    return replace(asked(prompt="never sent"), verbatim=Verbatim(skeleton, blobs or {}, "other"))
+    return replace(asked(prompt="never sent"), verbatim=Passthrough(skeleton, blobs or {}, "other"))
 
 
 def turn(*parts: dict[str, Any], role: str = "user") -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from app.cards import Catalogue, load_catalogue
 from app.domain.estimate import price_nano_usd
-from app.domain.passthrough import Verbatim
+from app.domain.passthrough import Passthrough
 from app.emulator.child import EmulatorChild
 from app.upstream.google.backend import BackEnd
 from app.upstream.google.client import GoogleImageModel
@@ -99,7 +99,7 @@ async def test_a_body_in_googles_own_words_has_the_tier_where_the_back_end_reads
     running: Upstream,
 ) -> None:
     skeleton = json.dumps({"contents": [], "serviceTier": "priority", "labels": {"team": "ä"}}).encode()
-    request = asked(service_tier="priority", verbatim=Verbatim(skeleton, {}, ""))
+    request = asked(service_tier="priority", verbatim=Passthrough(skeleton, {}, ""))
     body, _ = await told(running, GEMINI, request)
     assert body == {"contents": [], "serviceTier": "priority", "labels": {"team": "ä"}}
     body, headers = await told(running, VERTEX, request)

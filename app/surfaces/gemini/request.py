@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.errors import ValidationFailed, Violation
 from app.domain.fingerprint import compute_digest
-from app.domain.passthrough import Verbatim
+from app.domain.passthrough import Passthrough
 from app.domain.request import CacheDirective, GenerationRequest, Grounding, SafetySetting
 from app.generation.order import Order
 from app.surfaces.gemini.contents import ContentsReader, check_base64_texts, normalize_turns
@@ -162,14 +162,14 @@ class _Reader:
         fields.put_back("generationConfig", config)
         return request
 
-    def build_passthrough(self) -> Verbatim | None:
+    def build_passthrough(self) -> Passthrough | None:
         """The body to send as it is, or None where ``request`` says it all."""
         if not self.rest and not self._labels:
             return None
         skeleton = json.dumps(self._build_body()).encode()
         kept = {name: lifted.data for name, lifted in self._blobs.items() if f'"{name}"'.encode() in skeleton}
         identity = json.dumps(_replace_bytes(self.rest, self._blobs), sort_keys=True) if self.rest else ""
-        return Verbatim(skeleton, kept, identity)
+        return Passthrough(skeleton, kept, identity)
 
     def _select_inputs(self, kind: InputKind) -> tuple[Input, ...]:
         inputs = (*self._conversation.inputs, *self._instruction.inputs)

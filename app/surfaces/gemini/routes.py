@@ -24,7 +24,7 @@ from app.domain.errors import (
 )
 from app.domain.policy import CALL_S_MIN
 from app.domain.tenancy import Caller
-from app.generation.order import Patience
+from app.generation.order import ClientTimeout
 from app.surfaces.gemini.errors import PREFIX, is_vertex
 from app.surfaces.gemini.request import parse_count_request, parse_order
 from app.surfaces.gemini.response import (
@@ -216,7 +216,7 @@ async def _generate(request: Request, service: Service, caller: Caller, model: s
     )
 
 
-def _read_timeout(request: Request) -> Patience | None:
+def _read_timeout(request: Request) -> ClientTimeout | None:
     """The caller's patience, which Google's SDKs tell in ``X-Server-Timeout``; None without a bound.
 
     Raises:
@@ -233,4 +233,4 @@ def _read_timeout(request: Request) -> Patience | None:
         )
     if usual is not None and usual.seconds < seconds:
         return usual
-    return Patience(seconds, time.monotonic(), "X-Server-Timeout")
+    return ClientTimeout(seconds, time.monotonic(), "X-Server-Timeout")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.domain.errors import InvalidRequest
 from app.domain.policy import CALL_S_MIN
-from app.generation.order import Patience
+from app.generation.order import ClientTimeout
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -38,7 +38,7 @@ REQUEST_TIMEOUT: dict[str, Any] = {
 """The header as a parameter of the OpenAPI document."""
 
 
-def read_client_timeout(request: Request) -> Patience | None:
+def read_client_timeout(request: Request) -> ClientTimeout | None:
     """The caller's patience from ``X-Request-Timeout`` or ``grpc-timeout``, the shorter of them, or None.
 
     It begins when this is called, which is before the body is read.
@@ -52,16 +52,16 @@ def read_client_timeout(request: Request) -> Patience | None:
     return min(found, key=lambda each: each.seconds, default=None)
 
 
-def _read_request_timeout(request: Request) -> Patience | None:
+def _read_request_timeout(request: Request) -> ClientTimeout | None:
     expected = "X-Request-Timeout is a number of seconds, such as 60 or 12.5."
     found = _match_header(request, "X-Request-Timeout", _SECONDS, expected)
-    return found and Patience(float(found[1]), time.monotonic(), "X-Request-Timeout")
+    return found and ClientTimeout(float(found[1]), time.monotonic(), "X-Request-Timeout")
 
 
-def _read_grpc_timeout(request: Request) -> Patience | None:
+def _read_grpc_timeout(request: Request) -> ClientTimeout | None:
     expected = "grpc-timeout is a number of at most 8 digits and a unit: H, M, S, m, u or n."
     found = _match_header(request, "grpc-timeout", _GRPC, expected)
-    return found and Patience(int(found[1]) * _GRPC_UNITS_S[found[2]], time.monotonic(), "grpc-timeout")
+    return found and ClientTimeout(int(found[1]) * _GRPC_UNITS_S[found[2]], time.monotonic(), "grpc-timeout")
 
 
 def _match_header(request: Request, name: str, form: re.Pattern[str], expected: str) -> re.Match[str] | None:

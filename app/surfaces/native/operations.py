@@ -24,7 +24,7 @@ from app.domain.generation import FREE
 from app.domain.operation import OperationResult
 from app.domain.repetition import ResultGone
 from app.domain.stored_generation import StoredGeneration
-from app.generation.operations import Telling
+from app.generation.operations import OperationEncoder
 from app.surfaces.http.auth import CallerDep
 from app.surfaces.http.context import ServiceDep, get_base_url
 from app.surfaces.http.problems import PROBLEMS, Problem
@@ -107,7 +107,7 @@ async def start_operation(
     return _build_response(operation, request, 202, headers)
 
 
-def _build_encoder(request: Request, service: Service) -> Telling:
+def _build_encoder(request: Request, service: Service) -> OperationEncoder:
     """Return the encoder of the operation's outcome, which is used after this request has ended."""
     base_url, path = get_base_url(request, service), request.url.path
     request_id = getattr(request.state, "request_id", "")
@@ -115,7 +115,7 @@ def _build_encoder(request: Request, service: Service) -> Telling:
     def told(error: GatewayError) -> str:
         return json.dumps(render_problem(error, request_id, path))
 
-    return Telling(lambda result: render_result(result, base_url, inline=False)[0].decode(), told)
+    return OperationEncoder(lambda result: render_result(result, base_url, inline=False)[0].decode(), told)
 
 
 def _datetime_from_ms(at_ms: int) -> datetime:

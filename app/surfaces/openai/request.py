@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from app.domain.card import Card
     from app.domain.tenancy import Caller
-    from app.generation.order import Order, Patience
+    from app.generation.order import ClientTimeout, Order
     from app.surfaces.http.body import FormBody, JsonBody
     from app.surfaces.http.context import Service
 
@@ -66,7 +66,7 @@ class ParsedRequest:
     places: Mapping[str, str]
     notices: tuple[Notice, ...]
 
-    def with_timeout(self, patience: Patience | None) -> ParsedRequest:
+    def with_timeout(self, patience: ClientTimeout | None) -> ParsedRequest:
         """The same of a caller who waits so long."""
         return replace(self, order=replace(self.order, patience=patience))
 
