@@ -42,7 +42,7 @@ def _build_parser() -> argparse.ArgumentParser:
     cli.add_key_commands(keys)
     cli.add_usage_command(commands.add_parser("usage", help="what was used and saved, at a running gateway"))
     cli.add_budget_commands(commands.add_parser("budgets", help="credit and other limits for a time"))
-    ledger.add_commands(commands.add_parser("books", help="whether the books balance, and what is in them"))
+    ledger.add_commands(commands.add_parser("ledger", help="check that the ledger balances, or export it"))
     return parser
 
 
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command in {"keys", "tenants", "usage", "budgets"}:
             admin_key = None if settings.admin_key is None else settings.admin_key.get_secret_value()
             return cli.run(arguments, f"http://127.0.0.1:{settings.admin_port or settings.port}", admin_key)
-        if arguments.command == "books":
+        if arguments.command == "ledger":
             return ledger.run(arguments, settings)
         return serve.run(settings)
     except ConfigurationError as error:

@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     journal_mb: int = Field(64, ge=1, description="Disk for what a replica settled, in MiB; the oldest goes.")
     amnesia: Literal["rebuild", "closed", "open"] = Field(
         "rebuild",
-        description="Where the store has lost a tenant's books: rebuild them from the journals; refuse the "
+        description="Where the store has lost a tenant's ledger: rebuild them from the journals; refuse the "
         "tenant until a restart; or begin anew at zero.",
     )
     redis_ca_file: Path | None = Field(

@@ -337,7 +337,7 @@ def _breaker(pool: Literal["ledger", "images"], metrics: Metrics, clients: Store
 
 
 async def _first_trial(clients: StoreClients, ledger: RedisLedger) -> Trial:
-    """Refuse a store that may evict the books; one that cannot be used yet is not refused, but told of."""
+    """Refuse a store that may evict the ledger; one that cannot be used yet is not refused, but told of."""
     trial = Trial(clients, ledger.notifications)
     if await trial() is not None:
         with suppress(StoreUnavailable):

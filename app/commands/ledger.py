@@ -1,4 +1,4 @@
-"""``flashgate books``: whether a store's books balance, and what happened in them."""
+"""``flashgate ledger``: checks that the ledgers in a store balance, and exports what happened in them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COLUMNS = (
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
-    """``books verify`` and ``books export``."""
+    """``ledger verify`` and ``ledger export``."""
     actions = parser.add_subparsers(dest="action", required=True)
     verify = actions.add_parser(
         "verify", help="add up every hold and compare with the windows; exit 1 if they differ"
@@ -41,7 +41,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Run one command on the configured store; 0: all is well, 1: books differ, 2: no store."""
+    """Run one command on the configured store; 0: it balances, 1: it differs, 2: no store."""
     try:
         return asyncio.run(_run(arguments, settings))
     except StoreUnavailable as error:
@@ -68,12 +68,12 @@ async def _verify(clients: StoreClients, tenant_ids: list[str]) -> int:
         differences += found.find_differences()
     told = f"{len(tenant_ids)} tenants, {windows} windows, {holds} holds"
     if not differences:
-        sys.stdout.write(f"The books balance: {told}.\n")
+        sys.stdout.write(f"The ledger balances: {told}.\n")
         return 0
     rows = [("tenant", "counter", "what", "stands at", "should be")]
     rows += [(each[0], each[1], each[2], str(each[3]), str(each[4])) for each in differences]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    sys.stdout.write(f"The books differ in {len(differences)} places: {told}.\n\n")
+    sys.stdout.write(f"The ledger differs in {len(differences)} places: {told}.\n\n")
     for row in rows:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         sys.stdout.write(f"{line.rstrip()}\n")

@@ -173,7 +173,7 @@ class Gateway:
         return await self._ledger.get_rates(caller.tenant.id, rates) if rates else ()
 
     async def aclose(self, drain_s: float) -> None:
-        """Take no new work, let running work finish for this long, then end it with its books kept."""
+        """Take no new work, let running work finish for this long, then end it and settle its holds."""
         await self._tasks.aclose(drain_s)
 
     # the request path

@@ -288,7 +288,7 @@ class Ledger(Protocol):
 
 
 class Results(Protocol):
-    """Images and finished generations; losing them costs money but never breaks the books."""
+    """Images and finished generations; losing them costs money but leaves the ledger exact."""
 
     async def put_pictures(self, tenant_id: str, pictures: tuple[Picture, ...], ttl_s: int) -> bool:
         """Keep the bytes. False where they could not be kept: then nothing may be published."""

@@ -19,7 +19,7 @@ from app.domain.stored_generation import StoredGeneration
 
 VERSION = 1
 BRIEF_BYTES_MAX = 1000
-"""What a failure may take in the books, which no store evicts."""
+"""What a failure may take in the ledger, which no store evicts."""
 
 _DETAIL_LENGTH_MAX = 400
 _WORD_LENGTH_MAX = 60
@@ -76,7 +76,7 @@ def encode_failure(failure: Failure) -> str:
 
 
 def encode_brief(failure: Failure) -> str:
-    """A failure as the books keep it, in at most BRIEF_BYTES_MAX.
+    """A failure as the ledger keeps it, in at most BRIEF_BYTES_MAX.
 
     Left out are the upstream's own answer, and what only errors have that end no hold: they are never kept.
     """

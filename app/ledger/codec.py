@@ -185,13 +185,13 @@ def decode_admission(request: ports.AdmissionRequest, reply: ScriptReply) -> por
 
 
 def decode_data_loss(reply: ScriptReply) -> LedgerDataLost:
-    """An answer of the script ``admit`` that the books are not those this process knows, or not open."""
+    """The error for a reply of ``admit`` whose ledger is unknown to this process, or still closed."""
     if reply.code == "closed":
         retry_after_s = -(-int(reply.payload) // MS)
         return LedgerDataLost(
-            "The tenant's books are being rebuilt.", epoch=None, retry_after_s=retry_after_s
+            "The tenant's ledger is being rebuilt.", epoch=None, retry_after_s=retry_after_s
         )
-    return LedgerDataLost("The store has lost the tenant's books.", epoch=reply.payload, retry_after_s=1)
+    return LedgerDataLost("The store has lost the tenant's ledger.", epoch=reply.payload, retry_after_s=1)
 
 
 def _decode_failure(text: str) -> Failure:
@@ -228,7 +228,7 @@ def _encode_reported_tokens(usage: Usage) -> str:
 
 
 def encode_spent(spent: Spent | None) -> str:
-    """A cost as the books keep it, in the form of ``scripts/_claims.lua``."""
+    """A cost as the ledger keeps it, in the form of ``scripts/_claims.lua``."""
     if spent is None:
         return ""
     usage = spent.usage
@@ -237,7 +237,7 @@ def encode_spent(spent: Spent | None) -> str:
 
 
 def decode_spent(cost: str) -> Spent | None:
-    """A cost that the books have kept; None where they know none."""
+    """A cost that the ledger has kept; None where they know none."""
     if not cost:
         return None
     numbers = [int(digits) for digits in cost.split(",")]
@@ -245,7 +245,7 @@ def decode_spent(cost: str) -> Spent | None:
     tokens = numbers[-len(_TOKENS) :] if len(numbers) > len(UNITS) else []
     amounts = Amounts(*numbers[: len(numbers) - len(tokens)])
     if not tokens:
-        # The books know the sums alone.
+        # The ledger kept only the sums.
         rest = max(0, amounts.total_tokens - amounts.output_tokens)
         return Spent(Usage(text_input=rest, image_output=amounts.output_tokens, estimated=True), amounts.usd)
     fields: dict[str, Any] = dict(zip(_TOKENS, tokens, strict=True))

@@ -1,14 +1,13 @@
-"""The ledger with a memory of its own: settlements are never lost, and a store that forgets is noticed.
+"""A ledger with a memory of its own: settlements are never lost, and a store that loses data is noticed.
 
-``RedisLedger`` says what the store says. This wrapper stands around it for what happens when the store says
-nothing, or has lost what it knew:
+This wraps ``RedisLedger`` for the times when the store does not answer, or has lost data:
 
 * A settlement that the store does not acknowledge is kept, on disk where there is one, and settled in the
   background until it is; its caller is answered meanwhile (docs/reliability.md R29).
 * A hold that the store has forgotten is put back with everything it was reserved with, then settled.
-* Books that were lost, as a whole or in part, are noticed and rebuilt from what this replica knows; every
+* A ledger that was lost, as a whole or in part, is noticed and rebuilt from what this replica knows; every
   replica does so with its own part (docs/reliability.md R22; ``app/ledger/recovery.py``).
-* While the store does not answer at all, callers are told so at once (docs/reliability.md R28).
+* While the store does not answer, requests fail at once (docs/reliability.md R28).
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ log = logging.getLogger(__name__)
 
 WAITING_MAX = 10_000
 WATCH_S = 1.0
-"""How soon a journal that somebody has deleted is made again."""
+"""Seconds between looks at whether somebody has deleted the journal's files."""
 OPEN_MAX = 100_000
 PAUSE_S, PAUSE_MAX_S = 0.05, 1.0
 
@@ -62,27 +61,27 @@ _OUTCOMES: dict[State, Literal["settle", "void", "charge"]] = {
 
 
 class LedgerMetrics(Protocol):
-    """Who is told what happens here; metrics in production."""
+    """Counts what happens here; metrics in production."""
 
     def set_settlements_waiting(self, on_disk: int, in_memory: int) -> None:
-        """So many settlements are not acknowledged by the store, by where they are kept."""
+        """Set how many settlements the store has not acknowledged, by where they are kept."""
 
     def count_journal_failure(self, error: str) -> None:
-        """A write of the journal has failed."""
+        """Count a failed write of the journal."""
 
     def count_data_loss(self, policy: str, restored: int) -> None:
-        """A tenant's books were lost; so many of its holds were put back."""
+        """Count a tenant's ledger that was lost, and the holds that were put back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Durability:
-    """What is done where the store says nothing, or has lost what it knew.
+    """What to do while the store does not answer, or once it has lost data.
 
     Attributes:
-        amnesia: What becomes of a tenant whose books were lost: they are rebuilt; it stays closed until an
-            operator restarts the gateway; or it begins anew at zero.
-        drain_s: How long leaving may take, for what waits to be settled after all.
-        grace_tokens: What each tenant may be admitted while the store does not answer; see
+        amnesia: What happens after a tenant's ledger was lost: it is rebuilt, it stays closed until an
+            operator restarts the gateway, or it starts again at zero.
+        drain_s: Seconds at shutdown for settlements that still wait.
+        grace_tokens: Tokens that each tenant may reserve while the store does not answer; see
             ``app/ledger/grace.py``.
     """
 
@@ -93,7 +92,7 @@ class Durability:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A settlement that the store has not acknowledged. ``hold`` as it was, None where nobody knows."""
+    """A settlement that the store has not acknowledged, with its hold, or None where that is unknown."""
 
     settlement: Settlement
     windows: tuple[BudgetWindow, ...]
@@ -104,9 +103,9 @@ class DurableLedger(Resource):
     """``ports.Ledger`` around a RedisLedger; use as ``async with``, inside the RedisLedger's own.
 
     Args:
-        breaker: That of the ledger's and the restorer's calls, whose state operators see.
-        journal: This replica's files, or None where it has no disk: then memory alone keeps what waits.
-        policy: What an operator has chosen.
+        breaker: The breaker of the ledger's and the restorer's calls; operators see its state.
+        journal: This replica's files, or None without a disk: settlements then wait in memory alone.
+        policy: The operator's choices.
     """
 
     def __init__(
@@ -174,7 +173,7 @@ class DurableLedger(Resource):
             )
 
     def conditions(self) -> dict[str, str | int]:
-        """What an operator wants to see beside whether the store answers."""
+        """The state of journal, breaker and waiting settlements, for the health route."""
         return {
             "settlements_waiting": len(self._waiting),
             "settlements_in_memory": len(self._waiting) - len(self._journal.on_disk),
@@ -184,13 +183,13 @@ class DurableLedger(Resource):
         }
 
     async def admit(self, request: AdmissionRequest) -> Admission:
-        """Decide; where the store has lost the tenant's books, they come first."""
+        """Decide as the store does. A ledger that the store has lost is rebuilt first."""
         if len(self._waiting) >= WAITING_MAX:
             raise StoreUnavailable("Too many settlements wait for the store.", retry_after_s=1)
         try:
             admission = await self._ledger.admit(request)
         except LedgerDataLost as lost:
-            await self.recovery.of(request.tenant_id, lost)
+            await self.recovery.recover(request.tenant_id, lost)
             admission = await self._ledger.admit(request)
         except StoreUnavailable:
             hold = self._grace.take(request)
@@ -207,17 +206,17 @@ class DurableLedger(Resource):
         return admission
 
     async def peek(self, request: AdmissionRequest) -> Hit | Absent:
-        """As the store says."""
+        """As the store does."""
         return await self._ledger.peek(request)
 
     async def dispatch(self, tenant_id: str, hold_id: str, fingerprint: str) -> bool:
-        """As the store says; the first one is noted, because from now on the hold may cost something."""
+        """As the store does. The first dispatch is journaled: from now on the hold may cost something."""
         sent = self._grace.covers(hold_id)
         if not sent:
             sent = await self._ledger.dispatch(tenant_id, hold_id, fingerprint)
         open_hold = self._open.get(hold_id)
         if open_hold is None or open_hold[1].state != "held":
-            return sent  # a heartbeat; a hold that ran out meanwhile is settled all the same
+            return sent  # a heartbeat; a hold that has expired meanwhile is settled all the same
         if not sent:
             del self._open[hold_id]
         else:
@@ -227,7 +226,7 @@ class DurableLedger(Resource):
         return sent
 
     async def settle(self, settlement: Settlement, windows: tuple[BudgetWindow, ...]) -> Settled:
-        """Settle now; where the store does not answer, keep the settlement and say ``deferred``."""
+        """Settle now; without an answer from the store the settlement is kept and is ``deferred``."""
         _, hold = self._open.get(settlement.hold_id, (None, None))
         self._grace.forget(settlement.hold_id)
         try:
@@ -240,19 +239,19 @@ class DurableLedger(Resource):
         return settled
 
     async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
-        """As the store says."""
+        """As the store does."""
         await self._ledger.wait(tenant_id, fingerprint, leader, timeout_s)
 
     async def note_delivery(self, tenant_id: str, attempt: Attempt, delivery: Delivery) -> None:
-        """As the store says."""
+        """As the store does."""
         await self._ledger.note_delivery(tenant_id, attempt, delivery)
 
     async def get_windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
-        """As the store says."""
+        """As the store does."""
         return await self._ledger.get_windows(tenant_id, windows)
 
     async def get_rates(self, tenant_id: str, rates: tuple[RateLimit, ...]) -> tuple[RateState, ...]:
-        """As the store says."""
+        """As the store does."""
         return await self._ledger.get_rates(tenant_id, rates)
 
     def _open_holds(self, tenant_id: str) -> dict[str, HoldRecord]:
@@ -264,14 +263,17 @@ class DurableLedger(Resource):
     async def _settle(
         self, settlement: Settlement, windows: tuple[BudgetWindow, ...], hold: HoldRecord | None
     ) -> Settled:
-        """Settle; a hold that the store has forgotten is put back first, once."""
+        """Settle. A hold that the store has lost is restored first, once."""
         settled = await self._ledger.settle(settlement, windows)
         if settled.state == "unknown" and hold is not None and settlement.outcome != "void":
             await self._restorer.put_back(settlement.tenant_id, [hold])
             settled = await self._ledger.settle(settlement, windows)
         if hold is not None and settled.state != "unknown":
-            flags = hold.flags + "l" * settled.late + "p" * settled.published
-            record = replace(_end_hold(hold, settlement), flags=flags)
+            record = _end_hold(hold, settlement)
+            if settled.late:
+                record = replace(record, flags=record.flags + "l")
+            if settled.published:
+                record = replace(record, flags=record.flags + "p")
             self._note(settlement.tenant_id, record, settled.now_ms)
         return settled
 
@@ -287,7 +289,7 @@ class DurableLedger(Resource):
         self._metrics.set_settlements_waiting(on_disk, len(self._waiting) - on_disk)
 
     async def _write_waiting(self) -> None:
-        """Have every settlement that waits on disk, if there is one that takes it."""
+        """Write every waiting settlement to the journal, if the disk takes it."""
         records = [
             (item.settlement.tenant_id, _end_hold(item.hold, item.settlement))
             for hold_id, item in self._waiting.items()
@@ -322,16 +324,16 @@ class DurableLedger(Resource):
                 pause_s = min(PAUSE_MAX_S, pause_s * 2)
 
     async def _settle_all(self) -> bool:
-        """Whether nothing waits any more."""
+        """Settle everything that waits, in order. False as soon as the store does not answer."""
         for hold_id, item in list(self._waiting.items()):
             try:
                 settled = await self._settle(item.settlement, item.windows, item.hold)
             except StoreUnavailable:
                 return False
             except GatewayError:
-                log.exception("a settlement contradicts the books", extra={"hold_id": hold_id})
+                log.exception("a settlement contradicts the ledger", extra={"hold_id": hold_id})
             except Exception:
-                # Its hold is charged at the estimate when its lease is over; the others must not wait for it.
+                # Its hold is charged at the estimate when its lease ends; the others must not wait for it.
                 log.exception("a settlement cannot be told to the store", extra={"hold_id": hold_id})
             else:
                 if settled.state == "unknown":
@@ -354,7 +356,7 @@ def _now_ms() -> int:
 
 
 def _build_hold_record(request: AdmissionRequest, lead: Lead) -> HoldRecord:
-    """The hold as the store has just written it."""
+    """The hold as the store has just written it, for the journal."""
     counters = {
         window.field: Counter(window.budget.unit, window.span.start_ms, window.span.end_ms, window.field)
         for window in lead.windows
@@ -377,6 +379,6 @@ def _end_hold(hold: HoldRecord, settlement: Settlement) -> HoldRecord:
 
 
 def _build_settlement(tenant_id: str, record: HoldRecord) -> Settlement:
-    """What a line of the journal asks for; its result is not in the journal and so is not published."""
+    """The settlement of a journal line. The journal holds no result, so none is published."""
     outcome = _OUTCOMES[record.state]
     return Settlement(tenant_id, record.hold_id, record.fingerprint, outcome, record.act or record.est)

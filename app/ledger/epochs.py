@@ -8,11 +8,11 @@ EPOCH_FIELD = "!epoch"
 
 
 class LedgerDataLost(StoreUnavailable):
-    """The store has lost the books that this process knew, or they are not open again yet.
+    """The store has lost the ledger that this process knew, or the ledger is still closed.
 
     Args:
-        epoch: The name of the books that are there now, empty where there are none; None where they are the
-            right ones, but not open yet.
+        epoch: The epoch of the ledger that is there now, or "" without one; None where it is the right ledger
+            and still closed.
     """
 
     def __init__(self, detail: str, *, epoch: str | None, retry_after_s: int) -> None:

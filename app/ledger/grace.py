@@ -1,11 +1,10 @@
-"""What is admitted while the store does not answer: nothing by default (docs/reliability.md R30).
+"""Admissions while the store does not answer: none by default (docs/reliability.md R30).
 
-Where an operator allows it, each replica lets every tenant's requests through until their estimates reach a
-number of tokens in one outage. Nobody else knows of it, so all replicas together may exceed a budget by that
-number each; the holds are recorded like any other, and booked when the store is back.
+Where an operator allows it, each replica admits each tenant's requests until their estimates reach a number
+of tokens in one outage. Replicas do not know of each other's, so a budget may be exceeded by that number
+times the replicas. The holds are recorded like any other and booked when the store is back.
 
-Where the caller sent an idempotency key nothing is let through: without the store nobody knows whether it
-was used.
+Requests with an idempotency key are not admitted: without the store nobody knows whether the key was used.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class Grace:
-    """The tokens that are left of it, and the holds that were admitted so.
+    """The tokens left in this outage, and the holds that were admitted in it.
 
     Args:
-        tokens: In one outage, for each tenant; 0 for no grace at all.
+        tokens: Tokens for each tenant in one outage; 0 admits nothing.
     """
 
     def __init__(self, tokens: int) -> None:
@@ -34,11 +33,11 @@ class Grace:
 
     @property
     def tokens_taken(self) -> int:
-        """Tokens that were admitted in this outage, of all tenants together."""
+        """Tokens of all tenants admitted in this outage."""
         return self._taken.total()
 
     def take(self, request: AdmissionRequest) -> HoldRecord | None:
-        """A hold that no store knows, or None where there is no grace for it."""
+        """A hold that the store does not know, or None where the request is not admitted."""
         tokens = request.amounts.total_tokens
         sharing_only = request.cache.mode == "only_if_cached" or request.claim is not None
         if sharing_only or self._taken[request.tenant_id] + tokens > self._tokens:
@@ -63,13 +62,13 @@ class Grace:
         )
 
     def covers(self, hold_id: str) -> bool:
-        """Whether a hold was admitted so, and has not ended."""
+        """Whether the hold was admitted without the store and has not ended."""
         return hold_id in self._holds
 
     def forget(self, hold_id: str) -> None:
-        """A hold has ended; what it took of this outage stays taken."""
+        """Drop a hold that has ended; its tokens still count in this outage."""
         self._holds.discard(hold_id)
 
     def reset(self) -> None:
-        """The store has answered: the next outage begins anew."""
+        """Start counting again, because the store has answered."""
         self._taken.clear()

@@ -1,4 +1,4 @@
-"""A hold as the store's scripts write it, read back: what verifying, exporting and rebuilding are made of."""
+"""A hold as the scripts write it: verifying, exporting and rebuilding the ledger work with these."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TYPE_PREFIX = "flashgate.hold."
 
 
 class UnreadableHold(ValueError):
-    """The text is no hold of this version."""
+    """The text is not a hold of this version."""
 
 
 class Counter(NamedTuple):
@@ -49,9 +49,9 @@ class HoldRecord:
 
     Attributes:
         flags: ``f`` leads its work, ``l`` was corrected late, ``p`` its result was published.
-        began_ms: When it was reserved, by the store's clock.
-        est: What was reserved.
-        act: What was booked by a settlement; None otherwise.
+        began_ms: Store time of the reservation, Unix milliseconds.
+        est: The amounts reserved.
+        act: The amounts that a settlement booked, else None.
     """
 
     hold_id: str
@@ -89,17 +89,17 @@ class HoldRecord:
 
     @property
     def open(self) -> bool:
-        """Whether it is reserved and not yet ended."""
+        """Whether it has not ended yet."""
         return self.state in {"held", "dispatched"}
 
     @property
     def progress(self) -> int:
-        """How far it has come: a state is never followed by one of less progress."""
+        """The rank of its state, which never goes down."""
         return _PROGRESS[self.state]
 
     @property
     def booked(self) -> Amounts:
-        """What it counts as settled in its windows."""
+        """The amounts that it counts as settled in its windows."""
         if self.state == "settled":
             return self.act or Amounts()
         return self.est if self.state == "charged" else Amounts()
@@ -111,7 +111,7 @@ class HoldRecord:
     def build_event(self, tenant_id: str, at_ms: int, source: str) -> dict[str, Any]:
         """The transition into this state as a CloudEvent (version 1.0). It holds no prompt and no text.
 
-        Its ``id`` is the same however often the transition is told, so that a consumer counts it once.
+        Its ``id`` is the same in every export, so that a consumer counts it once.
         """
         return {
             "specversion": "1.0",

@@ -1,14 +1,14 @@
-"""A replica's own memory on disk: what it settled, and what the store has not acknowledged yet.
+"""A replica's memory on disk: what it has settled, and what the store has not acknowledged yet.
 
-A few files a replica, in JSON lines. Of the first two each line is a CloudEvent without a word of any prompt:
+Each replica has a few files of JSON lines. In the first two each line is a CloudEvent, without prompts:
 
 * ``settled-N.jsonl``  what the store acknowledged, for rebuilding counters that the store lost
   (docs/reliability.md R22); at half of its share of the disk it becomes ``settled-N.old.jsonl`` and a new one
   begins
 * ``waiting-N.jsonl``  settlements that the store has not acknowledged, each on disk (fsync) before the
   caller is answered, so that neither a crash nor a restart loses one (docs/reliability.md R29)
-* ``epochs-N.json``    which epoch of each tenant's books this replica has seen, as of its last start, and
-  ``epochs-N.jsonl``   what it has learnt of them since
+* ``epochs-N.json``    the epoch of each tenant's ledger that this replica had seen at its last start, and
+  ``epochs-N.jsonl``   the epochs seen since
 
 ``N`` is a number that the replica holds a lock on. A replica that starts takes the lowest free one and, with
 it, what a dead one left behind; locks are the kernel's and vanish with their holder.
@@ -45,8 +45,8 @@ class Journal:
 
     Args:
         folder: Made private to this user; may be shared by any number of replicas of one machine.
-        bytes_max: What this replica's settled events may take; the oldest half goes first.
-        source: Names this replica in its events.
+        bytes_max: Bytes of this replica's settled events; the older half is dropped first.
+        source: The ``source`` of its events.
     """
 
     def __init__(self, folder: Path, *, bytes_max: int = 64 << 20, source: str = "flashgate") -> None:
@@ -90,34 +90,34 @@ class Journal:
         self._files = {}
 
     def is_gone(self) -> bool:
-        """Whether its files are no longer where they were made: somebody has deleted or moved them."""
+        """Whether somebody has deleted or moved its files."""
         return not self._files or any(
             not _is_at(file, self._path(kind, self._number)) for kind, file in self._files.items()
         )
 
     def open_again(self) -> None:
-        """Make files anew where they are gone; what they held is not in them. Raises OSError."""
+        """Create the files again, empty, after they were deleted. Raises OSError."""
         self._close()
         self._epochs = {}
         self._open()
 
     def note(self, tenant_id: str, record: HoldRecord, at_ms: int) -> None:
-        """Remember a transition that the store has acknowledged. The store has it too, so without fsync."""
+        """Append a transition that the store has acknowledged; no fsync, because the store has it too."""
         if self._settled_bytes > self._bytes_max // 2:
             self._rotate()
         self._settled_bytes += self._append("settled", tenant_id, record, at_ms)
 
     def append_pending(self, tenant_id: str, record: HoldRecord, at_ms: int) -> None:
-        """Remember a settlement that the store has not acknowledged; on disk when this returns."""
+        """Append a settlement that the store has not acknowledged; it is on disk when this returns."""
         self._append("waiting", tenant_id, record, at_ms)
         os.fsync(self._get_file("waiting").fileno())
 
     def clear_pending(self) -> None:
-        """Forget the waiting ones: the store has acknowledged all of them."""
+        """Empty the pending file, because the store has acknowledged all settlements in it."""
         self._get_file("waiting").truncate(0)
 
     def take_over_pending(self) -> list[tuple[str, HoldRecord]]:
-        """Settlements of this number's former holder, and of dead replicas; the latter become this one's."""
+        """Pending settlements of this number's former holder, and of dead replicas, taken over from them."""
         pending = list(_read(self._path("waiting", self._number)))
         for number in self._list_others():
             lock = self._lock(number)
@@ -127,7 +127,7 @@ class Journal:
                 path = self._path("waiting", number)
                 orphans = list(_read(path))
                 pending += orphans
-                with suppress(OSError):  # a full disk: they stay where they are, and are found again
+                with suppress(OSError):  # a full disk: they stay where they are until the next start
                     for tenant_id, record in orphans:
                         self.append_pending(tenant_id, record, record.began_ms)
                     if orphans:
@@ -137,8 +137,8 @@ class Journal:
     def read_settled_of(self, tenant_id: str) -> dict[str, HoldRecord]:
         """The last state of every hold of a tenant that this replica or a dead one remembers.
 
-        A hold that a dead replica sent may have been settled by another, so it is not the order of the files
-        that tells which state is the last.
+        A hold that a dead replica sent may have been settled by another one, so the last state is the one
+        furthest along and not the one read last.
         """
         records: dict[str, HoldRecord] = {}
         for owner, record in self._read_settled_lines():
@@ -146,8 +146,8 @@ class Journal:
                 _remember(records, record)
         return records
 
-    def settled(self, part: int) -> Generator[dict[str, dict[str, HoldRecord]]]:
-        """The same of all tenants, by tenant; a part at a time, so that no more than that is in memory."""
+    def read_settled(self, part: int) -> Generator[dict[str, dict[str, HoldRecord]]]:
+        """The same for all tenants, by tenant, in parts of so many lines, which bounds the memory."""
         tenants: dict[str, dict[str, HoldRecord]] = {}
         for count, (owner, record) in enumerate(self._read_settled_lines(), 1):
             _remember(tenants.setdefault(owner, {}), record)
@@ -157,7 +157,7 @@ class Journal:
         yield tenants
 
     def _read_settled_lines(self) -> Iterator[tuple[str, HoldRecord]]:
-        """What this replica and dead ones have noted, oldest first in each of their files."""
+        """The settled files of this replica and of dead ones, each oldest first."""
         for number in (self._number, *self._list_others()):
             lock = None if number == self._number else self._lock(number, fcntl.LOCK_SH)
             if lock is None and number != self._number:
@@ -167,7 +167,7 @@ class Journal:
                     yield from _read(self._path("settled", number, old=old))
 
     def read_epochs(self) -> dict[str, str]:
-        """Which epoch of each tenant's books was seen last, by this number's holders."""
+        """The epoch of each tenant's ledger that the holders of this number saw last."""
         epochs: dict[str, str] = {}
         with suppress(OSError, ValueError, AttributeError):
             stored = json.loads(self._epochs_path.read_text(encoding="utf-8"))
@@ -180,12 +180,12 @@ class Journal:
                 changed = True
         self._epochs = epochs
         if changed:
-            with suppress(OSError):  # a full disk: the lines stay, and are read again
+            with suppress(OSError):  # a full disk: the lines stay and are read again next time
                 self._write_epochs()
         return dict(epochs)
 
     def keep_epoch(self, tenant_id: str, epoch: str) -> None:
-        """Remember a tenant's epoch, one line where it is another than before."""
+        """Append a tenant's epoch if it has changed."""
         if self._epochs.get(tenant_id) == epoch:
             return
         self._write("epochs", [tenant_id, epoch])
@@ -210,11 +210,11 @@ class Journal:
         return self._write(kind, record.build_event(tenant_id, at_ms, self._source))
 
     def _write(self, kind: str, value: object) -> int:
-        """Append a line as a whole; returns its bytes. Raises OSError where a part of it may be missing."""
+        """Append one line; returns its bytes. Raises OSError where only a part may have been written."""
         # The line break comes first, so that a line torn by a crash never swallows the next one.
         line = b"\n" + json.dumps(value, separators=(",", ":")).encode()
         file, written = self._get_file(kind), 0
-        while written < len(line):  # a disk that fills up takes a part, and refuses the rest
+        while written < len(line):  # a disk that fills up takes a part and refuses the rest
             written += file.write(line[written:])
         return written
 
@@ -227,7 +227,7 @@ class Journal:
         return FileIO(self._path(kind, self._number), "ab", opener=_open_privately)
 
     def _rotate(self) -> None:
-        with suppress(FileNotFoundError):  # renamed before, when the new one could not be made
+        with suppress(FileNotFoundError):  # an earlier rotation renamed it and could not create the new one
             self._path("settled", self._number).replace(self._path("settled", self._number, old=True))
         fresh = self._open_file("settled")
         self._get_file("settled").close()
@@ -281,7 +281,7 @@ def _read_lines(path: Path) -> Iterator[bytes]:
 
 
 def _read(path: Path) -> Iterator[tuple[str, HoldRecord]]:
-    """The holds of a file in order; a line that a crash has torn is none."""
+    """The holds of a file in order, without lines that a crash has torn."""
     for line in _read_lines(path):
         try:
             event: Any = json.loads(line)
@@ -292,7 +292,7 @@ def _read(path: Path) -> Iterator[tuple[str, HoldRecord]]:
 
 
 def _remember(records: dict[str, HoldRecord], record: HoldRecord) -> None:
-    """Keep the record unless a later state of the hold is known."""
+    """Keep the record unless a later state of the hold is there."""
     earlier = records.get(record.hold_id)
     if earlier is None or record.progress >= earlier.progress:
         records[record.hold_id] = record

@@ -1,7 +1,7 @@
-"""The journal as the ledger uses it: a disk that fails stops nobody, and an operator is told.
+"""The journal as the ledger uses it: a failing disk stops nothing, and operators see it in log and metrics.
 
-What cannot be written stays in memory and is written as soon as the disk takes it again. A folder that
-somebody deletes while the gateway runs is made anew.
+What cannot be written waits in memory until the disk takes it again. A folder that is deleted while the
+gateway runs is created again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AGAIN_S = 60.0
-"""How often a fault that lasts is logged."""
+"""Seconds between log lines about the same fault."""
 
 _REMEDIES = {
     errno.ENOSPC: "Free space on that disk, or set FLASHGATE_JOURNAL_DIR to a folder on another",
@@ -39,10 +39,10 @@ _REMEDY = "Look at that disk, or set FLASHGATE_JOURNAL_DIR to a folder on anothe
 
 
 class JournalMetrics(Protocol):
-    """Who is told of failures; metrics in production."""
+    """Counts failures; metrics in production."""
 
     def count_journal_failure(self, error: str) -> None:
-        """A write has failed; ``error`` is the system's name of it, such as ENOSPC."""
+        """Count a failed write; ``error`` is the system's name for it, such as ENOSPC."""
 
 
 class Journaling:
@@ -60,7 +60,7 @@ class Journaling:
         self._metrics = metrics
         self._lock = asyncio.Lock()
         self._fault: Diagnosis | None = None
-        self._said_at = 0.0
+        self._logged_at = 0.0
         self.on_disk: set[str] = set()
 
     @property
@@ -86,17 +86,17 @@ class Journaling:
             {} if self._journal is None else await asyncio.to_thread(self._journal.read_settled_of, tenant_id)
         )
 
-    async def settled(self, part: int) -> AsyncGenerator[tuple[str, Iterable[HoldRecord]], None]:
+    async def read_settled(self, part: int) -> AsyncGenerator[tuple[str, Iterable[HoldRecord]], None]:
         """See Journal; the files are read beside the event loop. Raises OSError where they cannot be."""
         if self._journal is None:
             return
-        with contextlib.closing(self._journal.settled(part)) as parts:
+        with contextlib.closing(self._journal.read_settled(part)) as parts:
             while (part_of_tenants := await asyncio.to_thread(next, parts, None)) is not None:
                 for tenant_id, records in part_of_tenants.items():
                     yield tenant_id, records.values()
 
     def note(self, tenant_id: str, record: HoldRecord, at_ms: int, epoch: str | None) -> None:
-        """Remember a transition that the store has acknowledged, and the epoch of the tenant's books."""
+        """Remember a transition that the store has acknowledged, and the epoch of the tenant's ledger."""
         if self._journal is None:
             return
         try:
@@ -110,7 +110,7 @@ class Journaling:
             self._report_recovery()
 
     def keep_epoch(self, tenant_id: str, epoch: str) -> None:
-        """Remember the epoch of a tenant's books that were rebuilt."""
+        """Remember the epoch of a tenant's ledger that was rebuilt."""
         if self._journal is None:
             return
         try:
@@ -121,7 +121,7 @@ class Journaling:
     async def append_pending(
         self, records: Iterable[tuple[str, HoldRecord]], waiting: Container[str]
     ) -> None:
-        """Have settlements on disk, as far as it takes them: those that wait and are not there yet."""
+        """Write the settlements that still wait and are not on disk yet, as far as the disk takes them."""
         if self._journal is None:
             return
         async with self._lock:
@@ -136,7 +136,7 @@ class Journaling:
                 self._report_failure(error)
 
     async def clear_pending_unless(self, waiting: Sized) -> bool:
-        """Forget the settlements on disk, because the store has acknowledged all, unless some wait again."""
+        """Empty the pending file once the store has acknowledged all. False where some wait again."""
         async with self._lock:
             if waiting:
                 return False
@@ -145,12 +145,12 @@ class Journaling:
                 if self._journal is not None:
                     self._journal.clear_pending()
             except OSError as error:
-                # What stays is settled once more at the next start, which changes nothing.
+                # What stays is settled again at the next start, which changes nothing.
                 self._report_failure(error)
         return True
 
     async def recreate_if_gone(self) -> bool:
-        """Whether the journal's files were gone and have been made again, empty."""
+        """Create the files again if they are gone; whether that was done."""
         if self._journal is None:
             return False
         async with self._lock:
@@ -164,7 +164,7 @@ class Journaling:
                 return False
         log.error(
             "the journal's files were gone and have been made again; what they held cannot be told to a "
-            "store that loses its books",
+            "store that loses its ledger",
             extra={
                 "diagnosis": Diagnosis(
                     "journal_gone",
@@ -182,13 +182,13 @@ class Journaling:
         cause = f"{type(error).__qualname__}: {describe_system_error(error)}"
         remedy = _REMEDIES.get(error.errno or 0, _REMEDY)
         fault = Diagnosis("journal_failing", str(self._journal.folder), cause, remedy)
-        if fault != self._fault or time.monotonic() >= self._said_at + AGAIN_S:
+        if fault != self._fault or time.monotonic() >= self._logged_at + AGAIN_S:
             log.error(
                 "the journal cannot be written; settlements that the store does not take wait in memory "
                 "alone, and are lost if the process ends",
                 extra={"diagnosis": fault},
             )
-            self._said_at = time.monotonic()
+            self._logged_at = time.monotonic()
         self._fault = fault
         self._metrics.count_journal_failure(errno.errorcode.get(error.errno or 0, "other"))
 

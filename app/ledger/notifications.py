@@ -1,7 +1,7 @@
-"""Waking those who wait for a leader: one subscription a process, whatever the number of waiters.
+"""Wakes requests that wait for a leader: one subscription for the process, however many wait.
 
-A wake-up is only a hint. It may be lost or come early; the ledger polls beside it, and the next
-admission tells what really happened.
+A notification is only a hint. It may be lost or come early; the ledger polls as well, and the next admission
+tells what really happened.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 REMEMBERED = 4096
-"""Wake-ups kept for those who begin to wait just after one came."""
+"""Notifications kept for requests that begin to wait just after one came."""
 
 RESUBSCRIBE_S = 0.5
 
 
 class Notifications(Resource):
-    """Who waits for which hold. Use as ``async with``.
+    """The requests that wait, by hold. Use as ``async with``.
 
     Attributes:
-        listening: Set while messages come.
-        refusal: What the store answered where it does not let this process listen.
-        woken: How many messages came.
+        listening: Set while the subscription is alive.
+        refusal: The store's error where it does not let this process subscribe, else None.
+        woken: The number of messages received.
     """
 
     def __init__(self, client: Redis) -> None:
@@ -82,7 +82,7 @@ class Notifications(Resource):
             event.set()
 
     def _wake_all(self) -> None:
-        """After a gap in the subscription anybody's message may have been missed."""
+        """Wake everybody after a gap in the subscription, in which any message may have been missed."""
         for events in self._waiting.values():
             for event in events:
                 event.set()

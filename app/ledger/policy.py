@@ -1,4 +1,4 @@
-"""What the ledger does by itself, and when."""
+"""How the ledger treats time: leases, retention, and holds whose owner died."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ POLL_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class LedgerPolicy:
-    """What the ledger does by itself.
+    """Leases, retention and limits of a ledger.
 
     Attributes:
-        lease_s: A hold lives this long without a heartbeat (docs/reliability.md R10).
-        keep_s: How long an ended hold is remembered; longer than any retry of a settlement.
-        unknown: What becomes of a sent hold whose owner died: its estimate is charged, or released
+        lease_s: Seconds that a hold lives without a heartbeat (docs/reliability.md R10).
+        keep_s: Seconds that an ended hold is remembered; longer than any retry of a settlement.
+        unknown: Whether a sent hold whose owner died is charged at its estimate or released
             (docs/decisions/0034).
-        usage_days: How long days are kept for reports of usage.
-        usage_labels: How many labels of a tenant and day are reported one by one.
-        poll_s: How often a follower looks by itself, beside waiting to be woken.
-        deadline_s: A call that has no answer by then is StoreUnavailable.
-        claims_max: How many idempotency keys a tenant may have.
+        usage_days: Days that usage reports go back.
+        usage_labels: Labels of a tenant and day that are reported one by one.
+        poll_s: Seconds between looks of a follower that is not notified.
+        deadline_s: Seconds after which a call without an answer is StoreUnavailable.
+        claims_max: Idempotency keys that a tenant may have.
     """
 
     lease_s: float = 30.0

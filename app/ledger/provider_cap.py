@@ -1,12 +1,12 @@
-"""A cap on what all tenants together ask of one model at one back end (docs/reliability.md R19).
+"""A cap on what all tenants together send to one model at one back end (docs/reliability.md R19).
 
-Google counts requests and tokens a minute by project, whoever asks. Where a cap is set, every attempt takes
-its part of it first, in books of its own beside the tenants', and is refused there before Google is asked:
-the next back end may do, or the caller is told when to come back, and its own hold is given back as after any
-refusal that cost nothing.
+Google counts requests and tokens a minute by project. Where a cap is set, every attempt first reserves its
+part of it, in a ledger of its own beside the tenants'. A refused attempt is not sent: the next back end may
+serve it, or the caller learns when to come back and its own hold is voided, as after any refusal that cost
+nothing.
 
-A process that dies leaves its part taken until the minute is over. Where the store does not answer, no part
-is asked for: Google's own quota stands behind this one.
+A process that dies leaves its part reserved until the minute is over. While the store does not answer,
+nothing is reserved: Google's own quota stands behind this one.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ _UTC = ZoneInfo("UTC")
 _BURST_SHARE = 10
 
 PROVIDER_POLICY = LedgerPolicy(lease_s=120, keep_s=600, usage_days=1)
-"""A part that nobody gives back is over with its minute; what was asked is soon forgotten."""
+"""A part that is not given back ends with its minute, and holds are soon pruned."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderTerms:
-    """What may be asked of each model at each back end in a minute; None for no cap.
+    """Requests and tokens that may go to each model at each back end in a minute; None for no cap.
 
-    A tenth of the requests may come at once, so that no minute sees more than that above the cap.
+    A tenth of the requests may come at once, so no minute sees more than that above the cap.
     """
 
     requests_per_minute: int | None = None
@@ -62,12 +62,12 @@ class ProviderTerms:
 
 
 class CappedImageModel:
-    """An ImageModel that takes its part of the cap before each attempt.
+    """An ImageModel that reserves its part of the cap before each attempt.
 
     Args:
-        model: What makes the attempts.
-        back_end: Its kind.
-        ledger: With leases that outlast a minute; its own, so that what it knows of epochs is of these books.
+        model: Makes the attempts.
+        back_end: Its kind, such as ``vertex``.
+        ledger: With leases that outlast a minute; its own, so that what it knows of epochs is of this ledger.
     """
 
     def __init__(
@@ -102,15 +102,18 @@ class CappedImageModel:
         try:
             answer = await self._model.generate(request, seed, call)
         except GatewayError as error:
-            unbilled = isinstance(error, UpstreamError) and error.billed == "no"
-            outcome: Outcome = "settle" if error.usage is not None else "void" if unbilled else "charge"
+            outcome: Outcome = "charge"
+            if error.usage is not None:
+                outcome = "settle"
+            elif isinstance(error, UpstreamError) and error.billed == "no":
+                outcome = "void"
             await self._end(hold_id, card, outcome, error.usage, 0)
             raise
         await self._end(hold_id, card, "settle", answer.usage, len(answer.pictures))
         return answer
 
     async def _reserve(self, request: GenerationRequest, card: Card) -> str | None:
-        """The hold, or None where nobody can tell. Raises UpstreamQuota where there is no room."""
+        """The hold, or None if the store does not answer. Raises UpstreamQuota where the cap is reached."""
         hold_id = secrets.token_hex(12)
         admission_request = AdmissionRequest(
             tenant_id=PROVIDER,
@@ -125,7 +128,7 @@ class CappedImageModel:
             admission = await self._ledger.admit(admission_request)
         except StoreUnavailable:
             self._ledger.epochs.pop(PROVIDER, None)
-            log.warning("the cap on the upstream cannot be asked")
+            log.warning("the cap on the upstream is not checked: the store does not answer")
             return None
         if isinstance(admission, Lead):
             return hold_id
@@ -136,7 +139,7 @@ class CappedImageModel:
                 billed="no",
             ).with_attributes(retryable=False)
         raise UpstreamQuota(
-            "All that may be asked of this model in a minute is taken.",
+            "The cap on requests or tokens a minute for this model is reached.",
             billed="no",
             retry_after_s=_compute_retry_after_s(admission),
         )
@@ -149,7 +152,7 @@ class CappedImageModel:
         usage: Usage | None,
         pictures: int,
     ) -> None:
-        """Give back what was not used. The answer that is there by now is paid, and passes in any case."""
+        """Settle the part; never fails, because the answer is there and paid for."""
         with best_effort("provider_cap"), suppress(StoreUnavailable):
             used = Amounts() if usage is None else compute_settled_amounts(card, usage, pictures)
             settlement = Settlement(PROVIDER, hold_id, card.id.replace(".", "_"), outcome, used)

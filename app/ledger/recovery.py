@@ -1,12 +1,12 @@
-"""What becomes of books that the store has lost (docs/reliability.md R22).
+"""Rebuilds ledgers that the store has lost (docs/reliability.md R22).
 
-Books that are gone as a whole are noticed at the next admission, by the name of their epoch, or by looking
-once a second. They stay closed for a moment, until every replica has put back what it knows.
+A ledger that is lost as a whole is noticed by its epoch: at the next admission, or by a look once a second.
+It stays closed for a moment, until every replica has put back what it knows.
 
-Books may also be whole and old: a replica of the store that had not heard of the last seconds was promoted,
-or a backup was put back. Then the store has another history than before, which it tells at the next look,
-and all that this replica knows is told again; what is there already stays as it is. Until then, a second at
-most, admissions go by the old books.
+A ledger may also be complete but old: a replica of the store that lacked the last seconds was promoted, or a
+backup was restored. The store then reports another replication history at the next look, and this replica
+puts back everything that it knows; what is there already is left as it is. Until then, for at most a second,
+admissions use the old ledger.
 """
 
 from __future__ import annotations
@@ -35,30 +35,29 @@ Amnesia = Literal["rebuild", "closed", "open"]
 
 LOOK_S = 1.0
 GRACE_S = 3.0
-"""Books that were lost stay closed for so long that every replica has looked, and put back its part."""
+"""Seconds that a lost ledger stays closed: every replica has looked by then and put back its part."""
 PART = 5000
-"""Lines of the journal that are in memory at once."""
+"""Lines of the journal held in memory at once."""
 
 
 class DataLossMetrics(Protocol):
-    """Who is told of losses; metrics in production."""
+    """Counts losses; metrics in production."""
 
     def count_data_loss(self, policy: str, restored: int) -> None:
-        """A tenant's books were lost, or a part of them; so many of its holds were put back."""
+        """Count a tenant's ledger that was lost in whole or in part, and the holds that were put back."""
 
 
 class Recovery:
-    """Notices losses, and puts back this replica's part.
+    """Notices losses and puts back this replica's part.
 
     Args:
-        ledger: Whose epochs are those that this process knows.
-        breaker: The ledger's.
-        journal: What this replica remembers on disk.
-        amnesia: What becomes of a tenant whose books were lost; see DurableLedger.
+        ledger: Its ``epochs`` are those that this process has seen.
+        journal: This replica's memory on disk.
+        amnesia: What happens after a tenant's ledger was lost; see Durability.
         open_holds: The holds of a tenant that this process has open.
 
     Attributes:
-        history: The store's, as it was when everything known had been told to it; "" before the first look.
+        history: The replication history of the store when it last had everything; "" before the first look.
     """
 
     def __init__(
@@ -80,25 +79,25 @@ class Recovery:
         self._rebuilding = asyncio.Lock()
         self.history = ""
 
-    async def of(self, tenant_id: str, lost: LedgerDataLost) -> None:
-        """Returns when the tenant's books are open. Raises StoreUnavailable where they are not yet."""
+    async def recover(self, tenant_id: str, lost: LedgerDataLost) -> None:
+        """Return once the tenant's ledger is open. Raises StoreUnavailable while it is not."""
         known = self._epochs.get(tenant_id)
         if known is None or lost.epoch is None:
             raise lost
         if self._amnesia == "closed":
-            raise StoreUnavailable("The store has lost the books of this tenant.", retry_after_s=60)
+            raise StoreUnavailable("The store has lost the ledger of this tenant.", retry_after_s=60)
         try:
             wait_s = await self._rebuild(tenant_id, known)
         except OSError as error:
-            log.exception("the books cannot be put back", extra={"tenant": tenant_id})
-            raise StoreUnavailable("The books of this tenant cannot be rebuilt.", retry_after_s=5) from error
+            log.exception("the ledger cannot be put back", extra={"tenant": tenant_id})
+            raise StoreUnavailable("The ledger of this tenant cannot be rebuilt.", retry_after_s=5) from error
         if wait_s > 0:
             raise StoreUnavailable(
-                "The books of this tenant are being rebuilt.", retry_after_s=max(1, -int(-wait_s // 1))
+                "The ledger of this tenant is being rebuilt.", retry_after_s=max(1, -int(-wait_s // 1))
             )
 
     async def look_for_losses(self) -> None:
-        """For ever, so that all replicas put back their parts while the books are still closed."""
+        """Look for losses, for ever: every replica puts back its part while a ledger is still closed."""
         while True:
             await asyncio.sleep(LOOK_S)
             if self._epochs and self._amnesia == "rebuild":
@@ -107,7 +106,7 @@ class Recovery:
                 except StoreUnavailable:
                     pass  # there is nothing to see; the next look tells
                 except Exception:
-                    log.exception("the books cannot be put back")
+                    log.exception("the ledger cannot be put back")
 
     async def _look(self) -> None:
         known = dict(self._epochs)
@@ -121,10 +120,10 @@ class Recovery:
         self.history = history
 
     async def _rebuild(self, tenant_id: str, known: str) -> float:
-        """Put back this replica's part; returns the seconds until the books are open."""
+        """Put back this replica's part; returns the seconds until the ledger is open."""
         async with self._rebuilding:
             if self._epochs.get(tenant_id) != known:
-                return 0.0  # somebody else here did it meanwhile
+                return 0.0  # another task of this process has done it meanwhile
             rebuilding = self._amnesia == "rebuild"
             records = await self._collect_records(tenant_id) if rebuilding else []
             epoch, wait_s, count = await self._restorer.rebuild(
@@ -132,15 +131,15 @@ class Recovery:
             )
             self._epochs[tenant_id] = epoch
             self._journal.keep_epoch(tenant_id, epoch)
-        log.error("the store has lost the books", extra={"tenant": tenant_id, "count": count})
+        log.error("the store has lost the ledger", extra={"tenant": tenant_id, "count": count})
         self._metrics.count_data_loss(self._amnesia, count)
         return wait_s
 
     async def _put_back_all(self, tenant_ids: frozenset[str]) -> None:
-        """Tell a store of another history what this replica knows."""
+        """Restore everything this replica knows to a store with another history."""
         missing: Counter[str] = Counter()
         async with self._rebuilding:
-            async with contextlib.aclosing(self._journal.settled(PART)) as known:
+            async with contextlib.aclosing(self._journal.read_settled(PART)) as known:
                 async for tenant_id, records in known:
                     if tenant_id in tenant_ids:
                         missing[tenant_id] += await self._restorer.put_back(tenant_id, records)
@@ -150,7 +149,7 @@ class Recovery:
         for tenant_id, count in missing.items():
             if count:
                 log.error(
-                    "the store has lost a part of the books", extra={"tenant": tenant_id, "count": count}
+                    "the store has lost a part of the ledger", extra={"tenant": tenant_id, "count": count}
                 )
                 self._metrics.count_data_loss(self._amnesia, count)
 

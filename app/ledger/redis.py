@@ -54,7 +54,7 @@ class RedisLedger(Resource):
         breaker: Spares a store that does not answer, and its callers; None to ask in any case.
 
     Attributes:
-        epochs: The epoch of each tenant's books that this process has seen (docs/reliability.md R22).
+        epochs: The epoch of each tenant's ledger that this process has seen (docs/reliability.md R22).
         scripts: For others who run them on the same client.
 
     Use as ``async with``: loads the scripts and listens for wake-ups. A store that is down at that moment
@@ -91,7 +91,7 @@ class RedisLedger(Resource):
         Windows in the answer count a new hold as held. ``needed`` is filled in for Lead and Refused.
 
         Raises:
-            LedgerDataLost: The store has lost the tenant's books, or they are being rebuilt.
+            LedgerDataLost: The store has lost the tenant's ledger, or it is being rebuilt.
             StoreUnavailable: Nobody knows whether something was reserved; repeating is safe.
             InternalError: The hold id was used for other work, or its hold has ended.
         """

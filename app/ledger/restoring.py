@@ -26,7 +26,7 @@ RESTORE_DEADLINE_S = 5.0
 
 
 class Restorer:
-    """Runs ``scripts/restore.lua``, and looks which epoch the books of tenants are in."""
+    """Runs ``scripts/restore.lua`` and reads the epochs of tenants' ledgers."""
 
     def __init__(
         self, client: Redis, scripts: Scripts, policy: LedgerPolicy, breaker: StoreBreaker | None = None

@@ -1,4 +1,4 @@
-"""The books recomputed from their holds: what every counter should say, and what it says."""
+"""A ledger recomputed from its holds: what every counter should be, and what it is."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LEDGER_KEY = re.compile(r"fg:\{([^}]+)\}:win")
 
 
 class Difference(NamedTuple):
-    """A counter that does not say what the holds add up to."""
+    """A counter that differs from the sum of the holds."""
 
     tenant_id: str
     counter: str
@@ -40,7 +40,7 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A tenant's books at one moment.
+    """A tenant's ledger at one moment.
 
     Attributes:
         holds: Every hold that the store remembers.
@@ -56,7 +56,7 @@ class Snapshot:
     now_ms: int
 
     def find_differences(self) -> list[Difference]:
-        """Everything that does not add up; empty for books that balance."""
+        """Every counter that does not add up; empty for a ledger that balances."""
         booked: Tally[str] = Tally()
         held: Tally[str] = Tally()
         ends: dict[str, int] = {}
@@ -84,7 +84,7 @@ class Snapshot:
 
 
 async def list_ledger_tenants(client: Redis) -> list[str]:
-    """Every tenant that has books in the store.
+    """Every tenant that has a ledger in the store.
 
     Raises:
         StoreUnavailable: The store does not answer.
@@ -98,7 +98,7 @@ async def _scan_tenants(client: Redis) -> list[str]:
 
 
 async def read_snapshot(client: Redis, tenant_id: str) -> Snapshot:
-    """A tenant's books, all of one moment.
+    """A tenant's ledger, all of one moment.
 
     Raises:
         StoreUnavailable: The store does not answer.

@@ -161,7 +161,7 @@ METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         "flashgate_store_amnesia_total", "counter", ("policy",),
-        "Tenants' books that the store was found to have lost, by policy: rebuild, closed, open.",
+        "Tenants' ledgers that the store was found to have lost, by policy: rebuild, closed, open.",
     ),
     MetricSpec(
         "flashgate_holds_restored_total", "counter", ("policy",),
@@ -325,7 +325,7 @@ class Metrics:
         self._get_family("journal_failures_total").add(1, error)
 
     def count_data_loss(self, policy: str, restored: int) -> None:
-        """Count a loss of a tenant's books, and the holds that were put back."""
+        """Count a loss of a tenant's ledger, and the holds that were put back."""
         self._get_family("store_amnesia_total").add(1, policy)
         self._get_family("holds_restored_total").add(restored, policy)
 

@@ -32,8 +32,8 @@ class StoreCapacity(Resource):
     """Says whether something may be kept; use as ``async with``, to look how full the store is.
 
     A store that evicts makes room by itself. One that does not (``noeviction``) refuses everything when it is
-    full, admissions too: so whatever is large is kept out before, and the books go on. What was let in counts
-    until the store itself has counted it.
+    full, admissions too. So large values are kept out before that, and the ledger goes on. What was let in
+    counts until the store itself has counted it.
 
     Args:
         client: Leaving replies as bytes.

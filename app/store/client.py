@@ -46,7 +46,7 @@ SCHEMES = ("unix://", "redis://", "rediss://")
 
 
 class UnsafeEviction(RuntimeError):
-    """The server may evict the books: its maxmemory-policy is one of ``allkeys-*`` (docs/decisions/0031)."""
+    """The server may evict the ledger: its maxmemory-policy is one of ``allkeys-*`` (docs/decisions/0031)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +221,7 @@ async def fetch_memory(client: Redis) -> list[NodeMemory]:
 
 
 async def check_eviction(client: Redis) -> str | None:
-    """Refuses a server that would evict the books; returns its policy.
+    """Refuses a server that would evict the ledger; returns its policy.
 
     Managed servers may forbid CONFIG; INFO tells the policy there, and None means that neither does.
 

@@ -80,7 +80,7 @@ class EmbeddedStore:
 
     Args:
         state_dir: Holds the data, the log and the locks; made private to this user (mode 0700).
-        maxmemory_bytes: Above it the server evicts pictures and results, never the books.
+        maxmemory_bytes: Above it the server evicts pictures and results, never the ledger.
         binary: The server to start; found by ``find_server_binary`` if not given.
 
     Attributes:

@@ -18,7 +18,7 @@ TRIAL_PICTURE = "fg:{_trial}:picture"
 """What the store is tried with."""
 
 PROVIDER = "_provider"
-"""Whose books the caps on back ends are in; no tenant id can be this."""
+"""Whose ledger the caps on back ends are in; no tenant id can be this."""
 
 TENANTS = "fg:{_admin}:tenants"
 KEY_OWNERS = "fg:{_admin}:owners"
@@ -48,13 +48,13 @@ def _build_tag(tenant_id: str) -> str:
 
 
 def ledger_keys(tenant_id: str) -> list[str]:
-    """The keys of a tenant's books, in the order of ``app/ledger/scripts/_common.lua``."""
+    """The keys of a tenant's ledger, in the order of ``app/ledger/scripts/_common.lua``."""
     tag = _build_tag(tenant_id)
     return [f"{tag}:{name}" for name in LEDGER_NAMES]
 
 
 def work_keys(tenant_id: str, fingerprint: str, idempotency: str | None = None) -> list[str]:
-    """The books, then what is kept of one piece of work, then the caller's key as earlier versions named it.
+    """The ledger, then what is kept of one piece of work, then the caller's key as earlier versions named it.
 
     Args:
         tenant_id: Whose.

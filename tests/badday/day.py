@@ -66,7 +66,7 @@ class Seen:
         series: Counters of the gateway by the minute at which they were read.
         books: Settled by unit, all tenants together; ``held`` must be 0.
         billed: Pictures that the back ends drew and were seen to bill.
-        verified: What ``flashgate books verify`` says.
+        verified: What ``flashgate ledger verify`` says.
     """
 
     seed: int
@@ -238,7 +238,7 @@ class Day:
         environment = {f"FLASHGATE_{name.upper()}": value for name, value in settings.items()}
         environment["FLASHGATE_STATE_DIR"] = str(self._folder / "state")
         verified = subprocess.run(
-            [sys.executable, "-m", "app", "books", "verify"],
+            [sys.executable, "-m", "app", "ledger", "verify"],
             env=environment, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         self.seen.verified = (verified.stdout or verified.stderr).strip().partition("\n")[0]

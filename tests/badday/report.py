@@ -106,7 +106,7 @@ class Report:
             f"booked pictures are {images}": books["images"] == images,
             f"booked tokens are {tokens}": books["output_tokens"] == tokens,
             "no hold is left open": books["held"] == 0,
-            "the books balance": self.seen.verified.startswith("The books balance"),
+            "the ledger balances": self.seen.verified.startswith("The ledger balances"),
             "every picture was billed once": self.delivered
             <= self.seen.billed
             <= self.delivered + self.unknown,

@@ -110,7 +110,7 @@ def test_all_tenants_are_told_in_parts_of_a_bounded_size(tmp_path: Path) -> None
         for number in range(25):
             journal.note(f"tenant-{number % 3}", record(f"h{number}", "dispatched"), number)
             journal.note(f"tenant-{number % 3}", record(f"h{number}"), number)
-        parts = list(journal.settled(10))
+        parts = list(journal.read_settled(10))
         told = [(tenant, hold) for part in parts for tenant, holds in part.items() for hold in holds.values()]
     assert max(sum(map(len, part.values())) for part in parts) <= 10
     assert {(tenant, hold.hold_id) for tenant, hold in told} == {

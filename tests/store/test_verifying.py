@@ -131,7 +131,7 @@ async def test_replaying_an_export_twice_and_shuffled_gives_the_same_totals(busy
 
 def flashgate(url: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {"FLASHGATE_REDIS_URL": url, "FLASHGATE_STATE_DIR": str(folder), "PATH": "/usr/bin:/bin"}
-    command = [sys.executable, "-m", "app", "books", *arguments]
+    command = [sys.executable, "-m", "app", "ledger", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -141,7 +141,7 @@ async def test_the_command_says_whether_books_balance_and_exports_them(
     await spend(busy)
     tenant = ("--tenant", busy.tenant)
     well = flashgate(server.url, tmp_path, "verify", *tenant)
-    assert (well.returncode, well.stdout) == (0, "The books balance: 1 tenants, 3 windows, 12 holds.\n")
+    assert (well.returncode, well.stdout) == (0, "The ledger balances: 1 tenants, 3 windows, 12 holds.\n")
     rows = list(
         csv.DictReader(
             io.StringIO(flashgate(server.url, tmp_path, "export", "--format", "csv", *tenant).stdout)

@@ -280,7 +280,7 @@ local function used(amounts, sign)
   return row
 end
 
--- Adds rows {name without the day, numbers, whether it is a label} to a day, in two commands whatever the books hold.
+-- Adds rows {name without the day, numbers, whether it is a label} to a day, in two commands whatever the ledger holds.
 local function count_usage(day, rows, labels_max)
   if #rows == 0 then return end
   local names, values, seen = { day .. '|#', day .. '|=|' }, {}, {}
@@ -482,7 +482,7 @@ local function drop_lead(fingerprint)
   redis.call('ZREM', GC, 'l;' .. fingerprint)
 end
 
--- A failure with all that was said of it, where the cache still has that; else as it stands in the books.
+-- A failure with all that was said of it, where the cache still has that; else as it stands in the ledger.
 local function whole_failure(hold, short)
   local whose, failure = string.match(redis.call('GET', FAIL) or '', '^([^;]*);(.*)$')
   return whose == hold and failure or short

@@ -1,4 +1,4 @@
--- Whether these are the books that the caller knows (docs/reliability.md R22); stands behind _common.lua where
+-- Whether this is the ledger that the caller knows (docs/reliability.md R22); stands behind _common.lua where
 -- a script needs it.
 --
 --   WIN "!epoch"  "<name>;<open_ms>": lost with the counters, so a process that knew the name learns of the loss.

@@ -12,7 +12,7 @@
 --      10, 11, 12 claim on the idempotency key (take_claim)      13 how many keys the tenant may have
 --      14 to 17 attempt (take_attempt), not beside a claim   18 repeats|first: whether its client repeats a call
 --      19 how long ago the attempt arrived, ms
---      20 epoch of the tenant's books as the caller knows it, or "" (see _epoch.lua)
+--      20 epoch of the tenant's ledger as the caller knows it, or "" (see _epoch.lua)
 --      21 requests to count, 0 where this caller was counted before
 --      then an amount for each unit, the number of windows and the windows (take_windows)
 --      then the number of rates and the rates (take_rates)
@@ -26,9 +26,9 @@
 --                 generation>"
 --       failed    payload: the failure that the followed leader published
 --       refused | absent
---       lead      payload: the epoch of the books
---       forgotten these are not the books that the caller knows; payload: their epoch, or ""
---       closed    the books are being rebuilt; payload: ms until they are open
+--       lead      payload: the epoch of the ledger
+--       forgotten this is not the ledger that the caller knows; payload: its epoch, or ""
+--       closed    the ledger is being rebuilt; payload: ms until it is open
 --       limited   a rate has no room, or a cap no place
 --       replayed  the key's request is done; payload: "<created_ms>;<id of the generation>;<cost>;<result as JSON,
 --                 or nothing where it is not the kept one>"
@@ -250,7 +250,7 @@ if leads then
   end
 end
 
--- A hold that is there already was admitted in these books, whatever the caller knows of them.
+-- A hold that is there already was admitted in this ledger, whatever the caller knows of it.
 local lost, epoch = check_epoch(known_epoch, now)
 if lost then
   drop_claim(claim, now)

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Says how far the answer to an attempt has come (see _attempts.lua).
 --
--- KEYS  the books (see _common.lua)
+-- KEYS  the ledger (see _common.lua)
 -- ARGV  1 wake channel   2 to 5 attempt (take_attempt)
 --       6 delivered: nobody else gets it | abandoned: whoever repeats the call may | under_way: it is being written
 -- Returns nothing.

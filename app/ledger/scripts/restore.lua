@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Puts holds back that the store has forgotten, each at most once, and opens the books again.
+-- Puts holds back that the store has forgotten, each at most once, and opens the ledger again.
 --
 -- KEYS  res win exp gc log use (see _common.lua)
 -- ARGV  1, 2 keep (take_keep)   3 lease of those that are open, ms
@@ -8,7 +8,7 @@
 --       7 number of holds, then for each: hold id, record
 -- Returns {name of the epoch or "", ms until the first admission, number put back}
 --
--- A hold that is there already is left as it is, unless it is told how it ended and the books do not know yet:
+-- A hold that is there already is left as it is, unless it is told how it ended and the ledger does not know yet:
 -- one replica remembers that a call was sent, and another that it was settled. An epoch that is there already
 -- stays. So any number of replicas may put back what they know, in any order and again and again.
 
@@ -81,7 +81,7 @@ local function epoch_now()
 end
 local name, open = epoch_now()
 if epoch and (not name or (tonumber(open) > now and count > 0)) then
-  -- As long as somebody still finds something missing the books stay closed for the others.
+  -- As long as somebody still finds something missing the ledger stays closed for the others.
   redis.call('HSET', WIN, EPOCH, (name or epoch) .. ';' .. text(now + grace))
   name, open = epoch_now()
 end
