@@ -33,8 +33,12 @@ def _build_parser() -> argparse.ArgumentParser:
     commands.add_parser("serve", help="run the gateway; settings come from FLASHGATE_… variables")
     commands.add_parser("emulator", help="run the emulator of the Gemini API alone", add_help=False)
     commands.add_parser("openapi", help="print the OpenAPI document")
-    told = commands.add_parser("reference", help="print the tables of routes, errors, settings and metrics")
-    told.add_argument("--readme", type=Path, help="renew the table of what is refused in this file instead")
+    reference = commands.add_parser(
+        "reference", help="print the tables of routes, errors, settings and metrics"
+    )
+    reference.add_argument(
+        "--readme", type=Path, help="renew the table of what is refused in this file instead"
+    )
     cli.add_tenant_commands(commands.add_parser("tenants", help="tenants of a running gateway"))
     keys = commands.add_parser("keys", help="gateway keys").add_subparsers(dest="action", required=True)
     new = keys.add_parser("new", help="print a new key and its line for the tenants' file")
@@ -48,11 +52,11 @@ def _build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is returned."""
-    given = list(sys.argv[1:] if argv is None else argv)
-    if given[:1] == ["emulator"]:
+    argv_list = list(sys.argv[1:] if argv is None else argv)
+    if argv_list[:1] == ["emulator"]:
         # A program of its own: drawing needs what serving never does, and the other way round.
-        os.execv(sys.executable, [sys.executable, "-m", "app.emulator", *given[1:]])  # noqa: S606 - this very interpreter
-    arguments = _build_parser().parse_args(given)
+        os.execv(sys.executable, [sys.executable, "-m", "app.emulator", *argv_list[1:]])  # noqa: S606 - this very interpreter
+    arguments = _build_parser().parse_args(argv_list)
     try:
         settings = _load_settings()
         renewed = partial(print_reference, readme=getattr(arguments, "readme", None))

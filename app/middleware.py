@@ -76,13 +76,13 @@ class AnswerHeadersMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        wanted = [_NOSNIFF] if scope["path"].startswith(_CACHEABLE) else [_NOSNIFF, _NO_STORE]
+        defaults = [_NOSNIFF] if scope["path"].startswith(_CACHEABLE) else [_NOSNIFF, _NO_STORE]
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers: Headers = list(message.get("headers", ()))
-                said = {name.lower() for name, _ in headers}
-                added = [item for item in wanted if item[0] not in said]
+                names = {name.lower() for name, _ in headers}
+                added = [item for item in defaults if item[0] not in names]
                 message = {**message, "headers": [*headers, *added]}
             await send(message)
 
@@ -106,9 +106,9 @@ class RequestIdMiddleware:
         self._new_id = new_id
 
     def _choose_id(self, scope: Scope) -> str:
-        offered = _get_values(scope["headers"], b"x-request-id")
-        if len(offered) == 1:
-            text = offered[0].decode("latin-1")
+        candidates = _get_values(scope["headers"], b"x-request-id")
+        if len(candidates) == 1:
+            text = candidates[0].decode("latin-1")
             if _REQUEST_ID.fullmatch(text) and not resembles_key(text):
                 return text
         return self._new_id()
@@ -130,8 +130,8 @@ class RequestIdMiddleware:
                 safe = [item for item in headers if not any(map(_UNSAFE.search, item))]
                 if len(safe) < len(headers):
                     log.error("an answer's header held a line break and was left out")
-                kept = [item for item in safe if item[0].lower() != b"x-request-id"]
-                message = {**message, "headers": [*kept, (b"x-request-id", request_id.encode("ascii"))]}
+                others = [item for item in safe if item[0].lower() != b"x-request-id"]
+                message = {**message, "headers": [*others, (b"x-request-id", request_id.encode("ascii"))]}
             await send(message)
 
         try:
@@ -165,7 +165,7 @@ def _check_framing(http_version: str, headers: Headers) -> str | None:
         "The Host header is missing.": not hosts and http_version == "1.1",
         "The Host header is no host name.": not all(_HOST.fullmatch(host) for host in hosts),
     }
-    return next((sentence for sentence, found in faults.items() if found), None)
+    return next((sentence for sentence, is_fault in faults.items() if is_fault), None)
 
 
 class FramingMiddleware:

@@ -64,11 +64,11 @@ def _format_problem(answer: httpx2.Response) -> str:
 
 def parse_budget(text: str) -> dict[str, Any]:
     """A budget from ``output_tokens/day=41440``, or with ``:shadow`` behind it to count and never refuse."""
-    found = _BUDGET.fullmatch(text)
-    if found is None:
+    match = _BUDGET.fullmatch(text)
+    if match is None:
         raise ArgumentTypeError(f"{text!r} is not like output_tokens/day=41440 or usd/month=500:shadow")
-    mode = "shadow" if found["shadow"] else "enforce"
-    return {"unit": found["unit"], "window": found["window"], "limit": found["limit"], "mode": mode}
+    mode = "shadow" if match["shadow"] else "enforce"
+    return {"unit": match["unit"], "window": match["window"], "limit": match["limit"], "mode": mode}
 
 
 def add_tenant_commands(parser: ArgumentParser) -> None:
@@ -155,7 +155,7 @@ def run(arguments: Namespace, own_url: str, admin_key: str | None) -> int:
     if admin_key is None:
         sys.stderr.write("flashgate: set FLASHGATE_ADMIN_KEY to an operator's key\n")
         return 2
-    done = {
+    command = {
         ("tenants", "list"): _list_tenants,
         ("tenants", "create"): _create_tenant,
         ("tenants", "show"): _show_tenant,
@@ -169,7 +169,7 @@ def run(arguments: Namespace, own_url: str, admin_key: str | None) -> int:
     }[arguments.command, arguments.action]
     try:
         with httpx2.Client(timeout=TIMEOUT_S) as http:
-            sys.stdout.write(done(AdminApi(http, arguments.url or own_url, admin_key), arguments))
+            sys.stdout.write(command(AdminApi(http, arguments.url or own_url, admin_key), arguments))
     except Refused as refused:
         sys.stderr.write(f"flashgate: {refused}\n")
         return 1
@@ -182,8 +182,8 @@ def _build_path(*steps: str) -> str:
 
 def _collect_options(arguments: Namespace, *names: str) -> dict[str, Any]:
     """What was said on the command line, by name."""
-    found = {name: getattr(arguments, name) for name in names}
-    return {name: value for name, value in found.items() if value is not None}
+    options = {name: getattr(arguments, name) for name in names}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _list_tenants(api: AdminApi, _arguments: Namespace) -> str:
@@ -216,12 +216,12 @@ def _read(name: str) -> dict[str, Any]:
     """A tenant from a file. Decimal numbers stay text, so that no float touches money."""
     try:
         text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
-        found = yaml.safe_load(text)
+        document = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise Refused(f"{name} cannot be read: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise Refused(f"{name} holds no tenant.")
-    return found
+    return document
 
 
 def _show_tenant(api: AdminApi, arguments: Namespace) -> str:
@@ -233,11 +233,11 @@ def _format_json(answer: httpx2.Response) -> str:
 
 
 def _delete_tenant(api: AdminApi, arguments: Namespace) -> str:
-    seen = api.call("GET", _build_path(arguments.tenant))
-    keys = len(seen.json()["keys"])
+    response = api.call("GET", _build_path(arguments.tenant))
+    keys = len(response.json()["keys"])
     if not arguments.yes:
         raise Refused(f"{arguments.tenant} has {keys} keys, which would open nothing any more: add --yes.")
-    api.call("DELETE", _build_path(arguments.tenant), if_match=seen.headers["etag"])
+    api.call("DELETE", _build_path(arguments.tenant), if_match=response.headers["etag"])
     return f"{arguments.tenant} is deleted, with {keys} keys.\n"
 
 
@@ -245,9 +245,9 @@ def _create_key(api: AdminApi, arguments: Namespace) -> str:
     body = _collect_options(arguments, "scopes", "not_before", "expires_at")
     account = _collect_options(arguments, "email", "subject")
     if account:
-        made = api.call("POST", _build_path(arguments.tenant, "identities"), body | account).json()
+        created = api.call("POST", _build_path(arguments.tenant, "identities"), body | account).json()
         sys.stderr.write("The account's ID tokens open this key, which has no secret.\n")
-        return f"{made['id']}\n"
+        return f"{created['id']}\n"
     body |= _collect_options(arguments, "env")
     return _format_issued_key(api.call("POST", _build_path(arguments.tenant, "keys"), body))
 
@@ -275,11 +275,11 @@ def _revoke_key(api: AdminApi, arguments: Namespace) -> str:
 
 
 def _report_usage(api: AdminApi, arguments: Namespace) -> str:
-    asked = _collect_options(arguments, "tenant", "since", "until", "format") | {
+    query = _collect_options(arguments, "tenant", "since", "until", "format") | {
         "by": arguments.by.split(",")
     }
-    answer = api.call("GET", f"/usage:report?{urlencode(asked, doseq=True)}")
-    return _format_json(answer) if arguments.format == "json" else answer.text
+    response = api.call("GET", f"/usage:report?{urlencode(query, doseq=True)}")
+    return _format_json(response) if arguments.format == "json" else response.text
 
 
 def _credit_budget(api: AdminApi, arguments: Namespace) -> str:

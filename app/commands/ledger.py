@@ -63,17 +63,17 @@ async def _verify(clients: StoreClients, tenant_ids: list[str]) -> int:
     differences = []
     holds = windows = 0
     for tenant_id in tenant_ids:
-        found = await read_snapshot(clients.ledger, tenant_id)
-        holds, windows = holds + len(found.holds), windows + len(found.counters)
-        differences += found.find_differences()
-    told = f"{len(tenant_ids)} tenants, {windows} windows, {holds} holds"
+        snapshot = await read_snapshot(clients.ledger, tenant_id)
+        holds, windows = holds + len(snapshot.holds), windows + len(snapshot.counters)
+        differences += snapshot.find_differences()
+    totals = f"{len(tenant_ids)} tenants, {windows} windows, {holds} holds"
     if not differences:
-        sys.stdout.write(f"The ledger balances: {told}.\n")
+        sys.stdout.write(f"The ledger balances: {totals}.\n")
         return 0
     rows = [("tenant", "counter", "what", "stands at", "should be")]
-    rows += [(each[0], each[1], each[2], str(each[3]), str(each[4])) for each in differences]
+    rows += [(*difference[:3], str(difference[3]), str(difference[4])) for difference in differences]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    sys.stdout.write(f"The ledger differs in {len(differences)} places: {told}.\n\n")
+    sys.stdout.write(f"The ledger differs in {len(differences)} places: {totals}.\n\n")
     for row in rows:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         sys.stdout.write(f"{line.rstrip()}\n")

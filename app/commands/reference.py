@@ -44,11 +44,14 @@ def update_readme(readme: str, model: str) -> str:
         ValueError: The marks of the table are not in it.
     """
     card = load_catalogue().names[model]
-    before, _, rest = readme.partition(BEGINS)
-    _, mark, after = rest.partition(ENDS)
+    before, _, remainder = readme.partition(BEGINS)
+    _, mark, after = remainder.partition(ENDS)
     if not mark:
         raise ValueError(f"the README does not hold {BEGINS.strip()} and {ENDS.strip()}")
-    rows = ((each.rule, each.accepted, _format_codes(each.codes)) for each in list_acceptances(card))
+    rows = (
+        (acceptance.rule, acceptance.accepted, _format_codes(acceptance.codes))
+        for acceptance in list_acceptances(card)
+    )
     table = _render_table(("rule", f"accepted by {card.title}", "else"), rows)
     return f"{before}{BEGINS}{table}{ENDS}{after}"
 

@@ -86,9 +86,9 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if not self.started:
             return
-        for plug in (plug for server in self.servers for plug in server.sockets):
-            _set_send_timeout(plug, self._settings.reader_timeout_s)
-            host, port = plug.getsockname()[:2]
+        for listener in (listener for server in self.servers for listener in server.sockets):
+            _set_send_timeout(listener, self._settings.reader_timeout_s)
+            host, port = listener.getsockname()[:2]
             log.info("the gateway listens", extra={"address": host, "port": port})
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._start_reload)
         if self._settings.has_demo:
@@ -115,26 +115,26 @@ class Server(uvicorn.Server):
     async def _reload_tenants(self) -> None:
         """Read the tenants' file again; with a fault in it the tenants stay as they are."""
         try:
-            judged = await self._app.state.service.reload_tenants()
+            count = await self._app.state.service.reload_tenants()
         except ConfigurationError:
             log.exception("the tenants' file has faults; the tenants stay as they were")
         else:
-            log.info("the tenants' file was read again", extra={"count": judged})
+            log.info("the tenants' file was read again", extra={"count": count})
 
     async def _greet(self) -> None:
         """Show how to make the first picture once the store can be used; until then say why it cannot."""
-        tried = self._app.state.service.readiness["store"]
-        fault = await tried()
+        check_store = self._app.state.service.readiness["store"]
+        fault = await check_store()
         if fault is None:
             _write_to_terminal(self._build_banner())
             return
         _write_to_terminal(NOT_READY.format(fault=fault))
 
         async def greet_later() -> None:
-            found = fault
-            while found is not None:
+            current_fault = fault
+            while current_fault is not None:
                 await asyncio.sleep(STORE_RETRY_S)
-                found = await tried()
+                current_fault = await check_store()
             _write_to_terminal(self._build_banner())
 
         self._tasks.begin(greet_later())
@@ -160,14 +160,14 @@ def _write_to_terminal(text: str) -> None:
     sys.stderr.flush()
 
 
-def _set_send_timeout(plug: socket.socket, timeout_s: float) -> None:
+def _set_send_timeout(listener: socket.socket, timeout_s: float) -> None:
     """Have the kernel end connections whose peer takes in nothing for so long, the ones to come included.
 
     Otherwise a caller who stops reading holds a picture of many megabytes in memory for as long as it likes,
     because no timer of the server runs while an answer is on its way.
     """
-    if hasattr(socket, "TCP_USER_TIMEOUT") and plug.family != socket.AF_UNIX:
-        plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(timeout_s * 1000))
+    if hasattr(socket, "TCP_USER_TIMEOUT") and listener.family != socket.AF_UNIX:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(timeout_s * 1000))
 
 
 def run(settings: Settings) -> int:

@@ -30,52 +30,52 @@ def open_sockets(host: str, ports: Mapping[str, int]) -> list[socket.socket]:
     Raises:
         CannotListen: One of them cannot be had; then none is kept.
     """
-    taken: list[socket.socket] = []
+    opened: list[socket.socket] = []
     try:
         for port in dict.fromkeys(ports.values()):
             variable = next(name for name, value in ports.items() if value == port)
-            taken += _open_sockets(host, port, variable)
+            opened += _open_sockets(host, port, variable)
     except CannotListen:
-        for each in taken:
-            each.close()
+        for listener in opened:
+            listener.close()
         raise
-    return taken
+    return opened
 
 
 def _open_sockets(host: str, port: int, variable: str) -> list[socket.socket]:
-    taken: list[socket.socket] = []
+    opened: list[socket.socket] = []
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, kind, protocol, _, address in dict.fromkeys(addresses):
             try:
-                taken.append(_bind(family, kind, protocol, address))
+                opened.append(_bind(family, kind, protocol, address))
             except OSError as error:
                 # A name may have an address of a family that this machine does not speak.
                 if error.errno not in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT} or len(addresses) == 1:
                     raise
     except OSError as error:
-        for each in taken:
-            each.close()
+        for listener in opened:
+            listener.close()
         raise CannotListen(_diagnose(error, f"{host}:{port}", variable)) from None
-    if not taken:
+    if not opened:
         nowhere = OSError(errno.EADDRNOTAVAIL, "")
         raise CannotListen(_diagnose(nowhere, f"{host}:{port}", variable))
-    return taken
+    return opened
 
 
 def _bind(
     family: socket.AddressFamily, kind: socket.SocketKind, protocol: int, address: tuple[object, ...]
 ) -> socket.socket:
-    made = socket.socket(family, kind, protocol)
+    listener = socket.socket(family, kind, protocol)
     try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        made.bind(address)
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
     except OSError:
-        made.close()
+        listener.close()
         raise
-    return made
+    return listener
 
 
 def _diagnose(error: OSError, place: str, variable: str) -> Diagnosis:

@@ -83,15 +83,15 @@ class Certificates(Resource):
         now = self._clock()
         if now >= self._unusable_at:
             self._keys = {}
-        found = self._keys.get(key_id)
-        if found is None or now >= self._refresh_at:
+        key = self._keys.get(key_id)
+        if key is None or now >= self._refresh_at:
             reading = self._refresh(now)
-            if found is None and reading is not None:
+            if key is None and reading is not None:
                 await asyncio.wait({reading}, timeout=WAIT_S)
-                found = self._keys.get(key_id)
+                key = self._keys.get(key_id)
         if not self._keys:
             raise IdentityUnavailable(retry_after_s=max(1, round(self._next_refresh - self._clock())))
-        return found
+        return key
 
     def _refresh(self, now: float) -> asyncio.Task[None] | None:
         """The one reading that is under way, begun now where none is and it is time for another."""
@@ -111,8 +111,8 @@ class Certificates(Resource):
             keys = parse_key_set(text)
         except (httpx2.HTTPError, OSError, TimeoutError, ValueError) as error:
             remedy = "Look at egress and name resolution: the gateway reads this address itself"
-            found = Diagnosis("no_keys", self._url, describe_cause(error), remedy)
-            log.warning("Google's keys cannot be read", extra={"diagnosis": found})
+            diagnosis = Diagnosis("no_keys", self._url, describe_cause(error), remedy)
+            log.warning("Google's keys cannot be read", extra={"diagnosis": diagnosis})
             return
         now = self._clock()
         self._keys = keys
@@ -127,30 +127,30 @@ class Certificates(Resource):
             self._http = await asyncio.to_thread(httpx2.AsyncClient, timeout=FETCH_TIMEOUT_S)
             self._stack.push_async_callback(self._http.aclose)
         text = b""
-        async with self._http.stream("GET", self._url) as answer:
-            if answer.status_code != httpx2.codes.OK:
-                raise ValueError(f"the status is {answer.status_code}")
-            async for part in answer.aiter_bytes():
-                text += part
+        async with self._http.stream("GET", self._url) as response:
+            if response.status_code != httpx2.codes.OK:
+                raise ValueError(f"the status is {response.status_code}")
+            async for chunk in response.aiter_bytes():
+                text += chunk
                 if len(text) > BYTES_MAX:
                     raise ValueError("the key set is too long")
-        said = _MAX_AGE.search(answer.headers.get("cache-control", ""))
-        return text, min(max(float(said[1]), MAX_AGE_S_MIN), MAX_AGE_S_MAX) if said else MAX_AGE_S
+        max_age = _MAX_AGE.search(response.headers.get("cache-control", ""))
+        return text, min(max(float(max_age[1]), MAX_AGE_S_MIN), MAX_AGE_S_MAX) if max_age else MAX_AGE_S
 
 
 def parse_key_set(text: bytes) -> dict[str, PublicKey]:
     """The keys of a key set that sign with RS256 or ES256. Raises ValueError where there are none."""
     document = json.loads(text)
-    listed = document.get("keys") if isinstance(document, dict) else None
-    found = {}
-    for entry in listed if isinstance(listed, list) else []:
+    entries = document.get("keys") if isinstance(document, dict) else None
+    keys = {}
+    for entry in entries if isinstance(entries, list) else []:
         if isinstance(entry, dict) and isinstance(entry.get("kid"), str) and entry.get("use", "sig") == "sig":
             key = _build_key(entry)
             if key is not None:
-                found[entry["kid"]] = key
-    if not found:
+                keys[entry["kid"]] = key
+    if not keys:
         raise ValueError("it holds no key that signs")
-    return found
+    return keys
 
 
 def _build_key(entry: dict[str, Any]) -> PublicKey | None:

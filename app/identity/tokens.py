@@ -87,15 +87,15 @@ class GoogleIdTokens:
         if len(token) > TOKEN_CHARACTERS_MAX or not token.isascii():
             return ()
         try:
-            claimed = self._decode(token)
+            decoded = self._decode(token)
             if token.endswith(f".{_REMOVED_SIGNATURE}"):
                 if not (checked and self._policy.by_platform):
                     return ()
             else:
-                self._decode(token, await self._find_key(claimed["header"]))
+                self._decode(token, await self._find_key(decoded["header"]))
         except jwt.PyJWTError:
             return ()
-        return tuple(_list_identities(claimed["payload"], self._policy.signer))
+        return tuple(_list_identities(decoded["payload"], self._policy.signer))
 
     def _decode(self, token: str, key: PublicKey | None = None) -> dict[str, Any]:
         """The header and the claims of a token that Google made for us and for this moment.
@@ -149,10 +149,10 @@ def _check_types(claims: dict[str, Any]) -> None:
 
 def _list_identities(claims: dict[str, Any], signer: Signer) -> list[Identity]:
     """The subject, and the e-mail address where the signer has verified it."""
-    found = []
+    identities = []
     subject, email = claims.get("sub"), claims.get("email")
     if isinstance(subject, str) and subject:
-        found.append(Identity("subject", subject.removeprefix(signer.prefix)))
+        identities.append(Identity("subject", subject.removeprefix(signer.prefix)))
     if isinstance(email, str) and email and (signer.vouches or claims.get("email_verified") is True):
-        found.append(Identity("email", email.lower()))
-    return found
+        identities.append(Identity("email", email.lower()))
+    return identities

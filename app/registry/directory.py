@@ -147,20 +147,20 @@ class StoredDirectory(MemoryDirectory, Resource):
             if version == self._version:
                 return
             # A change in between makes these newer than the version, which costs one more reading.
-            found: Any = await self._calls.run(self._client.hgetall(keys.TENANTS))
+            documents: Any = await self._calls.run(self._client.hgetall(keys.TENANTS))
             if self._version is not None and version < self._version:
                 log.error("the store has an older version of the tenants than it had before")
-            self._take(found)
+            self._take(documents)
             self._version = version
 
     async def write(self, change: TenantChange) -> TenantRecord | None:
         """Make a change and its audit event in one step, and tell every replica; None after a deletion."""
-        known = self._stored.get(change.tenant_id)
-        if known is not None and known.version != change.expected:
+        current = self._stored.get(change.tenant_id)
+        if current is not None and current.version != change.expected:
             raise _build_refusal("changed" if change.expected else "exists")
-        before = () if known is None else _list_names(known.tenant)
-        after = () if change.tenant is None else _list_names(change.tenant)
-        self._refuse_declared(change.tenant_id, after)
+        old_names = () if current is None else _list_names(current.tenant)
+        new_names = () if change.tenant is None else _list_names(change.tenant)
+        self._refuse_declared(change.tenant_id, new_names)
         arguments = [
             change.tenant_id,
             str(change.expected),
@@ -168,9 +168,9 @@ class StoredDirectory(MemoryDirectory, Resource):
             _encode_event(change.event),
             keys.TENANTS_CHANNEL,
             str(REPETITION_MS),
-            str(len(before)),
-            *before,
-            *after,
+            str(len(old_names)),
+            *old_names,
+            *new_names,
         ]
         names = keys.tenant_change_keys(secrets.token_hex(16))
         reply = await self._calls.run(self._change(names, arguments))
@@ -191,8 +191,8 @@ class StoredDirectory(MemoryDirectory, Resource):
         newest = "+" if before is None else _exclude_id(before)
         if newest is None:
             return ()
-        found: Any = await self._calls.run(self._client.xrevrange(keys.AUDIT_LOG, max=newest, count=limit))
-        return tuple(_decode_event(event_id, fields["event"]) for event_id, fields in found)
+        entries: Any = await self._calls.run(self._client.xrevrange(keys.AUDIT_LOG, max=newest, count=limit))
+        return tuple(_decode_event(event_id, fields["event"]) for event_id, fields in entries)
 
     def _refuse_declared(self, tenant_id: str, names: tuple[str, ...]) -> None:
         if any(tenant.id == tenant_id for tenant in self._declared.list_tenants()):
@@ -201,10 +201,10 @@ class StoredDirectory(MemoryDirectory, Resource):
         if declared.intersection(names):
             raise Conflict("A key of this id or identity stands in the tenants' file.")
 
-    def _take(self, found: dict[str, str]) -> None:
+    def _take(self, documents: dict[str, str]) -> None:
         """Replace the stored contents; documents that are as before are not read again."""
         stored = {}
-        for tenant_id, raw in found.items():
+        for tenant_id, raw in documents.items():
             if self._raw.get(tenant_id) == raw:
                 stored[tenant_id] = self._stored[tenant_id]
                 continue
@@ -217,7 +217,7 @@ class StoredDirectory(MemoryDirectory, Resource):
                     stored[tenant_id] = self._stored[tenant_id]
                 continue
             stored[tenant_id] = TenantRecord(tenant, int(version), "store")
-        self._raw = {tenant_id: found[tenant_id] for tenant_id in stored}
+        self._raw = {tenant_id: documents[tenant_id] for tenant_id in stored}
         self._stored = stored
         self._merge()
 

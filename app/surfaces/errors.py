@@ -102,12 +102,12 @@ async def _attach_windows(request: Request, error: GatewayError) -> GatewayError
 def _build_allow_header(request: Request) -> dict[str, str]:
     """Every method of the path (RFC 9110 section 10.2.1); the framework names those of one route alone."""
     routes = request.app.router.routes
-    found = [
+    methods = [
         method
         for method in _METHODS
         if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
     ]
-    return {"Allow": ", ".join(found)}
+    return {"Allow": ", ".join(methods)}
 
 
 def _has_wrong_base_url(request: Request, status: int) -> bool:
@@ -128,16 +128,18 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
         if _has_wrong_base_url(request, error.status_code):
             return _build_response(request, NotFound(_OPENAI_BASE))
-        known = _BY_STATUS.get(
+        error_class = _BY_STATUS.get(
             error.status_code, InvalidRequest if error.status_code < 500 else InternalError
         )
         return _build_response(
-            request, known(), _build_allow_header(request) if error.status_code == 405 else error.headers
+            request,
+            error_class(),
+            _build_allow_header(request) if error.status_code == 405 else error.headers,
         )
 
     async def on_request_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class alone
-        found = tuple(
+        violations = tuple(
             Violation(
                 build_pointer(*item["loc"][1:]),
                 classify_kind(item["type"]),
@@ -146,7 +148,7 @@ def install(app: FastAPI) -> None:
             )
             for item in error.errors()
         )
-        return _build_response(request, ValidationFailed(found))
+        return _build_response(request, ValidationFailed(violations))
 
     async def on_hang_up(request: Request, _error: Exception) -> Response:
         request.state.outcome = "client_closed_request"

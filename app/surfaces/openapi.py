@@ -117,8 +117,10 @@ def _introduce(document: Json) -> None:
     document["info"]["contact"] = {"name": "The maintainers of flashgate"}
     document["info"]["license"] = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
     document["servers"] = [dict(server) for server in _SERVERS]
-    used = {tag for operation in _iterate_operations(document) for tag in operation["tags"]}
-    document["tags"] = [{"name": name, "description": said} for name, said in _TAGS.items() if name in used]
+    used_tags = {tag for operation in _iterate_operations(document) for tag in operation["tags"]}
+    document["tags"] = [
+        {"name": name, "description": description} for name, description in _TAGS.items() if name in used_tags
+    ]
 
 
 def _iterate_operations(document: Json) -> Iterator[Json]:
@@ -157,16 +159,16 @@ def _correct_errors(operation: Json) -> None:
 
 def _complete_errors(document: Json) -> None:
     """Give every operation the errors that all can answer, in the words and envelope of its surface."""
-    known: dict[str, Json] = {}
+    errors_by_tag: dict[str, Json] = {}
     for operation in _iterate_operations(document):
-        surface = known.setdefault(operation["tags"][0], {})
+        surface = errors_by_tag.setdefault(operation["tags"][0], {})
         surface.update({status: operation["responses"][status] for status in _COMMON_STATUSES
                         if status in operation["responses"]})  # fmt: skip
     problems = {str(status): problem for status, problem in PROBLEMS.items()}
     for operation in _iterate_operations(document):
-        offered = {**problems, **known[operation["tags"][0]]}
-        found = {status: offered[status] for status in _COMMON_STATUSES} | operation["responses"]
-        operation["responses"] = dict(sorted(found.items()))
+        responses = {**problems, **errors_by_tag[operation["tags"][0]]}
+        completed = {status: responses[status] for status in _COMMON_STATUSES} | operation["responses"]
+        operation["responses"] = dict(sorted(completed.items()))
 
 
 def _complete_parameter(parameter: Json) -> None:
@@ -174,8 +176,8 @@ def _complete_parameter(parameter: Json) -> None:
     schema = parameter["schema"]
     _clean_schema(schema)
     _remove_null(schema)
-    said, example = _PARAMETERS.get(parameter["name"], ("", None))
-    parameter.setdefault("description", said)
+    description, example = _PARAMETERS.get(parameter["name"], ("", None))
+    parameter.setdefault("description", description)
     schema.setdefault("examples", [_build_example(schema, {}) if example is None else example])
 
 
@@ -225,8 +227,8 @@ def _form_names(document: Json) -> Iterator[str]:
 def _remove_null(field: Json) -> None:
     """A form field is there or not; it cannot be null, and an empty list is no part at all."""
     if {"type": "null"} in field.get("anyOf", ()):
-        rest = [item for item in field.pop("anyOf") if item != {"type": "null"}]
-        field.update(rest[0] if len(rest) == 1 else {"anyOf": rest})
+        types = [item for item in field.pop("anyOf") if item != {"type": "null"}]
+        field.update(types[0] if len(types) == 1 else {"anyOf": types})
     if field.get("default", ...) in (None, [], {}):
         del field["default"]
 
@@ -264,9 +266,9 @@ _PLAIN_EXAMPLES = {
 def _build_example(schema: Json, schemas: dict[str, Json]) -> Any:
     """One value that the schema takes, put together from the examples of its parts."""
     default = schema.get("default")
-    given = schema.get("examples") or schema.get("enum") or (None if default is None else [default])
-    if given:
-        return given[0]
+    examples = schema.get("examples") or schema.get("enum") or (None if default is None else [default])
+    if examples:
+        return examples[0]
     inner = _resolve_reference(schema, schemas) if "$ref" in schema else schema.get("anyOf", [None])[0]
     if inner:
         return _build_example(inner, schemas)
@@ -276,8 +278,8 @@ def _build_example(schema: Json, schemas: dict[str, Json]) -> Any:
         plain = _PLAIN_EXAMPLES.get(schema.get("format") or schema.get("type", ""), {})
         return max(plain, schema["minimum"]) if "minimum" in schema else plain
     required = schema.get("required", ())
-    found = {name: _build_example(field, schemas) for name, field in schema["properties"].items()}
-    return {name: value for name, value in found.items() if value is not None or name in required}
+    members = {name: _build_example(field, schemas) for name, field in schema["properties"].items()}
+    return {name: value for name, value in members.items() if value is not None or name in required}
 
 
 def _rename(document: Json) -> None:

@@ -130,9 +130,9 @@ class Administration:
         if record is not None:
             _refuse_of_file(record)
             raise Conflict("There is a tenant of this id.")
-        made = await self._write(tenant.id, tenant, 0, _build_event(operator, "tenant.create", tenant.id))
-        assert made is not None  # noqa: S101 - only deletions leave nothing
-        return made
+        created = await self._write(tenant.id, tenant, 0, _build_event(operator, "tenant.create", tenant.id))
+        assert created is not None  # noqa: S101 - only deletions leave nothing
+        return created
 
     async def change_tenant(
         self,
@@ -160,9 +160,9 @@ class Administration:
         if not changed:
             return record
         event = _build_event(operator, "tenant.change", tenant_id, changed=changed)
-        made = await self._write(tenant_id, tenant, record.version, event)
-        assert made is not None  # noqa: S101 - only deletions leave nothing
-        return made
+        updated = await self._write(tenant_id, tenant, record.version, event)
+        assert updated is not None  # noqa: S101 - only deletions leave nothing
+        return updated
 
     async def delete_tenant(self, operator: Operator, tenant_id: str, expected: Expected | None) -> None:
         """Let a tenant and all its keys be unknown from now on; what it has used stays booked."""
@@ -217,36 +217,36 @@ class Administration:
         """Let no secret of a key open any more, on every replica within seconds; the key is gone for good."""
 
         def revoked(tenant: Tenant) -> Tenant:
-            gone = _find_key(tenant, key_id)
-            return replace(tenant, keys=tuple(key for key in tenant.keys if key is not gone))
+            revoked_key = _find_key(tenant, key_id)
+            return replace(tenant, keys=tuple(key for key in tenant.keys if key is not revoked_key))
 
         await self._change_keys(tenant_id, revoked, _build_event(operator, "key.revoke", tenant_id, key_id))
 
     async def list_usage(self, tenant_id: str | None = None) -> tuple[UsageLine, ...]:
         """The budget windows as they stand, of one tenant or of all: the tenant's, then each key's."""
-        chosen = await self.list_tenants() if tenant_id is None else (await self.get_tenant(tenant_id),)
-        turns = asyncio.Semaphore(LOOKUPS_AT_ONCE)
+        records = await self.list_tenants() if tenant_id is None else (await self.get_tenant(tenant_id),)
+        limiter = asyncio.Semaphore(LOOKUPS_AT_ONCE)
 
         async def lines(tenant: Tenant) -> tuple[UsageLine, ...]:
-            async with turns:
+            async with limiter:
                 return await self._list_tenant_usage(tenant)
 
-        found = await asyncio.gather(*(lines(record.tenant) for record in chosen))
-        return tuple(line for read_tenant in found for line in read_tenant)
+        results = await asyncio.gather(*(lines(record.tenant) for record in records))
+        return tuple(line for read_tenant in results for line in read_tenant)
 
     async def report(
         self, tenant_id: str | None, since: date, until: date, by: tuple[Dimension, ...]
     ) -> tuple[Line, ...]:
         """What one tenant or all used on these days of UTC, the last included, added up by dimensions."""
-        chosen = await self.list_tenants() if tenant_id is None else (await self.get_tenant(tenant_id),)
-        turns = asyncio.Semaphore(LOOKUPS_AT_ONCE)
+        records = await self.list_tenants() if tenant_id is None else (await self.get_tenant(tenant_id),)
+        limiter = asyncio.Semaphore(LOOKUPS_AT_ONCE)
 
         async def rows(tenant: Tenant) -> tuple[Row, ...]:
-            async with turns:
+            async with limiter:
                 return await self._reports.read_tenant(tenant.id, since, until)
 
-        found = await asyncio.gather(*(rows(record.tenant) for record in chosen))
-        return report((row for read_tenant in found for row in read_tenant), by)
+        results = await asyncio.gather(*(rows(record.tenant) for record in records))
+        return report((row for read_tenant in results for row in read_tenant), by)
 
     async def credit_budget(
         self, operator: Operator, tenant_id: str, name: BudgetName, amount: int, credit_id: str
@@ -295,9 +295,9 @@ class Administration:
         A ``fingerprint`` names one piece of work, as answers do in ``cache.key``. Returns, by tenant, the
         moment until which results are gone, in Unix milliseconds by the store's clock.
         """
-        chosen = await self.list_tenants() if tenant_id is None else (await self.get_tenant(tenant_id),)
+        records = await self.list_tenants() if tenant_id is None else (await self.get_tenant(tenant_id),)
         purged = {
-            record.tenant.id: await self._cache.purge(record.tenant.id, fingerprint) for record in chosen
+            record.tenant.id: await self._cache.purge(record.tenant.id, fingerprint) for record in records
         }
         await self._registry.note(_build_event(operator, "cache.purge", tenant_id, fingerprint=fingerprint))
         return purged
@@ -331,9 +331,9 @@ class Administration:
         _refuse_of_file(record)
         tenant = change(record.tenant)
         _check_keys(tenant)
-        made = await self._write(tenant_id, tenant, record.version, event)
-        assert made is not None  # noqa: S101 - only deletions leave nothing
-        return made
+        updated = await self._write(tenant_id, tenant, record.version, event)
+        assert updated is not None  # noqa: S101 - only deletions leave nothing
+        return updated
 
     async def _write(
         self, tenant_id: str, tenant: Tenant | None, expected: int, event: AuditEvent
@@ -341,33 +341,35 @@ class Administration:
         return await self._registry.write(TenantChange(tenant_id, tenant, expected, event))
 
     async def _list_tenant_usage(self, tenant: Tenant) -> tuple[UsageLine, ...]:
-        owned = _list_windows(tenant, int(self._clock() * 1000))
-        states = await self._ledger.get_windows(tenant.id, tuple(window for _, _, window in owned))
+        windows = _list_windows(tenant, int(self._clock() * 1000))
+        states = await self._ledger.get_windows(tenant.id, tuple(window for _, _, window in windows))
         return tuple(
             UsageLine(tenant.id, project_id, key_id, state)
-            for (project_id, key_id, _), state in zip(owned, states, strict=True)
+            for (project_id, key_id, _), state in zip(windows, states, strict=True)
         )
 
 
 def _list_windows(tenant: Tenant, now_ms: int) -> list[tuple[str | None, str | None, BudgetWindow]]:
     """Every window of a tenant with the project or the key whose it is: its own first, then theirs."""
     zone = tenant.time_zone
-    found: list[tuple[str | None, str | None, BudgetWindow]] = []
-    found += [(None, None, build_window(budget, "t", zone, now_ms)) for budget in tenant.budgets]
+    windows: list[tuple[str | None, str | None, BudgetWindow]] = []
+    windows += [(None, None, build_window(budget, "t", zone, now_ms)) for budget in tenant.budgets]
     for project in tenant.projects:
         owner = f"p:{project.id}"
-        found += [(project.id, None, build_window(budget, owner, zone, now_ms)) for budget in project.budgets]
+        windows += [
+            (project.id, None, build_window(budget, owner, zone, now_ms)) for budget in project.budgets
+        ]
     for key in tenant.keys:
         owner = f"k:{key.id}"
-        found += [(None, key.id, build_window(budget, owner, zone, now_ms)) for budget in key.budgets]
-    return found
+        windows += [(None, key.id, build_window(budget, owner, zone, now_ms)) for budget in key.budgets]
+    return windows
 
 
 def _find_key(tenant: Tenant, key_id: str) -> Key:
-    found = next((key for key in tenant.keys if key.id == key_id), None)
-    if found is None:
+    match = next((key for key in tenant.keys if key.id == key_id), None)
+    if match is None:
         raise NotFound(_NO_SUCH_KEY)
-    return found
+    return match
 
 
 def _check_keys(tenant: Tenant) -> None:

@@ -70,23 +70,23 @@ class MemoryDirectory:
 
         A malformed key costs no hashing; an unknown key id costs the same as a wrong secret.
         """
-        parsed = parse(presented)
-        return None if parsed is None else self._check_secret(self._callers.get(parsed.key_id), parsed.secret)
+        key = parse(presented)
+        return None if key is None else self._check_secret(self._callers.get(key.key_id), key.secret)
 
     def find_by_identity(self, identities: tuple[Identity, ...]) -> Caller | None:
         """The caller whose key one of these identities opens, the first that is known, or None."""
         now_ms = int(self._clock() * 1000)
-        found = (self._callers_by_identity.get(identity.name) for identity in identities)
-        return next((caller for caller in found if caller and caller.key.is_live(now_ms)), None)
+        callers = (self._callers_by_identity.get(identity.name) for identity in identities)
+        return next((caller for caller in callers if caller and caller.key.is_live(now_ms)), None)
 
     def _check_secret(self, caller: Caller | None, secret: str) -> Caller | None:
         """The caller where one of its key's living secrets is this one; the work is the same in any case."""
-        shown = hash_secret(self._pepper, secret)
-        alive = () if caller is None else caller.key.hashes(int(self._clock() * 1000))
-        present, retiring = (*alive, _NO_HASH, _NO_HASH)[:2]
-        by_present = hmac.compare_digest(shown, present)
-        by_retiring = hmac.compare_digest(shown, retiring)
-        return caller if by_present or by_retiring else None
+        digest = hash_secret(self._pepper, secret)
+        valid_hashes = () if caller is None else caller.key.hashes(int(self._clock() * 1000))
+        current, retiring = (*valid_hashes, _NO_HASH, _NO_HASH)[:2]
+        matches_current = hmac.compare_digest(digest, current)
+        matches_retiring = hmac.compare_digest(digest, retiring)
+        return caller if matches_current or matches_retiring else None
 
     def list_tenants(self) -> tuple[Tenant, ...]:
         """Every tenant."""
@@ -163,7 +163,7 @@ def open_demo_directory(state_dir: Path, pepper: bytes | None = None) -> MemoryD
     parsed = parse(text)
     if parsed is None:
         raise ConfigurationError(str(path), ("it holds no gateway key; remove it to make a new one",))
-    chosen = load_pepper(state_dir) if pepper is None else pepper
-    key = Key(parsed.key_id, hash_secret(chosen, parsed.secret), SCOPES - {"admin"})
+    effective_pepper = load_pepper(state_dir) if pepper is None else pepper
+    key = Key(parsed.key_id, hash_secret(effective_pepper, parsed.secret), SCOPES - {"admin"})
     demo = Tenant(id="demo", time_zone=ZoneInfo("UTC"), budgets=_DEMO_BUDGETS, keys=(key,))
-    return MemoryDirectory((demo,), chosen)
+    return MemoryDirectory((demo,), effective_pepper)

@@ -69,39 +69,39 @@ class TenantsReader:
     def read(self, text: str, *, paced: bool = False) -> tuple[Tenant, ...]:
         """The tenants that a text describes. Raises ConfigurationError with every fault."""
         try:
-            known, entries = self._collect(self._split_entries(text), paced)
+            validated, entries = self._collect(self._split_entries(text), paced)
         except UnsupportedLayout:
             try:
-                known, entries = self._collect(self._stream_entries(text), paced)
+                validated, entries = self._collect(self._stream_entries(text), paced)
             except (UnsupportedLayout, InvalidYaml):
-                known, entries = self._collect(self._load_document(text), paced)
+                validated, entries = self._collect(self._load_document(text), paced)
         faults = [
-            f"{_format_path(('tenants', index, *place))}: {said}"
+            f"{_format_path(('tenants', index, *place))}: {message}"
             for index, entry in enumerate(entries)
-            for place, said in entry.faults
+            for place, message in entry.faults
         ]
         faults += _find_repeated(entries)
         if faults:
             raise ConfigurationError(self._source, tuple(faults))
-        self._known = known
+        self._known = validated
         return tuple(entry.tenant for entry in entries if entry.tenant is not None)
 
     def _collect(
         self,
-        found: Iterator[tuple[bytes, _Entry]],
+        items: Iterator[tuple[bytes, _Entry]],
         paced: bool,  # noqa: FBT001
     ) -> tuple[dict[bytes, _Entry], list[_Entry]]:
         self.validated_count = 0
         rest_at = time.perf_counter() + WORK_S
-        known: dict[bytes, _Entry] = {}
+        validated: dict[bytes, _Entry] = {}
         entries: list[_Entry] = []
-        for digest, entry in found:
-            known[digest] = entry
+        for digest, entry in items:
+            validated[digest] = entry
             entries.append(entry)
             if paced and time.perf_counter() >= rest_at:
                 time.sleep(REST_S)
                 rest_at = time.perf_counter() + WORK_S
-        return known, entries
+        return validated, entries
 
     def _split_entries(self, text: str) -> Iterator[tuple[bytes, _Entry]]:
         """Entry by entry, by its text. Raises OtherShape."""
@@ -125,9 +125,9 @@ class TenantsReader:
             raise ConfigurationError(self._source, (str(error),)) from None
         except ValidationError as error:
             faults = [f"{_format_path(fault['loc'])}: {describe_error(fault)}" for fault in error.errors()]
-            listed = document.get("tenants") if isinstance(document, dict) else None
-            named = listed if isinstance(listed, list) else []
-            faults += _find_repeated([_Entry(None, (), tuple(_list_names(entry))) for entry in named])
+            tenants = document.get("tenants") if isinstance(document, dict) else None
+            raw_entries = tenants if isinstance(tenants, list) else []
+            faults += _find_repeated([_Entry(None, (), tuple(_list_names(entry))) for entry in raw_entries])
             raise ConfigurationError(self._source, tuple(faults)) from None
         for entry in document["tenants"]:
             digest = _hash_text(repr(entry))
@@ -172,9 +172,9 @@ def _list_names(document: object) -> Iterator[_Name]:
             places += [("key id", path, "id", key), ("e-mail address", path, "email", key)]
             places += [("subject", path, "subject", key)]
     for kind, path, field, entry in places:
-        found = entry.get(field)
-        if isinstance(found, str):
-            yield _Name(kind, found, path, field)
+        name = entry.get(field)
+        if isinstance(name, str):
+            yield _Name(kind, name, path, field)
 
 
 def _find_repeated(entries: list[_Entry]) -> list[str]:

@@ -115,8 +115,8 @@ def compute_amount(unit: Unit, limit: Decimal) -> int:
     """Return a limit as a store amount, with dollars in billionths. Raises ValueError if it has none."""
     amount = limit * NANO_PER_USD if unit == "usd" else limit
     if amount != amount.to_integral_value():
-        finest = "a billionth of a dollar" if unit == "usd" else "one"
-        raise ValueError(f"the limit must be a multiple of {finest}")
+        step = "a billionth of a dollar" if unit == "usd" else "one"
+        raise ValueError(f"the limit must be a multiple of {step}")
     if amount > AMOUNT_MAX:
         raise ValueError(f"the limit must not exceed {AMOUNT_MAX}")
     return int(amount)

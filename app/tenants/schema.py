@@ -290,9 +290,9 @@ class TenantDocument(TenantFields):
     @model_validator(mode="after")
     def _check_key_models(self) -> Self:
         for key in self.keys:
-            if self.models and (beyond := sorted(key.models - self.models)):
+            if self.models and (excess := sorted(key.models - self.models)):
                 raise ValueError(
-                    f"the key {key.id} allows models that its tenant does not: {', '.join(beyond)}"
+                    f"the key {key.id} allows models that its tenant does not: {', '.join(excess)}"
                 )
         return self
 

@@ -120,21 +120,21 @@ def split_entries(text: str) -> Iterator[str]:
     lines = text.split("\n")
     start = indent = -1
     for number, line in enumerate(lines):
-        said = line.lstrip(" ")
-        if not said or said[0] == "#":
+        content = line.lstrip(" ")
+        if not content or content[0] == "#":
             continue
-        deep = len(line) - len(said)
+        depth = len(line) - len(content)
         if start < 0:
             if not _HEAD.fullmatch(line):
                 raise UnsupportedLayout
             start = number
-        elif said.startswith("- ") and indent in {-1, deep}:
+        elif content.startswith("- ") and indent in {-1, depth}:
             if indent >= 0:
                 yield "\n".join((*lines[start:number], ""))
             elif _NOT_PLAIN.search("\n".join(lines[:number])):
                 raise UnsupportedLayout
-            start, indent = number, deep
-        elif indent < 0 or deep <= indent:
+            start, indent = number, depth
+        elif indent < 0 or depth <= indent:
             raise UnsupportedLayout
     if indent < 0:
         raise UnsupportedLayout
@@ -151,12 +151,12 @@ def load_entry(text: str) -> Any:
         raise UnsupportedLayout
     try:
         with _convert_errors():
-            found = yaml.load(text, _FastLoader)  # noqa: S506 - it is a SafeLoader
+            entries = yaml.load(text, _FastLoader)  # noqa: S506 - it is a SafeLoader
     except InvalidYaml:
         raise UnsupportedLayout from None
-    if not isinstance(found, list) or len(found) != 1:
+    if not isinstance(entries, list) or len(entries) != 1:
         raise UnsupportedLayout
-    return found[0]
+    return entries[0]
 
 
 def iterate_entries(text: str) -> Iterator[Any]:
@@ -179,8 +179,8 @@ def iterate_entries(text: str) -> Iterator[Any]:
             with _convert_errors():
                 if loader.check_event(yaml.SequenceEndEvent):
                     break
-                found = loader.construct_document(loader.compose_node(None, 0))
-            yield found
+                entry = loader.construct_document(loader.compose_node(None, 0))
+            yield entry
         with _convert_errors():
             _take(loader, yaml.SequenceEndEvent)
             _take(loader, yaml.MappingEndEvent)

@@ -29,7 +29,7 @@ windows = st.builds(
     held=st.integers(0, AMOUNT_MAX),
     span=st.integers(1, 10**7).map(lambda length: Span(0, length * 1000 + 1)),
     now_ms=st.integers(-(10**9), 10**11),
-    asked=st.integers(0, 10**6),
+    needed=st.integers(0, 10**6),
 )
 
 

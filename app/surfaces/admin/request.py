@@ -64,21 +64,21 @@ def parse_if_match(if_match: str | None) -> Expected | None:
         return None
     if if_match.strip() == "*":
         return "any"
-    found = _ETAG.fullmatch(if_match.strip())
-    return int(found[1]) if found else _NO_VERSION
+    match = _ETAG.fullmatch(if_match.strip())
+    return int(match[1]) if match else _NO_VERSION
 
 
 def parse_body(
     model: type[M],
     members: dict[str, Any],
     catalogue: Catalogue | None = None,
-    refused: Mapping[str, Violation] | None = None,
+    overrides: Mapping[str, Violation] | None = None,
 ) -> M:
     """A body, judged by its model and the cards. Raises ValidationFailed with every fault."""
     try:
         return model.model_validate(members, context={"catalogue": catalogue})
     except ValidationError as error:
-        raise ValidationFailed(build_violations(error, refused)) from None
+        raise ValidationFailed(build_violations(error, overrides)) from None
 
 
 def tenant_of(members: dict[str, Any], catalogue: Catalogue) -> Tenant:
@@ -97,63 +97,63 @@ def parse_patch(members: dict[str, Any], catalogue: Catalogue) -> Callable[[Tena
     ]
 
     def patched(tenant: Tenant) -> Tenant:
-        present = TenantDocument.from_tenant(replace(tenant, keys=())).model_dump(
+        current = TenantDocument.from_tenant(replace(tenant, keys=())).model_dump(
             mode="json", exclude_none=True
         )
         try:
-            made = parse_tenant({**merge_patch(present, members), "id": tenant.id, "keys": []}, catalogue)
+            updated = parse_tenant({**merge_patch(current, members), "id": tenant.id, "keys": []}, catalogue)
         except ValidationFailed as failed:
-            named = {fault.pointer for fault in faults}
-            others = [fault for fault in failed.violations if fault.pointer not in named]
+            reported = {fault.pointer for fault in faults}
+            others = [fault for fault in failed.violations if fault.pointer not in reported]
             raise ValidationFailed((*faults, *others)) from None
         if faults:
             raise ValidationFailed(tuple(faults))
-        return made
+        return updated
 
     return patched
 
 
 def merge_patch(target: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
     """RFC 7396: null takes a member away, objects are merged, everything else is replaced."""
-    found = dict(target)
+    result = dict(target)
     for name, value in patch.items():
         if value is None:
-            found.pop(name, None)
+            result.pop(name, None)
         elif isinstance(value, dict):
-            before = found.get(name)
-            found[name] = merge_patch(before if isinstance(before, dict) else {}, value)
+            old_value = result.get(name)
+            result[name] = merge_patch(old_value if isinstance(old_value, dict) else {}, value)
         else:
-            found[name] = value
-    return found
+            result[name] = value
+    return result
 
 
 def parse_key(members: dict[str, Any], catalogue: Catalogue) -> tuple[Key, str]:
     """What a new key may do, as a key that has no id and secret yet, and the word that stands in its text."""
-    asked = parse_body(KeyCreation, members, catalogue, _NOT_IN_KEYS)
-    return asked.build_key(), asked.env
+    creation = parse_body(KeyCreation, members, catalogue, _NOT_IN_KEYS)
+    return creation.build_key(), creation.env
 
 
 def parse_identity(members: dict[str, Any], catalogue: Catalogue) -> Key:
     """What a Google account may do, as a key that has no id yet."""
     if sum(members.get(name) is not None for name in _IDENTITY_FIELDS) != 1:
         raise ValidationFailed((Violation("", "one_of", "exactly one of email and subject is needed"),))
-    asked = parse_body(IdentityCreation, members, catalogue, _NOT_IN_IDENTITIES)
-    return asked.build_key(identity=asked.identity)
+    creation = parse_body(IdentityCreation, members, catalogue, _NOT_IN_IDENTITIES)
+    return creation.build_key(identity=creation.identity)
 
 
 def parse_credit(members: dict[str, Any]) -> tuple[BudgetName, int, str]:
     """Which budget, the credit in the unit's store amount, and its id."""
-    asked = parse_body(CreditRequest, members)
-    name = BudgetName(asked.unit, "lifetime", asked.project, asked.key)
-    amount = _parse_amount(asked.unit, abs(asked.amount), "/amount")
-    return name, -amount if asked.amount < 0 else amount, asked.credit_id
+    credit = parse_body(CreditRequest, members)
+    name = BudgetName(credit.unit, "lifetime", credit.project, credit.key)
+    amount = _parse_amount(credit.unit, abs(credit.amount), "/amount")
+    return name, -amount if credit.amount < 0 else amount, credit.credit_id
 
 
 def parse_override(members: dict[str, Any]) -> tuple[BudgetName, int, int]:
     """Which budget, the limit in the unit's store amount, and until when in Unix milliseconds."""
-    asked = parse_body(OverrideRequest, members)
-    name = BudgetName(asked.unit, asked.window, asked.project, asked.key)
-    return name, _parse_amount(asked.unit, asked.limit, "/limit"), to_unix_ms(asked.until)
+    override = parse_body(OverrideRequest, members)
+    name = BudgetName(override.unit, override.window, override.project, override.key)
+    return name, _parse_amount(override.unit, override.limit, "/limit"), to_unix_ms(override.until)
 
 
 def _parse_amount(unit: Unit, limit: Decimal, place: str) -> int:
@@ -170,20 +170,20 @@ def parse_dimensions(by: list[Dimension] | None) -> tuple[Dimension, ...]:
     Raises:
         ValidationFailed: Labels are asked for beside what rows by label do not know.
     """
-    chosen: tuple[Dimension, ...] = tuple(dict.fromkeys(by)) if by else ("tenant",)
-    unknown = sorted({"key", "model", "size"} & set(chosen))
-    if "label" in chosen and unknown:
+    dimensions: tuple[Dimension, ...] = tuple(dict.fromkeys(by)) if by else ("tenant",)
+    conflicting = sorted({"key", "model", "size"} & set(dimensions))
+    if "label" in dimensions and conflicting:
         sentence = "usage by label is not known by key, model or size as well; ask for tenant, day or month"
         raise ValidationFailed((Violation("/by", "not_together", sentence, ("tenant", "day", "month")),))
-    return chosen
+    return dimensions
 
 
 def parse_purge(members: dict[str, Any]) -> PurgeRequest:
     """What is to be purged: one tenant's results, one piece of its work, or everybody's."""
-    asked = parse_body(PurgeRequest, members)
-    if asked.all == (asked.tenant is not None):
+    purge = parse_body(PurgeRequest, members)
+    if purge.all == (purge.tenant is not None):
         raise ValidationFailed((Violation("", "one_of", "exactly one of tenant and all is needed"),))
-    if asked.all and asked.fingerprint is not None:
+    if purge.all and purge.fingerprint is not None:
         sentence = "a fingerprint is one tenant's; send it with tenant"
         raise ValidationFailed((Violation("/fingerprint", "needs_tenant", sentence),))
-    return asked
+    return purge

@@ -110,7 +110,7 @@ def render_purge(purged: Mapping[str, int]) -> PurgeWire:
 
 def render_audit_page(events: tuple[AuditEvent, ...], limit: int) -> AuditWire:
     """A page of the audit log."""
-    found = [
+    page = [
         AuditEventWire(
             id=event.id,
             at=datetime_from_ms(event.at_ms),
@@ -125,4 +125,4 @@ def render_audit_page(events: tuple[AuditEvent, ...], limit: int) -> AuditWire:
         )
         for event in events
     ]
-    return AuditWire(events=found, next_before=events[-1].id if len(events) == limit else None)
+    return AuditWire(events=page, next_before=events[-1].id if len(events) == limit else None)

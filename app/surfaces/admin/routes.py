@@ -177,8 +177,8 @@ async def delete_tenant(
 async def list_keys(tenant_id: str, _operator: OperatorDep, service: ServiceDep) -> KeysWire:
     """The keys of a tenant, without their secrets, and when each was last served."""
     record = await service.administration.get_tenant(tenant_id)
-    used = await service.reports.read_last_used(tenant_id, tuple(key.id for key in record.tenant.keys))
-    return KeysWire(keys=[render_key(key, used.get(key.id)) for key in record.tenant.keys])
+    last_used = await service.reports.read_last_used(tenant_id, tuple(key.id for key in record.tenant.keys))
+    return KeysWire(keys=[render_key(key, last_used.get(key.id)) for key in record.tenant.keys])
 
 
 @router.post(
@@ -192,8 +192,8 @@ async def create_key(
     tenant_id: str, request: Request, operator: OperatorDep, service: ServiceDep
 ) -> IssuedKeyWire:
     """Make a key; the answer holds the whole of it in `key`, this once."""
-    asked, env = parse_key(await _read_members(request, service), service.gateway.catalogue)
-    issued = await service.administration.create_key(operator, tenant_id, asked, env=env)
+    template, env = parse_key(await _read_members(request, service), service.gateway.catalogue)
+    issued = await service.administration.create_key(operator, tenant_id, template, env=env)
     return render_issued_key(issued)
 
 
@@ -208,8 +208,8 @@ async def create_identity(
     tenant_id: str, request: Request, operator: OperatorDep, service: ServiceDep
 ) -> KeyWire:
     """Let a Google account in by its ID tokens; it becomes a key without a secret, with a key's limits."""
-    asked = parse_identity(await _read_members(request, service), service.gateway.catalogue)
-    return render_key(await service.administration.create_identity(operator, tenant_id, asked))
+    template = parse_identity(await _read_members(request, service), service.gateway.catalogue)
+    return render_key(await service.administration.create_identity(operator, tenant_id, template))
 
 
 @router.post(
@@ -222,9 +222,9 @@ async def rotate_key(
     tenant_id: str, key_id: str, request: Request, operator: OperatorDep, service: ServiceDep
 ) -> IssuedKeyWire:
     """Give a key another secret; for `grace_s` seconds the present one opens as well."""
-    asked = parse_body(KeyRotation, await _read_optional_members(request, service))
+    rotation = parse_body(KeyRotation, await _read_optional_members(request, service))
     issued = await service.administration.rotate_key(
-        operator, tenant_id, key_id, env=asked.env, grace_s=asked.grace_s
+        operator, tenant_id, key_id, env=rotation.env, grace_s=rotation.grace_s
     )
     return render_issued_key(issued)
 
@@ -314,11 +314,11 @@ async def report_usage(
     Labels are the callers' own: a request with two is counted under both, and one without under none.
     """
     first, last = resolve_days(since, until, service.limits.usage_days)
-    chosen = parse_dimensions(by)
-    lines = render_report(await service.administration.report(tenant, first, last, chosen), chosen)
+    dimensions = parse_dimensions(by)
+    lines = render_report(await service.administration.report(tenant, first, last, dimensions), dimensions)
     if form == "csv":
-        return Response(render_report_csv(lines, chosen), media_type="text/csv")
-    return ReportWire(since=first, until=last, by=list(chosen), lines=lines)
+        return Response(render_report_csv(lines, dimensions), media_type="text/csv")
+    return ReportWire(since=first, until=last, by=list(dimensions), lines=lines)
 
 
 @router.post(
@@ -332,8 +332,8 @@ async def purge_cache(request: Request, operator: OperatorDep, service: ServiceD
 
     Pictures and generations stay under their own addresses until they expire.
     """
-    asked = parse_purge(await _read_members(request, service))
-    return render_purge(await service.administration.purge(operator, asked.tenant, asked.fingerprint))
+    purge = parse_purge(await _read_members(request, service))
+    return render_purge(await service.administration.purge(operator, purge.tenant, purge.fingerprint))
 
 
 @router.get("/audit", operation_id="list_audit_events", responses=_describe_responses(401, 403, 422, 503))

@@ -58,12 +58,12 @@ def check_base64_texts(value: object, blobs: Mapping[str, Lifted], bytes_max: in
 
     Set bits behind the last byte are let pass, as Google lets them: the bytes are the same.
     """
-    found = (
+    violations = (
         check_base64(lifted, place, bytes_max)
         for place, lifted in find_lifted(value, blobs)
         if lifted.fault is None or lifted.fault.code != _SAME_BYTES
     )
-    return [fault for fault in found if fault is not None]
+    return [fault for fault in violations if fault is not None]
 
 
 def normalize_turns(contents: object) -> list[Any]:
@@ -111,15 +111,15 @@ class ContentsReader:
 
     async def read_instruction(self, system: object, pointer: str = "/systemInstruction") -> Conversation:
         """The system instruction; it is plain where it is one text."""
-        self._conversation = found = Conversation()
+        self._conversation = instruction = Conversation()
         if system is None:
-            return found
+            return instruction
         fields = Fields(system, pointer, self._faults)
         fields.take_text("role")
         parts = ensure_list(fields.rest.pop("parts", None))
         ranks = [await self._read_part(part, f"{pointer}/parts/{at}") for at, part in enumerate(parts)]
-        found.plain = found.plain and not fields.rest and ranks == [_RANK_OF_WORDS]
-        return found
+        instruction.plain = instruction.plain and not fields.rest and ranks == [_RANK_OF_WORDS]
+        return instruction
 
     async def _read_turn(self, turn: object, pointer: str) -> None:
         fields = Fields(turn, pointer, self._faults)
@@ -134,11 +134,11 @@ class ContentsReader:
             self._conversation.plain = False
         rank = -1
         for at, part in enumerate(parts):
-            found = await self._read_part(part, f"{pointer}/parts/{at}", by_model=role == "model")
+            part_rank = await self._read_part(part, f"{pointer}/parts/{at}", by_model=role == "model")
             # Words end the turn, so nothing of ours has them twice or before anything else.
-            if found < rank or rank == _RANK_OF_WORDS:
+            if part_rank < rank or rank == _RANK_OF_WORDS:
                 self._conversation.plain = False
-            rank = found
+            rank = part_rank
         if rank != _RANK_OF_WORDS:
             self._conversation.plain = False
 
@@ -148,15 +148,15 @@ class ContentsReader:
         if len(fields.rest.keys() & set(_HOLDS_ONE)) > 1:
             detail = "A part holds one thing: make a part of each."
             self._faults.append(Violation(pointer, "ambiguous_part", detail, _HOLDS_ONE))
-        drawn = by_model and self._is_models_own(fields)
+        is_drawn = by_model and self._is_models_own(fields)
         answer = Fields(fields.rest.get("functionResponse"), f"{pointer}/functionResponse", self._faults)
         for at, inner in enumerate(ensure_list(answer.rest.get("parts"))):
-            returned = Fields(inner, f"{answer.pointer}/parts/{at}", self._faults)
-            await self._read_files(returned, drawn=False)
+            inner_fields = Fields(inner, f"{answer.pointer}/parts/{at}", self._faults)
+            await self._read_files(inner_fields, drawn=False)
         text = fields.take_text("text")
         if text is not None:
             self._conversation.texts.append(text)
-        items = await self._read_files(fields, drawn=drawn)
+        items = await self._read_files(fields, drawn=is_drawn)
         if fields.rest:
             self._conversation.plain = False
         if items:
@@ -181,20 +181,20 @@ class ContentsReader:
             if isinstance(message, dict) and item is not None:
                 # Where the body goes on as it came, it names the file's type as it is.
                 message["mimeType"] = item.mime_type or get_declared_type(item) or item.declared_mime_type
-        found = [self._weigh(item, fields, drawn=drawn) for item in items if item is not None]
-        self._conversation.inputs += found
-        return found
+        inputs = [self._weigh(item, fields, drawn=drawn) for item in items if item is not None]
+        self._conversation.inputs += inputs
+        return inputs
 
     def _weigh(self, item: Input, fields: Fields, *, drawn: bool) -> Input:
         """The file with what the rest of its part says about it."""
         resolution = fields.rest.get("mediaResolution")
         level = resolution.get("level") if isinstance(resolution, dict) else None
         times = _TIMES.get((item.kind, str(level or self._resolution)), 1)
-        sampled = Fields(fields.rest.get("videoMetadata"), f"{fields.pointer}/videoMetadata", self._faults)
-        fps = sampled.take_number("fps")
+        metadata = Fields(fields.rest.get("videoMetadata"), f"{fields.pointer}/videoMetadata", self._faults)
+        fps = metadata.take_number("fps")
         if fps is not None and not 0 < fps <= _FPS_MAX:
             detail = f"A number above 0 and up to {_FPS_MAX:g} is expected."
-            self._faults.append(Violation(f"{sampled.pointer}/fps", "fps_out_of_range", detail))
+            self._faults.append(Violation(f"{metadata.pointer}/fps", "fps_out_of_range", detail))
             fps = None
         return replace(item, weight=times * max(1, fps or 1), drawn=drawn and item.kind == "image")
 

@@ -67,7 +67,9 @@ def map_status(error: GatewayError, path: str) -> tuple[int, str]:
     """The HTTP status that the original would use, and the name of its ``google.rpc.Code``."""
     if isinstance(error, Unauthenticated) and not is_vertex(path):
         return 400, _STATUSES[400]
-    if isinstance(error, ValidationFailed) and any(it.code in MODEL_NOT_FOUND for it in error.violations):
+    if isinstance(error, ValidationFailed) and any(
+        violation.code in MODEL_NOT_FOUND for violation in error.violations
+    ):
         return 404, _STATUSES[404]
     status = _AS_THE_ORIGINAL.get(error.status, error.status)
     return status, _STATUSES.get(status, "UNKNOWN")
@@ -114,8 +116,8 @@ def _render_details(error: GatewayError, request_id: str, path: str) -> list[dic
         ]
         details.append({"@type": f"{_RPC}BadRequest", "fieldViolations": violations})
     if isinstance(error, BudgetExceeded):
-        said = error.sentences or (error.detail,) * len(error.refused_by)
-        refusals = [_render_budget(*each) for each in zip(error.refused_by, said, strict=True)]
+        sentences = error.sentences or (error.detail,) * len(error.refused_by)
+        refusals = [_render_budget(*pair) for pair in zip(error.refused_by, sentences, strict=True)]
         details.append({"@type": f"{_RPC}QuotaFailure", "violations": refusals})
     if isinstance(error, RateLimited):
         refusals = [_render_rate(state, error.retry_after_s or 1) for state in error.refused_by]

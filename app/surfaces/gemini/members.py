@@ -264,7 +264,5 @@ class BodyWalk:
         self._faults.append(Violation(place, "unknown_field", _NOT_PASSED_ON, allowed or None))
 
     def _count(self, value: object) -> None:
-        lifted = sum(
-            found.text_length - len(found.placeholder) for _, found in find_lifted(value, self._blobs)
-        )
+        lifted = sum(item.text_length - len(item.placeholder) for _, item in find_lifted(value, self._blobs))
         self.text_bytes += len(json.dumps(value, ensure_ascii=False).encode(errors="replace")) + lifted

@@ -167,9 +167,11 @@ class _Reader:
         if not self.rest and not self._labels:
             return None
         skeleton = json.dumps(self._build_body()).encode()
-        kept = {name: lifted.data for name, lifted in self._blobs.items() if f'"{name}"'.encode() in skeleton}
+        blobs = {
+            name: lifted.data for name, lifted in self._blobs.items() if f'"{name}"'.encode() in skeleton
+        }
         identity = json.dumps(_replace_bytes(self.rest, self._blobs), sort_keys=True) if self.rest else ""
-        return Passthrough(skeleton, kept, identity)
+        return Passthrough(skeleton, blobs, identity)
 
     def _select_inputs(self, kind: InputKind) -> tuple[Input, ...]:
         inputs = (*self._conversation.inputs, *self._instruction.inputs)
@@ -198,19 +200,19 @@ class _Reader:
 
     def _take_safety_settings(self) -> tuple[SafetySetting, ...]:
         """Settings that the card knows; with any other, all of them go on as they are."""
-        found: list[SafetySetting] = []
+        taken: list[SafetySetting] = []
         settings = ensure_list(self._fields.rest.get("safetySettings"))
         plain = True
         for at, item in enumerate(settings):
             fields = Fields(item, f"/safetySettings/{at}", self._faults)
             category, threshold = fields.take_text("category"), fields.take_text("threshold")
-            known = category in self._card.parameters.safety_categories and threshold is not None
-            if known and category is not None and threshold is not None:
-                found.append(SafetySetting(category, threshold))
-            plain = plain and known and not fields.rest
+            is_known = category in self._card.parameters.safety_categories and threshold is not None
+            if is_known and category is not None and threshold is not None:
+                taken.append(SafetySetting(category, threshold))
+            plain = plain and is_known and not fields.rest
         if plain:
             self._fields.rest.pop("safetySettings", None)
-        return tuple(found)
+        return tuple(taken)
 
     def _take_grounding(self) -> Grounding:
         """The searches asked for. Any other tool goes on as it is, and its answers are never shared."""

@@ -48,14 +48,14 @@ def encode_document(document: str, form: StreamFormat) -> bytes:
 
 def render_token_count(request: GenerationRequest, card: Card, *, vertex: bool) -> bytes:
     """The answer of ``countTokens`` from the card: what would be reserved for the input."""
-    found = estimate(request, card)
+    tokens = estimate(request, card)
     by_modality = (
-        ("TEXT", found.text_input),
-        ("IMAGE", found.image_input),
-        ("VIDEO", found.video_input),
-        ("DOCUMENT", found.document_input),
+        ("TEXT", tokens.text_input),
+        ("IMAGE", tokens.image_input),
+        ("VIDEO", tokens.video_input),
+        ("DOCUMENT", tokens.document_input),
     )
-    body: dict[str, Any] = {"totalTokens": found.input_tokens}
+    body: dict[str, Any] = {"totalTokens": tokens.input_tokens}
     if vertex:
         body["totalBillableCharacters"] = len("".join(request.prompt.split()))
     body["promptTokensDetails"] = [

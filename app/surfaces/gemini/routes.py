@@ -139,8 +139,8 @@ async def count_tokens(
     card = _resolve_card(service, model)
     body = await read_json(request, service.limits, BYTES_FORMAT)
     vertex = is_vertex(request.url.path)
-    asked = await parse_count_request(service, card, body, vertex=vertex)
-    answer = render_token_count(asked, card, vertex=vertex)
+    content = await parse_count_request(service, card, body, vertex=vertex)
+    answer = render_token_count(content, card, vertex=vertex)
     return Response(answer, media_type="application/json")
 
 
@@ -163,8 +163,8 @@ async def list_models(request: Request, caller: GoogleCallerDep, service: Servic
 
 async def get_model(model: str, request: Request, _caller: GoogleCallerDep, service: ServiceDep) -> Response:
     """One model, by id or alias, as Google describes it."""
-    found = render_model(_resolve_card(service, model), vertex=is_vertex(request.url.path))
-    return Response(json.dumps(found), media_type="application/json")
+    document = render_model(_resolve_card(service, model), vertex=is_vertex(request.url.path))
+    return Response(json.dumps(document), media_type="application/json")
 
 
 for _prefix in _MODELS:
@@ -187,8 +187,8 @@ async def refuse_unknown_path() -> Response:
 def _resolve_card(service: Service, model: str) -> Card:
     card = service.gateway.catalogue.resolve(model)
     if card is None:
-        asked = model[:MODEL_LENGTH_MAX]
-        raise NotFound(f"models/{asked} is not found. Call ListModels to see the list of available models.")
+        name = model[:MODEL_LENGTH_MAX]
+        raise NotFound(f"models/{name} is not found. Call ListModels to see the list of available models.")
     return card
 
 
@@ -198,8 +198,8 @@ async def _generate(request: Request, service: Service, caller: Caller, model: s
     patience = _read_timeout(request)
     body = await read_json(request, service.limits, BYTES_FORMAT)
     control, vertex = read_cache_control(request), is_vertex(request.url.path)
-    asked = await parse_order(service, caller, card, body, control, vertex=vertex)
-    order = attach_idempotency_key(replace(asked, patience=patience), request, "generateContent")
+    parsed = await parse_order(service, caller, card, body, control, vertex=vertex)
+    order = attach_idempotency_key(replace(parsed, patience=patience), request, "generateContent")
     try:
         result = await service.gateway.generate(order)
     except GatewayError as error:

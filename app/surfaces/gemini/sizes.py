@@ -63,19 +63,19 @@ def merge_sizes(config: dict[str, Any], faults: list[Violation]) -> dict[str, An
     """
     image, formats = _normalize_words(config.get("imageConfig", {})), []
     for at, item in enumerate(config.get("responseFormat", ())):
-        rest = dict(item or {})
-        newer = _normalize_words(rest.pop("image", {}))
+        remainder = dict(item or {})
+        newer = _normalize_words(remainder.pop("image", {}))
         faults += _check_image(newer, image, f"/generationConfig/responseFormat/{at}/image")
         image |= {name: newer.pop(name) for name in _PARSERS if name in newer}
         if newer.get("delivery") in _IN_THE_ANSWER:
             newer.pop("delivery", None)
         if newer:
-            rest["image"] = newer
-        if rest:
-            formats.append(rest)
+            remainder["image"] = newer
+        if remainder:
+            formats.append(remainder)
     changed = {"imageConfig": image, "responseFormat": formats}
-    kept = {name: value for name, value in config.items() if name not in changed}
-    return {**kept, **{name: value for name, value in changed.items() if value}}
+    others = {name: value for name, value in config.items() if name not in changed}
+    return {**others, **{name: value for name, value in changed.items() if value}}
 
 
 def _normalize_words(image: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,13 +87,13 @@ def _normalize_words(image: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_image(newer: Mapping[str, Any], older: Mapping[str, Any], place: str) -> list[Violation]:
-    found = []
+    violations = []
     if newer.keys() & older.keys() & _PARSERS.keys():
         detail = "Give ratio and size once: in image_config or in response_format."
-        found.append(Violation(place, "given_twice", detail))
+        violations.append(Violation(place, "given_twice", detail))
     if newer.get("delivery") not in _IN_THE_ANSWER:
         detail = (
             "Pictures are delivered in the answer; Google would keep them where the caller cannot read them."
         )
-        found.append(Violation(f"{place}/delivery", "unsupported_delivery", detail, ("INLINE",)))
-    return found
+        violations.append(Violation(f"{place}/delivery", "unsupported_delivery", detail, ("INLINE",)))
+    return violations

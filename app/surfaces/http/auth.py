@@ -76,13 +76,15 @@ def _find_token(request: Request, presented: str | None, service: Service) -> _T
     judge = service.identity_tokens
     if judge is None:
         return None
-    of_the_platform, ours = (request.headers.getlist(name) for name in (_PLATFORM_HEADER, "authorization"))
+    platform_headers, own_headers = (
+        request.headers.getlist(name) for name in (_PLATFORM_HEADER, "authorization")
+    )
     # Of two headers of one name nobody knows which the platform has read.
     if presented is not None:
-        checked = not of_the_platform and [_parse_bearer(each) for each in ours] == [presented]
+        checked = not platform_headers and [_parse_bearer(header) for header in own_headers] == [presented]
         return _Token(presented, judge, checked)
-    text = _parse_bearer(of_the_platform[0]) if of_the_platform else None
-    return None if text is None else _Token(text, judge, checked=len(of_the_platform) == 1)
+    text = _parse_bearer(platform_headers[0]) if platform_headers else None
+    return None if text is None else _Token(text, judge, checked=len(platform_headers) == 1)
 
 
 async def authenticate(request: Request, presented: str | None) -> Caller:

@@ -102,14 +102,14 @@ async def read_json(request: Request, limits: Limits, spelling: BytesFormat = By
 def parse_json(text: str | bytes) -> Any:
     """A JSON text as Python has it. Raises ValueError for no JSON, InvalidRequest for too much of it."""
     document = from_json(text, allow_inf_nan=False)
-    found, waiting = 1, [document]
-    while waiting:
-        value = waiting.pop()
+    count, pending = 1, [document]
+    while pending:
+        value = pending.pop()
         inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-        found += len(inner)
-        if found > JSON_VALUES_MAX:
+        count += len(inner)
+        if count > JSON_VALUES_MAX:
             raise InvalidRequest(f"The JSON holds more than {JSON_VALUES_MAX} values.")
-        waiting.extend(inner)
+        pending.extend(inner)
     return document
 
 
@@ -164,8 +164,8 @@ def _collect_parts(items: Iterable[tuple[str, str | UploadFile]]) -> FormBody:
     """Texts and files by name, the texts read as what they are: UTF-8."""
     fields: dict[str, list[str]] = {}
     files: dict[str, list[UploadFile]] = {}
-    for written, value in items:
-        name = written.encode("latin-1").decode(errors="replace")
+    for raw_name, value in items:
+        name = raw_name.encode("latin-1").decode(errors="replace")
         if isinstance(value, UploadFile):
             files.setdefault(name, []).append(value)
             continue

@@ -25,13 +25,13 @@ def parse_cache_control(cache_control: str | None) -> CacheDirective | None:
 
     ``max-age=0`` means ``no-cache``: nothing that is kept will do.
     """
-    said = {item.strip().lower() for item in (cache_control or "").split(",")}
-    ages = [min(int(found[1]), _MAX_AGE_S) for item in said if (found := _MAX_AGE.fullmatch(item))]
+    directives = {item.strip().lower() for item in (cache_control or "").split(",")}
+    ages = [min(int(match[1]), _MAX_AGE_S) for item in directives if (match := _MAX_AGE.fullmatch(item))]
     max_age_s = min(ages, default=None)
-    if "no-store" in said:
+    if "no-store" in directives:
         return CacheDirective("bypass")
-    if "only-if-cached" in said:
+    if "only-if-cached" in directives:
         return CacheDirective("only_if_cached", max_age_s)
-    if "no-cache" in said or max_age_s == 0:
+    if "no-cache" in directives or max_age_s == 0:
         return CacheDirective("refresh")
     return CacheDirective("use", max_age_s) if max_age_s is not None else None

@@ -46,30 +46,34 @@ def read_client_timeout(request: Request) -> ClientTimeout | None:
     Raises:
         InvalidRequest: A header cannot be read.
     """
-    found = [
-        each for each in (_read_request_timeout(request), _read_grpc_timeout(request)) if each is not None
+    timeouts = [
+        timeout
+        for timeout in (_read_request_timeout(request), _read_grpc_timeout(request))
+        if timeout is not None
     ]
-    return min(found, key=lambda each: each.seconds, default=None)
+    return min(timeouts, key=lambda timeout: timeout.seconds, default=None)
 
 
 def _read_request_timeout(request: Request) -> ClientTimeout | None:
     expected = "X-Request-Timeout is a number of seconds, such as 60 or 12.5."
-    found = _match_header(request, "X-Request-Timeout", _SECONDS, expected)
-    return found and ClientTimeout(float(found[1]), time.monotonic(), "X-Request-Timeout")
+    match = _match_header(request, "X-Request-Timeout", _SECONDS, expected)
+    return match and ClientTimeout(float(match[1]), time.monotonic(), "X-Request-Timeout")
 
 
 def _read_grpc_timeout(request: Request) -> ClientTimeout | None:
     expected = "grpc-timeout is a number of at most 8 digits and a unit: H, M, S, m, u or n."
-    found = _match_header(request, "grpc-timeout", _GRPC, expected)
-    return found and ClientTimeout(int(found[1]) * _GRPC_UNITS_S[found[2]], time.monotonic(), "grpc-timeout")
+    match = _match_header(request, "grpc-timeout", _GRPC, expected)
+    return match and ClientTimeout(int(match[1]) * _GRPC_UNITS_S[match[2]], time.monotonic(), "grpc-timeout")
 
 
-def _match_header(request: Request, name: str, form: re.Pattern[str], expected: str) -> re.Match[str] | None:
+def _match_header(
+    request: Request, name: str, pattern: re.Pattern[str], expected: str
+) -> re.Match[str] | None:
     """What a header says, or None where it was not sent. Raises InvalidRequest where it has another form."""
-    sent = request.headers.get(name)
-    if sent is None:
+    value = request.headers.get(name)
+    if value is None:
         return None
-    found = form.fullmatch(sent.strip())
-    if found is None:
+    match = pattern.fullmatch(value.strip())
+    if match is None:
         raise InvalidRequest(expected)
-    return found
+    return match

@@ -90,16 +90,16 @@ class Handover:
         try:
             await asyncio.wait({serving, watching}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            ended = serving.done()
-            if not ended:
+            finished = serving.done()
+            if not finished:
                 serving.cancel()
                 self._abandon()
-        if ended:
+        if finished:
             return self._finish(serving)
         if self._gone:
             raise ClientDisconnect
-        gone = "The client's own timeout passed; its next attempt will get the picture."
-        raise DeadlineExceeded(gone, billed="maybe" if self._progress.sent else "no")
+        detail = "The client's own timeout passed; its next attempt will get the picture."
+        raise DeadlineExceeded(detail, billed="maybe" if self._progress.sent else "no")
 
     def _finish(self, serving: asyncio.Task[GenerationResult]) -> GenerationResult:
         try:

@@ -24,9 +24,9 @@ async def get_liveness() -> Response:
 async def get_readiness(service: ServiceDep) -> Response:
     """Whether new work would be served: 200, or 503 with the reason by check."""
     names = list(service.readiness)
-    found = await asyncio.gather(*(service.readiness[name]() for name in names))
-    reasons = dict(zip(names, found, strict=True))
-    ready = all(reason is None for reason in found)
+    results = await asyncio.gather(*(service.readiness[name]() for name in names))
+    reasons = dict(zip(names, results, strict=True))
+    ready = all(reason is None for reason in results)
     body = {
         "status": "ready" if ready else "not_ready",
         "checks": {name: reason or "ok" for name, reason in reasons.items()},

@@ -97,8 +97,8 @@ def detect_kind(data: bytes, declared_mime_type: str) -> InputKind:
 
     Text is the exception, for a web page in place of a picture is a mistake and no document.
     """
-    found = detect_media_type(data)
-    return classify_media_type(declared_mime_type if found in (None, TEXT) else found or "")
+    detected = detect_media_type(data)
+    return classify_media_type(declared_mime_type if detected in (None, TEXT) else detected or "")
 
 
 def build_uri_input(kind: InputKind, pointer: str, uri: str, declared_mime_type: str | None) -> Input:

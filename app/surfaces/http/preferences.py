@@ -40,6 +40,6 @@ class Preference:
 
 def read_preference(request: Request) -> Preference:
     """The caller's preference; of what is said twice the first counts, as RFC 7240 section 2 has it."""
-    said = [item.strip().lower() for item in ",".join(request.headers.getlist("prefer")).split(",")]
-    wait = next((found for item in said if (found := _WAIT.fullmatch(item))), None)
-    return Preference("respond-async" in said, int(wait[1]) if wait else 0)
+    items = [item.strip().lower() for item in ",".join(request.headers.getlist("prefer")).split(",")]
+    wait = next((match for item in items if (match := _WAIT.fullmatch(item))), None)
+    return Preference("respond-async" in items, int(wait[1]) if wait else 0)

@@ -58,7 +58,7 @@ def build_rate_limit_headers(
     """
     policies = []
     states = []
-    for window in sorted((one for one in windows if one.budget.mode == "enforce"), key=_rank_window):
+    for window in sorted((item for item in windows if item.budget.mode == "enforce"), key=_rank_window):
         budget, span = window.budget, window.span
         length_s = -(-(span.end_ms - span.start_ms) // 1000)
         name = f'"{budget.name}"'

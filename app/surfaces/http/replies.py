@@ -38,8 +38,8 @@ def _stream_pieces(
         for piece in pieces:
             yield piece
 
-    declared = {} if length > chunked_above else {"Content-Length": str(length)}
-    return StreamingResponse(body(), headers={**headers, **declared}, media_type=media_type)
+    length_header = {} if length > chunked_above else {"Content-Length": str(length)}
+    return StreamingResponse(body(), headers={**headers, **length_header}, media_type=media_type)
 
 
 def build_json_response(
@@ -54,10 +54,12 @@ def build_json_response(
 
 def build_image_response(picture: Picture, headers: Mapping[str, str], chunked_above: int) -> Response:
     """A picture's own bytes."""
-    named = {**headers, "ETag": f'"{picture.id}"'}
+    all_headers = {**headers, "ETag": f'"{picture.id}"'}
     if picture.length <= SLICE_BYTES:
-        return Response(picture.data, headers=named, media_type=picture.mime_type)
-    return _stream_pieces(_split_bytes(picture.data), picture.length, chunked_above, named, picture.mime_type)
+        return Response(picture.data, headers=all_headers, media_type=picture.mime_type)
+    return _stream_pieces(
+        _split_bytes(picture.data), picture.length, chunked_above, all_headers, picture.mime_type
+    )
 
 
 def build_stored_image_response(
@@ -77,10 +79,10 @@ def build_stored_image_response(
     }
     if if_none_match is not None and _matches(if_none_match, etag):
         return Response(status_code=304, headers=headers)
-    wanted = _RANGE.fullmatch(range_header.strip()) if range_header else None
-    if wanted is None or wanted[0] == "bytes=-" or (if_range is not None and if_range != etag):
+    requested = _RANGE.fullmatch(range_header.strip()) if range_header else None
+    if requested is None or requested[0] == "bytes=-" or (if_range is not None and if_range != etag):
         return build_image_response(picture, headers, chunked_above)
-    first, last = _resolve_range(wanted[1], wanted[2], picture.length)
+    first, last = _resolve_range(requested[1], requested[2], picture.length)
     if first > last:
         return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{picture.length}"})
     headers["Content-Range"] = f"bytes {first}-{last}/{picture.length}"
@@ -89,8 +91,8 @@ def build_stored_image_response(
 
 
 def _matches(if_none_match: str, etag: str) -> bool:
-    offered = {item.strip().removeprefix("W/") for item in if_none_match.split(",")}
-    return etag in offered or "*" in offered
+    etags = {item.strip().removeprefix("W/") for item in if_none_match.split(",")}
+    return etag in etags or "*" in etags
 
 
 def _resolve_range(first: str, last: str, length: int) -> tuple[int, int]:

@@ -77,15 +77,15 @@ async def stream(
                 yield dialect.beat
                 await asyncio.wait({task}, timeout=beat_s)
             try:
-                rest = iter(dialect.pieces_of(task.result()))
-                first = next(rest, b"")
+                pieces_left = iter(dialect.pieces_of(task.result()))
+                first = next(pieces_left, b"")
             except ClientDisconnect:
                 return  # nobody reads on
             except Exception as error:  # noqa: BLE001 - logged where it is none of the gateway's own
                 yield dialect.piece_of_error(_convert_error(error))
                 return
             yield first
-            for piece in rest:
+            for piece in pieces_left:
                 yield piece
         finally:
             task.cancel()

@@ -85,17 +85,17 @@ def _render_usage(usage: Usage) -> dict[str, Any]:
 
 
 def _render_upstream(error: GatewayError) -> dict[str, Any]:
-    known: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     if isinstance(error, ContentBlocked):
-        known = {
+        members = {
             "reason": error.reason,
             "support_code": error.support_code,
             "category": error.category,
             "side": error.side,
         }
     if isinstance(error, UpstreamError):
-        known = {"status": error.upstream_status, "reason": error.reason, "billed": error.billed}
-    return {name: value for name, value in known.items() if value is not None}
+        members = {"status": error.upstream_status, "reason": error.reason, "billed": error.billed}
+    return {name: value for name, value in members.items() if value is not None}
 
 
 def build_problem_response(error: GatewayError, request_id: str, instance: str = "") -> Response:

@@ -131,15 +131,15 @@ async def _fill_text(operation: Operation, request: Request, caller: Caller, ser
     if operation.text or operation.state not in {"done", "failed"}:
         return operation
     result = operation.result or OperationResult("", None)
-    if operation.state == "done" and (kept := await _load_generation(result, caller, service)) is not None:
-        finished, card = kept
+    if operation.state == "done" and (stored := await _load_generation(result, caller, service)) is not None:
+        finished, card = stored
         windows = await service.gateway.get_budgets(caller)
         answer, _ = render_stored_result(finished, card, windows, get_base_url(request, service), None)
         return replace(operation, text=answer.decode())
-    came_to = f"came to {result.generation_id}" if result.generation_id else "has ended"
+    outcome = f"came to {result.generation_id}" if result.generation_id else "has ended"
     remedy = "The same request under a new key, or without one, is generated and paid for again."
     raise ResultGone(
-        f"The operation {came_to}, and its response is no longer stored.", remedy, spent=result.spent
+        f"The operation {outcome}, and its response is no longer stored.", remedy, spent=result.spent
     )
 
 
@@ -148,36 +148,36 @@ async def _load_generation(
 ) -> tuple[StoredGeneration, Card] | None:
     """Load the generation of an operation, at the operation's cost; None if it is no longer stored."""
     try:
-        found = await service.gateway.get_generation(caller, result.generation_id)
+        stored = await service.gateway.get_generation(caller, result.generation_id)
     except NotFound:
         return None
-    card = service.gateway.catalogue.resolve(found.generation.model)
+    card = service.gateway.catalogue.resolve(stored.generation.model)
     if card is None:
         return None
     if result.spent == FREE:
-        found = replace(found, generation=replace(found.generation, usage=FREE.usage))
-    return found, card
+        stored = replace(stored, generation=replace(stored.generation, usage=FREE.usage))
+    return stored, card
 
 
 def _build_response(operation: Operation, request: Request, status: int, headers: dict[str, str]) -> Response:
     """Build the response; the result or problem is inserted as stored, without parsing it."""
-    ended, text = operation.state, operation.text or "null"
+    state, text = operation.state, operation.text or "null"
     if operation.lost:
         sent = operation.state == "running"
         spent = "was called, and the call may be billed" if sent else "was not called, and nothing was spent"
         lost = OperationLost(f"The process that ran the operation died; the model {spent}.")
-        ended, text = "failed", _encode_problem(lost, request)
+        state, text = "failed", _encode_problem(lost, request)
     elif operation.state == "cancelled":
         text = _encode_problem(OperationCancelled(), request)
-    wire = OperationWire(
+    operation_wire = OperationWire(
         id=operation.id,
-        state=ended,
+        state=state,
         created_at=_datetime_from_ms(operation.created_ms),
         expires_at=_datetime_from_ms(operation.expires_ms),
         cancel_requested=operation.cancel_requested,
     )
-    result, failure = (text, "null") if ended == "done" else ("null", text)
-    head = wire.model_dump_json(exclude={"result", "problem"}).removesuffix("}")
+    result, failure = (text, "null") if state == "done" else ("null", text)
+    head = operation_wire.model_dump_json(exclude={"result", "problem"}).removesuffix("}")
     body = f'{head},"result":{result},"problem":{failure}}}'
     private = {"Cache-Control": "private, no-store", **headers}
     return Response(body.encode(), status, headers=private, media_type="application/json")
@@ -188,13 +188,15 @@ def _encode_problem(error: GatewayError, request: Request) -> str:
 
 
 def _build_retry_header(operation: Operation) -> dict[str, str]:
-    going_on = operation.state in {"waiting", "running"} and not operation.lost
-    return {"Retry-After": "1"} if going_on else {}
+    is_running = operation.state in {"waiting", "running"} and not operation.lost
+    return {"Retry-After": "1"} if is_running else {}
 
 
-async def _render_operation(found: Operation, request: Request, caller: Caller, service: Service) -> Response:
-    found = await _fill_text(found, request, caller, service)
-    return _build_response(found, request, 200, _build_retry_header(found))
+async def _render_operation(
+    operation: Operation, request: Request, caller: Caller, service: Service
+) -> Response:
+    operation = await _fill_text(operation, request, caller, service)
+    return _build_response(operation, request, 200, _build_retry_header(operation))
 
 
 @router.get(
@@ -210,8 +212,8 @@ async def get_operation(
     operation_id: OperationId, request: Request, caller: CallerDep, service: ServiceDep
 ) -> Response:
     """Get the state of an operation of this tenant, with its result or problem once it has ended."""
-    found = await service.operations.find(caller.tenant.id, operation_id)
-    return await _render_operation(found, request, caller, service)
+    operation = await service.operations.find(caller.tenant.id, operation_id)
+    return await _render_operation(operation, request, caller, service)
 
 
 @router.post(
@@ -231,5 +233,5 @@ async def cancel_operation(
     A call that was sent to the model is paid for, so a running operation continues and can be read. The
     response shows the state. An operation that has ended does not change.
     """
-    found = await service.operations.cancel(caller.tenant.id, operation_id)
-    return await _render_operation(found, request, caller, service)
+    operation = await service.operations.cancel(caller.tenant.id, operation_id)
+    return await _render_operation(operation, request, caller, service)

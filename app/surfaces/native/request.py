@@ -57,36 +57,42 @@ async def parse_json_order(
     service: Service, caller: Caller, body: JsonBody, cache_control: str | None
 ) -> tuple[Order, str]:
     """The order of a JSON request, with its faults in it, and the delivery asked for."""
-    asked, violations = parse_members(GenerateRequest, body.members, strict=True)
-    inputs, faults = await read_json_inputs(service, caller, asked, body, violations)
-    order = await build_order(service, caller, asked, inputs, (*violations, *faults), cache_control)
-    return order, asked.delivery
+    parameters, violations = parse_members(GenerateRequest, body.members, strict=True)
+    inputs, input_violations = await read_json_inputs(service, caller, parameters, body, violations)
+    order = await build_order(
+        service, caller, parameters, inputs, (*violations, *input_violations), cache_control
+    )
+    return order, parameters.delivery
 
 
 async def read_json_inputs(
-    service: Service, caller: Caller, asked: GenerateRequest, body: JsonBody, named: Iterable[Violation]
+    service: Service,
+    caller: Caller,
+    parameters: GenerateRequest,
+    body: JsonBody,
+    reported: Iterable[Violation],
 ) -> tuple[Inputs, list[Violation]]:
     """The inputs that a JSON request refers to, by field, and what is wrong with them.
 
     Of one that could not be read, and so was named already, nothing else is said.
     """
-    unread = {"/".join(each.pointer.split("/")[:3]) for each in named}
+    invalid = {"/".join(violation.pointer.split("/")[:3]) for violation in reported}
     inputs: Inputs = {}
     violations: list[Violation] = []
     for kind, field in _KINDS:
-        found: list[Input] = []
-        references = getattr(asked, field)
+        loaded: list[Input] = []
+        references = getattr(parameters, field)
         if len(references) > service.limits.inputs_max:
             detail = f"{len(references)} inputs; no more than {service.limits.inputs_max} are looked at."
             violations.append(Violation(f"/{field}", "too_many_inputs", detail))
             references = []
         for index, reference in enumerate(references):
             place = f"/{field}/{index}"
-            if place in unread and not _list_sources(reference):
+            if place in invalid and not _list_sources(reference):
                 continue
             item = await _load_input(service, caller, kind, place, reference, body)
-            (found if isinstance(item, Input) else violations).append(item)  # type: ignore[arg-type]
-        inputs[field] = tuple(found)
+            (loaded if isinstance(item, Input) else violations).append(item)  # type: ignore[arg-type]
+        inputs[field] = tuple(loaded)
     return inputs, violations
 
 
@@ -94,12 +100,14 @@ async def parse_form_order(
     service: Service, caller: Caller, form: FormBody, cache_control: str | None
 ) -> tuple[Order, str]:
     """The order of a multipart request, with its faults in it, and the delivery asked for."""
-    members, unread = parse_fields(form.fields)
-    asked, violations = parse_members(EditForm, members, strict=False)
-    required = asked.continue_from is None and not FILES & form.fields.keys()
-    inputs, faults = await read_form_inputs(service, form.files, required=required)
-    found = (*unread, *faults, *violations)
-    return await build_order(service, caller, asked, inputs, found, cache_control), asked.delivery
+    members, field_violations = parse_fields(form.fields)
+    parameters, violations = parse_members(EditForm, members, strict=False)
+    required = parameters.continue_from is None and not FILES & form.fields.keys()
+    inputs, input_violations = await read_form_inputs(service, form.files, required=required)
+    all_violations = (*field_violations, *input_violations, *violations)
+    return await build_order(
+        service, caller, parameters, inputs, all_violations, cache_control
+    ), parameters.delivery
 
 
 async def read_form_inputs(
@@ -191,13 +199,13 @@ def parse_members(model: type[P], members: Mapping[str, Any], *, strict: bool) -
     return model.model_validate(pruned, strict=strict), violations
 
 
-def _prune(members: Mapping[str, Any], faulty: list[tuple[int | str, ...]]) -> dict[str, Any]:
+def _prune(members: Mapping[str, Any], locations: list[tuple[int | str, ...]]) -> dict[str, Any]:
     """The members without what is faulty; of what has more faults than are named, nothing is kept."""
-    if len(faulty) > VIOLATIONS_MAX:
-        names = {location[0] for location in faulty}
+    if len(locations) > VIOLATIONS_MAX:
+        names = {location[0] for location in locations}
         return {name: value for name, value in members.items() if name not in names}
     pruned = copy.deepcopy(dict(members))
-    for location in faulty:
+    for location in locations:
         _remove(pruned, location)
     return pruned
 
@@ -260,40 +268,42 @@ async def _load_earlier(
 async def build_order(
     service: Service,
     caller: Caller,
-    asked: Parameters,
+    parameters: Parameters,
     inputs: Inputs,
     violations: Iterable[Violation],
     cache_control: str | None,
 ) -> Order:
     """The order that the wire's fields, its inputs and all faults found so far come to."""
-    grounding = asked.grounding
-    earlier, faults = await _load_earlier(service, caller, asked.continue_from)
+    grounding = parameters.grounding
+    earlier, continuation_violations = await _load_earlier(service, caller, parameters.continue_from)
     request = GenerationRequest(
-        model=asked.model or (earlier.conversation.model if earlier else service.limits.default_model),
-        prompt=asked.prompt,
+        model=parameters.model or (earlier.conversation.model if earlier else service.limits.default_model),
+        prompt=parameters.prompt,
         images=inputs["images"],
         documents=inputs["documents"],
         videos=inputs["videos"],
-        aspect_ratio=asked.aspect_ratio,
-        image_size=asked.image_size,
-        n=asked.n,
-        response_modalities=tuple(asked.response_modalities),
-        output_mime_type=asked.output_mime_type,
-        output_compression_quality=asked.output_compression_quality,
-        temperature=asked.temperature,
-        top_p=asked.top_p,
-        top_k=asked.top_k,
-        candidate_count=asked.candidate_count,
-        seed=asked.seed,
-        max_output_tokens=asked.max_output_tokens,
-        thinking_level=asked.thinking_level,
-        system_instruction=asked.system_instruction,
-        safety_settings=tuple(SafetySetting(item.category, item.threshold) for item in asked.safety_settings),
+        aspect_ratio=parameters.aspect_ratio,
+        image_size=parameters.image_size,
+        n=parameters.n,
+        response_modalities=tuple(parameters.response_modalities),
+        output_mime_type=parameters.output_mime_type,
+        output_compression_quality=parameters.output_compression_quality,
+        temperature=parameters.temperature,
+        top_p=parameters.top_p,
+        top_k=parameters.top_k,
+        candidate_count=parameters.candidate_count,
+        seed=parameters.seed,
+        max_output_tokens=parameters.max_output_tokens,
+        thinking_level=parameters.thinking_level,
+        system_instruction=parameters.system_instruction,
+        safety_settings=tuple(
+            SafetySetting(item.category, item.threshold) for item in parameters.safety_settings
+        ),
         grounding=Grounding(grounding.web_search, grounding.image_search) if grounding else Grounding(),
-        variant=asked.variant,
-        labels=tuple(sorted(asked.labels.items())),
-        service_tier=asked.service_tier,
+        variant=parameters.variant,
+        labels=tuple(sorted(parameters.labels.items())),
+        service_tier=parameters.service_tier,
         earlier=earlier,
     )
-    directive = CacheDirective(asked.cache) if asked.cache else parse_cache_control(cache_control)
-    return Order(caller, request, directive, (*violations, *faults))
+    directive = CacheDirective(parameters.cache) if parameters.cache else parse_cache_control(cache_control)
+    return Order(caller, request, directive, (*violations, *continuation_violations))

@@ -168,13 +168,13 @@ def render_quote(quote: Quote) -> EstimateResponse:
 
 
 def _render_refusal(error: BudgetExceeded | RateLimited) -> RefusalWire:
-    fitting = error.would_fit if isinstance(error, BudgetExceeded) else None
+    would_fit = error.would_fit if isinstance(error, BudgetExceeded) else None
     return RefusalWire(
         code=error.code,
         detail=error.detail,
         retryable=error.retryable,
         retry_after_s=error.retry_after_s,
-        would_fit=fitting and WouldFitWire(image_size=fitting.image_size, n=fitting.n),
+        would_fit=would_fit and WouldFitWire(image_size=would_fit.image_size, n=would_fit.n),
     )
 
 

@@ -93,10 +93,10 @@ async def generate_images(request: Request, caller: CallerDep, service: ServiceD
 
     With `Accept: image/*` the answer is the first picture's own bytes.
     """
-    patience = read_client_timeout(request)
+    client_timeout = read_client_timeout(request)
     body = await read_json(request, service.limits)
-    asked, delivery = await parse_json_order(service, caller, body, read_cache_control(request))
-    order = attach_idempotency_key(replace(asked, patience=patience), request, "images:generate")
+    parsed, delivery = await parse_json_order(service, caller, body, read_cache_control(request))
+    order = attach_idempotency_key(replace(parsed, patience=client_timeout), request, "images:generate")
     return await _generate(request, service, order, delivery)
 
 
@@ -111,10 +111,10 @@ async def edit_images(request: Request, caller: CallerDep, service: ServiceDep) 
 
     With `Accept: image/*` the answer is the first picture's own bytes.
     """
-    patience = read_client_timeout(request)
+    client_timeout = read_client_timeout(request)
     async with read_form(request, service.limits) as form:
-        asked, delivery = await parse_form_order(service, caller, form, read_cache_control(request))
-    order = attach_idempotency_key(replace(asked, patience=patience), request, "images:edit")
+        parsed, delivery = await parse_form_order(service, caller, form, read_cache_control(request))
+    order = attach_idempotency_key(replace(parsed, patience=client_timeout), request, "images:edit")
     return await _generate(request, service, order, delivery)
 
 
@@ -256,16 +256,16 @@ async def get_generation(
     `usage` is what making it cost, `cache` is a hit, and `budgets` are those of now. Only a
     finished generation is found: how far an operation is, `GET /v1/operations/{operation_id}` tells.
     """
-    found = await service.gateway.get_generation(caller, generation_id)
+    stored = await service.gateway.get_generation(caller, generation_id)
     pictures = None
     if delivery == "inline":
-        records = found.generation.pictures
+        records = stored.generation.pictures
         pictures = tuple([await service.gateway.get_picture(caller, record.id) for record in records])
     windows = await service.gateway.get_budgets(caller)
-    card = service.gateway.catalogue.resolve(found.generation.model)
+    card = service.gateway.catalogue.resolve(stored.generation.model)
     if card is None:
         raise NotFound("The model that made this generation is no longer known here.")
-    skeleton, blobs = render_stored_result(found, card, windows, get_base_url(request, service), pictures)
+    skeleton, blobs = render_stored_result(stored, card, windows, get_base_url(request, service), pictures)
     headers = {"Cache-Control": "private", **build_rate_limit_headers(windows)}
     return build_json_response(skeleton, blobs, headers, service.limits.chunked_above_bytes)
 

@@ -57,9 +57,9 @@ def classify_error(error: type[GatewayError]) -> Kind:
 
     The original has no 422: whatever is wrong with a request is 400.
     """
-    known = next((_KINDS[parent] for parent in error.__mro__ if parent in _KINDS), None)
-    if known is not None:
-        return known
+    kind = next((_KINDS[parent] for parent in error.__mro__ if parent in _KINDS), None)
+    if kind is not None:
+        return kind
     if error.status == 429:
         return Kind(429, "requests", "rate_limit_exceeded")
     if error.status >= 500:

@@ -100,40 +100,49 @@ async def parse_json_request(
 ) -> ParsedRequest:
     """What a JSON request asks, with its faults in the order."""
     members = _drop_nulls(body.members, OpenAIImageGeneration)
-    asked, violations = parse_members(OpenAIImageGeneration, members, strict=True)
-    inputs, faults = await read_json_inputs(service, caller, asked, body, violations)
-    translation = _translate(service, asked)
-    found = (*violations, *faults, *translation.violations)
-    native = asked.model_copy(update=translation.native)
-    order = await build_order(service, caller, native, inputs, found, cache_control)
-    return _build_request(order, asked, translation)
+    parameters, violations = parse_members(OpenAIImageGeneration, members, strict=True)
+    inputs, input_violations = await read_json_inputs(service, caller, parameters, body, violations)
+    translation = _translate(service, parameters)
+    all_violations = (*violations, *input_violations, *translation.violations)
+    native = parameters.model_copy(update=translation.native)
+    order = await build_order(service, caller, native, inputs, all_violations, cache_control)
+    return _build_request(order, parameters, translation)
 
 
 async def parse_form_request(
     service: Service, caller: Caller, form: FormBody, cache_control: str | None
 ) -> ParsedRequest:
     """What a multipart request asks, with its faults in the order."""
-    fields, structured, unread = _expand_brackets(form.fields)
-    members, repeated = parse_fields(fields)
-    asked, violations = parse_members(OpenAIImageEdit, {**members, **structured}, strict=False)
-    parts, refused = _collect_parts(form.files)
-    inputs, faults = await read_form_inputs(service, parts, required=not FILES & {*fields, *structured})
-    translation = _translate(service, asked)
+    fields, structured, bracket_violations = _expand_brackets(form.fields)
+    members, field_violations = parse_fields(fields)
+    parameters, violations = parse_members(OpenAIImageEdit, {**members, **structured}, strict=False)
+    parts, part_violations = _collect_parts(form.files)
+    inputs, input_violations = await read_form_inputs(
+        service, parts, required=not FILES & {*fields, *structured}
+    )
+    translation = _translate(service, parameters)
     for name in ("image", "document", "video"):
-        if getattr(asked, name):
+        if getattr(parameters, name):
             translation.report(name, "wrong_type", NO_FILE)
-    found = (*unread, *repeated, *violations, *refused, *faults, *translation.violations)
-    native = asked.model_copy(update=translation.native)
-    order = await build_order(service, caller, native, inputs, found, cache_control)
-    return _build_request(order, asked, translation)
+    all_violations = (
+        *bracket_violations,
+        *field_violations,
+        *violations,
+        *part_violations,
+        *input_violations,
+        *translation.violations,
+    )
+    native = parameters.model_copy(update=translation.native)
+    order = await build_order(service, caller, native, inputs, all_violations, cache_control)
+    return _build_request(order, parameters, translation)
 
 
-def _build_request(order: Order, asked: OpenAIParameters, translation: _Translation) -> ParsedRequest:
+def _build_request(order: Order, parameters: OpenAIParameters, translation: _Translation) -> ParsedRequest:
     return ParsedRequest(
         order=replace(order, drop_in=True),
-        delivery="uri" if (translation.native.get("delivery") or asked.delivery) == "uri" else "inline",
-        stream=bool(asked.stream),
-        safety_identifier=asked.safety_identifier or asked.user or None,
+        delivery="uri" if (translation.native.get("delivery") or parameters.delivery) == "uri" else "inline",
+        stream=bool(parameters.stream),
+        safety_identifier=parameters.safety_identifier or parameters.user or None,
         places=translation.places,
         notices=tuple(translation.notices),
     )
@@ -160,8 +169,8 @@ def _translate_violation(item: Violation, places: Mapping[str, str]) -> Violatio
 
 def _drop_nulls(members: Mapping[str, Any], model: type[OpenAIParameters]) -> dict[str, Any]:
     """SDKs send null for what they leave out; a null under an unknown name stays, to be refused."""
-    known = model.model_fields
-    return {name: value for name, value in members.items() if value is not None or name not in known}
+    fields = model.model_fields
+    return {name: value for name, value in members.items() if value is not None or name not in fields}
 
 
 def _expand_brackets(
@@ -207,29 +216,29 @@ def _collect_parts(
     return parts, violations
 
 
-def _translate(service: Service, asked: OpenAIParameters) -> _Translation:
+def _translate(service: Service, parameters: OpenAIParameters) -> _Translation:
     """Every field of the original's in native words."""
-    card = service.gateway.catalogue.resolve(asked.model or service.limits.default_model)
-    translation = _Translation(asked, card)
-    for reader in (
+    card = service.gateway.catalogue.resolve(parameters.model or service.limits.default_model)
+    translation = _Translation(parameters, card)
+    for translate in (
         _translate_size,
         _translate_format,
         _translate_moderation,
         _translate_labels,
         _refuse_unsupported,
     ):
-        reader(translation)
+        translate(translation)
     return translation
 
 
 def _translate_size(translation: _Translation) -> None:
     """``size`` decides; without one ``quality`` does, unless a native field has decided already."""
-    asked = translation.asked
-    open_size = asked.size in {None, "auto"}
-    quality = None if asked.quality in {None, "auto"} else asked.quality
+    parameters = translation.asked
+    open_size = parameters.size in {None, "auto"}
+    quality = None if parameters.quality in {None, "auto"} else parameters.quality
     if not open_size:
-        _translate_pixels(translation, asked.size or "")
-    elif quality is not None and asked.image_size is None:
+        _translate_pixels(translation, parameters.size or "")
+    elif quality is not None and parameters.image_size is None:
         _translate_quality(translation, quality)
         return
     if quality is not None:
@@ -244,47 +253,49 @@ def _translate_quality(translation: _Translation, quality: str) -> None:
     if size is not None:
         translation.set_native("image_size", size, "quality")
     elif translation.card is not None:
-        offered = tuple(word for size in translation.card.image_sizes.values() for word in size.qualities)
+        qualities = tuple(word for size in translation.card.image_sizes.values() for word in size.qualities)
         detail = "The model has no size for this quality."
-        translation.report("quality", "unsupported_quality", detail, ("auto", *offered))
+        translation.report("quality", "unsupported_quality", detail, ("auto", *qualities))
 
 
 def _translate_pixels(translation: _Translation, size: str) -> None:
     """The nearest cell of the card's grid; sizes that are far from all of them are refused."""
-    found = _SIZE.fullmatch(size)
-    if found is None:
+    match = _SIZE.fullmatch(size)
+    if match is None:
         translation.report("size", "invalid_size", "The size is written WIDTHxHEIGHT, or auto.")
         return
     if translation.card is None:
         return
-    width, height = int(found[1]), int(found[2])
+    width, height = int(match[1]), int(match[2])
     cell = find_nearest_cell(translation.card, width, height)
-    drawn = f"{cell.width}x{cell.height}"
+    nearest = f"{cell.width}x{cell.height}"
     if not is_near(cell, width, height):
-        row = [each for each in iterate_cells(translation.card) if each.aspect_ratio == cell.aspect_ratio]
-        allowed = tuple(f"{each.width}x{each.height}" for each in row)
+        row = [other for other in iterate_cells(translation.card) if other.aspect_ratio == cell.aspect_ratio]
+        allowed = tuple(f"{other.width}x{other.height}" for other in row)
         translation.report("size", "unsupported_size", "The model draws nothing near this size.", allowed)
         return
     translation.set_native("aspect_ratio", cell.aspect_ratio, "size")
     translation.set_native("image_size", cell.image_size, "size")
-    if size != drawn:
-        detail = f"size {size} was read as {cell.aspect_ratio} at {cell.image_size}, which is {drawn}."
+    if size != nearest:
+        detail = f"size {size} was read as {cell.aspect_ratio} at {cell.image_size}, which is {nearest}."
         translation.notices.append(Notice("size_mapped", detail))
 
 
 def _translate_format(translation: _Translation) -> None:
-    asked = translation.asked
-    if asked.output_format is not None:
-        unknown = f"image/{asked.output_format}"  # refused by the card, which knows what there is
+    parameters = translation.asked
+    if parameters.output_format is not None:
+        unknown = f"image/{parameters.output_format}"  # refused by the card, which knows what there is
         translation.set_native(
-            "output_mime_type", _FORMATS.get(asked.output_format, unknown), "output_format"
+            "output_mime_type", _FORMATS.get(parameters.output_format, unknown), "output_format"
         )
-    if asked.output_compression is not None:
-        translation.set_native("output_compression_quality", asked.output_compression, "output_compression")
-    if asked.response_format is not None:
-        delivery = "uri" if asked.response_format == "url" else "inline"
+    if parameters.output_compression is not None:
+        translation.set_native(
+            "output_compression_quality", parameters.output_compression, "output_compression"
+        )
+    if parameters.response_format is not None:
+        delivery = "uri" if parameters.response_format == "url" else "inline"
         translation.set_native("delivery", delivery, "response_format")
-    if asked.background == "transparent":
+    if parameters.background == "transparent":
         detail = "The model draws no transparent pictures."
         translation.report("background", "unsupported_background", detail, ("auto", "opaque"))
 

@@ -31,9 +31,9 @@ Spliced = tuple[bytes, dict[str, bytes]]
 """Light JSON, and the images by the placeholders that stand for them in it."""
 
 
-def render_result(result: GenerationResult, asked: ParsedRequest, base_url: str) -> Spliced:
+def render_result(result: GenerationResult, parsed: ParsedRequest, base_url: str) -> Spliced:
     """The whole answer."""
-    inline = asked.delivery == "inline"
+    inline = parsed.delivery == "inline"
     names = generate_placeholders()
     blobs = {next(names): picture.data for picture in result.pictures} if inline else {}
     data = (
@@ -49,23 +49,23 @@ def render_result(result: GenerationResult, asked: ParsedRequest, base_url: str)
         output_format=_read_format(first),
         quality=find_quality(result.card, first.width, first.height),
         size=f"{first.width}x{first.height}",
-        safety_identifier=asked.safety_identifier,
+        safety_identifier=parsed.safety_identifier,
         usage=_render_usage(result.cost),
         id=result.generation.id,
         model=result.generation.model,
-        warnings=_render_warnings(result, asked),
+        warnings=_render_warnings(result, parsed),
     )
     return answer.model_dump_json(exclude_none=True).encode(), blobs
 
 
 def render_events(
-    result: GenerationResult, asked: ParsedRequest, base_url: str, route: Literal["generation", "edit"]
+    result: GenerationResult, parsed: ParsedRequest, base_url: str, route: Literal["generation", "edit"]
 ) -> Iterator[Spliced]:
     """One event a picture, in order. The cost is on the last one, so that whoever adds them up is right."""
     kind: Literal["image_generation.completed", "image_edit.completed"] = (
         "image_generation.completed" if route == "generation" else "image_edit.completed"
     )
-    inline = asked.delivery == "inline"
+    inline = parsed.delivery == "inline"
     names = generate_placeholders()
     for index, picture in enumerate(result.pictures, start=1):
         name = next(names)
@@ -78,9 +78,9 @@ def render_events(
             output_format=_read_format(picture),
             quality=find_quality(result.card, picture.width, picture.height),
             size=f"{picture.width}x{picture.height}",
-            safety_identifier=asked.safety_identifier,
+            safety_identifier=parsed.safety_identifier,
             usage=_render_usage(result.cost if index == len(result.pictures) else Usage()),
-            warnings=_render_warnings(result, asked),
+            warnings=_render_warnings(result, parsed),
         )
         data = event.model_dump_json(exclude_none=True).encode()
         skeleton = b"event: " + kind.encode() + b"\ndata: " + data + b"\n\n"
@@ -108,8 +108,8 @@ def _read_format(picture: Picture) -> str:
     return picture.mime_type.removeprefix("image/")
 
 
-def _render_warnings(result: GenerationResult, asked: ParsedRequest) -> list[WarningWire]:
-    return [WarningWire(code=item.code, detail=item.detail) for item in asked.notices + result.notices]
+def _render_warnings(result: GenerationResult, parsed: ParsedRequest) -> list[WarningWire]:
+    return [WarningWire(code=item.code, detail=item.detail) for item in parsed.notices + result.notices]
 
 
 def _render_usage(cost: Usage) -> OpenAIUsage:

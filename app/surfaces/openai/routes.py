@@ -89,10 +89,10 @@ async def generate_images(request: Request, caller: CallerDep, service: ServiceD
     `OpenAIImageEvent`. What fails within the first seconds is answered with its status, later by an `error`
     event.
     """
-    patience = read_client_timeout(request)
+    client_timeout = read_client_timeout(request)
     body = await read_json(request, service.limits)
-    asked = await parse_json_request(service, caller, body, read_cache_control(request))
-    return await _generate(request, service, asked.with_timeout(patience), "generation")
+    parsed = await parse_json_request(service, caller, body, read_cache_control(request))
+    return await _generate(request, service, parsed.with_timeout(client_timeout), "generation")
 
 
 @router.post(
@@ -107,40 +107,40 @@ async def edit_images(request: Request, caller: CallerDep, service: ServiceDep) 
     With `stream` the answer is `text/event-stream`: an `image_edit.completed` event a picture, each an
     `OpenAIImageEvent`.
     """
-    patience = read_client_timeout(request)
+    client_timeout = read_client_timeout(request)
     async with read_form(request, service.limits) as form:
-        asked = await parse_form_request(service, caller, form, read_cache_control(request))
-    return await _generate(request, service, asked.with_timeout(patience), "edit")
+        parsed = await parse_form_request(service, caller, form, read_cache_control(request))
+    return await _generate(request, service, parsed.with_timeout(client_timeout), "edit")
 
 
 async def _generate(
-    request: Request, service: Service, asked: ParsedRequest, route: Literal["generation", "edit"]
+    request: Request, service: Service, parsed: ParsedRequest, route: Literal["generation", "edit"]
 ) -> Response:
     base_url = get_base_url(request, service)
     order = attach_idempotency_key(
-        replace(asked.order, retries=read_retry_count(request)), request, f"openai/images/{route}"
+        replace(parsed.order, retries=read_retry_count(request)), request, f"openai/images/{route}"
     )
 
     async def generating() -> GenerationResult:
         try:
-            result = await _serve(request, service, order, streamed=asked.stream)
+            result = await _serve(request, service, order, streamed=parsed.stream)
         except ValidationFailed as error:
-            raise ValidationFailed(translate_violations(error.violations, asked.places)) from None
+            raise ValidationFailed(translate_violations(error.violations, parsed.places)) from None
         except GatewayError as error:
             request.state.outcome = error.code  # a stream that has begun has no status to tell it by
             raise
         request.state.cache = result.cache_status
         return result
 
-    if asked.stream:
+    if parsed.stream:
         return await stream_events(
             generating(),
-            lambda result: render_events(result, asked, base_url, route),
+            lambda result: render_events(result, parsed, base_url, route),
             _build_headers,
             patience_s=service.limits.stream_patience_s,
         )
     result = await generating()
-    skeleton, blobs = render_result(result, asked, base_url)
+    skeleton, blobs = render_result(result, parsed, base_url)
     return build_json_response(skeleton, blobs, _build_headers(result), service.limits.chunked_above_bytes)
 
 
