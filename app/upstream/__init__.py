@@ -1,1 +1,1 @@
-"""Google's image model behind the ImageModel port: one call, one attempt, image bytes past the SDK."""
+"""Google's image model behind the ImageModel port. Image bytes bypass the SDK."""

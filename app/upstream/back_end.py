@@ -1,4 +1,4 @@
-"""A lane: one back end behind its breakers and slots, and the way that one attempt takes."""
+"""One back end behind its breakers and slots."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _OVERLOAD_STATUSES: Final = frozenset({503, 529})
 
 
 class NotSent(Exception):
-    """The hold could not be marked as sent, so this call ends here, whatever other back ends could do.
+    """The hold could not be marked as sent, so the call ends without trying other back ends.
 
     Args:
-        error: What the caller is to be told.
+        error: The error to report to the caller.
     """
 
     def __init__(self, error: GatewayError) -> None:
@@ -60,22 +60,22 @@ class LaneTerms:
 
 @dataclass(slots=True)
 class _ExhaustedQuota:
-    """A day's quota that is used up, until when, and when the next call may see for itself."""
+    """An exhausted daily quota: when it ends, and when the next call may probe it, by the monotonic clock."""
 
     until: float
     probed_at: float
 
 
 class GuardedBackEnd:
-    """One back end: a breaker for each model and size, slots for each model.
+    """A back end with a breaker for each model and size, and slots for each model.
 
     Args:
-        name: The back end's kind; it is in metrics and answers.
-        model: What makes single attempts.
-        capabilities: What it can do beyond the common ground.
-        terms: How it is spared.
-        watcher: Told what is done to spare it.
-        clock: Seconds that never go back.
+        name: The back end's kind, as metrics and answers show it.
+        model: Makes single attempts.
+        capabilities: Optional features that the back end offers.
+        terms: Limits that protect the back end.
+        metrics: Shows breakers, slots and queues.
+        clock: A monotonic clock in seconds.
     """
 
     def __init__(
@@ -99,21 +99,23 @@ class GuardedBackEnd:
         self._quotas: dict[str, _ExhaustedQuota] = {}
 
     async def is_ready(self) -> bool:
-        """Whether calls can be made at all."""
+        """Whether the back end can be called."""
         return await self._model.is_ready()
 
     async def attempt(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
-        """One attempt, when it is its turn.
+        """Wait for a slot and make one attempt.
 
         Raises:
             NotSent: The hold could not be marked as sent.
-            Overloaded: No slot in time; nothing was sent.
-            DeadlineExceeded: Also where no slot came in time for the call's deadline; then ``billed`` is no.
-            UpstreamUnavailable: Also while calls are held back.
+            Overloaded: No slot became free in time; nothing was sent.
+            DeadlineExceeded: Also if no slot became free before the call's deadline; then ``billed`` is no.
+            UpstreamUnavailable: Also while the breaker is open.
             GatewayError: See the port.
         """
         deadline = self._clock() + call.timeout_s
         breaker = self._get_breaker(request)
+        # The breaker is checked before the wait, so that no call queues for nothing, and after it, because it
+        # may have opened meanwhile. Only ``admit``, right before the call, may claim the probe.
         _check_not_held_back(breaker.left_s)
         async with self._get_slots(request.model).acquire(call) as slot:
             _check_not_held_back(breaker.left_s)
@@ -129,14 +131,16 @@ class GuardedBackEnd:
                     request, seed, replace(call, timeout_s=deadline - self._clock())
                 )
             except BaseException as error:
-                impatient = self._is_client_timeout(error, self._clock() - began)
-                says_nothing = impatient or isinstance(error, asyncio.CancelledError)
-                breaker.ended(failed=None if says_nothing else is_fault(error))
-                slot.overloaded = not impatient and _is_overload(error)
+                client_timeout = self._is_client_timeout(error, self._clock() - began)
+                if client_timeout or isinstance(error, asyncio.CancelledError):
+                    breaker.record(failed=None)
+                else:
+                    breaker.record(failed=is_fault(error))
+                slot.overloaded = not client_timeout and _is_overload(error)
                 if isinstance(error, UpstreamQuota) and error.daily:
                     self._note_exhausted_quota(request.model, error.retry_after_s or 0)
                 raise
-            breaker.ended(failed=False)
+            breaker.record(failed=False)
             slot.delivered = True
             self._quotas.pop(request.model, None)
             return answer
@@ -146,7 +150,7 @@ class GuardedBackEnd:
         self._quotas[model] = _ExhaustedQuota(now + left_s, now + self._terms.quota_probe_s)
 
     def _check_quota(self, model: str) -> None:
-        """Raise the quota's own error until it begins anew; now and then a call may see for itself."""
+        """Raise UpstreamQuota while the daily quota is exhausted, but let a probe through now and then."""
         quota, now = self._quotas.get(model), self._clock()
         if quota is None or now >= quota.until:
             return
@@ -158,7 +162,7 @@ class GuardedBackEnd:
         raise UpstreamQuota(sentence, upstream_status=429, reason="RESOURCE_EXHAUSTED", retry_after_s=left_s)
 
     def _is_client_timeout(self, error: BaseException, took_s: float) -> bool:
-        """Whether it was the caller's own deadline that was too short."""
+        """Whether the caller's own deadline was too short, which says nothing about the back end."""
         timed_out = isinstance(error, DeadlineExceeded) and error.upstream_status is None
         return timed_out and took_s < self._terms.slow_s
 
@@ -179,14 +183,14 @@ class GuardedBackEnd:
 
 def _check_not_held_back(left_s: float) -> None:
     if left_s:
-        sentence = "The upstream keeps failing, and calls are held back for a moment."
+        sentence = "The upstream keeps failing, so calls are paused for a moment."
         raise UpstreamUnavailable(sentence, billed="no", retry_after_s=int(left_s) + 1)
 
 
 def _is_overload(error: BaseException) -> bool:
-    """Whether a call ended so that fewer at once may end better: a quota, an overload, a time-out."""
+    """Whether fewer concurrent calls could have avoided the error: a quota, an overload or a timeout."""
     if isinstance(error, UpstreamQuota):
-        # One without a status is the gateway's own cap, which the back end never saw.
+        # Without a status it comes from the gateway's own cap, and the back end never saw the call.
         return error.upstream_status is not None and not error.daily
     if isinstance(error, DeadlineExceeded):
         return True

@@ -1,8 +1,7 @@
-"""Holds calls back while a back end keeps failing, for each model and size on its own.
+"""A circuit breaker for each model and image size of a back end.
 
-A back end that fails at 4K may draw at 512 all the same, so one size never closes another. A quota, a
-refusal, a request that is the caller's to mend and an answer without a picture are no faults of the back end
-(docs/reliability.md R52).
+A back end that fails at 4K may still serve 512, so each size has its own breaker. Quotas, refusals, invalid
+requests and answers without an image are not failures of the back end (docs/reliability.md R52).
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _NOT_A_FAULT_OF_THE_UPSTREAM: Final = (
 
 
 def is_fault(error: BaseException | None) -> bool:
-    """Whether what a call ended with speaks against the back end; None is a picture."""
+    """Whether the back end caused the error. None means that the call succeeded."""
     return isinstance(error, UpstreamError) and not isinstance(error, _NOT_A_FAULT_OF_THE_UPSTREAM)
 
 
@@ -54,12 +53,12 @@ class BreakerTerms:
 
 
 class SizeBreaker:
-    """Open while too many of the last calls failed; then one call at a time finds out.
+    """Opens when too many of the recent calls failed, then lets one call at a time through as a probe.
 
     Args:
         terms: When it opens, and for how long.
-        clock: Seconds that never go back.
-        on_change: Told whether calls are held back, whenever that changes.
+        clock: A monotonic clock in seconds.
+        on_change: Called with True when the breaker opens, and with False when it closes.
     """
 
     def __init__(
@@ -76,28 +75,30 @@ class SizeBreaker:
 
     @property
     def left_s(self) -> float:
-        """Seconds for which calls are held back; 0 where one would be let through."""
+        """Seconds until the next call is let through; 0 if one would be let through now."""
         return 0.0 if self._open_until is None else max(0.0, self._open_until - self._clock())
 
     def admit(self) -> float:
-        """Let a call through, which is 0, or say for how many seconds it is held back.
+        """Return 0 and let a call through, or return the seconds for which calls are still held back.
 
-        Every call that was let through must be told of with ``ended``.
+        The outcome of every call that was let through must be reported with ``record``.
         """
         left_s = self.left_s
         if self._open_until is not None and not left_s:
-            # This call finds out, the others wait for it.
+            # This call is the probe; the others wait for its result.
             self._open_until = self._clock() + self._terms.pause_s
         return left_s
 
-    def ended(self, *, failed: bool | None) -> None:
-        """Count a call that was let through; None says nothing, neither for the back end nor against it."""
+    def record(self, *, failed: bool | None) -> None:
+        """Count the outcome of a call that was let through; None if it says nothing about the back end."""
         now, terms = self._clock(), self._terms
         if self._open_until is not None:
             self._calls.clear()
-            self._open_until = None if failed is False else now + terms.pause_s
-            if self._open_until is None:
-                self._on_change(self._open_until is not None)
+            if failed is False:
+                self._open_until = None
+                self._on_change(False)  # noqa: FBT003 - see the class
+            else:
+                self._open_until = now + terms.pause_s
             return
         if failed is None:
             return
@@ -107,4 +108,4 @@ class SizeBreaker:
         failures = sum(1 for _, failed in self._calls if failed)
         if len(self._calls) >= terms.calls_min and failures >= terms.ratio * len(self._calls):
             self._open_until = now + terms.pause_s
-            self._on_change(self._open_until is not None)
+            self._on_change(True)  # noqa: FBT003 - see the class

@@ -1,4 +1,4 @@
-"""How many calls a back end seems to bear at once, learnt from what becomes of them."""
+"""An adaptive limit on concurrent calls, learned from their outcomes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _HASTE: Final = 0.5
 
 
 class AdaptiveLimit:
-    """One more after a round of calls that went well, ever more while that lasts; fewer after an overload.
+    """Rises by one after a round of good calls, faster while rounds stay good, and falls after an overload.
 
-    It falls by up to 0.3, as large a part of that as of the latest calls were too many, and by one at least.
-    So a back end that is a little over its capacity stays close to it, and one far over is soon spared.
-    It begins at its ceiling, because a back end is taken to bear everything until it says otherwise.
+    A fall is up to 30 %, in proportion to the share of recent calls that were overloads, and at least one
+    call. So the limit stays close to the capacity of a back end that is slightly overloaded, and quickly
+    leaves that of one far beyond it. It starts at the ceiling: a back end counts as unlimited until it fails.
 
     Args:
-        floor: It never falls below this, at least 1.
-        ceiling: Nor rises above this.
+        floor: Lowest limit, at least 1.
+        ceiling: Highest limit.
     """
 
     def __init__(self, floor: int, ceiling: int) -> None:
@@ -31,22 +31,22 @@ class AdaptiveLimit:
 
     @property
     def calls(self) -> int:
-        """Calls that may be under way at once."""
+        """Calls that may run at once."""
         return int(self._exact)
 
     def record_success(self, under_way: int) -> None:
-        """Count a good call. Where most slots lie idle it says nothing of what more would do."""
+        """Count a good call. The limit rises only if at least half of it is in use."""
         self._remember(0.0)
         self._good_rounds += 1 / self._exact
         if 2 * under_way >= self._exact:
             rise = (1 + _HASTE * self._good_rounds) / self._exact
             self._exact = min(self._ceiling, self._exact + rise)
 
-    def overloaded(self, era: int) -> None:
-        """Count an overload of a call that was begun in this era.
+    def record_overload(self, era: int) -> None:
+        """Count an overload of a call that started in the given era.
 
-        Calls that were under way together are turned away together: they are one sign, not many. So only
-        those that were begun after the last fall make the limit fall again.
+        Calls that run together are rejected together, which is one signal, not many. So only calls that
+        started after the last fall, in the current era, lower the limit again.
         """
         self._remember(1.0)
         self._good_rounds = 0.0
@@ -56,5 +56,5 @@ class AdaptiveLimit:
             self.era += 1
 
     def _remember(self, was_too_many: float) -> None:
-        """The share of calls that were too many, over about a round of them."""
+        # A moving average of the share of overloads, over about one round of calls.
         self._too_many += (was_too_many - self._too_many) / max(_CALLS_REMEMBERED, self._exact)

@@ -1,8 +1,8 @@
-"""The ImageModel of the gateway: back ends in their order, and another round where that can help.
+"""The gateway's ImageModel: tries back ends in order, and repeats the round if that can help.
 
-The next back end is asked only after a failure that was not billed and is this back end's own: no connection,
-a quota, an overload, credentials or a model that it does not take, calls held back, no slot. An outcome that
-nobody knows ends the call, because another back end would draw, and bill, the same picture again.
+The next back end is tried only after a failure that was not billed and is specific to this back end: no
+connection, a quota, an overload, rejected credentials, an unavailable model, an open breaker or no free slot.
+A call with an unknown outcome ends here, because another back end would generate, and bill, the image again.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from app.upstream.routing import SignatureOrigins, select_back_ends
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from app.domain.errors import UpstreamError
     from app.domain.generation import ModelAnswer
     from app.domain.request import GenerationRequest
     from app.generation.ports import Call
@@ -34,16 +35,16 @@ log = logging.getLogger(__name__)
 
 
 class FailoverImageModel:
-    """An ImageModel over several back ends: rounds through them, within the deadline and the retry budget.
+    """An ImageModel over several back ends, bounded by the call's deadline and the retry budget.
 
     Args:
-        lanes: In the order in which they are asked, at least one.
-        orders: For some models, by card id, lanes of their own.
+        back_ends: At least one, in the order in which they are tried.
+        orders: The order for single models, by card id; ``back_ends`` applies to all others.
         terms: When a round is repeated.
-        watcher: Told of retries and failovers.
-        clock: Seconds that never go back.
-        sleep: Pauses.
-        jitter: A number in [0, 1).
+        metrics: Counts retries and failovers.
+        clock: A monotonic clock in seconds.
+        sleep: Waits for a number of seconds.
+        jitter: Returns a random number in [0, 1).
     """
 
     def __init__(
@@ -69,34 +70,32 @@ class FailoverImageModel:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What any of the back ends can do beyond the common ground, for validation."""
+        """Optional features that at least one back end offers, for validation."""
         return frozenset().union(*(back_end.capabilities for back_end in self._all_back_ends))
 
     @property
     def _all_back_ends(self) -> tuple[GuardedBackEnd, ...]:
-        """Every lane, once."""
-        return tuple(
-            dict.fromkeys(
-                (*self._back_ends, *(back_end for order in self._orders.values() for back_end in order))
-            )
-        )
+        unique = dict.fromkeys(self._back_ends)
+        for order in self._orders.values():
+            unique.update(dict.fromkeys(order))
+        return tuple(unique)
 
     async def is_ready(self) -> bool:
-        """Whether any back end can be called at all."""
+        """Whether at least one back end can be called."""
         for back_end in self._all_back_ends:
             if await back_end.is_ready():
                 return True
         return False
 
     async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
-        """One candidate, from the first attempt that gives one, all within the time.
+        """Generate one candidate, within the call's timeout.
 
         Raises:
             ContentBlocked: See the port.
             ModelRefused: See the port.
-            Overloaded: No slot in time; nothing was sent.
-            UpstreamInvalidRequest: No back end may serve it.
-            UpstreamError: What the caller can do most with, of the last round.
+            Overloaded: No slot became free in time; nothing was sent.
+            UpstreamInvalidRequest: No back end may serve the request.
+            UpstreamError: The most useful error of the last round.
         """
         deadline = self._clock() + call.timeout_s
         back_ends = select_back_ends(request, self._orders.get(request.model, self._back_ends), self._origins)
@@ -109,13 +108,8 @@ class FailoverImageModel:
             except NotSent as stopped:
                 raise stopped.error from None
             except RETRYABLE as error:
-                terms = self._terms
-                pause_s = terms.compute_pause(attempt, error, self._jitter())
-                in_time = (error.retry_after_s or 0) <= terms.wait_s_max
-                in_time &= self._clock() + pause_s + CALL_S_MIN <= deadline
-                repeatable = error.retryable and error.billed == "no"
-                again = repeatable and attempt < terms.attempts_max and in_time
-                if not again or not self._budget.withdraw():
+                pause_s = self._terms.compute_pause(attempt, error, self._jitter())
+                if not self._may_repeat(error, attempt, pause_s, deadline) or not self._budget.withdraw():
                     raise
             else:
                 if len(back_ends) > 1:
@@ -125,6 +119,14 @@ class FailoverImageModel:
             self._metrics.count_retry(request.model)
             await self._sleep(pause_s)
 
+    def _may_repeat(self, error: UpstreamError, attempt: int, pause_s: float, deadline: float) -> bool:
+        """Whether another round is safe (nothing was billed) and can still finish before the deadline."""
+        if not error.retryable or error.billed != "no" or attempt >= self._terms.attempts_max:
+            return False
+        if (error.retry_after_s or 0) > self._terms.wait_s_max:
+            return False
+        return self._clock() + pause_s + CALL_S_MIN <= deadline
+
     async def _run_round(
         self,
         back_ends: Sequence[GuardedBackEnd],
@@ -133,7 +135,7 @@ class FailoverImageModel:
         call: Call,
         deadline: float,
     ) -> ModelAnswer:
-        """One attempt at each back end until one of them delivers."""
+        """Try each back end once, until one of them answers."""
         errors: list[GatewayError] = []
         for index, back_end in enumerate(back_ends):
             left_s = deadline - self._clock()
@@ -153,6 +155,8 @@ class FailoverImageModel:
 
 
 def _choose_error(errors: list[GatewayError]) -> GatewayError:
-    """Of what several back ends said: the error whose retry is promised soonest, else the first."""
+    """The retryable error with the shortest wait, else the first error."""
     retryable = [error for error in errors if error.retryable]
-    return min(retryable, key=lambda error: error.retry_after_s or 0) if retryable else errors[0]
+    if not retryable:
+        return errors[0]
+    return min(retryable, key=lambda error: error.retry_after_s or 0)

@@ -1,4 +1,4 @@
-"""Who is told what the gateway does to spare its back ends; metrics in production."""
+"""The port through which this package reports breakers, slots, retries and failovers."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ if TYPE_CHECKING:
 
 
 class UpstreamMetrics(Protocol):
-    """Told of states that change and of decisions that are made; none of it may fail a call."""
+    """Counts decisions and shows states. No method may raise, so that no call fails because of metrics."""
 
     def set_breaker(self, back_end: str, model: str, image_size: str, *, held_back: bool) -> None:
-        """Calls for this size are held back from now on, or no longer."""
+        """Show whether the breaker of this size is open."""
 
     def set_slots(self, back_end: str, model: str, limit: int, in_use: int) -> None:
-        """So many calls may be under way, and so many are."""
+        """Show how many calls may run at once, and how many do."""
 
     def set_queue_length(self, back_end: str, model: str, priority: Priority, count: int) -> None:
-        """So many calls of this class wait for a slot."""
+        """Show how many calls of this class wait for a slot."""
 
     def count_shed(self, back_end: str, model: str, priority: Priority, reason: str) -> None:
-        """A call was turned away: ``full``, ``aged`` (it waited too long), or ``late`` (its deadline)."""
+        """Count a rejected call: ``full`` (queue), ``aged`` (waited too long) or ``late`` (deadline)."""
 
     def count_retry(self, model: str) -> None:
-        """A call is tried again after a pause."""
+        """Count a repeated round."""
 
     def count_failover(self, model: str, left: str, taken: str) -> None:
-        """A call goes on to the next back end."""
+        """Count a call that moved from one back end to the next."""
 
 
 class NullMetrics:
-    """A watcher that looks away."""
+    """Metrics that are dropped."""
 
     def set_breaker(self, back_end: str, model: str, image_size: str, *, held_back: bool) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def set_slots(self, back_end: str, model: str, limit: int, in_use: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def set_queue_length(self, back_end: str, model: str, priority: Priority, count: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def count_shed(self, back_end: str, model: str, priority: Priority, reason: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def count_retry(self, model: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def count_failover(self, model: str, left: str, taken: str) -> None:
-        """Nothing."""
+        """Do nothing."""

@@ -1,8 +1,8 @@
-"""What is tried again, how often, and after which pause.
+"""Which calls are retried, how often, and after which pause.
 
-Money decides what may be repeated (docs/decisions/0035): only an error that says it was not billed and is
-known to pass, such as a quota or an overload. A time-out or a broken connection may have been paid for
-and is never repeated. So a hold for one call covers all of its attempts.
+Only errors that were certainly not billed and are known to be transient, such as a quota or an overload, are
+retried (docs/decisions/0035). A timeout or a broken connection may have been billed and is never retried. So
+the hold of one call covers all of its attempts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from app.domain.errors import UpstreamError
 
 CALL_S_MIN: Final = 10.0
-"""An attempt with less time than this is not begun: the upstream takes 10 s for the smallest picture."""
+"""Seconds that an attempt needs at least: the upstream takes 10 s for the smallest image."""
 
 RETRYABLE: Final = (UpstreamQuota, UpstreamUnavailable)
 _FAILOVER_ERRORS: Final = (UpstreamQuota, UpstreamUnavailable, UpstreamRejected)
@@ -43,12 +43,12 @@ class RetryTerms:
     reserve: float = 10.0
 
     def compute_pause(self, attempt: int, error: UpstreamError, drawn: float) -> float:
-        """Seconds: full jitter, but no less than the upstream asked for. ``drawn`` is in [0, 1)."""
+        """Seconds: the upstream's own Retry-After plus full jitter; ``drawn`` is random in [0, 1)."""
         return drawn * min(self.pause_s_max, self.pause_s * 2.0**attempt) + (error.retry_after_s or 0)
 
 
 class RetryBudget:
-    """Retries may be a tenth of the calls, and a few more; otherwise they would double an overload."""
+    """Bounds retries to a share of the calls plus a reserve, so that they do not double an overload."""
 
     def __init__(self, terms: RetryTerms) -> None:
         self._ratio = terms.ratio
@@ -56,11 +56,11 @@ class RetryBudget:
         self._left = terms.reserve
 
     def deposit(self) -> None:
-        """Count a call."""
+        """Count a call, which earns a share of a retry."""
         self._left = min(self._reserve, self._left + self._ratio)
 
     def withdraw(self) -> bool:
-        """Take a retry, if there is one."""
+        """Take one retry; False if none is left."""
         if self._left < 1:
             return False
         self._left -= 1
@@ -68,5 +68,5 @@ class RetryBudget:
 
 
 def may_fail_over(error: GatewayError) -> bool:
-    """Whether the next back end may be asked: nothing was billed, and this one is at fault alone."""
+    """Whether another back end may be tried: nothing was billed, and the fault is specific to this one."""
     return isinstance(error, _FAILOVER_ERRORS) and error.billed == "no"

@@ -1,9 +1,9 @@
-"""Which back ends may serve a request: those that can, and for a conversation the one that made it.
+"""Selects the back ends that may serve a request: by capability, and by origin for a conversation.
 
 Thought signatures mean nothing to another back end (docs/model.md#signatures), so a request that carries some
-is not failed over. It stays on the back end that made them: a conversation of the gateway's own knows it; a
-body in Google's dialect is recognised where this replica saw one of its signatures being made, and otherwise
-goes to the first back end (docs/decisions/0023).
+never fails over. It goes to the back end that made them. The gateway's own conversations record it; a body in
+Google's dialect is recognised if this replica has seen one of its signatures, and otherwise goes to the first
+back end (docs/decisions/0023).
 """
 
 from __future__ import annotations
@@ -30,37 +30,45 @@ _STANDARD: Final = str.maketrans("-_", "+/")
 
 
 class SignatureOrigins:
-    """Remembers for the latest thought signatures which back end made them."""
+    """Remembers which back end made each of the latest thought signatures."""
 
     def __init__(self, size_max: int = SIGNATURES_REMEMBERED) -> None:
         self._size_max = size_max
         self._origins: OrderedDict[str, str] = OrderedDict()
 
     def learn(self, answer: ModelAnswer) -> None:
-        """Remember the signatures of an answer."""
+        """Record the back end of an answer's signatures."""
         for signature in _find_signatures(answer.verbatim, {}):
             self._origins[signature] = answer.back_end
         while len(self._origins) > self._size_max:
             self._origins.popitem(last=False)
 
     def find_origin(self, verbatim: Passthrough) -> str | None:
-        """The back end that made the last known signature of a body; empty where none is known.
+        """The back end that made the last known signature of a body.
 
-        None where there are no signatures at all.
+        Empty if the body has signatures but none is known, and None if it has no signatures.
         """
         signatures = list(_find_signatures(verbatim.skeleton.decode(errors="replace"), verbatim.blobs))
-        known = (self._origins.get(signature) for signature in reversed(signatures))
-        return next(filter(None, known), "") if signatures else None
+        if not signatures:
+            return None
+        for signature in reversed(signatures):
+            origin = self._origins.get(signature)
+            if origin:
+                return origin
+        return ""
 
 
 def _find_signatures(text: str, blobs: Mapping[str, bytes]) -> Iterator[str]:
-    """Digests of the signatures in a JSON text, one after the other; some may be in the blobs."""
+    """Digests of the signatures in a JSON text, in order. Large ones may have been lifted into the blobs."""
     for match in _SIGNATURE.finditer(text):
-        yield compute_digest(blobs[match[1]] if match[1] in blobs else _decode_signature(match[1]))
+        signature = blobs.get(match[1])
+        if signature is None:
+            signature = _decode_signature(match[1])
+        yield compute_digest(signature)
 
 
 def _decode_signature(signature: str) -> bytes:
-    """The bytes of base64 in either alphabet, with escaped slashes or without padding."""
+    """Decode base64 in either alphabet, with escaped slashes, with or without padding."""
     standard = signature.replace("\\", "").translate(_STANDARD).rstrip("=")
     try:
         return base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
@@ -69,7 +77,7 @@ def _decode_signature(signature: str) -> bytes:
 
 
 def compute_needs(request: GenerationRequest) -> frozenset[str]:
-    """What a back end must be able to do beyond the common ground."""
+    """The optional features that a back end must offer to serve the request."""
     needs = set()
     if request.output_mime_type is not None or request.output_compression_quality is not None:
         needs.add("output_mime_type")
@@ -81,16 +89,16 @@ def compute_needs(request: GenerationRequest) -> frozenset[str]:
 def select_back_ends(
     request: GenerationRequest, back_ends: Sequence[GuardedBackEnd], origins: SignatureOrigins
 ) -> tuple[GuardedBackEnd, ...]:
-    """The lanes that may serve a request, in their order.
+    """The back ends that may serve a request, in order.
 
     Raises:
-        UpstreamInvalidRequest: None can, with a sentence that says why.
+        UpstreamInvalidRequest: No back end may serve it; the message says why.
     """
     needs = compute_needs(request)
     able = tuple(back_end for back_end in back_ends if needs <= back_end.capabilities)
     if not able:
         missing = ", ".join(sorted(needs))
-        raise UpstreamInvalidRequest(f"No back end of this model offers what is asked for: {missing}.")
+        raise UpstreamInvalidRequest(f"No back end of this model offers: {missing}.")
     made_by: str | None = None
     if request.earlier is not None:
         made_by = request.earlier.conversation.back_end
@@ -102,6 +110,6 @@ def select_back_ends(
         return able[:1]
     own = tuple(back_end for back_end in able if back_end.name == made_by)
     if not own:
-        sentence = f"The back end {made_by} made this conversation and cannot go on with it here; begin anew."
+        sentence = f"Only the back end {made_by} can continue this conversation; start a new one."
         raise UpstreamInvalidRequest(sentence)
     return own

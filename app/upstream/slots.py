@@ -1,7 +1,7 @@
-"""Slots: the right to have one call under way at a back end, given out by class and fairly between tenants.
+"""Slots: permits for concurrent calls to a back end, assigned by priority class and fairly between tenants.
 
-Who finds none free waits in a queue that is bounded in length and in age, and is turned away at once where
-it is full. Nothing was sent for a call that waits, so turning it away costs nothing (docs/decisions/0015,
+A call without a free slot waits in a queue that is bounded in length and in age, and is rejected at once if
+the queue is full. Nothing was sent for a waiting call, so rejecting it costs nothing (docs/decisions/0015,
 docs/decisions/0016).
 """
 
@@ -55,12 +55,12 @@ class SlotTerms:
 
 @dataclass(slots=True)
 class Slot:
-    """One call's right to be under way, and what its holder says came of it.
+    """The permit of one running call, and the outcome that its holder reports.
 
     Attributes:
-        era: Of the limit, when the slot was taken.
-        overloaded: Whether the back end had too much to do.
-        delivered: Whether it did what was asked.
+        era: The era of the limit when the slot was taken.
+        overloaded: Whether the back end was overloaded.
+        delivered: Whether the call succeeded.
     """
 
     era: int
@@ -80,11 +80,11 @@ class Slots:
     """The slots of one back end for one model.
 
     Args:
-        back_end: For metrics.
-        model: For metrics.
-        terms: How many there are, and who gets them.
-        watcher: Told of every change.
-        clock: Seconds that never go back.
+        back_end: Label for metrics.
+        model: Label for metrics.
+        terms: How many slots there are, and who gets them.
+        metrics: Shows slots and queues.
+        clock: A monotonic clock in seconds.
     """
 
     def __init__(
@@ -108,12 +108,12 @@ class Slots:
 
     @property
     def limit(self) -> int:
-        """Calls that may be under way at once."""
+        """Calls that may run at once."""
         return self._limit.calls
 
     @property
     def in_use(self) -> int:
-        """Calls that are under way."""
+        """Calls that are running."""
         return self._by_class.total()
 
     @property
@@ -123,11 +123,11 @@ class Slots:
 
     @asynccontextmanager
     async def acquire(self, call: Call) -> AsyncIterator[Slot]:
-        """A slot for as long as the block runs.
+        """Hold a slot while the block runs.
 
         Raises:
-            Overloaded: The queue is full, or the call waited in it too long. Nothing was sent.
-            DeadlineExceeded: Its turn would come too late for the call's own deadline. Nothing was sent.
+            Overloaded: The queue is full, or the call waited too long. Nothing was sent.
+            DeadlineExceeded: No slot became free before the call's own deadline. Nothing was sent.
         """
         if self._has_room(call.priority):
             self._take(call.tenant_id, call.priority)
@@ -142,15 +142,15 @@ class Slots:
 
     def _record_outcome(self, slot: Slot, held_s: float) -> None:
         if slot.overloaded:
-            self._limit.overloaded(slot.era)
+            self._limit.record_overload(slot.era)
         elif slot.delivered:
             self._limit.record_success(self.in_use)
-            self._held_s += (held_s - self._held_s) / 8
+            self._held_s += (held_s - self._held_s) / 8  # a moving average over about eight calls
 
     # who gets one
 
     def _has_room(self, priority: Priority) -> bool:
-        """Whether a call of this class may begin. What has room for a class has room for those above it."""
+        """Whether a call of this class may start. If a class may, all higher classes may too."""
         limit, used = self.limit, self._by_class
         if self.in_use >= limit:
             return False
@@ -176,7 +176,7 @@ class Slots:
         self._metrics.set_slots(*self._labels, self.limit, self.in_use)
 
     def _assign_free_slots(self) -> None:
-        """Hand free slots to those who wait: the highest class, in it the tenant with the fewest slots."""
+        """Give free slots to waiting calls: highest class first, then the tenant with the fewest slots."""
         for priority in CLASSES:
             line = self._queue[priority]
             while line and self._has_room(priority):
@@ -184,7 +184,9 @@ class Slots:
                 waiter = line[tenant_id][0]
                 self._leave(waiter)
                 if waiter.turn.done():
-                    continue  # it has just given up, which its own task learns after this one
+                    # The waiter has just been cancelled or timed out, and its task has not run since. Its own
+                    # cleanup finds it gone from the queue, and the slot goes to the next one.
+                    continue
                 self._take(waiter.tenant_id, waiter.priority)
                 waiter.turn.set_result(None)
 
@@ -203,23 +205,25 @@ class Slots:
                 await waiter.turn
         except BaseException as error:
             if waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.exception() is None:
-                self._release(call.tenant_id, call.priority)  # its turn came just when it gave up
+                # The slot was assigned in the same moment in which the wait ended, so it must be given back.
+                self._release(call.tenant_id, call.priority)
             else:
                 self._leave(waiter)
             if not isinstance(error, TimeoutError):
                 raise
-            late = until_late_s <= self._terms.queue_s_max
-            raise (self._reject_late(call) if late else self._shed(call.priority, "aged")) from None
+            if until_late_s <= self._terms.queue_s_max:
+                raise self._reject_late(call) from None
+            raise self._shed(call.priority, "aged") from None
 
     def _join(self, call: Call) -> _Waiter:
-        """A place in the queue, if need be that of somebody who must give way."""
+        """Enter the queue. If it is full, another waiter is dropped, or the call is rejected."""
         if self.waiting >= self._terms.queue_max:
-            gives_way = self._find_waiter_to_drop(call)
-            if gives_way is None:
+            dropped = self._find_waiter_to_drop(call)
+            if dropped is None:
                 raise self._shed(call.priority, "full")
-            self._leave(gives_way)
-            if not gives_way.turn.done():
-                gives_way.turn.set_exception(self._shed(gives_way.priority, "full"))
+            self._leave(dropped)
+            if not dropped.turn.done():
+                dropped.turn.set_exception(self._shed(dropped.priority, "full"))
         self._numbers += 1
         waiter = _Waiter(call.tenant_id, call.priority, self._numbers)
         self._queue[call.priority].setdefault(call.tenant_id, deque()).append(waiter)
@@ -237,20 +241,23 @@ class Slots:
             )
 
     def _find_waiter_to_drop(self, call: Call) -> _Waiter | None:
-        """Who leaves a full queue for this call: one of a lower class, or of a tenant that fills its own.
+        """The waiter to drop from a full queue in favour of this call, or None to reject the call itself.
 
-        It is the last who came of the tenant with the most calls waiting, so that no tenant keeps another
-        out; None where the caller's own tenant is that one.
+        It is the latest waiter of the tenant with most waiting calls, in the lowest class with any. In the
+        call's own class, that tenant must have more waiting calls than the call's tenant would have with it.
+        So no tenant can keep the others out of the queue.
         """
-        for priority in self._list_lower_classes(call.priority):
-            line = self._queue[priority]
-            most = max(line, key=lambda each: (len(line[each]), line[each][-1].number))
-            own = len(line.get(call.tenant_id, ())) if priority == call.priority else -1
-            return line[most][-1] if len(line[most]) > own + 1 else None
-        return None
+        lowest = next(self._list_lower_classes(call.priority), None)
+        if lowest is None:
+            return None
+        line = self._queue[lowest]
+        most = max(line, key=lambda each: (len(line[each]), line[each][-1].number))
+        if lowest == call.priority and len(line[most]) <= len(line.get(call.tenant_id, ())) + 1:
+            return None
+        return line[most][-1]
 
     def _list_lower_classes(self, priority: Priority) -> Iterator[Priority]:
-        """Classes with somebody waiting, none above this one."""
+        """Classes with waiting calls from the lowest up to this one."""
         for each in reversed(CLASSES):
             if self._queue[each]:
                 yield each
@@ -261,12 +268,12 @@ class Slots:
         self._metrics.count_shed(*self._labels, priority, reason)
         soon_s = math.ceil(self._held_s * (self.waiting + 1) / self.limit)
         sentence = {
-            "full": "More calls wait for the model than the queue takes.",
-            "aged": "No slot for a call of the model became free in time.",
+            "full": "The queue of calls to the model is full.",
+            "aged": "No slot for a call to the model became free in time.",
         }[reason]
         return Overloaded(sentence, retry_after_s=max(1, min(_RETRY_AFTER_S_MAX, soon_s)))
 
     def _reject_late(self, call: Call) -> DeadlineExceeded:
         self._metrics.count_shed(*self._labels, call.priority, "late")
-        sentence = f"No slot became free while {CALL_S_MIN:g} s for drawing were left; nothing was sent."
+        sentence = f"No slot became free {CALL_S_MIN:g} s before the deadline; nothing was sent."
         return DeadlineExceeded(sentence, billed="no")

@@ -242,7 +242,7 @@ async def test_a_conversation_stays_on_the_back_end_that_made_it() -> None:
 
 async def test_a_conversation_of_a_back_end_that_is_gone_is_refused_in_words() -> None:
     pair = Pair([answer("vertex")])
-    with pytest.raises(UpstreamInvalidRequest, match="emulator made this conversation"):
+    with pytest.raises(UpstreamInvalidRequest, match="Only the back end emulator can continue"):
         await pair.served_by(asked(earlier=gone_on("emulator")))
     assert pair.calls == (0, 0)
 

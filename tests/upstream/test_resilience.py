@@ -153,7 +153,7 @@ async def test_an_upstream_that_keeps_failing_is_left_alone_for_a_while(clock: C
     for _ in range(20):
         with pytest.raises(UpstreamError, match="500"):
             await resilient.generate(asked(), None, lasting(12))
-    with pytest.raises(UpstreamUnavailable, match="held back") as raised:
+    with pytest.raises(UpstreamUnavailable, match="calls are paused") as raised:
         await resilient.generate(asked(), None, lasting(12))
     assert len(model.timeouts) == 20
     assert (raised.value.billed, raised.value.retry_after_s) == ("no", 11)
@@ -225,7 +225,7 @@ async def test_sizes_are_held_back_each_on_its_own_and_the_watcher_is_told(clock
             await resilient.generate(asked(image_size="4K"), None, lasting(12))
     assert changes == [("vertex", "4K", True)]
     assert await resilient.generate(asked(image_size="512"), None, lasting(12)) is ANSWER
-    with pytest.raises(UpstreamUnavailable, match="held back"):
+    with pytest.raises(UpstreamUnavailable, match="calls are paused"):
         await resilient.generate(asked(image_size="4K"), None, lasting(12))
     clock.now += 10
     assert await resilient.generate(asked(image_size="4K"), None, lasting(12)) is ANSWER
@@ -263,7 +263,7 @@ async def test_a_cancelled_probe_does_not_let_the_others_through(clock: Clock) -
     clock.now += 10
     with pytest.raises(asyncio.CancelledError):
         await resilient.generate(asked(), None, lasting(12))
-    with pytest.raises(UpstreamUnavailable, match="held back"):
+    with pytest.raises(UpstreamUnavailable, match="calls are paused"):
         await resilient.generate(asked(), None, lasting(12))
 
 

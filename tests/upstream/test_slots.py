@@ -271,12 +271,12 @@ async def test_an_overload_of_calls_that_were_under_way_together_is_one_sign() -
 def test_the_limit_rises_ever_faster_where_it_is_made_use_of_and_stays_in_its_bounds() -> None:
     limit = AdaptiveLimit(2, 20)
     for era in range(20):
-        limit.overloaded(era)
+        limit.record_overload(era)
     assert limit.calls == 2
     for _ in range(1000):
         limit.record_success(under_way=0)
     assert limit.calls == 2
-    limit.overloaded(20)
+    limit.record_overload(20)
     rounds = []
     while limit.calls < 20:
         for _ in range(limit.calls):

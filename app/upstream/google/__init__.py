@@ -1,1 +1,1 @@
-"""Google's API through google-genai, with image bytes lifted past the SDK."""
+"""Google's API through google-genai. Image bytes bypass the SDK."""

@@ -1,4 +1,4 @@
-"""Which of Google's back ends is called, where, and as whom."""
+"""The address and credentials of a back end: the emulator, Gemini or Vertex AI."""
 
 from __future__ import annotations
 

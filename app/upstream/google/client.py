@@ -1,4 +1,4 @@
-"""GoogleImageModel: the ImageModel port over google-genai, for the emulator, Gemini and Vertex AI alike."""
+"""GoogleImageModel: the ImageModel port over google-genai, for the emulator, Gemini and Vertex AI."""
 
 from __future__ import annotations
 
@@ -42,19 +42,18 @@ _HASHED_IN_A_THREAD_BYTES: Final = 1_000_000
 
 
 class GoogleImageModel(Resource):
-    """Makes one call, and repeats none that may have been billed; image bytes never pass through the SDK.
+    """Makes single calls. Image bytes never pass through the SDK.
 
-    An asynchronous context manager. Entering returns at once and opens the SDK in the background: its
-    import alone takes over a second, which the start of the gateway does not wait for. Calls made before
-    it is open wait for it within their time.
+    An asynchronous context manager. Entering it returns at once and opens the SDK in the background, because
+    its import alone takes over a second. Calls made before it is open wait for it within their timeout.
 
     Args:
-        back_end: Where, and as whom.
-        catalogue: Cards, for the tokens of answers that report none.
-        connections_max: Connections at once; each call uses one.
-        headers_of: Headers that a call takes along from the request it is made for, such as its trace.
-        answer_bytes_max: Bytes of an answer as it arrives, and after decompression.
-        light_bytes_max: Bytes of an answer beside its pictures.
+        back_end: Address and credentials.
+        catalogue: Cards, to estimate the usage of responses that report none.
+        connections_max: Concurrent connections; each call uses one.
+        headers_of: Returns headers of the current request that its calls forward, such as its trace.
+        answer_bytes_max: Largest response in bytes, before and after decompression.
+        light_bytes_max: Largest response in bytes without its images.
     """
 
     def __init__(
@@ -83,7 +82,7 @@ class GoogleImageModel(Resource):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What the back end can do beyond the common ground, for validation."""
+        """Optional features that the back end offers, for validation."""
         return self._back_end.capabilities
 
     @asynccontextmanager
@@ -100,14 +99,14 @@ class GoogleImageModel(Resource):
             yield
 
     def _build_tenant_header(self, call: Call) -> dict[str, str]:
-        """The emulator is told whose call it is, so that one tenant has its bad day; Google is not."""
+        """Tell the emulator the tenant, so that fault rules can match it. Google is not told."""
         return {TENANT_HEADER: call.tenant_id} if self._back_end.kind == "emulator" else {}
 
     async def _add_request_headers(self, request: httpx2.Request) -> None:
         request.headers.update(self._headers_of())
 
     def _build_transport(self) -> LiftingTransport:
-        """Made in a thread: loading certificates takes up to half a second. Plain HTTP needs none."""
+        """Build the transport. It may block for half a second to load certificates; plain HTTP needs none."""
         network = httpx2.AsyncHTTPTransport(
             verify=self._back_end.url.startswith("https:"),
             trust_env=self._back_end.trust_env,
@@ -122,10 +121,10 @@ class GoogleImageModel(Resource):
         )
 
     async def _open_sdk(self, http: httpx2.AsyncClient) -> tuple[Any, Any]:
-        """The SDK's module and a client of it. Both are made in a thread: they import, read and dial.
+        """Import the SDK and open a client, both in a thread, because they block.
 
         Raises:
-            UpstreamRejected: No call can be made until an operator has acted.
+            UpstreamRejected: No call can be made until an operator fixes the configuration.
         """
         try:
             sdk = await asyncio.to_thread(importlib.import_module, "app.upstream.google.sdk")
@@ -134,16 +133,16 @@ class GoogleImageModel(Resource):
             raise
         except Exception as raised:
             # The SDK checks its arguments, files and environment with exceptions of every kind.
-            log.exception("the SDK does not open")
-            raise UpstreamRejected(f"The SDK does not open: {type(raised).__name__}.") from None
-        # The start is over, and hundreds of thousands of objects will live as long as the process. A full
-        # collection that walked them all held up the event loop for 60 to 100 ms, in somebody's request.
+            log.exception("the SDK cannot be opened")
+            raise UpstreamRejected(f"The SDK cannot be opened: {type(raised).__name__}.") from None
+        # The import has left hundreds of thousands of objects that live as long as the process. A full
+        # collection that walks them blocks the event loop for 60 to 100 ms, so they are exempt from now on.
         gc.collect()
         gc.freeze()
         return opened
 
     async def _get_sdk(self) -> tuple[Any, Any]:
-        """What ``_open_sdk`` made; a failed opening is tried again by the next caller."""
+        """The result of ``_open_sdk``. If it failed, the next caller tries again."""
         if self._http is None:
             raise InternalError("The upstream was called before it was opened.")
         if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
@@ -151,7 +150,7 @@ class GoogleImageModel(Resource):
         return await asyncio.shield(self._opening)
 
     async def is_ready(self) -> bool:
-        """Whether calls can be made: the SDK is open with its credentials, and the emulator listens."""
+        """Whether calls can be made: the SDK is open with its credentials, and an emulator is listening."""
         try:
             async with time_limit(READY_WAIT_S):
                 await self._get_sdk()
@@ -170,17 +169,17 @@ class GoogleImageModel(Resource):
         return False
 
     async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
-        """One candidate.
+        """Generate one candidate.
 
         Args:
-            request: Valid and normalised; its ``n`` is not looked at.
-            seed: In place of the request's own.
-            call: Its ``timeout_s`` is the longest that all of it may take; the upstream is told as well.
+            request: Valid and normalised; its ``n`` is ignored.
+            seed: Replaces the request's own seed.
+            call: Its ``timeout_s`` bounds the whole call and is sent to the upstream.
 
         Raises:
-            ContentBlocked: Google's filters refused; usage is set where it was reported.
-            ModelRefused: Words instead of a picture.
-            UpstreamError: Anything else, with ``billed`` saying whether it may have been charged.
+            ContentBlocked: Google's filters refused; ``usage`` is set if it was reported.
+            ModelRefused: The model answered with text instead of an image.
+            UpstreamError: Any other failure; ``billed`` says whether it may have been charged.
         """
         card = self._catalogue.resolve(request.model)
         if card is None:
@@ -197,7 +196,7 @@ class GoogleImageModel(Resource):
             failure = build_failure(exchange, raised, datetime.now(UTC))
             failure = attribute_to_request(failure, exchange, request, self._back_end.project)
             log.info("upstream call failed: %s", failure.detail, extra={"billed": failure.billed})
-            # Without its cause, whose text may repeat the prompt.
+            # The cause is dropped, because its text may repeat the prompt.
             raise failure from None
         answer = GoogleResponse(
             skeleton, exchange.take_lifted(), exchange.headers.get("x-gemini-service-tier", "")
@@ -210,7 +209,7 @@ class GoogleImageModel(Resource):
 
 
 async def _compute_image_id(data: bytes) -> str:
-    """``img_`` and the hash; of a large picture in a thread, where it holds up nobody."""
+    """``img_`` and the hash. Large images are hashed in a thread, so that the event loop is not blocked."""
     if len(data) > _HASHED_IN_A_THREAD_BYTES:
         return "img_" + await run_in_thread(compute_digest, data)
     return "img_" + compute_digest(data)

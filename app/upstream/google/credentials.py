@@ -1,9 +1,9 @@
-"""Google credentials that are renewed before the SDK sees them, and once more where Google says they are old.
+"""Google credentials that are renewed outside the SDK (docs/decisions/0027).
 
 google-auth fetches a new token when the present one has less than four minutes left, and the SDK fails the
-call where that does not work out, although the token it has would still do. Here a token that is good is
-used while the token service is away; and one that Google refuses is exchanged before it seems old, because
-it is this machine's clock that says so.
+call if that does not succeed, although the present token is still valid. Here a valid token is used while the
+token service is unavailable. A token that Google refuses is replaced even if it seems valid, because validity
+is judged by this machine's clock.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ TOKEN_S_MAX: Final = 10.0
 
 
 def load_application_default(project: str) -> RenewedCredentials:
-    """What the environment gives the gateway for calls in a project. It may block on the network.
+    """Load the application default credentials for a project. It may block on the network.
 
     Raises:
-        google.auth.exceptions.TransportError: The token service is away.
-        google.auth.exceptions.GoogleAuthError: There are none, or they are refused.
+        google.auth.exceptions.TransportError: The token service is unavailable.
+        google.auth.exceptions.GoogleAuthError: There are no credentials, or they are refused.
     """
     source, _ = google.auth.default(scopes=_SCOPES, request=_ProjectRequest(project))
     return RenewedCredentials(source)
 
 
 class RenewedCredentials(auth_credentials.Credentials):
-    """What the SDK holds: a token that is good now.
+    """The credentials that the SDK holds; ``renew`` must be called before each use.
 
     Args:
-        source: Where tokens come from: a service account, a user, workload identity, the metadata server.
+        source: The source of tokens: a service account, a user, workload identity or the metadata server.
     """
 
     def __init__(self, source: auth_credentials.Credentials) -> None:
@@ -53,19 +53,20 @@ class RenewedCredentials(auth_credentials.Credentials):
         self._renewing = asyncio.Lock()
 
     def refresh(self, request: object) -> None:  # noqa: ARG002 - as the SDK would call it
-        """Never asked for: the token is renewed before a call, by ``renew``."""
+        """Fail, because ``renew`` renews the token before the call."""
         raise auth_errors.RefreshError("The token is renewed before the call.")  # type: ignore[no-untyped-call]
 
     async def renew(self, refused: str | None = None) -> None:
-        """Make sure of a good token; callers at the same moment share one request.
+        """Make sure that there is a valid token. Concurrent callers share one request.
 
         Args:
-            refused: A token that Google has refused, however good it seems here.
+            refused: A token that Google has refused, even if it seems valid here.
 
         Raises:
-            google.auth.exceptions.TransportError: The token service is away, and there is no good token.
-            google.auth.exceptions.GoogleAuthError: It refuses: the credentials were revoked, or the clock
-                of this machine is far off.
+            google.auth.exceptions.TransportError: The token service is unavailable, and there is no valid
+                token.
+            google.auth.exceptions.GoogleAuthError: The credentials were revoked, or this machine's clock is
+                far off.
         """
         async with self._renewing:
             state = self._source.token_state
@@ -80,7 +81,7 @@ class RenewedCredentials(auth_credentials.Credentials):
 
 
 class _TokenRequest(Request):
-    """Asks the token service, briefly, and takes its failures for what they are."""
+    """Calls the token service with a short timeout, and treats its 5xx responses as transport errors."""
 
     def __call__(
         self,
@@ -91,11 +92,11 @@ class _TokenRequest(Request):
         timeout: float | None = None,
         **kwargs: Any,
     ) -> Any:
-        """One request. Raises TransportError for every answer that the service did not mean."""
+        """Send one request. Raises TransportError for responses from 500 on."""
         timeout_s = min(timeout or TOKEN_S_MAX, TOKEN_S_MAX)
         answer = super().__call__(url, method, body, headers, timeout_s, **kwargs)  # type: ignore[no-untyped-call]
         if answer.status >= 500:
-            # google-auth would wait for seconds in this thread, and then take it for a refusal.
+            # google-auth would retry for seconds in this thread and then report refused credentials.
             raise auth_errors.TransportError(  # type: ignore[no-untyped-call]
                 f"The token service answered {answer.status}."
             )
@@ -103,10 +104,10 @@ class _TokenRequest(Request):
 
 
 class _ProjectRequest(_TokenRequest):
-    """Answers by itself what google-auth asks the Resource Manager: which project workload identity is in.
+    """Answers google-auth's request to the Resource Manager for the project of a workload identity.
 
-    The gateway is told its project. The question would need another permission, another address that is let
-    through, and up to two minutes where that one does not answer.
+    The project is configured. The real request would need another permission and another reachable address,
+    and could take two minutes to time out.
     """
 
     def __init__(self, project: str) -> None:
@@ -114,7 +115,7 @@ class _ProjectRequest(_TokenRequest):
         self._project = project
 
     def __call__(self, url: str, method: str = "GET", *args: Any, **kwargs: Any) -> Any:
-        """One request."""
+        """Answer a request for the project, and send any other."""
         if method == "GET" and _PROJECTS in url:
             return _StaticResponse(json.dumps({"projectId": self._project}).encode())
         return super().__call__(url, method, *args, **kwargs)
@@ -122,7 +123,7 @@ class _ProjectRequest(_TokenRequest):
 
 @dataclass(frozen=True, slots=True)
 class _StaticResponse:
-    """An answer in the form that google-auth reads."""
+    """A response in the form that google-auth reads."""
 
     data: bytes
     status: int = HTTPStatus.OK

@@ -1,7 +1,7 @@
-"""What an upstream's refusal means here: tables, and the few lines that read them.
+"""Maps failed calls to the domain's errors.
 
-Google's own sentences may repeat the caller's prompt, so none of them is ever passed on. What is kept are
-words of a closed form: statuses, reasons, field paths, quota names, support codes.
+Google's messages may repeat the caller's prompt, so none is passed on. Only words of a closed form are
+kept: statuses, reasons, field paths, quota names and support codes.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """An HTTP status: the error it becomes, and whether Google may have charged."""
+    """The error class for an HTTP status, and whether Google may have billed the call."""
 
     error: type[UpstreamError]
     billed: str = "no"
 
 
 # The statuses are those of docs/model.md#errors. Requests that fail with 400 or 500 are not charged
-# (docs/model.md#prices); a front end that gave up waiting (408, 499, 502, 504) does not know what became of
-# the work behind it.
+# (docs/model.md#prices); a front end that gave up waiting (408, 499, 502, 504) does not know how the work
+# behind it ended.
 STATUSES: Final[Mapping[int, Meaning]] = {
     400: Meaning(UpstreamRejected),
     401: Meaning(UpstreamRejected),
@@ -70,8 +70,8 @@ _BY_CLASS: Final[Mapping[int, Meaning]] = {
 }
 _ANYTHING_ELSE: Final = Meaning(UpstreamError, "maybe")
 
-# Finish reasons of an answer without a picture that no filter took away (docs/model.md#refusals). Others are
-# judged by whether there are words: words alone are the model declining.
+# Finish reasons of a response without an image that no filter removed (docs/model.md#refusals). For others,
+# text means that the model declined.
 WITHOUT_IMAGE: Final[Mapping[str, type[UpstreamError]]] = {
     "OTHER": UpstreamNoImage,
     "IMAGE_OTHER": UpstreamNoImage,
@@ -88,16 +88,16 @@ WITHOUT_IMAGE: Final[Mapping[str, type[UpstreamError]]] = {
 }
 
 _NETWORK: Final[tuple[tuple[type[BaseException], type[UpstreamError], str], ...]] = (
-    (httpx2.ConnectTimeout, UpstreamUnavailable, "No connection to the upstream came about in time."),
+    (httpx2.ConnectTimeout, UpstreamUnavailable, "Connecting to the upstream timed out."),
     (httpx2.PoolTimeout, UpstreamUnavailable, "Every connection to the upstream is busy."),
     (httpx2.TimeoutException, DeadlineExceeded, "The upstream did not answer in time."),
     (TimeoutError, DeadlineExceeded, "The upstream did not answer in time."),
     (httpx2.ConnectError, UpstreamUnavailable, "The upstream cannot be reached."),
-    (httpx2.ProxyError, UpstreamUnavailable, "The proxy before the upstream failed."),
+    (httpx2.ProxyError, UpstreamUnavailable, "The proxy in front of the upstream failed."),
     (httpx2.TransportError, UpstreamError, "The connection to the upstream broke."),
-    (SkeletonTooLarge, UpstreamError, "The upstream's answer is too large beside its pictures."),
-    (UnreadableAnswer, UpstreamError, "The upstream's answer cannot be read."),
-    (PlaceholdersMissing, UpstreamError, "The request could not be put together."),
+    (SkeletonTooLarge, UpstreamError, "The upstream's response is too large, even without its images."),
+    (UnreadableAnswer, UpstreamError, "The upstream's response cannot be read."),
+    (PlaceholdersMissing, UpstreamError, "The request could not be built."),
 )
 
 _SUPPORT_CODE: Final = re.compile(r"[Ss]upport codes?:?\s*((?:\d{6,12}[,;\s]*)+)")
@@ -112,26 +112,29 @@ _RETRY_AFTER_MAX_S: Final = 86_400
 
 
 def parse_support_code(message: object) -> str | None:
-    """The first support code in one of Google's sentences, or None."""
-    match = _SUPPORT_CODE.search(message) if isinstance(message, str) else None
-    return re.split(r"\D+", match[1], maxsplit=1)[0] if match else None
+    """The first support code in one of Google's messages, or None."""
+    if not isinstance(message, str):
+        return None
+    match = _SUPPORT_CODE.search(message)
+    return None if match is None else re.split(r"\D+", match[1], maxsplit=1)[0]
 
 
 def parse_reason(value: object) -> str:
-    """A reason in Google's spelling, or empty where it has not the form of one."""
+    """A reason in Google's spelling; empty for a value of another form."""
     return value if isinstance(value, str) and _REASON.fullmatch(value) else ""
 
 
 def build_failure(exchange: Exchange, raised: BaseException, now: datetime) -> UpstreamError:
-    """The domain's error for a call that raised, by what is known of its exchange.
+    """The domain's error for a call that raised an exception.
 
-    A refusal is judged by the status and body that arrived, not by what the SDK made of them.
+    A response with an error status is judged by its status and body, not by the SDK's exception.
     """
     if exchange.status is not None and exchange.status != httpx2.codes.OK:
         return build_status_failure(exchange, now)
     billed = "maybe" if exchange.sent else "no"
     if not exchange.sent and isinstance(raised, httpx2.NetworkError | httpx2.ProtocolError):
-        # Kept connections break when a back end goes; what was not sent whole can be asked for again.
+        # Kept-alive connections break when a server goes away. A request that was not sent completely
+        # cannot have been billed.
         return UpstreamUnavailable("The upstream cannot be reached.", billed="no")
     for kind, error, sentence in _NETWORK:
         if isinstance(raised, kind):
@@ -141,7 +144,7 @@ def build_failure(exchange: Exchange, raised: BaseException, now: datetime) -> U
 
 
 def build_status_failure(exchange: Exchange, now: datetime) -> UpstreamError:
-    """The domain's error for an answer with any status but 200."""
+    """The domain's error for a response with any status but 200."""
     status = exchange.status or 0
     error = _parse_error(exchange.body)
     details = [item for item in _get_list(error.get("details")) if isinstance(item, Mapping)]
@@ -167,13 +170,12 @@ def build_status_failure(exchange: Exchange, now: datetime) -> UpstreamError:
 def attribute_to_request(
     failure: UpstreamError, exchange: Exchange, request: GenerationRequest, project: str | None = None
 ) -> UpstreamError:
-    """The same failure, unless Google calls the request invalid, which is the caller's to mend.
+    """Turn INVALID_ARGUMENT into an error of the request; return any other failure unchanged.
 
-    Google says no more than "contents" of a file that it cannot read, so the files are named.
-
-    A picture that Google cannot open must not look like a key of ours that it refuses, although both are 400
-    (docs/model.md#errors). The error carries Google's own words, for the caller whose words they may repeat;
-    what they tell of the deployment is withheld.
+    An image that Google cannot open must not look like a refused API key, although both are 400
+    (docs/model.md#errors). Google says only "contents" about a file that it cannot read, so the message names
+    the files. The error carries Google's own message for the caller, whose words it may repeat; what it
+    reveals about the deployment is redacted.
     """
     if failure.upstream_status != httpx2.codes.BAD_REQUEST or failure.reason != "INVALID_ARGUMENT":
         return failure
@@ -186,15 +188,17 @@ def attribute_to_request(
 
 
 def _describe_files(request: GenerationRequest, exchange: Exchange) -> str:
-    """A sentence that names the file that Google points to, else all; empty where it is about none."""
+    """A sentence that names the files that Google points to, else all; empty if it is not about files."""
     details = _get_list(_parse_error(exchange.body).get("details"))
     paths = list(_find_field_paths([item for item in details if isinstance(item, Mapping)]))
     if not request.inputs or not all(path.startswith("contents") for path in paths):
         return ""
-    # In a body that the gateway wrote, the files come first, one a part.
-    written_here = request.verbatim is None and request.earlier is None
-    indexes = [int(place[1]) for path in paths if (place := _FIRST_PARTS.match(path)) and written_here]
-    pointed_to = [request.inputs[place] for place in indexes if place < len(request.inputs)]
+    pointed_to = []
+    if request.verbatim is None and request.earlier is None:
+        # In a body that the gateway wrote, the files come first, one a part.
+        matches = (_FIRST_PARTS.match(path) for path in paths)
+        indexes = [int(match[1]) for match in matches if match is not None]
+        pointed_to = [request.inputs[index] for index in indexes if index < len(request.inputs)]
     named = pointed_to or request.inputs
     listed = ", ".join(_describe_file(item) for item in named[:_FILES_NAMED_MAX])
     more = f" and {len(named) - _FILES_NAMED_MAX} more" if len(named) > _FILES_NAMED_MAX else ""
@@ -207,7 +211,7 @@ def _describe_file(item: Input) -> str:
 
 
 def _parse_error(body: bytes) -> Mapping[str, Any]:
-    """The ``error`` object of a Google error body, alone or as the first of a list; else nothing."""
+    """The ``error`` object of an error body, alone or first in a list; empty for any other body."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
@@ -227,7 +231,7 @@ def _filter_by_type(details: list[Mapping[str, Any]], name: str) -> Iterator[Map
 
 
 def _find_reasons(details: list[Mapping[str, Any]]) -> Iterator[str]:
-    """Reasons of ErrorInfo, which say more than the status: ``API_KEY_INVALID`` comes with 400."""
+    """Reasons of ErrorInfo, which are more precise than the status, such as ``API_KEY_INVALID``."""
     return filter(None, (parse_reason(item.get("reason")) for item in _filter_by_type(details, "ErrorInfo")))
 
 
@@ -248,11 +252,12 @@ def _find_quotas(details: list[Mapping[str, Any]]) -> Iterator[str]:
 def _compute_retry_after(
     headers: httpx2.Headers, details: list[Mapping[str, Any]], quotas: list[str], now: datetime
 ) -> int | None:
-    """The longest wait that anything in the answer asks for, in whole seconds, at most a day."""
+    """The longest wait that the response asks for, in whole seconds, at most a day, or None."""
     waits = [_parse_retry_after(headers.get("retry-after", ""), now)]
     for item in _filter_by_type(details, "RetryInfo"):
         match = _DURATION.fullmatch(str(item.get("retryDelay", "")))
-        waits.append(int(match[1]) + 1 if match else None)
+        if match is not None:
+            waits.append(int(match[1]) + 1)
     if any("PerDay" in quota for quota in quotas):
         waits.append(_compute_quota_reset(now))
     known = [wait for wait in waits if wait is not None]
@@ -260,7 +265,7 @@ def _compute_retry_after(
 
 
 def _parse_retry_after(value: str, now: datetime) -> int | None:
-    """Seconds of a Retry-After header in either form (RFC 9110 section 10.2.3)."""
+    """Seconds of a Retry-After header in either form (RFC 9110 section 10.2.3), or None."""
     if value.isascii() and value.isdigit():
         return int(value[:9])
     try:
@@ -273,7 +278,7 @@ def _parse_retry_after(value: str, now: datetime) -> int | None:
 
 
 def _compute_quota_reset(now: datetime) -> int:
-    """Seconds to midnight Pacific time, when Google's daily quotas begin anew."""
+    """Seconds until midnight Pacific time, when Google's daily quotas reset."""
     local = now.astimezone(_QUOTA_DAY_ZONE)
     midnight = (local + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
     return int((midnight.astimezone(UTC) - now.astimezone(UTC)).total_seconds()) + 1

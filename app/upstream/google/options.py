@@ -1,8 +1,8 @@
-"""How each back end is told what the SDK's own fields do not say for it: tiers, and the newer image format.
+"""Request options that the SDK's own fields do not cover: service tiers and ``responseFormat``.
 
 The Gemini Developer API takes the service tier in the body, Vertex AI in headers
-(docs/model.md#service-tiers). Ratio and size go out as ``imageConfig``, or as its successor
-``responseFormat``, which has other words for them (docs/model.md#sizes-in-requests).
+(docs/model.md#service-tiers). Ratio and size are sent as ``imageConfig``, or as its successor
+``responseFormat``, which uses other enum values (docs/model.md#sizes-in-requests).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _RATIOS_WITHOUT_A_WORD: Final = frozenset({"9:21"})
 
 
 def build_headers(back_end: BackEnd, request: GenerationRequest) -> dict[str, str]:
-    """Headers of Vertex AI for Provisioned Throughput and for the service tier; none for the other."""
+    """Vertex AI's headers for Provisioned Throughput and the service tier; empty for Gemini."""
     headers: dict[str, str] = {}
     if back_end.kind != "gemini":
         if back_end.request_type is not None:
@@ -35,7 +35,7 @@ def build_headers(back_end: BackEnd, request: GenerationRequest) -> dict[str, st
 
 
 def uses_response_format(back_end: BackEnd, request: GenerationRequest) -> bool:
-    """Whether ``responseFormat`` is wanted, and has words for this request."""
+    """Whether ``responseFormat`` is configured and can express this request."""
     if back_end.image_style != "response_format" or not (request.aspect_ratio or request.image_size):
         return False
     if request.output_mime_type is not None or request.output_compression_quality is not None:
@@ -44,7 +44,7 @@ def uses_response_format(back_end: BackEnd, request: GenerationRequest) -> bool:
 
 
 def build_response_format(back_end: BackEnd, request: GenerationRequest) -> dict[str, Any]:
-    """What to merge into the body in the place of ``imageConfig``."""
+    """The members to merge into the body in place of ``imageConfig``."""
     ratio, size = request.aspect_ratio, request.image_size
     words = {"aspectRatio": ratio and _format_ratio(ratio), "imageSize": size and format_size_word(size)}
     image = {name: value for name, value in words.items() if value is not None}
@@ -58,7 +58,7 @@ def _format_ratio(ratio: str) -> str:
 
 
 def strip_tier(back_end: BackEnd, skeleton: bytes) -> bytes:
-    """A body of Google's dialect as this back end takes it: Vertex AI reads the tier from headers alone."""
+    """Remove the tier from a body for Vertex AI, which reads it from headers only."""
     if back_end.kind == "gemini":
         return skeleton
     body = json.loads(skeleton)

@@ -1,4 +1,4 @@
-"""Takes out of Google's words what they tell of the deployment itself: its projects, accounts and keys."""
+"""Redacts what Google's messages reveal about the deployment: projects, accounts and keys."""
 
 from __future__ import annotations
 
@@ -27,12 +27,14 @@ _PATTERNS: Final = tuple(
 
 
 def redact(text: str, project: str | None = None) -> str:
-    """The same text, JSON or not, without what it tells of the deployment.
+    """Redact a text, JSON or not.
 
     Args:
-        text: A refusal as Google wrote it.
-        project: The deployment's own project, which is taken out wherever it stands.
+        text: An error message or body from Google.
+        project: The deployment's own project id, which is redacted everywhere.
     """
     for pattern in _PATTERNS:
         text = pattern.sub(rf"\g<kept>{WITHHELD}", text)
-    return re.sub(rf"(?<![\w-]){re.escape(project)}(?![\w-])", WITHHELD, text) if project else text
+    if project:
+        text = re.sub(rf"(?<![\w-]){re.escape(project)}(?![\w-])", WITHHELD, text)
+    return text

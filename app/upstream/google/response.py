@@ -1,14 +1,14 @@
-"""Reads a good answer: the skeleton body Google sent, and the pictures that were lifted out of it.
+"""Parses a response with status 200: its JSON skeleton and the images that were lifted out of it.
 
-The skeleton body is read as it came, not through the SDK's classes: those drop ``finishMessage`` and
-``serviceTier``, warn at words they do not know, and re-encode thought signatures, which must go back to
-Google unchanged. An odd field is no reason to lose a picture that was paid for, so nothing here raises for
-a field of an unexpected type: it counts as absent.
+The skeleton is parsed directly, not by the SDK's classes. Those drop ``finishMessage`` and ``serviceTier``,
+warn about unknown enum values, and re-encode thought signatures, which must go back to Google unchanged. A
+field of an unexpected type counts as absent, so that no image that was paid for is lost because of it.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -42,7 +42,7 @@ _TIERS: Final = frozenset({"standard", "flex", "priority", "provisioned"})
 
 @dataclass(frozen=True, slots=True)
 class PicturePart:
-    """One part of the answer's content that holds a picture."""
+    """A part of the response's content that holds an image."""
 
     lifted: Lifted
     signature: str | None
@@ -50,12 +50,13 @@ class PicturePart:
 
 
 def get_member(value: object, name: str) -> Any:
-    """A member of a JSON object by its lowerCamel name or its original snake_case one, or None."""
+    """A member of a JSON object by its lowerCamelCase name or its original snake_case one, or None."""
     if not isinstance(value, Mapping):
         return None
     if name in value:
         return value[name]
-    return value.get("".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name))
+    snake_case = re.sub(r"[A-Z]", lambda letter: f"_{letter[0].lower()}", name)
+    return value.get(snake_case)
 
 
 def _get_list(value: object) -> list[Any]:
@@ -67,11 +68,12 @@ def _get_text(value: object) -> str:
 
 
 def _get_count(value: object) -> int:
-    """A token count; protobuf JSON may write it as a string."""
+    """A token count, which protobuf JSON may write as a string; 0 for anything else."""
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = int(value[:10])
-    valid = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _COUNT_MAX
-    return int(value) if valid else 0  # type: ignore[call-overload]  # an int by the line above
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _COUNT_MAX:
+        return value
+    return 0
 
 
 def _sum_modality(details: object, modality: str) -> int:
@@ -80,9 +82,9 @@ def _sum_modality(details: object, modality: str) -> int:
 
 
 def parse_usage(metadata: object) -> Usage | None:
-    """Tokens as reported (docs/model.md#usage), or None where nothing was.
+    """The reported tokens (docs/model.md#usage), or None without a report.
 
-    Output tokens without a modality count as text: that is their price.
+    Output tokens without a modality count as text, because they are priced as text.
     """
     if not isinstance(metadata, Mapping) or not metadata:
         return None
@@ -102,7 +104,7 @@ def parse_usage(metadata: object) -> Usage | None:
 
 
 def parse_tier(metadata: object, header: str) -> str:
-    """The tier of the call: as reported, else as Gemini's header says (docs/model.md#service-tiers)."""
+    """The reported service tier, else the one in Gemini's header (docs/model.md#service-tiers)."""
     reported = (
         _get_text(get_member(metadata, "trafficType"))
         or _get_text(get_member(metadata, "serviceTier"))
@@ -113,7 +115,7 @@ def parse_tier(metadata: object, header: str) -> str:
 
 
 def complete_usage(usage: Usage | None, request: GenerationRequest, card: Card, pictures: int) -> Usage:
-    """The usage of an answer with pictures, from the card's table where the report left them out."""
+    """Usage of a response with images; what Google did not report is taken from the card's table."""
     expected = estimate(replace(request, n=1), card)
     image_output = expected.image_output * pictures
     if usage is None:
@@ -135,15 +137,15 @@ def complete_usage(usage: Usage | None, request: GenerationRequest, card: Card, 
 
 
 class GoogleResponse:
-    """One answer with status 200, read.
+    """A parsed response with status 200.
 
     Args:
         skeleton: JSON text with placeholders.
-        blobs: What stood there, by placeholder.
-        tier: What a header of the answer says of how it was served.
+        blobs: The lifted strings, by placeholder.
+        tier: The service tier from the response's headers.
 
     Raises:
-        UpstreamError: It is no JSON object, or holds an error after all; it may have been billed.
+        UpstreamError: The body is no JSON object, or holds an error; the call may have been billed.
     """
 
     def __init__(self, skeleton: bytes, blobs: Mapping[str, Lifted], tier: str = "") -> None:
@@ -153,11 +155,11 @@ class GoogleResponse:
             body = None
         if not isinstance(body, Mapping) or "error" in body:
             reason = parse_reason(get_member(get_member(body, "error"), "status")) or None
-            sentence = "The upstream's answer is not what was agreed."
+            sentence = "The upstream's response is malformed."
             raise UpstreamError(sentence, upstream_status=200, reason=reason, billed="maybe")
         metadata = get_member(body, "usageMetadata")
         usage, self._tier = parse_usage(metadata), parse_tier(metadata, tier)
-        self.usage = usage and replace(usage, tier=self._tier)
+        self.usage = None if usage is None else replace(usage, tier=self._tier)
         self.model_version = _get_text(get_member(body, "modelVersion"))
         self.response_id = _get_text(get_member(body, "responseId"))
         feedback = get_member(body, "promptFeedback")
@@ -173,7 +175,7 @@ class GoogleResponse:
 
     @property
     def text(self) -> str:
-        """Words that are no thoughts."""
+        """The text of all parts that are not thoughts."""
         return "".join(
             _get_text(get_member(part, "text")) for part in self._parts if not get_member(part, "thought")
         )
@@ -194,7 +196,7 @@ class GoogleResponse:
         return final or tuple(found[-1:])
 
     def build_error(self) -> ContentBlocked | UpstreamError:
-        """The error that an answer without any picture is; it carries the answer itself."""
+        """The error for a response without an image; its ``verbatim`` is the response itself."""
         error = self._classify()
         bytes_of = {name: lifted.data for name, lifted in self.blobs.items()}
         error.verbatim = b"".join(splice_iter(self._skeleton, bytes_of)).decode(errors="replace")
@@ -205,7 +207,8 @@ class GoogleResponse:
         if self.block_reason or self.finish_reason in FILTERED:
             side: Side = "prompt" if self.block_reason else "picture"
             known = SUPPORT_CODES.get(self.support_code or "")
-            side = (known and known.side) or side
+            if known is not None and known.side:
+                side = known.side
             return ContentBlocked(
                 f"Google blocked the {side}: {reason}{_describe_support_code(self.support_code)}.",
                 reason=reason,
@@ -215,13 +218,13 @@ class GoogleResponse:
             )
         if reason not in WITHOUT_IMAGE and self.text.strip():
             return ModelRefused(
-                "The model answered with words instead of a picture.",
+                "The model answered with text instead of an image.",
                 reason=reason or "STOP",
                 usage=self.usage,
             )
         kind = WITHOUT_IMAGE.get(reason, UpstreamNoImage)
         return kind(
-            f"The upstream answered without a picture: {reason or 'no finish reason'}.",
+            f"The upstream answered without an image: {reason or 'no finish reason'}.",
             upstream_status=200,
             reason=reason or None,
             billed="yes" if self.usage else "maybe",
@@ -231,16 +234,16 @@ class GoogleResponse:
     def build_answer(
         self, parts: tuple[PicturePart, ...], ids: Mapping[str, str], request: GenerationRequest, card: Card
     ) -> ModelAnswer:
-        """The domain's answer, with what the pictures' own headers say.
+        """Build the domain's answer; sizes and types are those of the images' own headers.
 
         Args:
             parts: ``pictures``, at least one.
-            ids: Of everything lifted, by placeholder; the hashes are worth a thread of their own.
-            request: What was asked, for tokens that the upstream did not report.
-            card: Its model's card.
+            ids: Image ids by placeholder. The caller computes them, because hashing takes a thread.
+            request: The request, to estimate tokens that the upstream did not report.
+            card: The card of the request's model.
 
         Raises:
-            UpstreamError: A picture is damaged; it was paid for all the same.
+            UpstreamError: An image is damaged; it was billed nevertheless.
         """
         usage = replace(complete_usage(self.usage, request, card, len(parts)), tier=self._tier)
         return ModelAnswer(
@@ -256,7 +259,7 @@ class GoogleResponse:
         )
 
     def _find_interim(self, parts: tuple[PicturePart, ...], ids: Mapping[str, str]) -> Iterator[Picture]:
-        """What was lifted beside the final pictures: those of thoughts, whatever they are."""
+        """Images beside the final ones: those of thoughts, of any type."""
         final = {part.lifted.placeholder for part in parts}
         for name, lifted in self.blobs.items():
             if name not in final:
@@ -265,7 +268,7 @@ class GoogleResponse:
                 yield Picture(ids[name], mime_type, facts.width or 0, facts.height or 0, lifted.data)
 
     def _insert_ids(self, ids: Mapping[str, str]) -> str:
-        """The answer as it came, with ids where its bytes were."""
+        """The response as it was received, with image ids in place of the bytes."""
         skeleton = self._skeleton
         for name, picture_id in ids.items():
             skeleton = skeleton.replace(f'"{name}"'.encode(), f'"{picture_id}"'.encode())
@@ -276,13 +279,13 @@ class GoogleResponse:
         facts = measure(data)
         usable = (fault.code if fault else None) in _USABLE_FAULTS
         if not usable or facts.mime_type is None or facts.width is None or facts.height is None:
-            sentence = "The upstream's picture is damaged."
+            sentence = "The upstream's image is damaged."
             raise UpstreamError(sentence, upstream_status=200, billed="yes", usage=usage)
         return Picture(name, facts.mime_type, facts.width, facts.height, data)
 
 
 def _describe_support_code(code: str | None) -> str:
-    """A support code with its meaning, as the end of a sentence; empty without one."""
+    """A support code and its meaning, as the end of a sentence; empty without a code."""
     if code is None:
         return ""
     known = SUPPORT_CODES.get(code)

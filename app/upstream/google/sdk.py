@@ -1,6 +1,6 @@
-"""The only module that imports google-genai: builds its client, and makes one call with it.
+"""The only module that imports google-genai: opens its client and makes calls with it.
 
-The SDK brings credentials, addresses of both dialects, and the shape of requests. It is imported by
+The SDK provides credentials, the addresses of both APIs, and the shape of requests. It is imported by
 ``app/upstream/google/client.py`` in a thread after start-up, because importing it takes more than a second.
 """
 
@@ -33,7 +33,7 @@ _ONE_ATTEMPT: Final = types.HttpRetryOptions(attempts=1)
 
 
 class SdkClient(NamedTuple):
-    """The SDK's client, whom it calls, and the credentials that it was given, or None where it has a key."""
+    """The SDK's client, its back end, and its credentials, or None if it uses an API key."""
 
     client: genai.Client
     back_end: BackEnd
@@ -41,11 +41,11 @@ class SdkClient(NamedTuple):
 
 
 def open_client(back_end: BackEnd, http: httpx2.AsyncClient) -> SdkClient:
-    """A client that takes nothing from the SDK's own environment variables. It may block on the network.
+    """Open a client that ignores the SDK's own environment variables. It may block on the network.
 
     Raises:
         UpstreamRejected: There are no credentials for Vertex AI.
-        UpstreamUnavailable: There are, and they cannot be turned into a token now.
+        UpstreamUnavailable: The token service cannot be reached.
     """
     credentials = None
     project = back_end.project if back_end.kind == "vertex" else None
@@ -70,7 +70,7 @@ def open_client(back_end: BackEnd, http: httpx2.AsyncClient) -> SdkClient:
             retry_options=_ONE_ATTEMPT,
             httpx_client=httpx2.Client(transport=httpx2.MockTransport(_refuse)),
             httpx_async_client=http,
-            # For the SDK's web sockets, which are never used: no certificates to load, and none trusted.
+            # For the SDK's web sockets, which are never used: an empty context loads and trusts nothing.
             async_client_args={"ssl": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)},
         ),
     )
@@ -78,22 +78,22 @@ def open_client(back_end: BackEnd, http: httpx2.AsyncClient) -> SdkClient:
 
 
 def _refuse(request: httpx2.Request) -> httpx2.Response:
-    """Stands for the SDK's synchronous half, which would load certificates of its own and is never used."""
+    """Replace the SDK's synchronous client, which is never used and would load certificates of its own."""
     raise httpx2.UnsupportedProtocol("Only asynchronous calls are made.", request=request)
 
 
 async def generate(
     opened: SdkClient, request: GenerationRequest, seed: int | None, timeout_s: float, exchange: Exchange
 ) -> bytes:
-    """One call: the skeleton body of a good answer; inputs and pictures travel in the exchange.
+    """Make one call and return the skeleton of its response; image bytes travel in the exchange.
 
-    Where Google refuses the token, it is renewed and the call made once more: the first was refused unread
-    and cost nothing.
+    If Google refuses the token, it is renewed and the call is made once more, because a refused call is not
+    processed and not billed.
 
     Raises:
         UpstreamRejected: The credentials are refused before the call.
         UpstreamUnavailable: The credentials could not be renewed.
-        Exception: Whatever the SDK and the HTTP client raise.
+        Exception: Anything that the SDK and the HTTP client raise.
     """
     credentials = opened.credentials
     try:
@@ -126,7 +126,7 @@ async def _attempt(
             exchange.blobs = {**blobs, **request.earlier.blobs}
             exchange.earlier_turns = request.earlier.conversation.contents.encode()
     else:
-        # The SDK still makes the address, the credentials and the headers; its body is never sent.
+        # The SDK still builds the address, the credentials and the headers; its body is never sent.
         contents = types.Content(role="user", parts=[types.Part(text=request.prompt)])
         skeleton = request.verbatim.skeleton
         if request.service_tier is not None:
@@ -138,14 +138,15 @@ async def _attempt(
             contents=contents,
             config=_build_config(opened.back_end, request, seed, timeout_s),
         )
-    body = response.sdk_http_response.body if response.sdk_http_response else None
-    return (body or "").encode()
+    if response.sdk_http_response is None:
+        return b""
+    return (response.sdk_http_response.body or "").encode()
 
 
 def _build_parts(request: GenerationRequest, blobs: dict[str, bytes]) -> Iterator[types.Part]:
-    """Images, documents and videos in the caller's order, then the prompt that speaks of them.
+    """Images, documents and videos in the caller's order, then the prompt.
 
-    Vertex AI's guidance puts media before the words about it; the order is part of the fingerprint.
+    Vertex AI's guidance puts media before the text about them. The order is part of the fingerprint.
     """
     names = generate_placeholders()
     for item in request.inputs:
@@ -157,7 +158,7 @@ def _build_part(item: Input, placeholder: str, blobs: dict[str, bytes]) -> types
     mime_type = item.mime_type or item.declared_mime_type
     if item.data is None:
         return types.Part(file_data=types.FileData(file_uri=item.uri, mime_type=mime_type))
-    # The SDK encodes these 24 bytes back to the placeholder, which the transport then finds.
+    # The SDK encodes these 24 bytes back to the placeholder, where the transport splices the real bytes in.
     blobs[placeholder] = item.data
     token = base64.b64decode(placeholder)
     return types.Part(inline_data=types.Blob(data=token, mime_type=mime_type))

@@ -1,9 +1,8 @@
-"""An HTTP transport between the SDK and the network, past which image bytes go by instead of through.
+"""An HTTP transport between the SDK and the network, so that image bytes bypass the SDK.
 
-Outwards it splices the inputs into the small JSON that the SDK wrote; inwards it lifts the pictures out
-while the answer arrives, and the SDK gets a few hundred bytes. A call and its bytes find each other by a
-context variable: the SDK makes the request in the task that called it, and it has no argument that would
-carry them.
+It splices the inputs into the small JSON body that the SDK wrote, and lifts the images out of the response
+while it arrives, so that the SDK parses a few hundred bytes. A context variable connects a call with its
+bytes: the SDK sends the request in the task that called it, and has no argument that could carry them.
 """
 
 from __future__ import annotations
@@ -32,27 +31,27 @@ _HEADERS_OF_THE_BODY: Final = frozenset({"content-length", "content-encoding", "
 
 
 class UnreadableAnswer(Exception):
-    """The answer is too large, or encoded in a way that was not asked for."""
+    """The response is too large, or its content encoding is not supported."""
 
 
 class PlaceholdersMissing(Exception):
-    """The SDK's request does not hold the inputs' placeholders, so it would be sent without them."""
+    """The SDK's request lacks a placeholder, so an input would be missing from it."""
 
 
 @dataclass(slots=True)
 class Exchange:
-    """One call: what goes out beside the SDK's request, and what came in beside its response.
+    """One call: what is sent beside the SDK's request, and what was received beside its response.
 
     Attributes:
-        outward: Inputs' bytes by the base64 text that stands for them in the request.
-        instead: The skeleton body to send in place of the SDK's, or None.
-        along: Headers that go out beside the SDK's.
-        before: Earlier turns as JSON, with commas between them, to send before the SDK's; empty without any.
-        sent: Whether the end of the request was handed to the network. Before that the upstream has no
-            whole request, so it cannot have worked, nor charged.
-        status: HTTP status of the answer, or None while there is none.
-        headers: Of the answer.
-        body: A refusal's first bytes (any status but 200); empty after success.
+        blobs: The inputs' bytes by the placeholder that stands for them in the request.
+        body_override: The skeleton to send in place of the SDK's body, or None.
+        extra_headers: Headers to send beside the SDK's.
+        earlier_turns: Earlier turns as comma-separated JSON, sent before the SDK's; empty if there are none.
+        sent: Whether the end of the request was handed to the network. Before that, the upstream has no
+            complete request and cannot have billed anything.
+        status: HTTP status of the response, or None until it arrives.
+        headers: Headers of the response.
+        body: The first bytes of an error response (any status but 200); empty after success.
         lifted: Lifted strings of a good answer, by placeholder, until ``take_lifted``.
     """
 
@@ -67,12 +66,12 @@ class Exchange:
     lifted: dict[str, Lifted] = field(default_factory=dict)
 
     def take_lifted(self) -> dict[str, Lifted]:
-        """The lifted strings, which the exchange itself then no longer holds; see ``exchanging``."""
+        """Hand over the lifted strings; see ``bind_exchange`` for why the exchange must not keep them."""
         lifted, self.lifted = self.lifted, {}
         return lifted
 
     def reset(self) -> None:
-        """Forget an attempt that was refused, for another one."""
+        """Forget a refused attempt before the next one."""
         self.sent, self.status, self.headers, self.body = False, None, httpx2.Headers(), b""
 
 
@@ -81,10 +80,10 @@ _current: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
 
 @contextmanager
 def bind_exchange(exchange: Exchange) -> Iterator[None]:
-    """Every request that this task makes inside belongs to the exchange, whose inputs it lets go of at last.
+    """Bind every request that this task makes in the block to the exchange, and drop its inputs at the end.
 
-    Timers of the event loop keep a copy of the context, and with it the exchange, until they are due;
-    so no exchange may hold on to bytes when its call is over.
+    Timers of the event loop keep a copy of the context, and so the exchange, alive until they are due. So an
+    exchange must not keep image bytes after its call.
     """
     token = _current.set(exchange)
     try:
@@ -95,12 +94,12 @@ def bind_exchange(exchange: Exchange) -> Iterator[None]:
 
 
 class LiftingTransport(httpx2.AsyncBaseTransport):
-    """Wraps a transport. Requests outside an exchange, and event streams, pass as they are.
+    """Wraps a transport. Requests outside an exchange and event streams pass through unchanged.
 
     Args:
-        inner: What speaks to the network.
-        answer_bytes_max: Bytes that an answer may have, before and after decompression.
-        light_bytes_max: Bytes that may remain of it beside the pictures.
+        inner: The transport that talks to the network.
+        answer_bytes_max: Largest response in bytes, before and after decompression.
+        light_bytes_max: Largest response in bytes without its images.
     """
 
     def __init__(
@@ -111,12 +110,12 @@ class LiftingTransport(httpx2.AsyncBaseTransport):
         self._light_bytes_max = light_bytes_max
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send a request with its inputs, and give back its answer without its pictures.
+        """Send a request with its inputs, and return the response without its images.
 
         Raises:
-            UnreadableAnswer: Too large, or compressed in an unknown way.
-            SkeletonTooLarge: Too much beside the pictures.
-            httpx2.TransportError: Whatever the network does.
+            UnreadableAnswer: The response is too large, or has an unsupported content encoding.
+            SkeletonTooLarge: The response is too large without its images.
+            httpx2.TransportError: A network error.
         """
         exchange = _current.get()
         if exchange is None:
@@ -140,7 +139,7 @@ class LiftingTransport(httpx2.AsyncBaseTransport):
         if response.status_code != httpx2.codes.OK:
             exchange.body = await _read_prefix(response, REFUSAL_BYTES_MAX)
             return exchange.body
-        # Google writes canonical base64; a picture that was paid for is taken however it is spelt.
+        # Google writes canonical base64, but an image that was paid for is accepted in any spelling.
         lifter = Lifter(alphabets="either", padding="optional", light_bytes_max=self._light_bytes_max)
         async with aclosing(_decompress(response, self._answer_bytes_max)) as chunks:
             async for chunk in chunks:
@@ -157,8 +156,8 @@ class LiftingTransport(httpx2.AsyncBaseTransport):
 class _SplicedStream(httpx2.AsyncByteStream):
     """The request's body, encoded piece by piece as the network takes it.
 
-    A piece is 768 KiB of image, which takes a fifth of a millisecond to encode: less than the hop to a
-    thread and back would, and no stall that another request could feel.
+    Encoding a piece of 768 KiB takes a fifth of a millisecond, which is less than a switch to a thread and
+    back, and too short to delay other requests.
     """
 
     def __init__(self, skeleton: bytes, exchange: Exchange) -> None:
@@ -166,6 +165,7 @@ class _SplicedStream(httpx2.AsyncByteStream):
         self._exchange = exchange
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        # Each piece is held back until the next one is known, so that ``sent`` is set right before the last.
         held = b""
         for piece in splice_iter(self._skeleton, self._exchange.blobs):
             if held:
@@ -176,11 +176,11 @@ class _SplicedStream(httpx2.AsyncByteStream):
 
 
 class _BoundedStream(httpx2.AsyncByteStream):
-    """A body that is passed on as it comes, up to a limit."""
+    """A body that is passed on as it arrives, up to a limit."""
 
     def __init__(self, response: httpx2.Response, bytes_max: int) -> None:
         if not isinstance(response.stream, httpx2.AsyncByteStream):
-            raise TypeError("An asynchronous transport answers with an asynchronous stream.")
+            raise TypeError("An asynchronous transport must return an asynchronous stream.")
         self._stream = response.stream
         self._bytes_max = bytes_max
 
@@ -197,7 +197,7 @@ class _BoundedStream(httpx2.AsyncByteStream):
 
 
 def _prepend_turns(skeleton: bytes, earlier_turns: bytes) -> bytes:
-    """The SDK's body with earlier turns before its own. Theirs are not read, so nothing in them changes."""
+    """Insert the earlier turns before the SDK's own contents, as text, so that their bytes do not change."""
     body = json.loads(skeleton)
     contents = json.dumps(body.pop("contents")).encode()
     rest = json.dumps(body).encode()
@@ -205,7 +205,7 @@ def _prepend_turns(skeleton: bytes, earlier_turns: bytes) -> bytes:
 
 
 def _build_request(request: httpx2.Request, exchange: Exchange) -> httpx2.Request:
-    """The request as it goes out: inputs in their places, exact length, no compression asked for."""
+    """The request to send: inputs spliced in, exact length, no compression accepted."""
     skeleton = request.content if exchange.body_override is None else exchange.body_override
     if exchange.earlier_turns:
         skeleton = _prepend_turns(skeleton, exchange.earlier_turns)
@@ -227,9 +227,9 @@ def _build_request(request: httpx2.Request, exchange: Exchange) -> httpx2.Reques
 
 
 async def _decompress(response: httpx2.Response, bytes_max: int) -> AsyncGenerator[bytes, None]:
-    """The body's chunks, decompressed where the server compressed them all the same.
+    """The body's chunks, decompressed if the server compressed them although it was asked not to.
 
-    Bounded before and after: a chunk is inflated at most a megabyte at a time.
+    The size is bounded before and after decompression. At most a megabyte is inflated at a time.
     """
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"identity", "gzip", "x-gzip", "deflate"}:
@@ -260,12 +260,12 @@ async def _decompress(response: httpx2.Response, bytes_max: int) -> AsyncGenerat
 
 
 async def _read_prefix(response: httpx2.Response, bytes_max: int) -> bytes:
-    """The beginning of a refusal; nobody needs the rest, and nobody may send us endless ones."""
+    """The first bytes of an error response, bounded, because the rest is not needed."""
     prefix = bytearray()
     try:
         async with aclosing(_decompress(response, bytes_max)) as chunks:
             async for chunk in chunks:
                 prefix += chunk
     except UnreadableAnswer:
-        pass  # the status alone tells enough
+        pass  # the status alone is enough
     return bytes(prefix)
