@@ -104,8 +104,8 @@ class Settings(BaseSettings):
     store_grace_tokens: int = Field(
         0,
         ge=0,
-        description="Tokens that each replica may admit for a tenant while the store does not answer, booked "
-        "later; 0 for none, so that no budget can be overspent.",
+        description="Tokens, input and output, that each replica may admit for a tenant while the store does "
+        "not answer, booked later; 0 for none, so that no budget can be overspent.",
     )
     embedded_memory_mb: int = Field(1024, ge=16, description="Memory of the embedded server, in MiB.")
     embedded_ok: bool = Field(

@@ -17,6 +17,8 @@ from urllib.parse import quote, urlencode
 import httpx2
 import yaml
 
+from app.domain.budget import UNITS
+
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterable
@@ -63,10 +65,10 @@ def _format_problem(answer: httpx2.Response) -> str:
 
 
 def parse_budget(text: str) -> dict[str, Any]:
-    """A budget from ``output_tokens/day=41440``, or with ``:shadow`` behind it to count and never refuse."""
+    """A budget from ``image_tokens/day=41440``, or with ``:shadow`` behind it to count and never refuse."""
     match = _BUDGET.fullmatch(text)
     if match is None:
-        raise ArgumentTypeError(f"{text!r} is not like output_tokens/day=41440 or usd/month=500:shadow")
+        raise ArgumentTypeError(f"{text!r} is not like image_tokens/day=41440 or usd/month=500:shadow")
     mode = "shadow" if match["shadow"] else "enforce"
     return {"unit": match["unit"], "window": match["window"], "limit": match["limit"], "mode": mode}
 
@@ -80,7 +82,7 @@ def add_tenant_commands(parser: ArgumentParser) -> None:
     creation.add_argument("--time-zone", help="where its days begin, such as Europe/Berlin")
     creation.add_argument(
         "--budget", dest="budgets", type=parse_budget, action="append", metavar="UNIT/WINDOW=LIMIT[:shadow]",
-        help="a limit, such as output_tokens/day=41440; may be given again",
+        help="a limit, such as image_tokens/day=41440; may be given again",
     )  # fmt: skip
     creation.add_argument(
         "--file", help="the tenant as YAML or JSON, in the shape of the tenants' file; - is stdin"
@@ -134,7 +136,7 @@ def add_budget_commands(parser: ArgumentParser) -> None:
     override = actions.add_parser("override", help="let another limit be in force until a moment")
     for each in (credit, override):
         each.add_argument("tenant")
-        each.add_argument("--unit", required=True, help="output_tokens, total_tokens, images or usd")
+        each.add_argument("--unit", required=True, help=", ".join(UNITS))
         each.add_argument("--project", help="for the budget of one of its projects")
         each.add_argument("--key", help="for the budget of one of its keys")
     credit.add_argument("--amount", required=True, help="dollars for usd; below zero takes credit back")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-Unit = Literal["output_tokens", "total_tokens", "images", "usd"]
+Unit = Literal["image_tokens", "total_tokens", "images", "usd", "all_output_tokens"]
 WindowName = Literal["minute", "hour", "day", "week", "month", "lifetime"]
 Scope = Literal["tenant", "project", "key"]
 Mode = Literal["enforce", "shadow"]
@@ -30,17 +30,23 @@ LIFETIME_MS = 253_402_300_799_000
 class Amounts(NamedTuple):
     """What a request uses, in every unit at once.
 
-    ``output_tokens`` counts picture tokens, the unit of the card's table; ``total_tokens`` counts all
-    that Google counts; ``usd`` is in billionths of a dollar. The order is the store's: UNITS.
+    ``image_tokens`` counts those of the card's table, ``all_output_tokens`` pictures, words and thoughts,
+    ``total_tokens`` input as well; ``usd`` is in billionths of a dollar. The order is the store's: UNITS.
     """
 
-    output_tokens: int = 0
+    image_tokens: int = 0
     total_tokens: int = 0
     images: int = 0
     usd: int = 0
+    all_output_tokens: int = 0
 
 
 UNITS: tuple[Unit, ...] = Amounts._fields  # type: ignore[assignment]
+
+EARLIER_UNITS: dict[str, Unit] = {"output_tokens": "image_tokens"}
+"""Words of earlier versions. Stored tenants and journals may hold them; counters are still named by them."""
+
+_COUNTER_WORDS = {unit: word for word, unit in EARLIER_UNITS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,7 @@ class Budget:
 
     @property
     def name(self) -> str:
-        """The policy's name in RateLimit headers and refusals, such as ``tenant-day-output_tokens``."""
+        """The policy's name in RateLimit headers and refusals, such as ``tenant-day-image_tokens``."""
         return f"{self.scope}-{self.window}-{self.unit}"
 
 
@@ -235,6 +241,9 @@ def _compute_day_spans(window: _Days, zone: ZoneInfo, now_ms: int) -> tuple[Span
 
 
 def build_window(budget: Budget, owner: str, zone: ZoneInfo, now_ms: int) -> BudgetWindow:
-    """A budget's window around a moment. ``owner`` is ``t``, ``p:<project>`` or ``k:<key>``."""
-    field = f"{owner}|{budget.unit}|{budget.window}"
+    """A budget's window around a moment. ``owner`` is ``t``, ``p:<project>`` or ``k:<key>``.
+
+    A counter's name never changes, so that replicas of two versions count in the same one.
+    """
+    field = f"{owner}|{_COUNTER_WORDS.get(budget.unit, budget.unit)}|{budget.window}"
     return BudgetWindow(budget, field, compute_spans(budget.window, zone, now_ms), zone)

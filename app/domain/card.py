@@ -101,7 +101,7 @@ class VideoInputs(_Fact):
 
 
 class OutputSize(_Fact):
-    """One resolution: its price in output tokens, its words elsewhere, and the time that it takes."""
+    """One resolution: its price in image tokens, its words elsewhere, and the time that it takes."""
 
     tokens: Tokens
     megapixels: Annotated[float, Field(gt=0)]
@@ -233,7 +233,7 @@ class Card(_Fact):
         return max(self.get_prices(tier), self.prices_usd_per_million, key=lambda prices: prices.image_output)
 
     def image_tokens(self, image_size: str) -> int:
-        """Output tokens of one picture of this size. Raises KeyError for a size not on the card."""
+        """Image tokens of one picture of this size. Raises KeyError for a size not on the card."""
         return self.image_sizes[image_size].tokens
 
     def normalise_image_size(self, spelling: str) -> str | None:

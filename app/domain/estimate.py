@@ -66,14 +66,19 @@ class Estimate:
         return self.text_input + self.image_input + self.document_input + self.video_input
 
     @property
+    def output_tokens(self) -> int:
+        """Everything that comes out: pictures, words and thoughts."""
+        return self.image_output + self.text_output
+
+    @property
     def total_tokens(self) -> int:
         """Everything that Google counts."""
-        return self.input_tokens + self.image_output + self.text_output
+        return self.input_tokens + self.output_tokens
 
     @property
     def amounts(self) -> Amounts:
         """What the ledger reserves."""
-        return Amounts(self.image_output, self.total_tokens, self.images, self.usd)
+        return Amounts(self.image_output, self.total_tokens, self.images, self.usd, self.output_tokens)
 
 
 def estimate_text_tokens(text: str, *, strict: bool = False) -> int:
@@ -177,9 +182,8 @@ def price_usage(card: Card, usage: Usage) -> Spent:
 
 def compute_settled_amounts(card: Card, usage: Usage, images: int) -> Amounts:
     """What a finished generation is booked with, in every unit."""
-    return Amounts(
-        usage.image_output, usage.input_tokens + usage.output_tokens, images, price_nano_usd(card, usage)
-    )
+    usd = price_nano_usd(card, usage)
+    return Amounts(usage.image_output, usage.total_tokens, images, usd, usage.output_tokens)
 
 
 def count_picture_tokens(request: GenerationRequest, card: Card) -> int:

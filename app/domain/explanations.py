@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _OWNERS: Final[Mapping[str, str]] = {"tenant": "the tenant", "project": "the project", "key": "this key"}
 _COUNTED: Final[Mapping[Unit, tuple[str, str]]] = {
-    "output_tokens": ("output token", "output tokens"),
+    "image_tokens": ("image token", "image tokens"),
+    "all_output_tokens": ("output token", "output tokens"),
     "total_tokens": ("token", "tokens"),
     "images": ("image", "images"),
 }

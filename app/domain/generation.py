@@ -15,7 +15,7 @@ class Usage:
     Attributes:
         text_input: Prompt tokens that are no images; documents count here.
         image_input: Prompt tokens of reference images.
-        image_output: Output tokens of pictures: the unit of the card's table.
+        image_output: Image tokens, those of the card's table.
         text_output: Output tokens of words, with the remainder that Google gives no modality.
         thinking: Thought tokens, billed as words.
         tool_use: Prompt tokens that grounding fed back.
@@ -44,6 +44,11 @@ class Usage:
     def output_tokens(self) -> int:
         """Everything that came out, thoughts included."""
         return self.image_output + self.text_output + self.thinking
+
+    @property
+    def total_tokens(self) -> int:
+        """Everything that Google counts."""
+        return self.input_tokens + self.output_tokens
 
     def __add__(self, other: Usage) -> Usage:
         """Tokens of both, estimated where either is."""

@@ -34,12 +34,13 @@ class Attribution:
 class Spent(NamedTuple):
     """Sums of one row; the order is the store's.
 
-    ``usd`` in billionths of a dollar. ``saved_…`` is what had been paid for the results of the ``hits``,
-    which the cache served or a running call shared.
+    ``usd`` in billionths of a dollar; ``text_output`` is all output that is no picture and no thought.
+    ``saved_…`` is what had been paid for the results of the ``hits``, which the cache served or a running
+    call shared.
     """
 
     requests: int = 0
-    output_tokens: int = 0
+    image_tokens: int = 0
     total_tokens: int = 0
     images: int = 0
     usd: int = 0
@@ -48,10 +49,15 @@ class Spent(NamedTuple):
     text_output: int = 0
     thinking: int = 0
     hits: int = 0
-    saved_output_tokens: int = 0
+    saved_image_tokens: int = 0
     saved_total_tokens: int = 0
     saved_images: int = 0
     saved_usd: int = 0
+
+    @property
+    def output_tokens(self) -> int:
+        """Everything that came out: pictures, words and thoughts."""
+        return self.image_tokens + self.text_output + self.thinking
 
     def add(self, other: Spent) -> Spent:
         """Both together."""

@@ -202,7 +202,7 @@ def check_max_output_tokens(case: Case) -> Iterator[Violation]:
         yield Violation("/max_output_tokens", "max_output_tokens_out_of_range", detail)
     elif case.image_size is not None and bound < case.card.image_tokens(case.image_size):
         needed = case.card.image_tokens(case.image_size)
-        detail = f"A picture of size {case.image_size} takes {needed} output tokens."
+        detail = f"A picture of size {case.image_size} takes {needed} image tokens."
         yield Violation("/max_output_tokens", "max_output_tokens_too_small", detail)
 
 

@@ -21,7 +21,7 @@ class Calls:
 
     Attributes:
         remembered_max: Distinct requests that are counted one by one; the one seen longest ago is dropped.
-        billed: What the emulator would have charged: pictures, image output tokens and all tokens.
+        billed: What the emulator would have charged: pictures, image tokens and all tokens.
     """
 
     remembered_max: int
@@ -41,11 +41,11 @@ class Calls:
             self.by_fingerprint.popitem(last=False)
         return times
 
-    def bill(self, pictures: int, image_output_tokens: int, total_tokens: int) -> None:
+    def bill(self, pictures: int, image_tokens: int, total_tokens: int) -> None:
         """Add one finished generation."""
         for name, amount in (
             ("pictures", pictures),
-            ("image_output_tokens", image_output_tokens),
+            ("image_tokens", image_tokens),
             ("total_tokens", total_tokens),
         ):
             self.billed[name] = self.billed.get(name, 0) + amount
@@ -63,7 +63,7 @@ class Calls:
             "count_tokens": self.count_tokens,
             "refused": self.refused,
             "running": self.running,
-            "billed": {"pictures": 0, "image_output_tokens": 0, "total_tokens": 0} | self.billed,
+            "billed": {"pictures": 0, "image_tokens": 0, "total_tokens": 0} | self.billed,
             "by_fingerprint": dict(self.by_fingerprint),
         }
 

@@ -155,7 +155,7 @@ def _build_inline_data(picture: Picture) -> dict[str, Any]:
 
 
 def count_image_tokens(request: ModelRequest, pictures: list[Picture]) -> int:
-    """Image output tokens by the card's table; what the size was asked as is what is paid."""
+    """Image tokens by the card's table; what the size was asked as is what is paid."""
     return len(pictures) * request.card.image_tokens(request.image_size)
 
 

@@ -56,7 +56,7 @@ def encode_amounts(amounts: Amounts) -> list[str]:
 
 def encode_tokens(usage: Usage) -> list[str]:
     """The tokens that the amounts do not tell."""
-    tokens = (usage.text_input + usage.tool_use, usage.image_input, usage.text_output, usage.thinking)
+    tokens = (usage.text_input + usage.tool_use, usage.image_input, usage.thinking)
     return [str(count) for count in tokens]
 
 
@@ -232,8 +232,8 @@ def encode_spent(spent: Spent | None) -> str:
     if spent is None:
         return ""
     usage = spent.usage
-    amounts = Amounts(usage.image_output, usage.input_tokens + usage.output_tokens, 0, spent.usd)
-    return ",".join((*encode_amounts(amounts), _encode_reported_tokens(usage)))
+    amounts = (usage.image_output, usage.total_tokens, 0, spent.usd)
+    return ",".join((*map(str, amounts), _encode_reported_tokens(usage)))
 
 
 def decode_spent(cost: str) -> Spent | None:
@@ -246,8 +246,14 @@ def decode_spent(cost: str) -> Spent | None:
     amounts = Amounts(*numbers[: len(numbers) - len(tokens)])
     if not tokens:
         # The ledger kept only the sums.
-        rest = max(0, amounts.total_tokens - amounts.output_tokens)
-        return Spent(Usage(text_input=rest, image_output=amounts.output_tokens, estimated=True), amounts.usd)
+        output = max(amounts.image_tokens, amounts.all_output_tokens)
+        usage = Usage(
+            text_input=max(0, amounts.total_tokens - output),
+            image_output=amounts.image_tokens,
+            text_output=output - amounts.image_tokens,
+            estimated=True,
+        )
+        return Spent(usage, amounts.usd)
     fields: dict[str, Any] = dict(zip(_TOKENS, tokens, strict=True))
     return Spent(Usage(**{**fields, "estimated": bool(fields["estimated"])}), amounts.usd)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from app.domain.budget import UNITS, Amounts, Unit
+from app.domain.budget import EARLIER_UNITS, UNITS, Amounts, Unit
 
 State = Literal["held", "dispatched", "settled", "voided", "expired", "charged"]
 
@@ -146,9 +146,9 @@ class HoldRecord:
                 flags=data["flags"],
                 began_ms=int(data["began_ms"]),
                 fingerprint=data["fingerprint"],
-                est=Amounts(**data["estimate"]),
-                act=Amounts(**data["actual"]) if data["actual"] is not None else None,
-                counters=tuple(Counter(**counter) for counter in data["windows"]),
+                est=_read_amounts(data["estimate"]),
+                act=_read_amounts(data["actual"]) if data["actual"] is not None else None,
+                counters=tuple(_read_counter(**counter) for counter in data["windows"]),
             )
             return str(event["subject"]), record
         except (KeyError, TypeError, AttributeError) as error:
@@ -170,6 +170,16 @@ def _decode_amounts(text: str) -> Amounts:
     if len(amounts) > len(UNITS):
         raise UnreadableHold("The record has amounts of units that are not known here.")
     return Amounts(*amounts)
+
+
+def _read_counter(unit: Any, **members: Any) -> Counter:
+    """One window of an event."""
+    return Counter(EARLIER_UNITS.get(unit, unit), **members)
+
+
+def _read_amounts(told: dict[str, int]) -> Amounts:
+    """Amounts of an event, 0 for units that came later."""
+    return Amounts(**{EARLIER_UNITS.get(unit, unit): amount for unit, amount in told.items()})
 
 
 def _encode_amounts(amounts: Amounts) -> str:

@@ -25,6 +25,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from app.domain.budget import UNITS
 from app.domain.refusals import classify_reason
 from app.observability.families import OTHER, Family, MetricSpec
 from app.observability.upstream_metrics import UPSTREAM_METRICS, PrometheusUpstreamMetrics
@@ -84,7 +85,7 @@ METRICS: tuple[MetricSpec, ...] = (
         "flashgate_budget_units_total", "counter", ("event", "unit"),
         "Amounts moved in the ledger by this process. Events: reserved, settled, released (reserved but not "
         "used), charged (outcome unknown, booked at the estimate), overage (used beyond what was reserved). "
-        "Dollars are counted in billionths.",
+        f"Units: {', '.join(UNITS)}; dollars are counted in billionths.",
     ),
     MetricSpec(
         "flashgate_budget_remaining", "gauge", ("tenant", "scope", "unit", "window"),

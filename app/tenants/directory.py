@@ -33,7 +33,7 @@ PEPPER_FILE: Final = "pepper"
 DEMO_KEY_FILE: Final = "demo-key"
 
 # A hundred 1K pictures a day, a thousand a month, by the card's table.
-_DEMO_BUDGETS: Final = (Budget("output_tokens", "day", 112_000), Budget("output_tokens", "month", 1_120_000))
+_DEMO_BUDGETS: Final = (Budget("image_tokens", "day", 112_000), Budget("image_tokens", "month", 1_120_000))
 _NO_HASH: Final = "0" * 64
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from app.domain.budget import EARLIER_UNITS
 from app.domain.errors import ValidationFailed, Violation
 from app.domain.pointers import build_pointer
 from app.domain.requirements import classify_kind, describe_requirement, list_choices
@@ -19,6 +22,11 @@ if TYPE_CHECKING:
 
     from app.cards import Catalogue
     from app.domain.tenancy import Tenant
+
+
+log = logging.getLogger(__name__)
+
+_EARLIER_UNIT = re.compile(rf'("unit":\s*)"({"|".join(EARLIER_UNITS)})"')
 
 
 class UnreadableTenant(ValueError):
@@ -56,11 +64,18 @@ def encode_tenant(tenant: Tenant, catalogue: Catalogue) -> str:
 
 
 def decode_tenant(text: str, catalogue: Catalogue) -> Tenant:
-    """The tenant of a document that the registry kept. Raises UnreadableTenant."""
+    """The tenant of a document that the registry kept, of an earlier version too. Raises UnreadableTenant."""
+    text, renamed = _EARLIER_UNIT.subn(lambda found: f'{found[1]}"{EARLIER_UNITS[found[2]]}"', text)
     try:
-        return TenantDocument.model_validate_json(text, context={"catalogue": catalogue}).build_tenant()
+        tenant = TenantDocument.model_validate_json(text, context={"catalogue": catalogue}).build_tenant()
     except ValidationError as error:
         raise UnreadableTenant("The store holds a tenant that this version cannot read.") from error
+    if renamed:
+        log.info(
+            "a stored tenant has budgets in output_tokens, which are read as image_tokens",
+            extra={"tenant": tenant.id},
+        )
+    return tenant
 
 
 def describe_error(fault: ErrorDetails) -> str:

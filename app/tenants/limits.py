@@ -27,6 +27,7 @@ from pydantic import (
 
 from app.domain.budget import (
     AMOUNT_MAX,
+    EARLIER_UNITS,
     NANO_PER_USD,
     WINDOWS,
     Budget,
@@ -86,6 +87,15 @@ def _check_window(value: object) -> object:
     return value
 
 
+def _check_unit(value: object) -> object:
+    if isinstance(value, str) and value in EARLIER_UNITS:
+        raise ValueError(
+            f"{value} is no unit; image_tokens counts the tokens of pictures by the model card, "
+            "all_output_tokens counts those of pictures, text and thinking"
+        )
+    return value
+
+
 def to_json_number(amount: Decimal) -> int | float | str:
     """Return a number if a float represents it exactly, else decimal text."""
     if amount == amount.to_integral_value():
@@ -107,6 +117,7 @@ Limit = Annotated[
         {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?$"}]}
     ),
 ]
+BudgetUnit = Annotated[Unit, BeforeValidator(_check_unit)]
 Count = Annotated[int, BeforeValidator(refuse_boolean), Field(ge=1, le=REQUESTS_PER_MINUTE_MAX)]
 Names = Annotated[frozenset[str], PlainSerializer(sorted, return_type=list[str], when_used="json")]
 
@@ -143,7 +154,11 @@ class BudgetOverrideDocument(Document):
 class BudgetLimitDocument(Document):
     """A limit on one unit in one window."""
 
-    unit: Unit = Field(description="Unit that is counted; usd is US dollars.", examples=["output_tokens"])
+    unit: BudgetUnit = Field(
+        description="Unit that is counted: image_tokens (pictures, by the model card), all_output_tokens "
+        "(pictures, text and thinking), total_tokens (input as well), images, or usd (US dollars).",
+        examples=["image_tokens"],
+    )
     window: Annotated[WindowName, BeforeValidator(_check_window)] = Field(
         description="Calendar window in the tenant's time zone; lifetime for a prepaid budget.",
         examples=["day"],

@@ -9,4 +9,4 @@ curl -sS --fail-with-body "$FLASHGATE_URL/v1/usage" -H "X-API-Key: $FLASHGATE_AP
 curl -sS --fail-with-body "$FLASHGATE_URL/v1/images:estimate" \
   -H "X-API-Key: $FLASHGATE_API_KEY" -H 'Content-Type: application/json' \
   -d '{"prompt": "A lighthouse at dusk", "image_size": "4K"}' |
-  jq -r '"4K: \(.estimate.image_output) image tokens, $\(.estimate.cost_usd), admitted now: \(.would_be_admitted)"'
+  jq -r '"4K: \(.estimate.image_tokens) image tokens, $\(.estimate.cost_usd), admitted now: \(.would_be_admitted)"'

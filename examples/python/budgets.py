@@ -25,5 +25,5 @@ for budget in call("/v1/usage")["budgets"]:
 quote = call("/v1/images:estimate", {"prompt": "A lighthouse at dusk", "image_size": "4K"})
 verdict = "would be served" if quote["would_be_admitted"] else f"would be refused by {quote['refused_by']}"
 print(
-    f"4K: {quote['estimate']['image_output']} image tokens, ${quote['estimate']['cost_usd']:.4f}, {verdict}"
+    f"4K: {quote['estimate']['image_tokens']} image tokens, ${quote['estimate']['cost_usd']:.4f}, {verdict}"
 )

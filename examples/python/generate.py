@@ -30,4 +30,4 @@ except urllib.error.HTTPError as error:
 
 with open(path, "wb") as file:
     file.write(base64.b64decode(answer["images"][0]["data"]))
-print(f"{path}: {answer['usage']['image_output']} image tokens, ${answer['usage']['cost_usd']:.4f}")
+print(f"{path}: {answer['usage']['image_tokens']} image tokens, ${answer['usage']['cost_usd']:.4f}")

@@ -4,7 +4,7 @@
 
 interface Budget { name: string; remaining: number; limit: number; resets_at: string | null }
 interface Quote {
-  estimate: { image_output: number; cost_usd: number };
+  estimate: { image_tokens: number; cost_usd: number };
   would_be_admitted: boolean;
   refused_by: string[];
 }
@@ -23,4 +23,4 @@ for (const budget of (await call<{ budgets: Budget[] }>("/v1/usage")).budgets) {
 }
 const quote = await call<Quote>("/v1/images:estimate", { prompt: "A lighthouse at dusk", image_size: "4K" });
 const verdict = quote.would_be_admitted ? "would be served" : `would be refused by ${quote.refused_by}`;
-console.log(`4K: ${quote.estimate.image_output} image tokens, $${quote.estimate.cost_usd.toFixed(4)}, ${verdict}`);
+console.log(`4K: ${quote.estimate.image_tokens} image tokens, $${quote.estimate.cost_usd.toFixed(4)}, ${verdict}`);

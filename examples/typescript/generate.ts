@@ -6,7 +6,7 @@ import { writeFile } from "node:fs/promises";
 
 interface Violation { pointer: string; detail: string }
 interface Problem { code: string; detail: string; violations?: Violation[] }
-interface Generation { images: { data: string }[]; usage: { image_output: number; cost_usd: number } }
+interface Generation { images: { data: string }[]; usage: { image_tokens: number; cost_usd: number } }
 
 const url = process.env.FLASHGATE_URL ?? "http://127.0.0.1:8080";
 const key = process.env.FLASHGATE_API_KEY ?? "";
@@ -24,4 +24,4 @@ if (!response.ok) {
 }
 const answer = (await response.json()) as Generation;
 await writeFile(path, Buffer.from(answer.images[0]!.data, "base64"));
-console.log(`${path}: ${answer.usage.image_output} image tokens, $${answer.usage.cost_usd.toFixed(4)}`);
+console.log(`${path}: ${answer.usage.image_tokens} image tokens, $${answer.usage.cost_usd.toFixed(4)}`);

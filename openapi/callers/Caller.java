@@ -91,13 +91,13 @@ public final class Caller {
                         "made",
                         Map.of(
                                 "id", made.getImages().get(0).getId(),
-                                "tokens", made.getUsage().getImageOutput(),
+                                "tokens", made.getUsage().getImageTokens(),
                                 "width", made.getImages().get(0).getWidth()),
                         "bytes", bytes.length,
                         "sha256", HexFormat.of().formatHex(digest),
                         "edited",
                         Map.of(
-                                "tokens", mixed.getUsage().getImageOutput(),
+                                "tokens", mixed.getUsage().getImageTokens(),
                                 "inputs", mixed.getUsage().getImageInput(),
                                 "data", mixed.getImages().get(0).getData()),
                         "refused",

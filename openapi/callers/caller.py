@@ -66,10 +66,10 @@ def main(url: str, key: str, poor_key: str, *paths: str) -> None:
     problem = refused(client_of(url, poor_key))
     inline = mixed.images[0].data
     seen = {
-        "made": {"id": made.images[0].id, "tokens": made.usage.image_output, "width": made.images[0].width},
+        "made": {"id": made.images[0].id, "tokens": made.usage.image_tokens, "width": made.images[0].width},
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
-        "edited": {"tokens": mixed.usage.image_output, "inputs": mixed.usage.image_input, "data": inline},
+        "edited": {"tokens": mixed.usage.image_tokens, "inputs": mixed.usage.image_input, "data": inline},
         "refused": {
             "status": problem.status,
             "code": problem.code,

@@ -56,11 +56,11 @@ const mixed = await edited(client);
 const problem = await refused(clientOf(poorKey));
 stdout.write(
   JSON.stringify({
-    made: { id: picture.id, tokens: made.usage.image_output, width: picture.width },
+    made: { id: picture.id, tokens: made.usage.image_tokens, width: picture.width },
     bytes: bytes.length,
     sha256: createHash("sha256").update(bytes).digest("hex"),
     edited: {
-      tokens: mixed.usage.image_output,
+      tokens: mixed.usage.image_tokens,
       inputs: mixed.usage.image_input,
       data: mixed.images[0]?.data,
     },

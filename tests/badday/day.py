@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 TOKENS = {"512": 747, "1K": 1120, "2K": 1680, "4K": 2520}
 SIZES = ("512",) * 62 + ("1K",) * 28 + ("2K",) * 5 + ("4K",) * 5
 TENANTS = {"shop": 0.6, "studio": 0.3, "night-batch": 0.1}
-UNITS = ("output_tokens", "images")
+UNITS = ("image_tokens", "images")
 PATIENCE_S = 60.0
 LEASE_S = 5
 _SAMPLE = re.compile(r"^(flashgate_\w+)\{(.*)\} (\S+)$", re.MULTILINE)
@@ -43,7 +43,7 @@ class Asked:
         came: When it was sent, in minutes.
         took_s: Seconds of the run until the answer.
         outcome: ``served``, or the problem's code.
-        tokens: Picture tokens that the ending is booked with.
+        tokens: Image tokens that the ending is booked with.
         images: Pictures, likewise.
         sent: Whether the answer speaks of an attempt that reached a back end.
     """

@@ -181,7 +181,7 @@ BEHAVIOURS: Mapping[str, Ending] = {
     "a prompt blocked as SAFETY": refused("blocked-safety", category="safety", side="prompt"),
     "a new block reason": refused("block:A_REASON_OF_2028", reason="A_REASON_OF_2028", category="other"),
     "a blocked picture without usage": Ending(("image-safety", "no-usage"), 422, "content_blocked", "input"),
-    "a picture without usage": drawn("no-usage", usage__estimated=True, usage__image_output=747),
+    "a picture without usage": drawn("no-usage", usage__estimated=True, usage__image_tokens=747),
     "a picture with a new finish reason": drawn("unknown-finish-reason", kept=False),
     "no picture with a new finish reason": Ending(("unknown-no-image",), 502, "upstream_no_image"),
     "a picture in a thought alone": drawn("thought-only-image"),
@@ -201,7 +201,7 @@ BEHAVIOURS: Mapping[str, Ending] = {
     "a fault of streams alone": drawn("stream-error"),
     "a cut of streams alone": drawn("stream-cut"),
     "bytes that are no picture": Ending(
-        ("damaged",), 502, "upstream_error", tells={"upstream.billed": "yes", "usage.image_output": 747}
+        ("damaged",), 502, "upstream_error", tells={"upstream.billed": "yes", "usage.image_tokens": 747}
     ),
     "an answer beyond its limit": unknown("huge:4", 200),
     "broken JSON": unknown("broken-json", 200),

@@ -104,7 +104,7 @@ class Report:
         images, tokens = sum(each.images for each in asked), sum(each.tokens for each in asked)
         checks = {
             f"booked pictures are {images}": books["images"] == images,
-            f"booked tokens are {tokens}": books["output_tokens"] == tokens,
+            f"booked tokens are {tokens}": books["image_tokens"] == tokens,
             "no hold is left open": books["held"] == 0,
             "the ledger balances": self.seen.verified.startswith("The ledger balances"),
             "every picture was billed once": self.delivered

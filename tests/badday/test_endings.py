@@ -19,7 +19,7 @@ from tests.server.conftest import PEPPER, Client, Tenants, write_tenants
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-UNITS = ("output_tokens", "total_tokens", "images", "usd")
+UNITS = ("image_tokens", "total_tokens", "images", "usd", "all_output_tokens")
 PICTURE = 747
 ALLOWANCE_MAX = 700
 ANSWER_BYTES_MAX = 3_000_000
@@ -137,26 +137,28 @@ def test_an_ending_is_booked_with_what_it_may_have_cost(seen: dict[str, list[See
     for second in seen[name][1:]:
         assert second.held == 0
         once_or_twice = 2 if paid_again else 1
-        assert second.books["output_tokens"] == once_or_twice * booked["output_tokens"]
+        assert second.books["image_tokens"] == once_or_twice * booked["image_tokens"]
 
 
 def check_tokens(ending: Ending, booked: dict[str, float], told: dict[str, Any] | None, prompt: int) -> None:
-    """The ledger's output and total tokens, and its dollars, are those that the ending means."""
+    """The ledger's image, output and total tokens, and its dollars, are those that the ending means."""
     match ending.booked:
         case "nothing":
             assert booked == dict.fromkeys(UNITS, 0)
             assert told is None
         case "usage":
             assert told is not None
-            assert booked["output_tokens"] == told["image_output"]
+            assert booked["image_tokens"] == told["image_tokens"]
+            assert booked["all_output_tokens"] == told["output_tokens"]
             assert booked["total_tokens"] == told["input_tokens"] + told["output_tokens"] > 0
-            assert ending.code or booked["output_tokens"] == PICTURE * ending.pictures
+            assert ending.code or booked["image_tokens"] == PICTURE * ending.pictures
         case "input":
-            assert booked["output_tokens"] == 0
+            assert booked["image_tokens"] == booked["all_output_tokens"] == 0
             assert booked["total_tokens"] == -(-prompt // 3)
         case "estimate":
-            assert booked["output_tokens"] == PICTURE
-            assert PICTURE < booked["total_tokens"] <= PICTURE + ALLOWANCE_MAX + prompt
+            assert booked["image_tokens"] == PICTURE
+            assert PICTURE < booked["all_output_tokens"] <= PICTURE + ALLOWANCE_MAX
+            assert booked["all_output_tokens"] < booked["total_tokens"] <= PICTURE + ALLOWANCE_MAX + prompt
     assert (booked["usd"] > 0) == (ending.booked != "nothing")
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 BATCH = 200
 ENDLESS = 10**15
-FOUR = tuple(Budget("output_tokens", window, ENDLESS) for window in WINDOWS[1:5])
+FOUR = tuple(Budget("image_tokens", window, ENDLESS) for window in WINDOWS[1:5])
 POLICY = LedgerPolicy(lease_s=3600, deadline_s=30)
 
 

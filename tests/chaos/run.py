@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
+from app.domain.budget import UNITS, Budget, build_window
 from app.domain.report import sum_rows
 from app.ledger.journal import Journal
 from app.ledger.policy import LedgerPolicy
@@ -28,7 +29,7 @@ from app.ledger.verifying import read_snapshot
 from app.store.client import open_clients
 from tests.chaos.world import LEASE_S, TENANTS, Observer, World
 from tests.processes import HTTP
-from tests.store.books import Books
+from tests.store.books import ZONE, Books
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -180,13 +181,20 @@ async def _audit(world: World, report: Report) -> None:
             report.differences += found.find_differences()
             report.holds.update(hold.state for hold in found.holds)
             rows = await RedisReports(clients.ledger, ()).read_tenant(tenant, date.min, date.max)
-            reported = sum_rows([row for row in rows if row.label is None]).output_tokens
-            booked = sum(
-                c.get("s", 0) for name, c in found.counters.items() if "|output_tokens|month" in name
-            )
-            if reported != booked:
-                report.misreported.append(f"{tenant}: {reported} reported, {booked} booked")
+            spent = sum_rows([row for row in rows if row.label is None])
+            for unit in UNITS:
+                reported = spent.output_tokens if unit == "all_output_tokens" else getattr(spent, unit)
+                field_name = build_window(Budget(unit, "month", 0), "t", ZONE, 0).field
+                booked = sum(
+                    counters.get("s", 0)
+                    for name, counters in found.counters.items()
+                    if name.startswith(f"{field_name}|")
+                )
+                if reported != booked:
+                    report.misreported.append(f"{tenant}: {reported} {unit} reported, {booked} booked")
             for name, counters in found.counters.items():
+                if "|output_tokens|" not in name:
+                    continue
                 allowed = limit * (2 if "|month|" in name else 1)
                 report.windows[f"{tenant} {name.rpartition('|')[0]}"] = (counters.get("s", 0), allowed)
             _explain(tenant, {hold.hold_id: hold for hold in found.holds}, journals[tenant], report)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 import httpx2
 import redis
 
+from app.domain.budget import UNITS
 from tests.processes import HTTP, START_S, STOP_S, free_port, running_emulator
 from tests.server.conftest import PEPPER, Tenants, tokens_a_day, write_tenants
 from tests.storefaults import Fault, StoreProxy
@@ -106,7 +107,14 @@ class World:
             opening.callback(self.server.kill)
             self.proxy = opening.enter_context(StoreProxy(self.folder / "p.sock", self.server.socket))
             budgets = {
-                name: [*tokens_a_day(limit), {"unit": "output_tokens", "window": "month", "limit": limit * 2}]
+                name: [
+                    *tokens_a_day(limit),
+                    {"unit": "image_tokens", "window": "month", "limit": limit * 2},
+                    *(
+                        {"unit": unit, "window": "month", "limit": 10**6, "mode": "shadow"}
+                        for unit in UNITS[1:]
+                    ),
+                ]
                 for name, limit in TENANTS.items()
             }
             self.tenants: Tenants = write_tenants(self.folder / "tenants.yaml", budgets)

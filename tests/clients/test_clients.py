@@ -71,7 +71,7 @@ def test_a_generated_client_edits_with_two_files(seen: dict[str, Any]) -> None:
 
 
 def test_a_generated_client_reads_a_refused_budget_as_a_typed_error(seen: dict[str, Any]) -> None:
-    expected = {"status": 429, "code": "budget_exceeded", "policies": ["tenant-day-output_tokens"]}
+    expected = {"status": 429, "code": "budget_exceeded", "policies": ["tenant-day-image_tokens"]}
     assert seen["refused"] == expected
 
 

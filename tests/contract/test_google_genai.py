@@ -100,7 +100,7 @@ def test_a_prompt_becomes_a_picture_of_the_size_asked_for(sdk: genai.Client) -> 
     assert answer.usage_metadata.candidates_tokens_details[0].token_count == 747
     assert answer.parts is not None
     assert answer.parts[0].thought_signature
-    assert headers_of(answer)["x-flashgate-tokens"] == "747"
+    assert headers_of(answer)["x-flashgate-image-tokens"] == "747"
 
 
 @pytest.mark.parametrize("thoughts", [False, True])
@@ -141,7 +141,7 @@ async def test_answers_are_those_of_the_upstream_but_for_the_headers(
     )
     assert own - {"x-flashgate-notices"} == {
         "age", "cache-control", "cache-status", "ratelimit", "ratelimit-policy", "server-timing",
-        "x-content-type-options", "x-flashgate-back-end", "x-flashgate-tokens", "x-request-id",
+        "x-content-type-options", "x-flashgate-back-end", "x-flashgate-image-tokens", "x-request-id",
     }  # fmt: skip
 
 
@@ -393,7 +393,7 @@ def test_an_exhausted_budget_is_googles_quota(gateway: Running, tenants: Tenants
     by_type = {item["@type"].rpartition(".")[2]: item for item in caught.value.details["error"]["details"]}
     assert by_type.keys() == {"QuotaFailure", "ErrorInfo"}, "no wait makes room for more than a whole day has"
     (violation,) = by_type["QuotaFailure"]["violations"]
-    assert (violation["quotaId"], violation["quotaValue"]) == ("tenant-day-output_tokens", "1120")
+    assert (violation["quotaId"], violation["quotaValue"]) == ("tenant-day-image_tokens", "1120")
     assert "whole budget for a day is 1,120" in violation["description"]
     assert calls_of(emulator) == calls
 

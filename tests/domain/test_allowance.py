@@ -111,7 +111,7 @@ def test_a_strict_reservation_is_above_whatever_google_can_report(data: st.DataO
     assert all(most >= actual for most, actual in zip(reserved, used, strict=True))
 
 
-def left(remaining: int, unit: Unit = "output_tokens") -> WindowState:
+def left(remaining: int, unit: Unit = "image_tokens") -> WindowState:
     return WindowState(Budget(unit, "day", remaining), 0, 0, Span(0, 86_400_000), 0)
 
 

@@ -204,8 +204,8 @@ def test_any_moment_in_any_zone_has_its_windows(zone: str, now_ms: int, window: 
 
 
 def test_a_caller_is_counted_in_the_tenants_windows_and_in_those_of_the_key() -> None:
-    day, month = Budget("output_tokens", "day", 10), Budget("usd", "month", 20)
-    read_key = Budget("output_tokens", "day", 5, scope="key")
+    day, month = Budget("image_tokens", "day", 10), Budget("usd", "month", 20)
+    read_key = Budget("image_tokens", "day", 5, scope="key")
     key = Key("k1", "", frozenset(), (read_key,))
     tenant = Tenant("search", ZoneInfo("Asia/Tokyo"), (day, month), (key,))
     now_ms = milliseconds("2026-11-30T16:00:00Z")
@@ -248,5 +248,5 @@ def test_a_window_in_shadow_never_refuses() -> None:
 
 
 def test_the_stores_order_of_units_is_fixed() -> None:
-    assert UNITS == Amounts._fields == ("output_tokens", "total_tokens", "images", "usd")
+    assert UNITS == Amounts._fields == ("image_tokens", "total_tokens", "images", "usd", "all_output_tokens")
     assert Budget("usd", "month", 1, scope="key").name == "key-month-usd"

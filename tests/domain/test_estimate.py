@@ -54,7 +54,7 @@ def test_image_tokens_are_the_cards_table_times_n(image_size: str, each: int, n:
     found = estimate(replace(PLAIN, image_size=image_size, n=n), CARD)
     assert found.image_output == n * each
     assert found.images == n
-    assert found.amounts.output_tokens == n * each
+    assert found.amounts.image_tokens == n * each
     assert found.amounts.images == n
 
 
@@ -118,7 +118,9 @@ def test_an_estimates_parts_add_up_and_so_does_its_price(
     found = estimate(request, CARD)
     assert found.input_tokens == found.text_input + found.image_input + found.document_input
     assert found.total_tokens == found.input_tokens + found.image_output + found.text_output
-    assert found.amounts == Amounts(found.image_output, found.total_tokens, n, found.usd)
+    assert found.amounts == Amounts(
+        found.image_output, found.total_tokens, n, found.usd, found.image_output + found.text_output
+    )
     # 0.50, 60 and 3 dollars a million are 500, 60 000 and 3000 billionths a token.
     assert found.usd == found.input_tokens * 500 + found.image_output * 60_000 + found.text_output * 3000
 
@@ -193,7 +195,8 @@ def test_a_large_price_is_exact_beyond_what_a_double_holds() -> None:
 @given(usages, st.integers(1, 8))
 def test_what_is_booked_is_what_google_reported(usage: Usage, images: int) -> None:
     found = compute_settled_amounts(CARD, usage, images)
-    assert found.output_tokens == usage.image_output
+    assert found.image_tokens == usage.image_output
+    assert found.all_output_tokens == usage.image_output + usage.text_output + usage.thinking
     assert found.total_tokens == usage.input_tokens + usage.output_tokens
     assert found.images == images
     assert all(0 <= amount <= AMOUNT_MAX for amount in found)

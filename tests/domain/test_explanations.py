@@ -44,13 +44,13 @@ RESETS = "It resets at 2026-12-01 00:00 (Europe/Berlin)."
 EXPLAINED = {
     "This request needs up to $0.4591, and the tenant's budget for this day has $0.004823 of $0.50 left. "
     + RESETS: state("usd", "day", 500_000_000, needed=459_004_500, used=495_176_500),
-    "This request needs up to 1,120 output tokens, and the project's budget for this month has 300 of 41,440 "
-    "left. " + RESETS: state("output_tokens", "month", 41_440, needed=1120, used=41_140, scope="project"),
+    "This request needs up to 1,120 image tokens, and the project's budget for this month has 300 of 41,440 "
+    "left. " + RESETS: state("image_tokens", "month", 41_440, needed=1120, used=41_140, scope="project"),
     "This request needs 1 image, and this key's budget for this hour has 0 of 5 left. " + RESETS: state(
         "images", "hour", 5, needed=1, used=5, scope="key"
     ),
-    "This request needs up to 2,520 output tokens, and the tenant's whole budget for a minute is 2,240. "
-    "Waiting does not help; ask for less.": state("output_tokens", "minute", 2240, needed=2520),
+    "This request needs up to 2,520 image tokens, and the tenant's whole budget for a minute is 2,240. "
+    "Waiting does not help; ask for less.": state("image_tokens", "minute", 2240, needed=2520),
     "This request needs up to 1,720 tokens, and the tenant's prepaid budget has 1,000 of 5,000 left. "
     "It never resets; more credit is needed.": state(
         "total_tokens", "lifetime", 5000, needed=1720, used=4000

@@ -22,7 +22,7 @@ def served(tier: str) -> ModelAnswer:
 def test_calls_that_were_served_in_different_tiers_are_each_paid_at_their_own() -> None:
     outcome = compute_outcome([served("priority"), served("standard"), served("flex")], CARD, PER_CALL)
     assert outcome.amounts.usd == (108 + 60 + 30) * 10**9
-    assert (outcome.amounts.output_tokens, outcome.usage.tier) == (3_000_000, "mixed")
+    assert (outcome.amounts.image_tokens, outcome.usage.tier) == (3_000_000, "mixed")
 
 
 def test_calls_of_one_tier_keep_it_and_one_that_does_not_say_changes_nothing() -> None:

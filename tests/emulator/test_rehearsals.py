@@ -380,6 +380,6 @@ async def test_calls_are_counted_by_request_and_can_be_forgotten(client: httpx2.
     assert (counted["generate"], counted["refused"], counted["running"]) == (6, 2, 0)
     assert sorted(counted["by_fingerprint"].values()) == [1, 5]
     assert counted["billed"]["pictures"] == 5
-    assert counted["billed"]["image_output_tokens"] == 5 * 747
+    assert counted["billed"]["image_tokens"] == 5 * 747
     await client.delete("/emulator/calls")
     assert (await client.get("/emulator/calls")).json()["generate"] == 0

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 CHANGES = {
     "app/domain/budget.py": [
-        ('"images", "usd"]', '"images", "usd", "pages"]'),
-        ("    usd: int = 0\n", "    usd: int = 0\n    pages: int = 0\n"),
+        ('"all_output_tokens"]', '"all_output_tokens", "pages"]'),
+        ("    all_output_tokens: int = 0\n", "    all_output_tokens: int = 0\n    pages: int = 0\n"),
     ],
     "app/domain/estimate.py": [
-        ("self.images, self.usd)", "self.images, self.usd, 7 * self.images)"),
+        ("self.usd, self.output_tokens)", "self.usd, self.output_tokens, 7 * self.images)"),
     ],
 }
 """The unit and its word, and what an estimate says of it."""
@@ -81,14 +81,15 @@ def test_another_unit_takes_two_files_and_is_counted(own_server: ServerProcess, 
     assert ran.returncode == 0, ran.stderr
     settled, held, record = ran.stdout.split()
     assert (settled, held) == ("3", "7")
-    assert re.match(r"s;;\d+;one;1120,1120,1,5,7;1120,1120,1,5,3;5@.*;2$", record)
+    assert re.match(r"s;;\d+;one;1120,1120,1,5,1120,7;1120,1120,1,5,1120,3;6@.*;2$", record)
 
 
 def test_a_record_without_a_version_and_with_fewer_amounts_is_read() -> None:
     text = "s;f;17;work;747,750,1,9;747,749,1,8;1@1@2@t|output_tokens|day,0@0@0@t|concurrent"
     old = HoldRecord.decode("h", text)
     assert (old.est, old.act) == (Amounts(747, 750, 1, 9), Amounts(747, 749, 1, 8))
-    assert old.encode() == f"{text};2"
+    padded = text.replace("747,750,1,9;747,749,1,8;", "747,750,1,9,0;747,749,1,8,0;")
+    assert old.encode() == f"{padded};2"
     assert HoldRecord.decode("h", "s;f;17;work;747,750;747,749;").est == Amounts(747, 750)
 
 

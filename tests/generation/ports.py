@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NOW_MS = 1_800_000_000_000
 WINDOWS = (
-    WindowState(Budget("output_tokens", "day", 10_000), 0, 0, Span(NOW_MS - 1, NOW_MS + 60_000), NOW_MS),
+    WindowState(Budget("image_tokens", "day", 10_000), 0, 0, Span(NOW_MS - 1, NOW_MS + 60_000), NOW_MS),
 )
 RATES = (RateState(RateLimit("requests", "tenant", "t|requests", 60, 60), 59, 0, 0),)
 USAGE = Usage(text_input=7, image_output=747)

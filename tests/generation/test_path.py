@@ -69,7 +69,7 @@ async def test_lead_draws_keeps_settles_and_returns() -> None:
     assert tuple(path.script.calls) == LEADING
     assert path.outcomes == ["settle"]
     (settlement,) = path.ledger.ended
-    assert settlement.amounts.output_tokens == 747
+    assert settlement.amounts.image_tokens == 747
     assert settlement.publish is not None
     assert (result.cache_status, result.cost, result.windows, result.rates) == ("miss", USAGE, WINDOWS, RATES)
     assert result.generation.id == f"gen_{settlement.hold_id}"
@@ -231,7 +231,7 @@ async def test_of_two_calls_one_is_delivered_and_what_both_used_is_booked() -> N
     assert [notice.code for notice in result.notices] == ["partial_result"]
     assert path.outcomes == ["settle"]
     (settlement,) = path.ledger.ended
-    assert settlement.amounts.output_tokens == 2 * 747
+    assert settlement.amounts.image_tokens == 2 * 747
     assert settlement.publish is None
 
 

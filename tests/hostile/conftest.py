@@ -110,7 +110,7 @@ def tenants(tmp_path_factory: pytest.TempPathFactory) -> Tenants:
                 "models": sorted(rights[0]),
                 "max_image_size": rights[1],
                 "preview": None if rights[2] is None else sorted(rights[2]),
-                "budgets": [{"unit": "output_tokens", "window": "day", "limit": TOKENS_A_DAY}],
+                "budgets": [{"unit": "image_tokens", "window": "day", "limit": TOKENS_A_DAY}],
                 "keys": [{"id": key.key_id, "hash": f"hmac-sha256:{hashed}", "scopes": ["images"]}],
             }
         )

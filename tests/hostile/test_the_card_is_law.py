@@ -166,7 +166,7 @@ def test_what_the_card_allows_is_quoted(callers: Any, case: Good) -> None:
     quote = answer.json()
     assert (answer.status_code, quote.get("violations")) == (200, [])
     assert quote["valid"]
-    assert quote["estimate"]["image_output"] == case.request.n * case.card.image_tokens(
+    assert quote["estimate"]["image_tokens"] == case.request.n * case.card.image_tokens(
         quote["effective"]["image_size"]
     )
 

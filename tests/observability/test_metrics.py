@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 NAMED = re.compile(r"\bflashgate_[a-z_]+_(?:total|seconds\w*|remaining|limit|flight)\b")
 SPAN = Span(0, 86_400_000)
 ZONE = ZoneInfo("UTC")
-DAY = Budget("output_tokens", "day", 1000)
+DAY = Budget("image_tokens", "day", 1000)
 KEY_DAY = Budget("images", "day", 10, scope="key")
 
 
@@ -91,7 +91,7 @@ def test_unknown_tenants_are_one_series_and_known_ones_have_their_own() -> None:
     for at in range(1000):
         metrics.count_budget_refusal(f"stranger-{at}", state(DAY))
     metrics.count_budget_refusal("known", state(DAY))
-    labels = {"scope": "tenant", "unit": "output_tokens", "window": "day", "mode": "enforce"}
+    labels = {"scope": "tenant", "unit": "image_tokens", "window": "day", "mode": "enforce"}
     assert value(metrics, "budget_refusals_total", tenant="other", **labels) == 1000
     assert value(metrics, "budget_refusals_total", tenant="known", **labels) == 1
     assert b"stranger" not in metrics.render()[0]
@@ -143,20 +143,20 @@ def test_tokens_by_modality_sum_to_what_google_counts() -> None:
 
 def test_ledger_amounts_are_counted_by_event_and_unit() -> None:
     metrics = Metrics()
-    metrics.count_budget_units("reserved", Amounts(1120, 1200, 0, 5))
-    metrics.count_budget_units("reserved", Amounts(1120, 1200, 0, 5))
+    metrics.count_budget_units("reserved", Amounts(1120, 1200, 0, 5, 1190))
+    metrics.count_budget_units("reserved", Amounts(1120, 1200, 0, 5, 1190))
     found = {
         dict(labels)["unit"]: count
         for (name, labels), count in samples(metrics).items()
         if name == "flashgate_budget_units_total"
     }
-    assert found == {"output_tokens": 2240, "total_tokens": 2400, "usd": 10}
+    assert found == {"image_tokens": 2240, "total_tokens": 2400, "usd": 10, "all_output_tokens": 2380}
 
 
 def test_what_is_left_is_shown_for_tenants_and_for_their_tightest_key() -> None:
     metrics = Metrics()
     metrics.register_tenant("a")
-    tenant = {"tenant": "a", "scope": "tenant", "unit": "output_tokens", "window": "day"}
+    tenant = {"tenant": "a", "scope": "tenant", "unit": "image_tokens", "window": "day"}
     key = {"tenant": "a", "scope": "key", "unit": "images", "window": "day"}
     asked_1 = (window(DAY, "t|output_tokens|day"), window(KEY_DAY, "k:k1|images|day"))
     asked_2 = (window(DAY, "t|output_tokens|day"), window(KEY_DAY, "k:k2|images|day"))

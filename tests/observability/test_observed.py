@@ -50,11 +50,11 @@ if TYPE_CHECKING:
     from app.generation.ports import Admission
 
 SPAN = Span(0, 86_400_000)
-DAY = Budget("output_tokens", "day", 1000)
+DAY = Budget("image_tokens", "day", 1000)
 SHADOW = Budget("usd", "day", 10, mode="shadow")
 WINDOW = BudgetWindow(DAY, "t|output_tokens|day", (SPAN, SPAN, SPAN), ZoneInfo("UTC"))
-OUTPUT_TOKENS = {"tenant": "a", "scope": "tenant", "unit": "output_tokens", "window": "day"}
-HELD = Amounts(1120, 1400, 1, 70)
+IMAGE_TOKENS = {"tenant": "a", "scope": "tenant", "unit": "image_tokens", "window": "day"}
+HELD = Amounts(1120, 1400, 1, 70, 1300)
 CALL = Call("a", 30)
 PICTURE = Picture("img_1", "image/png", 1, 1, b"12345")
 KEY = Key("k1", "0" * 64, frozenset({"images"}))
@@ -189,7 +189,7 @@ async def test_each_decision_is_counted_once(
     assert value(metrics, "store_commands_total", command="admit", outcome="ok") == 1
     assert value(metrics, "store_command_duration_seconds_count", command="admit") == 1
     assert (
-        value(metrics, "budget_limit", tenant="a", scope="tenant", unit="output_tokens", window="day") == 1000
+        value(metrics, "budget_limit", tenant="a", scope="tenant", unit="image_tokens", window="day") == 1000
     )
 
 
@@ -210,7 +210,7 @@ async def settled_after_lead(
     }
 
 
-BOOKED = Settlement("a", "h1", "f", "settle", Amounts(747, 1500, 1, 70))
+BOOKED = Settlement("a", "h1", "f", "settle", Amounts(747, 1500, 1, 70, 1400))
 APPLIED = Settled(
     "settled", repeated=False, late=False, published=True, now_ms=0, windows=(state(settled=747),)
 )
@@ -218,15 +218,17 @@ APPLIED = Settled(
 
 async def test_a_settlement_splits_the_hold_into_used_released_and_overage(metrics: Metrics) -> None:
     assert await settled_after_lead(metrics, BOOKED, APPLIED) == {
-        ("settled", "output_tokens"): 747,
+        ("settled", "image_tokens"): 747,
         ("settled", "total_tokens"): 1500,
         ("settled", "images"): 1,
         ("settled", "usd"): 70,
-        ("released", "output_tokens"): 1120 - 747,
+        ("settled", "all_output_tokens"): 1400,
+        ("released", "image_tokens"): 1120 - 747,
         ("overage", "total_tokens"): 100,
+        ("overage", "all_output_tokens"): 100,
     }
     assert value(metrics, "settlements_total", outcome="settle", state="applied") == 1
-    assert value(metrics, "budget_remaining", **OUTPUT_TOKENS) == 253
+    assert value(metrics, "budget_remaining", **IMAGE_TOKENS) == 253
 
 
 async def test_a_void_releases_all_and_a_charge_books_the_estimate(metrics: Metrics) -> None:
@@ -253,11 +255,11 @@ async def test_windows_that_refuse_are_counted_in_either_mode(metrics: Metrics) 
     labels = {"tenant": "a", "scope": "tenant", "window": "day"}
     refusing = (state(settled=900, asked=101), state(SHADOW, settled=1, asked=5))
     await ObservedLedger(Inner(Refused(refusing)), metrics).admit(asking())
-    assert value(metrics, "budget_refusals_total", unit="output_tokens", mode="enforce", **labels) == 1
+    assert value(metrics, "budget_refusals_total", unit="image_tokens", mode="enforce", **labels) == 1
     assert value(metrics, "budget_refusals_total", unit="usd", mode="shadow", **labels) is None
     admitted = (state(settled=800, held=101, asked=101), state(SHADOW, settled=6, held=5, asked=5))
     await ObservedLedger(Inner(Lead("h1", admitted)), metrics).admit(asking())
-    assert value(metrics, "budget_refusals_total", unit="output_tokens", mode="enforce", **labels) == 1
+    assert value(metrics, "budget_refusals_total", unit="image_tokens", mode="enforce", **labels) == 1
     assert value(metrics, "budget_refusals_total", unit="usd", mode="shadow", **labels) == 1
 
 

@@ -13,20 +13,22 @@ if TYPE_CHECKING:
     from app.domain.request import CacheMode
 
 BUDGETS = (
-    Budget("output_tokens", "day", 20),
+    Budget("image_tokens", "day", 20),
     Budget("images", "lifetime", 6),
     Budget("usd", "day", 3, mode="shadow"),
+    Budget("all_output_tokens", "day", 30),
+    Budget("total_tokens", "day", 60),
 )
 CAP = RateLimit("concurrent", "tenant", "t|concurrent", 4)
 
 Outcome = Literal["settle", "void", "charge"]
 ENDS: dict[Outcome, str] = {"settle": "s", "void": "v", "charge": "c"}
-NOTHING = (0, 0, 0)
+NOTHING = (0,) * len(BUDGETS)
 
 
-def counted(values: Amounts) -> tuple[int, int, int]:
+def counted(values: Amounts) -> tuple[int, ...]:
     """The amounts in the order of BUDGETS."""
-    return values.output_tokens, values.images, values.usd
+    return tuple(getattr(values, budget.unit) for budget in BUDGETS)
 
 
 @dataclass
@@ -49,7 +51,7 @@ class Hold:
         return self.state in "hd"
 
     @property
-    def booked(self) -> tuple[int, int, int]:
+    def booked(self) -> tuple[int, ...]:
         if self.state == "s":
             assert self.act is not None
             return counted(self.act)
@@ -75,7 +77,7 @@ class Model:
     lead: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     kept: dict[str, tuple[str, int]] = field(default_factory=dict)
-    overage: list[int] = field(default_factory=lambda: [0, 0, 0])
+    overage: list[int] = field(default_factory=lambda: [0] * len(BUDGETS))
     ticks: int = 0
     credits: dict[str, int] = field(default_factory=dict)
     key: Claimed | None = None
@@ -85,10 +87,13 @@ class Model:
         return self.limits[i] + (sum(self.credits.values()) if prepaid else 0)
 
     def settled(self) -> list[int]:
-        return [sum(hold.booked[i] for hold in self.holds.values()) for i in range(3)]
+        return [sum(hold.booked[i] for hold in self.holds.values()) for i in range(len(BUDGETS))]
 
     def held(self) -> list[int]:
-        return [sum(counted(hold.est)[i] for hold in self.holds.values() if hold.open) for i in range(3)]
+        return [
+            sum(counted(hold.est)[i] for hold in self.holds.values() if hold.open)
+            for i in range(len(BUDGETS))
+        ]
 
     def tick(self) -> int:
         self.ticks += 1
@@ -222,7 +227,7 @@ class Model:
         reserved = counted(hold.est) if hold.open or hold.state == "c" else NOTHING
         hold.late = hold.late or not hold.open
         hold.state, hold.act = end, act if outcome == "settle" else None
-        for i in range(3):
+        for i in range(len(BUDGETS)):
             self.overage[i] += max(0, hold.booked[i] - reserved[i])
         if hold.leads:
             self._end_lead(name, hold, publish=publish, failure=failure)

@@ -28,7 +28,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import FullJitterBackoff
 
-from app.domain.budget import AMOUNT_MAX, Amounts, BudgetWindow, Span
+from app.domain.budget import AMOUNT_MAX, UNITS, Amounts, BudgetWindow, Span, build_window
 from app.domain.errors import Conflict, InternalError, StoreUnavailable
 from app.domain.failure import Failure
 from app.domain.request import CacheDirective
@@ -77,10 +77,11 @@ PHASES = (Phase.generate, Phase.shrink)
 
 amounts = st.builds(
     Amounts,
-    output_tokens=st.integers(0, 8),
-    total_tokens=st.just(1),
+    image_tokens=st.integers(0, 8),
+    total_tokens=st.integers(0, 24),
     images=st.integers(0, 3),
     usd=st.sampled_from([0, 1, 5, AMOUNT_MAX]),
+    all_output_tokens=st.integers(0, 12),
 )
 
 
@@ -121,7 +122,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @property
     def windows(self) -> tuple[BudgetWindow, ...]:
         return tuple(
-            BudgetWindow(replace(budget, limit=limit), f"t|{budget.unit}|{budget.window}", ALWAYS, ZONE)
+            replace(build_window(replace(budget, limit=limit), "t", ZONE, 0), spans=ALWAYS)
             for budget, limit in zip(BUDGETS, self.model.limits, strict=True)
         )
 
@@ -350,7 +351,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.model.kept.pop(work, None)
         self.runner.run(self.client.delete(*set(keys.work_keys(self.tenant, work)) - set(self.books)))
 
-    @rule(which=st.integers(0, 2), limit=st.integers(0, 40))
+    @rule(which=st.integers(0, len(BUDGETS) - 1), limit=st.integers(0, 40))
     def limit_changes(self, which: int, limit: int) -> None:
         self.model.limits[which] = limit
         self.highest[which] = max(self.highest[which], self.model.limit(which))
@@ -378,9 +379,12 @@ class LedgerMachine(RuleBasedStateMachine):
         assert added.budget.limit == self.model.limit(1)
         return True
 
-    @rule(bad=st.sampled_from([-1, 1.5, float("nan"), "x", AMOUNT_MAX + 1]), place=st.integers(0, 3))
+    @rule(
+        bad=st.sampled_from([-1, 1.5, float("nan"), "x", AMOUNT_MAX + 1]),
+        place=st.integers(0, len(UNITS) - 1),
+    )
     def nonsense_is_refused(self, bad: Any, place: int) -> None:
-        values = Amounts(*[bad if unit == place else 1 for unit in range(4)])
+        values = Amounts(*[bad if unit == place else 1 for unit in range(len(UNITS))])
         request = AdmissionRequest(self.tenant, "new", "work-a", self.windows, values, CacheDirective())
         assert self.runner.run(self._admit(request)) == "error"
         for hold in HOLDS[:2]:
@@ -404,7 +408,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def the_store_is_the_model(self) -> None:
         counters, records, open_holds = self.runner.run(self._read())
         for index, budget in enumerate(BUDGETS):
-            name = f"t|{budget.unit}|{budget.window}|1"
+            name = f"{build_window(budget, 't', ZONE, 0).field}|1"
             found = [int(counters.get(f"{name}:{kind}", 0)) for kind in "sho"]
             settled, held = self.model.settled()[index], self.model.held()[index]
             assert found == [settled, held, self.model.overage[index]]

@@ -47,8 +47,8 @@ def write_tenants(
 
 
 def tokens_a_day(limit: int) -> list[dict[str, Any]]:
-    """A budget of output tokens."""
-    return [{"unit": "output_tokens", "window": "day", "limit": limit}]
+    """A budget of image tokens."""
+    return [{"unit": "image_tokens", "window": "day", "limit": limit}]
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +66,7 @@ def tenants(tmp_path_factory: pytest.TempPathFactory) -> Tenants:
         {"unit": "total_tokens", "window": "month", "limit": 100_000_000},
         {"unit": "images", "window": "day", "limit": 1000},
         {"unit": "usd", "window": "month", "limit": 500},
+        {"unit": "all_output_tokens", "window": "day", "limit": 100_000_000},
     ]
     budgets = dict.fromkeys((*names, "idempotent", "own", "share"), ample) | {
         "thirtyseven": tokens_a_day(37 * 1120),
@@ -112,7 +113,7 @@ class Client:
         named = {"X-API-Key": self.key, **{name.replace("_", "-"): value for name, value in headers.items()}}
         return HTTP.get(f"{self.url}{path}", headers=named, timeout=60)
 
-    def budget(self, name: str = "tenant-day-output_tokens") -> dict[str, Any]:
+    def budget(self, name: str = "tenant-day-image_tokens") -> dict[str, Any]:
         """One budget window as /v1/usage shows it."""
         found = [item for item in self.get("/v1/usage").json()["budgets"] if item["name"] == name]
         assert len(found) == 1, f"{name} is not one of the caller's budgets"

@@ -33,7 +33,7 @@ class Admin:
 
     def tenant(self, tenant_id: str, **fields: Any) -> dict[str, Any]:
         """Make a tenant; a day's ample budget unless another one is given."""
-        budgets = [{"unit": "output_tokens", "window": "day", "limit": 1_000_000}]
+        budgets = [{"unit": "image_tokens", "window": "day", "limit": 1_000_000}]
         answer = self.post("/tenants", {"id": tenant_id, "budgets": budgets, **fields})
         assert answer.status_code == 201, answer.text
         return dict(answer.json())

@@ -266,7 +266,7 @@ def test_a_patched_budget_is_in_force_and_dollars_stay_exact(admin: Admin) -> No
     assert [entry["id"] for entry in patched.json()["keys"]], "its keys stay"
     assert client.post({"prompt": "One that fits", "delivery": "uri"}).status_code == 200
     lines = admin.get("/usage?tenant=patched").json()["windows"]
-    assert [(line["name"], line["settled"]) for line in lines][1] == ("tenant-day-output_tokens", 1120)
+    assert [(line["name"], line["settled"]) for line in lines][1] == ("tenant-day-image_tokens", 1120)
     rows = list(csv.DictReader(io.StringIO(admin.get("/usage?tenant=patched&format=csv").text)))
     assert [float(row["settled"]) for row in rows] == [line["settled"] for line in lines]
     everybody = {line["tenant"] for line in admin.get("/usage").json()["windows"]}
@@ -281,14 +281,14 @@ def test_credit_and_overrides_change_what_is_admitted(admin: Admin) -> None:
     path = "/tenants/prepaid/budgets"
     assert client.post(body).json()["violated_policies"] == [
         "tenant-lifetime-usd",
-        "tenant-day-output_tokens",
+        "tenant-day-image_tokens",
     ]
     credit = {"unit": "usd", "amount": 2.5, "credit_id": "invoice-7"}
     for _ in range(2):
         answer = admin.post(f"{path}:credit", credit).json()
         assert (answer["credit"], answer["limit"], answer["resets_at"]) == (2.5, 2.5, None)
-    assert client.post(body).json()["violated_policies"] == ["tenant-day-output_tokens"]
-    raised = {"unit": "output_tokens", "window": "day", "limit": 1120, "until": "2120-01-01T00:00:00Z"}
+    assert client.post(body).json()["violated_policies"] == ["tenant-day-image_tokens"]
+    raised = {"unit": "image_tokens", "window": "day", "limit": 1120, "until": "2120-01-01T00:00:00Z"}
     assert admin.post(f"{path}:override", raised).json()["limit"] == 1120
     assert client.post(body).status_code == 200
     ended = admin.post(f"{path}:override", {**raised, "until": "2020-01-01T00:00:00Z"}).json()
@@ -304,6 +304,31 @@ def test_credit_and_overrides_change_what_is_admitted(admin: Admin) -> None:
     assert [item["pointer"] for item in fine["violations"]] == ["/amount"]
     events = [event for event in admin.get("/audit").json()["events"] if event["tenant"] == "prepaid"]
     assert events[0]["detail"] == "tenant-lifetime-usd -1000000000 by refund-7"
+
+
+def test_the_unit_of_before_is_refused_and_names_those_of_today(admin: Admin) -> None:
+    admin.tenant("renamed", budgets=tokens_a_day(1))
+    named = {"unit": "output_tokens", "window": "day", "limit": 1}
+    paths: dict[str, tuple[str, dict[str, Any]]] = {
+        "/budgets/0/unit": ("/tenants", {"id": "earlier", "budgets": [named]}),
+        "/projects/0/budgets/0/unit": (
+            "/tenants",
+            {"id": "earlier", "projects": [{"id": "p", "budgets": [named]}]},
+        ),
+        "/unit": (
+            "/tenants/renamed/budgets:override",
+            {**named, "until": "2120-01-01T00:00:00Z"},
+        ),
+    }
+    credit = {"unit": "output_tokens", "amount": 1, "credit_id": "invoice-1"}
+    answers = [(pointer, admin.post(*asked)) for pointer, asked in paths.items()]
+    answers.append(("/unit", admin.post("/tenants/renamed/budgets:credit", credit)))
+    for pointer, answer in answers:
+        assert answer.status_code == 422, answer.text
+        (fault,) = answer.json()["violations"]
+        assert fault["pointer"] == pointer
+        assert "output_tokens is no unit; image_tokens counts" in fault["detail"]
+        assert "all_output_tokens counts" in fault["detail"]
 
 
 def test_projects_rates_and_overrides_come_back_as_they_were_sent(admin: Admin) -> None:

@@ -107,11 +107,13 @@ def test_the_file_is_read_again_on_sighup_and_a_bad_one_changes_nothing(
             os.kill(gateway.process.pid, signal.SIGHUP)
             wait_for(lambda: log.read_text().count(told) > count, told)
 
-        path.write_text(path.read_text() + "- {id: Bad Id}\nsurprise: 1\n")
+        budget = "{unit: output_tokens, window: day, limit: 1}"
+        path.write_text(f"{path.read_text()}- {{id: Bad Id, budgets: [{budget}]}}\nsurprise: 1\n")
         reload("the tenants stay as they were")
         assert status_of(gateway.url, tenants.keys["before"]) == 200
         assert "tenants[1].id" in log.read_text(), "the operator is told every fault with its place"
         assert "surprise: is not a known field" in log.read_text()
+        assert "output_tokens is no unit; image_tokens counts" in log.read_text()
 
         after = write_tenants(path, {"another": tokens_a_day(1), "after": tokens_a_day(2240)})
         reload("the tenants' file was read again")

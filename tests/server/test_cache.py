@@ -45,7 +45,7 @@ def test_a_repeated_request_costs_nothing_and_says_so(client: Client, emulator: 
     assert first.headers["cache-status"].startswith("flashgate; fwd=miss; stored")
     assert again.headers["cache-status"].startswith("flashgate; hit")
     assert int(again.headers["age"]) >= 0
-    assert "x-flashgate-tokens" not in again.headers
+    assert "x-flashgate-image-tokens" not in again.headers
     assert calls_of(emulator) == calls
 
 
@@ -246,5 +246,5 @@ def test_every_answer_to_a_caller_tells_what_is_left(client: Client) -> None:
     paths = ["/v1/models", "/v1/models/nano-banana-2", "/v1/usage", f"/v1/images/{image}", "/v1/models/none"]
     for path in paths:
         answer = client.get(path)
-        assert "tenant-day-output_tokens" in answer.headers["ratelimit-policy"], path
-        assert "tenant-day-output_tokens" in answer.headers["ratelimit"], path
+        assert "tenant-day-image_tokens" in answer.headers["ratelimit-policy"], path
+        assert "tenant-day-image_tokens" in answer.headers["ratelimit"], path

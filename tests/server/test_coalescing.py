@@ -54,7 +54,7 @@ def test_50_identical_requests_in_4_processes_are_one_call_and_one_charge(
     assert statuses == ["coalesced"] * 49 + ["miss"]
     assert calls_of(emulator) - calls == 1
     assert clients[0].budget()["settled"] - settled == 1120
-    assert sum(answer.json()["usage"]["image_output"] for answer in answers) == 1120
+    assert sum(answer.json()["usage"]["image_tokens"] for answer in answers) == 1120
 
 
 def test_of_200_different_requests_a_budget_for_37_admits_exactly_37(
@@ -76,9 +76,9 @@ def test_of_200_different_requests_a_budget_for_37_admits_exactly_37(
     problem = refusal.json()
     assert refusal.headers["content-type"] == "application/problem+json"
     assert problem["code"] == "budget_exceeded"
-    assert problem["violated_policies"] == ["tenant-day-output_tokens"]
+    assert problem["violated_policies"] == ["tenant-day-image_tokens"]
     assert int(refusal.headers["retry-after"]) == problem["retry_after_s"] > 0
-    assert "tenant-day-output_tokens" in refusal.headers["ratelimit"]
+    assert "tenant-day-image_tokens" in refusal.headers["ratelimit"]
     assert calls_of(emulator) - calls == 37
     budget = clients[0].budget()
     assert (budget["settled"], budget["held"], budget["remaining"]) == (37 * 1120, 0, 0)

@@ -82,7 +82,7 @@ def test_a_process_killed_after_a_step_is_charged_exactly_what_it_may_have_cost(
 ) -> None:
     limits = [
         {"unit": unit, "window": "day", "limit": 1_000_000}
-        for unit in ("output_tokens", "total_tokens", "images")
+        for unit in ("image_tokens", "total_tokens", "images", "all_output_tokens")
     ]
     tenants = write_tenants(tmp_path / "tenants.yaml", {"crash": limits})
     environment = {
@@ -111,7 +111,7 @@ def test_a_process_killed_after_a_step_is_charged_exactly_what_it_may_have_cost(
     if charged == 0:
         assert books == dict.fromkeys(books, (0, 0))
         return
-    assert books["output_tokens"] == (1120, 0)
+    assert books["image_tokens"] == (1120, 0)
     assert books["images"] == (1, 0)
     if charged == "estimate":
         assert total == pytest.approx(ESTIMATE, abs=4)

@@ -35,7 +35,8 @@ def test_a_quote_is_what_is_then_reserved_and_spends_nothing(client: Client, emu
     assert quoted["valid"]
     assert quoted["would_be_admitted"]
     assert not quoted["cached"]
-    assert quoted["estimate"]["image_output"] == 2 * 2520
+    assert quoted["estimate"]["image_tokens"] == 2 * 2520
+    assert quoted["estimate"]["output_tokens"] == 2 * 2520 + quoted["estimate"]["text_output"]
     assert quoted["effective"]["seeds"] == [None, None]
     assert "preview_feature" in {warning["code"] for warning in quoted["warnings"]}
     assert client.get("/v1/usage").json() == before
@@ -60,7 +61,7 @@ def test_a_quote_names_the_budget_that_would_refuse(gateway: Running, tenants: T
     quoted = quote(poor, {"prompt": "Too dear", "image_size": "4K"})
     assert quoted["valid"]
     assert not quoted["would_be_admitted"]
-    assert quoted["refused_by"] == ["tenant-day-output_tokens"]
+    assert quoted["refused_by"] == ["tenant-day-image_tokens"]
 
 
 def test_a_picture_of_another_size_is_reported(client: Client, gateway: Running) -> None:

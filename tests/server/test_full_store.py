@@ -148,7 +148,7 @@ def test_what_was_paid_under_a_key_is_not_paid_again_whatever_is_evicted(
         assert "new key" in problem["detail"]
         assert problem["usage"] == {
             name: usage[name]
-            for name in ("input_tokens", "output_tokens", "image_output", "estimated", "cost_usd")
+            for name in ("input_tokens", "output_tokens", "image_tokens", "estimated", "cost_usd")
         }
     assert calls_of(emulator) == calls
     assert alice.budget()["settled"] == settled == 10 * 747

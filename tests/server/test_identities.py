@@ -43,7 +43,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Tenants:
     folder = tmp_path_factory.mktemp("identities")
     found = write_tenants(folder / "tenants.yaml", {"search": []})
     document = yaml.safe_load(found.path.read_text())
-    one_picture = [{"unit": "output_tokens", "window": "day", "limit": 747}]
+    one_picture = [{"unit": "image_tokens", "window": "day", "limit": 747}]
     document["tenants"][0]["keys"] += [
         {"id": "crawler", "email": ACCOUNT.upper(), "scopes": ["images"], "budgets": one_picture},
         {"id": "over", "subject": "42", "scopes": ["images"], "expires_at": "2026-01-01T00:00:00Z"},
@@ -88,7 +88,7 @@ def admin(gateway: Running, method: str, path: str, body: dict[str, Any] | None 
 def test_an_account_is_let_in_by_its_token_alone(gateway: Running, stand_in: Google, header: str) -> None:
     answer = usage(gateway, bearer(stand_in.token(), header))
     assert answer.status_code == 200
-    assert [budget["name"] for budget in answer.json()["budgets"]] == ["key-day-output_tokens"]
+    assert [budget["name"] for budget in answer.json()["budgets"]] == ["key-day-image_tokens"]
 
 
 def test_an_account_has_the_budget_of_its_key(gateway: Running, stand_in: Google) -> None:
@@ -100,7 +100,7 @@ def test_an_account_has_the_budget_of_its_key(gateway: Running, stand_in: Google
     assert ask(1).status_code == 200
     refused = ask(2)
     assert refused.status_code == 429
-    assert refused.json()["violated_policies"] == ["key-day-output_tokens"]
+    assert refused.json()["violated_policies"] == ["key-day-image_tokens"]
 
 
 @pytest.mark.parametrize("wrong", REFUSED)

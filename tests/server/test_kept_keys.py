@@ -84,7 +84,7 @@ def with_key() -> dict[str, str]:
 def operators(everything: Everything) -> None:
     """Tenants with every kind of budget, rate and quota, and all that is done to them."""
     budgets = [
-        {"unit": "output_tokens", "window": "day", "limit": 10_000_000},
+        {"unit": "image_tokens", "window": "day", "limit": 10_000_000},
         {"unit": "usd", "window": "lifetime", "limit": 1000},
     ]
     rate = {"requests_per_minute": 10_000, "concurrent": 100}
@@ -104,7 +104,7 @@ def operators(everything: Everything) -> None:
         everything.operate("POST", template, body, tenant_id="acme", key_id=other["id"])
     credit = {"unit": "usd", "amount": 5, "credit_id": "invoice-1"}
     everything.operate("POST", "/tenants/{tenant_id}/budgets:credit", credit, tenant_id="acme")
-    raised = {"unit": "output_tokens", "window": "day", "limit": 20_000_000, "until": "2999-01-01T00:00:00Z"}
+    raised = {"unit": "image_tokens", "window": "day", "limit": 20_000_000, "until": "2999-01-01T00:00:00Z"}
     everything.operate("POST", "/tenants/{tenant_id}/budgets:override", raised, tenant_id="acme")
     everything.admin.tenant("leaving")
     everything.operate("DELETE", "/tenants/{tenant_id}", tenant_id="leaving")

@@ -43,11 +43,11 @@ def test_a_tenants_life_from_the_command_line(
         assert main([*words, *url]) == 0, capsys.readouterr().err
         return capsys.readouterr().out
 
-    budgets = ("--budget", "output_tokens/day=41440", "--budget", "usd/month=0.5:shadow")
+    budgets = ("--budget", "image_tokens/day=41440", "--budget", "usd/month=0.5:shadow")
     made = json.loads(told("tenants", "create", "cmd", "--time-zone", "Europe/Berlin", *budgets))
     assert (made["id"], made["time_zone"], made["budgets"][1]["mode"]) == ("cmd", "Europe/Berlin", "shadow")
     row = next(line for line in told("tenants", "list").splitlines() if line.startswith("cmd "))
-    assert row.split(maxsplit=3)[1:] == ["store", "0", "output_tokens/day=41440, usd/month=0.5:shadow"]
+    assert row.split(maxsplit=3)[1:] == ["store", "0", "image_tokens/day=41440, usd/month=0.5:shadow"]
     key = told("keys", "create", "cmd", "--env", "test").strip()
     assert status_of(operated.url, key) == 200
     key_id = key.split("_")[2]
@@ -76,6 +76,8 @@ def test_refusals_are_told_with_every_fault(operated: Running, capsys: pytest.Ca
     assert "2 faults were found. (422 validation_failed)" in told
     assert "  - /id: " in told
     assert "  - /time_zone: " in told
+    assert main(["tenants", "create", "earlier", "--budget", "output_tokens/day=1", *url]) == 1
+    assert "  - /budgets/0/unit: output_tokens is no unit; image_tokens counts" in capsys.readouterr().err
     assert main(["keys", "revoke", "nobody", "k1", *url]) == 1
     assert "(404 not_found)" in capsys.readouterr().err
 

@@ -48,7 +48,7 @@ def test_each_of_the_60_cells_has_the_cards_pixels_and_tokens(client: Client) ->
         with Image.open(io.BytesIO(answer.content)) as picture:
             assert picture.size == CARD.pixels[ratio][size]
             assert Image.MIME[picture.format or ""] == answer.headers["content-type"]
-        assert answer.headers["x-flashgate-tokens"] == str(CARD.image_tokens(size))
+        assert answer.headers["x-flashgate-image-tokens"] == str(CARD.image_tokens(size))
     spent = client.budget()["settled"] - before
     assert spent == sum(CARD.image_tokens(size) for _, size in CELLS)
     assert client.budget()["held"] == 0
@@ -71,7 +71,7 @@ def test_n_pictures_are_n_calls_and_n_prices(client: Client, emulator: Running) 
     answer = client.post({"prompt": "Four of them", "n": 4, "delivery": "uri"}).json()
     assert len({image["id"] for image in answer["images"]}) == 4
     assert all("data" not in image for image in answer["images"])
-    assert answer["usage"]["image_output"] == 4 * 1120
+    assert answer["usage"]["image_tokens"] == 4 * 1120
     assert answer["effective"]["seeds"] == [None] * 4
     assert calls_of(emulator) - before == 4
 
@@ -96,7 +96,10 @@ def test_every_budget_unit_is_settled_with_what_was_used(gateway: Running, tenan
     client = Client(gateway.url, tenants.keys["units"])
     answer = client.post({"prompt": "All units", "delivery": "uri"}).json()
     usage, budgets = answer["usage"], {item["name"]: item for item in answer["budgets"]}
-    assert budgets["tenant-day-output_tokens"]["settled"] == 1120
+    assert budgets["tenant-day-image_tokens"]["settled"] == 1120
+    assert usage["image_tokens"] == 1120
+    assert usage["output_tokens"] == 1120 + usage["text_output"] + usage["thinking"] > 1120
+    assert budgets["tenant-day-all_output_tokens"]["settled"] == usage["output_tokens"]
     assert budgets["tenant-month-total_tokens"]["settled"] == usage["input_tokens"] + usage["output_tokens"]
     assert budgets["tenant-day-images"]["settled"] == 1
     assert budgets["tenant-month-usd"]["settled"] == pytest.approx(usage["cost_usd"])

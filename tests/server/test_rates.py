@@ -86,13 +86,13 @@ def test_who_is_refused_learns_why_and_what_would_fit(door: Running, limited: Te
     problem = refused.json()
     assert problem["code"] == "budget_exceeded"
     (why,) = problem["refused_by"]
-    assert (why["name"], why["asked"], why["remaining"]) == ("tenant-day-output_tokens", 2240, 1120)
+    assert (why["name"], why["asked"], why["remaining"]) == ("tenant-day-image_tokens", 2240, 1120)
     assert why["resets_at"].endswith("Z")
     assert problem["would_fit"] == {"image_size": None, "n": 1}
     waits = []
     for _ in range(20):
         again = client.post(fresh(image_size="1K", n=2))
-        reset_s = dict(parsed(again.headers["ratelimit"]))["tenant-day-output_tokens"]["t"]
+        reset_s = dict(parsed(again.headers["ratelimit"]))["tenant-day-image_tokens"]["t"]
         waits.append(int(again.headers["retry-after"]) - reset_s)
     assert 0 <= min(waits) < max(waits) <= 60, "never too early, and not everybody in the same second"
     assert client.post(fresh(image_size="1K")).status_code == 200

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PICTURE = 747
-UNITS = ("output_tokens", "total_tokens", "images", "usd")
-AMPLE = {"output_tokens": 10_000_000, "total_tokens": 100_000_000, "images": 10_000, "usd": 1000}
+UNITS = ("image_tokens", "total_tokens", "images", "usd", "all_output_tokens")
+AMPLE = dict(zip(UNITS, (10_000_000, 100_000_000, 10_000, 1000, 100_000_000), strict=True))
 # Upper bounds, because the emulator's words vary: a picture with its words, a prompt, an estimate.
 WORDS_MAX, PROMPT_MAX = 700, 60
 
@@ -101,16 +101,16 @@ def body_of(rehearsal: str) -> dict[str, Any]:
 
 
 def check(row: Row, spent: dict[str, float]) -> None:
-    """The ledger's difference is what the row says, in all four units."""
+    """The ledger's difference is what the row says, in all units."""
     if row.booked == "nothing":
         assert spent == dict.fromkeys(UNITS, 0)
         return
-    assert spent["output_tokens"] == (PICTURE if row.pictures else 0)
+    assert spent["image_tokens"] == (PICTURE if row.pictures else 0)
     assert spent["images"] == (1 if row.pictures else 0)
     assert spent["usd"] > 0
-    beside = spent["total_tokens"] - spent["output_tokens"]
-    most = PROMPT_MAX if row.booked == "input" else PROMPT_MAX + WORDS_MAX
-    assert 0 < beside <= most
+    words = spent["all_output_tokens"] - spent["image_tokens"]
+    assert 0 <= words <= (0 if row.booked == "input" else WORDS_MAX)
+    assert 0 < spent["total_tokens"] - spent["all_output_tokens"] <= PROMPT_MAX
 
 
 @pytest.mark.parametrize("name", ROWS)

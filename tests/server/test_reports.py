@@ -59,13 +59,14 @@ def test_a_caller_sees_what_its_own_key_used_and_was_saved(spenders: dict[str, C
     today = datetime.now(UTC).date()
     assert (web["since"], web["until"]) == (today.replace(day=1).isoformat(), today.isoformat())
     spent = web["spent"]
-    assert (spent["requests"], spent["images"], spent["output_tokens"]) == (2, 2, 747 + 1120)
-    parts = ("output_tokens", "text_input", "image_input", "text_output", "thinking")
-    assert sum(spent[part] for part in parts) == spent["total_tokens"]
+    assert (spent["requests"], spent["images"], spent["image_tokens"]) == (2, 2, 747 + 1120)
+    output = sum(spent[part] for part in ("image_tokens", "text_output", "thinking"))
+    assert output == spent["output_tokens"] > spent["image_tokens"]
+    assert output + spent["text_input"] + spent["image_input"] == spent["total_tokens"]
     assert spent["hits"] == spent["saved_images"] == spent["saved_usd"] == 0
     saved = spenders["app"].get("/v1/usage").json()["spent"]
     assert (saved["requests"], saved["cost_usd"]) == (0, 0)
-    assert (saved["hits"], saved["saved_images"], saved["saved_output_tokens"]) == (2, 2, 2 * 747)
+    assert (saved["hits"], saved["saved_images"], saved["saved_image_tokens"]) == (2, 2, 2 * 747)
     assert saved["saved_usd"] > 2 * PICTURE_USD
 
 

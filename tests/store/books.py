@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
-from app.domain.budget import Amounts, Budget, BudgetWindow, compute_spans
+from app.domain.budget import Amounts, Budget, BudgetWindow, build_window
 from app.domain.fingerprint import compute_digest
 from app.domain.generation import Generation, Picture, Usage
 from app.domain.request import CacheDirective
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 ZONE = ZoneInfo("Europe/Berlin")
 DAY_MS = 86_400_000
-ONE = Amounts(1120, 2000, 1, 67_200_000)
-DAY = Budget("output_tokens", "day", 10 * 1120)
+ONE = Amounts(1120, 2000, 1, 67_200_000, 1250)
+DAY = Budget("image_tokens", "day", 10 * 1120)
 
 T = TypeVar("T")
 
@@ -38,10 +38,7 @@ def now_ms() -> int:
 def windows(*budgets: Budget, at_ms: int | None = None, owner: str = "t") -> tuple[BudgetWindow, ...]:
     """Windows of these budgets around a moment, by default now."""
     moment = now_ms() if at_ms is None else at_ms
-    return tuple(
-        BudgetWindow(b, f"{owner}|{b.unit}|{b.window}", compute_spans(b.window, ZONE, moment), ZONE)
-        for b in budgets
-    )
+    return tuple(build_window(budget, owner, ZONE, moment) for budget in budgets)
 
 
 def generation(hold: str, text: str = "here") -> Generation:

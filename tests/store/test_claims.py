@@ -418,7 +418,7 @@ async def test_a_hold_that_was_settled_without_its_key_is_not_made_again(books: 
     assert isinstance(replayed, Replayed)
     assert (replayed.generation_id, replayed.outcome) == ("gen_a", None)
     assert replayed.spent is not None
-    assert (replayed.spent.usd, replayed.spent.usage.image_output) == (ONE.usd, ONE.output_tokens)
+    assert (replayed.spent.usd, replayed.spent.usage.image_output) == (ONE.usd, ONE.image_tokens)
     assert await books.totals() == [(1120, 0)]
 
 

@@ -33,7 +33,7 @@ tenants:
     max_image_size: 4K
     preview: [4K, video]
     budgets:
-      - {unit: output_tokens, window: day, limit: 41440}
+      - {unit: image_tokens, window: day, limit: 41440}
       - {unit: usd, window: month, limit: 500, mode: shadow}
     rate: {requests_per_minute: 600, concurrent: 50}
     cache: {mode: use, ttl_s: 86400}
@@ -49,7 +49,7 @@ tenants:
     max_image_size: 2k
     preview: [video]
     budgets:
-      - {unit: output_tokens, window: day, limit: 41440}
+      - {unit: image_tokens, window: day, limit: 41440}
       - {unit: usd, window: month, limit: 500.10, mode: shadow}
     cache: {mode: refresh, ttl_s: 60}
     keys:
@@ -88,7 +88,7 @@ def test_a_file_becomes_tenants() -> None:
     assert search.preview == frozenset({"video"})
     assert search.cache == CachePolicy("refresh", 60)
     assert search.budgets == (
-        Budget("output_tokens", "day", 41_440),
+        Budget("image_tokens", "day", 41_440),
         Budget("usd", "month", 500_100_000_000, mode="shadow"),
     )
     assert search.keys[0].budgets == (Budget("images", "day", 7, scope="key"),)
@@ -154,7 +154,15 @@ def test_dollars_become_billionths_exactly(written: str, billionths: int) -> Non
 @pytest.mark.parametrize(
     ("budget", "fault"),
     [
-        ("{unit: tokens, window: day, limit: 1}", "unit: must be output_tokens, total_tokens, images or usd"),
+        (
+            "{unit: tokens, window: day, limit: 1}",
+            "unit: must be image_tokens, total_tokens, images, usd or all_output_tokens",
+        ),
+        (
+            "{unit: output_tokens, window: day, limit: 1}",
+            "unit: output_tokens is no unit; image_tokens counts the tokens of pictures by the model card,",
+        ),
+        ("{unit: [usd], window: day, limit: 1}", "unit: must be image_tokens, total_tokens"),
         ("{unit: usd, window: weekly, limit: 1}", "window: must be one of minute, hour, day, week, month"),
         ("{unit: usd, window: [day], limit: 1}", "window: must be one of minute, hour, day, week"),
         ("{unit: usd, window: day, limit: -1}", "limit: must be 0 or more"),
@@ -425,8 +433,8 @@ def test_the_demo_makes_its_key_once_for_its_owner_alone(tmp_path: Path) -> None
     assert caller is not None
     assert caller.tenant.id == "demo"
     assert caller.tenant.budgets == (
-        Budget("output_tokens", "day", 112_000),
-        Budget("output_tokens", "month", 1_120_000),
+        Budget("image_tokens", "day", 112_000),
+        Budget("image_tokens", "month", 1_120_000),
     )
     assert caller.may("images")
     assert not caller.may("admin")

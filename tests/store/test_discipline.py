@@ -158,7 +158,7 @@ async def test_a_miss_costs_four_commands(books: Books, clients: StoreClients) -
 
 def wide(books: Books, hold: str) -> AdmissionRequest:
     """Counted in four windows each of a tenant, a project and a key."""
-    budgets = tuple(Budget("output_tokens", window, 10**12) for window in WINDOWS[1:5])
+    budgets = tuple(Budget("image_tokens", window, 10**12) for window in WINDOWS[1:5])
     found = tuple(each for owner in ("t", "p:web", "k:k1") for each in windows(*budgets, owner=owner))
     return replace(books.request(hold), windows=found)
 

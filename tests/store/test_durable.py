@@ -148,7 +148,7 @@ async def test_a_settlement_waits_for_the_store_and_its_caller_does_not(
         waiting = (tmp_path / "journal" / "waiting-0.jsonl").read_text()
         event = json.loads(waiting)
         assert (event["specversion"], event["id"], event["subject"]) == ("1.0", "a:settled", "acme")
-        assert event["data"]["actual"]["output_tokens"] == 1120
+        assert event["data"]["actual"]["image_tokens"] == 1120
         assert "here" not in waiting, "no word of the model is in it"
         own_server.start()
         await one.nothing_waits()
@@ -214,7 +214,7 @@ async def test_a_settlement_that_cannot_be_told_holds_up_no_other(
             await one.books.dispatch(hold)
         own_server.kill()
         for hold in ("odd", "b"):
-            await one.books.settle(hold, ONE._replace(output_tokens=747))
+            await one.books.settle(hold, ONE._replace(image_tokens=747))
         monkeypatch.setattr(RedisLedger, "settle", of_one_never)
         own_server.start()
         await one.nothing_waits()
@@ -252,7 +252,7 @@ async def test_a_hold_that_ran_out_during_its_call_is_kept_on_disk_like_any_othe
         await first.books.expire("a")
         assert not await first.books.dispatch("a"), "a heartbeat that comes too late"
         own_server.kill()
-        await first.books.settle("a", ONE._replace(output_tokens=747))
+        await first.books.settle("a", ONE._replace(image_tokens=747))
     own_server.start()
     async with replica(own_server.url, tmp_path) as second:
         await second.nothing_waits()
@@ -267,7 +267,7 @@ async def test_what_waits_when_the_process_ends_is_settled_by_the_next_one(
             await first.books.admit(hold)
             await first.books.dispatch(hold)
         own_server.kill()
-        await first.books.settle("a", ONE._replace(output_tokens=747))
+        await first.books.settle("a", ONE._replace(image_tokens=747))
         await first.books.settle("b", outcome="void")
         await first.books.settle("c", outcome="charge")
     own_server.start()
@@ -286,7 +286,7 @@ async def test_a_dead_replicas_settlements_are_taken_over_by_one_that_lives(
             await one.books.admit("a")
             await one.books.dispatch("a")
             own_server.kill()
-            await one.books.settle("a", ONE._replace(output_tokens=747))
+            await one.books.settle("a", ONE._replace(image_tokens=747))
         assert zero.told.waiting == []
         own_server.start()
     (tmp_path / "waiting-0.jsonl").unlink()
@@ -311,7 +311,7 @@ async def test_a_hold_that_the_store_has_forgotten_is_booked_all_the_same(
         await one.books.admit("a")
         await one.books.dispatch("a")
         await one.books.client.flushall()
-        settled = await one.books.settle("a", ONE._replace(output_tokens=747))
+        settled = await one.books.settle("a", ONE._replace(image_tokens=747))
         assert settled.state == "settled"
         again = await one.durable._ledger.get_windows("acme", one.books.windows)
         assert [(window.settled, window.held) for window in again] == [(747, 0)]
@@ -326,11 +326,11 @@ async def test_four_replicas_rebuild_lost_books_to_the_very_same_amounts(
         async with replica(own_server.url, tmp_path) as fifth:
             await fifth.books.admit("of-the-fifth")
             await fifth.books.dispatch("of-the-fifth")
-            await fifth.books.settle("of-the-fifth", ONE._replace(output_tokens=1000))
+            await fifth.books.settle("of-the-fifth", ONE._replace(image_tokens=1000))
         for number, one in enumerate(replicas):
             await one.books.admit(f"done-{number}")
             await one.books.dispatch(f"done-{number}")
-            await one.books.settle(f"done-{number}", ONE._replace(output_tokens=100 + number))
+            await one.books.settle(f"done-{number}", ONE._replace(image_tokens=100 + number))
         await replicas[0].books.admit("open")
         await replicas[0].books.dispatch("open")
         before = await replicas[1].books.totals()
@@ -343,7 +343,7 @@ async def test_four_replicas_rebuild_lost_books_to_the_very_same_amounts(
         assert totals == [(1406, 2 * 1120)], "the fifth's part, which all four have read, counts once"
         assert all(one.told.losses for one in replicas)
         assert sum(restored for one in replicas for _, restored in one.told.losses) == 6
-        await replicas[0].books.settle("open", ONE._replace(output_tokens=50))
+        await replicas[0].books.settle("open", ONE._replace(image_tokens=50))
         assert await replicas[1].books.totals() == [(1456, 1120)]
 
 
@@ -357,8 +357,8 @@ async def test_books_that_know_a_call_was_sent_learn_that_it_was_settled(
         await sender.books.admit("b")
         await sender.books.dispatch("b")
         open_records = (await read_snapshot(other.books.client, "acme")).holds
-        await sender.books.settle("a", ONE._replace(output_tokens=100))
-        await sender.books.settle("b", ONE._replace(output_tokens=2000))
+        await sender.books.settle("a", ONE._replace(image_tokens=100))
+        await sender.books.settle("b", ONE._replace(image_tokens=2000))
         settled_records = (await read_snapshot(other.books.client, "acme")).holds
         await sender.books.client.flushall()
         ledger = RedisLedger(sender.books.client, LedgerPolicy())
@@ -378,11 +378,11 @@ async def test_a_store_that_was_set_back_learns_what_it_has_lost(
         for name, each in (("before", one), ("sent", one), ("open", two)):
             await each.books.admit(name)
             await each.books.dispatch(name)
-        await one.books.settle("before", ONE._replace(output_tokens=100))
+        await one.books.settle("before", ONE._replace(image_tokens=100))
         shutil.copytree(own_server.folder / "appendonlydir", tmp_path / "backup")
-        await one.books.settle("sent", ONE._replace(output_tokens=10))
+        await one.books.settle("sent", ONE._replace(image_tokens=10))
         await two.books.admit("after")
-        await two.books.settle("after", ONE._replace(output_tokens=1))
+        await two.books.settle("after", ONE._replace(image_tokens=1))
         truth = await one.books.totals()
         assert truth == [(111, 1120)]
         own_server.kill()
@@ -401,7 +401,7 @@ async def test_a_store_that_was_set_back_learns_what_it_has_lost(
             return sum(count for each in (one, two) for _, count in each.told.losses) == 2
 
         await until(told, 10)
-        await two.books.settle("open", ONE._replace(output_tokens=1000))
+        await two.books.settle("open", ONE._replace(image_tokens=1000))
         assert await one.books.totals() == [(1111, 0)]
         assert (await read_snapshot(one.books.client, "acme")).find_differences() == []
 

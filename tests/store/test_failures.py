@@ -104,7 +104,7 @@ def calls_of(clients: StoreClients, tenant: str) -> dict[str, Call]:
     room = StoreCapacity(clients.blobs, 1)
     quota = Quota(clients.blobs, room, picture_bytes_max=9, quota_of=lambda _tenant: 9)
     restorer = Restorer(clients.ledger, ledger.scripts, LedgerPolicy())
-    (prepaid,) = windows(Budget("output_tokens", "lifetime", 0))
+    (prepaid,) = windows(Budget("image_tokens", "lifetime", 0))
     picture, operation = picture_of(b"a").id, f"op_{'0' * 24}"
     day = datetime.now(UTC).date()
     event = AuditEvent("tenant.create", "test", tenant)

@@ -123,7 +123,7 @@ async def test_a_killed_server_comes_back_with_every_acknowledged_step(own_serve
         await books.admit("a", "one")
         await books.admit("b", "two")
         await books.dispatch("b")
-        await books.settle("a", ONE._replace(output_tokens=747))
+        await books.settle("a", ONE._replace(image_tokens=747))
         before = await books.dump()
         await books.client.execute_command("WAITAOF", 1, 0, 10_000)  # its disk may be busy just now
         own_server.kill()

@@ -89,7 +89,7 @@ async def test_what_was_sent_and_never_settled_is_charged_as_any_other(
     """The process ends in the outage; the next one knows from its journal that the call was sent."""
     async with replica(server.url, tmp_path / "j", grace=GRACE) as one:
         await one.books.admit("before")
-        await one.books.settle("before", ONE._replace(output_tokens=1))
+        await one.books.settle("before", ONE._replace(image_tokens=1))
         server.kill()
         await one.books.admit("a")
         assert await one.books.dispatch("a")

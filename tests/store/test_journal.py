@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.store.smalldisk import SmallDisk
 
 whole = st.integers(0, AMOUNT_MAX)
-amounts = st.builds(Amounts, whole, whole, whole, whole)
+amounts = st.builds(Amounts, *[whole] * len(UNITS))
 counters = st.builds(
     Counter, st.sampled_from(UNITS), whole, whole, st.sampled_from(["t|images|day", "k:k1|usd|month"])
 )

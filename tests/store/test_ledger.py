@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain.budget import AMOUNT_MAX, Amounts, Budget
+from app.domain.budget import AMOUNT_MAX, UNITS, Amounts, Budget
 from app.domain.errors import InternalError
 from app.generation.ports import Lead, Refused
 from app.ledger.policy import LedgerPolicy
@@ -26,7 +26,7 @@ async def test_a_hold_reserves_and_a_settlement_books_what_was_used(books: Books
     (window,) = admitted.windows
     assert (window.settled, window.held, window.needed) == (0, 1120, 1120)
     assert await books.dispatch("a")
-    settled = await books.settle("a", ONE._replace(output_tokens=747))
+    settled = await books.settle("a", ONE._replace(image_tokens=747))
     assert (settled.state, settled.repeated, settled.late) == ("settled", False, False)
     assert [(w.settled, w.held) for w in settled.windows] == [(747, 0)]
     assert settled.windows[0].span == window.span
@@ -52,10 +52,11 @@ async def test_a_refusal_by_one_window_touches_none(books: Books) -> None:
 
 async def test_every_unit_is_counted_in_its_own_amount(books: Books) -> None:
     books.budgets = tuple(
-        Budget(unit, "month", AMOUNT_MAX) for unit in ("usd", "images", "total_tokens", "output_tokens")
+        Budget(unit, "month", AMOUNT_MAX)
+        for unit in ("all_output_tokens", "usd", "images", "total_tokens", "image_tokens")
     )
     await books.admit("a")
-    assert await books.totals() == [(0, 67_200_000), (0, 1), (0, 2000), (0, 1120)]
+    assert await books.totals() == [(0, 1250), (0, 67_200_000), (0, 1), (0, 2000), (0, 1120)]
 
 
 async def test_budgets_that_share_a_counter_book_it_once(books: Books) -> None:
@@ -211,11 +212,11 @@ async def test_a_late_settlement_corrects_an_expired_hold_once(books: Books, sen
     await books.expire("a")
     if swept:
         await books.totals()
-    late = await books.settle("a", ONE._replace(output_tokens=900))
+    late = await books.settle("a", ONE._replace(image_tokens=900))
     assert (late.state, late.late, late.repeated) == ("settled", True, False)
     assert await books.totals() == [(900, 0)]
     assert await books.overage() == (0 if sent else 900), "what was given back and used all the same"
-    again = await books.settle("a", ONE._replace(output_tokens=900))
+    again = await books.settle("a", ONE._replace(image_tokens=900))
     assert (again.late, again.repeated) == (True, True)
     assert await books.totals() == [(900, 0)]
 
@@ -233,7 +234,7 @@ async def test_an_unknown_outcome_is_charged_and_may_be_corrected_later(books: B
     await books.dispatch("a")
     assert (await books.settle("a", outcome="charge")).state == "charged"
     assert await books.totals() == [(1120, 0)]
-    assert (await books.settle("a", ONE._replace(output_tokens=5))).late
+    assert (await books.settle("a", ONE._replace(image_tokens=5))).late
     assert await books.totals() == [(5, 0)]
 
 
@@ -241,7 +242,7 @@ async def test_using_more_than_was_held_is_booked_shown_and_refuses_the_next(boo
     books.budgets = (replace(DAY, limit=3 * 1120),)
     await books.admit("a")
     await books.dispatch("a")
-    await books.settle("a", ONE._replace(output_tokens=10 * 1120))
+    await books.settle("a", ONE._replace(image_tokens=10 * 1120))
     assert await books.totals() == [(11_200, 0)]
     assert await books.overage() == 9 * 1120
     refused = await books.admit("b")
@@ -300,7 +301,7 @@ async def test_a_settlement_is_booked_where_the_hold_was_made(books: Books) -> N
     counter = "t|output_tokens|day|"
     await books.client.hset(books.key("win"), f"{counter}{past}:h", "1120")
     await books.client.hset(books.key("win"), f"{counter}{span.start_ms}:h", "0")
-    settled = await books.settle("a", ONE._replace(output_tokens=700))
+    settled = await books.settle("a", ONE._replace(image_tokens=700))
     assert settled.windows[0].span.start_ms == past
     assert await books.client.hget(books.key("win"), f"{counter}{past}:s") == "700"
     assert await books.totals() == [(0, 0)]
@@ -308,10 +309,10 @@ async def test_a_settlement_is_booked_where_the_hold_was_made(books: Books) -> N
 
 @pytest.mark.parametrize("amount", [0, 1, AMOUNT_MAX])
 async def test_every_whole_number_below_two_to_the_53_is_exact(books: Books, amount: int) -> None:
-    books.budgets = (Budget("output_tokens", "day", AMOUNT_MAX),)
-    assert isinstance(await books.admit("a", amounts=Amounts(output_tokens=amount)), Lead)
+    books.budgets = (Budget("image_tokens", "day", AMOUNT_MAX),)
+    assert isinstance(await books.admit("a", amounts=Amounts(image_tokens=amount)), Lead)
     assert await books.totals() == [(0, amount)]
-    await books.settle("a", Amounts(output_tokens=amount))
+    await books.settle("a", Amounts(image_tokens=amount))
     assert await books.totals() == [(amount, 0)]
 
 
@@ -321,8 +322,8 @@ async def test_every_whole_number_below_two_to_the_53_is_exact(books: Books, amo
 async def test_anything_else_is_refused_before_the_first_write(books: Books, amount: Any) -> None:
     await books.admit("held")
     before = await books.dump()
-    for place in range(4):
-        amounts = Amounts(*[amount if unit == place else 1 for unit in range(4)])
+    for place in range(len(UNITS)):
+        amounts = Amounts(*[amount if unit == place else 1 for unit in range(len(UNITS))])
         with pytest.raises(InternalError, match="arguments"):
             await books.admit("a", amounts=amounts)
         with pytest.raises(InternalError, match="arguments"):
@@ -341,7 +342,7 @@ async def test_names_that_would_break_a_record_are_refused_before_the_first_writ
 
 
 async def test_counters_that_would_overflow_are_refused_and_not_wrapped(books: Books) -> None:
-    books.budgets = (Budget("output_tokens", "day", AMOUNT_MAX, mode="shadow"),)
+    books.budgets = (Budget("image_tokens", "day", AMOUNT_MAX, mode="shadow"),)
     await books.admit("a")
     (span,) = [w.span for w in await books.ledger.get_windows(books.tenant, books.windows)]
     full = {f"t|output_tokens|day|{span.start_ms}:s": str(2**62)}
@@ -386,7 +387,7 @@ async def test_the_journal_alone_rebuilds_the_counters(books: Books) -> None:
         await books.admit(hold)
         if hold != "expired":
             await books.dispatch(hold)
-    await books.settle("settled", ONE._replace(output_tokens=747))
+    await books.settle("settled", ONE._replace(image_tokens=747))
     await books.settle("voided", outcome="void")
     await books.expire("expired", "charged")
     totals = await books.totals()

@@ -39,7 +39,7 @@ def registry(clients: StoreClients) -> StoredDirectory:
 
 
 def tenant_of(tenant_id: str, *, limit: int = 1, key_id: str | None = None) -> Tenant:
-    budgets = (Budget("output_tokens", "day", limit),)
+    budgets = (Budget("image_tokens", "day", limit),)
     found = () if key_id is None else (Key(key_id, hash_secret(PEPPER, key_id), frozenset({"images"})),)
     return Tenant(tenant_id, ZoneInfo("UTC"), budgets, found)
 

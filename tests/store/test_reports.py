@@ -20,7 +20,11 @@ from tests.store.books import ONE, Books, generation
 if TYPE_CHECKING:
     from app.store.client import StoreClients
 
-ALWAYS = Budget("output_tokens", "lifetime", 10**9), Budget("usd", "lifetime", 10**15)
+ALWAYS = (
+    Budget("image_tokens", "lifetime", 10**9),
+    Budget("usd", "lifetime", 10**15),
+    Budget("all_output_tokens", "lifetime", 10**9),
+)
 CELLS = [("flash", "1K"), ("flash", "2K")]
 WEB = Attribution("k1", "flash", "1K", (("team", "web"),))
 USAGE = Usage(text_input=11, image_input=1120, image_output=1120, text_output=90, thinking=40, tool_use=7)
@@ -61,7 +65,7 @@ async def test_a_settlement_is_reported_once_under_its_key_model_size_and_labels
     await books.admit("a")
     for _ in range(3):
         await settle(books, "a")
-    spent = Spent(1, *ONE, text_input=18, image_input=1120, text_output=90, thinking=40)
+    spent = Spent(1, *ONE[:4], text_input=18, image_input=1120, text_output=90, thinking=40)
     rows = await rows_of(books)
     assert by(rows, "key", "model", "size") == {("k1", "flash", "1K"): spent}
     assert by(rows, "label", "day") == {("team=web", today().isoformat()): spent}
@@ -75,7 +79,7 @@ async def test_what_the_cache_serves_is_reported_as_saved_at_what_it_had_cost(bo
     await settle(books, "a", publish=generation("a"), ttl_s=60)
     for number in range(3):
         await found_by(books, f"b{number}", "work", replace(WEB, key_id="k2"))
-    saved = Spent(0, 0, 0, 0, 0, 0, 0, 0, 0, 3, *(3 * amount for amount in ONE))
+    saved = Spent(0, 0, 0, 0, 0, 0, 0, 0, 0, 3, *(3 * amount for amount in ONE[:4]))
     assert by(await rows_of(books), "key")["k2",] == saved
     assert await books.totals() == [(1120, 0)], "and nothing is booked"
 
@@ -95,7 +99,7 @@ async def test_reports_add_up_to_the_budgets_whatever_became_of_the_holds(books:
     async def agree() -> None:
         booked = await own.totals()
         spent = sum_rows([row for row in await rows_of(own) if row.label is None])
-        assert [(spent.output_tokens, 0), (spent.usd, 0)] == booked
+        assert [(spent.image_tokens, 0), (spent.usd, 0), (spent.output_tokens, 0)] == booked
 
     for hold in ("settled", "voided", "swept", "corrected", "taken-back", "charged", "made-good"):
         await own.admit(hold)
@@ -108,7 +112,7 @@ async def test_reports_add_up_to_the_budgets_whatever_became_of_the_holds(books:
     await agree()
     await settle(own, "corrected")
     await own.settle("taken-back", outcome="void")
-    await own.settle("made-good", Amounts(5000, 6000, 2, 7))
+    await own.settle("made-good", Amounts(5000, 6000, 2, 7, 5500))
     await agree()
     spent = by(await rows_of(own), "key")
     assert (spent["k1",].requests, spent[None,].requests) == (2, 3)
@@ -119,7 +123,9 @@ async def test_reports_add_up_to_the_budgets_whatever_became_of_the_holds(books:
     for _ in range(2):
         await restorer.rebuild(own.tenant, holds, "epoch", 0)
     await agree()
-    assert sum_rows(await rows_of(own)).output_tokens == 4 * 1120 + 5000
+    spent_in_all = sum_rows(await rows_of(own))
+    assert spent_in_all.image_tokens == 4 * 1120 + 5000
+    assert spent_in_all.output_tokens == 4 * 1250 + 5500
 
 
 async def test_labels_beyond_the_days_limit_are_added_up_together(clients: StoreClients, tenant: str) -> None:

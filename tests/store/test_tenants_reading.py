@@ -38,7 +38,7 @@ def entry(number: int, limit: int = 41_440) -> dict[str, Any]:
         "id": f"tenant-{number}",
         "time_zone": "Europe/Berlin",
         "budgets": [
-            {"unit": "output_tokens", "window": "day", "limit": limit},
+            {"unit": "image_tokens", "window": "day", "limit": limit},
             {"unit": "usd", "window": "month", "limit": 0.5, "mode": "shadow"},
         ],
         "keys": [{"id": f"k{number}", "hash": HASH, "scopes": ["images"]}],

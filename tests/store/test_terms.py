@@ -16,7 +16,7 @@ from tests.store.books import DAY, DAY_MS, ONE, Books, now_ms, windows
 if TYPE_CHECKING:
     from app.store.client import StoreClients
 
-PREPAID = Budget("output_tokens", "lifetime", 0)
+PREPAID = Budget("image_tokens", "lifetime", 0)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ async def test_credit_is_what_a_prepaid_budget_can_spend(books: Books, terms: Re
     added = await terms.add_credit(books.tenant, books.windows[0], 2 * 1120, "c1")
     assert (added.budget.limit, added.credit, added.remaining) == (2240, 2240, 2240)
     assert [type(await books.admit(hold)) for hold in "bcd"] == [Lead, Lead, Refused]
-    settled = await books.settle("b", ONE._replace(output_tokens=747))
+    settled = await books.settle("b", ONE._replace(image_tokens=747))
     (window,) = settled.windows
     assert (window.budget.limit, window.credit, window.remaining) == (2240, 2240, 2240 - 747 - 1120)
 

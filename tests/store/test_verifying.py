@@ -46,7 +46,7 @@ async def spend(books: Books, count: int = 12) -> None:
         if number % 5 == 0:
             await books.expire(hold)
         if number % 7 != 4:
-            used = amounts._replace(output_tokens=chance.randrange(1, 120))
+            used = amounts._replace(image_tokens=chance.randrange(1, 120))
             await books.settle(hold, used, ("settle", "void", "charge")[number % 3])
 
 
@@ -126,7 +126,7 @@ async def test_replaying_an_export_twice_and_shuffled_gives_the_same_totals(busy
         before = last.get(found.hold_id)
         if before is None or order.index(before.state) < order.index(found.state):
             last[found.hold_id] = found
-    assert sum(hold.booked.output_tokens for hold in last.values()) == (await busy.totals())[0][0]
+    assert sum(hold.booked.image_tokens for hold in last.values()) == (await busy.totals())[0][0]
 
 
 def flashgate(url: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

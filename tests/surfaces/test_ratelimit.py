@@ -43,19 +43,19 @@ def state(budget: Budget, settled: int = 0, now_ms: int = 0) -> WindowState:
 
 
 def test_the_headers_are_those_of_the_draft() -> None:
-    budget = Budget("output_tokens", "day", 41_440)
+    budget = Budget("image_tokens", "day", 41_440)
     assert build_rate_limit_headers((state(budget, settled=1120, now_ms=3_600_001),)) == {
-        "RateLimit-Policy": '"tenant-day-output_tokens";q=41440;w=86400;qu="output_tokens"',
-        "RateLimit": '"tenant-day-output_tokens";r=40320;t=82800',
+        "RateLimit-Policy": '"tenant-day-image_tokens";q=41440;w=86400;qu="image_tokens"',
+        "RateLimit": '"tenant-day-image_tokens";r=40320;t=82800',
     }
 
 
 def test_the_tightest_window_stands_first() -> None:
     wide = state(Budget("usd", "month", 1000), settled=100)
     tight = state(Budget("images", "day", 10, scope="key"), settled=9)
-    empty = state(Budget("output_tokens", "day", 0))
+    empty = state(Budget("image_tokens", "day", 0))
     found = build_rate_limit_headers((wide, tight, empty))
-    names = ["tenant-day-output_tokens", "key-day-images", "tenant-month-usd"]
+    names = ["tenant-day-image_tokens", "key-day-images", "tenant-month-usd"]
     assert [name for name, _ in parsed(found["RateLimit"])] == names
     assert [name for name, _ in parsed(found["RateLimit-Policy"])] == names
 
@@ -85,4 +85,4 @@ def test_whatever_the_windows_the_headers_are_well_formed(found: tuple[WindowSta
     for (_, policy), (_, left) in zip(policies, states, strict=True):
         assert 0 <= left["r"] <= policy["q"] <= SF_INTEGER_MAX
         assert 0 <= left["t"] <= policy["w"]
-        assert policy["qu"] in {"output_tokens", "total_tokens", "images", "nano_usd"}
+        assert policy["qu"] in {"image_tokens", "total_tokens", "images", "nano_usd", "all_output_tokens"}

@@ -8,8 +8,8 @@
 --   state    r runs: its hold leads, or nothing where it waits for another's
 --            d done      f failed, and paid
 --            u unknown: nobody knows what came of it, and it is not done again before ends_ms
---   cost     what this request paid: the amounts that were booked, then the tokens that Google reported, in the
---            order of app/ledger/codec.py; empty before its end
+--   cost     what this request paid: the amounts that were booked, of the first units (REPORTED in _common.lua), then
+--            the tokens that Google reported, in the order of app/ledger/codec.py; empty before its end
 --   outcome  d: the id of the generation, which is kept elsewhere      f: the failure as JSON, cut short
 --
 -- A record is small whatever the result was, so that no key ever has to be given up for memory: it stands until

@@ -266,17 +266,22 @@ end
 local DAY_MS = 86400000
 local COLUMNS = 14
 local REPORTED = 4 -- of UNITS, the first ones
+local TEXT_INPUT, IMAGE_INPUT, TEXT_OUTPUT, THINKING = 6, 7, 8, 9 -- the columns behind them
+local IMAGE_TOKENS, ALL_OUTPUT_TOKENS = 1, 5 -- of UNITS
 local UNATTRIBUTED = '-'
 
 local function day_of(now)
   return text(math.floor(now / DAY_MS))
 end
 
--- A row of numbers: so many requests of these amounts, times 1 or -1.
-local function used(amounts, sign)
+-- A row of numbers: so many requests of these amounts, times 1 or -1. All output that is no picture and no thought
+-- is text, so that a row tells all output without a column for it.
+local function used(amounts, sign, thinking)
   local row = { sign }
   for unit = 1, REPORTED do row[unit + 1] = sign * amounts[unit] end
   for column = REPORTED + 2, COLUMNS do row[column] = 0 end
+  row[THINKING] = thinking or 0
+  row[TEXT_OUTPUT] = sign * math.max(0, amounts[ALL_OUTPUT_TOKENS] - amounts[IMAGE_TOKENS] - row[THINKING])
   return row
 end
 

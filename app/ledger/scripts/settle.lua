@@ -11,7 +11,7 @@
 --      16 what becomes of it: d done, f failed and paid, u unknown, or "" to give it back
 --      17 d: id of the generation; f: as 10     18 all tokens that Google reported, with commas (see _claims.lua)
 --      19 to 22 attempt (take_attempt)
---      then an amount for each unit, then tokens: text_input, image_input, text_output, thinking
+--      then an amount for each unit, then tokens: text_input, image_input, thinking
 --      then whose usage it is (take_usage)
 -- Returns {code, state, repeated, late, published, now_ms, then for each counter: unit, start, end, settled,
 --          held, field, credit, stored limit or ""}; code is done | unknown | conflict, flags are "0" and "1".
@@ -37,8 +37,7 @@ local claim_outcome = take('outcome of the claim')
 local reported = take('tokens of the claim')
 local attempt = take_attempt()
 local act = take_amounts('amount')
-local tokens = {}
-for index = 1, 4 do tokens[index] = take_integer('tokens') end
+local text_input, image_input, thinking = take_integer('tokens'), take_integer('tokens'), take_integer('tokens')
 local usage = take_usage()
 take_nothing_more()
 if result ~= '' and ttl == 0 then refuse('ttl of a result', ttl) end
@@ -91,8 +90,8 @@ local corrected = record.state == 'c'
 resolve(record, STATES[outcome], act, now, keep)
 if corrected then count_usage(day_of(record.t0), { { UNATTRIBUTED, used(record.est, -1) } }, 0) end
 if outcome == 'settle' then
-  local numbers = used(act, 1)
-  for index, count in ipairs(tokens) do numbers[REPORTED + 1 + index] = count end
+  local numbers = used(act, 1, thinking)
+  numbers[TEXT_INPUT], numbers[IMAGE_INPUT] = text_input, image_input
   count_used(usage, record.t0, now, numbers)
 elseif outcome == 'charge' then
   count_usage(day_of(record.t0), { { UNATTRIBUTED, used(record.est, 1) } }, 0)
@@ -131,7 +130,7 @@ if claim and claim_state then
   -- Where the store has lost the key it is written anew: what was paid is not paid again.
   local found = read_claim(now)
   if not found or found.claim == claim then
-    local cost = csv(booked_at(record)) .. ',' .. reported
+    local cost = csv({ unpack(booked_at(record), 1, REPORTED) }) .. ',' .. reported
     local ended = { state = claim_state, hold = hold, cost = cost, outcome = claim_outcome }
     write_claim(claim, fingerprint, ended, now, claim_kept)
   end

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.domain.budget import Unit, WindowName
+from app.domain.budget import UNITS, WindowName
 from app.surfaces.http.amounts import Amount
 from app.surfaces.http.reports import UseWire
-from app.tenants.limits import Document, Limit, Moment
+from app.tenants.limits import BudgetUnit, Document, Limit, Moment
 from app.tenants.schema import IdentityFields, KeyFields, Scopes, TenantFields
 
 GRACE_S_MAX = 7_776_000
@@ -110,7 +110,7 @@ class UsageLineWire(_Response):
     project: str | None = Field(description="Project id; null unless it is a project's budget.")
     key: str | None = Field(description="Key id; null unless it is a key's budget.", examples=["k1"])
     name: str = Field(description="Policy name, as in the RateLimit headers.", examples=["tenant-day-images"])
-    unit: str = Field(description="output_tokens, total_tokens, images or usd.", examples=["images"])
+    unit: str = Field(description=f"Unit of the budget: {', '.join(UNITS)}.", examples=["images"])
     window: str = Field(description="Length of the window, in the tenant's time zone.", examples=["day"])
     mode: str = Field(
         description="enforce, or shadow: usage is counted but never refused.", examples=["enforce"]
@@ -167,7 +167,7 @@ class ReportWire(_Response):
 class _BudgetReference(Document):
     """Names a budget of the tenant."""
 
-    unit: Unit = Field(description="Unit of the budget.")
+    unit: BudgetUnit = Field(description="Unit of the budget.")
     project: str | None = Field(None, description="Project id, for a project's budget.")
     key: str | None = Field(None, description="Key id, for a key's budget.")
 

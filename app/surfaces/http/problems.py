@@ -45,8 +45,8 @@ class SpentWire(BaseModel):
     """What the failed request cost."""
 
     input_tokens: int = Field(description="Input tokens.", examples=[24])
-    output_tokens: int = Field(description="Output tokens.", examples=[0])
-    image_output: int = Field(description="Output tokens of pictures.", examples=[0])
+    output_tokens: int = Field(description="All output tokens, including image_tokens.", examples=[0])
+    image_tokens: int = Field(description="Tokens of pictures, by the model card.", examples=[0])
     estimated: bool = Field(
         description="Whether the counts are estimates because Google reported none.", examples=[False]
     )
@@ -58,8 +58,8 @@ class SpentWire(BaseModel):
 class RefusingWire(BaseModel):
     """A budget window with too little left for the request."""
 
-    name: str = Field(description="Policy name.", examples=["tenant-day-output_tokens"])
-    unit: str = Field(description="Unit of the budget.", examples=["output_tokens"])
+    name: str = Field(description="Policy name.", examples=["tenant-day-image_tokens"])
+    unit: str = Field(description="Unit of the budget.", examples=["image_tokens"])
     asked: float = Field(description="The most that the request may use, in the unit.", examples=[2520])
     remaining: float = Field(description="Amount that remains, in the unit.", examples=[1200])
     limit: float = Field(description="Limit of the window, in the unit.", examples=[112000])
@@ -100,7 +100,7 @@ class Problem(BaseModel):
     violated_policies: list[str] | None = Field(
         None,
         description="Policy names of the budgets or rates that refused the request.",
-        examples=[["tenant-day-output_tokens"]],
+        examples=[["tenant-day-image_tokens"]],
     )
     refused_by: list[RefusingWire] | None = Field(
         None, description="The budget windows that refused the request."

@@ -18,14 +18,10 @@ if TYPE_CHECKING:
 # The largest Integer of a structured field (RFC 9651 section 3.3.1).
 _INTEGER_MAX = 999_999_999_999_999
 
-# Quota units of budgets. None of them is in the draft's registry, and leaving the parameter out would mean
-# requests. Those of rates are in it.
-_QUOTA_UNITS: dict[Unit, str] = {
-    "output_tokens": "output_tokens",
-    "total_tokens": "total_tokens",
-    "images": "images",
-    "usd": "nano_usd",
-}
+
+def _name_quota_unit(unit: Unit) -> str:
+    """The parameter ``qu`` of a budget: not in the draft's registry, but without it ``q`` means requests."""
+    return "nano_usd" if unit == "usd" else unit
 
 
 def _rank_window(window: WindowState) -> tuple[Fraction, int, str]:
@@ -64,7 +60,9 @@ def build_rate_limit_headers(
         name = f'"{budget.name}"'
         length = "" if window.endless else f";w={length_s}"
         reset = "" if window.endless else f";t={min(window.resets_in_s, length_s)}"
-        policies.append(f'{name};q={_clamp_integer(budget.limit)}{length};qu="{_QUOTA_UNITS[budget.unit]}"')
+        policies.append(
+            f'{name};q={_clamp_integer(budget.limit)}{length};qu="{_name_quota_unit(budget.unit)}"'
+        )
         states.append(f"{name};r={_clamp_integer(window.remaining)}{reset}")
     for rate in rates:
         policy, state = _render_rate(rate)

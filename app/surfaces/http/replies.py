@@ -125,7 +125,7 @@ def build_generation_headers(result: GenerationResult) -> dict[str, str]:
     if result.generation.back_end:
         headers["X-Flashgate-Back-End"] = result.generation.back_end
     if result.cache_status in {"miss", "bypass"}:
-        headers["X-Flashgate-Tokens"] = str(result.cost.image_output)
+        headers["X-Flashgate-Image-Tokens"] = str(result.cost.image_output)
     if result.notices:
         headers["X-Flashgate-Notices"] = ", ".join(dict.fromkeys(notice.code for notice in result.notices))
     return headers

@@ -21,8 +21,11 @@ class UseWire(BaseModel):
 
     requests: int = Field(description="Number of generations that were paid for.", examples=[42])
     images: int = Field(description="Number of pictures generated.", examples=[42])
-    output_tokens: int = Field(description="Output tokens of pictures.", examples=[47040])
-    total_tokens: int = Field(description="All tokens that Google counts.", examples=[66024])
+    image_tokens: int = Field(description="Tokens of pictures, by the model card.", examples=[47040])
+    output_tokens: int = Field(
+        description="All output: image_tokens, text_output, thinking.", examples=[65940]
+    )
+    total_tokens: int = Field(description="All tokens that Google counts.", examples=[66948])
     text_input: int = Field(description="Tokens of prompts and documents.", examples=[1008])
     image_input: int = Field(description="Tokens of reference images.", examples=[0])
     text_output: int = Field(description="Tokens of text output.", examples=[18900])
@@ -32,9 +35,7 @@ class UseWire(BaseModel):
         description="Requests served from the cache or from a call already in flight.", examples=[7]
     )
     saved_images: int = Field(description="Pictures that the cache saved.", examples=[7])
-    saved_output_tokens: int = Field(
-        description="Output tokens of pictures that the cache saved.", examples=[7840]
-    )
+    saved_image_tokens: int = Field(description="Image tokens that the cache saved.", examples=[7840])
     saved_total_tokens: int = Field(description="Tokens that the cache saved.", examples=[11004])
     saved_usd: float = Field(
         description="US dollars that the cache saved, at list price.", examples=[0.47992]
@@ -45,7 +46,7 @@ def render_spent(spent: Spent) -> UseWire:
     """Render the sums of a report, with billionths as dollars."""
     sums = spent._asdict()
     cost, saved = (sums.pop(name) / NANO_PER_USD for name in ("usd", "saved_usd"))
-    return UseWire(**sums, cost_usd=cost, saved_usd=saved)
+    return UseWire(**sums, output_tokens=spent.output_tokens, cost_usd=cost, saved_usd=saved)
 
 
 def resolve_days(since: date | None, until: date | None, days_max: int) -> tuple[date, date]:

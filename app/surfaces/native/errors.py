@@ -79,7 +79,7 @@ def _render_usage(usage: Usage) -> dict[str, Any]:
     return {
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
-        "image_output": usage.image_output,
+        "image_tokens": usage.image_output,
         "estimated": usage.estimated,
     }
 

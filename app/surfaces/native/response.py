@@ -179,8 +179,13 @@ def _render_refusal(error: BudgetExceeded | RateLimited) -> RefusalWire:
 
 
 def _render_estimate(estimate: Estimate) -> EstimateWire:
-    cost_usd = estimate.usd / NANO_PER_USD
-    return EstimateWire(**asdict(estimate), total_tokens=estimate.total_tokens, cost_usd=cost_usd)
+    return EstimateWire(
+        **asdict(estimate),
+        image_tokens=estimate.image_output,
+        output_tokens=estimate.output_tokens,
+        total_tokens=estimate.total_tokens,
+        cost_usd=estimate.usd / NANO_PER_USD,
+    )
 
 
 def _render_usage(cost: Usage, card: Card) -> UsageWire:
@@ -188,6 +193,7 @@ def _render_usage(cost: Usage, card: Card) -> UsageWire:
         **asdict(cost),
         input_tokens=cost.input_tokens,
         output_tokens=cost.output_tokens,
+        image_tokens=cost.image_output,
         service_tier=cost.tier,
         cost_usd=price_nano_usd(card, cost) / NANO_PER_USD,
     )
@@ -242,7 +248,7 @@ def render_model(card: Card) -> ModelWire:
                 image_size=size,
                 width=card.pixels[ratio][size][0],
                 height=card.pixels[ratio][size][1],
-                output_tokens=facts.tokens,
+                image_tokens=facts.tokens,
                 preview=facts.preview,
             )
             for ratio in card.aspect_ratios

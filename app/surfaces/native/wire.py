@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.domain.budget import UNITS
 from app.domain.rules import LABELS_MAX, VARIANT_MAX
 from app.surfaces.http.amounts import Amount
 from app.surfaces.http.problems import WouldFitWire
@@ -191,10 +192,12 @@ class UsageWire(_Response):
     """Tokens that this request cost, by kind; all zero if the cache served it."""
 
     input_tokens: int = Field(description="Input tokens.", examples=[24])
-    output_tokens: int = Field(description="Output tokens, including thinking.", examples=[1570])
+    output_tokens: int = Field(
+        description="All output tokens: image_tokens, text_output and thinking.", examples=[1570]
+    )
     text_input: int = Field(description="Tokens of prompt and documents.", examples=[24])
     image_input: int = Field(description="Tokens of reference images.", examples=[0])
-    image_output: int = Field(description="Pictures: the unit of the table.", examples=[1120])
+    image_tokens: int = Field(description="Tokens of pictures, by the model card.", examples=[1120])
     text_output: int = Field(description="Tokens of text, and of no reported modality.", examples=[450])
     thinking: int = Field(description="Tokens of thinking.", examples=[0])
     estimated: bool = Field(description="Whether Google reported no counts.", examples=[False])
@@ -206,10 +209,10 @@ class BudgetWire(_Response):
     """A budget window of the caller."""
 
     name: str = Field(
-        description="Policy name, as in the RateLimit headers.", examples=["tenant-day-output_tokens"]
+        description="Policy name, as in the RateLimit headers.", examples=["tenant-day-image_tokens"]
     )
     scope: str = Field(description="Scope of the budget: tenant, project or key.", examples=["tenant"])
-    unit: str = Field(description="output_tokens, total_tokens, images or usd.", examples=["output_tokens"])
+    unit: str = Field(description=f"Unit of the budget: {', '.join(UNITS)}.", examples=["image_tokens"])
     window: str = Field(
         description="minute, hour, day, week or month in the tenant's time zone; lifetime if prepaid.",
         examples=["day"],
@@ -317,9 +320,12 @@ class EstimateWire(_Response):
     image_input: int = Field(description="Tokens of reference images.", examples=[0])
     document_input: int = Field(description="Tokens of documents, by their length.", examples=[0])
     video_input: int = Field(description="Tokens of videos, by their duration.", examples=[0])
-    image_output: int = Field(description="Tokens of pictures, by the price table.", examples=[1120])
+    image_tokens: int = Field(description="Tokens of pictures, by the model card.", examples=[1120])
     text_output: int = Field(description="Allowance for text and thinking.", examples=[600])
-    total_tokens: int = Field(description="Sum of the above.", examples=[1727])
+    output_tokens: int = Field(
+        description="All output tokens: image_tokens and text_output.", examples=[1720]
+    )
+    total_tokens: int = Field(description="Input and output tokens.", examples=[1727])
     cost_usd: float = Field(description="Cost in US dollars at list price.", examples=[0.069])
 
 
@@ -329,7 +335,7 @@ class RefusalWire(_Response):
     code: str = Field(description="Machine-readable code.", examples=["budget_exceeded"])
     detail: str = Field(
         description="Human-readable explanation.",
-        examples=["This request needs up to 2,520 output tokens, …"],
+        examples=["This request needs up to 2,520 image tokens, …"],
     )
     retryable: bool = Field(description="Whether the same request can succeed later.", examples=[True])
     retry_after_s: int | None = Field(

@@ -16,7 +16,7 @@ class CellWire(_Response):
     image_size: str = Field(description="Image size.", examples=["1K"])
     width: int = Field(description="Width in pixels.", examples=[1376])
     height: int = Field(description="Height in pixels.", examples=[768])
-    output_tokens: int = Field(description="Output tokens that one such picture costs.", examples=[1120])
+    image_tokens: int = Field(description="Tokens of one such picture.", examples=[1120])
     preview: bool = Field(description="Whether the size is a Preview feature.", examples=[False])
 
 

@@ -101,7 +101,7 @@ def render_openai_error(error: GatewayError) -> tuple[int, dict[str, Any]]:
         members["usage"] = {
             "input_tokens": error.usage.input_tokens,
             "output_tokens": error.usage.output_tokens,
-            "total_tokens": error.usage.input_tokens + error.usage.output_tokens,
+            "total_tokens": error.usage.total_tokens,
             **render_cost(error),
         }
     return status, members

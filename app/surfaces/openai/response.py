@@ -122,5 +122,5 @@ def _render_usage(cost: Usage) -> OpenAIUsage:
         output_tokens_details=OpenAIOutputDetails(
             image_tokens=cost.image_output, text_tokens=cost.text_output + cost.thinking
         ),
-        total_tokens=cost.input_tokens + cost.output_tokens,
+        total_tokens=cost.total_tokens,
     )
