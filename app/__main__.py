@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from app.commands import cli, ledger, serve
 from app.commands.keys import print_new_key
 from app.commands.reference import print_openapi, print_reference
 from app.domain.errors import ConfigurationError
-from app.domain.requirements import describe_requirement
-from app.settings import Settings
+from app.settings.environment import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pydantic_core import ErrorDetails
+    from app.settings import Settings
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -58,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.execv(sys.executable, [sys.executable, "-m", "app.emulator", *argv_list[1:]])  # noqa: S606 - this very interpreter
     arguments = _build_parser().parse_args(argv_list)
     try:
-        settings = _load_settings()
+        settings = load_settings()
         renewed = partial(print_reference, readme=getattr(arguments, "readme", None))
         printing: dict[str, Callable[[Settings], int]] = {"openapi": print_openapi, "reference": renewed}
         printed = printing.get(arguments.command)
@@ -75,26 +71,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigurationError as error:
         sys.stderr.write(f"flashgate: {error}\n")
         return 2
-
-
-def _load_settings() -> Settings:
-    """The settings. Raises ConfigurationError with every variable that cannot be read, without its value."""
-    try:
-        return Settings()
-    except ValidationError as error:
-        faults = tuple(_describe_error(each) for each in error.errors(include_input=False, include_url=False))
-        raise ConfigurationError("the environment", faults) from None
-    except ValueError as error:  # a list or an object that is no JSON; the message names the field
-        field = re.search(r'field "(\w+)"', str(error))
-        variable = f"FLASHGATE_{field[1].upper()}" if field else "a variable"
-        raise ConfigurationError("the environment", (f"{variable} must be JSON",)) from None
-
-
-def _describe_error(fault: ErrorDetails) -> str:
-    name = ".".join(str(step) for step in fault["loc"])
-    variable = name if name.isupper() else f"FLASHGATE_{name.upper()}"
-    phrase = describe_requirement(fault["type"], fault.get("ctx"))
-    return f"{variable} {phrase}" if name else phrase
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from app.middleware import (
     RequestIdMiddleware,
 )
 from app.observability.http import ObservedRequests
+from app.observability.metrics import Metrics
 from app.resilience.diagnosis import Diagnosis
 from app.surfaces import docs, errors, openapi
 from app.surfaces.admin import routes as admin
@@ -26,7 +27,7 @@ from app.surfaces.http import health
 from app.surfaces.native import operations as native_operations
 from app.surfaces.native import routes as native
 from app.surfaces.openai import routes as openai_images
-from app.wiring import open_gateway, open_metrics, start_fault
+from app.wiring import open_gateway, start_fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -44,7 +45,7 @@ bytes pass untouched.
 
 def create_app(settings: Settings) -> FastAPI:
     """The one application, for tests and production alike; nothing is opened before its lifespan begins."""
-    metrics = open_metrics(settings)
+    metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

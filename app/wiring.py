@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import astuple
 from typing import TYPE_CHECKING, Literal
 
-from app.backends import open_upstream, times_of
+from app.backends import open_upstream
 from app.cards import load_catalogue
 from app.domain.errors import ConfigurationError, StoreUnavailable
-from app.domain.policy import Charging, Policy
-from app.generation.conversations import Bounds, Conversations
+from app.domain.policy import Policy
+from app.generation.conversations import Conversations
 from app.generation.gateway import Gateway
 from app.generation.operations import LongRunning
 from app.identity.certificates import Certificates
 from app.identity.tokens import IAP, GoogleIdTokens, TokenPolicy
 from app.ledger.adjustments import RedisBudgetAdjustments
-from app.ledger.durable import Durability, DurableLedger
+from app.ledger.durable import DurableLedger
 from app.ledger.journal import Journal, JournalUnavailable
 from app.ledger.operations import RedisOperations
-from app.ledger.policy import LedgerPolicy
-from app.ledger.provider_cap import PROVIDER_POLICY, CappedImageModel, ProviderTerms
+from app.ledger.provider_cap import PROVIDER_LEDGER, CappedImageModel, ProviderConfig
 from app.ledger.purging import RedisCache
 from app.ledger.redis import RedisLedger
 from app.ledger.reports import RedisReports
@@ -28,7 +26,6 @@ from app.ledger.restoring import Restorer
 from app.ledger.trial import Trial
 from app.media.pdf import PageCounter
 from app.media.self_test import LiftingBroken, check_lifting
-from app.observability.metrics import Metrics
 from app.observability.observed import ObservedDirectory, ObservedLedger, ObservedResults
 from app.registry.directory import StoredDirectory
 from app.resilience.diagnosis import describe_system_error
@@ -51,6 +48,7 @@ if TYPE_CHECKING:
 
     from app.cards import Catalogue
     from app.generation.ports import ImageModel
+    from app.observability.metrics import Metrics
     from app.settings import Settings
     from app.store.client import StoreClients
     from app.upstream.failover import FailoverImageModel
@@ -74,11 +72,6 @@ def start_fault(fault: Exception) -> str:
         words = f"{type(fault).__qualname__}: {describe_system_error(fault)}"
         return words if fault.filename is None else f"{fault.filename}: {words}"
     return ""
-
-
-def open_metrics(settings: Settings) -> Metrics:
-    """The application's own registry of metrics."""
-    return Metrics(settings.metrics_tenants_max)
 
 
 def check_deployment(settings: Settings) -> None:
@@ -113,9 +106,9 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
         pepper = _pepper(settings)
         declared = open_directory(settings, pepper, catalogue)
         clients = await open_store(settings, stack)
-        capacity = StoreCapacity(clients.blobs, settings.cache_full_share)
+        capacity = StoreCapacity(clients.blobs)
         breaker = _breaker("ledger", metrics, clients)
-        ledger = RedisLedger(clients.ledger, _ledger_policy(settings), capacity, breaker)
+        ledger = RedisLedger(clients.ledger, settings.ledger, capacity, breaker)
         trial = await _first_trial(clients, ledger)
         stored = StoredDirectory(declared, clients.ledger, pepper, catalogue)
         directory = await stack.enter_async_context(stored)
@@ -127,23 +120,19 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
         await stack.enter_async_context(durable)
         cap = _provider_cap(settings, clients, catalogue)
         model = await open_upstream(settings, stack, metrics, catalogue, cap)
-        results = _results(settings, clients, directory, capacity, metrics)
+        results = _results(clients, directory, capacity, metrics)
         gateway = Gateway(
             catalogue=catalogue,
             ledger=ObservedLedger(durable, metrics),
             results=results,
-            conversations=Conversations(
-                results, Bounds(settings.conversation_turns_max, settings.conversation_mb << 20)
-            ),
+            conversations=Conversations(results, settings.conversation),
             model=model,
             policy=Policy(
                 capabilities=model.capabilities,
-                buckets=frozenset(settings.gcs_buckets),
-                pixels_max=settings.input_pixels_max,
-                n_max=settings.images_per_request_max,
-                charging=Charging(settings.ambiguous_charge, settings.blocked_charge),
+                request=settings.request,
+                hold=settings.ledger,
             ),
-            times=times_of(settings),
+            times=settings.times,
         )
         operations = _operations(settings, gateway, clients, metrics, breaker, capacity)
         # Last in, first out: the gateway ends what it is doing, and then every operation is told.
@@ -188,37 +177,35 @@ def _operations(
         gateway,
         RedisOperations(
             clients.ledger,
-            lease_s=settings.lease_s,
-            keep_s=settings.operation_keep_s,
-            kept_max=settings.operations_kept_max,
+            lease_s=settings.ledger.lease_s,
+            config=settings.operations,
             breaker=breaker,
             capacity=capacity,
         ),
-        lease_s=settings.lease_s,
-        running_max=settings.operations_max,
+        lease_s=settings.ledger.lease_s,
+        config=settings.operations,
         on_ended=metrics.count_operation,
     )
 
 
 async def _identity_tokens(settings: Settings, stack: AsyncExitStack) -> GoogleIdTokens | None:
     """What checks ID tokens, where any are taken."""
-    if not settings.identity_audiences:
+    if not settings.identity.audiences:
         return None
-    certificates = await stack.enter_async_context(Certificates(settings.identity_certs_url))
+    certificates = await stack.enter_async_context(Certificates(settings.identity.certs_url))
     policy = TokenPolicy(
-        frozenset(settings.identity_audiences),
-        settings.identity_skew_s,
-        by_platform=settings.identity_signature == "platform",
+        settings.identity.audiences,
+        by_platform=settings.identity.signature == "platform",
     )
     return GoogleIdTokens(policy, certificates)
 
 
 async def _iap_tokens(settings: Settings, stack: AsyncExitStack) -> GoogleIdTokens | None:
     """What checks the assertions of Identity-Aware Proxy, where any are taken."""
-    if not settings.iap_audiences:
+    if not settings.iap.audiences:
         return None
-    certificates = await stack.enter_async_context(Certificates(settings.iap_certs_url))
-    policy = TokenPolicy(frozenset(settings.iap_audiences), settings.identity_skew_s, signer=IAP)
+    certificates = await stack.enter_async_context(Certificates(settings.iap.certs_url))
+    policy = TokenPolicy(settings.iap.audiences, signer=IAP)
     return GoogleIdTokens(policy, certificates)
 
 
@@ -240,12 +227,12 @@ async def open_store(
     Raises:
         ValueError: The address is not one, or what is said beside it does not go with it.
     """
-    if settings.redis_url is None and (settings.redis_iam or settings.redis_ca_file):
+    if settings.redis.url is None and (settings.redis.iam or settings.redis.ca_file):
         raise ValueError("FLASHGATE_REDIS_IAM and FLASHGATE_REDIS_CA_FILE need FLASHGATE_REDIS_URL.")
     credentials = None
-    if settings.redis_iam:
-        credentials = await stack.enter_async_context(AccessTokens(settings.metadata_url))
-    access = Access(settings.redis_ca_file, credentials)
+    if settings.redis.iam:
+        credentials = await stack.enter_async_context(AccessTokens(settings.redis.metadata_url))
+    access = Access(settings.redis.ca_file, credentials)
     url = await _store_url(settings, stack)
     return await stack.enter_async_context(
         open_clients(url, ledger_timeout_s=ledger_timeout_s, access=access)
@@ -254,19 +241,15 @@ async def open_store(
 
 async def _store_url(settings: Settings, stack: AsyncExitStack) -> str:
     """The store's address: as configured, else that of a server which flashgate starts itself."""
-    configured = _secret(settings.redis_url)
+    configured = _secret(settings.redis.url)
     if configured is not None:
         return configured
-    embedded = EmbeddedStore(settings.state_dir, maxmemory_bytes=settings.embedded_memory_mb << 20)
+    embedded = EmbeddedStore(settings.state_dir, config=settings.embedded)
     return await stack.enter_async_context(embedded)
 
 
 def _results(
-    settings: Settings,
-    clients: StoreClients,
-    directory: StoredDirectory,
-    capacity: StoreCapacity,
-    metrics: Metrics,
+    clients: StoreClients, directory: StoredDirectory, capacity: StoreCapacity, metrics: Metrics
 ) -> ObservedResults:
     """Pictures and generations where there is room, pictures within each tenant's quota as it is now."""
 
@@ -274,9 +257,8 @@ def _results(
         record = directory.find(tenant_id)
         return None if record is None else record.tenant.cache.quota_bytes
 
-    bytes_max = settings.cache_picture_mb << 20
     breaker = _breaker("images", metrics, clients)
-    quota = Quota(clients.blobs, capacity, picture_bytes_max=bytes_max, quota_of=quota_of, breaker=breaker)
+    quota = Quota(clients.blobs, capacity, quota_of=quota_of, breaker=breaker)
     return ObservedResults(RedisResults(clients.blobs, breaker=breaker, quota=quota), metrics)
 
 
@@ -284,23 +266,15 @@ def _provider_cap(
     settings: Settings, clients: StoreClients, catalogue: Catalogue
 ) -> Callable[[ImageModel, str], ImageModel]:
     """Puts a back end's model behind the caps that all replicas share, where any is set."""
-    terms = ProviderTerms(settings.provider_requests_per_minute, settings.provider_tokens_per_minute)
-    ledger = RedisLedger(clients.ledger, PROVIDER_POLICY)
+    config = settings.provider
+    ledger = RedisLedger(clients.ledger, PROVIDER_LEDGER)
 
     def capped(model: ImageModel, back_end: str) -> ImageModel:
-        return CappedImageModel(model, back_end, ledger, catalogue, terms) if any(astuple(terms)) else model
+        if config == ProviderConfig():
+            return model
+        return CappedImageModel(model, back_end, ledger, catalogue, config)
 
     return capped
-
-
-def _ledger_policy(settings: Settings) -> LedgerPolicy:
-    return LedgerPolicy(
-        lease_s=settings.lease_s,
-        unknown=settings.ambiguous_charge,
-        usage_days=settings.usage_days,
-        usage_labels=settings.usage_labels_max,
-        claims_max=settings.idempotency_keys_max,
-    )
 
 
 def _durable(
@@ -312,20 +286,21 @@ def _durable(
     stack: AsyncExitStack,
 ) -> DurableLedger:
     """The ledger with a memory of its own, on disk where there is one."""
-    restorer = Restorer(clients.ledger, ledger.scripts, ledger.policy, breaker)
+    restorer = Restorer(clients.ledger, ledger.scripts, ledger.config, breaker)
     folder = settings.journal_dir
     if folder is None and settings.state_dir.is_dir():
         folder = settings.state_dir / "journal"
     journal = None
     if folder is not None:
-        journal = stack.enter_context(Journal(folder, bytes_max=settings.journal_mb << 20))
+        journal = stack.enter_context(Journal(folder))
+    settle_s = min(settings.drain_s, settings.durability.settle_s)
     return DurableLedger(
         ledger,
         restorer,
         breaker,
         metrics=metrics,
         journal=journal,
-        policy=Durability(settings.amnesia, min(settings.drain_s, 2.0), settings.store_grace_tokens),
+        config=settings.durability.model_copy(update={"settle_s": settle_s}),
     )
 
 
@@ -348,17 +323,11 @@ async def _first_trial(clients: StoreClients, ledger: RedisLedger) -> Trial:
 def _limits(settings: Settings, catalogue: Catalogue) -> Limits:
     """Limits at the door: no input may be larger than the largest that any card takes."""
     return Limits(
-        default_model=settings.default_model,
-        light_bytes_max=settings.light_bytes_max,
+        **dict(settings.surface),
         input_bytes_max=max(card.documents.bytes_max for card in catalogue),
-        input_pixels_max=settings.input_pixels_max,
-        inputs_max=settings.inputs_per_request_max,
-        chunked_above_bytes=settings.chunked_above_bytes,
-        stream_patience_s=settings.stream_patience_s,
-        public_url=settings.public_url,
-        usage_days=settings.usage_days,
+        input_pixels_max=settings.request.input_pixels_max,
+        usage_days=settings.ledger.usage_days,
         location=settings.location,
-        gemini_extra_members=frozenset(settings.gemini_extra_members),
     )
 
 

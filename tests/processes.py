@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import httpx2
 
+from tests.changed_constants import environment_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
@@ -99,7 +101,7 @@ def running(
 
 @contextmanager
 def running_gateway(folder: Path, **settings: str) -> Iterator[Running]:
-    """A gateway with its state in a folder; settings are named without their prefix, in any case.
+    """A gateway with its state in a folder; settings and constants are named as for ``environment_of``.
 
     Two of them are none of the gateway's: the block begins when ``probe`` answers 200, which is ``/readyz``
     unless it is given; ``port`` is a free one. So is ``metrics_port``.
@@ -107,10 +109,11 @@ def running_gateway(folder: Path, **settings: str) -> Iterator[Running]:
     folder.mkdir(parents=True, exist_ok=True)
     probe, port = settings.pop("probe", "/readyz"), int(settings.pop("port", "0")) or free_port()
     settings = {"state_dir": str(folder / "state"), "metrics_port": str(free_port()), **settings}
-    environment = {f"FLASHGATE_{name.upper()}": value for name, value in settings.items()}
+    environment = environment_of(settings)
     url = f"http://127.0.0.1:{port}"
     log = folder / f"gateway-{port}.log"
-    with running(["serve"], {**environment, "PORT": str(port)}, url, probe, log) as process:
+    module = "tests.changed_constants" if any("." in name for name in settings) else "app"
+    with running(["serve"], {**environment, "PORT": str(port)}, url, probe, log, module) as process:
         yield replace(process, metrics_url=f"http://127.0.0.1:{settings['metrics_port']}/metrics")
 
 

@@ -7,8 +7,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from fastapi.routing import APIRoute
-from pydantic import AliasChoices
-from pydantic_core import PydanticUndefined
 
 from app.cards import load_catalogue
 from app.domain.acceptance import list_acceptances
@@ -17,7 +15,7 @@ from app.domain.validation import RULES
 from app.domain.violation_codes import NOTICES, VIOLATIONS
 from app.main import create_app
 from app.observability.metrics import METRICS
-from app.settings import Settings
+from app.settings.environment import SETTINGS
 from app.surfaces.gemini import routes as gemini
 
 if TYPE_CHECKING:
@@ -25,6 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fastapi import FastAPI
+
+    from app.domain.config import Config
+    from app.settings import Settings
 
 HEAD = """\
 # Reference
@@ -68,10 +69,10 @@ def render_reference(app: FastAPI) -> str:
         ("Codes of violations", ("code", "what is wrong"), _list_meanings(VIOLATIONS)),
         ("Codes of warnings", ("code", "what is worth knowing"), _list_meanings(NOTICES)),
         ("What is validated", ("rule", "asks for"), _list_rules()),
-        ("Settings", ("variable", "default", "meaning"), _list_settings()),
         ("Metrics", ("name", "kind", "labels", "meaning"), _list_metrics()),
     )
-    return HEAD + "".join(f"\n## {title}\n\n{_render_table(names, rows)}" for title, names, rows in tables)
+    written = "".join(f"\n## {title}\n\n{_render_table(names, rows)}" for title, names, rows in tables)
+    return f"{HEAD}{written}\n## Settings\n{_list_settings()}"
 
 
 def _render_table(names: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
@@ -119,14 +120,16 @@ def _list_rules() -> Iterator[tuple[str, ...]]:
         yield f"`{rule.__name__.removeprefix('check_')}`", _get_first_line(rule.__doc__)
 
 
-def _list_settings() -> Iterator[tuple[str, ...]]:
-    for name, field in Settings.model_fields.items():
-        alias = field.validation_alias
-        first = alias.choices[0] if isinstance(alias, AliasChoices) else alias
-        variable = first or f"FLASHGATE_{name.upper()}"
-        unset = field.default is None or field.default is PydanticUndefined or field.default == {}
-        default = "" if unset else f"`{field.default}`"
-        yield f"`{variable}`", default, field.description or ""
+def _list_settings() -> str:
+    """A table for each group of settings, under the first line of its class."""
+    rows: dict[type[Config], list[tuple[str, ...]]] = {}
+    for variable, setting in SETTINGS.items():
+        default = setting.field.default
+        shown = "" if default in (None, frozenset(), {}) else f"`{str(default).lower()}`"
+        rows.setdefault(setting.owner, []).append((f"`{variable}`", shown, setting.field.description or ""))
+    titled = ((_get_first_line(owner.__doc__).rstrip("."), group) for owner, group in rows.items())
+    names = "variable", "default", "meaning"
+    return "".join(f"\n### {title}\n\n{_render_table(names, group)}" for title, group in titled)
 
 
 def _list_metrics() -> Iterator[tuple[str, ...]]:
@@ -144,7 +147,7 @@ def print_openapi(settings: Settings) -> int:
 def print_reference(settings: Settings, readme: Path | None) -> int:
     """Print REFERENCE.md; or renew the table of what is refused in the README."""
     if readme is not None:
-        readme.write_text(update_readme(readme.read_text(), settings.default_model))
+        readme.write_text(update_readme(readme.read_text(), settings.surface.default_model))
         return 0
     sys.stdout.write(render_reference(create_app(settings)))
     return 0

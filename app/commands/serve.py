@@ -172,7 +172,7 @@ def _set_send_timeout(listener: socket.socket, timeout_s: float) -> None:
 
 def run(settings: Settings) -> int:
     """Run the gateway until SIGTERM or SIGINT; 0 after an orderly end."""
-    configure(settings.log_level, settings.log_format, settings.trace_project or settings.vertex_project)
+    configure(settings.log_level, settings.log_format, settings.trace_project or settings.vertex.project)
     try:
         sockets = open_sockets(settings.host, settings.ports)
     except CannotListen as fault:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from app.domain.policy import N_MAX, PIXELS_MAX
+from app.domain.policy import PIXELS_MAX, RequestConfig
 from app.domain.rules import LABEL_LENGTH_MAX, LABELS_MAX, QUALITY_MAX, QUALITY_MIN, VARIANT_MAX
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def _list_word_rules(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
 
 def _list_number_rules(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     parameters, output_max = card.parameters, card.tokens.output_max
-    yield "count", f"1 to {N_MAX} pictures, each a call", ("n_out_of_range",)
+    images_max = RequestConfig().images_per_request_max
+    yield "count", f"1 to {images_max} pictures, each a call", ("n_out_of_range",)
     yield "candidate_count", str(parameters.candidate_count_max), ("unsupported_candidate_count",)
     yield "temperature", _format_range(parameters.temperature), ("temperature_out_of_range",)
     yield "top_p", _format_range(parameters.top_p), ("top_p_out_of_range",)

@@ -19,7 +19,7 @@ from app.domain.budget import Amounts
 from app.domain.errors import ContentBlocked, GatewayError, UpstreamError
 from app.domain.estimate import compute_input_amounts, compute_settled_amounts
 from app.domain.generation import ModelAnswer, Notice, Usage
-from app.domain.policy import Charging
+from app.domain.policy import HoldConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +68,7 @@ def compute_outcome(
     endings: Sequence[ModelAnswer | GatewayError],
     card: Card,
     per_call: Estimate,
-    charging: Charging | None = None,
+    charging: HoldConfig | None = None,
 ) -> Outcome:
     """Add up what the calls of one request came to; there is at least one.
 
@@ -78,13 +78,17 @@ def compute_outcome(
         per_call: What one call was reserved at.
         charging: What to book where Google's charge is not known.
     """
-    charging = charging or Charging()
+    charging = charging or HoldConfig()
     answers = tuple(item for item in endings if isinstance(item, ModelAnswer))
     errors = [item for item in endings if isinstance(item, GatewayError)]
     reported = [item.usage for item in endings if item.usage is not None]
     silent = [error for error in errors if error.usage is None]
-    unknown = sum(map(_may_be_billed, silent)) if charging.ambiguous == "charge" else 0
-    blocked = sum(isinstance(error, ContentBlocked) for error in silent) if charging.blocked == "input" else 0
+    unknown = sum(map(_may_be_billed, silent)) if charging.unknown_outcome == "charge" else 0
+    blocked = (
+        sum(isinstance(error, ContentBlocked) for error in silent)
+        if charging.blocked_charge == "input"
+        else 0
+    )
     usage = sum(reported, Usage())
     if unknown == len(endings):
         booking: Literal["settle", "void", "charge"] = "charge"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from app.domain.config import Config
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from app.domain.card import Card
     from app.domain.tenancy import Caller
 
@@ -17,39 +20,55 @@ PATIENCE_S_MIN = 9.0
 """A caller with less left is not worth a call; one of the 10 seconds may have passed on the way here."""
 PIXELS_MAX = 256_000_000
 """No limit of the model's: phones make pictures of 200 megapixels in a few megabytes."""
-N_MAX = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Charging:
-    """What is booked where nobody knows what Google charges; settings of the deployment.
+class HoldConfig(Config):
+    """How long a hold lives, and what is booked where nobody knows what Google charges.
 
-    Attributes:
-        ambiguous: A call whose outcome is unknown: at its estimate, or not at all (docs/reliability.md R6).
-        blocked: A refusal without a usage report: at what it read, or not at all (docs/reliability.md R14).
+    See docs/reliability.md R6, R10 and R14.
     """
 
-    ambiguous: Literal["charge", "release"] = "charge"
-    blocked: Literal["input", "none"] = "input"
+    lease_s: float = Field(30, gt=0, description="How long a hold outlives its process, in seconds.")
+
+    unknown_outcome: Literal["charge", "release"] = Field(
+        "charge",
+        description="What a call costs whose outcome is unknown: charge books its estimate, release nothing.",
+    )
+    blocked_charge: Literal["input", "none"] = Field(
+        "input",
+        description="What a refusal by the model costs where Google reports no tokens: input books the "
+        "estimated input, none nothing.",
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
-    """How long things take at most; settings of the deployment, in seconds.
+class RequestConfig(Config):
+    """Limits of one request beside the card's."""
 
-    Attributes:
-        upstream_s: A request, whatever the size of its pictures, from its arrival on.
-        lease_s: How long a hold outlives its process.
-        by_size: The same for one size, by the card's literal, in place of the card's own time limit.
-    """
+    images_per_request_max: int = Field(8, ge=1, description="Largest `n`, the images of one request.")
+    input_pixels_max: int = PIXELS_MAX
+    gcs_buckets: frozenset[str] = Field(
+        frozenset(), description="Cloud Storage buckets that `gs://` inputs may name; empty for none."
+    )
 
-    upstream_s: float
-    lease_s: float
-    by_size: Mapping[str, float] = field(default_factory=dict)
+
+class TimeConfig(Config):
+    """Time limits of a request, waiting included."""
+
+    upstream_timeout_s: float = Field(
+        300, ge=10, description="Longest time for a request, in seconds from its arrival."
+    )
+    timeout_by_size: Mapping[str, Annotated[float, Field(ge=10)]] = Field(
+        {},
+        description="Longest time for a request by image size, in seconds, in place of the card's, such as "
+        "4K=400,2K=200.",
+    )
 
     def get_work_s(self, card: Card, image_size: str) -> float:
         """Seconds that a request for this size may take in all, waiting included."""
-        return min(self.upstream_s, self.by_size.get(image_size, card.image_sizes[image_size].timeout_s))
+        return min(
+            self.upstream_timeout_s,
+            self.timeout_by_size.get(image_size, card.image_sizes[image_size].timeout_s),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +81,16 @@ class Policy:
         preview: Preview features that may be used: names of sizes, and ``video``; None for all.
         capabilities: What the back end can do beyond the common ground: ``output_mime_type`` and
             ``cloud_storage``.
-        buckets: Cloud Storage buckets that inputs may come from; empty for none.
-        pixels_max: Width times height of an input image.
-        n_max: Pictures in one request, each an upstream call of its own.
-        charging: What is booked where nobody knows what Google charges.
+        request: What one request may hold.
+        hold: How long a hold lives, and what is booked where nobody knows what Google charges.
     """
 
     models: frozenset[str] = frozenset()
     max_image_size: str | None = None
     preview: frozenset[str] | None = None
     capabilities: frozenset[str] = frozenset()
-    buckets: frozenset[str] = frozenset()
-    pixels_max: int = PIXELS_MAX
-    n_max: int = N_MAX
-    charging: Charging = Charging()
+    request: RequestConfig = RequestConfig()  # noqa: RUF009 (it cannot change)
+    hold: HoldConfig = HoldConfig()  # noqa: RUF009 (it cannot change)
 
     def allows_preview(self, feature: str) -> bool:
         """Whether a Preview feature may be used."""

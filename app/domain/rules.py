@@ -130,7 +130,7 @@ def check_image_size(case: Case) -> Iterator[Violation]:
 
 def check_count(case: Case) -> Iterator[Violation]:
     """At least one picture and no more than the gateway makes at once."""
-    most = case.policy.n_max
+    most = case.policy.request.images_per_request_max
     if not 1 <= case.request.n <= most:
         yield Violation("/n", "n_out_of_range", f"Between 1 and {most} pictures can be asked for at once.")
 
@@ -325,8 +325,8 @@ def _check_source(case: Case, item: Input) -> Iterator[Violation]:
     if "cloud_storage" not in case.policy.capabilities:
         detail = "The upstream reads no files from Cloud Storage; send the bytes."
         yield Violation(item.pointer, "address_not_available", detail)
-    elif address.bucket not in case.policy.buckets:
-        allowed = tuple(f"gs://{bucket}/" for bucket in sorted(case.policy.buckets))
+    elif address.bucket not in case.policy.request.gcs_buckets:
+        allowed = tuple(f"gs://{bucket}/" for bucket in sorted(case.policy.request.gcs_buckets))
         detail = "Inputs may not come from this bucket." if allowed else "Inputs from Cloud Storage are off."
         yield Violation(item.pointer, "bucket_not_allowed", detail, allowed)
 
@@ -401,8 +401,8 @@ def check_images(case: Case) -> Iterator[Violation]:
             yield from _check_size(item, limits.inline_bytes_max)
         yield from _report_faults(item)
         pixels = (item.width or 0) * (item.height or 0)
-        if pixels > case.policy.pixels_max and "too_many_pixels" not in dict(item.faults):
-            most = case.policy.pixels_max
+        if pixels > case.policy.request.input_pixels_max and "too_many_pixels" not in dict(item.faults):
+            most = case.policy.request.input_pixels_max
             detail = f"The image has {pixels} pixels; {most} is the limit of this gateway, not of the model."
             yield Violation(item.pointer, "too_many_pixels", detail)
 

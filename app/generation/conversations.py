@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
+from app.domain.config import Config
 from app.domain.conversation import Earlier, Replied
 from app.domain.errors import NotFound
 from app.domain.generation import Picture
@@ -35,17 +38,18 @@ class CannotContinue(Exception):
         self.sentence = sentence
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How long a conversation may become.
+class ConversationConfig(Config):
+    """Conversations.
 
-    Attributes:
-        turns_max: Answered requests in one conversation.
-        bytes_max: Bytes of all its files; 0 keeps no files, so that only their absence can be continued.
+    ``turns_max`` counts the answered requests of one.
     """
 
     turns_max: int = 16
-    bytes_max: int = 64 << 20
+    mb: int = Field(
+        64,
+        ge=0,
+        description="Size of all files of a conversation that are kept to continue it, in MiB; 0 for none.",
+    )
 
 
 class Conversations:
@@ -53,12 +57,12 @@ class Conversations:
 
     Args:
         results: Where they are kept.
-        bounds: See there.
+        config: How long they may become.
     """
 
-    def __init__(self, results: Results, bounds: Bounds) -> None:
+    def __init__(self, results: Results, config: ConversationConfig) -> None:
         self._results = results
-        self._bounds = bounds
+        self._config = config
 
     async def get_generation(self, tenant_id: str, generation_id: str) -> StoredGeneration:
         """A finished generation of this tenant. Raises NotFound, also for another tenant's."""
@@ -84,7 +88,7 @@ class Conversations:
         conversation = stored.conversation
         if conversation is None:
             raise CannotContinue("not_continuable", ENDINGS[stored.ending or "unreadable"])
-        if conversation.turns >= self._bounds.turns_max:
+        if conversation.turns >= self._config.turns_max:
             raise CannotContinue("not_continuable", ENDINGS["too_many_turns"])
         blobs: dict[str, bytes] = {}
         for placeholder, file_id in conversation.places:
@@ -131,7 +135,7 @@ class Conversations:
             conversation = add_turn(*arguments)
         if conversation is None:
             return None, "unreadable"
-        if conversation.length + len(conversation.contents) > self._bounds.bytes_max:
+        if conversation.length + len(conversation.contents) > self._config.mb << 20:
             return None, "too_large"
         return conversation, None
 

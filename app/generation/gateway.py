@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from app.domain.budget import WindowState
     from app.domain.generation import Generation, Picture
     from app.domain.outcome import Outcome
-    from app.domain.policy import Times
+    from app.domain.policy import TimeConfig
     from app.domain.rate import RateState
     from app.domain.request import CacheDirective
     from app.domain.stored_generation import StoredGeneration
@@ -73,7 +73,7 @@ class Gateway:
         conversations: Conversations,
         model: ImageModel,
         policy: Policy,
-        times: Times,
+        times: TimeConfig,
     ) -> None:
         self.catalogue = catalogue
         self.conversations = conversations
@@ -287,8 +287,7 @@ class Gateway:
             await asyncio.sleep(pause_s)
 
     def _lease(self, job: Job, progress: Progress, lead: Lead) -> HoldLease:
-        charging, lease_s = self._policy.charging, self._times.lease_s
-        return HoldLease(self._ledger, job, progress, lead.hold_id, charging, lease_s)
+        return HoldLease(self._ledger, job, progress, lead.hold_id, self._policy.hold)
 
     async def _send(self, job: Job, progress: Progress, hold: HoldLease) -> list[ModelAnswer | GatewayError]:
         """N calls side by side, because the model makes one candidate a call.
@@ -321,7 +320,7 @@ class Gateway:
     def _judge(self, job: Job, endings: list[ModelAnswer | GatewayError]) -> Outcome:
         """What the calls came to together; and what words and thoughts cost is learnt from it."""
         try:
-            outcome = compute_outcome(endings, job.card, job.estimate_per_call, self._policy.charging)
+            outcome = compute_outcome(endings, job.card, job.estimate_per_call, self._policy.hold)
         except Exception:
             log.exception("what was used cannot be added up, so the estimate is charged")
             outcome = build_charged_outcome(endings, job.estimate.amounts)

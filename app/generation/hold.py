@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from app.domain.generation import ModelAnswer
-    from app.domain.policy import Charging
+    from app.domain.policy import HoldConfig
     from app.generation.job import Job
     from app.generation.ports import Ledger, Settlement
     from app.generation.progress import Progress
@@ -49,8 +49,8 @@ class HoldLease:
         job: Whose it is.
         progress: Learns that something was sent.
         hold_id: Its name.
-        charging: How it ends where something was sent and nobody knows what came of it.
-        lease_s: How long it outlives its last renewal.
+        config: How long it outlives its last renewal, and how it ends where something was sent and nobody
+            knows what came of it.
 
     Attributes:
         fault: Why nothing may be sent under this hold, or None.
@@ -62,15 +62,13 @@ class HoldLease:
         job: Job,
         progress: Progress,
         hold_id: str,
-        charging: Charging,
-        lease_s: float,
+        config: HoldConfig,
     ) -> None:
         self._ledger = ledger
         self._job = job
         self._progress = progress
         self._hold_id = hold_id
-        self._lease_s = lease_s
-        self._charging = charging
+        self._config = config
         self._deciding = asyncio.Lock()
         self._renewing: asyncio.Task[None] | None = None
         self._settled = False
@@ -87,7 +85,7 @@ class HoldLease:
     ) -> None:
         await self.stop_renewing()
         if not self._settled:
-            charged = self._progress.sent and self._charging.ambiguous == "charge"
+            charged = self._progress.sent and self._config.unknown_outcome == "charge"
             ending = booking.build_unknown_settlement(
                 self._job, self._hold_id, "charge" if charged else "void"
             )
@@ -165,6 +163,6 @@ class HoldLease:
     async def _renew(self) -> None:
         """Renew the hold and the lead, so that only a dead process loses them (docs/reliability.md R10)."""
         while True:
-            await asyncio.sleep(self._lease_s / 3)
+            await asyncio.sleep(self._config.lease_s / 3)
             with best_effort("heartbeat"), suppress(StoreUnavailable):
                 await self._dispatch()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from app.domain.card import Card
     from app.domain.estimate import Estimate
     from app.domain.passthrough import Passthrough
-    from app.domain.policy import Policy, Times
+    from app.domain.policy import Policy, TimeConfig
     from app.domain.request import GenerationRequest
     from app.domain.tenancy import Caller
     from app.generation.order import ClientTimeout, Order
@@ -139,7 +139,7 @@ def judge(order: Order, catalogue: Catalogue, policy: Policy) -> Judged:
 
 
 def build_job(
-    order: Order, catalogue: Catalogue, policy: Policy, allowances: Allowances, times: Times
+    order: Order, catalogue: Catalogue, policy: Policy, allowances: Allowances, times: TimeConfig
 ) -> Job:
     """A valid order as a job, priced. Raises ValidationFailed with every fault of any other."""
     began = time.perf_counter()

@@ -14,6 +14,9 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import Field
+
+from app.domain.config import Config
 from app.domain.errors import (
     Draining,
     GatewayError,
@@ -63,6 +66,24 @@ class _Owned:
     claim: str
 
 
+class OperationConfig(Config):
+    """Operations.
+
+    ``keep_s`` is how long each can be read, in seconds.
+    """
+
+    max: int = Field(
+        100, ge=1, description="Operations (`Prefer: respond-async`) that run in one process at once."
+    )
+    kept_max: int = Field(
+        20_000,
+        ge=1,
+        description="Operations kept for a tenant, each half a kilobyte of store that is never evicted; new "
+        "ones beyond are refused with 429.",
+    )
+    keep_s: int = 86_400
+
+
 class LongRunning:
     """Starts operations, finds them and cancels them.
 
@@ -70,7 +91,7 @@ class LongRunning:
         gateway: Does the work.
         operations: Where all replicas see them.
         lease_s: How long an operation outlives its process.
-        running_max: Operations that this process carries at once; each holds its inputs in memory.
+        config: How many there may be; each holds its inputs in memory.
         on_ended: Told how each of them ended.
     """
 
@@ -80,13 +101,13 @@ class LongRunning:
         operations: Operations,
         *,
         lease_s: float,
-        running_max: int,
+        config: OperationConfig,
         on_ended: Callable[[str], None] = lambda _state: None,
     ) -> None:
         self._gateway = gateway
         self._operations = operations
         self._lease_s = lease_s
-        self._running_max = running_max
+        self._running_max = config.max
         self._on_ended = on_ended
         self._tasks = OwnTasks()
         self._serving: dict[str, asyncio.Task[GenerationResult]] = {}

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from pydantic import Field
 
+from app.domain.config import Config
 from app.domain.tenancy import Identity
 
 if TYPE_CHECKING:
@@ -44,6 +46,40 @@ ACCOUNTS: Final = Signer(frozenset({"https://accounts.google.com", "accounts.goo
 IAP: Final = Signer(
     frozenset({"https://cloud.google.com/iap"}), "ES256", vouches=True, prefix="accounts.google.com:"
 )
+
+
+class IdentityConfig(Config):
+    """ID tokens of Google accounts.
+
+    ``certs_url`` has the keys that they are signed with, as a JSON Web Key Set.
+    """
+
+    audiences: frozenset[str] = Field(
+        frozenset(),
+        description="Accepted `aud` values of Google's ID tokens, such as https://flashgate.example; empty "
+        "to accept no ID token.",
+    )
+    signature: Literal["required", "platform"] = Field(
+        "required",
+        description="Who verifies the signature of an ID token: required means this gateway; platform "
+        "accepts one that Cloud Run has verified and removed, for services that IAM lets nobody into "
+        "without a token.",
+    )
+    certs_url: str = "https://www.googleapis.com/oauth2/v3/certs"
+
+
+class IapConfig(Config):
+    """Identity-Aware Proxy.
+
+    ``certs_url`` has the keys that its assertions are signed with, as a JSON Web Key Set.
+    """
+
+    audiences: frozenset[str] = Field(
+        frozenset(),
+        description="Accepted `aud` values of assertions by Identity-Aware Proxy, such as "
+        "/projects/1/global/backendServices/2; empty to accept none.",
+    )
+    certs_url: str = "https://www.gstatic.com/iap/verify/public_key-jwk"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,16 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from pydantic import Field
+
+from app.domain.config import Config
 from app.domain.errors import GatewayError, StoreUnavailable
 from app.generation.ports import Lead, Settled, Settlement
 from app.ledger.epochs import LedgerDataLost
 from app.ledger.grace import Grace
 from app.ledger.hold_records import Counter, HoldRecord
 from app.ledger.journaling import Journaling
-from app.ledger.recovery import Recovery
+from app.ledger.recovery import DataLossPolicy, Recovery
 from app.resilience.best_effort import best_effort
 from app.resilience.deadlines import time_limit
 from app.resilience.resources import Resource
@@ -41,7 +44,6 @@ if TYPE_CHECKING:
     from app.generation.ports import Absent, Admission, AdmissionRequest, Hit
     from app.ledger.hold_records import State
     from app.ledger.journal import Journal
-    from app.ledger.recovery import Amnesia
     from app.ledger.redis import RedisLedger
     from app.ledger.restoring import Restorer
     from app.store.breaker import StoreBreaker
@@ -73,21 +75,25 @@ class LedgerMetrics(Protocol):
         """Count a tenant's ledger that was lost, and the holds that were put back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Durability:
-    """What to do while the store does not answer, or once it has lost data.
+class DurabilityConfig(Config):
+    """Outages and data loss of the store.
 
     Attributes:
-        amnesia: What happens after a tenant's ledger was lost: it is rebuilt, it stays closed until an
-            operator restarts the gateway, or it starts again at zero.
-        drain_s: Seconds at shutdown for settlements that still wait.
-        grace_tokens: Tokens that each tenant may reserve while the store does not answer; see
-            ``app/ledger/grace.py``.
+        settle_s: Seconds at shutdown for settlements that still wait.
     """
 
-    amnesia: Amnesia = "rebuild"
-    drain_s: float = 2.0
-    grace_tokens: int = 0
+    data_loss_policy: DataLossPolicy = Field(
+        "rebuild",
+        description="What happens to a tenant whose ledger the store has lost: rebuild it from the "
+        "journals, keep the tenant closed until a restart, or open it with nothing used.",
+    )
+    settle_s: float = 2.0
+    store_grace_tokens: int = Field(
+        0,
+        ge=0,
+        description="Input and output tokens that each replica may admit for a tenant while the store does "
+        "not answer, booked later; 0 for none, so that no budget can be overspent.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +111,7 @@ class DurableLedger(Resource):
     Args:
         breaker: The breaker of the ledger's and the restorer's calls; operators see its state.
         journal: This replica's files, or None without a disk: settlements then wait in memory alone.
-        policy: The operator's choices.
+        config: The operator's choices.
     """
 
     def __init__(
@@ -116,9 +122,9 @@ class DurableLedger(Resource):
         *,
         metrics: LedgerMetrics,
         journal: Journal | None = None,
-        policy: Durability | None = None,
+        config: DurabilityConfig | None = None,
     ) -> None:
-        policy = policy or Durability()
+        config = config or DurabilityConfig()
         self._ledger = ledger
         self._restorer = restorer
         self.breaker = breaker
@@ -129,11 +135,11 @@ class DurableLedger(Resource):
             restorer,
             metrics,
             journal=self._journal,
-            amnesia=policy.amnesia,
+            data_loss_policy=config.data_loss_policy,
             open_holds=self._open_holds,
         )
-        self._drain_s = policy.drain_s
-        self._grace = Grace(policy.grace_tokens)
+        self._settle_s = config.settle_s
+        self._grace = Grace(config.store_grace_tokens)
         self._open: OrderedDict[str, tuple[str, HoldRecord]] = OrderedDict()
         self._waiting: dict[str, _Waiting] = {}
         self._something_waits = asyncio.Event()
@@ -157,7 +163,7 @@ class DurableLedger(Resource):
                     yield
                 finally:
                     with contextlib.suppress(TimeoutError):
-                        async with time_limit(self._drain_s):
+                        async with time_limit(self._settle_s):
                             await self._nothing_waits.wait()
         finally:
             self._report_what_is_left()

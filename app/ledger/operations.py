@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from app.domain.errors import InternalError
 from app.domain.operation import Operation, OperationResult, is_operation_id
 from app.domain.repetition import IdempotencyMismatch, TooManyOperations
+from app.generation.operations import OperationConfig
 from app.ledger.codec import decode_spent, encode_spent
 from app.store import keys
 from app.store.breaker import StoreBreaker
@@ -33,9 +34,8 @@ class RedisOperations:
     Args:
         client: Decoding replies to str; see ``client.open_clients``.
         lease_s: How long an operation outlives its process.
-        keep_s: How long it can be read.
         deadline_s: A call that has no answer by then is StoreUnavailable.
-        kept_max: How many operations a tenant may have, running or ended, without those that cost nothing.
+        config: How many operations a tenant may have, running or ended, without those that cost nothing.
         breaker: That of the client's pool; one of its own if not given.
         room: Says whether an answer may be kept; None for all.
     """
@@ -45,16 +45,16 @@ class RedisOperations:
         client: Redis,
         *,
         lease_s: float,
-        keep_s: int,
-        kept_max: int = 20_000,
+        config: OperationConfig | None = None,
         deadline_s: float = DEADLINE_S,
         breaker: StoreBreaker | None = None,
         capacity: StoreCapacity | None = None,
     ) -> None:
         self._client = client
         self._lease_ms = str(int(lease_s * _MS))
-        self._keep_ms = str(keep_s * _MS)
-        self._kept_max = kept_max
+        config = config or OperationConfig()
+        self._keep_ms = str(config.keep_s * _MS)
+        self._kept_max = config.kept_max
         self._calls = StoreCalls(deadline_s, breaker or StoreBreaker())
         self._capacity = capacity
 

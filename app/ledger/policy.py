@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from pydantic import Field
 
+from app.domain.policy import HoldConfig
 from app.store.client import DEADLINE_S
 
 MS = 1000
+DAY_S = 86_400
 DAY_MS = 86_400_000
 POLL_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerPolicy:
-    """Leases, retention and limits of a ledger.
+class LedgerConfig(HoldConfig):
+    """The ledger.
 
     Attributes:
-        lease_s: Seconds that a hold lives without a heartbeat (docs/reliability.md R10).
         keep_s: Seconds that an ended hold is remembered; longer than any retry of a settlement.
-        unknown: Whether a sent hold whose owner died is charged at its estimate or released
-            (docs/decisions/0034).
-        usage_days: Days that usage reports go back.
-        usage_labels: Labels of a tenant and day that are reported one by one.
+        usage_labels_max: Labels of a tenant and day that are reported one by one; others are added up.
         poll_s: Seconds between looks of a follower that is not notified.
         deadline_s: Seconds after which a call without an answer is StoreUnavailable.
-        claims_max: Idempotency keys that a tenant may have.
     """
 
-    lease_s: float = 30.0
-    keep_s: int = 86_400
-    unknown: Literal["charge", "release"] = "charge"
-    usage_days: int = 92
-    usage_labels: int = 200
+    keep_s: int = DAY_S
+    usage_days: int = Field(92, ge=1, le=3660, description="How far back usage reports reach, in days.")
+    usage_labels_max: int = 200
+    idempotency_keys_max: int = Field(
+        50_000,
+        ge=1,
+        description="Idempotency keys that a tenant may use in a day, each half a kilobyte of store that is "
+        "never evicted; new ones beyond are refused with 429.",
+    )
     poll_s: float = POLL_S
     deadline_s: float = DEADLINE_S
-    claims_max: int = 50_000
 
     @property
     def keeps_ms(self) -> tuple[str, str]:

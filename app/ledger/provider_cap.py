@@ -15,17 +15,19 @@ import logging
 import secrets
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
+from pydantic import Field
+
 from app.domain.budget import Amounts, Budget, build_window
+from app.domain.config import Config
 from app.domain.errors import GatewayError, StoreUnavailable, UpstreamError, UpstreamQuota
 from app.domain.estimate import compute_settled_amounts, estimate
 from app.domain.rate import RateLimit
 from app.domain.request import CacheDirective
 from app.generation.ports import AdmissionRequest, Lead, Limited, Refused, Settlement
-from app.ledger.policy import LedgerPolicy
+from app.ledger.policy import LedgerConfig
 from app.resilience.best_effort import best_effort
 from app.resilience.tasks import run_uncancelled
 from app.store.keys import PROVIDER
@@ -46,19 +48,28 @@ Outcome = Literal["settle", "void", "charge"]
 _UTC = ZoneInfo("UTC")
 _BURST_SHARE = 10
 
-PROVIDER_POLICY = LedgerPolicy(lease_s=120, keep_s=600, usage_days=1)
+PROVIDER_LEDGER = LedgerConfig(lease_s=120, keep_s=600, usage_days=1)
 """A part that is not given back ends with its minute, and holds are soon pruned."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderTerms:
-    """Requests and tokens that may go to each model at each back end in a minute; None for no cap.
+class ProviderConfig(Config):
+    """Caps on each model at each back end.
 
     A tenth of the requests may come at once, so no minute sees more than that above the cap.
     """
 
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
+    requests_per_minute: int | None = Field(
+        None,
+        ge=1,
+        description="Requests a minute to one model at one back end, of all tenants and replicas together; "
+        "unset for no cap.",
+    )
+    tokens_per_minute: int | None = Field(
+        None,
+        ge=1,
+        description="Input and output tokens a minute of one model at one back end, of all tenants and "
+        "replicas together; unset for no cap.",
+    )
 
 
 class CappedImageModel:
@@ -76,13 +87,13 @@ class CappedImageModel:
         back_end: str,
         ledger: RedisLedger,
         catalogue: Catalogue,
-        terms: ProviderTerms,
+        config: ProviderConfig,
     ) -> None:
         self._model = model
         self._back_end = back_end
         self._ledger = ledger
         self._catalogue = catalogue
-        self._terms = terms
+        self._config = config
 
     async def is_ready(self) -> bool:
         """Whether calls can be made at all."""
@@ -159,14 +170,14 @@ class CappedImageModel:
             await run_uncancelled(self._ledger.settle(settlement, ()))
 
     def _build_windows(self, card: Card) -> tuple[BudgetWindow, ...]:
-        limit = self._terms.tokens_per_minute
+        limit = self._config.tokens_per_minute
         if limit is None:
             return ()
         budget = Budget("total_tokens", "minute", limit)
         return (build_window(budget, self._name_owner(card), _UTC, time.time_ns() // 1_000_000),)
 
     def _build_rates(self, card: Card) -> tuple[RateLimit, ...]:
-        limit = self._terms.requests_per_minute
+        limit = self._config.requests_per_minute
         if limit is None:
             return ()
         burst = max(1, limit // _BURST_SHARE)

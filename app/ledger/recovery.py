@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Amnesia = Literal["rebuild", "closed", "open"]
+DataLossPolicy = Literal["rebuild", "closed", "open"]
 
 LOOK_S = 1.0
 GRACE_S = 3.0
@@ -53,7 +53,7 @@ class Recovery:
     Args:
         ledger: Its ``epochs`` are those that this process has seen.
         journal: This replica's memory on disk.
-        amnesia: What happens after a tenant's ledger was lost; see Durability.
+        data_loss_policy: What happens after a tenant's ledger was lost.
         open_holds: The holds of a tenant that this process has open.
 
     Attributes:
@@ -67,14 +67,14 @@ class Recovery:
         metrics: DataLossMetrics,
         *,
         journal: Journaling,
-        amnesia: Amnesia,
+        data_loss_policy: DataLossPolicy,
         open_holds: Callable[[str], dict[str, HoldRecord]],
     ) -> None:
         self._epochs = ledger.epochs
         self._restorer = restorer
         self._metrics = metrics
         self._journal = journal
-        self._amnesia = amnesia
+        self._data_loss_policy = data_loss_policy
         self._open_holds = open_holds
         self._rebuilding = asyncio.Lock()
         self.history = ""
@@ -84,7 +84,7 @@ class Recovery:
         known = self._epochs.get(tenant_id)
         if known is None or lost.epoch is None:
             raise lost
-        if self._amnesia == "closed":
+        if self._data_loss_policy == "closed":
             raise StoreUnavailable("The store has lost the ledger of this tenant.", retry_after_s=60)
         try:
             wait_s = await self._rebuild(tenant_id, known)
@@ -100,7 +100,7 @@ class Recovery:
         """Look for losses, for ever: every replica puts back its part while a ledger is still closed."""
         while True:
             await asyncio.sleep(LOOK_S)
-            if self._epochs and self._amnesia == "rebuild":
+            if self._epochs and self._data_loss_policy == "rebuild":
                 try:
                     await self._look()
                 except StoreUnavailable:
@@ -124,7 +124,7 @@ class Recovery:
         async with self._rebuilding:
             if self._epochs.get(tenant_id) != known:
                 return 0.0  # another task of this process has done it meanwhile
-            rebuilding = self._amnesia == "rebuild"
+            rebuilding = self._data_loss_policy == "rebuild"
             records = await self._collect_records(tenant_id) if rebuilding else []
             epoch, wait_s, count = await self._restorer.rebuild(
                 tenant_id, records, secrets.token_hex(8), GRACE_S if rebuilding else 0.0
@@ -132,7 +132,7 @@ class Recovery:
             self._epochs[tenant_id] = epoch
             self._journal.keep_epoch(tenant_id, epoch)
         log.error("the store has lost the ledger", extra={"tenant": tenant_id, "count": count})
-        self._metrics.count_data_loss(self._amnesia, count)
+        self._metrics.count_data_loss(self._data_loss_policy, count)
         return wait_s
 
     async def _put_back_all(self, tenant_ids: frozenset[str]) -> None:
@@ -151,7 +151,7 @@ class Recovery:
                 log.error(
                     "the store has lost a part of the ledger", extra={"tenant": tenant_id, "count": count}
                 )
-                self._metrics.count_data_loss(self._amnesia, count)
+                self._metrics.count_data_loss(self._data_loss_policy, count)
 
     async def _collect_records(self, tenant_id: str) -> list[HoldRecord]:
         """The last state of every hold that this replica remembers."""

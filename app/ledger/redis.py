@@ -20,7 +20,7 @@ from app.generation.ports import Absent, Hit, Settled
 from app.ledger import codec, reports
 from app.ledger.codec import STATES
 from app.ledger.notifications import Notifications
-from app.ledger.policy import MS, LedgerPolicy
+from app.ledger.policy import MS, LedgerConfig
 from app.ledger.scripting import Scripts
 from app.resilience.resources import Resource
 from app.store import keys
@@ -49,7 +49,7 @@ class RedisLedger(Resource):
 
     Args:
         client: Decoding replies to str; see ``client.open_clients``.
-        policy: Leases and the like.
+        config: Leases and the like.
         room: Says whether a result may be kept; None for all.
         breaker: Spares a store that does not answer, and its callers; None to ask in any case.
 
@@ -64,14 +64,14 @@ class RedisLedger(Resource):
     def __init__(
         self,
         client: Redis,
-        policy: LedgerPolicy | None = None,
+        config: LedgerConfig | None = None,
         capacity: StoreCapacity | None = None,
         breaker: StoreBreaker | None = None,
     ) -> None:
         self._client = client
         self._capacity = capacity
-        self._policy = self.policy = policy or LedgerPolicy()
-        self._calls = StoreCalls(self._policy.deadline_s, breaker)
+        self._config = self.config = config or LedgerConfig()
+        self._calls = StoreCalls(self._config.deadline_s, breaker)
         self._scripts = Scripts(client)
         self.notifications = Notifications(client)
         self.scripts = self._scripts
@@ -136,7 +136,13 @@ class RedisLedger(Resource):
 
         Returns False where the hold is no longer open, so that the call must not be made.
         """
-        arguments = [hold_id, fingerprint, self._lease_ms, *self._policy.keeps_ms, self._policy.unknown]
+        arguments = [
+            hold_id,
+            fingerprint,
+            self._lease_ms,
+            *self._config.keeps_ms,
+            self._config.unknown_outcome,
+        ]
         names = keys.work_keys(tenant_id, fingerprint)
         reply = await self._calls.run(self._scripts.run("dispatch", names, arguments))
         if reply[0] == "conflict":
@@ -164,8 +170,8 @@ class RedisLedger(Resource):
             settlement.hold_id,
             settlement.fingerprint,
             settlement.outcome,
-            *self._policy.keeps_ms,
-            self._policy.unknown,
+            *self._config.keeps_ms,
+            self._config.unknown_outcome,
             result if ttl_ms else "",
             str(ttl_ms),
             failure,
@@ -175,7 +181,7 @@ class RedisLedger(Resource):
             *codec.encode_attempt(settlement.attempt, self._lease_ms),
             *codec.encode_amounts(settlement.amounts),
             *codec.encode_tokens(settlement.usage),
-            *reports.encode_attribution(settlement.attribution, self._policy.usage_labels),
+            *reports.encode_attribution(settlement.attribution, self._config.usage_labels_max),
         ]
         claim = settlement.answered.claim.digest if settlement.answered else None
         names = keys.work_keys(settlement.tenant_id, settlement.fingerprint, claim)
@@ -197,7 +203,7 @@ class RedisLedger(Resource):
         clock = asyncio.get_running_loop().time
         deadline = clock() + timeout_s
         while (left_s := deadline - clock()) > 0:
-            nap_s = min(left_s, self._policy.poll_s * random.uniform(0.8, 1.2))
+            nap_s = min(left_s, self._config.poll_s * random.uniform(0.8, 1.2))
             if await self.notifications.wait(leader, nap_s) or not await self._is_leading(
                 tenant_id, fingerprint, leader
             ):
@@ -227,10 +233,10 @@ class RedisLedger(Resource):
 
     @property
     def _lease_ms(self) -> str:
-        return str(int(self._policy.lease_s * MS))
+        return str(int(self._config.lease_s * MS))
 
     async def _run_admit(self, request: AdmissionRequest, windows: tuple[BudgetWindow, ...]) -> ScriptReply:
-        max_age_s = request.cache.max_age_s
+        max_age_s, labels_max = request.cache.max_age_s, self._config.usage_labels_max
         arguments = [
             request.hold_id,
             request.fingerprint,
@@ -238,10 +244,10 @@ class RedisLedger(Resource):
             "" if max_age_s is None else str(max_age_s * MS),
             request.following or "",
             self._lease_ms,
-            *self._policy.keeps_ms,
-            self._policy.unknown,
+            *self._config.keeps_ms,
+            self._config.unknown_outcome,
             *codec.encode_claim(request.claim),
-            str(self._policy.claims_max),
+            str(self._config.idempotency_keys_max),
             *codec.encode_attempt(request.attempt, self._lease_ms),
             "repeats" if request.attempt and request.attempt.repeats else "first",
             str(request.attempt.age_ms if request.attempt else 0),
@@ -250,11 +256,7 @@ class RedisLedger(Resource):
             *codec.encode_amounts(request.amounts),
             *codec.encode_windows(windows),
             *codec.encode_rates(request.rates),
-            *(
-                reports.encode_attribution(request.attribution, self._policy.usage_labels)
-                if request.attribution
-                else ()
-            ),
+            *(reports.encode_attribution(request.attribution, labels_max) if request.attribution else ()),
         ]
         digest = request.claim.digest if request.claim else None
         names = keys.work_keys(request.tenant_id, request.fingerprint, digest)
@@ -265,7 +267,7 @@ class RedisLedger(Resource):
         self, tenant_id: str, windows: tuple[BudgetWindow, ...], rates: tuple[RateLimit, ...] = ()
     ) -> ScriptReply:
         limits = [*codec.encode_windows(windows), *codec.encode_rates(rates)]
-        arguments = [*self._policy.keeps_ms, self._policy.unknown, *limits]
+        arguments = [*self._config.keeps_ms, self._config.unknown_outcome, *limits]
         reply = await self._calls.run(self._scripts.run("windows", keys.ledger_keys(tenant_id), arguments))
         return codec.decode_reply(reply, windows, rates)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from app.ledger.hold_records import HoldRecord
-    from app.ledger.policy import LedgerPolicy
+    from app.ledger.policy import LedgerConfig
     from app.ledger.scripting import Scripts
     from app.store.breaker import StoreBreaker
 
@@ -29,13 +29,13 @@ class Restorer:
     """Runs ``scripts/restore.lua`` and reads the epochs of tenants' ledgers."""
 
     def __init__(
-        self, client: Redis, scripts: Scripts, policy: LedgerPolicy, breaker: StoreBreaker | None = None
+        self, client: Redis, scripts: Scripts, config: LedgerConfig, breaker: StoreBreaker | None = None
     ) -> None:
         self._client = client
         self._calls = StoreCalls(breaker=breaker)
         self._scripts = scripts
-        self._lease_ms = str(int(policy.lease_s * MS))
-        self._keep_ms, self._usage_ms = policy.keeps_ms
+        self._lease_ms = str(int(config.lease_s * MS))
+        self._keep_ms, self._usage_ms = config.keeps_ms
 
     async def put_back(self, tenant_id: str, records: Iterable[HoldRecord]) -> int:
         """Put holds back that were begun so lately that the store cannot have ended and pruned them.

@@ -34,8 +34,8 @@ class Quota:
         client: Redis,
         capacity: StoreCapacity,
         *,
-        picture_bytes_max: int,
         quota_of: Callable[[str], int | None],
+        picture_bytes_max: int = 32 << 20,
         breaker: StoreBreaker | None = None,
     ) -> None:
         self._client = client

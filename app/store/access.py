@@ -13,20 +13,21 @@ import ssl
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 from redis.credentials import CredentialProvider
 from redis.exceptions import ConnectionError as StoreConnectionError
 
+from app.domain.config import Config
 from app.resilience.diagnosis import Diagnosis, describe_cause
 from app.resilience.resources import Resource
 from app.resilience.tasks import BackgroundTasks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,28 @@ class _Token(BaseModel):
     expires_in: float = Field(gt=0)
 
 
+class RedisConfig(Config):
+    """The store."""
+
+    url: SecretStr | None = Field(
+        None,
+        description="Address of the Redis or Valkey server: redis://, rediss://, unix://, "
+        "redis+sentinel://host:port,…/name or redis+cluster://host:port,…; unset for an embedded server, "
+        "which needs the extra `embedded`.",
+    )
+    ca_file: Path | None = Field(
+        None,
+        description="PEM file with the certificate authorities of the store's TLS certificate; unset for the "
+        "system's. The host name is always verified too.",
+    )
+    iam: bool = Field(
+        default=False,
+        description="Whether the store is shown an access token of the service account instead of a "
+        "password, as Memorystore's IAM authentication requires.",
+    )
+    metadata_url: str = "http://metadata.google.internal"
+
+
 class AccessTokens(CredentialProvider, Resource):
     """Tokens of the service account, as the client library asks for credentials. Use as ``async with``.
 
@@ -139,7 +162,7 @@ class AccessTokens(CredentialProvider, Resource):
             token = _Token.model_validate_json(answer.content)
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValidationError) as error:
             self._ask_again = self._clock() + AGAIN_S
-            remedy = "Look at FLASHGATE_METADATA_URL, and at the service account of this instance"
+            remedy = "Look at the metadata server, and at the service account of this instance"
             diagnosis = Diagnosis("no_access_token", self._url, describe_cause(error), remedy)
             status = error.response.status_code if isinstance(error, httpx2.HTTPStatusError) else None
             log.warning("there is no access token", extra={"diagnosis": diagnosis, "status": status})

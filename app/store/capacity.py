@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 LOOK_S = 1.0
 VALUE_BYTES = 500
 """What the store takes for any value beside its bytes: its name and time."""
+FULL_SHARE = 0.8
 SPARE_PART = 4
 """An allocator's classes of sizes are up to a quarter apart."""
 
@@ -40,7 +41,7 @@ class StoreCapacity(Resource):
         full_share: Of the memory of a store that evicts nothing; above it nothing more is kept.
     """
 
-    def __init__(self, client: Redis, full_share: float) -> None:
+    def __init__(self, client: Redis, full_share: float = FULL_SHARE) -> None:
         self._client = client
         self._calls = StoreCalls()
         self._full_share = full_share

@@ -28,6 +28,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from pydantic import Field
+
+from app.domain.config import Config
 from app.resilience.deadlines import time_limit
 from app.resilience.diagnosis import Diagnosis, describe_system_error
 from app.resilience.tasks import BackgroundTasks
@@ -75,12 +78,18 @@ def find_server_binary() -> Path:
     )
 
 
+class EmbeddedConfig(Config):
+    """The embedded store."""
+
+    memory_mb: int = Field(1024, ge=16, description="Memory of the embedded server, in MiB.")
+
+
 class EmbeddedStore:
     """A client of the embedded server of a state directory: ``async with EmbeddedStore(path) as url``.
 
     Args:
         state_dir: Holds the data, the log and the locks; made private to this user (mode 0700).
-        maxmemory_bytes: Above it the server evicts pictures and results, never the ledger.
+        config: Its memory; above it the server evicts pictures and results, never the ledger.
         binary: The server to start; found by ``find_server_binary`` if not given.
 
     Attributes:
@@ -88,10 +97,10 @@ class EmbeddedStore:
     """
 
     def __init__(
-        self, state_dir: Path, *, maxmemory_bytes: int = 512 * 1024 * 1024, binary: Path | None = None
+        self, state_dir: Path, *, config: EmbeddedConfig | None = None, binary: Path | None = None
     ) -> None:
         self._dir = state_dir.resolve()
-        self._maxmemory_bytes = maxmemory_bytes
+        self._config = config or EmbeddedConfig()
         self._binary = binary
         self._users: int | None = None
         self._tasks = BackgroundTasks()
@@ -194,7 +203,7 @@ class EmbeddedStore:
             "appendonly": "yes",
             "appendfsync": "everysec",
             "save": '""',
-            "maxmemory": str(self._maxmemory_bytes),
+            "maxmemory": str(self._config.memory_mb << 20),
             "maxmemory-policy": "volatile-lfu",
             "lazyfree-lazy-eviction": "yes",
             "lazyfree-lazy-expire": "yes",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from app.domain.config import Config
 from app.domain.errors import (
     DeadlineExceeded,
     GatewayError,
@@ -16,9 +17,9 @@ from app.domain.errors import (
     UpstreamQuota,
     UpstreamUnavailable,
 )
-from app.upstream.breaker import BreakerTerms, SizeBreaker, is_fault
+from app.upstream.breaker import BreakerConfig, SizeBreaker, is_fault
 from app.upstream.metrics import NullMetrics
-from app.upstream.slots import Slots, SlotTerms
+from app.upstream.slots import SlotConfig, Slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,8 +44,7 @@ class NotSent(Exception):
         self.error = error
 
 
-@dataclass(frozen=True, slots=True)
-class LaneTerms:
+class GuardConfig(Config):
     """How a back end is spared.
 
     Attributes:
@@ -52,8 +52,8 @@ class LaneTerms:
         slow_s: A call that ran out of time sooner than this was impatient: that says nothing of the back end.
     """
 
-    slots: SlotTerms = field(default_factory=SlotTerms)
-    breaker: BreakerTerms = field(default_factory=BreakerTerms)
+    slots: SlotConfig = SlotConfig()
+    breaker: BreakerConfig = BreakerConfig()
     slow_s: float = 60.0
     quota_probe_s: float = 600.0
 
@@ -73,7 +73,7 @@ class GuardedBackEnd:
         name: The back end's kind, as metrics and answers show it.
         model: Makes single attempts.
         capabilities: Optional features that the back end offers.
-        terms: Limits that protect the back end.
+        config: Limits that protect the back end.
         metrics: Shows breakers, slots and queues.
         clock: A monotonic clock in seconds.
     """
@@ -84,14 +84,14 @@ class GuardedBackEnd:
         model: ImageModel,
         *,
         capabilities: frozenset[str] = frozenset(),
-        terms: LaneTerms | None = None,
+        config: GuardConfig | None = None,
         metrics: UpstreamMetrics | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self.capabilities = capabilities
         self._model = model
-        self._terms = terms or LaneTerms()
+        self._config = config or GuardConfig()
         self._metrics = metrics or NullMetrics()
         self._clock = clock
         self._breakers: dict[tuple[str, str], SizeBreaker] = {}
@@ -147,7 +147,7 @@ class GuardedBackEnd:
 
     def _note_exhausted_quota(self, model: str, left_s: float) -> None:
         now = self._clock()
-        self._quotas[model] = _ExhaustedQuota(now + left_s, now + self._terms.quota_probe_s)
+        self._quotas[model] = _ExhaustedQuota(now + left_s, now + self._config.quota_probe_s)
 
     def _check_quota(self, model: str) -> None:
         """Raise UpstreamQuota while the daily quota is exhausted, but let a probe through now and then."""
@@ -155,7 +155,7 @@ class GuardedBackEnd:
         if quota is None or now >= quota.until:
             return
         if now >= quota.probed_at:
-            quota.probed_at = now + self._terms.quota_probe_s
+            quota.probed_at = now + self._config.quota_probe_s
             return
         sentence = "The day's quota of the upstream is used up."
         left_s = math.ceil(quota.until - now)
@@ -164,20 +164,20 @@ class GuardedBackEnd:
     def _is_client_timeout(self, error: BaseException, took_s: float) -> bool:
         """Whether the caller's own deadline was too short, which says nothing about the back end."""
         timed_out = isinstance(error, DeadlineExceeded) and error.upstream_status is None
-        return timed_out and took_s < self._terms.slow_s
+        return timed_out and took_s < self._config.slow_s
 
     def _get_breaker(self, request: GenerationRequest) -> SizeBreaker:
         labels = (request.model, request.image_size or "default")
         if labels not in self._breakers:
             set_breaker = partial(self._metrics.set_breaker, self.name, *labels)
             self._breakers[labels] = SizeBreaker(
-                self._terms.breaker, self._clock, lambda held_back: set_breaker(held_back=held_back)
+                self._config.breaker, self._clock, lambda held_back: set_breaker(held_back=held_back)
             )
         return self._breakers[labels]
 
     def _get_slots(self, model: str) -> Slots:
         if model not in self._slots:
-            self._slots[model] = Slots(self.name, model, self._terms.slots, self._metrics, self._clock)
+            self._slots[model] = Slots(self.name, model, self._config.slots, self._metrics, self._clock)
         return self._slots[model]
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from app.domain.config import Config
 from app.domain.errors import (
     UpstreamError,
     UpstreamInvalidRequest,
@@ -35,8 +35,7 @@ def is_fault(error: BaseException | None) -> bool:
     return isinstance(error, UpstreamError) and not isinstance(error, _NOT_A_FAULT_OF_THE_UPSTREAM)
 
 
-@dataclass(frozen=True, slots=True)
-class BreakerTerms:
+class BreakerConfig(Config):
     """When calls are held back.
 
     Attributes:
@@ -56,18 +55,18 @@ class SizeBreaker:
     """Opens when too many of the recent calls failed, then lets one call at a time through as a probe.
 
     Args:
-        terms: When it opens, and for how long.
+        config: When it opens, and for how long.
         clock: A monotonic clock in seconds.
         on_change: Called with True when the breaker opens, and with False when it closes.
     """
 
     def __init__(
         self,
-        terms: BreakerTerms | None = None,
+        config: BreakerConfig | None = None,
         clock: Callable[[], float] = time.monotonic,
         on_change: Callable[[bool], None] = lambda _: None,
     ) -> None:
-        self._terms = terms or BreakerTerms()
+        self._config = config or BreakerConfig()
         self._clock = clock
         self._on_change = on_change
         self._calls: deque[tuple[float, bool]] = deque()
@@ -86,26 +85,26 @@ class SizeBreaker:
         left_s = self.left_s
         if self._open_until is not None and not left_s:
             # This call is the probe; the others wait for its result.
-            self._open_until = self._clock() + self._terms.pause_s
+            self._open_until = self._clock() + self._config.pause_s
         return left_s
 
     def record(self, *, failed: bool | None) -> None:
         """Count the outcome of a call that was let through; None if it says nothing about the back end."""
-        now, terms = self._clock(), self._terms
+        now, config = self._clock(), self._config
         if self._open_until is not None:
             self._calls.clear()
             if failed is False:
                 self._open_until = None
                 self._on_change(False)  # noqa: FBT003 - see the class
             else:
-                self._open_until = now + terms.pause_s
+                self._open_until = now + config.pause_s
             return
         if failed is None:
             return
         self._calls.append((now, failed))
-        while self._calls[0][0] <= now - terms.window_s:
+        while self._calls[0][0] <= now - config.window_s:
             self._calls.popleft()
         failures = sum(1 for _, failed in self._calls if failed)
-        if len(self._calls) >= terms.calls_min and failures >= terms.ratio * len(self._calls):
-            self._open_until = now + terms.pause_s
+        if len(self._calls) >= config.calls_min and failures >= config.ratio * len(self._calls):
+            self._open_until = now + config.pause_s
             self._on_change(True)  # noqa: FBT003 - see the class

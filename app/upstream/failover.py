@@ -18,7 +18,7 @@ from app.domain.errors import GatewayError, Overloaded
 from app.resilience.best_effort import best_effort
 from app.upstream.back_end import NotSent
 from app.upstream.metrics import NullMetrics
-from app.upstream.retries import CALL_S_MIN, RETRYABLE, RetryBudget, RetryTerms, may_fail_over
+from app.upstream.retries import CALL_S_MIN, RETRYABLE, RetryBudget, RetryConfig, may_fail_over
 from app.upstream.routing import SignatureOrigins, select_back_ends
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class FailoverImageModel:
     Args:
         back_ends: At least one, in the order in which they are tried.
         orders: The order for single models, by card id; ``back_ends`` applies to all others.
-        terms: When a round is repeated.
+        config: When a round is repeated.
         metrics: Counts retries and failovers.
         clock: A monotonic clock in seconds.
         sleep: Waits for a number of seconds.
@@ -52,7 +52,7 @@ class FailoverImageModel:
         back_ends: Sequence[GuardedBackEnd],
         *,
         orders: Mapping[str, Sequence[GuardedBackEnd]] | None = None,
-        terms: RetryTerms | None = None,
+        config: RetryConfig | None = None,
         metrics: UpstreamMetrics | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -61,12 +61,12 @@ class FailoverImageModel:
         self._back_ends = tuple(back_ends)
         self._orders = {model: tuple(order) for model, order in (orders or {}).items()}
         self._origins = SignatureOrigins()
-        self._terms = terms or RetryTerms()
+        self._config = config or RetryConfig()
         self._metrics = metrics or NullMetrics()
         self._clock = clock
         self._sleep = sleep
         self._jitter = jitter
-        self._budget = RetryBudget(self._terms)
+        self._budget = RetryBudget(self._config)
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -108,7 +108,7 @@ class FailoverImageModel:
             except NotSent as stopped:
                 raise stopped.error from None
             except RETRYABLE as error:
-                pause_s = self._terms.compute_pause(attempt, error, self._jitter())
+                pause_s = self._config.compute_pause(attempt, error, self._jitter())
                 if not self._may_repeat(error, attempt, pause_s, deadline) or not self._budget.withdraw():
                     raise
             else:
@@ -121,9 +121,9 @@ class FailoverImageModel:
 
     def _may_repeat(self, error: UpstreamError, attempt: int, pause_s: float, deadline: float) -> bool:
         """Whether another round is safe (nothing was billed) and can still finish before the deadline."""
-        if not error.retryable or error.billed != "no" or attempt >= self._terms.attempts_max:
+        if not error.retryable or error.billed != "no" or attempt >= self._config.attempts:
             return False
-        if (error.retry_after_s or 0) > self._terms.wait_s_max:
+        if (error.retry_after_s or 0) > self._config.wait_s:
             return False
         return self._clock() + pause_s + CALL_S_MIN <= deadline
 

@@ -7,9 +7,11 @@ the hold of one call covers all of its attempts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pydantic import Field
+
+from app.domain.config import Config
 from app.domain.errors import GatewayError, UpstreamQuota, UpstreamRejected, UpstreamUnavailable
 
 if TYPE_CHECKING:
@@ -22,23 +24,30 @@ RETRYABLE: Final = (UpstreamQuota, UpstreamUnavailable)
 _FAILOVER_ERRORS: Final = (UpstreamQuota, UpstreamUnavailable, UpstreamRejected)
 
 
-@dataclass(frozen=True, slots=True)
-class RetryTerms:
-    """How patient the gateway is with the upstream.
+class RetryConfig(Config):
+    """Retries of calls that were not billed.
 
     Attributes:
-        attempts_max: Rounds through the back ends for one call, the first included.
         pause_s: Twice this bounds the first pause, and every further bound doubles.
         pause_s_max: The longest of these bounds.
-        wait_s_max: Where the upstream asks for a longer wait, the caller is told so instead of kept waiting.
         ratio: Retries earned by each call.
         reserve: Retries that can be saved up.
     """
 
-    attempts_max: int = 3
+    attempts: int = Field(
+        3,
+        ge=1,
+        description="Most rounds through the back ends for one image, the first included; only a call that "
+        "cannot have been billed is repeated.",
+    )
     pause_s: float = 1.0
     pause_s_max: float = 8.0
-    wait_s_max: float = 5.0
+    wait_s: float = Field(
+        5,
+        ge=0,
+        description="Longest wait that a back end may ask for, in seconds; with a longer one the caller "
+        "gets the error and `Retry-After`.",
+    )
     ratio: float = 0.1
     reserve: float = 10.0
 
@@ -50,10 +59,10 @@ class RetryTerms:
 class RetryBudget:
     """Bounds retries to a share of the calls plus a reserve, so that they do not double an overload."""
 
-    def __init__(self, terms: RetryTerms) -> None:
-        self._ratio = terms.ratio
-        self._reserve = terms.reserve
-        self._left = terms.reserve
+    def __init__(self, config: RetryConfig) -> None:
+        self._ratio = config.ratio
+        self._reserve = config.reserve
+        self._left = config.reserve
 
     def deposit(self) -> None:
         """Count a call, which earns a share of a retry."""

@@ -15,6 +15,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from pydantic import Field
+
+from app.domain.config import Config
 from app.domain.errors import DeadlineExceeded, Overloaded
 from app.resilience.deadlines import time_limit
 from app.upstream.concurrency import AdaptiveLimit
@@ -32,25 +35,31 @@ _SOME_CALL_S: Final = 10.0
 _RETRY_AFTER_S_MAX: Final = 60
 
 
-@dataclass(frozen=True, slots=True)
-class SlotTerms:
-    """How slots are given out.
+class SlotConfig(Config):
+    """Slots for calls to one model at one back end.
 
-    Attributes:
-        limit_min: Slots that the worst overload leaves, at least 1.
-        limit_max: Slots where nothing was ever overloaded.
-        queue_max: Calls that may wait for one back end and model.
-        queue_s_max: Seconds that a call may wait. A hold that waits is not renewed, so its lease is longer.
-        kept_for_critical: Share of the slots that only critical calls get.
-        kept_from_batch: Further share that batch calls do not get.
+    ``min`` of them are left by the worst overload.
     """
 
-    limit_min: int = 2
-    limit_max: int = 100
-    queue_max: int = 200
-    queue_s_max: float = 15.0
-    kept_for_critical: float = 0.1
-    kept_from_batch: float = 0.1
+    min: int = Field(2, ge=1)
+    max: int = Field(
+        100, ge=1, description="Calls under way at once to one model at one back end that is not overloaded."
+    )
+    queue_max: int = Field(
+        200, ge=0, description="Calls that may wait for one model at one back end; more are refused with 503."
+    )
+    queue_s: float = Field(
+        15,
+        ge=0,
+        description="Longest wait for a call's turn, in seconds; two thirds of the lease bound it, because a "
+        "hold that waits is not renewed.",
+    )
+    reserved_for_critical: float = Field(
+        0.1, ge=0, le=0.5, description="Share of the slots that only calls of the class critical get."
+    )
+    reserved_for_interactive: float = Field(
+        0.1, ge=0, le=0.5, description="Further share of the slots that calls of the class batch do not get."
+    )
 
 
 @dataclass(slots=True)
@@ -82,7 +91,7 @@ class Slots:
     Args:
         back_end: Label for metrics.
         model: Label for metrics.
-        terms: How many slots there are, and who gets them.
+        config: How many slots there are, and who gets them.
         metrics: Shows slots and queues.
         clock: A monotonic clock in seconds.
     """
@@ -91,15 +100,15 @@ class Slots:
         self,
         back_end: str,
         model: str,
-        terms: SlotTerms,
+        config: SlotConfig,
         metrics: UpstreamMetrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._labels = (back_end, model)
-        self._terms = terms
+        self._config = config
         self._metrics = metrics
         self._clock = clock
-        self._limit = AdaptiveLimit(terms.limit_min, terms.limit_max)
+        self._limit = AdaptiveLimit(config.min, config.max)
         self._by_class: Counter[Priority] = Counter()
         self._by_tenant: Counter[str] = Counter()
         self._queue: dict[Priority, dict[str, deque[_Waiter]]] = {priority: {} for priority in CLASSES}
@@ -156,10 +165,10 @@ class Slots:
             return False
         if priority == "critical":
             return True
-        common = max(1, limit - math.floor(limit * self._terms.kept_for_critical))
+        common = max(1, limit - math.floor(limit * self._config.reserved_for_critical))
         if used["interactive"] + used["batch"] >= common:
             return False
-        lowest = max(1, common - math.floor(limit * self._terms.kept_from_batch))
+        lowest = max(1, common - math.floor(limit * self._config.reserved_for_interactive))
         return priority == "interactive" or used["batch"] < lowest
 
     def _take(self, tenant_id: str, priority: Priority) -> None:
@@ -201,7 +210,7 @@ class Slots:
             raise self._reject_late(call)
         waiter = self._join(call)
         try:
-            async with time_limit(min(self._terms.queue_s_max, until_late_s)):
+            async with time_limit(min(self._config.queue_s, until_late_s)):
                 await waiter.turn
         except BaseException as error:
             if waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.exception() is None:
@@ -211,13 +220,13 @@ class Slots:
                 self._leave(waiter)
             if not isinstance(error, TimeoutError):
                 raise
-            if until_late_s <= self._terms.queue_s_max:
+            if until_late_s <= self._config.queue_s:
                 raise self._reject_late(call) from None
             raise self._shed(call.priority, "aged") from None
 
     def _join(self, call: Call) -> _Waiter:
         """Enter the queue. If it is full, another waiter is dropped, or the call is rejected."""
-        if self.waiting >= self._terms.queue_max:
+        if self.waiting >= self._config.queue_max:
             dropped = self._find_waiter_to_drop(call)
             if dropped is None:
                 raise self._shed(call.priority, "full")

@@ -8,7 +8,7 @@ locals {
     {
       FLASHGATE_UPSTREAM           = var.back_end
       FLASHGATE_PUBLIC_URL         = local.public_url
-      FLASHGATE_IDENTITY_AUDIENCES = jsonencode([local.public_url])
+      FLASHGATE_IDENTITY_AUDIENCES = local.public_url
       FLASHGATE_METRICS_PORT       = "9464"
       FLASHGATE_TRACE_PROJECT      = var.project
       FLASHGATE_BODY_BYTES_MAX     = "33554432"

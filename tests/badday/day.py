@@ -18,6 +18,7 @@ import httpx2
 from app.settings import Settings
 from tests.badday.door import Door
 from tests.badday.phases import DAY, HOUR_MIN, Phase, scaled
+from tests.changed_constants import environment_of
 from tests.processes import HTTP, Running, running_emulator, running_gateway
 from tests.server.conftest import PEPPER, Tenants, write_tenants
 
@@ -136,12 +137,12 @@ class Day:
             "tenants_file": str(tenants.path),
             "key_pepper": PEPPER,
             "upstream": "emulator",
-            "upstream_base_url": first_url,
+            "emulator_base_url": first_url,
             "lease_s": str(LEASE_S),
-            "upstream_retry_reserve": str(self.seen.retry_reserve),
+            "upstream_retry.reserve": str(self.seen.retry_reserve),
             # The day is compressed, so what the gateway learns of it must be as well.
-            "upstream_breaker_window_s": f"{max(1.0, self._minute_s * 3):.2f}",
-            "upstream_breaker_pause_s": f"{self._minute_s:.2f}",
+            "upstream_breaker.window_s": f"{max(1.0, self._minute_s * 3):.2f}",
+            "upstream_breaker.pause_s": f"{self._minute_s:.2f}",
         }
         if self.seen.back_ends > 1:
             settings["upstream"] = "emulator,gemini"
@@ -235,8 +236,7 @@ class Day:
             time.sleep(0.05)
         for emulator in self._emulators:
             self._count_bills(emulator)
-        environment = {f"FLASHGATE_{name.upper()}": value for name, value in settings.items()}
-        environment["FLASHGATE_STATE_DIR"] = str(self._folder / "state")
+        environment = environment_of({**settings, "state_dir": str(self._folder / "state")})
         verified = subprocess.run(
             [sys.executable, "-m", "app", "ledger", "verify"],
             env=environment, capture_output=True, text=True, timeout=60, check=False,

@@ -70,9 +70,9 @@ def gateway(
         "tenants_file": str(tenants.path),
         "key_pepper": PEPPER,
         "upstream": "emulator",
-        "upstream_base_url": emulator.url,
+        "emulator_base_url": emulator.url,
         "upstream_answer_bytes_max": str(ANSWER_BYTES_MAX),
-        "upstream_breaker_calls": "1000",  # the failures of many rows hold no other row back
+        "upstream_breaker.calls_min": "1000",  # the failures of many rows hold no other row back
     }
     with running_gateway(tmp_path_factory.mktemp("gateway"), **settings) as process:
         yield process

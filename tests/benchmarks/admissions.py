@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from app.domain.budget import WINDOWS, Budget
 from app.domain.keys import ENTROPY_BYTES, hash_secret, mint
 from app.domain.tenancy import Key, Tenant
-from app.ledger.policy import LedgerPolicy
+from app.ledger.policy import LedgerConfig
 from app.ledger.redis import RedisLedger
 from app.store.client import open_clients
 from app.tenants.directory import MemoryDirectory
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 BATCH = 200
 ENDLESS = 10**15
 FOUR = tuple(Budget("image_tokens", window, ENDLESS) for window in WINDOWS[1:5])
-POLICY = LedgerPolicy(lease_s=3600, deadline_s=30)
+POLICY = LedgerConfig(lease_s=3600, deadline_s=30)
 
 
 class Wide(Books):

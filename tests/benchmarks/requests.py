@@ -35,7 +35,7 @@ def requests(folder: Path, rounds: int, batch: int) -> Table:
         bare = stack.enter_context(running(arguments, {}, url, "/readyz", folder / "bare.log", "uvicorn"))
         emulator = stack.enter_context(running_emulator(folder / "e"))
         known = write_tenants(folder / "t.yaml", {"rich": tokens_a_day(10**12), "poor": tokens_a_day(1)})
-        settings = {"tenants_file": str(known.path), "key_pepper": PEPPER, "upstream_base_url": emulator.url}
+        settings = {"tenants_file": str(known.path), "key_pepper": PEPPER, "emulator_base_url": emulator.url}
         gateway = stack.enter_context(running_gateway(folder / "g", upstream="emulator", **settings))
 
         def ask(where: Running, tenant: str, status: int, **body: object) -> None:

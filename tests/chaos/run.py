@@ -22,7 +22,7 @@ import httpx2
 from app.domain.budget import UNITS, Budget, build_window
 from app.domain.report import sum_rows
 from app.ledger.journal import Journal
-from app.ledger.policy import LedgerPolicy
+from app.ledger.policy import LedgerConfig
 from app.ledger.redis import RedisLedger
 from app.ledger.reports import RedisReports
 from app.ledger.verifying import read_snapshot
@@ -168,7 +168,7 @@ async def _audit(world: World, report: Report) -> None:
         journals = {tenant: journal.read_settled_of(tenant) for tenant in TENANTS}
     async with (
         open_clients(world.server.url, ledger_timeout_s=10) as clients,
-        RedisLedger(clients.ledger, LedgerPolicy(lease_s=LEASE_S, deadline_s=10)) as ledger,
+        RedisLedger(clients.ledger, LedgerConfig(lease_s=LEASE_S, deadline_s=10)) as ledger,
     ):
         for tenant, limit in TENANTS.items():
             books = Books(ledger, clients.ledger, tenant)

@@ -17,6 +17,7 @@ import httpx2
 import redis
 
 from app.domain.budget import UNITS
+from tests.changed_constants import environment_of
 from tests.processes import HTTP, START_S, STOP_S, free_port, running_emulator
 from tests.server.conftest import PEPPER, Tenants, tokens_a_day, write_tenants
 from tests.storefaults import Fault, StoreProxy
@@ -40,7 +41,7 @@ class Replica:
         self._environment = {
             name: value for name, value in os.environ.items() if not name.startswith("FLASHGATE_")
         }
-        self._environment |= {f"FLASHGATE_{name.upper()}": value for name, value in settings.items()}
+        self._environment |= environment_of(settings)
         self._environment |= {"PORT": str(self.port), "FLASHGATE_STATE_DIR": str(folder / f"state-{number}")}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -122,7 +123,7 @@ class World:
                 "tenants_file": str(self.tenants.path),
                 "key_pepper": PEPPER,
                 "upstream": "emulator",
-                "upstream_base_url": emulator.url,
+                "emulator_base_url": emulator.url,
                 "redis_url": self.proxy.url,
                 "lease_s": str(LEASE_S),
                 "journal_dir": str(self.folder / "journal"),

@@ -53,7 +53,7 @@ def tenants(tmp_path_factory: pytest.TempPathFactory) -> Tenants:
 @pytest.fixture(scope="session")
 def settings(usual_settings: dict[str, str]) -> dict[str, str]:
     """Streams that wait for their status soon say that they have begun."""
-    return {**usual_settings, "stream_patience_s": "0.5"}
+    return {**usual_settings, "stream_status_wait_s": "0.5"}
 
 
 @dataclass(frozen=True)

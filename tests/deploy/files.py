@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import AliasChoices
 
 from app.observability.metrics import METRICS, Metrics
-from app.settings import Settings
+from app.settings.environment import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -24,14 +23,7 @@ def yaml_of(path: str) -> Any:
 
 def setting_names() -> set[str]:
     """Every variable that the gateway reads."""
-    names: set[str] = set()
-    for name, field in Settings.model_fields.items():
-        alias = field.validation_alias
-        if isinstance(alias, AliasChoices):
-            names.update(str(choice) for choice in alias.choices)
-        else:
-            names.add(str(alias) if alias else f"FLASHGATE_{name.upper()}")
-    return names
+    return set(SETTINGS)
 
 
 def instructions() -> list[tuple[str, str]]:

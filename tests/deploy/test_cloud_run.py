@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from app.settings import Settings
+from app.settings.environment import load_settings
 from tests.processes import running_gateway
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def faults(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> tupl
             monkeypatch.delenv(name)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    return Settings().deployment_faults
+    return load_settings().deployment_faults
 
 
 def test_a_complete_service_may_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +53,7 @@ def test_elsewhere_nothing_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_one_instance_may_keep_its_own_store_on_purpose(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = {name: value for name, value in COMPLETE.items() if name != "FLASHGATE_REDIS_URL"}
-    assert faults(monkeypatch, {**alone, "FLASHGATE_EMBEDDED_OK": "true"}) == ()
+    assert faults(monkeypatch, {**alone, "FLASHGATE_ALLOW_EMBEDDED_STORE": "true"}) == ()
 
 
 def test_the_emulator_answers_there_only_on_purpose(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,7 @@ def test_the_demo_key_is_told_to_a_person_never_to_a_log_that_is_collected_nor_o
     with running_gateway(
         tmp_path / "service",
         upstream="emulator",
-        embedded_ok="true",
+        allow_embedded_store="true",
         tenants_file=str(tenants),
         key_pepper=COMPLETE["FLASHGATE_KEY_PEPPER"],
     ):

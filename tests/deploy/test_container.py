@@ -256,7 +256,7 @@ def test_two_gateways_share_a_store_and_pay_once(network: str, tmp_path: Path) -
     key_file.chmod(0o777)  # whatever the umask says: the container's user is nobody here
     settings = (
         *("--env", f"FLASHGATE_REDIS_URL=redis://{store}:6379", *EMULATED),
-        *("--env", f"FLASHGATE_UPSTREAM_BASE_URL=http://{emulator}:8090"),
+        *("--env", f"FLASHGATE_EMULATOR_BASE_URL=http://{emulator}:8090"),
         *("--env", "FLASHGATE_STATE_DIR=/state/own", "--volume", f"{key_file}:/state"),
     )
     serve_store = (

@@ -57,7 +57,7 @@ def test_with_a_store_and_an_upstream_elsewhere_it_draws_without_either(tmp_path
             "FLASHGATE_STATE_DIR": str(folder / "state"),
             "FLASHGATE_REDIS_URL": store,
             "FLASHGATE_UPSTREAM": "emulator",
-            "FLASHGATE_UPSTREAM_BASE_URL": emulator.url,
+            "FLASHGATE_EMULATOR_BASE_URL": emulator.url,
         }
         folder.mkdir()
         url, log = f"http://127.0.0.1:{port}", folder / "log"

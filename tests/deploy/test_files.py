@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from app.settings import Settings
+from app.settings.environment import load_settings
 from tests.deploy.files import DEPLOY, ROOT, instructions, setting_names, yaml_of
 
 DEPLOYED = [ROOT / "Dockerfile", ROOT / "docker-compose.yml", *sorted(DEPLOY.rglob("*"))]
@@ -205,10 +206,10 @@ def test_the_gateway_would_start_on_what_cloud_run_gives_it(
     monkeypatch.setenv("K_SERVICE", "flashgate")
     for name, value in environment(variant).items():
         monkeypatch.setenv(name, value)
-    settings = Settings()
+    settings = load_settings()
     assert settings.deployment_faults == ()
     assert settings.back_ends == (variant,)
-    assert settings.redis_url is not None
+    assert settings.redis.url is not None
 
 
 @pytest.mark.parametrize("variant", SERVICES)
@@ -238,7 +239,7 @@ def test_the_limits_of_the_platform_are_kept(variant: str) -> None:
     assert int(variables["FLASHGATE_BODY_BYTES_MAX"]) <= 32 << 20
     assert float(variables["FLASHGATE_DRAIN_S"]) < 10
     assert float(variables["FLASHGATE_UPSTREAM_TIMEOUT_S"]) < spec["timeoutSeconds"] <= 3600
-    assert Settings().chunked_above_bytes < 32 << 20
+    assert Settings().surface.chunked_above_bytes < 32 << 20
     request_mib = 32 + 24 + 47
     assert 110 + spec["containerConcurrency"] * request_mib <= 2048
     assert gateway["resources"]["limits"]["memory"] == "2Gi"

@@ -127,7 +127,7 @@ def test_gateways_serve_and_share_pictures_as_that_user(store: int, tmp_path: Pa
         settings = {
             "redis_url": url,
             "upstream": "emulator",
-            "upstream_base_url": emulator.url,
+            "emulator_base_url": emulator.url,
             "state_dir": str(tmp_path / "state"),
         }
         with (

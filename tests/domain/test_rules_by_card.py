@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from app.domain.policy import N_MAX, Policy
+from app.domain.policy import Policy, RequestConfig
 from app.domain.request import Grounding
 from app.domain.rules import LABELS_MAX, VARIANT_MAX
 from app.domain.validation import RULES, validate
@@ -65,7 +65,7 @@ def _words(card: Card) -> Iterator[AtLimit]:
     yield AtLimit(card, "conversation", "other_model", talking(model="another", images=0, pictures=0))
     again = talking(model=card.id, images=0, pictures=0, addresses=("gs://inputs/a.pdf",))
     yield AtLimit(card, "earlier_addresses", None, again, BUCKETS)
-    elsewhere = replace(BUCKETS, buckets=frozenset({"other"}))
+    elsewhere = replace(BUCKETS, request=RequestConfig(gcs_buckets=frozenset({"other"})))
     yield AtLimit(card, "earlier_addresses", "bucket_not_allowed", again, elsewhere)
     yield case("texts", None, prompt="狐")
     yield case("texts", "empty_prompt", prompt=" ")
@@ -126,7 +126,8 @@ def _numbers(card: Card) -> Iterator[AtLimit]:
         within = (limits.min, limits.default, limits.max)
         below, above = math.nextafter(limits.min, -math.inf), math.nextafter(limits.max, math.inf)
         yield from either_side(name, f"{name}_out_of_range", within, (below, above))
-    yield from either_side("count", "n_out_of_range", (1, N_MAX), (0, N_MAX + 1))
+    images_max = Policy().request.images_per_request_max
+    yield from either_side("count", "n_out_of_range", (1, images_max), (0, images_max + 1))
     candidates = facts.candidate_count_max
     yield from either_side(
         "candidate_count", "unsupported_candidate_count", (1, candidates), (0, candidates + 1)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from app.domain import rules
 from app.domain.estimate import estimate
 from app.domain.fingerprint import compute_fingerprint
-from app.domain.policy import Policy
+from app.domain.policy import Policy, RequestConfig
 from app.domain.request import GenerationRequest, Input, derive_seeds
 from app.domain.tenancy import Caller, Key, Tenant
 from app.domain.validation import RULES, find_notices, normalize_request, validate
@@ -211,7 +211,12 @@ def caller_of(tenant: dict[str, Any], key: dict[str, Any]) -> Caller:
 
 
 def test_the_policy_of_a_caller_keeps_the_deployments_limits() -> None:
-    deployment = Policy(buckets=frozenset({"inputs"}), pixels_max=7, n_max=2, capabilities=frozenset({"x"}))
+    deployment = Policy(
+        capabilities=frozenset({"x"}),
+        request=RequestConfig(
+            gcs_buckets=frozenset({"inputs"}), input_pixels_max=7, images_per_request_max=2
+        ),
+    )
     rights: dict[str, Any] = {
         "models": frozenset({CARD.id}), "max_image_size": "1K", "preview": frozenset({"video"}),
     }  # fmt: skip

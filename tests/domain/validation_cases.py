@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from app.cards import load_catalogue
 from app.domain.conversation import Conversation, Earlier
-from app.domain.policy import Policy
+from app.domain.policy import Policy, RequestConfig
 from app.domain.request import GenerationRequest, Grounding, Input, SafetySetting
 
 if TYPE_CHECKING:
     from app.domain.card import Card
     from app.domain.request import InputKind
 
+FEW_PIXELS = Policy(request=RequestConfig(input_pixels_max=100))
 CATALOGUE = load_catalogue()
 CARD = next(card for card in CATALOGUE if card.id == "gemini-3.1-flash-image")
 PRO = next(card for card in CATALOGUE if card.id == "gemini-3-pro-image")
 ANYTHING = Policy()
 STORAGE = Policy(capabilities=frozenset({"cloud_storage"}))
-BUCKETS = replace(STORAGE, buckets=frozenset({"inputs"}))
+INPUTS = RequestConfig(gcs_buckets=frozenset({"inputs"}))
+BUCKETS = replace(STORAGE, request=INPUTS)
 VERTEX = Policy(capabilities=frozenset({"output_mime_type"}))
 
 
@@ -289,7 +291,7 @@ BAD = (
     Bad("images", "too_many_images", "/images/14", request(images=many(15))),
     Bad("images", "image_too_large", "/images/0", image(data=SEVEN_MB + b"\x00")),
     Bad("images", "too_many_pixels", "/images/0", image(width=16_001, height=16_000)),
-    Bad("images", "too_many_pixels", "/images/0", image(width=11, height=10), Policy(pixels_max=100)),
+    Bad("images", "too_many_pixels", "/images/0", image(width=11, height=10), FEW_PIXELS),
     Bad("images", "unknown_image_type", "/images/0", image(mime_type=None)),
     *(
         Bad("images", "unsupported_image_type", "/images/0", image(mime_type=real))
@@ -310,7 +312,7 @@ BAD = (
         request(images=(stored(uri="gs://other/a.png"),)), BUCKETS),
     Bad("images", "bucket_not_allowed", "/images/0", request(images=(stored(),)), STORAGE),
     Bad("images", "address_not_available", "/images/0", request(images=(stored(),)),
-        Policy(buckets=frozenset({"inputs"}))),
+        Policy(request=INPUTS)),
     Bad("images", "mime_type_required", "/images/0",
         request(images=(stored(declared_mime_type=None),)), BUCKETS),
     Bad("images", "unsupported_image_type", "/images/0",

@@ -12,7 +12,7 @@ import pytest
 from app.cards import Catalogue, load_catalogue
 from app.domain.card import Card
 from app.domain.estimate import estimate
-from app.domain.policy import Policy, Times
+from app.domain.policy import Policy, TimeConfig
 from app.domain.request import GenerationRequest
 from app.domain.size_words import format_size_word, parse_size_word
 from app.domain.tenancy import Caller, Key
@@ -86,8 +86,8 @@ def test_every_dialect_and_back_end_has_its_words_for_it(card: Card) -> None:
 
 
 def test_it_has_times_and_metrics(card: Card) -> None:
-    assert Times(300, 30).get_work_s(card, "8K") == 290
-    assert Times(300, 30, {"8K": 280}).get_work_s(card, "8K") == 280
+    assert TimeConfig().get_work_s(card, "8K") == 290
+    assert TimeConfig(timeout_by_size={"8K": 280}).get_work_s(card, "8K") == 280
     assert 120 <= Latency(1).draw_seconds(card.image_sizes["8K"].seconds, "d", 1) <= 240
     assert Metrics(10).render()
 

@@ -17,11 +17,11 @@ from app.domain.errors import (
     UpstreamError,
 )
 from app.domain.generation import Generation, PictureRecord
-from app.domain.policy import Policy, Times
+from app.domain.policy import Policy, TimeConfig
 from app.domain.request import CacheDirective, GenerationRequest
 from app.domain.stored_generation import StoredGeneration, build_effective
 from app.domain.tenancy import Caller, Key, Tenant
-from app.generation.conversations import Bounds, Conversations
+from app.generation.conversations import ConversationConfig, Conversations
 from app.generation.gateway import Gateway
 from app.generation.order import ClientTimeout, IdempotencyKey, Order
 from app.generation.ports import (
@@ -70,10 +70,10 @@ class Path:
             catalogue=CATALOGUE,
             ledger=self.ledger,
             results=self.results,
-            conversations=Conversations(self.results, Bounds()),
+            conversations=Conversations(self.results, ConversationConfig()),
             model=self.model,
             policy=Policy(),
-            times=Times(60, 600),
+            times=TimeConfig(upstream_timeout_s=60),
         )
 
     def ask(

@@ -11,7 +11,7 @@ from app.domain.errors import ContentBlocked, GatewayError, OperationCancelled, 
 from app.domain.failure import build_failure
 from app.domain.generation import NO_USAGE
 from app.domain.outcome import compute_outcome
-from app.domain.policy import Policy, Times
+from app.domain.policy import Policy, TimeConfig
 from app.domain.request import CacheDirective
 from app.generation import booking
 from app.generation.booking import StoredParts
@@ -32,7 +32,7 @@ def job(mode: str = "use", key: str | None = "k") -> Job:
         CacheDirective(mode),  # type: ignore[arg-type]
         idempotency=IdempotencyKey(key, "images:generate") if key else None,
     )
-    return build_job(order, CATALOGUE, Policy(), Allowances(), Times(60, 600))
+    return build_job(order, CATALOGUE, Policy(), Allowances(), TimeConfig(upstream_timeout_s=60))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import yaml
 
 from app.domain.keys import ENTROPY_BYTES, hash_secret, mint
 from app.domain.policy import Policy
+from tests.changed_constants import environment_of
 from tests.domain.validation_cases import BAD, GOOD
 from tests.processes import Running, free_port, running, running_emulator
 
@@ -134,9 +135,9 @@ def _gateway(folder: Path, tenants: Tenants, emulator: Running, **settings: str)
         "state_dir": str(folder / "state"),
         "tenants_file": str(tenants.path),
         "key_pepper": PEPPER,
-        "upstream_base_url": emulator.url,
+        "emulator_base_url": emulator.url,
     }
-    environment = {f"FLASHGATE_{name.upper()}": value for name, value in settings.items()}
+    environment = environment_of(settings)
     log = folder / "gateway.log"
     served = running([], {**environment, "PORT": str(port)}, url, "/readyz", log, "tests.hostile.served")
     with served as process:
@@ -163,7 +164,7 @@ def plain_gateway(
         "upstream": "gemini",
         "gemini_api_key": "a-key",
         "gcs_buckets": '["inputs"]',
-        "input_pixels_max": str(PIXELS_MAX_OF_THE_PLAIN_ONE),
+        "request.input_pixels_max": str(PIXELS_MAX_OF_THE_PLAIN_ONE),
     }
     with _gateway(folder, tenants, emulator, **settings) as process:
         yield process

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ import app.commands.serve
 import app.wiring
 from app.cards import Catalogue, load_catalogue
 from app.main import create_app
+from tests.changed_constants import settings_of
 from tests.domain.validation_cases import NARROW, OFFERS_TOP_K, RETIRED
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ def gauged(settings: Settings) -> FastAPI:
 
 
 if __name__ == "__main__":
+    vars(command)["load_settings"] = lambda: settings_of(os.environ)
     vars(app.wiring)["load_catalogue"] = catalogue
     vars(app.commands.serve)["create_app"] = gauged
     sys.exit(command.main(["serve"]))

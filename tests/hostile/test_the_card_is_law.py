@@ -150,7 +150,7 @@ def callers(request: pytest.FixtureRequest, caller: Caller, tenants: Tenants) ->
 
     def caller_of(case: Good | Bad) -> Caller:
         key = tenants.keys[rights_of(case.policy)]
-        few_pixels = case.policy.pixels_max == PIXELS_MAX_OF_THE_PLAIN_ONE
+        few_pixels = case.policy.request.input_pixels_max == PIXELS_MAX_OF_THE_PLAIN_ONE
         if few_pixels or getattr(case, "code", "") in PLAIN:
             plain = request.getfixturevalue("plain_gateway")
             return replace(caller, gateway=plain, http=request.getfixturevalue("plain_http"), key=key)

@@ -100,7 +100,7 @@ async def test_the_upstream_and_every_line_of_the_log_are_told_the_trace(
     async with upstream() as google:
         google.reply = answering({"error": {"code": 400, "message": "no"}}, 400)
         gateway = running_gateway(
-            tmp_path, upstream="emulator", upstream_base_url=google.url, trace_project="a-project"
+            tmp_path, upstream="emulator", emulator_base_url=google.url, trace_project="a-project"
         )
         process = await asyncio.to_thread(gateway.__enter__)
         try:

@@ -104,7 +104,7 @@ POLICIES: dict[Dialect, Policy] = {
 def _input(kind: InputKind, at: int, name: str, claim: str | None) -> Input:
     """A file as a surface would describe it."""
     data = FILES[name]
-    facts = inspect(data, pixels_max=Policy().pixels_max)
+    facts = inspect(data, pixels_max=Policy().request.input_pixels_max)
     faults, pages = facts.faults, None
     if facts.mime_type == "application/pdf" and not faults:
         if name == "locked pdf":

@@ -50,7 +50,7 @@ from app.generation.ports import (
     Settlement,
 )
 from app.ledger.adjustments import RedisBudgetAdjustments
-from app.ledger.policy import LedgerPolicy
+from app.ledger.policy import LedgerConfig
 from app.ledger.redis import RedisLedger
 from app.store import keys
 from app.store.client import open_clients
@@ -451,7 +451,7 @@ def test_the_ledger_agrees_with_a_model_of_it_whatever_is_called() -> None:
         # The machine's own looks into the store are patient, whatever else the computer does.
         patience = Retry(FullJitterBackoff(cap=0.5, base=0.01), 10)
         client = Redis.from_url(server.url, decode_responses=True, retry=patience)
-        store = Store(server, runner, RedisLedger(clients.ledger, LedgerPolicy()), client)
+        store = Store(server, runner, RedisLedger(clients.ledger, LedgerConfig()), client)
         machine = type("BoundLedgerMachine", (LedgerMachine,), {"store": store})
         run_state_machine_as_test(machine, settings=profile)
         runner.run(client.aclose())

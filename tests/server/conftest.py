@@ -85,8 +85,8 @@ def settings(tenants: Tenants, emulator: Running) -> dict[str, str]:
         "tenants_file": str(tenants.path),
         "key_pepper": PEPPER,
         "upstream": "emulator",
-        "upstream_base_url": emulator.url,
-        "upstream_breaker_calls": "1000",  # what one test rehearses is no trouble of the others
+        "emulator_base_url": emulator.url,
+        "upstream_breaker.calls_min": "1000",  # what one test rehearses is no trouble of the others
     }
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from app.domain.request import GenerationRequest
 from app.generation.order import Order
-from app.settings import Settings
-from app.wiring import open_gateway, open_metrics
+from app.observability.metrics import Metrics
+from app.settings.environment import load_settings
+from app.wiring import open_gateway
 
 
 class Deadly:
@@ -44,8 +45,8 @@ STEPS = {
 
 async def run(step: str) -> None:
     """Generate once for the only tenant, and die on the way."""
-    settings = Settings()
-    async with open_gateway(settings, open_metrics(settings)) as service:
+    settings = load_settings()
+    async with open_gateway(settings, Metrics()) as service:
         port, method, before = STEPS[step]
         setattr(service.gateway, port, Deadly(getattr(service.gateway, port), method, before=before))
         caller = service.directory.authenticate(os.environ["CRASH_KEY"])

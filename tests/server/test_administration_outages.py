@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
+from tests.changed_constants import environment_of
 from tests.processes import HTTP, Running, free_port, running, running_gateway
 from tests.server.conftest import PEPPER, Client, tokens_a_day, wait_for, write_tenants
 from tests.server.operators import ADMIN_KEY, Admin, status_of
@@ -50,10 +51,12 @@ def started_without_store(folder: Path, settings: dict[str, str]) -> Iterator[Ru
     """A gateway that is waited for until it lives, since it will not be ready."""
     folder.mkdir()
     port = free_port()
-    environment = {f"FLASHGATE_{name.upper()}": value for name, value in settings.items()}
+    environment = environment_of(settings)
     environment |= {"FLASHGATE_STATE_DIR": str(folder / "state"), "PORT": str(port)}
     url = f"http://127.0.0.1:{port}"
-    with running(["serve"], environment, url, "/livez", folder / "gateway.log") as gateway:
+    with running(
+        ["serve"], environment, url, "/livez", folder / "gateway.log", "tests.changed_constants"
+    ) as gateway:
         yield gateway
 
 

@@ -53,8 +53,8 @@ def service(folder: Path, settings: dict[str, str], own: Tenants, recorder: Reco
     given = {
         **settings,
         "tenants_file": str(own.path),
-        "upstream_base_url": recorder.url,
-        "conversation_turns_max": "3",
+        "emulator_base_url": recorder.url,
+        "conversation.turns_max": "3",
         "conversation_mb": "1",
     }
     with running_gateway(folder, **given) as process:

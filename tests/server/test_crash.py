@@ -18,7 +18,7 @@ from app.domain.budget import Amounts, BudgetWindow
 from app.domain.request import CacheDirective
 from app.domain.tenancy import list_budget_windows
 from app.generation.ports import AdmissionRequest, Lead, Settlement
-from app.ledger.policy import LedgerPolicy
+from app.ledger.policy import LedgerConfig
 from app.ledger.redis import RedisLedger
 from app.store.client import open_clients
 from app.store.embedded import EmbeddedStore
@@ -42,7 +42,7 @@ async def _books_after(state: Path, caller: Caller) -> dict[str, tuple[int, int]
     async with (
         EmbeddedStore(state) as url,
         open_clients(url) as clients,
-        RedisLedger(clients.ledger, LedgerPolicy(lease_s=LEASE_S)) as ledger,
+        RedisLedger(clients.ledger, LedgerConfig(lease_s=LEASE_S)) as ledger,
     ):
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
@@ -90,7 +90,7 @@ def test_a_process_killed_after_a_step_is_charged_exactly_what_it_may_have_cost(
         "FLASHGATE_STATE_DIR": str(tmp_path / "state"),
         "FLASHGATE_TENANTS_FILE": str(tenants.path),
         "FLASHGATE_KEY_PEPPER": PEPPER,
-        "FLASHGATE_UPSTREAM_BASE_URL": emulator.url,
+        "FLASHGATE_EMULATOR_BASE_URL": emulator.url,
         "FLASHGATE_LEASE_S": str(LEASE_S),
         "CRASH_KEY": tenants.keys["crash"],
     }

@@ -43,7 +43,7 @@ def client(
     given = {
         **settings,
         "tenants_file": str(own.path),
-        "upstream_base_url": recorder.url,
+        "emulator_base_url": recorder.url,
         "upstream_timeout_s": "200",
         "timeout_by_size": '{"512": 90, "4K": 400}',
         "upstream_slots_max": "3",

@@ -42,7 +42,7 @@ def sent(
     """Sends a file under a claim over one of the surfaces."""
     folder = tmp_path_factory.mktemp("types")
     tenants = write_tenants(folder / "tenants.yaml", {"types": tokens_a_day(10_000_000)})
-    given = {**settings, "tenants_file": str(tenants.path), "upstream_base_url": recorder.url}
+    given = {**settings, "tenants_file": str(tenants.path), "emulator_base_url": recorder.url}
     with running_gateway(folder / "gateway", **given) as gateway:
         headers = {"X-API-Key": tenants.keys["types"]}
 

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from app.settings import Settings
+from app.surfaces.http.context import SurfaceConfig
 from tests.processes import running_gateway
 from tests.server.conftest import Client, Tenants
 from tests.server.front_end import LIMIT_BYTES, front_end_of
@@ -23,7 +24,7 @@ SCALE = 64
 """Answers are tested at a 64th of the real limits, because eight pictures of 4K take long to draw."""
 
 PICTURES = {"prompt": "Four pictures", "image_size": "1K", "n": 4, "output_mime_type": "image/png"}
-KEEPS = Settings.model_fields["chunked_above_bytes"].default
+KEEPS = SurfaceConfig().chunked_above_bytes
 
 
 def port_of(url: str) -> int:
@@ -49,7 +50,9 @@ def refusal_of(url: str, length: int) -> tuple[bytes, bytes]:
 def scaled(settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A gateway whose bound for answers with a declared length is as much smaller as the front end's."""
     folder = tmp_path_factory.mktemp("scaled")
-    with running_gateway(folder, **settings, chunked_above_bytes=str(KEEPS // SCALE)) as process:
+    with running_gateway(
+        folder, **settings, **{"surface.chunked_above_bytes": str(KEEPS // SCALE)}
+    ) as process:
         yield process
 
 
@@ -91,7 +94,7 @@ def test_a_request_over_the_limit_of_the_front_end_is_refused_by_it(gateway: Run
 def test_a_request_over_the_gateways_limit_is_refused_in_its_own_words(
     gateway: Running,
 ) -> None:
-    limit = Settings.model_fields["body_bytes_max"].default
+    limit = Settings().body_bytes_max
     with front_end_of(port_of(gateway.url), limit_bytes=2 * limit) as url:
         head, body = refusal_of(url, limit + 1)
     assert head.startswith(b"HTTP/1.1 413 ")

@@ -107,7 +107,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, emulator: Running) -> Iterat
         "tenants_file": str(tenants.path),
         "key_pepper": PEPPER,
         "upstream": "emulator",
-        "upstream_base_url": emulator.url,
+        "emulator_base_url": emulator.url,
         "idempotency_keys_max": "12",
         "operations_kept_max": "12",
     }

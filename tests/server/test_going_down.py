@@ -16,9 +16,10 @@ from app.generation import hold
 from app.generation.conversations import Conversations
 from app.generation.order import Order
 from app.ledger.redis import RedisLedger
+from app.observability.metrics import Metrics
 from app.results.redis import RedisResults
-from app.settings import Settings
-from app.wiring import open_gateway, open_metrics
+from app.wiring import open_gateway
+from tests.changed_constants import environment_of, settings_of
 from tests.processes import HTTP
 from tests.server.conftest import calls_of
 from tests.store.books import until
@@ -41,8 +42,8 @@ PRICE = 747
 @asynccontextmanager
 async def gateway(folder: Path, settings: dict[str, str], key: str) -> AsyncIterator[tuple[Gateway, Caller]]:
     """An open gateway and a caller of it."""
-    opened = Settings(state_dir=folder, **settings)  # type: ignore[arg-type]
-    async with open_gateway(opened, open_metrics(opened)) as service:
+    opened = settings_of(environment_of({"state_dir": str(folder), **settings}))
+    async with open_gateway(opened, Metrics()) as service:
         caller = service.directory.authenticate(key)
         assert caller is not None
         yield service.gateway, caller

@@ -122,7 +122,7 @@ def test_after_a_kill_the_retry_works_once(tmp_path: Path, emulator: Running) ->
         "tenants_file": str(found.path),
         "key_pepper": "a pepper of the tests, long enough to be one",
         "upstream": "emulator",
-        "upstream_base_url": emulator.url,
+        "emulator_base_url": emulator.url,
         "lease_s": "3",
     }
     gate, key = secrets.token_hex(4), secrets.token_hex(8)

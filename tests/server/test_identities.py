@@ -62,11 +62,11 @@ def gateway(
         key_pepper=PEPPER,
         admin_key=ADMIN_KEY,
         upstream="emulator",
-        upstream_base_url=emulator.url,
+        emulator_base_url=emulator.url,
         identity_audiences=json.dumps([AUDIENCE]),
-        identity_certs_url=stand_in.url,
+        **{"identity.certs_url": json.dumps(stand_in.url)},
         iap_audiences=json.dumps([IAP_AUDIENCE]),
-        iap_certs_url=proxy.url,
+        **{"iap.certs_url": json.dumps(proxy.url)},
     ) as process:
         yield process
 
@@ -225,8 +225,8 @@ def test_where_no_audience_is_set_no_token_opens_anything(
         tenants_file=str(files.path),
         key_pepper=PEPPER,
         upstream="emulator",
-        upstream_base_url=emulator.url,
-        identity_certs_url=stand_in.url,
+        emulator_base_url=emulator.url,
+        **{"identity.certs_url": json.dumps(stand_in.url)},
     ) as process:
         for header in ("Authorization", "X-Serverless-Authorization", "X-Goog-Iap-Jwt-Assertion"):
             assert usage(process, bearer(stand_in.token(), header)).status_code == 401
@@ -245,11 +245,11 @@ def test_behind_cloud_runs_door_only_the_header_that_it_has_read_counts(
         tmp_path,
         tenants_file=str(files.path),
         key_pepper=PEPPER,
-        embedded_ok="true",
+        allow_embedded_store="true",
         upstream="emulator",
-        upstream_base_url=emulator.url,
+        emulator_base_url=emulator.url,
         identity_audiences=json.dumps([AUDIENCE]),
-        identity_certs_url="http://127.0.0.1:9/nothing-listens-here",
+        **{"identity.certs_url": json.dumps("http://127.0.0.1:9/nothing-listens-here")},
         identity_signature="platform",
     ) as process:
         platform = "X-Serverless-Authorization"

@@ -42,7 +42,7 @@ def gateway(
         "admin_key": ADMIN_KEY,
         "key_pepper": PEPPER,
         "upstream": "emulator",
-        "upstream_base_url": emulator.url,
+        "emulator_base_url": emulator.url,
         "provider_requests_per_minute": "10000",
     }
     with running_gateway(tmp_path_factory.mktemp("g"), **settings) as process:

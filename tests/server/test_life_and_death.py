@@ -43,7 +43,7 @@ def own_settings(own_tenants: Tenants, emulator: Running) -> dict[str, str]:
         "tenants_file": str(own_tenants.path),
         "key_pepper": PEPPER,
         "upstream": "emulator",
-        "upstream_base_url": emulator.url,
+        "emulator_base_url": emulator.url,
     }
 
 

@@ -82,7 +82,7 @@ def test_the_embedded_store_is_back_with_its_books_after_a_crash(
 def test_a_dead_emulator_is_replaced_and_keeps_its_rules(tmp_path: Path) -> None:
     rules = tmp_path / "faults.yaml"
     rules.write_text("rules: [{rehearse: 'finish:SPII', match: {prompt: refused}}]")
-    with running_gateway(tmp_path, emulator_faults=str(rules), emulator_pace="0") as gateway:
+    with running_gateway(tmp_path, emulator_faults=str(rules), emulator_latency_factor="0") as gateway:
         client = Client(gateway.url, (tmp_path / "state" / "demo-key").read_text().strip())
         emulator = emulator_of(gateway)
         emulator.send_signal(signal.SIGKILL)
@@ -173,9 +173,9 @@ def test_a_bad_setting_ends_the_start_with_its_name(tmp_path: Path, name: str, v
 
 
 def test_the_gemini_api_is_spoken_to_in_its_own_way(
-    tmp_path: Path, settings: dict[str, str], tenants: Tenants
+    tmp_path: Path, settings: dict[str, str], tenants: Tenants, emulator: Running
 ) -> None:
-    gemini = {**settings, "upstream": "gemini", "gemini_api_key": "any"}
+    gemini = {**settings, "upstream": "gemini", "gemini_api_key": "any", "gemini_base_url": emulator.url}
     with running_gateway(tmp_path, **gemini) as gateway:
         client = Client(gateway.url, tenants.keys["pictures"])
         made = client.post({"prompt": "By the Gemini API", "image_size": "512", "delivery": "uri"})

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
     import httpx2
 
-SLOTS = {"upstream_slots_max": "2", "upstream_queue": "4", "upstream_queue_s": "60", "lease_s": "90"}
+SLOTS = {
+    "upstream_slots_max": "2",
+    "upstream_slots_queue_max": "4",
+    "upstream_slots_queue_s": "60",
+    "lease_s": "90",
+}
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +147,7 @@ def test_calls_that_wait_when_the_process_dies_cost_nothing(
 ) -> None:
     tenants = write_tenants(tmp_path / "tenants.yaml", {"dying": tokens_a_day(10**6)})
     own = settings | SLOTS | {"tenants_file": str(tenants.path), "key_pepper": PEPPER, "lease_s": "3"}
-    own["upstream_queue_s"] = "2"
+    own["upstream_slots_queue_s"] = "2"
     with ThreadPoolExecutor(5) as pool, running_gateway(tmp_path, **own) as process:
         client = Client(process.url, tenants.keys["dying"])
         caller = Caller("dying", client, emulator, pool)

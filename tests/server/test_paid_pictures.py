@@ -33,8 +33,8 @@ from app.observability.metrics import Metrics
 from app.observability.observed import ObservedLedger, ObservedResults
 from app.results import blobs
 from app.results.redis import RedisResults
-from app.settings import Settings
 from app.surfaces.native import operations as native_operations
+from tests.changed_constants import environment_of, settings_of
 from tests.processes import HTTP, free_port
 from tests.server.conftest import Client, calls_of, wait_for
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     import httpx2
 
+    from app.settings import Settings
     from tests.processes import Running
     from tests.server.conftest import Tenants
 
@@ -85,7 +86,7 @@ def client(
     tmp_path_factory: pytest.TempPathFactory, settings: dict[str, str], tenants: Tenants
 ) -> Iterator[Client]:
     folder: Path = tmp_path_factory.mktemp("paid")
-    with running_here(Settings(state_dir=folder, **settings)) as url:  # type: ignore[arg-type]
+    with running_here(settings_of(environment_of({"state_dir": str(folder), **settings}))) as url:
         wait_for(lambda: HTTP.get(f"{url}/readyz").status_code == 200, "it is ready")
         yield Client(url, tenants.keys["units"])
 

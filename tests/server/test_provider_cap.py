@@ -15,7 +15,7 @@ def test_a_tenant_whose_call_the_cap_refuses_is_booked_with_nothing(
     tmp_path: Path, emulator: Running
 ) -> None:
     known = write_tenants(tmp_path / "t.yaml", {"one": tokens_a_day(10**6), "two": tokens_a_day(10**6)})
-    settings = {"tenants_file": str(known.path), "key_pepper": PEPPER, "upstream_base_url": emulator.url}
+    settings = {"tenants_file": str(known.path), "key_pepper": PEPPER, "emulator_base_url": emulator.url}
     settings |= {"upstream": "emulator", "provider_requests_per_minute": "1"}
     with running_gateway(tmp_path / "g", **settings) as gateway:
         one, two = (Client(gateway.url, known.keys[name]) for name in ("one", "two"))

@@ -31,7 +31,7 @@ def limited(tmp_path_factory: pytest.TempPathFactory) -> Tenants:
 
 @pytest.fixture(scope="module")
 def door(tmp_path_factory: pytest.TempPathFactory, limited: Tenants, emulator: Running) -> Iterator[Running]:
-    settings = {"tenants_file": str(limited.path), "key_pepper": PEPPER, "upstream_base_url": emulator.url}
+    settings = {"tenants_file": str(limited.path), "key_pepper": PEPPER, "emulator_base_url": emulator.url}
     with running_gateway(tmp_path_factory.mktemp("door"), upstream="emulator", **settings) as process:
         yield process
 

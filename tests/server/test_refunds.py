@@ -72,7 +72,7 @@ def settings_of(purse: Tenants, emulator_url: str) -> dict[str, str]:
         "tenants_file": str(purse.path),
         "key_pepper": PEPPER,
         "upstream": "emulator",
-        "upstream_base_url": emulator_url,
+        "emulator_base_url": emulator_url,
     }
 
 
@@ -171,7 +171,7 @@ def test_the_deployment_can_choose_to_book_nothing_where_nobody_knows(lenient: C
 
 @pytest.fixture(scope="module")
 def lenient(tmp_path_factory: pytest.TempPathFactory, purse: Tenants, emulator: Running) -> Iterator[Client]:
-    chosen = {"ambiguous_charge": "release", "blocked_charge": "none"}
+    chosen = {"unknown_outcome": "release", "blocked_charge": "none"}
     folder = tmp_path_factory.mktemp("lenient")
     with running_gateway(folder, **settings_of(purse, emulator.url), **chosen) as gateway:
         yield Client(gateway.url, purse.keys["purse"])

@@ -21,7 +21,7 @@ PICTURE_USD = 0.060 * 747 / 1000
 
 @pytest.fixture(scope="module")
 def admin(tmp_path_factory: pytest.TempPathFactory, emulator: Running) -> Iterator[Admin]:
-    settings = {"admin_key": ADMIN_KEY, "key_pepper": PEPPER, "upstream_base_url": emulator.url}
+    settings = {"admin_key": ADMIN_KEY, "key_pepper": PEPPER, "emulator_base_url": emulator.url}
     with running_gateway(tmp_path_factory.mktemp("reports"), upstream="emulator", **settings) as process:
         yield Admin(process.url)
 

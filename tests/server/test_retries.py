@@ -80,7 +80,7 @@ def caller(
     entry = {"id": second.key_id, "hash": f"hmac-sha256:{hashed}", "scopes": ["images"]}
     listed["tenants"][0]["keys"].append(entry)
     written.path.write_text(yaml.safe_dump(listed))
-    given = {**settings, "tenants_file": str(written.path), "stream_patience_s": "0.2"}
+    given = {**settings, "tenants_file": str(written.path), "stream_status_wait_s": "0.2"}
     with ExitStack() as stack:
         first, other = [stack.enter_context(running_gateway(folder, **given)) for _ in range(2)]
         yield Caller((first, other), written.keys["retries"], second.text, emulator)

@@ -55,7 +55,7 @@ def scope_of(path: str) -> str | None:
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory, emulator: Running) -> Iterator[Running]:
-    settings = {"admin_key": ADMIN_KEY, "key_pepper": PEPPER, "upstream_base_url": emulator.url}
+    settings = {"admin_key": ADMIN_KEY, "key_pepper": PEPPER, "emulator_base_url": emulator.url}
     with running_gateway(tmp_path_factory.mktemp("scopes"), upstream="emulator", **settings) as process:
         yield process
 

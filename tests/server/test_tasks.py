@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from app.domain.errors import InternalError, StoreUnavailable
-from app.domain.policy import Charging
+from app.domain.policy import HoldConfig
 from app.generation.hold import HoldLease
 from app.generation.progress import Progress
 from app.resilience.tasks import run_in_thread, run_uncancelled
@@ -84,7 +84,7 @@ class Marking:
 
 def lease(ledger: Marking, progress: Progress) -> HoldLease:
     job: Any = SimpleNamespace(tenant_id="a", fingerprint="work", left_s=60.0, patience=None)
-    return HoldLease(cast("Ledger", ledger), cast("Job", job), progress, "hold", Charging(), 0.03)
+    return HoldLease(cast("Ledger", ledger), cast("Job", job), progress, "hold", HoldConfig(lease_s=0.03))
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable(), RuntimeError("closed")], ids=repr)

@@ -24,7 +24,7 @@ EACH_ONES_OWN = {"request_id", "instance"}
 @pytest.fixture(scope="module")
 def replica(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, str]) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("told")
-    with running_gateway(folder, **settings, upstream_attempts="1") as process:
+    with running_gateway(folder, **settings, upstream_retry_attempts="1") as process:
         yield process
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.ledger import journal as journal_module
-from app.ledger.policy import LedgerPolicy
+from app.ledger.policy import LedgerConfig
 from app.ledger.redis import RedisLedger
 from app.store.client import StoreClients, open_clients
 from tests.store.books import Books
@@ -47,7 +47,7 @@ async def clients(server: ServerProcess) -> AsyncIterator[StoreClients]:
 @pytest.fixture
 async def books(clients: StoreClients, tenant: str) -> AsyncIterator[Books]:
     """A ledger with default leases, seen through one tenant."""
-    async with RedisLedger(clients.ledger, LedgerPolicy(poll_s=30, deadline_s=PATIENCE_S)) as ledger:
+    async with RedisLedger(clients.ledger, LedgerConfig(poll_s=30, deadline_s=PATIENCE_S)) as ledger:
         yield Books(ledger, clients.ledger, tenant)
 
 

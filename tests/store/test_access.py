@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -202,7 +203,7 @@ async def test_a_whole_gateway_keeps_its_books_on_a_managed_store(
             redis_url=f"rediss://{HERE}:{front.port}",
             redis_ca_file=str(authority.file),
             redis_iam="true",
-            metadata_url=metadata.url,
+            **{"redis.metadata_url": json.dumps(metadata.url)},
         )
         process = await asyncio.to_thread(gateway.__enter__)
         try:

@@ -11,7 +11,7 @@ import pytest
 from app.domain.attempt import Attempt, Rejoined
 from app.domain.failure import Failure
 from app.generation.ports import Failed, Follow, Lead, Settlement
-from app.ledger.policy import LedgerPolicy
+from app.ledger.policy import LedgerConfig
 from app.ledger.redis import RedisLedger
 from tests.store.books import Books, until
 
@@ -197,7 +197,7 @@ async def test_the_call_of_a_process_that_died_is_made_anew_after_its_lease(book
 async def test_an_answer_whose_process_died_while_it_was_written_is_given_away_after_a_lease(
     clients: StoreClients, tenant: str
 ) -> None:
-    ledger = RedisLedger(clients.ledger, LedgerPolicy(lease_s=0.2, deadline_s=10))
+    ledger = RedisLedger(clients.ledger, LedgerConfig(lease_s=0.2, deadline_s=10))
     books = Books(ledger, clients.ledger, tenant)
     one = await first(books, "a")
     await settle(books, one)

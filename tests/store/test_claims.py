@@ -29,7 +29,7 @@ from app.generation.ports import (
     Replayed,
     Settlement,
 )
-from app.ledger.policy import LedgerPolicy
+from app.ledger.policy import LedgerConfig
 from app.ledger.redis import RedisLedger
 from app.store import keys
 from tests.store.books import ONE, Books, generation, now_ms
@@ -338,7 +338,9 @@ async def test_a_hit_paid_nothing(books: Books) -> None:
 @pytest.fixture
 def few(books: Books, clients: StoreClients) -> Books:
     """The same books where a tenant may have three keys."""
-    return replace(books, ledger=RedisLedger(clients.ledger, LedgerPolicy(deadline_s=10, claims_max=3)))
+    return replace(
+        books, ledger=RedisLedger(clients.ledger, LedgerConfig(deadline_s=10, idempotency_keys_max=3))
+    )
 
 
 async def test_at_the_bound_new_keys_are_refused_before_anything_is_held(few: Books) -> None:

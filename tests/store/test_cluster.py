@@ -19,7 +19,7 @@ from redis.asyncio.cluster import RedisCluster
 from app.domain.operation import OperationResult
 from app.generation.ports import Claim, Hit, Lead, Replayed
 from app.ledger.operations import RedisOperations
-from app.ledger.policy import LedgerPolicy
+from app.ledger.policy import LedgerConfig
 from app.ledger.redis import RedisLedger
 from app.ledger.restoring import Restorer
 from app.ledger.verifying import list_ledger_tenants, read_snapshot
@@ -120,10 +120,10 @@ async def test_a_gateways_store_can_be_a_cluster(cluster: int) -> None:
     """Through its address: admission, pictures, waking, rebuilding and verifying."""
     async with open_clients(f"redis+cluster://127.0.0.1:{cluster}", ledger_timeout_s=5) as clients:
         assert await check_eviction(clients.ledger) == "noeviction"
-        async with RedisLedger(clients.ledger, LedgerPolicy(deadline_s=10)) as ledger:
+        async with RedisLedger(clients.ledger, LedgerConfig(deadline_s=10)) as ledger:
             results = RedisResults(clients.blobs)
             picture = picture_of(b"pixels" * 300_000)
-            restorer = Restorer(clients.ledger, ledger.scripts, LedgerPolicy(keep_s=60))
+            restorer = Restorer(clients.ledger, ledger.scripts, LedgerConfig(keep_s=60))
             assert len(set((await restorer.read_history()).split(","))) == 3, "each primary has its own"
             assert len(await fetch_memory(clients.blobs)) == 3
             await ledger.notifications.listening.wait()
@@ -143,7 +143,7 @@ async def test_a_gateways_store_can_be_a_cluster(cluster: int) -> None:
                 assert await results.get_picture(tenant, picture.id) == picture
                 assert await results.put_generation(tenant, talking_of(picture), 60)
                 assert await results.get_generation(tenant, GENERATION) == talking_of(picture)
-                operations = RedisOperations(clients.ledger, lease_s=60, keep_s=60, deadline_s=10)
+                operations = RedisOperations(clients.ledger, lease_s=60, deadline_s=10)
                 assert (await operations.begin(tenant, OPERATION, "me", "work"))[1]
                 assert await operations.finish(
                     tenant, OPERATION, "me", "done", "{}", OperationResult(GENERATION, None)

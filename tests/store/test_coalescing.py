@@ -10,7 +10,7 @@ import pytest
 
 from app.domain.failure import Failure
 from app.generation.ports import Absent, Failed, Follow, Hit, Lead
-from app.ledger.policy import LedgerPolicy
+from app.ledger.policy import LedgerConfig
 from app.ledger.redis import RedisLedger
 from app.store import keys
 from tests.store.books import Books, generation, now_ms, until
@@ -274,7 +274,7 @@ async def test_who_begins_to_wait_after_the_message_does_not_wait(books: Books) 
 
 
 async def test_a_lost_message_delays_a_follower_by_one_poll_only(clients: StoreClients, tenant: str) -> None:
-    deaf = RedisLedger(clients.ledger, LedgerPolicy(poll_s=0.05, deadline_s=10))
+    deaf = RedisLedger(clients.ledger, LedgerConfig(poll_s=0.05, deadline_s=10))
     books = Books(deaf, clients.ledger, tenant)
     await books.admit("a", "work")
     waiting = asyncio.create_task(deaf.wait(tenant, "work", "a", 60))
@@ -287,7 +287,7 @@ async def test_a_lost_message_delays_a_follower_by_one_poll_only(clients: StoreC
 
 
 async def test_waiting_ends_with_the_callers_patience(clients: StoreClients, tenant: str) -> None:
-    deaf = RedisLedger(clients.ledger, LedgerPolicy(poll_s=0.05, deadline_s=10))
+    deaf = RedisLedger(clients.ledger, LedgerConfig(poll_s=0.05, deadline_s=10))
     await Books(deaf, clients.ledger, tenant).admit("a", "work")
     began = time.monotonic()
     await deaf.wait(tenant, "work", "a", 0.2)

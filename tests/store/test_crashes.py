@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.ledger.policy import LedgerPolicy
+from app.ledger.policy import LedgerConfig
 from app.ledger.redis import RedisLedger
 from tests.store.books import DAY, Books, until
 
@@ -43,7 +43,7 @@ FORKER = textwrap.dedent(
     from app.domain.errors import InternalError, StoreUnavailable
     from app.generation.ports import Lead
     from app.store.client import open_clients
-    from app.ledger.policy import LedgerPolicy
+    from app.ledger.policy import LedgerConfig
     from app.ledger.redis import RedisLedger
     from tests.store.books import DAY, Books
 
@@ -51,7 +51,7 @@ FORKER = textwrap.dedent(
 
     async def spend() -> None:
         chance = random.Random(os.getpid())
-        policy = LedgerPolicy(lease_s=float(lease_s), deadline_s=10)
+        policy = LedgerConfig(lease_s=float(lease_s), deadline_s=10)
         async with open_clients(url, ledger_timeout_s=5) as clients:
             ledger = RedisLedger(clients.ledger, policy)
             books = Books(ledger, clients.ledger, tenant, (replace(DAY, limit=int(limit)),))
@@ -105,7 +105,7 @@ async def spender(process: asyncio.subprocess.Process) -> int:
 async def test_spenders_that_are_killed_at_random_leave_exact_books(
     server: ServerProcess, clients: StoreClients, tenant: str
 ) -> None:
-    ledger = RedisLedger(clients.ledger, LedgerPolicy(lease_s=LEASE_S, deadline_s=10))
+    ledger = RedisLedger(clients.ledger, LedgerConfig(lease_s=LEASE_S, deadline_s=10))
     books = Books(ledger, clients.ledger, tenant, (replace(DAY, limit=LIMIT),))
     chance = random.Random(SEED)
     samples = kills = 0

@@ -61,7 +61,7 @@ async def test_ledger_keys_never_have_a_ttl_and_all_others_always_have_one(
     await books.totals()
     await RedisResults(clients.blobs).put_pictures(books.tenant, (picture(b"x"),), 60)
     await RedisResults(clients.blobs).put_generation(books.tenant, FINISHED, 60)
-    operations = RedisOperations(clients.ledger, lease_s=60, keep_s=60)
+    operations = RedisOperations(clients.ledger, lease_s=60)
     for number, state in enumerate(("waiting", "running", "done", "cancelled")):
         operation_id = f"op_{number:024x}"
         await operations.begin(books.tenant, operation_id, "me", "work")

@@ -15,9 +15,9 @@ import pytest
 from app.domain.errors import StoreUnavailable
 from app.generation.ports import Hit, Lead
 from app.ledger import recovery
-from app.ledger.durable import Durability, DurableLedger
+from app.ledger.durable import DurabilityConfig, DurableLedger
 from app.ledger.journal import Journal
-from app.ledger.policy import LedgerPolicy
+from app.ledger.policy import LedgerConfig
 from app.ledger.redis import RedisLedger
 from app.ledger.restoring import Restorer
 from app.ledger.verifying import read_snapshot
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from app.domain.budget import BudgetWindow
     from app.generation.ports import Settled, Settlement
-    from app.ledger.recovery import Amnesia
+    from app.ledger.recovery import DataLossPolicy
 
 
 @pytest.fixture
@@ -113,9 +113,13 @@ class Replica:
 
 @contextlib.asynccontextmanager
 async def replica(
-    url: str, folder: Path | None, amnesia: Amnesia = "rebuild", drain_s: float = 0.0, grace: int = 0
+    url: str,
+    folder: Path | None,
+    data_loss_policy: DataLossPolicy = "rebuild",
+    settle_s: float = 0.0,
+    grace: int = 0,
 ) -> AsyncIterator[Replica]:
-    policy = LedgerPolicy(lease_s=5)
+    policy = LedgerConfig(lease_s=5)
     told = Told()
     async with contextlib.AsyncExitStack() as stack:
         clients = await stack.enter_async_context(open_clients(url))
@@ -129,7 +133,9 @@ async def replica(
             breaker,
             metrics=told,
             journal=journal,
-            policy=Durability(amnesia, drain_s, grace),
+            config=DurabilityConfig(
+                data_loss_policy=data_loss_policy, settle_s=settle_s, store_grace_tokens=grace
+            ),
         )
         await stack.enter_async_context(around)
         yield Replica(Books(around, clients.ledger, "acme"), around, told)  # type: ignore[arg-type]
@@ -296,7 +302,7 @@ async def test_a_dead_replicas_settlements_are_taken_over_by_one_that_lives(
 
 
 async def test_leaving_waits_for_the_store_within_its_time(own_server: ServerProcess) -> None:
-    async with replica(own_server.url, None, drain_s=10) as one:
+    async with replica(own_server.url, None, settle_s=10) as one:
         await one.books.admit("a")
         own_server.kill()
         await one.books.settle("a")
@@ -361,8 +367,8 @@ async def test_books_that_know_a_call_was_sent_learn_that_it_was_settled(
         await sender.books.settle("b", ONE._replace(image_tokens=2000))
         settled_records = (await read_snapshot(other.books.client, "acme")).holds
         await sender.books.client.flushall()
-        ledger = RedisLedger(sender.books.client, LedgerPolicy())
-        restorer = Restorer(sender.books.client, ledger.scripts, LedgerPolicy())
+        ledger = RedisLedger(sender.books.client, LedgerConfig())
+        restorer = Restorer(sender.books.client, ledger.scripts, LedgerConfig())
         for records in (open_records, settled_records, open_records, settled_records):
             await restorer.rebuild("acme", records, "epoch", 0)
         assert await other.books.totals() == [(2100, 0)]

@@ -21,7 +21,7 @@ import pytest
 from app.generation.ports import Lead
 from app.ledger.redis import RedisLedger
 from app.store.client import check_eviction, open_clients
-from app.store.embedded import EmbeddedStore, EmbeddedStoreFailed, find_server_binary
+from app.store.embedded import EmbeddedConfig, EmbeddedStore, EmbeddedStoreFailed, find_server_binary
 from tests.store.books import Books, until
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ USER = textwrap.dedent(
     """
     import asyncio, sys
     from pathlib import Path
-    from app.store.embedded import EmbeddedStore
+    from app.store.embedded import EmbeddedConfig, EmbeddedStore
 
     async def main() -> None:
         state = Path(sys.argv[1])
@@ -252,7 +252,10 @@ async def test_a_directory_that_is_not_ours_is_refused(state: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"binary": Path("/bin/false")}, "refused to start"), ({"maxmemory_bytes": -1}, "refused to start")],
+    [
+        ({"binary": Path("/bin/false")}, "refused to start"),
+        ({"config": EmbeddedConfig.model_construct(memory_mb=-1)}, "refused to start"),
+    ],
 )
 async def test_a_server_that_cannot_start_says_why(
     state: Path, options: dict[str, Any], message: str

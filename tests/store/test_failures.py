@@ -31,7 +31,7 @@ from app.ledger import verifying
 from app.ledger.adjustments import RedisBudgetAdjustments
 from app.ledger.hold_records import HoldRecord
 from app.ledger.operations import RedisOperations
-from app.ledger.policy import LedgerPolicy
+from app.ledger.policy import LedgerConfig
 from app.ledger.purging import RedisCache
 from app.ledger.redis import RedisLedger
 from app.ledger.reports import RedisReports
@@ -95,15 +95,13 @@ def calls_of(clients: StoreClients, tenant: str) -> dict[str, Call]:
     books = Books(ledger, clients.ledger, tenant)
     books.fingerprints = {"a": "work"}
     results = RedisResults(clients.blobs, breaker=StoreBreaker(failures_max=10**9))
-    operations = RedisOperations(
-        clients.ledger, lease_s=9, keep_s=60, breaker=StoreBreaker(failures_max=10**9)
-    )
+    operations = RedisOperations(clients.ledger, lease_s=9, breaker=StoreBreaker(failures_max=10**9))
     directory = registry(clients)
     reports = RedisReports(clients.ledger, [("flash", "1K")])
     terms = RedisBudgetAdjustments(clients.ledger)
     room = StoreCapacity(clients.blobs, 1)
     quota = Quota(clients.blobs, room, picture_bytes_max=9, quota_of=lambda _tenant: 9)
-    restorer = Restorer(clients.ledger, ledger.scripts, LedgerPolicy())
+    restorer = Restorer(clients.ledger, ledger.scripts, LedgerConfig())
     (prepaid,) = windows(Budget("image_tokens", "lifetime", 0))
     picture, operation = picture_of(b"a").id, f"op_{'0' * 24}"
     day = datetime.now(UTC).date()

@@ -15,7 +15,7 @@ from app.domain.errors import StoreUnavailable
 from app.domain.fingerprint import compute_digest
 from app.domain.generation import Picture
 from app.generation.ports import Follow, Lead
-from app.ledger.policy import LedgerPolicy
+from app.ledger.policy import LedgerConfig
 from app.ledger.redis import RedisLedger
 from app.results.redis import RedisResults
 from app.store.client import UnsafeEviction, check_eviction, open_clients
@@ -87,7 +87,7 @@ async def test_no_call_outlasts_its_deadline_whatever_the_connections_allow(
     own_server: ServerProcess,
 ) -> None:
     async with open_clients(own_server.url, ledger_timeout_s=60) as clients:
-        books = Books(RedisLedger(clients.ledger, LedgerPolicy(deadline_s=0.2)), clients.ledger, "hung")
+        books = Books(RedisLedger(clients.ledger, LedgerConfig(deadline_s=0.2)), clients.ledger, "hung")
         own_server.signal(signal.SIGSTOP)
         began = time.monotonic()
         try:

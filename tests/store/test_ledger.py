@@ -11,7 +11,7 @@ import pytest
 from app.domain.budget import AMOUNT_MAX, UNITS, Amounts, Budget
 from app.domain.errors import InternalError
 from app.generation.ports import Lead, Refused
-from app.ledger.policy import LedgerPolicy
+from app.ledger.policy import LedgerConfig
 from app.ledger.redis import RedisLedger
 from app.store import keys
 from tests.store.books import DAY, DAY_MS, ONE, Books, now_ms, windows
@@ -168,7 +168,7 @@ async def test_a_sent_hold_whose_owner_died_costs_its_estimate(books: Books) -> 
 
 
 async def test_a_sent_hold_is_released_where_the_policy_says_so(clients: StoreClients, tenant: str) -> None:
-    async with RedisLedger(clients.ledger, LedgerPolicy(unknown="release", deadline_s=10)) as ledger:
+    async with RedisLedger(clients.ledger, LedgerConfig(unknown_outcome="release", deadline_s=10)) as ledger:
         books = Books(ledger, clients.ledger, tenant)
         await books.admit("a")
         await books.dispatch("a")

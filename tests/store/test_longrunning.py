@@ -13,7 +13,7 @@ import pytest
 from app.cards import load_catalogue
 from app.domain.errors import Draining, OperationCancelled, StoreUnavailable
 from app.domain.generation import Usage
-from app.generation.operations import LongRunning, OperationEncoder
+from app.generation.operations import LongRunning, OperationConfig, OperationEncoder
 from app.ledger.operations import RedisOperations
 from app.store import keys
 from app.store.client import open_clients
@@ -75,12 +75,12 @@ class Carrier:
         self.work, self.endings = Work(), list[str]()
         self.running = LongRunning(
             cast("Gateway", self.work),
-            RedisOperations(clients.ledger, lease_s=LEASE_S, keep_s=60),
+            RedisOperations(clients.ledger, lease_s=LEASE_S),
             lease_s=LEASE_S,
-            running_max=10,
+            config=OperationConfig(max=10),
             on_ended=self.endings.append,
         )
-        self.elsewhere = RedisOperations(seen.ledger, lease_s=60, keep_s=60, deadline_s=PATIENCE_S)
+        self.elsewhere = RedisOperations(seen.ledger, lease_s=60, deadline_s=PATIENCE_S)
 
     async def start(self) -> tuple[str, asyncio.Task[GenerationResult]]:
         caller = SimpleNamespace(key=SimpleNamespace(id="k1"))

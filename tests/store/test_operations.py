@@ -11,6 +11,7 @@ from app.domain.errors import StoreUnavailable
 from app.domain.generation import Spent, Usage
 from app.domain.operation import OperationResult
 from app.domain.repetition import IdempotencyMismatch, TooManyOperations
+from app.generation.operations import OperationConfig
 from app.ledger.operations import RedisOperations
 from app.store import keys
 from app.store.client import open_clients
@@ -34,7 +35,10 @@ class Told:
         self.tenant = tenant
         self.id = f"op_{next(_numbers):024x}"
         self.operations = RedisOperations(
-            clients.ledger, lease_s=lease_s, keep_s=100, kept_max=KEPT_MAX, deadline_s=PATIENCE_S
+            clients.ledger,
+            lease_s=lease_s,
+            config=OperationConfig(keep_s=100, kept_max=KEPT_MAX),
+            deadline_s=PATIENCE_S,
         )
 
     async def begin(self, claim: str = "me", work: str = "work") -> Operation | None:
@@ -155,7 +159,7 @@ async def test_one_without_a_heartbeat_is_lost_until_it_is_told_again(
 @pytest.mark.parametrize("odd", ["", "op_", "op_" + "0" * 23, "op_" + "F" * 24, "op_" + "0" * 24 + "\n"])
 async def test_what_is_no_operation_id_never_reaches_the_store(odd: str) -> None:
     async with open_clients("unix:///nowhere.sock") as clients:
-        operations = RedisOperations(clients.ledger, lease_s=1, keep_s=1)
+        operations = RedisOperations(clients.ledger, lease_s=1)
         assert await operations.read("a", odd) is None
         assert await operations.cancel("a", odd) is None
         with pytest.raises(ValueError, match="operation id"):

@@ -22,14 +22,14 @@ CALLERS = textwrap.dedent(
     from dataclasses import replace
     from app.generation.ports import Lead
     from app.store.client import open_clients
-    from app.ledger.policy import LedgerPolicy
+    from app.ledger.policy import LedgerConfig
     from app.ledger.redis import RedisLedger
     from tests.store.books import DAY, Books
 
     async def main() -> None:
         url, tenant, name, count, limit = sys.argv[1:]
         async with open_clients(url, ledger_timeout_s=20) as clients, RedisLedger(
-            clients.ledger, LedgerPolicy(deadline_s=30)
+            clients.ledger, LedgerConfig(deadline_s=30)
         ) as ledger:
             books = Books(ledger, clients.ledger, tenant, (replace(DAY, limit=int(limit)),))
             print("ready", flush=True)

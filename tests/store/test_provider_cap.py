@@ -20,7 +20,7 @@ from app.domain.errors import (
 from app.domain.generation import ModelAnswer, Usage
 from app.domain.request import GenerationRequest
 from app.generation.ports import Call
-from app.ledger.provider_cap import PROVIDER_POLICY, CappedImageModel, ProviderTerms
+from app.ledger.provider_cap import PROVIDER_LEDGER, CappedImageModel, ProviderConfig
 from app.ledger.redis import RedisLedger
 from app.ledger.verifying import list_ledger_tenants, read_snapshot
 from app.store.client import open_clients
@@ -58,9 +58,9 @@ class Upstream:
 
 
 def capped(
-    clients: StoreClients, upstream: Upstream, terms: ProviderTerms, back_end: str
+    clients: StoreClients, upstream: Upstream, terms: ProviderConfig, back_end: str
 ) -> CappedImageModel:
-    ledger = RedisLedger(clients.ledger, replace(PROVIDER_POLICY, deadline_s=10))
+    ledger = RedisLedger(clients.ledger, PROVIDER_LEDGER.model_copy(update={"deadline_s": 10}))
     return CappedImageModel(upstream, back_end, ledger, CATALOGUE, terms)
 
 
@@ -75,7 +75,7 @@ async def tokens_taken(clients: StoreClients, back_end: str) -> int:
 
 async def test_replicas_together_ask_no_more_than_the_cap(clients: StoreClients) -> None:
     upstream, back_end = Upstream(), next(back_ends)
-    replicas = [capped(clients, upstream, ProviderTerms(requests_per_minute=30), back_end) for _ in range(4)]
+    replicas = [capped(clients, upstream, ProviderConfig(requests_per_minute=30), back_end) for _ in range(4)]
     ended = await asyncio.gather(
         *(replica.generate(REQUEST, None, CALL) for replica in replicas for _ in range(10)),
         return_exceptions=True,
@@ -88,7 +88,7 @@ async def test_replicas_together_ask_no_more_than_the_cap(clients: StoreClients)
 
 
 async def test_another_model_and_another_back_end_have_caps_of_their_own(clients: StoreClients) -> None:
-    upstream, terms, back_end = Upstream(), ProviderTerms(requests_per_minute=1), next(back_ends)
+    upstream, terms, back_end = Upstream(), ProviderConfig(requests_per_minute=1), next(back_ends)
     other = replace(REQUEST, model="gemini-3-pro-image", image_size="1K")
     for model, request in (
         (capped(clients, upstream, terms, back_end), REQUEST),
@@ -114,7 +114,7 @@ async def test_tokens_are_reserved_and_then_what_was_used_is_taken(
     clients: StoreClients, error: GatewayError | None, taken: int | None
 ) -> None:
     back_end = next(back_ends)
-    model = capped(clients, Upstream(error), ProviderTerms(tokens_per_minute=10**6), back_end)
+    model = capped(clients, Upstream(error), ProviderConfig(tokens_per_minute=10**6), back_end)
     if error is None:
         await model.generate(REQUEST, None, CALL)
     else:
@@ -133,14 +133,14 @@ async def test_an_answer_is_delivered_whatever_giving_back_its_part_raises(
     async def failing(_ledger: RedisLedger, _settlement: Settlement, _windows: object) -> Settled:
         raise error
 
-    model = capped(clients, Upstream(), ProviderTerms(tokens_per_minute=10**6), next(back_ends))
+    model = capped(clients, Upstream(), ProviderConfig(tokens_per_minute=10**6), next(back_ends))
     monkeypatch.setattr(RedisLedger, "settle", failing)
     assert (await model.generate(REQUEST, None, CALL)).usage == USAGE
 
 
 async def test_too_many_tokens_are_refused_until_the_minute_is_over(clients: StoreClients) -> None:
     upstream, back_end = Upstream(), next(back_ends)
-    model = capped(clients, upstream, ProviderTerms(tokens_per_minute=2000), back_end)
+    model = capped(clients, upstream, ProviderConfig(tokens_per_minute=2000), back_end)
 
     async def more_than_a_minute_has() -> None:
         for _ in range(4):  # the minute may be over in between
@@ -155,7 +155,7 @@ async def test_too_many_tokens_are_refused_until_the_minute_is_over(clients: Sto
 
 async def test_more_tokens_than_a_whole_minute_has_are_not_told_to_wait(clients: StoreClients) -> None:
     upstream = Upstream()
-    model = capped(clients, upstream, ProviderTerms(tokens_per_minute=700), next(back_ends))
+    model = capped(clients, upstream, ProviderConfig(tokens_per_minute=700), next(back_ends))
     with pytest.raises(UpstreamQuota, match="waiting does not help") as refused:
         await model.generate(REQUEST, None, CALL)
     assert (refused.value.retryable, refused.value.retry_after_s) == (False, None)
@@ -166,7 +166,7 @@ async def test_without_the_store_the_upstreams_own_quota_is_the_only_one(tmp_pat
     upstream = Upstream()
     with running_server(tmp_path / "s") as server:
         async with open_clients(server.url, ledger_timeout_s=1) as clients:
-            model = capped(clients, upstream, ProviderTerms(requests_per_minute=1), "gone")
+            model = capped(clients, upstream, ProviderConfig(requests_per_minute=1), "gone")
             await model.generate(REQUEST, None, CALL)
             await clients.ledger.flushall()
             for _ in range(2):
@@ -182,9 +182,12 @@ async def test_without_the_store_the_upstreams_own_quota_is_the_only_one(tmp_pat
 
 
 async def test_its_books_balance_and_lie_beside_the_tenants(clients: StoreClients) -> None:
-    await capped(clients, Upstream(), ProviderTerms(1000, 10**6), next(back_ends)).generate(
-        REQUEST, None, CALL
-    )
+    await capped(
+        clients,
+        Upstream(),
+        ProviderConfig(requests_per_minute=1000, tokens_per_minute=10**6),
+        next(back_ends),
+    ).generate(REQUEST, None, CALL)
     assert PROVIDER in await list_ledger_tenants(clients.ledger)
     assert (await read_snapshot(clients.ledger, PROVIDER)).find_differences() == []
     assert ledger_keys(PROVIDER)[0] == "fg:{_provider}:res"

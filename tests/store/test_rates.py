@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.domain.rate import RateLimit
 from app.generation.ports import Absent, Admission, Follow, Hit, Lead, Limited, Refused
-from app.ledger.policy import LedgerPolicy
+from app.ledger.policy import LedgerConfig
 from app.ledger.redis import RedisLedger
 from app.store.client import open_clients
 from tests.store.books import Books, now_ms
@@ -156,7 +156,7 @@ async def test_many_processes_together_are_admitted_no_more_than_the_rate_allows
     rate = RateLimit("requests", "tenant", "t|requests", 600, 20)
     began = now_ms()
     async with open_clients(server.url, ledger_timeout_s=10) as clients:
-        ledgers = [RedisLedger(clients.ledger, LedgerPolicy(deadline_s=10)) for _ in range(4)]
+        ledgers = [RedisLedger(clients.ledger, LedgerConfig(deadline_s=10)) for _ in range(4)]
         callers = [Books(ledger, clients.ledger, tenant, budgets=()) for ledger in ledgers]
         answers = await asyncio.gather(
             *(admit(callers[n % 4], f"h{n}", rate, mode="bypass") for n in range(200))

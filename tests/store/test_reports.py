@@ -10,7 +10,7 @@ from app.domain.budget import Amounts, Budget
 from app.domain.generation import Usage
 from app.domain.report import Attribution, Row, Spent, report, sum_rows
 from app.generation.ports import Hit, Settlement
-from app.ledger.policy import LedgerPolicy
+from app.ledger.policy import LedgerConfig
 from app.ledger.redis import RedisLedger
 from app.ledger.reports import RedisReports
 from app.ledger.restoring import Restorer
@@ -118,8 +118,8 @@ async def test_reports_add_up_to_the_budgets_whatever_became_of_the_holds(books:
     assert (spent["k1",].requests, spent[None,].requests) == (2, 3)
     holds = (await read_snapshot(own.client, own.tenant)).holds
     await own.client.delete(*[own.key(name) for name in ("res", "win", "exp", "gc", "log", "use")])
-    ledger = RedisLedger(own.client, LedgerPolicy())
-    restorer = Restorer(own.client, ledger.scripts, LedgerPolicy())
+    ledger = RedisLedger(own.client, LedgerConfig())
+    restorer = Restorer(own.client, ledger.scripts, LedgerConfig())
     for _ in range(2):
         await restorer.rebuild(own.tenant, holds, "epoch", 0)
     await agree()
@@ -129,7 +129,7 @@ async def test_reports_add_up_to_the_budgets_whatever_became_of_the_holds(books:
 
 
 async def test_labels_beyond_the_days_limit_are_added_up_together(clients: StoreClients, tenant: str) -> None:
-    async with RedisLedger(clients.ledger, LedgerPolicy(usage_labels=3)) as ledger:
+    async with RedisLedger(clients.ledger, LedgerConfig(usage_labels_max=3)) as ledger:
         books = Books(ledger, clients.ledger, tenant, ALWAYS)
         for number in range(10):
             await books.admit(f"h{number}")

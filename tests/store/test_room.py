@@ -13,7 +13,7 @@ from app.domain.failure import Failure
 from app.domain.operation import OperationResult
 from app.generation.ports import Failed, Lead
 from app.ledger.operations import RedisOperations
-from app.ledger.policy import LedgerPolicy
+from app.ledger.policy import LedgerConfig
 from app.ledger.redis import RedisLedger
 from app.results.quota import Quota
 from app.results.redis import RedisResults
@@ -135,7 +135,7 @@ async def test_a_store_that_evicts_nothing_keeps_room_for_the_books(
     with running_server(tmp_path / "s", *options) as server:
         async with (
             open_clients(server.url, ledger_timeout_s=10) as clients,
-            RedisLedger(clients.ledger, LedgerPolicy(deadline_s=10)) as ledger,
+            RedisLedger(clients.ledger, LedgerConfig(deadline_s=10)) as ledger,
             capacity(clients) as within,
         ):
             results, books = kept_by(clients, within), Books(ledger, clients.ledger, "acme")
@@ -187,7 +187,7 @@ async def fail(clients: StoreClients, books: Books, within: StoreCapacity) -> bo
 
 
 async def answer(clients: StoreClients, books: Books, within: StoreCapacity) -> bool:
-    operations = RedisOperations(clients.ledger, lease_s=60, keep_s=60, deadline_s=10, capacity=within)
+    operations = RedisOperations(clients.ledger, lease_s=60, deadline_s=10, capacity=within)
     operation_id = f"op_{next(_numbers):024x}"
     await operations.begin(books.tenant, operation_id, "me", "work")
     assert await operations.finish(
@@ -208,7 +208,7 @@ async def test_whatever_is_kept_leaves_room_for_the_books(tmp_path: Path, keep: 
         async with open_clients(server.url, ledger_timeout_s=10) as clients:
             within = capacity(clients)
             await within.measure()
-            async with RedisLedger(clients.ledger, LedgerPolicy(deadline_s=10), within) as ledger:
+            async with RedisLedger(clients.ledger, LedgerConfig(deadline_s=10), within) as ledger:
                 books = Books(ledger, clients.ledger, "acme", budgets=())
                 kept = [await keep(clients, books, within) for _ in range(40)]
                 assert kept[:8] == [True] * 8

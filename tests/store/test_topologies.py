@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from app.domain.errors import StoreUnavailable
 from app.generation.ports import Lead
-from app.ledger.policy import LedgerPolicy
+from app.ledger.policy import LedgerConfig
 from app.ledger.redis import RedisLedger
 from app.results.redis import RedisResults
 from app.store.client import open_clients
@@ -90,7 +90,7 @@ async def test_when_the_primary_dies_the_books_go_on_at_its_replica(
     sentinel, servers = guarded
     primary = next(iter(servers))
     url = f"redis+sentinel://127.0.0.1:{sentinel}/books"
-    async with open_clients(url) as clients, RedisLedger(clients.ledger, LedgerPolicy()) as ledger:
+    async with open_clients(url) as clients, RedisLedger(clients.ledger, LedgerConfig()) as ledger:
         books = Books(ledger, clients.ledger, "acme")
 
         async def leads(hold: str) -> bool:

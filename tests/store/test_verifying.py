@@ -15,7 +15,7 @@ import pytest
 from app.domain.budget import Amounts, Budget
 from app.generation.ports import Lead
 from app.ledger.hold_records import HoldRecord
-from app.ledger.policy import LedgerPolicy
+from app.ledger.policy import LedgerConfig
 from app.ledger.redis import RedisLedger
 from app.ledger.verifying import list_ledger_tenants, read_events, read_snapshot
 from tests.store.books import DAY, ONE, Books, until
@@ -87,7 +87,7 @@ async def test_a_hold_that_vanished_is_found(busy: Books) -> None:
 
 
 async def test_books_still_balance_when_old_holds_were_pruned(clients: StoreClients, tenant: str) -> None:
-    async with RedisLedger(clients.ledger, LedgerPolicy(keep_s=0, deadline_s=10)) as ledger:
+    async with RedisLedger(clients.ledger, LedgerConfig(keep_s=0, deadline_s=10)) as ledger:
         books = Books(ledger, clients.ledger, tenant, BUDGETS)
         await spend(books)
 

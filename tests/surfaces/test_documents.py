@@ -52,9 +52,9 @@ def test_the_committed_reference_is_the_codes(app: FastAPI) -> None:
 
 def test_the_readmes_table_of_what_is_refused_is_the_rules() -> None:
     readme = (ROOT / "README.md").read_text()
-    assert readme == update_readme(readme, Settings().default_model), "run: make reference"
+    assert readme == update_readme(readme, Settings().surface.default_model), "run: make reference"
     with pytest.raises(ValueError, match="does not hold"):
-        update_readme("# flashgate", Settings().default_model)
+        update_readme("# flashgate", Settings().surface.default_model)
 
 
 def operations_of(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

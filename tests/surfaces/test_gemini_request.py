@@ -51,9 +51,10 @@ LIMITS = Limits(
     input_pixels_max=64_000_000,
     inputs_max=64,
     chunked_above_bytes=1_000_000,
-    stream_patience_s=5,
+    stream_status_wait_s=5,
     public_url=None,
     usage_days=92,
+    location="global",
 )
 SERVICE = cast("Service", SimpleNamespace(limits=LIMITS))
 PNG = base64.b64encode(image_bytes("harbour.png")).decode()

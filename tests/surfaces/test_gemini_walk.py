@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -127,7 +126,8 @@ async def test_an_endless_name_is_cut_short_where_it_is_refused() -> None:
 
 @pytest.mark.parametrize("spelling", [dict, snake])
 async def test_an_operator_lets_further_members_pass_and_their_words_are_reserved(spelling: Any) -> None:
-    limits = replace(LIMITS, gemini_extra_members=frozenset({"tools.urlContext", "contents.parts.toolCall"}))
+    members = frozenset({"tools.urlContext", "contents.parts.toolCall"})
+    limits = LIMITS.model_copy(update={"gemini_extra_members": members})
     service = cast("Service", SimpleNamespace(limits=limits))
     call = {"toolCall": {"id": "x" * 300}}
     body = {"contents": [turn("Draw"), turn(call, role="model"), turn("A")], "tools": [{"urlContext": {}}]}
@@ -193,7 +193,9 @@ async def test_whatever_words_a_body_holds_are_reserved(more: dict[str, Any]) ->
 
 async def test_more_words_than_the_model_reads_are_refused_wherever_they_stand() -> None:
     declared = [{"name": "f", "description": "a" * 400_000}]
-    service = cast("Service", SimpleNamespace(limits=replace(LIMITS, light_bytes_max=1_000_000)))
+    service = cast(
+        "Service", SimpleNamespace(limits=LIMITS.model_copy(update={"light_bytes_max": 1_000_000}))
+    )
     order = await ordered({**DRAW, "tools": [{"functionDeclarations": declared}]}, service=service)
     assert [item.code for item in judge(order, CATALOGUE, POLICY).violations] == ["input_tokens_over_limit"]
 

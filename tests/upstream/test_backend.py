@@ -21,9 +21,9 @@ from app.upstream.google.backend import BackEnd
             "v1beta1",
         ),
         (
-            {"kind": "vertex", "project": "p", "location": "europe-west1", "api_version": "v1"},
+            {"kind": "vertex", "project": "p", "location": "europe-west1"},
             "https://europe-west1-aiplatform.googleapis.com",
-            "v1",
+            "v1beta1",
         ),
         ({"kind": "emulator", "base_url": "http://127.0.0.1:1"}, "http://127.0.0.1:1", "v1beta1"),
     ],

@@ -27,12 +27,12 @@ from app.domain.generation import ModelAnswer, Usage
 from app.domain.passthrough import Passthrough
 from app.domain.request import Input
 from app.generation.ports import Call
-from app.upstream.back_end import GuardedBackEnd, LaneTerms
-from app.upstream.breaker import BreakerTerms
+from app.upstream.back_end import GuardConfig, GuardedBackEnd
+from app.upstream.breaker import BreakerConfig
 from app.upstream.failover import FailoverImageModel
 from app.upstream.metrics import NullMetrics
 from app.upstream.routing import SignatureOrigins
-from app.upstream.slots import SlotTerms
+from app.upstream.slots import SlotConfig
 from tests.upstream.conftest import MODEL, asked, lasting
 from tests.upstream.test_resilience import Clock, Scripted
 from tests.upstream.test_slots import settled
@@ -164,10 +164,10 @@ async def test_a_back_end_without_a_slot_is_passed_over() -> None:
             await go_on.wait()
             return await super().generate(request, seed, call)
 
-    terms = LaneTerms(SlotTerms(limit_min=1, limit_max=1, queue_max=0))
+    terms = GuardConfig(slots=SlotConfig(min=1, max=1, queue_max=0))
     back_ends = [
-        GuardedBackEnd("vertex", Busy(answer("vertex")), terms=terms),
-        GuardedBackEnd("gemini", Scripted(answer("gemini")), terms=terms),
+        GuardedBackEnd("vertex", Busy(answer("vertex")), config=terms),
+        GuardedBackEnd("gemini", Scripted(answer("gemini")), config=terms),
     ]
     model = FailoverImageModel(back_ends)
     first = asyncio.create_task(model.generate(asked(), None, lasting(100)))
@@ -313,8 +313,8 @@ async def test_who_waited_for_a_slot_is_not_sent_to_a_back_end_that_refuses_by_t
         sent += 1
 
     busy = Busy(error)
-    terms = LaneTerms(SlotTerms(limit_min=1, limit_max=1), BreakerTerms(calls_min=1))
-    model = FailoverImageModel([GuardedBackEnd("vertex", busy, terms=terms)])
+    terms = GuardConfig(slots=SlotConfig(min=1, max=1), breaker=BreakerConfig(calls_min=1))
+    model = FailoverImageModel([GuardedBackEnd("vertex", busy, config=terms)])
     first = asyncio.create_task(model.generate(asked(), None, Call("a", 100, begin=begin)))
     await begun.wait()
     second = asyncio.create_task(model.generate(asked(), None, Call("b", 100, begin=begin)))

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from app.domain.errors import GatewayError, UpstreamQuota
 from app.domain.generation import ModelAnswer, Usage
 from app.generation.ports import Call
-from app.upstream.back_end import GuardedBackEnd, LaneTerms
+from app.upstream.back_end import GuardConfig, GuardedBackEnd
 from app.upstream.failover import FailoverImageModel
-from app.upstream.slots import SlotTerms
+from app.upstream.slots import SlotConfig
 from tests.upstream.conftest import asked
 from tests.upstream.virtual import simulated
 
@@ -54,9 +54,9 @@ class Limited:
 class Load:
     """Callers who ask again as soon as they are answered, and after a second where they are turned away."""
 
-    def __init__(self, back_end: Limited, terms: SlotTerms) -> None:
+    def __init__(self, back_end: Limited, terms: SlotConfig) -> None:
         clock = asyncio.get_running_loop().time
-        lane = GuardedBackEnd("b", back_end, terms=LaneTerms(terms), clock=clock)
+        lane = GuardedBackEnd("b", back_end, config=GuardConfig(slots=terms), clock=clock)
         self._model = FailoverImageModel([lane], clock=clock, jitter=random.Random(7).random)
         self._clock = clock
         self.served: Counter[str] = Counter()
@@ -76,7 +76,7 @@ class Load:
 def test_slots_follow_a_capacity_that_falls_to_a_quarter_and_comes_back() -> None:
     async def run() -> None:
         back_end = Limited(20)
-        load = Load(back_end, SlotTerms(kept_for_critical=0, kept_from_batch=0))
+        load = Load(back_end, SlotConfig(reserved_for_critical=0, reserved_for_interactive=0))
         callers = [asyncio.create_task(load.caller(f"t{number % 10}", 180)) for number in range(60)]
         used = {}
         for begun, capacity in ((0, 20), (60, 5), (120, 20)):
@@ -93,7 +93,7 @@ def test_slots_follow_a_capacity_that_falls_to_a_quarter_and_comes_back() -> Non
 
 def test_critical_calls_are_served_while_twice_as_much_is_asked_as_there_is_room_for() -> None:
     async def run() -> None:
-        load = Load(Limited(100), SlotTerms(limit_max=20, queue_max=20, queue_s_max=5))
+        load = Load(Limited(100), SlotConfig(max=20, queue_max=20, queue_s=5))
         callers = [load.caller("critical", 60, "critical") for _ in range(4)]
         callers += [load.caller("interactive", 60) for _ in range(20)]
         callers += [load.caller("batch", 60, "batch") for _ in range(20)]
@@ -107,7 +107,7 @@ def test_critical_calls_are_served_while_twice_as_much_is_asked_as_there_is_room
 
 def test_nine_quiet_tenants_are_served_as_if_the_noisy_one_were_not_there() -> None:
     async def run() -> None:
-        terms = SlotTerms(limit_max=10, queue_max=50, kept_for_critical=0, kept_from_batch=0)
+        terms = SlotConfig(max=10, queue_max=50, reserved_for_critical=0, reserved_for_interactive=0)
         load = Load(Limited(100), terms)
         callers = [load.caller("noisy", 60) for _ in range(100)]
         callers += [load.caller(f"quiet-{number}", 60) for number in range(9)]

@@ -20,8 +20,8 @@ from app.domain.errors import (
 )
 from app.domain.generation import ModelAnswer, Usage
 from app.generation.ports import Call
-from app.upstream.back_end import GuardedBackEnd, LaneTerms
-from app.upstream.breaker import BreakerTerms
+from app.upstream.back_end import GuardConfig, GuardedBackEnd
+from app.upstream.breaker import BreakerConfig
 from app.upstream.failover import FailoverImageModel
 from app.upstream.metrics import NullMetrics
 from app.upstream.retries import CALL_S_MIN
@@ -243,9 +243,9 @@ async def test_impatient_callers_do_not_hold_others_back(
 
     model = Slow(DeadlineExceeded("late", billed="maybe"))
     seen = Seen()
-    terms = LaneTerms(breaker=BreakerTerms(window_s=10_000))
+    terms = GuardConfig(breaker=BreakerConfig(window_s=10_000))
     resilient = FailoverImageModel(
-        [GuardedBackEnd("b", model, terms=terms, metrics=seen, clock=clock)], clock=clock
+        [GuardedBackEnd("b", model, config=terms, metrics=seen, clock=clock)], clock=clock
     )
     for _ in range(25):
         with pytest.raises(UpstreamError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +13,7 @@ from app.generation.ports import Call
 from app.upstream.concurrency import AdaptiveLimit
 from app.upstream.metrics import NullMetrics
 from app.upstream.retries import CALL_S_MIN
-from app.upstream.slots import Slots, SlotTerms
+from app.upstream.slots import SlotConfig, Slots
 
 if TYPE_CHECKING:
     from app.domain.tenancy import Priority
@@ -41,10 +40,10 @@ class Seen(NullMetrics):
 class Crowd:
     """Callers at the slots: each holds its slot until the test lets it go."""
 
-    def __init__(self, limit: int, queue: int = 100, terms: SlotTerms | None = None) -> None:
+    def __init__(self, limit: int, queue: int = 100, terms: SlotConfig | None = None) -> None:
         self.seen = Seen()
-        terms = terms or SlotTerms(kept_for_critical=0, kept_from_batch=0)
-        self.slots = Slots("b", "m", replace(terms, limit_max=limit, queue_max=queue), self.seen)
+        terms = terms or SlotConfig(reserved_for_critical=0, reserved_for_interactive=0)
+        self.slots = Slots("b", "m", terms.model_copy(update={"max": limit, "queue_max": queue}), self.seen)
         self.begun: list[str] = []
         self.refused: dict[str, GatewayError] = {}
         self._leaving: dict[str, asyncio.Event] = {}
@@ -132,7 +131,7 @@ async def test_higher_classes_go_first_and_batch_last() -> None:
 
 
 async def test_some_slots_are_kept_for_critical_calls_and_some_from_batch() -> None:
-    crowd = Crowd(10, terms=SlotTerms(kept_for_critical=0.2, kept_from_batch=0.1))
+    crowd = Crowd(10, terms=SlotConfig(reserved_for_critical=0.2, reserved_for_interactive=0.1))
     for number in range(10):
         await crowd.comes(f"b-{number}", "batch")
     assert len(crowd.begun) == 7
@@ -183,7 +182,7 @@ async def test_a_tenant_that_fills_the_queue_does_not_keep_others_out() -> None:
 
 
 async def test_a_call_that_waits_too_long_is_turned_away() -> None:
-    crowd = Crowd(1, terms=SlotTerms(queue_s_max=0.01))
+    crowd = Crowd(1, terms=SlotConfig(queue_s=0.01))
     await crowd.comes("a-0")
     with pytest.raises(Overloaded, match="became free in time"):
         async with crowd.slots.acquire(Call("a", 300)):

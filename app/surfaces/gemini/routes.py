@@ -129,7 +129,7 @@ async def stream_generate_content(
     form: StreamFormat = "sse" if request.query_params.get("alt") == "sse" else "array"
     dialect = build_dialect(form, getattr(request.state, "request_id", ""), request.url.path)
     answered = _generate(request, service, caller, model)
-    return await stream(answered, dialect, patience_s=service.limits.stream_patience_s)
+    return await stream(answered, dialect, patience_s=service.limits.stream_status_wait_s)
 
 
 async def count_tokens(

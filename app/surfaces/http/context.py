@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Protocol, cast
+from typing import TYPE_CHECKING, Annotated, Final, Protocol, cast
 
 from fastapi import Depends, Request
+from pydantic import AfterValidator, Field
+
+from app.domain.config import Config
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -19,6 +23,9 @@ if TYPE_CHECKING:
     from app.media.pdf import PageCounter
     from app.tenants.administration import Administration
     from app.tenants.ports import Reports
+
+
+_MEMBER: Final = re.compile(r"[a-z][A-Za-z0-9]*(\.[a-z][A-Za-z0-9]*)*")
 
 
 class IdentityTokens(Protocol):
@@ -37,27 +44,58 @@ class IdentityTokens(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits that surfaces hold to. Sizes in bytes.
+def _check_member(path: str) -> str:
+    if not _MEMBER.fullmatch(path):
+        raise ValueError("must be paths such as tools.urlContext")
+    return path
+
+
+class SurfaceConfig(Config):
+    """All surfaces.
+
+    Attributes:
+        light_bytes_max: Bytes of JSON beside the images.
+        inputs_max: File parts of one form, or inputs of one body.
+        chunked_above_bytes: Larger answers go out chunked, without Content-Length, because Cloud Run refuses
+            large ones that have it.
+    """
+
+    default_model: str = Field(
+        "gemini-3.1-flash-image", description="Card used for requests that name no model."
+    )
+    public_url: str | None = Field(
+        None,
+        description="Base of the URIs in answers, such as https://flashgate.example; unset for the "
+        "request's own.",
+    )
+    gemini_extra_members: frozenset[Annotated[str, AfterValidator(_check_member)]] = Field(
+        frozenset(),
+        description="Further members that bodies in Google's dialect may hold, as paths such as "
+        "`tools.urlContext`; they act with the gateway's rights, and only their own text is reserved.",
+    )
+    stream_status_wait_s: float = Field(
+        5,
+        ge=0,
+        description="How long the HTTP status of a stream waits for the image, in seconds; a later failure "
+        "is an event of the stream.",
+    )
+    light_bytes_max: int = 1_000_000
+    inputs_max: int = 64
+    chunked_above_bytes: int = 8_000_000
+
+
+class Limits(SurfaceConfig):
+    """The same, with what the deployment's other parts and the cards add. Sizes in bytes.
 
     Attributes:
         usage_days: How far reports of usage reach back.
         location: Where every call of the deployment is made, as a location of Vertex AI.
-        gemini_extra_members: Members of bodies in Google's dialect that an operator lets pass, as paths.
     """
 
-    default_model: str
-    light_bytes_max: int
     input_bytes_max: int
     input_pixels_max: int
-    inputs_max: int
-    chunked_above_bytes: int
-    stream_patience_s: float
-    public_url: str | None
     usage_days: int
-    location: str = "global"
-    gemini_extra_members: frozenset[str] = frozenset()
+    location: str
 
 
 @dataclass(frozen=True, slots=True)

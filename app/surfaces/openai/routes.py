@@ -137,7 +137,7 @@ async def _generate(
             generating(),
             lambda result: render_events(result, parsed, base_url, route),
             _build_headers,
-            patience_s=service.limits.stream_patience_s,
+            patience_s=service.limits.stream_status_wait_s,
         )
     result = await generating()
     skeleton, blobs = render_result(result, parsed, base_url)

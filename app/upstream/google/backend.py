@@ -7,6 +7,10 @@ from typing import Final, Literal
 
 Kind = Literal["emulator", "gemini", "vertex"]
 ImageStyle = Literal["image_config", "response_format"]
+RequestType = Literal["dedicated", "shared"]
+GLOBAL: Final = "global"
+IMAGE_STYLE: Final = "image_config"
+ANSWER_BYTES_MAX: Final = 256 * 1024 * 1024
 
 _MULTI_REGIONS: Final = frozenset({"us", "eu"})
 _API_VERSIONS: Final[dict[Kind, str]] = {"emulator": "v1beta1", "gemini": "v1beta", "vertex": "v1beta1"}
@@ -30,8 +34,6 @@ class BackEnd:
             credentials and a project; without a project a key: the express form).
         base_url: Another address than Google's; the emulator has no other.
         location: Vertex AI location.
-        api_version: Another version than v1beta (Gemini) or v1beta1 (Vertex AI). The SDK's own default
-            differs from these.
         proxy: Address of a proxy. Those named by environment variables are never used.
         request_type: Of Vertex AI: ``dedicated`` is Provisioned Throughput or nothing, ``shared`` never that;
             None is Provisioned Throughput first.
@@ -43,12 +45,11 @@ class BackEnd:
     base_url: str | None = None
     api_key: str | None = field(default=None, repr=False)
     project: str | None = None
-    location: str = "global"
-    api_version: str | None = None
+    location: str = GLOBAL
     proxy: str | None = field(default=None, repr=False)
     trust_env: bool = False
-    request_type: Literal["dedicated", "shared"] | None = None
-    image_style: ImageStyle = "image_config"
+    request_type: RequestType | None = None
+    image_style: ImageStyle = IMAGE_STYLE
 
     def __post_init__(self) -> None:
         """Raise ValueError where something is missing that no default can stand for."""
@@ -75,7 +76,7 @@ class BackEnd:
     @property
     def version(self) -> str:
         """The API version in the path."""
-        return self.api_version or _API_VERSIONS[self.kind]
+        return _API_VERSIONS[self.kind]
 
     @property
     def capabilities(self) -> frozenset[str]:

@@ -18,6 +18,7 @@ from app.domain.fingerprint import compute_digest
 from app.resilience.deadlines import time_limit
 from app.resilience.resources import Resource
 from app.resilience.tasks import BackgroundTasks, run_in_thread
+from app.upstream.google.backend import ANSWER_BYTES_MAX
 from app.upstream.google.failures import attribute_to_request, build_failure
 from app.upstream.google.response import GoogleResponse
 from app.upstream.google.transport import Exchange, LiftingTransport
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ANSWER_BYTES_MAX: Final = 256 * 1024 * 1024
 LIGHT_BYTES_MAX: Final = 16 * 1024 * 1024  # thought signatures stay in it, and may be large
 KEEPALIVE_S: Final = 30.0
 READY_WAIT_S: Final = 1.0
