@@ -153,7 +153,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
                 registry=directory,
                 ledger=ledger,
                 cache=RedisCache(clients.ledger),
-                terms=RedisBudgetAdjustments(clients.ledger),
+                adjustments=RedisBudgetAdjustments(clients.ledger),
                 reports=reports,
                 pepper=pepper,
             ),

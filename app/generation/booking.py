@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from app.domain.attempt import Rejoined
-from app.domain.delivery import find_mismatches
 from app.domain.errors import (
     BudgetExceeded,
     ContentBlocked,
@@ -27,6 +26,7 @@ from app.domain.estimate import resolve_size_and_level, would_fit
 from app.domain.explanations import explain_budget, explain_fitting, explain_rate
 from app.domain.failure import Failure, build_failure, rebuild_error
 from app.domain.generation import Generation, Notice, PictureRecord
+from app.domain.mismatches import find_mismatches
 from app.domain.policy import CALL_S_MIN
 from app.domain.repetition import IdempotencyInFlight, IdempotencyMismatch, ResultGone, TooManyIdempotencyKeys
 from app.domain.request import derive_seeds

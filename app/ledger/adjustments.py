@@ -1,4 +1,4 @@
-"""What operators change of a running budget: credit, and another limit for a time (``scripts/terms.lua``)."""
+"""What operators change of a running budget: credit, and another limit for a time (``scripts/adjust.lua``)."""
 
 from __future__ import annotations
 
@@ -74,5 +74,5 @@ class RedisBudgetAdjustments:
 
     async def _run_script(self, tenant_id: str, window: BudgetWindow, change: list[str]) -> codec.ScriptReply:
         arguments = [str(KEEP_S * MS), *codec.encode_windows((window,)), *change]
-        reply = await self._calls.run(self._scripts.run("terms", keys.ledger_keys(tenant_id), arguments))
+        reply = await self._calls.run(self._scripts.run("adjust", keys.ledger_keys(tenant_id), arguments))
         return codec.decode_reply(reply, (window,), ())

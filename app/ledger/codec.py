@@ -126,7 +126,7 @@ def _encode_reference(outcome: Generation | Failure | None) -> str:
 def decode_reply(
     reply: list[str], windows: tuple[BudgetWindow, ...], rates: tuple[RateLimit, ...]
 ) -> ScriptReply:
-    """A reply of one of the scripts ``admit``, ``windows`` and ``terms``."""
+    """A reply of one of the scripts ``admit``, ``windows`` and ``adjust``."""
     code, now, payload = reply[:3]
     if code == "clock":
         return ScriptReply(code, int(now), payload, (), ())

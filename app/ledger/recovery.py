@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 DataLossPolicy = Literal["rebuild", "closed", "open"]
 
 LOOK_S = 1.0
-GRACE_S = 3.0
+CLOSED_S = 3.0
 """Seconds that a lost ledger stays closed: every replica has looked by then and put back its part."""
 PART = 5000
 """Lines of the journal held in memory at once."""
@@ -127,7 +127,7 @@ class Recovery:
             rebuilding = self._data_loss_policy == "rebuild"
             records = await self._collect_records(tenant_id) if rebuilding else []
             epoch, wait_s, count = await self._restorer.rebuild(
-                tenant_id, records, secrets.token_hex(8), GRACE_S if rebuilding else 0.0
+                tenant_id, records, secrets.token_hex(8), CLOSED_S if rebuilding else 0.0
             )
             self._epochs[tenant_id] = epoch
             self._journal.keep_epoch(tenant_id, epoch)

@@ -54,7 +54,7 @@ class Restorer:
         return count
 
     async def rebuild(
-        self, tenant_id: str, records: Sequence[HoldRecord], epoch: str, grace_s: float
+        self, tenant_id: str, records: Sequence[HoldRecord], epoch: str, closed_s: float
     ) -> tuple[str, float, int]:
         """Put every hold back, whatever its age, and begin an epoch where there is none.
 
@@ -67,7 +67,7 @@ class Restorer:
         for begin in range(0, len(records) or 1, AT_ONCE):
             part = records[begin : begin + AT_ONCE]
             current, wait_s, missing = await self._restore(
-                tenant_id, list(part), "", epoch, int(grace_s * MS)
+                tenant_id, list(part), "", epoch, int(closed_s * MS)
             )
             count += missing
         return current, wait_s, count
@@ -89,9 +89,9 @@ class Restorer:
         }
 
     async def _restore(
-        self, tenant_id: str, records: list[HoldRecord], oldest_ms: str, epoch: str, grace_ms: int
+        self, tenant_id: str, records: list[HoldRecord], oldest_ms: str, epoch: str, closed_ms: int
     ) -> tuple[str, float, int]:
-        arguments = [self._keep_ms, self._usage_ms, self._lease_ms, oldest_ms, epoch, str(grace_ms)]
+        arguments = [self._keep_ms, self._usage_ms, self._lease_ms, oldest_ms, epoch, str(closed_ms)]
         arguments.append(str(len(records)))
         for record in records:
             arguments += [record.hold_id, _drop_places(record).encode()]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 ScriptName = Literal[
-    "admit", "dispatch", "settle", "deliver", "windows", "purge", "terms", "restore", "trial"
+    "admit", "dispatch", "settle", "deliver", "windows", "purge", "adjust", "restore", "trial"
 ]
 NAMES: tuple[ScriptName, ...] = get_args(ScriptName)
 

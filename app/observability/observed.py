@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from app.domain.attempt import Rejoined
 from app.domain.budget import Amounts
-from app.domain.delivery import find_mismatches
 from app.domain.errors import ContentBlocked, GatewayError, UpstreamError
+from app.domain.mismatches import find_mismatches
 from app.generation.ports import Absent, Hit, Lead, Refused
 from app.resilience.best_effort import best_effort
 

@@ -96,7 +96,7 @@ class Administration:
         registry: Registry,
         ledger: Ledger,
         cache: Cache,
-        terms: BudgetAdjustments,
+        adjustments: BudgetAdjustments,
         reports: Reports,
         pepper: bytes,
         clock: Callable[[], float] = time.time,
@@ -104,7 +104,7 @@ class Administration:
         self._registry = registry
         self._ledger = ledger
         self._cache = cache
-        self._adjustments = terms
+        self._adjustments = adjustments
         self._reports = reports
         self._pepper = pepper
         self._clock = clock

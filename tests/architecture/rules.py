@@ -321,7 +321,8 @@ def late_imports(source: Source) -> Iterator[Breach]:
                     )
 
 
-def _names(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
+def names_of(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
+    """Every identifier where it is defined: functions, classes, parameters and variables."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node, node.name
@@ -331,7 +332,8 @@ def _names(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
             yield node, node.id
 
 
-def _words(name: str) -> list[str]:
+def words_of(name: str) -> list[str]:
+    """The words of an identifier in lower case."""
     spaced = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
     return spaced.lower().strip("_").split("_")
 
@@ -339,8 +341,8 @@ def _words(name: str) -> list[str]:
 def names(source: Source) -> Iterator[Breach]:
     """No name that could stand for anything."""
     stem = source.path.rpartition("/")[2].removesuffix(".py")
-    for node, name in [(ast.Module([], []), stem), *_names(source.tree)]:
-        words = _words(name)
+    for node, name in [(ast.Module([], []), stem), *names_of(source.tree)]:
+        words = words_of(name)
         for word in words:
             # ``process`` is a fine noun; as the first word of a longer name it is a verb that says nothing.
             if word in BANNED_WORDS and (word != "process" or (words[0] == word and len(words) > 1)):

@@ -369,10 +369,10 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.runner.run(self._credit(amount, credit)) == (not short and not changed)
 
     async def _credit(self, amount: int, credit: str) -> bool:
-        terms = RedisBudgetAdjustments(self.client, 10)
+        adjustments = RedisBudgetAdjustments(self.client, 10)
         try:
             added, _again = await until_answered(
-                lambda: terms.add_credit(self.tenant, self.windows[1], amount, credit)
+                lambda: adjustments.add_credit(self.tenant, self.windows[1], amount, credit)
             )
         except Conflict:
             return False

@@ -45,7 +45,7 @@ def own_server(tmp_path: Path) -> Iterator[ServerProcess]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Losses are looked for often, and rebuilt books open soon."""
     monkeypatch.setattr(recovery, "LOOK_S", 0.02)
-    monkeypatch.setattr(recovery, "GRACE_S", 0.3)
+    monkeypatch.setattr(recovery, "CLOSED_S", 0.3)
 
 
 def raising(error: Exception) -> Callable[..., None]:

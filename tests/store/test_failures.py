@@ -98,7 +98,7 @@ def calls_of(clients: StoreClients, tenant: str) -> dict[str, Call]:
     operations = RedisOperations(clients.ledger, lease_s=9, breaker=StoreBreaker(failures_max=10**9))
     directory = registry(clients)
     reports = RedisReports(clients.ledger, [("flash", "1K")])
-    terms = RedisBudgetAdjustments(clients.ledger)
+    adjustments = RedisBudgetAdjustments(clients.ledger)
     room = StoreCapacity(clients.blobs, 1)
     quota = Quota(clients.blobs, room, picture_bytes_max=9, quota_of=lambda _tenant: 9)
     restorer = Restorer(clients.ledger, ledger.scripts, LedgerConfig())
@@ -132,8 +132,8 @@ def calls_of(clients: StoreClients, tenant: str) -> dict[str, Call]:
         "read_tenant": lambda: reports.read_tenant(tenant, day, day),
         "read_last_used": lambda: reports.read_last_used(tenant, ("k1",)),
         "purge": lambda: RedisCache(clients.ledger).purge(tenant, None),
-        "credit": lambda: terms.add_credit(tenant, prepaid, 1, "c1"),
-        "override": lambda: terms.set_override(tenant, prepaid, 1, 0),
+        "credit": lambda: adjustments.add_credit(tenant, prepaid, 1, "c1"),
+        "override": lambda: adjustments.set_override(tenant, prepaid, 1, 0),
         "measure": room.measure,
         "reserve": lambda: quota.reserve(tenant, picture, 1, 1000),
         "put_back": lambda: restorer.put_back(tenant, [HELD]),

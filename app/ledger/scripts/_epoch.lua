@@ -6,7 +6,7 @@
 --                 It is never far away; where it seems so the clock was set back, and nobody waits for that.
 
 local EPOCH = '!epoch'
-local GRACE_MAX_MS = 60000
+local CLOSED_MAX_MS = 60000
 
 -- "forgotten" or "closed" where nothing may be reserved now, with the epoch or the ms to wait; else the name.
 local function check_epoch(known, now)
@@ -14,6 +14,6 @@ local function check_epoch(known, now)
   local name, open = string.match(found or '', '^([^;]+);(%d+)$')
   if known and known ~= name then return 'forgotten', name or '' end
   local left = tonumber(open or '0') - now
-  if left > 0 and left <= GRACE_MAX_MS then return 'closed', text(left) end
+  if left > 0 and left <= CLOSED_MAX_MS then return 'closed', text(left) end
   return nil, name
 end

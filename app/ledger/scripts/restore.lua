@@ -16,7 +16,7 @@ local keep = take_keep()
 local lease = take_integer('lease')
 local oldest = take_optional(take_integer, 'oldest')
 local epoch = take_optional(take_word, 'epoch')
-local grace = take_integer('grace')
+local closed = take_integer('time closed')
 local records = {}
 for index = 1, take_integer('number of holds') do
   local hold = take_word('hold')
@@ -82,7 +82,7 @@ end
 local name, open = epoch_now()
 if epoch and (not name or (tonumber(open) > now and count > 0)) then
   -- As long as somebody still finds something missing the ledger stays closed for the others.
-  redis.call('HSET', WIN, EPOCH, (name or epoch) .. ';' .. text(now + grace))
+  redis.call('HSET', WIN, EPOCH, (name or epoch) .. ';' .. text(now + closed))
   name, open = epoch_now()
 end
 return { name or '', text(math.max(0, tonumber(open or '0') - now)), text(count) }

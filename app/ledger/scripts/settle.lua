@@ -60,10 +60,10 @@ local function reply(code, record, repeated)
   }
   for index, state in ipairs(read_counters(names_of(record))) do
     local counter = record.counters[index]
-    local terms = redis.call('HMGET', WIN, counter.field .. ':c', counter.field .. ':l')
+    local changes = redis.call('HMGET', WIN, counter.field .. ':c', counter.field .. ':l')
     local entry = {
       text(counter.unit), counter.start, counter.stop, state.settled, state.held, counter.field,
-      terms[1] or '0', terms[2] or '',
+      changes[1] or '0', changes[2] or '',
     }
     for _, value in ipairs(entry) do found[#found + 1] = value end
   end
