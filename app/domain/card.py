@@ -225,8 +225,10 @@ class Card(_Fact):
 
     def get_prices(self, tier: str | None) -> Prices:
         """The prices of a service tier as it is reported; of one without its own, those of the standard."""
-        found = {name: prices for name, prices in self.tier_prices_usd_per_million.items() if name == tier}
-        return next(iter(found.values()), self.prices_usd_per_million)
+        for name, prices in self.tier_prices_usd_per_million.items():
+            if name == tier:
+                return prices
+        return self.prices_usd_per_million
 
     def get_dearest_prices(self, tier: str | None) -> Prices:
         """What to reserve for a tier that was asked for: Google may serve the standard one instead."""

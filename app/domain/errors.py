@@ -166,9 +166,13 @@ class ValidationFailed(GatewayError):
 
     def __init__(self, violations: tuple[Violation, ...]) -> None:
         count = len(violations)
-        found = "One fault was found." if count == 1 else f"{count} faults were found."
-        many = f"More than {VIOLATIONS_MAX} faults were found; the first {VIOLATIONS_MAX} are named."
-        super().__init__(many if count > VIOLATIONS_MAX else found)
+        if count == 1:
+            detail = "One fault was found."
+        elif count <= VIOLATIONS_MAX:
+            detail = f"{count} faults were found."
+        else:
+            detail = f"More than {VIOLATIONS_MAX} faults were found; the first {VIOLATIONS_MAX} are named."
+        super().__init__(detail)
         self.violations = violations[:VIOLATIONS_MAX]
 
 

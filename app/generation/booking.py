@@ -129,7 +129,7 @@ def build_draining_error() -> Draining:
     return Draining("The gateway is going down; another replica will take it.", retry_after_s=1)
 
 
-def build_result_gone(replayed: Replayed) -> ResultGone:
+def build_result_gone_error(replayed: Replayed) -> ResultGone:
     """The error for a key whose request was served, and whose result is no longer kept."""
     served = f"The request with this Idempotency-Key was served as {replayed.generation_id or 'a generation'}"
     anew = "The same request under a new key is made and paid anew."

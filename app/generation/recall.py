@@ -73,7 +73,7 @@ class Recall:
             hit = Hit(generation, replayed.age_s, replayed.windows, replayed.rates)
             result = await self.load_hit(job, progress, hit)
         if result is None:
-            raise booking.build_result_gone(replayed)
+            raise booking.build_result_gone_error(replayed)
         return replace(result, replayed=True, cache_status="hit")
 
     async def _load_rejoined(

@@ -1,4 +1,4 @@
-"""What operators change of a running budget: credit, and another limit for a time (``scripts/adjust.lua``)."""
+"""Adjustments of a running budget: credit, and another limit for a time (``scripts/adjust.lua``)."""
 
 from __future__ import annotations
 

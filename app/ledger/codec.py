@@ -1,6 +1,6 @@
-"""What the ledger's scripts are told, and what they answer: their words to the port's and back.
+"""Encodes the arguments of the ledger's scripts, and decodes their replies into the port's words.
 
-The order of arguments and of answers is that of the comments at the head of each script.
+The comments at the head of each script give the order of its arguments and of its reply.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from app.ledger.epochs import LedgerDataLost
 from app.ledger.policy import MS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from app.domain.attempt import Attempt
     from app.domain.budget import BudgetWindow
     from app.domain.rate import RateLimit
@@ -35,12 +33,12 @@ _TOKENS = (
     *("text_input", "image_input", "image_output", "text_output"),
     *("thinking", "tool_use", "cached_input", "estimated"),
 )
-"""What an idempotency key keeps of the usage of its request, in this order."""
+"""The fields of Usage that the record of an idempotency key holds, in this order."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScriptReply:
-    """A script's reply: its word, the store's clock, and the windows and rates as it saw them."""
+    """A script's reply: its code, the store's clock (ms), and the windows and rates as it saw them."""
 
     code: str
     now_ms: int
@@ -50,18 +48,18 @@ class ScriptReply:
 
 
 def encode_amounts(amounts: Amounts) -> list[str]:
-    """For ``take_amounts``."""
+    """Arguments for ``take_amounts``."""
     return [str(amount) for amount in amounts]
 
 
 def encode_tokens(usage: Usage) -> list[str]:
-    """The tokens that the amounts do not tell."""
+    """The tokens of a settlement that its amounts do not hold."""
     tokens = (usage.text_input + usage.tool_use, usage.image_input, usage.thinking)
     return [str(count) for count in tokens]
 
 
 def encode_windows(windows: tuple[BudgetWindow, ...]) -> list[str]:
-    """For ``take_windows``."""
+    """Arguments for ``take_windows``."""
     arguments = [str(len(windows))]
     for window in windows:
         budget, override = window.budget, window.budget.override
@@ -72,7 +70,7 @@ def encode_windows(windows: tuple[BudgetWindow, ...]) -> list[str]:
 
 
 def encode_rates(rates: tuple[RateLimit, ...]) -> list[str]:
-    """For ``take_rates``."""
+    """Arguments for ``take_rates``."""
     arguments = [str(len(rates))]
     for rate in rates:
         arguments += [rate.kind, rate.field, str(rate.limit), str(rate.burst)]
@@ -80,19 +78,19 @@ def encode_rates(rates: tuple[RateLimit, ...]) -> list[str]:
 
 
 def encode_claim(claim: ports.Claim | None) -> list[str]:
-    """For ``take_claim``."""
+    """Arguments for ``take_claim``."""
     return ["", "", "0"] if claim is None else [claim.id, claim.digest, str(claim.keep_s * MS)]
 
 
 def encode_attempt(attempt: Attempt | None, lease_ms: str) -> list[str]:
-    """For ``take_attempt``."""
+    """Arguments for ``take_attempt``."""
     if attempt is None:
         return ["", "", "0", "0"]
     return [attempt.origin, attempt.id, str(attempt.keep_s * MS), lease_ms]
 
 
 def encode_answered(answered: ports.Answered | None, usage: Usage, lease_ms: str) -> list[str]:
-    """A claim, what becomes of it, and the tokens; one whose outcome is unknown is kept for a lease."""
+    """The claim, its new state and the tokens. A claim whose outcome is unknown is kept for one lease."""
     tokens = _encode_reported_tokens(usage)
     if answered is None:
         return [*encode_claim(None), "", "", tokens]
@@ -113,7 +111,7 @@ def encode_answered(answered: ports.Answered | None, usage: Usage, lease_ms: str
 
 
 def _encode_reference(outcome: Generation | Failure | None) -> str:
-    """What a key keeps of its answer: never the result itself, which may be of any size."""
+    """What the record of a key holds of its answer: an id or a short failure, never the result itself."""
     match outcome:
         case Generation():
             return outcome.id
@@ -162,7 +160,7 @@ def _split_rows(numbers: list[int], width: int) -> list[list[int]]:
 
 
 def decode_hit(reply: ScriptReply) -> ports.Hit | None:
-    """The kept result, or None where another version of the gateway wrote it."""
+    """The cached result, or None where another version of the gateway wrote it."""
     try:
         _hold, created, _cost, text = reply.payload.split(";", 3)
         generation = records.decode_generation(text)
@@ -173,15 +171,56 @@ def decode_hit(reply: ScriptReply) -> ports.Hit | None:
 
 
 def decode_admission(request: ports.AdmissionRequest, reply: ScriptReply) -> ports.Admission:
-    """The answer of the script ``admit`` in the port's words, a hit excepted.
+    """The reply of the script ``admit`` as the port's answer; a hit is left to ``decode_hit``.
 
     Raises:
         InternalError: The hold of this id has ended or is another one's, or no window fits the store's clock.
     """
-    meaning = _ADMISSIONS.get(reply.code)
-    if meaning is None:
-        raise InternalError(_describe_fault(reply))
-    return meaning(request, reply)
+    admission = _decode_refusal(reply) or _decode_repetition(request, reply)
+    if admission is not None:
+        return admission
+    match reply.code:
+        case "lead":
+            return ports.Lead(request.hold_id, _fill_needs(reply, request.amounts), reply.rates)
+        case "refused":
+            return ports.Refused(_fill_needs(reply, request.amounts), reply.rates)
+        case "follow":
+            return ports.Follow(reply.payload, reply.windows, reply.rates)
+        case "failed":
+            return ports.Failed(_decode_failure(reply.payload), reply.windows, reply.rates)
+        case _:
+            raise InternalError(_describe_fault(reply))
+
+
+def _decode_refusal(reply: ScriptReply) -> ports.Admission | None:
+    """The answer where nothing is served and no budget was the reason."""
+    windows, rates = reply.windows, reply.rates
+    match reply.code:
+        case "limited":
+            return ports.Limited(windows, rates)
+        case "absent":
+            return ports.Absent(windows, rates)
+        case "in_flight":
+            return ports.InFlight(-(-int(reply.payload) // MS), windows, rates)
+        case "mismatch":
+            return ports.Mismatched(windows, rates)
+        case "crowded":
+            return _decode_crowded(reply)
+        case _:
+            return None
+
+
+def _decode_repetition(request: ports.AdmissionRequest, reply: ScriptReply) -> ports.Admission | None:
+    """The answer to a request that was made before, under its key or as an earlier attempt."""
+    match reply.code:
+        case "replayed":
+            return _decode_replayed(reply)
+        case "refailed":
+            return ports.Replayed(_decode_failure(reply.payload), 0, reply.windows, reply.rates)
+        case "rejoined":
+            return _decode_rejoined(request, reply)
+        case _:
+            return None
 
 
 def decode_data_loss(reply: ScriptReply) -> LedgerDataLost:
@@ -198,12 +237,12 @@ def _decode_failure(text: str) -> Failure:
     try:
         return records.decode_failure(text)
     except records.UnreadableRecord:
-        # Another version of the gateway led; that it failed is all that this one needs to know.
-        return Failure("upstream_error", "The one who generated this failed.")
+        # Another version of the gateway led; this one only needs to know that it failed.
+        return Failure("upstream_error", "The request that generated this failed.")
 
 
 def _decode_replayed(reply: ScriptReply) -> ports.Replayed:
-    """What the key's request came to: its result where that came along, else where it would lie."""
+    """The outcome of the key's request: the result if the reply has it, else the id to look it up by."""
     created, generation_id, cost, text = reply.payload.split(";", 3)
     generation = None
     with suppress(records.UnreadableRecord):
@@ -217,7 +256,7 @@ def _decode_replayed(reply: ScriptReply) -> ports.Replayed:
 
 def _decode_rejoined(request: ports.AdmissionRequest, reply: ScriptReply) -> Rejoined:
     if request.attempt is None:
-        raise InternalError("Only an attempt can be given an earlier one's result.")
+        raise InternalError("Only an attempt can receive an earlier attempt's result.")
     created, generation_id = reply.payload.split(";")
     age_s = max(0, reply.now_ms - int(created)) // MS
     return Rejoined(request.attempt, generation_id, int(created), age_s, reply.windows, reply.rates)
@@ -237,7 +276,7 @@ def encode_spent(spent: Spent | None) -> str:
 
 
 def decode_spent(cost: str) -> Spent | None:
-    """A cost that the ledger has kept; None where they know none."""
+    """The cost in a record of the ledger; None for an empty one."""
     if not cost:
         return None
     numbers = [int(digits) for digits in cost.split(",")]
@@ -265,24 +304,6 @@ def _decode_crowded(reply: ScriptReply) -> ports.Crowded:
 
 def _fill_needs(reply: ScriptReply, amounts: Amounts) -> tuple[WindowState, ...]:
     return tuple(replace(state, needed=getattr(amounts, state.budget.unit)) for state in reply.windows)
-
-
-_ADMISSIONS: Mapping[str, Callable[[ports.AdmissionRequest, ScriptReply], ports.Admission]] = {
-    "lead": lambda asked, found: ports.Lead(asked.hold_id, _fill_needs(found, asked.amounts), found.rates),
-    "refused": lambda asked, found: ports.Refused(_fill_needs(found, asked.amounts), found.rates),
-    "limited": lambda _, found: ports.Limited(found.windows, found.rates),
-    "follow": lambda _, found: ports.Follow(found.payload, found.windows, found.rates),
-    "failed": lambda _, found: ports.Failed(_decode_failure(found.payload), found.windows, found.rates),
-    "absent": lambda _, found: ports.Absent(found.windows, found.rates),
-    "replayed": lambda _, found: _decode_replayed(found),
-    "refailed": lambda _, found: ports.Replayed(
-        _decode_failure(found.payload), 0, found.windows, found.rates
-    ),
-    "in_flight": lambda _, found: ports.InFlight(-(-int(found.payload) // MS), found.windows, found.rates),
-    "mismatch": lambda _, found: ports.Mismatched(found.windows, found.rates),
-    "crowded": lambda _, found: _decode_crowded(found),
-    "rejoined": _decode_rejoined,
-}
 
 
 def _describe_fault(reply: ScriptReply) -> str:

@@ -110,9 +110,9 @@ class Recovery:
 
     async def _look(self) -> None:
         known = dict(self._epochs)
-        found = await self._restorer.read_epochs(list(known))
+        current = await self._restorer.read_epochs(list(known))
         history = await self._restorer.read_history()
-        for tenant_id, epoch in found.items():
+        for tenant_id, epoch in current.items():
             if epoch != known[tenant_id]:
                 await self._rebuild(tenant_id, known[tenant_id])
         if history != self.history:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.observability.logs import FIELDS
-from tests.architecture import rules
+from tests.architecture import naming, rules
 from tests.architecture.rules import Source
 
 if TYPE_CHECKING:
@@ -74,6 +74,11 @@ def test_the_application_keeps_the_rule(rule: Callable[[Source], Iterator[Breach
 
 def test_nothing_imports_in_a_circle_and_few_modules_stand_beside_the_folders() -> None:
     found = report([*rules.circles(APP), *rules.start_up(source.path for source in APP)])
+    assert not found, f"\n{found}"
+
+
+def test_functions_begin_with_verbs() -> None:
+    found = report(naming.verbless(APP))
     assert not found, f"\n{found}"
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.architecture import rules
+from tests.architecture import naming, rules
 from tests.architecture.rules import MARKS, REGISTRY_HOSTS, Source
 
 if TYPE_CHECKING:
@@ -65,6 +65,10 @@ BROKEN: list[tuple[Check, str, str, int]] = [
     (rules.names, "app/generation/gateway.py", "class PoolManager: ...", 1),
     (rules.names, "app/generation/gateway.py", "def f(image_helper): ...", 1),
     (rules.names, "app/generation/gateway.py", "misc = 1", 1),
+    (naming.forbidden_words, "app/generation/gateway.py", "x = 1\nfound = load()", 2),
+    (naming.forbidden_words, "app/generation/gateway.py", "def f(_asked): ...", 1),
+    (naming.forbidden_words, "app/generation/gateway.py", "def told(): ...", 1),
+    (naming.forbidden_words, "app/generation/gateway.py", "class RetryTerms: ...", 1),
     (rules.log_calls, "app/generation/gateway.py", "log.info(f'prompt {prompt}')", 1),
     (rules.log_calls, "app/generation/gateway.py", "log.error(str(error))", 1),
     (rules.log_calls, "app/generation/gateway.py", "log.log(20, prompt)", 1),
@@ -135,6 +139,7 @@ SOUND: list[tuple[Check, str, str]] = [
         "app/generation/gateway.py",
         "re.compile(r'[^x]*+(?:y[^x]++){0,9}z{2,3}+[()*+][]()*+]\\)*+')",
     ),
+    (naming.forbidden_words, "app/domain/errors.py", "class NotFound: ...\nnot_found = has_made(x)"),
 ]
 
 
@@ -148,6 +153,19 @@ def test_a_breach_is_found_with_its_file_and_line(check: Check, path: str, text:
 @pytest.mark.parametrize(("check", "path", "text"), SOUND)
 def test_sound_code_passes(check: Check, path: str, text: str) -> None:
     assert list(check(Source(path, text))) == []
+
+
+def test_functions_without_a_verb_are_named_where_they_are_too_many() -> None:
+    verbs = "".join(f"def read_{number}(): ...\n" for number in range(88))
+    nouns = "".join(f"def _thing_{number}(): ...\n" for number in range(12))
+    aside = "class A:\n    @property\n    def size(self): ...\n    def __len__(self): ...\n"
+    assert not list(naming.verbless([Source("app/a.py", verbs + nouns + aside)]))
+    breaches = list(
+        naming.verbless([Source("app/a.py", nouns), Source("app/b.py", verbs + "def order(): ...")])
+    )
+    assert [(each.path, each.line) for each in breaches] == [("app/a.py", n) for n in range(1, 13)] + [
+        ("app/b.py", 89)
+    ]
 
 
 def test_a_script_that_is_too_long_or_has_a_function_that_is_is_found() -> None:
