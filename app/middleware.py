@@ -1,10 +1,10 @@
 """Pure ASGI middleware: request id, framing and header limits, body limit.
 
-Each class is one concern and wraps the next application; ``main`` puts them in this order, outermost first:
+Each class has one concern and wraps the next application. ``main`` adds them in this order, outermost first:
 ``AnswerHeadersMiddleware``, ``RequestIdMiddleware``, the observation of ``app/observability/http.py``,
-``FramingMiddleware``, ``PortsMiddleware``, ``BodyLimitMiddleware``, ``HandoverMiddleware``. All refuse in
-the dialect of the path's surface. None of them is Starlette's ``BaseHTTPMiddleware``, which hides a caller
-who leaves from the handlers (https://github.com/encode/starlette/discussions/2094).
+``FramingMiddleware``, ``PortsMiddleware``, ``BodyLimitMiddleware``, ``HandoverMiddleware``. All refuse
+requests in the dialect of the path's surface. None is a ``BaseHTTPMiddleware`` of Starlette, which hides
+disconnects from the handlers (https://github.com/encode/starlette/discussions/2094).
 """
 
 from __future__ import annotations
@@ -52,27 +52,27 @@ def _get_values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[byt
 
 
 async def _refuse(error: GatewayError, scope: Scope, receive: Receive, send: Send, *, close: bool) -> None:
-    """Answer the error in its path's dialect, and leave the outcome where metrics and logs look for it."""
+    """Send the error in its path's dialect, and store the outcome for the metrics and logs."""
     state = scope.setdefault("state", {})
     state["outcome"] = error.code
     response = build_error_response(error, state.get("request_id", ""), scope["path"])
     if close:
-        # The rest of the body is still on its way; reading it only to drop it would serve the attacker.
+        # The rest of the body is still arriving. Reading it only to discard it would help an attacker.
         response.headers["Connection"] = "close"
     await response(scope, receive, send)
 
 
 class AnswerHeadersMiddleware:
-    """Has every answer forbid guessing its type and, unless it says otherwise, storing it.
+    """Adds ``nosniff`` and, unless the response sets ``Cache-Control``, ``no-store``.
 
-    Answers depend on a key in a header that caches do not know as one, and some of them hold secrets.
+    Responses depend on a key in a header that caches do not recognize, and some contain secrets.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection; all but HTTP passes through."""
+        """Serve a connection; only HTTP is affected."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -90,15 +90,15 @@ class AnswerHeadersMiddleware:
 
 
 class RequestIdMiddleware:
-    """Gives every request an id and every answer its ``X-Request-ID``; the last to see an exception.
+    """Gives every request an id and every response its ``X-Request-ID``; handles exceptions last.
 
-    A caller's own ``X-Request-ID`` is kept where it is 1 to 64 of ``A-Za-z0-9._-`` and holds no gateway key;
-    anything else is replaced. The id is in ``scope["state"]["request_id"]``. A header of an answer that
-    holds a line break, which one of uvicorn's parsers would send as it is, is left out.
+    The caller's ``X-Request-ID`` is kept if it is 1 to 64 of ``A-Za-z0-9._-`` and contains no gateway key.
+    The id is in ``scope["state"]["request_id"]``. Response headers with a line break are dropped, because one
+    of uvicorn's parsers would send them unchanged.
 
     Args:
         app: The next application.
-        new_id: Makes an id that was not used before.
+        new_id: Generates a unique id.
     """
 
     def __init__(self, app: ASGIApp, new_id: Callable[[], str] = lambda: secrets.token_hex(16)) -> None:
@@ -114,7 +114,7 @@ class RequestIdMiddleware:
         return self._new_id()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection; all but HTTP passes through."""
+        """Serve a connection; only HTTP is affected."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -129,7 +129,7 @@ class RequestIdMiddleware:
                 headers: Headers = list(message.get("headers", ()))
                 safe = [item for item in headers if not any(map(_UNSAFE.search, item))]
                 if len(safe) < len(headers):
-                    log.error("an answer's header held a line break and was left out")
+                    log.error("a response header contained a line break and was dropped")
                 others = [item for item in safe if item[0].lower() != b"x-request-id"]
                 message = {**message, "headers": [*others, (b"x-request-id", request_id.encode("ascii"))]}
             await send(message)
@@ -137,19 +137,19 @@ class RequestIdMiddleware:
         try:
             await self._app(scope, receive, send_with_id)
         except Exception as error:
-            # Whatever escaped every handler is a fault of the gateway, and is answered as one. After the
-            # answer began, only the server can still break the connection off.
+            # No handler caught this, so it is an internal error. Once the response has begun, only the
+            # server can still close the connection.
             if started:
                 raise
-            log.exception("a request failed by a fault of the gateway", exc_info=error)
+            log.exception("a request failed with an unexpected error", exc_info=error)
             await _refuse(InternalError(), scope, receive, send_with_id, close=False)
 
 
 def _check_framing(http_version: str, headers: Headers) -> str | None:
-    """What makes the framing ambiguous or the request invalid, as a sentence, or None (RFC 9112).
+    """Return why the framing is ambiguous or invalid, as a sentence, or None (RFC 9112).
 
-    Front ends and servers that disagree about where a request ends let one caller speak for another, so
-    what the parsers let pass (both lengths, several hosts) is refused here.
+    If front end and server disagree about where a request ends, one caller can inject requests of another.
+    So this refuses what the parsers accept: both lengths, several hosts.
     """
     lengths = _get_values(headers, b"content-length")
     encodings = _get_values(headers, b"transfer-encoding")
@@ -157,24 +157,24 @@ def _check_framing(http_version: str, headers: Headers) -> str | None:
     whole = all(re.fullmatch(rb"[0-9]{1,18}", length) for length in lengths)
     chunked = [encoding.strip().lower() for encoding in encodings] == [b"chunked"]
     faults = {
-        "A header value holds a line break.": any(_UNSAFE.search(value) for _, value in headers),
-        "Content-Length and Transfer-Encoding exclude each other.": bool(lengths and encodings),
-        "Content-Length is one whole number.": len(lengths) > 1 or not whole,
-        "The only transfer encoding is chunked.": bool(encodings) and not chunked,
-        "There is one Host header.": len(hosts) > 1,
+        "A header value contains a line break.": any(_UNSAFE.search(value) for _, value in headers),
+        "Content-Length and Transfer-Encoding are mutually exclusive.": bool(lengths and encodings),
+        "Content-Length must be a single whole number.": len(lengths) > 1 or not whole,
+        "The only supported transfer encoding is chunked.": bool(encodings) and not chunked,
+        "There must be one Host header.": len(hosts) > 1,
         "The Host header is missing.": not hosts and http_version == "1.1",
-        "The Host header is no host name.": not all(_HOST.fullmatch(host) for host in hosts),
+        "The Host header is not a host name.": not all(_HOST.fullmatch(host) for host in hosts),
     }
     return next((sentence for sentence, is_fault in faults.items() if is_fault), None)
 
 
 class FramingMiddleware:
-    """Refuses ambiguous framing (400) and too many or too large headers (431) before anything is read.
+    """Refuses ambiguous framing (400) and too many or too large headers (431) before the body is read.
 
     Args:
         app: The next application.
-        headers_max: Most header fields.
-        header_bytes_max: Most bytes of names and values together.
+        headers_max: Largest number of header fields.
+        header_bytes_max: Largest number of bytes of all names and values.
     """
 
     def __init__(self, app: ASGIApp, headers_max: int = 100, header_bytes_max: int = 32_768) -> None:
@@ -185,14 +185,14 @@ class FramingMiddleware:
     def _check(self, scope: Scope) -> GatewayError | None:
         headers: Headers = list(scope["headers"])
         if len(headers) > self._headers_max:
-            return HeadersTooLarge(f"A request may have {self._headers_max} header fields.")
+            return HeadersTooLarge(f"A request may have at most {self._headers_max} header fields.")
         if sum(len(name) + len(value) for name, value in headers) > self._header_bytes_max:
-            return HeadersTooLarge(f"All headers together may have {self._header_bytes_max} bytes.")
+            return HeadersTooLarge(f"All headers together must not exceed {self._header_bytes_max} bytes.")
         sentence = _check_framing(scope["http_version"], headers)
         return InvalidRequest(sentence) if sentence else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection; all but HTTP passes through."""
+        """Serve a connection; only HTTP is affected."""
         fault = self._check(scope) if scope["type"] == "http" else None
         if fault is not None:
             await _refuse(fault, scope, receive, send, close=True)
@@ -201,15 +201,15 @@ class FramingMiddleware:
 
 
 class PortsMiddleware:
-    """Keeps what is for operators to ports of its own: on any other it does not exist.
+    """Restricts operators' routes to their own ports; other ports answer 404.
 
-    Which port a request came in by is the server's word, never a header's.
+    The port of a request is the one of the server's socket, never one from a header.
 
     Args:
         app: The next application.
         callers: The callers' port.
-        admin: The operators' port, or None where it is the callers'.
-        metrics: The port of ``/metrics`` alone, or None where there is none.
+        admin: The operators' port, or None if it is the callers' port.
+        metrics: The separate port of ``/metrics``, or None.
     """
 
     def __init__(self, app: ASGIApp, callers: int, admin: int | None, metrics: int | None) -> None:
@@ -218,9 +218,9 @@ class PortsMiddleware:
         self._metrics = None if metrics in {callers, admin} else metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection; all but HTTP passes through."""
+        """Serve a connection; only HTTP is affected."""
         if scope["type"] == "http" and not self._is_served(scope):
-            await _refuse(NotFound("There is nothing at this address."), scope, receive, send, close=False)
+            await _refuse(NotFound("There is no such route."), scope, receive, send, close=False)
         else:
             await self._app(scope, receive, send)
 
@@ -233,18 +233,18 @@ class PortsMiddleware:
 
 
 class _LimitedBody:
-    """One request whose body is counted while it is read."""
+    """A request whose body is counted while it is read."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
         self._scope, self._receive, self._send = scope, receive, send
         self._left = limit
-        self._error = BodyTooLarge(f"The body of this route may have {limit} bytes.")
+        self._error = BodyTooLarge(f"The body must not exceed {limit} bytes on this route.")
         self.started = False
         self._replaced = False
         self.passed = False
 
     async def receive(self) -> Message:
-        """The next message; raises BodyTooLarge as soon as the limit is passed, then the caller is gone."""
+        """Receive a message. Raises BodyTooLarge once the limit is exceeded, then reports a disconnect."""
         if self.passed:
             return {"type": "http.disconnect"}
         message = await self._receive()
@@ -256,7 +256,7 @@ class _LimitedBody:
         return message
 
     async def send(self, message: Message) -> None:
-        """Send on. An answer that hides the reason, such as a parser's own 400, becomes the 413."""
+        """Send a message. A response that hides the reason, such as a parser's 400, becomes the 413."""
         if self._replaced:
             return
         if message["type"] == "http.response.start":
@@ -269,7 +269,7 @@ class _LimitedBody:
         await self._send(message)
 
     async def refuse(self) -> None:
-        """Answer 413, unless another answer has begun."""
+        """Send the 413, unless another response has begun."""
         if self.started or self._replaced:
             return
         self._replaced = True
@@ -277,11 +277,11 @@ class _LimitedBody:
 
 
 class BodyLimitMiddleware:
-    """Refuses a body over its route's limit: at once where it is declared, else as soon as it is passed.
+    """Refuses a body over its route's limit: immediately if declared, else once the limit is exceeded.
 
     Args:
         app: The next application.
-        limit_of: Bytes that a request to this path may have.
+        limit_of: Returns the limit of a path in bytes.
     """
 
     def __init__(self, app: ASGIApp, limit_of: Callable[[str], int]) -> None:
@@ -289,7 +289,7 @@ class BodyLimitMiddleware:
         self._limit_of = limit_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection; all but HTTP passes through."""
+        """Serve a connection; only HTTP is affected."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -309,16 +309,16 @@ class BodyLimitMiddleware:
 
 
 class HandoverMiddleware:
-    """Follows the answers to clients that number their attempts; see ``app/surfaces/http/handover.py``.
+    """Tracks responses to clients that number their attempts; see ``app/surfaces/http/handover.py``.
 
-    Its ``Handover`` is in ``scope["state"]["handover"]`` for the handlers, who say what is handed over.
+    The ``Handover`` is in ``scope["state"]["handover"]`` for the handlers.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection; all but such requests pass through."""
+        """Serve a connection; only such requests are affected."""
         if scope["type"] != "http" or not _get_values(scope["headers"], RETRY_COUNT.encode("ascii")):
             await self._app(scope, receive, send)
             return
@@ -334,7 +334,8 @@ class HandoverMiddleware:
                 return
             last, length = not message.get("more_body", False), len(message.get("body", b""))
             if left > 0 and (last or length >= left):
-                # Whoever has the last byte may hang up at once, so this is the last moment to look.
+                # The caller may disconnect once it has the last byte, so this is the last chance to notice
+                # that it left before.
                 await handover.settle_down()
             left -= length
             await send(message)

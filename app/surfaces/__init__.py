@@ -1,1 +1,1 @@
-"""The surfaces: families of routes, each in one dialect, over the one gateway."""
+"""Surfaces: families of routes, each in one dialect, in front of the gateway."""

@@ -1,7 +1,7 @@
-"""The page to browse the API: everything on it comes from here, and nothing on it may ask anybody else.
+"""The API documentation page, which loads nothing from other hosts.
 
-Keys are typed into this page, so it runs no script of another host, and none that differs from the release of
-Swagger UI in ``app/surfaces/swagger``: a browser compares each file with the hash on the page.
+Users type keys into this page, so it only runs the release of Swagger UI in ``app/surfaces/swagger``: the
+browser compares each file with the hash on the page.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ INTEGRITY: Final = {
     "swagger-ui-bundle.js": "sha384-gjRm0bEPMeTmMh5jT2cHccIwCUZSTd8YC+j0d0sXw0MdGEfScduGpSyF3ZSSLkX9",
     "swagger-ui.css": "sha384-WlYgdmXYOOBWL5apwjDEZwN+U3HmXSSu5R6V5aGxEcf7z+KuRNwBhoxKVN1i3D5I",
 }
-"""Hashes as Subresource Integrity writes them, of the files in the npm package ``swagger-ui-dist``."""
+"""Subresource Integrity hashes of the files in the npm package ``swagger-ui-dist``."""
 
 _PAGE: Final = f"""\
 <!doctype html>
@@ -56,7 +56,7 @@ _HEADERS: Final = {
 
 
 def install(app: FastAPI) -> None:
-    """Serve ``/docs``. Addresses on it are relative, so that it works behind a path prefix as well."""
+    """Serve ``/docs``. Its URLs are relative, so that it also works behind a path prefix."""
 
     async def page() -> Response:
         return Response(_PAGE, media_type="text/html", headers=_HEADERS)

@@ -1,4 +1,4 @@
-"""Answers every failure in the dialect of its surface; other exceptions become a GatewayError first."""
+"""Renders every failure in the dialect of its surface; other exceptions become a GatewayError first."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ ENVELOPES: Final[Mapping[str, Envelope]] = {
     "/gemini": build_google_response,
     "/openai": build_openai_response,
 }
-"""By the prefix of a surface's paths; all other paths are answered with problem+json."""
+"""Envelopes by path prefix; all other paths use problem+json."""
 
 CLIENT_CLOSED_REQUEST: Final = 499
-"""nginx's status for a caller who hung up before the whole request had come. Nobody reads the answer."""
+"""nginx's status for a caller who disconnected before the request was complete; only logged."""
 
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-# Paths below OpenAI's own base address. In the native API some of them look like the address of an image.
+# Paths below OpenAI's base URL. In the native API some of them look like the URL of an image.
 _OPENAI_PATH: Final = re.compile(
     r"(?:/openai)?(?:/v1)*/(?:images/(?!img_)[^/]+|(?:chat/)?completions|responses|embeddings)/?"
 )
-_OPENAI_BASE: Final = "OpenAI's dialect is served below /openai/v1: make that the base address of the client."
+_OPENAI_BASE: Final = "OpenAI's dialect is served below /openai/v1: use that as the base URL of the client."
 _BY_STATUS: dict[int, type[GatewayError]] = {404: NotFound, 405: MethodNotAllowed, 400: InvalidRequest}
 
 
 def find_envelope(path: str) -> Envelope:
-    """The envelope of the surface that a path belongs to; problem+json for all that has none of its own."""
+    """Return the envelope of a path's surface."""
     for prefix, envelope in ENVELOPES.items():
         if path == prefix or path.startswith(f"{prefix}/"):
             return envelope
@@ -69,7 +69,7 @@ def find_envelope(path: str) -> Envelope:
 def build_error_response(
     error: GatewayError, request_id: str, path: str, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """The whole answer to an error, in the dialect of the path's surface."""
+    """Build the response for an error, in the dialect of the path's surface."""
     response = find_envelope(path)(error, request_id, path)
     response.headers.update(headers or {})
     return response
@@ -78,7 +78,7 @@ def build_error_response(
 def _build_response(
     request: Request, error: GatewayError, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Answer, and leave the outcome where the access log and the metrics look for it."""
+    """Build the response, and store the outcome for the access log and the metrics."""
     request.state.outcome = error.code
     if isinstance(error, ValidationFailed):
         request.state.violations = tuple(item.code for item in error.violations)
@@ -87,9 +87,9 @@ def _build_response(
 
 
 async def _attach_windows(request: Request, error: GatewayError) -> GatewayError:
-    """An error that came before admission with the caller's windows, if the store can tell.
+    """Return the error with the caller's budget windows, if the store is available.
 
-    Only what could have spent is worth the look; the answer goes out without these headers otherwise.
+    Errors before admission lack them, and the response would have no RateLimit headers.
     """
     caller = getattr(request.state, "caller", None)
     if caller is None or error.windows or isinstance(error, StoreUnavailable):
@@ -100,7 +100,7 @@ async def _attach_windows(request: Request, error: GatewayError) -> GatewayError
 
 
 def _build_allow_header(request: Request) -> dict[str, str]:
-    """Every method of the path (RFC 9110 section 10.2.1); the framework names those of one route alone."""
+    """List all methods of the path (RFC 9110 section 10.2.1); the framework lists those of one route."""
     routes = request.app.router.routes
     methods = [
         method
@@ -111,14 +111,14 @@ def _build_allow_header(request: Request) -> dict[str, str]:
 
 
 def _has_wrong_base_url(request: Request, status: int) -> bool:
-    """Whether a client of OpenAI was given the wrong base address."""
+    """Whether an OpenAI client uses the wrong base URL."""
     path = request.url.path
     wrong = status == 404 or (status == 405 and request.method == "POST" and not path.startswith("/openai/"))
     return wrong and _OPENAI_PATH.fullmatch(path) is not None
 
 
 def install(app: FastAPI) -> None:
-    """Answer every failure of every route in the dialect of its surface."""
+    """Register the handlers that render failures in the dialect of their surface."""
 
     async def on_gateway_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, GatewayError)  # noqa: S101 - registered for this class alone
@@ -155,7 +155,7 @@ def install(app: FastAPI) -> None:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
 
     async def on_anything(request: Request, error: Exception) -> Response:
-        log.error("a request failed by a fault of the gateway", exc_info=error)
+        log.error("a request failed with an unexpected error", exc_info=error)
         return _build_response(request, InternalError())
 
     app.add_exception_handler(GatewayError, on_gateway_error)

@@ -1,7 +1,6 @@
-"""The finishing step that makes the generated OpenAPI document true for every consumer.
+"""Completes the generated OpenAPI document for linters, documentation pages and client generators.
 
-The framework's document is correct in general; linters, documentation pages and generators of clients each
-ask for a little more. What they ask for is done here, once, on the document: a step a function.
+Each step is one function on the document.
 """
 
 from __future__ import annotations
@@ -52,34 +51,34 @@ _FRAMEWORK_SCHEMAS = ("HTTPValidationError", "ValidationError")
 _NAMES = {
     "Warning": "Notice",
     "ViolationFound": "EstimateViolation",
-    # A class with a field of its own name comes out broken of openapi-python-client.
+    # openapi-python-client generates broken code for a class with a field of its own name.
     "Keys": "KeyList",
     "Tenants": "TenantList",
 }
 _TAGS = {
     "native": "Pictures, models and budgets in the gateway's own dialect.",
-    "openai": "OpenAI's Images API: its SDKs work with another base URL and key.",
-    "admin": "Tenants, keys, budgets and usage, with a key that carries the scope `admin`.",
+    "openai": "OpenAI's Images API, for its SDKs with another base URL and key.",
+    "admin": "Tenants, keys, budgets and usage, for keys with the scope `admin`.",
 }
 _SERVERS = (
     {"url": "/", "description": "The gateway that serves this document."},
-    {"url": "http://127.0.0.1:8080", "description": "The gateway that `make run` starts."},
+    {"url": "http://127.0.0.1:8080", "description": "The gateway started by `make run`."},
 )
 _PARAMETERS = {
-    "tenant_id": ("The tenant's id.", "search"),
-    "key_id": ("The key's id, as in the key after its environment.", "k1"),
-    "tenant": ("The tenant's id.", "search"),
-    "before": ("The id of an event.", "1795348800000-0"),
-    "If-Match": ("The ETag of what is changed.", '"3"'),
+    "tenant_id": ("Tenant id.", "search"),
+    "key_id": ("Key id, the part of the key after its environment.", "k1"),
+    "tenant": ("Tenant id.", "search"),
+    "before": ("Id of an event.", "1795348800000-0"),
+    "If-Match": ("ETag of the tenant to change.", '"3"'),
 }
-"""Description, where the route gives none, and example of parameters by name."""
+"""Description, unless the route has one, and example of parameters by name."""
 
 _COMMON_STATUSES = ("400", "401", "403", "431", "500", "503")
-"""What any operation can answer: bad framing, keys, headers, faults, and a gateway that drains."""
+"""Errors of every operation: bad framing, keys, headers, internal errors, and draining."""
 
 _ADMIN_STATUSES = ("409", "412", "428")
 _IMPOSSIBLE_STATUSES = ("405",)
-"""An operation that is in the document is allowed."""
+"""Operations in the document are always allowed methods."""
 
 EXAMPLES: Json = {
     "GenerateRequest": {"prompt": "A lighthouse at dusk", "aspect_ratio": "16:9", "image_size": "1K"},
@@ -87,11 +86,11 @@ EXAMPLES: Json = {
     "OpenAIImageGeneration": {"prompt": "A lighthouse at dusk", "size": "1536x1024"},
     "OpenAIImageEdit": {"prompt": "The same at night"},
 }
-"""Whole requests that documentation pages offer to send; those of answers follow from their fields."""
+"""Example requests for documentation pages; examples of responses follow from their fields."""
 
 
 def finish_document(generated: Json) -> Json:
-    """The document, valid for linters and generators. It is changed in place and returned."""
+    """Complete the document in place, and return it."""
     _introduce(generated)
     schemas = _add_extra_schemas(generated)
     for operation in _iterate_operations(generated):
@@ -113,7 +112,7 @@ def finish_document(generated: Json) -> Json:
 
 
 def _introduce(document: Json) -> None:
-    """Contact, licence, servers, and the tags that are in use, in the order of the table."""
+    """Add contact, licence, servers, and the tags that are in use, in the order of the table."""
     document["info"]["contact"] = {"name": "The maintainers of flashgate"}
     document["info"]["license"] = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
     document["servers"] = [dict(server) for server in _SERVERS]
@@ -129,10 +128,10 @@ def _iterate_operations(document: Json) -> Iterator[Json]:
 
 
 def _add_extra_schemas(document: Json) -> dict[str, Json]:
-    """All schemas, with those that no signature mentions.
+    """Add the schemas that no route's signature mentions, and return all schemas.
 
-    Request bodies are read by the gateway itself, so that images never reach a model class; the framework
-    therefore does not find their schemas.
+    The gateway reads request bodies itself, so that images never reach a model class. The framework therefore
+    does not know their schemas.
     """
     schemas: dict[str, Json] = document.setdefault("components", {}).setdefault("schemas", {})
     _, extra = models_json_schema(
@@ -148,7 +147,7 @@ def _add_extra_schemas(document: Json) -> dict[str, Json]:
 
 
 def _correct_errors(operation: Json) -> None:
-    """Leave out errors that the operation cannot answer."""
+    """Remove errors that the operation cannot return."""
     responses = operation["responses"]
     unprocessable = responses.get("422", {}).get("content", {}).get("application/json", {})
     if unprocessable.get("schema", {}).get("$ref", "").endswith("HTTPValidationError"):
@@ -158,7 +157,7 @@ def _correct_errors(operation: Json) -> None:
 
 
 def _complete_errors(document: Json) -> None:
-    """Give every operation the errors that all can answer, in the words and envelope of its surface."""
+    """Add the common errors to every operation, in the envelope of its surface."""
     errors_by_tag: dict[str, Json] = {}
     for operation in _iterate_operations(document):
         surface = errors_by_tag.setdefault(operation["tags"][0], {})
@@ -172,7 +171,7 @@ def _complete_errors(document: Json) -> None:
 
 
 def _complete_parameter(parameter: Json) -> None:
-    """A parameter is there or not, never null; it has a description and an example."""
+    """Remove null from a parameter's schema, and add a description and an example."""
     schema = parameter["schema"]
     _clean_schema(schema)
     _remove_null(schema)
@@ -182,9 +181,9 @@ def _complete_parameter(parameter: Json) -> None:
 
 
 def _keep_json_only(body: Json) -> None:
-    """Keep JSON where there is a choice: generated clients misread a body of two types.
+    """Keep only JSON if there are several media types, because generated clients misread such bodies.
 
-    What else can be asked for, such as a picture's own bytes or CSV, is said in the operation's description.
+    The operation's description mentions the others, such as raw pictures or CSV.
     """
     content = body.get("content", {})
     if len(content) > 1 and "application/json" in content:
@@ -192,10 +191,10 @@ def _keep_json_only(body: Json) -> None:
 
 
 def _clean_schema(schema: Any) -> None:
-    """Take out what says nothing and what generators stumble over, at every depth.
+    """Remove redundant parts that generators mishandle, at every depth.
 
-    Titles of fields repeat their names, and generators make colliding class names of them. An integer is
-    a number already. Bytes are bytes only where ``format`` says so.
+    Titles of fields repeat their names, and generators derive colliding class names from them. An integer is
+    already a number. Generators only recognize bytes by ``format``.
     """
     if isinstance(schema, list):
         for item in schema:
@@ -217,7 +216,7 @@ def _clean_schema(schema: Any) -> None:
 
 
 def _form_names(document: Json) -> Iterator[str]:
-    """The schemas that are sent as multipart forms."""
+    """Yield the schemas that are sent as multipart forms."""
     for operation in _iterate_operations(document):
         form = operation.get("requestBody", {}).get("content", {}).get("multipart/form-data")
         if form:
@@ -225,7 +224,7 @@ def _form_names(document: Json) -> Iterator[str]:
 
 
 def _remove_null(field: Json) -> None:
-    """A form field is there or not; it cannot be null, and an empty list is no part at all."""
+    """Remove null and empty defaults: a form field cannot be null, and an empty list has no part."""
     if {"type": "null"} in field.get("anyOf", ()):
         types = [item for item in field.pop("anyOf") if item != {"type": "null"}]
         field.update(types[0] if len(types) == 1 else {"anyOf": types})
@@ -234,7 +233,7 @@ def _remove_null(field: Json) -> None:
 
 
 def _describe_and_exemplify(schemas: dict[str, Json]) -> None:
-    """Fields that hold objects take description and example from the object's own schema."""
+    """Add descriptions and examples to fields that hold objects, from the object's schema."""
     for name, schema in schemas.items():
         for field in schema.get("properties", {}).values():
             if "description" not in field and "$ref" in field:
@@ -264,7 +263,7 @@ _PLAIN_EXAMPLES = {
 
 
 def _build_example(schema: Json, schemas: dict[str, Json]) -> Any:
-    """One value that the schema takes, put together from the examples of its parts."""
+    """Build a valid value of a schema from the examples of its parts."""
     default = schema.get("default")
     examples = schema.get("examples") or schema.get("enum") or (None if default is None else [default])
     if examples:
@@ -283,7 +282,7 @@ def _build_example(schema: Json, schemas: dict[str, Json]) -> Any:
 
 
 def _rename(document: Json) -> None:
-    """Give classes of generated clients the names of what they are: an ``ImageWire`` is an ``Image``."""
+    """Rename schemas for generated clients: ``ImageWire`` becomes ``Image``."""
     schemas = document["components"]["schemas"]
     names = {name: _NAMES.get(plain := name.removesuffix("Wire"), plain) for name in schemas}
     assert len(set(names.values())) == len(names), "two schemas would have one name"  # noqa: S101 - a fault of ours
@@ -301,7 +300,7 @@ def _rename_references(node: Any, names: dict[str, str]) -> None:
 
 
 def install(app: FastAPI) -> None:
-    """Serve and export the finished document."""
+    """Make the application serve and export the completed document."""
     plain = app.openapi
 
     def finished_once() -> Json:

@@ -18,10 +18,8 @@ GENERATE = f"/gemini/v1beta/models/{MODEL}:generateContent"
 BYTES = base64.b64encode(bytes(range(256))).decode()
 WRAPPED = "\r\n".join(BYTES[at : at + 76] for at in range(0, len(BYTES), 76))
 
-BROKEN_UP = "The base64 text is broken by white space, first at character 76; send it as one unbroken string."
-ADDRESS = (
-    "This is an address or a data URL. Send the bytes alone, in base64; in a data URL they follow the comma."
-)
+BROKEN_UP = "The base64 text contains white space, first at character 76; send it as one unbroken string."
+ADDRESS = "This is a URL or a data URL. Send only the bytes as base64; in a data URL they follow the comma."
 
 
 @pytest.fixture
@@ -83,7 +81,7 @@ def test_what_is_accepted_is_listed_where_there_is_a_list(client: Client) -> Non
 @pytest.mark.parametrize("name", ["image", "document", "video"])
 def test_a_text_where_a_file_belongs_is_told_so(client: Client, path: str, name: str) -> None:
     files = [("prompt", (None, "A fox")), (name, (None, "data:image/png;base64,aGk="))]
-    assert told(client, path, files=files) == {f"/{name}": "Send this as a file: a part with a file name."}
+    assert told(client, path, files=files) == {f"/{name}": "Send this as a file part, with a file name."}
 
 
 @pytest.mark.parametrize(
@@ -104,13 +102,15 @@ def test_base64_that_is_not_bare_is_told_what_is_accepted(client: Client, data: 
 
 def test_the_url_safe_alphabet_is_told_by_its_name(client: Client) -> None:
     found = told(client, "/v1/images:generate", {"prompt": "A fox", "images": [{"data": "-_-_"}]})
-    assert found["/images/0/data"].startswith("Character 0 is of the URL-safe alphabet; write + for -")
+    assert found["/images/0/data"].startswith("Character 0 is from the URL-safe alphabet; use + for -")
 
 
 def test_a_file_without_a_type_is_told_to_name_it(client: Client) -> None:
     body = {"contents": [{"parts": [{"fileData": {"fileUri": "gs://a/b.png"}}, {"text": "A fox"}]}]}
     found = told(client, GENERATE, body)
-    assert found == {"contents[0].parts[0].file_data.mime_type": "Say what the bytes are, such as image/png."}
+    assert found == {
+        "contents[0].parts[0].file_data.mime_type": "This must be a media type, such as image/png."
+    }
 
 
 def test_no_dialect_is_told_of_another_ones_fields(client: Client) -> None:

@@ -324,8 +324,8 @@ async def test_the_gateway_itself_refuses_what_a_parser_lets_pass(h11: Served, h
     lengths = await talk(h11, both)
     doubled = await talk(httptools, hosts)
     missing = await talk(httptools, b"GET /state HTTP/1.1\r\n\r\n")
-    assert lengths.problem["detail"] == "Content-Length and Transfer-Encoding exclude each other."
-    assert doubled.problem["detail"] == "There is one Host header."
+    assert lengths.problem["detail"] == "Content-Length and Transfer-Encoding are mutually exclusive."
+    assert doubled.problem["detail"] == "There must be one Host header."
     assert missing.problem["detail"] == "The Host header is missing."
     for answer in (lengths, doubled, missing):
         assert answer.problem["code"] == "invalid_request"

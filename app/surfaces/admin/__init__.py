@@ -1,1 +1,1 @@
-"""The surface of operators: tenants, keys, usage, purges and the audit log."""
+"""The Admin API: tenants, keys, usage, purges and the audit log."""

@@ -1,4 +1,4 @@
-"""Who may administer: the key of the environment, and keys that carry the scope ``admin``."""
+"""Authentication of operators: the key of the environment, and keys with the scope ``admin``."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ async def require_operator(
 
 
 async def authenticate_operator(request: Request) -> Operator:
-    """The operator of a request.
+    """Return the operator of a request.
 
     Raises:
-        Unauthenticated: There is no key or ID token, or it is not known.
-        PermissionDenied: It does not carry the scope.
+        Unauthenticated: The key or ID token is missing or unknown.
+        PermissionDenied: The key lacks the scope.
     """
     presented = find_presented_key(request)
     request_id = getattr(request.state, "request_id", "")
@@ -41,7 +41,7 @@ async def authenticate_operator(request: Request) -> Operator:
 
 
 def _is_of_environment(service: Service, presented: str) -> bool:
-    """Compared by hashes, so that neither time nor length tells anything of the key."""
+    """Compare hashes, so that timing reveals neither the key nor its length."""
     if service.admin_key is None:
         return False
     shown, expected = (_hash_key(key) for key in (presented, service.admin_key.get_secret_value()))

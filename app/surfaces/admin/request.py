@@ -1,4 +1,4 @@
-"""What operators send, to the domain's words: judged by the models of the file, all faults at once."""
+"""Parses requests of the Admin API with the models of the tenants' file; reports all violations at once."""
 
 from __future__ import annotations
 
@@ -40,26 +40,26 @@ _IDENTITY_FIELDS: Final = ("email", "subject")
 
 
 def _build_violations(code: str, sentence: str, *names: str) -> dict[str, Violation]:
-    """What is said of members that cannot be given here, by their places."""
+    """Build violations of members that are not accepted here, by pointer."""
     return {f"/{name}": Violation(f"/{name}", code, sentence) for name in names}
 
 
 _NOT_IN_KEYS: Final = {
-    **_build_violations("read_only", "the gateway makes this itself", "id", "hash", "retiring"),
-    **_build_violations("unknown_field", "an identity is made below /identities", *_IDENTITY_FIELDS),
+    **_build_violations("read_only", "the gateway generates this", "id", "hash", "retiring"),
+    **_build_violations("unknown_field", "create an identity below /identities", *_IDENTITY_FIELDS),
 }
 _NOT_IN_IDENTITIES: Final = _build_violations(
-    "read_only", "an identity has no secret, and the gateway makes its id", "id", "hash", "retiring"
+    "read_only", "an identity has no secret, and the gateway generates its id", "id", "hash", "retiring"
 )
 
 
 def format_etag(version: int) -> str:
-    """The ETag of a tenant's version."""
+    """Return the ETag of a tenant's version."""
     return f'"{version}"'
 
 
 def parse_if_match(if_match: str | None) -> Expected | None:
-    """The version that a change is meant for; what is no ETag of ours matches none, as weak ones do."""
+    """Return the version in If-Match. Foreign and weak ETags match no version."""
     if if_match is None:
         return None
     if if_match.strip() == "*":
@@ -74,7 +74,7 @@ def parse_body(
     catalogue: Catalogue | None = None,
     overrides: Mapping[str, Violation] | None = None,
 ) -> M:
-    """A body, judged by its model and the cards. Raises ValidationFailed with every fault."""
+    """Validate a body against its model and the cards. Raises ValidationFailed with all violations."""
     try:
         return model.model_validate(members, context={"catalogue": catalogue})
     except ValidationError as error:
@@ -87,8 +87,8 @@ def tenant_of(members: dict[str, Any], catalogue: Catalogue) -> Tenant:
 
 
 def parse_patch(members: dict[str, Any], catalogue: Catalogue) -> Callable[[Tenant], Tenant]:
-    """A JSON merge patch (RFC 7396) as a change of a tenant; its keys have routes of their own."""
-    reserved = {"id": "the id of a tenant never changes", "keys": "keys are changed below /keys"}
+    """Parse a JSON merge patch (RFC 7396) into a change of a tenant; keys have routes of their own."""
+    reserved = {"id": "the id of a tenant cannot change", "keys": "keys are changed below /keys"}
     faults = [
         Violation(build_pointer(name), "read_only" if name in reserved else "unknown_field", sentence)
         for name in members
@@ -114,7 +114,7 @@ def parse_patch(members: dict[str, Any], catalogue: Catalogue) -> Callable[[Tena
 
 
 def merge_patch(target: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
-    """RFC 7396: null takes a member away, objects are merged, everything else is replaced."""
+    """Apply RFC 7396: null removes a member, objects are merged, everything else is replaced."""
     result = dict(target)
     for name, value in patch.items():
         if value is None:
@@ -128,21 +128,21 @@ def merge_patch(target: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]
 
 
 def parse_key(members: dict[str, Any], catalogue: Catalogue) -> tuple[Key, str]:
-    """What a new key may do, as a key that has no id and secret yet, and the word that stands in its text."""
+    """Parse a new key into a key without id and secret, and its environment name."""
     creation = parse_body(KeyCreation, members, catalogue, _NOT_IN_KEYS)
     return creation.build_key(), creation.env
 
 
 def parse_identity(members: dict[str, Any], catalogue: Catalogue) -> Key:
-    """What a Google account may do, as a key that has no id yet."""
+    """Parse a new identity into a key without id."""
     if sum(members.get(name) is not None for name in _IDENTITY_FIELDS) != 1:
-        raise ValidationFailed((Violation("", "one_of", "exactly one of email and subject is needed"),))
+        raise ValidationFailed((Violation("", "one_of", "exactly one of email and subject is required"),))
     creation = parse_body(IdentityCreation, members, catalogue, _NOT_IN_IDENTITIES)
     return creation.build_key(identity=creation.identity)
 
 
 def parse_credit(members: dict[str, Any]) -> tuple[BudgetName, int, str]:
-    """Which budget, the credit in the unit's store amount, and its id."""
+    """Return the budget, the credit as a store amount, and the credit id."""
     credit = parse_body(CreditRequest, members)
     name = BudgetName(credit.unit, "lifetime", credit.project, credit.key)
     amount = _parse_amount(credit.unit, abs(credit.amount), "/amount")
@@ -150,14 +150,14 @@ def parse_credit(members: dict[str, Any]) -> tuple[BudgetName, int, str]:
 
 
 def parse_override(members: dict[str, Any]) -> tuple[BudgetName, int, int]:
-    """Which budget, the limit in the unit's store amount, and until when in Unix milliseconds."""
+    """Return the budget, the limit as a store amount, and the end in Unix milliseconds."""
     override = parse_body(OverrideRequest, members)
     name = BudgetName(override.unit, override.window, override.project, override.key)
     return name, _parse_amount(override.unit, override.limit, "/limit"), to_unix_ms(override.until)
 
 
 def _parse_amount(unit: Unit, limit: Decimal, place: str) -> int:
-    """A limit in the unit's store amount; one that has none is at fault at this place of the request."""
+    """Return a store amount. Raises ValidationFailed at ``place`` if the limit has none."""
     try:
         return compute_amount(unit, limit)
     except (ValueError, ArithmeticError) as error:
@@ -165,25 +165,25 @@ def _parse_amount(unit: Unit, limit: Decimal, place: str) -> int:
 
 
 def parse_dimensions(by: list[Dimension] | None) -> tuple[Dimension, ...]:
-    """By what a report is added up, each once.
+    """Return the dimensions of a report without repetitions.
 
     Raises:
-        ValidationFailed: Labels are asked for beside what rows by label do not know.
+        ValidationFailed: Label is combined with a dimension that rows by label lack.
     """
     dimensions: tuple[Dimension, ...] = tuple(dict.fromkeys(by)) if by else ("tenant",)
     conflicting = sorted({"key", "model", "size"} & set(dimensions))
     if "label" in dimensions and conflicting:
-        sentence = "usage by label is not known by key, model or size as well; ask for tenant, day or month"
+        sentence = "label cannot be combined with key, model or size; use tenant, day or month"
         raise ValidationFailed((Violation("/by", "not_together", sentence, ("tenant", "day", "month")),))
     return dimensions
 
 
 def parse_purge(members: dict[str, Any]) -> PurgeRequest:
-    """What is to be purged: one tenant's results, one piece of its work, or everybody's."""
+    """Parse what to purge: one tenant's results, one of its results, or everything."""
     purge = parse_body(PurgeRequest, members)
     if purge.all == (purge.tenant is not None):
-        raise ValidationFailed((Violation("", "one_of", "exactly one of tenant and all is needed"),))
+        raise ValidationFailed((Violation("", "one_of", "exactly one of tenant and all is required"),))
     if purge.all and purge.fingerprint is not None:
-        sentence = "a fingerprint is one tenant's; send it with tenant"
+        sentence = "a fingerprint belongs to one tenant; send it with tenant"
         raise ValidationFailed((Violation("/fingerprint", "needs_tenant", sentence),))
     return purge

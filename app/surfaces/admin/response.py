@@ -1,4 +1,4 @@
-"""What operators are answered: records and windows to the wire."""
+"""Renders records, budget windows and reports as responses of the Admin API."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from app.tenants.limits import datetime_from_ms
 from app.tenants.schema import KeyDocument, TenantDocument
 
 FORMULA = "=+-@\t\r"
-"""What a spreadsheet takes for the beginning of a formula."""
+"""Characters that start a formula in a spreadsheet."""
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def render_key(key: Key, last_used_ms: int | None = None) -> KeyWire:
-    """A key without anything of its secrets."""
+    """Render a key without its secrets."""
     document = KeyDocument.from_key(key)
     retiring = document.retiring
     return KeyWire(
@@ -46,19 +46,19 @@ def render_key(key: Key, last_used_ms: int | None = None) -> KeyWire:
 
 
 def render_tenant(record: TenantRecord) -> TenantWire:
-    """A tenant as it is in force."""
+    """Render a tenant."""
     keys = [render_key(key) for key in record.tenant.keys]
     terms = TenantDocument.from_tenant(replace(record.tenant, keys=())).model_dump(exclude={"keys"})
     return TenantWire(**terms, keys=keys, source=record.source)
 
 
 def render_issued_key(issued: IssuedKey) -> IssuedKeyWire:
-    """A new secret, this once."""
+    """Render a new key with its secret."""
     return IssuedKeyWire(**dict(render_key(issued.key)), key=issued.text)
 
 
 def render_usage_line(line: UsageLine) -> UsageLineWire:
-    """A budget window, and whose it is."""
+    """Render a budget window with its tenant, project and key."""
     return UsageLineWire(
         tenant=line.tenant_id,
         project=line.project_id,
@@ -69,7 +69,7 @@ def render_usage_line(line: UsageLine) -> UsageLineWire:
 
 
 def render_usage_csv(lines: Iterable[UsageLine]) -> str:
-    """The same as CSV (RFC 4180), a line of names first; ids hold nothing that a spreadsheet would run."""
+    """Render budget windows as CSV (RFC 4180) with a header; ids cannot contain formulas."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(UsageLineWire.model_fields))
     writer.writeheader()
@@ -79,7 +79,7 @@ def render_usage_csv(lines: Iterable[UsageLine]) -> str:
 
 
 def render_report(lines: Iterable[Line], by: tuple[Dimension, ...]) -> list[ReportLineWire]:
-    """The lines of a report."""
+    """Render the lines of a report."""
     return [
         ReportLineWire.model_validate(
             {**render_spent(line.spent).model_dump(), **dict(zip(by, line.heading, strict=True))}
@@ -89,7 +89,7 @@ def render_report(lines: Iterable[Line], by: tuple[Dimension, ...]) -> list[Repo
 
 
 def render_report_csv(lines: Iterable[ReportLineWire], by: tuple[Dimension, ...]) -> str:
-    """The same as CSV: what it is added up by first. A label is a caller's text, and no formula."""
+    """Render a report as CSV, dimensions first. Labels come from callers, so formulas are escaped."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [*by, *UseWire.model_fields], extrasaction="ignore")
     writer.writeheader()
@@ -102,14 +102,14 @@ def render_report_csv(lines: Iterable[ReportLineWire], by: tuple[Dimension, ...]
 
 
 def render_purge(purged: Mapping[str, int]) -> PurgeWire:
-    """Until when whose results are gone."""
+    """Render the time of the purge by tenant."""
     return PurgeWire(
         purged_until={tenant_id: datetime_from_ms(unix_ms) for tenant_id, unix_ms in purged.items()}
     )
 
 
 def render_audit_page(events: tuple[AuditEvent, ...], limit: int) -> AuditWire:
-    """A page of the audit log."""
+    """Render a page of the audit log."""
     page = [
         AuditEventWire(
             id=event.id,

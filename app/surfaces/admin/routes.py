@@ -57,20 +57,20 @@ router = APIRouter(prefix="/v1/admin", tags=["admin"])
 
 EVENTS_MAX = 1000
 IfMatch = Annotated[
-    str | None, Header(alias="If-Match", description="The ETag of what is changed; 428 without it.")
+    str | None, Header(alias="If-Match", description="ETag of the tenant to change; 428 without it.")
 ]
-_ETAG: dict[str, Any] = {"ETag": {"description": "Of this version.", "schema": {"type": "string"}}}
+_ETAG: dict[str, Any] = {"ETag": {"description": "ETag of this version.", "schema": {"type": "string"}}}
 _READ = (401, 403, 404, 503)
 _WRITE = (400, 401, 403, 404, 409, 412, 413, 415, 422, 503)
 
 
 def _describe_csv(description: str) -> dict[str, Any]:
-    """An answer that is JSON by its model, or the same lines as CSV."""
+    """Describe a response that is JSON or CSV."""
     return {"content": {"text/csv": {"schema": {"type": "string"}}}, "description": description}
 
 
 def _describe_responses(*statuses: int, **success: Any) -> dict[int | str, dict[str, Any]]:
-    """Problems by status, and what a success carries beside its body."""
+    """Describe problems by status, and headers or content of a success."""
     found: dict[int | str, dict[str, Any]] = {status: PROBLEMS[status] for status in statuses}
     return {**found, **{int(status.strip("_")): facts for status, facts in success.items()}}
 
@@ -86,7 +86,7 @@ async def _read_members(request: Request, service: Service) -> dict[str, Any]:
 
 
 async def _read_optional_members(request: Request, service: Service) -> dict[str, Any]:
-    """The body of a request that needs none."""
+    """Read the members of an optional body."""
     if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:
         return {}
     return await _read_members(request, service)
@@ -99,7 +99,7 @@ async def _read_optional_members(request: Request, service: Service) -> dict[str
     response_model=TenantsWire,
 )
 async def list_tenants(_operator: OperatorDep, service: ServiceDep) -> TenantsWire:
-    """Every tenant with its keys, by id; those of the file too."""
+    """List all tenants with their keys, sorted by id, including those of the file."""
     return TenantsWire(
         tenants=[render_tenant(record) for record in await service.administration.list_tenants()]
     )
@@ -115,7 +115,7 @@ async def list_tenants(_operator: OperatorDep, service: ServiceDep) -> TenantsWi
 async def create_tenant(
     request: Request, response: Response, operator: OperatorDep, service: ServiceDep
 ) -> TenantWire:
-    """Make a tenant, in the shape of the tenants' file; every fault is named at once."""
+    """Create a tenant, in the format of the tenants' file."""
     tenant = tenant_of(await _read_members(request, service), service.gateway.catalogue)
     record = await service.administration.create_tenant(operator, tenant)
     response.headers["ETag"] = format_etag(record.version)
@@ -131,7 +131,7 @@ async def create_tenant(
 async def get_tenant(
     tenant_id: str, response: Response, _operator: OperatorDep, service: ServiceDep
 ) -> TenantWire:
-    """One tenant; its ETag is what a change must show."""
+    """Get a tenant; changes require its ETag."""
     record = await service.administration.get_tenant(tenant_id)
     response.headers["ETag"] = format_etag(record.version)
     return render_tenant(record)
@@ -151,7 +151,7 @@ async def change_tenant(
     service: ServiceDep,
     if_match: IfMatch = None,
 ) -> TenantWire:
-    """Change a tenant by a JSON merge patch (RFC 7396), in force on every replica within seconds."""
+    """Change a tenant by a JSON merge patch (RFC 7396); every replica applies it within seconds."""
     change = parse_patch(await _read_members(request, service), service.gateway.catalogue)
     expected = parse_if_match(if_match)
     record = await service.administration.change_tenant(operator, tenant_id, expected, change)
@@ -168,14 +168,14 @@ async def change_tenant(
 async def delete_tenant(
     tenant_id: str, operator: OperatorDep, service: ServiceDep, if_match: IfMatch = None
 ) -> Response:
-    """Let a tenant and all its keys be unknown; what it has used stays booked, should it be made again."""
+    """Delete a tenant and its keys; its usage is kept in case it is created again."""
     await service.administration.delete_tenant(operator, tenant_id, parse_if_match(if_match))
     return Response(status_code=204)
 
 
 @router.get("/tenants/{tenant_id}/keys", operation_id="list_keys", responses=_describe_responses(*_READ))
 async def list_keys(tenant_id: str, _operator: OperatorDep, service: ServiceDep) -> KeysWire:
-    """The keys of a tenant, without their secrets, and when each was last served."""
+    """List the keys of a tenant without their secrets, and when each was last used."""
     record = await service.administration.get_tenant(tenant_id)
     last_used = await service.reports.read_last_used(tenant_id, tuple(key.id for key in record.tenant.keys))
     return KeysWire(keys=[render_key(key, last_used.get(key.id)) for key in record.tenant.keys])
@@ -191,7 +191,7 @@ async def list_keys(tenant_id: str, _operator: OperatorDep, service: ServiceDep)
 async def create_key(
     tenant_id: str, request: Request, operator: OperatorDep, service: ServiceDep
 ) -> IssuedKeyWire:
-    """Make a key; the answer holds the whole of it in `key`, this once."""
+    """Create a key; only this response contains the full key, in `key`."""
     template, env = parse_key(await _read_members(request, service), service.gateway.catalogue)
     issued = await service.administration.create_key(operator, tenant_id, template, env=env)
     return render_issued_key(issued)
@@ -207,7 +207,7 @@ async def create_key(
 async def create_identity(
     tenant_id: str, request: Request, operator: OperatorDep, service: ServiceDep
 ) -> KeyWire:
-    """Let a Google account in by its ID tokens; it becomes a key without a secret, with a key's limits."""
+    """Create a key without a secret for a Google account, which authenticates with its ID tokens."""
     template = parse_identity(await _read_members(request, service), service.gateway.catalogue)
     return render_key(await service.administration.create_identity(operator, tenant_id, template))
 
@@ -221,7 +221,7 @@ async def create_identity(
 async def rotate_key(
     tenant_id: str, key_id: str, request: Request, operator: OperatorDep, service: ServiceDep
 ) -> IssuedKeyWire:
-    """Give a key another secret; for `grace_s` seconds the present one opens as well."""
+    """Rotate the secret of a key; the previous one stays valid for `grace_s` seconds."""
     rotation = parse_body(KeyRotation, await _read_optional_members(request, service))
     issued = await service.administration.rotate_key(
         operator, tenant_id, key_id, env=rotation.env, grace_s=rotation.grace_s
@@ -236,7 +236,7 @@ async def rotate_key(
     responses=_describe_responses(401, 403, 404, 409, 503),
 )
 async def revoke_key(tenant_id: str, key_id: str, operator: OperatorDep, service: ServiceDep) -> Response:
-    """Let a key open nothing any more, on every replica within three seconds; it is gone for good."""
+    """Revoke a key permanently, on every replica within three seconds."""
     await service.administration.revoke_key(operator, tenant_id, key_id)
     return Response(status_code=204)
 
@@ -250,7 +250,7 @@ async def revoke_key(tenant_id: str, key_id: str, operator: OperatorDep, service
 async def credit_budget(
     tenant_id: str, request: Request, operator: OperatorDep, service: ServiceDep
 ) -> UsageLineWire:
-    """Add prepaid credit to a lifetime budget, or take some back; once for each `credit_id`."""
+    """Add prepaid credit to a lifetime budget, or take some back; repeats of a `credit_id` are ignored."""
     name, amount, credit_id = parse_credit(await _read_members(request, service))
     return render_usage_line(
         await service.administration.credit_budget(operator, tenant_id, name, amount, credit_id)
@@ -266,7 +266,7 @@ async def credit_budget(
 async def override_budget(
     tenant_id: str, request: Request, operator: OperatorDep, service: ServiceDep
 ) -> UsageLineWire:
-    """Let another limit be in force until a moment, for a tenant of the file too."""
+    """Override the limit of a budget for a time, also for tenants of the file."""
     name, limit, until_ms = parse_override(await _read_members(request, service))
     return render_usage_line(
         await service.administration.override_budget(operator, tenant_id, name, limit, until_ms)
@@ -282,10 +282,12 @@ async def override_budget(
 async def get_usage_of_tenants(
     _operator: OperatorDep,
     service: ServiceDep,
-    tenant: Annotated[str | None, Query(description="Of this tenant alone.")] = None,
-    form: Annotated[Literal["json", "csv"], Query(alias="format", description="json or csv.")] = "json",
+    tenant: Annotated[str | None, Query(description="Only this tenant.")] = None,
+    form: Annotated[
+        Literal["json", "csv"], Query(alias="format", description="Format: json or csv.")
+    ] = "json",
 ) -> AdminUsageWire | Response:
-    """Every budget window as it stands: limit, settled, held and remaining, by tenant, project and key."""
+    """List the current budget windows by tenant, project and key: limit, settled, held and remaining."""
     lines = await service.administration.list_usage(tenant)
     if form == "csv":
         return Response(render_usage_csv(lines), media_type="text/csv")
@@ -301,17 +303,21 @@ async def get_usage_of_tenants(
 async def report_usage(
     _operator: OperatorDep,
     service: ServiceDep,
-    tenant: Annotated[str | None, Query(description="Of this tenant alone.")] = None,
-    since: Annotated[date | None, Query(description="First day of UTC; the month's if left out.")] = None,
-    until: Annotated[date | None, Query(description="Last day of UTC; today if left out.")] = None,
-    by: Annotated[
-        list[Dimension] | None, Query(description="Add up by these, in this order; tenant if left out.")
+    tenant: Annotated[str | None, Query(description="Only this tenant.")] = None,
+    since: Annotated[
+        date | None, Query(description="First day, UTC; the first of the month if omitted.")
     ] = None,
-    form: Annotated[Literal["json", "csv"], Query(alias="format", description="json or csv.")] = "json",
+    until: Annotated[date | None, Query(description="Last day, UTC; today if omitted.")] = None,
+    by: Annotated[
+        list[Dimension] | None, Query(description="Dimensions to sum by, in order; tenant if omitted.")
+    ] = None,
+    form: Annotated[
+        Literal["json", "csv"], Query(alias="format", description="Format: json or csv.")
+    ] = "json",
 ) -> ReportWire | Response:
-    """What was used and what the cache saved, by tenant, day, month, key, model and size, or by label.
+    """Report usage and what the cache saved, by tenant, day, month, key, model and size, or by label.
 
-    Labels are the callers' own: a request with two is counted under both, and one without under none.
+    Callers choose the labels: a request with two labels counts for both, and one without for none.
     """
     first, last = resolve_days(since, until, service.limits.usage_days)
     dimensions = parse_dimensions(by)
@@ -328,9 +334,9 @@ async def report_usage(
     openapi_extra=_describe_body("PurgeRequest"),
 )
 async def purge_cache(request: Request, operator: OperatorDep, service: ServiceDep) -> PurgeWire:
-    """Serve no result any more that was begun until now; what is in flight will not be kept either.
+    """Purge cached results: none that was begun before now is served again, including those in flight.
 
-    Pictures and generations stay under their own addresses until they expire.
+    Pictures and generations stay available at their URLs until they expire.
     """
     purge = parse_purge(await _read_members(request, service))
     return render_purge(await service.administration.purge(operator, purge.tenant, purge.fingerprint))
@@ -340,10 +346,12 @@ async def purge_cache(request: Request, operator: OperatorDep, service: ServiceD
 async def list_audit_events(
     _operator: OperatorDep,
     service: ServiceDep,
-    limit: Annotated[int, Query(ge=1, le=EVENTS_MAX, description="At most so many.")] = 100,
+    limit: Annotated[
+        int, Query(ge=1, le=EVENTS_MAX, description="Largest number of events to return.")
+    ] = 100,
     before: Annotated[
-        str | None, Query(pattern=EVENT_ID, description="Only those before the event of this id.")
+        str | None, Query(pattern=EVENT_ID, description="Only events before the one with this id.")
     ] = None,
 ) -> AuditWire:
-    """What operators changed, newest first; no secret stands in it."""
+    """List changes by operators, newest first; events contain no secrets."""
     return render_audit_page(await service.administration.list_events(limit, before), limit)

@@ -1,1 +1,1 @@
-"""Google's own dialect: google-genai and plain REST callers change the base address and the key alone."""
+"""Google's own dialect: google-genai and REST clients only change the base URL and the key."""

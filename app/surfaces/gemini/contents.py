@@ -1,4 +1,4 @@
-"""Turns, parts and their bytes: what the card judges of them, and whether our own words say it all."""
+"""Reads turns, parts and their bytes, and decides whether an ordinary request can express them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from app.surfaces.http.context import Service
 
 _ROLES: Final = frozenset({"user", "model", "function"})
-# Our own requests put inputs in this order and the words last (app/upstream/google/sdk.py).
+# The gateway's own requests put inputs in this order, and the text last (app/upstream/google/sdk.py).
 _RANKS: Final = {"image": 0, "document": 1, "video": 2}
 _RANK_OF_WORDS: Final = 3
 _SAME_BYTES: Final = "not_canonical"
@@ -27,8 +27,8 @@ _HOLDS_ONE: Final = (
     *("executableCode", "codeExecutionResult"),
 )
 _FPS_MAX: Final = 24.0
-# How many times the usual tokens a file has at a high resolution (docs/model.md#modalities-and-thinking).
-# At a lower one it has fewer, which the settlement corrects.
+# Factor on the usual tokens of a file at high resolution (docs/model.md#modalities-and-thinking). At a low
+# resolution it has fewer tokens, which the settlement corrects.
 _TIMES: Final[Mapping[tuple[str, str], int]] = {
     ("image", "MEDIA_RESOLUTION_ULTRA_HIGH"): 2,
     ("document", "MEDIA_RESOLUTION_HIGH"): 2,
@@ -40,12 +40,12 @@ _TIMES: Final[Mapping[tuple[str, str], int]] = {
 
 @dataclass
 class Conversation:
-    """The turns of a request, or its system instruction, read.
+    """The parsed turns of a request, or its system instruction.
 
     Attributes:
-        texts: Every text of every turn.
-        inputs: Files, in order, whoever's turn they stand in.
-        plain: Whether it is one user turn just as the gateway itself would write it.
+        texts: All texts of all turns.
+        inputs: All files, in order, from the user's and the model's turns.
+        plain: Whether it is a single user turn, in the form that the gateway itself would send.
     """
 
     texts: list[str] = field(default_factory=list)
@@ -54,9 +54,9 @@ class Conversation:
 
 
 def check_base64_texts(value: object, blobs: Mapping[str, Lifted], bytes_max: int) -> list[Violation]:
-    """What is wrong with base64 anywhere in a JSON value.
+    """Return the violations of invalid base64 anywhere in a JSON value.
 
-    Set bits behind the last byte are let pass, as Google lets them: the bytes are the same.
+    Text that is not canonical is accepted, as Google accepts it: the bytes are the same.
     """
     violations = (
         check_base64(lifted, place, bytes_max)
@@ -67,10 +67,10 @@ def check_base64_texts(value: object, blobs: Mapping[str, Lifted], bytes_max: in
 
 
 def normalize_turns(contents: object) -> list[Any]:
-    """The turns of a folded ``contents``, each with a role and a list of parts.
+    """Return the turns of ``contents``, each with a role and a list of parts.
 
-    Google takes a single turn or part without its list; one of its two services demands the role, which the
-    other has a default for.
+    Google accepts a single turn or part without a list. The role is required by one of its two services and
+    optional in the other.
     """
     return [
         {"role": "user", **turn, "parts": ensure_list(turn.get("parts"))} if isinstance(turn, dict) else turn
@@ -79,7 +79,7 @@ def normalize_turns(contents: object) -> list[Any]:
 
 
 class ContentsReader:
-    """Reads turns; ``faults`` fills on the way.
+    """Reads turns, and collects violations in ``faults``.
 
     Args:
         resolution: ``mediaResolution`` of the whole request, or None.
@@ -99,7 +99,7 @@ class ContentsReader:
         self._conversation = Conversation()
 
     async def read(self, turns: list[Any], pointer: str = "/contents") -> Conversation:
-        """The conversation of what ``normalize_turns`` gives."""
+        """Read the turns that ``normalize_turns`` returns."""
         self._conversation = Conversation()
         if not turns:
             self._faults.append(Violation(pointer, "required", "contents is not specified."))
@@ -110,7 +110,7 @@ class ContentsReader:
         return self._conversation
 
     async def read_instruction(self, system: object, pointer: str = "/systemInstruction") -> Conversation:
-        """The system instruction; it is plain where it is one text."""
+        """Read the system instruction; it is plain if it is a single text."""
         self._conversation = instruction = Conversation()
         if system is None:
             return instruction
@@ -126,16 +126,20 @@ class ContentsReader:
         role = fields.take_text("role") or "user"
         if role not in _ROLES:
             allowed = ("user", "model")
-            self._faults.append(Violation(f"{pointer}/role", "unknown_role", "Use user or model.", allowed))
+            self._faults.append(
+                Violation(f"{pointer}/role", "unknown_role", "The role must be user or model.", allowed)
+            )
         parts = fields.rest.pop("parts", [])
         if not parts:
-            self._faults.append(Violation(f"{pointer}/parts", "required", "A turn has at least one part."))
+            self._faults.append(
+                Violation(f"{pointer}/parts", "required", "A turn must have at least one part.")
+            )
         if role != "user" or fields.rest:
             self._conversation.plain = False
         rank = -1
         for at, part in enumerate(parts):
             part_rank = await self._read_part(part, f"{pointer}/parts/{at}", by_model=role == "model")
-            # Words end the turn, so nothing of ours has them twice or before anything else.
+            # The gateway's own requests end with a single text, which follows all inputs.
             if part_rank < rank or rank == _RANK_OF_WORDS:
                 self._conversation.plain = False
             rank = part_rank
@@ -143,10 +147,10 @@ class ContentsReader:
             self._conversation.plain = False
 
     async def _read_part(self, part: object, pointer: str, *, by_model: bool = False) -> int:
-        """Take in one part; gives its rank in the order of the gateway's own requests."""
+        """Read a part, and return its rank in the order of the gateway's own requests; -1 for neither."""
         fields = Fields(part, pointer, self._faults)
         if len(fields.rest.keys() & set(_HOLDS_ONE)) > 1:
-            detail = "A part holds one thing: make a part of each."
+            detail = "A part must hold one thing; use a part for each."
             self._faults.append(Violation(pointer, "ambiguous_part", detail, _HOLDS_ONE))
         is_drawn = by_model and self._is_models_own(fields)
         answer = Fields(fields.rest.get("functionResponse"), f"{pointer}/functionResponse", self._faults)
@@ -164,13 +168,13 @@ class ContentsReader:
         return _RANK_OF_WORDS if text is not None else -1
 
     def _is_models_own(self, fields: Fields) -> bool:
-        """Whether the model made this part of its turn. It signs what it makes, except for thoughts."""
+        """Whether the model generated this part. It signs what it generates, except for thoughts."""
         signature = fields.rest.get("thoughtSignature")
         signed = isinstance(signature, str) and signature in self._blobs and self._blobs[signature].data
         return bool(signed) or fields.rest.get("thought") is True
 
     async def _read_files(self, fields: Fields, *, drawn: bool) -> list[Input]:
-        """The files of one part; there is one at most in a part without faults."""
+        """Read the files of a part; a valid part has at most one."""
         items = []
         messages = [fields.rest.get(name) for name in ("inlineData", "fileData") if name in fields.rest]
         if "inlineData" in fields.rest:
@@ -179,21 +183,21 @@ class ContentsReader:
             items.append(self._read_file(fields.take_message("fileData")))
         for message, item in zip(messages, items, strict=True):
             if isinstance(message, dict) and item is not None:
-                # Where the body goes on as it came, it names the file's type as it is.
+                # A body that is passed through declares the detected type of the file.
                 message["mimeType"] = item.mime_type or get_declared_type(item) or item.declared_mime_type
         inputs = [self._weigh(item, fields, drawn=drawn) for item in items if item is not None]
         self._conversation.inputs += inputs
         return inputs
 
     def _weigh(self, item: Input, fields: Fields, *, drawn: bool) -> Input:
-        """The file with what the rest of its part says about it."""
+        """Return the file with its weight in tokens, by its resolution and frame rate."""
         resolution = fields.rest.get("mediaResolution")
         level = resolution.get("level") if isinstance(resolution, dict) else None
         times = _TIMES.get((item.kind, str(level or self._resolution)), 1)
         metadata = Fields(fields.rest.get("videoMetadata"), f"{fields.pointer}/videoMetadata", self._faults)
         fps = metadata.take_number("fps")
         if fps is not None and not 0 < fps <= _FPS_MAX:
-            detail = f"A number above 0 and up to {_FPS_MAX:g} is expected."
+            detail = f"This must be above 0 and at most {_FPS_MAX:g}."
             self._faults.append(Violation(f"{metadata.pointer}/fps", "fps_out_of_range", detail))
             fps = None
         return replace(item, weight=times * max(1, fps or 1), drawn=drawn and item.kind == "image")
@@ -204,7 +208,7 @@ class ContentsReader:
         if blob.rest:
             self._conversation.plain = False
         if lifted is None:
-            detail = "There are no bytes in base64."
+            detail = "This must hold bytes as base64."
             self._faults.append(Violation(f"{blob.pointer}/data", "required", detail))
             return None
         if declared is None or (lifted.fault is not None and lifted.fault.code != _SAME_BYTES):
@@ -217,7 +221,7 @@ class ContentsReader:
         if file.rest:
             self._conversation.plain = False
         if uri is None:
-            self._faults.append(Violation(f"{file.pointer}/fileUri", "required", "There is no address."))
+            self._faults.append(Violation(f"{file.pointer}/fileUri", "required", "This field is required."))
         if uri is None or declared is None:
             return None
         return build_uri_input(classify_media_type(declared), file.pointer, uri, declared)
@@ -225,6 +229,6 @@ class ContentsReader:
     def _take_mime_type(self, fields: Fields) -> str | None:
         declared = fields.take_text("mimeType")
         if not declared:
-            detail = "Say what the bytes are, such as image/png."
+            detail = "This must be a media type, such as image/png."
             self._faults.append(Violation(f"{fields.pointer}/mimeType", "required", detail))
         return declared or None

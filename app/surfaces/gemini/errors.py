@@ -1,4 +1,4 @@
-"""Errors in Google's dialect: ``google.rpc.Status`` as JSON, with the details that its clients read."""
+"""Errors in Google's dialect: ``google.rpc.Status`` as JSON, with the details that clients read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "/gemini"
 MODEL_NOT_FOUND: Final = frozenset({"unknown_model", "model_not_allowed"})
-"""Violations that the original answers with 404, because it does not tell one from the other."""
+"""Violations that Google answers with 404; it does not distinguish the two."""
 
 _RPC: Final = "type.googleapis.com/google.rpc."
 _STATUSES: Final[Mapping[int, str]] = {
@@ -49,7 +49,7 @@ _STATUSES: Final[Mapping[int, str]] = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
-# The original has none of these: what it does not read is 400, what fails behind it is its own fault.
+# Google does not use these: it answers 400 for bodies that it cannot read, and 500 for failures behind it.
 _AS_THE_ORIGINAL: Final[Mapping[int, int]] = {410: 404, 415: 400, 422: 400, 502: 500}
 _KEY_INVALID: Final = "API key not valid. Please pass a valid API key."
 _UNAUTHENTICATED: Final = (
@@ -59,12 +59,12 @@ _UNAUTHENTICATED: Final = (
 
 
 def is_vertex(path: str) -> bool:
-    """Whether a path is in Vertex AI's form, whose keys are refused with another status."""
+    """Whether a path has the form of Vertex AI, which refuses keys with another status."""
     return "/publishers/" in path or path.startswith(f"{PREFIX}/v1beta1/")
 
 
 def map_status(error: GatewayError, path: str) -> tuple[int, str]:
-    """The HTTP status that the original would use, and the name of its ``google.rpc.Code``."""
+    """Return the HTTP status that Google would use, and the name of its ``google.rpc.Code``."""
     if isinstance(error, Unauthenticated) and not is_vertex(path):
         return 400, _STATUSES[400]
     if isinstance(error, ValidationFailed) and any(
@@ -76,7 +76,7 @@ def map_status(error: GatewayError, path: str) -> tuple[int, str]:
 
 
 def render_google_error(error: GatewayError, request_id: str, path: str) -> dict[str, Any]:
-    """The members of ``error``."""
+    """Return the members of ``error``."""
     code, status = map_status(error, path)
     return {
         "code": code,
@@ -134,7 +134,7 @@ def _render_details(error: GatewayError, request_id: str, path: str) -> list[dic
 
 
 def _render_spent(error: GatewayError) -> dict[str, str]:
-    """What a result that is gone had cost, as the strings that metadata holds."""
+    """Return the cost of a result that is no longer stored; metadata values are strings."""
     if not isinstance(error, ResultGone) or error.usage is None:
         return {}
     tokens = {"inputTokens": str(error.usage.input_tokens), "outputTokens": str(error.usage.output_tokens)}
@@ -143,7 +143,7 @@ def _render_spent(error: GatewayError) -> dict[str, str]:
 
 
 def _render_budget(window: WindowState, sentence: str) -> dict[str, Any]:
-    """A budget; Google's values are whole numbers, so dollars are counted in billionths."""
+    """Render a budget. Google's values are integers, so dollars are in billionths."""
     budget = window.budget
     return {
         "subject": f"{budget.scope}:{budget.name}",
@@ -166,14 +166,14 @@ def _render_rate(state: RateState, retry_after_s: int) -> dict[str, Any]:
 
 
 def encode_error(error: GatewayError, request_id: str, path: str) -> str:
-    """The body of an error: Google's own, where Google refused what the caller wrote."""
+    """Encode an error: Google's own body if Google refused the caller's request."""
     if isinstance(error, UpstreamInvalidRequest) and error.verbatim:
         return error.verbatim
     return json.dumps({"error": render_google_error(error, request_id, path)})
 
 
 def build_google_response(error: GatewayError, request_id: str, path: str) -> Response:
-    """The whole answer to an error."""
+    """Build the response for an error."""
     code, _ = map_status(error, path)
     headers = build_error_headers(error)
     if code != 401:

@@ -1,4 +1,4 @@
-"""Names and types of Google's JSON: both cases of field names, paths as Google writes them, typed members."""
+"""Google's JSON: field names in both cases, field paths, and typed access to members."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HUMP: Final = re.compile(r"_([a-z0-9])")
 _CAPITAL: Final = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _WHOLE: Final = re.compile(r"-?\d{1,18}", re.ASCII)
 
-# Where the card's rules point to, in Google's words. Inputs point to their own places.
+# Google's field path for each field of the card's rules. Inputs already point to their own place.
 _FIELDS: Final[Mapping[str, str]] = {
     "prompt": "contents",
     "images": "contents",
@@ -45,12 +45,12 @@ _FIELDS: Final[Mapping[str, str]] = {
 
 
 def convert_to_camel_case(name: str) -> str:
-    """The JSON name of a field: ``image_size`` is ``imageSize`` (protobuf's JSON mapping)."""
+    """Convert a field name to JSON: ``image_size`` to ``imageSize`` (protobuf's JSON mapping)."""
     return _HUMP.sub(lambda found: found[1].upper(), name)
 
 
 def format_field_path(pointer: str) -> str:
-    """A JSON pointer as Google writes a field path: ``contents[0].parts[1].inline_data``."""
+    """Convert a JSON pointer to Google's field path: ``contents[0].parts[1].inline_data``."""
     first, *steps = split_pointer(pointer) or [""]
     path = _FIELDS.get(first, _convert_to_snake_case(first))
     for step in steps:
@@ -65,7 +65,7 @@ def _convert_to_snake_case(name: str) -> str:
 def find_lifted(
     value: object, blobs: Mapping[str, Lifted], pointer: str = ""
 ) -> Iterator[tuple[str, Lifted]]:
-    """Every lifted string of a JSON value, with its pointer."""
+    """Yield every lifted string of a JSON value, with its pointer."""
     pending: list[tuple[str, object]] = [(pointer, value)]
     while pending:
         place, item = pending.pop()
@@ -78,19 +78,19 @@ def find_lifted(
 
 
 def ensure_list(value: object) -> list[Any]:
-    """A repeated field's items; Google takes a single one without its list."""
+    """Return the items of a repeated field; Google accepts a single item without a list."""
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
 
 
 class Fields:
-    """The members of one message, taken out one by one; what nobody takes stays in ``rest``.
+    """Takes members out of a message one by one; the others stay in ``rest``.
 
     Args:
-        value: The message, or None where it is not given.
-        pointer: Where it stands.
-        faults: Members of a wrong type are named here, and count as not given.
+        value: The message, or None.
+        pointer: JSON pointer of the message.
+        faults: Collects violations of members with a wrong type, which are ignored otherwise.
     """
 
     def __init__(self, value: object, pointer: str, faults: list[Violation]) -> None:
@@ -101,7 +101,7 @@ class Fields:
             self._report_type(pointer, "an object")
 
     def _report_type(self, pointer: str, expected: str) -> None:
-        self._faults.append(Violation(pointer, "wrong_type", f"This should be {expected}."))
+        self._faults.append(Violation(pointer, "wrong_type", f"This must be {expected}."))
 
     def _take(self, name: str, expected: str, accepted: type | tuple[type, ...]) -> Any:
         value = self.rest.pop(name, None)
@@ -113,22 +113,22 @@ class Fields:
         return None
 
     def take_text(self, name: str) -> str | None:
-        """A string."""
+        """Take a string."""
         value: str | None = self._take(name, "a string", str)
         return value
 
     def take_flag(self, name: str) -> bool | None:
-        """A boolean."""
+        """Take a boolean."""
         value: bool | None = self._take(name, "true or false", bool)
         return value
 
     def take_number(self, name: str) -> float | None:
-        """A number."""
+        """Take a number."""
         value: float | None = self._take(name, "a number", (int, float))
         return value
 
     def take_integer(self, name: str) -> int | None:
-        """A whole number; protobuf's JSON also writes one as 7.0 and as a string."""
+        """Take an integer; protobuf's JSON also writes one as 7.0 or as a string."""
         value = self._take(name, "a whole number", (int, float, str))
         if value is None or isinstance(value, int):
             return value
@@ -140,7 +140,7 @@ class Fields:
         return None
 
     def take_texts(self, name: str) -> tuple[str, ...]:
-        """A list of strings."""
+        """Take a list of strings."""
         items = ensure_list(self.rest.pop(name, None))
         if all(isinstance(item, str) for item in items):
             return tuple(items)
@@ -148,10 +148,10 @@ class Fields:
         return ()
 
     def take_message(self, name: str) -> Fields:
-        """A message inside this one; ``put_back`` returns what nobody took of it."""
+        """Take a nested message; ``put_back`` returns what is left of it."""
         return Fields(self.rest.pop(name, None), f"{self.pointer}/{name}", self._faults)
 
     def put_back(self, name: str, inner: Fields) -> None:
-        """What is left of a message inside this one is left here too."""
+        """Put back what is left of a nested message."""
         if inner.rest:
             self.rest[name] = inner.rest

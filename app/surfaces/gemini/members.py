@@ -1,10 +1,10 @@
-"""What a body in Google's dialect may hold, and the one walk over it.
+"""The members that a body in Google's dialect may have, and the walk that validates a body.
 
-A member is passed on if its cost is reserved and its effect ends with the answer. On any other, Google would
-act with the gateway's rights, which the caller does not have (caches, data stores, other servers), or at a
-price that nobody has reserved. It is refused by name, wherever it stands.
+A member is passed on if its cost is reserved and its effect ends with the response. Any other member would
+make Google act with rights of the gateway that the caller does not have (caches, data stores, other servers),
+or at a cost that was not reserved. Such members are refused by name at every depth.
 
-The tables hold lowerCamel names. An enumeration lists its words in the order of their numbers in Google's
+The tables hold lowerCamel names. Enumerations list their words in the order of their numbers in Google's
 protocol buffers.
 """
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 class Leaf(Enum):
-    """A member without members of its own.
+    """A member whose value has no shape of its own.
 
-    ``JUDGED`` is read by the gateway's own rules. ``COUNTED`` is not, and may be read by the model: it is
-    counted as words, by the length of its JSON.
+    ``JUDGED`` members are validated by the gateway's rules. ``COUNTED`` members are not, but the model may
+    read them, so they count as text by the length of their JSON.
     """
 
     JUDGED = "judged"
@@ -39,12 +39,12 @@ class Leaf(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Enumeration:
-    """Words by their numbers. Google takes numbers too, and words in any case."""
+    """An enumeration. Google accepts words in any case, and their numbers."""
 
     words: tuple[str, ...]
 
     def read(self, value: object) -> object:
-        """The word that a value means; anything else as it is, for others to judge."""
+        """Return the word for a value; an unknown value is returned as it is and validated later."""
         if isinstance(value, str):
             return next((word for word in self.words if word.lower() == value.lower()), value)
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(self.words):
@@ -53,7 +53,7 @@ class Enumeration:
 
 
 Shape: TypeAlias = "Mapping[str, Shape] | Enumeration | Leaf"
-"""A message by its members, or one of them. Lists have the shape of their elements."""
+"""The shape of a message, by member, or of a member. Lists have the shape of their elements."""
 
 _JUDGED: Final = Leaf.JUDGED
 _COUNTED: Final = Leaf.COUNTED
@@ -182,7 +182,7 @@ GENERATE: Final[Mapping[bool, Mapping[str, Shape]]] = {
     False: _build_shape(_GEMINI_HARMS),
     True: _build_shape(_VERTEX_HARMS),
 }
-"""Bodies of ``generateContent``; True is for Vertex AI, which numbers harm categories differently."""
+"""Shapes of ``generateContent``; True is Vertex AI, which numbers harm categories differently."""
 COUNT: Final[Mapping[bool, Mapping[str, Shape]]] = {
     vertex: {**members, "generateContentRequest": members} for vertex, members in GENERATE.items()
 }
@@ -191,19 +191,19 @@ _REPEATED: Final = frozenset(
     {"contents", "parts", "tools", "safetySettings", "functionDeclarations", "responseFormat"}
 )
 _LISTED_MAX: Final = 50
-"""Unknown members whose faults list what is accepted; a body may hold thousands."""
-_NOT_PASSED_ON: Final = "This member is not passed on: its cost or its effect is not known here."
+"""Number of unknown members whose violations list the accepted ones; a body may have thousands."""
+_NOT_PASSED_ON: Final = "This member is not supported: the gateway does not know its cost or effect."
 
 
 class BodyWalk:
-    """One walk over a body: names folded, enumerations read, words counted, what is not known refused.
+    """One walk over a body that normalizes names and enumerations and refuses unknown members.
 
     Args:
-        blobs: What was lifted out of the body.
-        extra: Further members that an operator lets pass, as paths such as ``tools.urlContext``.
-        faults: Fills on the way.
+        blobs: The lifted strings of the body.
+        extra: Paths of further members that the operator allows, such as ``tools.urlContext``.
+        faults: Collects the violations.
 
-    ``text_bytes`` counts what the model may read beside texts and files, in bytes of JSON.
+    ``text_bytes`` is the size in JSON of what the model may read apart from texts and files.
     """
 
     def __init__(self, blobs: Mapping[str, Lifted], extra: Collection[str], faults: list[Violation]) -> None:
@@ -214,11 +214,11 @@ class BodyWalk:
         self.text_bytes = 0
 
     def read(self, value: object, shape: Shape, pointer: str = "", path: str = "") -> Any:
-        """The same JSON in the shape's own names and words, without nulls.
+        """Return the JSON in the names and words of the shape, without nulls.
 
-        Repeated members are lists; Google takes a single element without its list. Free-form members (labels,
-        schemas, arguments) keep their names. A field that is given in both spellings is a fault: nobody could
-        say which of the two the upstream would read.
+        Repeated members become lists; Google accepts a single element without a list. Free-form members
+        (labels, schemas, arguments) keep their names. A field in both spellings is a violation, because it is
+        unknown which of the two the upstream would read.
         """
         if isinstance(shape, Enumeration):
             return [shape.read(item) for item in value] if isinstance(value, list) else shape.read(value)
@@ -228,7 +228,7 @@ class BodyWalk:
             return value
         if isinstance(value, dict):
             return self._read_message(value, shape, pointer, path)
-        self._faults.append(Violation(pointer, "wrong_type", "This should be an object."))
+        self._faults.append(Violation(pointer, "wrong_type", "This must be an object."))
         return None
 
     def _read_message(

@@ -1,7 +1,7 @@
-"""A body in Google's dialect to an order: what the card knows is judged and priced, the rest goes on as is.
+"""Parses bodies in Google's dialect into orders. Known members are validated and priced.
 
-A request that the gateway's own words say completely becomes just that, and is then the same work as if it
-had been asked in any other dialect. Whatever says more keeps its body (``app/domain/passthrough.py``).
+A body without unknown members becomes an ordinary request, which shares results with equal requests of other
+dialects. Any other body is passed through to the upstream (``app/domain/passthrough.py``).
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 
 _TIERS: Final = ("standard", "flex", "priority")
 _BOTH: Final = ("TEXT", "IMAGE")
-"""What the model answers where no modalities are asked for (docs/model.md#modalities-and-thinking)."""
+"""The model's output if no modalities are requested (docs/model.md#modalities-and-thinking)."""
 
 
 async def parse_order(
     service: Service, caller: Caller, card: Card, body: JsonBody, cache_control: str | None, *, vertex: bool
 ) -> Order:
-    """The order of a ``generateContent`` body, with its faults in it."""
+    """Parse a ``generateContent`` body into an order with its violations."""
     faults: list[Violation] = []
     reader = await _read_body(service, card, body, GENERATE[vertex], faults)
     request = reader.request()
@@ -58,10 +58,10 @@ async def parse_order(
 async def parse_count_request(
     service: Service, card: Card, body: JsonBody, *, vertex: bool
 ) -> GenerationRequest:
-    """The request whose input a ``countTokens`` body asks about, in any of its three forms.
+    """Parse a ``countTokens`` body, in any of its three forms, into the request whose input is counted.
 
     Raises:
-        ValidationFailed: What is to be counted cannot be read.
+        ValidationFailed: The body is invalid.
     """
     faults: list[Violation] = []
     reader = await _read_body(service, card, body, COUNT[vertex], faults)
@@ -77,7 +77,7 @@ async def _read_body(
     walk = BodyWalk(body.blobs, service.limits.gemini_extra_members, faults)
     members = walk.read(body.members, shape)
     members = members.pop("generateContentRequest", members)
-    members.pop("model", None)  # the path names it
+    members.pop("model", None)  # the path decides
     members["contents"] = normalize_turns(members.get("contents"))
     config = merge_sizes(members.get("generationConfig", {}), faults)
     if "generationConfig" in members:
@@ -90,7 +90,7 @@ async def _read_body(
 
 
 class _Reader:
-    """Takes what the card knows out of a folded body; ``rest`` is what it does not."""
+    """Takes the known members out of a normalized body; ``rest`` holds the others."""
 
     def __init__(
         self,
@@ -113,11 +113,11 @@ class _Reader:
 
     @property
     def rest(self) -> dict[str, Any]:
-        """What no word of the gateway says, once ``request`` was asked for."""
+        """Members that a request of the gateway cannot express; call ``request`` first."""
         return self._fields.rest
 
     def request(self) -> GenerationRequest:
-        """The request as far as the gateway's words go."""
+        """Build the request from the known members."""
         fields, conversation, instruction = self._fields, self._conversation, self._instruction
         if conversation.plain:
             fields.rest.pop("contents", None)
@@ -163,7 +163,7 @@ class _Reader:
         return request
 
     def build_passthrough(self) -> Passthrough | None:
-        """The body to send as it is, or None where ``request`` says it all."""
+        """Return the body to pass through, or None if ``request`` expresses all of it."""
         if not self.rest and not self._labels:
             return None
         skeleton = json.dumps(self._build_body()).encode()
@@ -178,7 +178,7 @@ class _Reader:
         return tuple(item for item in inputs if item.kind == kind)
 
     def _build_body(self) -> dict[str, Any]:
-        """The body, its size in the model's own spelling."""
+        """Return the body, with the image size in the model's own spelling."""
         sent = dict(self._members)
         image = sent.get("generationConfig", {}).get("imageConfig", {})
         size = image.get("imageSize")
@@ -189,17 +189,17 @@ class _Reader:
         return sent
 
     def _take_tier(self) -> str | None:
-        """One of the service tiers, which have prices; it is no part of what the model sees."""
+        """Take the service tier, which affects the price but not the picture."""
         tier = self._fields.take_text("serviceTier")
         if tier is None or tier in _TIERS:
             return tier
         if tier != "unspecified":
-            detail = "There is no such service tier."
+            detail = "Unknown service tier."
             self._faults.append(Violation("/serviceTier", "unsupported_service_tier", detail, _TIERS))
         return None
 
     def _take_safety_settings(self) -> tuple[SafetySetting, ...]:
-        """Settings that the card knows; with any other, all of them go on as they are."""
+        """Take the safety settings that the card knows. If there are others, all are passed through."""
         taken: list[SafetySetting] = []
         settings = ensure_list(self._fields.rest.get("safetySettings"))
         plain = True
@@ -215,7 +215,7 @@ class _Reader:
         return tuple(taken)
 
     def _take_grounding(self) -> Grounding:
-        """The searches asked for. Any other tool goes on as it is, and its answers are never shared."""
+        """Take the requested searches. Other tools are passed through, and such results are never shared."""
         plain, web, image = True, False, False
         for at, item in enumerate(ensure_list(self._fields.rest.get("tools"))):
             tool = Fields(item, f"/tools/{at}", self._faults)
@@ -236,7 +236,7 @@ class _Reader:
         labels = self._fields.take_message("labels").rest
         if all(isinstance(value, str) for value in labels.values()):
             return labels
-        self._faults.append(Violation("/labels", "wrong_type", "Labels are strings."))
+        self._faults.append(Violation("/labels", "wrong_type", "Labels must be strings."))
         return {}
 
 
@@ -248,7 +248,7 @@ def _take_thinking_level(thinking: Fields) -> str | None:
 
 
 def _take_thinking_budget(thinking: Fields) -> int | None:
-    """It is reserved, and goes on in the body: no other dialect has it."""
+    """Take the thinking budget, which is reserved; the body keeps it, because no other dialect has it."""
     budget = thinking.take_integer("thinkingBudget")
     if budget is not None:
         thinking.rest["thinkingBudget"] = budget
@@ -256,7 +256,7 @@ def _take_thinking_budget(thinking: Fields) -> int | None:
 
 
 def _replace_bytes(value: object, blobs: Mapping[str, Lifted]) -> object:
-    """The same JSON with a digest wherever bytes were lifted out."""
+    """Return the JSON with a digest in place of each placeholder."""
     if isinstance(value, dict):
         return {name: _replace_bytes(item, blobs) for name, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""A result in Google's dialect: the upstream's own answer, its bytes back in their places."""
+"""Renders results in Google's dialect: the upstream's own response, with its bytes put back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from app.generation.order import GenerationResult
 
 StreamFormat = Literal["array", "sse"]
-"""How documents are streamed: in one array, or as server-sent events (docs/model.md#streams)."""
+"""Format of a stream: one JSON array, or server-sent events (docs/model.md#streams)."""
 
 MEDIA_TYPES: Final[Mapping[StreamFormat, str]] = {"array": "application/json", "sse": "text/event-stream"}
 _LINE_BREAKS: Final = str.maketrans("\r\n", "  ")
@@ -25,29 +25,31 @@ PAGE_SIZE_MAX: Final = 1000
 
 
 def render_result(result: GenerationResult) -> tuple[str, dict[str, bytes]]:
-    """The answer as the upstream wrote it, and its pictures by the ids that stand for them in it.
+    """Return the upstream's response, and its pictures by the ids that are their placeholders.
 
     Raises:
-        ResultGone: The result was kept without the upstream's own words.
+        ResultGone: The result was stored without the upstream's response.
     """
     answer = result.generation.verbatim
     if not answer:
-        raise ResultGone("The result is kept without Google's own answer; a new request makes it anew.")
+        raise ResultGone(
+            "The result is stored without Google's own response; a new request generates it again."
+        )
     return answer, {picture.id: picture.data for picture in (*result.pictures, *result.interim)}
 
 
 def encode_document(document: str, form: StreamFormat) -> bytes:
-    """The bytes of a stream of one document. A document may be written over many lines, an event may not."""
+    """Encode a document as a stream. A document may span several lines, but an event may not."""
     if form == "array":
         document = f"[{document}]"
     if form == "sse":
-        # In JSON, line breaks stand between tokens only.
+        # In JSON, raw line breaks only occur between tokens.
         document = f"data: {document.translate(_LINE_BREAKS)}\r\n\r\n"
     return document.encode()
 
 
 def render_token_count(request: GenerationRequest, card: Card, *, vertex: bool) -> bytes:
-    """The answer of ``countTokens`` from the card: what would be reserved for the input."""
+    """Render the ``countTokens`` response: the tokens that would be reserved for the input."""
     tokens = estimate(request, card)
     by_modality = (
         ("TEXT", tokens.text_input),
@@ -65,7 +67,7 @@ def render_token_count(request: GenerationRequest, card: Card, *, vertex: bool) 
 
 
 def render_model(card: Card, *, vertex: bool) -> dict[str, Any]:
-    """A card as Google describes a model."""
+    """Render a card in the form of Google's model resource."""
     if vertex:
         return {
             "name": f"publishers/google/models/{card.id}",
@@ -78,7 +80,7 @@ def render_model(card: Card, *, vertex: bool) -> dict[str, Any]:
         "baseModelId": card.id,
         "version": card.lifecycle.released.isoformat(),
         "displayName": card.title,
-        "description": f"{card.title}: draws and edits pictures from words, images and documents.",
+        "description": f"{card.title}: generates and edits pictures from text, images and documents.",
         "inputTokenLimit": card.tokens.input_max,
         "outputTokenLimit": card.tokens.output_max,
         "supportedGenerationMethods": ["generateContent", "countTokens"],
@@ -90,7 +92,7 @@ def render_model(card: Card, *, vertex: bool) -> dict[str, Any]:
 
 
 def render_page(cards: Sequence[Card], size: int, start: int, *, vertex: bool) -> dict[str, Any]:
-    """One page of models; a size of 0 is Google's default."""
+    """Render a page of models; a size of 0 means Google's default."""
     end = start + (min(size, PAGE_SIZE_MAX) or PAGE_SIZE)
     name = "publisherModels" if vertex else "models"
     page: dict[str, Any] = {name: [render_model(card, vertex=vertex) for card in cards[start:end]]}

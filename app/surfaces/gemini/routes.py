@@ -1,6 +1,6 @@
 """Routes of Google's dialect below ``/gemini``, in the form of either back end (docs/model.md#addresses).
 
-They are not in the OpenAPI document: their schema is Google's own, and its SDKs are their clients.
+They are not in the OpenAPI document, because their schema is Google's.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ _MODELS: Final = (
     "/{version}/publishers/google/models",
     "/{version}/projects/{project}/locations/{location}/publishers/google/models",
 )
-# Thought signatures are opaque and may be larger than everything else beside the pictures.
-# A conversation repeats the model's pictures and words, each with its signature.
+# Thought signatures are opaque and can be larger than anything but the pictures. A conversation repeats the
+# model's pictures and texts, each with its signature.
 BYTES_FORMAT: Final = BytesFormat(
     frozenset({"data", "thoughtSignature", "thought_signature"}),
     alphabets="either",
@@ -68,7 +68,7 @@ BYTES_FORMAT: Final = BytesFormat(
     strings_per_input=4,
 )
 _NO_SUCH_METHOD: Final = (
-    "There is no such method here. Below /gemini/{version}, GET lists models and shows one, and POST calls"
+    "No such method. Below /gemini/{version}, GET lists models and shows one, and POST calls"
     " generateContent, streamGenerateContent and countTokens of a model."
 )
 MODEL_LENGTH_MAX: Final = 100
@@ -76,16 +76,16 @@ _SECONDS: Final = re.compile(r"\d{1,7}(\.\d{1,9})?", re.ASCII)
 
 
 async def _authorize(request: Request, version: str, service: ServiceDep) -> Caller:
-    """The caller, by a key in a header or in ``?key=``, which Google's REST callers use.
+    """Authorize the caller by a key in a header or in ``?key=``, which Google's REST clients use.
 
-    The path must name a version and a location that are served. Its project is not compared with anything:
-    clients must name one, and their own project stays in the path when only address and key are changed.
+    The path must name a supported version and location. Its project is ignored: clients must name one, and
+    they keep their own when only base URL and key are changed.
     """
     caller = await authorize(
         request, "images", find_presented_key(request) or request.query_params.get("key")
     )
     if version not in _VERSIONS:
-        raise NotFound(f"There is no such version of the API. Use {', '.join(sorted(_VERSIONS))}.")
+        raise NotFound(f"No such version of the API. Use {', '.join(sorted(_VERSIONS))}.")
     location = request.path_params.get("location")
     if location is not None:
         _check_location(service, location, request.path_params.get("model"))
@@ -93,10 +93,10 @@ async def _authorize(request: Request, version: str, service: ServiceDep) -> Cal
 
 
 def _check_location(service: Service, location: str, model: str | None) -> None:
-    """Whoever names a region wants to be served there: anywhere else, nobody would tell them.
+    """Refuse a region that is not served: a caller who names one must not be served elsewhere unnoticed.
 
     Raises:
-        NotFound: The card or the deployment does not serve this location.
+        NotFound: The card or the deployment does not serve the location.
     """
     cards = service.gateway.catalogue if model is None else [_resolve_card(service, model)]
     here = {"global", service.limits.location}
@@ -105,7 +105,7 @@ def _check_location(service: Service, location: str, model: str | None) -> None:
     }
     if location not in served:
         raise NotFound(
-            "The publisher model was not found at this location. Served here:"
+            "The publisher model was not found at this location. Available locations:"
             f" {', '.join(f'locations/{place}' for place in sorted(served))}."
         )
 
@@ -116,7 +116,7 @@ GoogleCallerDep = Annotated[Caller, Depends(_authorize)]
 async def generate_content(
     model: str, request: Request, caller: GoogleCallerDep, service: ServiceDep
 ) -> Response:
-    """Generate a picture in Google's dialect: the answer as the upstream gave it."""
+    """Generate a picture in Google's dialect; the response is the upstream's own."""
     answered = await _generate(request, service, caller, model)
     skeleton, bound = answered.document.encode(), service.limits.chunked_above_bytes
     return build_json_response(skeleton, answered.blobs, answered.headers, bound)
@@ -125,7 +125,7 @@ async def generate_content(
 async def stream_generate_content(
     model: str, request: Request, caller: GoogleCallerDep, service: ServiceDep
 ) -> Response:
-    """The same as server-sent events (`alt=sse`) or as a JSON array."""
+    """Generate a picture, streamed as server-sent events (`alt=sse`) or as a JSON array."""
     form: StreamFormat = "sse" if request.query_params.get("alt") == "sse" else "array"
     dialect = build_dialect(form, getattr(request.state, "request_id", ""), request.url.path)
     answered = _generate(request, service, caller, model)
@@ -135,7 +135,7 @@ async def stream_generate_content(
 async def count_tokens(
     model: str, request: Request, _caller: GoogleCallerDep, service: ServiceDep
 ) -> Response:
-    """Count the tokens that the input would be reserved at; nothing is spent."""
+    """Count the tokens that would be reserved for the input; nothing is spent."""
     card = _resolve_card(service, model)
     body = await read_json(request, service.limits, BYTES_FORMAT)
     vertex = is_vertex(request.url.path)
@@ -145,11 +145,11 @@ async def count_tokens(
 
 
 async def list_models(request: Request, caller: GoogleCallerDep, service: ServiceDep) -> Response:
-    """The models that the caller may use, as Google lists them."""
+    """List the models that the caller may use, in Google's form."""
     query = request.query_params
     size, start = query.get("pageSize", str(PAGE_SIZE)), query.get("pageToken", "0")
     faults = [
-        Violation(f"/{name}", "wrong_type", "This should be a whole number.")
+        Violation(f"/{name}", "wrong_type", "This must be a whole number.")
         for name, value in (("page_size", size), ("page_token", start))
         if not (value.isascii() and value.isdecimal() and len(value) < 10)
     ]
@@ -162,7 +162,7 @@ async def list_models(request: Request, caller: GoogleCallerDep, service: Servic
 
 
 async def get_model(model: str, request: Request, _caller: GoogleCallerDep, service: ServiceDep) -> Response:
-    """One model, by id or alias, as Google describes it."""
+    """Get a model by id or alias, in Google's form."""
     document = render_model(_resolve_card(service, model), vertex=is_vertex(request.url.path))
     return Response(json.dumps(document), media_type="application/json")
 
@@ -180,7 +180,7 @@ for _prefix in _MODELS:
 
 @router.api_route("/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
 async def refuse_unknown_path() -> Response:
-    """Answer 404 as the original does, also where only the method or the verb after the colon is unknown."""
+    """Answer 404 as Google does, even if only the HTTP method or the verb after the colon is unknown."""
     raise NotFound(_NO_SUCH_METHOD)
 
 
@@ -193,7 +193,7 @@ def _resolve_card(service: Service, model: str) -> Card:
 
 
 async def _generate(request: Request, service: Service, caller: Caller, model: str) -> RenderedAnswer:
-    """The upstream's own answer, a refusal included: the original answers 200 to a blocked prompt."""
+    """Generate the upstream's own response. A refusal is one too: Google answers 200 to a blocked prompt."""
     card = _resolve_card(service, model)
     patience = _read_timeout(request)
     body = await read_json(request, service.limits, BYTES_FORMAT)
@@ -217,10 +217,10 @@ async def _generate(request: Request, service: Service, caller: Caller, model: s
 
 
 def _read_timeout(request: Request) -> ClientTimeout | None:
-    """The caller's patience, which Google's SDKs tell in ``X-Server-Timeout``; None without a bound.
+    """Return the caller's timeout, which Google's SDKs send in ``X-Server-Timeout``; None for no timeout.
 
     Raises:
-        InvalidRequest: Less than what the original takes.
+        InvalidRequest: The timeout is below Google's minimum.
     """
     usual = read_client_timeout(request)
     sent = _SECONDS.fullmatch(request.headers.get("x-server-timeout", ""))

@@ -1,7 +1,7 @@
-"""Ratio and size in Google's two spellings: ``imageConfig``, and ``responseFormat``, which is its successor.
+"""Aspect ratio and size in Google's two places: ``imageConfig``, and its successor ``responseFormat``.
 
-The older form has the words of the card (``16:9``, ``2K``), the newer one those of an enumeration alone
-(docs/model.md#sizes-in-requests). Both are understood in both places here.
+The older one takes the card's words (``16:9``, ``2K``), the newer one only those of an enumeration
+(docs/model.md#sizes-in-requests). The gateway accepts both in both places.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NUMBERS: Final = {
     "TWENTY_ONE": 21,
 }  # fmt: skip
 _SIZES: Final = ("512", "1K", "2K", "4K")
-"""In the order of Google's enumeration, whose numbers are read too."""
+"""In the order of Google's enumeration, because its numbers are accepted too."""
 _RATIO: Final = "ASPECT_RATIO_"
 _IN_THE_ANSWER: Final = (None, "DELIVERY_UNSPECIFIED", "INLINE")
 _UNSPECIFIED: Final = "UNSPECIFIED"
@@ -36,7 +36,7 @@ SIZE_WORDS: Final = (PREFIX + _UNSPECIFIED, *map(format_size_word, _SIZES))
 
 
 def parse_ratio(word: str) -> str | None:
-    """``16:9`` for ``ASPECT_RATIO_SIXTEEN_BY_NINE``; anything else as it is, for the card to judge."""
+    """Parse ``ASPECT_RATIO_SIXTEEN_BY_NINE`` to ``16:9``; other words are left for the card's rules."""
     if word == _RATIO + _UNSPECIFIED:
         return None
     across, _, down = word.removeprefix(_RATIO).partition("_BY_")
@@ -46,7 +46,7 @@ def parse_ratio(word: str) -> str | None:
 
 
 def parse_size(word: str) -> str | None:
-    """``2K`` for ``IMAGE_SIZE_TWO_K``; anything else as it is, for the card to judge."""
+    """Parse ``IMAGE_SIZE_TWO_K`` to ``2K``; other words are left for the card's rules."""
     return None if word == PREFIX + _UNSPECIFIED else parse_size_word(word) or word
 
 
@@ -57,9 +57,9 @@ _PARSERS: Final[Mapping[str, Callable[[str], str | None]]] = {
 
 
 def merge_sizes(config: dict[str, Any], faults: list[Violation]) -> dict[str, Any]:
-    """A generation config with ratio and size in ``imageConfig`` alone, in the card's words.
+    """Move aspect ratio and size to ``imageConfig``, where every back end accepts them, in the card's words.
 
-    Every back end takes them there. What is left of ``responseFormat`` has no words in other dialects.
+    What is left of ``responseFormat`` has no counterpart in other dialects.
     """
     image, formats = _normalize_words(config.get("imageConfig", {})), []
     for at, item in enumerate(config.get("responseFormat", ())):
@@ -89,11 +89,9 @@ def _normalize_words(image: Mapping[str, Any]) -> dict[str, Any]:
 def _check_image(newer: Mapping[str, Any], older: Mapping[str, Any], place: str) -> list[Violation]:
     violations = []
     if newer.keys() & older.keys() & _PARSERS.keys():
-        detail = "Give ratio and size once: in image_config or in response_format."
+        detail = "Give aspect ratio and size once: in image_config or in response_format."
         violations.append(Violation(place, "given_twice", detail))
     if newer.get("delivery") not in _IN_THE_ANSWER:
-        detail = (
-            "Pictures are delivered in the answer; Google would keep them where the caller cannot read them."
-        )
+        detail = "Pictures are delivered inline; Google would store them where the caller cannot read them."
         violations.append(Violation(f"{place}/delivery", "unsupported_delivery", detail, ("INLINE",)))
     return violations

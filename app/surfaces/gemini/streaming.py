@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from app.domain.errors import GatewayError
     from app.surfaces.gemini.response import StreamFormat
 
-# White space in either form. Google's Python client takes a comment, which would be usual, for broken JSON.
+# White space in either format. A comment would be usual, but Google's Python client takes it for broken JSON.
 _BEATS: Final[Mapping[StreamFormat, bytes]] = {"array": b"\r\n", "sse": b"\r\n\r\n"}
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedAnswer:
-    """What a caller gets: a document in Google's words, its bytes beside it, and headers."""
+    """A response: a document in Google's dialect, its bytes by placeholder, and headers."""
 
     document: str
     blobs: Mapping[str, bytes] = field(default_factory=dict)
@@ -30,12 +30,12 @@ class RenderedAnswer:
 
 
 def build_dialect(form: StreamFormat, request_id: str, path: str) -> StreamDialect[RenderedAnswer]:
-    """How the stream is written: of one document, because a generation is delivered when it is kept and paid.
+    """Build the encoding of a stream of one document: a generation is sent once it is stored and paid.
 
     Args:
         form: ``sse`` or ``array``.
-        request_id: For an error after the status line.
-        path: Likewise.
+        request_id: Request id, for an error after the status line.
+        path: Path of the request, likewise.
     """
 
     def piece_of_error(error: GatewayError) -> bytes:

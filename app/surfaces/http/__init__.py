@@ -1,1 +1,1 @@
-"""What every surface shares: bodies, errors, headers, replies."""
+"""HTTP code that all surfaces share: bodies, errors, headers, responses."""

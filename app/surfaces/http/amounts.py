@@ -1,4 +1,4 @@
-"""Amounts of a budget as JSON has them: tokens and pictures whole, dollars with their cents."""
+"""Budget amounts in JSON: whole numbers of tokens and pictures, decimal dollars."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def _shorten_number(amount: float) -> float:
-    """1120 and not 1120.0: a count that is written as a fraction makes its reader wonder."""
+    """Write 1120 rather than 1120.0."""
     return int(amount) if amount == int(amount) else amount
 
 
@@ -27,7 +27,7 @@ Amount = Annotated[
 
 
 def render_amounts(window: WindowState) -> dict[str, Any]:
-    """What every answer says of a budget window, by member; dollars leave as dollars."""
+    """Return the JSON members of a budget window, with billionths converted to dollars."""
     budget = window.budget
     scale = NANO_PER_USD if budget.unit == "usd" else 1
     return {

@@ -1,11 +1,11 @@
-"""Who is calling: a gateway key in any of the headers that clients use for theirs, or an ID token.
+"""Authentication by a gateway key, in any header that clients use for API keys, or by an ID token.
 
-On Cloud Run the platform's own door reads an ID token from ``X-Serverless-Authorization`` if that is there,
-else from ``Authorization``, and passes the one that it has read without its signature. Only that one can
-therefore count as checked by the platform; what stands in the other is the caller's own word.
+Cloud Run verifies the ID token in ``X-Serverless-Authorization`` if that header is present, else the one in
+``Authorization``, and forwards the token without its signature. Only the token that it verified may count as
+verified by the platform; a token in the other header is unverified input of the caller.
 
-Identity-Aware Proxy asserts whom it has let in by a token of its own, in a header of its own, which goes
-before whatever the caller showed to the proxy; a gateway key goes before both.
+Identity-Aware Proxy puts its own token in a header of its own. It takes precedence over the token that the
+caller sent, and a gateway key takes precedence over both.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ SCHEMES = (
     HTTPBearer(
         auto_error=False,
         scheme_name="bearer",
-        description="A gateway key, or an ID token of a Google account that the deployment knows.",
+        description="A gateway key, or an ID token of a Google account that has a key.",
     ),
     APIKeyHeader(name="X-API-Key", auto_error=False, scheme_name="apiKey", description="A gateway key."),
     APIKeyHeader(
         name="x-goog-api-key",
         auto_error=False,
         scheme_name="googApiKey",
-        description="As Google's clients send it.",
+        description="A gateway key, in the header of Google's clients.",
     ),
 )
 _PLATFORM_HEADER = "x-serverless-authorization"
@@ -45,7 +45,7 @@ _IAP_HEADER = "x-goog-iap-jwt-assertion"
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    """A JSON Web Token as it was shown, who judges it, and whether the platform has read its header."""
+    """A JSON Web Token, its verifier, and whether the platform verified the header that it came in."""
 
     text: str
     judge: IdentityTokens
@@ -53,7 +53,7 @@ class _Token:
 
 
 def find_presented_key(request: Request) -> str | None:
-    """The key that a request shows. X-API-Key goes first: a platform may use Authorization for itself."""
+    """Return the key of a request. X-API-Key goes first: platforms use Authorization for themselves."""
     headers = request.headers
     for name in ("x-api-key", "x-goog-api-key"):
         if headers.get(name):
@@ -67,7 +67,7 @@ def _parse_bearer(header: str) -> str | None:
 
 
 def _find_token(request: Request, presented: str | None, service: Service) -> _Token | None:
-    """The token that a request shows, where any are taken; no gateway key holds a dot, every token two."""
+    """Return the token of a request if tokens are accepted. A token has two dots, a gateway key none."""
     if presented is not None and presented.count(".") != 2:
         return None
     assertion = request.headers.get(_IAP_HEADER)
@@ -79,7 +79,7 @@ def _find_token(request: Request, presented: str | None, service: Service) -> _T
     platform_headers, own_headers = (
         request.headers.getlist(name) for name in (_PLATFORM_HEADER, "authorization")
     )
-    # Of two headers of one name nobody knows which the platform has read.
+    # With two headers of one name, nobody can tell which one the platform verified.
     if presented is not None:
         checked = not platform_headers and [_parse_bearer(header) for header in own_headers] == [presented]
         return _Token(presented, judge, checked)
@@ -88,11 +88,11 @@ def _find_token(request: Request, presented: str | None, service: Service) -> _T
 
 
 async def authenticate(request: Request, presented: str | None) -> Caller:
-    """The caller of a key or a token; never asks the store.
+    """Return the caller of a key or a token, without asking the store.
 
     Raises:
-        Unauthenticated: There is none, or it is not known.
-        IdentityUnavailable: It is a token, and Google's keys are not to be had.
+        Unauthenticated: The credential is missing or unknown.
+        IdentityUnavailable: It is a token, and Google's keys cannot be fetched.
     """
     service = get_service(request)
     token = _find_token(request, presented, service)
@@ -110,27 +110,27 @@ async def authenticate(request: Request, presented: str | None) -> Caller:
 
 def _explain_refusal(presented: str | None, token: _Token | None) -> str:
     if token is not None:
-        return "This ID token does not hold here, or its account is not known."
+        return "The ID token is not valid, or its account has no key."
     if presented is None:
         return "Send a gateway key in Authorization: Bearer, X-API-Key or x-goog-api-key."
-    return "This key is not known here."
+    return "The key is not valid."
 
 
 async def authorize(request: Request, scope: str, presented: str | None) -> Caller:
-    """The caller of a key if it carries the scope.
+    """Return the caller of a key that has the scope.
 
     Raises:
-        PermissionDenied: It does not.
-        GatewayError: What ``authenticate`` raises.
+        PermissionDenied: The key lacks the scope.
+        GatewayError: As ``authenticate``.
     """
     caller = await authenticate(request, presented)
     if not caller.may(scope):
-        raise PermissionDenied(f"This key does not carry the scope {scope!r}.")
+        raise PermissionDenied(f"The key lacks the scope {scope!r}.")
     return caller
 
 
 def require_scope(scope: str) -> Callable[..., Awaitable[Caller]]:
-    """A dependency that gives the caller if the key carries the scope, and refuses otherwise."""
+    """Return a dependency that authorizes the caller for a scope."""
 
     async def authorize_caller(
         request: Request,

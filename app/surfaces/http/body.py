@@ -1,4 +1,4 @@
-"""Reads request bodies: JSON with its images lifted out while it streams in, and multipart forms."""
+"""Reads request bodies: JSON, whose images are lifted out while it streams in, and multipart forms."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 _CHARSETS = frozenset({b"utf-8", b"utf8", b"us-ascii"})
 NAME_LENGTH_MAX = 63
 JSON_VALUES_MAX = 2000
-"""Values in the JSON of one request. Each costs far more to judge than to send, so they are counted first."""
+"""Most values in the JSON of one request: validating a value costs far more than sending it."""
 
 
 @dataclass(frozen=True, slots=True)
 class BytesFormat:
-    """How a dialect carries bytes in JSON: under which keys, in which base64 (see ``Lifter``).
+    """How a dialect carries bytes in JSON: the keys and the kind of base64 (see ``Lifter``).
 
     Attributes:
-        strings_per_input: Such strings that a request may have for each file that it may have.
+        strings_per_input: Base64 strings that a request may have per input.
     """
 
     keys: Collection[str] = frozenset({"data"})
@@ -43,7 +43,7 @@ class BytesFormat:
 
 @dataclass(frozen=True, slots=True)
 class JsonBody:
-    """A JSON object without its images, and the images by the placeholders that stand for them."""
+    """A JSON object with placeholders in place of its images, and the images by placeholder."""
 
     members: dict[str, Any]
     blobs: Mapping[str, Lifted]
@@ -51,7 +51,7 @@ class JsonBody:
 
 @dataclass(frozen=True, slots=True)
 class FormBody:
-    """A multipart form: text fields by name, and file parts in order."""
+    """A multipart form: text fields and file parts by name, each in order."""
 
     fields: dict[str, list[str]]
     files: dict[str, list[UploadFile]]
@@ -62,11 +62,11 @@ def _read_media_type(request: Request) -> str:
 
 
 async def read_json(request: Request, limits: Limits, spelling: BytesFormat = BytesFormat()) -> JsonBody:
-    """The body of a JSON request.
+    """Read the body of a JSON request.
 
     Raises:
-        UnsupportedMediaType: It does not say that it is JSON.
-        InvalidRequest: It is no JSON object in UTF-8, or one of more values or files than are read.
+        UnsupportedMediaType: The Content-Type is not JSON.
+        InvalidRequest: It is not a JSON object in UTF-8, or has too many values or files.
         BodyTooLarge: More JSON beside the images than ``light_bytes_max``.
     """
     media_type = _read_media_type(request)
@@ -86,21 +86,23 @@ async def read_json(request: Request, limits: Limits, spelling: BytesFormat = By
             lifter.feed(chunk)
         lifted = lifter.close()
     except SkeletonTooLarge:
-        raise BodyTooLarge(f"The JSON beside the images may have {limits.light_bytes_max} bytes.") from None
+        raise BodyTooLarge(
+            f"The JSON without its images must not exceed {limits.light_bytes_max} bytes."
+        ) from None
     except TooManyStrings:
-        raise InvalidRequest(f"The body has more than {strings_max} files in it.") from None
+        raise InvalidRequest(f"The body contains more than {strings_max} files.") from None
     try:
         members = parse_json(lifted.skeleton)
     except ValueError as error:
-        # The parser's message names a place and what it expected there, never what it found.
-        raise InvalidRequest(f"The body is not JSON: {error}.") from None
+        # The parser's message names a place and what it expected there, but never quotes the input.
+        raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
     if not isinstance(members, dict):
         raise InvalidRequest("The body must be a JSON object.")
     return JsonBody(members, {item.placeholder: item for item in lifted.blobs})
 
 
 def parse_json(text: str | bytes) -> Any:
-    """A JSON text as Python has it. Raises ValueError for no JSON, InvalidRequest for too much of it."""
+    """Parse JSON. Raises ValueError if it is not valid, InvalidRequest if it has too many values."""
     document = from_json(text, allow_inf_nan=False)
     count, pending = 1, [document]
     while pending:
@@ -108,18 +110,18 @@ def parse_json(text: str | bytes) -> Any:
         inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
         count += len(inner)
         if count > JSON_VALUES_MAX:
-            raise InvalidRequest(f"The JSON holds more than {JSON_VALUES_MAX} values.")
+            raise InvalidRequest(f"The JSON contains more than {JSON_VALUES_MAX} values.")
         pending.extend(inner)
     return document
 
 
 @asynccontextmanager
 async def read_form(request: Request, limits: Limits) -> AsyncIterator[FormBody]:
-    """The body of a multipart request; its files are closed on leaving.
+    """Read the body of a multipart request; its files are closed on exit.
 
     Raises:
-        UnsupportedMediaType: It does not say that it is multipart/form-data.
-        InvalidRequest: It cannot be read as such.
+        UnsupportedMediaType: The Content-Type is not multipart/form-data.
+        InvalidRequest: The body is not a valid form.
     """
     if _read_media_type(request) != "multipart/form-data":
         raise UnsupportedMediaType("Send a form with Content-Type: multipart/form-data.")
@@ -141,27 +143,27 @@ async def read_form(request: Request, limits: Limits) -> AsyncIterator[FormBody]
 
 
 def _build_latin1_headers(content_type: str) -> Headers:
-    """The headers of a form that is to be read as Latin-1, in which every byte is a character.
+    """Return headers that make the parser decode a form as Latin-1, in which every byte is a character.
 
-    The parser would take a text that is not UTF-8 for Latin-1, and nobody could tell any more which it was.
+    Otherwise the parser falls back to Latin-1 for text that is not UTF-8, and the difference is lost.
 
     Raises:
-        UnsupportedMediaType: The form says that it is in another encoding than UTF-8.
-        InvalidRequest: It does not say where its parts end.
+        UnsupportedMediaType: The form declares another encoding than UTF-8.
+        InvalidRequest: The Content-Type has no boundary.
     """
     _, options = parse_options_header(content_type)
     charset, boundary = options.get(b"charset", b"utf-8"), options.get(b"boundary")
     if charset.lower() not in _CHARSETS:
-        raise UnsupportedMediaType("A form is sent in UTF-8.")
+        raise UnsupportedMediaType("A form must be encoded in UTF-8.")
     if not boundary:
-        raise InvalidRequest("The form cannot be read: its Content-Type names no boundary.")
+        raise InvalidRequest("The form cannot be read: its Content-Type has no boundary.")
     escaped = boundary.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
     value = b'multipart/form-data; charset=latin-1; boundary="' + escaped + b'"'
     return Headers(raw=[(b"content-type", value)])
 
 
 def _collect_parts(items: Iterable[tuple[str, str | UploadFile]]) -> FormBody:
-    """Texts and files by name, the texts read as what they are: UTF-8."""
+    """Return text fields and files by name, with the text decoded from Latin-1 back to UTF-8."""
     fields: dict[str, list[str]] = {}
     files: dict[str, list[UploadFile]] = {}
     for raw_name, value in items:

@@ -1,4 +1,4 @@
-"""How a request wants the cache used: the directives of ``Cache-Control`` (RFC 9111 section 5.2.1)."""
+"""The cache directives of a request: its ``Cache-Control`` (RFC 9111 section 5.2.1)."""
 
 from __future__ import annotations
 
@@ -12,19 +12,16 @@ if TYPE_CHECKING:
 
 _MAX_AGE = re.compile(r"max-age=\"?(\d{1,20})\"?", re.ASCII)
 _MAX_AGE_S = 2**31
-"""What a greater age counts as (RFC 9111 section 1.2.2)."""
+"""Larger ages are capped at this value (RFC 9111 section 1.2.2)."""
 
 
 def read_cache_control(request: Request) -> str:
-    """The request's ``Cache-Control``, however many header lines it came in."""
+    """Return the request's ``Cache-Control``, joined from all its header lines."""
     return ",".join(request.headers.getlist("cache-control"))
 
 
 def parse_cache_control(cache_control: str | None) -> CacheDirective | None:
-    """What the header asks for; None where it says nothing about the cache.
-
-    ``max-age=0`` means ``no-cache``: nothing that is kept will do.
-    """
+    """Return the directive of a header, or None if it has none; ``max-age=0`` means ``no-cache``."""
     directives = {item.strip().lower() for item in (cache_control or "").split(",")}
     ages = [min(int(match[1]), _MAX_AGE_S) for item in directives if (match := _MAX_AGE.fullmatch(item))]
     max_age_s = min(ages, default=None)

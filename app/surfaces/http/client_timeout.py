@@ -1,4 +1,4 @@
-"""How long a caller waits, as its request's headers say (docs/reliability.md R48)."""
+"""The caller's timeout, from the headers of its request (docs/reliability.md R48)."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ REQUEST_TIMEOUT: dict[str, Any] = {
     "in": "header",
     "required": False,
     "description": (
-        "Seconds that the caller waits, from the request's arrival on; waiting for others counts. With less "
-        "than 10 left no call is made: the cache serves, or the answer is 504 and nothing was spent. After a "
-        "call was made it is 504 with `upstream.billed`, and the picture goes to whoever may share it: the "
-        "cache, or a repetition with the same `Idempotency-Key`. `grpc-timeout` does the same."
+        "Seconds for which the caller waits, from the arrival of the request, queues included. If less than "
+        "10 are left, the model is not called: the cache serves the request, or it ends with 504 at no "
+        "cost. After a call it ends with 504 and `upstream.billed`, and the picture goes to the cache or "
+        "to a retry with the same `Idempotency-Key`. `grpc-timeout` does the same."
     ),
     "schema": {
         "type": "number",
@@ -39,12 +39,12 @@ REQUEST_TIMEOUT: dict[str, Any] = {
 
 
 def read_client_timeout(request: Request) -> ClientTimeout | None:
-    """The caller's patience from ``X-Request-Timeout`` or ``grpc-timeout``, the shorter of them, or None.
+    """Return the shorter of ``X-Request-Timeout`` and ``grpc-timeout``, or None.
 
-    It begins when this is called, which is before the body is read.
+    The timeout starts with this call, so it must come before the body is read.
 
     Raises:
-        InvalidRequest: A header cannot be read.
+        InvalidRequest: A header is malformed.
     """
     timeouts = [
         timeout
@@ -55,13 +55,13 @@ def read_client_timeout(request: Request) -> ClientTimeout | None:
 
 
 def _read_request_timeout(request: Request) -> ClientTimeout | None:
-    expected = "X-Request-Timeout is a number of seconds, such as 60 or 12.5."
+    expected = "X-Request-Timeout must be a number of seconds, such as 60 or 12.5."
     match = _match_header(request, "X-Request-Timeout", _SECONDS, expected)
     return match and ClientTimeout(float(match[1]), time.monotonic(), "X-Request-Timeout")
 
 
 def _read_grpc_timeout(request: Request) -> ClientTimeout | None:
-    expected = "grpc-timeout is a number of at most 8 digits and a unit: H, M, S, m, u or n."
+    expected = "grpc-timeout must be a number of at most 8 digits and a unit: H, M, S, m, u or n."
     match = _match_header(request, "grpc-timeout", _GRPC, expected)
     return match and ClientTimeout(int(match[1]) * _GRPC_UNITS_S[match[2]], time.monotonic(), "grpc-timeout")
 
@@ -69,7 +69,7 @@ def _read_grpc_timeout(request: Request) -> ClientTimeout | None:
 def _match_header(
     request: Request, name: str, pattern: re.Pattern[str], expected: str
 ) -> re.Match[str] | None:
-    """What a header says, or None where it was not sent. Raises InvalidRequest where it has another form."""
+    """Match a header, or return None if it was not sent. Raises InvalidRequest if it is malformed."""
     value = request.headers.get(name)
     if value is None:
         return None

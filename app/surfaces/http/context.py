@@ -1,4 +1,4 @@
-"""What every surface is given: the gateway, the directory, and the limits that apply at the door."""
+"""The objects that every surface uses: the gateway, the directory, and the limits on requests."""
 
 from __future__ import annotations
 
@@ -29,18 +29,17 @@ _MEMBER: Final = re.compile(r"[a-z][A-Za-z0-9]*(\.[a-z][A-Za-z0-9]*)*")
 
 
 class IdentityTokens(Protocol):
-    """ID tokens that Google signs for accounts (OpenID Connect Core section 2)."""
+    """Verifies ID tokens that Google signs for accounts (OpenID Connect Core section 2)."""
 
     async def verify(self, token: str, *, checked: bool) -> tuple[Identity, ...]:
-        """Whom a token speaks for, the name that never changes first; nobody where it does not hold.
+        """Return the identities of a valid token, the immutable one first; none for an invalid token.
 
         Args:
-            token: As it was shown.
-            checked: Whether the platform has checked the header that the token stood in, which it tells by
-                taking the signature out.
+            token: The token as the caller sent it.
+            checked: Whether the platform verified the header of the token; it then removes the signature.
 
         Raises:
-            IdentityUnavailable: The keys to check it with are not to be had at this moment.
+            IdentityUnavailable: The keys to verify it with cannot be fetched.
         """
 
 
@@ -51,13 +50,13 @@ def _check_member(path: str) -> str:
 
 
 class SurfaceConfig(Config):
-    """All surfaces.
+    """Limits and defaults of all surfaces.
 
     Attributes:
-        light_bytes_max: Bytes of JSON beside the images.
-        inputs_max: File parts of one form, or inputs of one body.
-        chunked_above_bytes: Larger answers go out chunked, without Content-Length, because Cloud Run refuses
-            large ones that have it.
+        light_bytes_max: Largest size of the JSON without its images, in bytes.
+        inputs_max: Largest number of file parts of a form, or of inputs of a body.
+        chunked_above_bytes: Larger responses have no Content-Length, because Cloud Run refuses large ones
+            that have it.
     """
 
     default_model: str = Field(
@@ -85,11 +84,11 @@ class SurfaceConfig(Config):
 
 
 class Limits(SurfaceConfig):
-    """The same, with what the deployment's other parts and the cards add. Sizes in bytes.
+    """The surface limits, with those of the cards and of other parts. Sizes are in bytes.
 
     Attributes:
-        usage_days: How far reports of usage reach back.
-        location: Where every call of the deployment is made, as a location of Vertex AI.
+        usage_days: Number of days for which usage reports are kept.
+        location: The Vertex AI location of every call of the deployment.
     """
 
     input_bytes_max: int
@@ -100,21 +99,21 @@ class Limits(SurfaceConfig):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The open gateway and what stands around it.
+    """The running gateway and its surroundings.
 
     Attributes:
-        operations: What goes on after its caller was answered.
-        page_counter: Counts the pages of PDF inputs, for all requests together.
-        readiness: Checks by name; each tells why it is not ready, or nothing.
-        conditions: What else an operator wants to see of the store, by name.
+        operations: Generations that continue after their caller got a response.
+        page_counter: Counts the pages of PDF inputs; shared by all requests.
+        readiness: Checks by name; each returns why it is not ready, or None.
+        conditions: Further facts about the store for operators, by name.
         render_metrics: The Prometheus exposition, as (body, content type).
-        operators_ports: Ports that callers do not reach, so that ``/metrics`` asks for no key there.
-        identity_tokens: Checks ID tokens, or None where none are taken.
-        reports: What was used, day by day.
-        iap_tokens: Checks assertions of Identity-Aware Proxy, or None where none are taken.
+        operators_ports: Ports that callers cannot reach, on which ``/metrics`` needs no key.
+        identity_tokens: Verifies ID tokens; None if they are not accepted.
+        reports: Usage by day.
+        iap_tokens: Verifies assertions of Identity-Aware Proxy; None if they are not accepted.
         admin_key: The operator's key from the environment, or None.
-        reload_tenants: Reads the tenants' file again and tells how many of them had to be judged anew; raises
-            ConfigurationError and changes nothing then.
+        reload_tenants: Reads the tenants' file again and returns how many entries had to be validated. Raises
+            ConfigurationError, and then changes nothing.
     """
 
     gateway: Gateway
@@ -135,12 +134,12 @@ class Service:
 
 
 def get_service(request: Request) -> Service:
-    """The service that this application was opened with."""
+    """Return the service of the application."""
     return cast("Service", request.app.state.service)
 
 
 def get_base_url(request: Request, service: Service) -> str:
-    """Where callers reach this gateway, without a slash at the end: as configured, else as they called it."""
+    """Return the base URL of the gateway without a trailing slash: as configured, else as requested."""
     return (service.limits.public_url or str(request.base_url)).rstrip("/")
 
 

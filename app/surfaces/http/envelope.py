@@ -1,4 +1,4 @@
-"""What every dialect's error answers have in common: the headers, and the shape of what renders them."""
+"""Common parts of error responses in all dialects."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from app.domain.repetition import ResultGone
 from app.surfaces.http.ratelimit import build_rate_limit_headers
 
 Envelope: TypeAlias = Callable[[GatewayError, str, str], Response]
-"""Makes the whole answer of an error, the request's id and its path."""
+"""Builds the response from an error, the request id and the path."""
 
 
 def build_error_headers(error: GatewayError) -> dict[str, str]:
-    """Retry-After, WWW-Authenticate, and the caller's windows and rates where they were seen."""
+    """Build Retry-After, WWW-Authenticate and, if windows or rates are known, the RateLimit headers."""
     headers = dict(build_rate_limit_headers(error.windows, error.rates))
     if error.replayed:
         headers["Idempotency-Replayed"] = "true"
@@ -32,13 +32,13 @@ def build_error_headers(error: GatewayError) -> dict[str, str]:
 
 
 def render_cost(error: GatewayError) -> dict[str, float]:
-    """The dollars beside the tokens of an error, where they are known."""
+    """Return the cost of an error in dollars, if it is known."""
     spent = error.spent if isinstance(error, ResultGone) else None
     return {} if spent is None else {"cost_usd": spent.usd / NANO_PER_USD}
 
 
 def render_violation(item: Violation) -> dict[str, Any]:
-    """A violation as JSON has it, the same in every dialect that has room for it."""
+    """Return the JSON members of a violation, the same in every dialect."""
     members: dict[str, Any] = {"pointer": item.pointer, "code": item.code, "detail": item.detail}
     if item.allowed is not None:
         members["allowed"] = list(item.allowed)

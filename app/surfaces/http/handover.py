@@ -1,7 +1,8 @@
-"""Whether an answer reaches its caller, for clients that repeat their calls by themselves.
+"""Tracks whether a response reaches its caller, for clients that retry automatically.
 
-The openai SDKs number the attempts at a call. What one attempt was not delivered, as its connection broke
-or its time was over, goes to the next instead of being made and paid again (docs/decisions/0047).
+The OpenAI SDKs number the attempts at a call. A result that one attempt did not receive, because its
+connection broke or it timed out, goes to the next attempt instead of being paid for again
+(docs/decisions/0047).
 """
 
 from __future__ import annotations
@@ -27,25 +28,25 @@ if TYPE_CHECKING:
 
 RETRY_COUNT: Final = "x-stainless-retry-count"
 RENEW_S: Final = 5.0
-"""How often the store hears that an answer is being written still, well within a lease."""
+"""Seconds between two notes to the store that a response is still being written; well within a lease."""
 
 MARGIN_S: Final = 1.0
-"""How much later than the client itself it is given up, so that its own time-out always comes first."""
+"""Seconds added to the client's timeout, so that the client always gives up first."""
 
 _COUNT = re.compile(r"\d{1,4}", re.ASCII)
 _SECONDS = re.compile(r"\d{1,7}(\.\d{1,9})?", re.ASCII)
 
 
 def read_retry_count(request: Request) -> int | None:
-    """How often the client has repeated this call; None for one that does not number its attempts."""
+    """Return the number of earlier attempts; None if the client does not number its attempts."""
     count = request.headers.get(RETRY_COUNT, "")
     return int(count) if _COUNT.fullmatch(count) else None
 
 
 def read_sdk_timeout(request: Request) -> float | None:
-    """Seconds without a byte after which the client is gone; None where it does not say so.
+    """Return the seconds without a byte after which the client gives up; None if it does not say.
 
-    Python's SDK tells its read timeout, Node's its timeout cut down to whole seconds.
+    Python's SDK sends its read timeout, Node's sends its timeout rounded down to whole seconds.
     """
     for name, cut_s in (("x-stainless-read-timeout", 0.0), ("x-stainless-timeout", 1.0)):
         seconds = request.headers.get(name, "")
@@ -55,10 +56,10 @@ def read_sdk_timeout(request: Request) -> float | None:
 
 
 class Handover:
-    """One request of such a client, from its arrival until its answer has reached the connection.
+    """One request of such a client, from its arrival until its response has reached the connection.
 
     Args:
-        receive: As the server gave it; a message after the body tells that the caller has gone.
+        receive: The server's ASGI callable; after the body it reports that the caller disconnected.
     """
 
     def __init__(self, receive: Receive) -> None:
@@ -72,16 +73,16 @@ class Handover:
         self._over = False
 
     async def serve(self, gateway: Gateway, job: Job, timeout_s: float | None) -> GenerationResult:
-        """What the job comes to, while its caller is there. The body has been read by then.
+        """Serve a job until its caller leaves. The body must have been read before.
 
         Args:
-            gateway: Serves it.
+            gateway: The gateway that serves the job.
             job: An attempt.
-            timeout_s: Seconds after which the caller is gone, heard or unheard.
+            timeout_s: Seconds after which the caller has given up, even if the disconnect goes unnoticed.
 
         Raises:
-            ClientDisconnect: The caller has gone; the work goes on.
-            GatewayError: As ``Gateway.serve``, and DeadlineExceeded when the time is over.
+            ClientDisconnect: The caller disconnected; the work continues.
+            GatewayError: As ``Gateway.serve``, and DeadlineExceeded after the timeout.
         """
         self._gateway, self._job = gateway, job
         watching = asyncio.create_task(self._watch())
@@ -98,14 +99,14 @@ class Handover:
             return self._finish(serving)
         if self._gone:
             raise ClientDisconnect
-        detail = "The client's own timeout passed; its next attempt will get the picture."
+        detail = "The client's timeout has passed; its next attempt will get the picture."
         raise DeadlineExceeded(detail, billed="maybe" if self._progress.sent else "no")
 
     def _finish(self, serving: asyncio.Task[GenerationResult]) -> GenerationResult:
         try:
             result = serving.result()
         except DeadlineExceeded:
-            self._abandon()  # the work may go on
+            self._abandon()  # the work may continue
             raise
         except GatewayError:
             self._answered = True
@@ -115,18 +116,18 @@ class Handover:
         return result
 
     async def settle_down(self) -> None:
-        """Let a connection that broke a moment ago be heard of: by the server, by its waiter, and here."""
+        """Let a recent disconnect propagate through the event loop: to the server, its waiter, and here."""
         for _ in range(3):
             await asyncio.sleep(0)
 
     def sent(self) -> None:
-        """The whole answer was handed to the connection."""
+        """Note that the whole response was written to the connection."""
         if self._answered and not self._gone:
             self._over = True
             self._note("delivered")
 
     async def aclose(self) -> None:
-        """The request is over, whatever its caller got."""
+        """Clean up; a response that was not delivered goes to the next attempt."""
         await cancel_tasks(self._tasks)
         self._abandon()
 

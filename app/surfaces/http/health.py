@@ -1,4 +1,4 @@
-"""What operators and platforms ask: is it alive, is it ready, what does it count."""
+"""Liveness, readiness and metrics, for operators and platforms."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ router = APIRouter(tags=["operations"], include_in_schema=False)
 
 @router.get("/livez")
 async def get_liveness() -> Response:
-    """The process runs; nothing else is asked."""
+    """Answer 200 while the process runs."""
     return Response('{"status":"alive"}', media_type="application/json")
 
 
 @router.get("/readyz")
 async def get_readiness(service: ServiceDep) -> Response:
-    """Whether new work would be served: 200, or 503 with the reason by check."""
+    """Answer 200 if new requests would be served, else 503 with the reason by check."""
     names = list(service.readiness)
     results = await asyncio.gather(*(service.readiness[name]() for name in names))
     reasons = dict(zip(names, results, strict=True))
@@ -37,7 +37,7 @@ async def get_readiness(service: ServiceDep) -> Response:
 
 @router.get("/metrics")
 async def get_metrics(request: Request, service: ServiceDep) -> Response:
-    """The Prometheus exposition, which names tenants: for operators, or on a port of its own."""
+    """Return the Prometheus exposition, which names tenants: for operators, or on a separate port."""
     _, port = request.scope.get("server") or ("", None)
     if port not in service.operators_ports:
         await authenticate_operator(request)

@@ -24,34 +24,32 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 THREAD_BYTES_MIN = 100_000
-"""Files above this are looked at in a thread: what a small one costs is less than what the thread does."""
+"""Larger files are inspected in a thread; for smaller ones the thread would cost more than it saves."""
 PDF = "application/pdf"
 
 _BASE64_FAULTS = {
     "alphabet": "Character {offset} is not in the base64 alphabet: A-Z, a-z, 0-9, + and / (RFC 4648).",
     "padding": "The base64 text does not end with the right number of '='.",
-    "not_canonical": "The base64 text has set bits behind the last byte; another text means the same bytes.",
+    "not_canonical": "The base64 text is not canonical: bits after the last byte are set.",
     "too_large": "It has more than {limit} bytes.",
     "unterminated": "The base64 text does not end.",
 }
 _BROKEN_UP = (
-    "The base64 text is broken by white space, first at character {offset}; send it as one unbroken string."
+    "The base64 text contains white space, first at character {offset}; send it as one unbroken string."
 )
-_ADDRESS = (
-    "This is an address or a data URL. Send the bytes alone, in base64; in a data URL they follow the comma."
-)
-_URL_SAFE = "Character {offset} is of the URL-safe alphabet; write + for - and / for _ (RFC 4648 section 4)."
+_ADDRESS = "This is a URL or a data URL. Send only the bytes as base64; in a data URL they follow the comma."
+_URL_SAFE = "Character {offset} is from the URL-safe alphabet; use + for - and / for _ (RFC 4648 section 4)."
 _CHARACTER_FAULTS = {**dict.fromkeys("\r\n\t ", _BROKEN_UP), ":": _ADDRESS, **dict.fromkeys("-_", _URL_SAFE)}
-"""What a character that is no base64 tells of how the text came about."""
+"""Messages for characters that are not base64 and reveal the caller's mistake."""
 
 
 async def inspect_input(
     service: Service, kind: InputKind, pointer: str, data: bytes, declared_mime_type: str | None
 ) -> Input:
-    """An input with the facts that its bytes tell; all but small ones are looked at off the event loop.
+    """Build an input from its bytes: type, dimensions, pages, duration and digest.
 
     Raises:
-        Overloaded: The pages of a PDF cannot be counted now, for want of a process.
+        Overloaded: No process is available to count the pages of a PDF.
     """
 
     def look() -> tuple[Facts, str]:
@@ -59,7 +57,7 @@ async def inspect_input(
 
     facts, digest = await asyncio.to_thread(look) if len(data) > THREAD_BYTES_MIN else look()
     pages: int | None = None
-    # What is over the limit is refused for its length, and no child has to read it.
+    # A file over the limit is refused for its size, so its pages need not be counted.
     if kind == "document" and facts.mime_type == PDF and len(data) <= service.limits.input_bytes_max:
         facts, pages = await _count_pages(service, data, facts)
     return Input(
@@ -79,11 +77,11 @@ async def inspect_input(
 
 
 async def _count_pages(service: Service, data: bytes, facts: Facts) -> tuple[Facts, int | None]:
-    """The facts and pages of a PDF, with what keeps it from being opened; or those of the text that it is."""
+    """Return the facts and page count of a PDF; the facts of a text if it turns out to be one."""
     try:
         pages = await service.page_counter.count(data)
     except OSError:
-        log.exception("no process to count pages in")
+        log.exception("no process is available to count pages")
         raise Overloaded("The pages of the PDF cannot be counted now.", retry_after_s=1) from None
     if pages.fault is None:
         return facts, pages.count
@@ -93,16 +91,16 @@ async def _count_pages(service: Service, data: bytes, facts: Facts) -> tuple[Fac
 
 
 def detect_kind(data: bytes, declared_mime_type: str) -> InputKind:
-    """What a file is offered as in a dialect that has one field for all: its bytes decide, and not its name.
+    """Return the kind of a file in a dialect with one field for all kinds, by its bytes.
 
-    Text is the exception, for a web page in place of a picture is a mistake and no document.
+    For text the declared type decides: a web page sent as a picture is a mistake, not a document.
     """
     detected = detect_media_type(data)
     return classify_media_type(declared_mime_type if detected in (None, TEXT) else detected or "")
 
 
 def build_uri_input(kind: InputKind, pointer: str, uri: str, declared_mime_type: str | None) -> Input:
-    """An input that stays in Cloud Storage; Google fetches it, the gateway never does."""
+    """Build an input that stays in Cloud Storage, where Google fetches it; the gateway never does."""
     digest = compute_digest(uri.encode(errors="surrogatepass"))
     return Input(kind=kind, pointer=pointer, uri=uri, declared_mime_type=declared_mime_type, digest=digest)
 
@@ -110,17 +108,17 @@ def build_uri_input(kind: InputKind, pointer: str, uri: str, declared_mime_type:
 async def load_earlier_image(
     service: Service, caller: Caller, kind: InputKind, pointer: str, image_id: str
 ) -> Input | Violation:
-    """An earlier picture of this tenant as an input, or why there is none."""
+    """Load a stored picture of this tenant as an input, or return the violation."""
     try:
         picture = await service.gateway.get_picture(caller, image_id)
     except NotFound:
-        detail = "There is no such image of this tenant, or it has expired."
+        detail = "The tenant has no such image, or it has expired."
         return Violation(f"{pointer}/image_id", "unknown_image", detail)
     return await inspect_input(service, kind, pointer, picture.data, picture.mime_type)
 
 
 def check_base64(lifted: Lifted, pointer: str, bytes_max: int) -> Violation | None:
-    """What is wrong with a base64 text itself, or None."""
+    """Return the violation of an invalid base64 text, or None."""
     if lifted.fault is None:
         return None
     code = "input_too_large" if lifted.fault.code == "too_large" else "invalid_base64"

@@ -1,4 +1,4 @@
-"""What a caller would like best (RFC 7240): to be answered at once, and how long it waits before that."""
+"""The ``Prefer`` header (RFC 7240): an asynchronous response, and how long to wait before it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ PREFER: dict[str, Any] = {
     "in": "header",
     "required": False,
     "description": (
-        "`respond-async`: answer 202 with an operation that goes on, to be read at its `Location`; on Cloud "
-        "Run that asks for CPU that is always allocated. `wait=10` beside it: answer as usual what is there "
-        "within so many seconds. Other preferences are ignored (RFC 7240)."
+        "`respond-async`: answer 202 with an operation that continues and can be read at its `Location`; on "
+        "Cloud Run this requires CPU that is always allocated. With `wait=10`, a result that is ready within "
+        "10 seconds is returned as usual. Other preferences are ignored (RFC 7240)."
     ),
     "schema": {"type": "string"},
     "example": "respond-async, wait=10",
@@ -28,10 +28,10 @@ PREFER: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """What of it is heeded.
+    """The supported preferences of a request.
 
     Attributes:
-        wait_s: Seconds that the caller waits before it would rather be told of an operation.
+        wait_s: Seconds to wait for the result before the response is an operation.
     """
 
     respond_async: bool = False
@@ -39,7 +39,7 @@ class Preference:
 
 
 def read_preference(request: Request) -> Preference:
-    """The caller's preference; of what is said twice the first counts, as RFC 7240 section 2 has it."""
+    """Return the caller's preference; of repeated preferences the first counts (RFC 7240 section 2)."""
     items = [item.strip().lower() for item in ",".join(request.headers.getlist("prefer")).split(",")]
     wait = next((match for item in items if (match := _WAIT.fullmatch(item))), None)
     return Preference("respond-async" in items, int(wait[1]) if wait else 0)

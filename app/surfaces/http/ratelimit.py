@@ -1,7 +1,6 @@
 """RateLimit headers of budget windows and rates (IETF draft-ietf-httpapi-ratelimit-headers-10).
 
-Recording a window and rendering it are two steps: the ledger knows nothing of headers. Windows in shadow
-mode never refuse, so they are not advertised.
+Windows in shadow mode never refuse a request, so they are not advertised.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ _INTEGER_MAX = 999_999_999_999_999
 
 
 def _name_quota_unit(unit: Unit) -> str:
-    """The parameter ``qu`` of a budget: not in the draft's registry, but without it ``q`` means requests."""
+    """Return ``qu`` of a budget. It is not in the draft's registry, but the default would be requests."""
     return "nano_usd" if unit == "usd" else unit
 
 
 def _rank_window(window: WindowState) -> tuple[Fraction, int, str]:
-    """Sorts the window that will refuse first to the front: by share left, then by what is left."""
+    """Sort key: the window that will refuse first, by the share left and then by the amount left."""
     share = Fraction(window.remaining, window.budget.limit) if window.budget.limit > 0 else Fraction(0)
     return share, window.remaining, window.budget.name
 
@@ -35,7 +34,7 @@ def _clamp_integer(value: int) -> int:
 
 
 def _render_rate(state: RateState) -> tuple[str, str]:
-    """The policy and the state of one rate; behind the budgets, because a rate is soon free again."""
+    """Render the policy and the state of one rate."""
     limit, name = state.limit, f'"{state.limit.name}"'
     if limit.kind == "concurrent":
         return f'{name};q={limit.limit};qu="concurrent-requests"', f"{name};r={state.remaining}"
@@ -47,10 +46,11 @@ def _render_rate(state: RateState) -> tuple[str, str]:
 def build_rate_limit_headers(
     windows: tuple[WindowState, ...], rates: tuple[RateState, ...] = ()
 ) -> dict[str, str]:
-    """``RateLimit-Policy`` and ``RateLimit`` as structured-field lists, tightest first; empty for no limits.
+    """Build ``RateLimit-Policy`` and ``RateLimit`` as structured-field lists; empty without limits.
 
-    ``q`` and ``r`` are in the unit that ``qu`` names (dollars in billionths), ``w`` and ``t`` in seconds;
-    ``r`` is never negative and ``t`` never longer than ``w``. What never resets has neither.
+    Budgets come first, the tightest at the front; rates follow, because they recover soon. ``q`` and ``r``
+    are in the unit ``qu`` (dollars in billionths), ``w`` and ``t`` in seconds; ``r`` is never negative and
+    ``t`` never longer than ``w``. Windows that never reset have neither.
     """
     policies = []
     states = []

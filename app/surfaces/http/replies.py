@@ -1,4 +1,4 @@
-"""Replies that carry images: raw or spliced into JSON, with or without a declared length."""
+"""Responses that carry images, raw or spliced into JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from app.generation.order import GenerationResult
 
 SLICE_BYTES = 1 << 20
-# A range with more digits than any length has is ignored, as RFC 9110 section 14.2 lets a server do.
+# A range with more digits than any length can have is ignored, as RFC 9110 section 14.2 allows.
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
@@ -32,7 +32,7 @@ def _stream_pieces(
     headers: Mapping[str, str],
     media_type: str,
 ) -> Response:
-    """A reply in pieces. Above the bound it declares no length, because some front ends cap what does."""
+    """Stream a response, without Content-Length above ``chunked_above``: some front ends cap such bodies."""
 
     async def body() -> AsyncIterator[bytes | memoryview]:
         for piece in pieces:
@@ -45,7 +45,7 @@ def _stream_pieces(
 def build_json_response(
     skeleton: bytes, blobs: Mapping[str, bytes], headers: Mapping[str, str], chunked_above: int
 ) -> Response:
-    """A JSON reply whose placeholders become the base64 of images while it is sent."""
+    """Build a JSON response whose placeholders are replaced by base64 images while it is sent."""
     if not blobs:
         return Response(skeleton, headers=dict(headers), media_type="application/json")
     length = compute_spliced_length(skeleton, blobs)
@@ -53,7 +53,7 @@ def build_json_response(
 
 
 def build_image_response(picture: Picture, headers: Mapping[str, str], chunked_above: int) -> Response:
-    """A picture's own bytes."""
+    """Build a response of a picture's bytes."""
     all_headers = {**headers, "ETag": f'"{picture.id}"'}
     if picture.length <= SLICE_BYTES:
         return Response(picture.data, headers=all_headers, media_type=picture.mime_type)
@@ -70,7 +70,7 @@ def build_stored_image_response(
     if_range: str | None,
     chunked_above: int,
 ) -> Response:
-    """A kept picture under its own address: 200, 206 for one range, 304, or 416 (RFC 9110)."""
+    """Build the response for a stored picture: 200, 206 for one range, 304, or 416 (RFC 9110)."""
     etag = f'"{picture.id}"'
     headers = {
         "Cache-Control": "private, max-age=31536000, immutable",
@@ -96,16 +96,16 @@ def _matches(if_none_match: str, etag: str) -> bool:
 
 
 def _resolve_range(first: str, last: str, length: int) -> tuple[int, int]:
-    """First and last byte of a range; first behind last where it cannot be satisfied."""
+    """Return the first and last byte of a range; first > last if it cannot be satisfied."""
     if not first:
         return max(0, length - int(last)), length - 1 if int(last) else -1
     return int(first), min(length - 1, int(last)) if last else length - 1
 
 
 def build_generation_headers(result: GenerationResult) -> dict[str, str]:
-    """Cache-Status (RFC 9211), Age, Server-Timing, what was spent, and the codes of the notices.
+    """Build Cache-Status (RFC 9211), Age, Server-Timing, the tokens spent, and the codes of notices.
 
-    Bodies of Google's dialect and bare pictures have no place for notices.
+    Notices are in a header because bodies in Google's dialect and raw pictures have no place for them.
     """
     status = {
         "hit": "flashgate; hit",

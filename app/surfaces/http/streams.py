@@ -1,4 +1,4 @@
-"""Streams of a picture on its way: patience first, then signs of life, then what the dialect makes of it."""
+"""Streams that send heartbeats until a picture is ready, then the result in the dialect's format."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 HEARTBEAT_S: Final = 15.0
-"""How often the connection tells that it lives; idle ones are cut by proxies after a minute or so."""
+"""Seconds between heartbeats; proxies close connections that are idle for about a minute."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class StreamDialect(Generic[T]):
     """How a dialect writes a stream.
 
     Attributes:
-        media_type: Of the whole stream.
-        beat: A sign of life, which means nothing to the clients of this dialect.
-        pieces_of: The text of a result, made as it is sent.
-        piece_of_error: The text of a failure after the status line.
-        headers_of: Headers of a result that is there when the stream begins.
+        media_type: Media type of the stream.
+        beat: A heartbeat, which clients of this dialect ignore.
+        pieces_of: Encodes a result, piece by piece while it is sent.
+        piece_of_error: Encodes a failure that comes after the status line.
+        headers_of: Builds the headers for a result that is ready when the stream begins.
     """
 
     media_type: str
@@ -51,16 +51,16 @@ async def stream(
     patience_s: float,
     beat_s: float = HEARTBEAT_S,
 ) -> Response:
-    """A stream of what a generation comes to.
+    """Stream the result of a generation.
 
     Args:
-        generating: The generation; it goes on where the caller leaves, because it is the gateway's own.
-        dialect: How it is written.
-        patience_s: Seconds that the status line waits: what fails within it is answered with its own status.
-        beat_s: Seconds between two signs of life after that.
+        generating: The generation; if the caller leaves, the gateway continues it.
+        dialect: Encodes the stream.
+        patience_s: Seconds before the status line is sent: a failure within them has its own status.
+        beat_s: Seconds between two heartbeats after that.
 
     Raises:
-        GatewayError: Every failure within the patience. A later one is a piece of the stream.
+        GatewayError: A failure within ``patience_s``. A later one is encoded in the stream.
     """
     task = asyncio.ensure_future(generating)
     task.add_done_callback(_retrieve_exception)
@@ -80,7 +80,7 @@ async def stream(
                 pieces_left = iter(dialect.pieces_of(task.result()))
                 first = next(pieces_left, b"")
             except ClientDisconnect:
-                return  # nobody reads on
+                return  # the caller has left
             except Exception as error:  # noqa: BLE001 - logged where it is none of the gateway's own
                 yield dialect.piece_of_error(_convert_error(error))
                 return
@@ -90,20 +90,20 @@ async def stream(
         finally:
             task.cancel()
 
-    # Proxies that gather answers before they pass them on are told to leave this one alone.
+    # Tells proxies not to buffer the response.
     unbuffered = {"Cache-Control": "private", "X-Accel-Buffering": "no"}
     return StreamingResponse(pieces(), headers={**unbuffered, **headers}, media_type=dialect.media_type)
 
 
 def _convert_error(raised: Exception) -> GatewayError:
-    """The status line has been sent, so a fault of the gateway is told as every other failure is."""
+    """Convert an unexpected exception, because the status line has already been sent."""
     if isinstance(raised, GatewayError):
         return raised
-    log.error("a stream failed by a fault of the gateway", exc_info=raised)
+    log.error("a stream failed with an unexpected error", exc_info=raised)
     return InternalError()
 
 
 def _retrieve_exception(task: asyncio.Task[T]) -> None:
-    """A caller may be gone before anybody asks how it ended, and asyncio complains about that."""
+    """Retrieve the exception of a task whose caller left: asyncio warns about exceptions never retrieved."""
     if not task.cancelled():
         task.exception()

@@ -1,1 +1,1 @@
-"""The native surface: the gateway's own dialect under ``/v1``."""
+"""The native surface: the gateway's own dialect, under ``/v1``."""

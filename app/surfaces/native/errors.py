@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 PROBLEM_TYPE = "application/problem+json"
 INSTANCE_LENGTH_MAX = 200
-"""A path of the gateway's own is shorter; what is longer is a caller's, and is not sent back whole."""
+"""Longest path to echo; the gateway's own paths are shorter."""
 
 
 def render_problem(error: GatewayError, request_id: str, instance: str = "") -> dict[str, Any]:
-    """The members of the problem document; only those that apply."""
+    """Return the members of the problem document that apply."""
     body: dict[str, Any] = {
         "type": f"urn:flashgate:problem:{error.code}",
         "title": error.title,
@@ -61,7 +61,7 @@ def render_problem(error: GatewayError, request_id: str, instance: str = "") -> 
 
 
 def _render_refusing_window(window: WindowState) -> dict[str, Any]:
-    """A window that refused; dollars leave as dollars."""
+    """Render a window that refused, with billionths converted to dollars."""
     budget = window.budget
     scale = NANO_PER_USD if budget.unit == "usd" else 1
     ends = datetime.fromtimestamp(window.span.end_ms / 1000, tz=UTC).isoformat().replace("+00:00", "Z")
@@ -99,6 +99,6 @@ def _render_upstream(error: GatewayError) -> dict[str, Any]:
 
 
 def build_problem_response(error: GatewayError, request_id: str, instance: str = "") -> Response:
-    """The whole answer to an error."""
+    """Build the response for an error."""
     body = json.dumps(render_problem(error, request_id, instance), ensure_ascii=False).encode()
     return Response(body, error.status, headers=build_error_headers(error), media_type=PROBLEM_TYPE)

@@ -136,7 +136,7 @@ async def _fill_text(operation: Operation, request: Request, caller: Caller, ser
         windows = await service.gateway.get_budgets(caller)
         answer, _ = render_stored_result(finished, card, windows, get_base_url(request, service), None)
         return replace(operation, text=answer.decode())
-    outcome = f"came to {result.generation_id}" if result.generation_id else "has ended"
+    outcome = f"ended with {result.generation_id}" if result.generation_id else "has ended"
     remedy = "The same request under a new key, or without one, is generated and paid for again."
     raise ResultGone(
         f"The operation {outcome}, and its response is no longer stored.", remedy, spent=result.spent

@@ -1,4 +1,4 @@
-"""The native dialect to an order: every fault of the wire is named, and what can be read is judged too."""
+"""Parses requests in the native dialect into orders, which carry all violations found so far."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ _KINDS: tuple[tuple[InputKind, str], ...] = (
 )
 _SOURCES = ("data", "uri", "image_id")
 FILES = frozenset(kind for kind, _ in _KINDS)
-"""The fields of a form that are files."""
-NO_FILE = "Send this as a file: a part with a file name."
+"""Form fields that hold files."""
+NO_FILE = "Send this as a file part, with a file name."
 _INNER: Mapping[str, type[BaseModel]] = {"grounding": GroundingWire, "safety_settings": SafetySettingWire}
 _JSON_FIELDS = frozenset({"safety_settings", "grounding", "labels"})
 _JSON_LISTS = frozenset({"safety_settings"})
@@ -56,7 +56,7 @@ _JSON_LISTS = frozenset({"safety_settings"})
 async def parse_json_order(
     service: Service, caller: Caller, body: JsonBody, cache_control: str | None
 ) -> tuple[Order, str]:
-    """The order of a JSON request, with its faults in it, and the delivery asked for."""
+    """Parse a JSON request into an order with its violations, and the requested delivery."""
     parameters, violations = parse_members(GenerateRequest, body.members, strict=True)
     inputs, input_violations = await read_json_inputs(service, caller, parameters, body, violations)
     order = await build_order(
@@ -72,9 +72,9 @@ async def read_json_inputs(
     body: JsonBody,
     reported: Iterable[Violation],
 ) -> tuple[Inputs, list[Violation]]:
-    """The inputs that a JSON request refers to, by field, and what is wrong with them.
+    """Load the inputs of a JSON request by field, and find their violations.
 
-    Of one that could not be read, and so was named already, nothing else is said.
+    An input that already has a violation, because it could not be parsed, gets no further one.
     """
     invalid = {"/".join(violation.pointer.split("/")[:3]) for violation in reported}
     inputs: Inputs = {}
@@ -83,7 +83,7 @@ async def read_json_inputs(
         loaded: list[Input] = []
         references = getattr(parameters, field)
         if len(references) > service.limits.inputs_max:
-            detail = f"{len(references)} inputs; no more than {service.limits.inputs_max} are looked at."
+            detail = f"{len(references)} inputs; at most {service.limits.inputs_max} are accepted."
             violations.append(Violation(f"/{field}", "too_many_inputs", detail))
             references = []
         for index, reference in enumerate(references):
@@ -99,7 +99,7 @@ async def read_json_inputs(
 async def parse_form_order(
     service: Service, caller: Caller, form: FormBody, cache_control: str | None
 ) -> tuple[Order, str]:
-    """The order of a multipart request, with its faults in it, and the delivery asked for."""
+    """Parse a multipart request into an order with its violations, and the requested delivery."""
     members, field_violations = parse_fields(form.fields)
     parameters, violations = parse_members(EditForm, members, strict=False)
     required = parameters.continue_from is None and not FILES & form.fields.keys()
@@ -113,13 +113,13 @@ async def parse_form_order(
 async def read_form_inputs(
     service: Service, parts: Mapping[str, list[UploadFile]], *, required: bool = True
 ) -> tuple[Inputs, list[Violation]]:
-    """The inputs that a form carries, by field, and what is wrong with them.
+    """Load the inputs of a form by field, and find their violations.
 
-    At least one is expected, unless the request goes on with a conversation that has pictures already.
+    At least one is required, unless the request continues a conversation, which already has pictures.
     """
     kinds = {kind for kind, _ in _KINDS}
     violations = [
-        Violation(build_pointer(name), "unknown_field", "No file is expected here.")
+        Violation(build_pointer(name), "unknown_field", "This field does not take a file.")
         for name in parts
         if name not in kinds
     ]
@@ -129,8 +129,8 @@ async def read_form_inputs(
         for index, part in enumerate(parts.get(kind, [])):
             place = f"/{kind}/{index}"
             if (part.size or 0) > service.limits.input_bytes_max:
-                # It lies on disk, and is not read into memory to be refused.
-                detail = f"It has more than {service.limits.input_bytes_max} bytes."
+                # The file is on disk; do not read it into memory just to refuse it.
+                detail = f"The file exceeds {service.limits.input_bytes_max} bytes."
                 violations.append(Violation(place, "input_too_large", detail))
                 continue
             uploads.append(
@@ -146,12 +146,12 @@ async def read_form_inputs(
 
 
 def _read_declared_type(content_type: str | None) -> str | None:
-    """What a form part says it is; clients that know nothing say octet-stream, which is no claim."""
+    """Return the declared type of a form part; octet-stream means that the client does not know it."""
     return None if content_type in {None, "", "application/octet-stream"} else content_type
 
 
 def parse_fields(fields: Mapping[str, list[str]]) -> tuple[dict[str, Any], list[Violation]]:
-    """Form fields as JSON members: repeated ones as lists, structured ones parsed."""
+    """Convert form fields to JSON members: repeated fields become lists, structured ones are parsed."""
     members: dict[str, Any] = {}
     violations: list[Violation] = []
     for name, values in fields.items():
@@ -168,21 +168,19 @@ def parse_fields(fields: Mapping[str, list[str]]) -> tuple[dict[str, Any], list[
                 read_values = [parse_json(value) for value in values]
                 members[name] = _flatten(read_values) if name in _JSON_LISTS else read_values[0]
             except ValueError:
-                violations.append(
-                    Violation(build_pointer(name), "invalid_json", "This field is given as JSON.")
-                )
+                violations.append(Violation(build_pointer(name), "invalid_json", "This field must be JSON."))
         else:
             members[name] = values[0]
     return members, violations
 
 
 def _flatten(values: list[Any]) -> list[Any]:
-    """A list that came as one field, or item by item as generated clients send it (OpenAPI's encoding)."""
+    """Flatten a list that came as one field, or item by item as generated clients send it."""
     return [item for value in values for item in (value if isinstance(value, list) else [value])]
 
 
 def parse_members(model: type[P], members: Mapping[str, Any], *, strict: bool) -> tuple[P, list[Violation]]:
-    """The wire object and its faults. What is faulty is left out, so that the rest can be judged as well."""
+    """Parse members and collect violations; invalid ones are dropped, so that the rest is validated too."""
     try:
         return model.model_validate(members, strict=strict), []
     except ValidationError as error:
@@ -200,7 +198,7 @@ def parse_members(model: type[P], members: Mapping[str, Any], *, strict: bool) -
 
 
 def _prune(members: Mapping[str, Any], locations: list[tuple[int | str, ...]]) -> dict[str, Any]:
-    """The members without what is faulty; of what has more faults than are named, nothing is kept."""
+    """Return the members without invalid parts; with too many of those, drop whole top-level members."""
     if len(locations) > VIOLATIONS_MAX:
         names = {location[0] for location in locations}
         return {name: value for name, value in members.items() if name not in names}
@@ -211,7 +209,7 @@ def _prune(members: Mapping[str, Any], locations: list[tuple[int | str, ...]]) -
 
 
 def _remove(members: dict[str, Any], location: tuple[int | str, ...]) -> None:
-    """Take a faulty member out; a list item leaves an empty object, so that the others keep their places."""
+    """Remove an invalid member. A list item becomes an empty object, so that the others keep their index."""
     place: Any = members
     for step in location[:-1]:
         if isinstance(place, dict):
@@ -242,7 +240,7 @@ async def _load_input(
     service: Service, caller: Caller, kind: InputKind, place: str, reference: InputReference, body: JsonBody
 ) -> Input | Violation:
     if len(_list_sources(reference)) != 1:
-        detail = "Give exactly one of data, uri and image_id."
+        detail = "Exactly one of data, uri and image_id is required."
         return Violation(place, "one_source", detail, _SOURCES)
     if reference.uri is not None:
         return build_uri_input(kind, place, reference.uri, reference.mime_type)
@@ -256,7 +254,7 @@ async def _load_input(
 async def _load_earlier(
     service: Service, caller: Caller, generation_id: str | None
 ) -> tuple[Earlier | None, tuple[Violation, ...]]:
-    """The conversation that a request goes on with, or what is wrong with that."""
+    """Load the conversation that a request continues, or return the violation."""
     if generation_id is None:
         return None, ()
     try:
@@ -273,7 +271,7 @@ async def build_order(
     violations: Iterable[Violation],
     cache_control: str | None,
 ) -> Order:
-    """The order that the wire's fields, its inputs and all faults found so far come to."""
+    """Build an order from the parsed parameters, the inputs and all violations found so far."""
     grounding = parameters.grounding
     earlier, continuation_violations = await _load_earlier(service, caller, parameters.continue_from)
     request = GenerationRequest(

@@ -1,4 +1,4 @@
-"""A result in the native dialect. The bytes of its images stand beside the JSON, never in it."""
+"""Renders results in the native dialect. Image bytes are kept beside the JSON, never in it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _datetime_from_ms(at_ms: int) -> datetime:
 
 
 def render_result(result: GenerationResult, base_url: str, *, inline: bool) -> tuple[bytes, dict[str, bytes]]:
-    """The skeleton JSON of the answer, and the images by the placeholders that stand for them in it."""
+    """Render a result as a JSON skeleton, and the images by placeholder."""
     names = generate_placeholders()
     blobs = {next(names): picture.data for picture in result.pictures} if inline else {}
     data = iter(blobs) if inline else iter([None] * len(result.pictures))
@@ -94,14 +94,14 @@ def render_stored_result(
     base_url: str,
     pictures: tuple[Picture, ...] | None,
 ) -> tuple[bytes, dict[str, bytes]]:
-    """A kept generation as its first answer was, with what it cost then and the budgets as they are now.
+    """Render a stored generation with its original cost and the current budgets.
 
     Args:
-        finished: As it is kept.
-        card: Of the model that made it.
-        windows: The caller's, now.
-        base_url: Before the addresses of the pictures.
-        pictures: Their bytes to send with it, or None.
+        finished: The stored generation.
+        card: The card of its model.
+        windows: The caller's current budget windows.
+        base_url: Base of the picture URLs.
+        pictures: The pictures to send inline, or None.
     """
     generation = finished.generation
     names = generate_placeholders()
@@ -133,7 +133,7 @@ def _render_effective(effective: Effective) -> EffectiveWire:
 
 
 def render_quote(quote: Quote) -> EstimateResponse:
-    """A quote in the native dialect."""
+    """Render the response of an estimate."""
     valid, estimate, cached = not quote.violations, quote.estimate, quote.cached_age_s is not None
     refused_by = [] if cached else [window.budget.name for window in quote.windows if window.refuses]
     refused_by += [
@@ -200,12 +200,12 @@ def _render_usage(cost: Usage, card: Card) -> UsageWire:
 
 
 def render_budget(window: WindowState) -> BudgetWire:
-    """A budget window of the caller."""
+    """Render a budget window of the caller."""
     return BudgetWire(**render_amounts(window), scope=window.budget.scope)
 
 
 def render_rate(state: RateState) -> RateWire:
-    """A request rate, or a cap on what runs at once."""
+    """Render a request rate or a concurrency cap."""
     limit = state.limit
     return RateWire(
         name=limit.name,
@@ -218,7 +218,7 @@ def render_rate(state: RateState) -> RateWire:
 
 
 def render_model(card: Card) -> ModelWire:
-    """A card as the catalogue shows it, with the whole grid of ratios and sizes."""
+    """Render a model card with the whole grid of aspect ratios and sizes."""
     return ModelWire(
         id=card.id,
         title=card.title,

@@ -58,11 +58,11 @@ _GENERATE_RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-# The type is the upstream's choice, PNG or JPEG; one media range, because generated clients expect one type.
+# The upstream chooses PNG or JPEG. One media range, because generated clients expect a single type.
 _BYTES = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
 _KEPT = {
-    "ETag": {"description": "Strong; the picture's id.", "schema": {"type": "string"}},
-    "Cache-Control": {"description": "A picture never changes.", "schema": {"type": "string"}},
+    "ETag": {"description": "Strong ETag: the image id.", "schema": {"type": "string"}},
+    "Cache-Control": {"description": "Immutable: a picture never changes.", "schema": {"type": "string"}},
 }
 
 
@@ -89,9 +89,9 @@ def _describe_body(media_type: str, schema: str, *more: dict[str, Any]) -> dict[
     openapi_extra=_describe_body("application/json", "GenerateRequest", *_SPENDING),
 )
 async def generate_images(request: Request, caller: CallerDep, service: ServiceDep) -> Response:
-    """Generate pictures from a prompt and, if wanted, reference images and documents.
+    """Generate pictures from a prompt and optional reference images, documents and videos.
 
-    With `Accept: image/*` the answer is the first picture's own bytes.
+    With `Accept: image/*` the response body is the first picture.
     """
     client_timeout = read_client_timeout(request)
     body = await read_json(request, service.limits)
@@ -107,9 +107,9 @@ async def generate_images(request: Request, caller: CallerDep, service: ServiceD
     openapi_extra=_describe_body("multipart/form-data", "EditForm", *_SPENDING),
 )
 async def edit_images(request: Request, caller: CallerDep, service: ServiceDep) -> Response:
-    """Generate pictures from a prompt and files: the same as generate, as a multipart form.
+    """Generate pictures from a prompt and uploaded files: the same as generate, as a multipart form.
 
-    With `Accept: image/*` the answer is the first picture's own bytes.
+    With `Accept: image/*` the response body is the first picture.
     """
     client_timeout = read_client_timeout(request)
     async with read_form(request, service.limits) as form:
@@ -127,9 +127,9 @@ async def edit_images(request: Request, caller: CallerDep, service: ServiceDep) 
 async def estimate_images(
     request: Request, response: Response, caller: CallerDep, service: ServiceDep
 ) -> EstimateResponse:
-    """Say what a request would cost, what is wrong with it, and whether it would be served now.
+    """Validate a request, estimate its cost, and tell whether it would be admitted now.
 
-    Nothing is spent and nothing is reserved: the budgets may have changed when the request is made.
+    Nothing is spent or reserved, so the budgets may have changed by the time the request is made.
     """
     body = await read_json(request, service.limits)
     order, _ = await parse_json_order(service, caller, body, read_cache_control(request))
@@ -157,9 +157,9 @@ async def _generate(request: Request, service: Service, order: Order, delivery: 
 
 
 def wants_image(accept: str) -> bool:
-    """Whether the caller would rather have a picture's own bytes than JSON.
+    """Whether the caller prefers the bytes of a picture to JSON.
 
-    Any image type counts: what the upstream drew is never thrown away or converted for its type.
+    Any image type counts, because a picture is never discarded or converted for its type.
     """
     best = {"image": 0.0, "json": 0.0}
     for item in accept.lower().split(","):
@@ -184,32 +184,36 @@ def _parse_quality(parameter: str) -> float:
     operation_id="get_image",
     response_class=Response,
     responses={
-        200: {"description": "The bytes, as the upstream made them.", "headers": _KEPT, "content": _BYTES},
-        206: {"description": "The range that was asked for.", "headers": _KEPT, "content": _BYTES},
-        304: {"description": "The caller has it.", "headers": _KEPT},
-        416: {"description": "There is no such range; the answer has no body."},
+        200: {
+            "description": "The bytes of the picture, unchanged from the upstream.",
+            "headers": _KEPT,
+            "content": _BYTES,
+        },
+        206: {"description": "The requested range of bytes.", "headers": _KEPT, "content": _BYTES},
+        304: {"description": "The caller already has this picture.", "headers": _KEPT},
+        416: {"description": "The range cannot be satisfied; the response has no body."},
         **{status: PROBLEMS[status] for status in (401, 403, 404, 503)},
     },
     openapi_extra={
         "parameters": [
             _describe_header(
                 "If-None-Match",
-                "ETags that the caller has: 304 where one is this picture's.",
+                "ETags that the caller has; 304 if one of them matches.",
                 '"img_' + "0" * 64 + '"',
             ),
-            _describe_header("Range", "One range of bytes; 206 answers it.", "bytes=0-1023"),
+            _describe_header("Range", "One range of bytes, which is returned with 206.", "bytes=0-1023"),
         ]
     },
 )
 async def get_image(
     image_id: Annotated[
-        str, Path(description="As images[].id of an answer names it.", examples=["img_" + "0" * 64])
+        str, Path(description="Image id, from `images[].id` of a response.", examples=["img_" + "0" * 64])
     ],
     request: Request,
     caller: CallerDep,
     service: ServiceDep,
 ) -> Response:
-    """The bytes of a picture that this tenant was delivered, until it expires."""
+    """Get the bytes of a picture of this tenant, until it expires."""
     picture = await service.gateway.get_picture(caller, image_id)
     reply = build_stored_image_response(
         picture,
@@ -223,7 +227,7 @@ async def get_image(
 
 
 async def _load_rate_limit_headers(service: Service, caller: Caller) -> dict[str, str]:
-    """RateLimit headers of an answer that spends nothing, where the store can tell; one command."""
+    """Build RateLimit headers for a response that spends nothing; empty if the store is unavailable."""
     try:
         return build_rate_limit_headers(await service.gateway.get_budgets(caller))
     except StoreUnavailable:
@@ -235,26 +239,33 @@ async def _load_rate_limit_headers(service: Service, caller: Caller) -> dict[str
     operation_id="get_generation",
     response_class=Response,
     responses={
-        200: {"model": GenerateResponse, "description": "Finished.", "headers": RATE_LIMIT_HEADERS},
+        200: {
+            "model": GenerateResponse,
+            "description": "The finished generation.",
+            "headers": RATE_LIMIT_HEADERS,
+        },
         **{status: PROBLEMS[status] for status in (401, 403, 404, 422, 503)},
     },
 )
 async def get_generation(
     generation_id: Annotated[
-        str, Path(description="As id of an answer names it.", examples=["gen_0123456789abcdef01234567"])
+        str,
+        Path(
+            description="Generation id, from `id` of a response.", examples=["gen_0123456789abcdef01234567"]
+        ),
     ],
     request: Request,
     caller: CallerDep,
     service: ServiceDep,
     delivery: Annotated[
         Literal["inline", "uri"],
-        Query(description="uri: addresses of the pictures; inline: their bytes as well.", examples=["uri"]),
+        Query(description="uri: URLs of the pictures; inline: their bytes as well.", examples=["uri"]),
     ] = "uri",
 ) -> Response:
-    """A generation of this tenant, until its pictures expire: the answer that its first caller got.
+    """Get a finished generation of this tenant, until its pictures expire: the response of its request.
 
-    `usage` is what making it cost, `cache` is a hit, and `budgets` are those of now. Only a
-    finished generation is found: how far an operation is, `GET /v1/operations/{operation_id}` tells.
+    `usage` is its original cost, `cache` is a hit, and `budgets` are the current ones. For the state of an
+    operation, use `GET /v1/operations/{operation_id}`.
     """
     stored = await service.gateway.get_generation(caller, generation_id)
     pictures = None
@@ -264,7 +275,7 @@ async def get_generation(
     windows = await service.gateway.get_budgets(caller)
     card = service.gateway.catalogue.resolve(stored.generation.model)
     if card is None:
-        raise NotFound("The model that made this generation is no longer known here.")
+        raise NotFound("The model of this generation is no longer available.")
     skeleton, blobs = render_stored_result(stored, card, windows, get_base_url(request, service), pictures)
     headers = {"Cache-Control": "private", **build_rate_limit_headers(windows)}
     return build_json_response(skeleton, blobs, headers, service.limits.chunked_above_bytes)
@@ -276,7 +287,7 @@ async def get_generation(
     responses={status: PROBLEMS[status] for status in (401, 403)},
 )
 async def list_models(response: Response, caller: CallerDep, service: ServiceDep) -> ModelsResponse:
-    """Every model: limits, ratios and sizes with pixels and tokens, prices, lifecycle."""
+    """List all models: limits, aspect ratios and sizes with pixels and tokens, prices, lifecycle."""
     response.headers.update(await _load_rate_limit_headers(service, caller))
     return ModelsResponse(models=[render_model(card) for card in service.gateway.catalogue])
 
@@ -287,16 +298,16 @@ async def list_models(response: Response, caller: CallerDep, service: ServiceDep
     responses={status: PROBLEMS[status] for status in (401, 403, 404)},
 )
 async def get_model(
-    model: Annotated[str, Path(description="Id or alias.", examples=["gemini-3.1-flash-image"])],
+    model: Annotated[str, Path(description="Model id or alias.", examples=["gemini-3.1-flash-image"])],
     response: Response,
     caller: CallerDep,
     service: ServiceDep,
 ) -> ModelWire:
-    """One model, by id or alias."""
+    """Get a model by id or alias."""
     response.headers.update(await _load_rate_limit_headers(service, caller))
     card = service.gateway.catalogue.resolve(model)
     if card is None:
-        raise NotFound("There is no such model here.")
+        raise NotFound("There is no such model.")
     return render_model(card)
 
 
@@ -309,10 +320,12 @@ async def get_usage(
     response: Response,
     caller: CallerDep,
     service: ServiceDep,
-    since: Annotated[date | None, Query(description="First day of UTC; the month's if left out.")] = None,
-    until: Annotated[date | None, Query(description="Last day of UTC; today if left out.")] = None,
+    since: Annotated[
+        date | None, Query(description="First day of the report, UTC; the first of the month if omitted.")
+    ] = None,
+    until: Annotated[date | None, Query(description="Last day of the report, UTC; today if omitted.")] = None,
 ) -> UsageResponse:
-    """The caller's budgets and rates, window by window, and what its key used and the cache saved."""
+    """Get the caller's budgets and rates, and what its key used and the cache saved."""
     first, last = resolve_days(since, until, service.limits.usage_days)
     rows = await service.reports.read_key(caller.tenant.id, caller.key.id, first, last)
     windows = await service.gateway.get_budgets(caller)

@@ -1,1 +1,1 @@
-"""The OpenAI dialect: its Images API over the same gateway."""
+"""The OpenAI dialect: OpenAI's Images API in front of the gateway."""

@@ -1,4 +1,4 @@
-"""Errors in the OpenAI dialect: its envelope, its codes, its statuses, and whether its SDKs may retry."""
+"""Errors in the OpenAI dialect: envelope, codes, statuses, and whether SDKs may retry."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from app.domain.errors import Violation
 
 MODEL_NOT_FOUND: Final = frozenset({"unknown_model", "model_not_allowed"})
-"""Violations that the original answers with 404, because it does not tell one from the other."""
+"""Violations that OpenAI answers with 404; it does not distinguish the two."""
 
 _INVALID = "invalid_request_error"
 _CODES: Final = dict.fromkeys(MODEL_NOT_FOUND, "model_not_found") | {
@@ -35,7 +35,7 @@ _CODES: Final = dict.fromkeys(MODEL_NOT_FOUND, "model_not_found") | {
 
 
 class Kind(NamedTuple):
-    """How the original names an error. A code of None stands for the gateway's own."""
+    """How OpenAI classifies an error. A code of None stands for the gateway's own code."""
 
     status: int
     type: str
@@ -53,9 +53,9 @@ _KINDS: Final[dict[type[GatewayError], Kind]] = {
 
 
 def classify_error(error: type[GatewayError]) -> Kind:
-    """Status, type and code of an error; what the original does not know keeps the gateway's code.
+    """Return status, type and code of an error; errors that OpenAI does not have keep the gateway's code.
 
-    The original has no 422: whatever is wrong with a request is 400.
+    OpenAI does not use 422: every invalid request is 400.
     """
     kind = next((_KINDS[parent] for parent in error.__mro__ if parent in _KINDS), None)
     if kind is not None:
@@ -68,9 +68,9 @@ def classify_error(error: type[GatewayError]) -> Kind:
 
 
 def should_retry(error: GatewayError) -> bool:
-    """Whether the SDK may repeat the call by itself: only where that can help and nothing was billed.
+    """Whether an SDK may retry: only if a retry can succeed and nothing was billed.
 
-    The SDKs repeat every 408, 409, 429 and 5xx twice unless they are told not to.
+    The SDKs retry every 408, 409, 429 and 5xx twice unless told otherwise.
     """
     if isinstance(error, BudgetExceeded | TooManyIdempotencyKeys) or error.usage is not None:
         return False
@@ -80,7 +80,7 @@ def should_retry(error: GatewayError) -> bool:
 
 
 def render_openai_error(error: GatewayError) -> tuple[int, dict[str, Any]]:
-    """The status, and the members of ``error``: ``violations`` and ``usage`` beside the original's four."""
+    """Return the status and the members of ``error``: OpenAI's four, ``violations`` and ``usage``."""
     kind = classify_error(type(error))
     status = kind.status
     members: dict[str, Any] = {
@@ -90,7 +90,7 @@ def render_openai_error(error: GatewayError) -> tuple[int, dict[str, Any]]:
         "code": kind.code or error.code,
     }
     if isinstance(error, ValidationFailed):
-        # The model goes first, because it alone decides the status.
+        # A violation of the model goes first, because only that one changes the status.
         first = min(error.violations, key=lambda item: item.code not in MODEL_NOT_FOUND)
         members["code"] = _CODES.get(first.code, "invalid_value")
         members["param"] = _name_field(first) if first.pointer else None
@@ -108,12 +108,12 @@ def render_openai_error(error: GatewayError) -> tuple[int, dict[str, Any]]:
 
 
 def _name_field(item: Violation) -> str:
-    """The field that a pointer leads into; ``body`` for the whole request."""
+    """Return the top-level field of a pointer; ``body`` for the whole request."""
     return next(iter(split_pointer(item.pointer)), "body")
 
 
 def build_openai_response(error: GatewayError, _request_id: str, _path: str) -> Response:
-    """The whole answer to an error; the request's id is in its header, as the SDKs expect it."""
+    """Build the response for an error; SDKs expect the request id in a header."""
     status, members = render_openai_error(error)
     headers = build_error_headers(error)
     headers["X-Should-Retry"] = "true" if should_retry(error) else "false"

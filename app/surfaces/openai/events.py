@@ -1,4 +1,4 @@
-"""Server-sent events of a picture on its way, in OpenAI's dialect."""
+"""Server-sent events in OpenAI's dialect."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from app.surfaces.openai.response import Spliced
 
 HEARTBEAT: Final = b": drawing\n\n"
-"""A comment."""
+"""An SSE comment."""
 
 
 async def stream_events(
@@ -30,17 +30,17 @@ async def stream_events(
     patience_s: float,
     beat_s: float = HEARTBEAT_S,
 ) -> Response:
-    """A stream of the result's events; see ``stream``.
+    """Stream the events of a result; see ``stream``.
 
     Args:
         generating: The generation.
-        events_of: Makes the events, with the bytes of images beside them.
-        headers_of: Headers of a result that is there when the stream begins.
-        patience_s: Seconds that the status line waits for the result.
-        beat_s: Seconds between two signs of life after that.
+        events_of: Renders the events, with the bytes of images by placeholder.
+        headers_of: Builds the headers for a result that is ready when the stream begins.
+        patience_s: Seconds before the status line is sent.
+        beat_s: Seconds between two heartbeats after that.
 
     Raises:
-        GatewayError: Every failure within the patience. A later one is an ``error`` event.
+        GatewayError: A failure within ``patience_s``. A later one is an ``error`` event.
     """
 
     def pieces_of(result: GenerationResult) -> Iterator[bytes]:

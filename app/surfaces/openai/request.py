@@ -1,4 +1,4 @@
-"""The OpenAI dialect to an order: its fields are put into native words, which are then read as always."""
+"""Parses requests in the OpenAI dialect: translates its fields to native ones and builds an order."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ _SIZE: Final = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", re.ASCII)
 _BRACKETS: Final = re.compile(r"([^\[\]]+)\[([^\[\]]*)\]")
 _FORMATS: Final = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 _UNSUPPORTED: Final = {
-    "style": "The model has no styles; say in the prompt what it should look like.",
+    "style": "The model has no styles; describe the style in the prompt.",
     "input_fidelity": "The model has no such setting.",
-    "complexity": "The model has no such setting; thinking_level comes nearest to it.",
-    "svg": "The model draws no vector graphics.",
-    "frame_count": "The model draws no animations.",
-    "frame_duration_ms": "The model draws no animations.",
-    "mask": "The model takes no masks; say in the prompt what should change and what should stay.",
-    "markup": "The model takes no overlays; draw on the image itself, or say it in the prompt.",
+    "complexity": "The model has no such setting; thinking_level is the closest.",
+    "svg": "The model does not generate vector graphics.",
+    "frame_count": "The model does not generate animations.",
+    "frame_duration_ms": "The model does not generate animations.",
+    "mask": "The model does not support masks; say in the prompt what should change.",
+    "markup": "The model does not support overlays; draw on the image, or describe them in the prompt.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedRequest:
-    """An order, and what the dialect needs beside it to answer.
+    """An order, and what the response needs in addition.
 
     Attributes:
-        places: The caller's own fields by the native pointers that stand for them in violations.
-        notices: What was read in another way than it was written.
-        safety_identifier: As it is echoed, or None.
+        places: Pointers of the caller's fields, by the pointers of the native fields that they became.
+        notices: Notices on fields that were mapped to other values.
+        safety_identifier: Echoed in the response, or None.
     """
 
     order: Order
@@ -67,13 +67,13 @@ class ParsedRequest:
     notices: tuple[Notice, ...]
 
     def with_timeout(self, patience: ClientTimeout | None) -> ParsedRequest:
-        """The same of a caller who waits so long."""
+        """Return the request with the caller's timeout."""
         return replace(self, order=replace(self.order, patience=patience))
 
 
 @dataclass(slots=True)
 class _Translation:
-    """Native words for the original's fields, as they are found one by one."""
+    """Native fields, collected while OpenAI's fields are translated one by one."""
 
     asked: OpenAIParameters
     card: Card | None
@@ -83,11 +83,11 @@ class _Translation:
     notices: list[Notice] = field(default_factory=list)
 
     def report(self, name: str, code: str, detail: str, allowed: tuple[str, ...] | None = None) -> None:
-        """Find fault with one of the caller's fields."""
+        """Add a violation of one of the caller's fields."""
         self.violations.append(Violation(f"/{name}", code, detail, allowed))
 
     def set_native(self, native: str, value: object, name: str) -> None:
-        """Put a native field in the place of one of the original's; both together contradict each other."""
+        """Set a native field in place of one of OpenAI's; giving both is a violation."""
         if native in self.asked.model_fields_set:
             self.report(name, "conflicting_fields", f"Give either {name} or {native}, not both.")
             return
@@ -98,7 +98,7 @@ class _Translation:
 async def parse_json_request(
     service: Service, caller: Caller, body: JsonBody, cache_control: str | None
 ) -> ParsedRequest:
-    """What a JSON request asks, with its faults in the order."""
+    """Parse a JSON request; the order carries its violations."""
     members = _drop_nulls(body.members, OpenAIImageGeneration)
     parameters, violations = parse_members(OpenAIImageGeneration, members, strict=True)
     inputs, input_violations = await read_json_inputs(service, caller, parameters, body, violations)
@@ -112,7 +112,7 @@ async def parse_json_request(
 async def parse_form_request(
     service: Service, caller: Caller, form: FormBody, cache_control: str | None
 ) -> ParsedRequest:
-    """What a multipart request asks, with its faults in the order."""
+    """Parse a multipart request; the order carries its violations."""
     fields, structured, bracket_violations = _expand_brackets(form.fields)
     members, field_violations = parse_fields(fields)
     parameters, violations = parse_members(OpenAIImageEdit, {**members, **structured}, strict=False)
@@ -151,7 +151,7 @@ def _build_request(order: Order, parameters: OpenAIParameters, translation: _Tra
 def translate_violations(
     violations: tuple[Violation, ...], places: Mapping[str, str]
 ) -> tuple[Violation, ...]:
-    """Violations of native fields under the names that the caller used."""
+    """Return the violations with pointers to the fields that the caller used."""
     return tuple(dict.fromkeys(_translate_violation(item, places) for item in violations))
 
 
@@ -163,12 +163,12 @@ def _translate_violation(item: Violation, places: Mapping[str, str]) -> Violatio
     if place == "/output_format" and allowed is not None:
         allowed = tuple(str(each).removeprefix("image/") for each in allowed)
     if place in {"/size", "/quality"}:
-        allowed = None  # what the native field takes is not what this one takes
+        allowed = None  # the values of the native field do not apply to this one
     return replace(item, pointer=place, allowed=allowed)
 
 
 def _drop_nulls(members: Mapping[str, Any], model: type[OpenAIParameters]) -> dict[str, Any]:
-    """SDKs send null for what they leave out; a null under an unknown name stays, to be refused."""
+    """Drop nulls, which SDKs send for omitted fields; a null of an unknown field stays and is refused."""
     fields = model.model_fields
     return {name: value for name, value in members.items() if value is not None or name not in fields}
 
@@ -176,9 +176,9 @@ def _drop_nulls(members: Mapping[str, Any], model: type[OpenAIParameters]) -> di
 def _expand_brackets(
     fields: Mapping[str, list[str]],
 ) -> tuple[dict[str, list[str]], dict[str, Any], list[Violation]]:
-    """Form fields as the native surface reads them, those in brackets put together, and their faults.
+    """Return plain fields, structured fields put together from brackets, and violations.
 
-    SDKs flatten what is no string: ``labels[team]=search``, ``response_modalities[]=TEXT``.
+    SDKs flatten maps and lists: ``labels[team]=search``, ``response_modalities[]=TEXT``.
     """
     plain: dict[str, list[str]] = {}
     structured: dict[str, Any] = {}
@@ -204,7 +204,7 @@ def _expand_brackets(
 def _collect_parts(
     files: Mapping[str, list[UploadFile]],
 ) -> tuple[dict[str, list[UploadFile]], list[Violation]]:
-    """File parts under native names; ``image[]`` is how SDKs send several."""
+    """Return file parts under native names; SDKs send several images as ``image[]``."""
     parts: dict[str, list[UploadFile]] = {}
     violations: list[Violation] = []
     for name, uploads in files.items():
@@ -217,7 +217,7 @@ def _collect_parts(
 
 
 def _translate(service: Service, parameters: OpenAIParameters) -> _Translation:
-    """Every field of the original's in native words."""
+    """Translate all of OpenAI's fields."""
     card = service.gateway.catalogue.resolve(parameters.model or service.limits.default_model)
     translation = _Translation(parameters, card)
     for translate in (
@@ -232,7 +232,7 @@ def _translate(service: Service, parameters: OpenAIParameters) -> _Translation:
 
 
 def _translate_size(translation: _Translation) -> None:
-    """``size`` decides; without one ``quality`` does, unless a native field has decided already."""
+    """Translate ``size``, or ``quality`` if neither ``size`` nor ``image_size`` is given."""
     parameters = translation.asked
     open_size = parameters.size in {None, "auto"}
     quality = None if parameters.quality in {None, "auto"} else parameters.quality
@@ -243,12 +243,12 @@ def _translate_size(translation: _Translation) -> None:
         return
     if quality is not None:
         decided = "image_size" if open_size else "size"
-        detail = f"quality has no effect beside {decided}, which decides how large the picture is."
+        detail = f"quality has no effect because {decided} determines the size of the picture."
         translation.notices.append(Notice("quality_without_effect", detail))
 
 
 def _translate_quality(translation: _Translation, quality: str) -> None:
-    """The size that a quality stands for on the card."""
+    """Translate a quality to the card's image size."""
     size = None if translation.card is None else translation.card.find_size_of_quality(quality)
     if size is not None:
         translation.set_native("image_size", size, "quality")
@@ -259,10 +259,10 @@ def _translate_quality(translation: _Translation, quality: str) -> None:
 
 
 def _translate_pixels(translation: _Translation, size: str) -> None:
-    """The nearest cell of the card's grid; sizes that are far from all of them are refused."""
+    """Translate pixels to the nearest cell of the card's grid; refuse sizes that are far from all cells."""
     match = _SIZE.fullmatch(size)
     if match is None:
-        translation.report("size", "invalid_size", "The size is written WIDTHxHEIGHT, or auto.")
+        translation.report("size", "invalid_size", "The size must be WIDTHxHEIGHT or auto.")
         return
     if translation.card is None:
         return
@@ -272,19 +272,19 @@ def _translate_pixels(translation: _Translation, size: str) -> None:
     if not is_near(cell, width, height):
         row = [other for other in iterate_cells(translation.card) if other.aspect_ratio == cell.aspect_ratio]
         allowed = tuple(f"{other.width}x{other.height}" for other in row)
-        translation.report("size", "unsupported_size", "The model draws nothing near this size.", allowed)
+        translation.report("size", "unsupported_size", "The model supports no size near this one.", allowed)
         return
     translation.set_native("aspect_ratio", cell.aspect_ratio, "size")
     translation.set_native("image_size", cell.image_size, "size")
     if size != nearest:
-        detail = f"size {size} was read as {cell.aspect_ratio} at {cell.image_size}, which is {nearest}."
+        detail = f"size {size} was mapped to {cell.aspect_ratio} at {cell.image_size}, which is {nearest}."
         translation.notices.append(Notice("size_mapped", detail))
 
 
 def _translate_format(translation: _Translation) -> None:
     parameters = translation.asked
     if parameters.output_format is not None:
-        unknown = f"image/{parameters.output_format}"  # refused by the card, which knows what there is
+        unknown = f"image/{parameters.output_format}"  # the card's rules refuse it
         translation.set_native(
             "output_mime_type", _FORMATS.get(parameters.output_format, unknown), "output_format"
         )
@@ -296,7 +296,7 @@ def _translate_format(translation: _Translation) -> None:
         delivery = "uri" if parameters.response_format == "url" else "inline"
         translation.set_native("delivery", delivery, "response_format")
     if parameters.background == "transparent":
-        detail = "The model draws no transparent pictures."
+        detail = "The model does not generate transparent pictures."
         translation.report("background", "unsupported_background", detail, ("auto", "opaque"))
 
 
@@ -308,7 +308,7 @@ def _translate_moderation(translation: _Translation) -> None:
 
 
 def _translate_labels(translation: _Translation) -> None:
-    """Whom a picture is for is a label, cut to what a label may hold."""
+    """Turn ``user`` and ``safety_identifier`` into labels, cut to the length of a label."""
     labels = dict(translation.asked.labels)
     for name in ("user", "safety_identifier"):
         value = getattr(translation.asked, name)

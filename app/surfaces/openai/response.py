@@ -1,4 +1,4 @@
-"""A result in the OpenAI dialect: one answer, or an event a picture. Bytes stand beside the JSON."""
+"""Renders results in the OpenAI dialect: one response, or an event per picture."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from app.surfaces.openai.request import ParsedRequest
 
 Spliced = tuple[bytes, dict[str, bytes]]
-"""Light JSON, and the images by the placeholders that stand for them in it."""
+"""Light JSON, and the images by placeholder."""
 
 
 def render_result(result: GenerationResult, parsed: ParsedRequest, base_url: str) -> Spliced:
-    """The whole answer."""
+    """Render the response of a request that does not stream."""
     inline = parsed.delivery == "inline"
     names = generate_placeholders()
     blobs = {next(names): picture.data for picture in result.pictures} if inline else {}
@@ -61,7 +61,7 @@ def render_result(result: GenerationResult, parsed: ParsedRequest, base_url: str
 def render_events(
     result: GenerationResult, parsed: ParsedRequest, base_url: str, route: Literal["generation", "edit"]
 ) -> Iterator[Spliced]:
-    """One event a picture, in order. The cost is on the last one, so that whoever adds them up is right."""
+    """Render one event per picture, in order. Only the last one has the usage, so that sums are right."""
     kind: Literal["image_generation.completed", "image_edit.completed"] = (
         "image_generation.completed" if route == "generation" else "image_edit.completed"
     )
@@ -88,7 +88,7 @@ def render_events(
 
 
 def render_model(card: Card) -> OpenAIModel:
-    """A card, as far as the dialect tells."""
+    """Render a card in the form of OpenAI's model object."""
     released = datetime.combine(card.lifecycle.released, time(), UTC)
     retires = min(card.lifecycle.retires.values(), default=None)
     return OpenAIModel(

@@ -1,4 +1,4 @@
-"""Routes of the OpenAI dialect, for its SDKs with another base URL: ``…/openai/v1``."""
+"""Routes of the OpenAI dialect, for OpenAI's SDKs with the base URL ``…/openai/v1``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ router = APIRouter(prefix="/openai/v1", tags=["openai"])
 
 _RETRY_HEADERS = {
     "X-Should-Retry": {
-        "description": "Whether an SDK may repeat the call: false where that cannot help or may be billed.",
+        "description": "Whether an SDK may retry: false if a retry cannot succeed or may be billed.",
         "schema": {"type": "string", "enum": ["true", "false"]},
     }
 }
@@ -85,8 +85,8 @@ def _describe_body(media_type: str, schema: str) -> dict[str, Any]:
 async def generate_images(request: Request, caller: CallerDep, service: ServiceDep) -> Response:
     """Generate pictures from a prompt, in OpenAI's dialect.
 
-    With `stream` the answer is `text/event-stream`: an `image_generation.completed` event a picture, each an
-    `OpenAIImageEvent`. What fails within the first seconds is answered with its status, later by an `error`
+    With `stream` the response is `text/event-stream` with one `image_generation.completed` event per picture,
+    an `OpenAIImageEvent`. A failure within the first seconds has its own status; a later one is an `error`
     event.
     """
     client_timeout = read_client_timeout(request)
@@ -104,7 +104,7 @@ async def generate_images(request: Request, caller: CallerDep, service: ServiceD
 async def edit_images(request: Request, caller: CallerDep, service: ServiceDep) -> Response:
     """Generate pictures from a prompt and files, in OpenAI's dialect: `image` for one, `image[]` for several.
 
-    With `stream` the answer is `text/event-stream`: an `image_edit.completed` event a picture, each an
+    With `stream` the response is `text/event-stream` with one `image_edit.completed` event per picture, an
     `OpenAIImageEvent`.
     """
     client_timeout = read_client_timeout(request)
@@ -127,7 +127,7 @@ async def _generate(
         except ValidationFailed as error:
             raise ValidationFailed(translate_violations(error.violations, parsed.places)) from None
         except GatewayError as error:
-            request.state.outcome = error.code  # a stream that has begun has no status to tell it by
+            request.state.outcome = error.code  # a stream that has begun already sent its status
             raise
         request.state.cache = result.cache_status
         return result
@@ -162,7 +162,7 @@ def _build_headers(result: GenerationResult) -> dict[str, str]:
     responses={status: _ERRORS[status] for status in (401, 403)},
 )
 async def list_models(caller: CallerDep, service: ServiceDep) -> OpenAIModels:
-    """Every model that the tenant may use, in OpenAI's dialect."""
+    """List the models that the caller may use, in OpenAI's dialect."""
     cards = [card for card in service.gateway.catalogue if _may_use(caller, card)]
     return OpenAIModels(object="list", data=[render_model(card) for card in cards])
 
@@ -173,14 +173,14 @@ async def list_models(caller: CallerDep, service: ServiceDep) -> OpenAIModels:
     responses={status: _ERRORS[status] for status in (401, 403, 404)},
 )
 async def get_model(
-    model: Annotated[str, Path(description="Id or alias.", examples=["gemini-3.1-flash-image"])],
+    model: Annotated[str, Path(description="Model id or alias.", examples=["gemini-3.1-flash-image"])],
     caller: CallerDep,
     service: ServiceDep,
 ) -> OpenAIModel:
-    """One model, by id or alias, in OpenAI's dialect."""
+    """Get a model by id or alias, in OpenAI's dialect."""
     card = service.gateway.catalogue.resolve(model)
     if card is None or not _may_use(caller, card):
-        detail = "There is no such model here, or this caller may not use it."
+        detail = "There is no such model, or the caller may not use it."
         raise ValidationFailed((Violation("/model", "unknown_model", detail),))
     return render_model(card)
 

@@ -1,4 +1,4 @@
-"""``size`` and ``quality`` in the card's own words: a cell of its grid, and the way back for the answer."""
+"""Maps ``size`` and ``quality`` to cells of the card's grid, and back for the response."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from app.domain.card import Card
 
 RATIO_FACTOR_MAX: Final = 1.5
-"""How far the sides' ratio may be from a cell's. Between any two neighbours on the card it is less."""
+"""Largest factor between a requested aspect ratio and a cell's; neighbours on the card are closer."""
 AREA_FACTOR_MAX: Final = 4.0
-"""How far the area may be from a cell's: one step of sizes, and the smallest size that the original knew."""
+"""Largest factor between areas: one step of image sizes, which includes OpenAI's smallest size."""
 
 
 class Cell(NamedTuple):
-    """One picture of a card's grid, in pixels."""
+    """One combination of aspect ratio and image size, with its pixels."""
 
     aspect_ratio: str
     image_size: str
@@ -26,21 +26,21 @@ class Cell(NamedTuple):
 
 
 def iterate_cells(card: Card) -> Iterator[Cell]:
-    """The whole grid, cheaper sizes first."""
+    """Yield the cells of the grid, cheaper sizes first."""
     for size in card.image_sizes:
         for ratio in card.aspect_ratios:
             yield Cell(ratio, size, *card.pixels[ratio][size])
 
 
 def find_exact_cell(card: Card, width: int, height: int) -> Cell | None:
-    """The cell of exactly these pixels, if there is one."""
+    """Return the cell of exactly these pixels, or None."""
     return next((cell for cell in iterate_cells(card) if cell[2:] == (width, height)), None)
 
 
 def find_nearest_cell(card: Card, width: int, height: int) -> Cell:
-    """The cell of exactly these pixels; else of the nearest ratio, and in it of the nearest area.
+    """Return the cell of exactly these pixels, or the one of the nearest aspect ratio and then area.
 
-    Distances are factors, so twice as much is as far as half as much; of two equal ones the cheaper wins.
+    Distances are factors: twice as much is as far as half as much. Of two equal ones the cheaper wins.
     """
     exact = find_exact_cell(card, width, height)
     if exact is not None:
@@ -51,7 +51,7 @@ def find_nearest_cell(card: Card, width: int, height: int) -> Cell:
 
 
 def is_near(cell: Cell, width: int, height: int) -> bool:
-    """Whether a cell is near enough to be delivered for these pixels without misleading anybody."""
+    """Whether a cell is near enough to be delivered for these pixels."""
     if (cell.width, cell.height) == (width, height):
         return True
     return _measure_distance(width / height, _parse_ratio(cell.aspect_ratio)) <= math.log(
@@ -60,7 +60,7 @@ def is_near(cell: Cell, width: int, height: int) -> bool:
 
 
 def find_quality(card: Card, width: int, height: int) -> str | None:
-    """The quality that asks for a picture of these pixels, or None where none does."""
+    """Return the quality that selects a picture of these pixels, or None."""
     qualities = card.image_sizes[find_nearest_cell(card, width, height).image_size].qualities
     return qualities[0] if qualities else None
 

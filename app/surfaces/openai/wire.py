@@ -201,7 +201,7 @@ class OpenAIViolation(BaseModel):
     pointer: str = Field(description="JSON pointer into the request.", examples=["/size"])
     code: str = Field(description="Machine-readable code.", examples=["unsupported_size"])
     detail: str = Field(
-        description="Human-readable explanation.", examples=["The size is written WIDTHxHEIGHT, or auto."]
+        description="Human-readable explanation.", examples=["The size must be WIDTHxHEIGHT or auto."]
     )
     allowed: list[str | int | float] | None = Field(
         None, description="Accepted values.", examples=[["1024x1024"]]
