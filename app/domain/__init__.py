@@ -1,1 +1,1 @@
-"""The domain: what is asked, what it may cost, what came of it. No I/O, no clock, no framework."""
+"""The domain: requests, their estimates and their outcomes. No I/O, no clock, no framework."""

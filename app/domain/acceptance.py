@@ -1,6 +1,6 @@
-"""What each rule accepts of a card, and the codes of what it refuses: for documents, not for requests.
+"""The values that each rule accepts by a card, and its violation codes: for documents, not for requests.
 
-A test holds the codes to those that the rules really give.
+A test compares the codes with those that the rules give.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _OF_ADDRESSES = ("invalid_address", "address_not_available", "bucket_not_allowed
 
 
 class Acceptance(NamedTuple):
-    """One rule.
+    """A rule as documents show it.
 
     Attributes:
         rule: Its name.
-        accepted: What passes it, in a few words, by one card.
-        codes: Of the violations that it finds.
+        accepted: The values that pass, in a few words.
+        codes: The codes of its violations.
     """
 
     rule: str
@@ -34,7 +34,7 @@ class Acceptance(NamedTuple):
 
 
 def list_acceptances(card: Card) -> tuple[Acceptance, ...]:
-    """Every rule in the order in which they are asked."""
+    """Every rule, in the order in which they run."""
     return tuple(
         Acceptance(*row)
         for row in (*_list_word_rules(card), *_list_number_rules(card), *_list_file_rules(card))

@@ -1,7 +1,7 @@
-"""Addresses of files in Cloud Storage: parsed once, by a grammar that leaves nothing to interpretation.
+"""Addresses of files in Cloud Storage, parsed once by a strict grammar.
 
-The gateway itself never fetches an address; Google does. What passes here is compared by its parsed
-bucket and handed on as it stands (docs/reliability.md R64). The grammar is narrower than Cloud Storage's own:
+The gateway never fetches an address; Google does. An address that passes is compared by its bucket and sent
+unchanged (docs/reliability.md R64). The grammar is narrower than Cloud Storage's own:
 object names outside ASCII, with blanks, percent signs or dot segments are refused.
 """
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 SCHEME = "gs://"
 ADDRESS_LENGTH_MAX = 1024
 
-# Every character of a bucket's name is written out, so that no alphabet but ASCII can look like it.
+# Every character of a bucket's name is written out, so that no look-alike of another alphabet passes.
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9_.-]{1,220}[a-z0-9]", re.ASCII)
 _BUCKET_LABEL_MAX = 63
 _DOTTED_NUMBERS = re.compile(r"[0-9.]+", re.ASCII)
@@ -29,7 +29,7 @@ class Address(NamedTuple):
 
 
 class InvalidAddress(ValueError):
-    """The text is no address that the gateway passes on; the message is a sentence for people."""
+    """The gateway does not send this address; the message says why."""
 
 
 def _check_bucket(text: str) -> str:
@@ -52,7 +52,7 @@ def parse(text: str) -> Address:
     if not slash or not name:
         raise InvalidAddress("The address names a bucket and no file in it.")
     if not _OBJECT.fullmatch(name):
-        raise InvalidAddress("The file's name has characters that the gateway does not pass on.")
+        raise InvalidAddress("The file's name has characters that the gateway does not accept.")
     if not _DOT_SEGMENTS.isdisjoint(name.split("/")):
         raise InvalidAddress("The file's name has an empty or a dot segment.")
     return Address(bucket, name)

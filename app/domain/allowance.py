@@ -1,8 +1,8 @@
-"""What words and thoughts beside a picture cost, learned from what was observed.
+"""The tokens to reserve for words and thoughts beside a picture, learned from observed calls.
 
-The card gives an allowance; this is the floor. Once enough calls of the same model, size and thinking level
-have ended, the allowance is the 99th percentile of the last of them, so that at most one settlement in a
-hundred is above its reservation. Kept in this process alone: a replica that starts begins at the floor.
+The card's allowance is the floor. Once enough calls of the same model, size and thinking level have ended,
+the allowance is the 99th percentile of the last ones, so about one settlement in a hundred exceeds its
+reservation. Observations stay in this process: a new replica starts at the floor.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ if TYPE_CHECKING:
 
 QUANTILE_PERCENT: Final = 99
 REMEMBERED: Final = 500
-"""Calls of each kind that are looked back upon."""
+"""The last calls of each kind that count."""
 ENOUGH: Final = 50
-"""Fewer calls than this say nothing."""
+"""The calls of a kind below which the card's floor applies."""
 
 Kind = tuple[str, str, str]
-"""Card id, image size, thinking level: as many as the cards offer, so what is kept is bounded."""
+"""Card id, image size, thinking level. The cards bound how many there are."""
 
 
 class Allowances:
-    """The observations, and the allowance that follows from them."""
+    """The observations and the allowances that follow from them."""
 
     def __init__(self) -> None:
         self._seen: dict[Kind, deque[int]] = {}
         self._learned: dict[Kind, int] = {}
 
     def observe(self, card: Card, size: str, level: str, tokens: int) -> None:
-        """Count one call that delivered: its tokens of words and thoughts together."""
+        """Record the tokens of words and thoughts of one call that delivered a picture."""
         kind = (card.id, size, level)
         self._seen.setdefault(kind, deque(maxlen=REMEMBERED)).append(tokens)
         self._learned.pop(kind, None)
 
-    def of(self, card: Card, size: str, level: str) -> int:
-        """Tokens to reserve beside one picture; never less than the card says."""
+    def get(self, card: Card, size: str, level: str) -> int:
+        """Tokens to reserve beside one picture; never below the card's allowance."""
         floor, kind = card.text_allowance.per_image[level], (card.id, size, level)
         observations = self._seen.get(kind, ())
         if len(observations) < ENOUGH:

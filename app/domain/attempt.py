@@ -1,4 +1,4 @@
-"""Attempts at one call by a client that repeats it by itself until it is answered (docs/decisions/0047)."""
+"""Attempts at one call by a client that retries by itself until it is answered (docs/decisions/0047)."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ if TYPE_CHECKING:
     from app.domain.rate import RateState
 
 Delivery = Literal["delivered", "abandoned", "under_way"]
-"""An answer has reached its caller's connection, or the caller is gone, or it is being written still."""
+"""The answer reached its caller's connection, the caller has left, or it is still being written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One of them, the same over all of its admissions.
+    """One attempt, the same over all of its admissions.
 
     Attributes:
-        origin: What attempts at equal calls have in common: a digest of the gateway key and the work.
-        id: Names this one.
-        repeats: Whether the client says that it repeats an earlier one.
-        keep_s: How long a result that nobody was delivered waits for a repetition.
-        age_ms: How long ago it arrived; it repeats only what began before that.
+        origin: A digest of the gateway key and the work, which attempts at equal calls share.
+        id: The attempt's own id.
+        repeats: Whether the client says that this is a retry.
+        keep_s: Seconds that an undelivered result waits for a retry.
+        age_ms: Milliseconds since it arrived; it can only repeat calls that began before that.
     """
 
     origin: str
@@ -34,7 +34,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Rejoined:
-    """An earlier attempt at the call has a result that nobody was delivered; it is this one's now."""
+    """An earlier attempt's result reached nobody; it belongs to this attempt now."""
 
     attempt: Attempt
     generation_id: str

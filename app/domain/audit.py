@@ -1,4 +1,4 @@
-"""What operators did, as it is kept: who, what, to whom and when, and never a secret."""
+"""Entries of the audit log: which operator changed what, and when. They never hold a secret."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class AuditEvent:
     """One change that an operator made.
 
     Attributes:
-        operator: Who: ``environment`` for the key of the environment, else ``<tenant>/<key id>``.
-        tenant_id: Whom it concerned; None for all tenants.
-        key_id: The key that was made, rotated or revoked, or None.
-        changed: The names of the tenant's fields that have another value now.
-        detail: Amounts and times of a change of a budget, in the gateway's words, or empty.
+        operator: ``environment`` for the key of the environment, else ``<tenant>/<key id>``.
+        tenant_id: The tenant concerned; None for all tenants.
+        key_id: The key that was created, rotated or revoked, or None.
+        changed: The names of the tenant's fields that changed.
+        detail: Amounts and times of a budget change, or empty.
         fingerprint: The one piece of work that was purged, or None.
-        request_id: Of the request that asked for it, as in the access log.
-        id: Given by the store; later events have greater ones. Empty before it is kept.
-        at_ms: The store's clock; 0 before it is kept.
+        request_id: The id of the operator's request, as in the access log.
+        id: Assigned by the store, ascending; empty before the event is stored.
+        at_ms: Store time, Unix milliseconds; 0 before the event is stored.
     """
 
     action: Action

@@ -1,7 +1,7 @@
 """Budgets: how much of a unit may be used in a calendar window.
 
-The ledger's arithmetic is done in the store; here are its words, the windows' edges and the amounts.
-Amounts are whole numbers below 2**53, because the store's scripts count in doubles.
+The store does the ledger's arithmetic; this defines its units, the edges of windows and the amounts. Amounts
+are whole numbers below 2**53, because the scripts count in doubles.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _COUNTER_WORDS = {unit: word for word, unit in EARLIER_UNITS.items()}
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """Another limit, until a moment (Unix milliseconds) by the store's clock."""
+    """Another limit until ``until_ms``, Unix milliseconds by the store's clock."""
 
     limit: int
     until_ms: int
@@ -61,7 +61,7 @@ class Override:
 class Budget:
     """A limit on one unit in one window. ``limit`` is in the unit's own store amount (USD in billionths).
 
-    A ``lifetime`` budget is prepaid: it never begins anew, and credit that the store holds adds to it.
+    A ``lifetime`` budget is prepaid: it never resets, and credit in the store adds to it.
     """
 
     unit: Unit
@@ -91,7 +91,7 @@ class BudgetWindow:
     Attributes:
         field: The counter's name in the store without the start, such as ``k:k1|usd|month``.
         spans: Previous, current and next window by the gateway's clock.
-        zone: Where the window's midnights are.
+        zone: The time zone of the window's midnights.
     """
 
     budget: Budget
@@ -100,7 +100,7 @@ class BudgetWindow:
     zone: ZoneInfo
 
     def at(self, now_ms: int) -> BudgetWindow:
-        """The same window with the instances around another moment: the store's clock has the last word."""
+        """The same window around another moment, for a store whose clock differs from the gateway's."""
         return replace(self, spans=compute_spans(self.budget.window, self.zone, now_ms))
 
 
@@ -109,14 +109,14 @@ class WindowState:
     """A budget window as the store sees it at one moment.
 
     Attributes:
-        budget: With the limit that is in force: changed for a time, or raised by credit.
-        settled: Booked.
-        held: Reserved and not yet resolved.
+        budget: The budget with the limit in force, override and credit included.
+        settled: The amount booked.
+        held: The amount reserved by open holds.
         span: The window instance that the store chose.
-        now_ms: The store's clock.
-        needed: What the refused or admitted request needs in this unit.
-        credit: The part of the limit that was added by credit.
-        field: The counter's name in the store, which tells whose window it is.
+        now_ms: Store time, Unix milliseconds.
+        needed: The amount that the request needs in this unit.
+        credit: The part of the limit that is credit.
+        field: The counter's name in the store, which says whose window it is.
         usual_limit: The limit without an operator's override, credit included.
     """
 
@@ -132,7 +132,7 @@ class WindowState:
 
     @property
     def remaining(self) -> int:
-        """What is left, never below zero."""
+        """The amount left, never below zero."""
         return max(0, self.budget.limit - self.settled - self.held)
 
     @property
@@ -147,13 +147,15 @@ class WindowState:
 
     @property
     def refuses(self) -> bool:
-        """Whether this window alone would refuse what was asked."""
+        """Whether this window alone would refuse the request."""
         return self.budget.mode == "enforce" and self.needed > self.remaining
 
     @property
     def never_fits(self) -> bool:
-        """Whether what was asked is more than the window ever holds, so that no waiting helps."""
-        most = max(self.budget.limit, self.usual_limit) - (self.settled if self.endless else 0)
+        """Whether the request needs more than the window ever holds, so that waiting does not help."""
+        most = max(self.budget.limit, self.usual_limit)
+        if self.endless:
+            most -= self.settled  # what is booked in a lifetime never comes back
         return self.refuses and self.needed > most
 
 
@@ -179,8 +181,8 @@ def _find_begin_ms(window: _Days, index: int, zone: ZoneInfo) -> int:
     """The first moment at which the zone's calendar shows the window's first day or a later one.
 
     That is midnight, except where the clocks are put forward over it: then it is the moment of the change,
-    which lies between what midnight would be by the new and by the old offset. Remembered, because every
-    request asks for the same few. ``index`` is that of ``_compute_index``.
+    which lies between midnight by the new offset and midnight by the old one. Cached, because every request
+    needs the same few. ``index`` is that of ``_compute_index``.
     """
     day = _compute_first_day(window, index)
     midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
@@ -216,7 +218,7 @@ def compute_spans(window: WindowName, zone: ZoneInfo, now_ms: int) -> tuple[Span
 
 
 def _find_part_of_day(zone: ZoneInfo, at_ms: int, step_ms: int) -> Span:
-    """The piece of the day that a moment lies in; a day's last one is shorter where the day is odd."""
+    """The hour or minute of the day that a moment lies in; the last one of an odd day is shorter."""
     _, day, _ = _compute_day_spans("day", zone, at_ms)
     start = at_ms - (at_ms - day.start_ms) % step_ms
     return Span(start, min(start + step_ms, day.end_ms))
@@ -228,7 +230,7 @@ def _compute_day_spans(window: _Days, zone: ZoneInfo, now_ms: int) -> tuple[Span
     def begin(index: int) -> int:
         return _find_begin_ms(window, index, zone)
 
-    # Clocks that are put back over midnight show yesterday's date again, after today has begun.
+    # Clocks that are set back over midnight show yesterday's date again after today has begun.
     while begin(index + 1) <= now_ms:
         index += 1
     start, end = begin(index), begin(index + 1)

@@ -24,7 +24,7 @@ _PREFIXES = ("publishers/google/models/", "models/", "google/")
 
 
 def strip_model_prefix(name: str) -> str:
-    """A model's name without the prefix that some APIs write before it (``models/``, ``google/``)."""
+    """A model's name without the prefix that some APIs write (``models/``, ``google/``)."""
     for prefix in _PREFIXES:
         if name.startswith(prefix):
             return name.removeprefix(prefix)
@@ -41,7 +41,7 @@ class _Fact(BaseModel):
 
 
 class Source(_Fact):
-    """Where a card's facts come from, and when they were last compared with it."""
+    """A source of a card's facts, and the date when they were last compared with it."""
 
     title: str
     checked: date
@@ -55,7 +55,7 @@ class Alias(_Fact):
 
 
 class Lifecycle(_Fact):
-    """Dates of the model's life; the back ends may differ."""
+    """The model's stage and dates, which may differ by back end."""
 
     stage: Literal["preview", "ga", "deprecated", "retired"]
     released: date
@@ -65,7 +65,7 @@ class Lifecycle(_Fact):
 
 
 class TokenLimits(_Fact):
-    """The context: how many tokens may go in and come out."""
+    """The context: most tokens of input and of output."""
 
     input_max: Tokens
     output_max: Tokens
@@ -224,14 +224,14 @@ class Card(_Fact):
         return self
 
     def get_prices(self, tier: str | None) -> Prices:
-        """The prices of a service tier as it is reported; of one without its own, those of the standard."""
+        """The prices of a service tier; those of the standard tier where it has none of its own."""
         for name, prices in self.tier_prices_usd_per_million.items():
             if name == tier:
                 return prices
         return self.prices_usd_per_million
 
     def get_dearest_prices(self, tier: str | None) -> Prices:
-        """What to reserve for a tier that was asked for: Google may serve the standard one instead."""
+        """The prices to reserve a requested tier at: Google may serve the standard tier instead."""
         return max(self.get_prices(tier), self.prices_usd_per_million, key=lambda prices: prices.image_output)
 
     def image_tokens(self, image_size: str) -> int:
@@ -247,7 +247,7 @@ class Card(_Fact):
         return None
 
     def find_size_of_quality(self, quality: str) -> str | None:
-        """The size that a word of OpenAI's ``quality`` asks for, or None where the card has none for it."""
+        """The size for a value of OpenAI's ``quality``, or None where the card has none for it."""
         return next((name for name, size in self.image_sizes.items() if quality in size.qualities), None)
 
     def list_sizes_up_to(self, largest: str) -> tuple[str, ...]:

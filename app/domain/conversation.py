@@ -1,8 +1,8 @@
-"""Turns of a conversation: what was asked and answered so far, and goes to the model again before the next.
+"""The turns of a conversation so far, which are sent to the model again before the next one.
 
-A turn is kept as the model's own JSON, in which every file is named by a placeholder: so thought signatures
-come back as they were, to the last letter, and the files' bytes are never encoded again
-(docs/model.md#signatures, docs/decisions/0007).
+A turn is stored as the model's own JSON with a placeholder for each file. So thought signatures come back
+exactly as they were, and the bytes of files are never encoded again (docs/model.md#signatures,
+docs/decisions/0007).
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """The turns that a generation ends, itself included.
+    """The turns up to a generation, its own included.
 
     Attributes:
-        id: Of that generation.
+        id: The id of that generation.
         model: Card id. Thought signatures mean nothing to another model.
-        back_end: Which back end made it. They mean nothing to another back end either.
-        turns: Requests that were answered.
-        contents: Google's ``Content`` objects as JSON, one behind the other with commas between them.
-        places: Each file in them: its placeholder, and the id under which its bytes are kept.
-        images: Reference images of the callers.
-        pictures: All pictures in them, which the model reads as input.
-        text_bytes: UTF-8 bytes of all words in them.
-        document_tokens: Of the documents and videos in them.
-        length: Bytes of all files in them.
+        back_end: The back end that made it. Signatures mean nothing to another back end either.
+        turns: The number of answered requests.
+        contents: Google's ``Content`` objects as JSON, separated by commas.
+        places: For each file its placeholder and the id under which its bytes are stored.
+        images: The number of callers' reference images.
+        pictures: The number of all pictures, which the model reads as input.
+        text_bytes: UTF-8 bytes of all texts.
+        document_tokens: Tokens of the documents and videos.
+        length: Bytes of all files.
         addresses: Files in Cloud Storage, which the model reads again with each turn.
     """
 
@@ -49,7 +49,7 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """A conversation that a request goes on with, and the bytes of its files by placeholder."""
+    """The conversation that a request continues, and the bytes of its files by placeholder."""
 
     conversation: Conversation
     blobs: Mapping[str, bytes] = field(repr=False)
@@ -57,14 +57,14 @@ class Earlier:
 
 @dataclass(frozen=True, slots=True)
 class Replied:
-    """What a turn was answered with.
+    """The answer to a turn.
 
     Attributes:
-        id: Of the generation.
-        back_end: Which one answered.
-        verbatim: The upstream's answer, JSON with a picture's id wherever its bytes were.
+        id: The id of the generation.
+        back_end: The back end that answered.
+        verbatim: The upstream's answer, JSON with a picture's id in place of its bytes.
         lengths: Bytes of each picture in it, by id.
-        text_input: Tokens of words, documents and videos that Google has read for it, where it said so.
+        text_input: Tokens of texts, documents and videos that Google reported as read, else 0.
     """
 
     id: str

@@ -1,7 +1,7 @@
-"""What can go wrong, in the gateway's own words.
+"""The gateway's errors.
 
-An error knows its code, its status and whether a retry can help; it knows nothing of JSON envelopes,
-which belong to the surfaces. The codes are those of the HTTP contract.
+An error has a code, a status and whether a retry can help. It knows nothing of JSON envelopes, which belong
+to the surfaces. The codes are part of the HTTP contract.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One fault of a request.
+    """One thing in a request that breaks a rule.
 
     Attributes:
         pointer: JSON pointer (RFC 6901) into the caller's own request, such as ``/images/3/data``.
-        code: A stable word for programs, such as ``unsupported_aspect_ratio``.
+        code: A stable code for programs, such as ``unsupported_aspect_ratio``.
         detail: A sentence for people.
-        allowed: What would have been accepted, where that can be listed.
+        allowed: The accepted values, where they can be listed, else None.
     """
 
     pointer: str
@@ -37,19 +37,18 @@ class Violation:
 
 
 class GatewayError(Exception):
-    """Anything the gateway answers instead of a result.
+    """The base of everything the gateway answers instead of a result.
 
     Args:
-        detail: A sentence about this very occurrence. It never holds a prompt, a key or image bytes.
+        detail: A sentence about this occurrence. It never holds a prompt, a key or image bytes.
         retry_after_s: Whole seconds after which a retry can succeed, or None.
-        usage: What the attempt cost all the same, or None where nothing was spent.
+        usage: The tokens that the failed attempt cost, or None where nothing was spent.
 
-    ``windows`` and ``rates`` hold the caller's budget windows and rates where they were seen on the way, for
-    the headers. ``replayed`` is true where an earlier request under the same idempotency key failed so.
-    ``verbatim`` holds the upstream's own answer where it gave one, for callers who speak its dialect. It may
-    repeat what the caller wrote, so it is never logged.
+    ``windows`` and ``rates`` hold the caller's budget windows and rates, for the headers, where they are
+    known. ``replayed`` is true for the stored failure of an idempotency key. ``verbatim`` is the upstream's
+    own answer, if any, for callers of its dialect; it may repeat the caller's text, so it is never logged.
 
-    An error does not change: ``with_attributes`` returns another one.
+    An error is never changed: ``with_attributes`` returns another one.
     """
 
     code: ClassVar[str] = "internal"
@@ -70,7 +69,7 @@ class GatewayError(Exception):
         self.verbatim = ""
 
     def with_attributes(self, **attributes: Any) -> Self:
-        """The same error, and where it was raised, with other values of attributes that it has."""
+        """A copy of the error, with its traceback, in which these attributes have other values."""
         if unknown := attributes.keys() - {*vars(self), "retryable", "daily"}:
             raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
         error = type(self).__new__(type(self), attributes.get("detail", self.detail))
@@ -84,7 +83,7 @@ class InternalError(GatewayError):
 
 
 class InvalidRequest(GatewayError):
-    """The bytes are no request at all: not JSON, bad framing, unreadable multipart."""
+    """The bytes are not a request: no JSON, bad framing, unreadable multipart."""
 
     code, title, status = "invalid_request", "The request cannot be read", 400
 
@@ -96,19 +95,19 @@ class HeadersTooLarge(GatewayError):
 
 
 class Unauthenticated(GatewayError):
-    """No key or ID token, or one that is not known here."""
+    """No key or ID token, or an unknown one."""
 
     code, title, status = "unauthenticated", "A valid key is required", 401
 
 
 class PermissionDenied(GatewayError):
-    """A known caller without the right to do this."""
+    """The caller is known and lacks the right."""
 
     code, title, status = "permission_denied", "This key may not do that", 403
 
 
 class NotFound(GatewayError):
-    """It does not exist, or belongs to another tenant: the answer is the same."""
+    """It does not exist or belongs to another tenant; the answer is the same."""
 
     code, title, status = "not_found", "There is nothing here", 404
 
@@ -120,7 +119,7 @@ class MethodNotAllowed(GatewayError):
 
 
 class Conflict(GatewayError):
-    """What is there already does not allow it: an id that is taken, a tenant that only its file changes."""
+    """The current state does not allow it: an id is taken, or a tenant is defined in a file."""
 
     code, title, status = "conflict", "This conflicts with what is there", 409
 
@@ -132,7 +131,7 @@ class OperationCancelled(GatewayError):
 
 
 class PreconditionFailed(GatewayError):
-    """It was changed since the caller read it (RFC 9110 section 13.1.1)."""
+    """It has changed since the caller read it (RFC 9110 section 13.1.1)."""
 
     code, title, status = "precondition_failed", "It was changed in between", 412
 
@@ -144,23 +143,23 @@ class PreconditionRequired(GatewayError):
 
 
 class BodyTooLarge(GatewayError):
-    """The body passed its limit while it was being read."""
+    """The body exceeded its limit while it was being read."""
 
     code, title, status = "body_too_large", "The body is too large", 413
 
 
 class UnsupportedMediaType(GatewayError):
-    """The body has another content type than the route reads."""
+    """The route does not read this content type."""
 
     code, title, status = "unsupported_media_type", "The content type is not supported", 415
 
 
 VIOLATIONS_MAX = 100
-"""Faults that one answer names: more than any honest request has, and few enough to answer at no cost."""
+"""The most violations in one answer: more than an honest request has, few enough to cost nothing."""
 
 
 class ValidationFailed(GatewayError):
-    """The request breaks the wire schema or the model card; every fault is named."""
+    """The request breaks the wire schema or the model card; every violation is listed."""
 
     code, title, status = "validation_failed", "The request is not valid", 422
 
@@ -180,11 +179,11 @@ class BudgetExceeded(GatewayError):
     """A budget window has too little left; nothing was reserved in any window.
 
     Args:
-        detail: What is needed, what is left in each window, and until when.
+        detail: What the request needs, what is left in each window, and when it resets.
         refused_by: The windows that refused.
-        retry_after_s: Seconds until the last of them rolls over; None where waiting does not help.
-        would_fit: What would be admitted now, or None where that was not worked out.
-        sentences: The part of the detail about each of the windows.
+        retry_after_s: Seconds until the last of them resets; None where waiting does not help.
+        would_fit: What would be admitted now, or None where that was not computed.
+        sentences: The part of the detail about each window.
     """
 
     code, title, status, retryable = "budget_exceeded", "The budget is used up", 429, True
@@ -208,7 +207,7 @@ class RateLimited(GatewayError):
     """Too many requests a minute, or too many at once; nothing was counted or reserved.
 
     Args:
-        detail: Which limit, and what it is.
+        detail: The limit that refused, and its value.
         refused_by: The rates that refused.
         retry_after_s: Seconds until a request would be admitted.
     """
@@ -221,7 +220,7 @@ class RateLimited(GatewayError):
 
 
 class NotCached(GatewayError):
-    """``only-if-cached`` was asked and nothing is cached (RFC 9111 section 5.2.1.7)."""
+    """The request said ``only-if-cached`` and nothing is cached (RFC 9111 section 5.2.1.7)."""
 
     code, title, status = "not_cached", "There is no cached result", 504
 
@@ -230,11 +229,11 @@ class ContentBlocked(GatewayError):
     """Google's filters refused the prompt or the picture.
 
     Args:
-        detail: What the upstream says, with its support code.
+        detail: The upstream's reason, with its support code.
         reason: The block or finish reason as Google spells it.
-        support_code: Google's number for the rule, where it gave one.
-        side: Whether the prompt or the picture was found fault with.
-        usage: What the refusal cost.
+        support_code: Google's number for the rule, or None.
+        side: Whether the prompt or the picture was refused.
+        usage: The tokens that the refusal cost, or None.
     """
 
     code, title, status = "content_blocked", "The content was blocked", 422
@@ -255,18 +254,18 @@ class ContentBlocked(GatewayError):
 
     @property
     def category(self) -> str:
-        """The kind of fault, such as ``child`` or ``violence``."""
+        """The category of the refusal, such as ``child`` or ``violence``."""
         return find_category(self.reason, self.support_code)
 
 
 class ModelRefused(ContentBlocked):
-    """The model answered with words alone where a picture was asked."""
+    """The model answered with words alone instead of a picture."""
 
     code, title, status = "model_refused", "The model declined to draw", 422
 
     @property
     def category(self) -> str:
-        """The model gives no reason that a program could read."""
+        """Always ``refusal``: the model gives no reason that a program could read."""
         return "refusal"
 
 
@@ -274,13 +273,13 @@ class UpstreamError(GatewayError):
     """The upstream failed.
 
     Args:
-        detail: What is known, without the upstream's own text where that may repeat user content.
-        upstream_status: The HTTP status that the upstream answered, or None without an answer.
-        reason: The upstream's own word for it (``RESOURCE_EXHAUSTED``, a finish reason).
+        detail: What is known, without upstream text that may repeat user content.
+        upstream_status: The upstream's HTTP status, or None without an answer.
+        reason: The upstream's own code (``RESOURCE_EXHAUSTED``, a finish reason), or None.
         billed: ``no`` where Google cannot have charged, ``maybe`` where the outcome is unknown,
             ``yes`` where usage was reported.
-        retry_after_s: Seconds that the upstream asked callers to wait.
-        usage: What was reported, or None.
+        retry_after_s: Seconds that the upstream asked callers to wait, or None.
+        usage: The tokens that were reported, or None.
     """
 
     code, title, status, retryable = "upstream_error", "The upstream failed", 502, True
@@ -308,25 +307,25 @@ class UpstreamNoImage(UpstreamError):
 
 
 class MaxTokens(UpstreamNoImage):
-    """The output tokens ran out before there was a picture; the same request would end so again."""
+    """The output tokens ran out before there was a picture; a retry would end the same way."""
 
     code, title, status, retryable = "max_tokens", "The model ran out of output tokens", 422, False
 
 
 class InvalidHistory(UpstreamNoImage):
-    """An earlier turn of the conversation came back without the signature that the model gave with it."""
+    """An earlier turn of the conversation lacks the signature that the model gave with it."""
 
     code, title, status, retryable = "invalid_history", "The conversation lacks a signature", 400, False
 
 
 class UpstreamRejected(UpstreamError):
-    """The gateway's own credentials or model are refused; operators must act."""
+    """The upstream refuses the gateway's credentials or model; operators must act."""
 
     code, title, retryable = "upstream_rejected", "The upstream refuses the gateway", False
 
 
 class UpstreamInvalidRequest(UpstreamError):
-    """The upstream does not take this very request, which no rule of the card had refused."""
+    """The upstream refuses this request, which no rule of the card had refused."""
 
     code, title, status = "upstream_invalid_request", "The upstream does not take this request", 400
     retryable = False
@@ -335,7 +334,7 @@ class UpstreamInvalidRequest(UpstreamError):
 class UpstreamQuota(UpstreamError):
     """Google's quota is used up.
 
-    ``daily`` is true where it is a day's quota, which no pause of seconds brings back.
+    ``daily`` is true for a quota by day, for which a pause of seconds does not help.
     """
 
     code, title, status = "upstream_quota", "The upstream's quota is used up", 429
@@ -349,13 +348,13 @@ class UpstreamUnavailable(UpstreamError):
 
 
 class DeadlineExceeded(UpstreamError):
-    """Nobody answered in time; ``billed`` says whether tokens may have been spent."""
+    """There was no answer in time; ``billed`` says whether tokens may have been spent."""
 
     code, title, status = "deadline_exceeded", "The deadline passed", 504
 
 
 class Draining(GatewayError):
-    """The process is going down and takes no new work."""
+    """The process is shutting down and takes no new work."""
 
     code, title, status, retryable = "draining", "The gateway is going down", 503, True
 
@@ -373,23 +372,23 @@ class StoreUnavailable(GatewayError):
 
 
 class IdentityUnavailable(GatewayError):
-    """Google's keys, which ID tokens are checked with, are not to be had: nobody is let in by one."""
+    """Google's signing keys cannot be fetched, so no ID token is accepted."""
 
     code, title, status, retryable = "identity_unavailable", "ID tokens cannot be checked", 503, True
 
 
 class Overloaded(GatewayError):
-    """More work than the gateway takes at once."""
+    """There is more work than the gateway takes at once."""
 
     code, title, status, retryable = "overloaded", "The gateway is overloaded", 503, True
 
 
 class ConfigurationError(Exception):
-    """The deployment is set up wrongly; never answered to a caller, always told to the operator.
+    """The configuration is wrong. Callers never see this; operators always do.
 
     Args:
-        source: What was read, such as a file's name.
-        faults: Every fault found, each a sentence that begins with where it is. They never hold a secret.
+        source: The name of the file or other source.
+        faults: A sentence for each fault, which begins with its place. They never hold a secret.
     """
 
     def __init__(self, source: str, faults: tuple[str, ...]) -> None:

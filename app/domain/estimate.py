@@ -198,7 +198,7 @@ def compute_output_tokens_per_call(
     """Tokens that one call may answer with: a picture, words and thoughts; within the caller's own bound."""
     size, level = resolve_size_and_level(request, card)
     picture = card.image_tokens(size)
-    words = card.text_allowance.per_image[level] if allowances is None else allowances.of(card, size, level)
+    words = card.text_allowance.per_image[level] if allowances is None else allowances.get(card, size, level)
     words = max(words, request.thinking_budget or 0)
     most = request.max_output_tokens or card.tokens.output_max
     return picture + max(0, min(words, most - picture))

@@ -1,4 +1,4 @@
-"""What was delivered, beside what was asked: the model does not always keep to the request."""
+"""Compares delivered pictures with the request: the model does not always keep to it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def find_mismatches(
 ) -> tuple[Notice, ...]:
     """Differences between the pictures and a normalised request: ``size_mismatch``, ``mime_mismatch``.
 
-    Where a ratio was asked for, the sides are compared with the card's; else, and for cells whose size is
-    not settled, the area is.
+    With a requested ratio the sides are compared with the card's. Without one, and for cells whose pixels the
+    card leaves open, the area is compared.
     """
     notices = dict.fromkeys(notice for picture in pictures for notice in _compare(request, card, picture))
     return tuple(notices)

@@ -41,23 +41,23 @@ def learned(*tokens: int) -> Allowances:
 
 
 def test_a_few_calls_say_nothing() -> None:
-    assert learned(*[9000] * (ENOUGH - 1)).of(CARD, "1K", "minimal") == FLOOR
-    assert learned(*[9000] * ENOUGH).of(CARD, "1K", "minimal") == 9000
+    assert learned(*[9000] * (ENOUGH - 1)).get(CARD, "1K", "minimal") == FLOOR
+    assert learned(*[9000] * ENOUGH).get(CARD, "1K", "minimal") == 9000
 
 
 def test_what_was_learned_counts_for_its_own_size_and_level() -> None:
     allowances = learned(*[9000] * ENOUGH)
-    assert allowances.of(CARD, "2K", "minimal") == FLOOR
-    assert allowances.of(CARD, "1K", "high") == CARD.text_allowance.per_image["high"]
+    assert allowances.get(CARD, "2K", "minimal") == FLOOR
+    assert allowances.get(CARD, "1K", "high") == CARD.text_allowance.per_image["high"]
 
 
 def test_old_calls_are_forgotten() -> None:
-    assert learned(*[9000] * REMEMBERED, *[700] * REMEMBERED).of(CARD, "1K", "minimal") == 700
+    assert learned(*[9000] * REMEMBERED, *[700] * REMEMBERED).get(CARD, "1K", "minimal") == 700
 
 
 @given(st.lists(st.integers(0, 30_000), min_size=ENOUGH, max_size=REMEMBERED))
 def test_at_most_one_in_a_hundred_is_above_the_allowance_and_none_is_below_the_floor(seen: list[int]) -> None:
-    allowance = learned(*seen).of(CARD, "1K", "minimal")
+    allowance = learned(*seen).get(CARD, "1K", "minimal")
     assert allowance >= FLOOR
     assert sum(count > allowance for count in seen) * 100 <= len(seen)
 
