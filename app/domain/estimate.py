@@ -1,4 +1,4 @@
-"""What a request may cost, before it is made: the card's table, and honest allowances for the rest."""
+"""Estimates the tokens and the price of a request: the card's table, and allowances for the rest."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _MILLION = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class WouldFit:
-    """What a refused request could ask instead, at this moment.
+    """What would be admitted now in place of a refused request.
 
     Attributes:
-        image_size: The largest size of as many pictures, or None where none fits.
+        image_size: The largest size at the same number of pictures, or None where none fits.
         n: The most pictures of the same size; 0 where not even one fits.
     """
 
@@ -62,7 +62,7 @@ class Estimate:
 
     @property
     def input_tokens(self) -> int:
-        """Everything that goes in."""
+        """All input tokens."""
         return self.text_input + self.image_input + self.document_input + self.video_input
 
     @property
@@ -72,12 +72,12 @@ class Estimate:
 
     @property
     def total_tokens(self) -> int:
-        """Everything that Google counts."""
+        """All tokens that Google counts."""
         return self.input_tokens + self.output_tokens
 
     @property
     def amounts(self) -> Amounts:
-        """What the ledger reserves."""
+        """The amounts that the ledger reserves."""
         return Amounts(self.image_output, self.total_tokens, self.images, self.usd, self.output_tokens)
 
 
@@ -96,7 +96,7 @@ def estimate_bytes_tokens(length: int, *, strict: bool = False) -> int:
 
 
 def count_other_tokens(request: GenerationRequest, *, strict: bool = False) -> int:
-    """Tokens of words beside prompt and instruction, such as those of earlier turns, which are read anew."""
+    """Tokens of texts beside prompt and instruction, such as earlier turns, which the model reads again."""
     earlier = request.earlier.conversation.text_bytes if request.earlier is not None else 0
     return estimate_bytes_tokens(earlier + request.other_text_bytes, strict=strict)
 
@@ -107,28 +107,31 @@ def count_earlier_document_tokens(request: GenerationRequest) -> int:
 
 
 def count_known_document_tokens(item: Input, card: Card) -> int:
-    """Tokens that a document is known to have; a file whose pages nobody counted has at least one page."""
+    """The least tokens of a document; a file whose pages were not counted has at least one page."""
     if item.data is not None and item.mime_type == "text/plain":
         return -(-item.length // _BYTES_PER_TEXT_TOKEN)
     return ceil((item.pages or 1) * card.documents.tokens_per_page * item.weight)
 
 
 def estimate_document_tokens(item: Input, card: Card, *, strict: bool = False) -> int:
-    """Tokens to reserve for a document: what is known, else the most that the card lets a file have.
+    """Tokens to reserve for a document: those known, else the most that the card allows for a file.
 
     Strictly, every byte of a text may be a token of its own.
     """
-    if strict and item.data is not None and item.mime_type == "text/plain":
+    is_text = item.data is not None and item.mime_type == "text/plain"
+    if strict and is_text:
         return item.length
     tokens = count_known_document_tokens(item, card)
-    if item.pages is not None or (item.data is not None and item.mime_type == "text/plain"):
+    if is_text or item.pages is not None:
         return tokens
     most = card.documents.tokens_per_file_max
-    return most if item.data is None else max(tokens, min(most, -(-item.length // _BYTES_PER_TEXT_TOKEN)))
+    if item.data is None:
+        return most
+    return max(tokens, min(most, -(-item.length // _BYTES_PER_TEXT_TOKEN)))
 
 
 def count_known_video_tokens(item: Input, card: Card) -> int:
-    """Tokens that a video is known to have: at least those of a second."""
+    """The least tokens of a video; one of unknown length has at least a second."""
     return ceil((item.seconds or 1) * card.video.tokens_per_second * item.weight)
 
 
@@ -139,7 +142,7 @@ def estimate_video_tokens(request: GenerationRequest, card: Card, beside: int, *
         request: What is asked.
         card: The model's.
         beside: Tokens of everything else that goes in.
-        strict: Whether a header is not believed, which says what its writer likes.
+        strict: Whether to reserve for the whole context, because a header may say anything.
     """
     if not request.videos:
         return 0
@@ -181,13 +184,13 @@ def price_usage(card: Card, usage: Usage) -> Spent:
 
 
 def compute_settled_amounts(card: Card, usage: Usage, images: int) -> Amounts:
-    """What a finished generation is booked with, in every unit."""
+    """The amounts to book for a finished generation, in every unit."""
     usd = price_nano_usd(card, usage)
     return Amounts(usage.image_output, usage.total_tokens, images, usd, usage.output_tokens)
 
 
 def count_picture_tokens(request: GenerationRequest, card: Card) -> int:
-    """Tokens of the pictures that the model reads: the caller's references, and its own of earlier turns."""
+    """Tokens of the images that the model reads: the caller's references, and pictures of earlier turns."""
     replayed = request.earlier.conversation.pictures if request.earlier is not None else 0
     return ceil((sum(item.weight for item in request.images) + replayed) * card.images.tokens_each)
 
@@ -195,7 +198,7 @@ def count_picture_tokens(request: GenerationRequest, card: Card) -> int:
 def compute_output_tokens_per_call(
     request: GenerationRequest, card: Card, allowances: Allowances | None
 ) -> int:
-    """Tokens that one call may answer with: a picture, words and thoughts; within the caller's own bound."""
+    """Most output tokens of one call: picture, words and thoughts, within the caller's own bound."""
     size, level = resolve_size_and_level(request, card)
     picture = card.image_tokens(size)
     words = card.text_allowance.per_image[level] if allowances is None else allowances.get(card, size, level)
@@ -205,7 +208,7 @@ def compute_output_tokens_per_call(
 
 
 def resolve_size_and_level(request: GenerationRequest, card: Card) -> tuple[str, str]:
-    """The image size and the thinking level that a request is made with."""
+    """The image size and thinking level in force, the card's defaults filled in."""
     size = request.image_size or card.image_size_default
     return size, request.thinking_level or card.parameters.thinking_level_default
 
@@ -220,8 +223,8 @@ def estimate(
     Args:
         request: Normalised.
         card: The model's.
-        allowances: What was learned of words and thoughts; None for the card's allowance alone.
-        strict: Whether texts are counted by what they can have at most, not by what they are likely to have.
+        allowances: Learned allowances for words and thoughts; None for the card's alone.
+        strict: Whether texts count as the most tokens that they can have, not the likely ones.
     """
     prices = card.get_dearest_prices(request.service_tier)
     texts = (request.prompt, request.system_instruction or "")
@@ -233,7 +236,7 @@ def estimate(
     documents += count_earlier_document_tokens(request)
     videos = estimate_video_tokens(request, card, words + pictures + documents, strict=strict)
     if strict and (request.grounding.web_search or request.grounding.image_search):
-        # What a search finds is billed as input, and nobody knows beforehand how much it is.
+        # What a search returns is billed as input, and its size is not known beforehand.
         words = max(words, card.tokens.input_max - pictures - documents - videos)
     text_input, image_input = request.n * words, request.n * pictures
     document_input, video_input = request.n * documents, request.n * videos
@@ -276,6 +279,6 @@ def would_fit(
 
 
 def compute_input_amounts(estimated: Estimate, card: Card) -> Amounts:
-    """What a call is booked with that was read and not answered, where no usage was reported."""
+    """The amounts of a call that was read and not answered, where no usage was reported."""
     tokens = estimated.input_tokens
     return Amounts(0, tokens, 0, _sum_prices((tokens, card.prices_usd_per_million.input)))

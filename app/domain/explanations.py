@@ -1,4 +1,4 @@
-"""Why a budget or a rate refuses, in sentences for a person: what is needed and left, and until when."""
+"""Sentences that explain why a budget or a rate refuses: the need, the rest, and the time of the reset."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _COUNTED: Final[Mapping[Unit, tuple[str, str]]] = {
 
 
 def format_dollars(nano_usd: int, rounding: str | None = None) -> str:
-    """``$0.459`` for 459,004,500 billionths: with cents, to four digits where it is rounded, else exact."""
+    """``$0.459`` for 459,004,500 billionths: exact, or rounded to four digits."""
     amount = Decimal(nano_usd) / NANO_PER_USD
     if rounding is not None:
         amount = amount.quantize(Decimal(1).scaleb(min(-2, amount.adjusted() - 3)), rounding)
@@ -39,7 +39,7 @@ def _format_amount(unit: Unit, amount: int, rounding: str | None = None) -> str:
 
 
 def _describe_need(window: WindowState) -> str:
-    """What the request needs: pictures are counted exactly, all else is an estimate."""
+    """The request's need. Pictures are exact; all else is an estimate."""
     unit = window.budget.unit
     if unit == "usd":
         return f"up to {format_dollars(window.needed, ROUND_UP)}"
@@ -48,7 +48,7 @@ def _describe_need(window: WindowState) -> str:
 
 
 def _format_end(window: WindowState, zone: ZoneInfo) -> str:
-    """The end of the window as the tenant's calendar has it."""
+    """The end of the window in the tenant's time zone."""
     return f"{datetime.fromtimestamp(window.span.end_ms / 1000, zone):%Y-%m-%d %H:%M} ({zone.key})"
 
 
@@ -56,8 +56,8 @@ def explain_budget(window: WindowState, zone: ZoneInfo) -> str:
     """The sentences about one budget window that refuses.
 
     Args:
-        window: With what was asked.
-        zone: The tenant's, in which its windows begin.
+        window: The window, with the request's need.
+        zone: The tenant's time zone.
     """
     budget, unit = window.budget, window.budget.unit
     needs, owner = f"This request needs {_describe_need(window)}", _OWNERS[budget.scope]
@@ -86,14 +86,14 @@ def explain_rate(state: RateState, retry_after_s: int) -> str:
 
 
 def explain_fitting(fitting: WouldFit, single: WouldFit, image_size: str, n: int, when: str = "now") -> str:
-    """The sentence about what would be admitted in place of what was asked; empty where nothing would.
+    """The sentence about what would be admitted instead; empty where nothing would.
 
     Args:
-        fitting: For as many pictures, and of the same size.
-        single: For one picture, where neither fits.
-        image_size: As it was asked.
-        n: As it was asked.
-        when: When it would.
+        fitting: The largest size for ``n`` pictures, and the most pictures of ``image_size``.
+        single: The same for one picture, used where neither fits.
+        image_size: The requested size.
+        n: The requested number of pictures.
+        when: The time of it, such as ``now``.
     """
     options = []
     if fitting.image_size is not None and fitting.image_size != image_size:

@@ -24,18 +24,18 @@ from app.domain.rate import RateState  # noqa: TC001
 from app.domain.refusals import Side  # noqa: TC001
 
 EACH_CALLERS_OWN = frozenset({"windows", "rates", "replayed"})
-"""What an error says of the caller who gets it, and so is not kept for others."""
+"""Attributes of an error that belong to the caller who gets it; a stored failure has none of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Everything that an error says, but for what is each caller's own.
+    """An error as data, without what belongs to one caller.
 
     Attributes:
         code: The error's code.
         final: True where the same request would fail again (a refusal), so followers must not repeat it.
 
-    The others are the attributes of the errors, by the same names.
+    The others are the errors' attributes of the same names.
     """
 
     code: str
@@ -65,7 +65,7 @@ DEFINED_IN = (errors, repetition)
 
 
 def list_error_classes() -> tuple[type[GatewayError], ...]:
-    """Every error that can be answered, parents first."""
+    """Every error class, parents first."""
     classes: list[type[GatewayError]] = [GatewayError]
     for error in classes:
         classes.extend(error.__subclasses__())
@@ -73,16 +73,16 @@ def list_error_classes() -> tuple[type[GatewayError], ...]:
 
 
 def build_failure(error: GatewayError) -> Failure:
-    """What others are told of an error."""
+    """The failure that followers and repetitions get for an error."""
     final = isinstance(error, ContentBlocked | UpstreamInvalidRequest | MaxTokens | InvalidHistory)
     attributes = {name: getattr(error, name) for name in _CARRIED if hasattr(error, name)}
     return Failure(code=error.code, final=final, **attributes)
 
 
 def rebuild_error(failure: Failure) -> GatewayError:
-    """The error that the failure was; an upstream error where this version has none of its code."""
-    known = (kind for kind in list_error_classes()[1:] if kind.code == failure.code)
-    kind = next(known, UpstreamError)
+    """The error that a failure stands for; an UpstreamError where this version does not know its code."""
+    kinds = {kind.code: kind for kind in reversed(list_error_classes()[1:])}
+    kind = kinds.get(failure.code, UpstreamError)
     arguments = {name: getattr(failure, name) for name in signature(kind).parameters if name in _CARRIED}
     error = kind(**arguments)
     carried = {name: getattr(failure, name) for name in _CARRIED if hasattr(error, name)}

@@ -25,8 +25,8 @@ def _normalize_text(value: str) -> str:
 
 
 def _describe_input(item: Input) -> list[str]:
-    # An address and a file that holds the same text have the same digest, and are not the same input. The
-    # type is the one that goes to the upstream: what the bytes say, or the claim where they are elsewhere.
+    # An address and a file that holds the same text have equal digests and are different inputs. The type is
+    # the one sent upstream: that of the bytes, or the claim where the bytes are elsewhere.
     return [
         item.kind,
         "bytes" if item.uri is None else "uri",
@@ -38,9 +38,9 @@ def _describe_input(item: Input) -> list[str]:
 def compute_fingerprint(request: GenerationRequest, card: Card, tenant_id: str) -> str:
     """64 hexadecimal digits that name this work of this tenant (docs/reliability.md R35).
 
-    Defaults are filled in from the card, texts are in NFC, numbers are exact doubles, inputs are their
-    digests in the order in which the model sees them. Labels and cache directives do not take part.
-    What was asked in Google's own words and says no more than these is the same work.
+    Defaults come from the card, texts are in NFC, numbers are exact doubles, and inputs are digests in the
+    order in which the model sees them. Labels and cache directives do not take part. A request in Google's
+    own words that says no more than these is the same work.
     """
     parameters = card.parameters
 
@@ -70,7 +70,7 @@ def compute_fingerprint(request: GenerationRequest, card: Card, tenant_id: str) 
     if request.verbatim is not None and request.verbatim.identity:
         canonical["verbatim"] = request.verbatim.identity
     if request.earlier is not None:
-        # Signatures make every generation its own: the same turns made again are another conversation.
+        # Each generation has its own signatures, so the same turns made again are another conversation.
         canonical["continue_from"] = request.earlier.conversation.id
     text = json.dumps(canonical, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     key = blake3(f"flashgate fingerprint {VERSION} {tenant_id}".encode()).digest()

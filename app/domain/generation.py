@@ -1,4 +1,4 @@
-"""What came of a request: pictures, words, and what they cost."""
+"""The results of requests: pictures, texts and usage."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Usage:
         tool_use: Prompt tokens that grounding fed back.
         cached_input: The part of the prompt that came from Google's context cache.
         estimated: True where Google reported nothing and the table stands in.
-        tier: How Google says that it served it, which chooses the price: standard, flex, priority,
-            provisioned; mixed where calls were served differently; empty where it does not say.
+        tier: The service tier that Google reports, which decides the price: standard, flex, priority,
+            provisioned; mixed where calls differ; empty without a report.
     """
 
     text_input: int = 0
@@ -37,7 +37,7 @@ class Usage:
 
     @property
     def input_tokens(self) -> int:
-        """Everything that went in."""
+        """All input tokens."""
         return self.text_input + self.image_input + self.tool_use
 
     @property
@@ -71,7 +71,7 @@ NO_USAGE = Usage()
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What a request paid: the tokens, and billionths of a dollar."""
+    """The cost of a request: tokens, and billionths of a US dollar."""
 
     usage: Usage
     usd: int
@@ -82,12 +82,12 @@ FREE = Spent(NO_USAGE, 0)
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One delivered image: its bytes and what its own header says.
+    """One delivered image: its bytes, and the facts in its header.
 
     Attributes:
         id: ``img_`` and the BLAKE3 of the bytes in hexadecimal (64 digits).
-        mime_type: Read from the signature, never copied from a claim.
-        data: The bytes as they came from the upstream.
+        mime_type: The type by its signature, never a claim.
+        data: The bytes as the upstream sent them.
     """
 
     id: str
@@ -104,7 +104,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class PictureRecord:
-    """A picture without its bytes, as results and answers refer to it."""
+    """A picture without its bytes, as stored results refer to it."""
 
     id: str
     mime_type: str
@@ -115,7 +115,7 @@ class PictureRecord:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something the caller should know about a good answer; a warning, in the answers' words."""
+    """A warning in a successful answer."""
 
     code: str
     detail: str
@@ -123,17 +123,17 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One finished result, as it is kept and shared; the pictures' bytes lie beside it.
+    """One finished result, as it is stored and shared; its pictures are stored separately.
 
     Attributes:
         id: ``gen_`` and the id of the hold that paid for it.
         created_ms: Store time at which it was finished, Unix milliseconds.
-        usage: What generating it cost, once.
-        interim: Pictures of thoughts, where the caller asked to see them.
-        verbatim: The upstream's own answer, JSON with a picture's id wherever its bytes were; empty where
-            several calls were made.
-        back_end: Which back end made it: thought signatures mean nothing to any other. Empty where several
-            calls were served by different ones.
+        usage: The tokens that generating it cost, once.
+        interim: Pictures of thoughts, if the caller requested them.
+        verbatim: The upstream's own answer, JSON with a picture's id in place of its bytes; empty after
+            several calls.
+        back_end: The back end that made it; only that one reads its thought signatures. Empty where calls
+            went to different ones.
     """
 
     id: str
@@ -153,17 +153,17 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class ModelAnswer:
-    """What one upstream call came to.
+    """The answer of one upstream call.
 
     Attributes:
         pictures: Final images in order (thoughts left out, unless an image came only as a thought).
-        signatures: Thought signature beside each picture, opaque, or None.
-        text: Words that are no thoughts.
+        signatures: The opaque thought signature of each picture, or None.
+        text: Text that is not a thought.
         finish_reason: As Google spells it; unknown words are kept.
         usage: Reported tokens; ``estimated`` where the report was missing.
-        interim: Pictures of thoughts, which are no result.
-        verbatim: The answer itself, JSON with a picture's id wherever its bytes were.
-        back_end: Which back end answered.
+        interim: Pictures of thoughts, which are not results.
+        verbatim: The answer itself, JSON with a picture's id in place of its bytes.
+        back_end: The back end that answered.
     """
 
     pictures: tuple[Picture, ...]

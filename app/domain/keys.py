@@ -1,8 +1,7 @@
 """Gateway keys: ``fg_<env>_<keyid>_<secret>_<crc32>`` (docs/reliability.md R58).
 
-The secret is 256 random bits in base62. The checksum lets anybody, a secret scanner too, tell a key from
-other text without a look-up; the gateway keeps only an HMAC of the secret. This module knows neither
-files nor stores, and draws no randomness of its own.
+The secret is 256 random bits in base62. With the checksum, a secret scanner can tell a key from other text
+without a look-up; the gateway stores only an HMAC of the secret. The randomness comes from the caller.
 """
 
 from __future__ import annotations
@@ -41,12 +40,12 @@ class MintedKey(NamedTuple):
     secret: str
 
     def __repr__(self) -> str:
-        """The id alone: a key in a traceback or a log would be a leaked key."""
+        """The id alone, so that tracebacks and logs leak no key."""
         return f"MintedKey(key_id={self.key_id!r})"
 
 
 class ParsedKey(NamedTuple):
-    """The parts of a well-formed key. Well-formed is not valid: the secret is still to be compared."""
+    """The parts of a well-formed key; its secret is still to be compared."""
 
     env: str
     key_id: str
@@ -93,7 +92,7 @@ def mint(env: str, entropy: bytes, key_id: str | None = None) -> MintedKey:
 
 
 def parse(presented: str) -> ParsedKey | None:
-    """The parts of a well-formed key whose checksum is right, else None. Looks nothing up, raises nothing."""
+    """The parts of a well-formed key with the right checksum, else None; no look-up, no exception."""
     if len(presented) > _KEY_CHARACTERS_MAX:
         return None
     match = _KEY.fullmatch(presented)
@@ -103,10 +102,10 @@ def parse(presented: str) -> ParsedKey | None:
 
 
 def resembles_key(text: str) -> bool:
-    """Whether a text might hold a gateway key, so that it must never be echoed or logged."""
+    """Whether a text may hold a gateway key and so must not be echoed or logged."""
     return _PREFIX in text
 
 
 def hash_secret(pepper: bytes, secret: str) -> str:
-    """HMAC-SHA-256 of a secret under the deployment's pepper, 64 hexadecimal digits: all that is kept."""
+    """HMAC-SHA-256 of a secret under the deployment's pepper, 64 hexadecimal digits: all that is stored."""
     return hmac.new(pepper, secret.encode(), hashlib.sha256).hexdigest()

@@ -1,7 +1,7 @@
-"""Names of file types: as callers write them, as Google lists them, and what a claim is worth.
+"""Media types as callers write them, mapped to those that Google lists.
 
-What bytes are, they say themselves, so a claim decides nothing where the bytes are here. Where they are
-elsewhere it is all that is known.
+Where the bytes are here, they decide what a file is, and the caller's claim is only compared. Where they are
+elsewhere, the claim is all that is known.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 _MEDIA_TYPE = re.compile(r"[a-z]{1,20}/[a-z0-9][a-z0-9.+-]{0,60}", re.ASCII)
 _TEXT = "text/plain"
 
-# Left, the names that go to the upstream: those that Google lists, and where it lists several for one type
-# the registered one (docs/model.md#file-types). Right, what clients send for them.
+# Left: the names sent upstream, as Google lists them; where it lists several for one type, the registered one
+# (docs/model.md#file-types). Right: what clients write for them.
 _SPELLINGS: dict[str, tuple[str, ...]] = {
     "image/png": ("image/x-png", "image/apng", "image/vnd.mozilla.apng", "png", "apng"),
     "image/jpeg": ("image/jpg", "image/pjpeg", "image/jpe", "image/jfif", "jpeg", "jpg"),
@@ -42,14 +42,14 @@ _SAYS_NO_MORE = ("binary/", "*")
 
 
 def _strip_parameters(claim: str) -> str:
-    """A claim without its parameters, in lower case; empty where it says nothing."""
+    """A claim in lower case without its parameters; empty where it names no type."""
     bare = claim.partition(";")[0].strip().lower()
     unsaid = bare in _SAYS_NOTHING or bare.startswith(_SAYS_NO_MORE) or bare.endswith("/*")
     return "" if unsaid else bare
 
 
 def normalize_media_type(claim: str) -> str:
-    """The name that a type has here. Every kind of text is plain text, the only one that the models read."""
+    """The gateway's name of a type. Every kind of text is ``text/plain``, the only one that models read."""
     bare = _strip_parameters(claim)
     if bare in _CANONICAL:
         return _CANONICAL[bare]
@@ -57,12 +57,12 @@ def normalize_media_type(claim: str) -> str:
 
 
 def get_declared_type(item: Input) -> str | None:
-    """The caller's claim in its usual spelling, or None where it says nothing."""
+    """The caller's claim in the gateway's spelling, or None where it names no type."""
     return (normalize_media_type(item.declared_mime_type) or None) if item.declared_mime_type else None
 
 
 def is_corrected(item: Input) -> bool:
-    """Whether the bytes are something else than the caller said, or are sent under another name for it."""
+    """Whether the bytes are sent as another type than the caller's claim."""
     if item.drawn or item.data is None or item.mime_type is None or not item.declared_mime_type:
         return False
     declared, bare = get_declared_type(item), _strip_parameters(item.declared_mime_type)
@@ -72,12 +72,17 @@ def is_corrected(item: Input) -> bool:
 
 
 def quote_media_type(claim: str) -> str:
-    """A caller's word fit to be repeated in an answer."""
+    """A caller's claim, safe to repeat in an answer."""
     bare = _strip_parameters(claim)
     return bare if _MEDIA_TYPE.fullmatch(bare) else "something else"
 
 
 def classify_media_type(mime_type: str) -> InputKind:
-    """What a file of this type is offered as: an image, a video, and in all other cases a document."""
-    family = normalize_media_type(mime_type).partition("/")[0]
-    return "image" if family == "image" else "video" if family == "video" else "document"
+    """The kind of input for this type: image, video, or else document."""
+    match normalize_media_type(mime_type).partition("/")[0]:
+        case "image":
+            return "image"
+        case "video":
+            return "video"
+        case _:
+            return "document"

@@ -1,4 +1,4 @@
-"""An operation: a generation that was asked for and is answered elsewhere, whoever waits for it."""
+"""Operations: generations that go on after their callers were answered."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 OperationState = Literal["waiting", "running", "done", "failed", "cancelled"]
 """
-waiting    nothing is sent and nothing spent: it can be cancelled
-running    the model is at work, and what that costs is spent
-done       the result is there
-failed     the problem is there
+waiting    nothing is sent or spent; it can be cancelled
+running    the model is working, and its tokens are spent
+done       it has a result
+failed     it has a problem
 cancelled  it was cancelled while it waited; nothing was spent
 """
 
@@ -22,17 +22,17 @@ _OPERATION_ID = re.compile(r"op_[0-9a-f]{24}")
 
 
 def is_operation_id(operation_id: str) -> bool:
-    """Whether this can be an operation's id at all."""
+    """Whether the text has the form of an operation's id."""
     return _OPERATION_ID.fullmatch(operation_id) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class OperationResult:
-    """What an operation came to, in the few words that are never forgotten before its time.
+    """The result of an operation in short; unlike its text, no store evicts it.
 
     Attributes:
-        generation_id: Of its result; empty where it failed.
-        spent: What it cost; None where nobody knows.
+        generation_id: The id of the generation; empty where it failed.
+        spent: The cost; None where it is unknown.
     """
 
     generation_id: str
@@ -41,16 +41,16 @@ class OperationResult:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operation as it stands. Times are the store's clock in Unix milliseconds.
+    """An operation at one moment. Times are the store's clock in Unix milliseconds.
 
     Attributes:
         id: ``op_`` and 24 hexadecimal digits.
-        expires_ms: When nobody will find it any more.
-        alive: Whether its process still says so. One that waits or runs without is lost: what it had sent is
-            charged when its hold's lease is over.
-        cancel_requested: Whether somebody asked for that after it was sent, in vain.
-        text: The result or the problem as JSON, once it has ended; empty where it is no longer kept.
-        result: What it came to, where that has cost something; else None.
+        expires_ms: The time after which it is not found any more.
+        alive: Whether its process still renews it. One that waits or runs without renewal is lost: what it
+            sent is charged when its hold's lease ends.
+        cancel_requested: Whether it was cancelled too late, after it was sent.
+        text: The result or the problem as JSON once it has ended; empty where it is no longer stored.
+        result: The result in short where it has cost something, else None.
     """
 
     id: str
@@ -64,5 +64,5 @@ class Operation:
 
     @property
     def lost(self) -> bool:
-        """Whether its process died before it had ended."""
+        """Whether its process died before it ended."""
         return self.state in {"waiting", "running"} and not self.alive

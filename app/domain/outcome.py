@@ -1,4 +1,4 @@
-"""What the calls of one request came to, and so what is booked, answered and kept (docs/reliability.md R14).
+"""The outcome of a request's calls: what is booked, answered and stored (docs/reliability.md R14).
 
 | a call ended with                        | is booked with                      |
 |------------------------------------------|-------------------------------------|
@@ -33,15 +33,15 @@ COMPLETE = frozenset({"STOP", "FINISH_REASON_UNSPECIFIED", ""})
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The sum of one request's calls.
+    """The outcome of one request's calls together.
 
     Attributes:
         booking: How the hold ends: ``settle`` with ``amounts``, ``void``, or ``charge`` at the estimate.
-        usage: What was reported, all calls together.
-        answers: The calls that delivered, in order.
-        error: What the caller gets where nothing was delivered, else None.
+        usage: The usage reported by all calls together.
+        answers: The answers with pictures, in order.
+        error: The error for the caller where nothing was delivered, else None.
         keep: Whether the result may be cached and shared: complete, and every call delivered.
-        ambiguous: Whether a call may have been charged without anybody knowing, whatever is booked for it.
+        ambiguous: Whether Google may have charged for a call that reported nothing.
     """
 
     booking: Literal["settle", "void", "charge"]
@@ -55,7 +55,7 @@ class Outcome:
 
     @property
     def pictures(self) -> tuple[Picture, ...]:
-        """What was delivered, in order."""
+        """The delivered pictures, in order."""
         return tuple(picture for answer in self.answers for picture in answer.pictures)
 
     @property
@@ -70,13 +70,13 @@ def compute_outcome(
     per_call: Estimate,
     charging: HoldConfig | None = None,
 ) -> Outcome:
-    """Add up what the calls of one request came to; there is at least one.
+    """Combine the endings of one request's calls.
 
     Args:
         endings: An answer or an error for each call; at least one.
-        card: The model's.
-        per_call: What one call was reserved at.
-        charging: What to book where Google's charge is not known.
+        card: The model's card.
+        per_call: The estimate of one call.
+        charging: What to book where Google's charge is unknown.
     """
     charging = charging or HoldConfig()
     answers = tuple(item for item in endings if isinstance(item, ModelAnswer))
@@ -90,10 +90,11 @@ def compute_outcome(
         else 0
     )
     usage = sum(reported, Usage())
+    booking: Literal["settle", "void", "charge"] = "void"
     if unknown == len(endings):
-        booking: Literal["settle", "void", "charge"] = "charge"
-    else:
-        booking = "settle" if reported or unknown or blocked else "void"
+        booking = "charge"
+    elif reported or unknown or blocked:
+        booking = "settle"
     pictures = sum(len(answer.pictures) for answer in answers)
     by_tier = {
         tier: sum((each for each in reported if each.tier == tier), Usage())
@@ -115,7 +116,7 @@ def compute_outcome(
 
 
 def build_charged_outcome(endings: Sequence[ModelAnswer | GatewayError], estimated: Amounts) -> Outcome:
-    """The outcome where what was used cannot be added up: the estimate is charged, pictures are delivered."""
+    """The outcome where usage cannot be added up: the estimate is charged, pictures are delivered."""
     answers = tuple(item for item in endings if isinstance(item, ModelAnswer))
     errors = [item for item in endings if isinstance(item, GatewayError)]
     error = None if answers else errors[0]
@@ -131,5 +132,5 @@ def _may_be_billed(error: GatewayError) -> bool:
 
 
 def _select_error(errors: Sequence[GatewayError], usage: Usage | None) -> GatewayError:
-    """The first error stands for all, and carries what they cost together."""
+    """The first error stands for all, with the usage of all."""
     return errors[0].with_attributes(usage=usage)

@@ -1,20 +1,20 @@
-"""JSON pointers (RFC 6901): where in a document a fault is."""
+"""JSON pointers (RFC 6901) to places in a request."""
 
 from __future__ import annotations
 
 from typing import Final
 
 STEP_LENGTH_MAX: Final = 63
-"""Longer names are cut, so that a caller's endless name does not fill the answer."""
+"""Longer names are cut, so that a caller's long name does not fill the answer."""
 
 
 def build_pointer(*steps: str | int) -> str:
-    """The pointer that leads through these steps, fit to be sent; pydantic's ``loc`` is a tuple of them."""
+    """The pointer through these steps, safe to send; pydantic's ``loc`` is a tuple of steps."""
     return "".join("/" + _escape_step(str(step)) for step in steps)
 
 
 def split_pointer(text: str) -> list[str]:
-    """The steps of a pointer; none for the whole document."""
+    """The steps of a pointer; empty for the whole document."""
     return [step.replace("~1", "/").replace("~0", "~") for step in text.split("/")[1:]]
 
 

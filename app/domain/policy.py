@@ -1,4 +1,4 @@
-"""What a request is measured against beside the card: the deployment's limits and the caller's rights."""
+"""Limits beside the card: those of the deployment and of the caller."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from app.domain.tenancy import Caller
 
 CALL_S_MIN = 10.0
-"""The upstream refuses a call with a deadline below this (docs/model.md#deadlines): it is not made."""
+"""Seconds; the upstream refuses calls with a shorter deadline (docs/model.md#deadlines)."""
 PATIENCE_S_MIN = 9.0
 """A caller with less left is not worth a call; one of the 10 seconds may have passed on the way here."""
 PIXELS_MAX = 256_000_000
-"""No limit of the model's: phones make pictures of 200 megapixels in a few megabytes."""
+"""The gateway's own limit; phones take photos of 200 megapixels in a few megabytes."""
 
 
 class HoldConfig(Config):
@@ -64,7 +64,7 @@ class TimeConfig(Config):
     )
 
     def get_work_s(self, card: Card, image_size: str) -> float:
-        """Seconds that a request for this size may take in all, waiting included."""
+        """Seconds that a request for this size may take, waiting included."""
         return min(
             self.upstream_timeout_s,
             self.timeout_by_size.get(image_size, card.image_sizes[image_size].timeout_s),
@@ -77,10 +77,9 @@ class Policy:
 
     Attributes:
         models: Card ids that may be used; empty for all.
-        max_image_size: The largest size that may be asked for, or None.
-        preview: Preview features that may be used: names of sizes, and ``video``; None for all.
-        capabilities: What the back end can do beyond the common ground: ``output_mime_type`` and
-            ``cloud_storage``.
+        max_image_size: The largest size allowed, or None.
+        preview: Preview features allowed: names of sizes, and ``video``; None for all.
+        capabilities: Features that only some back ends have: ``output_mime_type``, ``cloud_storage``.
         request: What one request may hold.
         hold: How long a hold lives, and what is booked where nobody knows what Google charges.
     """
@@ -97,7 +96,7 @@ class Policy:
         return self.preview is None or feature in self.preview
 
     def restrict_to(self, caller: Caller) -> Policy:
-        """The same deployment with the rights of one tenant's key."""
+        """This policy with the rights of one caller."""
         return replace(
             self,
             models=caller.models,

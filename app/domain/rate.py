@@ -1,6 +1,6 @@
-"""How often and how many at once: request rates by GCRA, and caps on open holds (docs/reliability.md R20).
+"""Request rates by GCRA, and caps on open holds (docs/reliability.md R20).
 
-The arithmetic is done in the store, in the admission script; here are its words. A rate is a leaky bucket of
+The admission script does the arithmetic in the store; this defines its terms. A rate is a leaky bucket of
 ``burst`` requests that loses ``requests_per_minute`` a minute: in any T seconds no more than
 ``burst + rate * T`` requests are admitted.
 """
@@ -19,12 +19,12 @@ REQUESTS_PER_MINUTE_MAX = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What a tenant or a key may ask in a minute and at once; None for no limit.
+    """The limits of a tenant or a key; None for no limit.
 
     Attributes:
-        requests_per_minute: Every request that is served counts, also those that the cache serves.
+        requests_per_minute: Requests a minute, those served by the cache included.
         burst: Requests that may come at once after a pause; None for a whole minute's.
-        concurrent: Holds that may be open at once. What the cache serves or another's call serves needs none.
+        concurrent: Holds that may be open at once. Cache hits and followers need none.
     """
 
     requests_per_minute: int | None = None
@@ -59,9 +59,9 @@ class RateState:
     """A limit as the store sees it at one moment.
 
     Attributes:
-        remaining: Requests, or holds, that would be admitted now.
-        retry_in_ms: Until the next would be admitted; 0 where one would now, or where nobody can know.
-        full_in_ms: Until nothing of it is used any more; 0 for a cap on open holds.
+        remaining: Requests or holds that would be admitted now.
+        retry_in_ms: Milliseconds until the next is admitted; 0 where one is now, or where that is unknown.
+        full_in_ms: Milliseconds until the whole burst is free again; 0 for a cap on open holds.
         refused: Whether it refuses the request.
     """
 

@@ -1,6 +1,6 @@
-"""Google's words for how an answer ended, and its numbers for why: what they say to a caller.
+"""Google's finish reasons, block reasons and support codes, mapped to categories.
 
-The words are those of docs/model.md#refusals, the numbers those of Google's responsible-AI page.
+The reasons are those of docs/model.md#refusals, the numbers those of Google's responsible-AI page.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Side = Literal["prompt", "picture"]
-"""What a filter found fault with."""
+"""What a filter refused."""
 
 FINISHED: Final = frozenset({"STOP", "FINISH_REASON_UNSPECIFIED"})
-"""Finish reasons that say nothing about why there is no picture."""
+"""Finish reasons that do not say why there is no picture."""
 
 FILTERED: Final[Mapping[str, str]] = {
     "SAFETY": "safety",
@@ -28,14 +28,14 @@ FILTERED: Final[Mapping[str, str]] = {
     "IMAGE_PROHIBITED_CONTENT": "prohibited",
     "IMAGE_RECITATION": "recitation",
 }
-"""Finish reasons of Google's filters, each with the kind of fault that it stands for."""
+"""Finish reasons of Google's filters, each with its category."""
 
 UNFINISHED: Final = frozenset({
     "OTHER", "IMAGE_OTHER", "NO_IMAGE", "MAX_TOKENS", "CONTINUATION", "MISSING_THOUGHT_SIGNATURE",
     "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MALFORMED_RESPONSE",
     "ESCALATION", "PUP_LIMITED_DISABLED",
 })  # fmt: skip
-"""Finish reasons of answers that are neither whole nor refused."""
+"""Finish reasons of answers that are neither complete nor refused."""
 
 BLOCKED: Final[Mapping[str, str]] = {
     "BLOCKED_REASON_UNSPECIFIED": "other",
@@ -47,13 +47,13 @@ BLOCKED: Final[Mapping[str, str]] = {
     "MODEL_ARMOR": "model_armor",
     "JAILBREAK": "jailbreak",
 }
-"""Reasons for which a prompt is blocked, each with the kind of fault that it stands for."""
+"""Reasons for which a prompt is blocked, each with its category."""
 
 KNOWN: Final = FINISHED | FILTERED.keys() | UNFINISHED | BLOCKED.keys()
 
 
 class SupportCode(NamedTuple):
-    """What one of Google's numbers means: the kind of fault, and on which side; None for either."""
+    """The category of one of Google's numbers, and the side that it refuses; None for either."""
 
     category: str
     side: Side | None
@@ -85,11 +85,11 @@ SUPPORT_CODES: Final[Mapping[str, SupportCode]] = {
     "56562880": SupportCode("violence", "picture"),
     "32635315": SupportCode("vulgar", "prompt"),
 }
-"""11030041 is not on the page; it came with IMAGE_PROHIBITED_CONTENT."""
+"""11030041 is not on that page; it was seen with IMAGE_PROHIBITED_CONTENT."""
 
 
 def find_category(reason: str, support_code: str | None) -> str:
-    """The kind of fault: by the number where it is known, which says most, else by the reason."""
+    """The category by the support code, which is more precise, else by the reason."""
     entry = SUPPORT_CODES.get(support_code or "")
     if entry is not None:
         return entry.category
@@ -97,7 +97,7 @@ def find_category(reason: str, support_code: str | None) -> str:
 
 
 def classify_reason(reason: str) -> str:
-    """The reason under which an answer is counted: ``none`` without one, ``unknown`` for a new word."""
+    """The metric label of a finish reason: ``none`` without one, ``unknown`` for a new one."""
     if not reason:
         return "none"
     return reason if reason in KNOWN else "unknown"

@@ -1,4 +1,4 @@
-"""What can go wrong with work that was asked for before, under an idempotency key or as an operation."""
+"""Errors of repeated work: idempotency keys and operations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class IdempotencyInFlight(GatewayError):
-    """The request of this idempotency key is still running, or nobody knows yet what came of it."""
+    """The request of this idempotency key is still running, or its outcome is not known yet."""
 
     code, title, status, retryable = "idempotency_in_flight", "The same key is in use", 409, True
 
@@ -24,24 +24,24 @@ class IdempotencyMismatch(GatewayError):
 
 
 class TooManyIdempotencyKeys(GatewayError):
-    """The key is a new one, and the tenant uses as many as it may; nothing was reserved."""
+    """The key is new and the tenant has as many as it may; nothing was reserved."""
 
     code, title, status, retryable = "too_many_idempotency_keys", "Too many idempotency keys", 429, True
 
 
 class TooManyOperations(GatewayError):
-    """The tenant has as many operations as it may, running and ended ones; nothing was begun."""
+    """The tenant has as many operations as it may, ended ones included; nothing was begun."""
 
     code, title, status, retryable = "too_many_operations", "Too many operations", 429, True
 
 
 class ResultGone(GatewayError):
-    """It was made and paid before, and the result is no longer kept; it is not paid again.
+    """The result was paid for before and is no longer stored; it is not made again.
 
     Args:
-        detail: What was made.
-        anew: What would make it again.
-        spent: What it had cost, or None where nobody knows any more.
+        detail: A sentence about the result.
+        anew: A sentence about how to generate it again.
+        spent: Its cost, or None where that is unknown.
     """
 
     code, title, status = "result_gone", "The result is no longer kept", 410

@@ -1,4 +1,4 @@
-"""What a caller asks for, whatever dialect it was asked in."""
+"""Requests in the gateway's own words, whatever dialect they came in."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ class Input:
     """One reference image, document or video, with the facts read from its bytes.
 
     Attributes:
-        kind: What the caller offers it as.
+        kind: The kind that the caller sent it as.
         pointer: JSON pointer to it in the caller's request, for violations.
-        data: The bytes, or None for something that stays in Cloud Storage.
+        data: The bytes, or None for a file that stays in Cloud Storage.
         uri: A ``gs://`` address, or None.
-        declared_mime_type: What the caller says it is, or None.
-        mime_type: What its signature says it is, or None where no signature fits.
+        declared_mime_type: The caller's claim, or None.
+        mime_type: The type by its signature, or None where no signature fits.
         width: Pixels, read from the header, or None.
         height: Pixels, read from the header, or None.
-        frames: Pictures that an image shows one after the other; 1 for a still.
-        pages: Of a PDF, or None where they were not counted.
-        seconds: Of a video, or None where its header does not say them.
+        frames: The number of frames of an image; 1 for a still.
+        pages: Pages of a PDF, or None where they were not counted.
+        seconds: Seconds of a video, or None where its header does not say.
         digest: BLAKE3 of the bytes in hexadecimal (of the address where there are no bytes).
-        faults: What is wrong with the bytes themselves, as (code, sentence).
-        weight: How many times the usual tokens it may have, at a high resolution or frame rate.
-        drawn: Whether the model drew it in an earlier turn. It is read, and paid for, like a reference.
+        faults: Faults of the bytes, as (code, sentence).
+        weight: A factor on the usual tokens, for a high resolution or frame rate.
+        drawn: Whether the model drew it in an earlier turn. It is read and paid for like a reference.
     """
 
     kind: InputKind
@@ -67,7 +67,7 @@ class SafetySetting:
 
 @dataclass(frozen=True, slots=True)
 class Grounding:
-    """Which searches the model may make before it draws."""
+    """The searches that the model may make before it draws."""
 
     web_search: bool = False
     image_search: bool = False
@@ -75,7 +75,7 @@ class Grounding:
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One request in the gateway's own words. None means: the model's own choice.
+    """One request in the gateway's own words. None leaves the choice to the model.
 
     ``image_size`` keeps the caller's spelling until validation has accepted it; ``normalised`` in
     ``app/domain/validation.py`` gives the request as it will be used. ``verbatim`` is Google's own words for
@@ -125,7 +125,7 @@ class CacheDirective:
     Attributes:
         mode: ``use`` reads, joins a call under way, and writes; ``refresh`` (no-cache) generates anew and
             writes; ``bypass`` (no-store) does neither; ``only_if_cached`` never generates.
-        max_age_s: An older result is as good as none; None for any age.
+        max_age_s: Seconds above which a result is too old; None for any age.
     """
 
     mode: CacheMode = "use"
@@ -137,10 +137,11 @@ _SEED_SPACE = 2**31
 
 
 def derive_seeds(request: GenerationRequest) -> tuple[int | None, ...]:
-    """One seed a call, ``n`` of them; answers echo them all.
+    """One seed for each of the ``n`` calls; answers echo them all.
 
-    Without a seed the model draws anew for every call. Calls with equal seeds would draw equal pictures, so
-    those of a seeded request count on from the caller's seed, and variants in thousands.
+    Without a seed the model draws something new in every call. Calls with equal seeds would draw equal
+    pictures, so the seeds of a request count up from the caller's, and those of variants are a thousand
+    apart.
     """
     if request.seed is None:
         return (None,) * request.n

@@ -1,7 +1,7 @@
-"""What a value must be, in a plain phrase, for each kind of fault that pydantic finds.
+"""Plain phrases for pydantic's error types: what a value must be.
 
-Pydantic's own messages are for the programmer who wrote a model: they speak of dictionaries, of parsing and
-of the model's class. A caller who wrote JSON is told here what would have been accepted.
+Pydantic's own messages address the programmer of a model: they mention dictionaries, parsing and classes.
+These tell the author of a JSON document what is accepted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LENGTH_MAX: Final = 300
-"""Characters of a phrase; one that repeats what was sent may otherwise be as long as that."""
+"""Characters of a phrase, which may otherwise repeat a long value."""
 
 _MISSING: Final = frozenset({"missing", "missing_argument"})
 _OUT_OF_RANGE: Final = frozenset(
@@ -99,8 +99,8 @@ def describe_requirement(kind: str, context: Mapping[str, object] | None = None)
     """The phrase that follows a field's name, without a full stop: ``must be a list``.
 
     Args:
-        kind: Pydantic's type of the fault.
-        context: Its context. The sentence of a validator of ours is taken from it as it is.
+        kind: Pydantic's error type.
+        context: Its context, which holds the sentence of a validator of ours.
     """
     details = context or {}
     if kind in {"too_short", "too_long"} and details.get("field_type") == "Value":
@@ -123,14 +123,14 @@ class _Context(dict[str, object]):
 
 
 def list_choices(kind: str, context: Mapping[str, object] | None = None) -> tuple[str, ...] | None:
-    """The values that a field takes, where there is a list of them; pydantic quotes them one by one."""
+    """The values that a field accepts, where pydantic lists them, else None."""
     if kind not in _CHOICES:
         return None
     return tuple(re.findall(r"'([^']*)'", str((context or {}).get("expected", "")))) or None
 
 
 def classify_kind(kind: str) -> str:
-    """The stable word for programs: ``required``, ``unknown_field``, ``wrong_type`` and their like."""
+    """The violation code of an error type, such as ``required`` or ``wrong_type``."""
     if kind in _MISSING:
         return "required"
     if kind == "extra_forbidden":

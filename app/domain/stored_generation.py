@@ -1,4 +1,4 @@
-"""A generation under its own id: the result, every parameter as it was used, and its conversation."""
+"""A generation as it is stored under its id: result, parameters in force, and conversation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from app.domain.request import GenerationRequest
 
 Ending = Literal["several_calls", "googles_words", "too_large", "too_many_turns", "not_kept", "unreadable"]
-"""Why a generation cannot be continued; ``ENDINGS`` says it to people."""
+"""Why a generation cannot be continued; ``ENDINGS`` has a sentence for each."""
 
 ENDINGS: dict[Ending, str] = {
     "several_calls": "It was made with n above 1, so no one picture is the last; continue one of n 1.",
@@ -29,13 +29,13 @@ _GENERATION_ID = re.compile(r"gen_[0-9a-f]{24}")
 
 
 def is_generation_id(generation_id: str) -> bool:
-    """Whether this can be a generation's id at all."""
+    """Whether the text has the form of a generation's id."""
     return _GENERATION_ID.fullmatch(generation_id) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Effective:
-    """Every parameter as it was used; None where the choice was the model's or the upstream's."""
+    """Every parameter in force; None where the model or the upstream chose."""
 
     model: str
     aspect_ratio: str | None
@@ -54,7 +54,7 @@ class Effective:
 
 
 def build_effective(request: GenerationRequest, card: Card, seeds: tuple[int | None, ...]) -> Effective:
-    """The parameters of a normalised request, the card's where it leaves them out."""
+    """The parameters of a normalized request, with the card's defaults."""
     parameters = card.parameters
     return Effective(
         model=card.id,
@@ -76,14 +76,14 @@ def build_effective(request: GenerationRequest, card: Card, seeds: tuple[int | N
 
 @dataclass(frozen=True, slots=True)
 class StoredGeneration:
-    """What is kept of a generation under its id.
+    """A generation as it is stored under its id.
 
     Attributes:
-        generation: With the upstream's own words, so that an idempotency key can be answered from it in any
-            dialect. It is kept before it is settled, so its moment is that of the machine that made it.
-        fingerprint: Of the work.
+        generation: The result, with the upstream's own answer, so that a repetition can be answered in any
+            dialect. It is stored before its hold is settled, so ``created_ms`` is this machine's time.
+        fingerprint: The fingerprint of the work.
         conversation: The turns up to this one; None where it cannot be continued.
-        ending: Why it cannot be, or None.
+        ending: Why it cannot be continued, or None.
     """
 
     generation: Generation
