@@ -1,1 +1,1 @@
-"""What the gateway tells of itself: metrics and logs. Business code imports none of it."""
+"""Metrics, logs and traces. Business code imports none of it."""

@@ -1,4 +1,4 @@
-"""A metric with a bound on its series: what is declared of it, and what is counted on."""
+"""Metrics with a bounded number of series."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ OTHER = "other"
 
 @dataclass(frozen=True, slots=True)
 class MetricSpec:
-    """One metric: the name as it is scraped, its kind, labels and meaning; buckets of a histogram in order.
+    """The declaration of a metric: its name, kind, labels and help text, and the buckets of a histogram.
 
-    ``series_max`` bounds how many label sets it may have; all beyond are counted under ``other``.
+    ``series_max`` bounds the number of label sets; all further ones are counted under ``other``.
     """
 
     name: str
@@ -34,9 +34,9 @@ _KINDS = {"counter": Counter, "gauge": Gauge}
 
 
 class Family:
-    """One metric with a bound on its series. The series are kept by hand: looking one up is the hot path.
+    """One metric with a bounded number of series, which are cached because the look-up is a hot path.
 
-    What cannot be counted is logged: nothing that is told a metric on the way may fail of it.
+    Errors are logged and never raised, so that counting cannot break a request.
     """
 
     def __init__(self, spec: MetricSpec, registry: CollectorRegistry) -> None:
@@ -59,12 +59,12 @@ class Family:
         return series
 
     def add(self, amount: float, *labels: str) -> None:
-        """Count on; also down, for a gauge."""
+        """Add to a counter or a gauge; the amount may be negative for a gauge."""
         with best_effort("metrics"):
             self._get_series(labels).inc(amount)
 
     def set(self, value: float, *labels: str) -> None:
-        """Put a gauge to a value."""
+        """Set a gauge."""
         with best_effort("metrics"):
             self._get_series(labels).set(value)
 

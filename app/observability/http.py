@@ -1,7 +1,7 @@
-"""Requests as metrics and one access log line each; pure ASGI, so that it can sit round any application.
+"""Metrics and an access log line for each request; pure ASGI, so that it can wrap any application.
 
-What it cannot see from outside, surfaces leave in ``scope["state"]`` (``request.state`` in a handler). All
-of these are optional, and all are the gateway's own words, never a caller's:
+Surfaces leave further facts in ``scope["state"]`` (``request.state`` in a handler). All are optional, and all
+are the gateway's own words, never a caller's:
 
 | key          | type            | meaning                                                                |
 |--------------|-----------------|------------------------------------------------------------------------|
@@ -49,7 +49,7 @@ _PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 
 
 def find_surface(path: str) -> str:
-    """The surface that a path belongs to; ``operations`` for whatever serves no generation."""
+    """The surface that a path belongs to; ``operations`` for all other paths."""
     for prefix, surface in _SURFACES:
         if path == prefix or path.startswith(f"{prefix}/"):
             return surface
@@ -57,14 +57,14 @@ def find_surface(path: str) -> str:
 
 
 def get_route_template(scope: Scope, root_path: str) -> str:
-    """The template of the route that was matched, prefixes and mounts included, or ``unmatched``.
+    """The template of the matched route, prefixes and mounts included, or ``unmatched``.
 
     Args:
-        scope: After the application ran: routing leaves its find there.
-        root_path: What the server gave as ``root_path``; routing appends the mounts to it.
+        scope: The scope after the application ran, where routing leaves the route.
+        root_path: The server's ``root_path``; routing appends the mounts to it.
     """
-    # FastAPI leaves the template with all routers' prefixes in a context of its own, and in ``route`` the
-    # template without them. Both are asked for by name only, so this module needs no framework.
+    # FastAPI leaves the template with all routers' prefixes in a context of its own, and the template
+    # without them in ``route``. Both are read by name, so this module needs no framework.
     context = scope.get("fastapi", {}).get("effective_route_context")
     route = scope.get("route")
     template = getattr(context, "path_format", None) or getattr(route, "path_format", None)
@@ -76,7 +76,7 @@ def get_route_template(scope: Scope, root_path: str) -> str:
 
 
 def read_correlation(scope: Scope) -> Correlation:
-    """The request's id, and the trace that it belongs to."""
+    """Read the request's id and trace."""
     request_id = scope.setdefault("state", {}).get("request_id", "")
     trace = find_trace(scope["headers"])
     return Correlation(request_id) if trace is None else Correlation(request_id, *trace)
@@ -94,7 +94,7 @@ class ObservedRequests:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection; all but HTTP passes through."""
+        """Serve one connection; anything but HTTP passes through."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -145,7 +145,11 @@ class ObservedRequests:
         self._metrics.count_request(surface, route, outcome, duration_s)
         for code in state.get("violations", ()):
             self._metrics.count_violation(code)
-        level = logging.DEBUG if route in _PROBES else logging.WARNING if status >= 500 else logging.INFO
+        level = logging.INFO
+        if route in _PROBES:
+            level = logging.DEBUG
+        elif status >= 500:
+            level = logging.WARNING
         fields = {
             "surface": surface,
             "route": route,

@@ -1,16 +1,15 @@
-"""Logs: one JSON object a line on stdout, in Cloud Logging's field names, never holding what callers sent.
+"""Logs: one JSON object per line on stdout, with Cloud Logging's field names.
 
-Nothing that a caller wrote may reach a log (docs/reliability.md R68), so nothing is searched for secrets;
-instead only this passes:
+Nothing that a caller wrote may reach a log (docs/reliability.md R68). Logs are not searched for secrets;
+instead, only the following passes:
 
-- the constant text of a message; numbers among its arguments, every other argument is withheld;
-- the fields of ``FIELDS``, given as ``extra=``, where they have the declared form;
-- a ``Diagnosis``, given as ``extra={"diagnosis": …}``, whose contract forbids it to hold any such thing;
-- of an exception its type and where it was raised; its own words only for the gateway's errors, whose
-  contract forbids them to quote a request; of the operating system's and the store's errors what is known to
-  be their own.
+- the constant text of a message, and numbers among its arguments; all other arguments are withheld;
+- the fields of ``FIELDS``, passed as ``extra=``, if they have the declared form;
+- a ``Diagnosis``, passed as ``extra={"diagnosis": …}``, whose contract excludes callers' data;
+- the type and the traceback of an exception. The message is included only for the gateway's errors, whose
+  contract forbids quoting a request, and for known messages of the operating system and the store.
 
-Messages that a library has already put together cannot be told apart from what they quote and are withheld.
+Messages that a library has already formatted may quote callers' data, so they are withheld.
 """
 
 from __future__ import annotations
@@ -37,13 +36,14 @@ WITHHELD = "(withheld)"
 
 
 class _Withheld:
-    """Stands in for an argument of a message, whichever way the message shows it."""
+    """Replaces an argument of a message, for any conversion."""
 
     def __repr__(self) -> str:
         return WITHHELD
 
 
-# A field's form: a word of the gateway's own, a number, or a flag. ``http_request`` is the access log's.
+# The form of each field: one of the gateway's own words, a number or a flag. The access log adds
+# ``http_request``.
 FIELDS: dict[str, Literal["word", "number", "flag"]] = {
     "action": "word",
     "address": "word",
@@ -90,9 +90,9 @@ FIELDS: dict[str, Literal["word", "number", "flag"]] = {
 _WORD = re.compile(r"[A-Za-z0-9._:/{}@+*-]{0,200}", re.ASCII)
 _OWN = re.compile(r"app(\.|$)")
 _UVICORN = re.compile(r"uvicorn(\.|$)")
-# The messages of uvicorn whose arguments are addresses and process ids; others hold what a client sent.
+# Messages of uvicorn whose arguments are addresses and process ids; others may hold what a client sent.
 _UVICORN_STATES = ("Uvicorn running on", "Started ", "Finished ", "Stopping ", "Waiting ", "Shutting ")
-# What the event loop says of work that nobody waits for; behind the first line it quotes the work.
+# Messages of the event loop about tasks that nobody awaits; all lines but the first quote the task.
 _LOOP_COMPLAINTS = frozenset(
     {
         "Future exception was never retrieved",
@@ -107,7 +107,7 @@ _FRAMES_MAX = 30
 
 @dataclass(frozen=True, slots=True)
 class Correlation:
-    """What ties the log lines of one request together; every line logged while it runs carries it."""
+    """The ids that every log line of a request carries."""
 
     request_id: str
     trace_id: str = ""
@@ -123,20 +123,20 @@ def _is_number(value: object) -> bool:
 
 
 def _filter_field(form: str, value: object) -> object:
-    """The value where it has the field's form, else the sign that it was left out."""
-    if (
-        value is None
-        or (form == "flag" and isinstance(value, bool))
-        or (form == "number" and _is_number(value))
-    ):
-        return value
-    if form == "word" and isinstance(value, str) and _WORD.fullmatch(value) and not resembles_key(value):
+    """The value if it has the field's form, else ``WITHHELD``."""
+    if value is None:
+        return None
+    if form == "flag":
+        return value if isinstance(value, bool) else WITHHELD
+    if form == "number":
+        return value if _is_number(value) else WITHHELD
+    if isinstance(value, str) and _WORD.fullmatch(value) and not resembles_key(value):
         return value
     return WITHHELD
 
 
 def _render_message(record: logging.LogRecord) -> str:
-    """The record's text without anything that a caller can have written."""
+    """The record's text without anything that a caller may have written."""
     template = record.msg if isinstance(record.msg, str) else WITHHELD
     if isinstance(record.msg, OSError):
         template = _describe_error(record.msg)
@@ -151,12 +151,12 @@ def _render_message(record: logging.LogRecord) -> str:
         return template
     try:
         return template % tuple(value if _is_number(value) else _Withheld() for value in record.args)
-    except (TypeError, ValueError):  # such as %d for something that is no number
+    except (TypeError, ValueError):  # such as %d with a withheld argument
         return template
 
 
 def _render_frames(error: BaseException) -> Iterator[str]:
-    """Where it was raised. Paths below the project are shortened; lines of source are left out."""
+    """The frames of a traceback, with paths relative to the project and without source lines."""
     for frame in traceback.extract_tb(error.__traceback__)[-_FRAMES_MAX:]:
         path = Path(frame.filename)
         name = path.relative_to(_PACKAGE_ROOT) if path.is_relative_to(_PACKAGE_ROOT) else path
@@ -164,7 +164,7 @@ def _render_frames(error: BaseException) -> Iterator[str]:
 
 
 def _describe_error(error: BaseException) -> str:
-    """Its type, and what may be repeated of its words."""
+    """The type of an error, and as much of its message as a log may show."""
     if isinstance(error, ConfigurationError):
         words = str(error)
     elif isinstance(error, GatewayError):
@@ -176,12 +176,15 @@ def _describe_error(error: BaseException) -> str:
 
 
 def format_stack_trace(error: BaseException) -> str:
-    """A traceback in Python's own form, with the words of foreign exceptions withheld; causes first."""
+    """A traceback in Python's format, causes first, with the messages of foreign exceptions withheld."""
     chain: list[BaseException] = []
     current: BaseException | None = error
     while current is not None and len(chain) < _CHAIN_MAX and current not in chain:
         chain.append(current)
-        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+        if current.__cause__ is not None or current.__suppress_context__:
+            current = current.__cause__
+        else:
+            current = current.__context__
     lines: list[str] = []
     for link in reversed(chain):
         lines += ["Traceback (most recent call last):", *_render_frames(link)]
@@ -192,7 +195,7 @@ def format_stack_trace(error: BaseException) -> str:
 
 
 def build_entry(record: logging.LogRecord, project: str | None) -> dict[str, Any]:
-    """One log line as Cloud Logging reads it."""
+    """One log entry in Cloud Logging's format; ``project`` is the one that traces belong to."""
     entry: dict[str, Any] = {
         "severity": record.levelname if record.levelno <= logging.CRITICAL else "CRITICAL",
         "time": datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z"),
@@ -233,22 +236,22 @@ def build_entry(record: logging.LogRecord, project: str | None) -> dict[str, Any
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line. ``project`` is the Google Cloud project that traces belong to, or None."""
+    """Writes one JSON object per line. ``project`` is the Google Cloud project of traces, or None."""
 
     def __init__(self, project: str | None = None) -> None:
         super().__init__()
         self._project = project
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Format the record as JSON."""
         return json.dumps(build_entry(record, self._project), ensure_ascii=False)
 
 
 class TextFormatter(logging.Formatter):
-    """The same facts for a terminal."""
+    """Writes the same facts as text, for a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line; a stack trace follows on lines of its own."""
+        """Format the record as a line; a stack trace follows on further lines."""
         entry = build_entry(record, None)
         head = f"{entry.pop('time')[11:23]} {entry.pop('severity'):<8} {entry.pop('message')}"
         stack = entry.pop("stack_trace", None)
@@ -256,19 +259,19 @@ class TextFormatter(logging.Formatter):
         request = entry.pop("httpRequest", {})
         values = {name: _quote_value(value) for name, value in (entry | request).items()}
         fields = " ".join(f"{name}={value}" for name, value in values.items())
-        return f"{head} [{fields}]" + (f"\n{stack}" if stack else "")
+        line = f"{head} [{fields}]"
+        return f"{line}\n{stack}" if stack else line
 
 
 def _is_informative(record: logging.LogRecord) -> bool:
-    """False for uvicorn's own traceback of a start that has failed, which would be withheld.
-
-    The application has logged the failure itself.
-    """
+    """False for uvicorn's traceback of a failed start, which would be withheld and is already logged."""
     return not (_UVICORN.match(record.name) and str(record.msg).startswith("Traceback "))
 
 
 def _quote_value(value: object) -> object:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) and " " in value else value
+    if isinstance(value, str) and " " in value:
+        return json.dumps(value, ensure_ascii=False)
+    return value
 
 
 def configure(
@@ -279,17 +282,16 @@ def configure(
 ) -> None:
     """Send every logger through one handler on stdout. Call it once, before the server starts.
 
-    uvicorn's loggers go through it too (run it with ``log_config=None``); its access log is off, because
-    ``app/observability/http.py`` writes one that holds no query strings. Libraries are heard from ``warning``
-    on.
+    uvicorn's loggers go through it too (run it with ``log_config=None``). Its access log is off, because
+    ``app/observability/http.py`` writes one without query strings. Libraries log from ``warning`` on.
 
     Args:
         level: ``debug``, ``info``, ``warning`` or ``error``, for the gateway and the server.
         style: JSON lines, or text for a terminal.
         project: The Google Cloud project that traces belong to.
-        stream: Where to write, in place of stdout.
+        stream: The output, stdout by default.
     """
-    # Python would print a record that cannot be written, arguments and all, on stderr.
+    # Otherwise Python would print a record that cannot be written on stderr, with its arguments.
     logging.raiseExceptions = False
     logging.captureWarnings(capture=True)
     handler = logging.StreamHandler(stream or sys.stdout)

@@ -1,13 +1,11 @@
-"""The metrics: one table of names, and one registry for each application.
+"""The metrics: one table of declarations, and one registry for each application.
 
-``METRICS`` is the only place where a metric's name, labels and meaning stand; the metrics are built from it
-and the documentation is checked against it. Everything counted here fails open: no request fails because
-it could not be counted.
+``METRICS`` is the only place that states a metric's name, labels and meaning; the metrics are built from it
+and the documentation is checked against it. Metrics fail open: no request fails because it cannot be counted.
 
-Two metrics count tokens, because two questions are asked. ``flashgate_tokens_total`` is what the model
-used, by modality. ``flashgate_budget_units_total`` is what the ledger did, by event and unit. A reservation
-has no modality and usage knows no reservation, so one metric for both would have labels that exclude
-each other.
+Tokens are counted in two metrics. ``flashgate_tokens_total`` is the model's usage by modality, and
+``flashgate_budget_units_total`` is the ledger's bookings by event and unit. A reservation has no modality and
+usage has no reservation, so one metric for both would have labels that exclude each other.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
     from app.domain.budget import Amounts, BudgetWindow, WindowState
     from app.domain.generation import Usage
 
-# A creation time beside every counter doubles the number of series and serves no rule of ours.
+# A creation time for each counter would double the number of series, and no alert rule uses it.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
@@ -50,11 +48,11 @@ METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         "flashgate_request_duration_seconds", "histogram", ("surface", "route"),
-        "From a request's headers to the last byte of its answer.", _REQUEST_SECONDS, series_max=100,
+        "Seconds from a request's headers to the last byte of its answer.", _REQUEST_SECONDS, series_max=100,
     ),
     MetricSpec(
         "flashgate_in_flight", "gauge", ("stage",),
-        "Work going on: request (being answered), waiting (for another's result), upstream (being drawn).",
+        "Work in progress: request (being answered), waiting (for another result), upstream (calls).",
     ),
     MetricSpec(
         "flashgate_operations_total", "counter", ("state",),
@@ -62,24 +60,25 @@ METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         "flashgate_validation_violations_total", "counter", ("code",),
-        "Faults found in requests before anything was spent, by their code.", series_max=200,
+        "Violations found in requests before anything was spent, by code.", series_max=200,
     ),
     MetricSpec(
-        "flashgate_authentications_total", "counter", ("outcome",), "Keys and tokens shown: ok or refused.",
+        "flashgate_authentications_total", "counter", ("outcome",),
+        "Keys and tokens that callers presented: ok or refused.",
     ),
     MetricSpec(
         "flashgate_admissions_total", "counter", ("decision",),
-        "What admission decided: lead, hit, follow, failed, absent; refused (by a budget), limited (by a "
+        "Admissions by decision: lead, hit, follow, failed, absent; refused (by a budget), limited (by a "
         "rate); replayed, inflight or mismatched (under an idempotency key).",
     ),
     MetricSpec(
         "flashgate_cache_total", "counter", ("status",),
-        "Requests by what the cache did for them: hit, miss, coalesced, bypass.",
+        "Requests by cache status: hit, miss, coalesced, bypass.",
     ),
     MetricSpec(
         "flashgate_settlements_total", "counter", ("outcome", "state"),
-        "Holds ended, by what was asked for (settle, void, charge) and what came of it: applied, repeated "
-        "(nothing changed) or late (the hold had expired and its booking was corrected).",
+        "Holds that ended, by outcome (settle, void, charge) and state: applied, repeated (nothing changed) "
+        "or late (the hold had expired and its booking was corrected).",
     ),
     MetricSpec(
         "flashgate_budget_units_total", "counter", ("event", "unit"),
@@ -89,8 +88,8 @@ METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         "flashgate_budget_remaining", "gauge", ("tenant", "scope", "unit", "window"),
-        "What a tenant's budget window had left when it was last looked at. Dollars in billionths. For the "
-        "scopes key and project it is the least that any of the tenant's keys had left when last looked at.",
+        "Amount left in a tenant's budget window when it was last read. Dollars are in billionths. For the "
+        "scopes key and project, it is the smallest amount that any of the tenant's keys had left.",
         series_max=10_000,
     ),
     MetricSpec(
@@ -99,13 +98,13 @@ METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         "flashgate_budget_refusals_total", "counter", ("tenant", "scope", "unit", "window", "mode"),
-        "Budget windows that had too little left; in the mode shadow the request went on.",
+        "Budget windows with too little left for a request; in shadow mode the request was still served.",
         series_max=10_000,
     ),
     MetricSpec(
         "flashgate_tokens_total", "counter", ("model", "modality"),
         "Tokens that the model used: text_input, image_input, tool_use, image_output, text_output, thinking. "
-        "Their sum is what Google counts.",
+        "Their sum is Google's total.",
     ),
     MetricSpec(
         "flashgate_cached_input_tokens_total", "counter", ("model",),
@@ -113,15 +112,15 @@ METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         "flashgate_usage_estimated_total", "counter", ("model",),
-        "Answers without a token report, for which the card's table stood in.",
+        "Answers without reported usage, which was taken from the card's table instead.",
     ),
     MetricSpec(
         "flashgate_images_total", "counter", ("model", "image_size"),
-        "Images that the model delivered, by the size that was asked for.",
+        "Images that the model delivered, by requested size.",
     ),
     MetricSpec(
         "flashgate_delivery_mismatches_total", "counter", ("model", "code"),
-        "Pictures that are not what was asked for: size_mismatch, mime_mismatch.",
+        "Images that differ from the request: size_mismatch, mime_mismatch.",
     ),
     MetricSpec(
         "flashgate_image_bytes_total", "counter", ("event",),
@@ -133,12 +132,12 @@ METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         "flashgate_upstream_finishes_total", "counter", ("model", "reason"),
-        "Answers of the model by their finish reason, or by why the prompt was blocked: none without one, "
-        "unknown for a word that flashgate does not know.",
+        "Answers of the model by finish reason or block reason; none without a reason, unknown for one that "
+        "flashgate does not know.",
     ),
     MetricSpec(
         "flashgate_upstream_duration_seconds", "histogram", ("model", "outcome"),
-        "How long a call of the model took.", _UPSTREAM_SECONDS, series_max=100,
+        "Seconds that a call of the model took.", _UPSTREAM_SECONDS, series_max=100,
     ),
     MetricSpec(
         "flashgate_store_commands_total", "counter", ("command", "outcome"),
@@ -146,19 +145,20 @@ METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         "flashgate_store_command_duration_seconds", "histogram", ("command",),
-        "How long an operation of the store took; waiting for another's result is not one.", _STORE_SECONDS,
+        "Seconds that an operation of the store took, without waiting for other requests' results.",
+        _STORE_SECONDS,
     ),
     MetricSpec(
         "flashgate_store_breaker_open", "gauge", ("pool",),
-        "1 while callers are refused because the store did not answer, by pool: ledger, images; else 0.",
+        "1 while the store's circuit breaker refuses callers, by pool (ledger, images); else 0.",
     ),
     MetricSpec(
         "flashgate_settlements_waiting", "gauge", ("kept",),
-        "Settlements that the store has not acknowledged, by where they are kept: disk, memory.",
+        "Settlements that the store has not acknowledged, by storage: disk, memory.",
     ),
     MetricSpec(
         "flashgate_journal_failures_total", "counter", ("error",),
-        "Writes that the disk of the journal refused, by the system's name of the error, such as ENOSPC.",
+        "Failed writes of the journal, by errno name, such as ENOSPC.",
     ),
     MetricSpec(
         "flashgate_store_amnesia_total", "counter", ("policy",),
@@ -166,20 +166,20 @@ METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         "flashgate_holds_restored_total", "counter", ("policy",),
-        "Holds that the store had lost and that this replica put back.",
+        "Holds that the store had lost and that this replica restored.",
     ),
     *UPSTREAM_METRICS,
 )  # fmt: skip
 
 
 class Metrics:
-    """All metrics of one application, in a registry of its own, so that many can live in one process.
+    """All metrics of one application, in its own registry, so that one process can hold several.
 
-    The tenant label is given only to tenants that were made known; anything else is ``other``, so that no
-    caller can make series (docs/reliability.md R70).
+    Only registered tenants appear in the tenant label; all others are ``other``, so that no caller can create
+    series (docs/reliability.md R70).
 
     Args:
-        tenants_max: So many tenants have series of their own; those that come later are ``other``.
+        tenants_max: How many tenants have their own series; later ones are ``other``.
     """
 
     def __init__(self, tenants_max: int = 1000) -> None:
@@ -193,14 +193,14 @@ class Metrics:
         self._key_windows: dict[tuple[str, ...], dict[str, tuple[int, int]]] = defaultdict(dict)
 
     def render(self) -> tuple[bytes, str]:
-        """The exposition in Prometheus' text format, and its content type."""
+        """Return the exposition in Prometheus' text format, and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
 
     def _get_family(self, name: str) -> Family:
         return self._families[f"flashgate_{name}"]
 
     def register_tenant(self, tenant_id: str) -> None:
-        """Let a configured tenant have series of its own."""
+        """Give a configured tenant its own series, unless there are too many."""
         if len(self._tenants) < self._tenants_max:
             self._tenants.add(tenant_id)
 
@@ -213,7 +213,7 @@ class Metrics:
         self._get_family("request_duration_seconds").observe(duration_s, surface, route)
 
     def track_in_flight(self, stage: str, change: Literal[1, -1]) -> None:
-        """Note that a piece of work began or ended."""
+        """Count a piece of work that starts (1) or ends (-1)."""
         self._get_family("in_flight").add(change, stage)
 
     def count_operation(self, state: str) -> None:
@@ -221,11 +221,11 @@ class Metrics:
         self._get_family("operations_total").add(1, state)
 
     def count_violation(self, code: str) -> None:
-        """Count one fault of a request."""
+        """Count a violation found in a request."""
         self._get_family("validation_violations_total").add(1, code)
 
     def count_authentication(self, outcome: Literal["ok", "refused"]) -> None:
-        """Count a key that was shown."""
+        """Count a presented key or token."""
         self._get_family("authentications_total").add(1, outcome)
 
     def count_admission(self, decision: str) -> None:
@@ -233,7 +233,7 @@ class Metrics:
         self._get_family("admissions_total").add(1, decision)
 
     def count_cache_status(self, status: str) -> None:
-        """Count what the cache did for a request."""
+        """Count a request by its cache status."""
         self._get_family("cache_total").add(1, status)
 
     def count_settlement(self, outcome: str, state: str) -> None:
@@ -296,7 +296,7 @@ class Metrics:
         self._get_family("images_total").add(count, model, image_size)
 
     def count_mismatch(self, model: str, code: str) -> None:
-        """Count a picture that is not what was asked for."""
+        """Count an image that differs from the request."""
         self._get_family("delivery_mismatches_total").add(1, model, code)
 
     def count_image_bytes(self, event: Literal["received", "stored", "loaded"], count: int) -> None:
@@ -309,12 +309,12 @@ class Metrics:
         self._get_family("upstream_duration_seconds").observe(duration_s, model, outcome)
 
     def count_finish(self, model: str, reason: str) -> None:
-        """Count one answer by how it ended."""
+        """Count one answer by its finish reason."""
         self._get_family("upstream_finishes_total").add(1, model, classify_reason(reason))
 
     def set_store_breaker(self, pool: Literal["ledger", "images"], state: str) -> None:
-        """Show whether the store is being spared."""
-        self._get_family("store_breaker_open").set(0 if state == "closed" else 1, pool)
+        """Show whether the breaker of a pool is open or half open."""
+        self._get_family("store_breaker_open").set(int(state != "closed"), pool)
 
     def set_settlements_waiting(self, on_disk: int, in_memory: int) -> None:
         """Show how many settlements the store has not acknowledged, and where they are kept."""
@@ -326,12 +326,12 @@ class Metrics:
         self._get_family("journal_failures_total").add(1, error)
 
     def count_data_loss(self, policy: str, restored: int) -> None:
-        """Count a loss of a tenant's ledger, and the holds that were put back."""
+        """Count a loss of a tenant's ledger, and the holds that were restored."""
         self._get_family("store_amnesia_total").add(1, policy)
         self._get_family("holds_restored_total").add(restored, policy)
 
     def count_store_command(self, command: str, outcome: str, duration_s: float | None) -> None:
-        """Count one operation of the store; None for one whose duration says nothing about the store."""
+        """Count one operation of the store. ``duration_s`` is None if it says nothing about the store."""
         self._get_family("store_commands_total").add(1, command, outcome)
         if duration_s is not None:
             self._get_family("store_command_duration_seconds").observe(duration_s, command)

@@ -1,7 +1,7 @@
-"""Ports, observed: each wrapper does what its port does and counts what happened.
+"""Wrappers that implement a port, delegate to the real part, and count what happened.
 
-Business code imports nothing of this; ``wiring`` puts the wrappers around the real parts. A wrapper changes
-no argument, no answer and no error, and what cannot be counted fails nobody's request.
+Business code imports none of this; ``wiring`` puts the wrappers around the real parts. A wrapper changes no
+argument, result or error, and a failure to count fails no request.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ if TYPE_CHECKING:
 OK = "ok"
 CANCELLED = "cancelled"
 
-# Holds whose amounts are remembered until they end. One that never ends in this process (a crash of the
-# store in between) is forgotten when so many newer ones came.
+# How many open holds' amounts are remembered. One that never ends in this process (the store crashed in
+# between) is forgotten after this many newer ones.
 _HOLDS_MAX = 100_000
 
 
 def name_outcome(error: BaseException) -> str:
-    """The word under which an error is counted: its code, ``cancelled``, or ``internal``."""
+    """The outcome label of an error: its code, ``cancelled`` or ``internal``."""
     if isinstance(error, GatewayError):
         return error.code
     if isinstance(error, asyncio.CancelledError):
@@ -64,7 +64,7 @@ def name_outcome(error: BaseException) -> str:
 
 @contextmanager
 def _time_call(record: Callable[[str, float], None]) -> Iterator[None]:
-    """Call ``record`` with the outcome and the seconds that the block took, whatever ends it."""
+    """Call ``record`` with the outcome and the duration of the block in seconds, however it ends."""
     began = time.perf_counter()
     outcome = OK
     try:
@@ -130,11 +130,14 @@ class ObservedLedger:
             case Absent():
                 metrics.count_cache_status("miss")
             case _:
-                pass  # following, or failing with the leader, is no use of the cache yet
+                pass  # a follower's cache status is known only after it has waited
 
     def _count_refusals(self, tenant_id: str, windows: tuple[WindowState, ...], *, admitted: bool) -> None:
         for window in windows:
-            taken = window.settled + window.held + (0 if admitted else window.needed)
+            # The amounts of an admitted request are already part of ``held``.
+            taken = window.settled + window.held
+            if not admitted:
+                taken += window.needed
             if window.needed > 0 and taken > window.budget.limit:
                 self._metrics.count_budget_refusal(tenant_id, window)
 
@@ -144,7 +147,7 @@ class ObservedLedger:
             del self._held[next(iter(self._held))]
 
     async def peek(self, request: AdmissionRequest) -> Hit | Absent:
-        """Count the command; nothing was decided."""
+        """Count the command; a peek decides nothing."""
         with self._time_command("peek"):
             return await self._ledger.peek(request)
 
@@ -154,7 +157,7 @@ class ObservedLedger:
             return await self._ledger.dispatch(tenant_id, hold_id, fingerprint)
 
     async def settle(self, settlement: Settlement, windows: tuple[BudgetWindow, ...]) -> Settled:
-        """Count how the hold ended, and what of the reservation was used, freed or exceeded."""
+        """Count how the hold ended, and how much of the reservation was used, released or exceeded."""
         with self._time_command("settle"):
             settled = await self._ledger.settle(settlement, windows)
         with _suppress_errors():
@@ -164,9 +167,14 @@ class ObservedLedger:
     def _count_settlement(
         self, settlement: Settlement, windows: tuple[BudgetWindow, ...], settled: Settled
     ) -> None:
-        state = "repeated" if settled.repeated else "late" if settled.late else "applied"
         if settled.state == "deferred":
             state = "deferred"
+        elif settled.repeated:
+            state = "repeated"
+        elif settled.late:
+            state = "late"
+        else:
+            state = "applied"
         self._metrics.count_settlement(settlement.outcome, state)
         self._metrics.set_windows(settlement.tenant_id, windows, settled.windows)
         held = self._held.pop(settlement.hold_id, None)
@@ -185,7 +193,7 @@ class ObservedLedger:
             count("overage", Amounts(*(max(0, u - h) for h, u in zip(held, used, strict=True))))
 
     async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
-        """Show who is waiting. Its duration is the leader's, not the store's."""
+        """Count the wait while it lasts. Its duration is the leader's, so it is not one of the store."""
         with (
             _track_in_flight(self._metrics, "waiting"),
             _time_call(lambda outcome, _: self._metrics.count_store_command("wait", outcome, None)),
@@ -203,7 +211,7 @@ class ObservedLedger:
             await self._ledger.note_delivery(tenant_id, attempt, delivery)
 
     async def get_windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
-        """Show what the windows have left."""
+        """Show the amounts left in the windows."""
         with self._time_command("windows"):
             states = await self._ledger.get_windows(tenant_id, windows)
         with _suppress_errors():
@@ -224,7 +232,7 @@ class ObservedResults:
             yield
 
     async def put_pictures(self, tenant_id: str, pictures: tuple[Picture, ...], ttl_s: int) -> bool:
-        """Count the bytes that were kept."""
+        """Count the stored bytes."""
         with self._time_command("put_pictures"):
             stored = await self._results.put_pictures(tenant_id, pictures, ttl_s)
         if stored:
@@ -233,7 +241,7 @@ class ObservedResults:
         return stored
 
     async def get_picture(self, tenant_id: str, image_id: str) -> Picture | None:
-        """Count the bytes that were found."""
+        """Count the loaded bytes."""
         with self._time_command("get_picture"):
             picture = await self._results.get_picture(tenant_id, image_id)
         if picture is not None:
@@ -262,7 +270,7 @@ class ObservedImageModel:
         self._metrics = metrics
 
     async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
-        """Count one attempt, and what it used whether it delivered or not."""
+        """Count one attempt and its usage, whether it succeeded or not."""
         count = partial(self._metrics.count_upstream_call, self._back_end, request.model)
         try:
             with _track_in_flight(self._metrics, "upstream"), _time_call(count):
@@ -278,7 +286,8 @@ class ObservedImageModel:
     def _count_failure(self, request: GenerationRequest, error: GatewayError) -> None:
         if error.usage is not None:
             self._metrics.count_usage(request.model, error.usage)
-        if (reason := _get_finish_reason(error)) is not None:
+        reason = _get_finish_reason(error)
+        if reason is not None:
             self._metrics.count_finish(request.model, reason)
 
     def _count_answer(self, request: GenerationRequest, answer: ModelAnswer) -> None:
@@ -287,8 +296,9 @@ class ObservedImageModel:
         metrics.count_usage(request.model, answer.usage)
         metrics.count_images(request.model, request.image_size or "default", len(answer.pictures))
         card = self._catalogue.resolve(request.model)
-        for notice in find_mismatches(request, card, answer.pictures) if card else ():
-            metrics.count_mismatch(request.model, notice.code)
+        if card is not None:
+            for notice in find_mismatches(request, card, answer.pictures):
+                metrics.count_mismatch(request.model, notice.code)
         metrics.count_image_bytes("received", sum(picture.length for picture in answer.pictures))
 
     async def is_ready(self) -> bool:
@@ -297,7 +307,7 @@ class ObservedImageModel:
 
 
 def _get_finish_reason(error: GatewayError) -> str | None:
-    """The finish or block reason of an answer without a picture; None where there was no answer."""
+    """The finish or block reason of a response without an image, or None without a response."""
     if isinstance(error, ContentBlocked):
         return error.reason
     if isinstance(error, UpstreamError) and error.upstream_status == HTTPStatus.OK:
@@ -306,14 +316,14 @@ def _get_finish_reason(error: GatewayError) -> str | None:
 
 
 class ObservedDirectory:
-    """A Directory that counts keys shown, and tells the metrics which tenants exist."""
+    """A Directory that counts presented keys, and registers tenants with the metrics."""
 
     def __init__(self, directory: Directory, metrics: Metrics) -> None:
         self._directory = directory
         self._metrics = metrics
 
     def authenticate(self, presented: str) -> Caller | None:
-        """Count the key as ok or refused; a caller that was found belongs to a configured tenant."""
+        """Count the key as ok or refused, and register the caller's tenant."""
         return self._count_authentication(self._directory.authenticate(presented))
 
     def find_by_identity(self, identities: tuple[Identity, ...]) -> Caller | None:

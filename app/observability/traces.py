@@ -1,7 +1,7 @@
-"""Traces that others began: read from what callers and Cloud Run send, and handed on to the upstream.
+"""Traces that others started: read from the headers of callers and Cloud Run, and forwarded to the upstream.
 
-The gateway makes no spans of its own. Its log lines belong to the caller's span, and the upstream is told the
-same one, as W3C Trace Context (section 4.3, forwarding) lets a service do that takes no part.
+The gateway creates no spans. Its log lines belong to the caller's span, and the same span is forwarded to the
+upstream, as W3C Trace Context allows for a service that does not take part (section 4.3, forwarding).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 TRACEPARENT = "traceparent"
-# A later version may say more behind the flags; ff is none (section 3.2.2).
+# A later version may append fields after the flags; version ff is invalid (section 3.2.2).
 _TRACEPARENT = re.compile(
     rb"(?P<version>(?!ff)[0-9a-f]{2})-(?P<trace>(?!0{32})[0-9a-f]{32})-(?P<span>(?!0{16})[0-9a-f]{16})"
     rb"-(?P<flags>[0-9a-f]{2})(?P<more>-.{0,400})?"
 )
-# What Google's front ends add: the span as a decimal number, o=1 where it is sampled.
+# The header of Google's front ends: the span is a decimal number, and o=1 means sampled.
 _CLOUD_TRACE = re.compile(
     rb"(?P<trace>(?!0{32})[0-9a-fA-F]{32})(/(?P<span>[0-9]{1,20}))?(;o=(?P<options>[0-9]))?"
 )
@@ -28,7 +28,7 @@ _SPAN_ID_MAX = (1 << 64) - 1
 
 
 class Trace(NamedTuple):
-    """A trace that goes on here: 32 and 16 hexadecimal digits; the span is empty where none was named."""
+    """The caller's trace: ids of 32 and 16 hexadecimal digits. The span is empty if none was sent."""
 
     trace_id: str
     span_id: str
@@ -36,9 +36,9 @@ class Trace(NamedTuple):
 
 
 def find_trace(headers: Iterable[tuple[bytes, bytes]]) -> Trace | None:
-    """The trace that a request belongs to, by ``traceparent``, else by ``X-Cloud-Trace-Context``.
+    """The trace of a request, from ``traceparent``, else from ``X-Cloud-Trace-Context``.
 
-    What is not written as its standard says is no trace; of several ``traceparent`` none is (section 3.2.1).
+    Malformed headers are ignored, and so is ``traceparent`` if there are several (section 3.2.1).
     """
     trace_headers = [
         (name, value) for name, value in headers if name in {b"traceparent", b"x-cloud-trace-context"}
@@ -67,7 +67,7 @@ def _parse_cloud(value: bytes) -> Trace | None:
 
 
 def build_trace_headers() -> dict[str, str]:
-    """What tells the upstream the trace of the request that this task serves; empty where it has none."""
+    """Headers that forward the trace of the current request to the upstream; empty without a trace."""
     current = CORRELATION.get()
     if current is None or not current.span_id:
         return {}

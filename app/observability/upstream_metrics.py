@@ -1,4 +1,4 @@
-"""Metrics of what the gateway does to spare its back ends: breakers, slots, queues, retries, failovers."""
+"""Metrics of the back ends' breakers, slots, queues, retries and failovers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 UPSTREAM_METRICS: tuple[MetricSpec, ...] = (
     MetricSpec(
         "flashgate_upstream_breaker_open", "gauge", ("back_end", "model", "image_size"),
-        "1 while calls are held back because the back end keeps failing at this size, else 0.",
+        "1 while the circuit breaker is open because the back end keeps failing at this size, else 0.",
     ),
     MetricSpec(
         "flashgate_upstream_slots", "gauge", ("back_end", "model", "slots"),
-        "Calls at once: limit (what the back end seems to bear) and used (what is under way).",
+        "Concurrent calls: limit (the back end's learned capacity) and used (running calls).",
     ),
     MetricSpec(
         "flashgate_upstream_queue", "gauge", ("back_end", "model", "priority"),
@@ -27,36 +27,36 @@ UPSTREAM_METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         "flashgate_upstream_shed_total", "counter", ("back_end", "model", "priority", "reason"),
-        "Calls turned away before anything was sent: full (the queue), aged (waited too long), late (the "
-        "call's own deadline).",
+        "Calls rejected before anything was sent: full (the queue), aged (waited too long), late (the call's "
+        "own deadline).",
     ),
     MetricSpec(
         "flashgate_upstream_retries_total", "counter", ("model",),
-        "Rounds through the back ends that were repeated after a pause.",
+        "Repeated rounds through the back ends, each after a pause.",
     ),
     MetricSpec(
         "flashgate_upstream_failovers_total", "counter", ("model", "left", "taken"),
-        "Calls that went on to another back end: which was left, and which was taken.",
+        "Calls that moved to another back end, by the one that was left and the one that was taken.",
     ),
 )  # fmt: skip
 
 
 class PrometheusUpstreamMetrics:
-    """The watcher of ``app/upstream``.
+    """Implements ``app/upstream/metrics.py``.
 
     Args:
-        of: A metric by its name without the prefix.
+        get_family: Returns a metric by its name without the prefix.
     """
 
-    def __init__(self, of: Callable[[str], Family]) -> None:
-        self._get_family = of
+    def __init__(self, get_family: Callable[[str], Family]) -> None:
+        self._get_family = get_family
 
     def set_breaker(self, back_end: str, model: str, image_size: str, *, held_back: bool) -> None:
-        """Show whether calls are held back."""
+        """Show whether the breaker is open."""
         self._get_family("upstream_breaker_open").set(int(held_back), back_end, model, image_size)
 
     def set_slots(self, back_end: str, model: str, limit: int, in_use: int) -> None:
-        """Show how many calls may be under way, and how many are."""
+        """Show how many calls may run at once, and how many do."""
         self._get_family("upstream_slots").set(limit, back_end, model, "limit")
         self._get_family("upstream_slots").set(in_use, back_end, model, "used")
 
@@ -65,7 +65,7 @@ class PrometheusUpstreamMetrics:
         self._get_family("upstream_queue").set(count, back_end, model, priority)
 
     def count_shed(self, back_end: str, model: str, priority: Priority, reason: str) -> None:
-        """Count a call that was turned away."""
+        """Count a rejected call."""
         self._get_family("upstream_shed_total").add(1, back_end, model, priority, reason)
 
     def count_retry(self, model: str) -> None:

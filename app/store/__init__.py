@@ -1,4 +1,4 @@
-"""Redis and Valkey: the ledger, the results, and the server that flashgate starts itself.
+"""Redis and Valkey: clients, calls, topologies, access, key names and the embedded server.
 
-Nothing above this package knows Redis; nothing in it knows HTTP, Google or the settings.
+Nothing in this package knows HTTP surfaces, Google's model or the settings.
 """

@@ -1,8 +1,8 @@
-"""Whom the store is to trust, and whom it is to be trusted by: access tokens and authorities.
+"""Access to the store: certificate authorities and access tokens.
 
 Memorystore's IAM authentication takes an access token of a service account as the password of the user
-``default``. Tokens last an hour at most and are asked for anew with every connection; the metadata server of
-Google Cloud gives the one of the instance's own service account to whoever asks from inside the instance.
+``default``. A token lasts an hour at most and is needed for every new connection. The metadata server of
+Google Cloud issues tokens of the instance's service account to any process on the instance.
 """
 
 from __future__ import annotations
@@ -33,44 +33,44 @@ log = logging.getLogger(__name__)
 
 TOKEN_PATH: Final = "/computeMetadata/v1/instance/service-accounts/default/token"  # noqa: S105 - a path
 RENEW_S: Final = 240.0
-"""From then on before its end a token is replaced; the metadata server has a new one five minutes before."""
+"""Seconds before a token expires when it is renewed; the metadata server has a new one 300 s before."""
 
 ASK_S: Final = 5.0
 AGAIN_S: Final = 1.0
-"""How soon the metadata server is asked again after it failed."""
+"""Seconds before the metadata server is asked again after a failure."""
 
 USER: Final = "default"
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How a server is reached beside its address.
+    """How to connect to a server, beside its address.
 
     Attributes:
-        ca_file: Authorities that its certificate may be from, as PEM; None for the system's.
-        credentials: What is shown in place of the address's own password, or None.
+        ca_file: Certificate authorities of the server in PEM; None for the system's.
+        credentials: Replace the user and password of the address, or None.
     """
 
     ca_file: Path | None = None
     credentials: CredentialProvider | None = None
 
     def build_options(self, url: str) -> dict[str, Any]:
-        """What the client library takes for it.
+        """Options for the client library.
 
         Raises:
-            ValueError: It does not go with this address. The message repeats nothing of it.
+            ValueError: The options do not fit the address. The message does not repeat the address.
         """
         encrypted = url.startswith("rediss")
         if self.ca_file is not None and not encrypted:
-            raise ValueError("FLASHGATE_REDIS_CA_FILE is of use with an address of TLS alone: rediss://.")
+            raise ValueError("FLASHGATE_REDIS_CA_FILE needs an address with TLS: rediss://.")
         if self.credentials is None:
             return self._build_tls_options()
         if not encrypted:
             raise ValueError(
-                "FLASHGATE_REDIS_IAM needs an address of TLS, rediss://: a token opens more than the store."
+                "FLASHGATE_REDIS_IAM needs an address with TLS, rediss://: the token must stay secret."
             )
         if "@" in url.partition("://")[2].partition("/")[0]:
-            raise ValueError("FLASHGATE_REDIS_IAM takes the place of the address's own user and password.")
+            raise ValueError("FLASHGATE_REDIS_IAM and a user or password in the address exclude each other.")
         return {**self._build_tls_options(), "credential_provider": self.credentials}
 
     def _build_tls_options(self) -> dict[str, Any]:
@@ -79,14 +79,14 @@ class Access:
         try:
             ssl.create_default_context(cafile=self.ca_file)
         except OSError:
-            raise ValueError("FLASHGATE_REDIS_CA_FILE holds no certificates that can be read.") from None
+            raise ValueError("FLASHGATE_REDIS_CA_FILE holds no readable certificates.") from None
         # Python 3.13 also enforces RFC 5280 to the letter, and Memorystore's certificates lack an extension
         # that it requires (redis-py issue 3685). Signer, validity and host name are checked either way.
         return {"ssl_ca_certs": str(self.ca_file), "ssl_exclude_verify_flags": [ssl.VERIFY_X509_STRICT]}
 
 
 class _Token(BaseModel):
-    """What the metadata server answers (RFC 6749 section 5.1)."""
+    """The metadata server's response (RFC 6749 section 5.1)."""
 
     access_token: str = Field(min_length=1, repr=False)
     expires_in: float = Field(gt=0)
@@ -115,14 +115,14 @@ class RedisConfig(Config):
 
 
 class AccessTokens(CredentialProvider, Resource):
-    """Tokens of the service account, as the client library asks for credentials. Use as ``async with``.
+    """A credential provider with tokens of the service account. Use as ``async with``.
 
-    One token serves all connections until shortly before its end; then another is fetched while connections
-    still open with the old one. However many connections ask, there is one question at a time.
+    All connections share one token. It is renewed in the background shortly before it expires, while new
+    connections still use the old one. Only one request to the metadata server is open at a time.
 
     Args:
-        metadata_url: Of the metadata server.
-        clock: Any clock in seconds that never goes back.
+        metadata_url: Address of the metadata server.
+        clock: A monotonic clock in seconds.
     """
 
     def __init__(self, metadata_url: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -132,7 +132,7 @@ class AccessTokens(CredentialProvider, Resource):
         self._ends = self._ask_again = float("-inf")
         self._tasks = BackgroundTasks()
         self._asking: asyncio.Task[None] | None = None
-        # Plain HTTP to a server of this very machine: no certificates to load, and no proxy to ask.
+        # Plain HTTP to a server on this machine: no certificates to load, and no proxy.
         self._http = httpx2.AsyncClient(verify=False, trust_env=False, timeout=ASK_S)
 
     @asynccontextmanager
@@ -141,20 +141,20 @@ class AccessTokens(CredentialProvider, Resource):
             yield
 
     async def get_credentials_async(self) -> tuple[str, str]:
-        """User and token. Raises the library's ConnectionError where there is no token that still holds."""
+        """User and token. Raises the library's ConnectionError if there is no valid token."""
         now = self._clock()
         idle = self._asking is None or self._asking.done()
         if idle and now >= max(self._ends - RENEW_S, self._ask_again):
             self._asking = self._tasks.begin(self._fetch_token(), "store-access-token")
         if now >= self._ends and self._asking is not None:
-            # The question outlives a connection that does not wait for the answer.
+            # Shielded, because other connections wait for the same request.
             await asyncio.shield(self._asking)
         if self._clock() >= self._ends:
             raise StoreConnectionError("There is no access token for the store.")
         return USER, self._token
 
     async def _fetch_token(self) -> None:
-        """Fetch a token. Whatever goes wrong is logged, and the present one stays."""
+        """Fetch a token. A failure is logged and keeps the present token."""
         began = self._clock()
         try:
             answer = await self._http.get(self._url, headers={"Metadata-Flavor": "Google"})
@@ -162,9 +162,9 @@ class AccessTokens(CredentialProvider, Resource):
             token = _Token.model_validate_json(answer.content)
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValidationError) as error:
             self._ask_again = self._clock() + AGAIN_S
-            remedy = "Look at the metadata server, and at the service account of this instance"
+            remedy = "Check the metadata server and the service account of this instance"
             diagnosis = Diagnosis("no_access_token", self._url, describe_cause(error), remedy)
             status = error.response.status_code if isinstance(error, httpx2.HTTPStatusError) else None
-            log.warning("there is no access token", extra={"diagnosis": diagnosis, "status": status})
+            log.warning("no access token for the store", extra={"diagnosis": diagnosis, "status": status})
             return
         self._token, self._ends = token.access_token, began + token.expires_in

@@ -1,11 +1,11 @@
-"""A breaker: after some failures in a row nobody asks the store for a moment, and then one call tries.
+"""The store's circuit breaker: opens after several failures in a row, then lets one call probe the store.
 
-A caller is then refused at once instead of after a second, and a store that comes back is not met by
-everybody who waited (docs/reliability.md R28).
+While it is open, callers are refused at once instead of after a second, and a store that comes back is not
+flooded by everybody who waited (docs/reliability.md R28).
 
-Back ends have a breaker of another kind (``app/upstream/breaker.py``). Repeating a call of the store costs
-nothing, and all of them reach the same server, so a few failures in a row say enough. A picture costs money
-and takes a minute, and a back end that fails now and then still serves: there the share of failures decides.
+Back ends have another kind of breaker (``app/upstream/breaker.py``). A call of the store is free and always
+reaches the same server, so a few failures in a row are enough. An image costs money and takes a minute, and a
+back end that fails now and then is still useful, so there the share of failures decides.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ PAUSE_S = 0.5
 
 
 class StoreBreaker:
-    """Counts failures in a row. One for each pool of connections, used by everybody who asks through it.
+    """Counts consecutive failures. All users of a connection pool share one breaker.
 
     Args:
-        failures_max: So many failures in a row open it.
-        pause_s: For so long it stays open before one call may try.
+        failures_max: Consecutive failures that open the breaker.
+        pause_s: Seconds for which it stays open before a probe.
         on_change: Called with each new state.
-        address: Of the store, for the log.
-        clock: Seconds that never go back.
+        address: Address of the store, for the log.
+        clock: A monotonic clock in seconds.
     """
 
     def __init__(
@@ -60,13 +60,13 @@ class StoreBreaker:
 
     @asynccontextmanager
     async def guard(self) -> AsyncIterator[None]:
-        """Let one call through and learn from how it ends.
+        """Let one call through and record how it ends.
 
-        An error that the server itself answered (no memory, read-only) is an answer: its other commands may
-        well be served, settlements above all (docs/reliability.md R32).
+        An error reply of the server (out of memory, read-only) counts as a success: the server is reachable,
+        and may still serve other commands, settlements above all (docs/reliability.md R32).
 
         Raises:
-            StoreUnavailable: The breaker is open, or what the call raised.
+            StoreUnavailable: The breaker is open, or the call failed.
         """
         self._enter()
         try:
@@ -79,11 +79,11 @@ class StoreBreaker:
                 self._record_failure()
             raise
         except asyncio.CancelledError:
-            # The caller left before anything was learned; the next one may try.
+            # A cancelled probe says nothing about the store, so the next call may probe it.
             if self.state == "half_open":
                 self._set_state("open")
             raise
-        except BaseException:  # whatever else it is, the store has answered
+        except BaseException:  # any other error is not the store's, so it has answered
             self._record_success()
             raise
         self._record_success()
@@ -95,7 +95,7 @@ class StoreBreaker:
         if self.state == "open" and self._clock() >= self._closed_until:
             self._set_state("half_open")
             return
-        raise StoreUnavailable("The store has not answered for a moment.", retry_after_s=1)
+        raise StoreUnavailable("The store does not answer at the moment.", retry_after_s=1)
 
     def _record_success(self) -> None:
         self._failures = 0

@@ -1,4 +1,4 @@
-"""The one way to call the store: within a time limit, behind a breaker, with its failures translated."""
+"""Calls of the store: with a time limit, behind a circuit breaker, and with translated errors."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ T = TypeVar("T")
 
 
 class StoreCalls:
-    """Runs what one part of the gateway asks of the store.
+    """Runs the store calls of one part of the gateway.
 
     Args:
-        deadline_s: A call that has no answer by then is StoreUnavailable.
-        breaker: Spares a store that does not answer, and its callers; None to ask in any case.
+        deadline_s: Seconds after which a call raises StoreUnavailable.
+        breaker: Refuses calls while the store does not answer; None to make every call.
     """
 
     def __init__(self, deadline_s: float = DEADLINE_S, breaker: StoreBreaker | None = None) -> None:
@@ -29,16 +29,16 @@ class StoreCalls:
         self._breaker = breaker
 
     async def run(self, call: Awaitable[T], deadline_s: float | None = None) -> T:
-        """The answer to a command, or to the several that a coroutine sends.
+        """Run a command, or a coroutine that sends several, and return its result.
 
         Args:
-            call: Nothing but calls of the client, because whatever they raise is the store's failure. It is
-                not begun while the breaker is open.
-            deadline_s: Instead of the usual time limit.
+            call: Must consist of client calls only, because any error in it counts as the store's. It is not
+                started while the breaker is open.
+            deadline_s: Overrides the time limit in seconds.
 
         Raises:
-            InternalError: A script refused its arguments: a fault of the gateway.
-            StoreUnavailable: Everything else.
+            InternalError: A script rejected its arguments, which is a bug of the gateway.
+            StoreUnavailable: Any other failure.
         """
         try:
             async with AsyncExitStack() as around:
@@ -48,4 +48,4 @@ class StoreCalls:
                 return await call
         finally:
             if inspect.iscoroutine(call):
-                call.close()  # where it was not begun, Python would complain that nobody awaited it
+                call.close()  # if it was never started, Python would warn that it was not awaited

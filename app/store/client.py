@@ -1,13 +1,12 @@
-"""Connections: every timeout, retry and pool bound is written down here (docs/reliability.md R27).
+"""Clients of the store. All timeouts, retries and pool bounds are set here (docs/reliability.md R27).
 
-redis-py's own defaults retry ten times with five seconds each, which turns a hung server into a minute
-of waiting; here a command fails within a second.
+redis-py's defaults retry ten times with five seconds each, so a hung server would block callers for a minute;
+here a command fails within a second.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -37,10 +36,10 @@ LEDGER_TIMEOUT_S = 0.4
 CONNECT_TIMEOUT_S = 0.25
 BLOB_TIMEOUT_S = 2.0
 DEADLINE_S = 0.95
-"""No ledger call takes longer by default, however many connections hang."""
+"""Default limit of a ledger call in seconds, however many connections hang."""
 
 AGAIN_S, FLICKER_S = 60.0, 5.0
-"""How often a failure is logged that lasts, and one that comes and goes."""
+"""Seconds between log lines of a lasting failure, and of one that comes and goes."""
 
 SCHEMES = ("unix://", "redis://", "rediss://")
 
@@ -51,11 +50,11 @@ class UnsafeEviction(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class StoreClients:
-    """Two pools to one server, so that pictures on their way never hold up an admission.
+    """Two pools to one server, so that transfers of images never delay an admission.
 
     Attributes:
         ledger: Decodes replies to str.
-        blobs: Leaves replies as bytes; longer timeouts.
+        blobs: Returns replies as bytes, with longer timeouts.
     """
 
     ledger: Redis
@@ -71,12 +70,12 @@ async def open_clients(
     ledger_timeout_s: float = LEDGER_TIMEOUT_S,
     access: Access | None = None,
 ) -> AsyncIterator[StoreClients]:
-    """Clients for a ``unix://``, ``redis://`` or ``rediss://`` address; nothing is connected yet.
+    """Clients for a ``unix://``, ``redis://`` or ``rediss://`` address. They connect on first use.
 
-    Sentinel and Cluster have addresses of their own; see ``topologies``.
+    ``topologies`` describes the addresses of Sentinel and Cluster.
 
     Raises:
-        ValueError: The address has another scheme, or the access does not go with it.
+        ValueError: The address has another scheme, or the access options do not fit it.
     """
     more = {} if access is None else access.build_options(url)
     ledger = _build_client(url, ledger_connections, ledger_timeout_s, {**more, "decode_responses": True})
@@ -85,7 +84,7 @@ async def open_clients(
         yield StoreClients(ledger, blobs)
     finally:
         for client in (ledger, blobs):
-            # A connection that does not close in time goes with the process.
+            # A connection that cannot be closed ends with the process.
             with best_effort("closing"):
                 await topologies.close(client)
 
@@ -116,15 +115,15 @@ def _build_client(url: str, connections: int, timeout_s: float, more: dict[str, 
 
 @asynccontextmanager
 async def translate_store_errors(deadline_s: float = DEADLINE_S) -> AsyncIterator[None]:
-    """Turns whatever talking to the store raises into the gateway's words, within the deadline.
+    """Translate all errors of store calls into the gateway's errors, within a deadline.
 
-    Anything at all: beside its own errors the client library lets through those of transports, parsers and
-    the event loop, such as uvloop's RuntimeError for a connection that has just closed. So nothing but calls
-    of the client stands inside.
+    Every exception is translated, because beside its own errors the client library lets those of transports,
+    parsers and the event loop through, such as uvloop's RuntimeError for a connection that has just closed.
+    So the block must contain client calls only.
 
     Raises:
-        InternalError: A script refused its arguments: a fault of the gateway.
-        StoreUnavailable: Everything else; budgets fail closed.
+        InternalError: A script rejected its arguments, which is a bug of the gateway.
+        StoreUnavailable: Any other failure; budgets fail closed.
     """
     try:
         async with time_limit(deadline_s):
@@ -146,16 +145,16 @@ _USUAL = (
     EOFError,
     RuntimeError,
 )
-"""What a store that is away makes the client raise; where anything else comes from is logged as well."""
+"""Errors of the client for an unreachable store; any other error is logged with its traceback."""
 
 
 class FailureLog:
-    """Logs why the store fails: a line for each cause, and one a minute while it lasts.
+    """Logs why the store fails: one line per cause, and one per minute while it lasts.
 
     Args:
-        stage: What was being done.
-        address: Of the store, for people.
-        clock: Seconds that never go back.
+        stage: The activity that failed.
+        address: Address of the store, without secrets.
+        clock: A monotonic clock in seconds.
     """
 
     def __init__(self, stage: str, address: str = "", clock: Callable[[], float] = time.monotonic) -> None:
@@ -166,28 +165,27 @@ class FailureLog:
         self._said_at = self._again_at = 0.0
 
     def failed(self, error: BaseException | None) -> None:
-        """Note a failure; None where the store itself has not failed."""
+        """Log a failure, unless the same one was logged recently. None is ignored."""
         if error is None:
             return
         diagnosis = diagnose(error, self._address)
         if diagnosis == self._last and self._clock() < self._again_at:
             return
-        unusual = not isinstance(error, _USUAL)
         log.warning(
             "the store fails",
             extra={"stage": self._stage, "diagnosis": diagnosis},
-            exc_info=unusual and error,
+            exc_info=None if isinstance(error, _USUAL) else error,
         )
         self._last, self._said_at = diagnosis, self._clock()
         self._again_at = self._said_at + AGAIN_S
 
     def over(self) -> None:
-        """Note that the store has answered; what fails now and then is not told each time."""
+        """Note that the store has answered, so that the next failure is logged sooner than a lasting one."""
         self._again_at = min(self._again_at, self._said_at + FLICKER_S)
 
 
 class NodeMemory(NamedTuple):
-    """What a node of the store uses, in bytes; ``limit`` is 0 where there is none."""
+    """The memory of a node in bytes; ``limit`` is 0 if there is none."""
 
     used: int
     limit: int
@@ -195,18 +193,18 @@ class NodeMemory(NamedTuple):
 
     @property
     def evicts_nothing(self) -> bool:
-        """Whether a full node refuses to write."""
+        """Whether a full node refuses writes instead of evicting keys."""
         return self.policy == "noeviction"
 
 
 async def fetch_node_info(client: Redis | RedisCluster, section: str) -> list[dict[str, Any]]:
-    """A section of INFO of every node that writes: one, or a cluster's primaries. Raises RedisError."""
+    """A section of INFO from the server, or from each primary of a cluster. Raises RedisError."""
     if not isinstance(client, RedisCluster):
         return [await client.info(section)]
     replies: Any = await client.info(section, target_nodes=RedisCluster.PRIMARIES)
-    # A cluster of one primary answers like a single server.
-    several = all(isinstance(reply, dict) for reply in replies.values())
-    return list(replies.values()) if several else [replies]
+    if all(isinstance(reply, dict) for reply in replies.values()):
+        return list(replies.values())
+    return [replies]  # a cluster with one primary replies like a single server
 
 
 async def fetch_memory(client: Redis) -> list[NodeMemory]:
@@ -221,9 +219,7 @@ async def fetch_memory(client: Redis) -> list[NodeMemory]:
 
 
 async def check_eviction(client: Redis) -> str | None:
-    """Refuses a server that would evict the ledger; returns its policy.
-
-    Managed servers may forbid CONFIG; INFO tells the policy there, and None means that neither does.
+    """Refuse a server that would evict the ledger; return its policy, or None if INFO does not show it.
 
     Raises:
         UnsafeEviction: The policy is one of ``allkeys-*``.
@@ -231,8 +227,10 @@ async def check_eviction(client: Redis) -> str | None:
     """
     async with translate_store_errors():
         policies = sorted(node.policy for node in await fetch_memory(client) if node.policy)
-    policy = policies[0] if policies else None  # "allkeys-…" is before all others
-    if policy and re.match(r"allkeys-", policy):
+    if not policies:
+        return None
+    policy = policies[0]  # "allkeys-…" sorts before all others
+    if policy.startswith("allkeys-"):
         raise UnsafeEviction(
             f"The store's maxmemory-policy is {policy}, which evicts budgets; use volatile-lfu or noeviction."
         )

@@ -1,6 +1,6 @@
-"""Why the store cannot be used, in words for operators: what was seen, where, and what to do.
+"""Diagnoses of store failures for operators: the cause, the address and a remedy.
 
-A server may repeat what it was sent, so of its answers only sentences that are known to be its own are shown.
+A server may repeat what it was sent, so only known messages of its error replies are shown.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class _Cause(NamedTuple):
-    """What is wrong, in a word, and what to do about it."""
+    """A stable reason code, and the remedy."""
 
     reason: str
     remedy: str
@@ -45,16 +45,16 @@ _CODES: dict[type[Exception], str] = {
     redis.exceptions.AskError: "ASK",
     redis.exceptions.TryAgainError: "TRYAGAIN",
 }
-"""What the client library takes off the answer and makes a class of."""
+"""The error codes that the client library strips from a reply and turns into a class."""
 
 _CLOSED = _Cause(
-    "connection_closed", f"Look at the server's log; if it expects TLS, write {_URL} as rediss://…"
+    "connection_closed", f"Check the server's log; if it expects TLS, write {_URL} as rediss://…"
 )
 _SILENT = _Cause(
     "no_answer",
-    f"See whether the server is alive, and what is between; if {_URL} says rediss://, whether it speaks TLS",
+    f"Check that the server is alive and reachable; if {_URL} says rediss://, check that it supports TLS",
 )
-_NETWORK = _Cause("unreachable", "Look at the network between gateway and store")
+_NETWORK = _Cause("unreachable", "Check the network between gateway and store")
 _SYSTEM: dict[int, _Cause] = {
     errno.ECONNREFUSED: _Cause("connection_refused", f"Start the store, or correct host and port in {_URL}"),
     errno.ENOENT: _Cause("no_socket", f"Start the store, or correct the path in {_URL}"),
@@ -81,10 +81,10 @@ _ANSWERS: dict[str, _Cause] = {
     ),
     r"(NOAUTH )?Authentication required": _Cause("password_required", _ACCOUNT),
     r"AUTH <password> called without any password configured|Client sent AUTH, but no password is set": (
-        _Cause("no_password_expected", f"Take the password out of {_URL}, or set it at the server")
+        _Cause("no_password_expected", f"Remove the password from {_URL}, or set it on the server")
     ),
     r"READONLY( You can't write against a read only (replica|slave))?": _Cause(
-        "read_only", f"Let {_URL} lead to the primary, or use redis+sentinel://, which follows it"
+        "read_only", f"Point {_URL} to the primary, or use redis+sentinel://, which follows it"
     ),
     r"OOM( command not allowed when used memory > 'maxmemory'| allow-oom flag is not set on the script)?": (
         _Cause("store_full", "Give the store more memory (maxmemory), or let it evict: volatile-lfu")
@@ -92,54 +92,54 @@ _ANSWERS: dict[str, _Cause] = {
     r"LOADING( (Redis|Valkey) is loading the dataset in memory)?": _Cause(
         "loading", "Wait until the server has read its data from disk"
     ),
-    r"MASTERDOWN( Link with MASTER is down)?": _Cause("no_primary", f"Let {_URL} lead to the primary"),
+    r"MASTERDOWN( Link with MASTER is down)?": _Cause("no_primary", f"Point {_URL} to the primary"),
     r"CLUSTERDOWN( The cluster is down| Hash slot not served)?": _Cause(
-        "cluster_down", "Ask a node for CLUSTER INFO: slots without a server, or a majority that is missing"
+        "cluster_down", "Run CLUSTER INFO on a node: slots without a server, or a missing majority"
     ),
     r"MOVED|ASK|CROSSSLOT": _Cause(
-        "cluster", f"The server is one of a cluster: write {_URL} as redis+cluster://…"
+        "cluster", f"The server is part of a cluster: write {_URL} as redis+cluster://…"
     ),
     r"This instance has cluster support disabled": _Cause(
-        "no_cluster", f"The server is none of a cluster: write {_URL} as redis://host:port"
+        "no_cluster", f"The server is not part of a cluster: write {_URL} as redis://host:port"
     ),
     r"MISCONF( (Redis|Valkey) is configured to save RDB snapshots| Errors writing to the AOF file)?": _Cause(
-        "store_cannot_save", "Look at the server's own log and disk: it takes no writes that it cannot save"
+        "store_cannot_save", "Check the server's log and disk: it refuses writes that it cannot save"
     ),
     r"NOREPLICAS": _Cause("no_replicas", "Bring the server's replicas back, or lower min-replicas-to-write"),
-    r"BUSY|UNKILLABLE": _Cause("store_busy", "A script of somebody's runs too long at the server"),
+    r"BUSY|UNKILLABLE": _Cause("store_busy", "Stop the script that has been running too long on the server"),
     r"max number of clients": _Cause("too_many_clients", "Raise the server's maxclients"),
     r"DB index is out of range|SELECT is not allowed in cluster mode": _Cause(
-        "no_such_database", f"Take the number at the end of {_URL} out"
+        "no_such_database", f"Remove the database number at the end of {_URL}"
     ),
     r"Connection closed by server": _CLOSED,
     r"No connection available": _Cause(
-        "no_connection_free", "More is asked at once than the gateway has connections for: add replicas"
+        "no_connection_free", "The gateway's connections are all in use: add replicas"
     ),
     r"There is no access token for the store": _Cause(
-        "no_access_token", "Look at the metadata server and at the instance's service account"
+        "no_access_token", "Check the metadata server and the instance's service account"
     ),
     r"unknown command '[\w|-]{1,40}'": _Cause(
-        "unknown_command", "Let the server, or the proxy before it, have this command"
+        "unknown_command", "Enable this command on the server, or on the proxy in front of it"
     ),
 }
 
-_TLS = _Cause("tls", f"See whether that port speaks TLS; if it does not, write {_URL} as redis://…")
+_TLS = _Cause("tls", f"Check that the port supports TLS; if it does not, write {_URL} as redis://…")
 _CERTIFICATE = _Cause(
-    "certificate", "Set FLASHGATE_REDIS_CA_FILE to the store's authority, or dial the name in its certificate"
+    "certificate", "Set FLASHGATE_REDIS_CA_FILE to the store's authority, or use the host in its certificate"
 )
-_HOST = _Cause("unknown_host", f"Correct the host in {_URL}, or look at name resolution")
+_HOST = _Cause("unknown_host", f"Correct the host in {_URL}, or check name resolution")
 _SENTINEL = _Cause(
-    "no_primary", f"See whether the sentinels answer and watch a primary of the name in {_URL}"
+    "no_primary", f"Check that the sentinels answer and watch a primary with the name in {_URL}"
 )
-_OTHER = _Cause("store_fails", "Look at the server's log")
+_OTHER = _Cause("store_fails", "Check the server's log")
 
 
 def diagnose(error: BaseException, address: str) -> Diagnosis:
-    """What an error of the client library comes from.
+    """Diagnose an error of the client library.
 
     Args:
-        error: As it was raised; its causes are looked at.
-        address: Of the store, without user and password.
+        error: The error; its chain of causes is examined.
+        address: Address of the store, without user and password.
     """
     links = list(_iterate_causes(error))
     for matcher in (_match_reply, _match_system_error, _match_library_error):
@@ -160,7 +160,7 @@ def _describe_store_error(error: Exception) -> str:
 
 
 def _iterate_causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it came from; that a script was not known yet is no cause of anything."""
+    """The error and its causes. NoScriptError is skipped, because the client handles it itself."""
     seen: list[BaseException] = []
     link: BaseException | None = error
     while link is not None and link not in seen:
@@ -171,7 +171,7 @@ def _iterate_causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _match_reply(link: BaseException) -> tuple[str, _Cause] | None:
-    """What the server has answered."""
+    """The known part of an error reply of the server, and its cause."""
     if not isinstance(link, redis.exceptions.RedisError):
         return None
     code = next((code for kind, code in _CODES.items() if isinstance(link, kind)), "")
@@ -187,7 +187,7 @@ def _match_reply(link: BaseException) -> tuple[str, _Cause] | None:
 
 
 def _match_system_error(link: BaseException) -> tuple[str, _Cause] | None:
-    """What the operating system or TLS has met with."""
+    """The error of the operating system or of TLS, and its cause."""
     if not isinstance(link, OSError):
         return None
     if isinstance(link, ssl.SSLError):
@@ -203,13 +203,13 @@ def _match_system_error(link: BaseException) -> tuple[str, _Cause] | None:
 
 
 def _match_library_error(link: BaseException) -> tuple[str, _Cause] | None:
-    """What the client library has met with."""
+    """The cause of an error of the client library itself."""
     if isinstance(link, MasterNotFoundError):
         return "", _SENTINEL
     if isinstance(link, redis.exceptions.TimeoutError | TimeoutError):
         return "", _SILENT
     if isinstance(link, redis.exceptions.InvalidResponse):
-        return "", _Cause("no_store", f"Something else listens there: correct host and port in {_URL}")
+        return "", _Cause("no_store", f"Another service listens there: correct host and port in {_URL}")
     if isinstance(link, redis.exceptions.ConnectionError | ConnectionError | EOFError | RuntimeError):
         return "", _CLOSED
     return None

@@ -237,7 +237,7 @@ REFUSALS = {
         address("redis://:{password}@127.0.0.1:{port}"),
         "no_password_expected",
         "AuthenticationError: AUTH <password> called without any password configured",
-        "Take the password out",
+        "Remove the password",
     ),
     "TLS on a plain port": Refusal(
         address("rediss://:{password}@127.0.0.1:{port}"), "plain_port", "TimeoutError", "redis://…"
@@ -317,16 +317,16 @@ REFUSALS = {
         answering("ERR unknown command 'EVALSHA', with args beginning with: 'a prompt'", "EVALSHA"),
         "unknown_command",
         "ResponseError: unknown command 'EVALSHA'",
-        "have this command",
+        "Enable this command",
     ),
     "another database": Refusal(
         address("redis://127.0.0.1:{port}/99"),
         "no_such_database",
         "ResponseError: DB index is out of range",
-        "Take the number",
+        "Remove the database number",
     ),
     "silence": Refusal(stopped, "no_answer", "TimeoutError", "alive"),
-    "something else": Refusal(something_else, "no_store", "InvalidResponse", "Something else listens"),
+    "something else": Refusal(something_else, "no_store", "InvalidResponse", "Another service listens"),
     "an eviction of books": Refusal(
         address("redis://127.0.0.1:{port}", "--maxmemory-policy", "allkeys-lru"),
         "evicts_books",

@@ -90,11 +90,11 @@ async def test_a_certificate_without_identifiers_is_trusted_where_python_is_stri
 @pytest.mark.parametrize(
     ("url", "fault"),
     [
-        ("redis://store:6379", "FLASHGATE_REDIS_IAM needs an address of TLS"),
-        ("unix:///run/store.sock", "FLASHGATE_REDIS_IAM needs an address of TLS"),
-        ("redis+cluster://store:6379", "FLASHGATE_REDIS_IAM needs an address of TLS"),
-        ("rediss://me:hidden@store:6379", "takes the place of the address's own user"),
-        ("rediss+sentinel://me:hidden@store:26379/books", "takes the place of the address's own user"),
+        ("redis://store:6379", "FLASHGATE_REDIS_IAM needs an address with TLS"),
+        ("unix:///run/store.sock", "FLASHGATE_REDIS_IAM needs an address with TLS"),
+        ("redis+cluster://store:6379", "FLASHGATE_REDIS_IAM needs an address with TLS"),
+        ("rediss://me:hidden@store:6379", "and a user or password in the address"),
+        ("rediss+sentinel://me:hidden@store:26379/books", "and a user or password in the address"),
     ],
 )
 async def test_tokens_go_to_encrypted_addresses_without_a_password_alone(
@@ -114,7 +114,7 @@ async def test_a_file_of_authorities_is_read_before_anything_connects(tmp_path: 
     for file in (empty, tmp_path / "missing.pem"):
         with pytest.raises(ValueError, match="FLASHGATE_REDIS_CA_FILE"):
             Access(file).build_options("rediss://store:6379")
-    with pytest.raises(ValueError, match="TLS alone"):
+    with pytest.raises(ValueError, match="needs an address with TLS"):
         Access(empty).build_options("redis://store:6379")
 
 
