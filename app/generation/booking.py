@@ -126,7 +126,7 @@ def select_failure(failed: Failed, takeovers: int) -> GatewayError | None:
 
 def build_draining_error() -> Draining:
     """The error for whatever a process that goes down does not begin."""
-    return Draining("The gateway is going down; another replica will take it.", retry_after_s=1)
+    return Draining("The gateway is shutting down; another replica will serve it.", retry_after_s=1)
 
 
 def build_result_gone_error(replayed: Replayed) -> ResultGone:

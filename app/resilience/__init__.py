@@ -1,1 +1,1 @@
-"""What lets the gateway carry on: time limits, tasks, steps that may fail, and what to say of a fault."""
+"""Time limits, background tasks, optional steps, resources and diagnoses."""

@@ -1,4 +1,4 @@
-"""Steps that may fail without the request failing with them: keeping, counting, learning."""
+"""Optional steps, whose failure must not fail the request: storing, counting, learning."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def best_effort(stage: str) -> Iterator[None]:
-    """Log whatever is raised inside and carry on after the block; a cancellation is not held back."""
+    """Log any exception of the block and continue after it. Cancellation passes through."""
     try:
         yield
     except Exception:
-        log.exception("a step that the request can do without has failed", extra={"stage": stage})
+        log.exception("an optional step has failed", extra={"stage": stage})

@@ -1,4 +1,4 @@
-"""Time limits that mean the same on every Python that runs the gateway."""
+"""Time limits that behave the same on every supported Python version."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def time_limit(seconds: float | None) -> AsyncIterator[None]:
-    """``asyncio.timeout``, which before CPython 3.11.3 fails a task that was cancelled and is cleaning up.
+    """``asyncio.timeout`` without its bug before CPython 3.11.3.
 
-    There, time that is up ends such a task with CancelledError (gh-102780), so that whoever would keep a
-    settlement for later, because the store is slow, never gets to do so.
+    There, a timeout in a task that was cancelled and is cleaning up raises CancelledError instead of
+    TimeoutError (gh-102780). A clean-up that defers a settlement because the store is slow would be lost.
 
     Raises:
         TimeoutError: The time is up.

@@ -1,4 +1,4 @@
-"""Why a part of the deployment does not work, in words that logs and readiness may show as they are."""
+"""Diagnoses of failures in the deployment, in words that logs and readiness checks may show."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from functools import singledispatch
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What is wrong, where, and what to do about it. It holds no secret and nothing that a caller sent.
+    """A failure and its remedy. It holds no secret and nothing that a caller sent.
 
     Attributes:
         reason: A stable word for programs, such as ``permission_denied``.
-        address: Where: ``host:port``, or the path of a socket or a folder.
-        cause: What was seen: an error's class with its errno, or with the server's own words.
+        address: The place: ``host:port``, or the path of a socket or a folder.
+        cause: An error's class with its errno, or with the server's own message.
         remedy: What to do, as a sentence.
     """
 
@@ -32,10 +32,10 @@ class Diagnosis:
 
 
 def describe_system_error(error: OSError) -> str:
-    """What the operating system says of an error, such as ``ENOSPC: No space left on device``.
+    """The operating system's description of an error, such as ``ENOSPC: No space left on device``.
 
-    Only codes are translated: the error's own text and file names may be anybody's words. Empty where it has
-    no code.
+    It is derived from the error's number only, because its text and file names may hold callers' data. Empty
+    for an error without a number.
     """
     if isinstance(error, ssl.SSLError):
         reason = getattr(error, "reason", None) or "TLS"
@@ -50,13 +50,13 @@ def describe_system_error(error: OSError) -> str:
 
 
 def get_errno(error: OSError) -> int | None:
-    """The system's number of an error; of several, one for each address of a name, the first one's."""
+    """The errno of an error. If a name has several addresses, it is that of the first connection error."""
     several = re.match(r"Multiple exceptions: \[Errno (\d+)\]", str(error))
     return error.errno if several is None else int(several[1])
 
 
 def describe_cause(error: BaseException) -> str:
-    """The class of a library's error, and what the system says of what it came from."""
+    """The class of a library's error, and the system's description of the error that caused it."""
     name = type(error).__qualname__
     link: BaseException | None = error
     while link is not None:
@@ -68,9 +68,9 @@ def describe_cause(error: BaseException) -> str:
 
 @singledispatch
 def describe_for_log(error: BaseException) -> str | None:
-    """What of an error's words a log may repeat; None where they may be anybody's.
+    """The part of an error's message that a log may show; None if it may hold callers' data.
 
-    Whoever knows the words of a library registers them here.
+    Modules that know the messages of a library register a function here.
     """
     return describe_system_error(error) if isinstance(error, OSError) else None
 

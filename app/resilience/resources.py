@@ -1,4 +1,4 @@
-"""Parts that are open for a while, each written as one generator instead of two methods."""
+"""Asynchronous context managers that are written as one generator instead of two methods."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Resource(ABC):
-    """Used once, as ``async with``. A subclass says in ``_lifespan`` what surrounds its use."""
+    """Used once, as ``async with``. A subclass opens and closes itself in ``_lifespan``."""
 
     _entered: AbstractAsyncContextManager[None]
 

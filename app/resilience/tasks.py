@@ -1,4 +1,4 @@
-"""Tasks of the application: work that no caller can cancel, and loops that end with whoever began them."""
+"""Tasks of the application: work that no caller can cancel, and loops that end with their owner."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ log = logging.getLogger(__name__)
 
 CANCEL_AGAIN_S = 0.1
 ENDING_S_MAX = 5.0
-"""A task that ignores cancellation for this long is left behind, so that it cannot hold up the shutdown."""
+"""Seconds after which a task that ignores its cancellation is abandoned; it must not block a shutdown."""
 
 RESTART_S = 1.0
-"""Pause before a background loop that failed runs again."""
+"""Seconds before a failed background loop is restarted."""
 
 
 async def cancel_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel these tasks until they are over, for at most ``ENDING_S_MAX`` seconds.
+    """Cancel the tasks repeatedly until they end, for at most ``ENDING_S_MAX`` seconds.
 
-    Once is not enough: a client library that reconnects can take a cancellation for a broken connection.
-    Where the caller is itself cancelled meanwhile, the tasks are ended all the same and the cancellation is
-    raised afterwards.
+    Once is not enough, because a client library that reconnects can mistake a cancellation for a broken
+    connection. If the caller is cancelled meanwhile, the tasks are still ended, and then the cancellation is
+    raised.
     """
     left = {task for task in tasks if not task.done()}
     clock = asyncio.get_running_loop().time
@@ -52,12 +52,12 @@ async def cancel_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 async def run_uncancelled(work: Coroutine[object, object, T]) -> T:
-    """Run to the end and return the result, even where the caller is cancelled meanwhile.
+    """Run short work to its end and return the result, even if the caller is cancelled meanwhile.
 
-    For short work that must not be left half done; the cancellation is spent on it.
+    The cancellation is swallowed, so use it only for clean-up that must not be left half done.
 
     Raises:
-        RuntimeError: The work was cancelled from within, which says nothing of the caller.
+        RuntimeError: The work cancelled itself.
     """
     task = asyncio.create_task(work)
     while True:
@@ -69,7 +69,7 @@ async def run_uncancelled(work: Coroutine[object, object, T]) -> T:
 
 
 async def run_in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call it in a thread, to spare the event loop; right here where the system has no thread to give."""
+    """Call a function in a thread, or directly if the system cannot start one."""
     call = partial(contextvars.copy_context().run, function, *args, **kwargs)
     try:
         running = asyncio.get_running_loop().run_in_executor(None, call)
@@ -79,7 +79,7 @@ async def run_in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.
 
 
 class _TaskSet:
-    """Tasks that are under way; their exceptions count as seen."""
+    """A set of running tasks."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
@@ -96,7 +96,7 @@ class _TaskSet:
     def _discard(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
-            task.exception()  # Nobody may be left to hear of it, and asyncio complains about that.
+            task.exception()  # mark it as retrieved, or asyncio logs an error if nobody awaits the task
 
 
 class BackgroundTasks(_TaskSet):
@@ -109,15 +109,15 @@ class BackgroundTasks(_TaskSet):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End them all, as ``cancelled`` does."""
+        """End all tasks, as ``cancel_tasks`` does."""
         await cancel_tasks(self._running)
 
     def begin(self, work: Coroutine[object, object, T], name: str) -> asyncio.Task[T]:
-        """Run it once; its result or error belongs to whoever awaits the task."""
+        """Start a task; whoever awaits it gets its result or error."""
         return self._add(work, name)
 
     def keep_running(self, work: Callable[[], Coroutine[object, object, None]], name: str) -> None:
-        """Run it until the block ends; a failure is logged, and after a pause it runs again."""
+        """Run a loop until the block ends. A failure is logged, and the loop is restarted after a pause."""
         self._add(self._supervise(work, name), name)
 
     async def _supervise(self, work: Callable[[], Coroutine[object, object, None]], name: str) -> None:
@@ -125,34 +125,34 @@ class BackgroundTasks(_TaskSet):
             try:
                 await work()
             except Exception:
-                log.exception("a background task failed and is started again", extra={"stage": name})
+                log.exception("a background task failed and will be restarted", extra={"stage": name})
             await asyncio.sleep(RESTART_S)
 
 
 class OwnTasks(_TaskSet):
-    """A set of running tasks, awaited at shutdown."""
+    """Tasks that no caller can cancel; they are awaited at shutdown."""
 
     def __init__(self) -> None:
         super().__init__()
         self.closed = False
 
     async def run(self, work: Coroutine[object, object, T]) -> T:
-        """Run to the end and return the result; a caller who is cancelled leaves the work running.
+        """Run work to its end and return the result. A cancelled caller leaves it running.
 
         Raises:
-            Draining: Where the application is going down and the work was not begun.
+            Draining: The application is shutting down, so the work was not started.
         """
         return await asyncio.shield(self.begin(work))
 
     def begin(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
-        """Run to the end with nobody waiting. Raises Draining as ``run`` does."""
+        """Start work without waiting for it. Raises Draining as ``run`` does."""
         if self.closed:
             work.close()
-            raise Draining("The gateway is going down; another replica will take it.", retry_after_s=1)
+            raise Draining("The gateway is shutting down; another replica will serve it.", retry_after_s=1)
         return self._add(work)
 
     async def aclose(self, patience_s: float) -> None:
-        """Begin nothing new, wait for what runs, then cancel the rest and wait for its own endings."""
+        """Refuse new work, wait ``patience_s`` seconds for running work, then cancel and await the rest."""
         self.closed = True
         if self._running:
             await asyncio.wait(self._running, timeout=patience_s)

@@ -1,11 +1,11 @@
-"""Large values on their way, without needless copies.
+"""Transfers large values to and from the store without needless copies.
 
-redis-py takes a value as one object and hands it to asyncio at once, which holds three copies of it before
-the last byte has left: 60 MB for a 20 MB picture; reading one costs four copies and 70 ms of CPU. Here the
-pieces of a value go out in slices, framed as one SET, and a value is received into the one buffer that it
-stays in. The connections are redis-py's all the same, with its addresses, TLS, authentication and pools.
+redis-py takes a value as one object and hands it to asyncio at once, which holds three copies before the last
+byte has been sent: 60 MB for a 20 MB image. Reading one costs four copies and 70 ms of CPU. Here a value is
+sent in slices, framed as one SET, and received into a single buffer. The connections are redis-py's own, with
+its addresses, TLS, authentication and pools.
 
-A cluster's client has no such pool, and redirects: there the commands are the library's own.
+A cluster's client has no such pool, and follows redirects, so there the library's own commands are used.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ async def put(client: Redis | RedisCluster, key: str, pieces: tuple[bytes, ...],
     """Set a value that consists of pieces, with a time to live in milliseconds.
 
     Raises:
-        RedisError: The server refused, or does not answer.
+        RedisError: The server refused the command, or does not answer.
     """
     if isinstance(client, RedisCluster):
         await client.set(key, b"".join(pieces), px=ttl_ms)
@@ -50,10 +50,10 @@ async def put(client: Redis | RedisCluster, key: str, pieces: tuple[bytes, ...],
 
 
 async def get(client: Redis | RedisCluster, key: str) -> memoryview | None:
-    """The value in a buffer of its own, or None where there is none.
+    """The value in its own buffer, or None if the key does not exist.
 
     Raises:
-        RedisError: The server refused, or does not answer.
+        RedisError: The server refused the command, or does not answer.
     """
     if isinstance(client, RedisCluster):
         value: Any = await client.get(key)
@@ -62,7 +62,7 @@ async def get(client: Redis | RedisCluster, key: str) -> memoryview | None:
     command = b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(name), name)
 
     async def exchange(connection: AbstractConnection) -> memoryview | None:
-        # There is no public way to the transport; a renamed attribute fails every test of pictures.
+        # The transport has no public accessor; if the attribute is renamed, every test of images fails.
         transport: Any = connection._writer.transport  # type: ignore[union-attr]  # noqa: SLF001
         stream = transport.get_protocol()
         reply = _BulkReply(asyncio.get_running_loop().create_future())
@@ -71,7 +71,7 @@ async def get(client: Redis | RedisCluster, key: str) -> memoryview | None:
             transport.write(command)
             value = await reply.received
             if reply.overrun:
-                raise RedisConnectionError("The server sent more than was asked.")
+                raise RedisConnectionError("The server sent more than one reply.")
             return value
         finally:
             transport.set_protocol(stream)
@@ -80,22 +80,22 @@ async def get(client: Redis | RedisCluster, key: str) -> memoryview | None:
 
 
 async def _run_exchange(client: Redis, exchange: Callable[[AbstractConnection], Awaitable[T]]) -> T:
-    """One request and its reply; repeated once where the connection turns out to be dead."""
+    """Make one exchange on a pooled connection; repeat it once if the connection turns out to be dead."""
     pool = client.connection_pool
     for last in (False, True):
         connection: AbstractConnection = await pool.get_connection()  # type: ignore[no-untyped-call]
         try:
             return await exchange(connection)
         except (RedisConnectionError, RuntimeError):
-            # uvloop says by a RuntimeError that the connection was closed before the write.
+            # uvloop raises RuntimeError if the connection was closed before the write.
             await connection.disconnect(nowait=True)
             if last:
                 raise
         except ResponseError:
-            # The reply was read to its end, so the connection is as good as before.
+            # The reply was read completely, so the connection can be reused.
             raise
         except BaseException:
-            # Cancelled or timed out half-way: nobody may read this connection's late reply.
+            # Cancelled or timed out half-way: the late reply must never be read as that of another request.
             await connection.disconnect(nowait=True)
             raise
         finally:
@@ -104,7 +104,7 @@ async def _run_exchange(client: Redis, exchange: Callable[[AbstractConnection], 
 
 
 def _build_set_command(key: str, pieces: tuple[bytes, ...], ttl_ms: int) -> list[bytes]:
-    """``SET key <pieces> PX ttl_ms`` on the wire (RESP): the pieces themselves, with frames between them."""
+    """``SET key <pieces> PX ttl_ms`` in RESP; the pieces are not copied."""
     length = sum(map(len, pieces))
     name, ttl = key.encode(), str(ttl_ms).encode()
     head = b"*5\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n" % (len(name), name, length)
@@ -120,10 +120,10 @@ def _slice_pieces(pieces: list[bytes]) -> Iterator[bytes | memoryview]:
 
 
 class _BulkReply(asyncio.BufferedProtocol):
-    """Receives one bulk reply: its first line into a small buffer, the value straight into its own.
+    """Receives one bulk reply: its first line into a small buffer, the value directly into its own.
 
     Args:
-        received: Becomes the value, None for a null reply, or the error.
+        received: Resolved with the value, with None for a null reply, or with the error.
     """
 
     def __init__(self, received: asyncio.Future[memoryview | None]) -> None:
@@ -135,11 +135,11 @@ class _BulkReply(asyncio.BufferedProtocol):
         self.overrun = False
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the transport's hint is not needed
-        """Where the transport may write next: never nothing, as uvloop looks once more after the end."""
+        """The buffer for the next bytes; never empty, because uvloop asks once more after the end."""
         return self._buffer[self._filled :] or self._spare
 
     def buffer_updated(self, nbytes: int) -> None:
-        """So many more bytes are there."""
+        """Process the received bytes."""
         self._filled += nbytes
         if self.received.done():
             self.overrun = nbytes > 0
@@ -150,22 +150,22 @@ class _BulkReply(asyncio.BufferedProtocol):
             self._finish(self._buffer[: self._value_bytes])
 
     def eof_received(self) -> None:
-        """The server hung up."""
+        """Fail, because the server closed the connection."""
         self._fail(RedisConnectionError("The server closed the connection."))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection broke."""
+        """Fail, because the connection broke."""
         self._fail(RedisConnectionError(f"The connection was lost: {exc}"))
 
     def pause_writing(self) -> None:
-        """A request is a few bytes; nothing to pause."""
+        """Do nothing, because a request is only a few bytes."""
 
     def resume_writing(self) -> None:
-        """Nothing was paused."""
+        """Do nothing, because nothing was paused."""
 
     def _read_head(self) -> None:
-        line, found, rest = bytes(self._buffer[: self._filled]).partition(b"\r\n")
-        if not found:
+        line, end_of_line, rest = bytes(self._buffer[: self._filled]).partition(b"\r\n")
+        if not end_of_line:
             if self._filled == HEAD_BYTES:
                 self._fail(RedisConnectionError("The server does not speak RESP."))
             return
@@ -181,7 +181,7 @@ class _BulkReply(asyncio.BufferedProtocol):
         elif line[:1] == b"-":
             self._fail(ResponseError(line[1:].decode(errors="replace")))
         else:
-            self._fail(RedisConnectionError("The server gave another kind of reply."))
+            self._fail(RedisConnectionError("The server sent an unexpected kind of reply."))
 
     def _finish(self, value: memoryview | None) -> None:
         if not self.received.done():

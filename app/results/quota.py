@@ -1,4 +1,4 @@
-"""Which pictures are kept: within their tenant's quota (docs/reliability.md R43), where there is room."""
+"""The cache quota: which images may be stored, by tenant (docs/reliability.md R43) and by free capacity."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 class Quota:
-    """Says whether a picture may be kept.
+    """Reserves space for images.
 
     Args:
-        client: Leaving replies as bytes.
-        room: Of the store.
-        picture_bytes_max: A larger one is never kept.
-        quota_of: What a tenant's pictures may take together, in bytes; None for no limit. To keep within it,
-            pictures that would expire first are given up.
-        breaker: Spares a store that does not answer, and its callers; None to ask in any case.
+        client: A client that returns replies as bytes.
+        capacity: Free capacity of the store.
+        picture_bytes_max: Larger images are never stored.
+        quota_of: Returns the total bytes of images that a tenant may store; None for no limit. Images that
+            expire first are evicted to stay within it.
+        breaker: Refuses calls while the store does not answer; None to make every call.
     """
 
     def __init__(
@@ -45,10 +45,12 @@ class Quota:
         self.capacity = capacity
 
     async def reserve(self, tenant_id: str, image_id: str, length: int, ttl_ms: int) -> bool:
-        """Whether it may be kept; one command where the tenant has a quota, and one more to make room.
+        """Reserve space for an image; False if it may not be stored.
+
+        Sends one command if the tenant has a quota, and one more if other images are evicted.
 
         Raises:
-            StoreUnavailable: Nobody knows.
+            StoreUnavailable: The store does not answer.
         """
         if length > self._picture_bytes_max or not self.capacity.reserve(length):
             return False

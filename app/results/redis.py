@@ -1,9 +1,9 @@
-"""Pictures in Redis: raw bytes behind a short header, one value each, checked when they are read.
+"""Images in Redis: raw bytes behind a short header, one value each, verified when they are read.
 
-Beside them lie finished generations under their ids, as JSON (``records``).
+Finished generations are stored beside them under their ids, as JSON (``records``).
 
-The header names the tenant, so that not even a reply that belongs to somebody else's question could be
-served, and the id is the bytes' hash, so that damage cannot be (docs/reliability.md R36, R37).
+The header names the tenant, so that a reply to another tenant's request is never served, and the id is the
+hash of the bytes, so that damaged bytes are never served (docs/reliability.md R36, R37).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MAGIC = b"FGI1"
 OFF_LOOP_BYTES = 1_000_000
 READ_DEADLINE_S = 3.0
 WRITE_DEADLINE_S = 1.0
-"""Nobody waits longer for the cache: a picture that it does not take is delivered all the same."""
+"""Limit of a write in seconds; an image that is not stored in time is delivered nevertheless."""
 
 _KEEP_FINISHED = read_script(__file__, "finished")
 _FIXED = struct.Struct(">4sBBIIQQ")
@@ -45,7 +45,7 @@ _FIXED = struct.Struct(">4sBBIIQQ")
 
 
 class Header(NamedTuple):
-    """What stands before an image's bytes. ``length`` in bytes, ``created_ms`` by the writer's clock."""
+    """The header before an image's bytes. ``length`` is in bytes, ``created_ms`` is by the writer's clock."""
 
     tenant_id: str
     mime_type: str
@@ -55,7 +55,7 @@ class Header(NamedTuple):
     created_ms: int
 
     def encode(self) -> bytes:
-        """The header as bytes; the image follows directly."""
+        """Encode the header; the image's bytes follow directly."""
         tenant, mime_type = self.tenant_id.encode(), self.mime_type.encode()
         fixed = _FIXED.pack(
             MAGIC, len(tenant), len(mime_type), self.width, self.height, self.length, self.created_ms
@@ -64,17 +64,17 @@ class Header(NamedTuple):
 
     @classmethod
     def decode(cls, value: memoryview) -> tuple[Header, int]:
-        """The header and where the image begins.
+        """Decode a header; return it and the offset of the image.
 
         Raises:
-            ValueError: This is no value of this version, or not a whole one.
+            ValueError: The value is of another version, or truncated.
         """
         if len(value) < _FIXED.size:
             raise ValueError("The value is shorter than a header.")
         magic, tenant_length, mime_length, width, height, length, created_ms = _FIXED.unpack_from(value)
         begin = _FIXED.size + tenant_length + mime_length
         if magic != MAGIC or len(value) != begin + length:
-            raise ValueError("The value is of another version, or cut.")
+            raise ValueError("The value is of another version, or truncated.")
         names = bytes(value[_FIXED.size : begin])
         tenant, mime_type = names[:tenant_length].decode(), names[tenant_length:].decode()
         return cls(tenant, mime_type, width, height, length, created_ms), begin
@@ -84,13 +84,13 @@ class RedisResults:
     """``ports.Results`` on a Redis or Valkey server.
 
     Args:
-        client: Leaves replies as bytes; see ``client.open_clients``.
-        on_damaged: Called for each value that was found damaged or foreign, and deleted.
-        breaker: Spares a store that does not answer, and its callers; one of its own if not given.
-        quota: Says what may be kept; None for everything.
+        client: A client that returns replies as bytes; see ``client.open_clients``.
+        on_damaged: Called for each damaged or foreign value, which is deleted.
+        breaker: Refuses calls while the store does not answer; a new one by default.
+        quota: Decides what may be stored; None to store everything.
 
     Attributes:
-        damaged: How many were.
+        damaged: How many damaged or foreign values were deleted.
     """
 
     def __init__(
@@ -107,10 +107,10 @@ class RedisResults:
         self.damaged = 0
 
     async def put_pictures(self, tenant_id: str, pictures: tuple[Picture, ...], ttl_s: int) -> bool:
-        """Keep the bytes, one command an image. False where one could not be kept.
+        """Store the images, one command each. False if one could not be stored.
 
-        The time to live is up to a tenth longer than asked, so that a day's images do not vanish at once
-        and none vanishes before the result that names it.
+        The time to live is up to a tenth longer than ``ttl_s``, so that a day's images do not expire at once,
+        and none expires before the result that refers to it.
         """
         if ttl_s <= 0:
             return False
@@ -121,15 +121,15 @@ class RedisResults:
                     return False
                 await self._put(tenant_id, picture, ttl_ms)
         except StoreUnavailable:
-            # The cache fails open: the caller gets the picture, only nobody after it.
+            # The cache fails open: the caller still gets the image.
             return False
         return True
 
     async def get_picture(self, tenant_id: str, image_id: str) -> Picture | None:
-        """The image, checked against its hash; None where it is unknown, expired, damaged or foreign.
+        """Load an image and verify its hash; None if it is unknown, expired, damaged or foreign.
 
         Raises:
-            StoreUnavailable: Nobody knows whether it is there.
+            StoreUnavailable: The store does not answer.
         """
         if not keys.is_image_id(image_id):
             return None
@@ -146,9 +146,9 @@ class RedisResults:
         return picture
 
     async def put_generation(self, tenant_id: str, finished: StoredGeneration, ttl_s: int) -> bool:
-        """Keep a generation under its id, one command. False where it could not be kept.
+        """Store a generation under its id, in one command. False if it could not be stored.
 
-        It lives up to a tenth shorter than asked, so that its pictures outlive it.
+        The time to live is up to a tenth shorter than ``ttl_s``, so that its images outlive it.
         """
         conversation = finished.conversation
         files = {file_id for _, file_id in conversation.places} if conversation else set()
@@ -169,10 +169,10 @@ class RedisResults:
         return True
 
     async def get_generation(self, tenant_id: str, generation_id: str) -> StoredGeneration | None:
-        """The generation; None where it is unknown, expired, of another version or foreign.
+        """Load a generation; None if it is unknown, expired, of another version or foreign.
 
         Raises:
-            StoreUnavailable: Nobody knows whether it is there.
+            StoreUnavailable: The store does not answer.
         """
         if not is_generation_id(generation_id):
             return None
@@ -211,7 +211,7 @@ class RedisResults:
 
 
 def _decode_picture(tenant_id: str, image_id: str, value: memoryview) -> Picture | None:
-    """The picture of a value, or None where anything about it is not as it was written."""
+    """Decode and verify a stored image; None if it is damaged or foreign."""
     try:
         header, begin = Header.decode(value)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Whether a value fits into a store that evicts nothing (docs/reliability.md R32)."""
+"""The free capacity of a store that evicts nothing (docs/reliability.md R32)."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 1.0
 VALUE_BYTES = 500
-"""What the store takes for any value beside its bytes: its name and time."""
+"""Bytes that the store needs for any value beside its own: its key and expiry."""
 FULL_SHARE = 0.8
 SPARE_PART = 4
-"""An allocator's classes of sizes are up to a quarter apart."""
+"""Allocators round sizes up by as much as a quarter."""
 
 
 class StoreCapacity(Resource):
-    """Says whether something may be kept; use as ``async with``, to look how full the store is.
+    """Reserves capacity for large values. Use as ``async with``, so that the store's memory is polled.
 
     A store that evicts makes room by itself. One that does not (``noeviction``) refuses everything when it is
     full, admissions too. So large values are kept out before that, and the ledger goes on. What was let in
@@ -59,11 +59,11 @@ class StoreCapacity(Resource):
             yield
 
     def conditions(self) -> dict[str, str | int]:
-        """What an operator wants to see beside whether the store answers."""
+        """Facts for operators, beside whether the store answers."""
         return {"store_full": int(self.full)}
 
     async def measure(self) -> None:
-        """See how full the store is. Raises StoreUnavailable; then what was seen last still counts."""
+        """Read how full the store is. Raises StoreUnavailable; then the last reading still counts."""
         nodes = await self._calls.run(fetch_memory(self._client))
         left = min(
             (
@@ -73,14 +73,14 @@ class StoreCapacity(Resource):
             ),
             default=math.inf,
         )
-        # What was let in lately may still be on its way to the store.
+        # Values that were reserved since the last reading may not have reached the store yet.
         self._left, self._taken = left - self._taken, 0
         self._set_full(full=left <= self._lacking)
         if not self.full:
             self._lacking = 0
 
     def reserve(self, length: int) -> bool:
-        """Whether a value of so many bytes may be kept; it counts from now on."""
+        """Reserve capacity for a value of ``length`` bytes; False if there is too little."""
         size = length + length // SPARE_PART + VALUE_BYTES
         if size > self._left:
             self._lacking = max(self._lacking, size)
@@ -91,12 +91,12 @@ class StoreCapacity(Resource):
         return True
 
     def reserve_text(self, text: str) -> bool:
-        """The same for a text."""
+        """Reserve capacity for a text; False if there is too little."""
         return self.reserve(len(text) if text.isascii() else len(text.encode()))
 
     def _set_full(self, *, full: bool) -> None:
         if full and not self.full:
-            log.warning("the store is nearly full and evicts nothing: no picture and no result is kept")
+            log.warning("the store is nearly full and evicts nothing: images and results are not stored")
         self.full = full
 
     async def _poll(self) -> None:

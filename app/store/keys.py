@@ -1,4 +1,4 @@
-"""The names of everything in the store.
+"""The names of all keys in the store.
 
 All keys of a tenant share the hash tag ``{tenant}``, so that one script may touch them in a cluster
 (docs/reliability.md R18). The keys of administration share the tag ``{_admin}``, which no tenant id can be.
@@ -15,7 +15,7 @@ TENANTS_CHANNEL = "fg:tenants"
 
 TRIAL = tuple(f"fg:{{_trial}}:{kind}" for kind in ("hash", "sorted", "stream", "string"))
 TRIAL_PICTURE = "fg:{_trial}:picture"
-"""What the store is tried with."""
+"""The keys with which the store is tried at start-up."""
 
 PROVIDER = "_provider"
 """Whose ledger the caps on back ends are in; no tenant id can be this."""
@@ -69,41 +69,41 @@ def work_keys(tenant_id: str, fingerprint: str, idempotency: str | None = None) 
 
 
 def usage_key(tenant_id: str) -> str:
-    """Where reports of usage are read."""
+    """The hash of usage rows."""
     return ledger_keys(tenant_id)[LEDGER_NAMES.index("use")]
 
 
 def leads_key(tenant_id: str) -> str:
-    """Names who generates each piece of work now, or how the last one failed."""
+    """The hash of leaders: who generates each piece of work now, or how its last leader failed."""
     return ledger_keys(tenant_id)[LEDGER_NAMES.index("lead")]
 
 
 def result_key(tenant_id: str, fingerprint: str) -> str:
-    """Where the kept result of one piece of work lies."""
+    """The cached result of a piece of work."""
     return f"{_build_tag(tenant_id)}:gen:{fingerprint}"
 
 
 def is_image_id(image_id: str) -> bool:
-    """Whether this can be an image's id at all."""
+    """Whether the text has the form of an image id."""
     return _IMAGE_ID.fullmatch(image_id) is not None
 
 
 def image_key(tenant_id: str, image_id: str) -> str:
-    """Where an image's bytes lie."""
+    """An image's bytes."""
     if not is_image_id(image_id):
         raise ValueError("This is no image id.")
     return f"{_build_tag(tenant_id)}:img:{image_id}"
 
 
 def generation_key(tenant_id: str, generation_id: str) -> str:
-    """Where a finished generation lies under its own id."""
+    """A finished generation under its own id."""
     if not _GENERATION_ID.fullmatch(generation_id):
         raise ValueError("This is no generation id.")
     return f"{_build_tag(tenant_id)}:made:{generation_id}"
 
 
 def kept_key(tenant_id: str) -> str:
-    """What the pictures of a tenant with a quota take."""
+    """The stored images of a tenant with a quota."""
     return f"{_build_tag(tenant_id)}:kept"
 
 

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 HOST, PORT = "localhost", 6379
-"""Where an address that leaves them out leads."""
+"""Defaults for an address without host or port."""
 
 NODE_CONNECTIONS = 256
-"""A cluster's client does not wait for a free connection, so it gets more of them."""
+"""A cluster's client fails instead of waiting for a free connection, so it gets more of them."""
 
 _ADDRESS = re.compile(
     r"(?P<scheme>rediss?)\+(?P<kind>sentinel|cluster)://"
@@ -38,7 +38,7 @@ _HOST = re.compile(r"(?P<host>[^:\[\]]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})")
 
 
 class Topology(NamedTuple):
-    """An address, taken apart. ``name`` of the service that sentinels watch; empty for a cluster."""
+    """A parsed address. ``name`` is the service that the sentinels watch; empty for a cluster."""
 
     kind: str
     hosts: tuple[tuple[str, int], ...]
@@ -48,14 +48,14 @@ class Topology(NamedTuple):
 
 
 class _SentinelPool(BlockingConnectionPool, SentinelConnectionPool):
-    """The library's pool of a primary that moves, waiting for a free connection instead of failing."""
+    """The library's Sentinel pool, which waits for a free connection instead of failing."""
 
 
 def parse(url: str) -> Topology | None:
-    """The parts of an address of one of the two kinds; None for any other.
+    """Parse an address of Sentinel or Cluster; None for any other.
 
     Raises:
-        ValueError: It is one of the two kinds, and not written as such. The message repeats no secret.
+        ValueError: The address is malformed. The message does not repeat it, because it may hold a password.
     """
     if not url.partition("://")[0].endswith(("+sentinel", "+cluster")):
         return None
@@ -76,10 +76,10 @@ def parse(url: str) -> Topology | None:
 
 
 def build_client(topology: Topology, options: dict[str, Any]) -> Redis:
-    """A client with the options that a pool of a single server would get."""
+    """Build a client from the options for a pool of a single server."""
     options = {**options, **topology.credentials}
     if topology.kind == "cluster":
-        # It has the commands of a single server's client, without being one by inheritance.
+        # It has the commands of a single server's client, but does not inherit from it.
         return cast("Redis", _build_cluster(topology, options))
     sockets = {name: value for name, value in options.items() if name.startswith("socket_")}
     sentinel = Sentinel(topology.hosts, sentinel_kwargs=sockets)  # type: ignore[no-untyped-call]
@@ -91,13 +91,13 @@ def build_client(topology: Topology, options: dict[str, Any]) -> Redis:
 
 
 async def discover_nodes(client: Redis | RedisCluster) -> None:
-    """What a cluster's client needs before it can listen. Raises what the client raises."""
+    """Let a cluster's client discover its nodes, which it needs before it can subscribe."""
     if isinstance(client, RedisCluster):
         await client.initialize()
 
 
 def describe_address(client: Redis | RedisCluster) -> str:
-    """Where a client's store is, for people: hosts and ports, or a path; never a user or a password."""
+    """A store's hosts and ports, or its socket path, for log lines; never a user or a password."""
     if isinstance(client, RedisCluster):
         return ",".join(client.nodes_manager.startup_nodes)
     pool = client.connection_pool
@@ -108,7 +108,7 @@ def describe_address(client: Redis | RedisCluster) -> str:
 
 
 def find_endpoint(client: Redis | RedisCluster) -> tuple[str, int, bool] | None:
-    """Host, port, and whether TLS is spoken, of a store of one server that is reached by them."""
+    """Host, port and whether TLS is used, for a single server; None for any other store."""
     if isinstance(client, RedisCluster) or isinstance(client.connection_pool, _SentinelPool):
         return None
     pool = client.connection_pool
@@ -130,7 +130,7 @@ def _format_address(options: Mapping[str, Any]) -> str:
 
 
 async def close(client: Redis) -> None:
-    """Close a client and, where it has any, its connections to sentinels."""
+    """Close a client and its connections to sentinels, if any."""
     try:
         await client.aclose()
     finally:
