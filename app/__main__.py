@@ -32,25 +32,25 @@ def _build_parser() -> argparse.ArgumentParser:
     reference = commands.add_parser(
         "reference", help="print the tables of routes, errors, settings and metrics"
     )
-    reference.add_argument(
-        "--readme", type=Path, help="renew the table of what is refused in this file instead"
+    reference.add_argument("--readme", type=Path, help="update the table of rules in this file instead")
+    cli.add_tenant_commands(commands.add_parser("tenants", help="manage the tenants of a running gateway"))
+    keys = commands.add_parser("keys", help="manage gateway keys").add_subparsers(
+        dest="action", required=True
     )
-    cli.add_tenant_commands(commands.add_parser("tenants", help="tenants of a running gateway"))
-    keys = commands.add_parser("keys", help="gateway keys").add_subparsers(dest="action", required=True)
     new = keys.add_parser("new", help="print a new key and its line for the tenants' file")
-    new.add_argument("--env", default="live", help="a word in the key that tells where it belongs")
+    new.add_argument("--env", default="live", help="environment name in the key")
     cli.add_key_commands(keys)
-    cli.add_usage_command(commands.add_parser("usage", help="what was used and saved, at a running gateway"))
-    cli.add_budget_commands(commands.add_parser("budgets", help="credit and other limits for a time"))
+    cli.add_usage_command(commands.add_parser("usage", help="report usage of a running gateway"))
+    cli.add_budget_commands(commands.add_parser("budgets", help="add credit and override limits"))
     ledger.add_commands(commands.add_parser("ledger", help="check that the ledger balances, or export it"))
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is returned."""
+    """Run a command and return its exit status."""
     argv_list = list(sys.argv[1:] if argv is None else argv)
     if argv_list[:1] == ["emulator"]:
-        # A program of its own: drawing needs what serving never does, and the other way round.
+        # A separate program, because drawing and serving need different packages.
         os.execv(sys.executable, [sys.executable, "-m", "app.emulator", *argv_list[1:]])  # noqa: S606 - this very interpreter
     arguments = _build_parser().parse_args(argv_list)
     try:

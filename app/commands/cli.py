@@ -1,7 +1,6 @@
-"""The commands of operators: they speak to the Admin API of a running gateway.
+"""Commands for operators, which call the Admin API of a running gateway.
 
-What is made goes to stdout, so that a script can read it; what went wrong goes to stderr, in the gateway's
-own words, and the exit status is 1.
+Results go to stdout for scripts. Errors go to stderr in the gateway's words, with exit status 1.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _BUDGET = re.compile(
 
 
 class Refused(Exception):
-    """What an operator asked was not done; the text says why."""
+    """The gateway did not perform a command; the message says why."""
 
 
 class AdminApi:
@@ -42,30 +41,30 @@ class AdminApi:
         self._key = key
 
     def call(self, method: str, path: str, body: Any = None, if_match: str | None = None) -> httpx2.Response:
-        """One call. Raises Refused for everything but a success."""
+        """Make a call. Raises Refused unless it succeeds."""
         headers = {"X-API-Key": self._key} | ({} if if_match is None else {"If-Match": if_match})
         try:
             answer = self._http.request(method, f"{self._url}/v1/admin{path}", json=body, headers=headers)
         except (httpx2.TransportError, httpx2.InvalidURL) as error:
-            raise Refused(f"Nothing answers at {self._url}: {error}") from error
+            raise Refused(f"Cannot connect to {self._url}: {error}") from error
         if answer.is_success:
             return answer
         raise Refused(_format_problem(answer))
 
 
 def _format_problem(answer: httpx2.Response) -> str:
-    """A problem document as text, every fault on a line of its own."""
+    """Format a problem document, with one violation per line."""
     try:
         problem = answer.json()
         lines = [f"{problem['detail']} ({answer.status_code} {problem['code']})"]
         lines += [f"  - {item['pointer']}: {item['detail']}" for item in problem.get("violations", ())]
     except (ValueError, KeyError, TypeError):
-        return f"This is no gateway's answer: {answer.status_code}."
+        return f"The response is not from a gateway: {answer.status_code}."
     return "\n".join(lines)
 
 
 def parse_budget(text: str) -> dict[str, Any]:
-    """A budget from ``image_tokens/day=41440``, or with ``:shadow`` behind it to count and never refuse."""
+    """Parse a budget such as ``image_tokens/day=41440``; the suffix ``:shadow`` only counts."""
     match = _BUDGET.fullmatch(text)
     if match is None:
         raise ArgumentTypeError(f"{text!r} is not like image_tokens/day=41440 or usd/month=500:shadow")
@@ -74,86 +73,96 @@ def parse_budget(text: str) -> dict[str, Any]:
 
 
 def add_tenant_commands(parser: ArgumentParser) -> None:
-    """``list``, ``create``, ``show`` and ``delete``."""
+    """Add ``list``, ``create``, ``show`` and ``delete``."""
     actions = parser.add_subparsers(dest="action", required=True)
-    listing = actions.add_parser("list", help="every tenant, a line each")
-    creation = actions.add_parser("create", help="make a tenant")
-    creation.add_argument("tenant", nargs="?", help="its id")
-    creation.add_argument("--time-zone", help="where its days begin, such as Europe/Berlin")
+    listing = actions.add_parser("list", help="list all tenants, one per line")
+    creation = actions.add_parser("create", help="create a tenant")
+    creation.add_argument("tenant", nargs="?", help="tenant id")
+    creation.add_argument("--time-zone", help="IANA time zone, such as Europe/Berlin")
     creation.add_argument(
         "--budget", dest="budgets", type=parse_budget, action="append", metavar="UNIT/WINDOW=LIMIT[:shadow]",
-        help="a limit, such as image_tokens/day=41440; may be given again",
+        help="a limit, such as image_tokens/day=41440; repeatable",
     )  # fmt: skip
     creation.add_argument(
-        "--file", help="the tenant as YAML or JSON, in the shape of the tenants' file; - is stdin"
+        "--file", help="tenant as YAML or JSON, in the format of the tenants' file; - for stdin"
     )
-    showing = actions.add_parser("show", help="a tenant as JSON")
+    showing = actions.add_parser("show", help="print a tenant as JSON")
     showing.add_argument("tenant")
-    deletion = actions.add_parser("delete", help="let a tenant and all its keys be unknown")
+    deletion = actions.add_parser("delete", help="delete a tenant and its keys")
     deletion.add_argument("tenant")
-    deletion.add_argument("--yes", action="store_true", help="really")
+    deletion.add_argument("--yes", action="store_true", help="confirm the deletion")
     _add_url_option((listing, creation, showing, deletion))
 
 
 def add_key_commands(actions: Any) -> None:
-    """``create``, ``rotate`` and ``revoke``, beside ``keys new``."""
-    creation = actions.add_parser("create", help="make a key at a running gateway and print it, this once")
+    """Add ``create``, ``rotate`` and ``revoke`` beside ``keys new``."""
+    creation = actions.add_parser("create", help="create a key at a running gateway and print it once")
     creation.add_argument("tenant")
     creation.add_argument("--scope", dest="scopes", action="append", choices=("images", "admin"))
     account = creation.add_mutually_exclusive_group()
-    account.add_argument("--email", help="of a Google account whose ID tokens open the key; it has no secret")
-    account.add_argument("--subject", help="the same by the account's subject")
-    creation.add_argument("--not-before", help="such as 2026-12-01T00:00:00Z; without it at once")
-    creation.add_argument("--expires-at", help="such as 2027-01-01T00:00:00Z; without it never")
-    rotation = actions.add_parser(
-        "rotate", help="print another secret for a key; the present one opens a while"
+    account.add_argument("--email", help="e-mail address of a Google account whose ID tokens the key accepts")
+    account.add_argument("--subject", help="subject of such an account")
+    creation.add_argument(
+        "--not-before", help="start of validity, such as 2026-12-01T00:00:00Z; default: now"
     )
-    revocation = actions.add_parser("revoke", help="let a key open nothing any more")
+    creation.add_argument("--expires-at", help="end of validity, such as 2027-01-01T00:00:00Z; default: none")
+    rotation = actions.add_parser(
+        "rotate", help="rotate the secret of a key; the previous one stays valid for a time"
+    )
+    revocation = actions.add_parser("revoke", help="revoke a key")
     for parser in (rotation, revocation):
         parser.add_argument("tenant")
-        parser.add_argument("key", help="the key's id")
-    rotation.add_argument("--grace-s", type=int, help="how long the present secret opens; a day without it")
+        parser.add_argument("key", help="key id")
+    rotation.add_argument(
+        "--grace-s", type=int, help="seconds for which the previous secret stays valid; default: a day"
+    )
     for parser in (creation, rotation):
-        parser.add_argument("--env", help="a word in the key that tells where it belongs; live without it")
+        parser.add_argument("--env", help="environment name in the key; default: live")
     _add_url_option((creation, rotation, revocation))
 
 
 def add_usage_command(parser: ArgumentParser) -> None:
-    """``usage``: reports by whatever is asked."""
-    parser.add_argument("--tenant", help="this tenant alone")
-    parser.add_argument("--since", help="first day of UTC, such as 2026-11-01; the month's without it")
-    parser.add_argument("--until", help="last day of UTC; today without it")
-    parser.add_argument("--by", default="tenant", help="such as tenant,day or model,size or label,month")
+    """Add the options of ``usage``."""
+    parser.add_argument("--tenant", help="only this tenant")
+    parser.add_argument("--since", help="first day, UTC, such as 2026-11-01; default: first of the month")
+    parser.add_argument("--until", help="last day, UTC; default: today")
+    parser.add_argument(
+        "--by", default="tenant", help="dimensions, such as tenant,day or model,size or label,month"
+    )
     parser.add_argument("--format", choices=("csv", "json"), default="csv")
     parser.set_defaults(action="report")
     _add_url_option((parser,))
 
 
 def add_budget_commands(parser: ArgumentParser) -> None:
-    """``credit`` and ``override``."""
+    """Add ``credit`` and ``override``."""
     actions = parser.add_subparsers(dest="action", required=True)
     credit = actions.add_parser("credit", help="add prepaid credit to a lifetime budget, or take some back")
-    override = actions.add_parser("override", help="let another limit be in force until a moment")
+    override = actions.add_parser("override", help="override the limit of a budget for a time")
     for each in (credit, override):
         each.add_argument("tenant")
         each.add_argument("--unit", required=True, help=", ".join(UNITS))
-        each.add_argument("--project", help="for the budget of one of its projects")
-        each.add_argument("--key", help="for the budget of one of its keys")
-    credit.add_argument("--amount", required=True, help="dollars for usd; below zero takes credit back")
-    credit.add_argument("--id", dest="credit_id", required=True, help="said again, it is not added again")
+        each.add_argument("--project", help="project id, for a project's budget")
+        each.add_argument("--key", help="key id, for a key's budget")
+    credit.add_argument(
+        "--amount", required=True, help="in the unit (dollars for usd); negative to take credit back"
+    )
+    credit.add_argument("--id", dest="credit_id", required=True, help="id of the credit; repeats are ignored")
     override.add_argument("--window", required=True, help="minute, hour, day, week, month or lifetime")
-    override.add_argument("--limit", required=True, help="in the unit; dollars for usd")
-    override.add_argument("--until", required=True, help="such as 2026-12-01T00:00:00Z; the past ends it now")
+    override.add_argument("--limit", required=True, help="in the unit (dollars for usd)")
+    override.add_argument(
+        "--until", required=True, help="end, such as 2026-12-01T00:00:00Z; a past time ends it now"
+    )
     _add_url_option((credit, override))
 
 
 def _add_url_option(parsers: Iterable[ArgumentParser]) -> None:
     for parser in parsers:
-        parser.add_argument("--url", help="the gateway's base URL; without it, this machine's at its port")
+        parser.add_argument("--url", help="base URL of the gateway; default: this machine at its port")
 
 
 def run(arguments: Namespace, own_url: str, admin_key: str | None) -> int:
-    """Do what was asked, at ``own_url`` unless another one was given; the exit status is returned."""
+    """Run a command at ``--url`` or ``own_url``, and return the exit status."""
     if admin_key is None:
         sys.stderr.write("flashgate: set FLASHGATE_ADMIN_KEY to an operator's key\n")
         return 2
@@ -183,7 +192,7 @@ def _build_path(*steps: str) -> str:
 
 
 def _collect_options(arguments: Namespace, *names: str) -> dict[str, Any]:
-    """What was said on the command line, by name."""
+    """Return the options that were given, by name."""
     options = {name: getattr(arguments, name) for name in names}
     return {name: value for name, value in options.items() if value is not None}
 
@@ -201,7 +210,7 @@ def _list_tenants(api: AdminApi, _arguments: Namespace) -> str:
 
 
 def _format_budget(item: dict[str, Any]) -> str:
-    """A budget in the form that ``parse_budget`` takes."""
+    """Format a budget in the form that ``parse_budget`` takes."""
     limit = str(item["limit"]).removesuffix(".0")
     return f"{item['unit']}/{item['window']}={limit}" + (":shadow" if item["mode"] == "shadow" else "")
 
@@ -215,14 +224,14 @@ def _create_tenant(api: AdminApi, arguments: Namespace) -> str:
 
 
 def _read(name: str) -> dict[str, Any]:
-    """A tenant from a file. Decimal numbers stay text, so that no float touches money."""
+    """Read a tenant from a file."""
     try:
         text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
         document = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise Refused(f"{name} cannot be read: {error}") from error
     if not isinstance(document, dict):
-        raise Refused(f"{name} holds no tenant.")
+        raise Refused(f"{name} does not contain a tenant.")
     return document
 
 
@@ -238,9 +247,9 @@ def _delete_tenant(api: AdminApi, arguments: Namespace) -> str:
     response = api.call("GET", _build_path(arguments.tenant))
     keys = len(response.json()["keys"])
     if not arguments.yes:
-        raise Refused(f"{arguments.tenant} has {keys} keys, which would open nothing any more: add --yes.")
+        raise Refused(f"{arguments.tenant} has {keys} keys, which would be revoked: add --yes.")
     api.call("DELETE", _build_path(arguments.tenant), if_match=response.headers["etag"])
-    return f"{arguments.tenant} is deleted, with {keys} keys.\n"
+    return f"Deleted {arguments.tenant} and its {keys} keys.\n"
 
 
 def _create_key(api: AdminApi, arguments: Namespace) -> str:
@@ -248,7 +257,7 @@ def _create_key(api: AdminApi, arguments: Namespace) -> str:
     account = _collect_options(arguments, "email", "subject")
     if account:
         created = api.call("POST", _build_path(arguments.tenant, "identities"), body | account).json()
-        sys.stderr.write("The account's ID tokens open this key, which has no secret.\n")
+        sys.stderr.write("This key has no secret; it accepts the ID tokens of the account.\n")
         return f"{created['id']}\n"
     body |= _collect_options(arguments, "env")
     return _format_issued_key(api.call("POST", _build_path(arguments.tenant, "keys"), body))
@@ -262,18 +271,18 @@ def _rotate_key(api: AdminApi, arguments: Namespace) -> str:
 
 
 def _format_issued_key(answer: httpx2.Response) -> str:
-    """The key alone on stdout; everything else is for people."""
+    """Return only the key for stdout; print the rest to stderr."""
     issued = answer.json()
     until = issued.get("retiring_until")
-    sys.stderr.write(f"key {issued['id']}; it is shown this once.\n")
+    sys.stderr.write(f"key {issued['id']}; it is shown only once.\n")
     if until:
-        sys.stderr.write(f"The secret before it opens until {until}.\n")
+        sys.stderr.write(f"The previous secret is valid until {until}.\n")
     return f"{issued['key']}\n"
 
 
 def _revoke_key(api: AdminApi, arguments: Namespace) -> str:
     api.call("POST", f"{_build_path(arguments.tenant, 'keys', arguments.key)}:revoke")
-    return f"{arguments.key} opens nothing any more.\n"
+    return f"Revoked {arguments.key}.\n"
 
 
 def _report_usage(api: AdminApi, arguments: Namespace) -> str:

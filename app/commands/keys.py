@@ -1,4 +1,4 @@
-"""Makes gateway keys for the tenants' file: ``flashgate keys new``."""
+"""``flashgate keys new``: generates gateway keys for the tenants' file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def print_new_key(settings: Settings, env: str) -> int:
-    """Print a new key and the line that lets it in, for the tenants' file."""
+    """Print a new key and its line for the tenants' file."""
     configured = settings.key_pepper
     pepper = configured.get_secret_value().encode() if configured else load_pepper(settings.state_dir)
     key = mint(env, secrets.token_bytes(ENTROPY_BYTES))
@@ -22,6 +22,6 @@ def print_new_key(settings: Settings, env: str) -> int:
         f"key:  {key.text}\n"
         "file: "
         f'- {{id: {key.key_id}, hash: "hmac-sha256:{hash_secret(pepper, key.secret)}", scopes: [images]}}\n'
-        "The key is shown this once; the hash holds under this deployment's pepper alone.\n"
+        "The key is shown only once. The hash is only valid with the pepper of this deployment.\n"
     )
     return 0

@@ -29,19 +29,19 @@ COLUMNS = (
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
-    """``ledger verify`` and ``ledger export``."""
+    """Add ``ledger verify`` and ``ledger export``."""
     actions = parser.add_subparsers(dest="action", required=True)
     verify = actions.add_parser(
-        "verify", help="add up every hold and compare with the windows; exit 1 if they differ"
+        "verify", help="compare the sums of all holds with the windows; exit 1 if they differ"
     )
     export = actions.add_parser("export", help="print every transition that the store remembers")
     export.add_argument("--format", choices=("csv", "cloudevents"), default="cloudevents")
     for each in (verify, export):
-        each.add_argument("--tenant", help="this tenant alone")
+        each.add_argument("--tenant", help="only this tenant")
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Run one command on the configured store; 0: it balances, 1: it differs, 2: no store."""
+    """Run a command on the configured store; return 0 if the ledger balances, 1 if not, 2 without a store."""
     try:
         return asyncio.run(_run(arguments, settings))
     except StoreUnavailable as error:

@@ -1,4 +1,4 @@
-"""Writes REFERENCE.md from the code's own data, so that nothing in it can be out of date."""
+"""Generates REFERENCE.md from the code, so that it cannot be out of date."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ ENDS = "<!-- until here -->\n"
 
 
 def update_readme(readme: str, model: str) -> str:
-    """The README with its table of what is refused renewed, from the rules and one model's card.
+    """Return the README with its table of rules updated from one model's card.
 
     Raises:
-        ValueError: The marks of the table are not in it.
+        ValueError: The README lacks the marks of the table.
     """
     card = load_catalogue().names[model]
     before, _, remainder = readme.partition(BEGINS)
@@ -62,7 +62,7 @@ def _format_codes(codes: tuple[str, ...]) -> str:
 
 
 def render_reference(app: FastAPI) -> str:
-    """The whole document: routes, error codes, settings and metrics, a table each."""
+    """Render the document: routes, error codes, settings and metrics, a table each."""
     tables = (
         ("Routes", ("route", "does"), _list_routes(app.openapi())),
         ("Error codes", ("status", "code", "retryable", "when"), _list_errors()),
@@ -89,14 +89,14 @@ def _list_routes(document: dict[str, Any]) -> Iterator[tuple[str, ...]]:
         for method, operation in operations.items():
             yield f"`{method.upper()} {path}`", _get_first_line(operation["description"])
     yield from _list_google_routes()
-    yield "`GET /livez`", "The process runs."
-    yield "`GET /readyz`", "New work would be served: 200, or 503 with the reasons as JSON."
-    yield "`GET /metrics`", "The Prometheus exposition: to an operator's key, or on a port of its own."
-    yield "`GET /openapi.json`, `GET /docs`", "The OpenAPI document, and a page to read and try it."
+    yield "`GET /livez`", "Answers 200 while the process runs."
+    yield "`GET /readyz`", "Answers 200 if new requests would be served, else 503 with the reasons as JSON."
+    yield "`GET /metrics`", "The Prometheus exposition, for operators' keys or on a separate port."
+    yield "`GET /openapi.json`, `GET /docs`", "The OpenAPI document, and a page to browse and try it."
 
 
 def _list_google_routes() -> Iterator[tuple[str, ...]]:
-    """Google's own dialect, which is not in the OpenAPI document."""
+    """List the routes of Google's dialect, which are not in the OpenAPI document."""
     for route in gemini.router.routes:
         if isinstance(route, APIRoute):
             methods = " ".join(sorted(route.methods or ()))
@@ -145,7 +145,7 @@ def print_openapi(settings: Settings) -> int:
 
 
 def print_reference(settings: Settings, readme: Path | None) -> int:
-    """Print REFERENCE.md; or renew the table of what is refused in the README."""
+    """Print REFERENCE.md, or update the table of rules in the README."""
     if readme is not None:
         readme.write_text(update_readme(readme.read_text(), settings.surface.default_model))
         return 0

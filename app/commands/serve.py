@@ -1,4 +1,4 @@
-"""Runs the gateway under uvicorn: ``flashgate serve``."""
+"""``flashgate serve``: runs the gateway under uvicorn."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ flashgate is ready
   key      {shown}
   upstream {upstream}
 
-Make a picture:
+Generate a picture:
 
   curl -sS {url}/v1/images:generate \\
     -H "X-API-Key: {key}" \\
@@ -50,19 +50,19 @@ Make a picture:
 
 
 NOT_READY = """
-flashgate is not ready: its store cannot be used, and nothing that costs is served until it can
+flashgate is not ready: its store is not usable, and no paid request is served until it is
   store    {fault}
 """
 
 STORE_RETRY_S = 1.0
-"""How soon a store that cannot be used is tried again for the person who waits for it."""
+"""Seconds between checks of an unusable store for the person at the terminal."""
 
 
 class Protocol(H11Protocol):
-    """HTTP/1.1 that writes its refusal of what is no request at all like every other refusal."""
+    """HTTP/1.1 that answers malformed requests with a problem document."""
 
     def send_400_response(self, msg: str) -> None:
-        """Answer and hang up."""
+        """Send the response and close the connection."""
         request_id = secrets.token_hex(16)
         answer = build_problem_response(InvalidRequest(msg), request_id)
         headers = [*answer.raw_headers, (b"x-request-id", request_id.encode()), (b"connection", b"close")]
@@ -73,7 +73,7 @@ class Protocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """Tells a person at the terminal how to make the first picture, and goes down with dignity."""
+    """Prints how to generate the first picture, reloads on SIGHUP, and drains on shutdown."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI, settings: Settings) -> None:
         super().__init__(config)
@@ -82,7 +82,7 @@ class Server(uvicorn.Server):
         self._tasks = OwnTasks()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start listening, then say so."""
+        """Start listening, and log the addresses."""
         await super().startup(sockets)
         if not self.started:
             return
@@ -95,7 +95,7 @@ class Server(uvicorn.Server):
             await self._greet()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept nothing more, and drain while the callers are still connected, so that they are answered."""
+        """Stop accepting connections, and drain while callers are connected, so that they get responses."""
         gateway = self._app.state.service.gateway
         draining = asyncio.create_task(gateway.aclose(self._settings.drain_s))
         await super().shutdown(sockets)
@@ -104,7 +104,7 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """A signal that was obeyed is not raised again: the exit status of an orderly end is 0."""
+        """Do not raise handled signals again, so that an orderly shutdown exits with 0."""
         with super().capture_signals():
             yield
             self._captured_signals.clear()
@@ -113,16 +113,16 @@ class Server(uvicorn.Server):
         self._tasks.begin(self._reload_tenants())
 
     async def _reload_tenants(self) -> None:
-        """Read the tenants' file again; with a fault in it the tenants stay as they are."""
+        """Reload the tenants' file; if it is invalid, the tenants stay unchanged."""
         try:
             count = await self._app.state.service.reload_tenants()
         except ConfigurationError:
-            log.exception("the tenants' file has faults; the tenants stay as they were")
+            log.exception("the tenants' file is invalid; the tenants are unchanged")
         else:
             log.info("the tenants' file was read again", extra={"count": count})
 
     async def _greet(self) -> None:
-        """Show how to make the first picture once the store can be used; until then say why it cannot."""
+        """Print how to generate the first picture; while the store is unusable, print why."""
         check_store = self._app.state.service.readiness["store"]
         fault = await check_store()
         if fault is None:
@@ -143,7 +143,7 @@ class Server(uvicorn.Server):
         host = "127.0.0.1" if self._settings.host in {"0.0.0.0", "::"} else self._settings.host  # noqa: S104
         port = self.servers[0].sockets[0].getsockname()[1]
         file = self._settings.state_dir / DEMO_KEY_FILE
-        # Logs are kept and shipped elsewhere, so the key itself is for a person's eyes alone.
+        # Logs are stored and shipped, so the key itself is only shown to a person.
         for_a_person = self._settings.log_format == "text" or sys.stderr.isatty()
         key = file.read_text().strip() if for_a_person else f"$(cat {file})"
         return BANNER.format(
@@ -155,16 +155,16 @@ class Server(uvicorn.Server):
 
 
 def _write_to_terminal(text: str) -> None:
-    """Write to the person at the terminal, beside the log."""
+    """Write to the terminal, apart from the log."""
     sys.stderr.write(text)
     sys.stderr.flush()
 
 
 def _set_send_timeout(listener: socket.socket, timeout_s: float) -> None:
-    """Have the kernel end connections whose peer takes in nothing for so long, the ones to come included.
+    """Let the kernel close connections, including future ones, whose peer does not read for this long.
 
-    Otherwise a caller who stops reading holds a picture of many megabytes in memory for as long as it likes,
-    because no timer of the server runs while an answer is on its way.
+    Otherwise a caller who stops reading could keep a picture of many megabytes in memory indefinitely,
+    because the server has no timer while it sends a response.
     """
     if hasattr(socket, "TCP_USER_TIMEOUT") and listener.family != socket.AF_UNIX:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(timeout_s * 1000))
@@ -176,11 +176,11 @@ def run(settings: Settings) -> int:
     try:
         sockets = open_sockets(settings.host, settings.ports)
     except CannotListen as fault:
-        log.error("the gateway cannot listen", extra={"diagnosis": fault.diagnosis})  # noqa: TRY400 - the words say all
+        log.error("the gateway cannot listen", extra={"diagnosis": fault.diagnosis})  # noqa: TRY400 - the diagnosis is enough
         return _report_failure(str(fault))
     app = create_app(settings)
     server = Server(build_server_config(app, settings), app, settings)
-    with suppress(SystemExit):  # raised where the start has failed, which is told below
+    with suppress(SystemExit):  # raised if the start failed, which is reported below
         server.run(sockets)
     return 0 if server.started else _report_failure(getattr(app.state, "start_fault", "see the log"))
 
@@ -191,13 +191,13 @@ def _report_failure(why: str) -> int:
 
 
 def build_server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
-    """What uvicorn is told beside the sockets that it listens on."""
+    """Build uvicorn's configuration, apart from the sockets."""
     return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        # The parser that bounds headers while it reads them, and that serves a request which offers to
-        # go on in HTTP/2, as Java's client does, where the faster one gives up on it.
+        # h11 limits headers while it reads them, and serves requests that offer an upgrade to HTTP/2, as
+        # Java's client does; the faster parser fails on those.
         http=Protocol,
         ws="none",
         log_config=None,

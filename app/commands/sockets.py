@@ -1,4 +1,4 @@
-"""Takes the ports that the gateway listens on, before anything else is opened."""
+"""Opens the sockets that the gateway listens on, before anything else is started."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class CannotListen(Exception):
-    """A port cannot be had; ``diagnosis`` says why."""
+    """A port cannot be opened; ``diagnosis`` says why."""
 
     def __init__(self, diagnosis: Diagnosis) -> None:
         super().__init__(str(diagnosis))
@@ -21,14 +21,14 @@ class CannotListen(Exception):
 
 
 def open_sockets(host: str, ports: Mapping[str, int]) -> list[socket.socket]:
-    """Sockets for every address of a host name and every port, the first port's first.
+    """Open sockets for every address of a host and every port, those of the first port first.
 
     Args:
         host: An address or a name, such as localhost, which has several addresses.
-        ports: By the variable that sets them; 0 for one that is free. Each is taken once.
+        ports: Ports by the variable that sets them; 0 for any free one. Equal ports are opened once.
 
     Raises:
-        CannotListen: One of them cannot be had; then none is kept.
+        CannotListen: A port cannot be opened; then all sockets are closed.
     """
     opened: list[socket.socket] = []
     try:
@@ -50,7 +50,7 @@ def _open_sockets(host: str, port: int, variable: str) -> list[socket.socket]:
             try:
                 opened.append(_bind(family, kind, protocol, address))
             except OSError as error:
-                # A name may have an address of a family that this machine does not speak.
+                # A name may have an address of a family that this machine does not support.
                 if error.errno not in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT} or len(addresses) == 1:
                     raise
     except OSError as error:
@@ -82,8 +82,8 @@ def _diagnose(error: OSError, place: str, variable: str) -> Diagnosis:
     if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
         remedy = "Set FLASHGATE_HOST to an address of this machine, such as 127.0.0.1 or 0.0.0.0"
     elif error.errno == errno.EACCES:
-        remedy = f"Set {variable} to a port from 1024 on, or let this user take lower ones"
+        remedy = f"Set {variable} to a port from 1024 on, or allow this user to open lower ones"
     else:
-        remedy = f"End what listens there, or set {variable} to another port"
+        remedy = f"Stop the process that listens there, or set {variable} to another port"
     cause = f"{type(error).__qualname__}: {describe_system_error(error)}"
     return Diagnosis("cannot_listen", place, cause, remedy)

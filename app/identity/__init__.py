@@ -1,1 +1,1 @@
-"""ID tokens that Google signs, checked with Google's own keys: who calls, without a secret of ours."""
+"""Verification of ID tokens with Google's public keys."""

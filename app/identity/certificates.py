@@ -1,8 +1,7 @@
-"""The public keys that Google signs ID tokens with, as a JSON Web Key Set (RFC 7517), kept in memory.
+"""Google's public keys for ID tokens: a JSON Web Key Set (RFC 7517), cached in memory.
 
-Google changes them every few days and says in ``Cache-Control`` how long they may be kept. A key that is due
-to be read anew goes on being used while that happens, for a day at most; whoever makes up key ids causes one
-reading a minute and no more.
+Google rotates the keys every few days; ``Cache-Control`` says how long they may be cached. Expired keys stay
+in use while they are refreshed, for a day at most. Made-up key ids cause at most one refresh per minute.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ log = logging.getLogger(__name__)
 
 REFRESH_INTERVAL_S: Final = 60.0
 RETRY_INTERVAL_S: Final = 5.0
-"""How soon the keys are asked for again where none were ever read, so that nobody can be let in."""
+"""Seconds between attempts while there are no keys, so that nobody can be authenticated."""
 
 WAIT_S: Final = 2.0
-"""How long a request waits for keys; a reading that takes longer goes on without it."""
+"""Seconds for which a request waits for keys; a slower refresh continues in the background."""
 
 FETCH_TIMEOUT_S: Final = 5.0
 BYTES_MAX: Final = 65_536
@@ -52,11 +51,11 @@ _MAX_AGE = re.compile(r"(?:^|[\s,])max-age=(\d{1,9})(?:$|[\s,])", re.ASCII)
 
 
 class Certificates(Resource):
-    """Keys by id. Use as ``async with``; nothing is read before the first token comes.
+    """Keys by id. Use as ``async with``; the first token causes the first refresh.
 
     Args:
-        url: Of the key set.
-        clock: Any clock in seconds that never goes back.
+        url: URL of the key set.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -75,10 +74,10 @@ class Certificates(Resource):
             yield
 
     async def find_key(self, key_id: str) -> PublicKey | None:
-        """The key of this id, or None where Google has none of it now.
+        """Return the key with this id, or None if Google has none.
 
         Raises:
-            IdentityUnavailable: There are no keys, and none can be read.
+            IdentityUnavailable: There are no keys, and none can be fetched.
         """
         now = self._clock()
         if now >= self._unusable_at:
@@ -94,7 +93,7 @@ class Certificates(Resource):
         return key
 
     def _refresh(self, now: float) -> asyncio.Task[None] | None:
-        """The one reading that is under way, begun now where none is and it is time for another."""
+        """Return the refresh in progress; start one if none is running and it is time."""
         if self._refreshing is not None and not self._refreshing.done():
             return self._refreshing
         if now < self._next_refresh:
@@ -104,15 +103,15 @@ class Certificates(Resource):
         return self._refreshing
 
     async def _read(self) -> None:
-        """Read the key set. Whatever goes wrong is logged, and the keys stay as they are."""
+        """Fetch the key set. Failures are logged, and the keys stay unchanged."""
         try:
             async with time_limit(FETCH_TIMEOUT_S):
                 text, kept_s = await self._fetch()
             keys = parse_key_set(text)
         except (httpx2.HTTPError, OSError, TimeoutError, ValueError) as error:
-            remedy = "Look at egress and name resolution: the gateway reads this address itself"
+            remedy = "Check egress and name resolution: the gateway fetches this URL itself"
             diagnosis = Diagnosis("no_keys", self._url, describe_cause(error), remedy)
-            log.warning("Google's keys cannot be read", extra={"diagnosis": diagnosis})
+            log.warning("Google's keys cannot be fetched", extra={"diagnosis": diagnosis})
             return
         now = self._clock()
         self._keys = keys
@@ -121,9 +120,9 @@ class Certificates(Resource):
         self._unusable_at = self._refresh_at + OVERDUE_S_MAX
 
     async def _fetch(self) -> tuple[bytes, float]:
-        """The key set's text and how long it may be kept. Raises ValueError where it is no key set."""
+        """Fetch the key set and its lifetime in seconds. Raises ValueError if it is invalid."""
         if self._http is None:
-            # Made in a thread, because it reads the certificates of every authority.
+            # Created in a thread, because it loads all CA certificates.
             self._http = await asyncio.to_thread(httpx2.AsyncClient, timeout=FETCH_TIMEOUT_S)
             self._stack.push_async_callback(self._http.aclose)
         text = b""
@@ -139,7 +138,7 @@ class Certificates(Resource):
 
 
 def parse_key_set(text: bytes) -> dict[str, PublicKey]:
-    """The keys of a key set that sign with RS256 or ES256. Raises ValueError where there are none."""
+    """Parse the keys for RS256 and ES256 of a key set. Raises ValueError if there are none."""
     document = json.loads(text)
     entries = document.get("keys") if isinstance(document, dict) else None
     keys = {}
@@ -149,12 +148,12 @@ def parse_key_set(text: bytes) -> dict[str, PublicKey]:
             if key is not None:
                 keys[entry["kid"]] = key
     if not keys:
-        raise ValueError("it holds no key that signs")
+        raise ValueError("it has no signing key")
     return keys
 
 
 def _build_key(entry: dict[str, Any]) -> PublicKey | None:
-    """One key, or None where it is of another kind, or weak."""
+    """Build a key; None if it is of another type or too weak."""
     match entry.get("kty"), entry.get("alg"):
         case "RSA", "RS256" | None:
             exponent, modulus = (_decode_number(entry.get(name)) for name in ("e", "n"))
@@ -167,7 +166,7 @@ def _build_key(entry: dict[str, Any]) -> PublicKey | None:
 
 
 def _decode_number(value: object) -> int:
-    """A number in base64url (RFC 7518 section 6.3.1)."""
+    """Decode a number in base64url (RFC 7518 section 6.3.1)."""
     if not isinstance(value, str):
         raise ValueError("a number of a key is missing")  # noqa: TRY004 - the document is wrong, not the caller
     return int.from_bytes(pybase64.urlsafe_b64decode(value + "=" * (-len(value) % 4)))

@@ -1,8 +1,9 @@
-"""Google-signed ID tokens: whether one holds, and whom it speaks for (docs/reliability.md R61).
+"""Validation of Google-signed ID tokens (docs/reliability.md R61).
 
-The form is RFC 7519 in the compact serialization of RFC 7515, as OpenID Connect Core section 2 narrows it.
-There are two signers: Google's accounts, and Identity-Aware Proxy. Each has one algorithm, whatever a token's
-own header asks for, so a token can choose neither no signature nor one made with a public key as secret.
+Tokens are JWTs (RFC 7519) in the compact serialization of RFC 7515, as profiled by OpenID Connect Core
+section 2. There are two signers: Google's accounts, and Identity-Aware Proxy. Each has one algorithm. The
+token's own header is ignored, so a token cannot select no signature, or one that uses a public key as a
+shared secret.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ if TYPE_CHECKING:
 TOKEN_CHARACTERS_MAX: Final = 8192
 _KEYS: Final = {"RS256": RSAPublicKey, "ES256": EllipticCurvePublicKey}
 _REMOVED_SIGNATURE: Final = "SIGNATURE_REMOVED_BY_GOOGLE"
-"""What Cloud Run leaves in the place of a signature that it has checked."""
+"""What Cloud Run puts in place of a signature that it has verified."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Who signs, and how.
+    """A signer of tokens.
 
     Attributes:
-        vouches: Whether it only ever names addresses that it has verified, and so does not say of each.
-        prefix: What it puts before the subject that Google's accounts give the same person.
+        vouches: Whether all its e-mail addresses are verified, so that tokens lack ``email_verified``.
+        prefix: Prefix of the subject, compared with Google accounts.
     """
 
     issuers: frozenset[str]
@@ -84,13 +85,13 @@ class IapConfig(Config):
 
 @dataclass(frozen=True, slots=True)
 class TokenPolicy:
-    """Which tokens hold.
+    """Which tokens are valid.
 
     Attributes:
-        signer: Whose.
-        audiences: For whom a token must have been made; never empty.
-        skew_s: How far Google's clock and ours may be apart.
-        by_platform: Whether a signature that Cloud Run has checked and taken out counts as one.
+        signer: The accepted signer.
+        audiences: The accepted ``aud`` values; never empty.
+        skew_s: Largest difference between Google's clock and ours, in seconds.
+        by_platform: Whether to accept a signature that Cloud Run has verified and removed.
     """
 
     audiences: frozenset[str]
@@ -103,8 +104,8 @@ class GoogleIdTokens:
     """``surfaces.context.IdentityTokens``.
 
     Args:
-        policy: Which tokens hold.
-        certificates: The keys that Google signs with now.
+        policy: Which tokens are valid.
+        certificates: Google's public keys.
     """
 
     def __init__(self, policy: TokenPolicy, certificates: Certificates) -> None:
@@ -112,13 +113,13 @@ class GoogleIdTokens:
         self._certificates = certificates
 
     async def verify(self, token: str, *, checked: bool) -> tuple[Identity, ...]:
-        """Whom the token speaks for, the subject first; nobody where it does not hold.
+        """Return the identities of a valid token, the subject first; none for an invalid token.
 
-        The claims are checked before the signature, so that only a token which would hold causes a key to be
-        fetched.
+        The claims are checked before the signature, so that only an otherwise valid token causes a fetch of
+        keys.
 
         Raises:
-            IdentityUnavailable: Google's keys are not to be had at this moment.
+            IdentityUnavailable: Google's keys cannot be fetched.
         """
         if len(token) > TOKEN_CHARACTERS_MAX or not token.isascii():
             return ()
@@ -134,12 +135,12 @@ class GoogleIdTokens:
         return tuple(_list_identities(decoded["payload"], self._policy.signer))
 
     def _decode(self, token: str, key: PublicKey | None = None) -> dict[str, Any]:
-        """The header and the claims of a token that Google made for us and for this moment.
+        """Return the header and claims of a token, after checking issuer, audience and times.
 
         The signature is verified only if a key is given.
 
         Raises:
-            jwt.PyJWTError: The token does not hold.
+            jwt.PyJWTError: The token is invalid.
         """
         policy = self._policy
         decoded = jwt.decode_complete(
@@ -152,7 +153,7 @@ class GoogleIdTokens:
             options={
                 "require": ["iss", "aud", "exp", "iat"],
                 "verify_signature": key is not None,
-                # Without a signature to verify, PyJWT verifies no claim that is not named here.
+                # Without a signature, PyJWT only verifies the claims that are listed here.
                 "verify_iss": True,
                 "verify_aud": True,
                 "verify_exp": True,
@@ -164,7 +165,7 @@ class GoogleIdTokens:
         return decoded
 
     async def _find_key(self, header: dict[str, Any]) -> PublicKey:
-        """The key that the header names, of the kind that the signer's algorithm needs."""
+        """Return the key that the header names, if its type fits the signer's algorithm."""
         algorithm, key_id = self._policy.signer.algorithm, header.get("kid")
         if header.get("alg") != algorithm or key_id is None:
             raise jwt.InvalidAlgorithmError
@@ -175,7 +176,7 @@ class GoogleIdTokens:
 
 
 def _check_types(claims: dict[str, Any]) -> None:
-    """Refuse what PyJWT accepts and Google never sends: several audiences, times as text or as booleans."""
+    """Refuse what PyJWT accepts but Google never sends: several audiences, times as text or booleans."""
     times = (claims.get(name, 0) for name in ("exp", "iat", "nbf"))
     if not isinstance(claims["aud"], str):
         raise jwt.InvalidAudienceError
@@ -184,7 +185,7 @@ def _check_types(claims: dict[str, Any]) -> None:
 
 
 def _list_identities(claims: dict[str, Any], signer: Signer) -> list[Identity]:
-    """The subject, and the e-mail address where the signer has verified it."""
+    """List the subject, and the e-mail address if the signer has verified it."""
     identities = []
     subject, email = claims.get("sub"), claims.get("email")
     if isinstance(subject, str) and subject:

@@ -1,7 +1,7 @@
-"""Tenants that operators keep in the store, in memory on every replica, beside those of the file.
+"""Tenants in the store, cached in memory on every replica, in addition to those of the file.
 
-A key is looked up in memory alone, so authentication works while the store is down. Every change is
-announced, and whoever missed the announcement finds a greater version within two seconds.
+Keys are looked up in memory, so authentication works while the store is down. Every change is published; a
+replica that misses the message finds the new version within two seconds.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 POLL_S: Final = 2.0
-"""How late a replica that missed an announcement learns of a change."""
+"""Seconds after which a replica that missed a message notices a change."""
 
 _ID_PART_MAX: Final = 2**64 - 1
 
@@ -53,16 +53,17 @@ _EVENT = TypeAdapter(AuditEvent)
 
 
 class StoredDirectory(MemoryDirectory, Resource):
-    """``ports.Directory`` and ``operator_ports.Registry``: the tenants of the file, then those of the store.
+    """``ports.Directory`` and ``operator_ports.Registry``: the tenants of the file and the store.
 
     Args:
-        declared: The tenants of the file; they win over stored ones of the same id, and their keys too.
-        client: Decoding replies to str.
-        pepper: Under which the secrets of all keys are hashed.
-        catalogue: For reading documents.
+        declared: The tenants of the file; they and their keys take precedence over stored ones of the same
+            id.
+        client: Decodes replies to str.
+        pepper: Pepper of the hashes of all secrets.
+        catalogue: Validates documents.
 
-    Use as ``async with``: reads the store once and then follows it. A store that is down at that moment is
-    no error; until it was read once, a key that is not known is nobody's to refuse.
+    Use as ``async with``: it reads the store once and then follows its changes. It starts even if the store
+    is down; until the store has been read, an unknown key raises StoreUnavailable instead of being refused.
     """
 
     def __init__(
@@ -98,40 +99,40 @@ class StoredDirectory(MemoryDirectory, Resource):
             yield
 
     def authenticate(self, presented: str) -> Caller | None:
-        """The caller for a full gateway key, or None.
+        """Return the caller of a full gateway key, or None.
 
         Raises:
-            StoreUnavailable: The key is none of the file's, and the store was never read by this replica.
+            StoreUnavailable: The key is not in the file, and this replica has not read the store yet.
         """
         caller = super().authenticate(presented)
         if caller is None and self._version is None and parse(presented) is not None:
-            raise StoreUnavailable("The tenants could not be read from the store yet.", retry_after_s=1)
+            raise StoreUnavailable("The tenants have not been read from the store yet.", retry_after_s=1)
         return caller
 
     def find_by_identity(self, identities: tuple[Identity, ...]) -> Caller | None:
-        """The caller whose key one of these identities opens, or None.
+        """Return the caller with one of these identities, or None.
 
         Raises:
-            StoreUnavailable: The identities are none of the file's, and the store was never read.
+            StoreUnavailable: The identities are not in the file, and the store has not been read yet.
         """
         caller = super().find_by_identity(identities)
         if caller is None and self._version is None and identities:
-            raise StoreUnavailable("The tenants could not be read from the store yet.", retry_after_s=1)
+            raise StoreUnavailable("The tenants have not been read from the store yet.", retry_after_s=1)
         return caller
 
     def find(self, tenant_id: str) -> TenantRecord | None:
-        """The tenant as this replica knows it."""
+        """Return the tenant as known to this replica, or None."""
         return self._records.get(tenant_id)
 
     def records(self) -> tuple[TenantRecord, ...]:
-        """Every tenant as this replica knows it, by id."""
+        """Return all tenants as known to this replica, sorted by id."""
         return tuple(self._records[name] for name in sorted(self._records))
 
     async def reload(self) -> int:
-        """Read the file again, if there is one; returns how many tenants had to be judged anew.
+        """Reload the file, if there is one; returns how many entries had to be validated.
 
         Raises:
-            ConfigurationError: The file has faults, and nothing has changed.
+            ConfigurationError: The file is invalid, and nothing has changed.
         """
         if not isinstance(self._declared, FileDirectory):
             return 0
@@ -141,20 +142,20 @@ class StoredDirectory(MemoryDirectory, Resource):
         return judged
 
     async def refresh(self) -> None:
-        """Know what the store knows. Raises StoreUnavailable; then the last known contents stay."""
+        """Load changes from the store. Raises StoreUnavailable; then the known contents stay in force."""
         async with self._refreshing:
             version = int(await self._calls.run(self._client.get(keys.TENANTS_VERSION)) or 0)
             if version == self._version:
                 return
-            # A change in between makes these newer than the version, which costs one more reading.
+            # A concurrent change makes these newer than the version, which only causes one more refresh.
             documents: Any = await self._calls.run(self._client.hgetall(keys.TENANTS))
             if self._version is not None and version < self._version:
-                log.error("the store has an older version of the tenants than it had before")
+                log.error("the store's version of the tenants is older than before")
             self._take(documents)
             self._version = version
 
     async def write(self, change: TenantChange) -> TenantRecord | None:
-        """Make a change and its audit event in one step, and tell every replica; None after a deletion."""
+        """Write a change and its audit event atomically, and notify every replica; None after a deletion."""
         current = self._stored.get(change.tenant_id)
         if current is not None and current.version != change.expected:
             raise _build_refusal("changed" if change.expected else "exists")
@@ -181,13 +182,13 @@ class StoredDirectory(MemoryDirectory, Resource):
         return None if change.tenant is None else TenantRecord(change.tenant, int(reply[1]), "store")
 
     async def note(self, event: AuditEvent) -> None:
-        """Write an audit event that changes no tenant."""
+        """Write an audit event without a change of a tenant."""
         fields: Any = {"event": _encode_event(event)}
         await self._calls.run(self._client.xadd(keys.AUDIT_LOG, fields, maxlen=100_000))
         _log_event(event)
 
     async def list_events(self, limit: int, before: str | None) -> tuple[AuditEvent, ...]:
-        """The latest audit events, newest first; only those before an event's id where one is given."""
+        """List audit events, newest first; with ``before``, only those before that event id."""
         newest = "+" if before is None else _exclude_id(before)
         if newest is None:
             return ()
@@ -196,13 +197,13 @@ class StoredDirectory(MemoryDirectory, Resource):
 
     def _refuse_declared(self, tenant_id: str, names: tuple[str, ...]) -> None:
         if any(tenant.id == tenant_id for tenant in self._declared.list_tenants()):
-            raise Conflict("This tenant stands in the tenants' file and is changed there.")
+            raise Conflict("This tenant is defined in the tenants' file; change it there.")
         declared = {name for tenant in self._declared.list_tenants() for name in _list_names(tenant)}
         if declared.intersection(names):
-            raise Conflict("A key of this id or identity stands in the tenants' file.")
+            raise Conflict("A key with this id or identity is defined in the tenants' file.")
 
     def _take(self, documents: dict[str, str]) -> None:
-        """Replace the stored contents; documents that are as before are not read again."""
+        """Replace the stored tenants; unchanged documents are not decoded again."""
         stored = {}
         for tenant_id, raw in documents.items():
             if self._raw.get(tenant_id) == raw:
@@ -212,7 +213,7 @@ class StoredDirectory(MemoryDirectory, Resource):
             try:
                 tenant = decode_tenant(document, self._catalogue)
             except UnreadableTenant:
-                log.exception("a stored tenant cannot be read", extra={"tenant": tenant_id})
+                log.exception("a stored tenant cannot be decoded", extra={"tenant": tenant_id})
                 if tenant_id in self._stored:
                     stored[tenant_id] = self._stored[tenant_id]
                 continue
@@ -222,11 +223,11 @@ class StoredDirectory(MemoryDirectory, Resource):
         self._merge()
 
     def _merge(self) -> None:
-        """Make the contents in force anew: what the file says wins."""
+        """Merge the tenants of the store and the file; the file takes precedence."""
         declared = {tenant.id: TenantRecord(tenant, 0, "file") for tenant in self._declared.list_tenants()}
         self._records = {**self._stored, **declared}
         stored = tuple(record.tenant for record in self._records.values() if record.source == "store")
-        # Of two callers by one key id the later is kept.
+        # Of two callers with the same key id, the later one is used.
         self._replace_tenants((*stored, *self._declared.list_tenants()))
 
     async def _follow(self) -> None:
@@ -253,17 +254,17 @@ class StoredDirectory(MemoryDirectory, Resource):
 
 
 def _list_names(tenant: Tenant) -> tuple[str, ...]:
-    """What no key of another tenant may have: ids and identities."""
+    """List the ids and identities of a tenant's keys, which must be unique."""
     return tuple(name for key in tenant.keys for name in key.names)
 
 
 def _build_refusal(word: str) -> GatewayError:
-    """What a refused change is answered with, by the script's word."""
+    """Build the error for the script's refusal of a change."""
     if word == "exists":
-        return Conflict("There is a tenant of this id.")
+        return Conflict("A tenant with this id already exists.")
     if word == "taken":
-        return Conflict("There is a key of this id or identity.")
-    return PreconditionFailed("The tenant was changed in between; read it again.")
+        return Conflict("A key with this id or identity already exists.")
+    return PreconditionFailed("The tenant has changed in the meantime; read it again.")
 
 
 def _log_event(event: AuditEvent) -> None:
@@ -285,19 +286,19 @@ def _encode_event(event: AuditEvent) -> str:
 
 
 def _exclude_id(event_id: str) -> str | None:
-    """The end of a range that leaves this id out; None where nothing can be before it.
+    """Return the end of a range that excludes this id; None if nothing can precede it.
 
-    The store refuses ids of more than 64 bits, and to leave out the least of all.
+    The store refuses ids of more than 64 bits, and excluding the smallest id.
     """
     at, number = (min(int(part), _ID_PART_MAX) for part in event_id.split("-"))
     return f"({at}-{number}" if at or number else None
 
 
 def _decode_event(event_id: str, text: str) -> AuditEvent:
-    """An event as it was kept, with the store's id and time."""
+    """Decode a stored event, and add the store's id and time."""
     at_ms = int(event_id.partition("-")[0])
     try:
         return _EVENT.validate_python({**json.loads(text), "id": event_id, "at_ms": at_ms})
     except (ValueError, ValidationError):
-        # Another version's event: that there was one is worth more than nothing.
+        # Written by another version: at least show that there was an event.
         return AuditEvent("unknown", "unknown", id=event_id, at_ms=at_ms)

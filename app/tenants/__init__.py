@@ -1,1 +1,1 @@
-"""Tenants, keys and budgets as operators write them; nothing here knows where they are kept."""
+"""Tenants, keys and budgets as operators write them, independent of where they are stored."""

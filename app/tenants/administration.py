@@ -1,7 +1,7 @@
-"""What operators do: tenants and their keys, usage across tenants, purges. Every change is an audit event.
+"""Administration: tenants and their keys, usage across tenants, purges. Every change is an audit event.
 
-Tenants of the file can be seen here and are changed in the file alone. Secrets are made here, given back
-once, and kept as hashes.
+Tenants of the file can be read here but only changed in the file. Secrets are generated here, returned once,
+and stored as hashes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Expected: TypeAlias = int | Literal["any"]
 
 ATTEMPTS: Final = 5
-"""How often a change of a key is tried again after somebody else changed the tenant."""
+"""Attempts at a change of keys if the tenant is changed concurrently."""
 
 KEYS_MAX: Final = 1000
 LOOKUPS_AT_ONCE: Final = 8
@@ -43,7 +43,7 @@ _NO_SUCH_KEY: Final = "The tenant has no such key."
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """Who asks, as the audit log names them, and in which request."""
+    """An operator, as named in the audit log, and the request."""
 
     name: str
     request_id: str = ""
@@ -51,7 +51,7 @@ class Operator:
 
 @dataclass(frozen=True, slots=True)
 class IssuedKey:
-    """A key whose secret was just made; ``text`` is the whole key and is shown this once."""
+    """A key with its new secret; ``text`` is the full key, which is shown only once."""
 
     key: Key
     text: str
@@ -64,7 +64,7 @@ class IssuedKey:
 
 @dataclass(frozen=True, slots=True)
 class BudgetName:
-    """Which budget of a tenant: its own, or that of a project or a key of it."""
+    """Identifies a budget of a tenant, a project or a key."""
 
     unit: Unit
     window: WindowName
@@ -74,7 +74,7 @@ class BudgetName:
 
 @dataclass(frozen=True, slots=True)
 class UsageLine:
-    """One budget window of a tenant, of one of its projects, or of one of its keys."""
+    """A budget window of a tenant, a project or a key."""
 
     tenant_id: str
     project_id: str | None
@@ -83,11 +83,11 @@ class UsageLine:
 
 
 class Administration:
-    """Tenants, keys, usage and purges, for those who carry the scope ``admin``.
+    """Manages tenants and keys, reports usage, and purges results.
 
     Args:
-        pepper: Under which the secrets of keys are hashed.
-        clock: Unix time in seconds.
+        pepper: Pepper of the hashes of secrets.
+        clock: Returns Unix time in seconds.
     """
 
     def __init__(
@@ -110,26 +110,26 @@ class Administration:
         self._clock = clock
 
     async def list_tenants(self) -> tuple[TenantRecord, ...]:
-        """Every tenant, by id. Raises StoreUnavailable."""
+        """List all tenants, sorted by id. Raises StoreUnavailable."""
         await self._registry.refresh()
         return self._registry.records()
 
     async def get_tenant(self, tenant_id: str) -> TenantRecord:
-        """One tenant. Raises NotFound or StoreUnavailable."""
+        """Get a tenant. Raises NotFound or StoreUnavailable."""
         await self._registry.refresh()
         record = self._registry.find(tenant_id)
         if record is None:
-            raise NotFound("There is no such tenant here.")
+            raise NotFound("There is no such tenant.")
         return record
 
     async def create_tenant(self, operator: Operator, tenant: Tenant) -> TenantRecord:
-        """Make a tenant. Raises Conflict where its id, or one of its keys', is taken."""
+        """Create a tenant. Raises Conflict if its id, or the id of one of its keys, is taken."""
         await self._registry.refresh()
         _check_keys(tenant)
         record = self._registry.find(tenant.id)
         if record is not None:
             _refuse_of_file(record)
-            raise Conflict("There is a tenant of this id.")
+            raise Conflict("A tenant with this id already exists.")
         created = await self._write(tenant.id, tenant, 0, _build_event(operator, "tenant.create", tenant.id))
         assert created is not None  # noqa: S101 - only deletions leave nothing
         return created
@@ -141,14 +141,14 @@ class Administration:
         expected: Expected | None,
         change: Callable[[Tenant], Tenant],
     ) -> TenantRecord:
-        """Change what a tenant may do; its keys stay.
+        """Change a tenant except for its keys.
 
-        ``expected`` is the version that the operator saw, or ``any``. ``change`` gives what the tenant
-        becomes, and may raise ValidationFailed.
+        ``expected`` is the version that the operator saw, or ``any``. ``change`` returns the new tenant and
+        may raise ValidationFailed.
 
         Raises:
             PreconditionRequired: ``expected`` is None.
-            PreconditionFailed: The tenant was changed since.
+            PreconditionFailed: The tenant has changed since.
         """
         record = await self._load_for_change(tenant_id, expected)
         tenant = replace(change(record.tenant), id=tenant_id, keys=record.tenant.keys)
@@ -165,7 +165,7 @@ class Administration:
         return updated
 
     async def delete_tenant(self, operator: Operator, tenant_id: str, expected: Expected | None) -> None:
-        """Let a tenant and all its keys be unknown from now on; what it has used stays booked."""
+        """Delete a tenant and its keys; its usage is kept."""
         record = await self._load_for_change(tenant_id, expected)
         await self._write(tenant_id, None, record.version, _build_event(operator, "tenant.delete", tenant_id))
 
@@ -193,7 +193,7 @@ class Administration:
     async def rotate_key(
         self, operator: Operator, tenant_id: str, key_id: str, *, env: str, grace_s: int
     ) -> IssuedKey:
-        """A new secret for a key; the present one opens ``grace_s`` seconds longer, any older one no more."""
+        """Rotate a secret. The previous one stays valid for ``grace_s`` seconds; older ones are invalid."""
         if not KEY_ID.fullmatch(key_id):
             raise NotFound(_NO_SUCH_KEY)
         minted = mint(env, secrets.token_bytes(ENTROPY_BYTES), key_id)
@@ -205,7 +205,7 @@ class Administration:
 
         def rotated(tenant: Tenant) -> Tenant:
             if _find_key(tenant, key_id).identity is not None:
-                raise Conflict("This key has no secret: the ID tokens of a Google account open it.")
+                raise Conflict("This key has no secret; it accepts the ID tokens of a Google account.")
             keys = (renewed(key) if key.id == key_id else key for key in tenant.keys)
             return replace(tenant, keys=tuple(keys))
 
@@ -214,7 +214,7 @@ class Administration:
         return IssuedKey(_find_key(record.tenant, key_id), minted.text, record)
 
     async def revoke_key(self, operator: Operator, tenant_id: str, key_id: str) -> None:
-        """Let no secret of a key open any more, on every replica within seconds; the key is gone for good."""
+        """Revoke a key permanently, on every replica within seconds."""
 
         def revoked(tenant: Tenant) -> Tenant:
             revoked_key = _find_key(tenant, key_id)
@@ -223,7 +223,7 @@ class Administration:
         await self._change_keys(tenant_id, revoked, _build_event(operator, "key.revoke", tenant_id, key_id))
 
     async def list_usage(self, tenant_id: str | None = None) -> tuple[UsageLine, ...]:
-        """The budget windows as they stand, of one tenant or of all: the tenant's, then each key's."""
+        """List the current budget windows of one tenant or all: the tenant's, its projects', its keys'."""
         records = await self.list_tenants() if tenant_id is None else (await self.get_tenant(tenant_id),)
         limiter = asyncio.Semaphore(LOOKUPS_AT_ONCE)
 
@@ -237,7 +237,7 @@ class Administration:
     async def report(
         self, tenant_id: str | None, since: date, until: date, by: tuple[Dimension, ...]
     ) -> tuple[Line, ...]:
-        """What one tenant or all used on these days of UTC, the last included, added up by dimensions."""
+        """Report the usage of one tenant or all, from ``since`` through ``until`` (UTC), by dimensions."""
         records = await self.list_tenants() if tenant_id is None else (await self.get_tenant(tenant_id),)
         limiter = asyncio.Semaphore(LOOKUPS_AT_ONCE)
 
@@ -251,12 +251,12 @@ class Administration:
     async def credit_budget(
         self, operator: Operator, tenant_id: str, name: BudgetName, amount: int, credit_id: str
     ) -> UsageLine:
-        """Add prepaid credit to a lifetime budget, or take some back; once for each ``credit_id``.
+        """Add prepaid credit to a lifetime budget, or take some back; repeats of a ``credit_id`` are ignored.
 
-        The amount is in the unit's store amount. Tenants of the file have credit too: it lies in the store.
+        The amount is a store amount. Tenants of the file can have credit too; it is in the store.
 
         Raises:
-            Conflict: The budget is not prepaid, there is too little to take, or the id meant another credit.
+            Conflict: The budget is not prepaid, has too little credit, or the id was used for another credit.
         """
         window = await self._find_window(tenant_id, name)
         state = await self._adjustments.add_credit(tenant_id, window, amount, credit_id)
@@ -269,7 +269,7 @@ class Administration:
     async def override_budget(
         self, operator: Operator, tenant_id: str, name: BudgetName, limit: int, until_ms: int
     ) -> UsageLine:
-        """Let another limit (a store amount) be in force until a moment; one that is past ends it now."""
+        """Override a limit (a store amount) until a time; a time in the past ends the override."""
         window = await self._find_window(tenant_id, name)
         state = await self._adjustments.set_override(tenant_id, window, limit, until_ms)
         detail = f"{window.budget.name} {limit} until {until_ms}"
@@ -279,7 +279,7 @@ class Administration:
         return UsageLine(tenant_id, name.project_id, name.key_id, state)
 
     async def _find_window(self, tenant_id: str, name: BudgetName) -> BudgetWindow:
-        """The window of a budget. Raises NotFound."""
+        """Find the window of a budget. Raises NotFound."""
         tenant = (await self.get_tenant(tenant_id)).tenant
         for project_id, key_id, window in _list_windows(tenant, int(self._clock() * 1000)):
             budget = window.budget
@@ -290,10 +290,10 @@ class Administration:
     async def purge(
         self, operator: Operator, tenant_id: str | None, fingerprint: str | None = None
     ) -> dict[str, int]:
-        """Serve no finished result any more that was begun until now: of one tenant, or of all for None.
+        """Purge the cached results of one tenant, or of all for None, that were begun before now.
 
-        A ``fingerprint`` names one piece of work, as answers do in ``cache.key``. Returns, by tenant, the
-        moment until which results are gone, in Unix milliseconds by the store's clock.
+        A ``fingerprint`` selects one result: the ``cache.key`` of its responses. Returns the time of the
+        purge by tenant, in Unix milliseconds by the store's clock.
         """
         records = await self.list_tenants() if tenant_id is None else (await self.get_tenant(tenant_id),)
         purged = {
@@ -303,22 +303,22 @@ class Administration:
         return purged
 
     async def list_events(self, limit: int, before: str | None = None) -> tuple[AuditEvent, ...]:
-        """The latest audit events, newest first; only those before an event's id where one is given."""
+        """List audit events, newest first; with ``before``, only those before that event id."""
         return await self._registry.list_events(limit, before)
 
     async def _load_for_change(self, tenant_id: str, expected: Expected | None) -> TenantRecord:
         record = await self.get_tenant(tenant_id)
         _refuse_of_file(record)
         if expected is None:
-            raise PreconditionRequired("A change needs If-Match with the ETag of what it changes.")
+            raise PreconditionRequired("If-Match is required, with the ETag of the tenant.")
         if expected not in {record.version, "any"}:
-            raise PreconditionFailed("The tenant was changed in between; read it again.")
+            raise PreconditionFailed("The tenant has changed in the meantime; read it again.")
         return record
 
     async def _change_keys(
         self, tenant_id: str, change: Callable[[Tenant], Tenant], event: AuditEvent
     ) -> TenantRecord:
-        """Change keys, again where somebody else changed the tenant in between: these changes commute."""
+        """Change keys, and retry if the tenant is changed concurrently; changes of keys commute."""
         for _ in range(ATTEMPTS - 1):
             with suppress(PreconditionFailed):
                 return await self._try_change_keys(tenant_id, change, event)
@@ -350,7 +350,7 @@ class Administration:
 
 
 def _list_windows(tenant: Tenant, now_ms: int) -> list[tuple[str | None, str | None, BudgetWindow]]:
-    """Every window of a tenant with the project or the key whose it is: its own first, then theirs."""
+    """List the windows of a tenant with their project or key: the tenant's first, then theirs."""
     zone = tenant.time_zone
     windows: list[tuple[str | None, str | None, BudgetWindow]] = []
     windows += [(None, None, build_window(budget, "t", zone, now_ms)) for budget in tenant.budgets]
@@ -379,7 +379,7 @@ def _check_keys(tenant: Tenant) -> None:
 
 def _refuse_of_file(record: TenantRecord) -> None:
     if record.source == "file":
-        raise Conflict("This tenant stands in the tenants' file and is changed there.")
+        raise Conflict("This tenant is defined in the tenants' file; change it there.")
 
 
 def _build_event(

@@ -1,7 +1,6 @@
-"""Tenants and keys: from a file, or one tenant ``demo`` that makes its own key on the first start.
+"""Tenants and keys from a file, or a single tenant ``demo`` that generates its key on the first start.
 
-Everything is in memory once read, so authentication works while the store is down (the outage of a shared
-cache must not become an outage of authentication).
+All tenants are in memory, so authentication works while the store is down.
 """
 
 from __future__ import annotations
@@ -38,12 +37,12 @@ _NO_HASH: Final = "0" * 64
 
 
 class MemoryDirectory:
-    """A Directory over tenants that are already known.
+    """A directory of tenants in memory.
 
     Args:
-        tenants: With ids unique among them, and key ids unique over all of them.
-        pepper: The deployment's secret under which the keys' secrets are hashed.
-        clock: Unix time in seconds, for keys and secrets that end.
+        tenants: Tenants with unique ids and unique key ids.
+        pepper: The deployment's pepper of the hashes of secrets.
+        clock: Returns Unix time in seconds, for keys and secrets that expire.
     """
 
     def __init__(
@@ -54,10 +53,10 @@ class MemoryDirectory:
         self._replace_tenants(tenants)
 
     def _replace_tenants(self, tenants: tuple[Tenant, ...]) -> None:
-        """Replace what is known; of two keys with one id the later tenant's counts."""
+        """Replace the tenants; of two keys with the same id, the later tenant's is used."""
         callers = [Caller(tenant, key) for tenant in tenants for key in tenant.keys]
         self._callers = {caller.key.id: caller for caller in callers}
-        # Only of keys that are in force: a later key of the same id takes an identity away as well.
+        # Built from the keys in force: a later key with the same id also replaces the identity.
         self._callers_by_identity = {
             caller.key.identity.name: caller
             for caller in self._callers.values()
@@ -66,21 +65,21 @@ class MemoryDirectory:
         self._tenants = tenants
 
     def authenticate(self, presented: str) -> Caller | None:
-        """The caller for a full gateway key, or None.
+        """Return the caller of a full gateway key, or None.
 
-        A malformed key costs no hashing; an unknown key id costs the same as a wrong secret.
+        A malformed key is not hashed; an unknown key id takes as long as a wrong secret.
         """
         key = parse(presented)
         return None if key is None else self._check_secret(self._callers.get(key.key_id), key.secret)
 
     def find_by_identity(self, identities: tuple[Identity, ...]) -> Caller | None:
-        """The caller whose key one of these identities opens, the first that is known, or None."""
+        """Return the caller with the first identity that has a valid key, or None."""
         now_ms = int(self._clock() * 1000)
         callers = (self._callers_by_identity.get(identity.name) for identity in identities)
         return next((caller for caller in callers if caller and caller.key.is_live(now_ms)), None)
 
     def _check_secret(self, caller: Caller | None, secret: str) -> Caller | None:
-        """The caller where one of its key's living secrets is this one; the work is the same in any case."""
+        """Return the caller if the secret is one of its key's valid ones, in constant time."""
         digest = hash_secret(self._pepper, secret)
         valid_hashes = () if caller is None else caller.key.hashes(int(self._clock() * 1000))
         current, retiring = (*valid_hashes, _NO_HASH, _NO_HASH)[:2]
@@ -89,12 +88,12 @@ class MemoryDirectory:
         return caller if matches_current or matches_retiring else None
 
     def list_tenants(self) -> tuple[Tenant, ...]:
-        """Every tenant."""
+        """List all tenants."""
         return self._tenants
 
 
 class FileDirectory(MemoryDirectory):
-    """A Directory from the tenants' file. Raises ConfigurationError when made of a faulty one."""
+    """A directory from the tenants' file. Raises ConfigurationError if the file is invalid."""
 
     def __init__(self, path: Path, pepper: bytes, catalogue: Catalogue) -> None:
         self._path = path
@@ -110,19 +109,19 @@ class FileDirectory(MemoryDirectory):
         return self._reader.read(text, paced=paced)
 
     async def reload(self) -> int:
-        """Read the file again beside everything else; returns how many tenants had to be judged anew.
+        """Reload the file in a thread, and return how many entries had to be validated.
 
-        On ConfigurationError, which is raised, the old contents stay in force.
+        Raises ConfigurationError; then the old contents stay in force.
         """
         await asyncio.to_thread(lambda: self._replace_tenants(self._read(paced=True)))
         return self._reader.validated_count
 
 
 def _keep_once(path: Path, contents: str) -> str:
-    """What the file holds, after writing ``contents`` to it if there was none.
+    """Return the contents of the file, after creating it with ``contents`` if it did not exist.
 
-    The file appears whole or not at all and never changes again, whoever else is starting: a finished
-    temporary file is linked to the name, and a link to an existing name fails.
+    The file appears completely or not at all, and never changes, even if several processes start at once: a
+    complete temporary file is linked to the name, and linking to an existing name fails.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not path.exists():
@@ -133,7 +132,7 @@ def _keep_once(path: Path, contents: str) -> str:
                 file.write(contents + "\n")
                 file.flush()
                 os.fsync(file.fileno())
-            with suppress(FileExistsError):  # another process was first; its contents count
+            with suppress(FileExistsError):  # another process was first; use its contents
                 path.hardlink_to(draft)
         finally:
             draft.unlink()
@@ -141,28 +140,28 @@ def _keep_once(path: Path, contents: str) -> str:
 
 
 def load_pepper(state_dir: Path) -> bytes:
-    """The deployment's own pepper, made on the first start and kept in the state directory (mode 0600)."""
+    """Load the pepper from the state directory (mode 0600); it is generated on the first start."""
     path = state_dir / PEPPER_FILE
     text = _keep_once(path, secrets.token_hex(32))
     if not re.fullmatch(r"[0-9a-f]{64}", text):
         raise ConfigurationError(
-            str(path), ("it holds no 64 hexadecimal digits; remove it to make a new one",)
+            str(path), ("it must hold 64 hexadecimal digits; remove it to generate a new one",)
         )
     return bytes.fromhex(text)
 
 
 def open_demo_directory(state_dir: Path, pepper: bytes | None = None) -> MemoryDirectory:
-    """The directory of a first start: the tenant ``demo``, its key kept in ``demo-key`` (mode 0600).
+    """Open the directory with the tenant ``demo``, whose key is in ``demo-key`` (mode 0600).
 
     Args:
-        state_dir: Made where it is missing. Any number of processes may start in it at once.
-        pepper: The configured one, or None to keep one beside the key.
+        state_dir: Created if it is missing. Several processes may start in it at once.
+        pepper: The configured pepper, or None to store one beside the key.
     """
     path = state_dir / DEMO_KEY_FILE
     text = _keep_once(path, mint("demo", secrets.token_bytes(ENTROPY_BYTES)).text)
     parsed = parse(text)
     if parsed is None:
-        raise ConfigurationError(str(path), ("it holds no gateway key; remove it to make a new one",))
+        raise ConfigurationError(str(path), ("it must hold a gateway key; remove it to generate a new one",))
     effective_pepper = load_pepper(state_dir) if pepper is None else pepper
     key = Key(parsed.key_id, hash_secret(effective_pepper, parsed.secret), SCOPES - {"admin"})
     demo = Tenant(id="demo", time_zone=ZoneInfo("UTC"), budgets=_DEMO_BUDGETS, keys=(key,))

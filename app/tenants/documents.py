@@ -1,4 +1,4 @@
-"""Tenants as JSON documents: judged with every fault at once, and as the registry keeps them."""
+"""Tenants as JSON documents: validation with all violations at once, and the registry's stored form."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _EARLIER_UNIT = re.compile(rf'("unit":\s*)"({"|".join(EARLIER_UNITS)})"')
 
 
 class UnreadableTenant(ValueError):
-    """The document is not what this version writes, or names a card that it does not have."""
+    """The document has an unknown form or names an unknown model."""
 
 
 def parse_tenant(document: object, catalogue: Catalogue) -> Tenant:
-    """The tenant of a document. Raises ValidationFailed with every fault, each with its place."""
+    """Parse a tenant. Raises ValidationFailed with all violations."""
     try:
         tenant = TenantDocument.model_validate(document, context={"catalogue": catalogue}).build_tenant()
     except ValidationError as error:
@@ -54,7 +54,7 @@ def parse_tenant(document: object, catalogue: Catalogue) -> Tenant:
 
 
 def encode_tenant(tenant: Tenant, catalogue: Catalogue) -> str:
-    """What the registry keeps. Raises ValidationFailed where the tenant as a whole breaks a rule."""
+    """Encode a tenant for the registry. Raises ValidationFailed if it breaks a rule as a whole."""
     try:
         text = TenantDocument.from_tenant(tenant).model_dump_json(exclude_none=True)
     except ValidationError as error:
@@ -69,7 +69,7 @@ def decode_tenant(text: str, catalogue: Catalogue) -> Tenant:
     try:
         tenant = TenantDocument.model_validate_json(text, context={"catalogue": catalogue}).build_tenant()
     except ValidationError as error:
-        raise UnreadableTenant("The store holds a tenant that this version cannot read.") from error
+        raise UnreadableTenant("The store has a tenant that this version cannot read.") from error
     if renamed:
         log.info(
             "a stored tenant has budgets in output_tokens, which are read as image_tokens",
@@ -79,16 +79,16 @@ def decode_tenant(text: str, catalogue: Catalogue) -> Tenant:
 
 
 def describe_error(fault: ErrorDetails) -> str:
-    """A fault that pydantic found, in a phrase that quotes no secret."""
+    """Describe an error of pydantic without quoting the input, which may be a secret."""
     return describe_requirement(fault["type"], fault.get("ctx"))
 
 
 def build_violations(
     error: ValidationError, refused: Mapping[str, Violation] | None = None
 ) -> tuple[Violation, ...]:
-    """Every fault that pydantic found, by its place in the document; nothing of a secret is repeated.
+    """Convert pydantic's errors to violations, without quoting the input.
 
-    ``refused`` says more of members that the model does not have: why they cannot be given here.
+    ``refused`` has better violations, by pointer, for members that the model does not have.
     """
     return tuple(_iterate_violations(error, refused or {}))
 

@@ -1,7 +1,7 @@
-"""Reads the tenants' file, again and again.
+"""Reads and reloads the tenants' file.
 
-Every fault is reported at once, with the path to it. An entry is judged once: as long as it stands in the
-file as it did, reading the file again costs a hash of it.
+All faults are reported at once, each with its path. An entry is validated once: while it is unchanged,
+reloading only costs a hash of it.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 
 WORK_S: Final = 0.001
 REST_S: Final = 0.0005
-"""Whoever reads beside an event loop rests after so much work: else each turn of the loop would wait five
-milliseconds for the interpreter's lock."""
+"""A reader in a thread sleeps after this much work. Otherwise each turn of the event loop would wait up to
+five milliseconds for the GIL."""
 
 
 class _Name(NamedTuple):
-    """What only one entry of the file may be called."""
+    """A name that must be unique in the file."""
 
     kind: str
     value: str
-    path: str  # inside of its entry
+    path: str  # within its entry
     field: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What came of an entry: a tenant, or faults, each with its place inside of the entry."""
+    """A validated entry: a tenant, or faults with their place in the entry."""
 
     tenant: Tenant | None
     faults: tuple[tuple[tuple[str | int, ...], str], ...]
@@ -50,14 +50,14 @@ class _Entry:
 
 
 class TenantsReader:
-    """Reads one file again and again, in one thread at a time.
+    """Reads one file repeatedly, in one thread at a time.
 
     Args:
-        source: The file's name, for faults.
-        catalogue: For models and sizes.
+        source: File name for error messages.
+        catalogue: Validates models and sizes.
 
     Attributes:
-        judged: How many entries the last reading had to judge; the others were as before.
+        validated_count: Number of entries that the last reading had to validate; the others were unchanged.
     """
 
     def __init__(self, source: str, catalogue: Catalogue) -> None:
@@ -67,7 +67,7 @@ class TenantsReader:
         self.validated_count = 0
 
     def read(self, text: str, *, paced: bool = False) -> tuple[Tenant, ...]:
-        """The tenants that a text describes. Raises ConfigurationError with every fault."""
+        """Read the tenants of a text. Raises ConfigurationError with all faults."""
         try:
             validated, entries = self._collect(self._split_entries(text), paced)
         except UnsupportedLayout:
@@ -104,19 +104,19 @@ class TenantsReader:
         return validated, entries
 
     def _split_entries(self, text: str) -> Iterator[tuple[bytes, _Entry]]:
-        """Entry by entry, by its text. Raises OtherShape."""
+        """Read entry by entry, hashed by text. Raises UnsupportedLayout."""
         for part in yaml_text.split_entries(text):
             digest = _hash_text(part)
             yield digest, self._known.get(digest) or self._validate(yaml_text.load_entry(part))
 
     def _stream_entries(self, text: str) -> Iterator[tuple[bytes, _Entry]]:
-        """Entry by entry, by what it says. Raises OtherShape or FaultyYaml."""
+        """Read entry by entry, hashed by value. Raises UnsupportedLayout or InvalidYaml."""
         for document in yaml_text.iterate_entries(text):
             digest = _hash_text(repr(document))
             yield digest, self._known.get(digest) or self._validate(document)
 
     def _load_document(self, text: str) -> Iterator[tuple[bytes, _Entry]]:
-        """A file of another shape. Raises ConfigurationError, unless it is in order all the same."""
+        """Read a file of any other layout as a whole. Raises ConfigurationError if it is invalid."""
         document: Any = None
         try:
             document = yaml_text.load(text)
@@ -146,7 +146,7 @@ class TenantsReader:
 
 
 def read_tenants(source: str, text: str, catalogue: Catalogue) -> tuple[Tenant, ...]:
-    """The tenants that a file's text describes. Raises ConfigurationError with every fault and its path."""
+    """Read the tenants of a file's text. Raises ConfigurationError with all faults and their paths."""
     return TenantsReader(source, catalogue).read(text)
 
 
@@ -155,13 +155,13 @@ def _hash_text(text: str) -> bytes:
 
 
 def _format_path(location: tuple[str | int, ...]) -> str:
-    """``tenants[0].keys[1].hash`` for pydantic's location; names of unknown fields included."""
+    """Format pydantic's location as ``tenants[0].keys[1].hash``."""
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
     return text.lstrip(".") or "the file"
 
 
 def _list_names(document: object) -> Iterator[_Name]:
-    """Ids and identities of an entry, taken from the raw document so that all faults are told at once."""
+    """List ids and identities of a raw entry, so that duplicates are reported along with other faults."""
     if not isinstance(document, dict):
         return
     places = [("tenant id", "", "id", document)]
@@ -178,7 +178,7 @@ def _list_names(document: object) -> Iterator[_Name]:
 
 
 def _find_repeated(entries: list[_Entry]) -> list[str]:
-    """Faults of ids and identities that stand twice in the file."""
+    """Return the faults of duplicate ids and identities."""
     faults = []
     seen: dict[tuple[str, str], tuple[int, str]] = {}
     for index, entry in enumerate(entries):

@@ -1,4 +1,4 @@
-"""The ports of administration: what operators change and look at. Errors are the domain's."""
+"""The ports of administration. Errors are the domain's."""
 
 from __future__ import annotations
 
@@ -15,47 +15,47 @@ if TYPE_CHECKING:
 
 
 class BudgetAdjustments(Protocol):
-    """What operators change of a budget while it runs; one command each, repeatable without harm."""
+    """Changes of budgets by operators; each is one command and idempotent."""
 
     async def add_credit(
         self, tenant_id: str, window: BudgetWindow, amount: int, credit_id: str
     ) -> WindowState:
         """Add credit to a lifetime budget, or take some back with an amount below zero.
 
-        ``credit_id`` makes a repetition harmless. Returns the window with its new limit.
+        Repeats of a ``credit_id`` are ignored. Returns the window with its new limit.
 
         Raises:
-            Conflict: Less credit is there than is to be taken, or the id was used for another credit.
-            StoreUnavailable: Nobody knows whether it was added; repeating with the same id is safe.
+            Conflict: There is less credit than is taken back, or the id was used for another credit.
+            StoreUnavailable: It is unknown whether it was added; retrying with the same id is safe.
         """
 
     async def set_override(
         self, tenant_id: str, window: BudgetWindow, limit: int, until_ms: int
     ) -> WindowState:
-        """Let another limit be in force until a moment by the store's clock; one that is past ends it now."""
+        """Override a limit until a time by the store's clock; a time in the past ends the override."""
 
 
 class Reports(Protocol):
-    """What was used and saved, day by day. Raises StoreUnavailable."""
+    """Usage and savings by day. Raises StoreUnavailable."""
 
     async def read_key(self, tenant_id: str, key_id: str, since: date, until: date) -> tuple[Row, ...]:
-        """What one key used on these days of UTC, the last included."""
+        """Read the usage of a key from ``since`` through ``until`` (UTC)."""
 
     async def read_tenant(self, tenant_id: str, since: date, until: date) -> tuple[Row, ...]:
-        """What a tenant used on these days, by key, model and size, and once more by label."""
+        """Read the usage of a tenant on these days, by key, model and size, and again by label."""
 
     async def read_last_used(self, tenant_id: str, key_ids: tuple[str, ...]) -> dict[str, int]:
-        """When keys were last served, by id, in Unix milliseconds; keys that never were are left out."""
+        """Return when keys were last used, by id, in Unix milliseconds; unused keys are omitted."""
 
 
 @dataclass(frozen=True, slots=True)
 class TenantChange:
-    """One change of a stored tenant, all or nothing.
+    """An atomic change of a stored tenant.
 
     Attributes:
-        tenant: What it becomes; None to delete it.
-        expected: The version that is changed; 0 where there must be none yet.
-        event: What is written into the audit log with it.
+        tenant: The new tenant; None to delete it.
+        expected: The version to change; 0 if the tenant must not exist.
+        event: The audit event of the change.
     """
 
     tenant_id: str
@@ -65,44 +65,44 @@ class TenantChange:
 
 
 class Registry(Protocol):
-    """Tenants that operators keep in the store, beside those of the file. No secret ever enters it."""
+    """Tenants in the store, in addition to those of the file. It never holds a secret."""
 
     def find(self, tenant_id: str) -> TenantRecord | None:
-        """The tenant as this replica knows it."""
+        """Return the tenant as known to this replica, or None."""
 
     def records(self) -> tuple[TenantRecord, ...]:
-        """Every tenant as this replica knows it, by id."""
+        """Return all tenants as known to this replica, sorted by id."""
 
     async def refresh(self) -> None:
-        """Know what the store knows. Raises StoreUnavailable; then the last known contents stay."""
+        """Load changes from the store. Raises StoreUnavailable; then the known contents stay in force."""
 
     async def write(self, change: TenantChange) -> TenantRecord | None:
-        """Make a change and its audit event in one step, and tell every replica; None after a deletion.
+        """Write a change and its audit event atomically, and notify every replica; None after a deletion.
 
         Raises:
-            Conflict: The id of the tenant or of a key is taken, or a file has the tenant.
+            Conflict: The id of the tenant or of a key is taken, or the tenant is defined in the file.
             PreconditionFailed: The version is not the expected one.
-            ValidationFailed: The tenant as a whole breaks a rule of the file.
-            StoreUnavailable: Nobody knows whether it was made; repeating is safe.
+            ValidationFailed: The tenant breaks a rule as a whole.
+            StoreUnavailable: It is unknown whether it was written; retrying is safe.
         """
 
     async def note(self, event: AuditEvent) -> None:
-        """Write an audit event that changes no tenant."""
+        """Write an audit event without a change of a tenant."""
 
     async def list_events(self, limit: int, before: str | None) -> tuple[AuditEvent, ...]:
-        """The latest audit events, newest first; only those before an event's id where one is given."""
+        """List audit events, newest first; with ``before``, only those before that event id."""
 
 
 class Cache(Protocol):
-    """Finished results, for those who must be rid of them."""
+    """Purges cached results."""
 
     async def purge(self, tenant_id: str, fingerprint: str | None) -> int:
-        """Serve and keep no result any more that was begun until now, of one piece of work or of all.
+        """Purge the results that were begun before now, of one fingerprint or of all.
 
-        Returns that moment, by the store's clock in Unix milliseconds. What is in flight ends and is paid,
-        and its own caller gets it, but it is not kept (docs/reliability.md R44). Pictures stay under their
-        own addresses until they expire.
+        Returns the time of the purge, by the store's clock in Unix milliseconds. Requests in flight are
+        served and paid for, but their results are not cached (docs/reliability.md R44). Pictures stay
+        available at their URLs until they expire.
 
         Raises:
-            StoreUnavailable: Nobody knows whether it was done; repeating is safe.
+            StoreUnavailable: It is unknown whether it was done; retrying is safe.
         """

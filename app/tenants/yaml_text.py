@@ -1,8 +1,9 @@
-"""YAML of a tenants' file, parsed by the C library and taken apart entry by entry.
+"""YAML of a tenants' file, parsed by the C library and split into entries.
 
-A file in block style can be cut into the texts of its entries, so that what did not change need not even be
-parsed. Any other file, such as one with anchors or in JSON, is parsed from its beginning to its end, but its
-nodes are never in memory all at once: collecting them as garbage would hold up the process.
+A file in block style is split into the texts of its entries, so that unchanged entries need not be parsed.
+Any other file, such as one with anchors or in JSON, is parsed completely, but its nodes are never in memory
+all at
+once: garbage collecting them would stall the process.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
 REPARSE_CHARACTERS_MAX = 200_000
-"""Up to so many characters a faulty text is parsed once more in Python, which names faults better."""
+"""Largest invalid text that is parsed again in Python, whose error messages are better."""
 
 
 class InvalidYaml(Exception):
-    """The text is no YAML, or says something twice; the message begins with the place."""
+    """The text is not valid YAML, or repeats a key; the message begins with the place."""
 
 
 class UnsupportedLayout(Exception):
-    """The file is not what this way of reading is for."""
+    """The file does not have the layout that this way of reading supports."""
 
 
 class _StrictConstructor:
-    """What both loaders have in common: a repeated key is refused, and decimal numbers are read exactly."""
+    """Refuses repeated keys and reads decimal numbers exactly; shared by both loaders."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - the base class's signature
         seen = set()
@@ -40,7 +41,7 @@ class _StrictConstructor:
                 continue
             if key_node.value in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key_node.value!r} stands here twice", key_node.start_mark
+                    None, None, f"duplicate key {key_node.value!r}", key_node.start_mark
                 )
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)  # type: ignore[misc, no-any-return]
@@ -51,19 +52,19 @@ def _construct_decimal(_loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Decim
         return Decimal(node.value.replace("_", ""))
     except InvalidOperation:
         raise yaml.constructor.ConstructorError(
-            None, None, f"{node.value!r} is no decimal number", node.start_mark
+            None, None, f"{node.value!r} is not a decimal number", node.start_mark
         ) from None
 
 
 class _Loader(_StrictConstructor, yaml.SafeLoader):
-    """Safe YAML, in Python."""
+    """Safe YAML, parsed in Python."""
 
 
 class _FastLoader(_StrictConstructor, getattr(yaml, "CSafeLoader", yaml.SafeLoader), Composer):  # type: ignore[misc]
-    """The same, parsed by the C library.
+    """Safe YAML, parsed by the C library.
 
-    Its nodes are composed in Python: the library itself composes whole documents only, and ends the process
-    for want of stack where a text is nested some ten thousand deep.
+    Nodes are composed in Python: the library only composes whole documents, and overflows the stack, which
+    ends the process, if a text is nested some ten thousand levels deep.
     """
 
     check_node = Composer.check_node
@@ -80,7 +81,7 @@ _FastLoader.add_constructor("tag:yaml.org,2002:float", _construct_decimal)
 
 
 def load(text: str) -> Any:
-    """What a text says. Raises FaultyYaml."""
+    """Load a text. Raises InvalidYaml."""
     try:
         with _convert_errors():
             return yaml.load(text, _FastLoader)  # noqa: S506 - it is a SafeLoader
@@ -99,23 +100,23 @@ def _convert_errors() -> Iterator[None]:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "the file"
         words = [getattr(error, name, None) for name in ("context", "problem")]
-        raise InvalidYaml(f"{where}: {', '.join(filter(None, words)) or 'no YAML'}") from None
+        raise InvalidYaml(f"{where}: {', '.join(filter(None, words)) or 'not valid YAML'}") from None
     except RecursionError:
-        raise InvalidYaml("the file: it is nested too deep") from None
+        raise InvalidYaml("the file: it is nested too deeply") from None
     except ValueError as error:  # such as a date with a thirteenth month
         raise InvalidYaml(f"the file: {error}") from None
 
 
 _HEAD = re.compile(r"tenants:(?: +#.*| *)")
-# Other line breaks of YAML, tabs, and what may refer to another entry: an anchor or an alias.
+# YAML's other line breaks, tabs, and references between entries: anchors and aliases.
 _NOT_PLAIN = re.compile(r"[\r\t\x85\u2028\u2029\ufeff]|(?:^|[\s,\[{:-])[&*]\S", re.MULTILINE)
 
 
 def split_entries(text: str) -> Iterator[str]:
-    """The texts of the entries under ``tenants:`` of a file in block style; each is a list of one.
+    """Yield the texts of the entries under ``tenants:`` of a file in block style; each is a list of one.
 
     Raises:
-        OtherShape: The entries cannot be told apart; some may have come before.
+        UnsupportedLayout: The entries cannot be separated; some may have been yielded before.
     """
     lines = text.split("\n")
     start = indent = -1
@@ -142,10 +143,10 @@ def split_entries(text: str) -> Iterator[str]:
 
 
 def load_entry(text: str) -> Any:
-    """What one of these texts says.
+    """Load the text of an entry.
 
     Raises:
-        OtherShape: It is not certain to say the same as among the others, such as where a quotation goes on.
+        UnsupportedLayout: It might mean something else in the file, such as within a multi-line string.
     """
     if _NOT_PLAIN.search(text):
         raise UnsupportedLayout
@@ -160,11 +161,11 @@ def load_entry(text: str) -> Any:
 
 
 def iterate_entries(text: str) -> Iterator[Any]:
-    """What the entries of any file say that holds nothing beside ``tenants``, one after the other.
+    """Yield the entries of a file whose only key is ``tenants``.
 
     Raises:
-        FaultyYaml: From there on it is no YAML.
-        OtherShape: It is another document; some entries may have come before.
+        InvalidYaml: The rest of the file is not valid YAML.
+        UnsupportedLayout: It is another document; some entries may have been yielded before.
     """
     loader = _FastLoader(text)
     try:

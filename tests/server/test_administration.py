@@ -248,7 +248,7 @@ def test_an_id_that_is_taken_is_a_conflict(admin: Admin) -> None:
     assert admin.post("/tenants", {"id": "first"}).status_code == 409
     assert (
         admin.post("/tenants", {"id": "second", "keys": keys}).json()["detail"]
-        == "There is a key of this id or identity."
+        == "A key with this id or identity already exists."
     )
     assert admin.get("/tenants/second").status_code == 404
 

@@ -84,7 +84,7 @@ def test_refusals_are_told_with_every_fault(operated: Running, capsys: pytest.Ca
 
 def test_a_gateway_that_is_not_there_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tenants", "list", "--url", f"http://127.0.0.1:{free_port()}"]) == 1
-    assert capsys.readouterr().err.startswith("flashgate: Nothing answers at http://127.0.0.1:")
+    assert capsys.readouterr().err.startswith("flashgate: Cannot connect to http://127.0.0.1:")
 
 
 def test_without_an_operators_key_the_command_says_which_variable_to_set(
@@ -106,7 +106,7 @@ def test_a_key_alone_stands_on_stdout_so_that_a_script_can_take_it(operated: Run
     )  # fmt: skip
     assert status_of(operated.url, made.stdout.strip()) == 200
     assert made.stdout.count("\n") == 1
-    assert "shown this once" in made.stderr
+    assert "shown only once" in made.stderr
 
 
 @pytest.mark.parametrize(

@@ -167,8 +167,8 @@ def test_dollars_become_billionths_exactly(written: str, billionths: int) -> Non
         ("{unit: usd, window: [day], limit: 1}", "window: must be one of minute, hour, day, week"),
         ("{unit: usd, window: day, limit: -1}", "limit: must be 0 or more"),
         ("{unit: usd, window: day, limit: true}", "limit: a number is required"),
-        ("{unit: usd, window: day, limit: .inf}", "'.inf' is no decimal number"),
-        ("{unit: usd, window: day, limit: .nan}", "'.nan' is no decimal number"),
+        ("{unit: usd, window: day, limit: .inf}", "'.inf' is not a decimal number"),
+        ("{unit: usd, window: day, limit: .nan}", "'.nan' is not a decimal number"),
         ("{unit: usd, window: day, limit: much}", "limit: must be a number"),
         ("{unit: usd, window: day, limit: 0.0000000001}", "a multiple of a billionth of a dollar"),
         ("{unit: images, window: day, limit: 0.5}", "a multiple of one"),
@@ -312,9 +312,9 @@ def test_an_account_opens_its_key_and_a_hash_of_nothing_opens_none() -> None:
         ("[]", "the file: "),
         ("tenants: 5", "tenants: "),
         ("tenants: [", "line 1, column 11: "),
-        ("tenants: []\ntenants: []", "line 2, column 1: the key 'tenants' stands here twice"),
+        ("tenants: []\ntenants: []", "line 2, column 1: duplicate key 'tenants'"),
         ("tenants: !!python/object/apply:os.system [true]", "line 1, column 10: could not determine a con"),
-        ("tenants: [{id: a, budgets: [{unit: usd, window: day, limit: 1:30.5}]}]", "no decimal number"),
+        ("tenants: [{id: a, budgets: [{unit: usd, window: day, limit: 1:30.5}]}]", "not a decimal number"),
     ],
 )
 def test_a_text_that_is_no_such_file_is_refused_with_its_place(text: str, fault: str) -> None:
