@@ -335,8 +335,8 @@ def _readiness(
     gateway: Gateway, trial: Trial, model: FailoverImageModel
 ) -> dict[str, Callable[[], Awaitable[str | None]]]:
     async def store() -> str | None:
-        found = await trial()
-        return None if found is None else str(found)
+        diagnosis = await trial()
+        return None if diagnosis is None else str(diagnosis)
 
     async def upstream() -> str | None:
         return None if await model.is_ready() else "the upstream cannot be called"

@@ -80,7 +80,7 @@ _INTERNAL = (
 )
 _REFUSAL = "I can't create that picture. Would you like to try another idea?"
 _LEAKED = "Your API key was reported as leaked. Please use another API key."
-_GONE = "This model models/gemini-3.1-flash-image is no longer available."
+_MODEL_RETIRED = "This model models/gemini-3.1-flash-image is no longer available."
 _BAD_KEY = "API key not valid. Please pass a valid API key."
 _KEY_INFO = error_info("API_KEY_INVALID", service="generativelanguage.googleapis.com")
 _DISABLED_INFO = error_info("SERVICE_DISABLED", service="generativelanguage.googleapis.com")
@@ -141,7 +141,7 @@ FAULTS: Mapping[str, Fault] = {
         "the token has expired", 401, "UNAUTHENTICATED", "Request had invalid authentication credentials."
     ),
     "permission-denied": _error("the key is blocked", 403, "PERMISSION_DENIED", _LEAKED, _DISABLED_INFO),
-    "not-found": _error("the model is gone", 404, "NOT_FOUND", _GONE),
+    "not-found": _error("the model is gone", 404, "NOT_FOUND", _MODEL_RETIRED),
     "too-large": _error("the front end's limit", 413, "", "Your client issued a request that was too large."),
     "quota": _error(
         "a minute's quota is used up",

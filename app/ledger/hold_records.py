@@ -177,9 +177,9 @@ def _read_counter(unit: Any, **members: Any) -> Counter:
     return Counter(EARLIER_UNITS.get(unit, unit), **members)
 
 
-def _read_amounts(told: dict[str, int]) -> Amounts:
+def _read_amounts(amounts: dict[str, int]) -> Amounts:
     """Amounts of an event, 0 for units that came later."""
-    return Amounts(**{EARLIER_UNITS.get(unit, unit): amount for unit, amount in told.items()})
+    return Amounts(**{EARLIER_UNITS.get(unit, unit): amount for unit, amount in amounts.items()})
 
 
 def _encode_amounts(amounts: Amounts) -> str:

@@ -247,13 +247,13 @@ class Metrics:
                 self._get_family("budget_units_total").add(amount, event, unit)
 
     def set_windows(
-        self, tenant_id: str, asked: tuple[BudgetWindow, ...], states: tuple[WindowState, ...]
+        self, tenant_id: str, windows: tuple[BudgetWindow, ...], states: tuple[WindowState, ...]
     ) -> None:
-        """Show what budget windows have left. ``asked`` tells whose counter each state is."""
+        """Show what budget windows have left. ``windows`` say whose counter each state is."""
         tenant = self._get_tenant_label(tenant_id)
         if tenant == OTHER:
             return
-        fields = {window.budget: window.field for window in asked}
+        fields = {window.budget: window.field for window in windows}
         for state in states:
             budget = state.budget
             labels = (tenant, budget.scope, budget.unit, budget.window)

@@ -100,10 +100,10 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     Raises:
         ConfigurationError: With every variable that is unknown or cannot be read, never with its value.
     """
-    given = os.environ if environment is None else environment
+    source = os.environ if environment is None else environment
     variables = {
         name: value
-        for name, value in given.items()
+        for name, value in source.items()
         if value.strip() and not (_SERVICE_LINK.fullmatch(name) or _SERVICE_ADDRESS.match(value))
     }
     faults = list(_unknown(variables))

@@ -42,10 +42,10 @@ def parse_tenant(document: object, catalogue: Catalogue) -> Tenant:
     named = [(name, index) for index, key in enumerate(tenant.keys) for name in key.names]
     first = dict(reversed(named))
     repeated = [
-        Violation(build_pointer("keys", index, field), "repeated", f"the {said} {value!r} stands here twice")
+        Violation(build_pointer("keys", index, field), "repeated", f"the {noun} {value!r} stands here twice")
         for name, index in named
         for field, _, value in [name.partition(":") if ":" in name else ("id", "", name)]
-        for said in [{"id": "key id", "email": "e-mail address"}.get(field, field)]
+        for noun in [{"id": "key id", "email": "e-mail address"}.get(field, field)]
         if index != first[name]
     ]
     if repeated:
@@ -65,7 +65,7 @@ def encode_tenant(tenant: Tenant, catalogue: Catalogue) -> str:
 
 def decode_tenant(text: str, catalogue: Catalogue) -> Tenant:
     """The tenant of a document that the registry kept, of an earlier version too. Raises UnreadableTenant."""
-    text, renamed = _EARLIER_UNIT.subn(lambda found: f'{found[1]}"{EARLIER_UNITS[found[2]]}"', text)
+    text, renamed = _EARLIER_UNIT.subn(lambda match: f'{match[1]}"{EARLIER_UNITS[match[2]]}"', text)
     try:
         tenant = TenantDocument.model_validate_json(text, context={"catalogue": catalogue}).build_tenant()
     except ValidationError as error:

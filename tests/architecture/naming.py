@@ -56,18 +56,28 @@ wants warn watch weigh will withdraw would wrap write
 """
 VERBS = frozenset(_VERBS.split())
 
-ERRORS_OF_HTTP = frozenset({"NotFound", "ResultGone"})
+NAMED_BY_OTHERS = frozenset({"NotFound", "ResultGone", "ViolationFound"})
 
 # Names that a protocol or a library prescribes.
 PRESCRIBED = frozenset({"main", "lifespan", "startup", "eof_received", "connection_made", "connection_lost"})
 
 
 def forbidden_words(source: Source) -> Iterator[Breach]:
-    """No identifier that is one of the words to avoid, and no class whose last word is one."""
+    """No identifier that is one of the words to avoid, and no class whose last word is one.
+
+    Errors may be named as HTTP names them, and fields of a surface's models as the API does.
+    """
+    classes = [node for node in ast.walk(source.tree) if isinstance(node, ast.ClassDef)]
+    api = {
+        id(field.target)
+        for node in classes
+        for field in node.body
+        if isinstance(field, ast.AnnAssign) and source.part == "surfaces"
+    }
     for node, name in names_of(source.tree):
         words = words_of(name)
-        word = words[-1] if isinstance(node, ast.ClassDef) and name not in ERRORS_OF_HTTP else "_".join(words)
-        if word in FORBIDDEN:
+        word = words[-1] if node in classes and name not in NAMED_BY_OTHERS else "_".join(words)
+        if word in FORBIDDEN and id(node) not in api:
             yield source.breach(node, f"{name}: no {word!r} in names; {FORBIDDEN[word]}")
 
 

@@ -58,6 +58,7 @@ def report(breaches: Iterable[Breach]) -> str:
         rules.globals_,
         rules.late_imports,
         rules.names,
+        naming.forbidden_words,
         rules.log_calls,
         rules.changed_errors,
         rules.timeouts,

@@ -69,6 +69,7 @@ BROKEN: list[tuple[Check, str, str, int]] = [
     (naming.forbidden_words, "app/generation/gateway.py", "def f(_asked): ...", 1),
     (naming.forbidden_words, "app/generation/gateway.py", "def told(): ...", 1),
     (naming.forbidden_words, "app/generation/gateway.py", "class RetryTerms: ...", 1),
+    (naming.forbidden_words, "app/generation/gateway.py", "class A:\n    asked: float = 1", 2),
     (rules.log_calls, "app/generation/gateway.py", "log.info(f'prompt {prompt}')", 1),
     (rules.log_calls, "app/generation/gateway.py", "log.error(str(error))", 1),
     (rules.log_calls, "app/generation/gateway.py", "log.log(20, prompt)", 1),
@@ -140,6 +141,7 @@ SOUND: list[tuple[Check, str, str]] = [
         "re.compile(r'[^x]*+(?:y[^x]++){0,9}z{2,3}+[()*+][]()*+]\\)*+')",
     ),
     (naming.forbidden_words, "app/domain/errors.py", "class NotFound: ...\nnot_found = has_made(x)"),
+    (naming.forbidden_words, "app/surfaces/native/wire.py", "class Refusal(Document):\n    asked: float = 1"),
 ]
 
 

@@ -48,8 +48,8 @@ def render_key(key: Key, last_used_ms: int | None = None) -> KeyWire:
 def render_tenant(record: TenantRecord) -> TenantWire:
     """Render a tenant."""
     keys = [render_key(key) for key in record.tenant.keys]
-    terms = TenantDocument.from_tenant(replace(record.tenant, keys=())).model_dump(exclude={"keys"})
-    return TenantWire(**terms, keys=keys, source=record.source)
+    fields = TenantDocument.from_tenant(replace(record.tenant, keys=())).model_dump(exclude={"keys"})
+    return TenantWire(**fields, keys=keys, source=record.source)
 
 
 def render_issued_key(issued: IssuedKey) -> IssuedKeyWire:

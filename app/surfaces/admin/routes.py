@@ -71,8 +71,8 @@ def _describe_csv(description: str) -> dict[str, Any]:
 
 def _describe_responses(*statuses: int, **success: Any) -> dict[int | str, dict[str, Any]]:
     """Describe problems by status, and headers or content of a success."""
-    found: dict[int | str, dict[str, Any]] = {status: PROBLEMS[status] for status in statuses}
-    return {**found, **{int(status.strip("_")): facts for status, facts in success.items()}}
+    problems: dict[int | str, dict[str, Any]] = {status: PROBLEMS[status] for status in statuses}
+    return {**problems, **{int(status.strip("_")): facts for status, facts in success.items()}}
 
 
 def _describe_body(schema: str, *media_types: str, required: bool = True) -> dict[str, Any]:

@@ -46,7 +46,7 @@ _FIELDS: Final[Mapping[str, str]] = {
 
 def convert_to_camel_case(name: str) -> str:
     """Convert a field name to JSON: ``image_size`` to ``imageSize`` (protobuf's JSON mapping)."""
-    return _HUMP.sub(lambda found: found[1].upper(), name)
+    return _HUMP.sub(lambda match: match[1].upper(), name)
 
 
 def format_field_path(pointer: str) -> str:
@@ -59,7 +59,7 @@ def format_field_path(pointer: str) -> str:
 
 
 def _convert_to_snake_case(name: str) -> str:
-    return _CAPITAL.sub(lambda found: "_" + found[1].lower(), name)
+    return _CAPITAL.sub(lambda match: "_" + match[1].lower(), name)
 
 
 def find_lifted(

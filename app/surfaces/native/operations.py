@@ -112,10 +112,12 @@ def _build_encoder(request: Request, service: Service) -> OperationEncoder:
     base_url, path = get_base_url(request, service), request.url.path
     request_id = getattr(request.state, "request_id", "")
 
-    def told(error: GatewayError) -> str:
+    def encode_problem(error: GatewayError) -> str:
         return json.dumps(render_problem(error, request_id, path))
 
-    return OperationEncoder(lambda result: render_result(result, base_url, inline=False)[0].decode(), told)
+    return OperationEncoder(
+        lambda result: render_result(result, base_url, inline=False)[0].decode(), encode_problem
+    )
 
 
 def _datetime_from_ms(at_ms: int) -> datetime:

@@ -75,7 +75,7 @@ class ParsedRequest:
 class _Translation:
     """Native fields, collected while OpenAI's fields are translated one by one."""
 
-    asked: OpenAIParameters
+    parameters: OpenAIParameters
     card: Card | None
     native: dict[str, Any] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class _Translation:
 
     def set_native(self, native: str, value: object, name: str) -> None:
         """Set a native field in place of one of OpenAI's; giving both is a violation."""
-        if native in self.asked.model_fields_set:
+        if native in self.parameters.model_fields_set:
             self.report(name, "conflicting_fields", f"Give either {name} or {native}, not both.")
             return
         self.native[native] = value
@@ -233,7 +233,7 @@ def _translate(service: Service, parameters: OpenAIParameters) -> _Translation:
 
 def _translate_size(translation: _Translation) -> None:
     """Translate ``size``, or ``quality`` if neither ``size`` nor ``image_size`` is given."""
-    parameters = translation.asked
+    parameters = translation.parameters
     open_size = parameters.size in {None, "auto"}
     quality = None if parameters.quality in {None, "auto"} else parameters.quality
     if not open_size:
@@ -282,7 +282,7 @@ def _translate_pixels(translation: _Translation, size: str) -> None:
 
 
 def _translate_format(translation: _Translation) -> None:
-    parameters = translation.asked
+    parameters = translation.parameters
     if parameters.output_format is not None:
         unknown = f"image/{parameters.output_format}"  # the card's rules refuse it
         translation.set_native(
@@ -301,7 +301,7 @@ def _translate_format(translation: _Translation) -> None:
 
 
 def _translate_moderation(translation: _Translation) -> None:
-    if translation.asked.moderation == "low" and translation.card is not None:
+    if translation.parameters.moderation == "low" and translation.card is not None:
         categories = translation.card.parameters.safety_categories
         settings = [SafetySettingWire(category=each, threshold="BLOCK_ONLY_HIGH") for each in categories]
         translation.set_native("safety_settings", settings, "moderation")
@@ -309,9 +309,9 @@ def _translate_moderation(translation: _Translation) -> None:
 
 def _translate_labels(translation: _Translation) -> None:
     """Turn ``user`` and ``safety_identifier`` into labels, cut to the length of a label."""
-    labels = dict(translation.asked.labels)
+    labels = dict(translation.parameters.labels)
     for name in ("user", "safety_identifier"):
-        value = getattr(translation.asked, name)
+        value = getattr(translation.parameters, name)
         if value:
             labels[name] = value[:LABEL_LENGTH]
             translation.places[f"/labels/{name}"] = f"/{name}"
@@ -319,9 +319,9 @@ def _translate_labels(translation: _Translation) -> None:
 
 
 def _refuse_unsupported(translation: _Translation) -> None:
-    for name, detail in _never_asked(translation.asked):
+    for name, detail in _find_unsupported(translation.parameters):
         translation.report(name, f"unsupported_{name}", detail)
 
 
-def _never_asked(asked: OpenAIParameters) -> Iterator[tuple[str, str]]:
-    return ((name, detail) for name, detail in _UNSUPPORTED.items() if getattr(asked, name) is not None)
+def _find_unsupported(parameters: OpenAIParameters) -> Iterator[tuple[str, str]]:
+    return ((name, detail) for name, detail in _UNSUPPORTED.items() if getattr(parameters, name) is not None)

@@ -183,7 +183,7 @@ class GoogleResponse:
     @property
     def pictures(self) -> tuple[PicturePart, ...]:
         """The final pictures: those that are no thoughts, else the last of all (docs/model.md#signatures)."""
-        found = [
+        parts = [
             PicturePart(
                 self.blobs[name],
                 _get_text(get_member(part, "thoughtSignature")) or None,
@@ -192,8 +192,8 @@ class GoogleResponse:
             for part in self._parts
             if (name := _get_text(get_member(get_member(part, "inlineData"), "data"))) in self.blobs
         ]
-        final = tuple(part for part in found if not part.thought)
-        return final or tuple(found[-1:])
+        final = tuple(part for part in parts if not part.thought)
+        return final or tuple(parts[-1:])
 
     def build_error(self) -> ContentBlocked | UpstreamError:
         """The error for a response without an image; its ``verbatim`` is the response itself."""
