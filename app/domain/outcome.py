@@ -68,7 +68,7 @@ def compute_outcome(
     endings: Sequence[ModelAnswer | GatewayError],
     card: Card,
     per_call: Estimate,
-    charging: HoldConfig | None = None,
+    config: HoldConfig | None = None,
 ) -> Outcome:
     """Combine the endings of one request's calls.
 
@@ -76,19 +76,18 @@ def compute_outcome(
         endings: An answer or an error for each call; at least one.
         card: The model's card.
         per_call: The estimate of one call.
-        charging: What to book where Google's charge is unknown.
+        config: What to book where Google's charge is unknown.
     """
-    charging = charging or HoldConfig()
+    config = config or HoldConfig()
     answers = tuple(item for item in endings if isinstance(item, ModelAnswer))
     errors = [item for item in endings if isinstance(item, GatewayError)]
     reported = [item.usage for item in endings if item.usage is not None]
     silent = [error for error in errors if error.usage is None]
-    unknown = sum(map(_may_be_billed, silent)) if charging.unknown_outcome == "charge" else 0
-    blocked = (
-        sum(isinstance(error, ContentBlocked) for error in silent)
-        if charging.blocked_charge == "input"
-        else 0
-    )
+    unknown = blocked = 0
+    if config.unknown_outcome == "charge":
+        unknown = sum(map(_may_be_billed, silent))
+    if config.blocked_charge == "input":
+        blocked = sum(isinstance(error, ContentBlocked) for error in silent)
     usage = sum(reported, Usage())
     booking: Literal["settle", "void", "charge"] = "void"
     if unknown == len(endings):

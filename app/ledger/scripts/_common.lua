@@ -365,11 +365,11 @@ end
 
 -- Ends open holds whose leases have passed: an unsent one is released, a sent one is charged at its
 -- estimate unless the policy says release.
-local function expire(records, now, keep, unknown)
+local function expire(records, now, keep, unknown_outcome)
   if #records == 0 then return end
   local changes, names, purges, days = {}, {}, {}, {}
   for index, record in ipairs(records) do
-    local charged = record.state == 'd' and unknown == 'charge'
+    local charged = record.state == 'd' and unknown_outcome == 'charge'
     for _, counter in ipairs(record.counters) do
       add(changes, counter.name .. ':h', -record.est[counter.unit])
       if charged and counter.unit > 0 then add(changes, counter.name .. ':s', record.est[counter.unit]) end
@@ -393,15 +393,15 @@ end
 
 -- Expires this very hold if its lease has passed, so that every answer goes by the store's clock and
 -- not by when a sweep happened to come along.
-local function expire_if_due(record, now, keep, unknown)
+local function expire_if_due(record, now, keep, unknown_outcome)
   if not is_open(record) then return end
   local deadline = redis.call('ZSCORE', EXP, record.hold)
   if deadline and tonumber(deadline) > now then return end
-  expire({ record }, now, keep, unknown)
+  expire({ record }, now, keep, unknown_outcome)
 end
 
 -- Expires at most `limit` holds; returns how many.
-local function sweep(now, keep, unknown, limit)
+local function sweep(now, keep, unknown_outcome, limit)
   local due = redis.call('ZRANGE', EXP, '-inf', text(now), 'BYSCORE', 'LIMIT', 0, limit)
   if #due == 0 then return 0 end
   local records = {}
@@ -413,7 +413,7 @@ local function sweep(now, keep, unknown, limit)
       redis.call('ZREM', EXP, due[index])
     end
   end
-  expire(records, now, keep, unknown)
+  expire(records, now, keep, unknown_outcome)
   return #due
 end
 

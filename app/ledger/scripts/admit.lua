@@ -47,7 +47,7 @@ local max_age = take_optional(take_integer, 'max age')
 local following = take_optional(take_word, 'following')
 local lease = take_integer('lease')
 local keep = take_keep()
-local unknown = take_choice('unknown', { charge = true, release = true })
+local unknown_outcome = take_choice('unknown_outcome', { charge = true, release = true })
 local claim, claim_kept = take_claim()
 local claims_most = take_integer('number of claims')
 local attempt = take_attempt()
@@ -101,7 +101,7 @@ local function pending(other)
   if other.state == 'u' then return true, math.max(RETRY_MS, other.ends - now) end
   if other.hold == '' then return true, RETRY_MS end
   local record = read_record(other.hold)
-  if record then expire_if_due(record, now, keep, unknown) end
+  if record then expire_if_due(record, now, keep, unknown_outcome) end
   return record ~= nil and is_open(record), RETRY_MS
 end
 
@@ -133,7 +133,7 @@ local earlier = read_record(hold)
 read_rates(rates, now)
 if earlier then
   local same = earlier.fingerprint == fingerprint and csv(earlier.est) == csv(est)
-  if same then expire_if_due(earlier, now, keep, unknown) end
+  if same then expire_if_due(earlier, now, keep, unknown_outcome) end
   if not same then return reply('conflict') end
   if is_open(earlier) then return reply('lead', known_epoch) end
   return reply('over', earlier.state)
@@ -167,7 +167,7 @@ local function find_call()
   local calls, purged = {}, purged_until(fingerprint, redis.call('GET', GEN))
   for _, call in ipairs(found) do
     local record = read_record(call.hold)
-    if record then expire_if_due(record, now, keep, unknown) end
+    if record then expire_if_due(record, now, keep, unknown_outcome) end
     if record and (is_open(record) or record.state == 's') and record.t0 > purged then
       call.record, calls[#calls + 1] = record, call
       if call.owner == attempt.id then
@@ -269,7 +269,7 @@ local function fits()
 end
 
 -- Dead holds never refuse a live request: sweep for as long as that frees anything, within bounds.
-sweep(now, keep, unknown, 32)
+sweep(now, keep, unknown_outcome, 32)
 purge(now, keep, 32)
 prune_claims(now, 32)
 prune_calls(now, 32)
@@ -277,7 +277,7 @@ prune_operations(now, 32)
 read_rates(rates, now)
 local free, room = within(rates, 'concurrent', 1), fits()
 local rounds = 0
-while not (free and room) and rounds < 40 and sweep(now, keep, unknown, 256) > 0 do
+while not (free and room) and rounds < 40 and sweep(now, keep, unknown_outcome, 256) > 0 do
   rounds = rounds + 1
   read_rates(rates, now)
   free, room = within(rates, 'concurrent', 1), fits()

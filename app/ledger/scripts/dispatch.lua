@@ -11,7 +11,7 @@ local hold = take_word('hold')
 local fingerprint = take_word('fingerprint')
 local lease = take_integer('lease')
 local keep = take_keep()
-local unknown = take_choice('unknown', { charge = true, release = true })
+local unknown_outcome = take_choice('unknown_outcome', { charge = true, release = true })
 take_nothing_more()
 if lease == 0 then refuse('lease', lease) end
 
@@ -19,7 +19,7 @@ local record = read_record(hold)
 if not record then return { 'unknown' } end
 if record.fingerprint ~= fingerprint then return { 'conflict' } end
 local now = server_now()
-expire_if_due(record, now, keep, unknown)
+expire_if_due(record, now, keep, unknown_outcome)
 if not is_open(record) then
   return { ({ s = 'settled', v = 'voided', x = 'expired', c = 'charged' })[record.state] }
 end

@@ -26,7 +26,7 @@ local hold = take_word('hold')
 local fingerprint = take_word('fingerprint')
 local outcome = take_choice('outcome', { settle = true, void = true, charge = true })
 local keep = take_keep()
-local unknown = take_choice('unknown', { charge = true, release = true })
+local unknown_outcome = take_choice('unknown_outcome', { charge = true, release = true })
 local result = take('result')
 local ttl = take_integer('ttl')
 local failure, whole = take('failure'), take('whole failure')
@@ -78,7 +78,7 @@ for _, state in ipairs(read_counters(names_of(record))) do
   if tonumber(state.settled) + AMOUNT_MAX > COUNTER_MAX then error('INVALID counter: it would overflow') end
 end
 
-expire_if_due(record, now, keep, unknown)
+expire_if_due(record, now, keep, unknown_outcome)
 
 if record.state == STATES[outcome] then
   local same = outcome ~= 'settle' or csv(record.act) == csv(act)

@@ -7,14 +7,14 @@
 --          rate: left, retry_ms, full_ms, refused}
 
 local keep = take_keep()
-local unknown = take_choice('unknown', { charge = true, release = true })
+local unknown_outcome = take_choice('unknown_outcome', { charge = true, release = true })
 local windows = take_windows()
 local rates = take_rates()
 take_nothing_more()
 
 local now = server_now()
 if not choose(windows, now) then return answer('clock', now, '', {}) end
-sweep(now, keep, unknown, 256)
+sweep(now, keep, unknown_outcome, 256)
 refresh(windows)
 read_rates(rates, now)
 within(rates, 'requests', 1)
