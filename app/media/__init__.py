@@ -1,1 +1,1 @@
-"""Bytes and what they are: signatures, sizes, base64. No I/O."""
+"""Facts from bytes: signatures, sizes and base64. No I/O, except for the process that counts PDF pages."""

@@ -1,7 +1,7 @@
-"""Strict base64 (RFC 4648) decoded while its text arrives, each fault with its place.
+"""Decodes strict base64 (RFC 4648) while its text arrives, and reports the position of the first fault.
 
-Strict means: no character outside the alphabet, no line breaks, padding in its place, and no set bits behind
-the last byte, so that equal bytes have one text only.
+Strict means: no character outside the alphabet, no line breaks, correct padding, and no set bits after the
+last byte, so that equal bytes have only one text.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BYTES_KEPT_WITH: Final = frozenset({None, "not_canonical", "unterminated"})
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with one base64 string.
+    """The first fault of a base64 string.
 
     Attributes:
         code: ``alphabet`` for a character that is no base64, ``padding`` for a wrong number or place of
@@ -43,9 +43,9 @@ class Fault:
 
 
 class Base64Decoder:
-    """Decodes one base64 text that arrives in pieces; remembers the first fault and then only counts.
+    """Decodes one base64 text that arrives in pieces. After the first fault, it only counts characters.
 
-    The bytes grow in a ``BytesIO``, because its ``getvalue`` hands out the buffer itself: a bytearray
+    The bytes are collected in a ``BytesIO``, because its ``getvalue`` returns the buffer itself; a bytearray
     or a list of pieces would have to be copied once more at the end.
 
     Args:
@@ -69,7 +69,7 @@ class Base64Decoder:
         self.fault: Fault | None = None
 
     def feed(self, text: bytes) -> None:
-        """Take the next characters, already free of JSON escapes."""
+        """Take the next characters, without JSON escapes."""
         start = self.text_length
         self.text_length += len(text)
         if self.fault is not None:
@@ -98,11 +98,12 @@ class Base64Decoder:
         """The bytes and the first fault; the string takes no more text."""
         if self.fault is None:
             self._decode_rest(terminated=terminated)
-        has_data = (self.fault.code if self.fault else None) in _BYTES_KEPT_WITH
-        return self._kept.getvalue() if has_data else b"", self.fault
+        if self.fault is None or self.fault.code in _BYTES_KEPT_WITH:
+            return self._kept.getvalue(), self.fault
+        return b"", self.fault
 
     def _fail(self, code: FaultCode, offset: int, character: bytes = b"") -> None:
-        """Remember a fault, unless there was one before it."""
+        """Record a fault, unless there was an earlier one."""
         if self.fault is not None:
             return
         self.fault = Fault(code, offset, character.decode("latin-1"))
@@ -151,7 +152,8 @@ class Base64Decoder:
         except binascii.Error:
             if self._url_safe or not self._either:
                 return None
-            self._url_safe = True  # from here on both alphabets are taken, which costs a little more
+            # From here on both alphabets are accepted, which is a little slower.
+            self._url_safe = True
             return self._decode_quanta(text)
 
     def _decode_rest(self, *, terminated: bool) -> None:

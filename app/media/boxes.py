@@ -21,9 +21,9 @@ class Box(NamedTuple):
 
 
 def iterate_boxes(data: bytes, at: int, end: int, most: int = _BOXES_MAX) -> Iterator[Box]:
-    """The boxes between two places; the last one may claim to reach beyond the end.
+    """The boxes between two offsets; the last one may claim to reach beyond the end.
 
-    Raises Malformed for a length that is shorter than its own header, and after so many boxes.
+    Raises Malformed for a box that is shorter than its own header, and for more than ``most`` boxes.
     """
     for _ in range(most):
         if at + 8 > end:

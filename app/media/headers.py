@@ -1,7 +1,7 @@
-"""What the parsers of headers share: the facts they find and the one way in which they fail.
+"""The results, the error and the reading functions that all header parsers share.
 
-A parser reads a few fields at known places of bytes that nobody has vouched for. It never decodes a
-pixel, never follows a length further than the file reaches, and counts every loop.
+A parser reads a few fields at known positions of untrusted bytes. It never decodes pixels, never follows a
+length beyond the end of the file, and bounds every loop.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 STEPS_MAX = 16_384
-"""Chunks, segments or boxes that a parser walks in one file: 7 MB in pieces of 430 bytes."""
+"""Most chunks, segments or boxes that a parser reads in one file: 7 MB in pieces of 430 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +19,10 @@ class Header:
     Attributes:
         width: Pixels as stored, before any rotation that metadata asks for.
         height: Pixels as stored.
-        frames: Pictures shown one after the other; 1 for a still.
-        pixels: The largest picture inside, which a decoder may have to make room for.
+        frames: Frames of an animation; 1 for a still image.
+        pixels: Pixels of the largest image inside, for which a decoder may have to allocate memory.
         truncated: Why the file looks cut off, as a sentence, or None.
-        mime_type: What the file is after all, where its signature says too little.
+        mime_type: The MIME type, if the signature alone does not determine it.
     """
 
     width: int
@@ -38,8 +38,8 @@ class VideoHeader:
     """What a video says about itself.
 
     Attributes:
-        seconds: Its length, or None or nothing above 0.0 where that is not known.
-        has_video: Whether it has a track of pictures at all.
+        seconds: The duration; None, 0.0 or less if it is unknown.
+        has_video: Whether there is a video track.
     """
 
     seconds: float | None
@@ -50,8 +50,8 @@ class Malformed(Exception):
     """The bytes contradict their format.
 
     Args:
-        sentence: What is wrong, for people.
-        truncated: True where the file ends before the fact that was looked for.
+        sentence: The fault, as a sentence for people.
+        truncated: Whether the file ends before the required field.
     """
 
     def __init__(self, sentence: str, *, truncated: bool = False) -> None:

@@ -1,8 +1,8 @@
-"""HEIC, HEIF and AVIF: the boxes that give the primary picture's size.
+"""HEIC, HEIF and AVIF: the boxes that give the primary image's size.
 
-Only the path to the facts is walked: ``meta`` to ``pitm``, ``iinf``, ``iloc`` and ``iprp``, there ``ipma``,
-and in ``ipco`` the coded size (``ispe``) and what is shown of it (``clap``); for sequences ``moov/trak`` to
-the sample count. Rotation (``irot``) is not applied.
+Only the boxes with these facts are read: ``pitm``, ``iinf``, ``iloc`` and ``iprp`` in ``meta``; in ``iprp``
+the associations (``ipma``), and in ``ipco`` the coded size (``ispe``) and the visible area (``clap``); for
+sequences the sample count in ``moov/trak``. Rotation (``irot``) is not applied.
 
 Source: ISO/IEC 14496-12 (boxes), ISO/IEC 23008-12 (HEIF).
 """
@@ -36,7 +36,7 @@ def _read_primary_item(data: bytes, box: Box) -> int:
 
 
 def _read_aperture(data: bytes, box: Box) -> tuple[int, int]:
-    """Width and height of a ``clap`` box, two fractions; coders cut what they padded to even blocks."""
+    """Width and height of a ``clap`` box, two fractions; it crops the padding of coding blocks."""
     across, by, down, over = (number(data, box.start + at, 4, box.end) for at in (0, 4, 8, 12))
     if not by or not over:
         raise Malformed("The file's clean aperture is a fraction of zero.")
@@ -80,7 +80,7 @@ def _read_properties(data: bytes, box: Box, item: int) -> list[int]:
 
 
 def _find_properties(data: bytes, properties: Box, item: int) -> list[int]:
-    """The same over the ``ipma`` boxes, of which there may be several."""
+    """Indexes of an item's properties in all ``ipma`` boxes."""
     associations = [
         box for box in iterate_boxes(data, properties.start, properties.end) if box.kind == b"ipma"
     ]
@@ -90,7 +90,7 @@ def _find_properties(data: bytes, properties: Box, item: int) -> list[int]:
 
 
 def _compute_size(sizes: _Sizes, properties: list[int]) -> tuple[int, int]:
-    """What is shown of the item that has these properties."""
+    """The visible size of the item with these properties."""
     coded = next((sizes.coded[index] for index in properties if index in sizes.coded), None)
     if coded is None:
         raise Malformed("The file does not say how large its primary picture is.")
@@ -101,7 +101,7 @@ def _compute_size(sizes: _Sizes, properties: list[int]) -> tuple[int, int]:
 
 
 def _count_frames(data: bytes, movie: Box) -> int:
-    """Pictures in the longest track of a sequence."""
+    """Frames in the longest track of a sequence."""
     frames = 0
     inside = iterate_boxes(data, movie.start, min(movie.end, len(data)))
     for track in [box for box in inside if box.kind == b"trak"][:_TRACKS_MAX]:
@@ -121,7 +121,7 @@ def _require_box(children: dict[bytes, Box], kind: bytes) -> Box:
 
 
 def _index_top_level(data: bytes) -> tuple[dict[bytes, Box], str | None]:
-    """The first box of each kind, and why the file looks cut. What follows the metadata may be anything."""
+    """The first box of each kind, and why the file looks truncated. Anything may follow the metadata."""
     top: dict[bytes, Box] = {}
     cut: str | None = None
     try:
@@ -138,9 +138,9 @@ def _index_top_level(data: bytes) -> tuple[dict[bytes, Box], str | None]:
 def _find_truncation(
     data: bytes, top: dict[bytes, Box], children: dict[bytes, Box], cut: str | None
 ) -> str | None:
-    """Why the file is not whole, or None: where its items are listed by place, their places decide.
+    """Why the file is truncated, or None. If items are listed by offset, only their bytes must be present.
 
-    Phones append films to their photographs, and these may be cut without harm.
+    Phones append videos to photographs, and a truncated video does no harm.
     """
     needed = compute_items_end(data, children[b"iloc"]) if b"iloc" in children else 0
     if needed:
@@ -152,7 +152,7 @@ def _find_truncation(
 
 
 def _detect_mime_type(coding: bytes | None) -> str | None:
-    """The type that a coding makes of the file, None where the brands have it right. Raises Malformed."""
+    """The MIME type by coding, or None if the brands already determine it. Raises Malformed."""
     if coding in _HEVC:
         return None
     if coding in _AV1:

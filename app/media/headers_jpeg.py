@@ -17,10 +17,10 @@ _TAIL = 4096
 
 
 def _find_marker(data: bytes, at: int) -> tuple[int, int]:
-    """The next marker and where its segment begins.
+    """The next marker and the offset of its segment.
 
-    Fill bytes may precede it (B.1.1.2). So does whatever editors and cameras have left between two segments:
-    libjpeg skips it with a warning, and everybody's pictures are read by libjpeg.
+    Fill bytes may precede it (B.1.1.2). Other bytes that editors and cameras leave between segments are also
+    skipped, as libjpeg does with a warning.
     """
     match = _MARKER.search(data, at)
     if match is None:
@@ -31,9 +31,9 @@ def _find_marker(data: bytes, at: int) -> tuple[int, int]:
 def _has_end(data: bytes, scan: int) -> bool:
     """Whether an end-of-image marker follows the scan.
 
-    Nearly always it is among the last bytes. Where a phone has appended a film to its photograph it
-    lies in the middle: then, and for files that are really cut, the rest is searched once. Inside
-    coded data the two bytes cannot occur.
+    It is nearly always among the last bytes. If a phone has appended a video to the photograph, it is in the
+    middle; then, and for truncated files, the rest is searched once. The two bytes cannot occur inside coded
+    data.
     """
     tail = max(scan, len(data) - _TAIL)
     return data.rfind(b"\xff\xd9", tail) >= 0 or data.find(b"\xff\xd9", scan, tail + 1) >= 0

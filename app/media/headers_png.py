@@ -22,9 +22,9 @@ _TAIL = 4096
 
 
 _INFLATED_MAX = 1_000_000
-"""Pixel data up to this many bytes is unpacked to see that it is all there: 577 x 577 in colour, 10 ms."""
+"""Pixel data up to this many bytes is inflated to check that it is complete: 577 x 577 in colour, 10 ms."""
 _INFLATED_AT_ONCE = 65_536
-# Where each pass of Adam7 begins and how far it steps: across, down (PNG third edition, section 8.2).
+# The first column and row and the steps of each Adam7 pass (PNG third edition, section 8.2).
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PALETTE = 3
@@ -38,7 +38,7 @@ class _Chain(NamedTuple):
 
 
 def _walk_chunks(data: bytes) -> _Chain:
-    """Follow the chunks to IEND. Raises Malformed where one is no chunk at all."""
+    """Follow the chunks to IEND. Raises Malformed for an invalid chunk."""
     at, frames, has_data, has_palette = _SIGNATURE_LENGTH, 1, False, False
     for _ in range(STEPS_MAX):
         if at + _CHUNK_FRAME > len(data):
@@ -62,7 +62,7 @@ def _walk_chunks(data: bytes) -> _Chain:
 
 
 def _compute_pixel_bytes(width: int, height: int, bits: int, *, interlaced: bool) -> int:
-    """Bytes of the unpacked pixel data: rows of whole bytes, each behind a byte that names its filter."""
+    """Bytes of the inflated pixel data: rows of whole bytes, each after a filter byte."""
     if not interlaced:
         return height * (1 + -(-width * bits // 8))
     length = 0
@@ -74,10 +74,10 @@ def _compute_pixel_bytes(width: int, height: int, bits: int, *, interlaced: bool
 
 
 def check_pixels(data: bytes) -> tuple[str, str] | None:
-    """What is wrong with the pixel data of a small picture whose header was parsed, as (code, sentence).
+    """The fault of a small image's pixel data as (code, sentence), or None. The header must be valid.
 
-    A program that fails half-way may leave a PNG of whole chunks with half of the rows, which no header
-    shows. Nothing is kept of what is unpacked, and the pixels of larger pictures are taken on trust.
+    A program that fails half-way may leave a PNG with complete chunks but only half of the rows, which no
+    header shows. The inflated bytes are discarded, and larger images are not checked.
     """
     width, height = number(data, 16, 4), number(data, 20, 4)
     depth, colour_type, _, _, interlace = data[24:29]
@@ -94,7 +94,7 @@ def check_pixels(data: bytes) -> tuple[str, str] | None:
 
 
 def _count_unpacked(data: bytes, needed: int) -> int:
-    """Bytes that the pixel data unpacks to, counted as far as needed. Raises zlib.error."""
+    """Inflate the pixel data and count its bytes, up to about ``needed``. Raises zlib.error."""
     inflater, unpacked, at = zlib.decompressobj(), 0, _SIGNATURE_LENGTH
     for _ in range(STEPS_MAX):
         if unpacked >= needed or at + _CHUNK_FRAME > len(data):
@@ -102,7 +102,10 @@ def _count_unpacked(data: bytes, needed: int) -> int:
         length = int.from_bytes(data[at : at + 4], "big")
         if data[at + 4 : at + 8] == b"IDAT":
             packed = data[at + 8 : at + 8 + length]
-            while unpacked < needed and (piece := inflater.decompress(packed, _INFLATED_AT_ONCE)):
+            while unpacked < needed:
+                piece = inflater.decompress(packed, _INFLATED_AT_ONCE)
+                if not piece:
+                    break
                 unpacked += len(piece)
                 packed = inflater.unconsumed_tail
         at += _CHUNK_FRAME + length

@@ -1,4 +1,4 @@
-"""WebP: the RIFF container and the first picture in it (RFC 9649)."""
+"""WebP: the RIFF container and the images in it (RFC 9649)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Chunk(NamedTuple):
 
 
 def _iterate_chunks(data: bytes, at: int, end: int) -> Iterator[_Chunk]:
-    """The chunks between two places; the last one may claim to reach beyond the end."""
+    """The chunks between two offsets; the last one may claim to reach beyond the end."""
     for _ in range(STEPS_MAX):
         if at + 8 > end:
             return

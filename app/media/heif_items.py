@@ -1,4 +1,4 @@
-"""The items of a HEIF file: how each is coded, what it is put together from, and where its bytes lie.
+"""The items of a HEIF file: how each is coded, what it is derived from, and where its bytes are.
 
 Source: ISO/IEC 14496-12 sections 8.11.3 (``iloc``), 8.11.6 (``iinf``) and 8.11.12 (``iref``).
 """
@@ -20,9 +20,9 @@ _DERIVED_DEPTH_MAX = 4
 
 
 def find_coding(data: bytes, children: dict[bytes, Box], item: int) -> bytes | None:
-    """The coding of an item's pixels as four letters, for one that is put together that of its first part.
+    """The coding of an item as four letters; for a derived item, that of its first part.
 
-    None where no coded item can be found. Raises Malformed.
+    None if there is no coded item. Raises Malformed.
     """
     if b"iinf" not in children:
         raise Malformed("The file does not list its items (iinf).")
@@ -39,7 +39,7 @@ def find_coding(data: bytes, children: dict[bytes, Box], item: int) -> bytes | N
 
 
 def _read_types(data: bytes, box: Box) -> dict[int, bytes]:
-    """The four letters of each item; entries older than version 2 have none."""
+    """The type of each item as four letters; entries before version 2 have none."""
     at = box.start + (6 if number(data, box.start, 1, box.end) == 0 else 8)
     types: dict[int, bytes] = {}
     for entry in iterate_boxes(data, at, box.end, _ITEMS_MAX):
@@ -53,7 +53,7 @@ def _read_types(data: bytes, box: Box) -> dict[int, bytes]:
 
 
 def _read_parts(data: bytes, box: Box) -> dict[int, int]:
-    """The first item that each derived one is put together from."""
+    """The first part of each derived item."""
     width = 2 if number(data, box.start, 1, box.end) == 0 else 4
     parts: dict[int, int] = {}
     for reference in iterate_boxes(data, box.start + 4, box.end, _ITEMS_MAX):
@@ -64,7 +64,7 @@ def _read_parts(data: bytes, box: Box) -> dict[int, int]:
 
 
 def compute_items_end(data: bytes, box: Box) -> int:
-    """How many bytes the file needs for the items that lie in it; 0 where none does. Raises Malformed."""
+    """The offset at which the last item in the file ends; 0 if there is none. Raises Malformed."""
     return max(_iterate_ends(data, box), default=0)
 
 

@@ -1,7 +1,7 @@
-"""Bytes to facts: what an input really is, how large, and what is wrong with it.
+"""Inspects inputs: their real type, their size and their faults.
 
-Nothing is decoded. The parsers read headers alone, so that a picture of 81 megapixels in 200 kB costs
-microseconds to refuse; nothing that a caller can send makes them raise or loop.
+Nothing is decoded. The parsers read headers only, so that an image of 81 megapixels in 200 kB is refused in
+microseconds. No input can make them raise or loop.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Fault = tuple[str, str]
-"""A stable code and a sentence for people."""
+"""A stable code, and a sentence for people."""
 
 _PARSERS: dict[str, Callable[[bytes], Header]] = {
     "image/png": headers_png.parse,
@@ -30,19 +30,19 @@ _PARSERS: dict[str, Callable[[bytes], Header]] = {
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the bytes say about themselves.
+    """Facts about a file.
 
     Attributes:
-        mime_type: By signature, or None where none fits.
-        width: Pixels as stored (orientation metadata is not applied), or None where the header is unreadable
-            or the type has no parser.
-        height: Pixels as stored, or None.
-        frames: Pictures shown one after the other; 1 for a still and for what is no image.
-        faults: What is wrong, as (code, sentence): ``empty_file``, ``truncated_image``,
+        mime_type: The type by signature, or None if none matches.
+        width: Width in pixels as stored (orientation metadata is not applied), or None if the header is
+            unreadable or the type has no parser.
+        height: Height in pixels as stored, or None.
+        frames: Frames of an animation; 1 for a still image and for other files.
+        faults: Pairs of (code, sentence). Codes: ``empty_file``, ``truncated_image``,
             ``unreadable_image``, ``too_many_pixels``, ``unreadable_document``, ``truncated_video``,
             ``unreadable_video``.
-        seconds: Of a video, where its headers say them.
-        text_if_no_pdf: Whether a PDF by its signature is a text where no reader of PDFs can open it.
+        seconds: Duration of a video, if its headers state it.
+        text_if_no_pdf: Whether a file with a PDF signature counts as a text if it cannot be opened as a PDF.
     """
 
     mime_type: str | None
@@ -71,18 +71,20 @@ def _inspect_image(data: bytes, mime_type: str, pixels_max: int) -> Facts:
 
 
 def describe_pixel_limit(pixels: int, pixels_max: int) -> str:
-    """The sentence about a limit that must not be taken for the model's, which sets none."""
+    """A sentence that says that the limit is the gateway's, because the model has none."""
     return f"The image has {pixels} pixels; {pixels_max} is the limit of this gateway, not of the model."
 
 
 def inspect_text(data: bytes) -> Facts:
-    """The facts of a file that is a text, or nearly one."""
+    """Inspect a file that is a text, or nearly one."""
     fault = texts.find_fault(data)
-    return Facts("text/plain", faults=(("unreadable_document", fault),) if fault is not None else ())
+    if fault is None:
+        return Facts("text/plain")
+    return Facts("text/plain", faults=(("unreadable_document", fault),))
 
 
 def measure(data: bytes) -> Facts:
-    """Type and size of a picture that nobody judges, such as the model's own. Never raises."""
+    """Type and size of an image without a check for faults, such as the model's own. Never raises."""
     mime_type = signatures.detect_media_type(data)
     try:
         header = _PARSERS[mime_type](data) if mime_type in _PARSERS else None
@@ -94,12 +96,11 @@ def measure(data: bytes) -> Facts:
 
 
 def inspect(data: bytes, *, pixels_max: int) -> Facts:
-    """The facts of a file. Never raises.
+    """Inspect a file. Never raises.
 
     Args:
         data: The whole file.
-        pixels_max: Width times height above which an image is a fault; the largest picture inside a
-            container counts, whatever the primary one claims.
+        pixels_max: Most pixels (width times height) of an image; in a container, the largest image counts.
     """
     if not data:
         return Facts(None, faults=(("empty_file", "There are no bytes."),))

@@ -1,11 +1,11 @@
-"""Takes base64 strings out of a JSON text while it streams by, so that no JSON parser ever sees an image.
+"""Lifts base64 strings out of a JSON text while it streams in, so that no JSON parser ever sees an image.
 
 The scanner knows just enough JSON to tell keys from other strings. It never loops over single characters of
-image data: everything is found by ``bytes.find`` or a regular expression in linear time, and each image is
-decoded once, piece by piece, as its text arrives. What is left is the *skeleton* body, the same JSON with a
-short placeholder where each string was; ``splicing`` is the way back.
+image data: it searches with ``bytes.find`` and regular expressions, in linear time, and decodes each image
+once, piece by piece, as its text arrives. What is left is the *skeleton*, the same JSON with a short
+placeholder in place of each string; ``splicing`` reverses this.
 
-The rest of the text is not judged here: whoever parses the skeleton body reports broken JSON.
+The scanner does not validate the JSON; the parser of the skeleton reports errors.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ _ESCAPED_RUN: Final = re.compile(rb'[^"\\]*+(?:\\(?!u[^"\\]{0,3}+\Z).[^"\\]*+){0
 
 
 class SkeletonTooLarge(ValueError):
-    """The part of the body that is no image passed its limit, so it cannot be an honest request."""
+    """The skeleton exceeds its size limit."""
 
 
 class TooManyStrings(ValueError):
-    """The text holds more strings to lift than any honest request."""
+    """The text has more strings to lift than allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lifted:
-    """One string that was taken out.
+    """A lifted string.
 
     Attributes:
-        placeholder: What stands in the skeleton body instead, without quotes.
-        data: The decoded bytes. Empty where a fault makes them meaningless; kept with ``not_canonical``
-            (they are whole) and ``unterminated`` (they are what had come).
-        text_length: Characters that the string's value had.
+        placeholder: The text that replaces it in the skeleton, without quotes.
+        data: The decoded bytes. Empty if a fault makes them meaningless; present with ``not_canonical`` (they
+            are complete) and ``unterminated`` (they are what had arrived).
+        text_length: Length of the string's value in characters.
         fault: The first fault, or None.
     """
 
@@ -64,14 +64,14 @@ class Lifted:
 
 @dataclass(frozen=True, slots=True)
 class LiftedBody:
-    """A body in two parts: the skeleton JSON text, and what was lifted out, in the order of the text."""
+    """A body in two parts: the JSON skeleton, and the lifted strings in the order of the text."""
 
     skeleton: bytes
     blobs: tuple[Lifted, ...]
 
 
 def _build_key_pattern(key: str) -> bytes:
-    """A pattern for all the ways to write a key in JSON: each letter as it is, or as its escape."""
+    """A pattern for all ways to write a key in JSON: each letter as itself or as an escape."""
     return b"".join(
         rb"(?:" + re.escape(letter).encode() + rb"|\\u(?i:" + f"{ord(letter):04x}".encode() + b"))"
         for letter in key
@@ -79,10 +79,10 @@ def _build_key_pattern(key: str) -> bytes:
 
 
 def generate_placeholders() -> Iterator[str]:
-    """Endless placeholders of one body: 32 letters and digits that nobody who wrote the body can guess.
+    """Generate unlimited placeholders of 32 letters and digits that the author of a body cannot guess.
 
-    Each is itself canonical base64 of 24 bytes in either alphabet, so that software which decodes such
-    fields (an SDK) carries it through unharmed.
+    Each is valid canonical base64 of 24 bytes in either alphabet, so that an SDK that decodes and re-encodes
+    the field reproduces it.
     """
     nonce = secrets.token_hex(9)
     return (f"lifted{nonce}{index:08x}" for index in itertools.count())
@@ -91,15 +91,15 @@ def generate_placeholders() -> Iterator[str]:
 class Lifter:
     """Lifts the base64 strings under given keys out of one JSON text in UTF-8.
 
-    Feed the text in chunks cut anywhere, then close. Memory is about the decoded bytes plus one chunk.
-    A string under a key is lifted whatever it holds, with its fault; any other value under it stays.
+    Feed the text in chunks of any length, then close. Memory use is about the decoded bytes plus one chunk.
+    Every string under a key is lifted, with its fault if it is not base64; other values under it stay.
 
     Args:
-        keys: Names of the members to lift, at any depth; letters, digits and underscores.
+        keys: Names of the members to lift, at any depth, of letters, digits and underscores.
         alphabets: ``standard`` (RFC 4648 section 4), or ``either`` to take the URL-safe one as well.
         padding: Whether ``=`` at the end may be missing altogether.
-        string_bytes_max: Decoded bytes that one string may have, or None.
-        strings_max: Strings that may be lifted, or None.
+        string_bytes_max: Most decoded bytes of one string, or None.
+        strings_max: Most strings to lift, or None.
         light_bytes_max: Bytes that the skeleton body may have, or None.
     """
 
@@ -132,16 +132,16 @@ class Lifter:
         self._held = b""
         self._placeholder = ""
         self._string: Base64Decoder | None = None
-        # Plain functions, not bound methods: those would make a cycle with this object, and the pictures
-        # it lifted would stay in memory until the garbage collector comes round.
+        # The state is a plain function, not a bound method, which would create a reference cycle and keep the
+        # lifted images in memory until the next garbage collection.
         self._state: Callable[[Lifter, bytes, int], int] = Lifter._scan_outside
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the text.
 
         Raises:
-            SkeletonTooLarge: More than ``light_bytes_max`` remain that are no lifted string.
-            TooManyStrings: More than ``strings_max`` are to be lifted.
+            SkeletonTooLarge: The skeleton exceeds its limit.
+            TooManyStrings: There are more strings to lift than ``strings_max``.
         """
         if self._held:
             chunk, self._held = self._held + chunk, b""
@@ -150,7 +150,7 @@ class Lifter:
             position = self._state(self, chunk, position)
 
     def close(self) -> LiftedBody:
-        """The two parts. A text cut short loses nothing; its skeleton body is just as broken as it was.
+        """Return the two parts. The skeleton of a truncated text is truncated at the same place.
 
         Raises:
             SkeletonTooLarge: See ``feed``.
@@ -169,11 +169,12 @@ class Lifter:
             raise SkeletonTooLarge(f"The body has more than {self._light_bytes_max} bytes beside its images.")
 
     def _hold(self, chunk: bytes, position: int) -> int:
-        """Keep the end of a chunk until it can be understood together with the next."""
+        """Hold back the end of a chunk until the next one arrives, because it is ambiguous alone."""
         self._held = chunk[position:]
         return len(chunk)
 
-    # Each state takes a chunk and a position below its length, and gives the position it came to.
+    # Each state scans a chunk from a position below its length, and returns the position that it reached. It
+    # must either advance, change the state, or hold back the rest, so that ``feed`` terminates.
 
     def _scan_outside(self, chunk: bytes, position: int) -> int:
         """Between strings, or before one that may be a key."""
@@ -181,16 +182,18 @@ class Lifter:
         self._emit(chunk[position:begin])
         if begin == len(chunk):
             return begin
-        if head := self._key_and_quote.match(chunk, begin):  # a short cut through the next two states
+        head = self._key_and_quote.match(chunk, begin)
+        if head is not None:  # the common case, without the next two states
             self._emit(head[0])
             self._begin_string()
             return head.end()
-        if key := self._key.match(chunk, begin):
+        key = self._key.match(chunk, begin)
+        if key is not None:
             self._emit(key[0])
             self._state = Lifter._scan_after_key
             return key.end()
         if begin > position:
-            return begin  # the pattern may have stopped at its bound, so what follows has not been judged yet
+            return begin  # the pattern may have stopped at its repetition bound, so it must be matched again
         if len(chunk) - begin <= self._key_token_max:
             return self._hold(chunk, begin)
         self._emit(b'"')
@@ -204,17 +207,17 @@ class Lifter:
             self._emit(chunk[position:end])
             return end
         if chunk[end] != _QUOTE:
-            return self._hold(chunk, end)  # a backslash whose escape comes with the next chunk
+            return self._hold(chunk, end)  # a backslash whose escape continues in the next chunk
         self._emit(b'"')
         self._state = Lifter._scan_outside
         return end + 1
 
     def _scan_after_key(self, chunk: bytes, position: int) -> int:
-        """Behind a string that is spelt like a key; a colon makes it one."""
+        """After a string that is spelled like a key; a colon makes it one."""
         return self._skip_whitespace(chunk, position, _COLON, Lifter._scan_after_colon)
 
     def _scan_after_colon(self, chunk: bytes, position: int) -> int:
-        """Behind a key and its colon; a quote begins the string to lift."""
+        """After a key and its colon; a quote begins the string to lift."""
         return self._skip_whitespace(chunk, position, _QUOTE, Lifter._scan_lifted)
 
     def _skip_whitespace(
@@ -240,16 +243,17 @@ class Lifter:
         if chunk.find(b"\\", position, end) < 0:
             self._feed_string(chunk[position:end])
         elif chunk.count(b"\\", position, end) == chunk.count(b"\\/", position, end):
-            # Some encoders write every solidus so. All backslashes are spoken for: the quote is the end.
+            # Some encoders escape every solidus. No backslash escapes the quote, so it ends the string.
             self._feed_string(chunk[position:end].replace(b"\\/", b"/"))
         else:
-            # That state stops at each escape of some kinds, and must not search for the quote each time.
+            # The other state stops at certain escapes, and searching for the quote after each of them would
+            # take quadratic time.
             self._state = Lifter._scan_lifted_escaped
             return position
         return end if end == len(chunk) else self._close_string(end)
 
     def _scan_lifted_escaped(self, chunk: bytes, position: int) -> int:
-        """Inside a string that is lifted, in a chunk that has escapes of other kinds in it."""
+        """Inside a string that is lifted, in a chunk with other escapes."""
         end = _ESCAPED_RUN.match(chunk, position).end()  # type: ignore[union-attr]  # it may match nothing
         if end > position:
             self._feed_string(chunk[position:end], escaped=True)
@@ -269,8 +273,12 @@ class Lifter:
         self._state = Lifter._scan_lifted
 
     def _feed_string(self, text: bytes, *, escaped: bool = False) -> None:
-        if self._string is not None:
-            (self._string.feed_escaped if escaped else self._string.feed)(text)
+        if self._string is None:
+            return
+        if escaped:
+            self._string.feed_escaped(text)
+        else:
+            self._string.feed(text)
 
     def _close_string(self, quote: int) -> int:
         self._end_string(terminated=True)

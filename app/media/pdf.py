@@ -1,9 +1,9 @@
-"""How many pages a PDF has, found out in a process that may die of it.
+"""Counts the pages of a PDF in a separate process with limited resources.
 
-PDF is a language, and its readers have been broken more often than any image decoder: no PDF is opened in
-the gateway's own process. The child has a limit on memory and processor time, no environment and nothing
-to write to. What a PDF makes it do is bounded by the processor time that it gets (``pdf_pages.CPU_S``); a
-child that takes much longer, as on a busy machine, is killed in the end (docs/reliability.md R67).
+PDF readers have had more vulnerabilities than any image decoder, so no PDF is opened in the gateway's own
+process. The child has limits on memory and CPU time, an empty environment, and cannot write files. Its work
+is bounded by its CPU time (``pdf_pages.CPU_S``). A child that takes much longer, as on a busy machine, is killed
+(docs/reliability.md R67).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TOO_SLOW = ("unreadable_document", "The PDF takes too long to read.")
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """What counting came to: a number of pages, or a fault as (code, sentence)."""
+    """The result of counting: a number of pages, or a fault as (code, sentence)."""
 
     count: int | None = None
     fault: tuple[str, str] | None = None
@@ -43,8 +43,8 @@ class PageCounter:
     """Counts pages in child processes, a few at once.
 
     Args:
-        wall_s: Seconds that a child may take, its own start included.
-        at_once: Children at the same time; further callers wait.
+        wall_s: Most seconds for a child, including its start.
+        at_once: Concurrent children; further callers wait.
     """
 
     def __init__(self, *, wall_s: float = WALL_S, at_once: int = AT_ONCE) -> None:
@@ -52,7 +52,7 @@ class PageCounter:
         self._turns = asyncio.Semaphore(at_once)
 
     async def count(self, data: bytes) -> Pages:
-        """The pages of a PDF, or what is wrong with it.
+        """Count the pages of a PDF.
 
         Raises:
             OSError: No process can be started, or the library is not installed.
@@ -80,12 +80,12 @@ class PageCounter:
         if child.returncode == NO_LIBRARY:
             raise FileNotFoundError("pypdfium2 is not installed, so no PDF can be counted")
         pages = _parse_reply(answer) if child.returncode == 0 else Pages(fault=_UNREADABLE)
-        # Readers open PDFs without an end, so its absence only explains why one cannot be opened.
+        # Readers open PDFs without an end marker, so its absence only explains why one cannot be opened.
         return Pages(fault=_CUT) if pages.fault == _UNREADABLE and _END not in data[-_TAIL:] else pages
 
 
 def _parse_reply(answer: bytes) -> Pages:
-    """The child's word; a child that has been taken over can say nothing but a number or a fault."""
+    """Parse the child's reply. Even a compromised child can only report a number or a fault."""
     try:
         reply = json.loads(answer[:_ANSWER_BYTES_MAX])
         pages, fault = reply.get("pages"), reply.get("fault")

@@ -1,11 +1,11 @@
-"""Counts the pages of a PDF on its standard input; ``app/media/pdf.py`` runs it as a program behind a fence.
+"""Counts the pages of a PDF on its standard input; ``app/media/pdf.py`` runs it as a child process.
 
-It is started by its path, imports nothing of the gateway, and limits itself before it loads the library or
-reads a byte. It writes one JSON object: ``{"pages": 3}`` or ``{"fault": "encrypted"}``.
+It is started by its path, imports nothing of the gateway, and limits its own resources before it loads the
+library or reads a byte. It writes one JSON object: ``{"pages": 3}`` or ``{"fault": "encrypted"}``.
 
-PDFium is the reader because it opens what people's own readers open (it is Chrome's), and loads in a few
-hundredths of a second. It believes a page tree that states its own length, so the statements are blanked out
-first, which makes it walk the tree; where they are compressed, only the last page is asked for.
+PDFium is used because it opens what people's own readers open (it is Chrome's reader), and loads in a few
+hundredths of a second. It trusts the page counts that a page tree states, so they are blanked out first,
+which makes it walk the tree. If they are compressed, the claimed number is verified by looking for the last page.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ CPU_S = 2
 MEMORY_BYTES = 512 * 1024 * 1024
 OPEN_FILES = 32
 NO_LIBRARY = 3
-"""Exit status where the library is not installed, which is no fault of the PDF."""
+"""Exit status if the library is not installed."""
 
 _NEEDS_PASSWORD = frozenset({4, 5})  # FPDF_ERR_PASSWORD and FPDF_ERR_SECURITY in fpdfview.h
 
 
 def set_limits() -> None:
-    """Give up memory, time and every file that is not open yet but the library's own."""
+    """Limit memory, CPU time and open files, and forbid writing files and core dumps."""
     limits = {
         resource.RLIMIT_AS: MEMORY_BYTES,
         resource.RLIMIT_CPU: CPU_S,
@@ -39,7 +39,7 @@ def set_limits() -> None:
 
 
 def _count_real_pages(pdfium: Any, document: Any, claimed: int) -> int:
-    """How many pages there are of those claimed: a tree that claims too many has no page where it says."""
+    """The number of pages that exist of those claimed, by binary search if the last one is missing."""
     size = pdfium.FS_SIZEF()
 
     def has_page(index: int) -> bool:
@@ -50,13 +50,16 @@ def _count_real_pages(pdfium: Any, document: Any, claimed: int) -> int:
     existing, missing = 0, claimed - 1
     while existing < missing:
         middle = (existing + missing) // 2
-        existing, missing = (middle + 1, missing) if has_page(middle) else (existing, middle)
+        if has_page(middle):
+            existing = middle + 1
+        else:
+            missing = middle
     return existing
 
 
 def count_pages(pdfium: Any, data: bytes) -> dict[str, int | str]:
     """The number of pages, or the fault."""
-    walked = data.replace(b"/Count", b"/Kount")  # as long, so that every offset stays true
+    walked = data.replace(b"/Count", b"/Kount")  # the same length, so that all offsets stay valid
     for each in (walked, data):
         document = pdfium.FPDF_LoadMemDocument64(each, len(each), None)
         if document:
@@ -67,10 +70,10 @@ def count_pages(pdfium: Any, data: bytes) -> dict[str, int | str]:
 
 
 def main() -> None:
-    """Fence, load, read, count, print."""
+    """Set the limits, load the library, count the pages of standard input, and print the result."""
     set_limits()
     try:
-        pdfium = importlib.import_module("pypdfium2_raw")  # inside the fence, and only in this process
+        pdfium = importlib.import_module("pypdfium2_raw")  # after the limits, and only in this process
     except ImportError:
         sys.exit(NO_LIBRARY)
     pdfium.FPDF_InitLibrary()

@@ -1,4 +1,4 @@
-"""Whether lifting works on this Python; a picture that it would lose has been paid for."""
+"""A start-up test that lifting works on this Python, because an image that it loses has been paid for."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _SPELLINGS: Final = ((b'"data"', b"+", b"/", b"="), (rb'"d\u0061ta"', rb"\u002B"
 
 
 class LiftingBroken(RuntimeError):
-    """On this Python, pictures do not come out of JSON as they went in."""
+    """On this Python, lifting does not reproduce the bytes of images."""
 
 
 def check_lifting(new_lifter: Callable[[], Lifter] = Lifter) -> None:
-    """Lift known pictures out of a JSON text that arrives in chunks, and splice them back.
+    """Lift known bytes out of a JSON text in chunks, and splice them back.
 
     Raises:
-        LiftingBroken: What came back is not what went in.
+        LiftingBroken: The result differs from the input.
     """
     texts = [pybase64.b64encode(picture) for picture in _PICTURES]
     for key, plus, slash, equals in _SPELLINGS:
@@ -48,7 +48,7 @@ def check_lifting(new_lifter: Callable[[], Lifter] = Lifter) -> None:
 
 
 def _build_document(key: bytes, texts: Iterable[bytes]) -> bytes:
-    """A JSON text with what a scanner can stumble over before the strings that are to be lifted."""
+    """A JSON text with difficult strings before the ones to lift."""
     quoting = rb'"short": "\"data\": \"aGk=\" \\", "long": "longer than any key, and with one quote \" in it"'
     members = b", ".join(b'{"mimeType": "image/png", %s\n:\t"%s"}' % (key, text) for text in texts)
     return b'{%s, "x": ["data", 1.5], "y": {"data": 0}, "z": [%s]}' % (quoting, members)

@@ -1,4 +1,4 @@
-"""What a file is, by its bytes; what a request or a file name claims is never asked."""
+"""Detects the type of a file by its bytes, never by a claimed type or a file name."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from app.media.headers import Malformed
 from app.media.texts import is_nearly_text, is_text
 
 HEAD_BYTES = 4096
-"""Few signatures look further than this."""
+"""Most signatures need no more bytes than these."""
 
 PDF = "application/pdf"
 TEXT = "text/plain"
 
 
 class _Signature(NamedTuple):
-    """Bytes at the beginning that give a type away.
+    """Bytes at the beginning of a file that identify its type.
 
     Attributes:
-        magic: The bytes.
-        mime_type: The type.
-        after: Bytes that follow the magic after ``gap`` others, where the magic alone is not enough.
-        gap: See ``after``.
+        magic: The first bytes.
+        mime_type: The MIME type.
+        after: Further bytes, if the magic alone is not enough.
+        gap: Number of arbitrary bytes between ``magic`` and ``after``.
     """
 
     magic: bytes
@@ -34,7 +34,7 @@ class _Signature(NamedTuple):
     gap: int = 0
 
     def fits(self, head: bytes) -> bool:
-        """Whether a file begins so."""
+        """Whether the head of a file has this signature."""
         return head.startswith(self.magic) and head.startswith(self.after, len(self.magic) + self.gap)
 
 
@@ -118,10 +118,10 @@ def read_brands(data: bytes) -> tuple[bytes, ...]:
 
 
 def _detect_base_media(data: bytes) -> str | None:
-    """Of a file that begins with a file type box.
+    """The type of a file that begins with a file type box.
 
-    The major brand decides where it is one of a picture's; cameras make up brands of their own for films
-    (XAVC, MSNV, CAEP), so that any other is one as soon as the file has a movie in it.
+    The major brand decides if it is an image brand. Cameras invent brands for videos (XAVC, MSNV, CAEP), so a
+    file with any other brand is a video if it has a movie box.
     """
     brands = read_brands(data)
     major, others = brands[0], frozenset(brands[1:])
@@ -140,7 +140,7 @@ def _detect_base_media(data: bytes) -> str | None:
 
 
 def _is_movie(data: bytes, at: int) -> bool:
-    """Whether a movie's box is among the first ones."""
+    """Whether one of the first boxes is a movie box."""
     try:
         return any(
             box.kind in _MOVIE_BOXES for box in islice(iterate_boxes(data, at, len(data)), _BOXES_LOOKED_AT)
@@ -161,7 +161,7 @@ def _is_transport_stream(data: bytes) -> bool:
 
 
 def _detect_binary(data: bytes, head: bytes) -> str | None:
-    """The type of a file that no one could read as text."""
+    """The type of a file that is not text, or None."""
     if head[4:8] == b"ftyp":
         return _detect_base_media(data)
     for signature in _SIGNATURES:
@@ -176,20 +176,20 @@ def _detect_binary(data: bytes, head: bytes) -> str | None:
 
 
 def _has_pdf_first_line(data: bytes) -> bool:
-    """Whether nothing stands before a PDF's header and nothing but it in its line: no sentence begins so."""
+    """Whether the first line is exactly a PDF header, which no sentence would be."""
     return _PDF_LINE.match(data[:HEAD_BYTES].removeprefix(codecs.BOM_UTF8).lstrip(_BLANKS)) is not None
 
 
 def may_be_text(data: bytes) -> bool:
-    """Whether a file that has a PDF's header is perhaps a text about PDFs: only a reader of PDFs can tell."""
+    """Whether a file with a PDF header may be a text about PDFs, which only a PDF reader can decide."""
     return is_text(data[:HEAD_BYTES]) and not _has_pdf_first_line(data)
 
 
 def detect_media_type(data: bytes) -> str | None:
-    """The MIME type, or None where nothing fits.
+    """The MIME type, or None if no signature matches.
 
     ``text/plain`` means that the first 4096 bytes are (nearly) text; ``texts.find_fault`` checks the rest.
-    Letters alone prove nothing: "GIF89a is a format" is a sentence.
+    Signatures of letters are not enough, because "GIF89a is a format" is a sentence.
     """
     head = data[:HEAD_BYTES]
     text = is_text(head)
@@ -199,6 +199,6 @@ def detect_media_type(data: bytes) -> str | None:
     if _PDF_HEADER.search(data, 0, _PDF_HEADER_WITHIN + 8) and (
         not text or _has_pdf_first_line(data) or _PDF_OBJECT.search(data)
     ):
-        # Mail and web servers leave lines before the header, old Macs 128 bytes.
+        # Mail and web servers may leave lines before the header, and old Macs 128 bytes.
         return PDF
     return TEXT if text or is_nearly_text(head) else None

@@ -1,4 +1,4 @@
-"""Puts bytes back into a skeleton JSON body as base64: the way back from ``lifting``, piece by piece."""
+"""Splices bytes into a JSON skeleton as base64, piece by piece; the reverse of ``lifting``."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def splice_iter(skeleton: bytes, blobs: Mapping[str, bytes]) -> Iterator[bytes]:
 
     Args:
         skeleton: JSON text with placeholders.
-        blobs: Bytes by placeholder. A placeholder that stands in the text twice is spliced twice.
+        blobs: Bytes by placeholder. A placeholder that occurs twice is spliced twice.
 
     Yields:
-        Pieces of at most 1 MiB, or of the skeleton text between two placeholders. Encoding happens as they
-        are taken, so that the whole body never exists at once.
+        Base64 in pieces of at most 1 MiB, and the skeleton's text between placeholders. They are encoded as
+        they are consumed, so that the whole body never exists at once.
     """
     end = 0
     for match in _find_placeholders(skeleton, blobs):
@@ -41,7 +41,7 @@ def splice(skeleton: bytes, blobs: Mapping[str, bytes]) -> list[bytes]:
 
 
 def compute_spliced_length(skeleton: bytes, blobs: Mapping[str, bytes]) -> int:
-    """Bytes that the spliced body will have, without building it."""
+    """The length of the spliced body in bytes, without building it."""
     return len(skeleton) + sum(
         -(-len(blobs[match[1].decode()]) // 3) * 4 - len(match[1])
         for match in _find_placeholders(skeleton, blobs)
@@ -49,7 +49,7 @@ def compute_spliced_length(skeleton: bytes, blobs: Mapping[str, bytes]) -> int:
 
 
 def _find_placeholders(skeleton: bytes, blobs: Mapping[str, bytes]) -> Iterator[re.Match[bytes]]:
-    """Where placeholders stand as whole strings; group 1 is the placeholder without its quotes."""
+    """Matches of placeholders as whole strings; group 1 is the placeholder without its quotes."""
     if not blobs:
         return iter(())
     names = b"|".join(re.escape(placeholder.encode()) for placeholder in blobs)

@@ -1,4 +1,4 @@
-"""Plain text: what is one, and why something that looks like one cannot be sent as one."""
+"""Plain text: detection, and the faults for which a text is refused."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import codecs
 import re
 
 _SLICE = 1 << 20
-# A text may hold these below the space, as file(1) has it: bell to carriage return, and escape; and DOS ended
-# texts with Ctrl-Z.
+# As in file(1), a text may hold the control characters from bell to carriage return, and escape. DOS texts
+# end with Ctrl-Z.
 _CONTROL = re.compile(rb"[\x00-\x06\x0e-\x19\x1c-\x1f\x7f]|\x1a(?!\Z)")
 _PLAIN = re.compile(rb"[\x07-\x0d\x1b\x20-\x7e]")
 _MARKS = (
@@ -21,7 +21,7 @@ _MOSTLY = 0.75
 
 
 def is_text(head: bytes) -> bool:
-    """Whether a head is UTF-8 without control characters; its last character may be cut."""
+    """Whether a head is UTF-8 without control characters; its last character may be incomplete."""
     if not head or _CONTROL.search(head):
         return False
     try:
@@ -32,9 +32,9 @@ def is_text(head: bytes) -> bool:
 
 
 def is_nearly_text(head: bytes) -> bool:
-    """Whether a head that is no clean UTF-8 is a text all the same: in another encoding, or a little damaged.
+    """Whether a head that is not valid UTF-8 is a text in another encoding, or slightly damaged.
 
-    So a text is refused in words about its encoding, and not as something that nobody knows.
+    Such a file is refused with a message about its encoding, not as an unknown type.
     """
     if _detect_wide_encoding(head) is not None:
         return True
@@ -44,7 +44,7 @@ def is_nearly_text(head: bytes) -> bool:
 
 
 def _detect_wide_encoding(head: bytes) -> str | None:
-    """UTF-16 or UTF-32 by its mark, or UTF-16 of mostly Latin letters without one."""
+    """UTF-16 or UTF-32 by its byte order mark, or UTF-16 of mostly Latin letters without one; else None."""
     for mark, name in _MARKS:
         if head.startswith(mark) and len(head) > len(mark):
             return name
@@ -56,10 +56,10 @@ def _detect_wide_encoding(head: bytes) -> str | None:
 
 
 def find_fault(data: bytes) -> str | None:
-    """Why a text cannot be sent, as a sentence, or None; a megabyte is decoded at a time and none is kept.
+    """Why a text cannot be sent, as a sentence, or None. It is decoded a megabyte at a time.
 
-    Control characters are refused wherever they stand: in the head they are what tells binary data from
-    text, and the same fault further on is the same fault.
+    Control characters are refused everywhere: in the head they distinguish binary data from text, and further
+    on they are the same fault.
     """
     wide = _detect_wide_encoding(data[:_WIDE_SAMPLE])
     if wide is not None:

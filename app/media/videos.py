@@ -1,7 +1,7 @@
-"""How long a video is, and whether there is anything in it to play, by its headers alone.
+"""The duration of a video, and whether it has a video track, by its headers only.
 
-Nothing is decoded. A length that no header states is None, which makes the estimate reserve all that the
-context has left; a header that lies is what strict tenants' estimates allow for (docs/decisions/0008).
+Nothing is decoded. If no header states the duration, it is None, and the estimate reserves the rest of the
+context. Strict tenants' estimates allow for headers that lie (docs/decisions/0008).
 """
 
 from __future__ import annotations
@@ -36,12 +36,13 @@ _LONGEST_S = 10.0**7
 
 
 def inspect_video(data: bytes, mime_type: str) -> tuple[float | None, tuple[str, str] | None]:
-    """Seconds, or None where no header states them, and what is wrong as (code, sentence). Never raises."""
+    """The duration in seconds or None, and the fault as (code, sentence) or None. Never raises."""
     try:
         film = _READERS[mime_type](data)
     except Malformed as malformed:
         return None, ("truncated_video" if malformed.truncated else "unreadable_video", malformed.sentence)
     if not film.has_video:
         return None, ("unreadable_video", "The file has no video track.")
-    known = film.seconds is not None and 0 < film.seconds < _LONGEST_S
-    return film.seconds if known else None, None
+    if film.seconds is None or not 0 < film.seconds < _LONGEST_S:
+        return None, None
+    return film.seconds, None

@@ -11,7 +11,7 @@ _VIDEO_STREAM = bytes.fromhex("c0ef19bc4d5bcf11a8fd00805f5c442b")
 
 
 def parse(data: bytes) -> VideoHeader:
-    """The playing time without the time that players buffer before it. Raises Malformed for a cut header."""
+    """The play duration without the preroll. Raises Malformed for a truncated header."""
     end = number_le(data, 16, 8)
     if end > len(data):
         raise Malformed("The WMV ends inside its header.", truncated=True)

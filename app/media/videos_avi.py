@@ -14,7 +14,7 @@ _VIDEO = frozenset({b"vids", b"iavs"})  # iavs: sound and pictures in one stream
 
 
 def _iterate_chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, start and end of each chunk; the kind of a list is that of what it lists."""
+    """Kind, start and end of each chunk; the kind of a list is its list type."""
     for _ in range(_CHUNKS_MAX):
         if at + 12 > min(end, len(data)):
             return
@@ -28,7 +28,7 @@ def _iterate_chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int
 
 
 def parse(data: bytes) -> VideoHeader:
-    """The length of the longest video stream. Raises Malformed where there is no list of headers."""
+    """The duration of the longest video stream. Raises Malformed if there is no header list."""
     seconds, has_video = 0.0, False
     headers = next((each for each in _iterate_chunks(data, 12, len(data)) if each[0] == b"hdrl"), None)
     if headers is None:

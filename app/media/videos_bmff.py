@@ -36,16 +36,16 @@ class _Movie:
     steps_left: int = _STEPS_MAX
 
     def step(self, count: int = 1) -> None:
-        """Count what is about to be read. Raises Malformed where it is too much."""
+        """Count steps before they are taken. Raises Malformed after too many."""
         self.steps_left -= count
         if self.steps_left < 0:
             raise Malformed("The video is in more pieces than are counted.")
 
 
 def parse(data: bytes) -> VideoHeader:
-    """The longest of the lengths that the file states.
+    """The longest duration that the file states.
 
-    Raises Malformed where there is no movie box, which is the last thing that a recorder writes.
+    Raises Malformed if there is no movie box, which a recorder writes last.
     """
     movie: _Movie | None = None
     complete = True
@@ -69,16 +69,16 @@ def parse(data: bytes) -> VideoHeader:
 
 
 def _read_length(data: bytes, at: int, width: int, end: int, scale: int) -> Iterator[float]:
-    """A length in seconds, or nothing where it is not known."""
+    """Yield a duration in seconds, or nothing if it is unknown."""
     ticks = number(data, at, width, end)
     if scale and ticks and ticks != _UNKNOWN[width]:
         yield ticks / scale
 
 
 def _read_timescale(data: bytes, header: Box) -> tuple[int, int, int]:
-    """Ticks a second, and where a ``mvhd`` or ``mdhd`` states the length, in how many bytes."""
+    """The ticks per second of a ``mvhd`` or ``mdhd`` box, and the offset and width of its duration."""
     width = 8 if number(data, header.start, 1, header.end) else 4
-    # Version and flags, two moments of as many bytes, then ticks a second and ticks in all.
+    # Version and flags, two timestamps of ``width`` bytes, then the ticks per second and the duration.
     return number(data, header.start + 4 + 2 * width, 4, header.end), header.start + 8 + 2 * width, width
 
 
@@ -114,7 +114,7 @@ def _read_track(data: bytes, box: Box, movie: _Movie) -> None:
 
 
 def _read_extends_box(data: bytes, box: Box, movie: _Movie) -> None:
-    """What a movie in fragments says about all of them: their length, and that of a sample."""
+    """Read the defaults of a fragmented movie: its duration, and the duration of a sample."""
     for child in iterate_boxes(data, box.start, box.end):
         if child.kind == b"mehd":
             width = 8 if number(data, child.start, 1, child.end) else 4
@@ -126,7 +126,7 @@ def _read_extends_box(data: bytes, box: Box, movie: _Movie) -> None:
 
 
 def _read_segment_index(data: bytes, box: Box, movie: _Movie) -> float:
-    """Seconds that a segment index covers; 0.0 where it states none."""
+    """The seconds that a segment index covers; 0.0 if it has no time scale."""
     width = 8 if number(data, box.start, 1, box.end) else 4
     scale = number(data, box.start + 8, 4, box.end)
     first = number(data, box.start + 12, width, box.end)
@@ -166,7 +166,7 @@ def _read_track_fragment(data: bytes, box: Box, movie: _Movie) -> None:
 
 
 def _read_run(data: bytes, box: Box, sample_ticks: int, movie: _Movie) -> int:
-    """Ticks of a run of samples. Raises Malformed where there are too many to add up."""
+    """The ticks of a run of samples. Raises Malformed if there are too many to add up."""
     flags, count = number(data, box.start + 1, 3, box.end), number(data, box.start + 4, 4, box.end)
     if not flags & _TRUN_FIELDS[0]:
         return count * sample_ticks

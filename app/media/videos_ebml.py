@@ -23,7 +23,7 @@ _NS = 1_000_000_000
 
 
 class _Element(NamedTuple):
-    """One element: its id and where its content lies, [start, end); unknown lengths reach to the end."""
+    """One element: its id and the range of its content, [start, end); unknown lengths reach to the end."""
 
     id: int
     start: int
@@ -31,7 +31,7 @@ class _Element(NamedTuple):
 
 
 def _read_variable_int(data: bytes, at: int, end: int, most: int) -> tuple[int, int]:
-    """A number of variable length with its marker, and how many bytes it takes (RFC 8794 section 4)."""
+    """A variable-length number with its marker, and its length in bytes (RFC 8794 section 4)."""
     length = 9 - number(data, at, 1, end).bit_length()
     if length > most:
         raise Malformed(f"The video has no element at byte {at}, where one must begin.")
@@ -39,7 +39,7 @@ def _read_variable_int(data: bytes, at: int, end: int, most: int) -> tuple[int, 
 
 
 def _iterate_elements(data: bytes, at: int, end: int, most: int = _ELEMENTS_INSIDE_MAX) -> Iterator[_Element]:
-    """The first elements between two places, none of which is entered: so there is nothing to loop in."""
+    """The elements between two offsets, at most ``most``; their children are not read."""
     for _ in range(most):
         if at >= end:
             return
@@ -53,9 +53,9 @@ def _iterate_elements(data: bytes, at: int, end: int, most: int = _ELEMENTS_INSI
 
 
 def parse(data: bytes) -> VideoHeader:
-    """The length that the file states, else the time of its last block, as for what a browser records.
+    """The duration that the file states, else the time of its last block, as in recordings of browsers.
 
-    Raises Malformed where the list of tracks cannot be found.
+    Raises Malformed if there is no list of tracks.
     """
     scale, ticks, has_video = _SCALE_DEFAULT, 0.0, None
     segment = next((each for each in _iterate_elements(data, 0, len(data)) if each.id == _SEGMENT), None)
@@ -78,7 +78,7 @@ def parse(data: bytes) -> VideoHeader:
 
 
 def _read_info(data: bytes, info: _Element) -> tuple[int, float]:
-    """Nanoseconds a tick, and ticks in all; 0.0 where they are not stated."""
+    """Nanoseconds per tick, and the duration in ticks; 0.0 if it is not stated."""
     scale, ticks = _SCALE_DEFAULT, 0.0
     for element in _iterate_elements(data, info.start, info.end):
         length = element.end - element.start
@@ -90,7 +90,7 @@ def _read_info(data: bytes, info: _Element) -> tuple[int, float]:
 
 
 def _read_track_types(data: bytes, tracks: _Element) -> Iterator[bool]:
-    """Of each track whether it is of video."""
+    """Whether each track is a video track."""
     for entry in _iterate_elements(data, tracks.start, tracks.end):
         if entry.id == _TRACK_ENTRY:
             for element in _iterate_elements(data, entry.start, entry.end):
@@ -99,7 +99,7 @@ def _read_track_types(data: bytes, tracks: _Element) -> Iterator[bool]:
 
 
 def _find_last_block(data: bytes, segment: _Element) -> float:
-    """Ticks at which the last cluster's last block begins; 0.0 where it cannot be read."""
+    """The time in ticks of the last cluster's last block; 0.0 if it cannot be read."""
     at = data.rfind(_CLUSTER_ID, segment.start, segment.end)
     if at < 0:
         return 0.0
@@ -117,11 +117,11 @@ def _find_last_block(data: bytes, segment: _Element) -> float:
                     [latest, *(_read_block_ticks(data, each) for each in inner if each.id == _BLOCK)]
                 )
     except Malformed:
-        pass  # the last block of a recording that was cut
+        pass  # the last block of a truncated recording
     return float(base + latest)
 
 
 def _read_block_ticks(data: bytes, block: _Element) -> int:
-    """When a block begins, counted from its cluster (RFC 9559 section 10.1)."""
+    """The time of a block in ticks, relative to its cluster (RFC 9559 section 10.1)."""
     _, width = _read_variable_int(data, block.start, block.end, 8)
     return int.from_bytes(data[block.start + width : block.start + width + 2], "big", signed=True)

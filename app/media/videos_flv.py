@@ -1,4 +1,4 @@
-"""FLV: what its metadata or its last tag say (Adobe Flash Video File Format Specification 10.1, annex E)."""
+"""FLV: the metadata or the last tag (Adobe Flash Video File Format Specification 10.1, annex E)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DURATION = re.compile(rb"\x00\x08duration\x00(.{8})", re.DOTALL)
 
 
 def parse(data: bytes) -> VideoHeader:
-    """The length that the metadata states, else the time of the last tag."""
+    """The duration in the metadata, else the time of the last tag."""
     return VideoHeader(
         _read_duration(data) or _read_last_tag(data), _has_video_flag(data) or _has_video_tag(data)
     )
@@ -29,7 +29,7 @@ def _read_duration(data: bytes) -> float:
 
 
 def _read_last_tag(data: bytes) -> float:
-    """Seconds at which the last tag begins; the file's last four bytes say how long that tag is."""
+    """The time of the last tag in seconds; the file's last four bytes are the length of that tag."""
     at = len(data) - 4 - int.from_bytes(data[-4:], "big")
     if at < _HEADER or at + _TAG > len(data) or data[at] not in (_AUDIO, _VIDEO, _SCRIPT):
         return 0.0

@@ -21,7 +21,7 @@ _PACKET_LENGTHS = ((188, 0), (192, 4), (204, 0))
 
 
 def parse(data: bytes) -> VideoHeader:
-    """The time between the first and the last clock reference, and the longest that may follow it."""
+    """The time between the first and the last clock reference, plus the longest time that may follow."""
     if data.startswith(b"\x00\x00\x01"):
         places = data.find(_PACK), data.rfind(_PACK)
         first, last = (None if at < 0 else _read_pack_clock(data, at) for at in places)
@@ -34,7 +34,7 @@ def parse(data: bytes) -> VideoHeader:
     starts = range(shift, len(data) - length + 1, length)
     first = _find_first_clock(data, starts[:_PACKETS_MAX])
     last = _find_first_clock(data, starts[-_PACKETS_MAX:][::-1])
-    # Which of its streams is video, a transport stream says in tables that are sent again and again.
+    # The tables of a transport stream that would tell whether it has video are not read.
     return VideoHeader(_compute_duration(first, last), has_video=True)
 
 
