@@ -1,4 +1,4 @@
-"""The application: lifespan, middleware from the outside in, and the surfaces. Read this first."""
+"""The application: lifespan, surfaces and middleware. Read this first."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ bytes pass untouched.
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The one application, for tests and production alike; nothing is opened before its lifespan begins."""
+    """Create the application. Nothing is opened before its lifespan begins."""
     metrics = Metrics()
 
     @asynccontextmanager
@@ -55,7 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
             except Exception as fault:
                 words = start_fault(fault)
                 if words:
-                    # No caller has said anything yet: these are the gateway's own words and the operator's.
+                    # No request has been served yet, so the message cannot hold a caller's data.
                     diagnosis = Diagnosis("cannot_start", "", words, "")
                     log.error("the gateway cannot start", extra={"diagnosis": diagnosis})  # noqa: TRY400
                     app.state.start_fault = words
@@ -70,7 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
         summary="The gateway in front of Gemini 3.1 Flash Image.",
         description=DESCRIPTION,
         lifespan=lifespan,
-        docs_url=None,  # app/surfaces/docs.py has one that asks no other host
+        docs_url=None,  # app/surfaces/docs.py serves one without requests to other hosts
         redoc_url=None,
     )
     app.include_router(native.router)

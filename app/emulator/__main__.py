@@ -21,17 +21,21 @@ _PACE_MAX = 10.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until told to stop; the exit status is returned."""
-    parser = argparse.ArgumentParser("flashgate emulator", description="The Gemini REST API in miniature.")
+    """Serve until stopped, and return the exit status."""
+    parser = argparse.ArgumentParser("flashgate emulator", description="An emulator of the Gemini REST API.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8090)
-    parser.add_argument("--fd", type=int, default=None, help="a listening socket that was inherited")
-    parser.add_argument("--die-with-parent", action="store_true", help="end when the starting process ends")
-    parser.add_argument("--faults", type=Path, default=None, help="rules as YAML or JSON: who meets what")
+    parser.add_argument(
+        "--fd", type=int, default=None, help="file descriptor of an inherited listening socket"
+    )
+    parser.add_argument("--die-with-parent", action="store_true", help="exit when the parent process exits")
+    parser.add_argument("--faults", type=Path, default=None, help="file of fault rules in YAML or JSON")
     pace = parser.add_mutually_exclusive_group()
-    pace.add_argument("--pace", type=_pace, default=PACE_DEFAULT, help="1: the model's own times; 0: none")
+    pace.add_argument(
+        "--pace", type=_pace, default=PACE_DEFAULT, help="latency factor: 1 for the model's, 0 for none"
+    )
     pace.add_argument("--realistic", action="store_const", const=PACE_REALISTIC, dest="pace", help="--pace 1")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, other times")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random latencies")
     arguments = parser.parse_args(argv)
     try:
         check_installed()

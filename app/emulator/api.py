@@ -1,7 +1,7 @@
 """The routes of the Gemini REST API, in the form of either back end (docs/model.md#addresses).
 
-``create_emulator`` gives an ASGI application; ``server`` runs it. The emulator is deliberately strict:
-what Google refuses it refuses, in Google's words, and its catalogue answers to full model ids alone.
+``create_emulator`` returns an ASGI application; ``server`` runs it. The emulator is deliberately strict: it
+refuses what Google refuses, with Google's messages, and accepts full model ids only.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class _Emulator:
             yield Route(f"{prefix}/{{model}}:{verb}", bind(handler), methods=["POST"])
 
     async def _authorise_and_handle(self, request: Request, handler: Handler, dialect: Dialect) -> Response:
-        """Version and credentials first, as Google's front end has it; counts what is refused."""
+        """Check version and credentials first, as Google's front end does, and count refusals."""
         if request.path_params["version"] not in _VERSIONS[dialect]:
             return _answer_unknown(request, None)
         try:
@@ -195,7 +195,7 @@ class _Emulator:
         return JSONResponse(_describe_model(self._find_card(request, dialect), dialect))
 
     def _find_card(self, request: Request, dialect: Dialect) -> Card:
-        """The model of the path, by its full id. Raises GoogleError 404 in each form's own words."""
+        """The card of the path's model, by full id. Raises GoogleError 404 with the dialect's own message."""
         model, version = request.path_params["model"], request.path_params["version"]
         card = self._catalogue.resolve(model)
         location = request.path_params.get("location", "global")
@@ -217,7 +217,7 @@ class _Emulator:
         )
 
     async def _read_body(self, request: Request) -> bytes:
-        """The whole body. Raises GoogleError 400 as soon as it is known to be too long."""
+        """Read the body. Raises GoogleError 400 as soon as it exceeds the limit."""
         most = self._options.body_bytes_max
         too_long = GoogleError(
             400, "INVALID_ARGUMENT", f"Request payload size exceeds the limit: {most} bytes."
@@ -255,7 +255,7 @@ class _Emulator:
         async for piece in request.stream():
             text += piece
             if len(text) > BYTES_MAX:
-                break  # which is said when it is read
+                break  # ``read_rules`` reports it
         try:
             self._rulebook.replace(read_rules(text))
         except BadRules as error:
@@ -315,7 +315,7 @@ def _check_deadline(request: Request) -> None:
 def _build_response(
     response: ModelResponse, behaviour: Behaviour, request: Request, dialect: Dialect
 ) -> Response:
-    """The answer as the method and the rehearsal want it written."""
+    """Build the HTTP response in the form of the method and the rehearsal."""
     headers = {"x-gemini-service-tier": "standard"} if dialect == "gemini" else {}
     pretty = request.query_params.get("prettyPrint") == "true"
     write = partial(responses.write_document, behaviour=behaviour, pretty=pretty)

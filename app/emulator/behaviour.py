@@ -1,4 +1,4 @@
-"""How one answer of the emulator departs from the plain one, as data."""
+"""How a response of the emulator differs from the normal one, as data."""
 
 from __future__ import annotations
 
@@ -26,36 +26,36 @@ class ErrorAnswer:
     details: tuple[Mapping[str, Any], ...] = ()
 
     def build_exception(self) -> GoogleError:
-        """The exception that produces it."""
+        """Build the exception that produces the error."""
         return GoogleError(self.code, self.status, self.message, tuple(dict(item) for item in self.details))
 
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """How one answer departs from the plain one; the defaults are the plain one.
+    """How a response differs from the normal one; the defaults are the normal response.
 
     Attributes:
-        error: Answered instead of generating.
-        block_reason: The prompt was blocked: no candidates at all.
-        finish_reason: Of the one candidate.
-        support_code: Google's number for the rule, told beside the finish or the block reason, or None.
-        words: The text instead of a picture, or None.
-        pictures: How many are delivered.
-        thoughts: Interim pictures shown in thoughts, though nobody asked for thoughts.
-        only_thought: The picture is delivered as a thought and not again.
-        other_size: The size asked for is ignored.
-        mime_type: What pictures are encoded as, whatever was asked for, or None.
-        label: The MIME type that stands beside a picture, whatever it is, or None.
-        damaged: What is delivered as a picture is none.
-        ballast_mib: MiB of nothing behind the end of each picture.
-        usage: Whether the answer reports any.
-        model_stage: Reported as ``modelStatus``, or None.
-        delivery: How the bytes leave.
-        pretty: JSON with line breaks and two spaces.
-        escaped_padding: ``=`` in base64 is written as its escape.
-        url_safe: Base64 is written in its other alphabet.
-        delay_s: Seconds before the answer.
-        gate: The answer is held until this gate is released.
+        error: Error to return instead of generating, or None.
+        block_reason: Reason why the prompt was blocked, without candidates, or None.
+        finish_reason: Finish reason of the candidate.
+        support_code: Google's number of the safety rule, beside the finish or block reason, or None.
+        words: Text instead of an image, or None.
+        pictures: Number of delivered images.
+        thoughts: Number of interim images in thoughts, even if the request excludes thoughts.
+        only_thought: Whether the image is delivered only as a thought.
+        other_size: Whether the requested size is ignored.
+        mime_type: Format of the images, whatever was requested, or None.
+        label: Declared MIME type of the images, whatever their format, or None.
+        damaged: Whether the delivered bytes are no image.
+        ballast_mib: MiB of zero bytes after the end of each image.
+        usage: Whether the response reports usage.
+        model_stage: Stage to report as ``modelStatus``, or None.
+        delivery: How the bytes are sent.
+        pretty: Whether JSON has line breaks and an indentation of two spaces.
+        escaped_padding: Whether ``=`` in base64 is written as an escape.
+        url_safe: Whether base64 uses the URL-safe alphabet.
+        delay_s: Seconds before the response.
+        gate: Name of the gate that must be released before the response, or None.
     """
 
     error: ErrorAnswer | None = None
@@ -81,7 +81,7 @@ class Behaviour:
     gate: str | None = None
 
     def overlay(self, above: Behaviour) -> Behaviour:
-        """Both together; where both depart from the plain answer, ``above`` wins."""
+        """Combine two behaviours. If both differ from the normal response, ``above`` wins."""
         changed: dict[str, Any] = {
             field.name: getattr(above, field.name)
             for field in dataclasses.fields(Behaviour)

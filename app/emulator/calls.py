@@ -1,6 +1,6 @@
-"""What the emulator remembers for those who test against it: counts of calls, and gates that hold answers.
+"""State for tests against the emulator: counts of calls, and gates that hold responses.
 
-Used from one event loop only, so nothing here needs a lock.
+It is used from one event loop only, so it needs no locks.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Calls:
     by_fingerprint: OrderedDict[str, int] = field(default_factory=OrderedDict)
 
     def count_call(self, fingerprint: str) -> int:
-        """Count a generation; returns how often this very request has come, from 1."""
+        """Count a generation, and return how often the same request has been received, from 1."""
         self.generate += 1
         times = self.by_fingerprint.pop(fingerprint, 0) + 1
         self.by_fingerprint[fingerprint] = times
@@ -91,7 +91,7 @@ class Gates:
         return gate
 
     async def wait(self, name: str) -> bool:
-        """Wait until it is open. False where that took longer than the maximum."""
+        """Wait until the gate is open; False after the maximum time."""
         gate = self._get_gate(name)
         gate.waiting += 1
         try:
@@ -104,17 +104,17 @@ class Gates:
         return True
 
     def release(self, name: str) -> int:
-        """Open it for those who wait and those who come; returns how many waited."""
+        """Open the gate for waiting and later responses, and return how many waited."""
         gate = self._get_gate(name)
         gate.opened.set()
         return gate.waiting
 
     def waiting(self, name: str) -> int:
-        """How many answers it holds now."""
+        """How many responses the gate holds."""
         gate = self._gates.get(name)
         return gate.waiting if gate is not None else 0
 
     def reset(self) -> None:
-        """Close every gate that nobody waits at."""
+        """Close every gate without waiting responses."""
         for name in [name for name, gate in self._gates.items() if not gate.waiting]:
             del self._gates[name]

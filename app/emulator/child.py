@@ -1,7 +1,7 @@
-"""The emulator as the gateway's child: a process of its own on a loopback port that outlives its restarts.
+"""The emulator as a child process of the gateway.
 
-The gateway binds the port and keeps it, so the address stays the same when the child has to be started
-again, and callers that come in between wait in the socket's queue.
+The gateway binds the loopback port and keeps it, so the address survives restarts of the child, and calls
+that arrive in between wait in the socket's queue.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class EmulatorChild(Resource):
 
     @property
     def pid(self) -> int | None:
-        """The running process, or None between two."""
+        """The id of the running process, or None during a restart."""
         process = self._process
         return process.pid if process is not None and process.returncode is None else None
 
@@ -109,7 +109,7 @@ class EmulatorChild(Resource):
                 await cancel_tasks([answer, exit_task])
 
     async def _supervise(self) -> None:
-        """Start it again whenever it ends, with a growing pause while it keeps ending at once."""
+        """Restart the child whenever it exits, with a growing pause while it keeps exiting at once."""
         clock = asyncio.get_running_loop()
         pause_s = _BACKOFF_S_MIN
         while True:
@@ -129,7 +129,7 @@ class EmulatorChild(Resource):
                 _LOG.warning("the emulator could not be started: %s", error)
 
     async def _stop(self) -> None:
-        """SIGTERM, and SIGKILL for one that does not listen."""
+        """Send SIGTERM, and SIGKILL if the child does not exit."""
         process, self._process = self._process, None
         if process is not None and process.returncode is None:
             with contextlib.suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""How an answer's bytes leave: whole, in pieces, or as broken as a prompt asked for."""
+"""How a response's bytes are sent: complete, in small pieces, or cut off."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Pieces(Response):
 
 
 class Trickle(Pieces):
-    """The same bytes, the first 64 KiB of them in pieces of one."""
+    """Sends the first 64 KiB in pieces of 1 KiB."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
@@ -51,13 +51,13 @@ class Trickle(Pieces):
 
 
 class CutOff(Pieces):
-    """Announces all of it and sends half, or nothing at all; then the connection ends.
+    """Announces the whole response and sends half of it or nothing; then the connection ends.
 
     Args:
-        pieces: The whole answer.
-        media_type: Its type.
-        how: ``truncated`` ends it in order, ``reset`` by a reset, both in the middle; ``dropped`` in order,
-            before the first byte.
+        pieces: The whole response.
+        media_type: Its media type.
+        how: ``truncated`` closes the connection and ``reset`` resets it, both in the middle of the body;
+            ``dropped`` closes it before the first byte.
     """
 
     def __init__(

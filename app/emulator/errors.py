@@ -1,4 +1,4 @@
-"""Google's refusals: one exception, and the bodies that Google's front ends would send for it."""
+"""Google's error responses: one exception and its bodies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HELP = "type.googleapis.com/google.rpc.Help"
 
 @dataclass(frozen=True, slots=True)
 class FieldFault:
-    """One thing wrong with a request: a field's path in snake_case (may be empty), and a sentence."""
+    """A fault of a request: the field's path in snake_case, which may be empty, and a sentence."""
 
     field: str
     description: str

@@ -1,4 +1,4 @@
-"""How an emulator behaves as a whole; what one call rehearses is in ``rehearsals`` and ``rules``."""
+"""Options of an emulator as a whole; ``rehearsals`` and ``rules`` control single calls."""
 
 from __future__ import annotations
 

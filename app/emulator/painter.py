@@ -1,6 +1,6 @@
-"""Draws the picture of a request: its words, its reference images and its mark over a background of its own.
+"""Draws the image of a request: its text, its reference images and a mark over a background.
 
-The same brief gives the same bytes. Nothing here knows of HTTP.
+The same brief gives the same bytes.
 """
 
 from __future__ import annotations

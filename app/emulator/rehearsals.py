@@ -1,7 +1,7 @@
-"""From the words that ask for a rehearsal to the behaviour that they mean.
+"""Parses rehearsals, the names of emulated faults, into behaviours.
 
-A rehearsal is written ``NAME`` or ``NAME:ARGUMENT``: in a rule as it is, in a prompt as ``[[emulate:NAME]]``,
-several side by side if wanted. In a prompt they are not drawn.
+A rehearsal is written ``NAME`` or ``NAME:ARGUMENT`` in a rule, and ``[[emulate:NAME]]`` in a prompt, which
+may hold several. Rehearsals in a prompt are not drawn.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BALLAST_MIB_MAX = 300
 
 
 class MisspeltRehearsal(ValueError):
-    """No rehearsal has this name, or it takes another argument; the words say what there is."""
+    """There is no rehearsal with this name or argument; the message says what is accepted."""
 
 
 def _parse_seconds(argument: str) -> float | None:
@@ -68,9 +68,9 @@ def strip_directives(prompt: str) -> str:
 
 
 def combine_directives(prompt: str, attempt: int) -> Behaviour:
-    """What a prompt asks for at its ``attempt``-th call, counted from 1.
+    """The behaviour for the ``attempt``-th call of a prompt, counted from 1.
 
-    Raises GoogleError 400 for a misspelt one, so that it cannot pass for a success.
+    Raises GoogleError 400 for an invalid rehearsal, so that it cannot be mistaken for a success.
     """
     combined = PLAIN
     for name, argument in find_directives(prompt):
@@ -92,7 +92,7 @@ def parse_rehearsal(word: str) -> tuple[str, str]:
 
 
 def find_behaviour(name: str, argument: str, attempt: int) -> Behaviour:
-    """What one rehearsal means at the ``attempt``-th call of a request. Raises MisspeltRehearsal."""
+    """The behaviour of a rehearsal for the ``attempt``-th call of a request. Raises MisspeltRehearsal."""
     fault = FAULTS.get(name)
     if fault is None:
         raise MisspeltRehearsal(f"There is no rehearsal called {name}; there are {', '.join(FAULTS)}.")

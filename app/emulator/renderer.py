@@ -1,4 +1,4 @@
-"""From an accepted request to encoded pictures, in threads of its own so that the server stays responsive."""
+"""Renders accepted requests to encoded images, in its own threads so that the server stays responsive."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _NO_PICTURE = b"These bytes have the signature of no picture, and the length of 
 
 
 class Renderer:
-    """Draws for many requests at a time. Close it when the server ends.
+    """Renders images for concurrent requests. Close it when the server ends.
 
-    Equal requests with a seed get equal pictures, and every one without a seed another picture. What tells
-    those apart is how many were drawn before, so that the same calls in the same order draw the same again.
+    Equal requests with a seed get equal images, and each request without a seed gets a different one. The
+    latter depend on a counter, so that the same calls in the same order get the same images again.
     """
 
     def __init__(self, options: EmulatorOptions) -> None:

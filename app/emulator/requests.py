@@ -1,7 +1,7 @@
-"""From a request's JSON to what the emulated model is asked for, refusing what Google refuses.
+"""Parses and validates requests, and refuses what Google refuses.
 
-Declared MIME types only have to be on the card; what the bytes really are is found out when they are
-opened, so a mislabelled PNG works, as it does with Google.
+Declared MIME types only have to be on the card. The real type is detected when the bytes are opened, so a
+mislabelled PNG works, as it does with Google.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def parse(body: bytes, shape: Message) -> dict[str, Any]:
 
 
 def read_generate(body: bytes, card: Card, dialect: Dialect) -> ModelRequest:
-    """What ``generateContent`` is asked for. Raises GoogleError 400 for whatever the model does not take."""
+    """Read a request of ``generateContent``. Raises GoogleError 400 for what the model does not accept."""
     document = parse(body, messages.GENERATE_REQUESTS[dialect])
     contents = document.get("contents", [])
     config = document.get("generationConfig", {})
@@ -184,7 +184,7 @@ def _iterate_parts(contents: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _render_other_parts(part: dict[str, Any]) -> str:
-    """What a part says beside text and files, as the JSON that the model reads."""
+    """The contents of a part beside text and files, as JSON."""
     names = ("functionCall", "functionResponse", "executableCode", "codeExecutionResult")
     parts = {name: {**part[name], "parts": None} for name in names if name in part}
     return json.dumps(parts, default=str, ensure_ascii=False) if parts else ""

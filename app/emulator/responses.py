@@ -1,7 +1,7 @@
-"""The answer documents: parts, usage and grounding as Google reports them (docs/model.md#usage).
+"""Response documents: parts, usage and grounding as Google reports them (docs/model.md#usage).
 
-Image data stands in a document as ``Base64`` and is spliced in when the document is written, so that
-megabytes of it never pass through a JSON encoder.
+A document holds image data as ``Base64``, which is spliced in when the document is written, so that megabytes
+of it never pass through a JSON encoder.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ class Base64:
 
 @dataclass(frozen=True, slots=True)
 class ModelResponse:
-    """A finished answer before it is written.
+    """A complete response before it is written.
 
     Attributes:
-        parts: Of the one candidate, in order; empty where it has none.
-        finish: ``finishReason`` and what stands beside it; None where the prompt was blocked.
-        envelope: Everything around the candidates but usage.
-        usage: ``usageMetadata``, or None where the answer reports none.
+        parts: The candidate's parts, in order; may be empty.
+        finish: ``finishReason`` and the members beside it; None if the prompt was blocked.
+        envelope: All members beside the candidates and the usage.
+        usage: ``usageMetadata``, or None if the response reports none.
     """
 
     parts: tuple[dict[str, Any], ...]
@@ -66,7 +66,7 @@ class ModelResponse:
     usage: dict[str, Any] | None
 
     def build_document(self) -> dict[str, Any]:
-        """The one document of ``generateContent``."""
+        """Build the document of ``generateContent``."""
         document: dict[str, Any] = {}
         if self.finish is not None:
             content: dict[str, Any] = {"parts": list(self.parts)} if self.parts else {}
@@ -76,7 +76,7 @@ class ModelResponse:
         return document | self.envelope
 
     def build_chunks(self) -> Iterator[dict[str, Any]]:
-        """The documents of ``streamGenerateContent``: each part whole, then the end with full usage."""
+        """Build the documents of ``streamGenerateContent``: one per part, then the end with full usage."""
         if self.finish is None:
             yield self.build_document()
             return
@@ -98,7 +98,7 @@ class ModelResponse:
 def compose(
     request: ModelRequest, behaviour: Behaviour, pictures: list[Picture], interim: list[Picture]
 ) -> ModelResponse:
-    """The answer to a request. ``interim`` are the pictures in thoughts, where there are to be any."""
+    """Compose the response to a request. ``interim`` are the images in its thoughts."""
     envelope: dict[str, Any] = {"modelVersion": request.card.id, "responseId": secrets.token_urlsafe(16)}
     if request.dialect == "vertex":
         envelope["createTime"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -155,7 +155,7 @@ def _build_inline_data(picture: Picture) -> dict[str, Any]:
 
 
 def count_image_tokens(request: ModelRequest, pictures: list[Picture]) -> int:
-    """Image tokens by the card's table; what the size was asked as is what is paid."""
+    """Image tokens by the card's table; for the requested size."""
     return len(pictures) * request.card.image_tokens(request.image_size)
 
 
@@ -199,13 +199,13 @@ def _build_grounding(request: ModelRequest) -> dict[str, Any]:
 
 
 def write_document(document: dict[str, Any], behaviour: Behaviour, *, pretty: bool = False) -> list[bytes]:
-    """The document's JSON in pieces, in order; each image is one piece of its own."""
+    """Encode a document as JSON, in pieces; each image is a piece of its own."""
     mark = f"\x02{secrets.token_hex(8)}\x03"
     blobs: list[bytes] = []
 
     def stand_in(value: object) -> str:
         if not isinstance(value, Base64):
-            raise TypeError(f"{type(value).__name__} does not belong into an answer")
+            raise TypeError(f"{type(value).__name__} cannot be part of a response")
         encode = pybase64.urlsafe_b64encode if behaviour.url_safe else pybase64.b64encode
         encoded = encode(value.data)
         if behaviour.escaped_padding:

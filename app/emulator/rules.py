@@ -1,9 +1,9 @@
-"""Fault rules: which calls meet which rehearsals, from a file or by ``PUT /emulator/faults``.
+"""Fault rules: which calls get which rehearsals, from a file or by ``PUT /emulator/faults``.
 
-A rule counts the calls that it matches from 1, and strikes those from ``first`` to ``last``, all of them or a
-``share``. Which of them is drawn by the seed and the number alone, so that the same calls meet the same
-faults again. All rules that strike a call act together, a later one over an earlier; the prompt's own words
-win over all of them.
+A rule counts the calls that it matches from 1, and applies to those from ``first`` to ``last``, or to a
+random ``share`` of them. The choice depends on the seed and the count only, so it is reproducible. All rules
+that apply to a call are combined: later rules override earlier ones, and rehearsals in the prompt override
+rules.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class _Strict(BaseModel):
 
 
 class Match(_Strict):
-    """What a call must be like, in every respect that is given.
+    """The conditions of a rule; all that are set must hold.
 
     Attributes:
-        prompt: Stands in the prompt, in any case.
-        pattern: A regular expression that is found in the prompt's first 4096 characters.
-        headers: Header fields with exactly these values; one of ``*`` is any. The gateway says whose call it
-            is in ``x-flashgate-tenant``.
-        image_size: Such as ``4K``.
+        prompt: Text in the prompt, case-insensitive.
+        pattern: Regular expression that matches in the prompt's first 4096 characters.
+        headers: Header fields with exact values; ``*`` matches any value. The gateway sends the tenant in
+            ``x-flashgate-tenant``.
+        image_size: Requested size, such as ``4K``.
         model: A card's id.
     """
 
@@ -63,7 +63,7 @@ class Match(_Strict):
         return pattern
 
     def fits(self, call: Call) -> bool:
-        """Whether a call is like this."""
+        """Whether a call meets the conditions."""
         return (
             (self.prompt is None or self.prompt.casefold() in call.prompt.casefold())
             and (self.pattern is None or re.search(self.pattern, call.prompt[:_PROMPT_SEARCHED]) is not None)
@@ -74,7 +74,7 @@ class Match(_Strict):
 
 
 class Rule(_Strict):
-    """Some calls, and what they meet."""
+    """The rehearsals for the calls that match."""
 
     rehearse: Annotated[list[_Short], Field(min_length=1, max_length=10)]
     name: _Short | None = None
@@ -111,7 +111,7 @@ class FaultRules(_Strict):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What rules look at. Names of headers are in lower case; ``attempt`` counts this very request."""
+    """The facts of a call. Header names are in lower case; ``attempt`` counts the same request from 1."""
 
     prompt: str
     headers: Mapping[str, str]
@@ -133,7 +133,7 @@ class Rulebook:
         self._struck = [0] * len(rules.rules)
 
     def apply(self, call: Call) -> Behaviour:
-        """What the rules do to a call, which is counted by those that it matches."""
+        """Count a call in the rules that match it, and return their combined behaviour."""
         combined = PLAIN
         for number, rule in enumerate(self._rules.rules):
             if not rule.match.fits(call):

@@ -1,4 +1,4 @@
-"""The request messages as data, and the walk that reads JSON into them as Google's front end does.
+"""A schema language for request messages, and the parser that reads JSON by it as Google's front end does.
 
 Protobuf's JSON mapping takes every field in lowerCamelCase and in its original snake_case, bytes in both
 base64 alphabets with or without padding, integers also as strings, and enumerations also by their numbers,

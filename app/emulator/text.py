@@ -1,7 +1,7 @@
-"""Text that fits its box: wrapped, as large as it can be, never beyond the edges.
+"""Fits text into a box: wrapped, as large as possible, never beyond the edges.
 
-The face is the one that comes with Pillow, so pictures are the same on every machine. It has the letters of
-ASCII: accents are dropped, and other scripts are drawn as its empty boxes.
+The font is Pillow's own, so that images are the same on every machine. It has the letters of ASCII: accents
+are dropped, and other scripts are drawn as empty boxes.
 """
 
 from __future__ import annotations

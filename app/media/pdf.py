@@ -2,8 +2,8 @@
 
 PDF readers have had more vulnerabilities than any image decoder, so no PDF is opened in the gateway's own
 process. The child has limits on memory and CPU time, an empty environment, and cannot write files. Its work
-is bounded by its CPU time (``pdf_pages.CPU_S``). A child that takes much longer, as on a busy machine, is killed
-(docs/reliability.md R67).
+is bounded by its CPU time (``pdf_pages.CPU_S``). A child that takes much longer, as on a busy machine, is
+killed (docs/reliability.md R67).
 """
 
 from __future__ import annotations

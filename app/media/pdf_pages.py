@@ -5,7 +5,8 @@ library or reads a byte. It writes one JSON object: ``{"pages": 3}`` or ``{"faul
 
 PDFium is used because it opens what people's own readers open (it is Chrome's reader), and loads in a few
 hundredths of a second. It trusts the page counts that a page tree states, so they are blanked out first,
-which makes it walk the tree. If they are compressed, the claimed number is verified by looking for the last page.
+which makes it walk the tree. If they are compressed, the claimed number is verified by looking for the last
+page.
 """
 
 from __future__ import annotations
