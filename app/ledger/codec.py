@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from app.domain.attempt import Attempt
     from app.domain.budget import BudgetWindow
     from app.domain.rate import RateLimit
+    from app.ledger.scripting import Arguments
 
 STATES = {"s": "settled", "v": "voided", "c": "charged", "x": "expired", "h": "held", "d": "dispatched"}
 
@@ -89,25 +90,25 @@ def encode_attempt(attempt: Attempt | None, lease_ms: str) -> list[str]:
     return [attempt.origin, attempt.id, str(attempt.keep_s * MS), lease_ms]
 
 
-def encode_answered(answered: ports.Answered | None, usage: Usage, lease_ms: str) -> list[str]:
-    """The claim, its new state and the tokens. A claim whose outcome is unknown is kept for one lease."""
-    tokens = _encode_reported_tokens(usage)
-    if answered is None:
-        return [*encode_claim(None), "", "", tokens]
-    match answered.state:
-        case "done" | "failed":
-            return [
-                *encode_claim(answered.claim),
-                answered.state[0],
-                _encode_reference(answered.outcome),
-                tokens,
-            ]
-        case "unknown":
-            return [answered.claim.id, answered.claim.digest, lease_ms, "u", "", tokens]
-        case "free":
-            return [*encode_claim(answered.claim), "", "", tokens]
-        case _:
-            assert_never(answered.state)
+def encode_answered(answered: ports.Answered | None, usage: Usage, lease_ms: str) -> Arguments:
+    """A claim, its new state and the tokens. An unknown outcome keeps the claim for one lease."""
+    claim, state, outcome = encode_claim(answered.claim if answered else None), "", ""
+    if answered is not None:
+        match answered.state:
+            case "done" | "failed":
+                state, outcome = answered.state[0], _encode_reference(answered.outcome)
+            case "unknown":
+                claim, state = [answered.claim.id, answered.claim.digest, lease_ms], "u"
+            case "free":
+                pass  # the script gives back a claim that has no new state
+            case _:
+                assert_never(answered.state)
+    return {
+        "claim": claim,
+        "state of the claim": state,
+        "outcome of the claim": outcome,
+        "tokens of the claim": _encode_reported_tokens(usage),
+    }
 
 
 def _encode_reference(outcome: Generation | Failure | None) -> str:

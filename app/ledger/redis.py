@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from app.domain.rate import RateLimit, RateState
     from app.generation.ports import Admission, AdmissionRequest, Settlement
     from app.ledger.codec import ScriptReply
+    from app.ledger.scripting import Arguments
     from app.store.breaker import StoreBreaker
     from app.store.capacity import StoreCapacity
 
@@ -165,24 +166,25 @@ class RedisLedger(Resource):
         )
         # A result never outlives its pictures: it gets the jitter's lower half, they get the upper.
         ttl_ms = int(settlement.ttl_s * MS * random.uniform(0.9, 1.0)) if result else 0
-        arguments = [
-            keys.WAKE_CHANNEL,
-            settlement.hold_id,
-            settlement.fingerprint,
-            settlement.outcome,
-            *self._config.keeps_ms,
-            self._config.unknown_outcome,
-            result if ttl_ms else "",
-            str(ttl_ms),
-            failure,
-            whole_failure,
-            str(TOMBSTONE_S * MS),
-            *codec.encode_answered(settlement.answered, settlement.usage, self._lease_ms),
-            *codec.encode_attempt(settlement.attempt, self._lease_ms),
-            *codec.encode_amounts(settlement.amounts),
-            *codec.encode_tokens(settlement.usage),
-            *reports.encode_attribution(settlement.attribution, self._config.usage_labels_max),
-        ]
+        answered = codec.encode_answered(settlement.answered, settlement.usage, self._lease_ms)
+        arguments: Arguments = {
+            "channel": keys.WAKE_CHANNEL,
+            "hold": settlement.hold_id,
+            "fingerprint": settlement.fingerprint,
+            "outcome": settlement.outcome,
+            "keep": self._config.keeps_ms,
+            "unknown": self._config.unknown_outcome,
+            "result": result if ttl_ms else "",
+            "ttl": str(ttl_ms),
+            "failure": failure,
+            "whole failure": whole_failure,
+            "tombstone": str(TOMBSTONE_S * MS),
+            **answered,
+            "attempt": codec.encode_attempt(settlement.attempt, self._lease_ms),
+            "amount": codec.encode_amounts(settlement.amounts),
+            "tokens": codec.encode_tokens(settlement.usage),
+            "usage": reports.encode_attribution(settlement.attribution, self._config.usage_labels_max),
+        }
         claim = settlement.answered.claim.digest if settlement.answered else None
         names = keys.work_keys(settlement.tenant_id, settlement.fingerprint, claim)
         reply = await self._calls.run(self._scripts.run("settle", names, arguments))
@@ -237,27 +239,28 @@ class RedisLedger(Resource):
 
     async def _run_admit(self, request: AdmissionRequest, windows: tuple[BudgetWindow, ...]) -> ScriptReply:
         max_age_s, labels_max = request.cache.max_age_s, self._config.usage_labels_max
-        arguments = [
-            request.hold_id,
-            request.fingerprint,
-            request.cache.mode,
-            "" if max_age_s is None else str(max_age_s * MS),
-            request.following or "",
-            self._lease_ms,
-            *self._config.keeps_ms,
-            self._config.unknown_outcome,
-            *codec.encode_claim(request.claim),
-            str(self._config.idempotency_keys_max),
-            *codec.encode_attempt(request.attempt, self._lease_ms),
-            "repeats" if request.attempt and request.attempt.repeats else "first",
-            str(request.attempt.age_ms if request.attempt else 0),
-            self.epochs.get(request.tenant_id, ""),
-            str(request.requests),
-            *codec.encode_amounts(request.amounts),
-            *codec.encode_windows(windows),
-            *codec.encode_rates(request.rates),
-            *(reports.encode_attribution(request.attribution, labels_max) if request.attribution else ()),
-        ]
+        usage = reports.encode_attribution(request.attribution, labels_max) if request.attribution else ()
+        arguments: Arguments = {
+            "hold": request.hold_id,
+            "fingerprint": request.fingerprint,
+            "mode": request.cache.mode,
+            "max age": "" if max_age_s is None else str(max_age_s * MS),
+            "following": request.following or "",
+            "lease": self._lease_ms,
+            "keep": self._config.keeps_ms,
+            "unknown": self._config.unknown_outcome,
+            "claim": codec.encode_claim(request.claim),
+            "number of claims": str(self._config.idempotency_keys_max),
+            "attempt": codec.encode_attempt(request.attempt, self._lease_ms),
+            "repeats": "repeats" if request.attempt and request.attempt.repeats else "first",
+            "age": str(request.attempt.age_ms if request.attempt else 0),
+            "epoch": self.epochs.get(request.tenant_id, ""),
+            "requests": str(request.requests),
+            "amount": codec.encode_amounts(request.amounts),
+            "windows": codec.encode_windows(windows),
+            "rates": codec.encode_rates(request.rates),
+            "usage": usage,
+        }
         digest = request.claim.digest if request.claim else None
         names = keys.work_keys(request.tenant_id, request.fingerprint, digest)
         reply = await self._calls.run(self._scripts.run("admit", names, arguments))

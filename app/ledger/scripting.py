@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,14 +14,15 @@ from redis.exceptions import NoScriptError
 from app.domain.budget import UNITS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from redis.asyncio import Redis
 
 ScriptName = Literal[
     "admit", "dispatch", "settle", "deliver", "windows", "purge", "adjust", "restore", "trial"
 ]
 NAMES: tuple[ScriptName, ...] = get_args(ScriptName)
+
+Arguments = Mapping[str, str | Sequence[str]]
+"""A script's arguments in its order, by the names that it takes them by; a test compares both."""
 
 _FOLDER = Path(__file__).parent / "scripts"
 _SHARED: Mapping[ScriptName, tuple[str, ...]] = {
@@ -63,14 +65,23 @@ class Scripts:
         self._client = client
 
     async def load(self) -> None:
-        """Makes the server know every script, so that each run is one command."""
+        """Load every script into the server, so that each run is one command."""
         for name in NAMES:
             await self._client.script_load(load_script(name).text)
 
-    async def run(self, name: ScriptName, keys: Sequence[str], arguments: Sequence[str]) -> Any:
-        """Runs a script; a server that has forgotten it (restart, failover) is sent its text once."""
+    async def run(self, name: ScriptName, keys: Sequence[str], arguments: Arguments | Sequence[str]) -> Any:
+        """Run a script. A server that has lost it (restart, failover) is sent its text once."""
         script = load_script(name)
+        values = flatten(arguments) if isinstance(arguments, Mapping) else arguments
         try:
-            return await self._client.evalsha(script.sha, len(keys), *keys, *arguments)
+            return await self._client.evalsha(script.sha, len(keys), *keys, *values)
         except NoScriptError:
-            return await self._client.eval(script.text, len(keys), *keys, *arguments)
+            return await self._client.eval(script.text, len(keys), *keys, *values)
+
+
+def flatten(arguments: Arguments) -> list[str]:
+    """The arguments one after the other, as a script takes them."""
+    values: list[str] = []
+    for value in arguments.values():
+        values += [value] if isinstance(value, str) else value
+    return values

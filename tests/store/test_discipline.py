@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,8 +19,9 @@ from app.domain.generation import Picture
 from app.domain.operation import OperationResult
 from app.domain.report import Attribution
 from app.generation.ports import AdmissionRequest, Answered, Claim, Hit, Lead, Refused, Settlement
+from app.ledger import scripting
 from app.ledger.operations import RedisOperations
-from app.ledger.scripting import NAMES, load_script
+from app.ledger.scripting import NAMES, Scripts, load_script
 from app.results.redis import RedisResults
 from app.store import keys
 from tests.store.books import ONE, Books, generation, windows
@@ -215,3 +218,29 @@ async def test_the_work_of_an_admission_does_not_grow_with_open_holds(
         await many.admit(f"h{number}")
     _sent, after = await commands(clients, many.admit("many"))
     assert after == before
+
+
+TAKEN = re.compile(
+    r"take(?:_(keep|claim|attempt|windows|rates|usage)\(\)|(?:_\w+)?\((?:take_\w+, )?'([^']+)')"
+)
+
+
+@pytest.mark.parametrize("name", ["admit", "settle"])
+async def test_arguments_are_given_by_the_names_and_in_the_order_of_the_script(
+    books: Books, monkeypatch: pytest.MonkeyPatch, name: Any
+) -> None:
+    named: dict[str, list[str]] = {}
+    run = Scripts.run
+
+    async def recording(scripts: Scripts, script: Any, names: Any, arguments: Any) -> Any:
+        if isinstance(arguments, Mapping):
+            named[script] = list(arguments)
+        return await run(scripts, script, names, arguments)
+
+    monkeypatch.setattr(Scripts, "run", recording)
+    await books.admit("a", "work")
+    await books.settle("a")
+    text = (Path(scripting.__file__).parent / "scripts" / f"{name}.lua").read_text()
+    lines = [line for line in text.split("take_nothing_more()")[0].splitlines() if line.startswith("local ")]
+    taken = [group or word for line in lines for group, word in TAKEN.findall(line)]
+    assert named[name] == list(dict.fromkeys(taken))

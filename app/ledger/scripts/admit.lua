@@ -3,20 +3,24 @@
 --
 -- KEYS  res win exp gc log use lead idem ends ops opends calls callends gen fail (see _common.lua), and old where the caller sent a
 --       key (see _claims.lua)
--- ARGV  1 hold id                     2 fingerprint
---       3 use|refresh|bypass|only_if_cached
---       4 oldest result that will do, in ms, or ""
---       5 hold whose outcome this caller waited for, or ""
---       6 lease of the hold, ms       7, 8 keep (take_keep)
---       9 charge|release: what becomes of a sent hold that expires
---      10, 11, 12 claim on the idempotency key (take_claim)      13 how many keys the tenant may have
---      14 to 17 attempt (take_attempt), not beside a claim   18 repeats|first: whether its client repeats a call
---      19 how long ago the attempt arrived, ms
---      20 epoch of the tenant's ledger as the caller knows it, or "" (see _epoch.lua)
---      21 requests to count, 0 where this caller was counted before
---      then an amount for each unit, the number of windows and the windows (take_windows)
---      then the number of rates and the rates (take_rates)
---      then whose usage it is (take_usage), for what the cache serves; or nothing more, to count none
+-- ARGV  in the order in which they are taken below:
+--       hold, fingerprint
+--       mode              use|refresh|bypass|only_if_cached
+--       max age           of a result that will do, ms, or ""
+--       following         the hold whose outcome this caller waited for, or ""
+--       lease             of the hold, ms
+--       keep              see take_keep
+--       unknown           charge|release: what becomes of a sent hold that expires
+--       claim             on the idempotency key, see take_claim
+--       number of claims  that the tenant may have
+--       attempt           see take_attempt; none beside a claim
+--       repeats           repeats|first: whether the client says that it repeats a call
+--       age               of the attempt since it arrived, ms
+--       epoch             of the tenant's ledger as the caller knows it, or "" (see _epoch.lua)
+--       requests          to count; 0 where this caller was counted before
+--       amount            one for each unit
+--       windows, rates    see take_windows, take_rates
+--       usage             whose it is where the cache serves (take_usage); or nothing more, to count none
 -- Returns {code, now_ms, payload, then for each window: start, end, settled, held, limit, credit, then for each
 --          rate: left, retry_ms, full_ms, refused}
 --       hit       payload: the result as gen keeps it

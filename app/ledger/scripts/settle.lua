@@ -3,16 +3,24 @@
 --
 -- KEYS  res win exp gc log use lead idem ends ops opends calls callends gen fail (see _common.lua), and old where the caller sent a
 --       key (see _claims.lua)
--- ARGV  1 wake channel   2 hold id   3 fingerprint   4 settle|void|charge   5, 6 keep (take_keep)
---       7 charge|release   8 the result as JSON, or ""   9 how long it is kept, ms (0 without a result)
---      10 the failure as JSON, cut short, or ""     11 the whole failure as JSON, or "" where there is no room for it
---      12 how long followers are told of it, ms
---      13, 14, 15 claim on the idempotency key (take_claim)
---      16 what becomes of it: d done, f failed and paid, u unknown, or "" to give it back
---      17 d: id of the generation; f: as 10     18 all tokens that Google reported, with commas (see _claims.lua)
---      19 to 22 attempt (take_attempt)
---      then an amount for each unit, then tokens: text_input, image_input, thinking
---      then whose usage it is (take_usage)
+-- ARGV  in the order in which they are taken below:
+--       channel           on which followers are woken
+--       hold, fingerprint
+--       outcome           settle|void|charge
+--       keep              see take_keep
+--       unknown           charge|release
+--       result, ttl       the result as JSON, or "", and how long it is kept, ms (0 without a result)
+--       failure           as JSON, cut short, or ""
+--       whole failure     as JSON, or "" where there is no room for it
+--       tombstone         how long followers get the failure, ms
+--       claim             on the idempotency key, see take_claim
+--       state of the claim    d done, f failed and paid, u unknown, or "" to give it back
+--       outcome of the claim  d: id of the generation; f: the failure
+--       tokens of the claim   all that Google reported, with commas (see _claims.lua)
+--       attempt           see take_attempt
+--       amount            one for each unit
+--       tokens            text_input, image_input, thinking
+--       usage             whose it is, see take_usage
 -- Returns {code, state, repeated, late, published, now_ms, then for each counter: unit, start, end, settled,
 --          held, field, credit, stored limit or ""}; code is done | unknown | conflict, flags are "0" and "1".
 --
