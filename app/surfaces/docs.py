@@ -58,12 +58,12 @@ _HEADERS: Final = {
 def install(app: FastAPI) -> None:
     """Serve ``/docs``. Its URLs are relative, so that it also works behind a path prefix."""
 
-    async def page() -> Response:
+    async def serve_page() -> Response:
         return Response(_PAGE, media_type="text/html", headers=_HEADERS)
 
-    async def start() -> Response:
+    async def serve_script() -> Response:
         return Response(_START, media_type="text/javascript", headers=_HEADERS)
 
-    app.add_api_route("/docs", page, include_in_schema=False)
-    app.add_api_route("/docs/start.js", start, include_in_schema=False)
+    app.add_api_route("/docs", serve_page, include_in_schema=False)
+    app.add_api_route("/docs/start.js", serve_script, include_in_schema=False)
     app.mount("/docs/assets", StaticFiles(directory=SWAGGER_UI))

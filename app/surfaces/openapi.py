@@ -284,14 +284,22 @@ def _build_example(schema: Json, schemas: dict[str, Json]) -> Any:
 def _rename(document: Json) -> None:
     """Rename schemas for generated clients: ``ImageWire`` becomes ``Image``."""
     schemas = document["components"]["schemas"]
-    names = {name: _NAMES.get(plain := name.removesuffix("Wire"), plain) for name in schemas}
+    names = {}
+    for name in schemas:
+        plain = name.removesuffix("Wire")
+        names[name] = _NAMES.get(plain, plain)
     assert len(set(names.values())) == len(names), "two schemas would have one name"  # noqa: S101 - a fault of ours
     document["components"]["schemas"] = {names[name]: schema for name, schema in schemas.items()}
     _rename_references(document, {_SCHEMAS + old: _SCHEMAS + new for old, new in names.items()})
 
 
 def _rename_references(node: Any, names: dict[str, str]) -> None:
-    members = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    if isinstance(node, dict):
+        members = list(node.items())
+    elif isinstance(node, list):
+        members = list(enumerate(node))
+    else:
+        return
     for key, value in members:
         if isinstance(value, str):
             node[key] = names.get(value, value)
@@ -303,9 +311,9 @@ def install(app: FastAPI) -> None:
     """Make the application serve and export the completed document."""
     plain = app.openapi
 
-    def finished_once() -> Json:
+    def generate_once() -> Json:
         if app.openapi_schema is None:
             app.openapi_schema = finish_document(plain())
         return app.openapi_schema
 
-    app.openapi = finished_once  # type: ignore[method-assign]
+    app.openapi = generate_once  # type: ignore[method-assign]

@@ -199,39 +199,41 @@ class Administration:
         minted = mint(env, secrets.token_bytes(ENTROPY_BYTES), key_id)
         not_after_ms = int((self._clock() + grace_s) * 1000)
 
-        def renewed(key: Key) -> Key:
+        def renew_key(key: Key) -> Key:
             retiring = RetiringSecret(key.secret_hash, not_after_ms) if grace_s else None
             return replace(key, secret_hash=hash_secret(self._pepper, minted.secret), retiring=retiring)
 
-        def rotated(tenant: Tenant) -> Tenant:
+        def rotate(tenant: Tenant) -> Tenant:
             if _find_key(tenant, key_id).identity is not None:
                 raise Conflict("This key has no secret; it accepts the ID tokens of a Google account.")
-            keys = (renewed(key) if key.id == key_id else key for key in tenant.keys)
+            keys = (renew_key(key) if key.id == key_id else key for key in tenant.keys)
             return replace(tenant, keys=tuple(keys))
 
         event = _build_event(operator, "key.rotate", tenant_id, key_id)
-        record = await self._change_keys(tenant_id, rotated, event)
+        record = await self._change_keys(tenant_id, rotate, event)
         return IssuedKey(_find_key(record.tenant, key_id), minted.text, record)
 
     async def revoke_key(self, operator: Operator, tenant_id: str, key_id: str) -> None:
         """Revoke a key permanently, on every replica within seconds."""
 
-        def revoked(tenant: Tenant) -> Tenant:
+        def remove_key(tenant: Tenant) -> Tenant:
             revoked_key = _find_key(tenant, key_id)
             return replace(tenant, keys=tuple(key for key in tenant.keys if key is not revoked_key))
 
-        await self._change_keys(tenant_id, revoked, _build_event(operator, "key.revoke", tenant_id, key_id))
+        await self._change_keys(
+            tenant_id, remove_key, _build_event(operator, "key.revoke", tenant_id, key_id)
+        )
 
     async def list_usage(self, tenant_id: str | None = None) -> tuple[UsageLine, ...]:
         """List the current budget windows of one tenant or all: the tenant's, its projects', its keys'."""
         records = await self.list_tenants() if tenant_id is None else (await self.get_tenant(tenant_id),)
         limiter = asyncio.Semaphore(LOOKUPS_AT_ONCE)
 
-        async def lines(tenant: Tenant) -> tuple[UsageLine, ...]:
+        async def load_lines(tenant: Tenant) -> tuple[UsageLine, ...]:
             async with limiter:
                 return await self._list_tenant_usage(tenant)
 
-        results = await asyncio.gather(*(lines(record.tenant) for record in records))
+        results = await asyncio.gather(*(load_lines(record.tenant) for record in records))
         return tuple(line for read_tenant in results for line in read_tenant)
 
     async def report(
@@ -241,11 +243,11 @@ class Administration:
         records = await self.list_tenants() if tenant_id is None else (await self.get_tenant(tenant_id),)
         limiter = asyncio.Semaphore(LOOKUPS_AT_ONCE)
 
-        async def rows(tenant: Tenant) -> tuple[Row, ...]:
+        async def load_rows(tenant: Tenant) -> tuple[Row, ...]:
             async with limiter:
                 return await self._reports.read_tenant(tenant.id, since, until)
 
-        results = await asyncio.gather(*(rows(record.tenant) for record in records))
+        results = await asyncio.gather(*(load_rows(record.tenant) for record in records))
         return report((row for read_tenant in results for row in read_tenant), by)
 
     async def credit_budget(

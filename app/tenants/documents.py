@@ -39,18 +39,21 @@ def parse_tenant(document: object, catalogue: Catalogue) -> Tenant:
         tenant = TenantDocument.model_validate(document, context={"catalogue": catalogue}).build_tenant()
     except ValidationError as error:
         raise ValidationFailed(build_violations(error)) from None
-    named = [(name, index) for index, key in enumerate(tenant.keys) for name in key.names]
-    first = dict(reversed(named))
-    repeated = [
-        Violation(build_pointer("keys", index, field), "repeated", f"the {noun} {value!r} stands here twice")
-        for name, index in named
-        for field, _, value in [name.partition(":") if ":" in name else ("id", "", name)]
-        for noun in [{"id": "key id", "email": "e-mail address"}.get(field, field)]
-        if index != first[name]
-    ]
+    names = [(name, index) for index, key in enumerate(tenant.keys) for name in key.names]
+    first = dict(reversed(names))
+    repeated = [_build_repeated_violation(name, index) for name, index in names if index != first[name]]
     if repeated:
         raise ValidationFailed(tuple(repeated))
     return tenant
+
+
+def _build_repeated_violation(name: str, index: int) -> Violation:
+    """Build the violation of a key's id, or of its identity as ``email:…`` or ``subject:…``."""
+    field, value = "id", name
+    if ":" in name:
+        field, _, value = name.partition(":")
+    label = {"id": "key id", "email": "e-mail address"}.get(field, field)
+    return Violation(build_pointer("keys", index, field), "repeated", f"duplicate {label} {value!r}")
 
 
 def encode_tenant(tenant: Tenant, catalogue: Catalogue) -> str:

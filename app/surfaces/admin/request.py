@@ -89,14 +89,14 @@ def tenant_of(members: dict[str, Any], catalogue: Catalogue) -> Tenant:
 def parse_patch(members: dict[str, Any], catalogue: Catalogue) -> Callable[[Tenant], Tenant]:
     """Parse a JSON merge patch (RFC 7396) into a change of a tenant; keys have routes of their own."""
     reserved = {"id": "the id of a tenant cannot change", "keys": "keys are changed below /keys"}
-    faults = [
-        Violation(build_pointer(name), "read_only" if name in reserved else "unknown_field", sentence)
-        for name in members
-        if name not in TenantPatch.model_fields
-        for sentence in [reserved.get(name, "is not a known field")]
-    ]
+    faults: list[Violation] = []
+    for name in members:
+        if name in reserved:
+            faults.append(Violation(build_pointer(name), "read_only", reserved[name]))
+        elif name not in TenantPatch.model_fields:
+            faults.append(Violation(build_pointer(name), "unknown_field", "is not a known field"))
 
-    def patched(tenant: Tenant) -> Tenant:
+    def apply_patch(tenant: Tenant) -> Tenant:
         current = TenantDocument.from_tenant(replace(tenant, keys=())).model_dump(
             mode="json", exclude_none=True
         )
@@ -110,7 +110,7 @@ def parse_patch(members: dict[str, Any], catalogue: Catalogue) -> Callable[[Tena
             raise ValidationFailed(tuple(faults))
         return updated
 
-    return patched
+    return apply_patch
 
 
 def merge_patch(target: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:

@@ -69,10 +69,11 @@ def _describe_csv(description: str) -> dict[str, Any]:
     return {"content": {"text/csv": {"schema": {"type": "string"}}}, "description": description}
 
 
-def _describe_responses(*statuses: int, **success: Any) -> dict[int | str, dict[str, Any]]:
+def _describe_responses(
+    *statuses: int, success: dict[int | str, dict[str, Any]] | None = None
+) -> dict[int | str, dict[str, Any]]:
     """Describe problems by status, and headers or content of a success."""
-    problems: dict[int | str, dict[str, Any]] = {status: PROBLEMS[status] for status in statuses}
-    return {**problems, **{int(status.strip("_")): facts for status, facts in success.items()}}
+    return {**{status: PROBLEMS[status] for status in statuses}, **(success or {})}
 
 
 def _describe_body(schema: str, *media_types: str, required: bool = True) -> dict[str, Any]:
@@ -109,7 +110,7 @@ async def list_tenants(_operator: OperatorDep, service: ServiceDep) -> TenantsWi
     "/tenants",
     operation_id="create_tenant",
     status_code=201,
-    responses=_describe_responses(*_WRITE, _201={"headers": _ETAG}),
+    responses=_describe_responses(*_WRITE, success={201: {"headers": _ETAG}}),
     openapi_extra=_describe_body("TenantDocument"),
 )
 async def create_tenant(
@@ -126,7 +127,7 @@ async def create_tenant(
 @router.get(
     "/tenants/{tenant_id}",
     operation_id="get_tenant",
-    responses=_describe_responses(*_READ, _200={"headers": _ETAG}),
+    responses=_describe_responses(*_READ, success={200: {"headers": _ETAG}}),
 )
 async def get_tenant(
     tenant_id: str, response: Response, _operator: OperatorDep, service: ServiceDep
@@ -140,7 +141,7 @@ async def get_tenant(
 @router.patch(
     "/tenants/{tenant_id}",
     operation_id="change_tenant",
-    responses=_describe_responses(*_WRITE, 428, _200={"headers": _ETAG}),
+    responses=_describe_responses(*_WRITE, 428, success={200: {"headers": _ETAG}}),
     openapi_extra=_describe_body("TenantPatch", "application/merge-patch+json", "application/json"),
 )
 async def change_tenant(
@@ -277,7 +278,7 @@ async def override_budget(
     "/usage",
     operation_id="get_usage_of_tenants",
     response_model=AdminUsageWire,
-    responses=_describe_responses(*_READ, 422, _200=_describe_csv("The windows.")),
+    responses=_describe_responses(*_READ, 422, success={200: _describe_csv("The windows.")}),
 )
 async def get_usage_of_tenants(
     _operator: OperatorDep,
@@ -298,7 +299,7 @@ async def get_usage_of_tenants(
     "/usage:report",
     operation_id="report_usage",
     response_model=ReportWire,
-    responses=_describe_responses(*_READ, 422, _200=_describe_csv("The lines.")),
+    responses=_describe_responses(*_READ, 422, success={200: _describe_csv("The lines.")}),
 )
 async def report_usage(
     _operator: OperatorDep,

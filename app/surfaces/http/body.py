@@ -107,11 +107,16 @@ def parse_json(text: str | bytes) -> Any:
     count, pending = 1, [document]
     while pending:
         value = pending.pop()
-        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-        count += len(inner)
+        if isinstance(value, dict):
+            children = list(value.values())
+        elif isinstance(value, list):
+            children = value
+        else:
+            continue
+        count += len(children)
         if count > JSON_VALUES_MAX:
             raise InvalidRequest(f"The JSON contains more than {JSON_VALUES_MAX} values.")
-        pending.extend(inner)
+        pending.extend(children)
     return document
 
 

@@ -23,7 +23,7 @@ def read_cache_control(request: Request) -> str:
 def parse_cache_control(cache_control: str | None) -> CacheDirective | None:
     """Return the directive of a header, or None if it has none; ``max-age=0`` means ``no-cache``."""
     directives = {item.strip().lower() for item in (cache_control or "").split(",")}
-    ages = [min(int(match[1]), _MAX_AGE_S) for item in directives if (match := _MAX_AGE.fullmatch(item))]
+    ages = [min(int(match[1]), _MAX_AGE_S) for match in map(_MAX_AGE.fullmatch, directives) if match]
     max_age_s = min(ages, default=None)
     if "no-store" in directives:
         return CacheDirective("bypass")

@@ -41,5 +41,5 @@ class Preference:
 def read_preference(request: Request) -> Preference:
     """Return the caller's preference; of repeated preferences the first counts (RFC 7240 section 2)."""
     items = [item.strip().lower() for item in ",".join(request.headers.getlist("prefer")).split(",")]
-    wait = next((match for item in items if (match := _WAIT.fullmatch(item))), None)
-    return Preference("respond-async" in items, int(wait[1]) if wait else 0)
+    waits = [int(match[1]) for match in map(_WAIT.fullmatch, items) if match]
+    return Preference("respond-async" in items, waits[0] if waits else 0)

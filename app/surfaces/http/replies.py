@@ -34,12 +34,12 @@ def _stream_pieces(
 ) -> Response:
     """Stream a response, without Content-Length above ``chunked_above``: some front ends cap such bodies."""
 
-    async def body() -> AsyncIterator[bytes | memoryview]:
+    async def iterate_pieces() -> AsyncIterator[bytes | memoryview]:
         for piece in pieces:
             yield piece
 
     length_header = {} if length > chunked_above else {"Content-Length": str(length)}
-    return StreamingResponse(body(), headers={**headers, **length_header}, media_type=media_type)
+    return StreamingResponse(iterate_pieces(), headers={**headers, **length_header}, media_type=media_type)
 
 
 def build_json_response(

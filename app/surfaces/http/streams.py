@@ -71,7 +71,7 @@ async def stream(
         raise
     headers = dialect.headers_of(task.result()) if task.done() else {}
 
-    async def pieces() -> AsyncIterator[bytes]:
+    async def iterate_pieces() -> AsyncIterator[bytes]:
         try:
             while not task.done():
                 yield dialect.beat
@@ -92,7 +92,9 @@ async def stream(
 
     # Tells proxies not to buffer the response.
     unbuffered = {"Cache-Control": "private", "X-Accel-Buffering": "no"}
-    return StreamingResponse(pieces(), headers={**unbuffered, **headers}, media_type=dialect.media_type)
+    return StreamingResponse(
+        iterate_pieces(), headers={**unbuffered, **headers}, media_type=dialect.media_type
+    )
 
 
 def _convert_error(raised: Exception) -> GatewayError:

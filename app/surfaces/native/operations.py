@@ -112,12 +112,13 @@ def _build_encoder(request: Request, service: Service) -> OperationEncoder:
     base_url, path = get_base_url(request, service), request.url.path
     request_id = getattr(request.state, "request_id", "")
 
-    def encode_problem(error: GatewayError) -> str:
+    def encode_error(error: GatewayError) -> str:
         return json.dumps(render_problem(error, request_id, path))
 
-    return OperationEncoder(
-        lambda result: render_result(result, base_url, inline=False)[0].decode(), encode_problem
-    )
+    def encode_result(result: GenerationResult) -> str:
+        return render_result(result, base_url, inline=False)[0].decode()
+
+    return OperationEncoder(encode_result, encode_error)
 
 
 def _datetime_from_ms(at_ms: int) -> datetime:
@@ -133,7 +134,8 @@ async def _fill_text(operation: Operation, request: Request, caller: Caller, ser
     if operation.text or operation.state not in {"done", "failed"}:
         return operation
     result = operation.result or OperationResult("", None)
-    if operation.state == "done" and (stored := await _load_generation(result, caller, service)) is not None:
+    stored = await _load_generation(result, caller, service) if operation.state == "done" else None
+    if stored is not None:
         finished, card = stored
         windows = await service.gateway.get_budgets(caller)
         answer, _ = render_stored_result(finished, card, windows, get_base_url(request, service), None)

@@ -91,7 +91,10 @@ async def read_json_inputs(
             if place in invalid and not _list_sources(reference):
                 continue
             item = await _load_input(service, caller, kind, place, reference, body)
-            (loaded if isinstance(item, Input) else violations).append(item)  # type: ignore[arg-type]
+            if isinstance(item, Input):
+                loaded.append(item)
+            else:
+                violations.append(item)
         inputs[field] = tuple(loaded)
     return inputs, violations
 
