@@ -1,4 +1,4 @@
-"""Opens the back ends that the settings choose, each observed and in a lane of its own."""
+"""Opens the back ends that the settings choose, each observed and guarded by breakers and slots."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from app.upstream.google.backend import Kind
 
 CONNECTIONS_MIN = 100
-"""Connections to a back end, where its slots are fewer."""
+"""Fewest connections to a back end, even if it has fewer slots."""
 
 
 async def open_upstream(
@@ -36,12 +36,12 @@ async def open_upstream(
     catalogue: Catalogue,
     cap: Callable[[ImageModel, str], ImageModel],
 ) -> FailoverImageModel:
-    """The image model of the gateway; what it needs is open until the stack closes.
+    """Open the gateway's image model. The stack closes its parts.
 
-    ``cap`` puts the model of a back end of this kind behind the caps that all replicas share.
+    ``cap`` wraps the model of a back end of the given kind in the caps that all replicas share.
 
     Raises:
-        ConfigurationError: An order is given for a model without a card.
+        ConfigurationError: An order is configured for a model without a card.
     """
     orders = {}
     for model, order in settings.back_ends_by_model.items():

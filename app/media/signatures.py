@@ -114,7 +114,8 @@ def read_brands(data: bytes) -> tuple[bytes, ...]:
         return ()
     size = int.from_bytes(data[:4], "big")
     end = min(size, len(data), 16 + 4 * _BRANDS_MAX)
-    return (data[8:12], *(data[at : at + 4] for at in range(16, end - 3, 4)))
+    compatible = (data[at : at + 4] for at in range(16, end - 3, 4))
+    return (data[8:12], *compatible)
 
 
 def _detect_base_media(data: bytes) -> str | None:

@@ -40,7 +40,9 @@ def describe_system_error(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
         reason = getattr(error, "reason", None) or "TLS"
         verdict = getattr(error, "verify_message", "")
-        return f"{reason}: {verdict}" if verdict else str(reason)
+        if verdict:
+            return f"{reason}: {verdict}"
+        return str(reason)
     if isinstance(error, socket.gaierror):
         return _RESOLVING.get(error.errno or 0, f"name resolution failed with {error.errno}")
     number = get_errno(error)

@@ -183,7 +183,9 @@ def _match_reply(link: BaseException) -> tuple[str, _Cause] | None:
     if not isinstance(link, redis.exceptions.ResponseError):
         return None
     word = re.match(r"[A-Z]{2,20}\b|user_script:\d+", reply)
-    return (word[0] if word else ""), _OTHER
+    if word is None:
+        return "", _OTHER
+    return word[0], _OTHER
 
 
 def _match_system_error(link: BaseException) -> tuple[str, _Cause] | None:

@@ -125,8 +125,10 @@ def find_endpoint(client: Redis | RedisCluster) -> tuple[str, int, bool] | None:
 def _format_address(options: Mapping[str, Any]) -> str:
     if "path" in options:
         return str(options["path"])
-    host = options.get("host", HOST)
-    return f"[{host}]:{options.get('port', PORT)}" if ":" in host else f"{host}:{options.get('port', PORT)}"
+    host, port = options.get("host", HOST), options.get("port", PORT)
+    if ":" in host:  # an IPv6 address
+        return f"[{host}]:{port}"
+    return f"{host}:{port}"
 
 
 async def close(client: Redis) -> None:

@@ -48,8 +48,8 @@ class GuardConfig(Config):
     """How a back end is spared.
 
     Attributes:
-        quota_probe_s: While a day's quota is used up, one call in so many seconds sees whether it still is.
-        slow_s: A call that ran out of time sooner than this was impatient: that says nothing of the back end.
+        quota_probe_s: Seconds between probes while the daily quota is exhausted.
+        slow_s: A timeout before this many seconds counts as the caller's and says nothing about the back end.
     """
 
     slots: SlotConfig = SlotConfig()
@@ -157,7 +157,7 @@ class GuardedBackEnd:
         if now >= quota.probed_at:
             quota.probed_at = now + self._config.quota_probe_s
             return
-        sentence = "The day's quota of the upstream is used up."
+        sentence = "The upstream's daily quota is exhausted."
         left_s = math.ceil(quota.until - now)
         raise UpstreamQuota(sentence, upstream_status=429, reason="RESOURCE_EXHAUSTED", retry_after_s=left_s)
 

@@ -1,4 +1,4 @@
-"""Settings to lanes: which back ends are opened, in which order, and how each is spared."""
+"""Settings to back ends: which back ends are opened, in which order, and how each is spared."""
 
 from __future__ import annotations
 
@@ -34,8 +34,10 @@ async def test_back_ends_are_opened_once_and_asked_in_the_order_of_each_model() 
     async with AsyncExitStack() as stack:
         by_model = {"nano-banana-2": "gemini", "gemini-3-pro-image": "gemini,vertex"}
         model = await opened(stack, upstream="vertex,gemini,vertex", upstream_by_model=json.dumps(by_model))
-        assert [lane.name for lane in model._back_ends] == ["vertex", "gemini"]
-        orders = {card: [lane.name for lane in back_ends] for card, back_ends in model._orders.items()}
+        assert [back_end.name for back_end in model._back_ends] == ["vertex", "gemini"]
+        orders = {
+            card: [back_end.name for back_end in back_ends] for card, back_ends in model._orders.items()
+        }
         assert orders == {"gemini-3.1-flash-image": ["gemini"], "gemini-3-pro-image": ["gemini", "vertex"]}
         assert len(model._all_back_ends) == 2
 
@@ -43,7 +45,7 @@ async def test_back_ends_are_opened_once_and_asked_in_the_order_of_each_model() 
 async def test_waiting_in_every_queue_ends_before_the_lease_does() -> None:
     async with AsyncExitStack() as stack:
         model = await opened(stack, upstream="vertex,gemini", lease_s="24", upstream_slots_queue_s="100")
-        assert [lane._config.slots.queue_s for lane in model._back_ends] == [8, 8]
+        assert [back_end._config.slots.queue_s for back_end in model._back_ends] == [8, 8]
 
 
 async def test_a_deployment_with_little_time_is_not_taken_for_an_impatient_caller() -> None:
@@ -55,8 +57,8 @@ async def test_a_deployment_with_little_time_is_not_taken_for_an_impatient_calle
 
 async def test_whoever_has_a_slot_finds_a_connection() -> None:
     async with AsyncExitStack() as stack:
-        [lane] = (await opened(stack, upstream="gemini", upstream_slots_max="150"))._back_ends
-        model = lane._model._model  # type: ignore[attr-defined]  # what the observer wraps
+        [back_end] = (await opened(stack, upstream="gemini", upstream_slots_max="150"))._back_ends
+        model = back_end._model._model  # type: ignore[attr-defined]  # what the observer wraps
         assert model._limits.max_connections >= 150 * len(list(load_catalogue()))
 
 

@@ -151,12 +151,17 @@ def build_status_failure(exchange: Exchange, now: datetime) -> UpstreamError:
     reason = next(_find_reasons(details), "") or parse_reason(error.get("status"))
     meaning = STATUSES.get(status) or _BY_CLASS.get(status // 100, _ANYTHING_ELSE)
     quotas = [quota for quota in _find_quotas(details) if _QUOTA.fullmatch(quota)]
-    named = [f"{name} {', '.join(names)}" for name, names in
-             (("field", [path for path in _find_field_paths(details) if _FIELD_PATH.fullmatch(path)]),
-              ("quota", quotas)) if names]  # fmt: skip
-    sentence = " ".join([f"The upstream answered {status}", reason]).strip()
+    paths = [path for path in _find_field_paths(details) if _FIELD_PATH.fullmatch(path)]
+    named = []
+    if paths:
+        named.append(f"field {', '.join(paths)}")
+    if quotas:
+        named.append(f"quota {', '.join(quotas)}")
+    sentence = f"The upstream answered {status} {reason}".rstrip()
+    if named:
+        sentence = f"{sentence}: {'; '.join(named)}"
     failure = meaning.error(
-        ": ".join([sentence, "; ".join(named)] if named else [sentence]) + ".",
+        f"{sentence}.",
         upstream_status=status,
         reason=reason or None,
         billed=meaning.billed,

@@ -289,4 +289,6 @@ def _describe_support_code(code: str | None) -> str:
     if code is None:
         return ""
     known = SUPPORT_CODES.get(code)
-    return f", support code {code}" + (f" ({known.category.replace('_', ' ')})" if known else "")
+    if known is None:
+        return f", support code {code}"
+    return f", support code {code} ({known.category.replace('_', ' ')})"

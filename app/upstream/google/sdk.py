@@ -214,4 +214,6 @@ def _build_image_config(request: GenerationRequest) -> types.ImageConfig | None:
         output_mime_type=request.output_mime_type,
         output_compression_quality=request.output_compression_quality,
     )
-    return chosen if chosen.model_dump(exclude_none=True) else None
+    if not chosen.model_dump(exclude_none=True):
+        return None
+    return chosen
