@@ -243,6 +243,7 @@ class Settled:
         late: True where the hold had expired and its booking was corrected.
         published: Whether the result was kept; False where another leader had taken over.
         now_ms: The store's clock.
+        record: The hold as the ledger keeps it, in its own form; "" where there is none.
     """
 
     state: str
@@ -251,6 +252,7 @@ class Settled:
     published: bool
     now_ms: int
     windows: tuple[WindowState, ...] = ()
+    record: str = ""
 
 
 class Ledger(Protocol):

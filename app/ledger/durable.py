@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from app.domain.attempt import Attempt, Delivery
-    from app.domain.budget import BudgetWindow, WindowState
+    from app.domain.budget import Amounts, BudgetWindow, WindowState
     from app.domain.rate import RateLimit, RateState
     from app.generation.ports import Absent, Admission, AdmissionRequest, Hit
     from app.ledger.hold_records import State
@@ -71,8 +71,11 @@ class LedgerMetrics(Protocol):
     def count_journal_failure(self, error: str) -> None:
         """Count a failed write of the journal."""
 
-    def count_data_loss(self, policy: str, restored: int) -> None:
-        """Count a tenant's ledger that was lost, and the holds that were put back."""
+    def count_data_loss(self, policy: str, restored: int, missing: Amounts) -> None:
+        """Count a tenant's ledger that was lost, the holds that were put back, and what they had booked."""
+
+    def count_history_change(self) -> None:
+        """Count that the store goes on from another state than it was in."""
 
 
 class DurabilityConfig(Config):
@@ -110,7 +113,7 @@ class DurableLedger(Resource):
 
     Args:
         breaker: The breaker of the ledger's and the restorer's calls; operators see its state.
-        journal: This replica's files, or None without a disk: settlements then wait in memory alone.
+        journal: This replica's files, or None without a disk: memory alone then keeps what they would.
         config: The operator's choices.
     """
 
@@ -217,19 +220,19 @@ class DurableLedger(Resource):
 
     async def dispatch(self, tenant_id: str, hold_id: str, fingerprint: str) -> bool:
         """As the store does. The first dispatch is journaled: from now on the hold may cost something."""
-        sent = self._grace.covers(hold_id)
-        if not sent:
-            sent = await self._ledger.dispatch(tenant_id, hold_id, fingerprint)
+        text: str | None = ""
+        if not self._grace.covers(hold_id):
+            text = await self._ledger.dispatch_record(tenant_id, hold_id, fingerprint)
         open_hold = self._open.get(hold_id)
         if open_hold is None or open_hold[1].state != "held":
-            return sent  # a heartbeat; a hold that has expired meanwhile is settled all the same
-        if not sent:
+            return text is not None  # a heartbeat; a hold that has expired meanwhile is settled all the same
+        if text is None:
             del self._open[hold_id]
-        else:
-            record = replace(open_hold[1], state="dispatched")
-            self._open[hold_id] = (tenant_id, record)
-            self._note(tenant_id, record, _now_ms())
-        return sent
+            return False
+        record = _decode_record(hold_id, fingerprint, text) or replace(open_hold[1], state="dispatched")
+        self._open[hold_id] = (tenant_id, record)
+        self._note(tenant_id, record, _now_ms())
+        return True
 
     async def settle(self, settlement: Settlement, windows: tuple[BudgetWindow, ...]) -> Settled:
         """Settle now; without an answer from the store the settlement is kept and is ``deferred``."""
@@ -274,12 +277,8 @@ class DurableLedger(Resource):
         if settled.state == "unknown" and hold is not None and settlement.outcome != "void":
             await self._restorer.put_back(settlement.tenant_id, [hold])
             settled = await self._ledger.settle(settlement, windows)
-        if hold is not None and settled.state != "unknown":
-            record = _end_hold(hold, settlement)
-            if settled.late:
-                record = replace(record, flags=record.flags + "l")
-            if settled.published:
-                record = replace(record, flags=record.flags + "p")
+        record = _decode_record(settlement.hold_id, settlement.fingerprint, settled.record)
+        if record is not None:
             self._note(settlement.tenant_id, record, settled.now_ms)
         return settled
 
@@ -310,10 +309,13 @@ class DurableLedger(Resource):
             await asyncio.sleep(WATCH_S)
             with best_effort("journal"):
                 if await self._journal.recreate_if_gone():
+                    self._journal.need_checkpoints(self._ledger.epochs)
                     await self._write_waiting()
                     for tenant_id, hold in self._open.values():
                         if hold.state == "dispatched":
                             self._note(tenant_id, hold, _now_ms())
+            with best_effort("journal"), contextlib.suppress(StoreUnavailable):
+                await self.recovery.take_checkpoints()
 
     async def _settle_what_waits(self) -> None:
         pause_s = PAUSE_S
@@ -377,6 +379,13 @@ def _build_hold_record(request: AdmissionRequest, lead: Lead) -> HoldRecord:
         act=None,
         counters=tuple(counters.values()),
     )
+
+
+def _decode_record(hold_id: str, fingerprint: str, text: str) -> HoldRecord | None:
+    """The hold as the store has just written it, None where it was not."""
+    if not text:
+        return None
+    return replace(HoldRecord.decode(hold_id, text), fingerprint=fingerprint)
 
 
 def _end_hold(hold: HoldRecord, settlement: Settlement) -> HoldRecord:

@@ -18,8 +18,12 @@ _PROGRESS: dict[State, int] = {
     "held": 0, "dispatched": 1, "expired": 2, "charged": 2, "voided": 3, "settled": 3,
 }  # fmt: skip
 _LETTER_OF = {state: letter for letter, state in LETTERS.items()}
-VERSION = "2"
-_RECORD = re.compile(r"([hdsvxc]);([a-z]*);(\d+);([^;]*);([\d,]*);([\d,]*);([^;]*)(?:;2)?")
+VERSION = "3"
+_RECORD = re.compile(
+    r"3;([hdsvxc]);([a-z]*);(\d+);([^;]*);([\d,]*);([\d,]*);([^;]*);(\d+);([\d,~]*)"
+    r"|([hdsvxc]);([a-z]*);(\d+);([^;]*);([\d,]*);([\d,]*);([^;]*)(?:;2)?"
+)
+"""The third version, or one of the first two."""
 _COUNTER = re.compile(r"(\d+)@(\d+)@(\d+)@([^,]+)")
 
 TYPE_PREFIX = "flashgate.hold."
@@ -52,6 +56,8 @@ class HoldRecord:
         began_ms: Store time of the reservation, Unix milliseconds.
         est: The amounts reserved.
         act: The amounts that a settlement booked, else None.
+        number: The number of its last transition (see ``scripts/_common.lua``); 0 if it is not known.
+        first: How a hold that was corrected late had ended before, as the scripts write it.
     """
 
     hold_id: str
@@ -62,6 +68,8 @@ class HoldRecord:
     est: Amounts
     act: Amounts | None
     counters: tuple[Counter, ...]
+    number: int = 0
+    first: str = ""
 
     @classmethod
     def decode(cls, hold_id: str, text: str) -> HoldRecord:
@@ -69,11 +77,22 @@ class HoldRecord:
         match = _RECORD.fullmatch(text)
         if match is None:
             raise UnreadableHold("The record is not one of a hold.")
-        letter, flags, began, fingerprint, est, act, windows = match.groups()
+        letter, flags, began, fingerprint, est, act, windows = (
+            match.groups()[:7] if match[1] else match.groups()[9:]
+        )
         counters = tuple(_decode_counter(text) for text in windows.split(",")) if windows else ()
         actual = _decode_amounts(act) if act else None
         return cls(
-            hold_id, LETTERS[letter], flags, int(began), fingerprint, _decode_amounts(est), actual, counters
+            hold_id,
+            LETTERS[letter],
+            flags,
+            int(began),
+            fingerprint,
+            _decode_amounts(est),
+            actual,
+            counters,
+            int(match[8] or 0),
+            match[9] or "",
         )
 
     def encode(self) -> str:
@@ -85,7 +104,8 @@ class HoldRecord:
         )
         est, act = _encode_amounts(self.est), _encode_amounts(self.act) if self.act is not None else ""
         letter = _LETTER_OF[self.state]
-        return f"{letter};{self.flags};{self.began_ms};{self.fingerprint};{est};{act};{windows};{VERSION}"
+        begin = f"{VERSION};{letter};{self.flags};{self.began_ms};{self.fingerprint};{est};{act}"
+        return f"{begin};{windows};{self.number};{self.first}"
 
     @property
     def open(self) -> bool:
@@ -129,6 +149,8 @@ class HoldRecord:
                 "estimate": self.est._asdict(),
                 "actual": self.act._asdict() if self.act is not None else None,
                 "windows": [counter._asdict() for counter in self.counters],
+                "number": self.number,
+                "first": self.first,
             },
         }
 
@@ -149,6 +171,8 @@ class HoldRecord:
                 est=_read_amounts(data["estimate"]),
                 act=_read_amounts(data["actual"]) if data["actual"] is not None else None,
                 counters=tuple(_read_counter(**counter) for counter in data["windows"]),
+                number=int(data.get("number", 0)),
+                first=str(data.get("first", "")),
             )
             return str(event["subject"]), record
         except (KeyError, TypeError, AttributeError) as error:

@@ -4,7 +4,7 @@ Each replica has a few files of JSON lines. In the first two each line is a Clou
 
 * ``settled-N.jsonl``  what the store acknowledged, for rebuilding counters that the store lost
   (docs/reliability.md R22); at half of its share of the disk it becomes ``settled-N.old.jsonl`` and a new one
-  begins
+  begins, with a checkpoint of each tenant; when all of them are there the old one is deleted
 * ``waiting-N.jsonl``  settlements that the store has not acknowledged, each on disk (fsync) before the
   caller is answered, so that neither a crash nor a restart loses one (docs/reliability.md R29)
 * ``epochs-N.json``    the epoch of each tenant's ledger that this replica had seen at its last start, and
@@ -21,17 +21,22 @@ import fcntl
 import json
 import os
 import re
+import secrets
 from contextlib import nullcontext, suppress
 from io import FileIO
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-from app.ledger.hold_records import HoldRecord, UnreadableHold
+from app.ledger.checkpoints import CHECKPOINT_TYPE
+from app.ledger.hold_records import HoldRecord
+from app.ledger.journal_lines import JournalLines, decode_line
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
     from types import TracebackType
 
+_ID = re.compile(rb"[0-9a-f]{32}")
+_SUBJECT = re.compile(rb'"type":"([a-z.]+)","subject":"([^"]+)"')
 _LOCK_NAME = re.compile(r"replica-(\d+)\.lock")
 NUMBERS_MAX = 10_000
 
@@ -40,22 +45,20 @@ class JournalUnavailable(RuntimeError):
     """The journal's folder cannot be used; the message says why."""
 
 
-class Journal:
+class Journal(JournalLines):
     """The files of one replica; use as ``with``. Every method is quick except ``append_pending`` (one fsync).
 
     Args:
         folder: Made private to this user; may be shared by any number of replicas of one machine.
-        bytes_max: Bytes of this replica's settled events; the older half is dropped first.
+        bytes_max: Bytes of this replica's settled events, as long as checkpoints can be taken.
         source: The ``source`` of its events.
     """
 
     def __init__(self, folder: Path, *, bytes_max: int = 64 << 20, source: str = "flashgate") -> None:
+        super().__init__(bytes_max, source)
         self.folder = folder
-        self._bytes_max = bytes_max
-        self._source = source
         self._number = -1
         self._files: dict[str, FileIO] = {}
-        self._settled_bytes = 0
         self._epochs: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -79,7 +82,8 @@ class Journal:
             self._number, self._files["lock"] = self._lock_lowest_number()
             for kind in ("settled", "waiting", "epochs"):
                 self._files[kind] = self._open_file(kind)
-            self._settled_bytes = os.fstat(self._files["settled"].fileno()).st_size
+            self.id = _read_id(self._files["lock"])
+            self._find_missing_checkpoints()
         except OSError:
             self._close()
             raise
@@ -100,12 +104,6 @@ class Journal:
         self._close()
         self._epochs = {}
         self._open()
-
-    def note(self, tenant_id: str, record: HoldRecord, at_ms: int) -> None:
-        """Append a transition that the store has acknowledged; no fsync, because the store has it too."""
-        if self._settled_bytes > self._bytes_max // 2:
-            self._rotate()
-        self._settled_bytes += self._append("settled", tenant_id, record, at_ms)
 
     def append_pending(self, tenant_id: str, record: HoldRecord, at_ms: int) -> None:
         """Append a settlement that the store has not acknowledged; it is on disk when this returns."""
@@ -134,37 +132,26 @@ class Journal:
                         path.write_bytes(b"")
         return pending
 
-    def read_settled_of(self, tenant_id: str) -> dict[str, HoldRecord]:
-        """The last state of every hold of a tenant that this replica or a dead one remembers.
+    def _find_missing_checkpoints(self) -> None:
+        """Learn from the files which tenants they are about, and whose checkpoint is missing."""
+        self._covered, self._old_tenants, self._new_tenants = set(), {}, {}
+        current, old = (self._path("settled", self._number, old=each) for each in (False, True))
+        self._bytes, self._has_old_part = os.fstat(self._files["settled"].fileno()).st_size, old.exists()
+        tenants = _read_subjects(current)
+        self._covered = {tenant for tenant, has_checkpoint in tenants.items() if has_checkpoint}
+        self._old_tenants = {each: None for each in _read_subjects(old) if each not in self._covered}
+        for tenant in tenants:
+            self.need_checkpoint(tenant)
 
-        A hold that a dead replica sent may have been settled by another one, so the last state is the one
-        furthest along and not the one read last.
-        """
-        records: dict[str, HoldRecord] = {}
-        for owner, record in self._read_settled_lines():
-            if owner == tenant_id:
-                _remember(records, record)
-        return records
-
-    def read_settled(self, part: int) -> Generator[dict[str, dict[str, HoldRecord]]]:
-        """The same for all tenants, by tenant, in parts of so many lines, which bounds the memory."""
-        tenants: dict[str, dict[str, HoldRecord]] = {}
-        for count, (owner, record) in enumerate(self._read_settled_lines(), 1):
-            _remember(tenants.setdefault(owner, {}), record)
-            if count % part == 0:
-                yield tenants
-                tenants = {}
-        yield tenants
-
-    def _read_settled_lines(self) -> Iterator[tuple[str, HoldRecord]]:
-        """The settled files of this replica and of dead ones, each oldest first."""
+    def _read_lines(self) -> Iterator[bytes]:
+        """The lines of this replica and of dead ones, oldest first in each of their files."""
         for number in (self._number, *self._list_others()):
             lock = None if number == self._number else self._lock(number, fcntl.LOCK_SH)
             if lock is None and number != self._number:
                 continue
             with lock or nullcontext():
                 for old in (True, False):
-                    yield from _read(self._path("settled", number, old=old))
+                    yield from _read_file(self._path("settled", number, old=old))
 
     def read_epochs(self) -> dict[str, str]:
         """The epoch of each tenant's ledger that the holders of this number saw last."""
@@ -173,7 +160,7 @@ class Journal:
             stored = json.loads(self._epochs_path.read_text(encoding="utf-8"))
             epochs = {str(tenant): str(epoch) for tenant, epoch in stored.items()}
         changed = False
-        for line in _read_lines(self._path("epochs", self._number)):
+        for line in _read_file(self._path("epochs", self._number)):
             with suppress(ValueError, TypeError):
                 tenant, epoch = json.loads(line)
                 epochs[str(tenant)] = str(epoch)
@@ -226,13 +213,18 @@ class Journal:
     def _open_file(self, kind: str) -> FileIO:
         return FileIO(self._path(kind, self._number), "ab", opener=_open_privately)
 
-    def _rotate(self) -> None:
+    def _write_line(self, value: object) -> int:
+        return self._write("settled", value)
+
+    def _begin_part(self) -> None:
         with suppress(FileNotFoundError):  # an earlier rotation renamed it and could not create the new one
             self._path("settled", self._number).replace(self._path("settled", self._number, old=True))
         fresh = self._open_file("settled")
         self._get_file("settled").close()
         self._files["settled"] = fresh
-        self._settled_bytes = 0
+
+    def _drop_old_part(self) -> None:
+        self._path("settled", self._number, old=True).unlink(missing_ok=True)
 
     def _lock_lowest_number(self) -> tuple[int, FileIO]:
         for number in range(NUMBERS_MAX):
@@ -275,24 +267,36 @@ def _is_at(file: FileIO, path: Path) -> bool:
         return False
 
 
-def _read_lines(path: Path) -> Iterator[bytes]:
+def _read_file(path: Path) -> Iterator[bytes]:
     with suppress(FileNotFoundError), path.open("rb") as lines:
         yield from lines
 
 
 def _read(path: Path) -> Iterator[tuple[str, HoldRecord]]:
     """The holds of a file in order, without lines that a crash has torn."""
-    for line in _read_lines(path):
-        try:
-            event: Any = json.loads(line)
-            entry = HoldRecord.from_event(event)
-        except (ValueError, UnreadableHold):
-            continue
-        yield entry
+    for line in _read_file(path):
+        entry = decode_line(line)
+        if entry is not None and isinstance(entry[1], HoldRecord):
+            yield entry[0], entry[1]
 
 
-def _remember(records: dict[str, HoldRecord], record: HoldRecord) -> None:
-    """Keep the record unless a later state of the hold is there."""
-    earlier = records.get(record.hold_id)
-    if earlier is None or record.progress >= earlier.progress:
-        records[record.hold_id] = record
+def _read_subjects(path: Path) -> dict[str, bool]:
+    """The tenants that a file is about, and whether it has a checkpoint of them."""
+    found: dict[str, bool] = {}
+    for line in _read_file(path):
+        if match := _SUBJECT.search(line):
+            tenant = match[2].decode()
+            found[tenant] = found.get(tenant, False) or match[1] == CHECKPOINT_TYPE.encode()
+    return found
+
+
+def _read_id(lock: FileIO) -> str:
+    """The name of a journal, made at its first start; it is in the file of its lock."""
+    found = _ID.fullmatch(lock.read())
+    if found is None:
+        lock.truncate(0)
+        lock.seek(0)
+        lock.write(secrets.token_hex(16).encode())
+        lock.seek(0)
+        found = _ID.fullmatch(lock.read())
+    return secrets.token_hex(16) if found is None else found[0].decode()

@@ -1,7 +1,8 @@
 """The journal as the ledger uses it: a failing disk stops nothing, and operators see it in log and metrics.
 
-What cannot be written waits in memory until the disk takes it again. A folder that is deleted while the
-gateway runs is created again.
+What cannot be written stays in memory; settlements that wait are written as soon as the disk takes them
+again. A folder that is deleted while the gateway runs is created again. Without a disk, memory keeps what it
+would.
 """
 
 from __future__ import annotations
@@ -10,17 +11,21 @@ import asyncio
 import contextlib
 import errno
 import logging
+import secrets
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from app.ledger.journal_lines import MemoryJournal
 from app.resilience.diagnosis import Diagnosis, describe_system_error
 from app.resilience.tasks import run_in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Container, Iterable, Sized
+    from collections.abc import AsyncGenerator, Callable, Container, Iterable, Sized
 
+    from app.ledger.checkpoints import Adjustment, Checkpoint
     from app.ledger.hold_records import HoldRecord
     from app.ledger.journal import Journal
+    from app.ledger.journal_lines import JournalLines, Remembered
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +62,7 @@ class Journaling:
 
     def __init__(self, journal: Journal | None, metrics: JournalMetrics) -> None:
         self._journal = journal
+        self._memory = MemoryJournal(secrets.token_hex(16))
         self._metrics = metrics
         self._lock = asyncio.Lock()
         self._fault: Diagnosis | None = None
@@ -80,43 +86,76 @@ class Journaling:
         """See Journal."""
         return {} if self._journal is None else self._journal.read_epochs()
 
-    async def read_settled_of(self, tenant_id: str) -> dict[str, HoldRecord]:
-        """See Journal. Raises OSError where the files cannot be read."""
-        return (
-            {} if self._journal is None else await asyncio.to_thread(self._journal.read_settled_of, tenant_id)
-        )
+    @property
+    def due(self) -> list[tuple[JournalLines, str]]:
+        """Checkpoints that are missing: for which journal, and of which tenant."""
+        return [(lines, tenant_id) for lines in self._all_lines() for tenant_id in lines.due]
 
-    async def read_settled(self, part: int) -> AsyncGenerator[tuple[str, Iterable[HoldRecord]], None]:
-        """See Journal; the files are read beside the event loop. Raises OSError where they cannot be."""
-        if self._journal is None:
-            return
-        with contextlib.closing(self._journal.read_settled(part)) as parts:
-            while (part_of_tenants := await asyncio.to_thread(next, parts, None)) is not None:
-                for tenant_id, records in part_of_tenants.items():
-                    yield tenant_id, records.values()
+    def need_checkpoints(self, tenant_ids: Iterable[str]) -> None:
+        """Let the checkpoints of these tenants be missing where they are."""
+        for tenant_id in tenant_ids:
+            (self._journal or self._memory).need_checkpoint(tenant_id)
+
+    async def read_checkpoints(self) -> dict[str, Checkpoint]:
+        """The latest of each tenant, read beside the event loop. Raises OSError where that fails."""
+        found: dict[str, Checkpoint] = {}
+        for lines in self._all_lines():
+            for tenant_id, checkpoint in (await asyncio.to_thread(lines.read_checkpoints)).items():
+                known = found.get(tenant_id)
+                if known is None or known.number < checkpoint.number:
+                    found[tenant_id] = checkpoint
+        return found
+
+    async def read(self, part: int) -> AsyncGenerator[tuple[str, Remembered], None]:
+        """See JournalLines; files are read beside the event loop. Raises OSError where they cannot be."""
+        for lines in self._all_lines():
+            with contextlib.closing(lines.read(part)) as parts:
+                while (found := await asyncio.to_thread(next, parts, None)) is not None:
+                    for tenant_id, remembered in found.items():
+                        yield tenant_id, remembered
 
     def note(self, tenant_id: str, record: HoldRecord, at_ms: int, epoch: str | None) -> None:
-        """Remember a transition that the store has acknowledged, and the epoch of the tenant's ledger."""
-        if self._journal is None:
-            return
+        """Remember a transition that the store has acknowledged, and the epoch of the tenant's books."""
+        if self._write(lambda lines: lines.note(tenant_id, record, at_ms)) and epoch is not None:
+            self.keep_epoch(tenant_id, epoch)
+
+    def note_adjustment(self, tenant_id: str, adjustment: Adjustment, at_ms: int) -> None:
+        """Remember what an operator changed."""
+        self._write(lambda lines: lines.note_adjustment(tenant_id, adjustment, at_ms))
+
+    def note_checkpoint(self, lines: JournalLines, checkpoint: Checkpoint) -> None:
+        """Remember a checkpoint that was taken for one of the journals."""
         try:
-            self._journal.note(tenant_id, record, at_ms)
-            if epoch is not None:
-                self._journal.keep_epoch(tenant_id, epoch)
+            lines.note_checkpoint(checkpoint)
         except OSError as error:
-            # The store has it; only a rebuilding would miss it.
             self._report_failure(error)
         else:
             self._report_recovery()
 
     def keep_epoch(self, tenant_id: str, epoch: str) -> None:
-        """Remember the epoch of a tenant's ledger that was rebuilt."""
+        """Remember the epoch of a tenant's ledger."""
         if self._journal is None:
             return
         try:
             self._journal.keep_epoch(tenant_id, epoch)
         except OSError as error:
             self._report_failure(error)
+
+    def _all_lines(self) -> tuple[JournalLines, ...]:
+        return (self._memory,) if self._journal is None else (self._journal, self._memory)
+
+    def _write(self, write: Callable[[JournalLines], None]) -> bool:
+        """Write to the disk, or to memory where there is none that takes it; whether it is on disk."""
+        if self._journal is not None:
+            try:
+                write(self._journal)
+            except OSError as error:
+                self._report_failure(error)
+            else:
+                self._report_recovery()
+                return True
+        write(self._memory)
+        return False
 
     async def append_pending(
         self, records: Iterable[tuple[str, HoldRecord]], waiting: Container[str]
@@ -163,8 +202,7 @@ class Journaling:
                 self._report_failure(error)
                 return False
         log.error(
-            "the journal's files were gone and have been made again; what they held cannot be told to a "
-            "store that loses its ledger",
+            "the journal's files were gone and have been made again; what they held is in them as sums alone",
             extra={
                 "diagnosis": Diagnosis(
                     "journal_gone",
@@ -174,6 +212,7 @@ class Journaling:
                 )
             },
         )
+        self._metrics.count_journal_failure("gone")
         self._report_recovery()
         return True
 

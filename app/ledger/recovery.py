@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections import Counter
+import time
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from app.domain.errors import StoreUnavailable
@@ -23,11 +23,12 @@ from app.domain.errors import StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from app.domain.budget import Amounts
     from app.ledger.epochs import LedgerDataLost
     from app.ledger.hold_records import HoldRecord
     from app.ledger.journaling import Journaling
     from app.ledger.redis import RedisLedger
-    from app.ledger.restoring import Restorer
+    from app.ledger.restoring import Restored, Restorer
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,9 @@ DataLossPolicy = Literal["rebuild", "closed", "open"]
 LOOK_S = 1.0
 CLOSED_S = 3.0
 """Seconds that a lost ledger stays closed: every replica has looked by then and put back its part."""
+SETTLE_S = 10.0
+"""Seconds after a loss before a checkpoint is taken: every replica has put back its part by then."""
+CHECKPOINTS_AT_ONCE = 200
 PART = 5000
 """Lines of the journal held in memory at once."""
 
@@ -43,8 +47,11 @@ PART = 5000
 class DataLossMetrics(Protocol):
     """Counts losses; metrics in production."""
 
-    def count_data_loss(self, policy: str, restored: int) -> None:
-        """Count a tenant's ledger that was lost in whole or in part, and the holds that were put back."""
+    def count_data_loss(self, policy: str, restored: int, missing: Amounts) -> None:
+        """Count a ledger that was lost in whole or in part, the holds put back, and what they had booked."""
+
+    def count_history_change(self) -> None:
+        """Count that the store goes on from another state than it was in."""
 
 
 class Recovery:
@@ -77,6 +84,8 @@ class Recovery:
         self._data_loss_policy = data_loss_policy
         self._open_holds = open_holds
         self._rebuilding = asyncio.Lock()
+        self._settled_at = 0.0
+        self._turn = 0
         self.history = ""
 
     async def recover(self, tenant_id: str, lost: LedgerDataLost) -> None:
@@ -87,7 +96,7 @@ class Recovery:
         if self._data_loss_policy == "closed":
             raise StoreUnavailable("The store has lost the ledger of this tenant.", retry_after_s=60)
         try:
-            wait_s = await self._rebuild(tenant_id, known)
+            wait_s = (await self._rebuild({tenant_id: known})).get(tenant_id, 0.0)
         except OSError as error:
             log.exception("the ledger cannot be put back", extra={"tenant": tenant_id})
             raise StoreUnavailable("The ledger of this tenant cannot be rebuilt.", retry_after_s=5) from error
@@ -100,60 +109,108 @@ class Recovery:
         """Look for losses, for ever: every replica puts back its part while a ledger is still closed."""
         while True:
             await asyncio.sleep(LOOK_S)
-            if self._epochs and self._data_loss_policy == "rebuild":
-                try:
-                    await self._look()
-                except StoreUnavailable:
-                    pass  # there is nothing to see; the next look tells
-                except Exception:
-                    log.exception("the ledger cannot be put back")
+            try:
+                await self._look()
+            except StoreUnavailable:
+                pass  # there is nothing to see; the next look tells
+            except Exception:
+                log.exception("the ledger cannot be put back")
+
+    async def take_checkpoints(self) -> None:
+        """Take some of those that journals lack, once every replica has told a new history what it knows.
+
+        Raises:
+            StoreUnavailable: The store does not answer.
+        """
+        due = self._journal.due
+        if not due or self._data_loss_policy != "rebuild" or time.monotonic() < self._settled_at:
+            return
+        self._turn += CHECKPOINTS_AT_ONCE  # a tenant of which there is none must not keep others waiting
+        begin = self._turn % len(due) if len(due) > CHECKPOINTS_AT_ONCE else 0
+        taken = [
+            (lines, await self._restorer.take_checkpoint(tenant_id, lines.id))
+            for lines, tenant_id in due[begin : begin + CHECKPOINTS_AT_ONCE]
+        ]
+        if await self._restorer.read_history() != self.history:
+            return  # they may be of a history that does not know everything yet
+        for lines, checkpoint in taken:
+            if checkpoint is not None and checkpoint.epoch == self._epochs.get(checkpoint.tenant_id):
+                self._journal.note_checkpoint(lines, checkpoint)
 
     async def _look(self) -> None:
         known = dict(self._epochs)
-        current = await self._restorer.read_epochs(list(known))
         history = await self._restorer.read_history()
-        for tenant_id, epoch in current.items():
-            if epoch != known[tenant_id]:
-                await self._rebuild(tenant_id, known[tenant_id])
+        if self.history not in {"", history}:
+            log.warning("the store has another history", extra={"before": self.history, "after": history})
+            self._metrics.count_history_change()
         if history != self.history:
-            await self._put_back_all(frozenset(known))
+            self._settled_at = time.monotonic() + SETTLE_S
+        if self._data_loss_policy == "rebuild":
+            found = await self._restorer.read_epochs(list(known))
+            lost = {each: known[each] for each, epoch in found.items() if epoch != known[each]}
+            if lost:
+                self._settled_at = time.monotonic() + SETTLE_S
+                await self._rebuild(lost)
+            if history != self.history:
+                await self._put_back_all(frozenset(known))
         self.history = history
 
-    async def _rebuild(self, tenant_id: str, known: str) -> float:
-        """Put back this replica's part; returns the seconds until the ledger is open."""
+    async def _rebuild(self, lost: dict[str, str]) -> dict[str, float]:
+        """Put back this replica's part of tenants whose epochs were these; the seconds until each is open."""
         async with self._rebuilding:
-            if self._epochs.get(tenant_id) != known:
-                return 0.0  # another task of this process has done it meanwhile
+            lost = {each: epoch for each, epoch in lost.items() if self._epochs.get(each) == epoch}
             rebuilding = self._data_loss_policy == "rebuild"
-            records = await self._collect_records(tenant_id) if rebuilding else []
-            epoch, wait_s, count = await self._restorer.rebuild(
-                tenant_id, records, secrets.token_hex(8), CLOSED_S if rebuilding else 0.0
-            )
-            self._epochs[tenant_id] = epoch
-            self._journal.keep_epoch(tenant_id, epoch)
-        log.error("the store has lost the ledger", extra={"tenant": tenant_id, "count": count})
-        self._metrics.count_data_loss(self._data_loss_policy, count)
-        return wait_s
+            closed_s = CLOSED_S if rebuilding else 0.0
+            checkpoints = await self._journal.read_checkpoints() if rebuilding and lost else {}
+            restored = {}
+            for tenant_id in lost:
+                holds = self._open_holds(tenant_id).values() if rebuilding else ()
+                restored[tenant_id] = await self._restorer.rebuild(
+                    tenant_id,
+                    holds,
+                    secrets.token_hex(8),
+                    closed_s,
+                    checkpoint=checkpoints.get(tenant_id),
+                )
+            if rebuilding and lost:
+                async with contextlib.aclosing(self._journal.read(PART)) as known:
+                    async for tenant_id, found in known:
+                        if tenant_id in lost:
+                            restored[tenant_id] += await self._restorer.rebuild(
+                                tenant_id,
+                                found.holds.values(),
+                                restored[tenant_id].epoch,
+                                closed_s,
+                                adjustments=found.adjustments,
+                            )
+            for tenant_id, result in restored.items():
+                self._epochs[tenant_id] = result.epoch
+                self._journal.keep_epoch(tenant_id, result.epoch)
+        for tenant_id, result in restored.items():
+            self._report("the store has lost the ledger", tenant_id, result)
+        return {tenant_id: result.wait_s for tenant_id, result in restored.items()}
 
     async def _put_back_all(self, tenant_ids: frozenset[str]) -> None:
-        """Restore everything this replica knows to a store with another history."""
-        missing: Counter[str] = Counter()
+        """Tell a store of another history what this replica knows."""
+        restored: dict[str, Restored] = {}
         async with self._rebuilding:
-            async with contextlib.aclosing(self._journal.read_settled(PART)) as known:
-                async for tenant_id, records in known:
-                    if tenant_id in tenant_ids:
-                        missing[tenant_id] += await self._restorer.put_back(tenant_id, records)
+            checkpoints = await self._journal.read_checkpoints()
             for tenant_id in tenant_ids:
-                open_holds = self._open_holds(tenant_id).values()
-                missing[tenant_id] += await self._restorer.put_back(tenant_id, open_holds)
-        for tenant_id, count in missing.items():
-            if count:
-                log.error(
-                    "the store has lost a part of the ledger", extra={"tenant": tenant_id, "count": count}
+                holds = self._open_holds(tenant_id).values()
+                restored[tenant_id] = await self._restorer.put_back(
+                    tenant_id, holds, checkpoint=checkpoints.get(tenant_id)
                 )
-                self._metrics.count_data_loss(self._data_loss_policy, count)
+            async with contextlib.aclosing(self._journal.read(PART)) as known:
+                async for tenant_id, found in known:
+                    if tenant_id in tenant_ids:
+                        restored[tenant_id] += await self._restorer.put_back(
+                            tenant_id, found.holds.values(), found.adjustments
+                        )
+        for tenant_id, result in restored.items():
+            if result:
+                self._report("the store has lost a part of the ledger", tenant_id, result)
 
-    async def _collect_records(self, tenant_id: str) -> list[HoldRecord]:
-        """The last state of every hold that this replica remembers."""
-        records = await self._journal.read_settled_of(tenant_id)
-        return list((records | self._open_holds(tenant_id)).values())
+    def _report(self, message: str, tenant_id: str, restored: Restored) -> None:
+        missing = restored.missing._asdict()
+        log.error(message, extra={"tenant": tenant_id, "count": restored.count, "missing": missing})
+        self._metrics.count_data_loss(self._data_loss_policy, restored.count, restored.missing)

@@ -137,6 +137,10 @@ class RedisLedger(Resource):
 
         Returns False where the hold is no longer open, so that the call must not be made.
         """
+        return await self.dispatch_record(tenant_id, hold_id, fingerprint) is not None
+
+    async def dispatch_record(self, tenant_id: str, hold_id: str, fingerprint: str) -> str | None:
+        """The same; returns the hold as the store keeps it now, None where it is no longer open."""
         arguments = [
             hold_id,
             fingerprint,
@@ -148,7 +152,7 @@ class RedisLedger(Resource):
         reply = await self._calls.run(self._scripts.run("dispatch", names, arguments))
         if reply[0] == "conflict":
             raise InternalError("The hold belongs to other work.")
-        return bool(reply[0] == "dispatched")
+        return str(reply[1]) if reply[0] == "dispatched" else None
 
     async def settle(self, settlement: Settlement, windows: tuple[BudgetWindow, ...]) -> Settled:
         """End a hold, keep the result, wake the followers (``scripts/settle.lua``).
@@ -188,7 +192,7 @@ class RedisLedger(Resource):
         claim = settlement.answered.claim.digest if settlement.answered else None
         names = keys.work_keys(settlement.tenant_id, settlement.fingerprint, claim)
         reply = await self._calls.run(self._scripts.run("settle", names, arguments))
-        code, state, repeated, late, published, now = reply[:6]
+        code, state, repeated, late, published, now, record = reply[:7]
         if code == "conflict":
             raise InternalError(f"The hold was {STATES[state]} before, in another way.")
         return Settled(
@@ -197,7 +201,8 @@ class RedisLedger(Resource):
             late=late == "1",
             published=published == "1",
             now_ms=int(now),
-            windows=codec.decode_booked(reply[6:], windows, int(now)),
+            windows=codec.decode_booked(reply[7:], windows, int(now)),
+            record=str(record),
         )
 
     async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:

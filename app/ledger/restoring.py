@@ -1,10 +1,13 @@
-"""Restores what the store has forgotten: hold by hold, set if absent and never added."""
+"""Restores what the store has forgotten: counters from a checkpoint, then hold by hold, each at most once."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from operator import add
 from typing import TYPE_CHECKING
 
+from app.domain.budget import UNITS, Amounts
+from app.ledger.checkpoints import MARK_KEEP_MS, Checkpoint
 from app.ledger.epochs import EPOCH_FIELD
 from app.ledger.policy import MS
 from app.store import keys
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+    from app.ledger.checkpoints import Adjustment
     from app.ledger.hold_records import HoldRecord
     from app.ledger.policy import LedgerConfig
     from app.ledger.scripting import Scripts
@@ -23,6 +27,47 @@ if TYPE_CHECKING:
 
 AT_ONCE = 100
 RESTORE_DEADLINE_S = 5.0
+
+
+NOTHING = Amounts()
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What putting back came to.
+
+    Attributes:
+        epoch: Of the books that are there now; "" without one.
+        wait_s: Until their first admission.
+        count: How many holds were missing, as far as they are known one by one.
+        missing: What had been booked and was missing.
+    """
+
+    epoch: str = ""
+    wait_s: float = 0.0
+    count: int = 0
+    missing: Amounts = NOTHING
+
+    @classmethod
+    def decode(cls, reply: list[str]) -> Restored:
+        """The answer of ``scripts/restore.lua``."""
+        amounts, counters = [int(amount) for amount in reply[3 : 3 + len(UNITS)]], reply[3 + len(UNITS) :]
+        # A hold is booked in many windows: what the widest one lacked is what was lost.
+        widest = dict.fromkeys(UNITS, 0)
+        for name, amount in zip(counters[::2], counters[1::2], strict=True):
+            unit = name.split("|")[1]
+            if unit in widest:
+                widest[unit] = max(widest[unit], int(amount))
+        missing = Amounts(*(amount + widest[unit] for unit, amount in zip(UNITS, amounts, strict=True)))
+        return cls(reply[0], int(reply[1]) / MS, int(reply[2]), missing)
+
+    def __add__(self, later: Restored) -> Restored:
+        missing = Amounts(*map(add, self.missing, later.missing))
+        return Restored(later.epoch, later.wait_s, self.count + later.count, missing)
+
+    def __bool__(self) -> bool:
+        """Whether anything was missing."""
+        return self.count > 0 or any(self.missing)
 
 
 class Restorer:
@@ -36,41 +81,54 @@ class Restorer:
         self._scripts = scripts
         self._lease_ms = str(int(config.lease_s * MS))
         self._keep_ms, self._usage_ms = config.keeps_ms
+        self._unknown_outcome = config.unknown_outcome
 
-    async def put_back(self, tenant_id: str, records: Iterable[HoldRecord]) -> int:
-        """Put holds back that were begun so lately that the store cannot have ended and pruned them.
-
-        Returns how many were missing.
+    async def put_back(
+        self,
+        tenant_id: str,
+        holds: Iterable[HoldRecord] = (),
+        adjustments: Sequence[Adjustment] = (),
+        checkpoint: Checkpoint | None = None,
+    ) -> Restored:
+        """Put back what books that are there lack: of holds those that they cannot have ended and pruned.
 
         Raises:
             StoreUnavailable: Some may be missing still; repeating is safe.
         """
-        holds, count = list(records), 0
-        for begin in range(0, len(holds), AT_ONCE):
-            _, _, missing = await self._restore(
-                tenant_id, holds[begin : begin + AT_ONCE], self._keep_ms, "", 0
-            )
-            count += missing
-        return count
+        return await self._restore_parts(
+            tenant_id, list(holds), adjustments, checkpoint, oldest_ms=self._keep_ms, epoch="", closed_s=0
+        )
 
     async def rebuild(
-        self, tenant_id: str, records: Sequence[HoldRecord], epoch: str, closed_s: float
-    ) -> tuple[str, float, int]:
-        """Put every hold back, whatever its age, and begin an epoch where there is none.
-
-        Returns the epoch that is there now, the seconds until its first admission, and how many were missing.
+        self,
+        tenant_id: str,
+        holds: Iterable[HoldRecord],
+        epoch: str,
+        closed_s: float,
+        *,
+        adjustments: Sequence[Adjustment] = (),
+        checkpoint: Checkpoint | None = None,
+    ) -> Restored:
+        """Put everything back, whatever its age, and begin an epoch where there is none.
 
         Raises:
             StoreUnavailable: Some may be missing still; repeating is safe.
         """
-        count, wait_s, current = 0, 0.0, ""
-        for begin in range(0, len(records) or 1, AT_ONCE):
-            part = records[begin : begin + AT_ONCE]
-            current, wait_s, missing = await self._restore(
-                tenant_id, list(part), "", epoch, int(closed_s * MS)
-            )
-            count += missing
-        return current, wait_s, count
+        return await self._restore_parts(
+            tenant_id, list(holds), adjustments, checkpoint, oldest_ms="", epoch=epoch, closed_s=closed_s
+        )
+
+    async def take_checkpoint(self, tenant_id: str, journal_id: str) -> Checkpoint | None:
+        """A tenant's ledger as it stands, for this journal; None where there is none, or it is closed.
+
+        Raises:
+            StoreUnavailable: The store does not answer.
+        """
+        names = keys.ledger_keys(tenant_id)
+        reply = await self._calls.run(
+            self._scripts.run("checkpoint", names, [journal_id, str(MARK_KEEP_MS)]), RESTORE_DEADLINE_S
+        )
+        return Checkpoint.decode(tenant_id, journal_id, reply)
 
     async def read_history(self) -> str:
         """Names the store's history; another one follows a restart, a failover or an older backup."""
@@ -88,17 +146,38 @@ class Restorer:
             for tenant_id, value in zip(tenant_ids, values, strict=True)
         }
 
-    async def _restore(
-        self, tenant_id: str, records: list[HoldRecord], oldest_ms: str, epoch: str, closed_ms: int
-    ) -> tuple[str, float, int]:
-        arguments = [self._keep_ms, self._usage_ms, self._lease_ms, oldest_ms, epoch, str(closed_ms)]
-        arguments.append(str(len(records)))
-        for record in records:
-            arguments += [record.hold_id, _drop_places(record).encode()]
-        name, wait_ms, count = await self._calls.run(
-            self._scripts.run("restore", keys.ledger_keys(tenant_id), arguments), RESTORE_DEADLINE_S
-        )
-        return str(name), int(wait_ms) / MS, int(count)
+    async def _restore_parts(
+        self,
+        tenant_id: str,
+        holds: list[HoldRecord],
+        adjustments: Sequence[Adjustment],
+        checkpoint: Checkpoint | None,
+        *,
+        oldest_ms: str,
+        epoch: str,
+        closed_s: float,
+    ) -> Restored:
+        if not (holds or adjustments or checkpoint or epoch):
+            return Restored()
+        settings = [self._keep_ms, self._usage_ms, self._lease_ms, oldest_ms, self._unknown_outcome]
+        settings += [epoch, str(int(closed_s * MS))]
+        whole = Restored()
+        for begin in range(0, max(1, len(holds)), AT_ONCE):
+            part = holds[begin : begin + AT_ONCE]
+            arguments = [*settings, *(checkpoint.encode() if checkpoint and begin == 0 else [""])]
+            changed = adjustments if begin == 0 else ()
+            arguments.append(str(len(changed)))
+            for adjustment in changed:
+                arguments += adjustment.encode()
+            arguments.append(str(len(part)))
+            for record in part:
+                arguments += [record.hold_id, _drop_places(record).encode()]
+            whole += Restored.decode(
+                await self._calls.run(
+                    self._scripts.run("restore", keys.ledger_keys(tenant_id), arguments), RESTORE_DEADLINE_S
+                )
+            )
+        return whole
 
 
 def _drop_places(record: HoldRecord) -> HoldRecord:

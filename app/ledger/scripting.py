@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 ScriptName = Literal[
-    "admit", "dispatch", "settle", "deliver", "windows", "purge", "adjust", "restore", "trial"
+    "admit",
+    "dispatch",
+    "settle",
+    "deliver",
+    "windows",
+    "purge",
+    "adjust",
+    "checkpoint",
+    "restore",
+    "trial",
 ]
 NAMES: tuple[ScriptName, ...] = get_args(ScriptName)
 
@@ -30,7 +39,8 @@ _SHARED: Mapping[ScriptName, tuple[str, ...]] = {
     "settle": ("_common", "_usage", "_claims", "_attempts"),
     "deliver": ("_common", "_attempts"),
     "windows": ("_common", "_rates"),
-    "restore": ("_common", "_epoch"),
+    "checkpoint": ("_common", "_epoch"),
+    "restore": ("_common", "_epoch", "_checkpoints"),
     "trial": (),
 }
 

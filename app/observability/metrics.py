@@ -168,6 +168,16 @@ METRICS: tuple[MetricSpec, ...] = (
         "flashgate_holds_restored_total", "counter", ("policy",),
         "Holds that the store had lost and that this replica restored.",
     ),
+    MetricSpec(
+        "flashgate_store_lost_units_total", "counter", ("unit",),
+        "What the store had lost of what was booked, and this replica put back. Dollars are counted in "
+        "billionths.",
+    ),
+    MetricSpec(
+        "flashgate_store_histories_total", "counter", (),
+        "How often the store was found to go on from another state than it was in: after a restart, a "
+        "failover, or a backup that was restored.",
+    ),
     *UPSTREAM_METRICS,
 )  # fmt: skip
 
@@ -325,8 +335,14 @@ class Metrics:
         """Count a write of the journal that failed."""
         self._get_family("journal_failures_total").add(1, error)
 
-    def count_data_loss(self, policy: str, restored: int) -> None:
-        """Count a loss of a tenant's ledger, and the holds that were restored."""
+    def count_history_change(self) -> None:
+        """Count that the store goes on from another state than it was in."""
+        self._get_family("store_histories_total").add(1)
+
+    def count_data_loss(self, policy: str, restored: int, missing: Amounts) -> None:
+        """Count a loss of a tenant's ledger, the holds that were put back, and what they had booked."""
+        for unit, amount in missing._asdict().items():
+            self._get_family("store_lost_units_total").add(amount, unit)
         self._get_family("store_amnesia_total").add(1, policy)
         self._get_family("holds_restored_total").add(restored, policy)
 

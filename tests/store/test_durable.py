@@ -14,7 +14,7 @@ import pytest
 
 from app.domain.errors import StoreUnavailable
 from app.generation.ports import Hit, Lead
-from app.ledger import recovery
+from app.ledger import durable, recovery
 from app.ledger.durable import DurabilityConfig, DurableLedger
 from app.ledger.journal import Journal
 from app.ledger.policy import LedgerConfig
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
-    from app.domain.budget import BudgetWindow
+    from app.domain.budget import Amounts, BudgetWindow
     from app.generation.ports import Settled, Settlement
     from app.ledger.recovery import DataLossPolicy
 
@@ -46,6 +46,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Losses are looked for often, and rebuilt books open soon."""
     monkeypatch.setattr(recovery, "LOOK_S", 0.02)
     monkeypatch.setattr(recovery, "CLOSED_S", 0.3)
+    monkeypatch.setattr(recovery, "SETTLE_S", 0.05)
+    monkeypatch.setattr(durable, "WATCH_S", 0.02)
 
 
 def raising(error: Exception) -> Callable[..., None]:
@@ -64,6 +66,8 @@ class Told:
     waiting: list[tuple[int, int]] = field(default_factory=list)
     journal_failures: list[str] = field(default_factory=list)
     losses: list[tuple[str, int]] = field(default_factory=list)
+    missing: list[Amounts] = field(default_factory=list)
+    histories: int = 0
 
     def set_settlements_waiting(self, on_disk: int, in_memory: int) -> None:
         if self.waiting[-1:] != [(on_disk, in_memory)]:
@@ -72,8 +76,12 @@ class Told:
     def count_journal_failure(self, error: str) -> None:
         self.journal_failures.append(error)
 
-    def count_data_loss(self, policy: str, restored: int) -> None:
+    def count_data_loss(self, policy: str, restored: int, missing: Amounts) -> None:
         self.losses.append((policy, restored))
+        self.missing.append(missing)
+
+    def count_history_change(self) -> None:
+        self.histories += 1
 
 
 @dataclass
@@ -118,6 +126,7 @@ async def replica(
     data_loss_policy: DataLossPolicy = "rebuild",
     settle_s: float = 0.0,
     grace: int = 0,
+    journal_bytes: int = 64 << 20,
 ) -> AsyncIterator[Replica]:
     policy = LedgerConfig(lease_s=5)
     told = Told()
@@ -126,7 +135,7 @@ async def replica(
         breaker = StoreBreaker(pause_s=0.05)
         ledger = await stack.enter_async_context(RedisLedger(clients.ledger, policy, breaker=breaker))
         restorer = Restorer(clients.ledger, ledger.scripts, policy, breaker)
-        journal = stack.enter_context(Journal(folder)) if folder else None
+        journal = stack.enter_context(Journal(folder, bytes_max=journal_bytes)) if folder else None
         around = DurableLedger(
             ledger,
             restorer,

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.budget import AMOUNT_MAX, UNITS, Amounts
+from app.ledger.checkpoints import Adjustment, Checkpoint, CounterState
 from app.ledger.hold_records import LETTERS, Counter, HoldRecord, UnreadableHold
 from app.ledger.journal import Journal, JournalUnavailable
 
@@ -38,6 +40,8 @@ records = st.builds(
     est=amounts,
     act=st.none() | amounts,
     counters=st.lists(counters, max_size=3).map(tuple),
+    number=st.integers(0, 2**53),
+    first=st.sampled_from(["", "7~1,0,0,0~0,0,0,0"]),
 )
 
 
@@ -68,14 +72,55 @@ def test_a_torn_line_costs_itself_alone(tmp_path: Path) -> None:
         assert list(journal.read_settled_of("acme")) == ["b"]
 
 
-def test_the_oldest_goes_when_the_disk_share_is_used_up(tmp_path: Path) -> None:
+def checkpoint(tenant: str, number: int, journal: str = "j") -> Checkpoint:
+    counters = (CounterState("t|output_tokens|day|1", number, 0, 0, 2**45),)
+    return Checkpoint(tenant, "epoch", number, number, journal, counters)
+
+
+def test_the_oldest_goes_when_checkpoints_say_what_it_had(tmp_path: Path) -> None:
     with Journal(tmp_path, bytes_max=20_000) as journal:
         for number in range(200):
             journal.note("acme", record(f"h{number}"), number)
-        kept = list(journal.read_settled_of("acme"))
-    assert kept[-1] == "h199"
-    assert 10 < len(kept) < 60
+            journal.note("other", record(f"o{number}"), number)
+            for tenant in journal.due:
+                journal.note_checkpoint(checkpoint(tenant, number))
+        kept = journal.read_settled_of("acme")
+        assert len(kept) < 20
+        assert "h0" not in kept
+        assert journal.read_checkpoints()["acme"].number > 150
     assert sum(path.stat().st_size for path in tmp_path.glob("settled-*")) <= 21_000
+
+
+def test_nothing_goes_for_which_there_is_no_checkpoint(tmp_path: Path) -> None:
+    with Journal(tmp_path, bytes_max=4_000) as journal:
+        for number in range(50):
+            journal.note("acme", record(f"h{number}"), number)
+            journal.note("other", record(f"o{number}"), number)
+        journal.note_checkpoint(checkpoint("other", 1))
+        assert journal.due == ["acme"]
+    with Journal(tmp_path, bytes_max=4_000) as again:
+        assert len(again.read_settled_of("acme")) == 50
+        assert again.due == ["acme"], "the next holder still needs it"
+        assert (tmp_path / "settled-0.old.jsonl").exists()
+        again.note_checkpoint(checkpoint("acme", 2))
+        assert again.due == []
+        assert not (tmp_path / "settled-0.old.jsonl").exists()
+
+
+def test_a_checkpoint_and_a_change_are_the_same_after_the_journal(tmp_path: Path) -> None:
+    whole = replace(
+        checkpoint("acme", 7),
+        credit={"t|usd|lifetime": 5},
+        limits={"t|usd|day": ("5;9", 3), "t|images|day": ("", 4)},
+        open_holds=("a", "b"),
+    )
+    credit = Adjustment("credit", 3, "credit.x", "t|usd|lifetime", "1;5")
+    with Journal(tmp_path) as journal:
+        journal.note_checkpoint(whole)
+        journal.note_checkpoint(checkpoint("acme", 6))
+        journal.note_adjustment("acme", credit, 1)
+        assert journal.read_checkpoints() == {"acme": whole}, "the latest"
+        assert [part["acme"].adjustments for part in journal.read(9)] == [[credit]]
 
 
 def test_replicas_of_one_folder_have_numbers_of_their_own_and_a_dead_ones_is_taken_again(
@@ -110,9 +155,14 @@ def test_all_tenants_are_told_in_parts_of_a_bounded_size(tmp_path: Path) -> None
         for number in range(25):
             journal.note(f"tenant-{number % 3}", record(f"h{number}", "dispatched"), number)
             journal.note(f"tenant-{number % 3}", record(f"h{number}"), number)
-        parts = list(journal.read_settled(10))
-        told = [(tenant, hold) for part in parts for tenant, holds in part.items() for hold in holds.values()]
-    assert max(sum(map(len, part.values())) for part in parts) <= 10
+        parts = list(journal.read(10))
+        told = [
+            (tenant, hold)
+            for part in parts
+            for tenant, found in part.items()
+            for hold in found.holds.values()
+        ]
+    assert max(sum(len(found.holds) for found in part.values()) for part in parts) <= 10
     assert {(tenant, hold.hold_id) for tenant, hold in told} == {
         (f"tenant-{number % 3}", f"h{number}") for number in range(25)
     }
@@ -160,7 +210,9 @@ def test_rotating_keeps_no_file_open_and_no_deleted_one_on_the_disk(tmp_path: Pa
     with Journal(tmp_path, bytes_max=4000) as journal:
         journal.note("acme", record("first"), 0)
         before = len(open_files())
-        note_many(journal, 400)
+        for _ in range(4):
+            note_many(journal, 100)
+            journal.note_checkpoint(checkpoint("acme", 1))
         assert "first" not in journal.read_settled_of("acme"), "it has rotated"
         assert len(open_files()) == before
         assert [name for name in open_files() if "(deleted)" in name and str(tmp_path) in name] == []

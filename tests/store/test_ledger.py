@@ -11,6 +11,7 @@ import pytest
 from app.domain.budget import AMOUNT_MAX, UNITS, Amounts, Budget
 from app.domain.errors import InternalError
 from app.generation.ports import Lead, Refused
+from app.ledger.hold_records import HoldRecord
 from app.ledger.policy import LedgerConfig
 from app.ledger.redis import RedisLedger
 from app.store import keys
@@ -394,10 +395,7 @@ async def test_the_journal_alone_rebuilds_the_counters(books: Books) -> None:
     last: dict[str, str] = {}
     for _id, records in await books.client.xrange(books.key("log")):
         last |= records
-    settled = held = 0
-    for record in last.values():
-        state, _flags, _t0, _work, est, act, _windows, _version = record.split(";")
-        settled += int(act.split(",")[0]) if state == "s" else 0
-        settled += int(est.split(",")[0]) if state == "c" else 0
-        held += int(est.split(",")[0]) if state in "hd" else 0
+    records = [HoldRecord.decode(hold, text) for hold, text in last.items()]
+    settled = sum(record.booked.image_tokens for record in records)
+    held = sum(record.est.image_tokens for record in records if record.open)
     assert [(settled, held)] == totals == [(747 + 1120, 1120)]

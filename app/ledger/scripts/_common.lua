@@ -18,13 +18,19 @@
 --  15 fail  STRING  "<hold id>;<the whole failure as JSON>"                    always a TTL
 -- Scripts that are about no piece of work are given the first thirteen alone.
 --
--- A record is "state;flags;t0_ms;fingerprint;est;act;windows;2"; the first version had no number at the end
+-- A record is "3;state;flags;t0_ms;fingerprint;est;act;windows;number;first". The second version was "state;flags;t0_ms;
+-- fingerprint;est;act;windows;2", the first had no 2 at the end. What a later version has written is left to it.
 --   state    h held, d dispatched | s settled, v voided, x expired (nothing booked), c charged (est booked)
 --   flags    f leads its fingerprint, l was corrected late, p its result was published
 --   est, act an amount for each of app/domain/budget.py UNITS, in its order, 0 for units that came later; act is
 --            filled in by a settle
 --   windows  "<unit, from 1>@<start_ms>@<end_ms>@<field>", one for each counter that the hold is booked in;
 --            "0@0@0@<field>" for a cap on open holds, where it counts 1 while it is open
+--   number   of the transition that made it so, greater than that of every earlier one of the tenant: microseconds of
+--            the store's clock, so that numbers of a history that was lost are no greater than later ones either
+--   first    of a hold that was corrected late: "<number of its end>~<what was booked>~<what was kept unresolved>"
+--
+--   WIN "!number"  the last number
 --
 -- Redis does not roll a script back, so everything is checked before the first write. Counters are written
 -- with HINCRBY, which is exact up to 2^63; arithmetic here is on doubles, exact up to 2^53. cjson is not used:
@@ -36,7 +42,12 @@ local GEN, FAIL = KEYS[14], KEYS[15]
 local AMOUNT_MAX = 9007199254740991
 local COUNTER_MAX = 4611686018427387904 -- 2^62: no sum of two counters overflows HINCRBY
 local LOG_LENGTH = 1000
-local RECORD_VERSION = '2' -- UNITS, how many there are, is written before this text when it is loaded
+local RECORD_VERSION = '3' -- UNITS, how many there are, is written before this text when it is loaded
+local NUMBER = '!number'
+local ASIDE = '!aside'
+local CHECKPOINTED = '!checkpoint|' -- see checkpoint.lua
+local LATER_VERSION_MS = 60000
+local ASIDE_KEPT_MS = 30 * 86400000
 -- The field of WIN that says when all of the tenant's results were purged, in ms; with "|<fingerprint>" those of one
 -- piece of work.
 local PURGED = '!purged'
@@ -158,24 +169,75 @@ local function amounts_of(text)
   return amounts
 end
 
+-- The windows of a record, or nil where they are not written so.
+local function parse_counters(windows, units)
+  local counters, length = {}, 0
+  for whole, unit, start, stop, field in string.gmatch(windows, '((%d+)@(%d+)@(%d+)@([^,]+),?)') do
+    if tonumber(unit) > units then return nil end
+    length = length + #whole
+    counters[#counters + 1] =
+      { unit = tonumber(unit), start = start, stop = stop, field = field, name = field .. '|' .. start }
+  end
+  return length == #windows and counters or nil
+end
+
+local function parse_first(first)
+  local number, booked, unresolved = string.match(first, '^(%d+)~([%d,]*)~([%d,]*)$')
+  return number and { number = tonumber(number), booked = amounts_of(booked), unresolved = amounts_of(unresolved) } or nil
+end
+
+-- The record, or nil where it is malformed.
 local function parse_record(hold, raw)
-  local state, flags, t0, fingerprint, est, act, windows =
-    string.match(raw, '^(%a);(%a*);(%d+);([^;]*);([^;]*);([^;]*);([^;]*);?2?$')
+  local state, flags, t0, fingerprint, est, act, windows, number, first =
+    string.match(raw, '^3;([hdsvxc]);(%a*);(%d+);([^;]*);([%d,]+);([%d,]*);([^;]*);(%d+);([%d,~]*)$')
+  if not state then
+    number, first = '0', ''
+    state, flags, t0, fingerprint, est, act, windows =
+      string.match(raw, '^([hdsvxc]);(%a*);(%d+);([^;]*);([%d,]+);([%d,]*);([^;]*);?2?$')
+  end
+  if not state then return nil end
   local record = {
     hold = hold, state = state, flags = flags, t0 = tonumber(t0), fingerprint = fingerprint,
-    est = amounts_of(est), act = amounts_of(act), windows = windows, counters = {},
+    est = amounts_of(est), act = amounts_of(act), windows = windows, number = tonumber(number), first = parse_first(first),
   }
+  record.counters = parse_counters(windows, #record.est)
+  if not record.counters or (state == 's' and #record.act ~= #record.est) then return nil end
   record.est[0] = 1 -- what a hold counts under a cap
-  for unit, start, stop, field in string.gmatch(windows, '(%d+)@(%d+)@(%d+)@([^,]+)') do
-    record.counters[#record.counters + 1] =
-      { unit = tonumber(unit), start = start, stop = stop, field = field, name = field .. '|' .. start }
+  return record
+end
+
+local function format_record(record)
+  local first = record.first
+  return table.concat({
+    RECORD_VERSION, record.state, record.flags, text(record.t0), record.fingerprint, csv(record.est), csv(record.act),
+    record.windows, text(record.number),
+    first and table.concat({ text(first.number), csv(first.booked), csv(first.unresolved) }, '~') or '',
+  }, ';')
+end
+
+-- Moves an entry that cannot be read out of the way of everything else, and keeps it for operators (docs/reliability.md
+-- R84): WIN "!aside|<kind>|<name>" has it, WIN "!aside" counts those that no gateway has told of yet.
+local function set_aside(kind, name, raw)
+  local entry = kind .. '|' .. name
+  redis.call('HSET', WIN, ASIDE .. '|' .. entry, string.sub(raw, 1, 1000))
+  redis.call('HINCRBY', WIN, ASIDE, 1)
+  redis.call('ZADD', GC, text(server_now() + ASIDE_KEPT_MS), 'a;' .. entry)
+end
+
+-- The record of a raw entry; nil where it is malformed, which sets it aside, or of a later version.
+local function open_record(hold, raw)
+  local record = parse_record(hold, raw)
+  if not record and (tonumber(string.match(raw, '^(%d+);') or '0') <= tonumber(RECORD_VERSION)) then
+    set_aside('hold', hold, raw)
+    redis.call('HDEL', RES, hold)
+    redis.call('ZREM', EXP, hold)
   end
   return record
 end
 
 local function read_record(hold)
   local raw = redis.call('HGET', RES, hold)
-  return raw and parse_record(hold, raw) or nil
+  return raw and open_record(hold, raw) or nil
 end
 
 local function flagged(record, flag)
@@ -186,16 +248,23 @@ local function is_open(record)
   return record.state == 'h' or record.state == 'd'
 end
 
--- Writes records and, as one entry of the journal, what they are now.
-local function write_records(records)
+-- The next transition's number.
+local function take_number()
+  local time = redis.call('TIME')
+  local number = math.max(tonumber(redis.call('HGET', WIN, NUMBER) or '0') + 1, time[1] * 1000000 + time[2])
+  redis.call('HSET', WIN, NUMBER, text(number))
+  return number
+end
+
+-- Writes records as they are now and, as one entry of the journal, what they are now. They were changed by one transition,
+-- whose number they get; `as_told` where they have theirs.
+local function write_records(records, as_told)
   if #records == 0 then return end
-  local pairs_of = {}
+  local number, pairs_of = not as_told and take_number(), {}
   for _, record in ipairs(records) do
+    record.number = number or record.number
     pairs_of[#pairs_of + 1] = record.hold
-    pairs_of[#pairs_of + 1] = table.concat({
-      record.state, record.flags, text(record.t0), record.fingerprint,
-      csv(record.est), csv(record.act), record.windows, RECORD_VERSION,
-    }, ';')
+    pairs_of[#pairs_of + 1] = format_record(record)
   end
   redis.call('HSET', RES, unpack(pairs_of))
   redis.call('XADD', LOG, 'MAXLEN', '~', LOG_LENGTH, '*', unpack(pairs_of))
@@ -340,6 +409,11 @@ local function booked_at(record)
   return record.state == 'c' and record.est or NOTHING
 end
 
+-- What is set aside for a hold beside what is booked, because nobody knows what came of it.
+local function unresolved_of(_record)
+  return NOTHING
+end
+
 -- Ends a hold, or corrects how it ended: s with what was used, v with nothing, c at its estimate.
 local function resolve(record, state, act, now, keep)
   local open, before = is_open(record), booked_at(record)
@@ -356,6 +430,9 @@ local function resolve(record, state, act, now, keep)
     purges[#purges + 1] = 'w;' .. counter.name
   end
   if #purges > 0 then redis.call('ZADD', GC, 'NX', unpack(purges)) end
+  if not open then
+    record.first = record.first or { number = record.number, booked = before, unresolved = unresolved_of(record) }
+  end
   record.state = state
   record.act = state == 's' and act or {}
   if not open and not flagged(record, 'l') then record.flags = record.flags .. 'l' end
@@ -406,9 +483,11 @@ local function sweep(now, keep, unknown_outcome, limit)
   if #due == 0 then return 0 end
   local records = {}
   for index, raw in ipairs(redis.call('HMGET', RES, unpack(due))) do
-    local record = raw and parse_record(due[index], raw)
+    local record = raw and open_record(due[index], raw)
     if record and is_open(record) then
       records[#records + 1] = record
+    elseif raw and not record and redis.call('HEXISTS', RES, due[index]) == 1 then
+      redis.call('ZADD', EXP, text(now + LATER_VERSION_MS), due[index]) -- for a gateway that can read it
     else
       redis.call('ZREM', EXP, due[index])
     end
@@ -420,8 +499,9 @@ end
 -- Keeps the sum of what forgotten holds have booked in a window, so that its total can always be accounted for.
 local function carry(hold)
   local raw = redis.call('HGET', RES, hold)
-  if not raw or not string.match(raw, '^[sc];') then return end
-  local record = parse_record(hold, raw)
+  if not raw or not string.match(raw, '^%d*;?[sc];') then return end
+  local record = open_record(hold, raw)
+  if not record then return end
   local booked = record.state == 's' and record.act or record.est
   for _, counter in ipairs(record.counters) do
     if counter.unit > 0 and redis.call('HEXISTS', WIN, counter.name .. ':s') == 1 then
@@ -447,6 +527,10 @@ local function purge(now, keep, limit)
         redis.call('HDEL', LEAD, name)
       elseif kind == 'p' then
         redis.call('HDEL', WIN, purge_mark(name))
+      elseif kind == 'a' then
+        redis.call('HDEL', WIN, ASIDE .. '|' .. name)
+      elseif kind == 'k' then
+        redis.call('HDEL', WIN, CHECKPOINTED .. name)
       else
         carry(name)
         redis.call('HDEL', RES, name)

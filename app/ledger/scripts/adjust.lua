@@ -5,7 +5,7 @@
 -- ARGV  1 keep, ms   2 number of windows, which is 1, then the window (take_windows)
 --       credit, id of the credit, add|take, amount
 --       or limit, the limit, until when it holds (ms; 0 ends it now)
--- Returns {ok | short | conflict | clock, now_ms, "", start, end, settled, held, limit, credit}
+-- Returns {ok | short | conflict | clock, now_ms, number of the change or "", start, end, settled, held, limit, credit}
 --       short     there is less credit than is to be taken
 --       conflict  a credit of this id was of another amount or for another budget
 --
@@ -20,22 +20,22 @@ local window = windows[1]
 local now = server_now()
 if not choose(windows, now) then return answer('clock', now, '', {}) end
 
-local function done(code)
+local function done(code, number)
   refresh(windows)
-  return answer(code, now, '', windows)
+  return answer(code, now, number or '', windows)
 end
 
 if action == 'limit' then
   local limit, deadline = take_integer('limit'), take_integer('end of the limit')
   take_nothing_more()
-  local term = text(limit) .. ';' .. text(deadline)
+  local term, number = text(limit) .. ';' .. text(deadline), text(take_number())
+  redis.call('HSET', WIN, window.field .. ':n', number)
   if deadline > now then
     redis.call('HSET', WIN, window.field .. ':l', term)
   else
     redis.call('HDEL', WIN, window.field .. ':l')
   end
-  redis.call('XADD', LOG, 'MAXLEN', '~', LOG_LENGTH, '*', '!limit', window.field .. ';' .. term)
-  return done('ok')
+  return done('ok', number)
 end
 
 local id = 'credit.' .. take_word('id of the credit')
@@ -44,13 +44,16 @@ local amount = take_integer('amount')
 take_nothing_more()
 local entry = table.concat({ 'credit', window.field, direction, text(amount) }, ';')
 local earlier = redis.call('HGET', RES, id)
-if earlier then return done(earlier == entry and 'ok' or 'conflict') end
+if earlier then
+  local same = string.sub(earlier, 1, #entry) == entry and string.match(string.sub(earlier, #entry + 1), '^;?(%d*)$')
+  return done(same and 'ok' or 'conflict', same or nil)
+end
 
 local change = direction == 'add' and amount or -amount
 local sum = tonumber(redis.call('HGET', WIN, window.field .. ':c') or '0') + change
 if sum < 0 or sum > AMOUNT_MAX then return done('short') end
 increase(window.field .. ':c', change)
-redis.call('HSET', RES, id, entry)
+local number = text(take_number())
+redis.call('HSET', RES, id, entry .. ';' .. number)
 redis.call('ZADD', GC, text(now + keep), 'r;' .. id)
-redis.call('XADD', LOG, 'MAXLEN', '~', LOG_LENGTH, '*', '!credit', id .. ';' .. entry)
-return done('ok')
+return done('ok', number)

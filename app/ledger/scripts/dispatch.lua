@@ -3,7 +3,7 @@
 --
 -- KEYS  res win exp gc log use lead idem ends ops opends calls callends gen fail (see _common.lua)
 -- ARGV  1 hold id   2 fingerprint   3 lease, ms   4, 5 keep (take_keep)   6 charge|release
--- Returns {code}: dispatched, or without any change expired | charged | settled | voided | unknown | conflict
+-- Returns {code, record}: dispatched; or {code} alone, without any change expired | charged | settled | voided | unknown | conflict
 --
 -- Where the store has lost the lead of a hold that is alive, the heartbeat puts it back.
 
@@ -34,4 +34,4 @@ if flagged(record, 'f') and record.t0 > math.max(newest, purged_until(fingerprin
   local lead = read_lead(fingerprint, now)
   if not lead or (lead.hold == hold and not lead.failed) then write_lead(fingerprint, hold, now, lease) end
 end
-return { 'dispatched' }
+return { 'dispatched', format_record(record) }

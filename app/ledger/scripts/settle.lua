@@ -21,7 +21,7 @@
 --       amount            one for each unit
 --       tokens            text_input, image_input, thinking
 --       usage             whose it is, see take_usage
--- Returns {code, state, repeated, late, published, now_ms, then for each counter: unit, start, end, settled,
+-- Returns {code, state, repeated, late, published, now_ms, record, then for each counter: unit, start, end, settled,
 --          held, field, credit, stored limit or ""}; code is done | unknown | conflict, flags are "0" and "1".
 --
 --            held, dispatched     expired (x)        charged (c)              settled (s)       voided (v)
@@ -64,7 +64,7 @@ end
 local function reply(code, record, repeated)
   local found = {
     code, record.state, repeated and '1' or '0', flagged(record, 'l') and '1' or '0',
-    flagged(record, 'p') and '1' or '0', text(now),
+    flagged(record, 'p') and '1' or '0', text(now), format_record(record),
   }
   for index, state in ipairs(read_counters(names_of(record))) do
     local counter = record.counters[index]
@@ -79,7 +79,7 @@ local function reply(code, record, repeated)
 end
 
 local record = read_record(hold)
-if not record then return { 'unknown', '', '0', '0', '0', text(now) } end
+if not record then return { 'unknown', '', '0', '0', '0', text(now), '' } end
 if record.fingerprint ~= fingerprint then return reply('conflict', record, false) end
 
 for _, state in ipairs(read_counters(names_of(record))) do

@@ -1,0 +1,259 @@
+"""Journals begin with checkpoints: what has rotated away is rebuilt as well, whoever tells what and when."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import secrets
+import shutil
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from app.domain.budget import Amounts, Budget
+from app.domain.errors import StoreUnavailable
+from app.generation.ports import Lead, Refused
+from app.ledger import journal_lines
+from app.ledger.verifying import read_snapshot
+from tests.store.books import ONE, until
+from tests.store.test_durable import Replica, own_server, quick, replica
+from tests.storeserver import running_server
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.storeserver import ServerProcess
+
+__all__ = ["own_server", "quick"]
+
+IMAGES = Budget("images", "month", 1600)
+CHEAP = Amounts(*(int(unit == "images") for unit in Amounts._fields))
+
+
+async def draw(one: Replica, hold: str, used: Amounts = CHEAP) -> bool:
+    """Whether a picture was admitted, then drawn and settled."""
+    admission = await one.books.admit(hold, amounts=used)
+    if not isinstance(admission, Lead):
+        return False
+    await one.books.dispatch(hold)
+    assert (await one.books.settle(hold, used)).state == "settled"
+    return True
+
+
+async def has_checkpoints(one: Replica) -> None:
+    async def none_due() -> bool:
+        return not one.durable._journal.due
+
+    await until(none_due, 20)
+
+
+async def serve_again(one: Replica) -> None:
+    """Return when the tenant is admitted again after a loss."""
+    hold = f"again-{secrets.token_hex(4)}"
+
+    async def open_again() -> bool:
+        with contextlib.suppress(StoreUnavailable):
+            return isinstance(await one.books.admit(hold, amounts=Amounts()), Lead | Refused)
+        return False
+
+    await until(open_again, 20)
+
+
+def budgeted(one: Replica, *budgets: Budget) -> Replica:
+    one.books.budgets = budgets
+    return one
+
+
+@pytest.mark.parametrize("on_disk", [True, False], ids=["disk", "memory"])
+async def test_rotation_forgets_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_disk: bool
+) -> None:
+    """1,500 of 1,600 pictures are drawn and the store flushed: 100 more are admitted, and no other."""
+    small = 200_000
+    monkeypatch.setattr(journal_lines, "MEMORY_BYTES", small)
+    folder = tmp_path / "journal" if on_disk else None
+    with running_server(tmp_path / "s") as server:
+        async with replica(server.url, folder, journal_bytes=small) as one:
+            budgeted(one, IMAGES)
+            for number in range(1500):
+                assert await draw(one, f"h{number}")
+            await has_checkpoints(one)
+            if folder is not None:
+                assert sum(path.stat().st_size for path in folder.glob("settled-*")) < small
+            await one.books.client.flushall()
+            await serve_again(one)
+            assert await one.books.totals() == [(1500, 0)]
+            assert (await read_snapshot(one.books.client, "acme")).find_differences() == []
+            drawn = [await draw(one, f"more-{number}") for number in range(110)]
+            assert sum(drawn) == 100
+        if folder is None:
+            return
+        async with replica(server.url, folder, journal_bytes=small) as again:
+            await budgeted(again, IMAGES).books.client.flushall()
+            await serve_again(again)
+            assert await again.books.totals() == [(1600, 0)], "the next holder of the journal knows it all"
+
+
+async def test_a_journal_that_comes_late_knows_what_was_before(
+    own_server: ServerProcess, tmp_path: Path
+) -> None:
+    """After a rolling deployment no disk is left that saw the first pictures."""
+    async with replica(own_server.url, tmp_path / "former") as former:
+        for number in range(5):
+            await draw(budgeted(former, IMAGES), f"former-{number}")
+    shutil.rmtree(tmp_path / "former")
+    async with replica(own_server.url, tmp_path / "new") as one:
+        await draw(budgeted(one, IMAGES), "new")
+        await has_checkpoints(one)
+        await draw(one, "newer")
+        await one.books.client.flushall()
+        await serve_again(one)
+        assert await one.books.totals() == [(7, 0)]
+        assert one.told.missing[-1].images == 7
+
+
+async def test_a_backup_older_than_the_journal_is_made_whole(
+    own_server: ServerProcess, tmp_path: Path
+) -> None:
+    async with replica(own_server.url, tmp_path / "j", journal_bytes=20_000) as one:
+        budgeted(one, IMAGES)
+        for number in range(20):
+            await draw(one, f"h{number}")
+        shutil.copytree(own_server.folder / "appendonlydir", tmp_path / "backup")
+        for number in range(20, 80):
+            await draw(one, f"h{number}")
+        await has_checkpoints(one)
+        await one.has_looked()
+        restore_backup(own_server, tmp_path / "backup")
+
+        async def whole() -> bool:
+            with contextlib.suppress(StoreUnavailable):
+                return await one.books.totals() == [(80, 0)]
+            return False
+
+        await until(whole, 20)
+        assert one.told.missing[-1].images == 60
+        assert one.told.histories == 1
+        assert (await read_snapshot(one.books.client, "acme")).find_differences() == []
+
+
+def restore_backup(server: ServerProcess, backup: Path) -> None:
+    server.kill()
+    shutil.rmtree(server.folder / "appendonlydir")
+    shutil.copytree(backup, server.folder / "appendonlydir")
+    server.start()
+
+
+BUDGETS = (
+    Budget("images", "month", 10**6),
+    Budget("image_tokens", "day", 10**9),
+    Budget("usd", "lifetime", 10**15),
+)
+
+
+Outcome = Literal["settle", "void", "charge"]
+
+
+@dataclass
+class Story:
+    """What three replicas and their store live through; ``truth`` is what ended holds have used."""
+
+    chance: random.Random
+    replicas: list[Replica]
+    server: ServerProcess
+    folder: Path
+    open: dict[str, Replica] = field(default_factory=dict)
+    truth: dict[str, Amounts] = field(default_factory=dict)
+    count: int = 0
+
+    async def step(self) -> None:
+        one = self.chance.choice(self.replicas)
+        kind = self.chance.choices(["begin", "end", "expire", "late"], [5, 5, 1, 1])[0]
+        if kind == "begin":
+            hold = f"h{self.count}"
+            self.count += 1
+            await one.books.admit(hold, amounts=ONE)
+            if self.chance.random() < 0.9:
+                await one.books.dispatch(hold)
+            self.open[hold] = one
+        elif self.open:
+            hold = self.chance.choice(list(self.open))
+            books = self.open[hold].books
+            if kind != "end" and await books.client.zscore(books.key("exp"), hold):
+                await books.expire(hold)
+                await books.totals()
+            if kind != "expire":
+                await self.end(hold)
+
+    async def end(self, hold: str) -> None:
+        used = ONE._replace(image_tokens=self.chance.randrange(1, 3000))
+        outcome: Outcome = self.chance.choice(["settle", "settle", "settle", "void", "charge"])
+        settled = await self.open.pop(hold).books.settle(hold, used, outcome)
+        assert settled.state in {"settled", "voided", "charged"}
+        self.truth[hold] = {"settle": used, "void": Amounts(), "charge": ONE}[outcome]
+
+    async def totals(self) -> list[tuple[int, int]]:
+        return await self.replicas[0].books.totals()
+
+    async def lose(self, how: str) -> None:
+        """The store loses everything, or goes back to the last backup, and learns again what it knew."""
+        before = [settled + held for settled, held in await self.totals()]
+        if how == "flush":
+            await self.replicas[0].books.client.flushall()
+            await serve_again(self.replicas[0])
+        else:
+            histories = [one.durable.recovery.history for one in self.replicas]
+            restore_backup(self.server, self.folder / "backup")
+
+            async def looked() -> bool:
+                return all(
+                    one.durable.recovery.history != history
+                    for one, history in zip(self.replicas, histories, strict=True)
+                )
+
+            await until(looked, 20)
+        after = [settled + held for settled, held in await self.totals()]
+        assert all(new >= old for new, old in zip(after, before, strict=True)), (before, after)
+
+    async def end_all(self) -> None:
+        for hold in list(self.open):
+            await self.end(hold)
+        whole = [sum(column) for column in zip(*self.truth.values(), strict=True)]
+        found = dict(zip(("images", "image_tokens", "usd"), await self.totals(), strict=True))
+        assert found == {unit: (whole[Amounts._fields.index(unit)], 0) for unit in found}
+
+    async def back_up(self) -> None:
+        shutil.rmtree(self.folder / "backup", ignore_errors=True)
+        shutil.copytree(self.server.folder / "appendonlydir", self.folder / "backup")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("seed", range(6))
+async def test_whatever_is_lost_the_books_come_back_exactly(
+    own_server: ServerProcess, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three replicas with journals that rotate all the time, one of them in memory alone."""
+    monkeypatch.setattr(journal_lines, "MEMORY_BYTES", 20_000)
+    async with contextlib.AsyncExitStack() as stack:
+        replicas = []
+        for folder in (tmp_path / "a", tmp_path / "b", None):
+            one = await stack.enter_async_context(replica(own_server.url, folder, journal_bytes=20_000))
+            replicas.append(budgeted(one, *BUDGETS))
+        story = Story(random.Random(seed), replicas, own_server, tmp_path)
+        for how in story.chance.choices(["flush", "backup"], k=4):
+            for _ in range(10):
+                await story.step()
+            await story.back_up()
+            for _ in range(story.chance.randrange(6)):
+                await story.step()
+            if story.chance.random() < 0.7:
+                for one in replicas:
+                    await has_checkpoints(one)
+                for _ in range(story.chance.randrange(20)):
+                    await story.step()
+            for one in replicas:
+                await one.has_looked()
+            await story.lose(how)
+            await story.end_all()
+            assert (await read_snapshot(replicas[0].books.client, "acme")).find_differences() == []
