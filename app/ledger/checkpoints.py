@@ -1,6 +1,6 @@
 """Checkpoints of a tenant's books, and changes by operators, as a journal keeps them beside holds.
 
-See docs/decisions/0049-a-journal-begins-with-a-checkpoint.md.
+See docs/decisions/0051-a-journal-begins-with-a-checkpoint.md.
 """
 
 from __future__ import annotations
@@ -80,16 +80,16 @@ class Checkpoint:
 
     def encode(self) -> list[str]:
         """For ``take_checkpoint`` of ``scripts/restore.lua``."""
-        found = [str(self.number), self.journal, str(MARK_KEEP_MS), str(len(self.counters))]
+        arguments = [str(self.number), self.journal, str(MARK_KEEP_MS), str(len(self.counters))]
         for counter in self.counters:
-            found += map(str, counter)
-        found.append(str(len(self.credit)))
+            arguments += map(str, counter)
+        arguments.append(str(len(self.credit)))
         for name, amount in self.credit.items():
-            found += [name, str(amount)]
-        found.append(str(len(self.limits)))
+            arguments += [name, str(amount)]
+        arguments.append(str(len(self.limits)))
         for name, (term, changed) in self.limits.items():
-            found += [name, term, str(changed)]
-        return [*found, str(len(self.open_holds)), *self.open_holds]
+            arguments += [name, term, str(changed)]
+        return [*arguments, str(len(self.open_holds)), *self.open_holds]
 
     def build_event(self, source: str) -> dict[str, Any]:
         """The checkpoint as a CloudEvent (version 1.0)."""

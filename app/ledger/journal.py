@@ -282,21 +282,21 @@ def _read(path: Path) -> Iterator[tuple[str, HoldRecord]]:
 
 def _read_subjects(path: Path) -> dict[str, bool]:
     """The tenants that a file is about, and whether it has a checkpoint of them."""
-    found: dict[str, bool] = {}
+    subjects: dict[str, bool] = {}
     for line in _read_file(path):
         if match := _SUBJECT.search(line):
             tenant = match[2].decode()
-            found[tenant] = found.get(tenant, False) or match[1] == CHECKPOINT_TYPE.encode()
-    return found
+            subjects[tenant] = subjects.get(tenant, False) or match[1] == CHECKPOINT_TYPE.encode()
+    return subjects
 
 
 def _read_id(lock: FileIO) -> str:
     """The name of a journal, made at its first start; it is in the file of its lock."""
-    found = _ID.fullmatch(lock.read())
-    if found is None:
+    match = _ID.fullmatch(lock.read())
+    if match is None:
         lock.truncate(0)
         lock.seek(0)
         lock.write(secrets.token_hex(16).encode())
         lock.seek(0)
-        found = _ID.fullmatch(lock.read())
-    return secrets.token_hex(16) if found is None else found[0].decode()
+        match = _ID.fullmatch(lock.read())
+    return secrets.token_hex(16) if match is None else match[0].decode()

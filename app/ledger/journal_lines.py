@@ -128,7 +128,7 @@ class JournalLines(ABC):
 
     def read_checkpoints(self) -> dict[str, Checkpoint]:
         """The latest checkpoint of each tenant."""
-        found: dict[str, Checkpoint] = {}
+        checkpoints: dict[str, Checkpoint] = {}
         for line in self._read_lines():
             if _CHECKPOINT not in line:
                 continue
@@ -136,28 +136,28 @@ class JournalLines(ABC):
                 checkpoint = Checkpoint.from_event(json.loads(line))
             except ValueError:
                 continue
-            known = found.get(checkpoint.tenant_id)
+            known = checkpoints.get(checkpoint.tenant_id)
             if known is None or known.number < checkpoint.number:
-                found[checkpoint.tenant_id] = checkpoint
-        return found
+                checkpoints[checkpoint.tenant_id] = checkpoint
+        return checkpoints
 
     def read_settled_of(self, tenant_id: str) -> dict[str, HoldRecord]:
         """The last state of every hold of a tenant that is remembered."""
-        found = Remembered()
+        remembered = Remembered()
         for owner, entry in self._read_entries():
             if owner == tenant_id and isinstance(entry, HoldRecord):
-                found.keep(entry)
-        return found.holds
+                remembered.keep(entry)
+        return remembered.holds
 
     def read(self, part: int) -> Generator[dict[str, Remembered]]:
         """Everything but checkpoints, by tenant; so many lines at a time are in memory."""
         tenants: dict[str, Remembered] = {}
         for count, (owner, entry) in enumerate(self._read_entries(), 1):
-            found = tenants.setdefault(owner, Remembered())
+            remembered = tenants.setdefault(owner, Remembered())
             if isinstance(entry, HoldRecord):
-                found.keep(entry)
+                remembered.keep(entry)
             else:
-                found.adjustments.append(entry)
+                remembered.adjustments.append(entry)
             if count % part == 0:
                 yield tenants
                 tenants = {}

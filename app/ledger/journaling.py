@@ -98,20 +98,20 @@ class Journaling:
 
     async def read_checkpoints(self) -> dict[str, Checkpoint]:
         """The latest of each tenant, read beside the event loop. Raises OSError where that fails."""
-        found: dict[str, Checkpoint] = {}
+        checkpoints: dict[str, Checkpoint] = {}
         for lines in self._all_lines():
             for tenant_id, checkpoint in (await asyncio.to_thread(lines.read_checkpoints)).items():
-                known = found.get(tenant_id)
+                known = checkpoints.get(tenant_id)
                 if known is None or known.number < checkpoint.number:
-                    found[tenant_id] = checkpoint
-        return found
+                    checkpoints[tenant_id] = checkpoint
+        return checkpoints
 
     async def read(self, part: int) -> AsyncGenerator[tuple[str, Remembered], None]:
         """See JournalLines; files are read beside the event loop. Raises OSError where they cannot be."""
         for lines in self._all_lines():
             with contextlib.closing(lines.read(part)) as parts:
-                while (found := await asyncio.to_thread(next, parts, None)) is not None:
-                    for tenant_id, remembered in found.items():
+                while (tenants := await asyncio.to_thread(next, parts, None)) is not None:
+                    for tenant_id, remembered in tenants.items():
                         yield tenant_id, remembered
 
     def note(self, tenant_id: str, record: HoldRecord, at_ms: int, epoch: str | None) -> None:

@@ -50,8 +50,8 @@ class DataLossMetrics(Protocol):
     def count_data_loss(self, policy: str, restored: int, missing: Amounts) -> None:
         """Count a ledger that was lost in whole or in part, the holds put back, and what they had booked."""
 
-    def count_history_change(self) -> None:
-        """Count that the store goes on from another state than it was in."""
+    def count_history_change(self, missing: Literal["yes", "no"]) -> None:
+        """Count that the store goes on from another state, and whether anything was missing here."""
 
 
 class Recovery:
@@ -141,18 +141,20 @@ class Recovery:
         known = dict(self._epochs)
         history = await self._restorer.read_history()
         if self.history not in {"", history}:
-            log.warning("the store has another history", extra={"before": self.history, "after": history})
-            self._metrics.count_history_change()
+            log.warning("the store has another history", extra={"history": history})
         if history != self.history:
             self._settled_at = time.monotonic() + SETTLE_S
         if self._data_loss_policy == "rebuild":
-            found = await self._restorer.read_epochs(list(known))
-            lost = {each: known[each] for each, epoch in found.items() if epoch != known[each]}
+            current = await self._restorer.read_epochs(list(known))
+            lost = {each: known[each] for each, epoch in current.items() if epoch != known[each]}
             if lost:
                 self._settled_at = time.monotonic() + SETTLE_S
                 await self._rebuild(lost)
-            if history != self.history:
-                await self._put_back_all(frozenset(known))
+        lacked = False
+        if history != self.history and self._data_loss_policy == "rebuild":
+            lacked = await self._put_back_all(frozenset(known))
+        if self.history not in {"", history}:
+            self._metrics.count_history_change("yes" if lacked else "no")
         self.history = history
 
     async def _rebuild(self, lost: dict[str, str]) -> dict[str, float]:
@@ -174,24 +176,24 @@ class Recovery:
                 )
             if rebuilding and lost:
                 async with contextlib.aclosing(self._journal.read(PART)) as known:
-                    async for tenant_id, found in known:
+                    async for tenant_id, remembered in known:
                         if tenant_id in lost:
                             restored[tenant_id] += await self._restorer.rebuild(
                                 tenant_id,
-                                found.holds.values(),
+                                remembered.holds.values(),
                                 restored[tenant_id].epoch,
                                 closed_s,
-                                adjustments=found.adjustments,
+                                adjustments=remembered.adjustments,
                             )
             for tenant_id, result in restored.items():
                 self._epochs[tenant_id] = result.epoch
                 self._journal.keep_epoch(tenant_id, result.epoch)
         for tenant_id, result in restored.items():
-            self._report("the store has lost the ledger", tenant_id, result)
+            self._report(tenant_id, result, whole=True)
         return {tenant_id: result.wait_s for tenant_id, result in restored.items()}
 
-    async def _put_back_all(self, tenant_ids: frozenset[str]) -> None:
-        """Tell a store of another history what this replica knows."""
+    async def _put_back_all(self, tenant_ids: frozenset[str]) -> bool:
+        """Tell a store of another history what this replica knows; whether anything was missing."""
         restored: dict[str, Restored] = {}
         async with self._rebuilding:
             checkpoints = await self._journal.read_checkpoints()
@@ -201,16 +203,27 @@ class Recovery:
                     tenant_id, holds, checkpoint=checkpoints.get(tenant_id)
                 )
             async with contextlib.aclosing(self._journal.read(PART)) as known:
-                async for tenant_id, found in known:
+                async for tenant_id, remembered in known:
                     if tenant_id in tenant_ids:
                         restored[tenant_id] += await self._restorer.put_back(
-                            tenant_id, found.holds.values(), found.adjustments
+                            tenant_id, remembered.holds.values(), remembered.adjustments
                         )
         for tenant_id, result in restored.items():
             if result:
-                self._report("the store has lost a part of the ledger", tenant_id, result)
+                self._report(tenant_id, result, whole=False)
+        return any(restored.values())
 
-    def _report(self, message: str, tenant_id: str, restored: Restored) -> None:
-        missing = restored.missing._asdict()
-        log.error(message, extra={"tenant": tenant_id, "count": restored.count, "missing": missing})
-        self._metrics.count_data_loss(self._data_loss_policy, restored.count, restored.missing)
+    def _report(self, tenant_id: str, restored: Restored, *, whole: bool) -> None:
+        missing = restored.missing
+        fields = {
+            "tenant": tenant_id,
+            "count": restored.count,
+            "images": missing.images,
+            "tokens": missing.total_tokens,
+            "usd_billionths": missing.usd,
+        }
+        if whole:
+            log.error("the store has lost the ledger", extra=fields)
+        else:
+            log.error("the store has lost a part of the ledger", extra=fields)
+        self._metrics.count_data_loss(self._data_loss_policy, restored.count, missing)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from operator import add
 from typing import TYPE_CHECKING
 
-from app.domain.budget import UNITS, Amounts
+from app.domain.budget import EARLIER_UNITS, UNITS, Amounts
 from app.ledger.checkpoints import MARK_KEEP_MS, Checkpoint
 from app.ledger.epochs import EPOCH_FIELD
 from app.ledger.policy import MS
@@ -55,7 +55,8 @@ class Restored:
         # A hold is booked in many windows: what the widest one lacked is what was lost.
         widest = dict.fromkeys(UNITS, 0)
         for name, amount in zip(counters[::2], counters[1::2], strict=True):
-            unit = name.split("|")[1]
+            word = name.split("|")[1]
+            unit = EARLIER_UNITS.get(word, word)
             if unit in widest:
                 widest[unit] = max(widest[unit], int(amount))
         missing = Amounts(*(amount + widest[unit] for unit, amount in zip(UNITS, amounts, strict=True)))

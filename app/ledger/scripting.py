@@ -35,10 +35,12 @@ Arguments = Mapping[str, str | Sequence[str]]
 
 _FOLDER = Path(__file__).parent / "scripts"
 _SHARED: Mapping[ScriptName, tuple[str, ...]] = {
-    "admit": ("_common", "_usage", "_rates", "_claims", "_attempts", "_epoch"),
-    "settle": ("_common", "_usage", "_claims", "_attempts"),
+    "admit": ("_common", "_leads", "_usage", "_rates", "_claims", "_attempts", "_epoch"),
+    "dispatch": ("_common", "_leads"),
+    "settle": ("_common", "_leads", "_usage", "_claims", "_attempts"),
     "deliver": ("_common", "_attempts"),
     "windows": ("_common", "_rates"),
+    "purge": ("_common", "_leads"),
     "checkpoint": ("_common", "_epoch"),
     "restore": ("_common", "_epoch", "_checkpoints"),
     "trial": (),

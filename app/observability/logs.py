@@ -60,6 +60,7 @@ FIELDS: dict[str, Literal["word", "number", "flag"]] = {
     "exit_status": "number",
     "finish_reason": "word",
     "generation_id": "word",
+    "history": "word",
     "hold_id": "word",
     "image_id": "word",
     "image_size": "word",
@@ -83,7 +84,9 @@ FIELDS: dict[str, Literal["word", "number", "flag"]] = {
     "support_code": "word",
     "surface": "word",
     "tenant": "word",
+    "tokens": "number",
     "upstream_status": "number",
+    "usd_billionths": "number",
     "version": "word",
 }
 

@@ -174,9 +174,9 @@ METRICS: tuple[MetricSpec, ...] = (
         "billionths.",
     ),
     MetricSpec(
-        "flashgate_store_histories_total", "counter", (),
+        "flashgate_store_histories_total", "counter", ("missing",),
         "How often the store was found to go on from another state than it was in: after a restart, a "
-        "failover, or a backup that was restored.",
+        "failover, or a backup that was restored; by whether this replica found anything missing: yes, no.",
     ),
     *UPSTREAM_METRICS,
 )  # fmt: skip
@@ -335,9 +335,9 @@ class Metrics:
         """Count a write of the journal that failed."""
         self._get_family("journal_failures_total").add(1, error)
 
-    def count_history_change(self) -> None:
-        """Count that the store goes on from another state than it was in."""
-        self._get_family("store_histories_total").add(1)
+    def count_history_change(self, missing: Literal["yes", "no"]) -> None:
+        """Count that the store goes on from another state, and whether anything was missing here."""
+        self._get_family("store_histories_total").add(1, missing)
 
     def count_data_loss(self, policy: str, restored: int, missing: Amounts) -> None:
         """Count a loss of a tenant's ledger, the holds that were put back, and what they had booked."""

@@ -81,7 +81,7 @@ def test_another_unit_takes_two_files_and_is_counted(own_server: ServerProcess, 
     assert ran.returncode == 0, ran.stderr
     settled, held, record = ran.stdout.split()
     assert (settled, held) == ("3", "7")
-    assert re.match(r"s;;\d+;one;1120,1120,1,5,1120,7;1120,1120,1,5,1120,3;6@.*;2$", record)
+    assert re.match(r"3;s;;\d+;one;1120,1120,1,5,1120,7;1120,1120,1,5,1120,3;6@.*;\d+;$", record)
 
 
 def test_a_record_without_a_version_and_with_fewer_amounts_is_read() -> None:
@@ -89,7 +89,7 @@ def test_a_record_without_a_version_and_with_fewer_amounts_is_read() -> None:
     old = HoldRecord.decode("h", text)
     assert (old.est, old.act) == (Amounts(747, 750, 1, 9), Amounts(747, 749, 1, 8))
     padded = text.replace("747,750,1,9;747,749,1,8;", "747,750,1,9,0;747,749,1,8,0;")
-    assert old.encode() == f"{padded};2"
+    assert old.encode() == f"3;{padded};0;"
     assert HoldRecord.decode("h", "s;f;17;work;747,750;747,749;").est == Amounts(747, 750)
 
 

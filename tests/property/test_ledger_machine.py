@@ -428,7 +428,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
 def _states(records: dict[str, str]) -> dict[str, str]:
     """The state of each hold; credits lie beside them."""
-    return {name: record[0] for name, record in records.items() if not name.startswith("credit.")}
+    return {name: record.split(";")[1] for name, record in records.items() if not name.startswith("credit.")}
 
 
 @pytest.mark.timeout(300)

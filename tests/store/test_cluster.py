@@ -155,8 +155,7 @@ async def test_a_gateways_store_can_be_a_cluster(cluster: int) -> None:
                 assert found.find_differences() == []
                 lost = list(found.holds)
                 await clients.ledger.delete(*[books.key(name) for name in keys.LEDGER_NAMES])
-                _, _, count = await restorer.rebuild(tenant, lost, "anew", 0)
-                assert count == 1
+                assert (await restorer.rebuild(tenant, lost, "anew", 0)).count == 1
                 assert await books.totals() == [(1120, 0)]
             tenants = ["one", "two", "three", "four"]
             assert await restorer.read_epochs(tenants) == dict.fromkeys(tenants, "anew")

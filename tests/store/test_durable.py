@@ -67,7 +67,7 @@ class Told:
     journal_failures: list[str] = field(default_factory=list)
     losses: list[tuple[str, int]] = field(default_factory=list)
     missing: list[Amounts] = field(default_factory=list)
-    histories: int = 0
+    histories: list[str] = field(default_factory=list)
 
     def set_settlements_waiting(self, on_disk: int, in_memory: int) -> None:
         if self.waiting[-1:] != [(on_disk, in_memory)]:
@@ -80,8 +80,8 @@ class Told:
         self.losses.append((policy, restored))
         self.missing.append(missing)
 
-    def count_history_change(self) -> None:
-        self.histories += 1
+    def count_history_change(self, missing: str) -> None:
+        self.histories.append(missing)
 
 
 @dataclass
@@ -440,6 +440,7 @@ async def test_a_store_that_came_back_whole_is_told_nothing(
         await until(lambda: told(before), 10)
         assert await one.books.totals() == [(1120, 0)]
         assert one.told.losses == []
+        assert one.told.histories == ["no"]
 
 
 async def test_a_replica_that_starts_after_the_loss_still_knows_of_it(

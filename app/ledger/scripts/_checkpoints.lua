@@ -1,4 +1,4 @@
--- What a checkpoint of a tenant's counters says of holds (docs/decisions/0049); stands behind _common.lua where a script needs it.
+-- What a checkpoint of a tenant's counters says of holds (docs/decisions/0051); stands behind _common.lua where a script needs it.
 --
 --   WIN "!based"                  number of the checkpoint that these books were rebuilt from, if they were
 --       "!open"                   the holds that were open then, with commas

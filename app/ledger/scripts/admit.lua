@@ -272,6 +272,14 @@ local function fits()
   return true
 end
 
+-- Forgets at most `limit` operations whose time is over, of a tenant that begins no new ones too.
+local function prune_operations(now, limit)
+  local due = redis.call('ZRANGE', OPENDS, '-inf', text(now), 'BYSCORE', 'LIMIT', 0, limit)
+  if #due == 0 then return end
+  redis.call('HDEL', OPS, unpack(due))
+  redis.call('ZREM', OPENDS, unpack(due))
+end
+
 -- Dead holds never refuse a live request: sweep for as long as that frees anything, within bounds.
 sweep(now, keep, unknown_outcome, 32)
 purge(now, keep, 32)

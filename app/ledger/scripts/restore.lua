@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Puts back what the store has forgotten: counters from a checkpoint that is later than these books, then holds, each at
--- most once; and opens the books again (docs/decisions/0049).
+-- most once; and opens the books again (docs/decisions/0051).
 --
 -- KEYS  res win exp gc log use (see _common.lua)
 -- ARGV  1, 2 keep (take_keep)   3 lease of those that are open, ms
