@@ -484,7 +484,10 @@ def check_input_tokens(case: Case) -> Iterator[Violation]:
         and pages <= card.documents.tokens_total_max
     ):
         detail = f"The request has about {total} input tokens; the model reads {most}."
-        pointer = "/videos" if clips else "/documents" if pages else pointer
+        if clips:
+            pointer = "/videos"
+        elif pages:
+            pointer = "/documents"
         yield Violation(pointer, "input_tokens_over_limit", detail)
 
 

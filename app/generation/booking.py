@@ -1,6 +1,6 @@
-"""What the request path decides: what the ledger is told, and what its answers mean for the caller.
+"""The decisions of the request path: what the ledger gets, and what its answers mean for the caller.
 
-Nothing here waits for anything or changes anything.
+Nothing here waits or has side effects.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ TAKEOVERS_MAX = 1
 
 
 def build_admission_request(job: Job, cache: CacheDirective, progress: Progress) -> AdmissionRequest:
-    """Under a hold id of its own; a job counts as one request however often it asks."""
+    """An admission under a new hold id. A job counts as one request, however often it is admitted."""
     return AdmissionRequest(
         tenant_id=job.tenant_id,
         hold_id=secrets.token_hex(12),
@@ -86,7 +86,7 @@ def build_admission_request(job: Job, cache: CacheDirective, progress: Progress)
 
 
 def refusal(job: Job, admission: Admission, allowances: Allowances) -> GatewayError | None:
-    """The error for an admission that is not to be served, or None."""
+    """The error for an admission that refuses the job, or None."""
     error: GatewayError
     match admission:
         case Refused():
@@ -114,9 +114,9 @@ def refusal(job: Job, admission: Admission, allowances: Allowances) -> GatewayEr
 
 
 def select_failure(failed: Failed, takeovers: int) -> GatewayError | None:
-    """A leader's refusal, or its second failure of any other kind; None where its work is to be taken over.
+    """The error for a failed leader's follower; None where the follower takes the work over, at most once.
 
-    See docs/decisions/0005. Whatever it cost was the leader's to pay.
+    See docs/decisions/0005. The leader has paid for its failure.
     """
     if not failed.failure.final and takeovers < TAKEOVERS_MAX:
         return None
@@ -125,12 +125,12 @@ def select_failure(failed: Failed, takeovers: int) -> GatewayError | None:
 
 
 def build_draining_error() -> Draining:
-    """The error for whatever a process that goes down does not begin."""
+    """The error for work that a process refuses while it shuts down."""
     return Draining("The gateway is shutting down; another replica will serve it.", retry_after_s=1)
 
 
 def build_result_gone_error(replayed: Replayed) -> ResultGone:
-    """The error for a key whose request was served, and whose result is no longer kept."""
+    """The error for an idempotency key whose result is no longer stored."""
     served = f"The request with this Idempotency-Key was served as {replayed.generation_id or 'a generation'}"
     anew = "The same request under a new key is made and paid anew."
     error = ResultGone(f"{served}, and the result is no longer kept.", anew, spent=replayed.spent)
@@ -145,9 +145,9 @@ def would_refuse(
     *,
     cached: bool,
 ) -> BudgetExceeded | RateLimited | None:
-    """The error that the job would meet by what was seen of its windows and rates, or None.
+    """The error that the job would get by these windows and rates, or None.
 
-    What is ``cached`` counts as a request and needs nothing else.
+    A ``cached`` result counts as a request and needs nothing else.
     """
     if not cached and any(window.refuses for window in windows):
         return _build_budget_error(job, windows, allowances)
@@ -180,7 +180,7 @@ def _build_budget_error(job: Job, windows: tuple[WindowState, ...], allowances: 
 def _find_alternative(
     job: Job, windows: tuple[WindowState, ...], allowances: Allowances, when: str
 ) -> tuple[WouldFit, str]:
-    """What would be admitted in place of the request, and the sentence about it."""
+    """What would be admitted instead of the request, and a sentence about it."""
     fitting, single = (
         would_fit(request, job.card, windows, allowances, strict=job.caller.tenant.strict)
         for request in (job.request, replace(job.request, n=1))
@@ -190,7 +190,7 @@ def _find_alternative(
 
 
 def _reset_window(window: WindowState) -> WindowState:
-    """The window as it is when it begins again; one that never does keeps what is booked."""
+    """The window after its next reset; a lifetime keeps what is booked."""
     return replace(window, held=0, settled=window.settled if window.endless else 0)
 
 
@@ -201,12 +201,12 @@ def _build_rate_error(rates: tuple[RateState, ...]) -> RateLimited:
 
 
 def _spread_wait(wait_s: int) -> int:
-    """Never less, and up to a tenth or a minute more: not everybody is to come back in the same second."""
+    """The wait and up to a tenth or a minute more, so that callers do not all return in the same second."""
     return wait_s + random.randint(0, min(wait_s // 10, SPREAD_S_MAX))
 
 
 def build_deadline_error(job: Job, progress: Progress) -> DeadlineExceeded:
-    """The error for a job whose time is over, or too short for a call."""
+    """The error for a job whose time is over or too short for a call."""
     limit = f"The time in {job.patience.header}" if job.patience else "The time for a picture of this size"
     if progress.sent:
         return DeadlineExceeded(f"{limit} passed; {_describe_later_result(job)}.", billed="maybe")
@@ -218,7 +218,7 @@ def build_deadline_error(job: Job, progress: Progress) -> DeadlineExceeded:
 
 
 def _describe_later_result(job: Job) -> str:
-    """Where the result of a call that was sent will be, for a caller who waits no longer."""
+    """Where a caller who stopped waiting will find the result of a call that was sent."""
     if job.cache.mode != "bypass":
         return "the picture is still being made and paid, and the cache will have it"
     if job.claim is not None:
@@ -230,7 +230,7 @@ def _describe_later_result(job: Job) -> str:
 
 @dataclass(frozen=True, slots=True)
 class StoredParts:
-    """Which parts of a result the store took. What it did not take is delivered all the same."""
+    """The parts of a result that the store took. The others are delivered all the same."""
 
     images: bool = False
     generation: bool = False
@@ -239,7 +239,7 @@ class StoredParts:
 def build_unknown_settlement(
     job: Job, hold_id: str, ending: Literal["settle", "void", "charge"]
 ) -> Settlement:
-    """How a hold ends where nobody knows what came of its calls."""
+    """The settlement of a hold whose calls have an unknown outcome."""
     return Settlement(
         tenant_id=job.tenant_id,
         hold_id=hold_id,
@@ -256,14 +256,14 @@ def build_unknown_settlement(
 def build_settlement(
     job: Job, hold_id: str, outcome: Outcome, generation: Generation, stored: StoredParts
 ) -> Settlement:
-    """How a hold ends whose calls came to an outcome. A result is published where it may be shared."""
+    """The settlement of a hold by its outcome. A result that may be shared is published."""
     error = outcome.error
     shared = stored.images and outcome.keep and job.cache.mode != "bypass"
     return replace(
         build_unknown_settlement(job, hold_id, outcome.booking),
         amounts=outcome.amounts,
         publish=generation if shared else None,
-        # That its caller cancelled it says nothing of the work.
+        # A cancellation by the caller says nothing about the work.
         failure=build_failure(error) if error and not isinstance(error, OperationCancelled) else None,
         answered=_decide_answered(job, outcome, generation),
         usage=outcome.usage,
@@ -271,9 +271,9 @@ def build_settlement(
 
 
 def strip_to_amounts(settlement: Settlement) -> Settlement:
-    """The same end of the hold without the result and the failure.
+    """The settlement without its result and its failure.
 
-    A repetition under its key finds the result by its id; where it failed it is not made again at once.
+    A repetition under its key finds the result by its id; after a failure it has to wait.
     """
     answered = settlement.answered
     if answered is not None and answered.state == "failed":
@@ -282,7 +282,7 @@ def strip_to_amounts(settlement: Settlement) -> Settlement:
 
 
 def _decide_answered(job: Job, outcome: Outcome, delivered: Generation) -> Answered | None:
-    """What a repetition under the job's idempotency key learns (docs/reliability.md R25).
+    """The answer to a repetition under the job's idempotency key (docs/reliability.md R25).
 
     | the request ended with              | a repetition                                              |
     |-------------------------------------|-----------------------------------------------------------|
@@ -305,7 +305,7 @@ def _decide_answered(job: Job, outcome: Outcome, delivered: Generation) -> Answe
 
 
 def build_generation(job: Job, hold_id: str, outcome: Outcome) -> Generation:
-    """The result as it is kept; the store's clock stamps it on settlement."""
+    """The result to store; the settlement sets its time by the store's clock."""
     answers = outcome.answers
     notices: tuple[Notice, ...] = ()
     with best_effort("mismatches"):
@@ -336,7 +336,7 @@ def build_result(
     stored: StoredParts,
     settled: Settled,
 ) -> GenerationResult:
-    """What a leader whose hold is settled is answered. Raises what went wrong where nothing was made."""
+    """The result for a leader whose hold is settled. Raises the outcome's error where there is no picture."""
     windows = settled.windows or lead.windows
     if outcome.error is not None:
         raise outcome.error.with_attributes(windows=windows, rates=lead.rates)
@@ -358,7 +358,7 @@ def build_result(
 
 
 def _list_lost_parts(stored: StoredParts) -> tuple[Notice, ...]:
-    """What the caller is told where the store did not take the images, or not the generation."""
+    """The warnings for images or a generation that the store did not take."""
     if not stored.images:
         lost = "The store did not take the image; its uri will not be found."
         return (Notice("image_not_kept", lost),)
@@ -376,7 +376,7 @@ def _build_record(picture: Picture) -> PictureRecord:
 
 
 def observe(job: Job, answers: tuple[ModelAnswer, ...], allowances: Allowances) -> None:
-    """Learn from what was delivered what words and thoughts cost."""
+    """Record the tokens of words and thoughts of delivered answers."""
     size, level = resolve_size_and_level(job.request, job.card)
     for answer in answers:
         if not answer.usage.estimated:
@@ -384,9 +384,9 @@ def observe(job: Job, answers: tuple[ModelAnswer, ...], allowances: Allowances) 
 
 
 def compute_keep_s(job: Job) -> int:
-    """How long pictures are kept: as long as anything refers to them.
+    """Seconds to store pictures: as long as anything refers to them.
 
-    A generation is kept up to a tenth shorter than asked, and must not end before what refers to it.
+    A generation is stored up to a tenth shorter than this, and must outlive what refers to it.
     """
     referred_s = max(each.keep_s if each else 0 for each in (job.claim, job.attempt))
     return max(job.caller.tenant.cache.ttl_s, referred_s * 9 // 8)

@@ -1,4 +1,4 @@
-"""Keeps finished generations under their ids, with what it takes to go on from them, and finds them again."""
+"""Stores finished generations by id, with the turns that a request needs to continue them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _IN_A_THREAD_CHARACTERS = 500_000
 
 
 class CannotContinue(Exception):
-    """There is no such generation, or it cannot be continued; ``code`` is for programs."""
+    """There is no such generation, or it cannot be continued; ``code`` becomes the violation's."""
 
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(sentence)

@@ -1,7 +1,7 @@
 """The request path: validate, estimate, admit, send, judge, keep, settle. Read this after ``app/main.py``.
 
-A request is served in a task that belongs to the gateway, not to the caller: who leaves still pays, fills
-the cache and finds the result on the next try.
+A request is served in a task of the gateway and not of the caller: a caller who leaves still pays, fills the
+cache, and finds the result on the next try.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ NOTE_PAUSES_S = (0.2, 1.0, 5.0)
 
 
 class Gateway:
-    """The one way in which a picture is made."""
+    """Serves requests for pictures."""
 
     def __init__(
         self,
@@ -88,14 +88,14 @@ class Gateway:
 
     @property
     def draining(self) -> bool:
-        """Whether new work is refused because the process goes down."""
+        """Whether new work is refused because the process is shutting down."""
         return self._tasks.closed
 
     async def generate(self, order: Order) -> GenerationResult:
-        """Serve one request; see the picture of the path in ARCHITECTURE.md.
+        """Serve one request along the path that ARCHITECTURE.md draws.
 
         Raises:
-            GatewayError: Every way in which it can end without a picture.
+            GatewayError: Every way to end without a picture.
         """
         return await self.serve(self.prepare(order))
 
@@ -128,7 +128,7 @@ class Gateway:
                 self._tasks.begin(self._note(job, job.attempt, delivery))
 
     async def estimate(self, order: Order) -> Quote:
-        """Judge and price a request, and see whether it would be admitted now; nothing is spent."""
+        """Validate and price a request, and look whether it would be admitted now; nothing is spent."""
         judged = judge(order, self.catalogue, self._policy)
         if judged.card is None or judged.violations:
             windows = await self.get_budgets(order.caller)
@@ -179,17 +179,17 @@ class Gateway:
     # the request path
 
     async def _run_to_its_end(self, job: Job, progress: Progress) -> GenerationResult:
-        """The request path, which only the gateway's own end cuts off."""
+        """Run the request path; only the gateway's shutdown cancels it."""
         progress.timings_ms["validate"] = job.judged_ms
         try:
             return await self._serve_job(job, progress)
         except asyncio.CancelledError:
             raise booking.build_draining_error() from None
         except CallerLeft:
-            raise asyncio.CancelledError from None  # nobody is left to be told anything else
+            raise asyncio.CancelledError from None  # nobody is left to answer
 
     async def _serve_job(self, job: Job, progress: Progress) -> GenerationResult:
-        """From a judged request to a settled result, as ARCHITECTURE.md draws and tells it."""
+        """The request path from admission to settlement; ARCHITECTURE.md explains its steps."""
         cache, takeovers = job.cache, 0
         while True:
             with progress.measure("admit"):
@@ -230,13 +230,13 @@ class Gateway:
         return booking.build_result(job, progress, admission, outcome, generation, stored, settled)
 
     def _count(self, job: Job, progress: Progress) -> None:
-        """From its first admission on it is a request; a caller who is gone by then can be told of now."""
+        """Note that the ledger has counted the job; a caller who has left before that is reported now."""
         progress.counted = True
         if progress.abandoned:
             self.note_delivery(job, progress, "abandoned")
 
     def _require_a_caller(self, progress: Progress) -> None:
-        """Another admission could spend. Raises CallerLeft or Draining where it is not to be asked for."""
+        """Allow another admission, which could spend. Raises CallerLeft or Draining."""
         if progress.caller_left.is_set():
             raise CallerLeft
         if self.draining:
@@ -245,17 +245,18 @@ class Gateway:
     async def _give_up(
         self, job: Job, cache: CacheDirective, lost: Hit | Replayed | Rejoined
     ) -> CacheDirective:
-        """How to ask anew where the pictures are gone: a call under way may still be joined."""
+        """The directive for the next admission after pictures were lost; a running call may be joined."""
         if isinstance(lost, Rejoined):
-            await self._note(job, lost.attempt, "delivered")  # there is nothing left to deliver
+            # Its result is lost, so there is nothing to deliver.
+            await self._note(job, lost.attempt, "delivered")
             return cache
         return replace(cache, max_age_s=0)
 
     async def _follow(self, job: Job, progress: Progress, follow: Follow) -> None:
-        """Wait for the leader's outcome, within this caller's own patience (docs/reliability.md R39).
+        """Wait for the leader's outcome within this caller's own time (docs/reliability.md R39).
 
         Raises:
-            CallerLeft: Nobody waits for it any more.
+            CallerLeft: The caller has left.
         """
         progress.following = follow.leader
         if job.left_s <= 0:
@@ -267,11 +268,11 @@ class Gateway:
             try:
                 await progress.wait_with_caller(wait(step_s))
             except asyncio.CancelledError:
-                # A leader of this process is cut off at the same moment, and may settle a picture yet.
+                # A leader in this process is cancelled at the same moment and may still settle a picture.
                 await progress.wait_with_caller(wait(LAST_WAIT_S))
 
     async def _take_last_look(self, job: Job, cache: CacheDirective, progress: Progress) -> GenerationResult:
-        """What the leader has left. A process that goes down begins nothing, but serves what is paid."""
+        """The leader's result, if any: a process that shuts down still serves what is paid for."""
         admission = await self._ledger.peek(booking.build_admission_request(job, cache, progress))
         result = await self._recall.load_hit(job, progress, admission) if isinstance(admission, Hit) else None
         if result is None:
@@ -279,7 +280,7 @@ class Gateway:
         return result
 
     async def _note(self, job: Job, attempt: Attempt, delivery: Delivery) -> None:
-        """Tell the ledger, a few times where it does not answer; what it never hears its lease decides."""
+        """Report a delivery to the ledger, with a few retries; without a report the owner's lease decides."""
         for pause_s in NOTE_PAUSES_S:
             with suppress(StoreUnavailable):
                 await self._ledger.note_delivery(job.tenant_id, attempt, delivery)
@@ -290,9 +291,9 @@ class Gateway:
         return HoldLease(self._ledger, job, progress, lead.hold_id, self._policy.hold)
 
     async def _send(self, job: Job, progress: Progress, hold: HoldLease) -> list[ModelAnswer | GatewayError]:
-        """N calls side by side, because the model makes one candidate a call.
+        """Make N calls in parallel, because the model makes one candidate a call.
 
-        The gateway's end cuts off what is under way. Pictures that are there by then are paid, and count.
+        A shutdown cancels running calls. Pictures that are there by then are paid for and count.
 
         Raises:
             GatewayError: Nothing was sent, as the hold could not be marked as sent.
@@ -313,12 +314,12 @@ class Gateway:
         await hold.stop_renewing()
         endings = [hold.get_call_ending(each) for each in calls]
         if hold.fault is not None:
-            # The hold may say that it was sent where only the store's answer was lost.
+            # The store may have marked the hold as sent and only its answer was lost.
             raise hold.fault
         return endings
 
     def _judge(self, job: Job, endings: list[ModelAnswer | GatewayError]) -> Outcome:
-        """What the calls came to together; and what words and thoughts cost is learnt from it."""
+        """Combine the endings of the calls, and learn from them what words and thoughts cost."""
         try:
             outcome = compute_outcome(endings, job.card, job.estimate_per_call, self._policy.hold)
         except Exception:
@@ -329,7 +330,7 @@ class Gateway:
         return outcome
 
     async def _keep(self, job: Job, generation: Generation, outcome: Outcome) -> booking.StoredParts:
-        """Keep the pictures, and the generation. A gateway that goes down keeps nothing more."""
+        """Store the pictures, then the generation. A shutdown stores nothing more."""
         stored = booking.StoredParts()
         pictures = outcome.pictures + outcome.interim
         if not outcome.pictures:

@@ -40,9 +40,9 @@ log = logging.getLogger(__name__)
 class HoldLease:
     """Marks a hold as sent when the first of its calls gets its turn, renews it from then on, and ends it.
 
-    So a process that dies while its calls still wait leaves a hold that is released, not charged. A hold
-    that could not be marked as sent is never sent, and costs nothing. As a context it leaves no hold open:
-    one that nobody has settled inside ends with an unknown outcome.
+    So the hold of a process that dies while its calls still wait is released and not charged. Nothing is sent
+    under a hold that could not be marked as sent, and it costs nothing. As a context manager it leaves no
+    hold open: one that was not settled inside ends with an unknown outcome.
 
     Args:
         ledger: Where it is held.
@@ -53,7 +53,7 @@ class HoldLease:
             knows what came of it.
 
     Attributes:
-        fault: Why nothing may be sent under this hold, or None.
+        fault: The error that keeps the hold from being sent, or None.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class HoldLease:
             raise Draining(sentence, retry_after_s=5) from None
 
     async def begin(self) -> None:
-        """Mark the hold as sent, once for all of its calls. Raises the fault where that was not possible."""
+        """Mark the hold as sent, once for all of its calls. Raises the fault where that fails."""
         async with self._deciding:
             if self.fault is not None:
                 raise self.fault
@@ -107,7 +107,7 @@ class HoldLease:
                 await self._progress.before_sending()
                 open_still = await self._dispatch()
             except OperationCancelled:
-                raise  # as for a late caller, the hold is void at once
+                raise  # as for a late caller, the hold is voided at once
             except GatewayError as error:
                 self.fault = error
                 raise
@@ -123,7 +123,7 @@ class HoldLease:
             self._renewing = asyncio.create_task(self._renew())
 
     def get_call_ending(self, call: asyncio.Task[ModelAnswer]) -> ModelAnswer | GatewayError:
-        """What a call that is over came to; only the gateway's own end cancels one."""
+        """The answer or error of a finished call; only the gateway's shutdown cancels one."""
         billed = "maybe" if self._progress.sent else "no"
         if call.cancelled():
             return DeadlineExceeded("The call was cancelled.", billed=billed)
@@ -136,21 +136,21 @@ class HoldLease:
         return UpstreamError("The gateway could not read the upstream's answer.", billed=billed)
 
     async def stop_renewing(self) -> None:
-        """Let no renewal follow; the calls are over."""
+        """Stop renewing the hold, because the calls are over."""
         if self._renewing is not None:
             with best_effort("heartbeat"):
                 await run_uncancelled(cancel_tasks([self._renewing]))
 
     async def settle(self, settlement: Settlement) -> Settled:
-        """End the hold: with all that the settlement says, or else with its amounts alone.
+        """End the hold with the whole settlement, or else with its amounts alone.
 
-        Where neither can be done, the lease ends the hold at its estimate.
+        If both fail, the lease ends the hold at its estimate.
         """
         self._settled = True
-        for attempt in (settlement, booking.strip_to_amounts(settlement)):
+        for version in (settlement, booking.strip_to_amounts(settlement)):
             try:
                 return await run_uncancelled(
-                    self._ledger.settle(attempt, build_budget_windows(self._job.caller))
+                    self._ledger.settle(version, build_budget_windows(self._job.caller))
                 )
             except Exception:
                 log.exception("a settlement failed", extra={"hold_id": self._hold_id})

@@ -1,4 +1,4 @@
-"""An order judged and priced: what it asks for in the card's words, its faults, what it may cost."""
+"""Jobs: orders that are validated against the card and priced."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
     from app.generation.order import ClientTimeout, Order
 
 IDEMPOTENCY_KEEP_S = 24 * 3600
-"""An idempotency key is answered for a day."""
+"""Seconds that an idempotency key is answered."""
 
 UNDELIVERED_KEEP_S = 3600
-"""Clients that repeat a call do so within seconds of their own time-outs, which are of minutes."""
+"""Seconds; clients repeat a call within seconds of their own time-outs, which last minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """An order beside its card.
+    """An order validated against its card.
 
     Attributes:
-        card: The model's, or None where the model is not known here.
-        request: As it would be used; as it was asked where it has faults.
-        violations: Every fault, the surface's own first.
+        card: The model's card, or None for an unknown model.
+        request: Normalized; as the caller sent it where it has violations.
+        violations: Every violation, the surface's own first.
     """
 
     card: Card | None
@@ -56,7 +56,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An order judged and priced; what changes on its way is in ``Progress``.
+    """A valid, priced order. It never changes; ``Progress`` holds what does.
 
     Attributes:
         claim: On the caller's idempotency key.
@@ -91,12 +91,12 @@ class Job:
 
     @property
     def age_s(self) -> float:
-        """Seconds since it came."""
+        """Seconds since it arrived."""
         return time.monotonic() - self.arrived
 
     @property
     def left_s(self) -> float:
-        """Seconds until nobody waits for this job any more."""
+        """Seconds until its time is over or its caller stops waiting."""
         work_s = self.work_s - self.age_s
         patience_s = self.client_timeout_left_s
         return work_s if patience_s is None else min(work_s, patience_s)
@@ -114,18 +114,18 @@ class Job:
 
     @property
     def tenant_id(self) -> str:
-        """Whose work it is."""
+        """The tenant whose work it is."""
         return self.caller.tenant.id
 
     @property
     def attribution(self) -> Attribution:
-        """Under what its usage is reported."""
+        """The key, model, size and labels that its usage is reported under."""
         size = self.request.image_size or self.card.image_size_default
         return Attribution(self.caller.key.id, self.card.id, size, self.request.labels)
 
 
 def judge(order: Order, catalogue: Catalogue, policy: Policy) -> Judged:
-    """Hold an order against its card and the caller's rights; never raises."""
+    """Validate an order against its card and the caller's rights; never raises."""
     request = order.request
     card = catalogue.resolve(request.model)
     if card is None:
@@ -141,7 +141,7 @@ def judge(order: Order, catalogue: Catalogue, policy: Policy) -> Judged:
 def build_job(
     order: Order, catalogue: Catalogue, policy: Policy, allowances: Allowances, times: TimeConfig
 ) -> Job:
-    """A valid order as a job, priced. Raises ValidationFailed with every fault of any other."""
+    """Validate and price an order. Raises ValidationFailed with every violation."""
     began = time.perf_counter()
     judged = judge(order, catalogue, policy)
     card, request = judged.card, judged.request
@@ -177,7 +177,7 @@ def build_job(
 def _bound_output(
     request: GenerationRequest, card: Card, allowances: Allowances
 ) -> tuple[GenerationRequest, Notice]:
-    """The request with the upstream told to stop where the reservation ends."""
+    """The request with a bound on output tokens, so that the upstream stops where the reservation ends."""
     bound = compute_output_tokens_per_call(request, card, allowances)
     verbatim = request.verbatim and _insert_bound(request.verbatim, bound)
     detail = f"The tenant is strict: each call may answer with {bound} tokens, which is what is reserved."
@@ -185,7 +185,7 @@ def _bound_output(
 
 
 def _insert_bound(verbatim: Passthrough, bound: int) -> Passthrough:
-    """Google's own words with the bound in them, in the place of one that may be there."""
+    """The passthrough body with the bound, which replaces any other."""
     body = json.loads(verbatim.skeleton)
     config = body.setdefault("generation_config" if "generation_config" in body else "generationConfig", {})
     config.pop("max_output_tokens", None)
@@ -194,7 +194,7 @@ def _insert_bound(verbatim: Passthrough, bound: int) -> Passthrough:
 
 
 def _build_claim(order: Order) -> Claim | None:
-    """A claim on the caller's idempotency key, which counts for one gateway key and one route."""
+    """A claim on the caller's idempotency key, valid for one gateway key and one route."""
     key = order.idempotency
     if key is None:
         return None
@@ -203,7 +203,7 @@ def _build_claim(order: Order) -> Claim | None:
 
 
 def _build_attempt(order: Order, work: str) -> Attempt | None:
-    """Which attempt it is at a call of this gateway key, whose result nobody else may have."""
+    """The attempt at a call of this gateway key whose result is not shared; None without client retries."""
     if order.retries is None:
         return None
     origin = compute_digest(json.dumps([order.caller.key.id, work]).encode())
@@ -211,7 +211,7 @@ def _build_attempt(order: Order, work: str) -> Attempt | None:
 
 
 def build_budget_windows(caller: Caller) -> tuple[BudgetWindow, ...]:
-    """The caller's windows around this machine's now; the store chooses by its own clock."""
+    """The caller's windows around this machine's time; the store chooses by its own clock."""
     return list_budget_windows(caller, time.time_ns() // 1_000_000)
 
 

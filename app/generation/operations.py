@@ -1,8 +1,8 @@
-"""Generations that go on after their callers were answered: operations, which any replica can tell of.
+"""Operations: generations that go on after their callers were answered; every replica can report them.
 
-The process that was asked does the work and says in the store how far it is; one that dies says nothing more,
-and its operation is lost when the lease is over. On a platform that stops the CPU between requests (Cloud Run
-without CPU always allocated) operations would stand still.
+The process that accepted an operation does the work and renews a lease in the store. If it dies, the
+operation is lost when the lease ends. On a platform that stops the CPU between requests (Cloud Run without
+CPU always allocated) operations would stand still.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class LongRunning:
         operations: Where all replicas see them.
         lease_s: How long an operation outlives its process.
         config: How many there may be; each holds its inputs in memory.
-        on_ended: Told how each of them ended.
+        on_ended: Called with the final state of each operation.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class LongRunning:
         await self._tasks.aclose(CLOSING_S)
 
     async def _run(self, owned: _Owned, job: Job, encoder: OperationEncoder) -> GenerationResult:
-        """Serve the job, with the store told of each step."""
+        """Serve the job and record each step in the store."""
 
         async def before_sending() -> None:
             if not await self._operations.step(owned.tenant_id, owned.id, owned.claim, "running"):
@@ -196,7 +196,7 @@ class LongRunning:
     async def _send_heartbeats(
         self, owned: _Owned, progress: Progress, serving: asyncio.Task[GenerationResult]
     ) -> None:
-        """Say that the operation is alive, and learn that it was cancelled elsewhere."""
+        """Renew the operation's lease, and notice a cancellation by another replica."""
         while True:
             await asyncio.sleep(self._lease_s / 3)
             state: Literal["waiting", "running"] = "running" if progress.sent else "waiting"
@@ -213,7 +213,7 @@ class LongRunning:
     async def _finish(
         self, owned: _Owned, state: Literal["done", "failed"], text: str, result: OperationResult | None
     ) -> bool:
-        """Tell the store, again and again for as long as this process lives. False where it was too late."""
+        """Record the end in the store, with retries while this process lives. False where it was too late."""
         pause_s = _PAUSE_S
         while True:
             try:
@@ -227,7 +227,7 @@ class LongRunning:
                 pause_s = min(_PAUSE_S_MAX, pause_s * 2)
                 continue
             except Exception:
-                # Its lease ends it for those who read it; whoever waits for the result gets it all the same.
+                # For readers its lease ends it; a caller who waits gets the result all the same.
                 log.exception("the store was not told how an operation ended")
                 return True
             self._on_ended(state if recorded else "cancelled")
@@ -235,14 +235,14 @@ class LongRunning:
 
 
 def _compute_cost(error: GatewayError, job: Job, progress: Progress) -> OperationResult | None:
-    """What a failed operation may have cost; None where that is nothing."""
+    """The possible cost of a failed operation; None where it cost nothing."""
     if error.usage is not None:
         return OperationResult("", price_usage(job.card, error.usage))
     return OperationResult("", None) if progress.sent else None
 
 
 def _derive_id(job: Job, key: IdempotencyKey | None) -> str:
-    """One under an idempotency key has always the same id, so that a repetition finds it."""
+    """A random id; under an idempotency key always the same one, so that a repetition finds it."""
     if key is None:
         return f"op_{secrets.token_hex(12)}"
     scope = json.dumps([job.tenant_id, job.caller.key.id, key.route, key.key])

@@ -1,4 +1,4 @@
-"""What a surface hands to the gateway, and what it gets back."""
+"""The orders that surfaces hand to the gateway, and its results."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class ClientTimeout:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a surface hands over.
+    """A request with its caller and options, as a surface hands it over.
 
     Attributes:
-        request: As the caller asked, spellings included.
+        request: As the caller sent it, spellings included.
         cache: The caller's directive, or None where it gave none.
         violations: Faults that the surface found in its own dialect; they are reported with the card's.
         idempotency: The caller's key and the route that it counts for, or None.

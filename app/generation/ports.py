@@ -1,7 +1,7 @@
-"""The ports on one page: the five that serving a request needs; ``operator_ports`` has the others.
+"""The ports that serving a request needs; ``app/tenants/ports.py`` has those of operators.
 
-Adapters live in ``store`` and ``upstream``; ``observability`` wraps them. Every method is
-all-or-nothing, and raises only errors of ``app/domain/errors.py``.
+Adapters live in ``ledger``, ``results``, ``tenants`` and ``upstream``; ``observability`` wraps them. Every
+method is all-or-nothing and raises only errors of ``app/domain/errors.py``.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Claim:
     """A request's claim on an idempotency key, the same over all of its admissions (docs/reliability.md R25).
 
     Attributes:
-        digest: Of the caller's key with its scope: the gateway key and the route; the tenant comes with it.
-        id: Names the request that claims it.
-        keep_s: How long a repetition is answered, and never paid again.
+        digest: The digest of the caller's key, the gateway key and the route.
+        id: The id of the request that claims it.
+        keep_s: Seconds that repetitions are answered and not paid again.
     """
 
     digest: str
@@ -44,7 +44,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class AdmissionRequest:
-    """Everything that the one admission step decides on.
+    """Everything that an admission decides on.
 
     Attributes:
         hold_id: Names the hold if one is made. Repeating an admission with the same id changes nothing.
@@ -85,7 +85,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """Somebody else generates it: wait for ``leader``'s outcome, then ask for admission again."""
+    """Another request generates it: wait for ``leader``'s outcome, then ask for admission again."""
 
     leader: str
     windows: tuple[WindowState, ...]
@@ -111,7 +111,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """``only_if_cached`` was asked and nothing is there."""
+    """The request said ``only_if_cached`` and nothing is cached."""
 
     windows: tuple[WindowState, ...]
     rates: tuple[RateState, ...] = ()
@@ -119,7 +119,7 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """Reserved: this caller generates. The hold must be dispatched, settled or voided by its id."""
+    """Reserved: this request generates. Its hold must be dispatched, then settled or voided."""
 
     hold_id: str
     windows: tuple[WindowState, ...]
@@ -188,7 +188,7 @@ Admission = (
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What becomes of an idempotency key when its request ends.
+    """The end of an idempotency key's request.
 
     Attributes:
         state: ``done`` and ``failed`` are kept and told again with ``outcome``; ``unknown`` keeps the key
@@ -202,7 +202,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """How a hold ends.
+    """The end of a hold.
 
     Attributes:
         outcome: ``settle`` books ``amounts``; ``void`` books nothing; ``charge`` books the estimate,
@@ -233,7 +233,7 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What a settlement came to.
+    """The result of a settlement.
 
     Attributes:
         state: The hold's state now: ``settled``, ``voided`` or ``charged``; ``unknown`` where the store
@@ -348,12 +348,12 @@ class Operations(Protocol):
 
 
 async def _do_nothing() -> None:
-    """Stands where nobody has to know that a call is sent."""
+    """The default where nothing happens before a call is sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What the upstream must know of a call beside the request: who asks, and how long there is.
+    """A call's tenant, time and priority, for the upstream.
 
     Attributes:
         tenant_id: Whose call it is; slots at the upstream are shared fairly between tenants.
@@ -370,7 +370,7 @@ class Call:
 
 
 class ImageModel(Protocol):
-    """The upstream. One call is made, and paid for, at most once."""
+    """The upstream. Each call is made and paid for at most once."""
 
     async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
         """One candidate.
@@ -392,7 +392,7 @@ class Directory(Protocol):
         """The caller for a full gateway key, or None. The checksum is refused without a look-up."""
 
     def find_by_identity(self, identities: tuple[Identity, ...]) -> Caller | None:
-        """The caller whose key one of these identities opens, or None; no identity at all is nobody."""
+        """The caller whose key belongs to one of these identities, or None."""
 
     def list_tenants(self) -> tuple[Tenant, ...]:
         """Every configured tenant."""

@@ -1,4 +1,4 @@
-"""How far a request has come, for those who wait for it and must know."""
+"""The progress of a request, shared between its path and its surface."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class CallerLeft(Exception):
-    """Nobody waits for the request any more, and nothing was spent on it. Nobody is told."""
+    """The caller has left and nothing was spent, so there is nobody to answer."""
 
 
 async def _do_nothing() -> None:
-    """Stands where nobody has to know that a call is sent."""
+    """The default where nothing happens before a call is sent."""
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""From what is kept of a generation to a result: its record and its pictures, loaded and checked."""
+"""Loads stored generations with their pictures, checked, as results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Recall:
-    """Loads finished results for callers who need not pay for them."""
+    """Loads results that were paid for before."""
 
     def __init__(self, results: Results) -> None:
         self._results = results

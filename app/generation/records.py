@@ -1,7 +1,7 @@
 """Generations and failures as the JSON that the store keeps; image bytes never pass through here.
 
-The encoding is canonical: what decodes must encode to the same text again, so an unknown field, a wrong
-type or another version is refused and never half understood.
+The encoding is canonical: a record must encode to the same text again, so unknown fields, wrong types and
+other versions are refused as a whole.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from app.domain.stored_generation import StoredGeneration
 
 VERSION = 1
 BRIEF_BYTES_MAX = 1000
-"""What a failure may take in the ledger, which no store evicts."""
+"""Bytes of a failure in the ledger, which no store evicts."""
 
 _DETAIL_LENGTH_MAX = 400
 _WORD_LENGTH_MAX = 60
@@ -39,7 +39,7 @@ class UnreadableRecord(ValueError):
 
 
 def encode_generation(generation: Generation) -> str:
-    """The record of a result. Never fails on what a model may have said: it was paid for already."""
+    """The record of a result. It never fails on the model's text, which is paid for already."""
     try:
         body = _GENERATION.dump_json(generation)
     except PydanticSerializationError:
@@ -78,7 +78,7 @@ def encode_failure(failure: Failure) -> str:
 def encode_brief(failure: Failure) -> str:
     """A failure as the ledger keeps it, in at most BRIEF_BYTES_MAX.
 
-    Left out are the upstream's own answer, and what only errors have that end no hold: they are never kept.
+    It leaves out the upstream's own answer, and attributes of errors that never end a hold.
     """
     brief = replace(
         failure,
@@ -89,12 +89,11 @@ def encode_brief(failure: Failure) -> str:
         support_code=failure.support_code and failure.support_code[:_WORD_LENGTH_MAX],
     )
     length = _DETAIL_LENGTH_MAX
-    while (
-        len(text := encode_failure(replace(brief, detail=_cut(failure.detail, length))).encode())
-        > BRIEF_BYTES_MAX
-    ):
+    text = encode_failure(replace(brief, detail=_cut(failure.detail, length)))
+    while len(text.encode()) > BRIEF_BYTES_MAX:
         length //= 2
-    return text.decode()
+        text = encode_failure(replace(brief, detail=_cut(failure.detail, length)))
+    return text
 
 
 def _cut(detail: str, length: int) -> str:
@@ -149,7 +148,7 @@ def _replace_surrogates(text: str) -> str:
 
 
 def _replace_all_surrogates(generation: Generation) -> Generation:
-    """Half of a surrogate pair can stand in JSON from an upstream, but not in UTF-8."""
+    """Replace lone surrogates, which upstream JSON can hold and UTF-8 cannot."""
     return replace(
         generation,
         text=_replace_surrogates(generation.text),

@@ -128,8 +128,8 @@ class Fault:
 
 
 FAULTS: dict[str, Fault] = {
-    "ending the heartbeat": Fault(hold, "cancelled"),
-    "noticing mismatches": Fault(booking, "mismatches"),
+    "ending the heartbeat": Fault(hold, "cancel_tasks"),
+    "noticing mismatches": Fault(booking, "find_mismatches"),
     "learning": Fault(booking, "observe"),
     "learning an allowance": Fault(Allowances, "observe"),
     "keeping": Fault(ObservedResults, "put_pictures", kept=False),
@@ -148,21 +148,21 @@ FAULTS: dict[str, Fault] = {
     "the windows to settle in": Fault(hold, "build_budget_windows", times=1),
     "noting in the journal": Fault(Journal, "note"),
     "remembering the epoch": Fault(Journal, "keep_epoch"),
-    "comparing what was delivered": Fault(observed, "mismatches"),
-    "every metric": Fault(Family, "_of"),
+    "comparing what was delivered": Fault(observed, "find_mismatches"),
+    "every metric": Fault(Family, "_get_series"),
     "the access log": Fault(ObservedRequests, "_record"),
     **{
         f"metric {name}": Fault(Metrics, name)
         for name in (
-            "budget_units",
-            "finish",
-            "image_bytes",
-            "images",
-            "settlement",
-            "store_command",
-            "upstream_call",
-            "usage",
-            "windows",
+            "count_budget_units",
+            "count_finish",
+            "count_image_bytes",
+            "count_images",
+            "count_settlement",
+            "count_store_command",
+            "count_upstream_call",
+            "count_usage",
+            "set_windows",
         )
     },
 }
@@ -333,7 +333,7 @@ def test_an_operation_that_the_store_cannot_tell_of_any_more_is_answered_with_it
 
 
 @pytest.mark.parametrize(
-    "fault", [Fault(native_operations, "answer_of"), Fault(RedisOperations, "finish")], ids=str
+    "fault", [Fault(native_operations, "render_result"), Fault(RedisOperations, "finish")], ids=str
 )
 def test_who_waits_for_an_operation_gets_the_picture_that_its_record_misses(
     client: Client, monkeypatch: pytest.MonkeyPatch, fault: Fault
