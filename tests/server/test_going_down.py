@@ -70,7 +70,7 @@ async def settled(gateway: Gateway, caller: Caller) -> int:
         (RedisResults, "put_pictures", False),
         (Conversations, "keep", True),
         (RedisLedger, "settle", True),
-        (hold, "cancelled", True),
+        (hold, "cancel_tasks", True),
     ],
     ids=str,
 )
