@@ -34,7 +34,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     verify = actions.add_parser(
         "verify", help="compare the sums of all holds with the windows; exit 1 if they differ"
     )
-    export = actions.add_parser("export", help="print every transition that the store remembers")
+    export = actions.add_parser("export", help="print every hold that the store remembers, as it is now")
     export.add_argument("--format", choices=("csv", "cloudevents"), default="cloudevents")
     for each in (verify, export):
         each.add_argument("--tenant", help="only this tenant")

@@ -20,11 +20,11 @@ _PROGRESS: dict[State, int] = {
 _LETTER_OF = {state: letter for letter, state in LETTERS.items()}
 VERSION = "3"
 _RECORD = re.compile(
-    r"3;([hdsvxc]);([a-z]*);(\d+);([^;]*);([\d,]*);([\d,]*);([^;]*);(\d+);([\d,~]*)"
+    r"3;([hdsvxc]);([a-z]*);(\d+);([^;]*);([\d,]*);([\d,]*|=);([^;]*);(-?\d*);([\d,~]*)"
     r"|([hdsvxc]);([a-z]*);(\d+);([^;]*);([\d,]*);([\d,]*);([^;]*)(?:;2)?"
 )
 """The third version, or one of the first two."""
-_COUNTER = re.compile(r"(\d+)@(\d+)@(\d+)@([^,]+)")
+_COUNTER = re.compile(r"(\d+)@(\d+)(s?)@(\d+)(s?)@([^,]+)")
 
 TYPE_PREFIX = "flashgate.hold."
 
@@ -80,8 +80,13 @@ class HoldRecord:
         letter, flags, began, fingerprint, est, act, windows = (
             match.groups()[:7] if match[1] else match.groups()[9:]
         )
-        counters = tuple(_decode_counter(text) for text in windows.split(",")) if windows else ()
-        actual = _decode_amounts(act) if act else None
+        counters = (
+            tuple(_decode_counter(text, lasting=match[1] is not None) for text in windows.split(","))
+            if windows
+            else ()
+        )
+        actual = _decode_amounts(est if act == "=" else act) if act else None
+        number = int(began) * 1000 + int(match[8]) if match[8] else 0
         return cls(
             hold_id,
             LETTERS[letter],
@@ -91,21 +96,18 @@ class HoldRecord:
             _decode_amounts(est),
             actual,
             counters,
-            int(match[8] or 0),
+            number,
             match[9] or "",
         )
 
     def encode(self) -> str:
         """The record as the store's scripts write it."""
-        windows = ",".join(
-            f"{UNITS.index(counter.unit) + 1 if counter.unit else 0}@{counter.start_ms}@{counter.end_ms}"
-            f"@{counter.field}"
-            for counter in self.counters
-        )
+        windows = ",".join(map(_encode_counter, self.counters))
         est, act = _encode_amounts(self.est), _encode_amounts(self.act) if self.act is not None else ""
         letter = _LETTER_OF[self.state]
-        begin = f"{VERSION};{letter};{self.flags};{self.began_ms};{self.fingerprint};{est};{act}"
-        return f"{begin};{windows};{self.number};{self.first}"
+        number = self.number - self.began_ms * 1000 if self.number else ""
+        begin = f"{VERSION};{letter};{self.flags};{self.began_ms};{self.fingerprint};{est}"
+        return f"{begin};{'=' if act == est else act};{windows};{number};{self.first}"
 
     @property
     def open(self) -> bool:
@@ -179,13 +181,27 @@ class HoldRecord:
             raise UnreadableHold("The event has other fields.") from error
 
 
-def _decode_counter(text: str) -> Counter:
-    """One window of a record. Raises UnreadableHold for a unit that this version does not know."""
+def _decode_counter(text: str, *, lasting: bool) -> Counter:
+    """One window of a record. Raises UnreadableHold for a unit that this version does not know.
+
+    Args:
+        text: As ``scripts/_common.lua`` describes it.
+        lasting: Whether the second time is how long the window lasts, and not its end.
+    """
     match = _COUNTER.fullmatch(text)
     if match is None or int(match[1]) > len(UNITS):
         raise UnreadableHold("The record counts in a window or a unit that is not known here.")
     unit = int(match[1])
-    return Counter(UNITS[unit - 1] if unit else None, int(match[2]), int(match[3]), match[4])
+    start_ms, stop_ms = (int(match[at]) * (1000 if match[at + 1] else 1) for at in (2, 4))
+    end_ms = start_ms + stop_ms if lasting else stop_ms
+    return Counter(UNITS[unit - 1] if unit else None, start_ms, end_ms, match[6])
+
+
+def _encode_counter(counter: Counter) -> str:
+    unit = UNITS.index(counter.unit) + 1 if counter.unit else 0
+    times = (counter.start_ms, counter.end_ms - counter.start_ms)
+    start, lasts = (f"{ms // 1000}s" if ms % 1000 == 0 else str(ms) for ms in times)
+    return f"{unit}@{start}@{lasts}@{counter.field}"
 
 
 def _decode_amounts(text: str) -> Amounts:

@@ -115,35 +115,16 @@ async def read_snapshot(client: Redis, tenant_id: str) -> Snapshot:
 
 
 async def read_events(client: Redis, tenant_id: str, source: str) -> AsyncIterator[dict[str, Any]]:
-    """Every transition that the store remembers, as CloudEvents, each once.
+    """Every hold that the store remembers, as it is, in the order in which they began, as CloudEvents.
 
-    First the holds whose transitions the journal has dropped, in the state they are in; then the journal in
-    order. ``id`` is the same in every export.
+    ``id`` is the same in every export of a hold in the same state.
 
     Raises:
         StoreUnavailable: The store does not answer.
     """
-    journal = keys.ledger_keys(tenant_id)[4]
-    transitions: list[tuple[int, HoldRecord]] = []
-    after = "-"
-    while True:
-        page: Any = await _calls.run(client.xrange(journal, min=after, count=PAGE))
-        for entry, fields in page:
-            at_ms = int(entry.partition("-")[0])
-            transitions += [
-                (at_ms, hold) for name, text in fields.items() if (hold := _decode_hold(name, text))
-            ]
-        if len(page) < PAGE:
-            break
-        after = f"({page[-1][0]}"
-    known_ids = {hold.hold_id for _, hold in transitions}
-    older = [hold for hold in (await read_snapshot(client, tenant_id)).holds if hold.hold_id not in known_ids]
-    sent_ids: set[str] = set()
-    for at_ms, hold in [*((hold.began_ms, hold) for hold in older), *transitions]:
-        event = hold.build_event(tenant_id, at_ms, source)
-        if event["id"] not in sent_ids:
-            sent_ids.add(event["id"])
-            yield event
+    holds = (await read_snapshot(client, tenant_id)).holds
+    for hold in sorted(holds, key=lambda each: (each.began_ms, each.hold_id)):
+        yield hold.build_event(tenant_id, hold.began_ms, source)
 
 
 def _pair_up(flat: list[str]) -> dict[str, str]:

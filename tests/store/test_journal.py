@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 whole = st.integers(0, AMOUNT_MAX)
 amounts = st.builds(Amounts, *[whole] * len(UNITS))
 counters = st.builds(
-    Counter, st.sampled_from(UNITS), whole, whole, st.sampled_from(["t|images|day", "k:k1|usd|month"])
+    lambda unit, start, lasts, field: Counter(unit, start, start + lasts, field),
+    st.sampled_from(UNITS),
+    whole,
+    whole,
+    st.sampled_from(["t|images|day", "k:k1|usd|month"]),
 )
 records = st.builds(
     HoldRecord,

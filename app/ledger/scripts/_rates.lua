@@ -66,16 +66,16 @@ end
 
 -- Takes a place under every cap for a hold; returns how the hold's record names them.
 local function take_places(rates, now, keep)
-  local parts = {}
+  local places = {}
   for _, rate in ipairs(rates) do
     if rate.kind == 'concurrent' then
       rate.level = rate.level + 1
       increase(rate.counter, 1)
       redis.call('ZADD', GC, 'NX', text(now + keep), 'w;' .. rate.field .. '|0')
-      parts[#parts + 1] = '0@0@0@' .. rate.field
+      places[#places + 1] = { unit = 0, start = '0', stop = '0', field = rate.field }
     end
   end
-  return parts
+  return places
 end
 
 -- Adds to a reply for each rate: what is left, ms until the next one, ms until nothing is used, "1" where it refuses.

@@ -90,14 +90,14 @@ local function counters_of()
   return counters
 end
 
-local function described(counters, places)
-  local parts = {}
-  for index, window in ipairs(counters) do
-    parts[index] = table.concat(
-      { window.unit, text(window.span[1]), text(window.span[2]), window.field }, '@')
+local function counters_and_places(windows_booked, places)
+  local counters = {}
+  for index, window in ipairs(windows_booked) do
+    counters[index] =
+      { unit = window.unit, start = text(window.span[1]), stop = text(window.span[2]), field = window.field }
   end
-  for _, place in ipairs(places) do parts[#parts + 1] = place end
-  return table.concat(parts, ',')
+  for _, place in ipairs(places) do counters[#counters + 1] = place end
+  return counters
 end
 
 -- Whether the request that holds the key may still come to something; if so, when to ask again.
@@ -136,7 +136,7 @@ end
 local earlier = read_record(hold)
 read_rates(rates, now)
 if earlier then
-  local same = earlier.fingerprint == fingerprint and csv(earlier.est) == csv(est)
+  local same = earlier.fingerprint == shorten(fingerprint) and csv(earlier.est) == csv(est)
   if same then expire_if_due(earlier, now, keep, unknown_outcome) end
   if not same then return reply('conflict') end
   if is_open(earlier) then return reply('lead', known_epoch) end
@@ -314,7 +314,7 @@ count_requests(rates, requests, now)
 redis.call('ZADD', EXP, text(now + lease), hold)
 write_records({ {
   hold = hold, state = 'h', flags = mode == 'bypass' and '' or 'f', t0 = now, fingerprint = fingerprint,
-  est = est, act = {}, windows = described(counters, take_places(rates, now, keep)),
+  est = est, act = {}, counters = counters_and_places(counters, take_places(rates, now, keep)),
 } })
 if leads then write_lead(fingerprint, hold, now, lease) end
 if attempt then add_call(attempt, hold, now) end

@@ -17,7 +17,7 @@ if lease == 0 then refuse('lease', lease) end
 
 local record = read_record(hold)
 if not record then return { 'unknown' } end
-if record.fingerprint ~= fingerprint then return { 'conflict' } end
+if record.fingerprint ~= shorten(fingerprint) then return { 'conflict' } end
 local now = server_now()
 expire_if_due(record, now, keep, unknown_outcome)
 if not is_open(record) then

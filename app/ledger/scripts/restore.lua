@@ -230,7 +230,7 @@ local function put_hold_back(told)
     redis.call('ZREM', EXP, told.hold)
     redis.call('ZADD', GC, text(now + keep), 'r;' .. told.hold)
   end
-  if stands then told.windows = stands.windows end
+  if stands then told.counters = stands.counters end
   highest = math.max(highest, told.number)
   write_records({ told }, true)
   count = count + 1

@@ -1,0 +1,33 @@
+"""What the ledger keeps of a settled hold, in memory that may not be evicted."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from app.domain.budget import Amounts, Budget
+from app.store import keys
+from tests.store.books import Books
+
+if TYPE_CHECKING:
+    from app.store.client import StoreClients
+
+BYTES_MAX = 400
+HOLDS = 1500
+EST = Amounts(1120, 2321, 1, 68_123_000, 1530)
+
+
+async def test_a_settled_hold_takes_at_most_four_hundred_bytes(books: Books, clients: StoreClients) -> None:
+    budgets = (
+        Budget("image_tokens", "day", 10**12),
+        Budget("images", "month", 10**9),
+        Budget("usd", "lifetime", 10**15),
+    )
+    busy = Books(books.ledger, books.client, books.tenant, budgets)
+    for _ in range(HOLDS):
+        hold = secrets.token_hex(12)
+        await busy.admit(hold, secrets.token_hex(32), amounts=EST)
+        await busy.dispatch(hold)
+        await busy.settle(hold, EST._replace(total_tokens=2102, usd=67_456_000, all_output_tokens=1311))
+    used = [await clients.ledger.memory_usage(name, samples=0) for name in keys.ledger_keys(busy.tenant)]
+    assert sum(size or 0 for size in used) / HOLDS <= BYTES_MAX
