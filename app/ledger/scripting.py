@@ -33,16 +33,17 @@ NAMES: tuple[ScriptName, ...] = get_args(ScriptName)
 Arguments = Mapping[str, str | Sequence[str]]
 """A script's arguments in its order, by the names that it takes them by; a test compares both."""
 
+_BASE = ("_numbers", "_records", "_common")
 _FOLDER = Path(__file__).parent / "scripts"
 _SHARED: Mapping[ScriptName, tuple[str, ...]] = {
-    "admit": ("_common", "_leads", "_usage", "_rates", "_claims", "_attempts", "_epoch"),
-    "dispatch": ("_common", "_leads"),
-    "settle": ("_common", "_leads", "_usage", "_claims", "_attempts"),
-    "deliver": ("_common", "_attempts"),
-    "windows": ("_common", "_rates"),
-    "purge": ("_common", "_leads"),
-    "checkpoint": ("_common", "_epoch"),
-    "restore": ("_common", "_epoch", "_checkpoints"),
+    "admit": (*_BASE, "_leads", "_usage", "_rates", "_claims", "_attempts", "_epoch"),
+    "dispatch": (*_BASE, "_leads"),
+    "settle": (*_BASE, "_leads", "_usage", "_claims", "_attempts"),
+    "deliver": (*_BASE, "_attempts"),
+    "windows": (*_BASE, "_rates"),
+    "purge": (*_BASE, "_leads"),
+    "checkpoint": (*_BASE, "_epoch"),
+    "restore": (*_BASE, "_epoch", "_checkpoints"),
     "trial": (),
 }
 
@@ -60,7 +61,7 @@ def load_script(name: ScriptName) -> Script:
     """The shared functions with the script behind them; a ``#!`` line stays the first, as servers demand."""
     own = (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
     shared = "\n".join(
-        (_FOLDER / f"{part}.lua").read_text(encoding="utf-8") for part in _SHARED.get(name, ("_common",))
+        (_FOLDER / f"{part}.lua").read_text(encoding="utf-8") for part in _SHARED.get(name, _BASE)
     )
     first = ""
     if own.startswith("#!"):
