@@ -41,6 +41,8 @@ class Amounts(NamedTuple):
     all_output_tokens: int = 0
 
 
+NOTHING = Amounts()
+
 UNITS: tuple[Unit, ...] = Amounts._fields  # type: ignore[assignment]
 
 EARLIER_UNITS: dict[str, Unit] = {"output_tokens": "image_tokens"}
@@ -118,6 +120,7 @@ class WindowState:
         credit: The part of the limit that is credit.
         field: The counter's name in the store, which says whose window it is.
         usual_limit: The limit without an operator's override, credit included.
+        unresolved: The amount set aside beyond what is settled, for calls of unknown outcome.
     """
 
     budget: Budget
@@ -129,11 +132,12 @@ class WindowState:
     credit: int = 0
     field: str = ""
     usual_limit: int = 0
+    unresolved: int = 0
 
     @property
     def remaining(self) -> int:
         """The amount left, never below zero."""
-        return max(0, self.budget.limit - self.settled - self.held)
+        return max(0, self.budget.limit - self.settled - self.unresolved - self.held)
 
     @property
     def endless(self) -> bool:
@@ -155,8 +159,13 @@ class WindowState:
         """Whether the request needs more than the window ever holds, so that waiting does not help."""
         most = max(self.budget.limit, self.usual_limit)
         if self.endless:
-            most -= self.settled  # what is booked in a lifetime never comes back
+            most -= self.settled + self.unresolved  # what is booked in a lifetime never comes back
         return self.refuses and self.needed > most
+
+    @property
+    def waits_for_holds(self) -> bool:
+        """Whether the request would fit once the running ones have ended."""
+        return self.refuses and self.needed <= self.budget.limit - self.settled - self.unresolved
 
 
 _Days = Literal["day", "week", "month"]

@@ -203,6 +203,27 @@ class BudgetExceeded(GatewayError):
         self.retryable = not any(window.never_fits for window in refused_by)
 
 
+class MaxCostExceeded(GatewayError):
+    """The request can cost more than its caller allows; nothing was sent.
+
+    Args:
+        detail: What it can cost, and what is allowed.
+        expected_usd: What it is expected to cost, in billionths of a dollar.
+        most_usd: What it can cost at most.
+        would_fit: What could cost no more than is allowed.
+    """
+
+    code, title, status = "max_cost_exceeded", "It can cost more than is allowed", 402
+
+    def __init__(
+        self, detail: str, expected_usd: int = 0, most_usd: int = 0, would_fit: WouldFit | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.expected_usd = expected_usd
+        self.most_usd = most_usd
+        self.would_fit = would_fit
+
+
 class RateLimited(GatewayError):
     """Too many requests a minute, or too many at once; nothing was counted or reserved.
 
@@ -310,6 +331,12 @@ class MaxTokens(UpstreamNoImage):
     """The output tokens ran out before there was a picture; a retry would end the same way."""
 
     code, title, status, retryable = "max_tokens", "The model ran out of output tokens", 422, False
+
+
+class AnswerCut(UpstreamNoImage):
+    """The gateway's own bound cut the answer off before there was a whole picture; the next one is wider."""
+
+    code, title = "answer_cut", "The answer was cut off"
 
 
 class InvalidHistory(UpstreamNoImage):

@@ -64,6 +64,12 @@ def explain_budget(window: WindowState, zone: ZoneInfo) -> str:
     left = (
         f"{_format_amount(unit, window.remaining, ROUND_DOWN)} of {_format_amount(unit, budget.limit)} left"
     )
+    if window.waits_for_holds:
+        held = _format_amount(unit, window.held, ROUND_UP)
+        whose = f"{owner}'s budget for this {budget.window}"
+        return (
+            f"{needs}, and {whose} has {left} while requests under way hold {held}. Try again when they end."
+        )
     if window.endless:
         return f"{needs}, and {owner}'s prepaid budget has {left}. It never resets; more credit is needed."
     if window.never_fits:

@@ -55,6 +55,8 @@ class Failure:
     would_fit: WouldFit | None = None
     sentences: tuple[str, ...] = ()
     spent: Spent | None = None
+    expected_usd: int = 0
+    most_usd: int = 0
 
 
 _CARRIED = tuple(field.name for field in fields(Failure) if field.name not in {"code", "final"})

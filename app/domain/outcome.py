@@ -6,8 +6,9 @@
 | a refusal that reports usage             | that usage                          |
 | a refusal without a report               | its input, or nothing: a policy     |
 | a failure that cannot have been billed   | nothing                             |
-| an unknown outcome (time-out, reset)     | the estimate of one call, or        |
-|                                          | nothing: a policy                   |
+| an unknown outcome (time-out, reset)     | what one call is expected to cost,  |
+|                                          | and the rest of its worst is set    |
+|                                          | aside; or nothing: a policy         |
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from app.domain.budget import Amounts
+from app.domain.bound import compute_unresolved
+from app.domain.budget import NOTHING, Amounts
 from app.domain.errors import ContentBlocked, GatewayError, UpstreamError
 from app.domain.estimate import compute_input_amounts, compute_settled_amounts
 from app.domain.generation import ModelAnswer, Notice, Usage
@@ -42,6 +44,7 @@ class Outcome:
         error: The error for the caller where nothing was delivered, else None.
         keep: Whether the result may be cached and shared: complete, and every call delivered.
         ambiguous: Whether Google may have charged for a call that reported nothing.
+        unresolved: On ``settle``, what to set aside beside ``amounts`` for calls of unknown outcome.
     """
 
     booking: Literal["settle", "void", "charge"]
@@ -52,6 +55,7 @@ class Outcome:
     keep: bool
     notices: tuple[Notice, ...] = ()
     ambiguous: bool = False
+    unresolved: Amounts = NOTHING
 
     @property
     def pictures(self) -> tuple[Picture, ...]:
@@ -69,6 +73,7 @@ def compute_outcome(
     card: Card,
     per_call: Estimate,
     config: HoldConfig | None = None,
+    worst: Amounts = NOTHING,
 ) -> Outcome:
     """Combine the endings of one request's calls.
 
@@ -77,6 +82,7 @@ def compute_outcome(
         card: The model's card.
         per_call: The estimate of one call.
         config: What to book where Google's charge is unknown.
+        worst: The most that all calls together can cost.
     """
     config = config or HoldConfig()
     answers = tuple(item for item in endings if isinstance(item, ModelAnswer))
@@ -99,10 +105,11 @@ def compute_outcome(
         tier: sum((each for each in reported if each.tier == tier), Usage())
         for tier in {each.tier for each in reported}
     }
+    guessed = _sum_amounts(NOTHING, *[per_call.amounts] * unknown)
     amounts = _sum_amounts(
         Amounts(images=pictures),
         *(compute_settled_amounts(card, each, 0) for each in by_tier.values()),
-        *[per_call.amounts] * unknown,
+        guessed,
         *[compute_input_amounts(per_call, card)] * blocked,
     )
     error = None if answers else _select_error(errors, usage if reported else None)
@@ -111,7 +118,19 @@ def compute_outcome(
     if answers and errors:
         missing = f"{len(errors)} of {len(endings)} pictures failed: {errors[0].code}."
         notices = (Notice("partial_result", missing),)
-    return Outcome(booking, amounts, usage, answers, error, keep, notices, any(map(_may_be_billed, silent)))
+    return Outcome(
+        booking,
+        amounts,
+        usage,
+        answers,
+        error,
+        keep,
+        notices,
+        ambiguous=any(map(_may_be_billed, silent)),
+        unresolved=compute_unresolved(worst, guessed, unknown, len(endings))
+        if booking == "settle"
+        else NOTHING,
+    )
 
 
 def build_charged_outcome(endings: Sequence[ModelAnswer | GatewayError], estimated: Amounts) -> Outcome:

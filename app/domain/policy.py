@@ -25,7 +25,7 @@ PIXELS_MAX = 256_000_000
 class HoldConfig(Config):
     """How long a hold lives, and what is booked where nobody knows what Google charges.
 
-    See docs/reliability.md R6, R10 and R14.
+    See docs/reliability.md R1, R6, R10 and R14.
     """
 
     lease_s: float = Field(30, gt=0, description="How long a hold outlives its process, in seconds.")
@@ -38,6 +38,11 @@ class HoldConfig(Config):
         "input",
         description="What a refusal by the model costs where Google reports no tokens: input books the "
         "estimated input, none nothing.",
+    )
+    output_bound: Literal["adaptive", "required", "off"] = Field(
+        "adaptive",
+        description="Whether calls are sent with a bound on their output: required always, off never, "
+        "adaptive unless too many answers are cut off.",
     )
 
 

@@ -80,7 +80,8 @@ class GenerationRequest:
     ``image_size`` keeps the caller's spelling until validation has accepted it; ``normalised`` in
     ``app/domain/validation.py`` gives the request as it will be used. ``verbatim`` is Google's own words for
     a request that these cannot say completely; ``other_text_bytes`` counts what the model reads there beside
-    prompt, instruction and files; ``earlier`` is the conversation that this one goes on with.
+    prompt, instruction and files; ``earlier`` is the conversation that this one goes on with. ``bounded``
+    says that ``max_output_tokens`` is the gateway's own, tighter than the caller's and the card's.
     """
 
     model: str
@@ -100,6 +101,7 @@ class GenerationRequest:
     candidate_count: int | None = None
     seed: int | None = None
     max_output_tokens: int | None = None
+    bounded: bool = False
     thinking_level: str | None = None
     thinking_budget: int | None = None
     system_instruction: str | None = None

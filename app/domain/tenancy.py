@@ -14,6 +14,7 @@ from app.domain.rate import RateLimit, build_rate_limits
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
+    from app.domain.bound import Tail
     from app.domain.budget import Budget
     from app.domain.rate import Rate
     from app.domain.request import CacheMode
@@ -143,7 +144,9 @@ class Tenant:
         preview: Preview features that it may use, such as ``4K`` and ``video``; None for all.
         projects: Parts of it that keys belong to.
         rate: What all its keys together may ask in a minute and at once.
-        strict: Whether the upstream is told to stop where the reservation ends.
+        strict: Whether input is expected to be as much as it can be, and the last of a budget is refused.
+        tail: What the last of a budget is for, in place of the usual: ``serve_one`` serves one call whose
+            expected cost fits, ``refuse`` none whose worst does not.
         priority: Who gives way where there is more work than slots: batch first, critical last.
     """
 
@@ -159,6 +162,12 @@ class Tenant:
     rate: Rate | None = None
     strict: bool = False
     priority: Priority = "interactive"
+    tail: Tail | None = None
+
+    @property
+    def tail_rule(self) -> Tail:
+        """What the last of a budget is for."""
+        return self.tail or ("refuse" if self.strict else "serve_one")
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ NOTICES: Mapping[str, str] = {
     "normalised_image_size": "The size was written in another way than the model's.",
     "normalised_mime_type": "The type was written in another way than Google's.",
     "normalised_thinking_level": "The level was written in another way than the model's.",
-    "output_bounded": "The tenant is strict: the model stops where the reservation ends.",
+    "output_bounded": "The caller's bound on output was lowered to what the reservation covers.",
     "partial_result": "Some of the pictures could not be drawn.",
     "preview_feature": "The size or the input is a Preview feature of the model.",
     "quality_without_effect": "Another field has decided the size already.",

@@ -21,6 +21,7 @@ from app.emulator.calls import Calls, Gates
 from app.emulator.delivery import CutOff, Pieces, Trickle
 from app.emulator.errors import FieldFault, GoogleError, error_info, invalid_argument
 from app.emulator.options import EmulatorOptions
+from app.emulator.output import plan_output
 from app.emulator.renderer import Renderer
 from app.emulator.requests import count_tokens, parse, read_generate
 from app.emulator.rules import BYTES_MAX, BadRules, Call, FaultRules, Rulebook, read_rules
@@ -131,11 +132,10 @@ class _Emulator:
         behaviour = self._rulebook.apply(call).overlay(
             rehearsals.combine_directives(model_request.prompt, attempt)
         )
-        if (
-            model_request.output_tokens_max < card.image_tokens(model_request.image_size)
-            and behaviour.pictures
-        ):
-            behaviour = dataclasses.replace(behaviour, finish_reason="MAX_TOKENS", pictures=0)
+        output = plan_output(model_request, behaviour)
+        if output.cut:
+            behaviour = dataclasses.replace(behaviour, finish_reason="MAX_TOKENS")
+        behaviour = dataclasses.replace(behaviour, pictures=output.pictures)
         if behaviour.gate is not None and not await self._gates.wait(behaviour.gate):
             raise GoogleError(504, "DEADLINE_EXCEEDED", f"Nobody released {behaviour.gate}.")
         if behaviour.error is not None:
@@ -149,7 +149,7 @@ class _Emulator:
             )
             await asyncio.sleep(latency_s + behaviour.delay_s)
             pictures, interim = await self._renderer.render(model_request, behaviour)
-        response = responses.compose(model_request, behaviour, pictures, interim)
+        response = responses.compose(model_request, behaviour, pictures, interim, output)
         usage = response.usage or {}
         self._calls.bill(
             len(pictures),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 Delivery = Literal[
     "whole", "truncated", "reset", "dropped", "broken", "trickled", "stream-error", "stream-cut"
 ]
+Appetite = Literal["usual", "greedy", "over"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Behaviour:
         url_safe: Whether base64 uses the URL-safe alphabet.
         delay_s: Seconds before the response.
         gate: Name of the gate that must be released before the response, or None.
+        appetite: Amount of output: the usual one, all that the bound on output allows, or more.
     """
 
     error: ErrorAnswer | None = None
@@ -79,6 +81,7 @@ class Behaviour:
     url_safe: bool = False
     delay_s: float = 0.0
     gate: str | None = None
+    appetite: Appetite = "usual"
 
     def overlay(self, above: Behaviour) -> Behaviour:
         """Combine two behaviours. If both differ from the normal response, ``above`` wins."""

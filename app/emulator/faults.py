@@ -108,6 +108,8 @@ FAULTS: Mapping[str, Fault] = {
     "unknown-no-image": _no_picture("a new word and no picture", "IMAGE_WITHHELD_2027"),
     "no-usage": Fault("usageMetadata is missing", Behaviour(usage=False)),
     "two-images": Fault("two pictures in one candidate", Behaviour(pictures=2)),
+    "greedy": Fault("as much as the bound on output allows", Behaviour(appetite="greedy")),
+    "over": Fault("more than the bound on output allows", Behaviour(appetite="over")),
     "thought-only-image": Fault("the picture is only in a thought", Behaviour(only_thought=True)),
     "wrong-size": Fault("imageSize is ignored", Behaviour(other_size=True)),
     "thoughts": Fault("thoughts and interim pictures, unasked", Behaviour(thoughts=1), "count", "thoughts"),

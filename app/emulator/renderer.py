@@ -62,9 +62,13 @@ class Renderer:
             )
         except painter.UnreadableImageError as error:
             raise unreadable_image(error) from error
-        scenes = [int(request.digest, 16) + (turn << 8) + number for number in range(behaviour.pictures)]
+        unusual = behaviour.appetite != "usual" and behaviour.pictures > 0
+        first, count = int(request.digest, 16) + (turn << 8), 1 if unusual else behaviour.pictures
+        scenes = [first + number for number in range(count)]
         drawn = [self._paint(request, behaviour, references, scene) for scene in scenes]
         pictures = [self._encode(request, behaviour, picture) for picture in drawn]
+        if unusual:
+            pictures *= behaviour.pictures  # dozens of them, whose bytes nobody compares
         interim = []
         for number in range(max(behaviour.thoughts, request.include_thoughts) if drawn else 0):
             small = drawn[0].copy()

@@ -20,11 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from app.emulator.behaviour import Behaviour
+    from app.emulator.output import Output
     from app.emulator.requests import ModelRequest
 
-# Output tokens without a modality were observed from 414 to 482 beside a picture.
-_REMAINDER_MIN, _REMAINDER_MAX = 414, 482
-_THOUGHTS_MIN, _THOUGHTS_SPREAD = 1100, 600
 _DESCRIPTION_TOKENS = 18
 _FILTERED = (
     "Unable to show the generated image. The image was filtered out because it violated Google's"
@@ -96,7 +94,11 @@ class ModelResponse:
 
 
 def compose(
-    request: ModelRequest, behaviour: Behaviour, pictures: list[Picture], interim: list[Picture]
+    request: ModelRequest,
+    behaviour: Behaviour,
+    pictures: list[Picture],
+    interim: list[Picture],
+    output: Output,
 ) -> ModelResponse:
     """Compose the response to a request. ``interim`` are the images in its thoughts."""
     envelope: dict[str, Any] = {"modelVersion": request.card.id, "responseId": secrets.token_urlsafe(16)}
@@ -105,7 +107,7 @@ def compose(
     if behaviour.model_stage is not None:
         message = f"models/{request.card.id} is deprecated."
         envelope["modelStatus"] = {"modelStage": behaviour.model_stage, "message": message}
-    usage = _build_usage(request, behaviour, pictures) if behaviour.usage else None
+    usage = _build_usage(request, behaviour, pictures, output) if behaviour.usage else None
     if behaviour.block_reason is not None:
         feedback = envelope["promptFeedback"] = {"blockReason": behaviour.block_reason}
         if behaviour.support_code is not None and request.dialect == "vertex":
@@ -159,17 +161,18 @@ def count_image_tokens(request: ModelRequest, pictures: list[Picture]) -> int:
     return len(pictures) * request.card.image_tokens(request.image_size)
 
 
-def _build_usage(request: ModelRequest, behaviour: Behaviour, pictures: list[Picture]) -> dict[str, Any]:
+def _build_usage(
+    request: ModelRequest, behaviour: Behaviour, pictures: list[Picture], output: Output
+) -> dict[str, Any]:
     prompt = sum(count for _, count in request.prompt_tokens)
     usage: dict[str, Any] = {"promptTokenCount": prompt}
     candidates = thoughts = 0
     detail: list[dict[str, Any]] = []
-    drawn = int(request.digest[:8], 16)
-    if pictures:
+    if pictures or output.cut:
         tokens = count_image_tokens(request, pictures)
-        candidates = tokens + _REMAINDER_MIN + drawn % (_REMAINDER_MAX - _REMAINDER_MIN + 1)
-        detail = [{"modality": "IMAGE", "tokenCount": tokens}]
-        thoughts = _THOUGHTS_MIN + drawn % _THOUGHTS_SPREAD if request.thinks_hard else 0
+        candidates = tokens + output.words
+        detail = [{"modality": "IMAGE", "tokenCount": tokens}] if pictures else []
+        thoughts = output.thoughts
     elif behaviour.words is not None:
         candidates = _DESCRIPTION_TOKENS
     if candidates:

@@ -5,32 +5,32 @@ Nothing here waits or has side effects.
 
 from __future__ import annotations
 
-import random
+import logging
 import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from app.domain.attempt import Rejoined
+from app.domain.bound import is_above
 from app.domain.errors import (
-    BudgetExceeded,
+    AnswerCut,
     ContentBlocked,
     DeadlineExceeded,
     Draining,
     GatewayError,
     NotCached,
     OperationCancelled,
-    RateLimited,
     UpstreamError,
 )
-from app.domain.estimate import resolve_size_and_level, would_fit
-from app.domain.explanations import explain_budget, explain_fitting, explain_rate
+from app.domain.estimate import resolve_size_and_level
 from app.domain.failure import Failure, build_failure, rebuild_error
-from app.domain.generation import Generation, Notice, PictureRecord
+from app.domain.generation import Generation, ModelAnswer, Notice, PictureRecord
 from app.domain.mismatches import find_mismatches
 from app.domain.policy import CALL_S_MIN
 from app.domain.repetition import IdempotencyInFlight, IdempotencyMismatch, ResultGone, TooManyIdempotencyKeys
 from app.domain.request import derive_seeds
 from app.domain.tenancy import list_rate_limits
+from app.generation import refusals
 from app.generation.job import build_budget_windows
 from app.generation.order import GenerationResult
 from app.generation.ports import (
@@ -52,18 +52,17 @@ from app.generation.ports import (
 from app.resilience.best_effort import best_effort
 
 if TYPE_CHECKING:
-    from app.domain.allowance import Allowances
-    from app.domain.budget import WindowState
-    from app.domain.estimate import WouldFit
-    from app.domain.generation import ModelAnswer, Picture
+    from collections.abc import Sequence
+
+    from app.domain.generation import Picture, Usage
     from app.domain.outcome import Outcome
-    from app.domain.rate import RateState
     from app.domain.request import CacheDirective
     from app.generation.job import Job
     from app.generation.ports import Admission, Settled
     from app.generation.progress import Progress
 
-SPREAD_S_MAX = 60
+log = logging.getLogger(__name__)
+
 TAKEOVERS_MAX = 1
 
 
@@ -82,17 +81,19 @@ def build_admission_request(job: Job, cache: CacheDirective, progress: Progress)
         claim=job.claim,
         attribution=job.attribution,
         attempt=job.attempt and replace(job.attempt, age_ms=int(job.age_s * 1000)),
+        bounds=job.bounds,
+        tail=job.tail,
     )
 
 
-def refusal(job: Job, admission: Admission, allowances: Allowances) -> GatewayError | None:
+def refusal(job: Job, admission: Admission) -> GatewayError | None:
     """The error for an admission that refuses the job, or None."""
     error: GatewayError
     match admission:
         case Refused():
-            error = _build_budget_error(job, admission.windows, allowances)
+            error = refusals.build_budget_error(job, admission.windows)
         case Limited():
-            error = _build_rate_error(admission.rates)
+            error = refusals.build_rate_error(admission.rates)
         case Absent():
             error = NotCached("Nothing is cached for this request, and only-if-cached was asked.")
         case InFlight(retry_after_s):
@@ -135,74 +136,6 @@ def build_result_gone_error(replayed: Replayed) -> ResultGone:
     anew = "The same request under a new key is made and paid anew."
     error = ResultGone(f"{served}, and the result is no longer kept.", anew, spent=replayed.spent)
     return error.with_attributes(windows=replayed.windows, rates=replayed.rates, replayed=True)
-
-
-def would_refuse(
-    job: Job,
-    windows: tuple[WindowState, ...],
-    rates: tuple[RateState, ...],
-    allowances: Allowances,
-    *,
-    cached: bool,
-) -> BudgetExceeded | RateLimited | None:
-    """The error that the job would get by these windows and rates, or None.
-
-    A ``cached`` result counts as a request and needs nothing else.
-    """
-    if not cached and any(window.refuses for window in windows):
-        return _build_budget_error(job, windows, allowances)
-    full = (state for state in rates if state.remaining < 1)
-    refusing = tuple(
-        replace(state, refused=True) for state in full if not (cached and state.limit.kind != "requests")
-    )
-    return _build_rate_error(refusing) if refusing else None
-
-
-def _build_budget_error(job: Job, windows: tuple[WindowState, ...], allowances: Allowances) -> BudgetExceeded:
-    refusing = tuple(window for window in windows if window.refuses)
-    sentences = tuple(explain_budget(window, job.caller.tenant.time_zone) for window in refusing)
-    fitting, instead = _find_alternative(job, windows, allowances, "now")
-    never = any(window.never_fits for window in refusing)
-    if never and not instead:
-        unused = tuple(_reset_window(window) for window in windows)
-        _, instead = _find_alternative(job, unused, allowances, "once the budget resets")
-    waiting_helps = not never and not any(window.endless for window in refusing)
-    wait_s = max(1, *(window.resets_in_s for window in refusing))
-    return BudgetExceeded(
-        " ".join(filter(None, (*sentences, instead))),
-        refusing,
-        _spread_wait(wait_s) if waiting_helps else None,
-        fitting,
-        sentences,
-    )
-
-
-def _find_alternative(
-    job: Job, windows: tuple[WindowState, ...], allowances: Allowances, when: str
-) -> tuple[WouldFit, str]:
-    """What would be admitted instead of the request, and a sentence about it."""
-    fitting, single = (
-        would_fit(request, job.card, windows, allowances, strict=job.caller.tenant.strict)
-        for request in (job.request, replace(job.request, n=1))
-    )
-    size, _ = resolve_size_and_level(job.request, job.card)
-    return fitting, explain_fitting(fitting, single, size, job.request.n, when)
-
-
-def _reset_window(window: WindowState) -> WindowState:
-    """The window after its next reset; a lifetime keeps what is booked."""
-    return replace(window, held=0, settled=window.settled if window.endless else 0)
-
-
-def _build_rate_error(rates: tuple[RateState, ...]) -> RateLimited:
-    refusing = tuple(state for state in rates if state.refused)
-    wait_s = _spread_wait(max(1, *(-(-state.retry_in_ms // 1000) for state in refusing)))
-    return RateLimited(" ".join(explain_rate(state, wait_s) for state in refusing), refusing, wait_s)
-
-
-def _spread_wait(wait_s: int) -> int:
-    """The wait and up to a tenth or a minute more, so that callers do not all return in the same second."""
-    return wait_s + random.randint(0, min(wait_s // 10, SPREAD_S_MAX))
 
 
 def build_deadline_error(job: Job, progress: Progress) -> DeadlineExceeded:
@@ -263,10 +196,13 @@ def build_settlement(
         build_unknown_settlement(job, hold_id, outcome.booking),
         amounts=outcome.amounts,
         publish=generation if shared else None,
-        # A cancellation by the caller says nothing about the work.
-        failure=build_failure(error) if error and not isinstance(error, OperationCancelled) else None,
+        # A cancellation by the caller, or a cut by a bound, says nothing about the work.
+        failure=build_failure(error)
+        if error and not isinstance(error, OperationCancelled | AnswerCut)
+        else None,
         answered=_decide_answered(job, outcome, generation),
         usage=outcome.usage,
+        unresolved=outcome.unresolved,
     )
 
 
@@ -375,12 +311,25 @@ def _build_record(picture: Picture) -> PictureRecord:
     return PictureRecord(picture.id, picture.mime_type, picture.width, picture.height, picture.length)
 
 
-def observe(job: Job, answers: tuple[ModelAnswer, ...], allowances: Allowances) -> None:
-    """Record the tokens of words and thoughts of delivered answers."""
+def observe(job: Job, endings: Sequence[ModelAnswer | GatewayError]) -> None:
+    """Record the tokens of words and thoughts of the answers; log answers above their bound."""
     size, level = resolve_size_and_level(job.request, job.card)
-    for answer in answers:
-        if not answer.usage.estimated:
-            allowances.observe(job.card, size, level, answer.usage.text_output + answer.usage.thinking)
+    bound = job.request.max_output_tokens
+    for each in endings:
+        if isinstance(each, AnswerCut):
+            job.allowances.observe(
+                job.card, size, level, max(job.bound.tokens, _count_words(each.usage)), cut=True
+            )
+        elif isinstance(each, ModelAnswer):
+            if not each.usage.estimated:
+                job.allowances.observe(job.card, size, level, _count_words(each.usage))
+            if is_above(bound, job.card, each):
+                details = {"tenant": job.tenant_id, "model": job.card.id, "count": each.usage.output_tokens}
+                log.warning("an answer is above the bound that it was asked with", extra=details)
+
+
+def _count_words(usage: Usage | None) -> int:
+    return usage.text_output + usage.thinking if usage is not None else 0
 
 
 def compute_keep_s(job: Job) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -15,18 +16,21 @@ from typing import TYPE_CHECKING
 
 from app.domain.allowance import Allowances
 from app.domain.attempt import Rejoined
+from app.domain.bound import BoundSwitch
 from app.domain.errors import (
+    AnswerCut,
     Draining,
     GatewayError,
     NotFound,
     StoreUnavailable,
 )
+from app.domain.estimate import resolve_size_and_level
 from app.domain.generation import ModelAnswer
 from app.domain.outcome import build_charged_outcome, compute_outcome
 from app.domain.policy import PATIENCE_S_MIN
 from app.domain.request import derive_seeds
 from app.domain.tenancy import list_rate_limits
-from app.generation import booking
+from app.generation import booking, refusals
 from app.generation.hold import HoldLease
 from app.generation.job import build_budget_windows, build_job, judge
 from app.generation.order import GenerationResult, Quote
@@ -38,6 +42,8 @@ from app.resilience.deadlines import time_limit
 from app.resilience.tasks import OwnTasks, cancel_tasks
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from app.cards import Catalogue
     from app.domain.attempt import Attempt, Delivery
     from app.domain.budget import WindowState
@@ -84,6 +90,7 @@ class Gateway:
         self._policy = policy
         self._times = times
         self._allowances = Allowances()
+        self._bound_switch = BoundSwitch(policy.hold.output_bound)
         self._tasks = OwnTasks()
 
     @property
@@ -100,10 +107,19 @@ class Gateway:
         return await self.serve(self.prepare(order))
 
     def prepare(self, order: Order) -> Job:
-        """An order judged and priced, with its time running. Raises Draining, ValidationFailed."""
+        """An order judged and priced, with its time running.
+
+        Raises:
+            Draining: The process goes down.
+            ValidationFailed: The order has faults.
+            MaxCostExceeded: It can cost more than its caller allows.
+        """
         if self.draining:
             raise booking.build_draining_error()
-        return build_job(order, self.catalogue, self._policy, self._allowances, self._times)
+        job = build_job(order, self.catalogue, self._policy, self._allowances, self._times)
+        if (refusal := refusals.build_max_cost_error(job)) is not None:
+            raise refusal
+        return job
 
     async def serve(self, job: Job, progress: Progress | None = None) -> GenerationResult:
         """What a job comes to, within its caller's patience; who leaves cancels nothing that is paid for.
@@ -137,19 +153,20 @@ class Gateway:
         admission = await self._ledger.peek(booking.build_admission_request(job, job.cache, Progress()))
         shared = job.cache.mode in {"use", "only_if_cached"}
         age_s = admission.age_s if shared and isinstance(admission, Hit) else None
-        refusal = booking.would_refuse(
-            job, admission.windows, admission.rates, self._allowances, cached=age_s is not None
+        refusal = refusals.build_max_cost_error(job) or refusals.would_refuse(
+            job, admission.windows, admission.rates, cached=age_s is not None
         )
         return Quote(
-            job.card,
-            job.request,
-            (),
-            job.estimate,
-            admission.windows,
-            age_s,
-            job.notices,
-            admission.rates,
-            refusal,
+            card=job.card,
+            request=job.request,
+            violations=(),
+            estimate=job.estimate,
+            windows=admission.windows,
+            cached_age_s=age_s,
+            notices=job.notices,
+            rates=admission.rates,
+            refusal=refusal,
+            worst=job.bounds[0].worst,
         )
 
     async def get_picture(self, caller: Caller, image_id: str) -> Picture:
@@ -194,7 +211,7 @@ class Gateway:
         while True:
             with progress.measure("admit"):
                 admission = await self._ledger.admit(booking.build_admission_request(job, cache, progress))
-            if (refusal := booking.refusal(job, admission, self._allowances)) is not None:
+            if (refusal := booking.refusal(job, admission)) is not None:
                 raise refusal
             self._count(job, progress)
 
@@ -218,6 +235,9 @@ class Gateway:
             progress.following = None
             self._require_a_caller(progress)
 
+        job = job.apply_bound(
+            admission.bound, sent=job.max_cost_usd is not None or self._should_send_bound(job)
+        )
         async with self._lease(job, progress, admission) as hold:
             with progress.measure("upstream"):
                 endings = await self._send(job, progress, hold)
@@ -318,15 +338,35 @@ class Gateway:
             raise hold.fault
         return endings
 
+    def _should_send_bound(self, job: Job) -> bool:
+        _, level = resolve_size_and_level(job.request, job.card)
+        return self._bound_switch.is_on(job.card, level, time.monotonic())
+
+    def _observe_bound(self, job: Job, endings: Sequence[ModelAnswer | GatewayError]) -> None:
+        """Send no bound for a while where it cuts off too many answers."""
+        if not job.request.bounded:
+            return
+        _, level = resolve_size_and_level(job.request, job.card)
+        for each in endings:
+            if isinstance(each, ModelAnswer | AnswerCut):
+                cut = isinstance(each, AnswerCut)
+                if self._bound_switch.observe(job.card, level, time.monotonic(), cut=cut):
+                    log.error(
+                        "too many answers are cut off; no bound is sent for a while",
+                        extra={"model": job.card.id, "thinking_level": level},
+                    )
+
     def _judge(self, job: Job, endings: list[ModelAnswer | GatewayError]) -> Outcome:
         """Combine the endings of the calls, and learn from them what words and thoughts cost."""
         try:
-            outcome = compute_outcome(endings, job.card, job.estimate_per_call, self._policy.hold)
+            charging, worst = self._policy.hold, job.bound.worst
+            outcome = compute_outcome(endings, job.card, job.estimate_per_call, charging, worst)
         except Exception:
             log.exception("what was used cannot be added up, so the estimate is charged")
             outcome = build_charged_outcome(endings, job.estimate.amounts)
         with best_effort("observe"):
-            booking.observe(job, outcome.answers, self._allowances)
+            booking.observe(job, endings)
+            self._observe_bound(job, endings)
         return outcome
 
     async def _keep(self, job: Job, generation: Generation, outcome: Outcome) -> booking.StoredParts:

@@ -9,24 +9,26 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from app.domain.attempt import Attempt
+from app.domain.bound import NO_BOUND, build_bounds
 from app.domain.errors import ValidationFailed, Violation
-from app.domain.estimate import compute_output_tokens_per_call, estimate
+from app.domain.estimate import estimate
 from app.domain.fingerprint import compute_digest, compute_fingerprint
-from app.domain.generation import Notice
 from app.domain.policy import CALL_S_MIN
 from app.domain.report import Attribution
 from app.domain.request import CacheDirective
 from app.domain.tenancy import list_budget_windows
 from app.domain.validation import find_notices, normalize_request, validate
+from app.generation.bounding import bound_request, build_lowered_notice
 from app.generation.ports import Claim
 
 if TYPE_CHECKING:
     from app.cards import Catalogue
-    from app.domain.allowance import Allowances
+    from app.domain.allowance import Allowances, TenantAllowances
+    from app.domain.bound import Bound, Tail
     from app.domain.budget import BudgetWindow
     from app.domain.card import Card
     from app.domain.estimate import Estimate
-    from app.domain.passthrough import Passthrough
+    from app.domain.generation import Notice
     from app.domain.policy import Policy, TimeConfig
     from app.domain.request import GenerationRequest
     from app.domain.tenancy import Caller
@@ -59,12 +61,16 @@ class Job:
     """A valid, priced order. It never changes; ``Progress`` holds what does.
 
     Attributes:
+        allowances: What the tenant's answers have taught of words and thoughts.
+        bounds: What its calls may be sent with, the tightest first.
+        max_cost_usd: What its caller allows it to cost, in billionths of a dollar, or None.
         claim: On the caller's idempotency key.
         attempt: Which attempt at a call it is, where its client repeats calls by itself and may not share.
         patience: How long the caller waits, or None.
         arrived: When it came, by ``time.monotonic``.
         work_s: Seconds from then on in which its picture must be made, whoever waits for it.
         judged_ms: Milliseconds that judging and pricing it took.
+        bound: What was chosen of ``bounds``, once it is admitted.
     """
 
     caller: Caller
@@ -74,6 +80,9 @@ class Job:
     fingerprint: str
     estimate: Estimate
     estimate_per_call: Estimate
+    allowances: TenantAllowances
+    bounds: tuple[Bound, ...]
+    max_cost_usd: int | None
     notices: tuple[Notice, ...]
     claim: Claim | None
     attempt: Attempt | None
@@ -81,6 +90,20 @@ class Job:
     work_s: float
     judged_ms: float
     arrived: float = field(default_factory=time.monotonic)
+    bound: Bound = NO_BOUND
+
+    def apply_bound(self, bound: Bound, *, sent: bool) -> Job:
+        """The job as it was admitted; its calls are told of the bound where it is ``sent``."""
+        if not sent or not bound.tokens:
+            return replace(self, bound=bound)
+        own, request = self.request.max_output_tokens, bound_request(self.request, self.card, bound.tokens)
+        lowered = (build_lowered_notice(own, bound.tokens),) if own is not None and request.bounded else ()
+        return replace(self, bound=bound, request=request, notices=self.notices + lowered)
+
+    @property
+    def tail(self) -> Tail:
+        """What the last of a budget is for."""
+        return self.caller.tenant.tail_rule
 
     @property
     def client_timeout_left_s(self) -> float | None:
@@ -148,12 +171,8 @@ def build_job(
     if card is None or judged.violations:
         raise ValidationFailed(judged.violations)
     strict = order.caller.tenant.strict
-    job_notices = find_notices(order.request, request, card)
-    # The bound is the gateway's own: the same work with another bound is still the same work.
+    learned = allowances.for_tenant(order.caller.tenant.id)
     fingerprint = compute_fingerprint(request, card, order.caller.tenant.id)
-    if strict:
-        request, bound = _bound_output(request, card, allowances)
-        job_notices = (*job_notices, bound)
     cache, claim = _choose_directive(order, request), _build_claim(order)
     return Job(
         caller=order.caller,
@@ -161,9 +180,12 @@ def build_job(
         request=request,
         cache=cache,
         fingerprint=fingerprint,
-        estimate=estimate(request, card, allowances, strict=strict),
-        estimate_per_call=estimate(replace(request, n=1), card, allowances, strict=strict),
-        notices=job_notices,
+        estimate=estimate(request, card, learned, strict=strict),
+        estimate_per_call=estimate(replace(request, n=1), card, learned, strict=strict),
+        allowances=learned,
+        bounds=_select_affordable(build_bounds(request, card, learned), order.max_cost_usd),
+        max_cost_usd=order.max_cost_usd,
+        notices=find_notices(order.request, request, card),
         claim=claim,
         attempt=None
         if claim or cache.mode in {"use", "only_if_cached"}
@@ -174,23 +196,12 @@ def build_job(
     )
 
 
-def _bound_output(
-    request: GenerationRequest, card: Card, allowances: Allowances
-) -> tuple[GenerationRequest, Notice]:
-    """The request with a bound on output tokens, so that the upstream stops where the reservation ends."""
-    bound = compute_output_tokens_per_call(request, card, allowances)
-    verbatim = request.verbatim and _insert_bound(request.verbatim, bound)
-    detail = f"The tenant is strict: each call may answer with {bound} tokens, which is what is reserved."
-    return replace(request, max_output_tokens=bound, verbatim=verbatim), Notice("output_bounded", detail)
-
-
-def _insert_bound(verbatim: Passthrough, bound: int) -> Passthrough:
-    """The passthrough body with the bound, which replaces any other."""
-    body = json.loads(verbatim.skeleton)
-    config = body.setdefault("generation_config" if "generation_config" in body else "generationConfig", {})
-    config.pop("max_output_tokens", None)
-    config["maxOutputTokens"] = bound
-    return replace(verbatim, skeleton=json.dumps(body, ensure_ascii=False).encode(errors="surrogatepass"))
+def _select_affordable(bounds: tuple[Bound, ...], max_cost_usd: int | None) -> tuple[Bound, ...]:
+    """The tightest bound, and those wider ones under which nothing can cost more than the caller allows."""
+    if max_cost_usd is None:
+        return bounds
+    tightest, *wider = bounds
+    return (tightest, *(bound for bound in wider if bound.worst.usd <= max_cost_usd))
 
 
 def _build_claim(order: Order) -> Claim | None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from app.domain.budget import WindowState
+    from app.domain.budget import Amounts, WindowState
     from app.domain.card import Card
-    from app.domain.errors import BudgetExceeded, RateLimited, Violation
+    from app.domain.errors import BudgetExceeded, MaxCostExceeded, RateLimited, Violation
     from app.domain.estimate import Estimate
     from app.domain.generation import CacheStatus, Generation, Notice, Picture, Usage
     from app.domain.rate import RateState
@@ -56,6 +56,7 @@ class Order:
         patience: How long the caller waits, or None where it has not said.
         drop_in: Whether it came in a dialect whose original draws anew for every request.
         retries: How often its client has repeated the call by itself; None for one that does not say so.
+        max_cost_usd: What it may cost at most, in billionths of a dollar, or None.
     """
 
     caller: Caller
@@ -66,6 +67,7 @@ class Order:
     patience: ClientTimeout | None = None
     drop_in: bool = False
     retries: int | None = None
+    max_cost_usd: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,7 @@ class Quote:
         cached_age_s: Age of a cached result in seconds, or None where there is none.
         rates: The caller's rates and caps; one with nothing left would refuse.
         refusal: What the request would be refused with, or None.
+        worst: What it can cost at most, under its tightest bound; None for a request with faults.
     """
 
     card: Card | None
@@ -121,4 +124,5 @@ class Quote:
     cached_age_s: int | None
     notices: tuple[Notice, ...]
     rates: tuple[RateState, ...] = ()
-    refusal: BudgetExceeded | RateLimited | None = None
+    refusal: BudgetExceeded | RateLimited | MaxCostExceeded | None = None
+    worst: Amounts | None = None

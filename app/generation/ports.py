@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from app.domain.attempt import Rejoined
+from app.domain.bound import NO_BOUND, Bound
+from app.domain.budget import NOTHING
 from app.domain.generation import NO_USAGE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from app.domain.attempt import Attempt, Delivery
+    from app.domain.bound import Tail
     from app.domain.budget import Amounts, BudgetWindow, WindowState
     from app.domain.failure import Failure
     from app.domain.generation import Generation, ModelAnswer, Picture, Spent, Usage
@@ -50,13 +53,16 @@ class AdmissionRequest:
         hold_id: Names the hold if one is made. Repeating an admission with the same id changes nothing.
         fingerprint: Of the work; also tells a repeated admission from another one under the same id.
         windows: Budget windows to reserve in, all or nothing.
-        amounts: What to reserve, in every unit.
+        amounts: What is expected, in every unit.
         following: The hold whose outcome this caller waited for, or None on the first admission.
         rates: Request rates and caps on open holds to keep within.
         requests: How many requests to count in the rates: 0 where this request was counted before.
         claim: On the caller's idempotency key, or None without one.
         attribution: Under what a hit is reported; None where it is not to be.
         attempt: Where the client repeats its calls by itself, which attempt this is; None without a claim.
+        bounds: What each call may be sent with, the tightest first; the hold is for the worst of the one that
+            is chosen. Without any the hold is for what is expected.
+        tail: Whether the last of a budget serves a call that is expected to fit.
     """
 
     tenant_id: str
@@ -71,6 +77,18 @@ class AdmissionRequest:
     claim: Claim | None = None
     attribution: Attribution | None = None
     attempt: Attempt | None = None
+    bounds: tuple[Bound, ...] = ()
+    tail: Tail = "serve_one"
+
+    @property
+    def offered(self) -> tuple[Bound, ...]:
+        """The bounds to choose from; there is always one."""
+        return self.bounds or (Bound(0, self.amounts),)
+
+    @property
+    def needed(self) -> Amounts:
+        """What must be left of every budget."""
+        return self.amounts if self.tail == "serve_one" else self.offered[0].worst
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +137,15 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """Reserved: this request generates. Its hold must be dispatched, then settled or voided."""
+    """Reserved: this request generates. Its hold must be dispatched, then settled or voided.
+
+    ``bound`` goes with its calls and says what is held.
+    """
 
     hold_id: str
     windows: tuple[WindowState, ...]
     rates: tuple[RateState, ...] = ()
+    bound: Bound = NO_BOUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,9 +227,10 @@ class Settlement:
     """The end of a hold.
 
     Attributes:
-        outcome: ``settle`` books ``amounts``; ``void`` books nothing; ``charge`` books the estimate,
-            because the upstream's outcome is unknown (docs/reliability.md R6).
+        outcome: ``settle`` books ``amounts``; ``void`` books nothing; ``charge`` books what was expected and
+            sets the rest of the hold aside, because nobody knows the outcome (docs/reliability.md R6).
         amounts: Booked on ``settle``; may be above the hold, which is recorded as overage.
+        unresolved: Set aside on ``settle`` for those calls whose outcome is unknown.
         publish: The result to keep and hand to followers, or None.
         ttl_s: How long the result is kept.
         failure: What followers learn where nothing is published, or None.
@@ -229,6 +252,7 @@ class Settlement:
     usage: Usage = NO_USAGE
     attribution: Attribution | None = None
     attempt: Attempt | None = None
+    unresolved: Amounts = NOTHING
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,15 +21,16 @@ from app.ledger.policy import MS
 
 if TYPE_CHECKING:
     from app.domain.attempt import Attempt
+    from app.domain.bound import Bound
     from app.domain.budget import BudgetWindow
     from app.domain.rate import RateLimit
     from app.ledger.scripting import Arguments
 
 STATES = {"s": "settled", "v": "voided", "c": "charged", "x": "expired", "h": "held", "d": "dispatched"}
 
-_WINDOW_NUMBERS = 6
+_WINDOW_NUMBERS = 7
 _RATE_NUMBERS = 4
-_COUNTER_WORDS = 8
+_COUNTER_WORDS = 9
 _TOKENS = (
     *("text_input", "image_input", "image_output", "text_output"),
     *("thinking", "tool_use", "cached_input", "estimated"),
@@ -51,6 +52,14 @@ class ScriptReply:
 def encode_amounts(amounts: Amounts) -> list[str]:
     """Arguments for ``take_amounts``."""
     return [str(amount) for amount in amounts]
+
+
+def encode_bounds(bounds: tuple[Bound, ...]) -> list[str]:
+    """For ``take_bounds``."""
+    words = [str(len(bounds))]
+    for bound in bounds:
+        words += [str(bound.tokens), *encode_amounts(bound.worst)]
+    return words
 
 
 def encode_tokens(usage: Usage) -> list[str]:
@@ -133,7 +142,7 @@ def decode_reply(
     behind = _WINDOW_NUMBERS * len(windows)
     states = []
     for window, row in zip(windows, _split_rows(numbers[:behind], _WINDOW_NUMBERS), strict=True):
-        start, end, settled, held, limit, credit = row
+        start, end, settled, held, unresolved, limit, credit = row
         budget = replace(window.budget, limit=limit)
         states.append(
             WindowState(
@@ -145,6 +154,7 @@ def decode_reply(
                 credit=credit,
                 field=window.field,
                 usual_limit=window.budget.limit + credit,
+                unresolved=unresolved,
             )
         )
     rate_states = tuple(
@@ -182,9 +192,9 @@ def decode_admission(request: ports.AdmissionRequest, reply: ScriptReply) -> por
         return admission
     match reply.code:
         case "lead":
-            return ports.Lead(request.hold_id, _fill_needs(reply, request.amounts), reply.rates)
+            return _decode_lead(request, reply)
         case "refused":
-            return ports.Refused(_fill_needs(reply, request.amounts), reply.rates)
+            return ports.Refused(_fill_needs(reply, request.needed), reply.rates)
         case "follow":
             return ports.Follow(reply.payload, reply.windows, reply.rates)
         case "failed":
@@ -303,6 +313,17 @@ def _decode_crowded(reply: ScriptReply) -> ports.Crowded:
     return ports.Crowded(int(most), max(1, -(-int(wait_ms) // MS)), reply.windows, reply.rates)
 
 
+def decode_epoch(reply: ScriptReply) -> str:
+    """The epoch of the ledger in which a hold was made; empty if the hold had been made before."""
+    return reply.payload.partition(";")[0]
+
+
+def _decode_lead(request: ports.AdmissionRequest, reply: ScriptReply) -> ports.Lead:
+    tokens = int(reply.payload.partition(";")[2])
+    bound = next(bound for bound in request.offered if bound.tokens == tokens)
+    return ports.Lead(request.hold_id, _fill_needs(reply, request.needed), reply.rates, bound)
+
+
 def _fill_needs(reply: ScriptReply, amounts: Amounts) -> tuple[WindowState, ...]:
     return tuple(replace(state, needed=getattr(amounts, state.budget.unit)) for state in reply.windows)
 
@@ -323,8 +344,9 @@ def decode_booked(
     """The caller's windows as the hold was booked in them; those that came into force later are left out."""
     rows = {}
     for at in range(0, len(reply), _COUNTER_WORDS):
-        _unit, start, end, settled, held, field, credit, stored = reply[at : at + _COUNTER_WORDS]
-        rows[field] = (Span(int(start), int(end)), int(settled), int(held), int(credit), stored)
+        _unit, start, end, settled, held, unresolved, field, credit, stored = reply[at : at + _COUNTER_WORDS]
+        span = Span(int(start), int(end))
+        rows[field] = (span, int(settled), int(held), int(unresolved), int(credit), stored)
     return tuple(
         WindowState(
             replace(window.budget, limit=_limit(window, stored, now_ms) + credit),
@@ -334,10 +356,11 @@ def decode_booked(
             now_ms,
             credit=credit,
             field=window.field,
+            unresolved=unresolved,
         )
         for window in windows
         if window.field in rows
-        for span, settled, held, credit, stored in [rows[window.field]]
+        for span, settled, held, unresolved, credit, stored in [rows[window.field]]
     )
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from pydantic import Field
 
+from app.domain.budget import NOTHING
 from app.domain.config import Config
 from app.domain.errors import GatewayError, StoreUnavailable
 from app.generation.ports import Lead, Settled, Settlement
@@ -153,9 +154,7 @@ class DurableLedger(Resource):
         self._nothing_waits.set()
         self._ledger.epochs.update(self._journal.read_epochs())
         for tenant_id, record in self._journal.take_over_pending():
-            self._keep(
-                _build_settlement(tenant_id, record), (), replace(record, state="dispatched", act=None)
-            )
+            self._keep(_build_settlement(tenant_id, record), (), record.reopen())
             self._show_waiting()
         try:
             async with BackgroundTasks() as tasks:
@@ -206,7 +205,7 @@ class DurableLedger(Resource):
                 raise
             log.warning("admitted without the store", extra={"tenant": request.tenant_id})
             self._open[hold.hold_id] = (request.tenant_id, hold)
-            return Lead(hold.hold_id, ())
+            return Lead(hold.hold_id, (), bound=request.offered[0])
         self._grace.reset()
         if isinstance(admission, Lead):
             self._open[request.hold_id] = (request.tenant_id, _build_hold_record(request, admission))
@@ -375,8 +374,8 @@ def _build_hold_record(request: AdmissionRequest, lead: Lead) -> HoldRecord:
         flags="" if request.cache.mode == "bypass" else "f",
         began_ms=lead.windows[0].now_ms if lead.windows else _now_ms(),
         fingerprint=request.fingerprint,
-        est=request.amounts,
-        act=None,
+        est=lead.bound.worst,
+        act=request.amounts,
         counters=tuple(counters.values()),
     )
 
@@ -389,11 +388,11 @@ def _decode_record(hold_id: str, fingerprint: str, text: str) -> HoldRecord | No
 
 
 def _end_hold(hold: HoldRecord, settlement: Settlement) -> HoldRecord:
-    act = settlement.amounts if settlement.outcome == "settle" else None
-    return hold.end(_ENDS[settlement.outcome], act)
+    return hold.end(_ENDS[settlement.outcome], settlement.amounts, settlement.unresolved)
 
 
 def _build_settlement(tenant_id: str, record: HoldRecord) -> Settlement:
     """The settlement of a journal line. The journal holds no result, so none is published."""
     outcome = _OUTCOMES[record.state]
-    return Settlement(tenant_id, record.hold_id, record.fingerprint, outcome, record.act or record.est)
+    settlement = Settlement(tenant_id, record.hold_id, record.fingerprint, outcome, record.expected)
+    return replace(settlement, unresolved=record.unresolved if outcome == "settle" else NOTHING)

@@ -56,8 +56,8 @@ class Grace:
             flags="",
             began_ms=time.time_ns() // 1_000_000,
             fingerprint=request.fingerprint,
-            est=request.amounts,
-            act=None,
+            est=request.offered[0].worst,
+            act=request.amounts,
             counters=tuple(counters.values()),
         )
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from operator import add
 from typing import Any, Literal, NamedTuple
 
-from app.domain.budget import EARLIER_UNITS, UNITS, Amounts, Unit
+from app.domain.budget import EARLIER_UNITS, NOTHING, UNITS, Amounts, Unit
 
 State = Literal["held", "dispatched", "settled", "voided", "expired", "charged"]
 
@@ -52,10 +53,11 @@ class HoldRecord:
     """One hold at one moment.
 
     Attributes:
-        flags: ``f`` leads its work, ``l`` was corrected late, ``p`` its result was published.
+        flags: ``f`` leads its work, ``l`` was corrected late, ``p`` its result was published, ``u`` it was
+            settled in part, and the outcome of the rest is unknown.
         began_ms: Store time of the reservation, Unix milliseconds.
-        est: The amounts reserved.
-        act: The amounts that a settlement booked, else None.
+        est: The amounts reserved, the worst case; with ``u``, the settled and unresolved amounts.
+        act: The amounts used if settled, otherwise the expected amounts; None if those are ``est``.
         number: The number of its last transition (see ``scripts/_common.lua``); 0 if it is not known.
         first: How a hold that was corrected late had ended before, as the scripts write it.
     """
@@ -123,12 +125,34 @@ class HoldRecord:
     def booked(self) -> Amounts:
         """The amounts that it counts as settled in its windows."""
         if self.state == "settled":
-            return self.act or Amounts()
-        return self.est if self.state == "charged" else Amounts()
+            return self.act or NOTHING
+        return self.expected if self.state == "charged" else NOTHING
 
-    def end(self, state: State, act: Amounts | None) -> HoldRecord:
-        """The same hold after its end."""
-        return replace(self, state=state, act=act)
+    @property
+    def expected(self) -> Amounts:
+        """What it is expected to use, as long as nobody knows what it did."""
+        return self.est if self.act is None else self.act
+
+    @property
+    def unresolved(self) -> Amounts:
+        """What is set aside for it beside what is booked, because nobody knows what came of it."""
+        if self.state == "charged" or (self.state == "settled" and "u" in self.flags):
+            return Amounts(*(max(0, most - known) for most, known in zip(self.est, self.booked, strict=True)))
+        return NOTHING
+
+    def end(self, state: State, act: Amounts, unresolved: Amounts = NOTHING) -> HoldRecord:
+        """The same hold after its end; what was used, and what is kept unresolved, where it is settled."""
+        if state != "settled":
+            return replace(self, state=state)
+        if unresolved == NOTHING:
+            return replace(self, state=state, act=act)
+        est = Amounts(*map(add, act, unresolved))
+        return replace(self, state=state, flags=f"{self.flags}u", act=act, est=est)
+
+    def reopen(self) -> HoldRecord:
+        """The same hold as it may have been before its end."""
+        act = None if self.state == "settled" else self.act
+        return replace(self, state="dispatched", flags=self.flags.replace("u", ""), act=act)
 
     def build_event(self, tenant_id: str, at_ms: int, source: str) -> dict[str, Any]:
         """The transition into this state as a CloudEvent (version 1.0). It holds no prompt and no text.
@@ -149,7 +173,8 @@ class HoldRecord:
                 "began_ms": self.began_ms,
                 "fingerprint": self.fingerprint,
                 "estimate": self.est._asdict(),
-                "actual": self.act._asdict() if self.act is not None else None,
+                "actual": self.act._asdict() if self.act and self.state == "settled" else None,
+                "expected": self.act._asdict() if self.act and self.state != "settled" else None,
                 "windows": [counter._asdict() for counter in self.counters],
                 "number": self.number,
                 "first": self.first,
@@ -162,6 +187,7 @@ class HoldRecord:
         try:
             data = event["data"]
             state = event["type"].removeprefix(TYPE_PREFIX)
+            act = data["actual"] or data.get("expected")
             if state not in _LETTER_OF:
                 raise UnreadableHold("The event is not one of a hold.")
             record = cls(
@@ -171,7 +197,7 @@ class HoldRecord:
                 began_ms=int(data["began_ms"]),
                 fingerprint=data["fingerprint"],
                 est=_read_amounts(data["estimate"]),
-                act=_read_amounts(data["actual"]) if data["actual"] is not None else None,
+                act=_read_amounts(act) if act is not None else None,
                 counters=tuple(_read_counter(**counter) for counter in data["windows"]),
                 number=int(data.get("number", 0)),
                 first=str(data.get("first", "")),

@@ -109,8 +109,8 @@ class RedisLedger(Resource):
             return hit
         if answer.code in {"forgotten", "closed"}:
             raise codec.decode_data_loss(answer)
-        if answer.code == "lead" and answer.payload:
-            self.epochs[request.tenant_id] = answer.payload
+        if answer.code == "lead" and (epoch := codec.decode_epoch(answer)):
+            self.epochs[request.tenant_id] = epoch
         return codec.decode_admission(request, answer)
 
     async def peek(self, request: AdmissionRequest) -> Hit | Absent:
@@ -123,7 +123,7 @@ class RedisLedger(Resource):
         looking = replace(request, cache=directive, requests=0, claim=None, attribution=None, attempt=None)
         admission = await self.admit(looking)
         windows = tuple(
-            replace(window, needed=request.amounts[UNITS.index(window.budget.unit)])
+            replace(window, needed=request.needed[UNITS.index(window.budget.unit)])
             for window in admission.windows
         )
         return (
@@ -186,6 +186,7 @@ class RedisLedger(Resource):
             **answered,
             "attempt": codec.encode_attempt(settlement.attempt, self._lease_ms),
             "amount": codec.encode_amounts(settlement.amounts),
+            "unresolved amount": codec.encode_amounts(settlement.unresolved),
             "tokens": codec.encode_tokens(settlement.usage),
             "usage": reports.encode_attribution(settlement.attribution, self._config.usage_labels_max),
         }
@@ -262,6 +263,8 @@ class RedisLedger(Resource):
             "epoch": self.epochs.get(request.tenant_id, ""),
             "requests": str(request.requests),
             "amount": codec.encode_amounts(request.amounts),
+            "tail": request.tail,
+            "bounds": codec.encode_bounds(request.offered),
             "windows": codec.encode_windows(windows),
             "rates": codec.encode_rates(request.rates),
             "usage": usage,

@@ -36,11 +36,12 @@ Arguments = Mapping[str, str | Sequence[str]]
 _BASE = ("_numbers", "_records", "_common")
 _FOLDER = Path(__file__).parent / "scripts"
 _SHARED: Mapping[ScriptName, tuple[str, ...]] = {
-    "admit": (*_BASE, "_leads", "_usage", "_rates", "_claims", "_attempts", "_epoch"),
+    "admit": (*_BASE, "_windows", "_leads", "_usage", "_rates", "_claims", "_attempts", "_epoch"),
     "dispatch": (*_BASE, "_leads"),
     "settle": (*_BASE, "_leads", "_usage", "_claims", "_attempts"),
     "deliver": (*_BASE, "_attempts"),
-    "windows": (*_BASE, "_rates"),
+    "windows": (*_BASE, "_windows", "_rates"),
+    "adjust": (*_BASE, "_windows"),
     "purge": (*_BASE, "_leads"),
     "checkpoint": (*_BASE, "_epoch"),
     "restore": (*_BASE, "_epoch", "_checkpoints"),

@@ -24,7 +24,7 @@ PAGE = 1000
 
 _calls = StoreCalls(READ_DEADLINE_S)
 
-_COUNTER = re.compile(r"(.+\|\d+):([shp])")
+_COUNTER = re.compile(r"(.+\|\d+):([shpuq])")
 _LEDGER_KEY = re.compile(r"fg:\{([^}]+)\}:win")
 
 
@@ -44,7 +44,8 @@ class Snapshot:
 
     Attributes:
         holds: Every hold that the store remembers.
-        counters: Settled (s), held (h) and pruned (p: booked by holds that are forgotten) by counter.
+        counters: Settled (s), held (h) and unresolved (u) by counter; and the part of forgotten holds in what
+            is settled (p) and in what is unresolved (q).
         leased: Holds that have a lease, which are the open ones.
         now_ms: The store's clock.
     """
@@ -59,6 +60,7 @@ class Snapshot:
         """Every counter that does not add up; empty for a ledger that balances."""
         booked: Tally[str] = Tally()
         held: Tally[str] = Tally()
+        unresolved: Tally[str] = Tally()
         ends: dict[str, int] = {}
         for hold in self.holds:
             for counter in hold.counters:
@@ -67,10 +69,15 @@ class Snapshot:
                     held[counter.name] += hold.est[UNITS.index(counter.unit)] if counter.unit else 1
                 elif counter.unit:
                     booked[counter.name] += hold.booked[UNITS.index(counter.unit)]
+                    unresolved[counter.name] += hold.unresolved[UNITS.index(counter.unit)]
         differences = []
         for name in sorted({*self.counters, *(name for name, end in ends.items() if end > self.now_ms)}):
             stands = self.counters.get(name, {})
-            counted = {"settled": stands.get("p", 0) + booked[name], "held": held[name]}
+            counted = {
+                "settled": stands.get("p", 0) + booked[name],
+                "held": held[name],
+                "unresolved": stands.get("q", 0) + unresolved[name],
+            }
             for what, expected in counted.items():
                 if stands.get(what[0], 0) != expected:
                     differences.append(

@@ -84,6 +84,7 @@ FIELDS: dict[str, Literal["word", "number", "flag"]] = {
     "support_code": "word",
     "surface": "word",
     "tenant": "word",
+    "thinking_level": "word",
     "tokens": "number",
     "upstream_status": "number",
     "usd_billionths": "number",

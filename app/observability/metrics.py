@@ -83,7 +83,8 @@ METRICS: tuple[MetricSpec, ...] = (
     MetricSpec(
         "flashgate_budget_units_total", "counter", ("event", "unit"),
         "Amounts moved in the ledger by this process. Events: reserved, settled, released (reserved but not "
-        "used), charged (outcome unknown, booked at the estimate), overage (used beyond what was reserved). "
+        "used), charged (outcome unknown, booked as expected), unresolved (set aside beside it), overage "
+        "(used beyond what was reserved). "
         f"Units: {', '.join(UNITS)}; dollars are counted in billionths.",
     ),
     MetricSpec(
@@ -117,6 +118,11 @@ METRICS: tuple[MetricSpec, ...] = (
     MetricSpec(
         "flashgate_images_total", "counter", ("model", "image_size"),
         "Images that the model delivered, by requested size.",
+    ),
+    MetricSpec(
+        "flashgate_bounded_calls_total", "counter", ("model", "thinking_level", "ending"),
+        "Answers by what became of the bound on their output: within it, cut (before a picture was whole), "
+        "over (more than it allows), or none (no bound was sent).",
     ),
     MetricSpec(
         "flashgate_delivery_mismatches_total", "counter", ("model", "code"),
@@ -180,6 +186,10 @@ METRICS: tuple[MetricSpec, ...] = (
     ),
     *UPSTREAM_METRICS,
 )  # fmt: skip
+
+
+BoundEnding = Literal["within", "cut", "over", "none"]
+"""What became of the bound on an answer's output."""
 
 
 class Metrics:
@@ -304,6 +314,10 @@ class Metrics:
     def count_images(self, model: str, image_size: str, count: int) -> None:
         """Count delivered images."""
         self._get_family("images_total").add(count, model, image_size)
+
+    def count_bounded_call(self, model: str, level: str, ending: BoundEnding) -> None:
+        """Count an answer by what became of the bound on its output."""
+        self._get_family("bounded_calls_total").add(1, model, level, ending)
 
     def count_mismatch(self, model: str, code: str) -> None:
         """Count an image that differs from the request."""

@@ -14,8 +14,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from app.domain.attempt import Rejoined
-from app.domain.budget import Amounts
-from app.domain.errors import ContentBlocked, GatewayError, UpstreamError
+from app.domain.bound import is_above
+from app.domain.budget import NOTHING, Amounts
+from app.domain.errors import AnswerCut, ContentBlocked, GatewayError, UpstreamError
+from app.domain.estimate import resolve_size_and_level
 from app.domain.mismatches import find_mismatches
 from app.generation.ports import Absent, Hit, Lead, Refused
 from app.resilience.best_effort import best_effort
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
         Settled,
         Settlement,
     )
-    from app.observability.metrics import Metrics
+    from app.observability.metrics import BoundEnding, Metrics
 
 OK = "ok"
 CANCELLED = "cancelled"
@@ -122,22 +124,24 @@ class ObservedLedger:
                 metrics.count_cache_status("hit" if request.following is None else "coalesced")
             case Lead():
                 metrics.count_cache_status("bypass" if request.cache.mode == "bypass" else "miss")
-                self._remember(admission.hold_id, request.amounts)
-                metrics.count_budget_units("reserved", request.amounts)
-                self._count_refusals(request.tenant_id, admission.windows, admitted=True)
+                self._remember(admission.hold_id, admission.bound.worst)
+                metrics.count_budget_units("reserved", admission.bound.worst)
+                self._count_refusals(request.tenant_id, admission.windows, admission.bound.worst)
             case Refused():
-                self._count_refusals(request.tenant_id, admission.windows, admitted=False)
+                self._count_refusals(request.tenant_id, admission.windows)
             case Absent():
                 metrics.count_cache_status("miss")
             case _:
                 pass  # a follower's cache status is known only after it has waited
 
-    def _count_refusals(self, tenant_id: str, windows: tuple[WindowState, ...], *, admitted: bool) -> None:
+    def _count_refusals(
+        self, tenant_id: str, windows: tuple[WindowState, ...], held: Amounts | None = None
+    ) -> None:
         for window in windows:
-            # The amounts of an admitted request are already part of ``held``.
-            taken = window.settled + window.held
-            if not admitted:
-                taken += window.needed
+            # Of an admitted request, ``held`` has the most that it can cost.
+            taken = window.settled + window.unresolved + window.held + window.needed
+            if held is not None:
+                taken -= getattr(held, window.budget.unit)
             if window.needed > 0 and taken > window.budget.limit:
                 self._metrics.count_budget_refusal(tenant_id, window)
 
@@ -184,13 +188,16 @@ class ObservedLedger:
     def _count_amounts(self, settlement: Settlement, held: Amounts | None) -> None:
         count = self._metrics.count_budget_units
         if settlement.outcome == "charge":
-            count("charged", held or settlement.amounts)
+            count("charged", settlement.amounts)
+            if held is not None:
+                count("unresolved", _subtract(held, settlement.amounts))
             return
-        used = settlement.amounts if settlement.outcome == "settle" else Amounts()
+        used = settlement.amounts if settlement.outcome == "settle" else NOTHING
         count("settled", used)
+        count("unresolved", settlement.unresolved)
         if held is not None:
-            count("released", Amounts(*(max(0, h - u) for h, u in zip(held, used, strict=True))))
-            count("overage", Amounts(*(max(0, u - h) for h, u in zip(held, used, strict=True))))
+            count("released", _subtract(_subtract(held, used), settlement.unresolved))
+            count("overage", _subtract(used, held))
 
     async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
         """Count the wait while it lasts. Its duration is the leader's, so it is not one of the store."""
@@ -217,6 +224,11 @@ class ObservedLedger:
         with _suppress_errors():
             self._metrics.set_windows(tenant_id, windows, states)
         return states
+
+
+def _subtract(amounts: Amounts, others: Amounts) -> Amounts:
+    """The differences, none of them below zero."""
+    return Amounts(*(max(0, amount - other) for amount, other in zip(amounts, others, strict=True)))
 
 
 class ObservedResults:
@@ -289,6 +301,10 @@ class ObservedImageModel:
         reason = _get_finish_reason(error)
         if reason is not None:
             self._metrics.count_finish(request.model, reason)
+        card = self._catalogue.resolve(request.model)
+        if card is not None and isinstance(error, AnswerCut):
+            _, level = resolve_size_and_level(request, card)
+            self._metrics.count_bounded_call(request.model, level, "cut")
 
     def _count_answer(self, request: GenerationRequest, answer: ModelAnswer) -> None:
         metrics = self._metrics
@@ -296,10 +312,16 @@ class ObservedImageModel:
         metrics.count_usage(request.model, answer.usage)
         metrics.count_images(request.model, request.image_size or "default", len(answer.pictures))
         card = self._catalogue.resolve(request.model)
-        if card is not None:
-            for notice in find_mismatches(request, card, answer.pictures):
-                metrics.count_mismatch(request.model, notice.code)
         metrics.count_image_bytes("received", sum(picture.length for picture in answer.pictures))
+        if card is None:
+            return
+        for notice in find_mismatches(request, card, answer.pictures):
+            metrics.count_mismatch(request.model, notice.code)
+        bound, (_, level) = request.max_output_tokens, resolve_size_and_level(request, card)
+        ending: BoundEnding = (
+            "none" if bound is None else "over" if is_above(bound, card, answer) else "within"
+        )
+        metrics.count_bounded_call(request.model, level, ending)
 
     async def is_ready(self) -> bool:
         """Whether calls can be made; not counted, because probes ask all the time."""

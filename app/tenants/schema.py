@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from app.domain.bound import Tail  # noqa: TC001 (read by pydantic)
 from app.domain.keys import KEY_ID
 from app.domain.tenancy import (
     SCOPES,
@@ -255,7 +256,13 @@ class TenantFields(Rights):
         None, description="Request rate and concurrency cap of all keys together."
     )
     strict: bool = Field(
-        default=False, description="Whether a call may not use more tokens than were reserved."
+        default=False,
+        description="Whether input is counted at the most that it can be, and `tail` is `refuse` by default.",
+    )
+    tail: Tail | None = Field(
+        None,
+        description="What the last of a budget is for: serve_one serves one call whose expected cost fits, "
+        "refuse none whose worst does not. Default: serve_one, of strict tenants refuse.",
     )
     priority: Priority = Field(
         "interactive", description="Priority under load: batch is shed first, critical last."
@@ -310,6 +317,7 @@ class TenantDocument(TenantFields):
             projects=tuple(entry.build_project() for entry in self.projects),
             rate=None if self.rate is None else self.rate.build_rate(),
             strict=self.strict,
+            tail=self.tail,
             priority=self.priority,
         )
 
@@ -328,6 +336,7 @@ class TenantDocument(TenantFields):
             projects=tuple(map(ProjectDocument.from_project, tenant.projects)),
             rate=RateLimitDocument.from_rate(tenant.rate),
             strict=tenant.strict,
+            tail=tenant.tail,
             priority=tenant.priority,
         )
 

@@ -11,18 +11,14 @@ from hypothesis import strategies as st
 
 from app.cards import load_catalogue
 from app.domain.allowance import ENOUGH, REMEMBERED, Allowances
+from app.domain.bound import would_fit
 from app.domain.budget import Budget, Span, WindowState
-from app.domain.estimate import (
-    WouldFit,
-    compute_output_tokens_per_call,
-    compute_settled_amounts,
-    estimate,
-    would_fit,
-)
+from app.domain.estimate import WouldFit, compute_output_tokens_per_call, compute_settled_amounts, estimate
 from app.domain.generation import Usage
 from app.domain.request import GenerationRequest, Input
 
 if TYPE_CHECKING:
+    from app.domain.allowance import TenantAllowances
     from app.domain.budget import Unit
     from app.domain.card import Card
 
@@ -33,37 +29,74 @@ FLOOR = CARD.text_allowance.per_image["minimal"]
 ASKED = GenerationRequest(model=CARD.id, prompt="A boat", image_size="2K", n=4)
 
 
-def learned(*tokens: int) -> Allowances:
-    allowances = Allowances()
+STEPS = 8
+"""Calls after which even the greatest allowance is reached."""
+
+
+def learned(*tokens: int) -> TenantAllowances:
+    allowances = Allowances().for_tenant("acme")
     for count in tokens:
         allowances.observe(CARD, "1K", "minimal", count)
     return allowances
 
 
-def test_a_few_calls_say_nothing() -> None:
+def test_a_few_calls_say_nothing_and_then_the_allowance_grows_in_steps() -> None:
     assert learned(*[9000] * (ENOUGH - 1)).get(CARD, "1K", "minimal") == FLOOR
-    assert learned(*[9000] * ENOUGH).get(CARD, "1K", "minimal") == 9000
+    assert learned(*[9000] * ENOUGH).get(CARD, "1K", "minimal") == 2 * FLOOR
+    assert learned(*[9000] * (ENOUGH + STEPS)).get(CARD, "1K", "minimal") == 9000
 
 
-def test_what_was_learned_counts_for_its_own_size_and_level() -> None:
-    allowances = learned(*[9000] * ENOUGH)
+def test_what_was_learned_counts_for_its_own_tenant_size_and_level() -> None:
+    shared = Allowances()
+    for _ in range(ENOUGH + STEPS):
+        shared.for_tenant("acme").observe(CARD, "1K", "minimal", 9000)
+    allowances = shared.for_tenant("acme")
+    assert allowances.get(CARD, "1K", "minimal") == 9000
     assert allowances.get(CARD, "2K", "minimal") == FLOOR
     assert allowances.get(CARD, "1K", "high") == CARD.text_allowance.per_image["high"]
+    assert shared.for_tenant("other").get(CARD, "1K", "minimal") == FLOOR
 
 
-def test_old_calls_are_forgotten() -> None:
+def test_an_answer_that_was_cut_off_counts_at_once() -> None:
+    allowances = learned()
+    for expected in (2 * FLOOR, 4 * FLOOR):
+        allowances.observe(CARD, "1K", "minimal", 30_000, cut=True)
+        assert allowances.get(CARD, "1K", "minimal") == expected
+
+
+def test_old_calls_are_forgotten_and_so_are_the_kinds_that_were_not_seen_for_longest() -> None:
     assert learned(*[9000] * REMEMBERED, *[700] * REMEMBERED).get(CARD, "1K", "minimal") == 700
+    few = Allowances(kinds_max=2)
+    for tenant in ("first", "second", "first", "third"):
+        few.observe(tenant, CARD, "1K", "minimal", 9000, cut=True)
+    assert [few.get(each, CARD, "1K", "minimal") // FLOOR for each in ("first", "second", "third")] == [
+        4,
+        1,
+        2,
+    ]
 
 
-@given(st.lists(st.integers(0, 30_000), min_size=ENOUGH, max_size=REMEMBERED))
-def test_at_most_one_in_a_hundred_is_above_the_allowance_and_none_is_below_the_floor(seen: list[int]) -> None:
-    allowance = learned(*seen).get(CARD, "1K", "minimal")
-    assert allowance >= FLOOR
-    assert sum(count > allowance for count in seen) * 100 <= len(seen)
+@given(st.lists(st.tuples(st.integers(0, 40_000), st.booleans()), min_size=1, max_size=2 * ENOUGH))
+def test_an_allowance_at_most_doubles_and_stays_between_the_floor_and_what_the_model_may_answer(
+    seen: list[tuple[int, bool]],
+) -> None:
+    allowances = learned()
+    before = FLOOR
+    for tokens, cut in seen:
+        allowances.observe(CARD, "1K", "minimal", tokens, cut=cut)
+        after = allowances.get(CARD, "1K", "minimal")
+        assert FLOOR <= after <= min(2 * before, CARD.tokens.output_max - 1120)
+        before = after
+
+
+@given(st.lists(st.integers(0, 30_000), min_size=ENOUGH, max_size=REMEMBERED - STEPS))
+def test_at_most_one_in_a_hundred_is_above_the_allowance_once_it_has_grown(seen: list[int]) -> None:
+    allowances = learned(*sorted(seen), *[max(seen)] * STEPS)
+    assert sum(count > allowances.get(CARD, "1K", "minimal") for count in seen) * 100 <= len(seen)
 
 
 def test_the_estimate_grows_with_what_was_learned_within_the_callers_bound() -> None:
-    allowances = learned(*[5000] * ENOUGH)
+    allowances = learned(*[5000] * (ENOUGH + STEPS))
     asked = replace(ASKED, image_size="1K", n=1)
     assert estimate(asked, CARD).text_output == FLOOR
     assert estimate(asked, CARD, allowances).text_output == 5000

@@ -39,6 +39,8 @@ SAMPLES: dict[str, Any] = {
     "spent": Spent(USAGE, 8),
     "verbatim": '{"candidates": []}',
     "daily": True,
+    "expected_usd": 1,
+    "most_usd": 2,
 }
 """A value for each argument and attribute of an error that is not its default."""
 _OF_THE_CLASS = {"code", "title", "status", "retryable"}

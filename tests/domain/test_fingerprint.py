@@ -98,6 +98,7 @@ SAME_WORK = {
     "Google's own words that say no more": replace(
         FULL, verbatim=Passthrough(b"{ }", {"a": b""}, identity="")
     ),
+    "whose bound on output it is": replace(FULL, bounded=True),
     "a whole number as a float": replace(FULL, temperature=0.3 + 0.0),
 }
 

@@ -59,6 +59,8 @@ SHAPES = {
     "unknown-finish-reason",
     "no-usage",
     "two-images",
+    "greedy",
+    "over",
     "thought-only-image",
     "wrong-size",
     "model-deprecated",
@@ -175,6 +177,33 @@ async def test_two_pictures_differ_and_are_both_charged(client: httpx2.AsyncClie
     first, second = pictures(answer)
     assert first.tobytes() != second.tobytes()
     assert answer["usageMetadata"]["candidatesTokensDetails"][0]["tokenCount"] == 2 * 747
+
+
+@pytest.mark.parametrize(
+    ("name", "bound", "pictures_of", "output"),
+    [("two-images", 1494, 2, 1494), ("greedy", 2000, 2, 2000), ("over", 2000, 3, 3 * 747 + 2000)],
+)
+async def test_an_answer_keeps_to_its_bound_uses_it_up_or_passes_it(
+    client: httpx2.AsyncClient, name: str, bound: int, pictures_of: int, output: int
+) -> None:
+    body = prompting(name)
+    body["generationConfig"]["maxOutputTokens"] = bound
+    answer = (await client.post(GENERATE, json=body)).json()
+    assert answer["candidates"][0]["finishReason"] == "STOP"
+    assert len(pictures(answer)) == pictures_of
+    assert answer["usageMetadata"]["candidatesTokenCount"] == output
+    assert answer["usageMetadata"]["candidatesTokensDetails"][0]["tokenCount"] == pictures_of * 747
+
+
+async def test_an_answer_that_does_not_fit_its_bound_is_cut_off_and_charged(
+    client: httpx2.AsyncClient,
+) -> None:
+    body = prompting("two-images")
+    body["generationConfig"]["maxOutputTokens"] = 1400
+    answer = (await client.post(GENERATE, json=body)).json()
+    assert answer["candidates"][0]["finishReason"] == "MAX_TOKENS"
+    assert len(pictures(answer)) == 1
+    assert answer["usageMetadata"]["candidatesTokenCount"] == 1400
 
 
 async def test_a_picture_may_be_only_in_a_thought(client: httpx2.AsyncClient) -> None:

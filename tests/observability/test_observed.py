@@ -11,6 +11,7 @@ import pytest
 
 from app.cards import load_catalogue
 from app.domain.attempt import Attempt, Rejoined
+from app.domain.bound import Bound
 from app.domain.budget import Amounts, Budget, BudgetWindow, Span, WindowState
 from app.domain.errors import ContentBlocked, StoreUnavailable, UpstreamQuota
 from app.domain.failure import Failure
@@ -197,7 +198,7 @@ async def settled_after_lead(
     metrics: Metrics, settlement: Settlement, answer: Settled, *, led: bool = True
 ) -> dict[tuple[str, str], float]:
     """Amounts by (event, unit) after a reservation of HELD and this settlement."""
-    inner = Inner(Lead("h1", ()))
+    inner = Inner(Lead("h1", (), bound=Bound(1720, HELD)))
     ledger = ObservedLedger(inner, metrics)
     if led:
         await ledger.admit(asking())
@@ -236,8 +237,12 @@ async def test_a_void_releases_all_and_a_charge_books_the_estimate(metrics: Metr
     assert await settled_after_lead(metrics, void, APPLIED) == {
         ("released", unit): amount for unit, amount in zip(HELD._fields, HELD, strict=True)
     }
-    charged = await settled_after_lead(Metrics(), replace(BOOKED, outcome="charge"), APPLIED)
-    assert charged == {("charged", unit): amount for unit, amount in zip(HELD._fields, HELD, strict=True)}
+    expected = replace(BOOKED, outcome="charge", amounts=HELD._replace(image_tokens=747))
+    charged = await settled_after_lead(Metrics(), expected, APPLIED)
+    assert charged.pop(("unresolved", "image_tokens")) == 1120 - 747
+    assert charged == {
+        ("charged", unit): amount for unit, amount in zip(HELD._fields, expected.amounts, strict=True)
+    }
 
 
 async def test_a_repeated_settlement_moves_nothing(metrics: Metrics) -> None:
@@ -258,7 +263,8 @@ async def test_windows_that_refuse_are_counted_in_either_mode(metrics: Metrics) 
     assert value(metrics, "budget_refusals_total", unit="image_tokens", mode="enforce", **labels) == 1
     assert value(metrics, "budget_refusals_total", unit="usd", mode="shadow", **labels) is None
     admitted = (state(settled=800, held=101, asked=101), state(SHADOW, settled=6, held=5, asked=5))
-    await ObservedLedger(Inner(Lead("h1", admitted)), metrics).admit(asking())
+    bound = Bound(1720, Amounts(image_tokens=101, usd=5))
+    await ObservedLedger(Inner(Lead("h1", admitted, bound=bound)), metrics).admit(asking())
     assert value(metrics, "budget_refusals_total", unit="image_tokens", mode="enforce", **labels) == 1
     assert value(metrics, "budget_refusals_total", unit="usd", mode="shadow", **labels) == 1
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 PEPPER = "a pepper of the tests, long enough to be one"
 
 
+WIDEST = 32_768
+"""The image tokens that a hold takes for each call where its budget has ample room: the most that fit."""
+
+
 @dataclass(frozen=True)
 class Tenants:
     """A tenants' file and the keys that fit it, by tenant."""

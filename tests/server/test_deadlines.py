@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.processes import HTTP, running_gateway
-from tests.server.conftest import Client, calls_of, tokens_a_day, wait_for, write_tenants
+from tests.server.conftest import WIDEST, Client, calls_of, tokens_a_day, wait_for, write_tenants
 from tests.server.recorder import recording
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def test_what_was_sent_when_a_callers_patience_ends_is_finished_kept_and_paid_on
         ]
         wait_for(lambda: calls_of(emulator) - calls == 3, "all three are sent")
         fourth = pool.submit(client.post, fresh(), X_Request_Timeout="9.5")
-        wait_for(lambda: client.budget()["held"] == 4 * 747, "the fourth waits for its turn")
+        wait_for(lambda: client.budget()["held"] == 4 * WIDEST, "the fourth waits for its turn")
         answers = [each.result() for each in asked]
         late(fourth.result(), "no")
     assert [answer.status_code for answer in answers] == [504] * 3
@@ -144,7 +144,7 @@ def test_what_was_sent_when_a_callers_patience_ends_is_finished_kept_and_paid_on
     assert answers[1].json()["error"]["code"] == "deadline_exceeded"
     assert answers[2].json()["error"]["status"] == "DEADLINE_EXCEEDED"
     assert all("being made" in answer.text for answer in answers)
-    assert client.budget()["held"] == 4 * 747, "the calls go on"
+    assert client.budget()["held"] == 4 * WIDEST, "the calls go on"
     HTTP.post(f"{emulator.url}/emulator/release/{gate}").raise_for_status()
     wait_for(lambda: client.budget()["held"] == 0, "they are finished")
     assert client.budget()["settled"] - settled == 3 * 747

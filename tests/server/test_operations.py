@@ -12,7 +12,7 @@ import pytest
 
 from tests.fixtures import image_bytes
 from tests.processes import HTTP, running_gateway
-from tests.server.conftest import Client, calls_of, tokens_a_day, wait_for, write_tenants
+from tests.server.conftest import WIDEST, Client, calls_of, tokens_a_day, wait_for, write_tenants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,7 +169,7 @@ def test_what_waits_for_its_turn_is_cancelled_and_its_tokens_are_given_back(
         others = [pool.submit(client.post, fresh(f"[[emulate:hold:{gate}]]")) for _ in range(3)]
         wait_for(lambda: calls_of(emulator) - calls == 3, "every slot is taken")
         address = begun(client, fresh())
-        wait_for(lambda: client.budget()["held"] == 4 * PRICE, "the fourth holds its tokens and waits")
+        wait_for(lambda: client.budget()["held"] == 4 * WIDEST, "the fourth holds its tokens and waits")
         assert cancelled(client, address)["state"] == "cancelled"
         released(emulator, gate)
         assert {other.result().status_code for other in others} == {200}

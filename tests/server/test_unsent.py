@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.processes import HTTP, running_gateway
-from tests.server.conftest import PEPPER, Client, calls_of, tokens_a_day, wait_for, write_tenants
+from tests.server.conftest import PEPPER, WIDEST, Client, calls_of, tokens_a_day, wait_for, write_tenants
 from tests.storefaults import Fault, StoreProxy
 from tests.storeserver import running_server
 
@@ -24,7 +24,7 @@ def test_a_mark_whose_answer_is_lost_is_taken_back_and_nothing_is_charged(emulat
     answers: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="fg") as name:
         folder = Path(name)
-        tenants = write_tenants(folder / "tenants.yaml", {"unsent": tokens_a_day(1_000_000)})
+        tenants = write_tenants(folder / "tenants.yaml", {"unsent": tokens_a_day(10_000_000)})
         with (
             running_server(folder / "s") as server,
             StoreProxy(folder / "p.sock", server.socket) as proxy,
@@ -51,7 +51,7 @@ def test_a_mark_whose_answer_is_lost_is_taken_back_and_nothing_is_charged(emulat
             first = ask("In the slot [[emulate:hold:unsent]]")
             wait_for(lambda: calls_of(emulator) == calls + 1, "the first has the slot")
             second = ask("In the queue")
-            wait_for(lambda: client.budget()["held"] == 2 * PICTURE, "the second is admitted and waits")
+            wait_for(lambda: client.budget()["held"] == 2 * WIDEST, "the second is admitted and waits")
             proxy.fault = Fault("drop", commands=("EVALSHA",))
             HTTP.post(f"{emulator.url}/emulator/release/unsent").raise_for_status()
             second.join(30)

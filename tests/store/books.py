@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
-from app.domain.budget import Amounts, Budget, BudgetWindow, build_window
+from app.domain.budget import NOTHING, Amounts, Budget, BudgetWindow, build_window
 from app.domain.fingerprint import compute_digest
 from app.domain.generation import Generation, Picture, Usage
 from app.domain.request import CacheDirective
@@ -18,6 +18,7 @@ from app.store import keys
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from app.domain.bound import Bound, Tail
     from app.domain.failure import Failure
     from app.domain.request import CacheMode
     from app.ledger.redis import RedisLedger
@@ -76,6 +77,8 @@ class Books:
     tenant: str
     budgets: tuple[Budget, ...] = (DAY,)
     amounts: Amounts = ONE
+    bounds: tuple[Bound, ...] = ()
+    tail: Tail = "serve_one"
     fingerprints: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -102,6 +105,8 @@ class Books:
             self.amounts if amounts is None else amounts,
             CacheDirective(mode, max_age_s),
             following,
+            bounds=self.bounds,
+            tail=self.tail,
         )
 
     async def admit(self, hold: str, fingerprint: str | None = None, **options: Any) -> Admission:
@@ -118,6 +123,7 @@ class Books:
         *,
         publish: Generation | None = None,
         failure: Failure | None = None,
+        unresolved: Amounts = NOTHING,
     ) -> Settled:
         settlement = Settlement(
             self.tenant,
@@ -128,6 +134,7 @@ class Books:
             publish,
             60 if publish else 0,
             failure,
+            unresolved=unresolved,
         )
         return await self.ledger.settle(settlement, self.windows)
 

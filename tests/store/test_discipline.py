@@ -221,7 +221,7 @@ async def test_the_work_of_an_admission_does_not_grow_with_open_holds(
 
 
 TAKEN = re.compile(
-    r"take(?:_(keep|claim|attempt|windows|rates|usage)\(\)|(?:_\w+)?\((?:take_\w+, )?'([^']+)')"
+    r"take(?:_(keep|claim|attempt|windows|rates|usage|bounds)\(\)|(?:_\w+)?\((?:take_\w+, )?'([^']+)')"
 )
 
 

@@ -38,7 +38,7 @@ records = st.builds(
     HoldRecord,
     hold_id=st.from_regex(r"[a-z0-9]{1,24}", fullmatch=True),
     state=st.sampled_from(list(LETTERS.values())),
-    flags=st.sampled_from(["", "f", "fl", "flp"]),
+    flags=st.sampled_from(["", "f", "fl", "flp", "fu"]),
     began_ms=st.integers(0, 2**45),
     fingerprint=st.from_regex(r"[a-f0-9]{64}", fullmatch=True),
     est=amounts,
@@ -51,7 +51,7 @@ records = st.builds(
 
 def record(hold: str, state: State = "settled", tokens: int = 1120) -> HoldRecord:
     found = HoldRecord.decode(hold, f"s;f;1;work;{tokens},0,0,0;{tokens},0,0,0;1@0@9@t|output_tokens|day")
-    return found if state == "settled" else found.end(state, None)
+    return found if state == "settled" else found.end(state, found.est)
 
 
 @given(records, st.integers(0, 2**45))

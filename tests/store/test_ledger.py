@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.domain.bound import Bound
 from app.domain.budget import AMOUNT_MAX, UNITS, Amounts, Budget
 from app.domain.errors import InternalError
 from app.generation.ports import Lead, Refused
@@ -357,7 +358,7 @@ async def test_counters_that_would_overflow_are_refused_and_not_wrapped(books: B
 
 async def test_a_tenant_without_budgets_is_admitted_and_its_work_is_still_shared(books: Books) -> None:
     books.budgets = ()
-    assert await books.admit("a", "work") == Lead("a", ())
+    assert await books.admit("a", "work") == Lead("a", (), bound=Bound(0, ONE))
     assert await books.dispatch("a")
     assert (await books.publish("a")).windows == ()
 

@@ -2,8 +2,9 @@
 --
 -- KEYS (the same order in every script; all share the tenant's hash tag, so all lie in one slot)
 --   1 res   HASH    hold id -> record                                          never a TTL
---   2 win   HASH    "<field>|<start_ms>:s|:h|:o|:p" -> settled, held, overage, and of what is settled the
---                   part that was booked by holds which are forgotten          never a TTL
+--   2 win   HASH    "<field>|<start_ms>:s|:h|:u|:o|:p|:q" -> settled, held, unresolved (set aside for outcomes that
+--                   nobody knows), overage; of what is settled, and of what is unresolved, the part of holds which are
+--                   forgotten                                                  never a TTL
 --                   "<field>:c|:l" -> credit, "<limit>;<until_ms>" that an operator set for a time
 --   3 exp   ZSET    hold id -> end of its lease (ms); exactly the open holds   never a TTL
 --   4 gc    ZSET    "r;<hold id>" | "w;<field>|<start_ms>" | "u;<row>" | "l;<fingerprint>" | "p;<fingerprint>"
@@ -89,26 +90,6 @@ local function take_amounts(what)
   local amounts = {}
   for unit = 1, UNITS do amounts[unit] = take_integer(what) end
   return amounts
-end
-
--- How many, then for each: field, unit from 1, enforce|shadow, limit, another limit and until when it holds
--- (both "" for none), and three times start and end.
-local function take_windows()
-  local windows = {}
-  for index = 1, take_integer('number of windows') do
-    local window = { field = take_word('field'), unit = take_integer('unit') }
-    if window.unit < 1 or window.unit > UNITS then refuse('unit', window.unit) end
-    window.enforced = take_choice('mode', { enforce = true, shadow = true }) == 'enforce'
-    window.configured = take_integer('limit')
-    window.other = take_optional(take_integer, 'other limit')
-    window.other_until = take_optional(take_integer, 'end of the other limit')
-    window.spans = {}
-    for candidate = 1, 3 do
-      window.spans[candidate] = { take_integer('start'), take_integer('end') }
-    end
-    windows[index] = window
-  end
-  return windows
 end
 
 -- How long ended holds and past windows are kept, ms; and, for count_usage, rows of usage.
@@ -216,18 +197,20 @@ local function apply(changes)
   for counter, number in pairs(changes) do increase(counter, number) end
 end
 
--- Settled and held of each counter, as the strings that the store keeps; absent is "0".
+-- Settled, held and unresolved of each counter, as the strings that the store keeps; absent is "0".
 local function read_counters(names)
   if #names == 0 then return {} end
   local fields = {}
   for _, name in ipairs(names) do
-    fields[#fields + 1] = name .. ':s'
-    fields[#fields + 1] = name .. ':h'
+    for _, kind in ipairs({ ':s', ':h', ':u' }) do fields[#fields + 1] = name .. kind end
   end
   local values = redis.call('HMGET', WIN, unpack(fields))
   local states = {}
   for index = 1, #names do
-    states[index] = { settled = values[2 * index - 1] or '0', held = values[2 * index] or '0' }
+    local at = 3 * index - 2
+    states[index] = {
+      settled = values[at] or '0', held = values[at + 1] or '0', unresolved = values[at + 2] or '0',
+    }
   end
   return states
 end
@@ -312,60 +295,82 @@ end
 local NOTHING = {}
 for unit = 1, UNITS do NOTHING[unit] = 0 end
 
+-- What a hold is expected to use, while nobody knows what it did.
+local function expected_of(record)
+  return #record.act > 0 and record.act or record.est
+end
+
 -- What a hold is booked at.
 local function booked_at(record)
   if record.state == 's' then return record.act end
-  return record.state == 'c' and record.est or NOTHING
+  return record.state == 'c' and expected_of(record) or NOTHING
 end
 
 -- What is set aside for a hold beside what is booked, because nobody knows what came of it.
-local function unresolved_of(_record)
-  return NOTHING
+local function unresolved_of(record)
+  if record.state ~= 'c' and not (record.state == 's' and flagged(record, 'u')) then return NOTHING end
+  local booked, rest = booked_at(record), {}
+  for unit = 1, UNITS do rest[unit] = math.max(0, record.est[unit] - booked[unit]) end
+  return rest
 end
 
--- Ends a hold, or corrects how it ended: s with what was used, v with nothing, c at its estimate.
-local function resolve(record, state, act, now, keep)
-  local open, before = is_open(record), booked_at(record)
-  local after = ({ s = act, v = NOTHING, c = record.est })[state]
-  local purges = {}
+-- Ends a hold, or corrects how it ended: s with what was used, v with nothing, c with what was expected. Where a part of
+-- what was settled is of unknown outcome, the rest is kept unresolved beside it.
+local function resolve(record, state, act, rest, now, keep)
+  local open, booked, aside = is_open(record), booked_at(record), unresolved_of(record)
+  local covered = (open or record.state == 'c') and record.est or booked
+  local late = not open and not flagged(record, 'l')
+  if not open then
+    record.first = record.first or { number = record.number, booked = booked, unresolved = aside }
+  end
+  record.state, record.flags = state, string.gsub(record.flags, 'u', '')
+  local held = record.est
+  if state == 's' then
+    record.act = act
+    if csv(rest) ~= csv(NOTHING) then
+      record.flags, record.est = record.flags .. 'u', { [0] = 1 }
+      for unit = 1, UNITS do record.est[unit] = act[unit] + rest[unit] end
+    end
+  end
+  local after, kept, purges = booked_at(record), unresolved_of(record), {}
   for _, counter in ipairs(record.counters) do
-    if open then increase(counter.name .. ':h', -record.est[counter.unit]) end
-    if counter.unit > 0 then
-      local reserved = open and record.est[counter.unit] or before[counter.unit]
-      increase(counter.name .. ':s', after[counter.unit] - before[counter.unit])
-      increase(counter.name .. ':o', math.max(0, after[counter.unit] - reserved))
+    local unit = counter.unit
+    if open then increase(counter.name .. ':h', -held[unit]) end
+    if unit > 0 then
+      increase(counter.name .. ':s', after[unit] - booked[unit])
+      increase(counter.name .. ':u', kept[unit] - aside[unit])
+      increase(counter.name .. ':o', math.max(0, after[unit] - covered[unit]))
     end
     purges[#purges + 1] = text(now + keep)
     purges[#purges + 1] = 'w;' .. counter.name
   end
   if #purges > 0 then redis.call('ZADD', GC, 'NX', unpack(purges)) end
-  if not open then
-    record.first = record.first or { number = record.number, booked = before, unresolved = unresolved_of(record) }
-  end
-  record.state = state
-  record.act = state == 's' and act or {}
-  if not open and not flagged(record, 'l') then record.flags = record.flags .. 'l' end
+  if late then record.flags = record.flags .. 'l' end
   redis.call('ZREM', EXP, record.hold)
   redis.call('ZADD', GC, text(now + keep), 'r;' .. record.hold)
 end
 
--- Ends open holds whose leases have passed: an unsent one is released, a sent one is charged at its
--- estimate unless the policy says release.
+-- Ends open holds whose leases have passed: an unsent one is released; of a sent one what was expected is charged and the
+-- rest kept unresolved, unless the policy says release.
 local function expire(records, now, keep, unknown_outcome)
   if #records == 0 then return end
   local changes, names, purges, days = {}, {}, {}, {}
   for index, record in ipairs(records) do
     local charged = record.state == 'd' and unknown_outcome == 'charge'
+    record.state = charged and 'c' or 'x'
+    local booked, rest = booked_at(record), unresolved_of(record)
     for _, counter in ipairs(record.counters) do
       add(changes, counter.name .. ':h', -record.est[counter.unit])
-      if charged and counter.unit > 0 then add(changes, counter.name .. ':s', record.est[counter.unit]) end
+      if charged and counter.unit > 0 then
+        add(changes, counter.name .. ':s', booked[counter.unit])
+        add(changes, counter.name .. ':u', rest[counter.unit])
+      end
     end
     if charged then
       local day = day_of(record.t0)
       days[day] = days[day] or {}
-      table.insert(days[day], { UNATTRIBUTED, used(record.est, 1) })
+      table.insert(days[day], { UNATTRIBUTED, used(booked, 1) })
     end
-    record.state = charged and 'c' or 'x'
     names[index] = record.hold
     purges[2 * index - 1] = text(now + keep)
     purges[2 * index] = 'r;' .. record.hold
@@ -405,16 +410,21 @@ local function sweep(now, keep, unknown_outcome, limit)
   return #due
 end
 
--- Keeps the sum of what forgotten holds have booked in a window, so that its total can always be accounted for.
+-- Keeps the sums of what forgotten holds have booked in a window, and of what is unresolved of them, so that its totals
+-- can always be accounted for.
 local function carry(hold)
   local raw = redis.call('HGET', RES, hold)
   if not raw or not string.match(raw, '^%d*;?[sc];') then return end
   local record = open_record(hold, raw)
   if not record then return end
-  local booked = record.state == 's' and record.act or record.est
+  local booked, rest = booked_at(record), unresolved_of(record)
   for _, counter in ipairs(record.counters) do
-    if counter.unit > 0 and redis.call('HEXISTS', WIN, counter.name .. ':s') == 1 then
-      increase(counter.name .. ':p', booked[counter.unit])
+    local name, unit = counter.name, counter.unit
+    if unit > 0 and booked[unit] > 0 and redis.call('HEXISTS', WIN, name .. ':s') == 1 then
+      increase(name .. ':p', booked[unit])
+    end
+    if unit > 0 and rest[unit] > 0 and redis.call('HEXISTS', WIN, name .. ':u') == 1 then
+      increase(name .. ':q', rest[unit])
     end
   end
 end
@@ -429,7 +439,7 @@ local function purge(now, keep, limit)
       redis.call('ZADD', GC, text(now + keep), member)
     else
       if kind == 'w' then
-        redis.call('HDEL', WIN, name .. ':s', name .. ':h', name .. ':o', name .. ':p')
+        for kind in string.gmatch('shuopq', '.') do redis.call('HDEL', WIN, name .. ':' .. kind) end
       elseif kind == 'u' then
         redis.call('HDEL', USE, name)
       elseif kind == 'l' then
@@ -447,62 +457,4 @@ local function purge(now, keep, limit)
       redis.call('ZREM', GC, member)
     end
   end
-end
-
--- Windows --------------------------------------------------------------------------------------------
-
--- Gives each window the candidate that contains now; false where one has none (the caller's clock is off).
-local function choose(windows, now)
-  for _, window in ipairs(windows) do
-    for _, span in ipairs(window.spans) do
-      if span[1] <= now and now < span[2] then window.span = span end
-    end
-    if not window.span then return false end
-    window.name = window.field .. '|' .. text(window.span[1])
-    window.now = now
-  end
-  return true
-end
-
--- The limit that is in force: an operator's for a time, the configuration's for a time, or its own, each with
--- the credit on top.
-local function limit_of(window, stored)
-  local limit = window.configured
-  if window.other and window.other_until and window.now < window.other_until then limit = window.other end
-  if stored then
-    local changed, deadline = string.match(stored, '^(%d+);(%d+)$')
-    if window.now < tonumber(deadline) then limit = tonumber(changed) end
-  end
-  return math.min(AMOUNT_MAX, limit + tonumber(window.credit))
-end
-
--- Reads what the chosen windows stand at, and their limits.
-local function refresh(windows)
-  if #windows == 0 then return end
-  local fields = {}
-  for _, window in ipairs(windows) do
-    for _, name in ipairs({ window.name .. ':s', window.name .. ':h', window.field .. ':c', window.field .. ':l' }) do
-      fields[#fields + 1] = name
-    end
-  end
-  local values = redis.call('HMGET', WIN, unpack(fields))
-  for index, window in ipairs(windows) do
-    local at = 4 * index - 3
-    window.settled, window.held, window.credit = values[at] or '0', values[at + 1] or '0', values[at + 2] or '0'
-    window.limit = limit_of(window, values[at + 3])
-  end
-end
-
--- {code, now, payload, then for each window: start, end, settled, held, limit, credit}
-local function answer(code, now, payload, windows)
-  local reply = { code, text(now), payload }
-  for _, window in ipairs(windows) do
-    reply[#reply + 1] = text(window.span[1])
-    reply[#reply + 1] = text(window.span[2])
-    reply[#reply + 1] = window.settled
-    reply[#reply + 1] = window.held
-    reply[#reply + 1] = text(window.limit)
-    reply[#reply + 1] = window.credit
-  end
-  return reply
 end

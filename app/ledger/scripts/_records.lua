@@ -3,10 +3,12 @@
 -- A record is "3;state;flags;t0_ms;fingerprint;est;act;windows;number;first", as short as it can be: a million are held for
 -- a day. The second version was "state;flags;t0_ms;fingerprint;est;act;windows;2", the first had no 2 at the end. What a
 -- later version has written is left to it.
---   state    h held, d dispatched | s settled, v voided, x expired (nothing booked), c charged (est booked)
---   flags    f leads its fingerprint, l was corrected late, p its result was published
---   est, act an amount for each of app/domain/budget.py UNITS, in its order, 0 for units that came later; act is
---            filled in by a settle
+--   state    h held, d dispatched | s settled, v voided, x expired (nothing booked), c charged (its outcome is unknown)
+--   flags    f leads its fingerprint, l was corrected late, p its result was published, u a part of what was settled
+--            is of unknown outcome
+--   est, act an amount for each of app/domain/budget.py UNITS, in its order, 0 for units that came later. est: what is
+--            held, the worst that can come; act: of s what was used, else what is expected, and booked by c. Records of
+--            earlier versions have no expected one: then est is. What est is above act, c and u keep unresolved
 --   fingerprint  its first 22 characters
 --   act      "=" where it is est
 --   windows  "<unit, from 1>@<start>@<how long it lasts>@<field>", one for each counter that the hold is booked in, with

@@ -5,7 +5,7 @@
 -- ARGV  1 keep, ms   2 number of windows, which is 1, then the window (take_windows)
 --       credit, id of the credit, add|take, amount
 --       or limit, the limit, until when it holds (ms; 0 ends it now)
--- Returns {ok | short | conflict | clock, now_ms, number of the change or "", start, end, settled, held, limit, credit}
+-- Returns {ok | short | conflict | clock, now_ms, number of the change or "", start, end, settled, held, unresolved, limit, credit}
 --       short     there is less credit than is to be taken
 --       conflict  a credit of this id was of another amount or for another budget
 --

@@ -18,10 +18,12 @@
 --       age               of the attempt since it arrived, ms
 --       epoch             of the tenant's ledger as the caller knows it, or "" (see _epoch.lua)
 --       requests          to count; 0 where this caller was counted before
---       amount            one for each unit
+--       amount            what is expected, one for each unit
+--       tail              serve_one|refuse: whether the last of a budget serves one call that is expected to fit
+--       bounds            to choose from, see take_bounds
 --       windows, rates    see take_windows, take_rates
 --       usage             whose it is where the cache serves (take_usage); or nothing more, to count none
--- Returns {code, now_ms, payload, then for each window: start, end, settled, held, limit, credit, then for each
+-- Returns {code, now_ms, payload, then for each window: start, end, settled, held, unresolved, limit, credit, then for each
 --          rate: left, retry_ms, full_ms, refused}
 --       hit       payload: the result as gen keeps it
 --       follow    payload: the leader's hold id, or that of an earlier attempt's call; "<hold id>:<attempt>" where the
@@ -30,7 +32,7 @@
 --                 generation>"
 --       failed    payload: the failure that the followed leader published
 --       refused | absent
---       lead      payload: the epoch of the ledger
+--       lead      payload: "<epoch of the ledger>;<tokens of the chosen bound>"
 --       forgotten this is not the ledger that the caller knows; payload: its epoch, or ""
 --       closed    the ledger is being rebuilt; payload: ms until it is open
 --       limited   a rate has no room, or a cap no place
@@ -59,7 +61,12 @@ local repeats = take_choice('repeats', { repeats = true, first = true }) == 'rep
 local age = take_integer('age')
 local known_epoch = take_optional(take_word, 'epoch')
 local requests = take_integer('requests')
-local est = take_amounts('amount')
+local expected = take_amounts('amount')
+local tail = take_choice('tail', { serve_one = true, refuse = true })
+local bounds = take_bounds()
+for unit = 1, UNITS do
+  if expected[unit] > bounds[1].worst[unit] then refuse('expected, which is above the worst', expected[unit]) end
+end
 local windows = take_windows()
 local rates = take_rates()
 local usage = ARGV[cursor + 1] and take_usage()
@@ -132,14 +139,19 @@ local function saved(result)
   return row
 end
 
--- The same call again, after its first answer was lost.
+-- The same call again, after its first answer was lost: the hold was made under one of the bounds, whichever.
 local earlier = read_record(hold)
 read_rates(rates, now)
 if earlier then
-  local same = earlier.fingerprint == shorten(fingerprint) and csv(earlier.est) == csv(est)
-  if same then expire_if_due(earlier, now, keep, unknown_outcome) end
+  local made
+  for _, bound in ipairs(bounds) do
+    if csv(bound.worst) == csv(earlier.est) then made = made or bound end
+  end
+  local same = earlier.fingerprint == shorten(fingerprint)
+  if same and is_open(earlier) then same = made ~= nil and csv(expected_of(earlier)) == csv(expected) end
   if not same then return reply('conflict') end
-  if is_open(earlier) then return reply('lead', known_epoch) end
+  expire_if_due(earlier, now, keep, unknown_outcome)
+  if is_open(earlier) then return reply('lead', (known_epoch or '') .. ';' .. text(made.tokens)) end
   return reply('over', earlier.state)
 end
 
@@ -261,15 +273,33 @@ if lost then
   return reply(lost, epoch)
 end
 
-local function fits()
-  refresh(windows)
+-- Under a wider bound fewer answers are cut off, but more is held: so wide a bound is chosen only where so many holds of
+-- its kind fit at once.
+local ROOM_FOR = 64
+
+-- Whether so many holds of these amounts fit into what is left of every enforced window.
+local function fit(amounts, times)
   for _, window in ipairs(windows) do
-    local amount = est[window.unit]
-    local sum = tonumber(window.settled) + tonumber(window.held) + amount
-    if window.enforced and amount > 0 and sum > window.limit then return false end
-    if sum > COUNTER_MAX then error('INVALID counter ' .. window.name .. ': it would overflow') end
+    local counts = window.enforced and bounds[1].worst[window.unit] > 0
+    if counts and window.taken + times * amounts[window.unit] > window.limit then return false end
   end
   return true
+end
+
+-- The bound under which to hold, or nil where there is no room. The last of a budget may serve one call that is expected
+-- to fit: its hold then takes more than is left, so that nothing else fits until it has ended. That is what keeps it one.
+local function choose_bound()
+  refresh(windows)
+  for _, window in ipairs(windows) do
+    if window.taken + bounds[#bounds].worst[window.unit] > COUNTER_MAX then
+      error('INVALID counter ' .. window.name .. ': it would overflow')
+    end
+  end
+  for index = #bounds, 2, -1 do
+    if fit(bounds[index].worst, ROOM_FOR) then return bounds[index] end
+  end
+  local room = fit(bounds[1].worst, 1) or (tail == 'serve_one' and fit(expected, 1))
+  return room and bounds[1] or nil
 end
 
 -- Forgets at most `limit` operations whose time is over, of a tenant that begins no new ones too.
@@ -287,16 +317,16 @@ prune_claims(now, 32)
 prune_calls(now, 32)
 prune_operations(now, 32)
 read_rates(rates, now)
-local free, room = within(rates, 'concurrent', 1), fits()
+local free, bound = within(rates, 'concurrent', 1), choose_bound()
 local rounds = 0
-while not (free and room) and rounds < 40 and sweep(now, keep, unknown_outcome, 256) > 0 do
+while not (free and bound) and rounds < 40 and sweep(now, keep, unknown_outcome, 256) > 0 do
   rounds = rounds + 1
   read_rates(rates, now)
-  free, room = within(rates, 'concurrent', 1), fits()
+  free, bound = within(rates, 'concurrent', 1), choose_bound()
 end
-if not (free and room) then
+if not (free and bound) then
   drop_claim(claim, now)
-  return reply(room and 'limited' or 'refused')
+  return reply(bound and 'limited' or 'refused')
 end
 
 if not epoch then
@@ -305,7 +335,7 @@ if not epoch then
 end
 local counters, purges = counters_of(), {}
 for _, window in ipairs(counters) do
-  increase(window.name .. ':h', est[window.unit])
+  increase(window.name .. ':h', bound.worst[window.unit])
   purges[#purges + 1] = text(window.span[2] + keep)
   purges[#purges + 1] = 'w;' .. window.name
 end
@@ -314,9 +344,9 @@ count_requests(rates, requests, now)
 redis.call('ZADD', EXP, text(now + lease), hold)
 write_records({ {
   hold = hold, state = 'h', flags = mode == 'bypass' and '' or 'f', t0 = now, fingerprint = fingerprint,
-  est = est, act = {}, counters = counters_and_places(counters, take_places(rates, now, keep)),
+  est = bound.worst, act = expected, counters = counters_and_places(counters, take_places(rates, now, keep)),
 } })
 if leads then write_lead(fingerprint, hold, now, lease) end
 if attempt then add_call(attempt, hold, now) end
 if claim then write_claim(claim, fingerprint, { state = 'r', hold = hold }, now, claim_kept) end
-return reply('lead', epoch)
+return reply('lead', epoch .. ';' .. text(bound.tokens))

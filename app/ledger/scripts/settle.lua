@@ -18,11 +18,12 @@
 --       outcome of the claim  d: id of the generation; f: the failure
 --       tokens of the claim   all that Google reported, with commas (see _claims.lua)
 --       attempt           see take_attempt
---       amount            one for each unit
+--       amount            what was used, one for each unit
+--       unresolved amount what to keep unresolved beside it
 --       tokens            text_input, image_input, thinking
 --       usage             whose it is, see take_usage
 -- Returns {code, state, repeated, late, published, now_ms, record, then for each counter: unit, start, end, settled,
---          held, field, credit, stored limit or ""}; code is done | unknown | conflict, flags are "0" and "1".
+--          held, unresolved, field, credit, stored limit or ""}; code is done | unknown | conflict, flags are "0" and "1".
 --
 --            held, dispatched     expired (x)        charged (c)              settled (s)       voided (v)
 --   settle   -> s                 -> s, late         -> s, late: act for est  same act: repeat  conflict
@@ -44,7 +45,7 @@ local claim_state = take_optional(take_word, 'state of the claim')
 local claim_outcome = take('outcome of the claim')
 local reported = take('tokens of the claim')
 local attempt = take_attempt()
-local act = take_amounts('amount')
+local act, rest = take_amounts('amount'), take_amounts('unresolved amount')
 local text_input, image_input, thinking = take_integer('tokens'), take_integer('tokens'), take_integer('tokens')
 local usage = take_usage()
 take_nothing_more()
@@ -70,8 +71,8 @@ local function reply(code, record, repeated)
     local counter = record.counters[index]
     local changes = redis.call('HMGET', WIN, counter.field .. ':c', counter.field .. ':l')
     local entry = {
-      text(counter.unit), counter.start, counter.stop, state.settled, state.held, counter.field,
-      changes[1] or '0', changes[2] or '',
+      text(counter.unit), counter.start, counter.stop, state.settled, state.held, state.unresolved,
+      counter.field, changes[1] or '0', changes[2] or '',
     }
     for _, value in ipairs(entry) do found[#found + 1] = value end
   end
@@ -89,20 +90,20 @@ end
 expire_if_due(record, now, keep, unknown_outcome)
 
 if record.state == STATES[outcome] then
-  local same = outcome ~= 'settle' or csv(record.act) == csv(act)
+  local same = outcome ~= 'settle'
+    or (csv(record.act) == csv(act) and csv(unresolved_of(record)) == csv(rest))
   return reply(same and 'done' or 'conflict', record, same)
 end
 if record.state == 's' or record.state == 'v' then return reply('conflict', record, false) end
 
-local corrected = record.state == 'c'
-resolve(record, STATES[outcome], act, now, keep)
-if corrected then count_usage(day_of(record.t0), { { UNATTRIBUTED, used(record.est, -1) } }, 0) end
+if record.state == 'c' then count_usage(day_of(record.t0), { { UNATTRIBUTED, used(booked_at(record), -1) } }, 0) end
+resolve(record, STATES[outcome], act, rest, now, keep)
 if outcome == 'settle' then
   local numbers = used(act, 1, thinking)
   numbers[TEXT_INPUT], numbers[IMAGE_INPUT] = text_input, image_input
   count_used(usage, record.t0, now, numbers)
 elseif outcome == 'charge' then
-  count_usage(day_of(record.t0), { { UNATTRIBUTED, used(record.est, 1) } }, 0)
+  count_usage(day_of(record.t0), { { UNATTRIBUTED, used(booked_at(record), 1) } }, 0)
 end
 
 -- The fence: only the one who leads may publish, or who led when nobody has led since; after a purge nobody

@@ -3,7 +3,7 @@
 -- KEYS  res win exp gc log use (see _common.lua)
 -- ARGV  1, 2 keep (take_keep)   3 charge|release   4 number of windows, then the windows (take_windows)
 --       then the number of rates and the rates (take_rates)
--- Returns {ok | clock, now_ms, "", then for each window: start, end, settled, held, limit, credit, then for each
+-- Returns {ok | clock, now_ms, "", then for each window: start, end, settled, held, unresolved, limit, credit, then for each
 --          rate: left, retry_ms, full_ms, refused}
 
 local keep = take_keep()

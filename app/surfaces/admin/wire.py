@@ -117,7 +117,13 @@ class UsageLineWire(_Response):
     )
     limit: Amount = Field(description="Current limit, in the unit (US dollars for usd).", examples=[1000])
     settled: Amount = Field(description="Amount that has been charged.", examples=[12])
-    held: Amount = Field(description="Amount reserved by running requests.", examples=[0])
+    held: Amount = Field(
+        description="Amount reserved by running requests, at the most that they can cost.", examples=[0]
+    )
+    unresolved: Amount = Field(
+        description="Amount set aside, beyond what was charged, for calls whose outcome is unknown.",
+        examples=[0],
+    )
     remaining: Amount = Field(description="Amount that remains, never below zero.", examples=[988])
     starts_at: datetime = Field(description="Start of the window.", examples=["2026-11-22T00:00:00Z"])
     credit: Amount = Field(description="Part of the limit that was added as credit.", examples=[0])

@@ -50,7 +50,7 @@ _STATUSES: Final[Mapping[int, str]] = {
     504: "DEADLINE_EXCEEDED",
 }
 # Google does not use these: it answers 400 for bodies that it cannot read, and 500 for failures behind it.
-_AS_THE_ORIGINAL: Final[Mapping[int, int]] = {410: 404, 415: 400, 422: 400, 502: 500}
+_AS_THE_ORIGINAL: Final[Mapping[int, int]] = {402: 400, 410: 404, 415: 400, 422: 400, 502: 500}
 _KEY_INVALID: Final = "API key not valid. Please pass a valid API key."
 _UNAUTHENTICATED: Final = (
     "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other"

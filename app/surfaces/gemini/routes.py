@@ -42,6 +42,7 @@ from app.surfaces.http.client_timeout import read_client_timeout
 from app.surfaces.http.context import ServiceDep
 from app.surfaces.http.envelope import build_error_headers
 from app.surfaces.http.idempotency import attach_idempotency_key
+from app.surfaces.http.max_cost import attach_max_cost
 from app.surfaces.http.ratelimit import build_rate_limit_headers
 from app.surfaces.http.replies import build_generation_headers, build_json_response
 from app.surfaces.http.streams import stream
@@ -199,7 +200,8 @@ async def _generate(request: Request, service: Service, caller: Caller, model: s
     body = await read_json(request, service.limits, BYTES_FORMAT)
     control, vertex = read_cache_control(request), is_vertex(request.url.path)
     parsed = await parse_order(service, caller, card, body, control, vertex=vertex)
-    order = attach_idempotency_key(replace(parsed, patience=patience), request, "generateContent")
+    order = attach_max_cost(replace(parsed, patience=patience), request)
+    order = attach_idempotency_key(order, request, "generateContent")
     try:
         result = await service.gateway.generate(order)
     except GatewayError as error:

@@ -36,6 +36,9 @@ def render_amounts(window: WindowState) -> dict[str, Any]:
         "window": budget.window,
         "mode": budget.mode,
         "limit": budget.limit / scale,
-        **{name: getattr(window, name) / scale for name in ("credit", "settled", "held", "remaining")},
+        **{
+            name: getattr(window, name) / scale
+            for name in ("credit", "settled", "held", "unresolved", "remaining")
+        },
         "resets_at": None if window.endless else datetime.fromtimestamp(window.span.end_ms / 1000, tz=UTC),
     }

@@ -106,6 +106,12 @@ class Problem(BaseModel):
         None, description="The budget windows that refused the request."
     )
     would_fit: WouldFitWire | None = Field(None, description="What would be admitted now instead.")
+    expected_usd: float | None = Field(
+        None, description="What the request is expected to cost, in dollars.", examples=[0.069]
+    )
+    most_usd: float | None = Field(
+        None, description="What the request can cost at most, in dollars.", examples=[0.1009]
+    )
     retry_after_s: int | None = Field(
         None, description="Seconds to wait, as in Retry-After.", examples=[3600]
     )

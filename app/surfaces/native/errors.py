@@ -13,6 +13,7 @@ from app.domain.errors import (
     BudgetExceeded,
     ContentBlocked,
     GatewayError,
+    MaxCostExceeded,
     RateLimited,
     UpstreamError,
     ValidationFailed,
@@ -43,13 +44,7 @@ def render_problem(error: GatewayError, request_id: str, instance: str = "") -> 
         body["instance"] = instance[:INSTANCE_LENGTH_MAX]
     if isinstance(error, ValidationFailed):
         body["violations"] = [render_violation(item) for item in error.violations]
-    if isinstance(error, BudgetExceeded):
-        body["violated_policies"] = [window.budget.name for window in error.refused_by]
-        body["refused_by"] = [_render_refusing_window(window) for window in error.refused_by]
-        if error.would_fit is not None:
-            body["would_fit"] = {"image_size": error.would_fit.image_size, "n": error.would_fit.n}
-    if isinstance(error, RateLimited):
-        body["violated_policies"] = [state.limit.name for state in error.refused_by]
+    body |= _render_limits(error)
     if error.retry_after_s is not None:
         body["retry_after_s"] = error.retry_after_s
     if error.usage is not None:
@@ -57,6 +52,22 @@ def render_problem(error: GatewayError, request_id: str, instance: str = "") -> 
     upstream = _render_upstream(error)
     if upstream:
         body["upstream"] = upstream
+    return body
+
+
+def _render_limits(error: GatewayError) -> dict[str, Any]:
+    """What a budget, a rate or the caller's own limit refuses, and what would be admitted instead."""
+    body: dict[str, Any] = {}
+    if isinstance(error, BudgetExceeded):
+        body["violated_policies"] = [window.budget.name for window in error.refused_by]
+        body["refused_by"] = [_render_refusing_window(window) for window in error.refused_by]
+    if isinstance(error, RateLimited):
+        body["violated_policies"] = [state.limit.name for state in error.refused_by]
+    if isinstance(error, MaxCostExceeded):
+        body["expected_usd"] = error.expected_usd / NANO_PER_USD
+        body["most_usd"] = error.most_usd / NANO_PER_USD
+    if isinstance(error, BudgetExceeded | MaxCostExceeded) and error.would_fit is not None:
+        body["would_fit"] = {"image_size": error.would_fit.image_size, "n": error.would_fit.n}
     return body
 
 

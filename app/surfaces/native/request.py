@@ -16,6 +16,7 @@ from app.generation.order import Order
 from app.surfaces.http.body import parse_json
 from app.surfaces.http.cache_control import parse_cache_control
 from app.surfaces.http.inputs import build_uri_input, check_base64, inspect_input, load_earlier_image
+from app.surfaces.http.max_cost import convert_dollars
 from app.surfaces.native.wire import (
     EditForm,
     GenerateRequest,
@@ -307,4 +308,11 @@ async def build_order(
         earlier=earlier,
     )
     directive = CacheDirective(parameters.cache) if parameters.cache else parse_cache_control(cache_control)
-    return Order(caller, request, directive, (*violations, *continuation_violations))
+    max_cost = parameters.max_cost_usd
+    return Order(
+        caller,
+        request,
+        directive,
+        (*violations, *continuation_violations),
+        max_cost_usd=None if max_cost is None else convert_dollars(max_cost),
+    )

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from app.domain.budget import NANO_PER_USD
-from app.domain.errors import VIOLATIONS_MAX, BudgetExceeded
+from app.domain.errors import VIOLATIONS_MAX, RateLimited
 from app.domain.estimate import price_nano_usd
 from app.domain.request import derive_seeds
 from app.domain.stored_generation import build_effective
@@ -27,13 +27,14 @@ from app.surfaces.native.wire import (
     UsageWire,
     ViolationFound,
     WarningWire,
+    WorstWire,
 )
 from app.surfaces.native.wire_models import CellWire, ModelWire
 
 if TYPE_CHECKING:
-    from app.domain.budget import WindowState
+    from app.domain.budget import Amounts, WindowState
     from app.domain.card import Card
-    from app.domain.errors import RateLimited
+    from app.domain.errors import BudgetExceeded, MaxCostExceeded
     from app.domain.estimate import Estimate
     from app.domain.generation import Picture, PictureRecord, Usage
     from app.domain.rate import RateState
@@ -156,7 +157,8 @@ def render_quote(quote: Quote) -> EstimateResponse:
             for item in quote.violations[:VIOLATIONS_MAX]
         ],
         estimate=_render_estimate(estimate) if estimate else None,
-        would_be_admitted=valid and not refused_by,
+        worst=_render_worst(quote.worst) if quote.worst else None,
+        would_be_admitted=valid and quote.refusal is None,
         refused_by=refused_by,
         refusal=None if quote.refusal is None else _render_refusal(quote.refusal),
         cached=cached,
@@ -167,8 +169,8 @@ def render_quote(quote: Quote) -> EstimateResponse:
     )
 
 
-def _render_refusal(error: BudgetExceeded | RateLimited) -> RefusalWire:
-    would_fit = error.would_fit if isinstance(error, BudgetExceeded) else None
+def _render_refusal(error: BudgetExceeded | RateLimited | MaxCostExceeded) -> RefusalWire:
+    would_fit = None if isinstance(error, RateLimited) else error.would_fit
     return RefusalWire(
         code=error.code,
         detail=error.detail,
@@ -185,6 +187,16 @@ def _render_estimate(estimate: Estimate) -> EstimateWire:
         output_tokens=estimate.output_tokens,
         total_tokens=estimate.total_tokens,
         cost_usd=estimate.usd / NANO_PER_USD,
+    )
+
+
+def _render_worst(worst: Amounts) -> WorstWire:
+    return WorstWire(
+        image_tokens=worst.image_tokens,
+        total_tokens=worst.total_tokens,
+        images=worst.images,
+        output_tokens=worst.all_output_tokens,
+        cost_usd=worst.usd / NANO_PER_USD,
     )
 
 

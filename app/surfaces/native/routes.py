@@ -17,6 +17,7 @@ from app.surfaces.http.cache_control import read_cache_control
 from app.surfaces.http.client_timeout import REQUEST_TIMEOUT, read_client_timeout
 from app.surfaces.http.context import ServiceDep, get_base_url
 from app.surfaces.http.idempotency import IDEMPOTENCY_KEY, attach_idempotency_key
+from app.surfaces.http.max_cost import MAX_COST, attach_max_cost
 from app.surfaces.http.preferences import PREFER, read_preference
 from app.surfaces.http.problems import PROBLEMS, RATE_LIMIT_HEADERS
 from app.surfaces.http.ratelimit import build_rate_limit_headers
@@ -78,7 +79,7 @@ def _describe_body(media_type: str, schema: str, *more: dict[str, Any]) -> dict[
     content = {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
     return {
         "requestBody": {"required": True, "content": content},
-        "parameters": [IDEMPOTENCY_KEY, *more],
+        "parameters": [IDEMPOTENCY_KEY, MAX_COST, *more],
     }
 
 
@@ -96,7 +97,8 @@ async def generate_images(request: Request, caller: CallerDep, service: ServiceD
     client_timeout = read_client_timeout(request)
     body = await read_json(request, service.limits)
     parsed, delivery = await parse_json_order(service, caller, body, read_cache_control(request))
-    order = attach_idempotency_key(replace(parsed, patience=client_timeout), request, "images:generate")
+    order = attach_max_cost(replace(parsed, patience=client_timeout), request)
+    order = attach_idempotency_key(order, request, "images:generate")
     return await _generate(request, service, order, delivery)
 
 
@@ -114,7 +116,8 @@ async def edit_images(request: Request, caller: CallerDep, service: ServiceDep) 
     client_timeout = read_client_timeout(request)
     async with read_form(request, service.limits) as form:
         parsed, delivery = await parse_form_order(service, caller, form, read_cache_control(request))
-    order = attach_idempotency_key(replace(parsed, patience=client_timeout), request, "images:edit")
+    order = attach_max_cost(replace(parsed, patience=client_timeout), request)
+    order = attach_idempotency_key(order, request, "images:edit")
     return await _generate(request, service, order, delivery)
 
 
@@ -132,7 +135,8 @@ async def estimate_images(
     Nothing is spent or reserved, so the budgets may have changed by the time the request is made.
     """
     body = await read_json(request, service.limits)
-    order, _ = await parse_json_order(service, caller, body, read_cache_control(request))
+    parsed, _ = await parse_json_order(service, caller, body, read_cache_control(request))
+    order = attach_max_cost(parsed, request)
     quote = await service.gateway.estimate(order)
     response.headers.update(build_rate_limit_headers(quote.windows, quote.rates))
     return render_quote(quote)

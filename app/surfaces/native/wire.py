@@ -146,6 +146,14 @@ class Parameters(_Request):
         examples=[{"team": "search"}],
         json_schema_extra={"maxProperties": LABELS_MAX},
     )
+    max_cost_usd: float | None = Field(
+        None,
+        gt=0,
+        le=1_000_000,
+        allow_inf_nan=False,
+        description="US dollars that the request may cost at most; if it can cost more, it is refused.",
+        examples=[0.25],
+    )
 
 
 class GenerateRequest(Parameters):
@@ -225,7 +233,13 @@ class BudgetWire(_Response):
     )
     credit: Amount = Field(description="Part of the limit that was added as credit.", examples=[0])
     settled: Amount = Field(description="Amount that has been charged.", examples=[1120])
-    held: Amount = Field(description="Amount reserved by running requests.", examples=[0])
+    held: Amount = Field(
+        description="Amount reserved by running requests, at the most that they can cost.", examples=[0]
+    )
+    unresolved: Amount = Field(
+        description="Amount set aside, beyond what was charged, for calls whose outcome is unknown.",
+        examples=[0],
+    )
     remaining: Amount = Field(description="Amount that remains, never below zero.", examples=[110880])
     resets_at: datetime | None = Field(
         description="End of the window; null for a lifetime budget.", examples=["2026-11-23T00:00:00Z"]
@@ -313,8 +327,18 @@ class ViolationFound(_Response):
     allowed: list[str | int | float] | None = Field(None, description="Accepted values.", examples=[["1:1"]])
 
 
+class WorstWire(_Response):
+    """The most that a request can cost in each unit, under the tightest bound that it may be sent with."""
+
+    image_tokens: int = Field(description="Image tokens.", examples=[1680])
+    total_tokens: int = Field(description="Input and output tokens.", examples=[1741])
+    images: int = Field(description="Images.", examples=[2])
+    output_tokens: int = Field(description="All output tokens.", examples=[1720])
+    cost_usd: float = Field(description="US dollars at list price.", examples=[0.1009])
+
+
 class EstimateWire(_Response):
-    """Tokens that a request may use at most, for all its pictures; this amount is reserved."""
+    """Tokens that a request is expected to use, for all its pictures."""
 
     text_input: int = Field(description="Tokens of prompt and system instruction.", examples=[7])
     image_input: int = Field(description="Tokens of reference images.", examples=[0])
@@ -351,7 +375,10 @@ class EstimateResponse(_Response):
 
     valid: bool = Field(description="Whether the request has no violations.", examples=[True])
     violations: list[ViolationFound] = Field(description="All violations.", examples=[[]])
-    estimate: EstimateWire | None = Field(description="Tokens and cost; null if invalid.")
+    estimate: EstimateWire | None = Field(description="Expected tokens and cost; null if invalid.")
+    worst: WorstWire | None = Field(
+        None, description="The most that it can use and cost, which is reserved; null if invalid."
+    )
     would_be_admitted: bool = Field(
         description="Whether it is valid, and cached or within every enforced limit.", examples=[True]
     )

@@ -17,6 +17,7 @@ from app.surfaces.http.client_timeout import REQUEST_TIMEOUT, read_client_timeou
 from app.surfaces.http.context import ServiceDep, get_base_url
 from app.surfaces.http.handover import read_retry_count, read_sdk_timeout
 from app.surfaces.http.idempotency import IDEMPOTENCY_KEY, attach_idempotency_key
+from app.surfaces.http.max_cost import MAX_COST, attach_max_cost
 from app.surfaces.http.problems import RATE_LIMIT_HEADERS
 from app.surfaces.http.ratelimit import build_rate_limit_headers
 from app.surfaces.http.replies import build_generation_headers, build_json_response
@@ -72,7 +73,7 @@ def _describe_body(media_type: str, schema: str) -> dict[str, Any]:
     content = {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
     return {
         "requestBody": {"required": True, "content": content},
-        "parameters": [IDEMPOTENCY_KEY, REQUEST_TIMEOUT],
+        "parameters": [IDEMPOTENCY_KEY, MAX_COST, REQUEST_TIMEOUT],
     }
 
 
@@ -117,9 +118,8 @@ async def _generate(
     request: Request, service: Service, parsed: ParsedRequest, route: Literal["generation", "edit"]
 ) -> Response:
     base_url = get_base_url(request, service)
-    order = attach_idempotency_key(
-        replace(parsed.order, retries=read_retry_count(request)), request, f"openai/images/{route}"
-    )
+    order = attach_max_cost(replace(parsed.order, retries=read_retry_count(request)), request)
+    order = attach_idempotency_key(order, request, f"openai/images/{route}")
 
     async def generating() -> GenerationResult:
         try:

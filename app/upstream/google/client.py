@@ -203,7 +203,7 @@ class GoogleImageModel(Resource):
         )
         parts = answer.pictures
         if not parts:
-            raise answer.build_error()
+            raise answer.build_error(bounded=request.bounded)
         ids = {name: await _compute_image_id(lifted.data) for name, lifted in answer.blobs.items()}
         return replace(answer.build_answer(parts, ids, request, card), back_end=self._back_end.kind)
 

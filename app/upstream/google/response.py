@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from app.domain.errors import ContentBlocked, ModelRefused, UpstreamError, UpstreamNoImage
+from app.domain.errors import AnswerCut, ContentBlocked, ModelRefused, UpstreamError, UpstreamNoImage
 from app.domain.estimate import estimate
 from app.domain.generation import ModelAnswer, Picture, Usage
+from app.domain.policy import PIXELS_MAX
 from app.domain.refusals import FILTERED, SUPPORT_CODES
-from app.media.inspection import measure
+from app.media.inspection import inspect, measure
 from app.media.splicing import splice_iter
 from app.upstream.google.failures import WITHOUT_IMAGE, parse_reason, parse_support_code
 
@@ -195,9 +196,13 @@ class GoogleResponse:
         final = tuple(part for part in parts if not part.thought)
         return final or tuple(parts[-1:])
 
-    def build_error(self) -> ContentBlocked | UpstreamError:
-        """The error for a response without an image; its ``verbatim`` is the response itself."""
-        error = self._classify()
+    def build_error(self, *, bounded: bool = False) -> ContentBlocked | UpstreamError:
+        """The error for a response without an image; its ``verbatim`` is the response itself.
+
+        Args:
+            bounded: Whether the gateway's own bound on output was sent.
+        """
+        error = self._build_cut_error() if bounded and self._ran_out else self._classify()
         bytes_of = {name: lifted.data for name, lifted in self.blobs.items()}
         error.verbatim = b"".join(splice_iter(self._skeleton, bytes_of)).decode(errors="replace")
         return error
@@ -231,6 +236,31 @@ class GoogleResponse:
             usage=self.usage,
         )
 
+    @property
+    def _ran_out(self) -> bool:
+        """Whether it reached its bound on output."""
+        return self.finish_reason == "MAX_TOKENS"
+
+    def _build_cut_error(self) -> AnswerCut:
+        return AnswerCut(
+            "The answer is longer than what is reserved for it; it was cut off before a picture was whole.",
+            upstream_status=200,
+            reason=self.finish_reason,
+            billed="yes" if self.usage else "maybe",
+            usage=self.usage,
+        )
+
+    def _select_whole(self, parts: tuple[PicturePart, ...]) -> tuple[PicturePart, ...]:
+        """The pictures that no bound has cut off. Raises AnswerCut where there is none."""
+        whole = tuple(
+            part
+            for part in parts
+            if _is_usable(part) and not inspect(part.lifted.data, pixels_max=PIXELS_MAX).faults
+        )
+        if not whole:
+            raise self._build_cut_error()
+        return whole
+
     def build_answer(
         self, parts: tuple[PicturePart, ...], ids: Mapping[str, str], request: GenerationRequest, card: Card
     ) -> ModelAnswer:
@@ -244,7 +274,10 @@ class GoogleResponse:
 
         Raises:
             UpstreamError: An image is damaged; it was billed nevertheless.
+            AnswerCut: The gateway's own bound has cut off every image.
         """
+        if request.bounded and self._ran_out:
+            parts = self._select_whole(parts)
         usage = replace(complete_usage(self.usage, request, card, len(parts)), tier=self._tier)
         return ModelAnswer(
             pictures=tuple(self._build_picture(part, ids[part.lifted.placeholder], usage) for part in parts),
@@ -275,13 +308,18 @@ class GoogleResponse:
         return skeleton.decode(errors="replace")
 
     def _build_picture(self, part: PicturePart, name: str, usage: Usage) -> Picture:
-        data, fault = part.lifted.data, part.lifted.fault
+        data = part.lifted.data
         facts = measure(data)
-        usable = (fault.code if fault else None) in _USABLE_FAULTS
-        if not usable or facts.mime_type is None or facts.width is None or facts.height is None:
+        if not _is_usable(part) or facts.mime_type is None or facts.width is None or facts.height is None:
             sentence = "The upstream's image is damaged."
             raise UpstreamError(sentence, upstream_status=200, billed="yes", usage=usage)
         return Picture(name, facts.mime_type, facts.width, facts.height, data)
+
+
+def _is_usable(part: PicturePart) -> bool:
+    """Whether the base64 of a picture is whole."""
+    fault = part.lifted.fault
+    return (fault.code if fault else None) in _USABLE_FAULTS
 
 
 def _describe_support_code(code: str | None) -> str:

@@ -1,0 +1,91 @@
+-- Budget windows, and the bounds that are chosen by them; stands behind _common.lua where a script needs it.
+
+-- How many, then for each: field, unit from 1, enforce|shadow, limit, another limit and until when it holds
+-- (both "" for none), and three times start and end.
+local function take_windows()
+  local windows = {}
+  for index = 1, take_integer('number of windows') do
+    local window = { field = take_word('field'), unit = take_integer('unit') }
+    if window.unit < 1 or window.unit > UNITS then refuse('unit', window.unit) end
+    window.enforced = take_choice('mode', { enforce = true, shadow = true }) == 'enforce'
+    window.configured = take_integer('limit')
+    window.other = take_optional(take_integer, 'other limit')
+    window.other_until = take_optional(take_integer, 'end of the other limit')
+    window.spans = {}
+    for candidate = 1, 3 do
+      window.spans[candidate] = { take_integer('start'), take_integer('end') }
+    end
+    windows[index] = window
+  end
+  return windows
+end
+
+-- How many bounds there are, at least one, and for each, the tightest first: its tokens, and the worst that can come under
+-- it, an amount for each unit.
+local function take_bounds()
+  local bounds = {}
+  for index = 1, take_integer('number of bounds') do
+    bounds[index] = { tokens = take_integer('bound'), worst = take_amounts('amount') }
+  end
+  if #bounds == 0 then refuse('number of bounds', 0) end
+  return bounds
+end
+
+-- Gives each window the candidate that contains now; false where one has none (the caller's clock is off).
+local function choose(windows, now)
+  for _, window in ipairs(windows) do
+    for _, span in ipairs(window.spans) do
+      if span[1] <= now and now < span[2] then window.span = span end
+    end
+    if not window.span then return false end
+    window.name = window.field .. '|' .. text(window.span[1])
+    window.now = now
+  end
+  return true
+end
+
+-- The limit that is in force: an operator's for a time, the configuration's for a time, or its own, each with
+-- the credit on top.
+local function limit_of(window, stored)
+  local limit = window.configured
+  if window.other and window.other_until and window.now < window.other_until then limit = window.other end
+  if stored then
+    local changed, deadline = string.match(stored, '^(%d+);(%d+)$')
+    if window.now < tonumber(deadline) then limit = tonumber(changed) end
+  end
+  return math.min(AMOUNT_MAX, limit + tonumber(window.credit))
+end
+
+-- Reads what the chosen windows stand at, and their limits. What is taken is as good as used.
+local function refresh(windows)
+  if #windows == 0 then return end
+  local fields = {}
+  for _, window in ipairs(windows) do
+    for _, kind in ipairs({ ':s', ':h', ':u' }) do fields[#fields + 1] = window.name .. kind end
+    fields[#fields + 1] = window.field .. ':c'
+    fields[#fields + 1] = window.field .. ':l'
+  end
+  local values = redis.call('HMGET', WIN, unpack(fields))
+  for index, window in ipairs(windows) do
+    local at = 5 * index - 4
+    window.settled, window.held, window.unresolved = values[at] or '0', values[at + 1] or '0', values[at + 2] or '0'
+    window.taken = tonumber(window.settled) + tonumber(window.held) + tonumber(window.unresolved)
+    window.credit = values[at + 3] or '0'
+    window.limit = limit_of(window, values[at + 4])
+  end
+end
+
+-- {code, now, payload, then for each window: start, end, settled, held, unresolved, limit, credit}
+local function answer(code, now, payload, windows)
+  local reply = { code, text(now), payload }
+  for _, window in ipairs(windows) do
+    reply[#reply + 1] = text(window.span[1])
+    reply[#reply + 1] = text(window.span[2])
+    reply[#reply + 1] = window.settled
+    reply[#reply + 1] = window.held
+    reply[#reply + 1] = window.unresolved
+    reply[#reply + 1] = text(window.limit)
+    reply[#reply + 1] = window.credit
+  end
+  return reply
+end
