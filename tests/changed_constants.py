@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import app.__main__ as command
 from app.settings.environment import load_settings
@@ -36,7 +37,8 @@ def environment_of(settings: Mapping[str, str]) -> dict[str, str]:
 
 def settings_of(environment: Mapping[str, str]) -> Settings:
     """The settings of such an environment."""
-    settings = load_settings(environment)
+    with patch.dict(os.environ, dict(environment), clear=True):
+        settings = load_settings()
     for place, value in json.loads(environment.get(VARIABLE, "{}")).items():
         settings = _change(settings, place.split("."), value)
     return settings

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fastapi import FastAPI
+    from pydantic import BaseModel
 
-    from app.domain.config import Config
     from app.settings import Settings
 
 HEAD = """\
@@ -122,7 +122,7 @@ def _list_rules() -> Iterator[tuple[str, ...]]:
 
 def _list_settings() -> str:
     """A table for each group of settings, under the first line of its class."""
-    rows: dict[type[Config], list[tuple[str, ...]]] = {}
+    rows: dict[type[BaseModel], list[tuple[str, ...]]] = {}
     for variable, setting in SETTINGS.items():
         default = setting.field.default
         shown = "" if default in (None, frozenset(), {}) else f"`{str(default).lower()}`"

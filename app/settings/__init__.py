@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.domain.config import Config
 from app.domain.policy import RequestConfig, TimeConfig
@@ -16,6 +17,7 @@ from app.identity.tokens import IapConfig, IdentityConfig
 from app.ledger.durable import DurabilityConfig
 from app.ledger.policy import LedgerConfig
 from app.ledger.provider_cap import ProviderConfig
+from app.settings.variables import FLAT, EnvironmentSource
 from app.store.access import RedisConfig
 from app.store.embedded import EmbeddedConfig
 from app.surfaces.http.context import SurfaceConfig
@@ -23,9 +25,6 @@ from app.upstream.breaker import BreakerConfig
 from app.upstream.google.backend import ANSWER_BYTES_MAX, GLOBAL, IMAGE_STYLE, ImageStyle, Kind, RequestType
 from app.upstream.retries import RetryConfig
 from app.upstream.slots import SlotConfig
-
-FLAT = "flat"
-"""Marks a group whose fields are named in the environment without the group's name."""
 
 
 def _check_order(text: str) -> str:
@@ -82,12 +81,14 @@ class EmulatorConfig(Config):
     )
 
 
-class Settings(Config):
+class Settings(Config, BaseSettings):
     """The process.
 
     A setting's variable is ``FLASHGATE_`` with the names of its group and its field; groups marked ``FLAT``
-    leave theirs out (``app/settings/environment.py``).
+    leave theirs out (``app/settings/variables.py``).
     """
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 in a container.")
     port: int = Field(8080, ge=0, le=65535, description="Port of the API; 0 for any that is free.")
@@ -201,6 +202,18 @@ class Settings(Config):
     upstream_slots: SlotConfig = SlotConfig()
     upstream_retry: RetryConfig = RetryConfig()
     upstream_breaker: BreakerConfig = BreakerConfig()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library's signature
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment, and nothing else; arguments come first."""
+        return init_settings, EnvironmentSource(settings_cls)
 
     @model_validator(mode="after")
     def _check_platform_signature(self) -> Self:

@@ -1,39 +1,23 @@
-"""Reads the settings from the environment, and says of everything it cannot use what would be accepted."""
+"""Loads the settings, and says what would be accepted in place of each variable that cannot be used."""
 
 from __future__ import annotations
 
 import difflib
-import json
-import os
-import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_origin
+from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 
-from app.domain.config import Config
 from app.domain.errors import ConfigurationError
 from app.domain.requirements import describe_requirement
-from app.settings import FLAT, Settings
+from app.settings import Settings
+from app.settings.variables import PREFIX, Setting, list_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Mapping
 
-    from pydantic.fields import FieldInfo
+    from pydantic_core import ErrorDetails
 
-PREFIX: Final = "FLASHGATE_"
-_OF_THE_PLATFORM: Final = {"port": "PORT", "cloud_run_service": "K_SERVICE"}
-
-OTHERS: Final = frozenset({
-    "FLASHGATE_API_KEY", "FLASHGATE_CLIENTS", "FLASHGATE_DOCUMENT", "FLASHGATE_FUZZ_S", "FLASHGATE_OUTPUT",
-    "FLASHGATE_RECORD", "FLASHGATE_URL",
-})  # fmt: skip
-"""Variables of this name that examples, generated clients and tests read."""
-
-_SERVICE_LINK: Final = re.compile(PREFIX + r"(.+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP)(_\w+)?)")
-
-_SERVICE_ADDRESS: Final = re.compile(r"(tcp|udp)://")
-"""Kubernetes sets such variables for services that are called flashgate or flashgate-metrics."""
+SETTINGS: Final[Mapping[str, Setting]] = dict(list_settings(Settings))
 
 CONSTANT: Final = "is no longer a setting; remove it, its value is a constant now"
 MOVED: Final[Mapping[str, str]] = {
@@ -69,126 +53,38 @@ MOVED: Final[Mapping[str, str]] = {
 """What became of the variables that were settings once."""
 
 
-class Setting(NamedTuple):
-    """A field that is read from the environment: whose it is, and where it stands in ``Settings``."""
-
-    owner: type[Config]
-    path: tuple[str, ...]
-    field: FieldInfo
-
-
-def list_settings(
-    config: type[Config] = Settings, path: tuple[str, ...] = (), prefix: str = PREFIX
-) -> Iterator[tuple[str, Setting]]:
-    """Every setting by its variable, in the order of the configs."""
-    for name, field in config.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, Config):
-            own = prefix if FLAT in field.metadata else f"{prefix}{name.upper()}_"
-            yield from list_settings(inner, (*path, name), own)
-        elif field.description:
-            variable = _OF_THE_PLATFORM.get(name) or f"{prefix}{name.upper()}"
-            yield variable, Setting(config, (*path, name), field)
-
-
-SETTINGS: Final[Mapping[str, Setting]] = dict(list_settings())
-
-
-def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
-    """The settings that the environment holds; an empty variable counts as unset.
+def load_settings() -> Settings:
+    """Return the settings that the environment holds.
 
     Raises:
         ConfigurationError: With every variable that is unknown or cannot be read, never with its value.
     """
-    source = os.environ if environment is None else environment
-    variables = {
-        name: value
-        for name, value in source.items()
-        if value.strip() and not (_SERVICE_LINK.fullmatch(name) or _SERVICE_ADDRESS.match(value))
-    }
-    faults = list(_unknown(variables))
-    values: dict[str, Any] = {}
-    for variable, setting in SETTINGS.items():
-        if variable in variables:
-            try:
-                value = _parse(variables[variable], setting.field)
-            except ValueError as error:
-                faults.append(f"{variable} {error}")
-                continue
-            *groups, name = setting.path
-            inner = values
-            for group in groups:
-                inner = inner.setdefault(group, {})
-            inner[name] = value
     try:
-        settings = Settings.model_validate(values)
+        return Settings()
     except ValidationError as error:
-        faults += [
-            _fault(each["loc"], each["type"], each.get("ctx")) for each in error.errors(include_url=False)
-        ]
-    if faults:
-        raise ConfigurationError("the environment", tuple(faults))
-    return settings
+        errors = sorted(error.errors(include_url=False), key=_is_known)
+        raise ConfigurationError("the environment", tuple(map(_describe_fault, errors))) from None
 
 
-def _unknown(variables: Mapping[str, str]) -> Iterator[str]:
-    for name in sorted(variables):
-        if not name.upper().startswith(PREFIX) or name in SETTINGS or name in OTHERS:
-            continue
-        if name in MOVED:
-            yield f"{name} {MOVED[name]}"
-            continue
-        bare = {variable.removeprefix(PREFIX): variable for variable in SETTINGS}
-        nearest = difflib.get_close_matches(name.upper().removeprefix(PREFIX), bare, 1)
-        hint = f"did you mean {bare[nearest[0]]}?" if nearest else "REFERENCE.md lists all settings"
-        yield f"{name} is no setting; {hint}"
+def _is_known(error: ErrorDetails) -> bool:
+    return error["type"] != "extra_forbidden"
 
 
-def _parse(text: str, field: FieldInfo) -> Any:
-    """The text, or the list or object that it stands for: as JSON, or separated by commas.
-
-    Raises:
-        ValueError: It is neither; the message follows the variable's name.
-    """
-    kind = get_origin(field.annotation)
-    if kind not in {frozenset, Mapping}:
-        return text
-    is_list = kind is frozenset
-    if text.lstrip().startswith(("[", "{")):
-        try:
-            parsed = json.loads(text)
-        except ValueError:
-            parsed = None
-        if not isinstance(parsed, list if is_list else dict):
-            raise ValueError(_LIST if is_list else _PAIRS)
-        return parsed
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    return parts if is_list else _parse_pairs(parts)
-
-
-_LIST: Final = 'must be a list such as a,b or, as JSON, ["a", "b"]'
-_PAIRS: Final = 'must be pairs such as a=1,b=2 or, as JSON, {"a": 1, "b": 2}'
-
-
-def _parse_pairs(parts: list[str]) -> dict[str, str]:
-    """Names and values; what has no equals sign goes on with the value before: ``a=vertex,gemini``."""
-    pairs: dict[str, str] = {}
-    name = ""
-    for part in parts:
-        before, sign, value = part.partition("=")
-        if sign:
-            name = before.strip()
-            pairs[name] = value.strip()
-        elif name:
-            pairs[name] += f",{part}"
-        else:
-            raise ValueError(_PAIRS)
-    return pairs
-
-
-def _fault(place: tuple[int | str, ...], kind: str, context: Mapping[str, Any] | None) -> str:
-    phrase = describe_requirement(kind, context)
+def _describe_fault(error: ErrorDetails) -> str:
+    place = error["loc"]
+    if not _is_known(error):
+        return f"{place[0]} {_describe_unknown(str(place[0]))}"
+    phrase = describe_requirement(error["type"], error.get("ctx"))
     for variable, setting in SETTINGS.items():
         if place[: len(setting.path)] == setting.path:
             return f"{variable} {phrase}"
     return phrase
+
+
+def _describe_unknown(name: str) -> str:
+    if name in MOVED:
+        return MOVED[name]
+    bare = {variable.removeprefix(PREFIX): variable for variable in SETTINGS}
+    nearest = difflib.get_close_matches(name.upper().removeprefix(PREFIX), bare, 1)
+    hint = f"did you mean {bare[nearest[0]]}?" if nearest else "REFERENCE.md lists all settings"
+    return f"is no setting; {hint}"

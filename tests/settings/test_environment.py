@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Mapping
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_origin
+from unittest.mock import patch
 
 import pytest
 
 from app.domain.errors import ConfigurationError
 from app.settings import Settings
-from app.settings.environment import MOVED, OTHERS, SETTINGS, load_settings
+from app.settings.environment import MOVED, SETTINGS, load_settings
+from app.settings.variables import OTHERS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,10 +62,16 @@ MESSAGES = [
 ]  # fmt: skip
 
 
+def load(environment: Mapping[str, str]) -> Settings:
+    """The settings of such an environment."""
+    with patch.dict(os.environ, dict(environment), clear=True):
+        return load_settings()
+
+
 def faults(**environment: str) -> tuple[str, ...]:
     """What is said of an environment."""
     with pytest.raises(ConfigurationError) as caught:
-        load_settings(environment)
+        load(environment)
     return caught.value.faults
 
 
@@ -74,8 +83,8 @@ def value_of(settings: Settings, variable: str) -> Any:
 
 
 def test_an_empty_environment_gives_the_defaults_and_so_do_empty_variables() -> None:
-    assert load_settings({}) == Settings()
-    assert load_settings(dict.fromkeys(SETTINGS, "") | {"PORT": " "}) == Settings()
+    assert load({}) == Settings()
+    assert load(dict.fromkeys(SETTINGS, "") | {"PORT": " "}) == Settings()
 
 
 @pytest.mark.parametrize(
@@ -100,7 +109,7 @@ def test_all_faults_are_told_at_once() -> None:
         FLASHGATE_TENANT_FILE="x", FLASHGATE_AMNESIA="open", FLASHGATE_GCS_BUCKETS="[", PORT="eighty"
     )
     assert [line.split()[0] for line in said] == [
-        "FLASHGATE_AMNESIA", "FLASHGATE_TENANT_FILE", "FLASHGATE_GCS_BUCKETS", "PORT",
+        "FLASHGATE_TENANT_FILE", "FLASHGATE_AMNESIA", "PORT", "FLASHGATE_GCS_BUCKETS",
     ]  # fmt: skip
 
 
@@ -122,14 +131,14 @@ def test_variables_of_clients_and_those_that_kubernetes_sets_are_no_settings() -
         "FLASHGATE_METRICS_SERVICE_HOST": "10.0.0.2",
         "FLASHGATE_METRICS_PORT": "tcp://10.0.0.2:9464",
     }
-    assert load_settings({**dict.fromkeys(OTHERS, "x"), **links}) == Settings()
+    assert load({**dict.fromkeys(OTHERS, "x"), **links}) == Settings()
 
 
 @pytest.mark.parametrize("variable", LISTS)
 def test_lists_and_pairs_are_written_with_commas_or_as_json(variable: str) -> None:
     commas, written, expected = LISTS[variable]
-    assert value_of(load_settings({variable: commas}), variable) == expected
-    assert value_of(load_settings({variable: written}), variable) == expected
+    assert value_of(load({variable: commas}), variable) == expected
+    assert value_of(load({variable: written}), variable) == expected
 
 
 def test_every_list_is_among_those() -> None:
@@ -161,7 +170,7 @@ def test_no_value_is_ever_repeated() -> None:
 def test_a_signature_is_left_to_the_platform_on_cloud_run_alone() -> None:
     platform = {"FLASHGATE_IDENTITY_SIGNATURE": "platform"}
     assert "on Cloud Run only" in faults(**platform)[0]
-    assert load_settings({**platform, "K_SERVICE": "flashgate"}).identity.signature == "platform"
+    assert load({**platform, "K_SERVICE": "flashgate"}).identity.signature == "platform"
 
 
 def test_the_command_ends_with_a_line_for_each_fault_and_no_traceback(tmp_path: Path) -> None:
@@ -178,7 +187,7 @@ def test_the_command_ends_with_a_line_for_each_fault_and_no_traceback(tmp_path: 
     assert ended.stderr.splitlines() == [
         "flashgate: the environment: 3 faults",
         "  - FLASHGATE_TENANT_FILE is no setting; did you mean FLASHGATE_TENANTS_FILE?",
-        f"  - FLASHGATE_IDENTITY_AUDIENCES {LIST}",
         "  - PORT must be a whole number",
+        f"  - FLASHGATE_IDENTITY_AUDIENCES {LIST}",
     ]
     assert ended.stdout == ""
