@@ -17,6 +17,8 @@ from app.main import create_app
 from app.observability.metrics import METRICS
 from app.settings.environment import SETTINGS
 from app.surfaces.gemini import routes as gemini
+from app.surfaces.gemini.member_table import list_members
+from app.surfaces.gemini.refused_members import REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -69,6 +71,8 @@ def render_reference(app: FastAPI) -> str:
         ("Codes of violations", ("code", "what is wrong"), _list_meanings(VIOLATIONS)),
         ("Codes of warnings", ("code", "what is worth knowing"), _list_meanings(NOTICES)),
         ("What is validated", ("rule", "asks for"), _list_rules()),
+        ("Members of a body in Google's words", ("message", "members", "counted as"), _list_members()),
+        ("Members that are refused", ("members", "because"), _list_refused_members()),
         ("Metrics", ("name", "kind", "labels", "meaning"), _list_metrics()),
     )
     written = "".join(f"\n## {title}\n\n{_render_table(names, rows)}" for title, names, rows in tables)
@@ -118,6 +122,20 @@ def _list_meanings(codes: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
 def _list_rules() -> Iterator[tuple[str, ...]]:
     for rule in RULES:
         yield f"`{rule.__name__.removeprefix('check_')}`", _get_first_line(rule.__doc__)
+
+
+def _list_members() -> Iterator[tuple[str, ...]]:
+    for message, names, count in list_members():
+        yield message if message == "the body" else f"`{message}`", names, count
+
+
+def _list_refused_members() -> Iterator[tuple[str, ...]]:
+    reasons: dict[str, list[str]] = {}
+    for name, reason in REFUSED.items():
+        reasons.setdefault(reason, []).append(f"`{name}`")
+    for reason, names in reasons.items():
+        yield ", ".join(names), reason
+    yield "any other", "the gateway does not know its cost or effect"
 
 
 def _list_settings() -> str:

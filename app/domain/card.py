@@ -71,6 +71,20 @@ class TokenLimits(_Fact):
     output_max: Tokens
 
 
+Resolution = Literal["low", "medium", "high", "ultra_high"]
+"""How closely the model looks at a file (``mediaResolution`` in Google's words)."""
+
+
+def _count_at(resolution: str | None, usual: int, levels: Mapping[Resolution, int], *, cautious: bool) -> int:
+    """Tokens at a resolution; an unknown one counts as the dearest."""
+    if resolution is None:
+        return usual
+    tokens = next((tokens for level, tokens in levels.items() if level == resolution), None)
+    if tokens is None:
+        return max(usual, *levels.values())
+    return max(usual, tokens) if cautious else tokens
+
+
 class ImageInputs(_Fact):
     """Limits of reference images; sizes in bytes, each image on its own."""
 
@@ -79,6 +93,17 @@ class ImageInputs(_Fact):
     cloud_storage_bytes_max: Bytes
     mime_types: tuple[str, ...]
     tokens_each: Tokens
+    tokens_by_resolution: Mapping[Resolution, Tokens] = Field(
+        default={"low": 280, "medium": 560, "high": 1120, "ultra_high": 2240},
+        description="Where a request names a resolution.",
+    )
+
+    def count_tokens(self, resolution: str | None, *, cautious: bool = False) -> int:
+        """Tokens of an image at a resolution, or None for the usual one.
+
+        A cautious count never believes that a lower resolution has fewer tokens than the usual one.
+        """
+        return _count_at(resolution, self.tokens_each, self.tokens_by_resolution, cautious=cautious)
 
 
 class DocumentInputs(_Fact):
@@ -89,7 +114,25 @@ class DocumentInputs(_Fact):
     console_bytes_max: Bytes
     tokens_per_file_max: Tokens
     tokens_total_max: Tokens
-    tokens_per_page: Tokens = Field(default=258, description="Of a PDF whose pages are counted.")
+    tokens_per_page: Tokens = Field(default=560, description="Of a PDF whose pages are counted.")
+    tokens_per_page_min: Tokens = Field(
+        default=258, description="The least that a source names; PDFs are refused by it."
+    )
+    tokens_per_page_by_resolution: Mapping[Resolution, Tokens] = Field(
+        default={"low": 280, "medium": 560, "high": 1120, "ultra_high": 2240},
+        description="Where a request names a resolution.",
+    )
+
+    def count_page_tokens(self, resolution: str | None) -> int:
+        """Tokens to reserve for a page at a resolution, or None for the usual one."""
+        levels = self.tokens_per_page_by_resolution
+        return _count_at(resolution, self.tokens_per_page, levels, cautious=False)
+
+    def count_least_page_tokens(self, resolution: str | None) -> int:
+        """Tokens that a page has at least."""
+        levels = self.tokens_per_page_by_resolution
+        known = next((tokens for level, tokens in levels.items() if level == resolution), None)
+        return known or self.tokens_per_page_min
 
 
 class VideoInputs(_Fact):
@@ -97,7 +140,18 @@ class VideoInputs(_Fact):
 
     preview: bool = True
     mime_types: tuple[str, ...] = ()
-    tokens_per_second: Tokens = Field(default=300, description="Of a video whose length is known.")
+    tokens_per_second: Tokens = Field(
+        default=300, description="Of a video whose length is known, at one frame a second."
+    )
+    tokens_per_second_by_resolution: Mapping[Resolution, Tokens] = Field(
+        default={"low": 300, "medium": 300, "high": 1200, "ultra_high": 2400},
+        description="Where a request names a resolution.",
+    )
+
+    def count_second_tokens(self, resolution: str | None) -> int:
+        """Tokens of a second with one frame at a resolution, or None for the usual one."""
+        levels = self.tokens_per_second_by_resolution
+        return _count_at(resolution, self.tokens_per_second, levels, cautious=False)
 
 
 class OutputSize(_Fact):

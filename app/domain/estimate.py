@@ -96,8 +96,26 @@ def estimate_bytes_tokens(length: int, *, strict: bool = False) -> int:
 
 def count_other_tokens(request: GenerationRequest, *, strict: bool = False) -> int:
     """Tokens of texts beside prompt and instruction, such as earlier turns, which the model reads again."""
-    earlier = request.earlier.conversation.text_bytes if request.earlier is not None else 0
+    if request.earlier is None:
+        earlier = 0
+    elif strict:
+        talk = request.earlier.conversation
+        earlier = max(talk.text_bytes, len(talk.contents.encode(errors="surrogatepass")))
+    else:
+        earlier = request.earlier.conversation.text_bytes
     return estimate_bytes_tokens(earlier + request.other_text_bytes, strict=strict)
+
+
+def _estimate_words(request: GenerationRequest, *, strict: bool) -> int:
+    """Tokens to reserve for everything of one call that is no file.
+
+    Strictly, no member of a body in Google's words is trusted to be invisible to the model, so the whole body
+    counts, thought signatures included.
+    """
+    texts = (request.prompt, request.system_instruction or "")
+    words = sum(estimate_text_tokens(text, strict=strict) for text in texts)
+    words += count_other_tokens(request, strict=strict)
+    return max(words, request.body_bytes) if strict else words
 
 
 def count_earlier_document_tokens(request: GenerationRequest) -> int:
@@ -109,29 +127,29 @@ def count_known_document_tokens(item: Input, card: Card) -> int:
     """The least tokens of a document; a file whose pages were not counted has at least one page."""
     if item.data is not None and item.mime_type == "text/plain":
         return -(-item.length // _BYTES_PER_TEXT_TOKEN)
-    return ceil((item.pages or 1) * card.documents.tokens_per_page * item.weight)
+    return (item.pages or 1) * card.documents.count_least_page_tokens(item.resolution)
 
 
 def estimate_document_tokens(item: Input, card: Card, *, strict: bool = False) -> int:
-    """Tokens to reserve for a document: those known, else the most that the card allows for a file.
+    """Tokens to reserve for a document: by its pages, else the most that the card allows for a file.
 
-    Strictly, every byte of a text may be a token of its own.
+    Strictly, every byte of a text may be a token of its own, and the number of pages that a PDF states is not
+    believed.
     """
-    is_text = item.data is not None and item.mime_type == "text/plain"
-    if strict and is_text:
-        return item.length
-    tokens = count_known_document_tokens(item, card)
-    if is_text or item.pages is not None:
-        return tokens
+    if item.data is not None and item.mime_type == "text/plain":
+        return item.length if strict else count_known_document_tokens(item, card)
+    pages = (item.pages or 1) * card.documents.count_page_tokens(item.resolution)
     most = card.documents.tokens_per_file_max
-    if item.data is None:
-        return most
-    return max(tokens, min(most, -(-item.length // _BYTES_PER_TEXT_TOKEN)))
+    if strict or item.data is None:
+        return max(pages, most)
+    if item.pages is not None:
+        return pages
+    return max(pages, min(most, -(-item.length // _BYTES_PER_TEXT_TOKEN)))
 
 
 def count_known_video_tokens(item: Input, card: Card) -> int:
     """The least tokens of a video; one of unknown length has at least a second."""
-    return ceil((item.seconds or 1) * card.video.tokens_per_second * item.weight)
+    return ceil((item.seconds or 1) * card.video.count_second_tokens(item.resolution) * max(1, item.fps))
 
 
 def estimate_video_tokens(request: GenerationRequest, card: Card, beside: int, *, strict: bool) -> int:
@@ -189,10 +207,11 @@ def compute_settled_amounts(card: Card, usage: Usage, images: int) -> Amounts:
     return Amounts(usage.image_output, usage.total_tokens, images, usd, usage.output_tokens)
 
 
-def count_picture_tokens(request: GenerationRequest, card: Card) -> int:
+def count_picture_tokens(request: GenerationRequest, card: Card, *, strict: bool = False) -> int:
     """Tokens of the images that the model reads: the caller's references, and pictures of earlier turns."""
     replayed = request.earlier.conversation.pictures if request.earlier is not None else 0
-    return ceil((sum(item.weight for item in request.images) + replayed) * card.images.tokens_each)
+    images = sum(card.images.count_tokens(item.resolution, cautious=strict) for item in request.images)
+    return images + replayed * card.images.tokens_each
 
 
 def compute_output_tokens_per_call(
@@ -228,16 +247,19 @@ def estimate(
         request: Normalised.
         card: The model's.
         allowances: Learned allowances for words and thoughts; None for the card's alone.
-        strict: Whether texts count as the most tokens that they can have, not the likely ones.
+        strict: Whether everything counts as the most tokens that it can have, not the likely ones; no call
+            reads more than the card's context.
     """
     prices = card.get_dearest_prices(request.service_tier)
-    texts = (request.prompt, request.system_instruction or "")
-    words = sum(estimate_text_tokens(text, strict=strict) for text in texts) + count_other_tokens(
-        request, strict=strict
-    )
-    pictures = count_picture_tokens(request, card)
+    words = _estimate_words(request, strict=strict)
+    pictures = count_picture_tokens(request, card, strict=strict)
     documents = sum(estimate_document_tokens(item, card, strict=strict) for item in request.documents)
-    documents += count_earlier_document_tokens(request)
+    earlier_documents = count_earlier_document_tokens(request)
+    documents += earlier_documents
+    if strict:
+        if earlier_documents:
+            documents = card.tokens.input_max
+        words, documents = _limit_to_context(words, pictures, documents, card)
     videos = estimate_video_tokens(request, card, words + pictures + documents, strict=strict)
     if strict and (request.grounding.web_search or request.grounding.image_search):
         # What a search returns is billed as input, and its size is not known beforehand.
@@ -254,6 +276,12 @@ def estimate(
     return Estimate(
         text_input, image_input, document_input, video_input, image_output, text_output, request.n, usd
     )
+
+
+def _limit_to_context(words: int, pictures: int, documents: int, card: Card) -> tuple[int, int]:
+    """Words and documents of one call, cut to what the context has left: more is refused by the upstream."""
+    documents = min(documents, max(0, card.tokens.input_max - pictures))
+    return min(words, max(0, card.tokens.input_max - pictures - documents)), documents
 
 
 def compute_input_amounts(estimated: Estimate, card: Card) -> Amounts:

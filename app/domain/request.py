@@ -31,7 +31,9 @@ class Input:
         seconds: Seconds of a video, or None where its header does not say.
         digest: BLAKE3 of the bytes in hexadecimal (of the address where there are no bytes).
         faults: Faults of the bytes, as (code, sentence).
-        weight: A factor on the usual tokens, for a high resolution or frame rate.
+        resolution: How closely the model is to look at it, as the card has it (``low`` to ``ultra_high``);
+            None for the usual, any other word for one that nobody knows.
+        fps: Frames of a video that the model sees in a second.
         drawn: Whether the model drew it in an earlier turn. It is read and paid for like a reference.
     """
 
@@ -48,7 +50,8 @@ class Input:
     seconds: float | None = None
     digest: str = ""
     faults: tuple[tuple[str, str], ...] = ()
-    weight: float = 1
+    resolution: str | None = None
+    fps: float = 1
     drawn: bool = False
 
     @property
@@ -80,8 +83,9 @@ class GenerationRequest:
     ``image_size`` keeps the caller's spelling until validation has accepted it; ``normalised`` in
     ``app/domain/validation.py`` gives the request as it will be used. ``verbatim`` is Google's own words for
     a request that these cannot say completely; ``other_text_bytes`` counts what the model reads there beside
-    prompt, instruction and files; ``earlier`` is the conversation that this one goes on with. ``bounded``
-    says that ``max_output_tokens`` is the gateway's own, tighter than the caller's and the card's.
+    prompt, instruction and files, and ``body_bytes`` all of its JSON without its files; ``earlier`` is the
+    conversation that this one goes on with. ``bounded`` says that ``max_output_tokens`` is the gateway's own,
+    tighter than the caller's and the card's.
     """
 
     model: str
@@ -106,6 +110,7 @@ class GenerationRequest:
     thinking_budget: int | None = None
     system_instruction: str | None = None
     other_text_bytes: int = 0
+    body_bytes: int = 0
     safety_settings: tuple[SafetySetting, ...] = ()
     grounding: Grounding = field(default_factory=Grounding)
     variant: int = 0

@@ -18,12 +18,13 @@ from starlette.routing import Route
 
 from app.emulator import faults, messages, rehearsals, responses
 from app.emulator.calls import Calls, Gates
+from app.emulator.counting import count_tokens
 from app.emulator.delivery import CutOff, Pieces, Trickle
 from app.emulator.errors import FieldFault, GoogleError, error_info, invalid_argument
 from app.emulator.options import EmulatorOptions
 from app.emulator.output import plan_output
 from app.emulator.renderer import Renderer
-from app.emulator.requests import count_tokens, parse, read_generate
+from app.emulator.requests import parse, read_generate
 from app.emulator.rules import BYTES_MAX, BadRules, Call, FaultRules, Rulebook, read_rules
 
 if TYPE_CHECKING:
@@ -168,7 +169,8 @@ class _Emulator:
             raise invalid_argument(
                 FieldFault("contents", "* CountTokensRequest.contents: contents is not specified\n")
             )
-        counted = count_tokens(contents, inner.get("systemInstruction"), card, dialect)
+        resolution = inner.get("generationConfig", {}).get("mediaResolution", "")
+        counted = count_tokens(contents, inner.get("systemInstruction"), card, dialect, resolution)
         response: dict[str, Any] = {"totalTokens": sum(count for _, count in counted)}
         if dialect == "vertex":
             texts = [part.get("text", "") for content in contents for part in content.get("parts", [])]

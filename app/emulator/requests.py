@@ -6,9 +6,6 @@ mislabelled PNG works, as it does with Google.
 
 from __future__ import annotations
 
-import json
-import math
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +15,7 @@ from pydantic_core import from_json
 from app.domain.media_types import normalize_media_type
 from app.domain.size_words import format_size_word
 from app.emulator import messages
+from app.emulator.counting import count_tokens, iterate_parts
 from app.emulator.errors import FieldFault, GoogleError, invalid_argument
 from app.emulator.schema import Message, read
 from app.emulator.signatures import is_signature
@@ -29,12 +27,6 @@ if TYPE_CHECKING:
     from app.domain.card import Card
     from app.emulator.messages import Dialect
 
-_CHARACTERS_PER_TOKEN = 4
-# The Gemini API reports 258 tokens for a picture; Vertex AI follows the card (docs/model.md#usage).
-_GEMINI_IMAGE_TOKENS = 258
-_ULTRA_HIGH = 2  # times the tokens of an image at the usual resolution
-_PAGE_TOKENS = 258
-_VIDEO_TOKENS = 258
 _NUMBER_WORDS = {1: "ONE", 2: "TWO", 3: "THREE", 4: "FOUR", 5: "FIVE", 8: "EIGHT", 9: "NINE", 16: "SIXTEEN"}
 _NUMBER_WORDS[21] = "TWENTY_ONE"
 
@@ -113,7 +105,9 @@ def read_generate(body: bytes, card: Card, dialect: Dialect) -> ModelRequest:
     ]
     if faults:
         raise invalid_argument(*faults)
-    tokens = count_tokens(contents, document.get("systemInstruction"), card, dialect)
+    tokens = count_tokens(
+        contents, document.get("systemInstruction"), card, dialect, config.get("mediaResolution", "")
+    )
     _check_length(sum(count for _, count in tokens), card)
     thinking = config.get("thinkingConfig", {})
     modalities = config.get("responseModalities") or ["TEXT", "IMAGE"]
@@ -140,30 +134,6 @@ def read_generate(body: bytes, card: Card, dialect: Dialect) -> ModelRequest:
     )
 
 
-def count_tokens(
-    contents: list[dict[str, Any]], system: dict[str, Any] | None, card: Card, dialect: Dialect
-) -> tuple[tuple[str, int], ...]:
-    """Input tokens by modality, in Google's order; modalities without tokens are left out."""
-    each_image = card.images.tokens_each if dialect == "vertex" else _GEMINI_IMAGE_TOKENS
-    counted: Counter[str] = Counter()
-    for part in _iterate_parts([*contents, *([system] if system else [])]):
-        counted["TEXT"] += _count_text_tokens(part.get("text", "")) + _count_text_tokens(
-            _render_other_parts(part)
-        )
-        blob = part.get("inlineData") or part.get("fileData") or {}
-        family = blob.get("mimeType", "").partition("/")[0]
-        if family == "image":
-            level = part.get("mediaResolution", {}).get("level", "")
-            counted["IMAGE"] += each_image * (_ULTRA_HIGH if level.endswith("ULTRA_HIGH") else 1)
-        elif family == "video":
-            counted["VIDEO"] += _VIDEO_TOKENS
-        elif family == "application":
-            counted["DOCUMENT"] += _PAGE_TOKENS * max(1, blob.get("data", b"").count(b"/Type /Page\n"))
-        elif family == "text":
-            counted["TEXT"] += len(blob.get("data", b"")) // _CHARACTERS_PER_TOKEN + 1
-    return tuple((name, counted[name]) for name in ("TEXT", "IMAGE", "VIDEO", "DOCUMENT") if counted[name])
-
-
 def _check_length(tokens: int, card: Card) -> None:
     most = card.tokens.input_max
     if tokens > most:
@@ -171,27 +141,8 @@ def _check_length(tokens: int, card: Card) -> None:
         raise invalid_argument(FieldFault("contents", sentence))
 
 
-def _count_text_tokens(text: str) -> int:
-    return math.ceil(len(text) / _CHARACTERS_PER_TOKEN)
-
-
-def _iterate_parts(contents: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Every part, and the files that functions returned."""
-    for content in contents:
-        for part in content.get("parts", []):
-            yield part
-            yield from part.get("functionResponse", {}).get("parts", [])
-
-
-def _render_other_parts(part: dict[str, Any]) -> str:
-    """The contents of a part beside text and files, as JSON."""
-    names = ("functionCall", "functionResponse", "executableCode", "codeExecutionResult")
-    parts = {name: {**part[name], "parts": None} for name in names if name in part}
-    return json.dumps(parts, default=str, ensure_ascii=False) if parts else ""
-
-
 def _find_references(contents: list[dict[str, Any]]) -> Iterator[Reference]:
-    for part in _iterate_parts(contents):
+    for part in iterate_parts(contents):
         blob, file = part.get("inlineData", {}), part.get("fileData", {})
         if blob.get("mimeType", "").startswith("image/"):
             yield Reference(blob["mimeType"], data=blob.get("data", b""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -102,5 +103,13 @@ def test_all_turns_are_priced() -> None:
     assert after.image_input - alone.image_input == 16 * CARD.images.tokens_each
     assert after.text_input - alone.text_input == 1000
     assert after.document_input - alone.document_input == 258
-    strict = estimate(request(earlier=Earlier(TALK, {})), CARD, strict=True)
+    words = replace(TALK, document_tokens=0)
+    strict = estimate(request(earlier=Earlier(words, {})), CARD, strict=True)
     assert strict.text_input >= 3000, "every byte may be a token"
+    signed = replace(words, contents=f'{{"parts":[{{"thoughtSignature":"{"A" * 5000}"}}]}}')
+    assert estimate(request(earlier=Earlier(signed, {})), CARD, strict=True).text_input > 5000
+
+
+def test_a_strict_hold_believes_no_document_of_an_earlier_turn() -> None:
+    asked = request(earlier=Earlier(TALK, {}))
+    assert estimate(asked, CARD, strict=True).input_tokens == CARD.tokens.input_max

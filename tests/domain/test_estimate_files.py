@@ -25,9 +25,12 @@ def pdf(length: int, pages: int | None = None) -> Input:
     [
         (bytes_input("document", data=b"a" * 3000), 1000, 1000),
         (bytes_input("document", data=b"a" * 3001), 1001, 1001),
-        (pdf(9, pages=10), 2580, 2580),
-        (pdf(50_000_000, pages=10), 2580, 2580),
-        (pdf(9), 258, 258),
+        (pdf(9, pages=10), 2580, 5600),
+        (pdf(50_000_000, pages=10), 2580, 5600),
+        (replace(pdf(9, pages=10), resolution="low"), 2800, 2800),
+        (replace(pdf(9, pages=10), resolution="high"), 11_200, 11_200),
+        (replace(pdf(9, pages=10), resolution="unknown"), 2580, 22_400),
+        (pdf(9), 258, 560),
         (pdf(30_000), 258, 10_000),
         (pdf(50_000_000), 258, 65_536),
         (STORED_PDF, 258, 65_536),
@@ -43,9 +46,10 @@ def test_a_document_is_held_to_what_is_known_and_reserved_at_what_it_may_be(
 
 def test_every_call_reads_the_documents_anew() -> None:
     asked = request(n=3, documents=(pdf(9, pages=10), bytes_input("document", data=b"a" * 300)))
-    assert estimate(asked, CARD).document_input == 3 * (2580 + 100)
+    assert estimate(asked, CARD).document_input == 3 * (5600 + 100)
 
 
+LEVELS = ("low", "medium", "high", "ultra_high", "unknown")
 CLIP = bytes_input("video", seconds=10.0)
 UNKNOWN = bytes_input("video")
 
@@ -78,3 +82,18 @@ def test_what_a_search_finds_is_reserved_for_a_strict_tenant(grounding: Groundin
 def test_a_strict_tenants_reservation_believes_no_header() -> None:
     asked = replace(request(), videos=(CLIP,))
     assert estimate(asked, CARD, strict=True).input_tokens == CARD.tokens.input_max
+    asked = replace(request(), documents=(pdf(9, pages=1),))
+    assert estimate(asked, CARD, strict=True).document_input == CARD.documents.tokens_per_file_max
+
+
+def test_a_strict_tenants_reservation_believes_no_low_resolution() -> None:
+    asked = replace(request(), images=tuple(replace(bytes_input(), resolution=level) for level in LEVELS))
+    assert estimate(asked, CARD).image_input == 280 + 560 + 1120 + 2240 + 2240
+    assert estimate(asked, CARD, strict=True).image_input == 3 * 1120 + 2240 + 2240
+
+
+def test_no_call_reads_more_than_the_context() -> None:
+    asked = replace(request(), documents=(pdf(9, pages=1),) * 3, prompt="a" * 300_000, n=2)
+    strict = estimate(asked, CARD, strict=True)
+    assert strict.input_tokens == 2 * CARD.tokens.input_max
+    assert strict.document_input == 2 * CARD.tokens.input_max

@@ -166,7 +166,7 @@ def _files(card: Card) -> Iterator[AtLimit]:
         yield case("images", "unsupported_image_type", image(mime_type=mime_type))
         yield case("documents", None, document(mime_type=mime_type))
     if documents.mime_types:
-        pages = documents.tokens_per_file_max // documents.tokens_per_page
+        pages = documents.tokens_per_file_max // documents.tokens_per_page_min
         yield case("documents", None, document(mime_type="application/pdf", pages=pages))
         longer = document(mime_type="application/pdf", pages=pages + 1)
         yield case("documents", "document_too_many_tokens", longer)

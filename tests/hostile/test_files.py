@@ -171,12 +171,12 @@ def test_a_hostile_pdf_is_refused(watched: Watched, name: str) -> None:
 
 
 def test_a_deep_tree_of_one_page_that_can_be_read_is_one_page(watched: Watched) -> None:
-    assert watched.quoted(asking("documents", deep(50)))["estimate"]["document_input"] == 258
+    assert watched.quoted(asking("documents", deep(50)))["estimate"]["document_input"] == 560
 
 
 def test_a_lie_about_the_number_of_pages_is_not_paid(watched: Watched) -> None:
     lie = pdf(CATALOGUE, b"<</Type/Pages/Count 99999/Kids[3 0 R]>>", LEAF)
-    assert watched.quoted(asking("documents", lie))["estimate"]["document_input"] == 258
+    assert watched.quoted(asking("documents", lie))["estimate"]["document_input"] == 560
 
 
 def test_a_document_that_is_also_an_archive_is_counted_as_what_it_is(watched: Watched) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import copy
 import json
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
@@ -15,12 +17,31 @@ from app.domain.errors import InvalidRequest
 from app.domain.estimate import estimate
 from app.domain.fingerprint import compute_fingerprint
 from app.domain.validation import normalize_request
+from app.emulator.counting import count_tokens
+from app.emulator.errors import GoogleError
+from app.emulator.messages import GENERATE_REQUESTS
+from app.emulator.requests import parse
 from app.generation.job import judge
+from app.media.pdf import Pages
 from app.media.splicing import splice
-from tests.surfaces.test_gemini_request import CARD, CATALOGUE, PLAIN, PNG, POLICY, inline, ordered, turn
+from tests.media.files import video
+from tests.media.pdf_files import padded
+from tests.surfaces.test_gemini_request import (
+    CARD,
+    CATALOGUE,
+    LIMITS,
+    PLAIN,
+    PNG,
+    POLICY,
+    inline,
+    ordered,
+    turn,
+)
 
 if TYPE_CHECKING:
+    from app.emulator.messages import Dialect
     from app.generation.job import Judged
+    from app.surfaces.http.context import Service
 
 NAMES = st.sampled_from(
     [
@@ -139,9 +160,69 @@ def accepted_bodies(draw: st.DrawFn) -> dict[str, Any]:
 def served(body: dict[str, Any]) -> Judged | None:
     """The body as judged, or None where it is refused."""
     with suppress(InvalidRequest):
-        judged = judge(asyncio.run(ordered(json.dumps(body))), CATALOGUE, POLICY)
+        judged = judge(asyncio.run(ordered(json.dumps(body), service=COUNTING)), CATALOGUE, POLICY)
         return None if judged.violations else judged
     return None
+
+
+FILM = inline(base64.b64encode(video(3)).decode(), "video/mp4")
+PAGES = inline(base64.b64encode(padded(3, 2000)).decode(), "application/pdf")
+TEXT = inline(base64.b64encode("狐".encode() * 40).decode(), "text/plain")
+LEVELS = st.sampled_from([f"MEDIA_RESOLUTION_{level}" for level in ("LOW", "MEDIUM", "HIGH", "ULTRA_HIGH")])
+
+
+class ThreePages:
+    """Any PDF has three pages; counting them for real takes a process each."""
+
+    async def count(self, _data: bytes) -> Pages:
+        return Pages(3)
+
+
+COUNTING = cast("Service", SimpleNamespace(limits=LIMITS, page_counter=ThreePages()))
+
+
+@st.composite
+def heavy_bodies(draw: st.DrawFn) -> dict[str, Any]:
+    """A body with files and words in every role and place, at every resolution."""
+
+    def part(role: str) -> dict[str, Any]:
+        words, file = draw(st.text(min_size=1, max_size=40)), draw(st.sampled_from([TINY, FILM, PAGES, TEXT]))
+        seen: dict[str, Any] = {"mediaResolution": {"level": draw(LEVELS)}} if draw(st.booleans()) else {}
+        if file is FILM and draw(st.booleans()):
+            seen["videoMetadata"] = {"fps": draw(st.floats(0.5, 24)), "endOffset": "1s"}
+        answer = {"functionResponse": {"name": words, "response": {words: words}, "parts": [file]}}
+        signed = {"thoughtSignature": "A" * 400} if role == "model" else {}
+        kinds: list[dict[str, Any]] = [{"text": words}, {**file, **seen}, answer]
+        kinds += [{"functionCall": {"name": words, "args": {words: [words]}}}]
+        return {**draw(st.sampled_from(kinds)), **signed}
+
+    def content(role: str) -> dict[str, Any]:
+        return turn(*(part(role) for _ in range(draw(st.integers(1, 3)))), role=role)
+
+    body: dict[str, Any] = {"contents": [content("user"), content("model"), turn("Draw")]}
+    if draw(st.booleans()):
+        body["systemInstruction"] = content("user")
+    if draw(st.booleans()):
+        body["generationConfig"] = {"mediaResolution": draw(LEVELS)}
+    return body
+
+
+@MORE
+@given(accepted_bodies() | heavy_bodies())
+def test_a_strict_hold_is_never_below_what_the_emulator_counts(body: dict[str, Any]) -> None:
+    judged = served(body)
+    event("served" if judged is not None else "refused")
+    if judged is None:
+        return
+    dialects: tuple[Dialect, ...] = ("gemini", "vertex")
+    for dialect in dialects:
+        with suppress(GoogleError):  # it refuses more than the gateway, and what it refuses costs nothing
+            read = parse(json.dumps(body).encode(), GENERATE_REQUESTS[dialect])
+            level = read.get("generationConfig", {}).get("mediaResolution", "")
+            contents, system = read.get("contents", []), read.get("systemInstruction")
+            counted = sum(count for _, count in count_tokens(contents, system, CARD, dialect, level))
+            strict = estimate(normalize_request(judged.request, CARD), CARD, strict=True)
+            assert strict.input_tokens >= min(counted, CARD.tokens.input_max)
 
 
 @MORE

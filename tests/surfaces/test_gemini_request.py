@@ -132,7 +132,7 @@ async def test_what_our_words_say_completely_becomes_just_that() -> None:
         ("image", "image/png"),
         ("image", "image/webp"),
     ]
-    assert replace(request, images=()) == GenerationRequest(
+    assert replace(request, images=(), body_bytes=0) == GenerationRequest(
         model=CARD.id,
         prompt="Draw them",
         system_instruction="Be calm",

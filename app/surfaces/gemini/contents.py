@@ -27,15 +27,7 @@ _HOLDS_ONE: Final = (
     *("executableCode", "codeExecutionResult"),
 )
 _FPS_MAX: Final = 24.0
-# Factor on the usual tokens of a file at high resolution (docs/model.md#modalities-and-thinking). At a low
-# resolution it has fewer tokens, which the settlement corrects.
-_TIMES: Final[Mapping[tuple[str, str], int]] = {
-    ("image", "MEDIA_RESOLUTION_ULTRA_HIGH"): 2,
-    ("document", "MEDIA_RESOLUTION_HIGH"): 2,
-    ("document", "MEDIA_RESOLUTION_ULTRA_HIGH"): 4,
-    ("video", "MEDIA_RESOLUTION_HIGH"): 4,
-    ("video", "MEDIA_RESOLUTION_ULTRA_HIGH"): 8,
-}
+_RESOLUTION: Final = "MEDIA_RESOLUTION_"
 
 
 @dataclass
@@ -78,6 +70,12 @@ def normalize_turns(contents: object) -> list[Any]:
     ]
 
 
+def _parse_resolution(word: object) -> str | None:
+    """Return the card's word for a resolution, or None where it is left to the model."""
+    level = str(word or "").removeprefix(_RESOLUTION).lower()
+    return None if level in {"", "unspecified"} else level
+
+
 class ContentsReader:
     """Reads turns, and collects violations in ``faults``.
 
@@ -115,7 +113,7 @@ class ContentsReader:
         if system is None:
             return instruction
         fields = Fields(system, pointer, self._faults)
-        fields.take_text("role")
+        self._check_role(fields, _ROLES | {"system"})
         parts = ensure_list(fields.rest.pop("parts", None))
         ranks = [await self._read_part(part, f"{pointer}/parts/{at}") for at, part in enumerate(parts)]
         instruction.plain = instruction.plain and not fields.rest and ranks == [_RANK_OF_WORDS]
@@ -123,12 +121,7 @@ class ContentsReader:
 
     async def _read_turn(self, turn: object, pointer: str) -> None:
         fields = Fields(turn, pointer, self._faults)
-        role = fields.take_text("role") or "user"
-        if role not in _ROLES:
-            allowed = ("user", "model")
-            self._faults.append(
-                Violation(f"{pointer}/role", "unknown_role", "The role must be user or model.", allowed)
-            )
+        role = self._check_role(fields, _ROLES)
         parts = fields.rest.pop("parts", [])
         if not parts:
             self._faults.append(
@@ -145,6 +138,13 @@ class ContentsReader:
             rank = part_rank
         if rank != _RANK_OF_WORDS:
             self._conversation.plain = False
+
+    def _check_role(self, fields: Fields, known: frozenset[str]) -> str:
+        role = fields.take_text("role") or "user"
+        if role not in known:
+            detail, allowed = "The role must be user or model.", ("user", "model")
+            self._faults.append(Violation(f"{fields.pointer}/role", "unknown_role", detail, allowed))
+        return role
 
     async def _read_part(self, part: object, pointer: str, *, by_model: bool = False) -> int:
         """Read a part, and return its rank in the order of the gateway's own requests; -1 for neither."""
@@ -185,22 +185,26 @@ class ContentsReader:
             if isinstance(message, dict) and item is not None:
                 # A body that is passed through declares the detected type of the file.
                 message["mimeType"] = item.mime_type or get_declared_type(item) or item.declared_mime_type
-        inputs = [self._weigh(item, fields, drawn=drawn) for item in items if item is not None]
+        inputs = [self._add_view(item, fields, drawn=drawn) for item in items if item is not None]
         self._conversation.inputs += inputs
         return inputs
 
-    def _weigh(self, item: Input, fields: Fields, *, drawn: bool) -> Input:
-        """Return the file with its weight in tokens, by its resolution and frame rate."""
-        resolution = fields.rest.get("mediaResolution")
-        level = resolution.get("level") if isinstance(resolution, dict) else None
-        times = _TIMES.get((item.kind, str(level or self._resolution)), 1)
+    def _add_view(self, item: Input, fields: Fields, *, drawn: bool) -> Input:
+        """Return the file with its resolution and frame rate, on which its tokens depend."""
+        own = fields.rest.get("mediaResolution")
+        level = _parse_resolution(own.get("level") if isinstance(own, dict) else None)
         metadata = Fields(fields.rest.get("videoMetadata"), f"{fields.pointer}/videoMetadata", self._faults)
         fps = metadata.take_number("fps")
         if fps is not None and not 0 < fps <= _FPS_MAX:
             detail = f"This must be above 0 and at most {_FPS_MAX:g}."
             self._faults.append(Violation(f"{metadata.pointer}/fps", "fps_out_of_range", detail))
             fps = None
-        return replace(item, weight=times * max(1, fps or 1), drawn=drawn and item.kind == "image")
+        return replace(
+            item,
+            resolution=level or _parse_resolution(self._resolution),
+            fps=1 if fps is None else fps,
+            drawn=drawn and item.kind == "image",
+        )
 
     async def _read_inline(self, blob: Fields) -> Input | None:
         declared = self._take_mime_type(blob)

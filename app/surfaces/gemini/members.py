@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from app.domain.errors import Violation
 from app.domain.pointers import build_pointer
 from app.surfaces.gemini.fields import convert_to_camel_case, find_lifted
+from app.surfaces.gemini.refused_members import REFUSED
 from app.surfaces.gemini.sizes import RATIO_WORDS, SIZE_WORDS
 
 if TYPE_CHECKING:
@@ -27,21 +28,32 @@ if TYPE_CHECKING:
 
 
 class Leaf(Enum):
-    """A member whose value has no shape of its own.
+    """A member whose value has no shape of its own; the value says how it is counted.
 
-    ``JUDGED`` members are validated by the gateway's rules. ``COUNTED`` members are not, but the model may
-    read them, so they count as text by the length of their JSON.
+    A value of ``FLAG``, ``FPS`` or ``SIGNATURE`` with another type is refused, because nothing counts it.
     """
 
-    JUDGED = "judged"
-    COUNTED = "counted"
+    JUDGED = "a rule judges it; no tokens"
+    TEXT = "text"
+    COUNTED = "text, by the length of its JSON"
+    FLAG = "true or false; no tokens"
+    FPS = "a number; the tokens of a second of video are multiplied by it"
+    FILE = "a file, by its kind and resolution"
+    SIGNATURE = "base64; only strict holds count it, each byte as a token"
+    THINKING = "a number; reserved as output"
 
 
 @dataclass(frozen=True, slots=True)
 class Enumeration:
-    """An enumeration. Google accepts words in any case, and their numbers."""
+    """An enumeration. Google accepts words in any case, and their numbers.
+
+    Attributes:
+        words: The words in the order of their numbers.
+        count: How it is counted. A value that is none of the words counts as text, unless a rule judges it.
+    """
 
     words: tuple[str, ...]
+    count: str = "a word; no tokens"
 
     def read(self, value: object) -> object:
         """Return the word for a value; an unknown value is returned as it is and validated later."""
@@ -60,6 +72,9 @@ _COUNTED: Final = Leaf.COUNTED
 
 _RESOLUTIONS: Final = tuple(
     f"MEDIA_RESOLUTION_{level}" for level in ("UNSPECIFIED", "LOW", "MEDIUM", "HIGH", "ULTRA_HIGH")
+)
+_RESOLUTION: Final = Enumeration(
+    _RESOLUTIONS, "a word; the card's tokens of a file at this resolution, of an unknown one the dearest"
 )
 _THRESHOLDS: Final = (
     "HARM_BLOCK_THRESHOLD_UNSPECIFIED",
@@ -80,19 +95,19 @@ _VERTEX_HARMS: Final = (
 )
 
 _SIZES: Final[Mapping[str, Shape]] = {
-    "aspectRatio": Enumeration(RATIO_WORDS),
-    "imageSize": Enumeration(SIZE_WORDS),
+    "aspectRatio": Enumeration(RATIO_WORDS, _JUDGED.value),
+    "imageSize": Enumeration(SIZE_WORDS, _JUDGED.value),
 }
-_BLOB: Final[Shape] = {"mimeType": _JUDGED, "data": _JUDGED, "displayName": _COUNTED}
-_FILE: Final[Shape] = {"mimeType": _JUDGED, "fileUri": _JUDGED, "displayName": _COUNTED}
+_BLOB: Final[Shape] = {"mimeType": _JUDGED, "data": Leaf.FILE, "displayName": _COUNTED}
+_FILE: Final[Shape] = {"mimeType": _JUDGED, "fileUri": Leaf.FILE, "displayName": _COUNTED}
 _PART: Final[Shape] = {
-    "text": _JUDGED,
-    "thought": _JUDGED,
-    "thoughtSignature": _JUDGED,
+    "text": Leaf.TEXT,
+    "thought": Leaf.FLAG,
+    "thoughtSignature": Leaf.SIGNATURE,
     "inlineData": _BLOB,
     "fileData": _FILE,
-    "mediaResolution": {"level": Enumeration(_RESOLUTIONS)},
-    "videoMetadata": {"startOffset": _COUNTED, "endOffset": _COUNTED, "fps": _JUDGED},
+    "mediaResolution": {"level": _RESOLUTION},
+    "videoMetadata": {"startOffset": _COUNTED, "endOffset": _COUNTED, "fps": Leaf.FPS},
     "functionCall": {"id": _COUNTED, "name": _COUNTED, "args": _COUNTED},
     "functionResponse": {
         "id": _COUNTED,
@@ -112,7 +127,9 @@ _CONFIG: Final[Shape] = {
     **dict.fromkeys(("stopSequences", "presencePenalty", "frequencyPenalty"), _COUNTED),
     **dict.fromkeys(("responseLogprobs", "logprobs", "enableEnhancedCivicAnswers"), _COUNTED),
     **dict.fromkeys(("responseMimeType", "responseSchema", "responseJsonSchema"), _COUNTED),
-    "responseModalities": Enumeration(("MODALITY_UNSPECIFIED", "TEXT", "IMAGE", "AUDIO", "VIDEO")),
+    "responseModalities": Enumeration(
+        ("MODALITY_UNSPECIFIED", "TEXT", "IMAGE", "AUDIO", "VIDEO"), _JUDGED.value
+    ),
     "responseFormat": {
         "image": {
             **_SIZES,
@@ -132,11 +149,13 @@ _CONFIG: Final[Shape] = {
         ),
     },
     "thinkingConfig": {
-        "includeThoughts": _JUDGED,
-        "thinkingBudget": _JUDGED,
-        "thinkingLevel": Enumeration(("THINKING_LEVEL_UNSPECIFIED", "LOW", "MEDIUM", "HIGH", "MINIMAL")),
+        "includeThoughts": Leaf.FLAG,
+        "thinkingBudget": Leaf.THINKING,
+        "thinkingLevel": Enumeration(
+            ("THINKING_LEVEL_UNSPECIFIED", "LOW", "MEDIUM", "HIGH", "MINIMAL"), _JUDGED.value
+        ),
     },
-    "mediaResolution": Enumeration(_RESOLUTIONS),
+    "mediaResolution": _RESOLUTION,
 }
 _TOOL: Final[Shape] = {
     "googleSearch": {
@@ -174,7 +193,7 @@ def _build_shape(harms: tuple[str, ...]) -> Mapping[str, Shape]:
         "tools": _TOOL,
         "toolConfig": _TOOL_CONFIG,
         "labels": _JUDGED,
-        "serviceTier": Enumeration(("unspecified", "standard", "flex", "priority")),
+        "serviceTier": Enumeration(("unspecified", "standard", "flex", "priority"), _JUDGED.value),
     }
 
 
@@ -187,12 +206,18 @@ COUNT: Final[Mapping[bool, Mapping[str, Shape]]] = {
     vertex: {**members, "generateContentRequest": members} for vertex, members in GENERATE.items()
 }
 
+_TYPES: Final[Mapping[Leaf, tuple[type | tuple[type, ...], str]]] = {
+    Leaf.FLAG: (bool, "true or false"),
+    Leaf.FPS: ((int, float), "a number"),
+    Leaf.SIGNATURE: (str, "bytes as base64"),
+}
 _REPEATED: Final = frozenset(
     {"contents", "parts", "tools", "safetySettings", "functionDeclarations", "responseFormat"}
 )
 _LISTED_MAX: Final = 50
 """Number of unknown members whose violations list the accepted ones; a body may have thousands."""
-_NOT_PASSED_ON: Final = "This member is not supported: the gateway does not know its cost or effect."
+_NOT_PASSED_ON: Final = "This member is not supported: {}."
+_UNKNOWN: Final = "the gateway does not know its cost or effect"
 
 
 class BodyWalk:
@@ -203,7 +228,8 @@ class BodyWalk:
         extra: Paths of further members that the operator allows, such as ``tools.urlContext``.
         faults: Collects the violations.
 
-    ``text_bytes`` is the size in JSON of what the model may read apart from texts and files.
+    ``text_bytes`` is the size in JSON of what the model may read apart from texts and files, and
+    ``body_bytes`` that of the whole body without its files.
     """
 
     def __init__(self, blobs: Mapping[str, Lifted], extra: Collection[str], faults: list[Violation]) -> None:
@@ -212,6 +238,13 @@ class BodyWalk:
         self._faults = faults
         self._refused = 0
         self.text_bytes = 0
+        self.body_bytes = 0
+
+    def read_body(self, members: dict[str, Any], shape: Mapping[str, Shape]) -> dict[str, Any]:
+        """Return the members of a body as ``read`` does, and measure all of it."""
+        self.body_bytes += self._measure(members)
+        body: dict[str, Any] = self.read(members, shape)
+        return body
 
     def read(self, value: object, shape: Shape, pointer: str = "", path: str = "") -> Any:
         """Return the JSON in the names and words of the shape, without nulls.
@@ -221,15 +254,35 @@ class BodyWalk:
         unknown which of the two the upstream would read.
         """
         if isinstance(shape, Enumeration):
-            return [shape.read(item) for item in value] if isinstance(value, list) else shape.read(value)
+            return (
+                [self._read_word(item, shape) for item in value]
+                if isinstance(value, list)
+                else self._read_word(value, shape)
+            )
         if isinstance(shape, Leaf):
-            if shape is Leaf.COUNTED:
-                self._count(value)
-            return value
+            return self._read_leaf(value, shape, pointer)
         if isinstance(value, dict):
             return self._read_message(value, shape, pointer, path)
         self._faults.append(Violation(pointer, "wrong_type", "This must be an object."))
         return None
+
+    def _read_word(self, value: object, shape: Enumeration) -> object:
+        word = shape.read(value)
+        if word not in shape.words and shape.count != Leaf.JUDGED.value:
+            self._count(value)
+        return word
+
+    def _read_leaf(self, value: object, leaf: Leaf, pointer: str) -> object:
+        if leaf is Leaf.COUNTED:
+            self._count(value)
+        elif leaf is Leaf.FILE and isinstance(value, str) and value in self._blobs:
+            self.body_bytes -= self._blobs[value].text_length
+        elif leaf in _TYPES:
+            kind, expected = _TYPES[leaf]
+            if not isinstance(value, kind) or (isinstance(value, bool) and leaf is not Leaf.FLAG):
+                self._faults.append(Violation(pointer, "wrong_type", f"This must be {expected}."))
+                return None
+        return value
 
     def _read_message(
         self, value: dict[str, Any], shape: Mapping[str, Shape], pointer: str, path: str
@@ -249,7 +302,7 @@ class BodyWalk:
             elif inner.removeprefix("generateContentRequest.") in self._extra:
                 message[known] = self.read(item, Leaf.COUNTED)
             else:
-                self._refuse(place, shape)
+                self._refuse(place, known, shape)
         return message
 
     def _read_member(self, name: str, value: object, shape: Shape, place: str, path: str) -> Any:
@@ -258,11 +311,16 @@ class BodyWalk:
         items = value if isinstance(value, list) else [value]
         return [self.read(item, shape, f"{place}/{at}", path) for at, item in enumerate(items)]
 
-    def _refuse(self, place: str, shape: Mapping[str, Shape]) -> None:
+    def _refuse(self, place: str, name: str, shape: Mapping[str, Shape]) -> None:
         self._refused += 1
         allowed = tuple(sorted(shape)) if self._refused <= _LISTED_MAX else None
-        self._faults.append(Violation(place, "unknown_field", _NOT_PASSED_ON, allowed or None))
+        detail = _NOT_PASSED_ON.format(REFUSED.get(name, _UNKNOWN))
+        self._faults.append(Violation(place, "unknown_field", detail, allowed or None))
 
     def _count(self, value: object) -> None:
+        self.text_bytes += self._measure(value)
+
+    def _measure(self, value: object) -> int:
+        """Return the UTF-8 bytes of the JSON, with the texts that were lifted out of it."""
         lifted = sum(item.text_length - len(item.placeholder) for _, item in find_lifted(value, self._blobs))
-        self.text_bytes += len(json.dumps(value, ensure_ascii=False).encode(errors="replace")) + lifted
+        return len(json.dumps(value, ensure_ascii=False).encode(errors="surrogatepass")) + lifted

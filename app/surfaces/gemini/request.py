@@ -75,7 +75,7 @@ async def _read_body(
     service: Service, card: Card, body: JsonBody, shape: Mapping[str, Shape], faults: list[Violation]
 ) -> _Reader:
     walk = BodyWalk(body.blobs, service.limits.gemini_extra_members, faults)
-    members = walk.read(body.members, shape)
+    members = walk.read_body(body.members, shape)
     members = members.pop("generateContentRequest", members)
     members.pop("model", None)  # the path decides
     members["contents"] = normalize_turns(members.get("contents"))
@@ -86,7 +86,7 @@ async def _read_body(
     contents = ContentsReader(service, body.blobs, faults, config.get("mediaResolution"))
     conversation = await contents.read(members["contents"])
     instruction = await contents.read_instruction(members.get("systemInstruction"))
-    return _Reader(card, members, body.blobs, (conversation, instruction), walk.text_bytes, faults)
+    return _Reader(card, members, body.blobs, (conversation, instruction), walk, faults)
 
 
 class _Reader:
@@ -98,14 +98,14 @@ class _Reader:
         members: dict[str, Any],
         blobs: Mapping[str, Lifted],
         read: tuple[Conversation, Conversation],
-        text_bytes: int,
+        walk: BodyWalk,
         faults: list[Violation],
     ) -> None:
         self._card = card
         self._members = members
         self._blobs = blobs
         self._conversation, self._instruction = read
-        self._text_bytes = text_bytes
+        self._walk = walk
         self._faults = faults
         self._fields = Fields(members, "", faults)
         self._labels: dict[str, str] = {}
@@ -150,7 +150,8 @@ class _Reader:
             thinking_level=_take_thinking_level(thinking),
             thinking_budget=_take_thinking_budget(thinking),
             system_instruction="\n".join(instruction.texts) or None,
-            other_text_bytes=self._text_bytes,
+            other_text_bytes=self._walk.text_bytes,
+            body_bytes=self._walk.body_bytes,
             safety_settings=safety,
             grounding=grounding,
             labels=tuple(sorted(self._labels.items())),
