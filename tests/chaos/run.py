@@ -40,7 +40,9 @@ if TYPE_CHECKING:
 PROMPTS = (
     ["A lighthouse"] * 4
     + ["Another [[emulate:slow:0.4]]"] * 3
+    + ["Greedy [[emulate:greedy]]"] * 3
     + [
+        "Greedy and lost [[emulate:greedy]] [[emulate:reset]]",
         "Refused [[emulate:image-safety]]",
         "Nothing [[emulate:no-image]]",
         "Down [[emulate:unavailable]]",
@@ -51,6 +53,7 @@ PROMPTS = (
     ]
 )
 SIZES = ("512", "1K", "2K")
+LEVELS = ("minimal", "high")
 _ERROR = re.compile(r'"severity": ?"ERROR".*?"message": ?"([^"]+)"')
 
 
@@ -74,6 +77,9 @@ class Report:
     holds: Counter[str] = field(default_factory=Counter)
     said: Counter[str] = field(default_factory=Counter)
     windows: dict[str, tuple[int, int]] = field(default_factory=dict)
+    made: int = 0
+    booked: int = 0
+    aside: int = 0
 
     @property
     def faults(self) -> int:
@@ -95,7 +101,8 @@ class Report:
             f"  logged      {_told(self.said)}",
             f"  observed    {self.samples} samples of windows",
             *(f"  {name:<34} settled {s:>9}  limit {limit:>9}" for name, (s, limit) in self.windows.items()),
-            f"  S + H > L + O at any moment           {len(self.violations)}",
+            f"  image tokens  made {self.made}, booked {self.booked}, set aside {self.aside}",
+            f"  S + H + U > L + O + tail, ever        {len(self.violations)}",
             f"  counters that do not add up           {len(self.differences)}",
             f"  pictures that nobody paid             {len(self.unpaid)}",
             f"  bookings without a word in a journal  {len(self.unexplained)}",
@@ -118,6 +125,7 @@ def _call(world: World, report: Report, chance: random.Random, until: float) -> 
         replica = chance.choice(world.replicas)
         prompt = f"{chance.choice(PROMPTS)} {chance.randrange(10 if chance.random() < 0.3 else 10**6)}"
         body = {"prompt": prompt, "image_size": chance.choice(SIZES), "delivery": "uri"}
+        body["thinking_level"] = chance.choice(LEVELS)
         try:
             answer = HTTP.post(
                 f"{replica.url}/v1/images:generate",
@@ -196,6 +204,9 @@ async def _audit(world: World, report: Report) -> None:
                 if "|output_tokens|" not in name:
                     continue
                 allowed = limit * (2 if "|month|" in name else 1)
+                if "|month|" in name:
+                    report.booked += counters.get("s", 0)
+                    report.aside += counters.get("u", 0)
                 report.windows[f"{tenant} {name.rpartition('|')[0]}"] = (counters.get("s", 0), allowed)
             _explain(tenant, {hold.hold_id: hold for hold in found.holds}, journals[tenant], report)
 
@@ -242,6 +253,7 @@ def chaos(seconds: float, seed: int, replicas: int, callers: int, folder: Path) 
         _calm(world)
         observer.stop()
         report.samples, report.violations = observer.samples, observer.violations
+        report.made = world.image_tokens_made()
         asyncio.run(_audit(world, report))
         for replica in world.replicas:
             report.said.update(_ERROR.findall(replica.log))
