@@ -75,6 +75,9 @@ class LedgerMetrics(Protocol):
     def count_data_loss(self, policy: str, restored: int, missing: Amounts) -> None:
         """Count a tenant's ledger that was lost, the holds that were put back, and what they had booked."""
 
+    def count_malformed_entry(self, kind: str) -> None:
+        """Count an entry of the ledger that cannot be read, by its kind."""
+
     def count_history_change(self, missing: Literal["yes", "no"]) -> None:
         """Count that the store goes on from another state, and whether anything was missing here."""
 

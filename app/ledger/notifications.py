@@ -29,6 +29,8 @@ REMEMBERED = 4096
 """Notifications kept for requests that begin to wait just after one came."""
 
 RESUBSCRIBE_S = 0.5
+LOST = "!lost;"
+"""What a message begins with that is about a tenant's lost ledger; no hold's name does."""
 
 
 class Notifications(Resource):
@@ -38,6 +40,7 @@ class Notifications(Resource):
         listening: Set while the subscription is alive.
         refusal: The store's error where it does not let this process subscribe, else None.
         woken: The number of messages received.
+        lost_tenants: Tenants whose ledger another replica found lost, until somebody takes them; "" for all.
     """
 
     def __init__(self, client: Redis) -> None:
@@ -47,6 +50,7 @@ class Notifications(Resource):
         self.listening = asyncio.Event()
         self.refusal: Exception | None = None
         self.woken = 0
+        self.lost_tenants: set[str] = set()
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:
@@ -75,6 +79,9 @@ class Notifications(Resource):
 
     def _announce(self, hold_id: str) -> None:
         self.woken += 1
+        if hold_id.startswith(LOST):
+            self.lost_tenants.add(hold_id.removeprefix(LOST))
+            return
         self._recent[hold_id] = None
         if len(self._recent) > REMEMBERED:
             self._recent.popitem(last=False)

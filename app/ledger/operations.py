@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.domain.errors import InternalError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from app.domain.operation import OperationState
     from app.store.capacity import StoreCapacity
+
+log = logging.getLogger(__name__)
 
 _SCRIPT = read_script(__file__, "operation")
 _MS = 1000
@@ -127,7 +130,12 @@ class RedisOperations:
         reply: Any = await self._calls.run(
             self._client.eval(_SCRIPT, len(names), *names, operation_id, *arguments)
         )
-        code, now, ttl, state, created, lease, wish, text, generation_id, cost = reply
+        code, now, ttl, state, created, lease, wish, text, generation_id, cost, malformed = reply
+        if malformed:
+            log.error(
+                "an operation cannot be read and was removed",
+                extra={"tenant": tenant_id, "key": operation_id},
+            )
         if code == "crowded":
             raise TooManyOperations(
                 f"The tenant has {self._kept_max} operations, running and ended, as many as it may. A new "

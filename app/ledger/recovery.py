@@ -40,6 +40,9 @@ CLOSED_S = 3.0
 SETTLE_S = 10.0
 """Seconds after a loss before a checkpoint is taken: every replica has put back its part by then."""
 CHECKPOINTS_AT_ONCE = 200
+LOOKED_AT_ONCE = 100
+"""Tenants that are looked at in each look, by turns: with 10,000 of them, each is every 100 seconds."""
+FOUND_AT_ONCE = 1000
 PART = 5000
 """Lines of the journal held in memory at once."""
 
@@ -49,6 +52,9 @@ class DataLossMetrics(Protocol):
 
     def count_data_loss(self, policy: str, restored: int, missing: Amounts) -> None:
         """Count a ledger that was lost in whole or in part, the holds put back, and what they had booked."""
+
+    def count_malformed_entry(self, kind: str) -> None:
+        """Count an entry of the ledger that cannot be read, by its kind."""
 
     def count_history_change(self, missing: Literal["yes", "no"]) -> None:
         """Count that the store goes on from another state, and whether anything was missing here."""
@@ -78,6 +84,7 @@ class Recovery:
         open_holds: Callable[[str], dict[str, HoldRecord]],
     ) -> None:
         self._epochs = ledger.epochs
+        self._notifications = ledger.notifications
         self._restorer = restorer
         self._metrics = metrics
         self._journal = journal
@@ -85,7 +92,7 @@ class Recovery:
         self._open_holds = open_holds
         self._rebuilding = asyncio.Lock()
         self._settled_at = 0.0
-        self._turn = 0
+        self._turn = self._look_turn = 0
         self.history = ""
 
     async def recover(self, tenant_id: str, lost: LedgerDataLost) -> None:
@@ -144,12 +151,7 @@ class Recovery:
             log.warning("the store has another history", extra={"history": history})
         if history != self.history:
             self._settled_at = time.monotonic() + SETTLE_S
-        if self._data_loss_policy == "rebuild":
-            current = await self._restorer.read_epochs(list(known))
-            lost = {each: known[each] for each, epoch in current.items() if epoch != known[each]}
-            if lost:
-                self._settled_at = time.monotonic() + SETTLE_S
-                await self._rebuild(lost)
+        await self._look_for_lost(known)
         lacked = False
         if history != self.history and self._data_loss_policy == "rebuild":
             lacked = await self._put_back_all(frozenset(known))
@@ -157,12 +159,47 @@ class Recovery:
             self._metrics.count_history_change("yes" if lacked else "no")
         self.history = history
 
+    async def _look_for_lost(self, known: dict[str, str]) -> None:
+        """Look at some tenants by turns and at those that a replica has named; at all where one is lost."""
+        named, self._notifications.lost_tenants = self._notifications.lost_tenants, set()
+        looked_at = list(known) if "" in named else self._take_turn(list(known), named)
+        lost = await self._find_lost(looked_at, known)
+        if lost and len(looked_at) < len(known):
+            lost |= await self._find_lost([each for each in known if each not in looked_at], known)
+        if lost and self._data_loss_policy == "rebuild":
+            self._settled_at = time.monotonic() + SETTLE_S
+            await self._rebuild(lost)
+
+    def _take_turn(self, tenant_ids: list[str], named: set[str]) -> list[str]:
+        begin = self._look_turn if self._look_turn < len(tenant_ids) else 0
+        self._look_turn = begin + LOOKED_AT_ONCE
+        return list(dict.fromkeys([*tenant_ids[begin : self._look_turn], *named.intersection(tenant_ids)]))
+
+    async def _find_lost(self, tenant_ids: list[str], known: dict[str, str]) -> dict[str, str]:
+        """Those whose epoch is not the known one; what was set aside is told of on the way."""
+        lost = {}
+        for begin in range(0, len(tenant_ids), FOUND_AT_ONCE):
+            part = tenant_ids[begin : begin + FOUND_AT_ONCE]
+            for tenant_id, (epoch, has_asides) in (await self._restorer.look_at(part)).items():
+                if epoch != known[tenant_id]:
+                    lost[tenant_id] = known[tenant_id]
+                if has_asides:
+                    for kind, name in await self._restorer.take_asides(tenant_id):
+                        self._metrics.count_malformed_entry(kind)
+                        log.error(
+                            "an entry of the ledger cannot be read and was set aside",
+                            extra={"tenant": tenant_id, "reason": kind, "key": name},
+                        )
+        return lost
+
     async def _rebuild(self, lost: dict[str, str]) -> dict[str, float]:
         """Put back this replica's part of tenants whose epochs were these; the seconds until each is open."""
         async with self._rebuilding:
             lost = {each: epoch for each, epoch in lost.items() if self._epochs.get(each) == epoch}
             rebuilding = self._data_loss_policy == "rebuild"
             closed_s = CLOSED_S if rebuilding else 0.0
+            if rebuilding and lost:
+                await self._restorer.announce_losses(lost)
             checkpoints = await self._journal.read_checkpoints() if rebuilding and lost else {}
             restored = {}
             for tenant_id in lost:

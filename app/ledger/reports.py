@@ -95,7 +95,10 @@ def _decode_row(tenant_id: str, name: str, text: str) -> Row | None:
     number, separator, heading = name.partition("|")
     if not separator or heading == "#":
         return None
-    day, spent = decode_day(int(number)), Spent(*map(int, text.split(",")))
+    try:
+        day, spent = decode_day(int(number)), Spent(*map(int, text.split(",")))
+    except (ValueError, TypeError):
+        return None  # malformed; the next script that adds to it sets it aside
     if heading == UNATTRIBUTED:
         return Row(tenant_id, day, spent)
     key_id, model, *rest = heading.split("|", 2)

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 from app.domain.budget import EARLIER_UNITS, UNITS, Amounts
 from app.ledger.checkpoints import MARK_KEEP_MS, Checkpoint
 from app.ledger.epochs import EPOCH_FIELD
+from app.ledger.notifications import LOST
 from app.ledger.policy import MS
 from app.store import keys
 from app.store.calls import StoreCalls
 from app.store.client import fetch_node_info
+from app.store.scripting import read_script
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from redis.asyncio import Redis
 
@@ -25,7 +27,11 @@ if TYPE_CHECKING:
     from app.ledger.scripting import Scripts
     from app.store.breaker import StoreBreaker
 
+_ASIDES = read_script(__file__, "asides")
+ASIDE_FIELD = "!aside"
 AT_ONCE = 100
+ANNOUNCED_MAX = 100
+"""Where more tenants have lost their ledgers, one message is about all."""
 RESTORE_DEADLINE_S = 5.0
 
 
@@ -136,16 +142,27 @@ class Restorer:
         nodes = await self._calls.run(fetch_node_info(self._client, "replication"))
         return ",".join(sorted(str(node.get("master_replid")) for node in nodes))
 
-    async def read_epochs(self, tenant_ids: Sequence[str]) -> dict[str, str]:
-        """The name of each tenant's epoch; empty where the store knows none."""
+    async def look_at(self, tenant_ids: Sequence[str]) -> dict[str, tuple[str, bool]]:
+        """The name of each tenant's epoch, "" for none, and whether there is news of malformed entries."""
         pipeline = self._client.pipeline(transaction=False)
         for tenant_id in tenant_ids:
-            pipeline.hget(keys.ledger_keys(tenant_id)[1], EPOCH_FIELD)
-        values = await self._calls.run(pipeline.execute())
+            pipeline.hmget(keys.ledger_keys(tenant_id)[1], [EPOCH_FIELD, ASIDE_FIELD])
+        rows = await self._calls.run(pipeline.execute()) if tenant_ids else []
         return {
-            tenant_id: str(value or "").partition(";")[0]
-            for tenant_id, value in zip(tenant_ids, values, strict=True)
+            tenant_id: (str(epoch or "").partition(";")[0], bool(aside))
+            for tenant_id, (epoch, aside) in zip(tenant_ids, rows, strict=True)
         }
+
+    async def announce_losses(self, tenant_ids: Collection[str]) -> None:
+        """Tell every replica whose ledger is lost, so that each puts back its part."""
+        for tenant_id in tenant_ids if len(tenant_ids) <= ANNOUNCED_MAX else ("",):
+            await self._calls.run(self._client.publish(keys.WAKE_CHANNEL, f"{LOST}{tenant_id}"))
+
+    async def take_asides(self, tenant_id: str) -> list[tuple[str, str]]:
+        """Kind and name of entries that were set aside, each given to one replica alone."""
+        win = keys.ledger_keys(tenant_id)[1]
+        lines = str(await self._calls.run(self._client.eval(_ASIDES, 1, win))).splitlines()
+        return [(kind, name) for kind, _, name in (line.partition("|") for line in lines)]
 
     async def _restore_parts(
         self,

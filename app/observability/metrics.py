@@ -180,6 +180,11 @@ METRICS: tuple[MetricSpec, ...] = (
         "billionths.",
     ),
     MetricSpec(
+        "flashgate_ledger_malformed_entries_total", "counter", ("kind",),
+        "Entries of the ledger that could not be read and were set aside: hold, counter, result, claim, "
+        "lead, call, usage, limit.",
+    ),
+    MetricSpec(
         "flashgate_store_histories_total", "counter", ("missing",),
         "How often the store was found to go on from another state than it was in: after a restart, a "
         "failover, or a backup that was restored; by whether this replica found anything missing: yes, no.",
@@ -348,6 +353,10 @@ class Metrics:
     def count_journal_failure(self, error: str) -> None:
         """Count a write of the journal that failed."""
         self._get_family("journal_failures_total").add(1, error)
+
+    def count_malformed_entry(self, kind: str) -> None:
+        """Count an entry of the ledger that cannot be read, by its kind."""
+        self._get_family("ledger_malformed_entries_total").add(1, kind)
 
     def count_history_change(self, missing: Literal["yes", "no"]) -> None:
         """Count that the store goes on from another state, and whether anything was missing here."""

@@ -158,7 +158,7 @@ async def test_a_gateways_store_can_be_a_cluster(cluster: int) -> None:
                 assert (await restorer.rebuild(tenant, lost, "anew", 0)).count == 1
                 assert await books.totals() == [(1120, 0)]
             tenants = ["one", "two", "three", "four"]
-            assert await restorer.read_epochs(tenants) == dict.fromkeys(tenants, "anew")
+            assert await restorer.look_at(tenants) == dict.fromkeys(tenants, ("anew", False))
             assert set(tenants) <= set(await list_ledger_tenants(clients.ledger))
             assert ledger.notifications.woken > 0
 

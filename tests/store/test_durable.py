@@ -68,6 +68,7 @@ class Told:
     losses: list[tuple[str, int]] = field(default_factory=list)
     missing: list[Amounts] = field(default_factory=list)
     histories: list[str] = field(default_factory=list)
+    malformed: list[str] = field(default_factory=list)
 
     def set_settlements_waiting(self, on_disk: int, in_memory: int) -> None:
         if self.waiting[-1:] != [(on_disk, in_memory)]:
@@ -79,6 +80,9 @@ class Told:
     def count_data_loss(self, policy: str, restored: int, missing: Amounts) -> None:
         self.losses.append((policy, restored))
         self.missing.append(missing)
+
+    def count_malformed_entry(self, kind: str) -> None:
+        self.malformed.append(kind)
 
     def count_history_change(self, missing: str) -> None:
         self.histories.append(missing)
@@ -252,7 +256,7 @@ async def test_losses_are_looked_for_whatever_a_look_raises(
 
     async with replica(own_server.url, tmp_path / "journal") as one:
         with monkeypatch.context() as patch:
-            patch.setattr(Restorer, "read_epochs", failing)
+            patch.setattr(Restorer, "look_at", failing)
             await one.books.admit("a")
             await until(looked_again, 10)
         await one.has_looked()

@@ -139,7 +139,10 @@ def calls_of(clients: StoreClients, tenant: str) -> dict[str, Call]:
         "put_back": lambda: restorer.put_back(tenant, [HELD]),
         "rebuild": lambda: restorer.rebuild(tenant, (), "epoch", 0),
         "history": restorer.read_history,
-        "epochs": lambda: restorer.read_epochs((tenant,)),
+        "look_at": lambda: restorer.look_at((tenant,)),
+        "take_asides": lambda: restorer.take_asides(tenant),
+        "take_checkpoint": lambda: restorer.take_checkpoint(tenant, "journal"),
+        "announce_losses": lambda: restorer.announce_losses((tenant,)),
         "list_ledger_tenants": lambda: verifying.list_ledger_tenants(clients.ledger),
         "snapshot": lambda: verifying.read_snapshot(clients.ledger, tenant),
         "exported": exported,
@@ -225,7 +228,7 @@ async def test_who_listens_goes_on_whatever_the_client_raises(
             await until(known)
 
 
-LOOKS = ("peek", "windows", "read", "refresh", "events", "read_key", "read_tenant", "measure", "epochs")
+LOOKS = ("peek", "windows", "read", "refresh", "events", "read_key", "read_tenant", "measure", "look_at")
 """What may be asked over and over again."""
 
 

@@ -34,8 +34,12 @@ local function read_calls(origin)
   local calls = {}
   for line in string.gmatch(redis.call('HGET', CALLS, origin) or '', '[^\n]+') do
     local hold, owner, till, ended, failure = string.match(line, '^([^;]*);([^;]*);(%d+);(%d+);(.*)$')
-    calls[#calls + 1] =
-      { hold = hold, owner = owner, till = tonumber(till), ended = tonumber(ended), failure = failure }
+    if hold then
+      calls[#calls + 1] =
+        { hold = hold, owner = owner, till = tonumber(till), ended = tonumber(ended), failure = failure }
+    else
+      set_aside('call', origin, line)
+    end
   end
   return calls
 end

@@ -32,6 +32,7 @@ local function read_old(now)
   local raw = redis.call('GET', OLD)
   if not raw then return nil end
   local claim, fingerprint, state, hold, created, record = string.match(raw, '^([^;]*);([^;]*);(%a);([^;]*);(%d+);(.*)$')
+  if not claim then return nil end
   return {
     claim = claim, fingerprint = fingerprint, state = state, hold = hold, created = created,
     ends = now + redis.call('PTTL', OLD), cost = '', outcome = state == 'f' and record or '',
@@ -45,7 +46,12 @@ local function read_claim(now)
   if not raw then return read_old(now) end
   local claim, fingerprint, state, hold, created, ends, cost, outcome =
     string.match(raw, '^([^;]*);([^;]*);(%a);([^;]*);(%d+);(%d+);([^;]*);(.*)$')
-  if tonumber(ends) <= now then return nil end
+  if not ends then
+    set_aside('claim', digest, raw)
+    redis.call('HDEL', IDEM, digest)
+    redis.call('ZREM', ENDS, digest)
+  end
+  if not ends or tonumber(ends) <= now then return nil end
   return {
     claim = claim, fingerprint = fingerprint, state = state, hold = hold, created = created,
     ends = tonumber(ends), cost = cost, outcome = outcome, result = '',

@@ -107,11 +107,11 @@ end
 -- Records --------------------------------------------------------------------------------------------
 
 -- Moves an entry that cannot be read out of the way of everything else, and keeps it for operators (docs/reliability.md
--- R84): WIN "!aside|<kind>|<name>" has it, WIN "!aside" counts those that no gateway has told of yet.
+-- R84): WIN "!aside|<kind>|<name>" has it, WIN "!aside" names those that no gateway has told of yet, a line each.
 local function set_aside(kind, name, raw)
   local entry = kind .. '|' .. name
-  redis.call('HSET', WIN, ASIDE .. '|' .. entry, string.sub(raw, 1, 1000))
-  redis.call('HINCRBY', WIN, ASIDE, 1)
+  local untold = redis.call('HGET', WIN, ASIDE) or ''
+  redis.call('HSET', WIN, ASIDE .. '|' .. entry, string.sub(raw, 1, 1000), ASIDE, string.sub(untold .. entry .. '\n', 1, 4000))
   redis.call('ZADD', GC, text(server_now() + ASIDE_KEPT_MS), 'a;' .. entry)
 end
 
@@ -142,7 +142,7 @@ end
 -- The next transition's number.
 local function take_number()
   local time = redis.call('TIME')
-  local number = math.max(tonumber(redis.call('HGET', WIN, NUMBER) or '0') + 1, time[1] * 1000000 + time[2])
+  local number = math.max((tonumber(redis.call('HGET', WIN, NUMBER) or '0') or 0) + 1, time[1] * 1000000 + time[2])
   redis.call('HSET', WIN, NUMBER, text(number))
   return number
 end
@@ -178,8 +178,52 @@ end
 
 -- Counters -------------------------------------------------------------------------------------------
 
+-- What the first amounts are above the second.
+local function differ(amounts, others)
+  local rest = {}
+  for unit = 1, UNITS do rest[unit] = math.max(0, amounts[unit] - others[unit]) end
+  return rest
+end
+
+-- Sets an entry of WIN aside that should be a whole number; what is settled, held and unresolved is added up anew.
+local function mend(entry, raw)
+  set_aside('counter', entry, raw)
+  local name, kind = string.match(entry, '^(.+):([shu])$')
+  local forgotten = ({ s = ':p', u = ':q' })[kind]
+  local sum = forgotten and tonumber(redis.call('HGET', WIN, name .. forgotten) or '0') or 0
+  local entries = name and redis.call('HGETALL', RES) or {}
+  for index = 1, #entries, 2 do
+    local record = parse_record(entries[index], entries[index + 1])
+    local amounts
+    if record and kind == 'h' then
+      amounts = is_open(record) and record.est
+    elseif record and (record.state == 's' or record.state == 'c') then
+      amounts = #record.act > 0 and record.act or record.est
+      if kind == 'u' then
+        local aside = record.state == 'c' or flagged(record, 'u')
+        amounts = aside and differ(record.est, amounts)
+      end
+    end
+    for _, counter in ipairs(amounts and record.counters or {}) do
+      if counter.name == name then sum = sum + (amounts[counter.unit] or 0) end
+    end
+  end
+  redis.call('HSET', WIN, entry, text(sum))
+  return text(sum)
+end
+
+-- A whole number of WIN as it was read; "0" where there is none.
+local function whole(entry, value)
+  if not value then return '0' end
+  return string.match(value, '^-?%d+$') and value or mend(entry, value)
+end
+
 local function increase(counter, number)
-  if number ~= 0 then redis.call('HINCRBY', WIN, counter, text(number)) end
+  if number == 0 then return end
+  local reply = redis.pcall('HINCRBY', WIN, counter, text(number))
+  if type(reply) ~= 'table' then return end
+  if string.find(reply.err, 'not an integer') then mend(counter, redis.call('HGET', WIN, counter)) end
+  redis.call('HINCRBY', WIN, counter, text(number)) -- or the same error again
 end
 
 -- Sums up changes so that a sweep writes each counter once; a sum that a double cannot hold is written early.
@@ -209,7 +253,8 @@ local function read_counters(names)
   for index = 1, #names do
     local at = 3 * index - 2
     states[index] = {
-      settled = values[at] or '0', held = values[at + 1] or '0', unresolved = values[at + 2] or '0',
+      settled = whole(fields[at], values[at]), held = whole(fields[at + 1], values[at + 1]),
+      unresolved = whole(fields[at + 2], values[at + 2]),
     }
   end
   return states
@@ -252,8 +297,14 @@ local function count_usage(day, rows, labels_max)
   local names, values, seen = { day .. '|#', day .. '|=|' }, {}, {}
   for index, row in ipairs(rows) do names[index + 2] = day .. '|' .. row[1] end
   local found = redis.call('HMGET', USE, unpack(names))
-  for index, name in ipairs(names) do values[name] = found[index] or nil end
-  local labels = tonumber(values[names[1]] or '0')
+  for index, name in ipairs(names) do
+    values[name] = found[index] or nil
+    if values[name] and not string.match(values[name], '^[-%d,]+$') then
+      set_aside('usage', name, values[name])
+      values[name] = nil
+    end
+  end
+  local labels = tonumber(values[names[1]] or '0') or 0
   local before, changed = labels, {}
   for index, row in ipairs(rows) do
     local name = names[index + 2]
@@ -457,4 +508,16 @@ local function purge(now, keep, limit)
       redis.call('ZREM', GC, member)
     end
   end
+end
+
+-- Results --------------------------------------------------------------------------------------------
+
+-- The kept result of this work, nil where there is none that can be read.
+local function read_result(fingerprint)
+  local raw = redis.call('GET', GEN)
+  if not raw then return nil end
+  if string.match(raw, '^[^;]+;%d+;[%d,]*;') or string.match(raw, '^!;%d+;') then return raw end
+  set_aside('result', fingerprint, raw)
+  redis.call('DEL', GEN)
+  return nil
 end

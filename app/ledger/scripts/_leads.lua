@@ -5,7 +5,11 @@ local function read_lead(fingerprint, now)
   local raw = redis.call('HGET', LEAD, fingerprint)
   if not raw then return nil end
   local mark, hold, ends, failure = string.match(raw, '^(!?)([^;]*);(%d+);(.*)$')
-  if tonumber(ends) <= now then return nil end
+  if not ends then
+    set_aside('lead', fingerprint, raw)
+    redis.call('HDEL', LEAD, fingerprint)
+  end
+  if not ends or tonumber(ends) <= now then return nil end
   return { failed = mark == '!', hold = hold, failure = failure }
 end
 

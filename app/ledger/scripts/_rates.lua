@@ -29,7 +29,7 @@ local function read_rates(rates, now)
   for index, rate in ipairs(rates) do names[index] = rate.counter end
   for index, value in ipairs(redis.call('HMGET', WIN, unpack(names))) do
     local rate = rates[index]
-    rate.level = tonumber(value or '0')
+    rate.level = tonumber(value or '0') or 0
     if rate.kind == 'requests' then
       -- A clock that was set back, or a burst that was made smaller, never leaves more than a full bucket.
       rate.interval = MINUTE_US / rate.limit

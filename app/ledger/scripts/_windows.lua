@@ -51,7 +51,12 @@ local function limit_of(window, stored)
   if window.other and window.other_until and window.now < window.other_until then limit = window.other end
   if stored then
     local changed, deadline = string.match(stored, '^(%d+);(%d+)$')
-    if window.now < tonumber(deadline) then limit = tonumber(changed) end
+    if not changed then
+      set_aside('limit', window.field, stored)
+      redis.call('HDEL', WIN, window.field .. ':l')
+    elseif window.now < tonumber(deadline) then
+      limit = tonumber(changed)
+    end
   end
   return math.min(AMOUNT_MAX, limit + tonumber(window.credit))
 end
@@ -68,9 +73,10 @@ local function refresh(windows)
   local values = redis.call('HMGET', WIN, unpack(fields))
   for index, window in ipairs(windows) do
     local at = 5 * index - 4
-    window.settled, window.held, window.unresolved = values[at] or '0', values[at + 1] or '0', values[at + 2] or '0'
+    window.settled, window.held = whole(fields[at], values[at]), whole(fields[at + 1], values[at + 1])
+    window.unresolved = whole(fields[at + 2], values[at + 2])
     window.taken = tonumber(window.settled) + tonumber(window.held) + tonumber(window.unresolved)
-    window.credit = values[at + 3] or '0'
+    window.credit = whole(fields[at + 3], values[at + 3])
     window.limit = limit_of(window, values[at + 4])
   end
 end

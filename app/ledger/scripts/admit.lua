@@ -180,7 +180,7 @@ end
 -- somebody waits for still, as far as anybody knows. The others, but for those that came to nothing, stay.
 local function find_call()
   local found, own, left, awaited = read_calls(attempt.origin), nil, nil, nil
-  local calls, purged = {}, purged_until(fingerprint, redis.call('GET', GEN))
+  local calls, purged = {}, purged_until(fingerprint, read_result(fingerprint))
   for _, call in ipairs(found) do
     local record = read_record(call.hold)
     if record then expire_if_due(record, now, keep, unknown_outcome) end
@@ -228,7 +228,7 @@ end
 
 local leads = mode ~= 'bypass'
 if leads then
-  local result = redis.call('GET', GEN)
+  local result = read_result(fingerprint)
   local purged = purged_until(fingerprint, result)
   if result and tonumber(string.match(result, '^[^;]+;(%d+);')) > purged then
     local leader, created = string.match(result, '^([^;]+);(%d+);')

@@ -28,7 +28,7 @@ if record.state == 'h' then
   write_records({ record })
 end
 redis.call('ZADD', EXP, text(now + lease), hold)
-local kept = redis.call('GET', GEN) -- a later result than this hold, or the mark of a later purge, ends its lead
+local kept = read_result(fingerprint) -- a later result than this hold, or the mark of a later purge, ends its lead
 local newest = kept and tonumber(string.match(kept, '^[^;]+;(%d+);')) or -1
 if flagged(record, 'f') and record.t0 > math.max(newest, purged_until(fingerprint, kept)) then
   local lead = read_lead(fingerprint, now)

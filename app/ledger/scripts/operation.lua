@@ -14,7 +14,8 @@
 --       step    3 claim   4 waiting|running   5 lease, ms
 --       finish  3 claim   4 done|failed   5 text   6 kept, ms   7 keep: it stays in ops; or free   8 generation   9 cost
 --       cancel | read
--- Returns {code, now_ms, ttl_ms, state, created, lease, wish, text, generation, cost}
+-- Returns {code, now_ms, ttl_ms, state, created, lease, wish, text, generation, cost, malformed: what could not be read
+--         and was removed, cut short, or ""}
 --       ok        it was done, or read
 --       kept      begin: it is there already, for the same work, and alive or done
 --       mismatch  begin: it is there already, for other work
@@ -35,12 +36,18 @@ local PRUNED_MAX = 256
 
 local function text(number) return string.format('%.0f', number) end
 
+local malformed = ''
+
 local function find()
   local raw = redis.call('HGET', OPS, id)
   if raw then
     local claim, work, state, created, lease, ends, wish, generation, cost =
       string.match(raw, '^([^;]*);([^;]*);(%a+);(%d+);(%d+);(%d+);([^;]*);([^;]*);([^;]*)$')
-    if tonumber(ends) > now then
+    if not ends then
+      malformed = string.sub(raw, 1, 1000)
+      redis.call('HDEL', OPS, id)
+      redis.call('ZREM', OPENDS, id)
+    elseif tonumber(ends) > now then
       return {
         booked = true, claim = claim, work = work, state = state, created = created, lease = tonumber(lease),
         ends = tonumber(ends), wish = wish, generation = generation, cost = cost,
@@ -84,12 +91,12 @@ local op = find()
 local open = op and (op.state == 'waiting' or op.state == 'running')
 
 local function reply(code)
-  if not op then return { code, text(now), '0', '', '', '', '', '', '', '' } end
+  if not op then return { code, text(now), '0', '', '', '', '', '', '', '', malformed } end
   local kept = redis.call('HMGET', OP, 'claim', 'text')
   local said = kept[1] == op.claim and kept[2] or ''
   return {
     code, text(now), text(math.max(0, op.ends - now)), op.state, op.created, text(op.lease), op.wish, said,
-    op.generation, op.cost,
+    op.generation, op.cost, malformed,
   }
 end
 
@@ -105,7 +112,7 @@ if action == 'begin' then
   end
   if not (op and op.booked) and redis.call('ZCARD', OPENDS) >= tonumber(ARGV[7]) then
     local first = redis.call('ZRANGE', OPENDS, 0, 0, 'WITHSCORES')
-    return { 'crowded', text(now), text(math.max(0, tonumber(first[2]) - now)), '', '', '', '', '', '', '' }
+    return { 'crowded', text(now), text(math.max(0, tonumber(first[2]) - now)), '', '', '', '', '', '', '', '' }
   end
   redis.call('DEL', OP)
   op = {

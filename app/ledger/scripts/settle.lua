@@ -111,13 +111,13 @@ end
 local lead = read_lead(fingerprint, now)
 local mine = lead and lead.hold == hold
 local function superseded()
-  local kept = redis.call('GET', GEN)
+  local kept = read_result(fingerprint)
   if not kept then return false end
   local created = string.match(kept, '^[^;]+;(%d+);')
   return tonumber(created) >= record.t0
 end
 if flagged(record, 'f') then
-  local purged = record.t0 <= purged_until(fingerprint, redis.call('GET', GEN))
+  local purged = record.t0 <= purged_until(fingerprint, read_result(fingerprint))
   if purged then result = '' end
   if result ~= '' and (mine or (not lead and not superseded())) then
     redis.call('SET', GEN, table.concat({ hold, text(now), csv(booked_at(record)), result }, ';'), 'PX', text(ttl))
