@@ -196,8 +196,10 @@ class Story:
     async def end(self, hold: str) -> None:
         used = ONE._replace(image_tokens=self.chance.randrange(1, 3000))
         outcome: Outcome = self.chance.choice(["settle", "settle", "settle", "void", "charge"])
-        settled = await self.open.pop(hold).books.settle(hold, used, outcome)
-        assert settled.state in {"settled", "voided", "charged"}
+        one = self.open.pop(hold)
+        settled = await one.books.settle(hold, used, outcome)
+        assert settled.state in {"settled", "voided", "charged", "deferred"}
+        await one.nothing_waits()
         self.truth[hold] = {"settle": used, "void": Amounts(), "charge": ONE}[outcome]
 
     async def totals(self) -> list[tuple[int, int]]:
