@@ -124,7 +124,7 @@ def test_a_location_that_is_not_served_is_not_found(rest: Rest, emulator: Runnin
     calls = calls_of(emulator)
     for answer in reached(rest, PROJECT.format(location)):
         assert error_of(answer) == (404, 404, "NOT_FOUND")
-        assert "Served here: locations/global." in answer.json()["error"]["message"]
+        assert "Available locations: locations/global." in answer.json()["error"]["message"]
     assert calls_of(emulator) == calls
 
 
@@ -144,7 +144,7 @@ def elsewhere(
 def test_the_location_of_the_deployment_is_served(elsewhere: Rest, location: str, status: int) -> None:
     for answer in reached(elsewhere, PROJECT.format(location)):
         assert answer.status_code == status
-        assert status == 200 or "Served here: locations/europe-west4, locations/global." in answer.text
+        assert status == 200 or "locations: locations/europe-west4, locations/global." in answer.text
 
 
 def test_what_an_operator_lets_pass_is_judged_by_the_upstream(elsewhere: Rest) -> None:
