@@ -220,7 +220,7 @@ class PortsMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a connection; only HTTP is affected."""
         if scope["type"] == "http" and not self._is_served(scope):
-            await _refuse(NotFound("There is no such route."), scope, receive, send, close=False)
+            await _refuse(NotFound("No such route."), scope, receive, send, close=False)
         else:
             await self._app(scope, receive, send)
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 HEAD = """\
 # Reference
 
-Written by `flashgate reference` from the code; `make reference` renews it, and a test compares.
+Generated from the code by `make reference`; a test checks that it is current.
 """
 
 
@@ -55,7 +55,7 @@ def update_readme(readme: str, model: str) -> str:
         (acceptance.rule, acceptance.accepted, _format_codes(acceptance.codes))
         for acceptance in list_acceptances(card)
     )
-    table = _render_table(("rule", f"accepted by {card.title}", "else"), rows)
+    table = _render_table(("rule", f"accepted by {card.title}", "violations"), rows)
     return f"{before}{BEGINS}{table}{ENDS}{after}"
 
 
@@ -66,13 +66,13 @@ def _format_codes(codes: tuple[str, ...]) -> str:
 def render_reference(app: FastAPI) -> str:
     """Render the document: routes, error codes, settings and metrics, a table each."""
     tables = (
-        ("Routes", ("route", "does"), _list_routes(app.openapi())),
+        ("Routes", ("route", "purpose"), _list_routes(app.openapi())),
         ("Error codes", ("status", "code", "retryable", "when"), _list_errors()),
-        ("Codes of violations", ("code", "what is wrong"), _list_meanings(VIOLATIONS)),
-        ("Codes of warnings", ("code", "what is worth knowing"), _list_meanings(NOTICES)),
-        ("What is validated", ("rule", "asks for"), _list_rules()),
-        ("Members of a body in Google's words", ("message", "members", "counted as"), _list_members()),
-        ("Members that are refused", ("members", "because"), _list_refused_members()),
+        ("Violation codes", ("code", "meaning"), _list_meanings(VIOLATIONS)),
+        ("Warning codes", ("code", "meaning"), _list_meanings(NOTICES)),
+        ("Validation rules", ("rule", "accepts"), _list_rules()),
+        ("Members of bodies in Google's dialect", ("message", "members", "counted as"), _list_members()),
+        ("Refused members", ("members", "reason"), _list_refused_members()),
         ("Metrics", ("name", "kind", "labels", "meaning"), _list_metrics()),
     )
     written = "".join(f"\n## {title}\n\n{_render_table(names, rows)}" for title, names, rows in tables)
@@ -93,10 +93,16 @@ def _list_routes(document: dict[str, Any]) -> Iterator[tuple[str, ...]]:
         for method, operation in operations.items():
             yield f"`{method.upper()} {path}`", _get_first_line(operation["description"])
     yield from _list_google_routes()
-    yield "`GET /livez`", "Answers 200 while the process runs."
-    yield "`GET /readyz`", "Answers 200 if new requests would be served, else 503 with the reasons as JSON."
-    yield "`GET /metrics`", "The Prometheus exposition, for operators' keys or on a separate port."
-    yield "`GET /openapi.json`, `GET /docs`", "The OpenAPI document, and a page to browse and try it."
+    yield "`GET /livez`", "Answer 200 while the process runs."
+    yield (
+        "`GET /readyz`",
+        "Answer 200 if new requests would be served, else 503 with the reasons as JSON.",
+    )
+    yield (
+        "`GET /metrics`",
+        "Get the metrics for Prometheus, with an operator's key or on a separate port.",
+    )
+    yield "`GET /openapi.json`, `GET /docs`", "Get the OpenAPI document, and a page to browse and try it."
 
 
 def _list_google_routes() -> Iterator[tuple[str, ...]]:

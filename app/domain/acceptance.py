@@ -55,7 +55,7 @@ def _list_word_rules(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     pairs = _join("+".join(each) for each in parameters.response_modalities)
     yield "model", "an id or alias that the key may use", ("model_not_allowed", "model_retired")
     yield "conversation", "the model that began the conversation", ("other_model",)
-    yield "texts", "Unicode that says something", ("empty_prompt", "invalid_text")
+    yield "texts", "valid Unicode; the prompt is not blank", ("empty_prompt", "invalid_text")
     yield "aspect_ratio", _join(card.aspect_ratios), ("unsupported_aspect_ratio",)
     yield (
         "image_size",
@@ -73,7 +73,7 @@ def _list_word_rules(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     formats = f"{_join(parameters.output_mime_types)}, JPEG with a quality of {QUALITY_MIN} to {QUALITY_MAX}"
     yield (
         "output_format",
-        f"{formats}; where the back end lets one choose",
+        f"{formats}; if the back end offers a choice",
         (
             "output_mime_type_not_available",
             "unsupported_output_mime_type",
@@ -85,7 +85,7 @@ def _list_word_rules(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     yield "grounding", _join(card.grounding) or "none", ("unsupported_grounding",)
     yield (
         "labels",
-        f"{LABELS_MAX} of {LABEL_LENGTH_MAX} printable characters, and as many of each value",
+        f"at most {LABELS_MAX}, names and values of up to {LABEL_LENGTH_MAX} printable characters",
         ("too_many_labels", "label_too_long", "empty_label", "invalid_label", "duplicate_label"),
     )
 
@@ -93,7 +93,7 @@ def _list_word_rules(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
 def _list_number_rules(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     parameters, output_max = card.parameters, card.tokens.output_max
     images_max = RequestConfig().images_per_request_max
-    yield "count", f"1 to {images_max} pictures, each a call", ("n_out_of_range",)
+    yield "count", f"1 to {images_max} pictures, each a call of its own", ("n_out_of_range",)
     yield "candidate_count", str(parameters.candidate_count_max), ("unsupported_candidate_count",)
     yield "temperature", _format_range(parameters.temperature), ("temperature_out_of_range",)
     yield "top_p", _format_range(parameters.top_p), ("top_p_out_of_range",)
@@ -102,10 +102,14 @@ def _list_number_rules(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]
     yield "variant", f"0 to {VARIANT_MAX}", ("variant_out_of_range",)
     yield (
         "max_output_tokens",
-        f"1 to {output_max}, and enough for the picture",
+        f"1 to {output_max}, enough for the picture",
         ("max_output_tokens_out_of_range", "max_output_tokens_too_small"),
     )
-    yield "output_tokens", f"picture, words and thoughts in {output_max}", ("output_tokens_over_limit",)
+    yield (
+        "output_tokens",
+        f"at most {output_max} for picture, words and thoughts",
+        ("output_tokens_over_limit",),
+    )
 
 
 def _list_file_rules(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
@@ -115,7 +119,7 @@ def _list_file_rules(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     size = f"{images.inline_bytes_max // _MILLION} MB and {pixels}"
     yield (
         "images",
-        f"{images.count_max} of {size}: {types} by their bytes, whole, or gs:// of an allowed bucket",
+        f"up to {images.count_max}, each up to {size}: {types}, complete, or gs:// in an allowed bucket",
         (
             "too_many_images", "image_too_large", "too_many_pixels", "unknown_image_type",
             "unsupported_image_type", "truncated_image", "unreadable_image", "empty_file", "ambiguous_input",
@@ -123,8 +127,8 @@ def _list_file_rules(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
         ),
     )  # fmt: skip
     document_limits = (
-        f"{_join(documents.mime_types)} of {documents.bytes_max // _MILLION} MB,"
-        f" {documents.tokens_per_file_max} tokens a file and {documents.tokens_total_max} in all"
+        f"{_join(documents.mime_types)}, up to {documents.bytes_max // _MILLION} MB and"
+        f" {documents.tokens_per_file_max} tokens a file, {documents.tokens_total_max} tokens in all"
     )
     yield (
         "documents",
@@ -135,15 +139,15 @@ def _list_file_rules(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
             "empty_file", "document_too_many_tokens", "documents_too_many_tokens",
         ),
     )  # fmt: skip
-    yield "earlier_addresses", "gs:// of a bucket that is allowed still", ("bucket_not_allowed",)
+    yield "earlier_addresses", "gs:// addresses in a bucket that is still allowed", ("bucket_not_allowed",)
     types = _join(name.removeprefix("video/") for name in card.video.mime_types) or "any type"
     preview = ", as a Preview feature" if card.video.preview else ""
     yield (
         "videos",
-        f"{types} by their bytes{preview}" if "video" in card.input_modalities else "none",
+        f"{types}{preview}" if "video" in card.input_modalities else "none",
         (
             "videos_not_supported", "preview_not_allowed", "unknown_video_type", "unsupported_video_type",
             "truncated_video", "unreadable_video", "empty_file",
         ),
     )  # fmt: skip
-    yield "input_tokens", f"{card.tokens.input_max} in all", ("input_tokens_over_limit",)
+    yield "input_tokens", f"at most {card.tokens.input_max} in all", ("input_tokens_over_limit",)

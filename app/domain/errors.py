@@ -37,7 +37,7 @@ class Violation:
 
 
 class GatewayError(Exception):
-    """The base of everything the gateway answers instead of a result.
+    """An unexpected error of the gateway; also the base class of all errors that callers get.
 
     Args:
         detail: A sentence about this occurrence. It never holds a prompt, a key or image bytes.
@@ -79,11 +79,11 @@ class GatewayError(Exception):
 
 
 class InternalError(GatewayError):
-    """A fault of the gateway itself; the details stay in its log."""
+    """An error in the gateway itself; the details are only in its log."""
 
 
 class InvalidRequest(GatewayError):
-    """The bytes are not a request: no JSON, bad framing, unreadable multipart."""
+    """The bytes cannot be read as a request: invalid JSON, bad framing, or an unreadable form."""
 
     code, title, status = "invalid_request", "The request cannot be read", 400
 
@@ -95,31 +95,31 @@ class HeadersTooLarge(GatewayError):
 
 
 class Unauthenticated(GatewayError):
-    """No key or ID token, or an unknown one."""
+    """The request has no key or ID token, or an unknown one."""
 
     code, title, status = "unauthenticated", "A valid key is required", 401
 
 
 class PermissionDenied(GatewayError):
-    """The caller is known and lacks the right."""
+    """The caller is known but lacks the permission that the route requires."""
 
     code, title, status = "permission_denied", "This key may not do that", 403
 
 
 class NotFound(GatewayError):
-    """It does not exist or belongs to another tenant; the answer is the same."""
+    """There is no such route or object, or it belongs to another tenant; the answer is the same."""
 
-    code, title, status = "not_found", "There is nothing here", 404
+    code, title, status = "not_found", "Not found", 404
 
 
 class MethodNotAllowed(GatewayError):
-    """The route exists, for other methods."""
+    """The route exists, but not for this method."""
 
     code, title, status = "method_not_allowed", "This method is not allowed here", 405
 
 
 class Conflict(GatewayError):
-    """The current state does not allow it: an id is taken, or a tenant is defined in a file."""
+    """The current state does not allow the change: an id is taken, or a file defines the tenant."""
 
     code, title, status = "conflict", "This conflicts with what is there", 409
 
@@ -131,13 +131,13 @@ class OperationCancelled(GatewayError):
 
 
 class PreconditionFailed(GatewayError):
-    """It has changed since the caller read it (RFC 9110 section 13.1.1)."""
+    """The object has changed since the caller read it (RFC 9110 section 13.1.1)."""
 
     code, title, status = "precondition_failed", "It was changed in between", 412
 
 
 class PreconditionRequired(GatewayError):
-    """A change must say which version it changes (RFC 6585 section 3)."""
+    """The change lacks an `If-Match` with the version to change (RFC 6585 section 3)."""
 
     code, title, status = "precondition_required", "Send If-Match with the ETag that you read", 428
 
@@ -166,11 +166,13 @@ class ValidationFailed(GatewayError):
     def __init__(self, violations: tuple[Violation, ...]) -> None:
         count = len(violations)
         if count == 1:
-            detail = "One fault was found."
+            detail = "One violation was found."
         elif count <= VIOLATIONS_MAX:
-            detail = f"{count} faults were found."
+            detail = f"{count} violations were found."
         else:
-            detail = f"More than {VIOLATIONS_MAX} faults were found; the first {VIOLATIONS_MAX} are named."
+            detail = (
+                f"More than {VIOLATIONS_MAX} violations were found; the first {VIOLATIONS_MAX} are listed."
+            )
         super().__init__(detail)
         self.violations = violations[:VIOLATIONS_MAX]
 
@@ -280,7 +282,7 @@ class ContentBlocked(GatewayError):
 
 
 class ModelRefused(ContentBlocked):
-    """The model answered with words alone instead of a picture."""
+    """The model answered with text instead of a picture."""
 
     code, title, status = "model_refused", "The model declined to draw", 422
 
@@ -334,7 +336,7 @@ class MaxTokens(UpstreamNoImage):
 
 
 class AnswerCut(UpstreamNoImage):
-    """The gateway's own bound cut the answer off before there was a whole picture; the next one is wider."""
+    """The gateway's own bound cut off the output before the picture was complete; the next bound is wider."""
 
     code, title = "answer_cut", "The answer was cut off"
 
@@ -346,13 +348,13 @@ class InvalidHistory(UpstreamNoImage):
 
 
 class UpstreamRejected(UpstreamError):
-    """The upstream refuses the gateway's credentials or model; operators must act."""
+    """The upstream refuses the gateway's credentials or the model; an operator must act."""
 
     code, title, retryable = "upstream_rejected", "The upstream refuses the gateway", False
 
 
 class UpstreamInvalidRequest(UpstreamError):
-    """The upstream refuses this request, which no rule of the card had refused."""
+    """The upstream refused the request, although no rule of the card did."""
 
     code, title, status = "upstream_invalid_request", "The upstream does not take this request", 400
     retryable = False
@@ -387,7 +389,7 @@ class Draining(GatewayError):
 
 
 class OperationLost(GatewayError):
-    """The process that worked on the operation died; a generation that it had sent may be billed."""
+    """The process that ran the operation died; a call that it had sent may be billed."""
 
     code, title, status, retryable = "operation_lost", "The operation was lost", 503, True
 
@@ -405,7 +407,7 @@ class IdentityUnavailable(GatewayError):
 
 
 class Overloaded(GatewayError):
-    """There is more work than the gateway takes at once."""
+    """More work arrived than the gateway takes at once."""
 
     code, title, status, retryable = "overloaded", "The gateway is overloaded", 503, True
 

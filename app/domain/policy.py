@@ -32,11 +32,11 @@ class HoldConfig(Config):
 
     unknown_outcome: Literal["charge", "release"] = Field(
         "charge",
-        description="What a call costs whose outcome is unknown: charge books its estimate, release nothing.",
+        description="What a call with an unknown outcome costs: charge books its estimate, release nothing.",
     )
     blocked_charge: Literal["input", "none"] = Field(
         "input",
-        description="What a refusal by the model costs where Google reports no tokens: input books the "
+        description="What a refusal by the model costs if Google reports no tokens: input books the "
         "estimated input, none nothing.",
     )
     output_bound: Literal["adaptive", "required", "off"] = Field(
@@ -47,7 +47,7 @@ class HoldConfig(Config):
 
 
 class RequestConfig(Config):
-    """Limits of one request beside the card's."""
+    """Limits of one request, in addition to the card's."""
 
     images_per_request_max: int = Field(8, ge=1, description="Largest `n`, the images of one request.")
     input_pixels_max: int = PIXELS_MAX

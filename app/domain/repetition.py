@@ -24,13 +24,13 @@ class IdempotencyMismatch(GatewayError):
 
 
 class TooManyIdempotencyKeys(GatewayError):
-    """The key is new and the tenant has as many as it may; nothing was reserved."""
+    """The tenant has its largest number of keys, and this one is new; nothing was reserved."""
 
     code, title, status, retryable = "too_many_idempotency_keys", "Too many idempotency keys", 429, True
 
 
 class TooManyOperations(GatewayError):
-    """The tenant has as many operations as it may, ended ones included; nothing was begun."""
+    """The tenant has its largest number of operations, ended ones included; nothing was begun."""
 
     code, title, status, retryable = "too_many_operations", "Too many operations", 429, True
 

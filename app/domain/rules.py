@@ -76,7 +76,7 @@ def _is_blank(text: str) -> bool:
 
 
 def check_model(case: Case) -> Iterator[Violation]:
-    """The caller may use it, and it has not been retired."""
+    """A model that the caller may use and that has not been retired."""
     models, card = case.policy.models, case.card
     if models and card.id not in models:
         yield Violation(
@@ -88,11 +88,11 @@ def check_model(case: Case) -> Iterator[Violation]:
 
 
 def check_texts(case: Case) -> Iterator[Violation]:
-    """The prompt says something, and every text can be encoded."""
+    """A prompt that is not blank, and only valid Unicode."""
     texts = (("/prompt", case.request.prompt), ("/system_instruction", case.request.system_instruction or ""))
     for pointer, text in texts:
         if not is_unicode(text):
-            yield Violation(pointer, "invalid_text", "The text holds half a surrogate pair.")
+            yield Violation(pointer, "invalid_text", "The text has a lone surrogate: not valid Unicode.")
     if _is_blank(case.request.prompt):
         yield Violation("/prompt", "empty_prompt", "The prompt is empty.")
 
@@ -129,14 +129,14 @@ def check_image_size(case: Case) -> Iterator[Violation]:
 
 
 def check_count(case: Case) -> Iterator[Violation]:
-    """At least one picture and no more than the gateway makes at once."""
+    """At least one picture, and no more than the gateway makes for one request."""
     most = case.policy.request.images_per_request_max
     if not 1 <= case.request.n <= most:
         yield Violation("/n", "n_out_of_range", f"Between 1 and {most} pictures can be asked for at once.")
 
 
 def check_candidate_count(case: Case) -> Iterator[Violation]:
-    """The model makes one candidate a call."""
+    """One candidate, which is all that the model makes in a call."""
     count, most = case.request.candidate_count, case.card.parameters.candidate_count_max
     if count is not None and not 1 <= count <= most:
         detail = f"The model makes {most} candidate a call; more pictures take more calls."
@@ -161,17 +161,17 @@ def _check_range(name: str, value: float | None, limits: Range) -> Iterator[Viol
 
 
 def check_temperature(case: Case) -> Iterator[Violation]:
-    """Within the card's range; not a number is not within it."""
+    """A number within the card's range; NaN is refused."""
     yield from _check_range("temperature", case.request.temperature, case.card.parameters.temperature)
 
 
 def check_top_p(case: Case) -> Iterator[Violation]:
-    """Within the card's range."""
+    """A number within the card's range."""
     yield from _check_range("top_p", case.request.top_p, case.card.parameters.top_p)
 
 
 def check_top_k(case: Case) -> Iterator[Violation]:
-    """Refused where the card does not offer it, rather than dropped."""
+    """A value only if the card offers the parameter; otherwise it is refused, not dropped."""
     if case.request.top_k is not None and not case.card.parameters.top_k_offered:
         detail = f"{case.card.title} has no top_k; use top_p or temperature."
         yield Violation("/top_k", "unsupported_top_k", detail)
@@ -186,14 +186,14 @@ def check_seed(case: Case) -> Iterator[Violation]:
 
 
 def check_variant(case: Case) -> Iterator[Violation]:
-    """Few enough that their seeds do not go round."""
+    """A number so small that the seeds of all variants differ."""
     if not 0 <= case.request.variant <= VARIANT_MAX:
         detail = f"A whole number from 0 to {VARIANT_MAX} is expected."
         yield Violation("/variant", "variant_out_of_range", detail)
 
 
 def check_max_output_tokens(case: Case) -> Iterator[Violation]:
-    """Within the card's limit, and enough for the picture that is asked for."""
+    """A number within the card's limit that leaves room for the requested picture."""
     bound, most = case.request.max_output_tokens, case.card.tokens.output_max
     if bound is None:
         return
@@ -207,7 +207,7 @@ def check_max_output_tokens(case: Case) -> Iterator[Violation]:
 
 
 def check_output_tokens(case: Case) -> Iterator[Violation]:
-    """One call's picture, words and thoughts fit into the model's output."""
+    """A picture, words and thoughts that together fit into the model's output in one call."""
     if case.image_size is None or case.thinking_level is None:
         return
     needed = case.card.image_tokens(case.image_size) + case.card.text_allowance.per_image[case.thinking_level]
@@ -217,7 +217,7 @@ def check_output_tokens(case: Case) -> Iterator[Violation]:
 
 
 def check_thinking_level(case: Case) -> Iterator[Violation]:
-    """One of the card's levels, in any case of letters."""
+    """One of the card's levels, in upper or lower case."""
     if case.thinking_level is None:
         levels = case.card.parameters.thinking_levels
         detail = f"{case.card.title} does not think at this level."
@@ -247,7 +247,7 @@ def check_safety_settings(case: Case) -> Iterator[Violation]:
 
 
 def check_output_format(case: Case) -> Iterator[Violation]:
-    """A choice of format only where the back end has one; the gateway never encodes anew."""
+    """A format only if the back end offers a choice; the gateway never re-encodes pictures."""
     mime_type, quality = case.request.output_mime_type, case.request.output_compression_quality
     offered = case.card.parameters.output_mime_types
     available = "output_mime_type" in case.policy.capabilities
@@ -280,7 +280,7 @@ def check_grounding(case: Case) -> Iterator[Violation]:
 
 
 def check_labels(case: Case) -> Iterator[Violation]:
-    """Few, short, and each of them once."""
+    """Labels within the limits on number and length, each name once."""
     labels = case.request.labels
     if len(labels) > LABELS_MAX:
         yield Violation("/labels", "too_many_labels", f"{len(labels)} labels; {LABELS_MAX} at most.")
@@ -298,7 +298,7 @@ def check_labels(case: Case) -> Iterator[Violation]:
 
 
 def check_conversation(case: Case) -> Iterator[Violation]:
-    """A conversation goes on with the model that began it: signatures are bound to it."""
+    """The model that began the conversation, because signatures are bound to it."""
     earlier = case.request.earlier
     if earlier is not None and earlier.conversation.model != case.card.id:
         began = earlier.conversation.model
@@ -382,7 +382,7 @@ def _check_size(item: Input, most: int) -> Iterator[Violation]:
 
 
 def check_images(case: Case) -> Iterator[Violation]:
-    """As many as the card takes, each of a known type, whole, and neither too heavy nor too large."""
+    """Complete files of the card's types, within its limits and the gateway's own on pixels."""
     limits, references, earlier = (
         case.card.images,
         _list_references(case.request),
@@ -422,7 +422,7 @@ def _count_earlier_images(case: Case) -> int:
 
 
 def check_documents(case: Case) -> Iterator[Violation]:
-    """Types, bytes and tokens of every document, and the tokens of all together."""
+    """Documents of the card's types, each within its bytes and tokens, and all within the tokens in total."""
     limits, documents = case.card.documents, case.request.documents
     if documents and not limits.mime_types:
         detail = f"{case.card.title} reads no documents."
@@ -447,7 +447,7 @@ def check_documents(case: Case) -> Iterator[Violation]:
 
 
 def check_videos(case: Case) -> Iterator[Violation]:
-    """A Preview feature of some models."""
+    """Playable videos of the card's types, if the caller may use this Preview feature."""
     if not case.request.videos:
         return
     if "video" not in case.card.input_modalities:
@@ -463,7 +463,7 @@ def check_videos(case: Case) -> Iterator[Violation]:
 
 
 def check_input_tokens(case: Case) -> Iterator[Violation]:
-    """Prompt, images, documents and videos of one call fit into the model's context."""
+    """A prompt, images, documents and videos that together fit into the model's context in one call."""
     request, card = case.request, case.card
     most = card.tokens.input_max
     pointer = "/prompt" if request.earlier is None else "/continue_from"
@@ -496,7 +496,7 @@ def _list_texts(request: GenerationRequest) -> tuple[str, str]:
 
 
 def check_earlier_addresses(case: Case) -> Iterator[Violation]:
-    """What earlier turns read from Cloud Storage is read again, so its bucket must still be allowed."""
+    """Files of earlier turns in buckets that are still allowed, because Google reads them again."""
     earlier = case.request.earlier
     for address in earlier.conversation.addresses if earlier is not None else ():
         yield from _check_source(case, Input("document", "/continue_from", uri=address))

@@ -63,8 +63,8 @@ class IdentityConfig(Config):
     signature: Literal["required", "platform"] = Field(
         "required",
         description="Who verifies the signature of an ID token: required means this gateway; platform "
-        "accepts one that Cloud Run has verified and removed, for services that IAM lets nobody into "
-        "without a token.",
+        "accepts tokens whose signature Cloud Run has verified and removed; only safe where IAM admits "
+        "nobody without a token.",
     )
     certs_url: str = "https://www.googleapis.com/oauth2/v3/certs"
 

@@ -176,7 +176,7 @@ METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         "flashgate_store_lost_units_total", "counter", ("unit",),
-        "What the store had lost of what was booked, and this replica put back. Dollars are counted in "
+        "Booked amounts that the store had lost and that this replica put back. Dollars are counted in "
         "billionths.",
     ),
     MetricSpec(
@@ -186,8 +186,8 @@ METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         "flashgate_store_histories_total", "counter", ("missing",),
-        "How often the store was found to go on from another state than it was in: after a restart, a "
-        "failover, or a backup that was restored; by whether this replica found anything missing: yes, no.",
+        "Times that the store continued from a different state, after a restart, a failover or the restore "
+        "of a backup; by whether this replica found anything missing: yes, no.",
     ),
     *UPSTREAM_METRICS,
 )  # fmt: skip

@@ -257,12 +257,12 @@ class TenantFields(Rights):
     )
     strict: bool = Field(
         default=False,
-        description="Whether input is counted at the most that it can be, and `tail` is `refuse` by default.",
+        description="Whether input is reserved at its maximum; `tail` is then `refuse` by default.",
     )
     tail: Tail | None = Field(
         None,
-        description="What the last of a budget is for: serve_one serves one call whose expected cost fits, "
-        "refuse none whose worst does not. Default: serve_one, of strict tenants refuse.",
+        description="How the last of a budget is used: serve_one admits one call if its expected cost fits; "
+        "refuse admits a call only if its maximum fits. Default: serve_one, or refuse for strict tenants.",
     )
     priority: Priority = Field(
         "interactive", description="Priority under load: batch is shed first, critical last."

@@ -43,7 +43,9 @@ class SlotConfig(Config):
 
     min: int = Field(2, ge=1)
     max: int = Field(
-        100, ge=1, description="Calls under way at once to one model at one back end that is not overloaded."
+        100,
+        ge=1,
+        description="Most concurrent calls to one model at one back end; fewer under overload.",
     )
     queue_max: int = Field(
         200, ge=0, description="Calls that may wait for one model at one back end; more are refused with 503."
@@ -51,8 +53,8 @@ class SlotConfig(Config):
     queue_s: float = Field(
         15,
         ge=0,
-        description="Longest wait for a call's turn, in seconds; two thirds of the lease bound it, because a "
-        "hold that waits is not renewed.",
+        description="Longest wait for a call's turn, in seconds; at most two thirds of the lease, because a "
+        "waiting hold is not renewed.",
     )
     reserved_for_critical: float = Field(
         0.1, ge=0, le=0.5, description="Share of the slots that only calls of the class critical get."

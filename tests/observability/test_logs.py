@@ -219,7 +219,7 @@ def test_a_chain_of_causes_and_a_group_are_told_by_type(written: Written) -> Non
         (ContentBlocked("blocked", reason="SAFETY"), "ContentBlocked: blocked"),
         (
             ValidationFailed((Violation("/prompt", "empty", CANARY),)),
-            "ValidationFailed: One fault was found.",
+            "ValidationFailed: One violation was found.",
         ),
     ],
 )

@@ -73,7 +73,7 @@ def test_refusals_are_told_with_every_fault(operated: Running, capsys: pytest.Ca
     url = ("--url", operated.url)
     assert main(["tenants", "create", "Not-An-Id", "--time-zone", "Mars", *url]) == 1
     told = capsys.readouterr().err
-    assert "2 faults were found. (422 validation_failed)" in told
+    assert "2 violations were found. (422 validation_failed)" in told
     assert "  - /id: " in told
     assert "  - /time_zone: " in told
     assert main(["tenants", "create", "earlier", "--budget", "output_tokens/day=1", *url]) == 1

@@ -74,7 +74,7 @@ _RESOLUTIONS: Final = tuple(
     f"MEDIA_RESOLUTION_{level}" for level in ("UNSPECIFIED", "LOW", "MEDIUM", "HIGH", "ULTRA_HIGH")
 )
 _RESOLUTION: Final = Enumeration(
-    _RESOLUTIONS, "a word; the card's tokens of a file at this resolution, of an unknown one the dearest"
+    _RESOLUTIONS, "a word; the card's tokens of a file at this resolution; the most for an unknown word"
 )
 _THRESHOLDS: Final = (
     "HARM_BLOCK_THRESHOLD_UNSPECIFIED",

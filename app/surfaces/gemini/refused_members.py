@@ -12,7 +12,7 @@ _OTHER_MODEL: Final = "it may choose another model, whose price is not reserved"
 _NO_PRICE: Final = "what it reads or does has no price before the call"
 _NO_MEDIA: Final = "the model neither reads nor makes this kind of media"
 _NO_BOUND: Final = "the work on this file has no known cost"
-_NO_STATE: Final = "it goes on from a state that the gateway does not see"
+_NO_STATE: Final = "it continues from a state that the gateway does not see"
 
 REFUSED: Final[Mapping[str, str]] = {
     **dict.fromkeys(("cachedContent", "modelArmorConfig", "outputConfig", "store"), _RIGHTS),

@@ -90,7 +90,7 @@ class Problem(BaseModel):
     )
     status: int = Field(description="HTTP status code.", examples=[422])
     detail: str = Field(
-        description="Human-readable explanation of this occurrence.", examples=["2 faults were found."]
+        description="Human-readable explanation of this occurrence.", examples=["2 violations were found."]
     )
     instance: str | None = Field(None, description="Path of the request.", examples=["/v1/images:generate"])
     code: str = Field(description="Machine-readable problem code.", examples=["validation_failed"])

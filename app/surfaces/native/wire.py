@@ -206,7 +206,7 @@ class UsageWire(_Response):
     text_input: int = Field(description="Tokens of prompt and documents.", examples=[24])
     image_input: int = Field(description="Tokens of reference images.", examples=[0])
     image_tokens: int = Field(description="Tokens of pictures, by the model card.", examples=[1120])
-    text_output: int = Field(description="Tokens of text, and of no reported modality.", examples=[450])
+    text_output: int = Field(description="Tokens of text, or without a reported modality.", examples=[450])
     thinking: int = Field(description="Tokens of thinking.", examples=[0])
     estimated: bool = Field(description="Whether Google reported no counts.", examples=[False])
     service_tier: str = Field(description="Service tier by Google's report, or empty.", examples=["standard"])
