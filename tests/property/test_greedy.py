@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from app.cards import load_catalogue
@@ -190,7 +190,12 @@ NAMES = itertools.count(1)
 
 @pytest.mark.timeout(300)
 @settings(
-    derandomize=True, database=None, deadline=None, max_examples=25, suppress_health_check=list(HealthCheck)
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=25,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.generate,),
 )
 @given(st.lists(budgets, min_size=1, max_size=5), st.sampled_from(["serve_one", "refuse"]), st.data())
 def test_whatever_a_model_answers_no_window_is_exceeded_by_more_than_one_request_can(
