@@ -163,7 +163,10 @@ def _compute_digest(
         content = reference.data if reference.data is not None else reference.uri.encode()
         hasher.update(f"{len(content)}\0".encode())
         hasher.update(content)
-    hasher.update(repr(sorted(document.get("generationConfig", {}).items())).encode())
+    # A bound ends an answer, and changes no picture in it.
+    config = {**document.get("generationConfig", {})}
+    config.pop("maxOutputTokens", None)
+    hasher.update(repr(sorted(config.items())).encode())
     hasher.update(repr(document.get("systemInstruction")).encode())
     return hasher.hexdigest(length=16)
 

@@ -116,7 +116,7 @@ def finished(reason: str, status: int, code: str) -> Ending:
 FINISHES: Mapping[str, Ending] = {
     "FINISH_REASON_UNSPECIFIED": finished("FINISH_REASON_UNSPECIFIED", 502, "upstream_no_image"),
     "STOP": finished("STOP", 502, "upstream_no_image"),
-    "MAX_TOKENS": finished("MAX_TOKENS", 422, "max_tokens"),
+    "MAX_TOKENS": finished("MAX_TOKENS", 502, "answer_cut"),
     "SAFETY": refused("finish:SAFETY", reason="SAFETY", category="safety", side="picture"),
     "RECITATION": refused("finish:RECITATION", reason="RECITATION", category="recitation"),
     "LANGUAGE": refused("finish:LANGUAGE", reason="LANGUAGE", category="language"),
@@ -176,7 +176,7 @@ BEHAVIOURS: Mapping[str, Ending] = {
     "no picture, NO_IMAGE": Ending(("no-image",), 502, "upstream_no_image"),
     "no picture, OTHER": Ending(("other",), 502, "upstream_no_image"),
     "no picture, SAFETY": refused("safety", category="safety"),
-    "no picture, MAX_TOKENS": Ending(("max-tokens",), 422, "max_tokens", tells={"retryable": False}),
+    "no picture, MAX_TOKENS": Ending(("max-tokens",), 502, "answer_cut", tells={"retryable": True}),
     "a blocked prompt": refused("blocked-prompt", category="prohibited", side="prompt"),
     "a prompt blocked as SAFETY": refused("blocked-safety", category="safety", side="prompt"),
     "a new block reason": refused("block:A_REASON_OF_2028", reason="A_REASON_OF_2028", category="other"),
