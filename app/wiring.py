@@ -28,6 +28,7 @@ from app.media.pdf import PageCounter
 from app.media.self_test import LiftingBroken, check_lifting
 from app.observability.observed import ObservedDirectory, ObservedLedger, ObservedResults
 from app.registry.directory import StoredDirectory
+from app.registry.local_copy import LocalCopy
 from app.resilience.diagnosis import describe_system_error
 from app.results.quota import Quota
 from app.results.redis import RedisResults
@@ -43,6 +44,7 @@ from app.tenants.directory import FileDirectory, MemoryDirectory, load_pepper, o
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
 
     from pydantic import SecretStr
 
@@ -110,7 +112,9 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
         breaker = _breaker("ledger", metrics, clients)
         ledger = RedisLedger(clients.ledger, settings.ledger, capacity, breaker)
         trial = await _first_trial(clients, ledger)
-        stored = StoredDirectory(declared, clients.ledger, pepper, catalogue)
+        folder = _journal_folder(settings)
+        copy = LocalCopy(folder / "tenants.json") if folder is not None else None
+        stored = StoredDirectory(declared, clients.ledger, pepper, catalogue, copy=copy)
         directory = await stack.enter_async_context(stored)
         for tenant in directory.list_tenants():
             metrics.register_tenant(tenant.id)
@@ -153,7 +157,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
                 registry=directory,
                 ledger=ledger,
                 cache=RedisCache(clients.ledger),
-                adjustments=RedisBudgetAdjustments(clients.ledger),
+                adjustments=RedisBudgetAdjustments(clients.ledger, note=durable.note_adjustment),
                 reports=reports,
                 pepper=pepper,
             ),
@@ -277,6 +281,13 @@ def _provider_cap(
     return capped
 
 
+def _journal_folder(settings: Settings) -> Path | None:
+    """Where this replica remembers what its store might lose; None without a disk."""
+    if settings.journal_dir is None and settings.state_dir.is_dir():
+        return settings.state_dir / "journal"
+    return settings.journal_dir
+
+
 def _durable(
     settings: Settings,
     ledger: RedisLedger,
@@ -287,9 +298,7 @@ def _durable(
 ) -> DurableLedger:
     """The ledger with a memory of its own, on disk where there is one."""
     restorer = Restorer(clients.ledger, ledger.scripts, ledger.config, breaker)
-    folder = settings.journal_dir
-    if folder is None and settings.state_dir.is_dir():
-        folder = settings.state_dir / "journal"
+    folder = _journal_folder(settings)
     journal = None
     if folder is not None:
         journal = stack.enter_context(Journal(folder))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from app.domain.errors import Conflict, InternalError
 from app.ledger import codec
+from app.ledger.checkpoints import Adjustment
 from app.ledger.policy import MS
 from app.ledger.scripting import Scripts
 from app.store import keys
@@ -13,6 +14,8 @@ from app.store.calls import StoreCalls
 from app.store.client import DEADLINE_S
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from redis.asyncio import Redis
 
     from app.domain.budget import BudgetWindow, WindowState
@@ -27,9 +30,17 @@ class RedisBudgetAdjustments:
     Args:
         client: Decoding replies to str; see ``client.open_clients``.
         deadline_s: A call that has no answer by then is StoreUnavailable.
+        note: Remembers a change that was made, for a store that loses it.
     """
 
-    def __init__(self, client: Redis, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(
+        self,
+        client: Redis,
+        deadline_s: float = DEADLINE_S,
+        *,
+        note: Callable[[str, Adjustment, int], None] | None = None,
+    ) -> None:
+        self._note = note
         self._scripts = Scripts(client)
         self._calls = StoreCalls(deadline_s)
 
@@ -64,6 +75,9 @@ class RedisBudgetAdjustments:
             reply = await self._run_script(tenant_id, window.at(reply.now_ms), change)
         match reply.code:
             case "ok":
+                if self._note is not None and reply.payload:
+                    adjustment = _build_adjustment(window.field, change, int(reply.payload), reply.now_ms)
+                    self._note(tenant_id, adjustment, reply.now_ms)
                 return reply.windows[0]
             case "short":
                 raise Conflict("The credit would fall below zero, or above what can be counted.")
@@ -76,3 +90,14 @@ class RedisBudgetAdjustments:
         arguments = [str(KEEP_S * MS), *codec.encode_windows((window,)), *change]
         reply = await self._calls.run(self._scripts.run("adjust", keys.ledger_keys(tenant_id), arguments))
         return codec.decode_reply(reply, (window,), ())
+
+
+def _build_adjustment(field: str, change: list[str], number: int, now_ms: int) -> Adjustment:
+    match change:
+        case ["credit", credit_id, direction, amount]:
+            return Adjustment("credit", number, f"credit.{credit_id}", field, f"{direction};{amount}")
+        case [_, limit, until_ms]:
+            value = f"{limit};{until_ms}" if int(until_ms) > now_ms else ""
+            return Adjustment("limit", number, "", field, value)
+        case _:
+            raise InternalError("This is no change of a budget.")

@@ -135,7 +135,7 @@ class Adjustment(NamedTuple):
         number: Of the change, as that of a transition.
         id: Of a credit, so that it is added once; "" for a limit.
         field: Of the budget.
-        value: ``1;<amount>`` added, ``-1;<amount>`` taken; or ``<limit>;<until_ms>``, "" where it was ended.
+        value: ``add;<amount>``, ``take;<amount>``; or ``<limit>;<until_ms>``, "" where it was ended.
     """
 
     kind: Literal["credit", "limit"]

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from app.domain.budget import Amounts, BudgetWindow, WindowState
     from app.domain.rate import RateLimit, RateState
     from app.generation.ports import Absent, Admission, AdmissionRequest, Hit
+    from app.ledger.checkpoints import Adjustment
     from app.ledger.hold_records import State
     from app.ledger.journal import Journal
     from app.ledger.redis import RedisLedger
@@ -355,6 +356,11 @@ class DurableLedger(Resource):
             self._something_waits.clear()
             self._nothing_waits.set()
         return True
+
+    def note_adjustment(self, tenant_id: str, adjustment: Adjustment, at_ms: int) -> None:
+        """Remember what an operator changed of a budget."""
+        with best_effort("journal"):
+            self._journal.note_adjustment(tenant_id, adjustment, at_ms)
 
     def _note(self, tenant_id: str, record: HoldRecord, at_ms: int) -> None:
         with best_effort("journal"):

@@ -22,7 +22,7 @@ from app.domain.errors import Conflict, GatewayError, PreconditionFailed, StoreU
 from app.domain.keys import parse
 from app.domain.tenancy import TenantRecord
 from app.resilience.resources import Resource
-from app.resilience.tasks import BackgroundTasks
+from app.resilience.tasks import BackgroundTasks, run_in_thread
 from app.store import keys
 from app.store.calls import StoreCalls
 from app.store.client import DEADLINE_S, FailureLog
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from app.cards import Catalogue
     from app.domain.tenancy import Caller, Identity, Tenant
+    from app.registry.local_copy import LocalCopy
     from app.tenants.ports import TenantChange
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class StoredDirectory(MemoryDirectory, Resource):
         client: Decodes replies to str.
         pepper: Pepper of the hashes of all secrets.
         catalogue: Validates documents.
+        copy: What this machine remembers of the store's tenants; None without a disk.
 
     Use as ``async with``: it reads the store once and then follows its changes. It starts even if the store
     is down; until the store has been read, an unknown key raises StoreUnavailable instead of being refused.
@@ -73,6 +75,7 @@ class StoredDirectory(MemoryDirectory, Resource):
         pepper: bytes,
         catalogue: Catalogue,
         *,
+        copy: LocalCopy | None = None,
         clock: Callable[[], float] = time.time,
         deadline_s: float = DEADLINE_S,
     ) -> None:
@@ -82,7 +85,10 @@ class StoredDirectory(MemoryDirectory, Resource):
         self._catalogue = catalogue
         self._calls = StoreCalls(deadline_s)
         self._change = client.register_script(read_script(__file__, "tenants"))
+        self._restore = client.register_script(read_script(__file__, "restore"))
+        self._copy = copy
         self._raw: dict[str, str] = {}
+        self._documents: dict[str, str] = {}
         self._stored: dict[str, TenantRecord] = {}
         self._records: dict[str, TenantRecord] = {}
         self._version: int | None = None
@@ -147,12 +153,36 @@ class StoredDirectory(MemoryDirectory, Resource):
             version = int(await self._calls.run(self._client.get(keys.TENANTS_VERSION)) or 0)
             if version == self._version:
                 return
+            version = await self._put_back(version)
             # A concurrent change makes these newer than the version, which only causes one more refresh.
             documents: Any = await self._calls.run(self._client.hgetall(keys.TENANTS))
-            if self._version is not None and version < self._version:
-                log.error("the store's version of the tenants is older than before")
             self._take(documents)
-            self._version = version
+            self._documents, self._version = documents, version
+            if self._copy is not None:
+                try:
+                    await run_in_thread(self._copy.write, version, documents)
+                except OSError:
+                    log.exception("the tenants cannot be copied to the disk")
+
+    async def _put_back(self, version: int) -> int:
+        """Put back what a store of an older version has lost of the tenants; returns its version now."""
+        known, documents, whole = self._version, self._documents, "whole"
+        if known is None and version == 0 and self._copy is not None:
+            # A store that has tenants may be another one than that of the copy: then nothing is put into it.
+            (known, documents), whole = await run_in_thread(self._copy.read), "part"
+        if known is None or known <= version:
+            return version
+        arguments = [str(known), keys.TENANTS_CHANNEL, whole, str(len(documents))]
+        for tenant_id, raw in documents.items():
+            names: tuple[str, ...] = ()
+            with contextlib.suppress(UnreadableTenant):
+                names = _list_names(decode_tenant(raw.partition(";")[2], self._catalogue))
+            arguments += [tenant_id, raw, str(len(names)), *names]
+        names_of_keys = keys.tenant_change_keys(secrets.token_hex(16))
+        restored_version, count = await self._calls.run(self._restore(names_of_keys, arguments))
+        if int(count):
+            log.error("the store has lost tenants, which were put back", extra={"count": int(count)})
+        return int(restored_version)
 
     async def write(self, change: TenantChange) -> TenantRecord | None:
         """Write a change and its audit event atomically, and notify every replica; None after a deletion."""

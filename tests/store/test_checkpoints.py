@@ -15,6 +15,7 @@ from app.domain.budget import Amounts, Budget
 from app.domain.errors import StoreUnavailable
 from app.generation.ports import Lead, Refused
 from app.ledger import journal_lines
+from app.ledger.adjustments import RedisBudgetAdjustments
 from app.ledger.verifying import read_snapshot
 from tests.store.books import ONE, until
 from tests.store.test_durable import Replica, own_server, quick, replica
@@ -23,6 +24,7 @@ from tests.storeserver import running_server
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from app.ledger.checkpoints import Checkpoint
     from tests.storeserver import ServerProcess
 
 __all__ = ["own_server", "quick"]
@@ -150,6 +152,47 @@ def restore_backup(server: ServerProcess, backup: Path) -> None:
     shutil.rmtree(server.folder / "appendonlydir")
     shutil.copytree(backup, server.folder / "appendonlydir")
     server.start()
+
+
+PREPAID = Budget("images", "lifetime", 0)
+
+
+@pytest.mark.parametrize("checkpointed", [True, False])
+@pytest.mark.parametrize("on_disk", [True, False], ids=["disk", "memory"])
+async def test_credit_and_limits_of_operators_come_back(
+    own_server: ServerProcess, tmp_path: Path, *, on_disk: bool, checkpointed: bool
+) -> None:
+    folder = tmp_path / "journal" if on_disk else None
+    async with replica(own_server.url, folder) as one:
+        prepaid, day = budgeted(one, PREPAID, Budget("images", "day", 5)).books.windows
+        adjustments = RedisBudgetAdjustments(one.books.client, 10, note=one.durable.note_adjustment)
+        await adjustments.add_credit("acme", prepaid, 50, "c1")
+        await draw(one, "a")
+        await has_checkpoints(one)
+        await adjustments.add_credit("acme", prepaid, 7, "c2")
+        await adjustments.add_credit("acme", prepaid, -2, "c3")
+        await adjustments.set_override("acme", day, 9, day.spans[1].end_ms)
+        if checkpointed:
+            one.durable._journal.note_checkpoint(
+                one.durable._journal._all_lines()[0],
+                await checkpoint_of(one),
+            )
+        await draw(one, "b")
+        for _ in range(2):
+            await one.books.client.flushall()
+            await serve_again(one)
+            windows = await one.durable.get_windows("acme", one.books.windows)
+            assert [(window.budget.limit, window.settled) for window in windows] == [(55, 2), (9, 2)]
+        await adjustments.add_credit("acme", prepaid, 7, "c2")
+        windows = await one.durable.get_windows("acme", one.books.windows)
+        assert windows[0].budget.limit == 55, "a credit that is repeated is added once"
+
+
+async def checkpoint_of(one: Replica) -> Checkpoint:
+    journal_id = one.durable._journal._all_lines()[0].id
+    checkpoint = await one.durable._restorer.take_checkpoint("acme", journal_id)
+    assert checkpoint is not None
+    return checkpoint
 
 
 BUDGETS = (

@@ -118,7 +118,7 @@ def test_a_checkpoint_and_a_change_are_the_same_after_the_journal(tmp_path: Path
         limits={"t|usd|day": ("5;9", 3), "t|images|day": ("", 4)},
         open_holds=("a", "b"),
     )
-    credit = Adjustment("credit", 3, "credit.x", "t|usd|lifetime", "1;5")
+    credit = Adjustment("credit", 3, "credit.x", "t|usd|lifetime", "add;5")
     with Journal(tmp_path) as journal:
         journal.note_checkpoint(whole)
         journal.note_checkpoint(checkpoint("acme", 6))

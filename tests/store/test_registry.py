@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from app.domain.errors import Conflict, PreconditionFailed
 from app.domain.keys import ENTROPY_BYTES, hash_secret, mint
 from app.domain.tenancy import Key, Tenant
 from app.registry.directory import StoredDirectory
+from app.registry.local_copy import LocalCopy
 from app.store import keys
 from app.store.client import open_clients
 from app.tenants.directory import MemoryDirectory
@@ -25,17 +27,20 @@ from app.tenants.ports import TenantChange
 from tests.faultproxy import FaultProxy
 from tests.store.books import until
 from tests.store.conftest import PATIENCE_S
+from tests.storeserver import running_server
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from app.store.client import StoreClients
     from tests.storeserver import ServerProcess
 
 PEPPER = b"pepper"
 
 
-def registry(clients: StoreClients) -> StoredDirectory:
+def registry(clients: StoreClients, copy: LocalCopy | None = None) -> StoredDirectory:
     nobody = MemoryDirectory((), PEPPER)
-    return StoredDirectory(nobody, clients.ledger, PEPPER, load_catalogue(), deadline_s=PATIENCE_S)
+    return StoredDirectory(nobody, clients.ledger, PEPPER, load_catalogue(), copy=copy, deadline_s=PATIENCE_S)
 
 
 def tenant_of(tenant_id: str, *, limit: int = 1, key_id: str | None = None) -> Tenant:
@@ -165,3 +170,72 @@ async def test_leaving_ends_a_follower_whose_client_takes_a_cancellation_for_a_b
     done, _ = await asyncio.wait({asyncio.create_task(follow())}, timeout=5)
     assert done
     assert cancellations
+
+
+@pytest.fixture
+def own_store(tmp_path: Path) -> Iterator[ServerProcess]:
+    with running_server(tmp_path / "s", "--appendfsync", "always") as server:
+        yield server
+
+
+async def test_tenants_that_a_store_has_lost_are_put_back(own_store: ServerProcess) -> None:
+    async with open_clients(own_store.url, ledger_timeout_s=PATIENCE_S) as clients:
+        one, two = registry(clients), registry(clients)
+        for name in ("a", "b"):
+            await one.refresh()
+            await one.write(change(tenant_of(name, key_id=f"key{name}")))
+        await two.refresh()
+        await clients.ledger.flushall()
+        await two.refresh()
+        await one.refresh()
+        assert [record.tenant.id for record in one.records()] == ["a", "b"]
+        assert one.records() == two.records()
+        with pytest.raises(Conflict, match="key"):
+            await one.write(change(tenant_of("c", key_id="keya")))
+
+
+async def test_a_tenant_that_was_deleted_does_not_come_back_with_a_backup(
+    own_store: ServerProcess, tmp_path: Path
+) -> None:
+    async with open_clients(own_store.url, ledger_timeout_s=PATIENCE_S) as clients:
+        one = registry(clients)
+        await one.refresh()
+        changed = await one.write(change(tenant_of("changed", limit=1)))
+        deleted = await one.write(change(tenant_of("deleted", key_id="keyd")))
+        assert changed is not None
+        assert deleted is not None
+        shutil.copytree(own_store.folder / "appendonlydir", tmp_path / "backup")
+        await one.write(change(tenant_of("changed", limit=2), changed.version))
+        await one.write(TenantChange("deleted", None, deleted.version, AuditEvent("tenant.delete", "test")))
+        own_store.kill()
+        shutil.rmtree(own_store.folder / "appendonlydir")
+        shutil.copytree(tmp_path / "backup", own_store.folder / "appendonlydir")
+        own_store.start()
+        other = registry(clients)
+        await other.refresh()
+        assert len(other.records()) == 2, "as the backup has it"
+        await one.refresh()
+        await other.refresh()
+        [record] = other.records()
+        assert record.tenant.budgets[0].limit == 2
+        await one.write(change(tenant_of("another", key_id="keyd")))
+
+
+async def test_a_replica_that_starts_after_the_loss_puts_tenants_back_from_its_disk(
+    own_store: ServerProcess, tmp_path: Path
+) -> None:
+    copy = LocalCopy(tmp_path / "journal" / "tenants.json")
+    async with open_clients(own_store.url, ledger_timeout_s=PATIENCE_S) as clients:
+        former = registry(clients, copy)
+        await former.refresh()
+        await former.write(change(tenant_of("a", key_id="keya")))
+        await clients.ledger.flushall()
+        next_one = registry(clients, copy)
+        await next_one.refresh()
+        assert next_one.records() == former.records()
+        await next_one.write(change(tenant_of("b")))
+        assert (tmp_path / "journal" / "tenants.json").stat().st_mode & 0o777 == 0o600
+        elsewhere = registry(clients, LocalCopy(tmp_path / "old.json"))
+        LocalCopy(tmp_path / "old.json").write(99, {"x": "99;{}"})
+        await elsewhere.refresh()
+        assert len(elsewhere.records()) == 2, "a store that has tenants is left as it is"

@@ -134,8 +134,8 @@ end
 local function credit_since(number)
   local since, entries = {}, redis.call('HGETALL', RES)
   for index = 1, #entries, 2 do
-    local field, direction, amount, at = string.match(entries[index + 1], '^credit;([^;]+);(-?1);(%d+);?(%d*)$')
-    if field and (tonumber(at) or 0) > number then since[field] = (since[field] or 0) + direction * amount end
+    local field, direction, amount, at = string.match(entries[index + 1], '^credit;([^;]+);(%a+);(%d+);?(%d*)$')
+    if field and (tonumber(at) or 0) > number then since[field] = (since[field] or 0) + (direction == 'add' and 1 or -1) * amount end
   end
   return since
 end
@@ -241,9 +241,9 @@ local function put_adjustment_back(each)
   if each.kind == 'limit' then
     set_limit(each.field, each.value, each.number)
   elseif not redis.call('HGET', RES, each.id) then
-    local direction, amount = string.match(each.value, '^(-?1);(%d+)$')
+    local direction, amount = string.match(each.value, '^(%a+);(%d+)$')
     if each.number > based then
-      local sum = tonumber(redis.call('HGET', WIN, each.field .. ':c') or '0') + direction * amount
+      local sum = tonumber(redis.call('HGET', WIN, each.field .. ':c') or '0') + (direction == 'add' and 1 or -1) * amount
       redis.call('HSET', WIN, each.field .. ':c', text(math.max(0, sum)))
     end
     redis.call('HSET', RES, each.id, table.concat({ 'credit', each.field, each.value, text(each.number) }, ';'))
