@@ -1,22 +1,33 @@
-"""``flashgate ledger``: checks that the ledgers in a store balance, and exports what happened in them."""
+"""``flashgate ledger``: checks that ledgers balance, prints holds, and carries all to another store."""
 
 from __future__ import annotations
 
 import asyncio
 import csv
 import json
+import os
 import sys
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.domain.budget import UNITS
 from app.domain.errors import StoreUnavailable
+from app.ledger.transfer import (
+    StoreInUse,
+    UnusableFile,
+    check_file,
+    export_ledger,
+    restore_ledger,
+    summarize,
+)
 from app.ledger.verifying import list_ledger_tenants, read_events, read_snapshot
 from app.wiring import open_store
 
 if TYPE_CHECKING:
     import argparse
 
+    from app.ledger.transfer import Summary
     from app.settings import Settings
     from app.store.client import StoreClients
 
@@ -29,22 +40,28 @@ COLUMNS = (
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
-    """Add ``ledger verify`` and ``ledger export``."""
+    """Add ``ledger verify``, ``events``, ``export`` and ``restore``."""
     actions = parser.add_subparsers(dest="action", required=True)
     verify = actions.add_parser(
         "verify", help="compare the sums of all holds with the windows; exit 1 if they differ"
     )
-    export = actions.add_parser("export", help="print every hold that the store remembers, as it is now")
-    export.add_argument("--format", choices=("csv", "cloudevents"), default="cloudevents")
-    for each in (verify, export):
+    events = actions.add_parser("events", help="print every hold that the store remembers, as it is now")
+    events.add_argument("--format", choices=("csv", "cloudevents"), default="cloudevents")
+    for each in (verify, events):
         each.add_argument("--tenant", help="only this tenant")
+    export = actions.add_parser(
+        "export", help="write counters, holds, credit, limits, keys, usage and stored tenants to a file"
+    )
+    restore = actions.add_parser("restore", help="fill an empty store from such a file, and compare both")
+    for each in (export, restore):
+        each.add_argument("file", type=Path)
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Run a command on the configured store; return 0 if the ledger balances, 1 if not, 2 without a store."""
+    """Run a command on the configured store; return 0 if all is well, 1 if not, 2 if it cannot be done."""
     try:
         return asyncio.run(_run(arguments, settings))
-    except StoreUnavailable as error:
+    except (StoreUnavailable, StoreInUse, UnusableFile, OSError) as error:
         sys.stderr.write(f"flashgate: {error}\n")
         return 2
 
@@ -52,11 +69,41 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 async def _run(arguments: argparse.Namespace, settings: Settings) -> int:
     async with AsyncExitStack() as stack:
         clients = await open_store(settings, stack, OPEN_TIMEOUT_S)
+        if arguments.action == "export":
+            return await _export(clients, arguments.file)
+        if arguments.action == "restore":
+            return await _restore(clients, arguments.file)
         tenant_ids = [arguments.tenant] if arguments.tenant else await list_ledger_tenants(clients.ledger)
         if arguments.action == "verify":
             return await _verify(clients, tenant_ids)
-        await _export(clients, tenant_ids, arguments.format)
+        await _print_events(clients, tenant_ids, arguments.format)
         return 0
+
+
+async def _export(clients: StoreClients, path: Path) -> int:
+    # It holds hashes of secrets: nobody but its owner reads it. A file that is there stays.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        summary = await export_ledger(clients.ledger, file)
+    sys.stdout.write(f"{path}: {_describe(summary)}.\n")
+    return 0
+
+
+async def _restore(clients: StoreClients, path: Path) -> int:
+    with path.open(encoding="utf-8") as lines:
+        summary = check_file(lines)
+    with path.open(encoding="utf-8") as lines:
+        await restore_ledger(clients.ledger, lines)
+    restored = await summarize(clients.ledger)
+    if restored != summary:
+        sys.stdout.write(f"The store differs from the file: {_describe(restored)}; {_describe(summary)}.\n")
+        return 1
+    sys.stdout.write(f"The store holds what the file holds: {_describe(summary)}.\n")
+    return 0
+
+
+def _describe(summary: Summary) -> str:
+    return f"{summary.tenants} tenants, {summary.holds} holds, sha256 {summary.digest}"
 
 
 async def _verify(clients: StoreClients, tenant_ids: list[str]) -> int:
@@ -80,7 +127,7 @@ async def _verify(clients: StoreClients, tenant_ids: list[str]) -> int:
     return 1
 
 
-async def _export(clients: StoreClients, tenant_ids: list[str], form: str) -> None:
+async def _print_events(clients: StoreClients, tenant_ids: list[str], form: str) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     if form == "csv":
         writer.writerow(COLUMNS)

@@ -143,10 +143,10 @@ async def test_the_command_says_whether_books_balance_and_exports_them(
     assert (well.returncode, well.stdout) == (0, "The ledger balances: 1 tenants, 3 windows, 12 holds.\n")
     rows = list(
         csv.DictReader(
-            io.StringIO(flashgate(server.url, tmp_path, "export", "--format", "csv", *tenant).stdout)
+            io.StringIO(flashgate(server.url, tmp_path, "events", "--format", "csv", *tenant).stdout)
         )
     )
-    lines = flashgate(server.url, tmp_path, "export", *tenant).stdout.splitlines()
+    lines = flashgate(server.url, tmp_path, "events", *tenant).stdout.splitlines()
     assert [row["id"] for row in rows] == [json.loads(line)["id"] for line in lines]
     assert sum(int(row["settled_images"] or 0) for row in rows if row["state"] == "settled") > 0
     name = next(name for name in await busy.client.hkeys(busy.key("win")) if name.endswith(":s"))

@@ -1,0 +1,16 @@
+-- What stands in keys of one slot, all of one moment. KEYS any; returns for each {type, contents}: of a hash fields and values,
+-- of a sorted set members and scores, of a string the string.
+local reply = {}
+for index, key in ipairs(KEYS) do
+  local kind = redis.call('TYPE', key).ok
+  if kind == 'hash' then
+    reply[index] = { kind, redis.call('HGETALL', key) }
+  elseif kind == 'zset' then
+    reply[index] = { kind, redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') }
+  elseif kind == 'string' then
+    reply[index] = { kind, { '', redis.call('GET', key) } }
+  else
+    reply[index] = { 'none', {} }
+  end
+end
+return reply
