@@ -26,7 +26,7 @@ from app.domain.estimate import resolve_size_and_level
 from app.domain.failure import Failure, build_failure, rebuild_error
 from app.domain.generation import Generation, ModelAnswer, Notice, PictureRecord
 from app.domain.mismatches import find_mismatches
-from app.domain.policy import CALL_S_MIN
+from app.domain.policy import CALL_S_MIN, PATIENCE_S_MIN
 from app.domain.repetition import IdempotencyInFlight, IdempotencyMismatch, ResultGone, TooManyIdempotencyKeys
 from app.domain.request import derive_seeds
 from app.domain.tenancy import list_rate_limits
@@ -49,6 +49,7 @@ from app.generation.ports import (
     Replayed,
     Settlement,
 )
+from app.generation.progress import Progress
 from app.resilience.best_effort import best_effort
 
 if TYPE_CHECKING:
@@ -59,7 +60,6 @@ if TYPE_CHECKING:
     from app.domain.request import CacheDirective
     from app.generation.job import Job
     from app.generation.ports import Admission, Settled
-    from app.generation.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -83,10 +83,22 @@ def build_admission_request(job: Job, cache: CacheDirective, progress: Progress)
         attempt=job.attempt and replace(job.attempt, age_ms=int(job.age_s * 1000)),
         bounds=job.bounds,
         tail=job.tail,
+        may_lead=has_time(job),
     )
 
 
-def refusal(job: Job, admission: Admission) -> GatewayError | None:
+def build_look(job: Job) -> AdmissionRequest:
+    """A look at what admission would say. Nothing is counted, and only the cache may serve the job."""
+    request = build_admission_request(job, job.cache, Progress())
+    return replace(request, requests=0, attribution=None, may_lead=False)
+
+
+def has_time(job: Job) -> bool:
+    """Whether the caller waits long enough for a call."""
+    return job.left_s >= PATIENCE_S_MIN
+
+
+def refusal(job: Job, admission: Admission, progress: Progress) -> GatewayError | None:
     """The error for an admission that refuses the job, or None."""
     error: GatewayError
     match admission:
@@ -94,8 +106,10 @@ def refusal(job: Job, admission: Admission) -> GatewayError | None:
             error = refusals.build_budget_error(job, admission.windows)
         case Limited():
             error = refusals.build_rate_error(admission.rates)
-        case Absent():
+        case Absent() if has_time(job) or job.cache.mode == "only_if_cached":
             error = NotCached("Nothing is cached for this request, and only-if-cached was asked.")
+        case Absent():
+            error = build_deadline_error(job, progress)
         case InFlight(retry_after_s):
             sentence = "The request with this Idempotency-Key is not over, or its outcome is not known yet."
             error = IdempotencyInFlight(sentence, retry_after_s=retry_after_s)
@@ -112,6 +126,21 @@ def refusal(job: Job, admission: Admission) -> GatewayError | None:
         case Hit() | Replayed() | Rejoined() | Follow() | Failed() | Lead():
             return None
     return error.with_attributes(windows=admission.windows, rates=admission.rates)
+
+
+def refuse_look(job: Job, admission: Admission) -> GatewayError | None:
+    """The error for a job that a look says would be refused, or None.
+
+    What can be shared, and what is known of an idempotency key, is told when the job is served.
+    """
+    match admission:
+        case Absent(windows, rates) if has_time(job) and job.cache.mode != "only_if_cached":
+            error = refusals.would_refuse(job, windows, rates, cached=False)
+            return error and error.with_attributes(windows=windows, rates=rates)
+        case Absent() | Limited() | Crowded():
+            return refusal(job, admission, Progress())
+        case _:
+            return None
 
 
 def select_failure(failed: Failed, takeovers: int) -> GatewayError | None:

@@ -136,6 +136,16 @@ class Gateway:
         finally:
             progress.caller_left.set()
 
+    async def require_admission(self, job: Job) -> None:
+        """Look whether a job would be admitted now, before anything is stored about it.
+
+        Raises:
+            GatewayError: A budget, a rate, the cache or its caller's patience would refuse it.
+        """
+        admission = await self._ledger.admit(booking.build_look(job))
+        if (refusal := booking.refuse_look(job, admission)) is not None:
+            raise refusal
+
     def note_delivery(self, job: Job, progress: Progress, delivery: Delivery) -> None:
         """Say how far the answer has come. What nobody was delivered, a repetition of the call may have."""
         progress.abandoned = delivery == "abandoned"
@@ -211,7 +221,7 @@ class Gateway:
         while True:
             with progress.measure("admit"):
                 admission = await self._ledger.admit(booking.build_admission_request(job, cache, progress))
-            if (refusal := booking.refusal(job, admission)) is not None:
+            if (refusal := booking.refusal(job, admission, progress)) is not None:
                 raise refusal
             self._count(job, progress)
 

@@ -123,10 +123,12 @@ class LongRunning:
             IdempotencyMismatch: The key began an operation for another request.
             TooManyOperations: The tenant has as many as it may.
             Overloaded: This process carries as many as it may.
+            GatewayError: It would not be admitted now; nothing is stored about it.
             StoreUnavailable: Nobody could tell of it, so it was not begun.
         """
         if len(self._tasks) >= self._running_max:
             raise Overloaded("The gateway carries as many operations as it may.", retry_after_s=1)
+        await self._gateway.require_admission(job)
         owned = _Owned(job.tenant_id, _derive_id(job, key), secrets.token_hex(12))
         operation, is_new = await self._operations.begin(
             owned.tenant_id, owned.id, owned.claim, job.fingerprint

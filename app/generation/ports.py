@@ -63,6 +63,8 @@ class AdmissionRequest:
         bounds: What each call may be sent with, the tightest first; the hold is for the worst of the one that
             is chosen. Without any the hold is for what is expected.
         tail: Whether the last of a budget serves a call that is expected to fit.
+        may_lead: Whether something may be reserved; else the store is only read, and
+            the answer is ``Absent`` where nothing can be shared.
     """
 
     tenant_id: str
@@ -79,6 +81,7 @@ class AdmissionRequest:
     attempt: Attempt | None = None
     bounds: tuple[Bound, ...] = ()
     tail: Tail = "serve_one"
+    may_lead: bool = True
 
     @property
     def offered(self) -> tuple[Bound, ...]:
@@ -129,7 +132,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """The request said ``only_if_cached`` and nothing is cached."""
+    """Nothing can be shared, and the request said ``only_if_cached`` or may not lead; see ``needed``."""
 
     windows: tuple[WindowState, ...]
     rates: tuple[RateState, ...] = ()

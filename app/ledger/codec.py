@@ -187,7 +187,7 @@ def decode_admission(request: ports.AdmissionRequest, reply: ScriptReply) -> por
     Raises:
         InternalError: The hold of this id has ended or is another one's, or no window fits the store's clock.
     """
-    admission = _decode_refusal(reply) or _decode_repetition(request, reply)
+    admission = _decode_refusal(request, reply) or _decode_repetition(request, reply)
     if admission is not None:
         return admission
     match reply.code:
@@ -203,14 +203,14 @@ def decode_admission(request: ports.AdmissionRequest, reply: ScriptReply) -> por
             raise InternalError(_describe_fault(reply))
 
 
-def _decode_refusal(reply: ScriptReply) -> ports.Admission | None:
+def _decode_refusal(request: ports.AdmissionRequest, reply: ScriptReply) -> ports.Admission | None:
     """The answer where nothing is served and no budget was the reason."""
     windows, rates = reply.windows, reply.rates
     match reply.code:
         case "limited":
             return ports.Limited(windows, rates)
         case "absent":
-            return ports.Absent(windows, rates)
+            return ports.Absent(_fill_needs(reply, request.needed), rates)
         case "in_flight":
             return ports.InFlight(-(-int(reply.payload) // MS), windows, rates)
         case "mismatch":

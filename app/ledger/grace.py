@@ -39,7 +39,9 @@ class Grace:
     def take(self, request: AdmissionRequest) -> HoldRecord | None:
         """A hold that the store does not know, or None where the request is not admitted."""
         tokens = request.amounts.total_tokens
-        sharing_only = request.cache.mode == "only_if_cached" or request.claim is not None
+        sharing_only = (
+            request.cache.mode == "only_if_cached" or request.claim is not None or not request.may_lead
+        )
         if sharing_only or self._taken[request.tenant_id] + tokens > self._tokens:
             return None
         self._taken[request.tenant_id] += tokens

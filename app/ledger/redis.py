@@ -262,6 +262,7 @@ class RedisLedger(Resource):
             "age": str(request.attempt.age_ms if request.attempt else 0),
             "epoch": self.epochs.get(request.tenant_id, ""),
             "requests": str(request.requests),
+            "may lead": "yes" if request.may_lead else "no",
             "amount": codec.encode_amounts(request.amounts),
             "tail": request.tail,
             "bounds": codec.encode_bounds(request.offered),

@@ -111,8 +111,9 @@ class ObservedLedger:
         """Count the decision, the reservation, and what the cache did."""
         with self._time_command("admit"):
             admission = await self._ledger.admit(request)
-        with _suppress_errors():
-            self._count_admission(request, admission)
+        if request.may_lead:
+            with _suppress_errors():
+                self._count_admission(request, admission)
         return admission
 
     def _count_admission(self, request: AdmissionRequest, admission: Admission) -> None:

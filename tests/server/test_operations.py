@@ -184,9 +184,8 @@ def test_what_waits_for_its_turn_is_cancelled_and_its_tokens_are_given_back(
     [
         (fresh("[[emulate:image-safety]]"), "patient"),
         (fresh("[[emulate:bad-key]]"), "patient"),
-        (fresh(), "poor"),
     ],
-    ids=["blocked", "upstream", "budget"],
+    ids=["blocked", "upstream"],
 )
 def test_a_failure_is_the_problem_that_an_answer_would_be(
     replicas: list[Running], own: Tenants, body: dict[str, Any], tenant: str

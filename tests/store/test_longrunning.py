@@ -56,6 +56,9 @@ class Work:
         self.outcome: Drawn | Exception = Drawn()
         self.sends = False
 
+    async def require_admission(self, _job: Any) -> None:
+        """Admit everything."""
+
     async def serve(self, job: Any, progress: Progress) -> Drawn:
         await self.may_send.wait()
         if self.sends:

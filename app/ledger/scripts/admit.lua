@@ -18,6 +18,7 @@
 --       age               of the attempt since it arrived, ms
 --       epoch             of the tenant's ledger as the caller knows it, or "" (see _epoch.lua)
 --       requests          to count; 0 where this caller was counted before
+--       may lead          yes|no: no answers absent where it would reserve or refuse, and then writes nothing
 --       amount            what is expected, one for each unit
 --       tail              serve_one|refuse: whether the last of a budget serves one call that is expected to fit
 --       bounds            to choose from, see take_bounds
@@ -61,6 +62,7 @@ local repeats = take_choice('repeats', { repeats = true, first = true }) == 'rep
 local age = take_integer('age')
 local known_epoch = take_optional(take_word, 'epoch')
 local requests = take_integer('requests')
+local may_lead = take_choice('may lead', { yes = true, no = true }) == 'yes'
 local expected = take_amounts('amount')
 local tail = take_choice('tail', { serve_one = true, refuse = true })
 local bounds = take_bounds()
@@ -265,6 +267,8 @@ if leads then
     return reply('follow', lead.hold)
   end
 end
+
+if not may_lead then return reply('absent') end
 
 -- A hold that is there already was admitted in this ledger, whatever the caller knows of it.
 local lost, epoch = check_epoch(known_epoch, now)
