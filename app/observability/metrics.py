@@ -167,7 +167,7 @@ METRICS: tuple[MetricSpec, ...] = (
         "Failed writes of the journal, by errno name, such as ENOSPC.",
     ),
     MetricSpec(
-        "flashgate_store_amnesia_total", "counter", ("policy",),
+        "flashgate_store_data_losses_total", "counter", ("policy",),
         "Tenants' ledgers that the store was found to have lost, by policy: rebuild, closed, open.",
     ),
     MetricSpec(
@@ -366,7 +366,7 @@ class Metrics:
         """Count a loss of a tenant's ledger, the holds that were put back, and what they had booked."""
         for unit, amount in missing._asdict().items():
             self._get_family("store_lost_units_total").add(amount, unit)
-        self._get_family("store_amnesia_total").add(1, policy)
+        self._get_family("store_data_losses_total").add(1, policy)
         self._get_family("holds_restored_total").add(restored, policy)
 
     def count_store_command(self, command: str, outcome: str, duration_s: float | None) -> None:

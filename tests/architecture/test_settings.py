@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import app.main  # noqa: F401 - brings the configs of all parts
 from app.domain.config import Config
 from app.settings.environment import SETTINGS
 from tests.architecture.rules import Breach, Source
@@ -27,7 +28,7 @@ def find_configs(config: type[Config] = Config) -> set[type[Config]]:
     return below.union(*(find_configs(each) for each in below))
 
 
-CONFIGS = {config.__name__ for config in find_configs()}
+CONFIGS = {config.__name__: config for config in find_configs()}
 
 
 def find_defaults(source: Source) -> Iterator[tuple[ast.AST, str]]:
@@ -57,7 +58,7 @@ def is_written_out(value: ast.AST | None) -> bool:
 
 def find_second_defaults(source: Source) -> list[Breach]:
     """Defaults of what has one in a config already; names of a single word stand for many things."""
-    names = {name for config in find_configs() for name in config.model_fields}
+    names = {name for config in CONFIGS.values() for name in config.model_fields}
     names |= {variable.removeprefix("FLASHGATE_").lower() for variable in SETTINGS}
     telling = {name for name in names if "_" in re.sub("_(s|mb|max)$", "", name)}
     return [
