@@ -193,7 +193,7 @@ NAMES = itertools.count(1)
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=25,
+    max_examples=60,
     suppress_health_check=list(HealthCheck),
     phases=(Phase.generate,),
 )
