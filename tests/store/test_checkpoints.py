@@ -18,6 +18,7 @@ from app.ledger import journal_lines
 from app.ledger.adjustments import RedisBudgetAdjustments
 from app.ledger.verifying import read_snapshot
 from tests.store.books import ONE, until
+from tests.store.test_bounds import REST, TIGHT
 from tests.store.test_durable import Replica, own_server, quick, replica
 from tests.storeserver import running_server
 
@@ -100,6 +101,32 @@ async def test_rotation_forgets_nothing(
             await budgeted(again, IMAGES).books.client.flushall()
             await serve_again(again)
             assert await again.books.totals() == [(1600, 0)], "the next holder of the journal knows it all"
+
+
+async def test_what_is_unresolved_is_rebuilt_too(own_server: ServerProcess, tmp_path: Path) -> None:
+    async with replica(own_server.url, tmp_path / "journal", journal_bytes=20_000) as one:
+        budgeted(one, Budget("image_tokens", "month", 10**9)).books.bounds = (TIGHT,)
+
+        async def stands() -> tuple[int, int, int]:
+            (window,) = await one.durable.get_windows("acme", one.books.windows)
+            return window.settled, window.held, window.unresolved
+
+        for number in range(200):
+            hold = f"h{number}"
+            await one.books.admit(hold)
+            await one.books.dispatch(hold)
+            if number % 2:
+                await one.books.settle(hold, outcome="charge")
+            else:
+                await one.books.settle(hold, ONE, unresolved=REST)
+        await has_checkpoints(one)
+        assert await stands() == (200 * 1120, 0, 200 * 560)
+        one.books.bounds = ()
+        await one.books.client.flushall()
+        await serve_again(one)
+        await until(lambda: has_told(one), 20)
+        assert await stands() == (200 * 1120, 0, 200 * 560)
+        assert (await read_snapshot(one.books.client, "acme")).find_differences() == []
 
 
 async def test_a_journal_that_comes_late_knows_what_was_before(
