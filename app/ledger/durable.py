@@ -347,7 +347,7 @@ class DurableLedger(Resource):
                 # Its hold is charged at the estimate when its lease ends; the others must not wait for it.
                 log.exception("a settlement cannot be told to the store", extra={"hold_id": hold_id})
             else:
-                if settled.state == "unknown":
+                if settled.state == "unknown" and item.settlement.outcome != "void":
                     log.error("a settlement came too late to be booked", extra={"hold_id": hold_id})
             del self._waiting[hold_id]
             self._journal.on_disk.discard(hold_id)

@@ -148,10 +148,13 @@ async def test_a_journal_that_comes_late_knows_what_was_before(
         assert one.told.missing[-1].images == 7
 
 
+@pytest.mark.parametrize("on_disk", [True, False], ids=["disk", "memory"])
 async def test_a_backup_older_than_the_journal_is_made_whole(
-    own_server: ServerProcess, tmp_path: Path
+    own_server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_disk: bool
 ) -> None:
-    async with replica(own_server.url, tmp_path / "j", journal_bytes=20_000) as one:
+    monkeypatch.setattr(journal_lines, "MEMORY_BYTES", 20_000)
+    folder = tmp_path / "j" if on_disk else None
+    async with replica(own_server.url, folder, journal_bytes=20_000) as one:
         budgeted(one, IMAGES)
         for number in range(20):
             await draw(one, f"h{number}")

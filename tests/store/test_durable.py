@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import pytest
 
@@ -19,7 +19,7 @@ from app.ledger.durable import DurabilityConfig, DurableLedger
 from app.ledger.journal import Journal
 from app.ledger.policy import LedgerConfig
 from app.ledger.redis import RedisLedger
-from app.ledger.restoring import Restorer
+from app.ledger.restoring import Restored, Restorer
 from app.ledger.verifying import read_snapshot
 from app.store.breaker import FAILURES_MAX, StoreBreaker
 from app.store.client import open_clients
@@ -509,3 +509,26 @@ async def test_a_queue_that_is_full_admits_nothing_more(
         # The settlement that waits goes first, whenever that is.
         await one.lead()
         assert (await one.books.settle("b")).state == "settled"
+
+
+@pytest.mark.parametrize(("outcome", "lines"), [("void", 0), ("settle", 1)])
+async def test_only_what_was_not_booked_is_said_to_have_come_too_late(
+    own_server: ServerProcess,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    outcome: Literal["void", "settle"],
+    lines: int,
+) -> None:
+    async def too_old(_restorer: Restorer, *_arguments: object) -> Restored:
+        return Restored()
+
+    monkeypatch.setattr(Restorer, "put_back", too_old)
+    async with replica(own_server.url, tmp_path, "open") as one:
+        await one.books.admit("a")
+        own_server.kill()
+        await one.books.settle("a", outcome=outcome)
+        shutil.rmtree(own_server.folder / "appendonlydir")
+        own_server.start()
+        await one.nothing_waits()
+    assert sum("too late" in record.getMessage() for record in caplog.records) == lines

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis.asyncio import Redis
 
+from app.domain.budget import Budget
 from app.domain.errors import StoreUnavailable
 from app.generation.ports import Lead
 from app.ledger.policy import LedgerConfig
@@ -20,10 +22,13 @@ from app.store.embedded import find_server_binary
 from app.store.topologies import parse
 from tests.processes import free_port
 from tests.store.books import Books, picture_of, until
+from tests.store.test_durable import quick, replica
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+__all__ = ["quick"]
 
 
 def test_the_parts_of_an_address() -> None:
@@ -122,3 +127,61 @@ async def test_when_the_primary_dies_the_books_go_on_at_its_replica(
         picture = picture_of(b"pixels" * 100_000)
         assert await RedisResults(clients.blobs).put_pictures("acme", (picture,), 60)
         assert await RedisResults(clients.blobs).get_picture("acme", picture.id) == picture
+
+
+@pytest.mark.timeout(90)
+async def test_a_failover_to_a_replica_that_lags_loses_nothing_that_a_gateway_remembers(
+    guarded: tuple[int, dict[int, subprocess.Popen[bytes]]],
+) -> None:
+    """The promoted replica has never heard of 20 of 30 pictures; there is no journal on any disk."""
+    sentinel, servers = guarded
+    primary, lagging = list(servers)[:2]
+    async with replica(f"redis+sentinel://127.0.0.1:{sentinel}/books", None) as gateway:
+        books = replace(gateway.books, budgets=(Budget("images", "day", 1000),))
+        made = 0
+
+        async def draw() -> bool:
+            """The upstream's own count is what was sent to it."""
+            nonlocal made
+            with contextlib.suppress(StoreUnavailable):
+                hold = f"h{made}"
+                if not isinstance(await books.admit(hold), Lead):
+                    return False
+                await books.dispatch(hold)
+                made += 1
+                return (await books.settle(hold)).state == "settled"
+            return False
+
+        await until(draw, 20)
+        while made < 10:
+            assert await draw()
+
+        async def watched() -> bool:
+            asked: Any
+            async with (
+                Redis(port=sentinel, socket_timeout=5, decode_responses=True) as asked,
+                Redis(port=primary) as first,
+                Redis(port=lagging) as second,
+            ):
+                equal = await first.hlen(books.key("res")) == await second.hlen(books.key("res"))
+                return equal and len(await asked.execute_command("SENTINEL", "REPLICAS", "books")) == 1
+
+        await until(watched, 30)
+        await gateway.has_looked()
+        client: Any
+        async with Redis(port=primary) as client:
+            await client.execute_command("ACL", "SETUSER", "default", "-psync", "-sync")
+            await client.execute_command("CLIENT", "KILL", "TYPE", "replica")
+        while made < 30:
+            assert await draw()
+        servers[primary].kill()
+        await asyncio.to_thread(servers[primary].wait)
+
+        async def whole() -> bool:
+            with contextlib.suppress(StoreUnavailable):
+                return await books.totals() == [(made, 0)]
+            return False
+
+        await until(whole, 60)
+        assert gateway.told.histories == ["yes"]
+        assert sum(amounts.images for amounts in gateway.told.missing) == 20
