@@ -17,7 +17,7 @@ from app.domain.errors import (
     UpstreamError,
 )
 from app.domain.generation import Generation, PictureRecord
-from app.domain.policy import Policy, TimeConfig
+from app.domain.policy import HoldConfig, Policy, TimeConfig
 from app.domain.request import CacheDirective, GenerationRequest
 from app.domain.stored_generation import StoredGeneration, build_effective
 from app.domain.tenancy import Caller, Key, Tenant
@@ -61,7 +61,7 @@ UNBILLED = UpstreamError("Unavailable.", billed="no")
 class Path:
     """A gateway whose ports are in memory, and one order through it."""
 
-    def __init__(self, *admissions: Admission) -> None:
+    def __init__(self, *admissions: Admission, hold: HoldConfig | None = None) -> None:
         self.script = Script()
         self.ledger, self.results = MemoryLedger(self.script), MemoryResults(self.script)
         self.model = MemoryModel(self.script)
@@ -72,7 +72,7 @@ class Path:
             results=self.results,
             conversations=Conversations(self.results, ConversationConfig()),
             model=self.model,
-            policy=Policy(),
+            policy=Policy(hold=hold or HoldConfig()),
             times=TimeConfig(upstream_timeout_s=60),
         )
 

@@ -78,7 +78,8 @@ class MemoryLedger:
     async def admit(self, request: AdmissionRequest) -> Admission:
         await self._script.play("admit")
         self.asked.append(request)
-        admission = self.admissions.popleft() if self.admissions else Lead("", WINDOWS, RATES)
+        lead = Lead("", WINDOWS, RATES, request.offered[0])
+        admission = self.admissions.popleft() if self.admissions else lead
         if not isinstance(admission, Lead):
             return admission
         self.open[request.hold_id] = "held"
@@ -160,11 +161,13 @@ class MemoryModel:
         self._script = script
         self.endings = deque[ModelAnswer | Exception]()
         self.sent = 0
+        self.requests: list[GenerationRequest] = []
 
     async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
         await self._script.play("slot")
         await call.begin()
         self.sent += 1
+        self.requests.append(request)
         await self._script.play("upstream")
         ending = self.endings.popleft() if self.endings else answer()
         if isinstance(ending, Exception):

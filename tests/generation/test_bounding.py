@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from app.domain.bound import CALLS_ENOUGH
+from app.domain.errors import AnswerCut
 from app.domain.passthrough import Passthrough
+from app.domain.policy import HoldConfig
 from app.domain.request import GenerationRequest
 from app.generation.bounding import bound_request
-from tests.generation.paths import CATALOGUE
+from tests.generation.paths import CATALOGUE, LOST, Path
+from tests.generation.ports import USAGE, answer
 
 CARD = next(card for card in CATALOGUE if card.id == "gemini-3.1-flash-image")
 ASKED = GenerationRequest(model=CARD.id, prompt="A boat")
@@ -48,3 +53,45 @@ def test_a_body_that_passes_through_carries_the_bound_in_place_of_a_wider_one(
     assert sent[config]["maxOutputTokens"] == 1720
     assert "max_output_tokens" not in sent[config]
     assert bounded.max_output_tokens == 1720
+
+
+CUT = AnswerCut("Cut off.", billed="yes", usage=USAGE)
+
+
+@pytest.mark.parametrize(
+    ("rule", "before", "after"),
+    [("adaptive", 1347, None), ("required", 1347, 1347), ("off", None, None)],
+)
+async def test_a_bound_is_sent_as_the_deployment_says_and_as_answers_bear_it(
+    rule: Literal["adaptive", "required", "off"], before: int | None, after: int | None
+) -> None:
+    path = Path(hold=HoldConfig(output_bound=rule))
+    for _ in range(CALLS_ENOUGH):
+        path.model.endings.append(CUT)
+        with suppress(AnswerCut):
+            await path.ask("bypass")
+    assert path.model.requests[0].max_output_tokens == before
+    await path.ask("bypass")
+    bound = path.model.requests[-1].max_output_tokens
+    assert (bound is None) == (after is None)
+    assert after is None or (bound or 0) >= after
+
+
+async def test_what_a_bound_cuts_off_is_paid_and_not_told_to_followers() -> None:
+    path = Path()
+    path.model.endings.append(CUT)
+    with pytest.raises(AnswerCut):
+        await path.ask()
+    (settlement,) = path.ledger.ended
+    assert (settlement.outcome, settlement.failure, settlement.publish) == ("settle", None, None)
+    assert settlement.amounts.total_tokens == USAGE.total_tokens
+
+
+async def test_calls_of_unknown_outcome_among_others_are_booked_as_expected_and_set_aside() -> None:
+    path = Path()
+    path.model.endings.extend([answer(), LOST, LOST])
+    await path.ask("bypass", n=3)
+    (settlement,) = path.ledger.ended
+    assert settlement.outcome == "settle"
+    assert settlement.amounts.image_tokens == 747 + 2 * 747
+    assert settlement.unresolved.image_tokens == 2 * (1120 - 747)
