@@ -13,8 +13,7 @@ ARG PYTHON_IMAGE=docker.io/library/python:3.13.15-slim-trixie@sha256:9d2e5553305
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PYTHONDONTWRITEBYTECODE=1
 WORKDIR /src
-# The dependencies change seldom: as a layer of their own they are built once. What builds the package stays in
-# this stage.
+# The dependencies change seldom, so they are a layer of their own. Build packages stay in this stage.
 COPY requirements.txt requirements-build.txt ./
 RUN python -m pip install --quiet --require-hashes --only-binary=:all: -r requirements-build.txt \
     && python -m venv --without-pip /opt/flashgate \
@@ -63,16 +62,16 @@ WORKDIR /
 USER 65532:65532
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-# Liveness: it asks nothing but the process, so that a store's outage restarts no gateway.
+# Liveness checks only the process, so that an outage of the store restarts no gateway.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/livez', timeout=4)"]
 ENTRYPOINT ["flashgate"]
 CMD ["serve"]
 
 # With the extras `embedded` and `emulator`, for one machine. The wheel of pillow-heif holds a library under the GPL,
-# and whoever passes this image on takes on what that asks; the gateway's own holds none.
+# and anybody who distributes this image must comply with it; the gateway's own image holds none.
 FROM gateway AS demo
 COPY --from=build-demo /opt/flashgate /opt/flashgate
 
-# What is built where no target is named.
+# The default target.
 FROM gateway

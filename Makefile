@@ -33,32 +33,32 @@ image: ## Build the container, named flashgate (ENGINE=docker)
 	$(ENGINE) build -t flashgate --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
 	  --build-arg CREATED=$$(git log -1 --format=%cI) .
 
-deploy-check: .venv/dev ## Judge the deployment's files by linters, policies and the platform's own classes
+deploy-check: .venv/dev ## Check the deployment's files with linters, policies and the platform's own classes
 	DEPLOY_TOOLS=1 $(PY) -m pytest tests/deploy tests/release
 
 sbom: .venv/dev ## Write the bill of materials (CycloneDX) and the licences of the image into dist
 	$(PY) -m tests.release.sbom
 
-release-check: check ## Whether this commit may be the release that pyproject.toml says it is
+release-check: check ## Check that this commit can be the release that pyproject.toml states
 	$(PY) -m pytest -q tests/release tests/surfaces/test_documents.py tests/clients/test_compatibility.py
 	$(PY) -m tests.release.check
 
-chaos: .venv/dev ## Four replicas, everything that can break, and the audit (CHAOS_S=60 SEED=…)
+chaos: .venv/dev ## Run four replicas, break everything, then audit the ledger (CHAOS_S=60 SEED=…)
 	$(PY) -m tests.chaos.run --seconds $${CHAOS_S:-60} $${SEED:+--seed $$SEED}
 
-bench: .venv/dev ## What an admission and a request cost, and that it does not grow (about a minute)
+bench: .venv/dev ## Measure what an admission and a request cost, and that it does not grow (about a minute)
 	$(PY) -m tests.benchmarks.run
 
-bad-day: .venv/dev ## An hour of Google's bad days in a minute, as a table and a picture (BAD_DAY_S=60 SEED=…)
+bad-day: .venv/dev ## Run an hour of Google's bad days in a minute, as a table and a picture (BAD_DAY_S=60 SEED=…)
 	$(PY) -m tests.badday.run --seconds $${BAD_DAY_S:-60} $${SEED:+--seed $$SEED}
 
-corpus: .venv/dev ## Compare what is accepted with what decoders open, over a folder of files (DIR=…)
+corpus: .venv/dev ## Compare what the gateway accepts with what decoders open, in a folder of files (DIR=…)
 	$(PY) -m tests.media.corpus $${DIR:-tests/fixtures/files}
 
 openapi: .venv/run ## Export the OpenAPI document
 	$(PY) -m app openapi > openapi/openapi.json
 
-reference: .venv/run ## Write the reference tables, and the README's
+reference: .venv/run ## Write REFERENCE.md, and the README's table of rules
 	$(PY) -m app reference > REFERENCE.md
 	$(PY) -m app reference --readme README.md
 

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Lets callers in through Cloud Run's own door, and nobody else: the service stays closed to the public.
+# Lets the named callers invoke the Cloud Run service, which stays closed to everybody else.
 #
 #   PROJECT=… REGION=… deploy/cloudrun/bind-callers.sh search@$PROJECT.iam.gserviceaccount.com …
 #
 # A caller then sends its ID token (audience: the service's URL) in X-Serverless-Authorization and its
-# gateway key in X-API-Key. The token says who may knock, the key says whose budget it is.
+# gateway key in X-API-Key. The token decides who may call, the key decides whose budget is used.
 set -eu
 
 : "${PROJECT:?the Google Cloud project}" "${REGION:?the region of the service}"

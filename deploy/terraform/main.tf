@@ -26,7 +26,7 @@ resource "google_project_service" "apis" {
   disable_on_destroy = false
 }
 
-# The gateway's own identity. Nothing else may run as it.
+# The gateway's own service account; nothing else runs as it.
 resource "google_service_account" "gateway" {
   project      = var.project
   account_id   = var.name
@@ -44,7 +44,7 @@ resource "google_project_iam_member" "gateway" {
   member  = google_service_account.gateway.member
 }
 
-# Cloud Run's own door: closed to all but these.
+# Cloud Run itself admits only these callers.
 resource "google_cloud_run_v2_service_iam_member" "callers" {
   for_each = var.callers
 

@@ -1,5 +1,5 @@
 # The alert rules of deploy/prometheus, each as a policy of Cloud Monitoring, which speaks PromQL. Recording
-# rules have no place there, so their names are replaced by what they stand for.
+# rules do not exist there, so their names are replaced by their expressions.
 
 locals {
   recorded = {
@@ -9,7 +9,7 @@ locals {
   alerts = {
     for rule in flatten([for group in yamldecode(file("${path.module}/../prometheus/rules/alerts.yml")).groups : group.rules]) :
     rule.alert => rule
-    # These ask for Prometheus' own series about its targets, which the collector does not write.
+    # These need Prometheus' own series about its targets, which the collector does not write.
     if !contains(["FlashgateDown", "FlashgateAbsent", "FlashgateRestarts"], rule.alert)
   }
   severities = { page = "CRITICAL", ticket = "ERROR", info = "WARNING" }

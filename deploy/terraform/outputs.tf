@@ -1,20 +1,20 @@
 output "url" {
-  description = "Where the service answers."
+  description = "URL of the service."
   value       = local.public_url
 }
 
 output "service_account" {
-  description = "Who the gateway is."
+  description = "Service account of the gateway."
   value       = google_service_account.gateway.email
 }
 
 output "key_pepper_secret" {
-  description = "Where to read the pepper, to make keys with: flashgate keys new."
+  description = "Secret that holds the pepper, for flashgate keys new."
   value       = google_secret_manager_secret.own["key-pepper"].id
 }
 
 output "admin_key_secret" {
-  description = "Where to read the operators' first key, for the Admin API and the commands flashgate tenants and flashgate keys."
+  description = "Secret that holds the operators' first key, for the Admin API and the commands flashgate tenants and flashgate keys."
   value       = google_secret_manager_secret.own["admin-key"].id
 }
 

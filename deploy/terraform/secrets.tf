@@ -1,6 +1,5 @@
-# What the gateway gets as files and variables. The pepper and the operators' key are made here and are in no
-# state file: whoever needs them reads them from Secret Manager. The key of the Gemini Developer API is made by
-# hand.
+# Secrets of the gateway, as files and variables. The pepper and the operators' key are created here and are in no
+# state file: read them from Secret Manager. The key of the Gemini Developer API is created by hand.
 
 locals {
   file_secrets = merge(

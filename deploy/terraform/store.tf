@@ -27,13 +27,13 @@ resource "google_memorystore_instance" "store" {
   node_type      = var.store_node_type
   engine_version = var.store_engine_version
 
-  # Budgets have no time to live and must never be evicted; pictures and results have one and may. The
+  # Budgets have no TTL and must never be evicted; pictures and results have one and may be. The
   # gateway refuses to start on an allkeys policy.
   engine_configs = {
     maxmemory-policy = "volatile-lfu"
   }
 
-  # Budgets survive a restart of every node but for the last second.
+  # Budgets survive a restart of every node, except for the last second.
   persistence_config {
     mode = "AOF"
     aof_config {
@@ -41,8 +41,7 @@ resource "google_memorystore_instance" "store" {
     }
   }
 
-  # Nobody but this network reaches it, nobody in it but the gateway's account is let in, and what passes is
-  # encrypted.
+  # Only this network can reach the store, only the gateway's account is admitted, and traffic is encrypted.
   authorization_mode      = "IAM_AUTH"
   transit_encryption_mode = "SERVER_AUTHENTICATION"
 

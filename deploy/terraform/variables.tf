@@ -1,16 +1,16 @@
 variable "project" {
-  description = "Google Cloud project that everything is made in."
+  description = "Google Cloud project in which everything is created."
   type        = string
 }
 
 variable "region" {
-  description = "Region of the service and its store. Vertex AI itself is asked at the location global."
+  description = "Region of the service and its store. Vertex AI itself is called at the location global."
   type        = string
   default     = "europe-west1"
 }
 
 variable "name" {
-  description = "Name of the service, and the beginning of the names of all that belongs to it."
+  description = "Name of the service, and prefix of the names of all its resources."
   type        = string
   default     = "flashgate"
 
@@ -21,7 +21,7 @@ variable "name" {
 }
 
 variable "image" {
-  description = "The container image, named by its digest, so that what runs is what was tested."
+  description = "Container image, by its digest, so that the tested image is the one that runs."
   type        = string
 
   validation {
@@ -31,7 +31,7 @@ variable "image" {
 }
 
 variable "network" {
-  description = "VPC network (projects/…/global/networks/…) that the store's address and the service's egress are in."
+  description = "VPC network (projects/…/global/networks/…) of the store's address and the service's egress."
   type        = string
 }
 
@@ -41,7 +41,7 @@ variable "subnetwork" {
 }
 
 variable "back_end" {
-  description = "Where pictures come from: vertex (as the service account) or gemini (with a key)."
+  description = "Back end: vertex (as the service account) or gemini (with a key)."
   type        = string
   default     = "vertex"
 
@@ -52,7 +52,7 @@ variable "back_end" {
 }
 
 variable "gemini_api_key_secret" {
-  description = "With the back end gemini: id of a secret in Secret Manager that holds the key. Made by hand, so that the key never passes through Terraform."
+  description = "With the back end gemini: id of a secret in Secret Manager that holds the key. Create it by hand, so that the key never passes through Terraform."
   type        = string
   default     = null
 }
@@ -64,19 +64,19 @@ variable "tenants_file" {
 }
 
 variable "admin_key_version" {
-  description = "Raise it to make a new key of operators; the old one is void when the new revision serves."
+  description = "Raise it to create a new operators' key; the old one is invalid once the new revision serves."
   type        = number
   default     = 1
 }
 
 variable "key_pepper_version" {
-  description = "Raise it to make a new pepper. All keys are void then; see the runbook before."
+  description = "Raise it to create a new pepper, which invalidates all keys; read the runbook first."
   type        = number
   default     = 1
 }
 
 variable "callers" {
-  description = "Who may call the service at all, as IAM members (serviceAccount:…, group:…). Whose budget a call uses is decided by the gateway key."
+  description = "Who may call the service at all, as IAM members (serviceAccount:…, group:…). The gateway key decides whose budget a call uses."
   type        = set(string)
   default     = []
 
@@ -87,19 +87,19 @@ variable "callers" {
 }
 
 variable "ingress" {
-  description = "From where requests are let in."
+  description = "Where requests may come from."
   type        = string
   default     = "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"
 }
 
 variable "instances_min" {
-  description = "Instances that always run."
+  description = "Minimum number of instances, which always run."
   type        = number
   default     = 2
 }
 
 variable "instances_max" {
-  description = "Instances at most. Times concurrency, it is what can be asked of Google at once."
+  description = "Maximum number of instances. Times concurrency, it limits the calls to Google at once."
   type        = number
   default     = 20
 }
@@ -129,19 +129,19 @@ variable "store_replicas" {
 }
 
 variable "store_engine_version" {
-  description = "Engine of the store. Valkey 8 and 9 are both understood."
+  description = "Engine of the store. Valkey 8 and 9 are supported."
   type        = string
   default     = "VALKEY_9_0"
 }
 
 variable "create_connection_policy" {
-  description = "Whether to make the service connection policy that Memorystore needs. One network and region may have only one."
+  description = "Whether to create the service connection policy that Memorystore needs; a network has only one in each region."
   type        = bool
   default     = true
 }
 
 variable "deletion_protection" {
-  description = "Whether service and store refuse to be destroyed."
+  description = "Whether service and store are protected from deletion."
   type        = bool
   default     = true
 }
@@ -153,7 +153,7 @@ variable "settings" {
 }
 
 variable "notification_channels" {
-  description = "Cloud Monitoring channels that alerts go to. Without any, no alert policy is made."
+  description = "Cloud Monitoring channels for alerts. Without any, no alert policy is created."
   type        = list(string)
   default     = []
 }

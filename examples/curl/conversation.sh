@@ -1,5 +1,5 @@
 #!/bin/sh
-# Draws a picture and changes it twice; each turn goes on from the generation before it.
+# Draws a picture and changes it twice; each turn continues the generation before it.
 set -eu
 : "${FLASHGATE_URL:=http://127.0.0.1:8080}"
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Starts a picture, lets go of the connection, and collects the result when it is there: operation.sh PROMPT FILE
+# Starts a picture, closes the connection, and fetches the result when it is ready: operation.sh PROMPT FILE
 set -eu
 : "${FLASHGATE_URL:=http://127.0.0.1:8080}"
 

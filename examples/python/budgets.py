@@ -12,7 +12,7 @@ KEY = os.environ["FLASHGATE_API_KEY"]
 
 
 def call(path: str, body: dict | None = None) -> dict:
-    """The JSON that a GET answers, or a POST where there is a body."""
+    """Return the JSON of a GET, or of a POST if there is a body."""
     data = json.dumps(body).encode() if body is not None else None
     request = urllib.request.Request(URL + path, data, {"X-API-Key": KEY, "Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=30) as response:

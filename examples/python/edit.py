@@ -1,4 +1,4 @@
-"""Changes a picture by a prompt; the file travels as a form, and the answer is the bytes of the new picture.
+"""Changes a picture by a prompt; the file is sent as a form, the response is the new picture.
 
 python examples/python/edit.py "The same at night" lighthouse.jpg night.jpg
 """
@@ -29,7 +29,7 @@ request = urllib.request.Request(
         "X-API-Key": KEY,
         "Content-Type": f"multipart/form-data; boundary={boundary}",
         "Accept": "image/*",
-        "Idempotency-Key": secrets.token_hex(16),  # a repetition of this very request is never paid again
+        "Idempotency-Key": secrets.token_hex(16),  # a repeat of this request is never paid again
     },
 )
 with urllib.request.urlopen(request, timeout=120) as response:

@@ -23,7 +23,7 @@ try:
     with urllib.request.urlopen(request, timeout=120) as response:
         answer = json.load(response)
 except urllib.error.HTTPError as error:
-    problem = json.load(error)  # application/problem+json, with every fault of the request in "violations"
+    problem = json.load(error)  # application/problem+json, with all "violations" of the request
     for violation in problem.get("violations", []):
         print(f"{violation['pointer']}: {violation['detail']}", file=sys.stderr)
     sys.exit(f"{problem['code']}: {problem['detail']}")

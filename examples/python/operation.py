@@ -1,4 +1,4 @@
-"""Starts a picture, lets go of the connection, and collects the result when it is there.
+"""Starts a picture, closes the connection, and fetches the result when it is ready.
 
 python examples/python/operation.py "A lighthouse at dusk" lighthouse.jpg
 """
@@ -16,7 +16,7 @@ prompt, path = sys.argv[1:3]
 
 
 def call(url: str, body: dict | None = None, **headers: str):
-    """The open response to a GET, or to a POST where there is a body."""
+    """Return the open response to a GET, or to a POST if there is a body."""
     data = json.dumps(body).encode() if body is not None else None
     headers = {"X-API-Key": KEY, "Content-Type": "application/json", **headers}
     return urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=60)

@@ -1,4 +1,4 @@
-// Draws a picture and changes it twice; each turn goes on from the generation before it.
+// Draws a picture and changes it twice; each turn continues the generation before it.
 //
 //     npx tsx examples/typescript/conversation.ts
 

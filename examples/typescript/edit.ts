@@ -1,4 +1,4 @@
-// Changes a picture by a prompt; the file travels as a form, and the answer is the bytes of the new picture.
+// Changes a picture by a prompt; the file is sent as a form, and the response is the bytes of the new picture.
 //
 //     npx tsx examples/typescript/edit.ts "The same at night" lighthouse.jpg night.jpg
 
@@ -14,7 +14,7 @@ form.set("prompt", prompt);
 form.set("image", new Blob([await readFile(source)]), "image");
 const response = await fetch(`${url}/v1/images:edit`, {
   method: "POST",
-  // With an Idempotency-Key a repetition of this very request is never paid again.
+  // With an Idempotency-Key, a repeat of this request is never paid again.
   headers: { "X-API-Key": key, Accept: "image/*", "Idempotency-Key": randomUUID() },
   body: form,
 });

@@ -18,7 +18,7 @@ const response = await fetch(`${url}/v1/images:generate`, {
   body: JSON.stringify({ prompt, aspect_ratio: "16:9", image_size: "1K" }),
 });
 if (!response.ok) {
-  const problem = (await response.json()) as Problem; // with every fault of the request in `violations`
+  const problem = (await response.json()) as Problem; // with every violation of the request in `violations`
   for (const violation of problem.violations ?? []) console.error(`${violation.pointer}: ${violation.detail}`);
   throw new Error(`${problem.code}: ${problem.detail}`);
 }

@@ -1,4 +1,4 @@
-// Starts a picture, lets go of the connection, and collects the result when it is there.
+// Starts a picture, closes the connection, and fetches the result when it is ready.
 //
 //     npx tsx examples/typescript/operation.ts "A lighthouse at dusk" lighthouse.jpg
 
