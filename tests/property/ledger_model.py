@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from app.domain.budget import Budget
+from app.domain.budget import AMOUNT_MAX, Amounts, Budget
 from app.domain.rate import RateLimit
 
 if TYPE_CHECKING:
-    from app.domain.budget import Amounts
     from app.domain.request import CacheMode
 
 BUDGETS = (
@@ -29,6 +28,11 @@ NOTHING = (0,) * len(BUDGETS)
 def counted(values: Amounts) -> tuple[int, ...]:
     """The amounts in the order of BUDGETS."""
     return tuple(getattr(values, budget.unit) for budget in BUDGETS)
+
+
+def worst_of(est: Amounts) -> Amounts:
+    """The most that a request can cost of which this is expected."""
+    return Amounts(*(min(AMOUNT_MAX, amount + amount // 2) for amount in est))
 
 
 @dataclass
@@ -56,6 +60,11 @@ class Hold:
             assert self.act is not None
             return counted(self.act)
         return counted(self.est) if self.state == "c" else NOTHING
+
+    @property
+    def covered(self) -> tuple[int, ...]:
+        """What admission counts for it while nobody knows what it used."""
+        return counted(worst_of(self.est)) if self.open or self.state == "c" else NOTHING
 
 
 @dataclass
@@ -91,9 +100,17 @@ class Model:
 
     def held(self) -> list[int]:
         return [
-            sum(counted(hold.est)[i] for hold in self.holds.values() if hold.open)
+            sum(hold.covered[i] for hold in self.holds.values() if hold.open) for i in range(len(BUDGETS))
+        ]
+
+    def unresolved(self) -> list[int]:
+        return [
+            sum(hold.covered[i] - hold.booked[i] for hold in self.holds.values() if hold.state == "c")
             for i in range(len(BUDGETS))
         ]
+
+    def taken(self, i: int) -> int:
+        return self.settled()[i] + self.held()[i] + self.unresolved()[i]
 
     def tick(self) -> int:
         self.ticks += 1
@@ -146,10 +163,12 @@ class Model:
     def _refused(self, est: Amounts) -> str | None:
         for hold in self.holds.values():
             self.expire(hold)
-        for i, asked in enumerate(counted(est)):
-            full = self.settled()[i] + self.held()[i] + asked > self.limit(i)
-            if BUDGETS[i].mode == "enforce" and asked and full:
-                return "refused"
+        worst = counted(worst_of(est))
+        enforced = [i for i, budget in enumerate(BUDGETS) if budget.mode == "enforce" and worst[i]]
+        if any(self.taken(i) + worst[i] > self.limit(i) for i in enforced) and any(
+            self.taken(i) + counted(est)[i] > self.limit(i) for i in enforced
+        ):
+            return "refused"
         return "limited" if sum(hold.open for hold in self.holds.values()) >= CAP.limit else None
 
     def _claimed(self, work: str, claim: str) -> str | None:
@@ -224,7 +243,7 @@ class Model:
             return (end, True, hold.late, hold.published)
         if hold.state in "sv":
             return "error"
-        reserved = counted(hold.est) if hold.open or hold.state == "c" else NOTHING
+        reserved = hold.covered
         hold.late = hold.late or not hold.open
         hold.state, hold.act = end, act if outcome == "settle" else None
         for i in range(len(BUDGETS)):

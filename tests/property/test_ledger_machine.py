@@ -28,6 +28,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import FullJitterBackoff
 
+from app.domain.bound import Bound
 from app.domain.budget import AMOUNT_MAX, UNITS, Amounts, BudgetWindow, Span, build_window
 from app.domain.errors import Conflict, InternalError, StoreUnavailable
 from app.domain.failure import Failure
@@ -54,7 +55,7 @@ from app.ledger.policy import LedgerConfig
 from app.ledger.redis import RedisLedger
 from app.store import keys
 from app.store.client import open_clients
-from tests.property.ledger_model import BUDGETS, CAP, Model
+from tests.property.ledger_model import BUDGETS, CAP, Model, counted, worst_of
 from tests.store.books import ZONE, generation
 from tests.storeserver import ServerProcess, running_server
 
@@ -117,6 +118,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.model = Model()
         self.restarts = 0
         self.highest = [budget.limit for budget in BUDGETS]
+        self.tails = [0] * len(BUDGETS)
         self.last_ms = 0
 
     @property
@@ -162,8 +164,18 @@ class LedgerMachine(RuleBasedStateMachine):
     ) -> None:
         expected = self.model.admit(hold, work, est, mode, following, claim)
         request = AdmissionRequest(
-            self.tenant, hold, work, self.windows, est, CacheDirective(mode), following, (CAP,)
+            self.tenant,
+            hold,
+            work,
+            self.windows,
+            est,
+            CacheDirective(mode),
+            following,
+            (CAP,),
+            bounds=(Bound(1720, worst_of(est)),),
         )
+        for index, most in enumerate(counted(worst_of(est))):
+            self.tails[index] = max(self.tails[index], most - counted(est)[index])
         if claim:
             request = replace(request, claim=Claim(DIGEST, claim, 60))
         assert self.runner.run(self._admit(request)) == expected
@@ -340,8 +352,8 @@ class LedgerMachine(RuleBasedStateMachine):
         found, _again = self.runner.run(
             until_answered(lambda: self.ledger.get_windows(self.tenant, self.windows))
         )
-        assert [(w.settled, w.held) for w in found] == list(
-            zip(self.model.settled(), self.model.held(), strict=True)
+        assert [(w.settled, w.held, w.unresolved) for w in found] == list(
+            zip(self.model.settled(), self.model.held(), self.model.unresolved(), strict=True)
         )
         assert all(window.remaining >= 0 for window in found)
 
@@ -409,11 +421,13 @@ class LedgerMachine(RuleBasedStateMachine):
         counters, records, open_holds = self.runner.run(self._read())
         for index, budget in enumerate(BUDGETS):
             name = f"{build_window(budget, 't', ZONE, 0).field}|1"
-            found = [int(counters.get(f"{name}:{kind}", 0)) for kind in "sho"]
+            found = [int(counters.get(f"{name}:{kind}", 0)) for kind in "shuo"]
             settled, held = self.model.settled()[index], self.model.held()[index]
-            assert found == [settled, held, self.model.overage[index]]
+            unresolved = self.model.unresolved()[index]
+            assert found == [settled, held, unresolved, self.model.overage[index]]
             if budget.mode == "enforce":
-                assert settled + held <= self.highest[index] + self.model.overage[index]
+                most = self.highest[index] + self.model.overage[index] + self.tails[index]
+                assert settled + held + unresolved <= most
         assert records == {name: hold.state for name, hold in self.model.holds.items()}
         places = int(counters.get(f"{CAP.field}|0:h", 0))
         assert places == sum(hold.open for hold in self.model.holds.values()) <= CAP.limit
