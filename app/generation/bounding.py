@@ -32,7 +32,8 @@ def build_lowered_notice(own: int, bound: int) -> Notice:
 def _insert_bound(verbatim: Passthrough, bound: int) -> Passthrough:
     """Google's own words with the bound in them, in the place of one that may be there."""
     body = json.loads(verbatim.skeleton)
-    config = body.setdefault("generation_config" if "generation_config" in body else "generationConfig", {})
+    name = "generation_config" if "generation_config" in body else "generationConfig"
+    config = body[name] = body.get(name) or {}
     config.pop("max_output_tokens", None)
     config["maxOutputTokens"] = bound
     return replace(verbatim, skeleton=json.dumps(body, ensure_ascii=False).encode(errors="surrogatepass"))

@@ -37,6 +37,7 @@ def test_only_a_bound_below_the_cards_is_the_gateways_own() -> None:
     ("body", "config"),
     [
         ({}, "generationConfig"),
+        ({"generationConfig": None}, "generationConfig"),
         ({"generationConfig": {"seed": 1}}, "generationConfig"),
         ({"generationConfig": {"maxOutputTokens": 9000}}, "generationConfig"),
         ({"generation_config": {"max_output_tokens": 9000}}, "generation_config"),
