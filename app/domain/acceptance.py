@@ -83,6 +83,12 @@ def _list_word_rules(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
         ),
     )
     yield "grounding", _join(card.grounding) or "none", ("unsupported_grounding",)
+    yield "prices", "members that have a price, for strict tenants", ("unpriced_member",)
+    yield (
+        "service_tier",
+        _join(("standard", *card.tier_prices_usd_per_million)),
+        ("unsupported_service_tier",),
+    )
     yield (
         "labels",
         f"at most {LABELS_MAX}, names and values of up to {LABEL_LENGTH_MAX} printable characters",

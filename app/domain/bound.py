@@ -14,7 +14,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
 from app.domain.budget import NOTHING, Amounts
-from app.domain.estimate import WouldFit, compute_output_tokens_per_call, estimate, sum_prices
+from app.domain.estimate import (
+    WouldFit,
+    compute_output_tokens_per_call,
+    count_search_queries,
+    estimate,
+    get_query_price,
+    sum_prices,
+)
 
 if TYPE_CHECKING:
     from app.domain.allowance import TenantAllowances
@@ -100,7 +107,10 @@ def _compute_worst(
     pictures = compute_most_image_tokens(frozenset(size.tokens for size in card.image_sizes.values()), bound)
     usd = max(
         sum_prices(
-            (read, prices.input), (n * drawn, prices.image_output), (n * (bound - drawn), prices.text_output)
+            (count_search_queries(request, card), get_query_price(card)),
+            (read, prices.input),
+            (n * drawn, prices.image_output),
+            (n * (bound - drawn), prices.text_output),
         )
         for drawn in (0, pictures)
     )

@@ -154,6 +154,14 @@ class VideoInputs(_Fact):
         return _count_at(resolution, self.tokens_per_second, levels, cautious=False)
 
 
+class Searches(_Fact):
+    """Reservations for the searches of one call, and the price of a query."""
+
+    tokens_per_call: Tokens = Field(description="Of what the searches find, which counts as input.")
+    queries_per_call: Annotated[int, Field(ge=1)]
+    usd_per_thousand_queries: Dollars
+
+
 class OutputSize(_Fact):
     """One resolution: its price in image tokens, its words elsewhere, and the time that it takes."""
 
@@ -241,6 +249,9 @@ class Card(_Fact):
     grounding: tuple[Literal["web_search", "image_search"], ...] = Field(
         default=(), description="Searches that the model can make before it draws."
     )
+    searches: Searches | None = Field(
+        default=None, description="What searches cost, for a model that can search."
+    )
     image_sizes: Mapping[ImageSize, OutputSize]
     image_size_default: ImageSize
     aspect_ratios: tuple[AspectRatio, ...]
@@ -271,6 +282,8 @@ class Card(_Fact):
             raise ValueError("thinking_level_default is none of the card's levels")
         if set(self.text_allowance.per_image) != set(levels):
             raise ValueError("text_allowance is not given for exactly the card's thinking levels")
+        if self.grounding and self.searches is None:
+            raise ValueError("grounding is given without searches, so their price is unknown")
         spellings = [word.lower() for size in self.image_sizes.values() for word in size.spellings]
         spellings += [literal.lower() for literal in self.image_sizes]
         if len(set(spellings)) < len(spellings):

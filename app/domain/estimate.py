@@ -48,6 +48,7 @@ class Estimate:
         text_output: Allowance for words and thoughts beside the pictures.
         images: Pictures asked for.
         usd: Billionths of a US dollar.
+        search_queries: Queries of searches.
     """
 
     text_input: int
@@ -58,6 +59,7 @@ class Estimate:
     text_output: int
     images: int
     usd: int
+    search_queries: int = 0
 
     @property
     def input_tokens(self) -> int:
@@ -181,6 +183,18 @@ def sum_prices(*parts: tuple[int, float]) -> int:
     return ceil(sum(tokens * _convert_price(price) for tokens, price in parts))
 
 
+def get_query_price(card: Card) -> float:
+    """Dollars for a million queries of searches."""
+    return card.searches.usd_per_thousand_queries * 1000 if card.searches is not None else 0.0
+
+
+def count_search_queries(request: GenerationRequest, card: Card) -> int:
+    """Queries to reserve for all calls of a request."""
+    if card.searches is None or not request.grounding.is_wanted:
+        return 0
+    return request.n * card.searches.queries_per_call
+
+
 def price_nano_usd(card: Card, usage: Usage) -> int:
     """List price of reported tokens in billionths of a dollar, rounded up, by the tier that was reported.
 
@@ -189,6 +203,7 @@ def price_nano_usd(card: Card, usage: Usage) -> int:
     prices = card.get_prices(usage.tier)
     fresh_input = max(0, usage.input_tokens - usage.cached_input)
     return sum_prices(
+        (usage.search_queries, get_query_price(card)),
         (fresh_input, prices.input),
         (usage.cached_input, prices.cached_input),
         (usage.image_output, prices.image_output),
@@ -261,20 +276,33 @@ def estimate(
             documents = card.tokens.input_max
         words, documents = _limit_to_context(words, pictures, documents, card)
     videos = estimate_video_tokens(request, card, words + pictures + documents, strict=strict)
-    if strict and (request.grounding.web_search or request.grounding.image_search):
-        # What a search returns is billed as input, and its size is not known beforehand.
-        words = max(words, card.tokens.input_max - pictures - documents - videos)
+    if request.grounding.is_wanted:
+        # What a search finds is billed as input, and its size is not known beforehand.
+        room = max(0, card.tokens.input_max - words - pictures - documents - videos)
+        searched = card.searches.tokens_per_call if card.searches is not None else room
+        words += room if strict else min(searched, room)
+    words += request.extra_tokens
     text_input, image_input = request.n * words, request.n * pictures
     document_input, video_input = request.n * documents, request.n * videos
     image_output = request.n * card.image_tokens(request.image_size or card.image_size_default)
     text_output = request.n * compute_output_tokens_per_call(request, card, allowances) - image_output
+    queries = count_search_queries(request, card)
     usd = sum_prices(
+        (queries, get_query_price(card)),
         (text_input + image_input + document_input + video_input, prices.input),
         (image_output, prices.image_output),
         (text_output, prices.text_output),
     )
     return Estimate(
-        text_input, image_input, document_input, video_input, image_output, text_output, request.n, usd
+        text_input,
+        image_input,
+        document_input,
+        video_input,
+        image_output,
+        text_output,
+        request.n,
+        usd,
+        queries,
     )
 
 

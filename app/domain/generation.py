@@ -20,6 +20,7 @@ class Usage:
         thinking: Thought tokens, billed as words.
         tool_use: Prompt tokens that grounding fed back.
         cached_input: The part of the prompt that came from Google's context cache.
+        search_queries: Queries of searches, each of which is billed.
         estimated: True where Google reported nothing and the table stands in.
         tier: The service tier that Google reports, which decides the price: standard, flex, priority,
             provisioned; mixed where calls differ; empty without a report.
@@ -34,6 +35,7 @@ class Usage:
     cached_input: int = 0
     estimated: bool = False
     tier: str = ""
+    search_queries: int = 0
 
     @property
     def input_tokens(self) -> int:
@@ -63,6 +65,7 @@ class Usage:
             self.cached_input + other.cached_input,
             self.estimated or other.estimated,
             "mixed" if len(tiers) > 1 else next(iter(tiers), ""),
+            self.search_queries + other.search_queries,
         )
 
 

@@ -85,6 +85,7 @@ class Policy:
         max_image_size: The largest size allowed, or None.
         preview: Preview features allowed: names of sizes, and ``video``; None for all.
         capabilities: Features that only some back ends have: ``output_mime_type``, ``cloud_storage``.
+        needs_prices: Whether a member without a price is refused.
         request: What one request may hold.
         hold: How long a hold lives, and what is booked where nobody knows what Google charges.
     """
@@ -93,6 +94,7 @@ class Policy:
     max_image_size: str | None = None
     preview: frozenset[str] | None = None
     capabilities: frozenset[str] = frozenset()
+    needs_prices: bool = False
     request: RequestConfig = RequestConfig()  # noqa: RUF009 (it cannot change)
     hold: HoldConfig = HoldConfig()  # noqa: RUF009 (it cannot change)
 
@@ -107,4 +109,5 @@ class Policy:
             models=caller.models,
             max_image_size=caller.max_image_size,
             preview=caller.preview,
+            needs_prices=caller.needs_prices,
         )

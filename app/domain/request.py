@@ -75,6 +75,11 @@ class Grounding:
     web_search: bool = False
     image_search: bool = False
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether any search may be made."""
+        return self.web_search or self.image_search
+
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
@@ -83,9 +88,10 @@ class GenerationRequest:
     ``image_size`` keeps the caller's spelling until validation has accepted it; ``normalised`` in
     ``app/domain/validation.py`` gives the request as it will be used. ``verbatim`` is Google's own words for
     a request that these cannot say completely; ``other_text_bytes`` counts what the model reads there beside
-    prompt, instruction and files, and ``body_bytes`` all of its JSON without its files; ``earlier`` is the
-    conversation that this one goes on with. ``bounded`` says that ``max_output_tokens`` is the gateway's own,
-    tighter than the caller's and the card's.
+    prompt, instruction and files, and ``body_bytes`` all of its JSON without its files; ``extra_tokens`` are
+    those of members that an operator allows, and ``unpriced`` points to those without a price; ``earlier`` is
+    the conversation that this one goes on with. ``bounded`` says that ``max_output_tokens`` is the gateway's
+    own, tighter than the caller's and the card's.
     """
 
     model: str
@@ -111,6 +117,8 @@ class GenerationRequest:
     system_instruction: str | None = None
     other_text_bytes: int = 0
     body_bytes: int = 0
+    extra_tokens: int = 0
+    unpriced: tuple[str, ...] = ()
     safety_settings: tuple[SafetySetting, ...] = ()
     grounding: Grounding = field(default_factory=Grounding)
     variant: int = 0

@@ -279,6 +279,24 @@ def check_grounding(case: Case) -> Iterator[Violation]:
             yield Violation(f"/grounding/{name}", "unsupported_grounding", detail, case.card.grounding)
 
 
+def check_prices(case: Case) -> Iterator[Violation]:
+    """Everything has a price where budgets must hold whatever happens."""
+    for pointer in case.request.unpriced if case.policy.needs_prices else ():
+        detail = (
+            "This member has no price here, and the tenant is strict with an enforced budget in total_tokens"
+            " or usd. Leave it out, or ask the operator to give it a price."
+        )
+        yield Violation(pointer, "unpriced_member", detail)
+
+
+def check_service_tier(case: Case) -> Iterator[Violation]:
+    """Only service tiers whose prices the card has."""
+    tier, priced = case.request.service_tier, ("standard", *case.card.tier_prices_usd_per_million)
+    if tier is not None and tier not in priced:
+        detail = f"The price of this service tier is not known for {case.card.title}."
+        yield Violation("/service_tier", "unsupported_service_tier", detail, priced)
+
+
 def check_labels(case: Case) -> Iterator[Violation]:
     """Labels within the limits on number and length, each name once."""
     labels = case.request.labels
@@ -522,6 +540,8 @@ RULES: tuple[Callable[[Case], Iterator[Violation]], ...] = (
     check_safety_settings,
     check_output_format,
     check_grounding,
+    check_prices,
+    check_service_tier,
     check_labels,
     check_images,
     check_documents,

@@ -204,6 +204,15 @@ class Caller:
         """The class of the caller's work: the key's, else the tenant's."""
         return self.key.priority or self.tenant.priority
 
+    @property
+    def needs_prices(self) -> bool:
+        """Whether everything must have a price: strict holds, and an enforced budget that it counts in."""
+        owners = (self.tenant, self.project, self.key)
+        budgets = (budget for owner in owners if owner is not None for budget in owner.budgets)
+        return self.tenant.strict and any(
+            budget.mode == "enforce" and budget.unit in {"total_tokens", "usd"} for budget in budgets
+        )
+
     def may(self, scope: str) -> bool:
         """Whether the key carries this scope; nothing is allowed by default."""
         return scope in self.key.scopes

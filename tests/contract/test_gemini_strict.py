@@ -133,7 +133,7 @@ def elsewhere(
     tmp_path_factory: pytest.TempPathFactory, settings: dict[str, str], tenants: Tenants
 ) -> Iterator[Rest]:
     """A gateway whose operator chose a region, and a member that the gateway does not know."""
-    more = {"vertex_location": "europe-west4", "gemini_extra_members": '["tools.urlContext"]'}
+    more = {"vertex_location": "europe-west4", "gemini_extra_members": "tools.urlContext=20000/call"}
     with running_gateway(tmp_path_factory.mktemp("elsewhere"), **settings, **more) as process:
         yield Rest(process.url, tenants.keys["gemini"])
 
@@ -168,7 +168,13 @@ def test_a_region_is_not_served_where_a_back_end_without_regions_may_answer() ->
 @pytest.mark.parametrize("path", ["tools.url_context", "tools[].urlContext", ".", "/tools/urlContext"])
 def test_a_member_that_could_never_match_keeps_the_gateway_from_starting(path: str) -> None:
     with pytest.raises(ConfigurationError, match="must be paths such as"):
-        settings_of(environment_of({"gemini_extra_members": path}))
+        settings_of(environment_of({"gemini_extra_members": f"{path}=unpriced"}))
+
+
+@pytest.mark.parametrize("price", ["", "free", "1", "-1/call", "1.5/byte", "1/token", "9999999999/call"])
+def test_a_price_that_cannot_be_read_keeps_the_gateway_from_starting(price: str) -> None:
+    with pytest.raises(ConfigurationError, match="must be prices such as 20000/call or 2/byte, or unpriced"):
+        settings_of(environment_of({"gemini_extra_members": f"tools.urlContext={price}"}))
 
 
 @pytest.mark.parametrize("version", ["v9", "v2", "v1beta2", "beta"])

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.domain.estimate import count_known_document_tokens, estimate, estimate_document_tokens
+from app.domain.bound import build_bounds
+from app.domain.estimate import (
+    count_known_document_tokens,
+    estimate,
+    estimate_document_tokens,
+    price_nano_usd,
+)
+from app.domain.generation import Usage
 from app.domain.request import Grounding
 from tests.domain.validation_cases import CARD, STORED_PDF, bytes_input, request
 
@@ -76,7 +83,12 @@ def test_what_a_search_finds_is_reserved_for_a_strict_tenant(grounding: Groundin
     assert (
         estimate(replace(asked, videos=(CLIP,)), CARD, strict=True).input_tokens == 2 * CARD.tokens.input_max
     )
-    assert estimate(asked, CARD) == estimate(replace(asked, grounding=Grounding()), CARD)
+    assert CARD.searches is not None
+    found, plain = (estimate(each, CARD) for each in (asked, replace(asked, grounding=Grounding())))
+    assert found.text_input - plain.text_input == 2 * CARD.searches.tokens_per_call
+    assert found.search_queries == 2 * CARD.searches.queries_per_call
+    tokens_usd = 2 * CARD.searches.tokens_per_call * 500
+    assert found.usd - plain.usd == tokens_usd + found.search_queries * 14_000_000
 
 
 def test_a_strict_tenants_reservation_believes_no_header() -> None:
@@ -97,3 +109,16 @@ def test_no_call_reads_more_than_the_context() -> None:
     strict = estimate(asked, CARD, strict=True)
     assert strict.input_tokens == 2 * CARD.tokens.input_max
     assert strict.document_input == 2 * CARD.tokens.input_max
+
+
+def test_every_query_of_a_search_is_settled() -> None:
+    plain = Usage(text_input=100, image_output=1120)
+    searched = replace(plain, search_queries=3, tool_use=200)
+    assert price_nano_usd(CARD, searched) - price_nano_usd(CARD, plain) == 3 * 14_000_000 + 200 * 500
+    assert (searched + searched).search_queries == 6
+
+
+def test_a_search_is_part_of_the_worst_that_a_call_can_cost() -> None:
+    asked = request(grounding=Grounding(web_search=True))
+    for with_search, without in zip(build_bounds(asked, CARD), build_bounds(request(), CARD), strict=True):
+        assert with_search.worst.usd - without.worst.usd >= 10 * 14_000_000

@@ -181,7 +181,7 @@ def test_no_field_of_a_request_was_forgotten() -> None:
     # The model does not offer these two; a request that sets them is refused before it has a fingerprint.
     refused = {"top_k", "candidate_count"}
     # These are said in Google's own words alone, whose identity takes part.
-    said_there = {"thinking_budget", "other_text_bytes", "body_bytes"}
+    said_there = {"thinking_budget", "other_text_bytes", "body_bytes", "extra_tokens", "unpriced"}
     assert {field.name for field in fields(GenerationRequest)} - varied == refused | said_there
 
 

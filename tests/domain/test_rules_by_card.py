@@ -100,6 +100,11 @@ def _choices(card: Card) -> Iterator[AtLimit]:
     for search in ("web_search", "image_search"):
         code = None if search in card.grounding else "unsupported_grounding"
         yield case("grounding", code, grounding=Grounding(**{search: True}))
+    for tier in ("standard", "flex", "priority"):
+        priced = tier == "standard" or tier in card.tier_prices_usd_per_million
+        yield case("service_tier", None if priced else "unsupported_service_tier", service_tier=tier)
+    yield case("prices", None, unpriced=("/tools/0/x",))
+    yield case("prices", "unpriced_member", Policy(needs_prices=True), unpriced=("/tools/0/x",))
     thresholds = facts.safety_thresholds
     for at, category in enumerate(facts.safety_categories):
         pair = (category, thresholds[at % len(thresholds)])

@@ -7,8 +7,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from app.domain.budget import Budget, Mode, Unit
 from app.domain.keys import ENTROPY_BYTES, hash_secret, mint
-from app.domain.tenancy import Identity, Key, RetiringSecret, Tenant
+from app.domain.policy import Policy
+from app.domain.tenancy import Caller, Identity, Key, Project, RetiringSecret, Tenant
 from app.tenants.directory import MemoryDirectory
 
 PEPPER = b"pepper"
@@ -60,3 +62,27 @@ def test_no_hash_stands_in_a_keys_text_form() -> None:
     assert key.secret_hash not in repr(key)
     assert key.retiring is not None
     assert key.retiring.secret_hash not in repr(key)
+
+
+@pytest.mark.parametrize(
+    ("strict", "unit", "mode", "needed"),
+    [
+        (True, "usd", "enforce", True),
+        (True, "total_tokens", "enforce", True),
+        (True, "image_tokens", "enforce", False),
+        (True, "usd", "shadow", False),
+        (False, "usd", "enforce", False),
+    ],
+)
+@pytest.mark.parametrize("owner", ["tenant", "project", "key"])
+def test_strict_tenants_need_prices_where_a_budget_counts_them(
+    strict: bool, unit: Unit, mode: Mode, needed: bool, owner: str
+) -> None:
+    budgets = {owner: (Budget(unit, "day", 5, mode=mode),)}
+    project = Project("p", budgets.get("project", ()))
+    key = Key("k", "", frozenset(), budgets.get("key", ()), project="p")
+    tenant = Tenant(
+        "t", ZoneInfo("UTC"), budgets.get("tenant", ()), (key,), projects=(project,), strict=strict
+    )
+    assert Caller(tenant, key).needs_prices is needed
+    assert Policy().restrict_to(Caller(tenant, key)).needs_prices is needed

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 LISTS: dict[str, tuple[str, str, Any]] = {
     "FLASHGATE_GEMINI_EXTRA_MEMBERS": (
-        "tools.urlContext, tools.mcpServers",
-        '["tools.urlContext", "tools.mcpServers"]',
-        {"tools.urlContext", "tools.mcpServers"},
+        "tools.urlContext=20000/call, tools.mcpServers=unpriced",
+        '{"tools.urlContext": "20000/call", "tools.mcpServers": "unpriced"}',
+        {"tools.urlContext": "20000/call", "tools.mcpServers": "unpriced"},
     ),
     "FLASHGATE_GCS_BUCKETS": ("inputs,more", '["inputs", "more"]', {"inputs", "more"}),
     "FLASHGATE_IDENTITY_AUDIENCES": ("https://a.example", '["https://a.example"]', {"https://a.example"}),
@@ -58,7 +58,13 @@ MESSAGES = [
     ("FLASHGATE_TIMEOUT_BY_SIZE", "4K=9", "must be 10.0 or more"),
     ("FLASHGATE_GCS_BUCKETS", '["inputs"', LIST),
     ("FLASHGATE_GCS_BUCKETS", "{}", LIST),
-    ("FLASHGATE_GEMINI_EXTRA_MEMBERS", "tools.url_context", "must be paths such as tools.urlContext"),
+    ("FLASHGATE_GEMINI_EXTRA_MEMBERS", "tools.url_context=1/call", "must be paths such as tools.urlContext"),
+    ("FLASHGATE_GEMINI_EXTRA_MEMBERS", "tools.urlContext", PAIRS),
+    (
+        "FLASHGATE_GEMINI_EXTRA_MEMBERS",
+        "tools.urlContext=cheap",
+        "must be prices such as 20000/call or 2/byte, or unpriced",
+    ),
 ]  # fmt: skip
 
 

@@ -126,7 +126,7 @@ async def test_an_endless_name_is_cut_short_where_it_is_refused() -> None:
 
 @pytest.mark.parametrize("spelling", [dict, snake])
 async def test_an_operator_lets_further_members_pass_and_their_words_are_reserved(spelling: Any) -> None:
-    members = frozenset({"tools.urlContext", "contents.parts.toolCall"})
+    members = {"tools.urlContext": "unpriced", "contents.parts.toolCall": "0/call"}
     limits = LIMITS.model_copy(update={"gemini_extra_members": members})
     service = cast("Service", SimpleNamespace(limits=limits))
     call = {"toolCall": {"id": "x" * 300}}
@@ -139,6 +139,23 @@ async def test_an_operator_lets_further_members_pass_and_their_words_are_reserve
     assert (sent["contents"][1]["parts"], sent["tools"]) == ([call], body["tools"])
     assert estimate(order.request, CARD).text_input > 100
     assert {item.code for item in (await ordered(body)).violations} == {"unknown_field"}
+
+
+@pytest.mark.parametrize(
+    ("price", "tokens"), [("20000/call", 2 * 20_000), ("3/byte", 3 * 2 * len('{"a": 1}'))]
+)
+async def test_the_price_of_an_operators_member_is_reserved(price: str, tokens: int) -> None:
+    async def reserved(price: str) -> tuple[int, int]:
+        members = {"contents.parts.toolCall": price}
+        limits = LIMITS.model_copy(update={"gemini_extra_members": members})
+        service = cast("Service", SimpleNamespace(limits=limits))
+        call = {"toolCall": {"a": 1}}
+        body = {"contents": [turn("Draw"), turn(call, call, role="model"), turn("A")]}
+        request = (await ordered(body, service=service)).request
+        return estimate(request, CARD).text_input, estimate(request, CARD, strict=True).text_input
+
+    plain, priced = await reserved("unpriced"), await reserved(price)
+    assert [after - before for before, after in zip(plain, priced, strict=True)] == [tokens, tokens]
 
 
 WORDS = "狐" * 1000
@@ -186,7 +203,8 @@ async def test_whatever_words_a_body_holds_are_reserved(more: dict[str, Any]) ->
     order = await ordered(body)
     assert order.violations == ()
     lenient, strict = estimate(order.request, CARD), estimate(order.request, CARD, strict=True)
-    assert 1000 <= lenient.text_input <= 1100
+    searched = 10_000 if lenient.search_queries else 0
+    assert 1000 <= lenient.text_input - searched <= 1100
     assert strict.text_input >= 3000
     assert estimate(await counted({"generateContentRequest": body}), CARD).text_input == lenient.text_input
 

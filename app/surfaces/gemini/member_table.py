@@ -28,7 +28,11 @@ def _list_message(shape: Mapping[str, Shape], path: str) -> Iterator[tuple[str, 
         elif not inner:
             counts.setdefault("a search; see `tools.googleSearch`", []).append(name)
     if path == _SEARCH:
-        yield path, "", "a search; strict holds reserve all that the context has left"
+        yield (
+            path,
+            "",
+            "a search: the card's queries and tokens a call; strictly all that the context has left",
+        )
     for count, names in counts.items():
         yield path or _ROOT, ", ".join(f"`{name}`" for name in names), count
     for name, inner in shape.items():

@@ -20,9 +20,10 @@ from app.domain.pointers import build_pointer
 from app.surfaces.gemini.fields import convert_to_camel_case, find_lifted
 from app.surfaces.gemini.refused_members import REFUSED
 from app.surfaces.gemini.sizes import RATIO_WORDS, SIZE_WORDS
+from app.surfaces.http.context import MEMBER_PRICE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
     from app.media.lifting import Lifted
 
@@ -225,20 +226,25 @@ class BodyWalk:
 
     Args:
         blobs: The lifted strings of the body.
-        extra: Paths of further members that the operator allows, such as ``tools.urlContext``.
+        extra: Prices of further members that the operator allows, by path, such as ``tools.urlContext``.
         faults: Collects the violations.
 
     ``text_bytes`` is the size in JSON of what the model may read apart from texts and files, and
-    ``body_bytes`` that of the whole body without its files.
+    ``body_bytes`` that of the whole body without its files. ``extra_tokens`` is the price of members that the
+    operator allows, and ``unpriced`` points to those that have none.
     """
 
-    def __init__(self, blobs: Mapping[str, Lifted], extra: Collection[str], faults: list[Violation]) -> None:
+    def __init__(
+        self, blobs: Mapping[str, Lifted], extra: Mapping[str, str], faults: list[Violation]
+    ) -> None:
         self._blobs = blobs
         self._extra = extra
         self._faults = faults
         self._refused = 0
         self.text_bytes = 0
         self.body_bytes = 0
+        self.extra_tokens = 0
+        self.unpriced: list[str] = []
 
     def read_body(self, members: dict[str, Any], shape: Mapping[str, Shape]) -> dict[str, Any]:
         """Return the members of a body as ``read`` does, and measure all of it."""
@@ -299,8 +305,9 @@ class BodyWalk:
                 read = self._read_member(known, item, shape[known], place, inner)
                 if read is not None:
                     message[known] = read
-            elif inner.removeprefix("generateContentRequest.") in self._extra:
+            elif (price := self._extra.get(inner.removeprefix("generateContentRequest."))) is not None:
                 message[known] = self.read(item, Leaf.COUNTED)
+                self._add_price(price, item, place)
             else:
                 self._refuse(place, known, shape)
         return message
@@ -316,6 +323,13 @@ class BodyWalk:
         allowed = tuple(sorted(shape)) if self._refused <= _LISTED_MAX else None
         detail = _NOT_PASSED_ON.format(REFUSED.get(name, _UNKNOWN))
         self._faults.append(Violation(place, "unknown_field", detail, allowed or None))
+
+    def _add_price(self, price: str, value: object, pointer: str) -> None:
+        match = MEMBER_PRICE.fullmatch(price)
+        if match is None or match[1] is None:
+            self.unpriced.append(pointer)
+        else:
+            self.extra_tokens += int(match[1]) * (self._measure(value) if match[2] == "byte" else 1)
 
     def _count(self, value: object) -> None:
         self.text_bytes += self._measure(value)

@@ -152,6 +152,8 @@ class _Reader:
             system_instruction="\n".join(instruction.texts) or None,
             other_text_bytes=self._walk.text_bytes,
             body_bytes=self._walk.body_bytes,
+            extra_tokens=self._walk.extra_tokens,
+            unpriced=tuple(self._walk.unpriced),
             safety_settings=safety,
             grounding=grounding,
             labels=tuple(sorted(self._labels.items())),

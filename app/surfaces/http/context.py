@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final, Protocol, cast
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from app.tenants.ports import Reports
 
 
+MEMBER_PRICE: Final = re.compile(r"(\d{1,9})/(call|byte)|unpriced", re.ASCII)
+"""The price of a member that an operator allows: input tokens each time it is given, or for each byte."""
 _MEMBER: Final = re.compile(r"[a-z][A-Za-z0-9]*(\.[a-z][A-Za-z0-9]*)*")
 
 
@@ -49,6 +52,12 @@ def _check_member(path: str) -> str:
     return path
 
 
+def _check_price(price: str) -> str:
+    if not MEMBER_PRICE.fullmatch(price):
+        raise ValueError("must be prices such as 20000/call or 2/byte, or unpriced")
+    return price
+
+
 class SurfaceConfig(Config):
     """Limits and defaults of all surfaces.
 
@@ -67,10 +76,14 @@ class SurfaceConfig(Config):
         description="Base of the URIs in answers, such as https://flashgate.example; unset for the "
         "request's own.",
     )
-    gemini_extra_members: frozenset[Annotated[str, AfterValidator(_check_member)]] = Field(
-        frozenset(),
-        description="Further members that bodies in Google's dialect may hold, as paths such as "
-        "`tools.urlContext`; they act with the gateway's rights, and only their own text is reserved.",
+    gemini_extra_members: Mapping[
+        Annotated[str, AfterValidator(_check_member)], Annotated[str, AfterValidator(_check_price)]
+    ] = Field(
+        {},
+        description="Further members that bodies in Google's dialect may hold, with the input tokens to "
+        "reserve beside their own text, such as `tools.urlContext=20000/call`, `tools.other=2/byte` or "
+        "`tools.third=unpriced`. They act with the gateway's rights. One without a price is refused for "
+        "strict tenants with an enforced budget in total_tokens or usd.",
     )
     stream_status_wait_s: float = Field(
         5,

@@ -208,6 +208,7 @@ class UsageWire(_Response):
     image_tokens: int = Field(description="Tokens of pictures, by the model card.", examples=[1120])
     text_output: int = Field(description="Tokens of text, or without a reported modality.", examples=[450])
     thinking: int = Field(description="Tokens of thinking.", examples=[0])
+    search_queries: int = Field(description="Queries of searches, each of which is billed.", examples=[0])
     estimated: bool = Field(description="Whether Google reported no counts.", examples=[False])
     service_tier: str = Field(description="Service tier by Google's report, or empty.", examples=["standard"])
     cost_usd: float = Field(description="Cost in US dollars at list price.", examples=[0.06856])

@@ -104,6 +104,12 @@ def parse_usage(metadata: object) -> Usage | None:
     )
 
 
+def _count_queries(grounding: object) -> int:
+    """The queries of all searches, which Google bills one by one."""
+    names = ("webSearchQueries", "imageSearchQueries")
+    return sum(len(_get_list(get_member(grounding, name))) for name in names)
+
+
 def parse_tier(metadata: object, header: str) -> str:
     """The reported service tier, else the one in Gemini's header (docs/model.md#service-tiers)."""
     reported = (
@@ -126,6 +132,7 @@ def complete_usage(usage: Usage | None, request: GenerationRequest, card: Card, 
             image_output=image_output,
             text_output=expected.text_output,
             estimated=True,
+            search_queries=expected.search_queries,
         )
     if usage.image_output:
         return usage
@@ -160,12 +167,13 @@ class GoogleResponse:
             raise UpstreamError(sentence, upstream_status=200, reason=reason, billed="maybe")
         metadata = get_member(body, "usageMetadata")
         usage, self._tier = parse_usage(metadata), parse_tier(metadata, tier)
-        self.usage = None if usage is None else replace(usage, tier=self._tier)
         self.model_version = _get_text(get_member(body, "modelVersion"))
         self.response_id = _get_text(get_member(body, "responseId"))
         feedback = get_member(body, "promptFeedback")
         self.block_reason = parse_reason(get_member(feedback, "blockReason"))
         candidate = next(iter(_get_list(get_member(body, "candidates"))), None)
+        queries = _count_queries(get_member(candidate, "groundingMetadata"))
+        self.usage = usage and replace(usage, tier=self._tier, search_queries=queries)
         self.finish_reason = parse_reason(get_member(candidate, "finishReason"))
         self.support_code = parse_support_code(get_member(candidate, "finishMessage")) or parse_support_code(
             get_member(feedback, "blockReasonMessage")
