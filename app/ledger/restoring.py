@@ -139,8 +139,10 @@ class Restorer:
 
     async def read_history(self) -> str:
         """Names the store's history; another one follows a restart, a failover or an older backup."""
-        nodes = await self._calls.run(fetch_node_info(self._client, "replication"))
-        return ",".join(sorted(str(node.get("master_replid")) for node in nodes))
+        replication = await self._calls.run(fetch_node_info(self._client, "replication"))
+        servers = await self._calls.run(fetch_node_info(self._client, "server"))
+        ids = sorted(str(node.get("master_replid")) for node in replication)
+        return ",".join([*ids, *sorted(str(node.get("run_id")) for node in servers)])
 
     async def look_at(self, tenant_ids: Sequence[str]) -> dict[str, tuple[str, bool]]:
         """The name of each tenant's epoch, "" for none, and whether there is news of malformed entries."""

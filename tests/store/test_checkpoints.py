@@ -14,8 +14,9 @@ import pytest
 from app.domain.budget import Amounts, Budget
 from app.domain.errors import StoreUnavailable
 from app.generation.ports import Lead, Refused
-from app.ledger import journal_lines
+from app.ledger import journal_lines, recovery
 from app.ledger.adjustments import RedisBudgetAdjustments
+from app.ledger.restoring import Restorer
 from app.ledger.verifying import read_snapshot
 from tests.store.books import ONE, until
 from tests.store.test_bounds import REST, TIGHT
@@ -23,6 +24,7 @@ from tests.store.test_durable import Replica, own_server, quick, replica
 from tests.storeserver import running_server
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from app.ledger.checkpoints import Checkpoint
@@ -182,6 +184,63 @@ def restore_backup(server: ServerProcess, backup: Path) -> None:
     shutil.rmtree(server.folder / "appendonlydir")
     shutil.copytree(backup, server.folder / "appendonlydir")
     server.start()
+
+
+async def test_a_journal_that_is_deleted_is_made_again_with_its_checkpoint(
+    own_server: ServerProcess, tmp_path: Path
+) -> None:
+    folder = tmp_path / "journal"
+    async with replica(own_server.url, folder) as one:
+        for number in range(5):
+            await draw(budgeted(one, IMAGES), f"h{number}")
+        shutil.rmtree(folder)
+
+        async def made_again() -> bool:
+            lines = folder / "settled-0.jsonl"
+            return lines.exists() and b"flashgate.ledger.checkpoint" in lines.read_bytes()
+
+        await until(made_again, 20)
+        assert "gone" in one.told.journal_failures
+        await draw(one, "h5")
+        await one.books.client.flushall()
+        await serve_again(one)
+        assert await one.books.totals() == [(6, 0)]
+
+
+async def test_losses_are_looked_for_by_turns(
+    own_server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look is a bounded number of tenants; once one of them is lost, all are looked at."""
+    looks: list[int] = []
+    real = Restorer.look_at
+
+    async def recording(restorer: Restorer, tenant_ids: Sequence[str]) -> dict[str, tuple[str, bool]]:
+        looks.append(len(tenant_ids))
+        return await real(restorer, tenant_ids)
+
+    async with replica(own_server.url, tmp_path / "a") as one, replica(own_server.url, tmp_path / "b") as two:
+        pipeline = one.books.client.pipeline()
+        for number in range(1, 1000):
+            one.durable._ledger.epochs[f"t{number}"] = "e"
+            pipeline.hset(f"fg:{{t{number}}}:win", "!epoch", "e;0")
+        await pipeline.execute()
+        await draw(budgeted(two, IMAGES), "of-two")
+        await draw(budgeted(one, IMAGES), "of-one")
+        monkeypatch.setattr(Restorer, "look_at", recording)
+
+        async def around() -> bool:
+            return sum(looks) > 2000
+
+        await until(around, 20)
+        assert max(looks) <= recovery.LOOKED_AT_ONCE
+        await one.books.client.flushall()
+        await serve_again(one)
+        assert await one.books.totals() == [(2, 0)]
+
+        async def all_lost() -> bool:
+            return len(one.told.losses) == 1000
+
+        await until(all_lost, 20)
 
 
 PREPAID = Budget("images", "lifetime", 0)

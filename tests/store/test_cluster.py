@@ -124,7 +124,7 @@ async def test_a_gateways_store_can_be_a_cluster(cluster: int) -> None:
             results = RedisResults(clients.blobs)
             picture = picture_of(b"pixels" * 300_000)
             restorer = Restorer(clients.ledger, ledger.scripts, LedgerConfig(keep_s=60))
-            assert len(set((await restorer.read_history()).split(","))) == 3, "each primary has its own"
+            assert len(set((await restorer.read_history()).split(","))) == 6, "each primary has its own"
             assert len(await fetch_memory(clients.blobs)) == 3
             await ledger.notifications.listening.wait()
             for tenant in ("one", "two", "three", "four"):
