@@ -6,11 +6,12 @@ import contextlib
 import random
 import secrets
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import pytest
 
+from app.domain.bound import Bound
 from app.domain.budget import Amounts, Budget
 from app.domain.errors import StoreUnavailable
 from app.generation.ports import Lead, Refused
@@ -60,11 +61,11 @@ async def has_told(one: Replica) -> bool:
 
 async def serve_again(one: Replica) -> None:
     """Return when the tenant is admitted again after a loss."""
-    hold = f"again-{secrets.token_hex(4)}"
+    hold, books = f"again-{secrets.token_hex(4)}", replace(one.books, bounds=())
 
     async def open_again() -> bool:
         with contextlib.suppress(StoreUnavailable):
-            return isinstance(await one.books.admit(hold, amounts=Amounts()), Lead | Refused)
+            return isinstance(await books.admit(hold, amounts=Amounts()), Lead | Refused)
         return False
 
     await until(open_again, 20)
@@ -292,6 +293,8 @@ BUDGETS = (
 
 
 Outcome = Literal["settle", "void", "charge"]
+WORST = Amounts(*(3 * amount for amount in ONE))
+PART = Amounts(*(amount // 2 for amount in ONE))
 
 
 @dataclass
@@ -304,6 +307,7 @@ class Story:
     folder: Path
     open: dict[str, Replica] = field(default_factory=dict)
     truth: dict[str, Amounts] = field(default_factory=dict)
+    unresolved: dict[str, int] = field(default_factory=dict)
     count: int = 0
 
     async def step(self) -> None:
@@ -329,10 +333,13 @@ class Story:
         used = ONE._replace(image_tokens=self.chance.randrange(1, 3000))
         outcome: Outcome = self.chance.choice(["settle", "settle", "settle", "void", "charge"])
         one = self.open.pop(hold)
-        settled = await one.books.settle(hold, used, outcome)
+        rest = PART if outcome == "settle" and self.chance.random() < 0.3 else Amounts()
+        settled = await one.books.settle(hold, used, outcome, unresolved=rest)
         assert settled.state in {"settled", "voided", "charged", "deferred"}
         await one.nothing_waits()
         self.truth[hold] = {"settle": used, "void": Amounts(), "charge": ONE}[outcome]
+        aside = {"settle": rest.image_tokens, "void": 0, "charge": WORST.image_tokens - ONE.image_tokens}
+        self.unresolved[hold] = aside[outcome]
 
     async def totals(self) -> list[tuple[int, int]]:
         return await self.replicas[0].books.totals()
@@ -363,6 +370,9 @@ class Story:
         whole = [sum(column) for column in zip(*self.truth.values(), strict=True)]
         found = dict(zip(("images", "image_tokens", "usd"), await self.totals(), strict=True))
         assert found == {unit: (whole[Amounts._fields.index(unit)], 0) for unit in found}
+        books = self.replicas[0].books
+        (window,) = await books.ledger.get_windows("acme", books.windows[1:2])
+        assert window.unresolved == sum(self.unresolved.values())
 
     async def back_up(self) -> None:
         shutil.rmtree(self.folder / "backup", ignore_errors=True)
@@ -380,6 +390,7 @@ async def test_whatever_is_lost_the_ledger_comes_back_exactly(
         replicas = []
         for folder in (tmp_path / "a", tmp_path / "b", None):
             one = await stack.enter_async_context(replica(own_server.url, folder, journal_bytes=20_000))
+            one.books.bounds = (Bound(0, WORST),)
             replicas.append(budgeted(one, *BUDGETS))
         story = Story(random.Random(seed), replicas, own_server, tmp_path)
         for how in story.chance.choices(["flush", "backup"], k=4):

@@ -146,7 +146,7 @@ local function set_limit(field, term, number)
   if term == '' then redis.call('HDEL', WIN, field .. ':l') else redis.call('HSET', WIN, field .. ':l', term) end
 end
 
--- Lets the books stand on the checkpoint: what it says, and what their own holds have added since. No counter falls.
+-- Lets the ledger stand on the checkpoint: what it says, and what its own holds have added since.
 local function rebase()
   local number, opens = checkpoint.number, {}
   for _, hold in ipairs(checkpoint.open) do opens[hold] = true end
@@ -155,7 +155,7 @@ local function rebase()
     if counter.till > now then
       for kind, forgotten in pairs({ s = 'p', u = 'q' }) do
         local stands = stands_at(counter.name, kind)
-        local sum = math.max(stands, counter[kind] + (since[kind][counter.name] or 0))
+        local sum = math.max(0, counter[kind] + (since[kind][counter.name] or 0))
         if sum > stands and kind == 's' then
           put_back[#put_back + 1], put_back[#put_back + 2] = counter.name, text(sum - stands)
         end
