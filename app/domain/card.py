@@ -1,4 +1,4 @@
-"""The card: the facts of one model, as data.
+"""The card: facts about one model, as data.
 
 The YAML files under ``app/cards`` are read into these classes; every limit, size, token count and price
 that the gateway enforces is a value here, none is a constant in code.
@@ -48,7 +48,7 @@ class Source(_Fact):
 
 
 class Alias(_Fact):
-    """Another name of the model. A deprecated one still resolves, with a warning."""
+    """Another name of the model. Deprecated aliases still resolve, with a warning."""
 
     id: str
     deprecated: bool = False
@@ -59,13 +59,13 @@ class Lifecycle(_Fact):
 
     stage: Literal["preview", "ga", "deprecated", "retired"]
     released: date
-    deprecated: Mapping[str, date] = Field(default_factory=dict, description="By back end.")
-    retires: Mapping[str, date] = Field(default_factory=dict, description="By back end, earliest date.")
+    deprecated: Mapping[str, date] = Field(default_factory=dict, description="Date by back end.")
+    retires: Mapping[str, date] = Field(default_factory=dict, description="Earliest date by back end.")
     replacement: str | None = None
 
 
 class TokenLimits(_Fact):
-    """The context: most tokens of input and of output."""
+    """The context: the maximum number of input and output tokens."""
 
     input_max: Tokens
     output_max: Tokens
@@ -76,7 +76,7 @@ Resolution = Literal["low", "medium", "high", "ultra_high"]
 
 
 def _count_at(resolution: str | None, usual: int, levels: Mapping[Resolution, int], *, cautious: bool) -> int:
-    """Tokens at a resolution; an unknown one counts as the dearest."""
+    """Tokens at a resolution; an unknown one counts as the most expensive."""
     if resolution is None:
         return usual
     tokens = next((tokens for level, tokens in levels.items() if level == resolution), None)
@@ -86,7 +86,7 @@ def _count_at(resolution: str | None, usual: int, levels: Mapping[Resolution, in
 
 
 class ImageInputs(_Fact):
-    """Limits of reference images; sizes in bytes, each image on its own."""
+    """Limits of reference images; sizes are bytes per image."""
 
     count_max: Annotated[int, Field(ge=0)]
     inline_bytes_max: Bytes
@@ -95,7 +95,7 @@ class ImageInputs(_Fact):
     tokens_each: Tokens
     tokens_by_resolution: Mapping[Resolution, Tokens] = Field(
         default={"low": 280, "medium": 560, "high": 1120, "ultra_high": 2240},
-        description="Where a request names a resolution.",
+        description="Tokens per image if a request names a resolution.",
     )
 
     def count_tokens(self, resolution: str | None, *, cautious: bool = False) -> int:
@@ -107,20 +107,20 @@ class ImageInputs(_Fact):
 
 
 class DocumentInputs(_Fact):
-    """Limits of documents; sizes in bytes, tokens a file and in all. No types: no documents."""
+    """Limits of documents: bytes and tokens per file, tokens in total. Without types, no documents."""
 
     mime_types: tuple[str, ...]
     bytes_max: Bytes
     console_bytes_max: Bytes
     tokens_per_file_max: Tokens
     tokens_total_max: Tokens
-    tokens_per_page: Tokens = Field(default=560, description="Of a PDF whose pages are counted.")
+    tokens_per_page: Tokens = Field(default=560, description="Tokens per page of a PDF.")
     tokens_per_page_min: Tokens = Field(
-        default=258, description="The least that a source names; PDFs are refused by it."
+        default=258, description="Fewest tokens per page in any source; PDFs are refused by this count."
     )
     tokens_per_page_by_resolution: Mapping[Resolution, Tokens] = Field(
         default={"low": 280, "medium": 560, "high": 1120, "ultra_high": 2240},
-        description="Where a request names a resolution.",
+        description="Tokens per page if a request names a resolution.",
     )
 
     def count_page_tokens(self, resolution: str | None) -> int:
@@ -129,7 +129,7 @@ class DocumentInputs(_Fact):
         return _count_at(resolution, self.tokens_per_page, levels, cautious=False)
 
     def count_least_page_tokens(self, resolution: str | None) -> int:
-        """Tokens that a page has at least."""
+        """The fewest tokens that a page can have."""
         levels = self.tokens_per_page_by_resolution
         known = next((tokens for level, tokens in levels.items() if level == resolution), None)
         return known or self.tokens_per_page_min
@@ -141,15 +141,15 @@ class VideoInputs(_Fact):
     preview: bool = True
     mime_types: tuple[str, ...] = ()
     tokens_per_second: Tokens = Field(
-        default=300, description="Of a video whose length is known, at one frame a second."
+        default=300, description="Tokens per second of a video of known length, at one frame per second."
     )
     tokens_per_second_by_resolution: Mapping[Resolution, Tokens] = Field(
         default={"low": 300, "medium": 300, "high": 1200, "ultra_high": 2400},
-        description="Where a request names a resolution.",
+        description="Tokens per second if a request names a resolution.",
     )
 
     def count_second_tokens(self, resolution: str | None) -> int:
-        """Tokens of a second with one frame at a resolution, or None for the usual one."""
+        """Tokens of one second at one frame per second, at a resolution or None for the usual one."""
         levels = self.tokens_per_second_by_resolution
         return _count_at(resolution, self.tokens_per_second, levels, cautious=False)
 
@@ -163,20 +163,20 @@ class Searches(_Fact):
 
 
 class OutputSize(_Fact):
-    """One resolution: its price in image tokens, its words elsewhere, and the time that it takes."""
+    """One size: its price in image tokens, its names in other APIs, and its duration."""
 
     tokens: Tokens
     megapixels: Annotated[float, Field(gt=0)]
     preview: bool = False
     qualities: tuple[str, ...] = Field(
-        default=(), description="Words of OpenAI's `quality` for it; the first one is answered."
+        default=(), description="Values of OpenAI's `quality` for this size; responses name the first."
     )
     seconds: tuple[float, float] = Field(
-        description="From the fastest to the slowest call, in seconds, as users report them."
+        description="Seconds of the fastest and the slowest call, as users report them."
     )
-    timeout_s: float = Field(ge=10, description="Seconds that a request may take unless a setting says more.")
+    timeout_s: float = Field(ge=10, description="Default time limit of a request in seconds.")
     spellings: tuple[str, ...] = Field(
-        default=(), description="Accepted and normalised, compared without case."
+        default=(), description="Other accepted spellings, in any case; they are normalised."
     )
 
 
@@ -195,7 +195,7 @@ class Range(_Fact):
 
 
 class Parameters(_Fact):
-    """Sampling and thinking parameters as the card offers them."""
+    """Sampling and thinking parameters that the model offers."""
 
     temperature: Range
     top_p: Range
@@ -208,11 +208,13 @@ class Parameters(_Fact):
     response_modalities: tuple[tuple[str, ...], ...]
     safety_categories: tuple[str, ...]
     safety_thresholds: tuple[str, ...]
-    output_mime_types: tuple[str, ...] = Field(description="Where the back end lets a caller choose.")
+    output_mime_types: tuple[str, ...] = Field(
+        description="Types to choose from if the back end offers a choice."
+    )
 
 
 class TextAllowance(_Fact):
-    """Output tokens beside the picture that a reservation allows for, by thinking level."""
+    """Output tokens that a reservation adds to the picture's, by thinking level."""
 
     per_image: Mapping[str, Tokens]
 
@@ -237,7 +239,7 @@ class Card(_Fact):
     aliases: tuple[Alias, ...] = ()
     lifecycle: Lifecycle
     model_ids: Mapping[Literal["emulator", "gemini", "vertex"], str] = Field(
-        default={}, description="What a back end calls the model, where it is not the card's id."
+        default={}, description="The model's id at a back end, if it differs from the card's id."
     )
     locations: tuple[str, ...]
     input_modalities: tuple[str, ...]
@@ -257,19 +259,19 @@ class Card(_Fact):
     aspect_ratios: tuple[AspectRatio, ...]
     pixels: Mapping[AspectRatio, Mapping[ImageSize, tuple[Pixels, Pixels]]]
     pixels_unsettled: tuple[tuple[AspectRatio, ImageSize], ...] = Field(
-        default=(), description="Cells whose pixels the sources leave open; only their area is expected."
+        default=(), description="Cells whose pixels the sources leave open; only their area is checked."
     )
     parameters: Parameters
     text_allowance: TextAllowance
     prices_usd_per_million: Prices
     tier_prices_usd_per_million: Mapping[Literal["flex", "priority"], Prices] = Field(
-        default={}, description="Prices of other service tiers, where they are known."
+        default={}, description="Prices of other service tiers, if known."
     )
     security_controls: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
-        """Every ratio has every size in pixels, and every default is one of the values on offer."""
+        """Every ratio has pixels for every size, and every default is one of the offered values."""
         if set(self.pixels) != set(self.aspect_ratios):
             raise ValueError("pixels and aspect_ratios name different ratios")
         for ratio, row in self.pixels.items():
@@ -291,14 +293,14 @@ class Card(_Fact):
         return self
 
     def get_prices(self, tier: str | None) -> Prices:
-        """The prices of a service tier; those of the standard tier where it has none of its own."""
+        """The prices of a service tier, or those of the standard tier if the card has none for it."""
         for name, prices in self.tier_prices_usd_per_million.items():
             if name == tier:
                 return prices
         return self.prices_usd_per_million
 
     def get_dearest_prices(self, tier: str | None) -> Prices:
-        """The prices to reserve a requested tier at: Google may serve the standard tier instead."""
+        """The prices at which a requested tier is reserved: Google may serve the standard tier instead."""
         return max(self.get_prices(tier), self.prices_usd_per_million, key=lambda prices: prices.image_output)
 
     def image_tokens(self, image_size: str) -> int:
@@ -314,7 +316,7 @@ class Card(_Fact):
         return None
 
     def find_size_of_quality(self, quality: str) -> str | None:
-        """The size for a value of OpenAI's ``quality``, or None where the card has none for it."""
+        """The size for a value of OpenAI's ``quality``, or None if the card has none for it."""
         return next((name for name, size in self.image_sizes.items() if quality in size.qualities), None)
 
     def list_sizes_up_to(self, largest: str) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """The card's rules: one function for each row of the card, from a case to its violations.
 
-A rule yields every violation that it finds and never raises; it passes over what another rule reports. The
-facts about a file were read from its bytes before (``Input``); a caller's claim is only compared with them.
+A rule yields every violation that it finds and never raises; it leaves out what another rule reports. Facts
+about a file were read from its bytes earlier (``Input``); the declared type is only compared with them.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
 LABELS_MAX = 8
 LABEL_LENGTH_MAX = 63
 VARIANT_MAX = 2**32 // SEEDS_PER_VARIANT - 1
-"""The last variant before the seeds go round."""
+"""The last variant before seeds repeat."""
 QUALITY_MIN, QUALITY_MAX = 0, 100
 
 _INVISIBLE = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf"})
 
 
 class Case(NamedTuple):
-    """One request beside what it is measured against.
+    """One request and what it is validated against.
 
     Attributes:
-        image_size: The card's literal for the size asked for, or None where there is none.
-        thinking_level: The card's spelling of the level asked for, or None where there is none.
+        image_size: The card's literal for the requested size, or None if there is none.
+        thinking_level: The card's spelling of the requested level, or None if there is none.
     """
 
     request: GenerationRequest
@@ -64,7 +64,7 @@ def is_unicode(text: str) -> bool:
 
 
 def _is_blank(text: str) -> bool:
-    """Nothing but spaces, controls and invisible marks.
+    """Whether the text is only spaces, control characters and invisible marks.
 
     Each character is looked up once, however often it occurs: a megabyte of blanks costs little.
     """
@@ -106,7 +106,7 @@ def check_aspect_ratio(case: Case) -> Iterator[Violation]:
 
 
 def check_image_size(case: Case) -> Iterator[Violation]:
-    """One of the card's sizes in any accepted spelling, within the caller's limit and previews."""
+    """One of the card's sizes in any accepted spelling, within the caller's rights."""
     sizes = tuple(case.card.image_sizes)
     size = case.image_size
     if size is None:
@@ -154,7 +154,7 @@ def check_response_modalities(case: Case) -> Iterator[Violation]:
 
 
 def _check_range(name: str, value: float | None, limits: Range) -> Iterator[Violation]:
-    # What is not a number compares as outside of everything.
+    # NaN compares as outside any range.
     if value is not None and not limits.min <= value <= limits.max:
         detail = f"A number from {limits.min} to {limits.max} is expected."
         yield Violation(f"/{name}", f"{name}_out_of_range", detail)
@@ -220,7 +220,7 @@ def check_thinking_level(case: Case) -> Iterator[Violation]:
     """One of the card's levels, in upper or lower case."""
     if case.thinking_level is None:
         levels = case.card.parameters.thinking_levels
-        detail = f"{case.card.title} does not think at this level."
+        detail = f"{case.card.title} does not offer this thinking level."
         yield Violation("/thinking_level", "unsupported_thinking_level", detail, levels)
 
 
@@ -275,7 +275,7 @@ def check_grounding(case: Case) -> Iterator[Violation]:
     """Only searches that the model can make."""
     for name in ("web_search", "image_search"):
         if getattr(case.request.grounding, name) and name not in case.card.grounding:
-            detail = f"{case.card.title} is not known to make this kind of search."
+            detail = f"{case.card.title} does not offer this kind of search."
             yield Violation(f"/grounding/{name}", "unsupported_grounding", detail, case.card.grounding)
 
 
@@ -306,10 +306,10 @@ def check_labels(case: Case) -> Iterator[Violation]:
     for name, value in labels[: LABELS_MAX + 1]:
         pointer = build_pointer("labels", name)
         if not 1 <= len(name) <= LABEL_LENGTH_MAX or len(value) > LABEL_LENGTH_MAX:
-            detail = f"A label has 1 to {LABEL_LENGTH_MAX} characters, and its value no more than that."
+            detail = f"A label has 1 to {LABEL_LENGTH_MAX} characters, its value at most {LABEL_LENGTH_MAX}."
             yield Violation(pointer, "label_too_long" if name else "empty_label", detail)
         elif not (name + value).isprintable():
-            yield Violation(pointer, "invalid_label", "A label is made of printable characters.")
+            yield Violation(pointer, "invalid_label", "A label may only contain printable characters.")
         if name in seen:
             yield Violation(pointer, "duplicate_label", "The label has been set before.")
         seen.add(name)
@@ -320,7 +320,7 @@ def check_conversation(case: Case) -> Iterator[Violation]:
     earlier = case.request.earlier
     if earlier is not None and earlier.conversation.model != case.card.id:
         began = earlier.conversation.model
-        detail = f"The conversation was begun with {began}, and only that model reads its own signatures."
+        detail = f"The conversation was started with {began}; other models cannot read its signatures."
         yield Violation("/continue_from", "other_model", detail, (began,))
 
 
@@ -350,16 +350,16 @@ def _check_source(case: Case, item: Input) -> Iterator[Violation]:
 
 
 def _check_type(item: Input, allowed: tuple[str, ...]) -> Iterator[Violation]:
-    """What the bytes are is one of the card's types; what the caller calls them does not matter.
+    """The type of the bytes is one of the card's types; the declared type does not matter.
 
-    Of a file elsewhere only the claim is known, and the upstream needs it.
+    For a file given by address only the declared type is known, and the upstream needs it.
     """
     kind = item.kind
     real = item.mime_type if item.data is not None else get_declared_type(item)
     if item.data is None and item.uri is None:
         return
     if real is None and item.data is None:
-        detail = "An address needs a mime_type beside it."
+        detail = "A file given by address requires a mime_type."
         yield Violation(item.pointer, "mime_type_required", detail, allowed or None)
     elif real is None and not item.faults:
         detail = f"The bytes are of no known type; {_describe_types(kind, allowed)}."
@@ -379,7 +379,7 @@ _WITH_ARTICLE = {"image": "an image", "document": "a document", "video": "a vide
 
 
 def _is_allowed(real: str, allowed: tuple[str, ...], kind: str) -> bool:
-    """In the card's list; where the card has none, of the kind at all."""
+    """Whether the type is on the card's list or, if the card has no list, of the right kind."""
     return real in allowed if allowed else real.startswith(f"{kind}/")
 
 
@@ -387,7 +387,7 @@ _KINDS = frozenset(_WITH_ARTICLE)
 
 
 def _report_faults(item: Input) -> Iterator[Violation]:
-    """What is wrong with the bytes; of a text in place of a picture, that it is a text is enough."""
+    """Faults of the bytes; faults of another kind of file are left out, because its type is reported."""
     for code, sentence in item.faults:
         if code.rpartition("_")[2] not in _KINDS - {item.kind}:
             yield Violation(item.pointer, code, sentence)
@@ -426,10 +426,11 @@ def check_images(case: Case) -> Iterator[Violation]:
 
 
 def _list_references(request: GenerationRequest) -> tuple[Input, ...]:
-    """Images, except for those that the model itself drew in earlier turns.
+    """Images, except those that the model drew in earlier turns.
 
-    Those are judged by their bytes and paid for as input, but the limits on number and size of references do
-    not apply: a chat would end after 14 pictures, or after its first large PNG. ``continue_from`` is alike.
+    Those are validated by their bytes and paid for as input, but the limits on number and size of references
+    do not apply, or a chat would end after 14 pictures or its first large PNG. The same goes for
+    ``continue_from``.
     """
     return tuple(item for item in request.images if not item.drawn)
 
@@ -440,7 +441,7 @@ def _count_earlier_images(case: Case) -> int:
 
 
 def check_documents(case: Case) -> Iterator[Violation]:
-    """Documents of the card's types, each within its bytes and tokens, and all within the tokens in total."""
+    """Documents of the card's types, within the limits on bytes and tokens a file and tokens in total."""
     limits, documents = case.card.documents, case.request.documents
     if documents and not limits.mime_types:
         detail = f"{case.card.title} reads no documents."

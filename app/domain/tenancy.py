@@ -32,12 +32,12 @@ DialectSharing = Literal["own", "share"]
 
 @dataclass(frozen=True, slots=True)
 class CachePolicy:
-    """What a tenant's requests do with the cache unless they say otherwise.
+    """How a tenant's requests use the cache by default.
 
     Attributes:
-        dialects: Whether unseeded requests in the drop-in dialects follow ``mode`` (``share``), or are each
-            work of their own as with the original (``own``).
-        quota_bytes: What its kept pictures may take together; None for no limit.
+        dialects: Whether requests without a seed in the drop-in dialects follow ``mode`` (``share``), or are
+            separate work each, as in the original APIs (``own``).
+        quota_bytes: The most that the tenant's cached pictures may take together; None for no limit.
     """
 
     mode: CacheMode = "use"
@@ -48,7 +48,7 @@ class CachePolicy:
 
 @dataclass(frozen=True, slots=True)
 class RetiringSecret:
-    """The secret that a key had before its last rotation; it opens until ``not_after_ms`` (Unix time)."""
+    """The secret that a key had before its last rotation; valid until ``not_after_ms`` (Unix time)."""
 
     secret_hash: str = field(repr=False)
     not_after_ms: int
@@ -56,7 +56,7 @@ class RetiringSecret:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A Google account, by one of the two names that an ID token gives it (docs/reliability.md R61).
+    """A Google account, named by one of two claims of its ID tokens (docs/reliability.md R61).
 
     Attributes:
         value: The verified e-mail address in lower case, or the subject, which never changes.
@@ -67,7 +67,7 @@ class Identity:
 
     @property
     def name(self) -> str:
-        """Both parts in one; no key id is like it, because those hold no colon."""
+        """Kind and value, joined by a colon; key ids contain no colon, so none is equal to it."""
         return f"{self.kind}:{self.value}"
 
 
@@ -77,17 +77,17 @@ class Key:
 
     Attributes:
         id: Unique in the whole deployment, because a key is looked up by it.
-        secret_hash: Empty for the key of an identity, which no secret opens.
-        retiring: The secret before the present one, while both open (docs/reliability.md R59).
-        not_before_ms: Until this moment (Unix time) nothing opens the key; None for at once.
-        expires_at_ms: From this moment on nothing opens the key; None for never.
+        secret_hash: Empty for the key of an identity, which has no secret.
+        retiring: The previous secret, while both are valid (docs/reliability.md R59).
+        not_before_ms: The key is not valid before this time (Unix time); None for at once.
+        expires_at_ms: The key is not valid from this time on (Unix time); None for never.
         project: The tenant's project whose budgets this key counts in as well, or None.
-        rate: What the key may ask in a minute and at once.
-        identity: Whose ID tokens open the key in place of a secret, or None. Unique in the whole deployment.
-        models: Card ids that it may use, among its tenant's; empty for all of them.
-        max_image_size: The largest size that it may ask for, or None for its tenant's.
-        preview: Preview features that it may use where its tenant may, or None for all of them.
-        priority: Its class in place of the tenant's, or None.
+        rate: Requests per minute and concurrent requests that the key may make.
+        identity: The account whose ID tokens replace the secret, or None. Unique in the whole deployment.
+        models: Card ids that it may use, a subset of its tenant's; empty for all of those.
+        max_image_size: The largest size that it may request, or None for its tenant's.
+        preview: Preview features that it may use if its tenant may, or None for all of the tenant's.
+        priority: Its class instead of the tenant's, or None.
     """
 
     id: str
@@ -107,16 +107,16 @@ class Key:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What no other key of the deployment may have."""
+        """The names that must be unique in the deployment."""
         return (self.id,) if self.identity is None else (self.id, self.identity.name)
 
     def is_live(self, now_ms: int) -> bool:
-        """Whether anything opens the key at this moment: its time has begun, and is not over."""
+        """Whether the key's period of validity has begun and is not over."""
         has_begun = self.not_before_ms is None or now_ms >= self.not_before_ms
         return has_begun and (self.expires_at_ms is None or now_ms < self.expires_at_ms)
 
     def hashes(self, now_ms: int) -> tuple[str, ...]:
-        """The hashes of the secrets that open at this moment: none, one, or two after a rotation."""
+        """The hashes of the secrets that are valid now: none, one, or two after a rotation."""
         if not self.is_live(now_ms) or self.identity is not None:
             return ()
         if self.retiring is None or now_ms >= self.retiring.not_after_ms:
@@ -126,7 +126,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A part of a tenant with budgets that its keys share. ``id`` is unique in the tenant."""
+    """A part of a tenant whose keys share budgets. ``id`` is unique in the tenant."""
 
     id: str
     budgets: tuple[Budget, ...] = ()
@@ -140,14 +140,14 @@ class Tenant:
         id: ``[a-z0-9][a-z0-9-]{0,62}``; it appears in store keys and metric labels.
         time_zone: Budget windows begin at this zone's midnight.
         models: Card ids that the tenant may use; empty for all.
-        max_image_size: The largest size that it may ask for, or None.
+        max_image_size: The largest size that it may request, or None.
         preview: Preview features that it may use, such as ``4K`` and ``video``; None for all.
-        projects: Parts of it that keys belong to.
-        rate: What all its keys together may ask in a minute and at once.
-        strict: Whether input is expected to be as much as it can be, and the last of a budget is refused.
-        tail: What the last of a budget is for, in place of the usual: ``serve_one`` serves one call whose
-            expected cost fits, ``refuse`` none whose worst does not.
-        priority: Who gives way where there is more work than slots: batch first, critical last.
+        projects: Its projects, which keys belong to.
+        rate: Requests per minute and concurrent requests that all its keys together may make.
+        strict: Whether input is estimated at its maximum, and the last request of a budget is refused.
+        tail: What happens when a budget is almost used up, or None for the default: ``serve_one`` serves one
+            call if its expected cost fits, ``refuse`` serves none unless its worst cost fits.
+        priority: Who gives way if there is more work than slots: batch first, critical last.
     """
 
     id: str
@@ -166,13 +166,13 @@ class Tenant:
 
     @property
     def tail_rule(self) -> Tail:
-        """What the last of a budget is for."""
+        """What happens when a budget is almost used up."""
         return self.tail or ("refuse" if self.strict else "serve_one")
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A tenant and the key it showed."""
+    """A tenant and the key that it presented."""
 
     tenant: Tenant
     key: Key
@@ -184,7 +184,7 @@ class Caller:
 
     @property
     def models(self) -> frozenset[str]:
-        """Card ids that may be used; empty for all. A key's own are some of its tenant's."""
+        """Card ids that may be used; empty for all. A key's list is a subset of its tenant's."""
         return self.key.models or self.tenant.models
 
     @property
@@ -214,7 +214,7 @@ class Caller:
         )
 
     def may(self, scope: str) -> bool:
-        """Whether the key carries this scope; nothing is allowed by default."""
+        """Whether the key has this scope; nothing is allowed by default."""
         return scope in self.key.scopes
 
 
@@ -229,7 +229,7 @@ def list_budget_windows(caller: Caller, now_ms: int) -> tuple[BudgetWindow, ...]
 
 
 def list_rate_limits(caller: Caller) -> tuple[RateLimit, ...]:
-    """Every limit that a caller's request is checked against: the tenant's, then the key's."""
+    """Every rate limit that applies to a caller's request: the tenant's, then the key's."""
     return build_rate_limits("tenant", "t", caller.tenant.rate) + build_rate_limits(
         "key", f"k:{caller.key.id}", caller.key.rate
     )
@@ -243,8 +243,8 @@ class TenantRecord:
     """A tenant as operators see it.
 
     Attributes:
-        version: Grows with every change of any stored tenant, so that no two states share one; 0 in a file.
-        source: A tenant of a file is changed in the file alone.
+        version: Increases with every change of any stored tenant, so that it identifies a state; 0 in a file.
+        source: A tenant from a file can only be changed in the file.
     """
 
     tenant: Tenant

@@ -25,7 +25,7 @@ def _build_part(item: Input, placeholder: str) -> dict[str, Any]:
 
 
 def _insert_placeholders(value: Any, names: Mapping[str, str]) -> Any:
-    """The same JSON with a placeholder wherever a picture's bytes were."""
+    """The same JSON with placeholders in place of pictures' bytes."""
     if isinstance(value, dict):
         return {
             key: names[item] if key == "data" and isinstance(item, str) and item in names
@@ -36,7 +36,7 @@ def _insert_placeholders(value: Any, names: Mapping[str, str]) -> Any:
 
 
 def _parse_content(verbatim: str) -> dict[str, Any] | None:
-    """What the model said, or None where the answer holds no such thing."""
+    """The model's ``Content``, or None if the answer has none."""
     try:
         content = json.loads(verbatim)["candidates"][0]["content"]
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):
@@ -53,13 +53,13 @@ def _count_text_bytes(content: Mapping[str, Any]) -> int:
 def add_turn(
     request: GenerationRequest, replied: Replied, card: Card, names: Iterator[str]
 ) -> Conversation | None:
-    """The conversation with one more turn; None where the answer cannot be said again.
+    """The conversation with one more turn; None if the answer cannot be sent again.
 
     Args:
-        request: One picture of it was asked for, in the gateway's own words.
+        request: The request for this turn, normalised, for one picture.
         replied: The answer.
-        card: The model's.
-        names: Placeholders that nobody can guess, and that no earlier turn has.
+        card: The card of the model.
+        names: Unguessable placeholders that no earlier turn uses.
     """
     content = _parse_content(replied.verbatim)
     if content is None:
@@ -92,7 +92,7 @@ def add_turn(
 
 
 def _correct_document_tokens(conversation: Conversation, tokens: int) -> Conversation:
-    """With what Google has read of documents and videos, whose size was perhaps not known here before."""
+    """Raise the tokens of documents and videos to what Google counted; they may have been unknown before."""
     if not conversation.document_tokens:
         return conversation
     return replace(conversation, document_tokens=max(conversation.document_tokens, tokens))

@@ -1,4 +1,4 @@
-"""A request beside the card: every fault at once, before anything is spent."""
+"""Validates a request against the card: all violations at once, before anything is spent."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def _resolve_thinking_level(request: GenerationRequest, card: Card) -> str | Non
 
 
 def validate(request: GenerationRequest, card: Card, policy: Policy) -> tuple[Violation, ...]:
-    """Every fault of a request, in the order of the card's rows; empty for a valid one. Never raises.
+    """Every violation in a request, in the order of the rules; empty for a valid one. Never raises.
 
     Args:
-        request: As the caller asked, inputs already inspected.
+        request: The caller's request, with inputs already inspected.
         card: The model's facts.
         policy: The deployment's limits and the caller's rights.
     """
@@ -49,7 +49,7 @@ def validate(request: GenerationRequest, card: Card, policy: Policy) -> tuple[Vi
 
 
 def _normalize_addresses(items: tuple[Input, ...]) -> tuple[Input, ...]:
-    """The same inputs; where the bytes are not here, the claim goes to the upstream in its usual spelling."""
+    """The same inputs; files given by address get their declared type in its usual spelling."""
     return tuple(
         item if item.uri is None else replace(item, declared_mime_type=get_declared_type(item))
         for item in items
@@ -57,10 +57,10 @@ def _normalize_addresses(items: tuple[Input, ...]) -> tuple[Input, ...]:
 
 
 def normalize_request(request: GenerationRequest, card: Card) -> GenerationRequest:
-    """A valid request in the card's own words: id, literals and the size filled in.
+    """A valid request with the card's spellings of id and literals, and with the size filled in.
 
-    Only spellings change, and each of them is reported by ``notices``. What the caller left to the model
-    stays None, apart from the size, which is a price.
+    Only spellings change, and ``find_notices`` reports each change. Parameters that the caller left out stay
+    None, except for the size, which decides the price.
     """
     modalities_wanted = sorted(request.response_modalities)
     modalities = next(
@@ -80,7 +80,7 @@ def normalize_request(request: GenerationRequest, card: Card) -> GenerationReque
 
 
 def find_notices(original: GenerationRequest, request: GenerationRequest, card: Card) -> tuple[Notice, ...]:
-    """What the caller should know about a valid request: changed spellings, Preview, a model's end.
+    """What the caller should know about a valid request: changed spellings, Preview, deprecation.
 
     Args:
         original: As the caller sent it.
@@ -116,7 +116,7 @@ def _iterate_notices(original: GenerationRequest, request: GenerationRequest, ca
 def _find_file_notices(item: Input) -> Iterator[Notice]:
     if is_corrected(item):
         claim = quote_media_type(item.declared_mime_type or "")
-        detail = f"The file at {item.pointer} is called {claim}; it is sent as {item.mime_type}, which it is."
+        detail = f"The file at {item.pointer} was declared as {claim}; it is sent as {item.mime_type}."
         yield Notice("corrected_mime_type", detail)
     if item.frames > 1:
         detail = f"The image at {item.pointer} has {item.frames} frames; expect the model to see one of them."

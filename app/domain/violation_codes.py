@@ -1,6 +1,6 @@
-"""What each code of a violation or a notice means: for documents, not for requests.
+"""The meaning of each violation code and notice code, for the documentation.
 
-A test holds both tables to the codes that the application really gives.
+A test compares both tables with the codes that the application uses.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ VIOLATIONS: Mapping[str, str] = {
     "invalid_size": "`size` does not have the form WIDTHxHEIGHT.",
     "invalid_text": "The text has a lone surrogate, which is not valid Unicode.",
     "invalid_value": "The value cannot be used here.",
-    "input_too_large": "The file has more bytes than any card takes.",
-    "needs_tenant": "The field needs `tenant` beside it.",
+    "input_too_large": "The file has more bytes than any model accepts.",
+    "needs_tenant": "The field is only valid together with `tenant`.",
     "not_together": "These values cannot be combined.",
     "one_of": "Exactly one of several fields is needed.",
     "one_source": "A file needs exactly one of `data`, `uri` and `image_id`.",
@@ -38,15 +38,15 @@ VIOLATIONS: Mapping[str, str] = {
     "unknown_role": "A turn's role is neither `user` nor `model`.",
     "wrong_type": "The value has the wrong type.",
     "wrong_value": "The value is not one of those allowed.",
-    # What the original's dialect offers and this model does not
+    # Features of the original APIs that this model does not have
     "unsupported_background": "The model draws no transparent pictures.",
     "unsupported_complexity": "The model has no such setting.",
-    "unsupported_delivery": "Pictures cannot be delivered in this way.",
+    "unsupported_delivery": "The gateway cannot deliver pictures in this way.",
     "unsupported_frame_count": "The model draws no animations.",
     "unsupported_frame_duration_ms": "The model draws no animations.",
     "unsupported_input_fidelity": "The model has no such setting.",
-    "unsupported_markup": "The model takes no overlays.",
-    "unsupported_mask": "The model takes no masks.",
+    "unsupported_markup": "The model accepts no overlays.",
+    "unsupported_mask": "The model accepts no masks.",
     "unsupported_size": "The model draws nothing near this size.",
     "unsupported_quality": "The model has no size for this quality.",
     "unsupported_style": "The model has no styles.",
@@ -66,7 +66,7 @@ VIOLATIONS: Mapping[str, str] = {
     "model_not_allowed": "The key may not use this model.",
     "model_retired": "The model has been retired.",
     "n_out_of_range": "`n` is outside its limits.",
-    "other_model": "The conversation was begun by another model.",
+    "other_model": "The conversation was started with another model.",
     "output_compression_quality_needs_jpeg": "Only JPEG has a quality.",
     "output_compression_quality_not_available": "The back end offers no choice of quality.",
     "output_compression_quality_out_of_range": "The quality is outside its limits.",
@@ -95,49 +95,49 @@ VIOLATIONS: Mapping[str, str] = {
     "address_not_available": "The back end reads no files from Cloud Storage.",
     "ambiguous_input": "A file has both bytes and an address.",
     "bucket_not_allowed": "The bucket is not an allowed one.",
-    "document_too_large": "The document has more bytes than the model takes.",
-    "document_too_many_tokens": "The document has more tokens than the model takes.",
+    "document_too_large": "The document has more bytes than the model accepts.",
+    "document_too_many_tokens": "The document has more tokens than the model accepts.",
     "documents_not_supported": "The model reads no documents.",
-    "documents_too_many_tokens": "The documents together have more tokens than the model takes.",
+    "documents_too_many_tokens": "The documents together have more tokens than the model accepts.",
     "empty_file": "The file has no bytes.",
     "encrypted_document": "The PDF needs a password.",
-    "image_too_large": "The image has more bytes than the model takes.",
+    "image_too_large": "The image has more bytes than the model accepts.",
     "invalid_address": "The address is not a Cloud Storage address (`gs://`).",
-    "mime_type_required": "An address needs a `mime_type` beside it.",
+    "mime_type_required": "A file given by address requires a `mime_type`.",
     "missing_input": "A file has neither bytes nor an address.",
-    "too_many_images": "There are more images than the model takes.",
-    "too_many_pixels": "The image has more pixels than this gateway takes; no card has such a limit.",
-    "truncated_document": "The PDF cannot be opened, and its end is missing.",
+    "too_many_images": "There are more images than the model accepts.",
+    "too_many_pixels": "The image has more pixels than the gateway accepts; the model has no such limit.",
+    "truncated_document": "The PDF cannot be opened because its end is missing.",
     "truncated_image": "The image ends before it is complete.",
     "truncated_video": "The video ends before the header that says how to play it.",
     "unknown_document_type": "The bytes are neither a PDF nor text.",
     "unknown_image_type": "The bytes are of no known type.",
     "unknown_video_type": "The bytes are of no known type.",
     "unreadable_document": "The PDF cannot be opened or has no pages, or the text is not UTF-8.",
-    "unreadable_image": "The image contradicts its format, or has a coding that no decoder reads.",
-    "unreadable_video": "The video contradicts its format, or has no video track.",
+    "unreadable_image": "The image violates its format, or uses a coding that no decoder supports.",
+    "unreadable_video": "The video violates its format, or has no video track.",
     "unsupported_document_type": "The model does not read this type as a document.",
     "unsupported_image_type": "The model does not read this type as an image.",
     "unsupported_video_type": "The model does not read this type as a video.",
     "videos_not_supported": "The model reads no videos.",
 }
-"""By code, what is wrong. Where it stands, what is accepted and the numbers are in the violation itself."""
+"""What is wrong, by code. The violation itself has the location, the accepted values and the numbers."""
 
 NOTICES: Mapping[str, str] = {
     "animated_image": "The image has several frames; expect the model to see one of them.",
-    "corrected_mime_type": "The bytes contradict the declared type; the file was sent under their type.",
-    "generation_not_kept": "The store did not take the generation: its id leads to a 404.",
-    "image_not_kept": "The store did not take the image: its URL leads to a 404.",
+    "corrected_mime_type": "The declared type did not match the bytes; the file was sent as what it is.",
+    "generation_not_kept": "The store did not accept the generation, so its id returns 404.",
+    "image_not_kept": "The store did not accept the image, so its URL returns 404.",
     "mime_mismatch": "The picture has a different type than requested.",
     "model_deprecated": "The model, or this name for it, is deprecated.",
     "normalised_image_size": "The size was changed to the model's spelling.",
     "normalised_mime_type": "The type was changed to Google's spelling.",
     "normalised_thinking_level": "The level was changed to the model's spelling.",
-    "output_bounded": "The caller's bound on output was lowered to what the reservation covers.",
+    "output_bounded": "`max_output_tokens` was lowered to what the reservation covers.",
     "partial_result": "Some of the pictures could not be drawn.",
     "preview_feature": "The size or the input is a Preview feature of the model.",
     "quality_without_effect": "`quality` has no effect because another field sets the size.",
     "size_mapped": "The size was mapped to the model's nearest one.",
     "size_mismatch": "The picture has a different size than requested.",
 }
-"""By code, what a caller should know about a request that was served."""
+"""What a caller should know about a served request, by code."""

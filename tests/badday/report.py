@@ -1,4 +1,4 @@
-"""A bad day in numbers: goodput against the ideal, retries against their budget, books against deliveries."""
+"""A bad day in numbers: goodput and the ideal, retries and their budget, the ledger and deliveries."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Row:
     """One phase.
 
     Attributes:
-        ideal: What a gateway that does everything right would have served of what was asked.
-        changes: What the gateway counted in the phase: calls, retries, failovers, shed.
+        ideal: How many of the requests a perfect gateway would have served.
+        changes: The gateway's counters in the phase: calls, retries, failovers, shed.
     """
 
     phase: Phase
@@ -39,7 +39,7 @@ class Row:
 
     @property
     def seconds(self) -> tuple[float, float] | None:
-        """Median and 95th percentile of what a picture took, in seconds of the run."""
+        """Median and 95th percentile of the time for a picture, in seconds of the run."""
         took = [each.took_s for each in self.served]
         if len(took) < 2:
             return None
@@ -48,7 +48,7 @@ class Row:
 
 
 class Report:
-    """What a day came to, and what is wrong with it."""
+    """The results of a day, and the promises that it broke."""
 
     def __init__(self, seen: Seen) -> None:
         self.seen = seen
@@ -78,18 +78,18 @@ class Report:
 
     @property
     def retries_max(self) -> int:
-        """What the retry budget allows for so many requests (docs/reliability.md R47)."""
+        """The retries that the budget allows for this number of requests (docs/reliability.md R47)."""
         return int(self.seen.retry_reserve + RETRY_RATIO * self.total["led"])
 
     @property
     def goodput(self) -> float:
-        """Served in phases in which that was possible, as a share of what was asked there."""
+        """The share of requests that were served, over the phases in which that was possible."""
         possible = [row for row in self.rows if row.ideal]
         return sum(len(row.served) for row in possible) / max(1, sum(row.ideal for row in possible))
 
     @property
     def delivered(self) -> int:
-        """Pictures that callers got."""
+        """Pictures that were delivered to callers."""
         return sum(each.outcome == "served" for each in self.seen.asked)
 
     @property
@@ -99,7 +99,7 @@ class Report:
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """Every promise that was broken; none on a day that was lived through well."""
+        """Every promise that was broken; empty on a good day."""
         books, asked = self.seen.books, self.seen.asked
         images, tokens = sum(each.images for each in asked), sum(each.tokens for each in asked)
         checks = {
@@ -134,7 +134,7 @@ class Report:
                 f"  retries   {self.total['retries']} of {self.retries_max} that the budget allows",
                 f"  pictures  {self.delivered} delivered, {self.unknown} of unknown outcome",
                 f"            {seen.books['images']:.0f} booked, {seen.billed} drawn by the back ends",
-                f"  books     {seen.verified}",
+                f"  ledger    {seen.verified}",
                 *(f"  BROKEN    {fault}" for fault in self.faults),
                 "FAILED" if self.faults else "PASSED",
             ]

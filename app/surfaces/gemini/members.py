@@ -54,7 +54,7 @@ class Enumeration:
     """
 
     words: tuple[str, ...]
-    count: str = "a word; no tokens"
+    count: str = "an enumeration; no tokens"
 
     def read(self, value: object) -> object:
         """Return the word for a value; an unknown value is returned as it is and validated later."""
@@ -75,7 +75,8 @@ _RESOLUTIONS: Final = tuple(
     f"MEDIA_RESOLUTION_{level}" for level in ("UNSPECIFIED", "LOW", "MEDIUM", "HIGH", "ULTRA_HIGH")
 )
 _RESOLUTION: Final = Enumeration(
-    _RESOLUTIONS, "a word; the card's tokens of a file at this resolution; the most for an unknown word"
+    _RESOLUTIONS,
+    "an enumeration; the card's tokens of a file at this resolution; the most for an unknown value",
 )
 _THRESHOLDS: Final = (
     "HARM_BLOCK_THRESHOLD_UNSPECIFIED",
