@@ -112,7 +112,7 @@ def test_the_file_is_read_again_on_sighup_and_a_bad_one_changes_nothing(
 
         budget = "{unit: output_tokens, window: day, limit: 1}"
         path.write_text(f"{path.read_text()}- {{id: Bad Id, budgets: [{budget}]}}\nsurprise: 1\n")
-        reload("the tenants stay as they were")
+        reload("the tenants are unchanged")
         assert status_of(gateway.url, tenants.keys["before"]) == 200
         assert "tenants[1].id" in log.read_text(), "the operator is told every fault with its place"
         assert "surprise: is not a known field" in log.read_text()
@@ -128,7 +128,7 @@ def test_the_file_is_read_again_on_sighup_and_a_bad_one_changes_nothing(
         }
 
         path.unlink()
-        reload("the tenants stay as they were")
+        reload("the tenants are unchanged")
         assert status_of(gateway.url, after.keys["after"]) == 200
 
 
