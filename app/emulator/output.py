@@ -32,7 +32,7 @@ class Output:
 
 
 def plan_output(request: ModelRequest, behaviour: Behaviour) -> Output:
-    """The output of an answer: thoughts come first, then pictures, then words, until the bound is reached."""
+    """The output of an answer: pictures come first, then thoughts, then words, until the bound is reached."""
     bound, picture = request.output_tokens_max, request.card.image_tokens(request.image_size)
     if behaviour.appetite != "usual" and behaviour.pictures:
         fitting = bound // picture
@@ -41,9 +41,10 @@ def plan_output(request: ModelRequest, behaviour: Behaviour) -> Output:
         return Output(fitting, bound - fitting * picture, 0)
     drawn = int(request.digest[:8], 16)
     thoughts = _THOUGHTS_MIN + drawn % _THOUGHTS_SPREAD if request.thinks_hard else 0
-    thoughts = min(thoughts, bound)
-    fitting = min(behaviour.pictures, (bound - thoughts) // picture)
+    fitting = min(behaviour.pictures, bound // picture)
+    left = bound - fitting * picture
+    thoughts = min(thoughts, left)
     if fitting < behaviour.pictures:
-        return Output(fitting, bound - thoughts - fitting * picture, thoughts, cut=True)
+        return Output(fitting, left - thoughts, thoughts, cut=True)
     words = _REMAINDER_MIN + drawn % (_REMAINDER_MAX - _REMAINDER_MIN + 1)
-    return Output(fitting, min(words, bound - thoughts - fitting * picture), thoughts)
+    return Output(fitting, min(words, left - thoughts), thoughts)
