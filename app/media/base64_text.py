@@ -74,7 +74,9 @@ class Base64Decoder:
         self.text_length += len(text)
         if self.fault is not None:
             return
-        equals = 0 if self._padding else text.find(b"=")
+        equals = 0
+        if not self._padding:
+            equals = text.find(b"=")
         if equals < 0:
             self._decode(text, start)
             return
@@ -141,7 +143,9 @@ class Base64Decoder:
             self._fail("too_large", -(-self._bytes_max // 3) * 4)
 
     def _normalize_alphabet(self, text: bytes | memoryview) -> bytes:
-        return bytes(text).replace(b"-", b"+").replace(b"_", b"/") if self._either else bytes(text)
+        if self._either:
+            return bytes(text).replace(b"-", b"+").replace(b"_", b"/")
+        return bytes(text)
 
     def _decode_quanta(self, text: bytes | memoryview) -> bytes | None:
         """The bytes of whole quanta, or None for a wrong character."""

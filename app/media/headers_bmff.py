@@ -31,7 +31,9 @@ class _Sizes(NamedTuple):
 
 
 def _read_primary_item(data: bytes, box: Box) -> int:
-    width = 4 if number(data, box.start, 1, box.end) else 2
+    width = 2
+    if number(data, box.start, 1, box.end):
+        width = 4
     return number(data, box.start + 4, width, box.end)
 
 
@@ -65,7 +67,9 @@ def _read_properties(data: bytes, box: Box, item: int) -> list[int]:
     wide = number(data, box.start + 3, 1, box.end) & 1
     entries, at, steps = number(data, box.start + 4, 4, box.end), box.start + 8, 0
     id_length, index_length = (4 if version else 2), (2 if wide else 1)
-    mask = 0x7FFF if wide else 0x7F
+    mask = 0x7F
+    if wide:
+        mask = 0x7FFF
     for _ in range(entries):
         entry_item = number(data, at, id_length, box.end)
         count = number(data, at + id_length, 1, box.end)
@@ -142,10 +146,14 @@ def _find_truncation(
 
     Phones append videos to photographs, and a truncated video does no harm.
     """
-    needed = compute_items_end(data, children[b"iloc"]) if b"iloc" in children else 0
+    needed = 0
+    if b"iloc" in children:
+        needed = compute_items_end(data, children[b"iloc"])
     if needed:
         sentence = f"The file ends inside a picture: it has {len(data)} of {needed} bytes."
-        return sentence if needed > len(data) else None
+        if needed > len(data):
+            return sentence
+        return None
     if cut is None and b"mdat" not in top and b"idat" not in children:
         return "The file has no picture data (mdat)."
     return cut
@@ -157,7 +165,9 @@ def _detect_mime_type(coding: bytes | None) -> str | None:
         return None
     if coding in _AV1:
         return "image/avif"
-    name = "nothing" if coding is None else repr(coding.decode("latin-1"))
+    name = "nothing"
+    if coding is not None:
+        name = repr(coding.decode("latin-1"))
     raise Malformed(f"The file's picture is coded as {name}; HEIC is HEVC (hvc1).")
 
 
@@ -175,7 +185,9 @@ def parse(data: bytes) -> Header:
     item = _read_primary_item(data, _require_box(children, b"pitm"))
     width, height = _compute_size(sizes, _find_properties(data, properties, item))
     sequence = read_brands(data)[0] in SEQUENCE_BRANDS and b"moov" in top
-    frames = max(1, _count_frames(data, top[b"moov"])) if sequence else 1
+    frames = 1
+    if sequence:
+        frames = max(1, _count_frames(data, top[b"moov"]))
     return Header(
         width,
         height,

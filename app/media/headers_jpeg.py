@@ -55,7 +55,9 @@ def parse(data: bytes) -> Header:
         if code == _START_OF_SCAN:
             if size is None:
                 raise Malformed("The JPEG's picture data begins before its frame header.")
-            cut = None if _has_end(data, at + length) else "The JPEG has no end-of-image marker."
+            cut = None
+            if not _has_end(data, at + length):
+                cut = "The JPEG has no end-of-image marker."
             return Header(*size, 1, size[0] * size[1], cut)
         if code in _START_OF_FRAME:
             height, width = number(data, at + 3, 2), number(data, at + 5, 2)

@@ -54,7 +54,9 @@ _PICTURES = {b"VP8 ": _read_lossy_size, b"VP8L": _read_lossless_size}
 
 
 def _check_end(chunk: _Chunk, end: int) -> str | None:
-    return "The WebP ends inside one of its chunks." if chunk.end > end else None
+    if chunk.end > end:
+        return "The WebP ends inside one of its chunks."
+    return None
 
 
 def _parse_extended(data: bytes, first: _Chunk, end: int, truncated: str | None) -> Header:
@@ -85,7 +87,9 @@ def _parse_extended(data: bytes, first: _Chunk, end: int, truncated: str | None)
 def parse(data: bytes) -> Header:
     """Size, frames and wholeness of a WebP. Raises Malformed."""
     claimed = number_le(data, 4, 4) + 8
-    truncated = "The WebP is shorter than its RIFF header says." if claimed > len(data) else None
+    truncated = None
+    if claimed > len(data):
+        truncated = "The WebP is shorter than its RIFF header says."
     end = min(claimed, len(data))
     first = next(_iterate_chunks(data, _FIRST_CHUNK, end), None)
     if first is None:

@@ -27,7 +27,9 @@ def find_coding(data: bytes, children: dict[bytes, Box], item: int) -> bytes | N
     if b"iinf" not in children:
         raise Malformed("The file does not list its items (iinf).")
     types = _read_types(data, children[b"iinf"])
-    parts = _read_parts(data, children[b"iref"]) if b"iref" in children else {}
+    parts = {}
+    if b"iref" in children:
+        parts = _read_parts(data, children[b"iref"])
     for _ in range(_DERIVED_DEPTH_MAX):
         coding = types.get(item)
         if coding not in _DERIVED:
@@ -46,7 +48,9 @@ def _read_types(data: bytes, box: Box) -> dict[int, bytes]:
         version = number(data, entry.start, 1, entry.end)
         if entry.kind != b"infe" or version < 2:
             continue
-        width = 2 if version == 2 else 4
+        width = 4
+        if version == 2:
+            width = 2
         item = number(data, entry.start + 4, width, entry.end)
         types[item] = read(data, entry.start + 4 + width + 2, 4, entry.end)
     return types
@@ -54,7 +58,9 @@ def _read_types(data: bytes, box: Box) -> dict[int, bytes]:
 
 def _read_parts(data: bytes, box: Box) -> dict[int, int]:
     """The first part of each derived item."""
-    width = 2 if number(data, box.start, 1, box.end) == 0 else 4
+    width = 4
+    if number(data, box.start, 1, box.end) == 0:
+        width = 2
     parts: dict[int, int] = {}
     for reference in iterate_boxes(data, box.start + 4, box.end, _ITEMS_MAX):
         if reference.kind == b"dimg" and number(data, reference.start + width, 2, reference.end):
@@ -72,7 +78,9 @@ def _iterate_ends(data: bytes, box: Box) -> Iterator[int]:
     version = number(data, box.start, 1, box.end)
     sizes = number(data, box.start + 4, 2, box.end)
     offset_size, length_size, base_size, index_size = (sizes >> shift & 0xF for shift in (12, 8, 4, 0))
-    id_size = 2 if version < 2 else 4
+    id_size = 4
+    if version < 2:
+        id_size = 2
     items, at = number(data, box.start + 6, id_size, box.end), box.start + 6 + id_size
     extents_seen = 0
     for _ in range(items):

@@ -58,7 +58,9 @@ def _inspect_image(data: bytes, mime_type: str, pixels_max: int) -> Facts:
     try:
         header = _PARSERS[mime_type](data)
     except Malformed as malformed:
-        code = "truncated_image" if malformed.truncated else "unreadable_image"
+        code = "unreadable_image"
+        if malformed.truncated:
+            code = "truncated_image"
         return Facts(mime_type, faults=((code, malformed.sentence),))
     faults: list[Fault] = []
     if header.truncated is not None:
@@ -87,7 +89,9 @@ def measure(data: bytes) -> Facts:
     """Type and size of an image without a check for faults, such as the model's own. Never raises."""
     mime_type = signatures.detect_media_type(data)
     try:
-        header = _PARSERS[mime_type](data) if mime_type in _PARSERS else None
+        header = None
+        if mime_type in _PARSERS:
+            header = _PARSERS[mime_type](data)
     except Malformed:
         header = None
     if header is None:

@@ -239,7 +239,9 @@ class Lifter:
     def _scan_lifted(self, chunk: bytes, position: int) -> int:
         """Inside a string that is lifted."""
         quote = chunk.find(b'"', position)
-        end = quote if quote >= 0 else len(chunk)
+        end = quote
+        if quote < 0:
+            end = len(chunk)
         if chunk.find(b"\\", position, end) < 0:
             self._feed_string(chunk[position:end])
         elif chunk.count(b"\\", position, end) == chunk.count(b"\\/", position, end):
@@ -250,7 +252,9 @@ class Lifter:
             # take quadratic time.
             self._state = Lifter._scan_lifted_escaped
             return position
-        return end if end == len(chunk) else self._close_string(end)
+        if end == len(chunk):
+            return end
+        return self._close_string(end)
 
     def _scan_lifted_escaped(self, chunk: bytes, position: int) -> int:
         """Inside a string that is lifted, in a chunk with other escapes."""
@@ -262,7 +266,9 @@ class Lifter:
             return end
         if chunk[end] == _QUOTE:
             return self._close_string(end)
-        return end if end > position else self._hold(chunk, end)
+        if end > position:
+            return end
+        return self._hold(chunk, end)
 
     def _begin_string(self) -> None:
         if self._strings_max is not None and len(self._blobs) >= self._strings_max:

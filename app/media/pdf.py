@@ -81,7 +81,9 @@ class PageCounter:
             raise FileNotFoundError("pypdfium2 is not installed, so no PDF can be counted")
         pages = _parse_reply(answer) if child.returncode == 0 else Pages(fault=_UNREADABLE)
         # Readers open PDFs without an end marker, so its absence only explains why one cannot be opened.
-        return Pages(fault=_CUT) if pages.fault == _UNREADABLE and _END not in data[-_TAIL:] else pages
+        if pages.fault == _UNREADABLE and _END not in data[-_TAIL:]:
+            return Pages(fault=_CUT)
+        return pages
 
 
 def _parse_reply(answer: bytes) -> Pages:
@@ -93,4 +95,6 @@ def _parse_reply(answer: bytes) -> Pages:
         return Pages(fault=_UNREADABLE)
     if fault is not None or type(pages) is not int or pages < 0:
         return Pages(fault=_ENCRYPTED if fault == "encrypted" else _UNREADABLE)
-    return Pages(pages) if pages else Pages(fault=_EMPTY)
+    if pages:
+        return Pages(pages)
+    return Pages(fault=_EMPTY)

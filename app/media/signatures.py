@@ -81,6 +81,8 @@ SEQUENCE_BRANDS = _SEQUENCE_HEIC | {b"msf1", b"avis"}
 """Major brands of files that are a sequence of pictures."""
 
 _BY_MAJOR_BRAND = {
+    **dict.fromkeys(_HEIC, "image/heic"),
+    **dict.fromkeys(_AVIF, "image/avif"),
     b"qt  ": "video/quicktime",
     b"M4A ": "audio/mp4",
     b"M4B ": "audio/mp4",
@@ -126,18 +128,18 @@ def _detect_base_media(data: bytes) -> str | None:
     """
     brands = read_brands(data)
     major, others = brands[0], frozenset(brands[1:])
-    if major in _HEIC:
-        return "image/heic"
-    if major in _AVIF:
-        return "image/avif"
     if major in _BY_MAJOR_BRAND:
         return _BY_MAJOR_BRAND[major]
     if major in _HEIF or (others & (_HEIC | _HEIF | _AVIF) and not others & {b"isom", b"mp41", b"mp42"}):
         # Early AV1 encoders wrote the structural brand first and their own second.
-        return "image/avif" if others & _AVIF and not others & _HEIC else "image/heif"
+        if others & _AVIF and not others & _HEIC:
+            return "image/avif"
+        return "image/heif"
     if major.startswith(_3GPP):
         return "video/3gpp"
-    return "video/mp4" if _is_movie(data, int.from_bytes(data[:4], "big")) else None
+    if _is_movie(data, int.from_bytes(data[:4], "big")):
+        return "video/mp4"
+    return None
 
 
 def _is_movie(data: bytes, at: int) -> bool:
@@ -161,6 +163,13 @@ def _is_transport_stream(data: bytes) -> bool:
     )
 
 
+def _detect_matroska(head: bytes) -> str:
+    doctype = _DOCTYPE.search(head[:128])
+    if doctype is not None and doctype[1] == b"webm":
+        return "video/webm"
+    return "video/x-matroska"
+
+
 def _detect_binary(data: bytes, head: bytes) -> str | None:
     """The type of a file that is not text, or None."""
     if head[4:8] == b"ftyp":
@@ -169,11 +178,12 @@ def _detect_binary(data: bytes, head: bytes) -> str | None:
         if signature.fits(head):
             return signature.mime_type
     if head.startswith(_EBML):
-        doctype = _DOCTYPE.search(head[:128])
-        return "video/webm" if doctype is not None and doctype[1] == b"webm" else "video/x-matroska"
+        return _detect_matroska(head)
     if head[4:8] in _BEFORE_FTYP and _is_movie(data, 0):
         return "video/quicktime"
-    return "video/mpeg" if _is_transport_stream(head) else None
+    if _is_transport_stream(head):
+        return "video/mpeg"
+    return None
 
 
 def _has_pdf_first_line(data: bytes) -> bool:
@@ -194,12 +204,15 @@ def detect_media_type(data: bytes) -> str | None:
     """
     head = data[:HEAD_BYTES]
     text = is_text(head)
-    binary_type = None if text else _detect_binary(data, head)
-    if binary_type is not None:
-        return binary_type
+    if not text:
+        binary_type = _detect_binary(data, head)
+        if binary_type is not None:
+            return binary_type
     if _PDF_HEADER.search(data, 0, _PDF_HEADER_WITHIN + 8) and (
         not text or _has_pdf_first_line(data) or _PDF_OBJECT.search(data)
     ):
         # Mail and web servers may leave lines before the header, and old Macs 128 bytes.
         return PDF
-    return TEXT if text or is_nearly_text(head) else None
+    if text or is_nearly_text(head):
+        return TEXT
+    return None

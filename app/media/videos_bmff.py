@@ -75,9 +75,16 @@ def _read_length(data: bytes, at: int, width: int, end: int, scale: int) -> Iter
         yield ticks / scale
 
 
+def _read_time_width(data: bytes, box: Box) -> int:
+    """The bytes of a time in a box: 4 in version 0, 8 since."""
+    if number(data, box.start, 1, box.end) == 0:
+        return 4
+    return 8
+
+
 def _read_timescale(data: bytes, header: Box) -> tuple[int, int, int]:
     """The ticks per second of a ``mvhd`` or ``mdhd`` box, and the offset and width of its duration."""
-    width = 8 if number(data, header.start, 1, header.end) else 4
+    width = _read_time_width(data, header)
     # Version and flags, two timestamps of ``width`` bytes, then the ticks per second and the duration.
     return number(data, header.start + 4 + 2 * width, 4, header.end), header.start + 8 + 2 * width, width
 
@@ -102,7 +109,9 @@ def _read_movie(data: bytes, box: Box) -> _Movie:
 
 def _read_track(data: bytes, box: Box, movie: _Movie) -> None:
     children = index_children(data, box)
-    media = index_children(data, children[b"mdia"]) if b"mdia" in children else {}
+    media = {}
+    if b"mdia" in children:
+        media = index_children(data, children[b"mdia"])
     if b"hdlr" in media:
         handler = media[b"hdlr"]
         movie.has_video = movie.has_video or data[handler.start + 8 : handler.start + 12] == b"vide"
@@ -117,7 +126,7 @@ def _read_extends_box(data: bytes, box: Box, movie: _Movie) -> None:
     """Read the defaults of a fragmented movie: its duration, and the duration of a sample."""
     for child in iterate_boxes(data, box.start, box.end):
         if child.kind == b"mehd":
-            width = 8 if number(data, child.start, 1, child.end) else 4
+            width = _read_time_width(data, child)
             movie.seconds += _read_length(data, child.start + 4, width, child.end, movie.scale)
         elif child.kind == b"trex":
             track = movie.tracks.get(number(data, child.start + 4, 4, child.end))
@@ -127,14 +136,16 @@ def _read_extends_box(data: bytes, box: Box, movie: _Movie) -> None:
 
 def _read_segment_index(data: bytes, box: Box, movie: _Movie) -> float:
     """The seconds that a segment index covers; 0.0 if it has no time scale."""
-    width = 8 if number(data, box.start, 1, box.end) else 4
+    width = _read_time_width(data, box)
     scale = number(data, box.start + 8, 4, box.end)
     first = number(data, box.start + 12, width, box.end)
     at = box.start + 14 + 2 * width
     count = number(data, at, 2, box.end)
     movie.step(count)
     ticks = sum(number(data, at + 6 + 12 * index, 4, box.end) for index in range(count))
-    return (first + ticks) / scale if scale else 0.0
+    if not scale:
+        return 0.0
+    return (first + ticks) / scale
 
 
 def _read_fragment(data: bytes, box: Box, movie: _Movie) -> None:
@@ -152,14 +163,16 @@ def _read_track_fragment(data: bytes, box: Box, movie: _Movie) -> None:
         if child.kind == b"tfhd":
             flags = number(data, child.start + 1, 3, child.end)
             track = movie.tracks.get(number(data, child.start + 4, 4, child.end))
-            sample_ticks = track.sample_ticks if track is not None else 0
+            sample_ticks = 0
+            if track is not None:
+                sample_ticks = track.sample_ticks
             if flags & _HAS_DEFAULT_DURATION:
                 at = child.start + 8 + 8 * (flags & 1) + 4 * (flags >> 1 & 1)
                 sample_ticks = number(data, at, 4, child.end)
         elif track is None:
             continue
         elif child.kind == b"tfdt":
-            width = 8 if number(data, child.start, 1, child.end) else 4
+            width = _read_time_width(data, child)
             track.end_ticks = max(track.end_ticks, number(data, child.start + 4, width, child.end))
         elif child.kind == b"trun":
             track.end_ticks += _read_run(data, child, sample_ticks, movie)

@@ -47,7 +47,9 @@ def _iterate_elements(data: bytes, at: int, end: int, most: int = _ELEMENTS_INSI
         size, length = _read_variable_int(data, at + width, end, 8)
         start = at + width + length
         size &= (1 << 7 * length) - 1
-        stop = end if size == (1 << 7 * length) - 1 else start + size
+        stop = end
+        if size != (1 << 7 * length) - 1:
+            stop = start + size
         yield _Element(identity, start, min(stop, end))
         at = stop
 

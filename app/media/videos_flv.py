@@ -25,7 +25,9 @@ def parse(data: bytes) -> VideoHeader:
 
 def _read_duration(data: bytes) -> float:
     match = _DURATION.search(data, 0, _METADATA_WITHIN)
-    return float(struct.unpack(">d", match[1])[0]) if match else 0.0
+    if not match:
+        return 0.0
+    return float(struct.unpack(">d", match[1])[0])
 
 
 def _read_last_tag(data: bytes) -> float:
