@@ -185,7 +185,9 @@ class _Emulator:
             raise invalid_argument(FieldFault("page_size", "Invalid page size or page token."))
         cards = list(self._catalogue)
         end = int(start) + (min(int(size), _PAGE_SIZE_MAX) or _PAGE_SIZE)
-        name = "models" if dialect == "gemini" else "publisherModels"
+        name = "publisherModels"
+        if dialect == "gemini":
+            name = "models"
         response: dict[str, Any] = {
             name: [_describe_model(card, dialect) for card in cards[int(start) : end]]
         }
@@ -280,7 +282,9 @@ async def _list_rehearsals(_request: Request) -> Response:
 
 def _check_credentials(request: Request, dialect: Dialect) -> None:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    bearer = token if scheme.lower() == "bearer" else ""
+    bearer = ""
+    if scheme.lower() == "bearer":
+        bearer = token
     key = request.headers.get("x-goog-api-key") or request.query_params.get("key") or bearer
     if key == "invalid":
         info = error_info("API_KEY_INVALID", service="generativelanguage.googleapis.com")
@@ -318,7 +322,9 @@ def _build_response(
     response: ModelResponse, behaviour: Behaviour, request: Request, dialect: Dialect
 ) -> Response:
     """Build the HTTP response in the form of the method and the rehearsal."""
-    headers = {"x-gemini-service-tier": "standard"} if dialect == "gemini" else {}
+    headers = {}
+    if dialect == "gemini":
+        headers = {"x-gemini-service-tier": "standard"}
     pretty = request.query_params.get("prettyPrint") == "true"
     write = partial(responses.write_document, behaviour=behaviour, pretty=pretty)
     if not request.url.path.endswith(":streamGenerateContent"):
@@ -329,7 +335,8 @@ def _build_response(
             chunks = chunks[:1]
         if behaviour.delivery == "stream-error":
             failed = faults.FAULTS["unavailable"].behaviour.error
-            chunks.append(write(failed.build_exception().document()) if failed else [])
+            if failed:
+                chunks.append(write(failed.build_exception().document()))
         pieces, media_type = _join_chunks(chunks, sse=request.query_params.get("alt") == "sse")
     match behaviour.delivery:
         case "reset" | "truncated" | "dropped":
@@ -345,10 +352,15 @@ def _build_response(
 
 def _join_chunks(chunks: list[list[bytes]], *, sse: bool) -> tuple[list[bytes], str]:
     pieces: list[bytes] = []
-    for number, chunk in enumerate(chunks):
-        before, after = (b"data: ", b"\r\n\r\n") if sse else (b",\r\n" if number else b"[", b"")
-        pieces += [before, *chunk, after]
-    return (pieces, "text/event-stream") if sse else ([*pieces, b"]"], JSON)
+    if sse:
+        for chunk in chunks:
+            pieces += [b"data: ", *chunk, b"\r\n\r\n"]
+        return pieces, "text/event-stream"
+    before = b"["
+    for chunk in chunks:
+        pieces += [before, *chunk]
+        before = b",\r\n"
+    return [*pieces, b"]"], JSON
 
 
 def _describe_model(card: Card, dialect: Dialect) -> dict[str, Any]:

@@ -112,7 +112,9 @@ class Gates:
     def waiting(self, name: str) -> int:
         """How many responses the gate holds."""
         gate = self._gates.get(name)
-        return gate.waiting if gate is not None else 0
+        if gate is None:
+            return 0
+        return gate.waiting
 
     def reset(self) -> None:
         """Close every gate without waiting responses."""

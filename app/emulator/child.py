@@ -56,7 +56,9 @@ class EmulatorChild(Resource):
     def pid(self) -> int | None:
         """The id of the running process, or None during a restart."""
         process = self._process
-        return process.pid if process is not None and process.returncode is None else None
+        if process is not None and process.returncode is None:
+            return process.pid
+        return None
 
     @contextlib.asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:

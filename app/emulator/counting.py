@@ -36,7 +36,9 @@ def count_tokens(
 
     ``resolution`` is ``mediaResolution`` of the whole request, which a part's own takes the place of.
     """
-    each_image = card.images.tokens_each if dialect == "vertex" else _GEMINI_IMAGE_TOKENS
+    each_image = _GEMINI_IMAGE_TOKENS
+    if dialect == "vertex":
+        each_image = card.images.tokens_each
     counted: Counter[str] = Counter()
     for part in iterate_parts([*contents, *([system] if system else [])]):
         counted["TEXT"] += _count_text_tokens(part.get("text", "")) + _count_text_tokens(
@@ -80,4 +82,6 @@ def _render_other_parts(part: dict[str, Any]) -> str:
     """The contents of a part beside text and files, as JSON."""
     names = ("functionCall", "functionResponse", "executableCode", "codeExecutionResult")
     parts = {name: {**part[name], "parts": None} for name in names if name in part}
-    return json.dumps(parts, default=str, ensure_ascii=False) if parts else ""
+    if not parts:
+        return ""
+    return json.dumps(parts, default=str, ensure_ascii=False)

@@ -232,7 +232,9 @@ def _place_frames(room: Box, pictures: tuple[Image.Image | None, ...], gap: int)
     frames = []
     for number, picture in enumerate(pictures):
         row, column = divmod(number, columns)
-        shape = picture.size if picture is not None else (1, 1)
+        shape = (1, 1)
+        if picture is not None:
+            shape = picture.size
         scale = min(across / shape[0], down / shape[1])
         wide, high = max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
         in_row = min(columns, count - row * columns)
@@ -271,7 +273,9 @@ def _paste_reference(
     left, top, right, bottom = frame
     wide, high = right - left, bottom - top
     border = max(1, round(min(wide, high) * 0.025))
-    shown = reference.resize((wide, high), Image.Resampling.BICUBIC) if reference is not None else None
+    shown = None
+    if reference is not None:
+        shown = reference.resize((wide, high), Image.Resampling.BICUBIC)
     if shown is None:
         shown = Image.new("RGB", (wide, high), palette.layers[0])
         ImageDraw.Draw(shown).line((0, 0, wide, high), fill=palette.accent, width=border)

@@ -32,13 +32,17 @@ class MisspeltRehearsal(ValueError):
 
 def _parse_seconds(argument: str) -> float | None:
     fits = re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", argument) and float(argument) <= _DELAY_S_MAX
-    return float(argument) if fits else None
+    if not fits:
+        return None
+    return float(argument)
 
 
 def _parse_number(most: int) -> Callable[[str], int | None]:
     def read(argument: str) -> int | None:
         fits = re.fullmatch(r"[0-9]{1,9}", argument) and 1 <= int(argument) <= most
-        return int(argument) if fits else None
+        if not fits:
+            return None
+        return int(argument)
 
     return read
 
@@ -100,8 +104,12 @@ def find_behaviour(name: str, argument: str, attempt: int) -> Behaviour:
     if not argument and kind in {"none", "times", "count"}:
         return fault.behaviour
     if kind == "times" and argument.isascii() and argument.isdecimal():
-        return fault.behaviour if attempt <= int(argument) else PLAIN
-    value = _READ[kind](argument) if kind in _READ else None
+        if attempt <= int(argument):
+            return fault.behaviour
+        return PLAIN
+    value = None
+    if kind in _READ:
+        value = _READ[kind](argument)
     if value is None:
         raise MisspeltRehearsal(f"The rehearsal {name} takes another argument ({kind}).")
     return dataclasses.replace(fault.behaviour, **{fault.fills: value})

@@ -45,7 +45,9 @@ class Renderer:
         cannot be.
         """
         loop = asyncio.get_running_loop()
-        turn = next(self._unseeded) if request.seed is None else 0
+        turn = 0
+        if request.seed is None:
+            turn = next(self._unseeded)
         return await loop.run_in_executor(self._threads, self._draw, request, behaviour, turn)
 
     def close(self) -> None:
@@ -91,9 +93,13 @@ class Renderer:
         ratio = request.aspect_ratio
         if ratio is None:
             first = next((reference for reference in references if reference is not None), None)
-            ratio = painter.find_nearest_ratio(card, *first.size) if first is not None else "1:1"
+            ratio = "1:1"
+            if first is not None:
+                ratio = painter.find_nearest_ratio(card, *first.size)
         width, height = card.pixels[ratio][size]
-        seed = f"seed {request.seed}" if request.seed is not None else "no seed"
+        seed = "no seed"
+        if request.seed is not None:
+            seed = f"seed {request.seed}"
         return painter.paint(
             painter.Brief(
                 words=strip_directives(request.prompt),
@@ -110,5 +116,7 @@ class Renderer:
         quality = request.compression_quality
         if quality is None:
             quality = self._options.compression_quality
-        data = _NO_PICTURE if behaviour.damaged else painter.encode(picture, mime_type, quality)
+        data = _NO_PICTURE
+        if not behaviour.damaged:
+            data = painter.encode(picture, mime_type, quality)
         return Picture(data + bytes(behaviour.ballast_mib << 20), behaviour.label or mime_type)

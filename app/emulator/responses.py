@@ -67,7 +67,9 @@ class ModelResponse:
         """Build the document of ``generateContent``."""
         document: dict[str, Any] = {}
         if self.finish is not None:
-            content: dict[str, Any] = {"parts": list(self.parts)} if self.parts else {}
+            content: dict[str, Any] = {}
+            if self.parts:
+                content = {"parts": list(self.parts)}
             document["candidates"] = [{"content": {**content, "role": "model"}, **self.finish, "index": 0}]
         if self.usage is not None:
             document["usageMetadata"] = self.usage
@@ -89,7 +91,9 @@ class ModelResponse:
         for part in self.parts:
             candidate = {"content": {"parts": [part], "role": "model"}, "index": 0}
             yield {"candidates": [candidate], **({"usageMetadata": early} if early else {}), **self.envelope}
-        parts = [{"text": ""}] if self.parts else []
+        parts = []
+        if self.parts:
+            parts = [{"text": ""}]
         yield ModelResponse(tuple(parts), self.finish, self.envelope, self.usage).build_document()
 
 
@@ -107,7 +111,9 @@ def compose(
     if behaviour.model_stage is not None:
         message = f"models/{request.card.id} is deprecated."
         envelope["modelStatus"] = {"modelStage": behaviour.model_stage, "message": message}
-    usage = _build_usage(request, behaviour, pictures, output) if behaviour.usage else None
+    usage = None
+    if behaviour.usage:
+        usage = _build_usage(request, behaviour, pictures, output)
     if behaviour.block_reason is not None:
         feedback = envelope["promptFeedback"] = {"blockReason": behaviour.block_reason}
         if behaviour.support_code is not None and request.dialect == "vertex":
@@ -171,7 +177,9 @@ def _build_usage(
     if pictures or output.cut:
         tokens = count_image_tokens(request, pictures)
         candidates = tokens + output.words
-        detail = [{"modality": "IMAGE", "tokenCount": tokens}] if pictures else []
+        detail = []
+        if pictures:
+            detail = [{"modality": "IMAGE", "tokenCount": tokens}]
         thoughts = output.thoughts
     elif behaviour.words is not None:
         candidates = _DESCRIPTION_TOKENS

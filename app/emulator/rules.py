@@ -86,7 +86,9 @@ class Rule(_Strict):
     @field_validator("rehearse", mode="before")
     @classmethod
     def _wrap_single(cls, rehearse: object) -> object:
-        return [rehearse] if isinstance(rehearse, str) else rehearse
+        if isinstance(rehearse, str):
+            return [rehearse]
+        return rehearse
 
     @field_validator("rehearse")
     @classmethod

@@ -52,7 +52,9 @@ class Enumeration:
         if isinstance(value, str):
             return next((word for word in self.words if word.lower() == value.lower()), None)
         known = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(self.words)
-        return self.words[value] if known and isinstance(value, int) else None
+        if known and isinstance(value, int):
+            return self.words[value]
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,9 @@ def _read_message(
     for key, item in value.items():
         name = shape.spellings.get(key)
         if name is None:
-            where = f" at '{path}'" if path else ""
+            where = ""
+            if path:
+                where = f" at '{path}'"
             sentence = f'Invalid JSON payload received. Unknown name "{key}"{where}: Cannot find field.'
             faults.append(FieldFault(path, sentence))
             continue
@@ -205,4 +209,6 @@ def _build_fault(path: str, expected: str, value: object) -> FieldFault:
 
 
 def _shorten(text: str) -> str:
-    return text if len(text) <= 80 else text[:80] + "..."
+    if len(text) <= 80:
+        return text
+    return text[:80] + "..."

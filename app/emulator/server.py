@@ -74,7 +74,9 @@ def serve_emulator(
     # uvicorn raises the signal that stopped it once more after it has shut down; the caller returns instead.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    sockets = [socket.socket(fileno=fd)] if fd is not None else None
+    sockets = None
+    if fd is not None:
+        sockets = [socket.socket(fileno=fd)]
     uvicorn.Server(config).run(sockets=sockets)
 
 
