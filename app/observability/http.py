@@ -79,11 +79,15 @@ def read_correlation(scope: Scope) -> Correlation:
     """Read the request's id and trace."""
     request_id = scope.setdefault("state", {}).get("request_id", "")
     trace = find_trace(scope["headers"])
-    return Correlation(request_id) if trace is None else Correlation(request_id, *trace)
+    if trace is None:
+        return Correlation(request_id)
+    return Correlation(request_id, *trace)
 
 
 def _name_outcome(status: int) -> str:
-    return "ok" if status < 400 else f"status_{status}"
+    if status < 400:
+        return "ok"
+    return f"status_{status}"
 
 
 class ObservedRequests:

@@ -131,26 +131,37 @@ def _filter_field(form: str, value: object) -> object:
     if value is None:
         return None
     if form == "flag":
-        return value if isinstance(value, bool) else WITHHELD
-    if form == "number":
-        return value if _is_number(value) else WITHHELD
-    if isinstance(value, str) and _WORD.fullmatch(value) and not resembles_key(value):
+        fits = isinstance(value, bool)
+    elif form == "number":
+        fits = _is_number(value)
+    else:
+        fits = isinstance(value, str) and bool(_WORD.fullmatch(value)) and not resembles_key(value)
+    if fits:
         return value
+    return WITHHELD
+
+
+def _render_template(name: str, template: str) -> str:
+    """The text of a record without arguments, if the logger writes only texts of its own."""
+    if _OWN.match(name) or (_UVICORN.match(name) and "\n" not in template.strip()):
+        return template.strip()
+    first = template.partition("\n")[0]
+    if name == "asyncio" and first in _LOOP_COMPLAINTS:
+        return first
     return WITHHELD
 
 
 def _render_message(record: logging.LogRecord) -> str:
     """The record's text without anything that a caller may have written."""
-    template = record.msg if isinstance(record.msg, str) else WITHHELD
+    template = WITHHELD
+    if isinstance(record.msg, str):
+        template = record.msg
     if isinstance(record.msg, OSError):
         template = _describe_error(record.msg)
     if _UVICORN.match(record.name) and template.startswith(_UVICORN_STATES):
         return record.getMessage()
     if not record.args:
-        if _OWN.match(record.name) or (_UVICORN.match(record.name) and "\n" not in template.strip()):
-            return template.strip()
-        first = template.partition("\n")[0]
-        return first if record.name == "asyncio" and first in _LOOP_COMPLAINTS else WITHHELD
+        return _render_template(record.name, template)
     if not isinstance(record.args, tuple):
         return template
     try:
@@ -163,20 +174,30 @@ def _render_frames(error: BaseException) -> Iterator[str]:
     """The frames of a traceback, with paths relative to the project and without source lines."""
     for frame in traceback.extract_tb(error.__traceback__)[-_FRAMES_MAX:]:
         path = Path(frame.filename)
-        name = path.relative_to(_PACKAGE_ROOT) if path.is_relative_to(_PACKAGE_ROOT) else path
+        name = path
+        if path.is_relative_to(_PACKAGE_ROOT):
+            name = path.relative_to(_PACKAGE_ROOT)
         yield f'  File "{name}", line {frame.lineno}, in {frame.name}'
+
+
+def _get_safe_words(error: BaseException) -> str:
+    """As much of an error's message as a log may show."""
+    if isinstance(error, ConfigurationError):
+        return str(error)
+    if isinstance(error, GatewayError):
+        return error.detail
+    words = describe_for_log(error)
+    if words is None:
+        return WITHHELD
+    return words
 
 
 def _describe_error(error: BaseException) -> str:
     """The type of an error, and as much of its message as a log may show."""
-    if isinstance(error, ConfigurationError):
-        words = str(error)
-    elif isinstance(error, GatewayError):
-        words = error.detail
-    else:
-        known = describe_for_log(error)
-        words = WITHHELD if known is None else known
-    return f"{type(error).__qualname__}: {words}" if words else type(error).__qualname__
+    words = _get_safe_words(error)
+    if words:
+        return f"{type(error).__qualname__}: {words}"
+    return type(error).__qualname__
 
 
 def format_stack_trace(error: BaseException) -> str:
@@ -226,7 +247,9 @@ def build_entry(record: logging.LogRecord, project: str | None) -> dict[str, Any
     diagnosis = attributes.get("diagnosis")
     if isinstance(diagnosis, Diagnosis):
         entry |= {name: words for name, words in asdict(diagnosis).items() if words}
-    error = record.exc_info[1] if record.exc_info else None
+    error = None
+    if record.exc_info:
+        error = record.exc_info[1]
     if error is not None:
         entry["error_type"] = type(error).__qualname__
         entry["stack_trace"] = format_stack_trace(error)
@@ -264,7 +287,9 @@ class TextFormatter(logging.Formatter):
         values = {name: _quote_value(value) for name, value in (entry | request).items()}
         fields = " ".join(f"{name}={value}" for name, value in values.items())
         line = f"{head} [{fields}]"
-        return f"{line}\n{stack}" if stack else line
+        if stack:
+            return f"{line}\n{stack}"
+        return line
 
 
 def _is_informative(record: logging.LogRecord) -> bool:

@@ -230,7 +230,9 @@ class Metrics:
             self._tenants.add(tenant_id)
 
     def _get_tenant_label(self, tenant_id: str) -> str:
-        return tenant_id if tenant_id in self._tenants else OTHER
+        if tenant_id in self._tenants:
+            return tenant_id
+        return OTHER
 
     def count_request(self, surface: str, route: str, outcome: str, duration_s: float) -> None:
         """Count an answered request. ``route`` is a template, never a path."""

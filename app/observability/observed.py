@@ -193,7 +193,9 @@ class ObservedLedger:
             if held is not None:
                 count("unresolved", _subtract(held, settlement.amounts))
             return
-        used = settlement.amounts if settlement.outcome == "settle" else NOTHING
+        used = NOTHING
+        if settlement.outcome == "settle":
+            used = settlement.amounts
         count("settled", used)
         count("unresolved", settlement.unresolved)
         if held is not None:
@@ -319,9 +321,11 @@ class ObservedImageModel:
         for notice in find_mismatches(request, card, answer.pictures):
             metrics.count_mismatch(request.model, notice.code)
         bound, (_, level) = request.max_output_tokens, resolve_size_and_level(request, card)
-        ending: BoundEnding = (
-            "none" if bound is None else "over" if is_above(bound, card, answer) else "within"
-        )
+        ending: BoundEnding = "within"
+        if bound is None:
+            ending = "none"
+        elif is_above(bound, card, answer):
+            ending = "over"
         metrics.count_bounded_call(request.model, level, ending)
 
     async def is_ready(self) -> bool:

@@ -44,7 +44,9 @@ def find_trace(headers: Iterable[tuple[bytes, bytes]]) -> Trace | None:
         (name, value) for name, value in headers if name in {b"traceparent", b"x-cloud-trace-context"}
     ]
     traceparents = [value for name, value in trace_headers if name == b"traceparent"]
-    trace = _parse_w3c(traceparents[0]) if len(traceparents) == 1 else None
+    trace = None
+    if len(traceparents) == 1:
+        trace = _parse_w3c(traceparents[0])
     return trace or next(
         filter(None, (_parse_cloud(value) for name, value in trace_headers if name != b"traceparent")), None
     )
@@ -62,7 +64,9 @@ def _parse_cloud(value: bytes) -> Trace | None:
     if match is None:
         return None
     span = int(match["span"] or 0)
-    span_id = f"{span:016x}" if 0 < span <= _SPAN_ID_MAX else ""
+    span_id = ""
+    if 0 < span <= _SPAN_ID_MAX:
+        span_id = f"{span:016x}"
     return Trace(match["trace"].decode().lower(), span_id, match["options"] == b"1")
 
 
