@@ -140,7 +140,9 @@ class Certificates(Resource):
 def parse_key_set(text: bytes) -> dict[str, PublicKey]:
     """Parse the keys for RS256 and ES256 of a key set. Raises ValueError if there are none."""
     document = json.loads(text)
-    entries = document.get("keys") if isinstance(document, dict) else None
+    entries = None
+    if isinstance(document, dict):
+        entries = document.get("keys")
     keys = {}
     for entry in entries if isinstance(entries, list) else []:
         if isinstance(entry, dict) and isinstance(entry.get("kid"), str) and entry.get("use", "sig") == "sig":
@@ -158,7 +160,9 @@ def _build_key(entry: dict[str, Any]) -> PublicKey | None:
         case "RSA", "RS256" | None:
             exponent, modulus = (_decode_number(entry.get(name)) for name in ("e", "n"))
             key = RSAPublicNumbers(exponent, modulus).public_key()
-            return key if key.key_size >= RSA_BITS_MIN else None
+            if key.key_size >= RSA_BITS_MIN:
+                return key
+            return None
         case "EC", "ES256" | None if entry.get("crv") == "P-256":
             x, y = (_decode_number(entry.get(name)) for name in ("x", "y"))
             return EllipticCurvePublicNumbers(x, y, SECP256R1()).public_key()

@@ -188,14 +188,22 @@ class StoredDirectory(MemoryDirectory, Resource):
         """Write a change and its audit event atomically, and notify every replica; None after a deletion."""
         current = self._stored.get(change.tenant_id)
         if current is not None and current.version != change.expected:
-            raise _build_refusal("changed" if change.expected else "exists")
-        old_names = () if current is None else _list_names(current.tenant)
-        new_names = () if change.tenant is None else _list_names(change.tenant)
+            if change.expected:
+                raise _build_refusal("changed")
+            raise _build_refusal("exists")
+        old_names: tuple[str, ...] = ()
+        if current is not None:
+            old_names = _list_names(current.tenant)
+        new_names: tuple[str, ...] = ()
+        document = ""
+        if change.tenant is not None:
+            new_names = _list_names(change.tenant)
+            document = encode_tenant(change.tenant, self._catalogue)
         self._refuse_declared(change.tenant_id, new_names)
         arguments = [
             change.tenant_id,
             str(change.expected),
-            "" if change.tenant is None else encode_tenant(change.tenant, self._catalogue),
+            document,
             _encode_event(change.event),
             keys.TENANTS_CHANNEL,
             str(REPETITION_MS),
@@ -209,7 +217,9 @@ class StoredDirectory(MemoryDirectory, Resource):
             raise _build_refusal(reply[0])
         _log_event(change.event)
         await self.refresh()
-        return None if change.tenant is None else TenantRecord(change.tenant, int(reply[1]), "store")
+        if change.tenant is None:
+            return None
+        return TenantRecord(change.tenant, int(reply[1]), "store")
 
     async def note(self, event: AuditEvent) -> None:
         """Write an audit event without a change of a tenant."""
@@ -219,7 +229,9 @@ class StoredDirectory(MemoryDirectory, Resource):
 
     async def list_events(self, limit: int, before: str | None) -> tuple[AuditEvent, ...]:
         """List audit events, newest first; with ``before``, only those before that event id."""
-        newest = "+" if before is None else _exclude_id(before)
+        newest: str | None = "+"
+        if before is not None:
+            newest = _exclude_id(before)
         if newest is None:
             return ()
         entries: Any = await self._calls.run(self._client.xrevrange(keys.AUDIT_LOG, max=newest, count=limit))
@@ -321,7 +333,9 @@ def _exclude_id(event_id: str) -> str | None:
     The store refuses ids of more than 64 bits, and excluding the smallest id.
     """
     at, number = (min(int(part), _ID_PART_MAX) for part in event_id.split("-"))
-    return f"({at}-{number}" if at or number else None
+    if at or number:
+        return f"({at}-{number}"
+    return None
 
 
 def _decode_event(event_id: str, text: str) -> AuditEvent:

@@ -11,7 +11,7 @@ import secrets
 import time
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 from app.domain.audit import AuditEvent
 from app.domain.budget import build_window
@@ -22,7 +22,7 @@ from app.domain.tenancy import Key, RetiringSecret, Tenant, TenantRecord
 from app.tenants.ports import TenantChange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from datetime import date
 
     from app.domain.audit import Action
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from app.tenants.ports import BudgetAdjustments, Cache, Registry, Reports
 
 Expected: TypeAlias = int | Literal["any"]
+T = TypeVar("T")
 
 ATTEMPTS: Final = 5
 """Attempts at a change of keys if the tenant is changed concurrently."""
@@ -130,9 +131,7 @@ class Administration:
         if record is not None:
             _refuse_of_file(record)
             raise Conflict("A tenant with this id already exists.")
-        created = await self._write(tenant.id, tenant, 0, _build_event(operator, "tenant.create", tenant.id))
-        assert created is not None  # noqa: S101 - only deletions leave nothing
-        return created
+        return await self._write(tenant, 0, _build_event(operator, "tenant.create", tenant.id))
 
     async def change_tenant(
         self,
@@ -160,14 +159,13 @@ class Administration:
         if not changed:
             return record
         event = _build_event(operator, "tenant.change", tenant_id, changed=changed)
-        updated = await self._write(tenant_id, tenant, record.version, event)
-        assert updated is not None  # noqa: S101 - only deletions leave nothing
-        return updated
+        return await self._write(tenant, record.version, event)
 
     async def delete_tenant(self, operator: Operator, tenant_id: str, expected: Expected | None) -> None:
         """Delete a tenant and its keys; its usage is kept."""
         record = await self._load_for_change(tenant_id, expected)
-        await self._write(tenant_id, None, record.version, _build_event(operator, "tenant.delete", tenant_id))
+        event = _build_event(operator, "tenant.delete", tenant_id)
+        await self._registry.write(TenantChange(tenant_id, None, record.version, event))
 
     async def create_key(self, operator: Operator, tenant_id: str, template: Key, *, env: str) -> IssuedKey:
         """Create a key with the rights of ``template``, and an id and a secret of its own."""
@@ -186,9 +184,8 @@ class Administration:
         def add_key(tenant: Tenant) -> Tenant:
             return replace(tenant, keys=(*tenant.keys, key))
 
-        return await self._change_keys(
-            tenant_id, add_key, _build_event(operator, "key.create", tenant_id, key.id)
-        )
+        event = _build_event(operator, "key.create", tenant_id, key.id)
+        return await self._change_keys(tenant_id, add_key, event)
 
     async def rotate_key(
         self, operator: Operator, tenant_id: str, key_id: str, *, env: str, grace_s: int
@@ -199,14 +196,16 @@ class Administration:
         minted = mint(env, secrets.token_bytes(ENTROPY_BYTES), key_id)
         not_after_ms = int((self._clock() + grace_s) * 1000)
 
-        def renew_key(key: Key) -> Key:
-            retiring = RetiringSecret(key.secret_hash, not_after_ms) if grace_s else None
-            return replace(key, secret_hash=hash_secret(self._pepper, minted.secret), retiring=retiring)
-
         def rotate(tenant: Tenant) -> Tenant:
-            if _find_key(tenant, key_id).identity is not None:
+            key = _find_key(tenant, key_id)
+            if key.identity is not None:
                 raise Conflict("This key has no secret; it accepts the ID tokens of a Google account.")
-            keys = (renew_key(key) if key.id == key_id else key for key in tenant.keys)
+            retiring = None
+            if grace_s:
+                retiring = RetiringSecret(key.secret_hash, not_after_ms)
+            digest = hash_secret(self._pepper, minted.secret)
+            keys = list(tenant.keys)
+            keys[keys.index(key)] = replace(key, secret_hash=digest, retiring=retiring)
             return replace(tenant, keys=tuple(keys))
 
         event = _build_event(operator, "key.rotate", tenant_id, key_id)
@@ -220,35 +219,41 @@ class Administration:
             revoked_key = _find_key(tenant, key_id)
             return replace(tenant, keys=tuple(key for key in tenant.keys if key is not revoked_key))
 
-        await self._change_keys(
-            tenant_id, remove_key, _build_event(operator, "key.revoke", tenant_id, key_id)
-        )
+        event = _build_event(operator, "key.revoke", tenant_id, key_id)
+        await self._change_keys(tenant_id, remove_key, event)
+
+    async def _select_tenants(self, tenant_id: str | None) -> tuple[TenantRecord, ...]:
+        if tenant_id is None:
+            return await self.list_tenants()
+        return (await self.get_tenant(tenant_id),)
+
+    async def _collect(
+        self, tenant_id: str | None, load: Callable[[Tenant], Awaitable[tuple[T, ...]]]
+    ) -> tuple[T, ...]:
+        """Load the lines of one tenant, or of all for None, a few tenants at a time."""
+        limiter = asyncio.Semaphore(LOOKUPS_AT_ONCE)
+
+        async def load_in_turn(tenant: Tenant) -> tuple[T, ...]:
+            async with limiter:
+                return await load(tenant)
+
+        records = await self._select_tenants(tenant_id)
+        results = await asyncio.gather(*(load_in_turn(record.tenant) for record in records))
+        return tuple(line for lines in results for line in lines)
 
     async def list_usage(self, tenant_id: str | None = None) -> tuple[UsageLine, ...]:
         """List the current budget windows of one tenant or all: the tenant's, its projects', its keys'."""
-        records = await self.list_tenants() if tenant_id is None else (await self.get_tenant(tenant_id),)
-        limiter = asyncio.Semaphore(LOOKUPS_AT_ONCE)
-
-        async def load_lines(tenant: Tenant) -> tuple[UsageLine, ...]:
-            async with limiter:
-                return await self._list_tenant_usage(tenant)
-
-        results = await asyncio.gather(*(load_lines(record.tenant) for record in records))
-        return tuple(line for read_tenant in results for line in read_tenant)
+        return await self._collect(tenant_id, self._list_tenant_usage)
 
     async def report(
         self, tenant_id: str | None, since: date, until: date, by: tuple[Dimension, ...]
     ) -> tuple[Line, ...]:
         """Report the usage of one tenant or all, from ``since`` through ``until`` (UTC), by dimensions."""
-        records = await self.list_tenants() if tenant_id is None else (await self.get_tenant(tenant_id),)
-        limiter = asyncio.Semaphore(LOOKUPS_AT_ONCE)
 
         async def load_rows(tenant: Tenant) -> tuple[Row, ...]:
-            async with limiter:
-                return await self._reports.read_tenant(tenant.id, since, until)
+            return await self._reports.read_tenant(tenant.id, since, until)
 
-        results = await asyncio.gather(*(load_rows(record.tenant) for record in records))
-        return report((row for read_tenant in results for row in read_tenant), by)
+        return report(await self._collect(tenant_id, load_rows), by)
 
     async def credit_budget(
         self, operator: Operator, tenant_id: str, name: BudgetName, amount: int, credit_id: str
@@ -263,9 +268,8 @@ class Administration:
         window = await self._find_window(tenant_id, name)
         state = await self._adjustments.add_credit(tenant_id, window, amount, credit_id)
         detail = f"{window.budget.name} {amount:+d} by {credit_id}"
-        await self._registry.note(
-            _build_event(operator, "budget.credit", tenant_id, name.key_id, detail=detail)
-        )
+        event = _build_event(operator, "budget.credit", tenant_id, name.key_id, detail=detail)
+        await self._registry.note(event)
         return UsageLine(tenant_id, name.project_id, name.key_id, state)
 
     async def override_budget(
@@ -275,9 +279,8 @@ class Administration:
         window = await self._find_window(tenant_id, name)
         state = await self._adjustments.set_override(tenant_id, window, limit, until_ms)
         detail = f"{window.budget.name} {limit} until {until_ms}"
-        await self._registry.note(
-            _build_event(operator, "budget.override", tenant_id, name.key_id, detail=detail)
-        )
+        event = _build_event(operator, "budget.override", tenant_id, name.key_id, detail=detail)
+        await self._registry.note(event)
         return UsageLine(tenant_id, name.project_id, name.key_id, state)
 
     async def _find_window(self, tenant_id: str, name: BudgetName) -> BudgetWindow:
@@ -297,7 +300,7 @@ class Administration:
         A ``fingerprint`` selects one result: the ``cache.key`` of its responses. Returns the time of the
         purge by tenant, in Unix milliseconds by the store's clock.
         """
-        records = await self.list_tenants() if tenant_id is None else (await self.get_tenant(tenant_id),)
+        records = await self._select_tenants(tenant_id)
         purged = {
             record.tenant.id: await self._cache.purge(record.tenant.id, fingerprint) for record in records
         }
@@ -333,14 +336,12 @@ class Administration:
         _refuse_of_file(record)
         tenant = change(record.tenant)
         _check_keys(tenant)
-        updated = await self._write(tenant_id, tenant, record.version, event)
-        assert updated is not None  # noqa: S101 - only deletions leave nothing
-        return updated
+        return await self._write(tenant, record.version, event)
 
-    async def _write(
-        self, tenant_id: str, tenant: Tenant | None, expected: int, event: AuditEvent
-    ) -> TenantRecord | None:
-        return await self._registry.write(TenantChange(tenant_id, tenant, expected, event))
+    async def _write(self, tenant: Tenant, expected: int, event: AuditEvent) -> TenantRecord:
+        written = await self._registry.write(TenantChange(tenant.id, tenant, expected, event))
+        assert written is not None  # noqa: S101 - only deletions leave nothing
+        return written
 
     async def _list_tenant_usage(self, tenant: Tenant) -> tuple[UsageLine, ...]:
         windows = _list_windows(tenant, int(self._clock() * 1000))

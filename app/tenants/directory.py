@@ -70,7 +70,9 @@ class MemoryDirectory:
         A malformed key is not hashed; an unknown key id takes as long as a wrong secret.
         """
         key = parse(presented)
-        return None if key is None else self._check_secret(self._callers.get(key.key_id), key.secret)
+        if key is None:
+            return None
+        return self._check_secret(self._callers.get(key.key_id), key.secret)
 
     def find_by_identity(self, identities: tuple[Identity, ...]) -> Caller | None:
         """Return the caller with the first identity that has a valid key, or None."""
@@ -81,11 +83,15 @@ class MemoryDirectory:
     def _check_secret(self, caller: Caller | None, secret: str) -> Caller | None:
         """Return the caller if the secret is one of its key's valid ones, in constant time."""
         digest = hash_secret(self._pepper, secret)
-        hashes = [] if caller is None else list(caller.key.hashes(int(self._clock() * 1000)))
+        hashes = []
+        if caller is not None:
+            hashes = list(caller.key.hashes(int(self._clock() * 1000)))
         # Always two comparisons, so that the time does not tell whether the key exists or has two secrets.
         hashes += [_NO_HASH] * (2 - len(hashes))
         matches = [hmac.compare_digest(digest, valid) for valid in hashes]
-        return caller if any(matches) else None
+        if any(matches):
+            return caller
+        return None
 
     def list_tenants(self) -> tuple[Tenant, ...]:
         """List all tenants."""
@@ -104,7 +110,9 @@ class FileDirectory(MemoryDirectory):
         try:
             text = self._path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            reason: str | None = "it is not UTF-8"
+            if isinstance(error, OSError):
+                reason = error.strerror
             raise ConfigurationError(str(self._path), (f"the file cannot be read: {reason}",)) from None
         return self._reader.read(text, paced=paced)
 
@@ -162,7 +170,8 @@ def open_demo_directory(state_dir: Path, pepper: bytes | None = None) -> MemoryD
     parsed = parse(text)
     if parsed is None:
         raise ConfigurationError(str(path), ("it must hold a gateway key; remove it to generate a new one",))
-    effective_pepper = load_pepper(state_dir) if pepper is None else pepper
-    key = Key(parsed.key_id, hash_secret(effective_pepper, parsed.secret), SCOPES - {"admin"})
+    if pepper is None:
+        pepper = load_pepper(state_dir)
+    key = Key(parsed.key_id, hash_secret(pepper, parsed.secret), SCOPES - {"admin"})
     demo = Tenant(id="demo", time_zone=ZoneInfo("UTC"), budgets=_DEMO_BUDGETS, keys=(key,))
-    return MemoryDirectory((demo,), effective_pepper)
+    return MemoryDirectory((demo,), pepper)

@@ -125,8 +125,12 @@ class TenantsReader:
             raise ConfigurationError(self._source, (str(error),)) from None
         except ValidationError as error:
             faults = [f"{_format_path(fault['loc'])}: {describe_error(fault)}" for fault in error.errors()]
-            tenants = document.get("tenants") if isinstance(document, dict) else None
-            raw_entries = tenants if isinstance(tenants, list) else []
+            tenants = None
+            if isinstance(document, dict):
+                tenants = document.get("tenants")
+            raw_entries = []
+            if isinstance(tenants, list):
+                raw_entries = tenants
             faults += _find_repeated([_Entry(None, (), tuple(_list_names(entry))) for entry in raw_entries])
             raise ConfigurationError(self._source, tuple(faults)) from None
         for entry in document["tenants"]:

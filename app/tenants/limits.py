@@ -100,7 +100,9 @@ def to_json_number(amount: Decimal) -> int | float | str:
     """Return a number if a float represents it exactly, else decimal text."""
     if amount == amount.to_integral_value():
         return int(amount)
-    return float(amount) if Decimal(repr(float(amount))) == amount else format(amount.normalize(), "f")
+    if Decimal(repr(float(amount))) == amount:
+        return float(amount)
+    return format(amount.normalize(), "f")
 
 
 Moment = Annotated[
@@ -124,9 +126,13 @@ Names = Annotated[frozenset[str], PlainSerializer(sorted, return_type=list[str],
 
 def compute_amount(unit: Unit, limit: Decimal) -> int:
     """Return a limit as a store amount, with dollars in billionths. Raises ValueError if it has none."""
-    amount = limit * NANO_PER_USD if unit == "usd" else limit
+    amount = limit
+    if unit == "usd":
+        amount = limit * NANO_PER_USD
     if amount != amount.to_integral_value():
-        step = "a billionth of a dollar" if unit == "usd" else "one"
+        step = "one"
+        if unit == "usd":
+            step = "a billionth of a dollar"
         raise ValueError(f"the limit must be a multiple of {step}")
     if amount > AMOUNT_MAX:
         raise ValueError(f"the limit must not exceed {AMOUNT_MAX}")
@@ -135,7 +141,9 @@ def compute_amount(unit: Unit, limit: Decimal) -> int:
 
 def compute_limit(unit: Unit, amount: int) -> Decimal:
     """Return a store amount in tokens, images or dollars."""
-    return Decimal(amount) / NANO_PER_USD if unit == "usd" else Decimal(amount)
+    if unit == "usd":
+        return Decimal(amount) / NANO_PER_USD
+    return Decimal(amount)
 
 
 class Document(BaseModel):

@@ -79,13 +79,17 @@ class CachePolicyDocument(Document):
 
     def build_policy(self) -> CachePolicy:
         """Return the cache policy of the domain."""
-        quota_bytes = None if self.quota_mb is None else self.quota_mb << 20
+        quota_bytes = None
+        if self.quota_mb is not None:
+            quota_bytes = self.quota_mb << 20
         return CachePolicy(self.mode, self.ttl_s, quota_bytes, self.dialects)
 
     @classmethod
     def from_policy(cls, policy: CachePolicy) -> Self:
         """Return the document of a cache policy."""
-        quota_mb = None if policy.quota_bytes is None else policy.quota_bytes >> 20
+        quota_mb = None
+        if policy.quota_bytes is not None:
+            quota_mb = policy.quota_bytes >> 20
         return cls.model_validate(
             {"mode": policy.mode, "ttl_s": policy.ttl_s, "quota_mb": quota_mb, "dialects": policy.dialects}
         )
@@ -168,7 +172,9 @@ class IdentityFields(KeyFields):
         """The Google account whose ID tokens the key accepts."""
         if self.email is not None:
             return Identity("email", self.email.lower())
-        return None if self.subject is None else Identity("subject", self.subject)
+        if self.subject is None:
+            return None
+        return Identity("subject", self.subject)
 
 
 class KeyDocument(IdentityFields):

@@ -98,7 +98,9 @@ def _convert_errors() -> Iterator[None]:
         yield
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "the file"
+        where = "the file"
+        if mark:
+            where = f"line {mark.line + 1}, column {mark.column + 1}"
         words = [getattr(error, name, None) for name in ("context", "problem")]
         raise InvalidYaml(f"{where}: {', '.join(filter(None, words)) or 'not valid YAML'}") from None
     except RecursionError:
