@@ -75,7 +75,9 @@ class SizeBreaker:
     @property
     def left_s(self) -> float:
         """Seconds until the next call is let through; 0 if one would be let through now."""
-        return 0.0 if self._open_until is None else max(0.0, self._open_until - self._clock())
+        if self._open_until is None:
+            return 0.0
+        return max(0.0, self._open_until - self._clock())
 
     def admit(self) -> float:
         """Return 0 and let a call through, or return the seconds for which calls are still held back.

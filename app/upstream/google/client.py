@@ -100,7 +100,9 @@ class GoogleImageModel(Resource):
 
     def _build_tenant_header(self, call: Call) -> dict[str, str]:
         """Tell the emulator the tenant, so that fault rules can match it. Google is not told."""
-        return {TENANT_HEADER: call.tenant_id} if self._back_end.kind == "emulator" else {}
+        if self._back_end.kind != "emulator":
+            return {}
+        return {TENANT_HEADER: call.tenant_id}
 
     async def _add_request_headers(self, request: httpx2.Request) -> None:
         request.headers.update(self._headers_of())

@@ -116,12 +116,16 @@ def parse_support_code(message: object) -> str | None:
     if not isinstance(message, str):
         return None
     match = _SUPPORT_CODE.search(message)
-    return None if match is None else re.split(r"\D+", match[1], maxsplit=1)[0]
+    if match is None:
+        return None
+    return re.split(r"\D+", match[1], maxsplit=1)[0]
 
 
 def parse_reason(value: object) -> str:
     """A reason in Google's spelling; empty for a value of another form."""
-    return value if isinstance(value, str) and _REASON.fullmatch(value) else ""
+    if isinstance(value, str) and _REASON.fullmatch(value):
+        return value
+    return ""
 
 
 def build_failure(exchange: Exchange, raised: BaseException, now: datetime) -> UpstreamError:
@@ -131,7 +135,9 @@ def build_failure(exchange: Exchange, raised: BaseException, now: datetime) -> U
     """
     if exchange.status is not None and exchange.status != httpx2.codes.OK:
         return build_status_failure(exchange, now)
-    billed = "maybe" if exchange.sent else "no"
+    billed = "no"
+    if exchange.sent:
+        billed = "maybe"
     if not exchange.sent and isinstance(raised, httpx2.NetworkError | httpx2.ProtocolError):
         # Kept-alive connections break when a server goes away. A request that was not sent completely
         # cannot have been billed.
@@ -206,12 +212,18 @@ def _describe_files(request: GenerationRequest, exchange: Exchange) -> str:
         pointed_to = [request.inputs[index] for index in indexes if index < len(request.inputs)]
     named = pointed_to or request.inputs
     listed = ", ".join(_describe_file(item) for item in named[:_FILES_NAMED_MAX])
-    more = f" and {len(named) - _FILES_NAMED_MAX} more" if len(named) > _FILES_NAMED_MAX else ""
-    return f" It points to {listed}." if pointed_to else f" The files were {listed}{more}."
+    more = ""
+    if len(named) > _FILES_NAMED_MAX:
+        more = f" and {len(named) - _FILES_NAMED_MAX} more"
+    if pointed_to:
+        return f" It points to {listed}."
+    return f" The files were {listed}{more}."
 
 
 def _describe_file(item: Input) -> str:
-    size = f", {item.width} x {item.height}" if item.width and item.height else ""
+    size = ""
+    if item.width and item.height:
+        size = f", {item.width} x {item.height}"
     return f"{item.pointer} ({item.mime_type or item.declared_mime_type}{size})"
 
 
@@ -223,12 +235,18 @@ def _parse_error(body: bytes) -> Mapping[str, Any]:
         return {}
     if isinstance(value, list) and value:
         value = value[0]
-    error = value.get("error") if isinstance(value, Mapping) else None
-    return error if isinstance(error, Mapping) else {}
+    error = None
+    if isinstance(value, Mapping):
+        error = value.get("error")
+    if isinstance(error, Mapping):
+        return error
+    return {}
 
 
 def _get_list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
+    if isinstance(value, list):
+        return value
+    return []
 
 
 def _filter_by_type(details: list[Mapping[str, Any]], name: str) -> Iterator[Mapping[str, Any]]:
@@ -266,7 +284,9 @@ def _compute_retry_after(
     if any("PerDay" in quota for quota in quotas):
         waits.append(_compute_quota_reset(now))
     known = [wait for wait in waits if wait is not None]
-    return min(max(known), _RETRY_AFTER_MAX_S) if known else None
+    if not known:
+        return None
+    return min(max(known), _RETRY_AFTER_MAX_S)
 
 
 def _parse_retry_after(value: str, now: datetime) -> int | None:

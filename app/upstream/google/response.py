@@ -61,11 +61,15 @@ def get_member(value: object, name: str) -> Any:
 
 
 def _get_list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
+    if isinstance(value, list):
+        return value
+    return []
 
 
 def _get_text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    if isinstance(value, str):
+        return value
+    return ""
 
 
 def _get_count(value: object) -> int:
@@ -118,7 +122,9 @@ def parse_tier(metadata: object, header: str) -> str:
         or header
     )
     tier = _TRAFFIC.get(reported, reported.lower())
-    return tier if tier in _TIERS else ""
+    if tier in _TIERS:
+        return tier
+    return ""
 
 
 def complete_usage(usage: Usage | None, request: GenerationRequest, card: Card, pictures: int) -> Usage:
@@ -218,7 +224,9 @@ class GoogleResponse:
     def _classify(self) -> ContentBlocked | UpstreamError:
         reason = self.block_reason or self.finish_reason
         if self.block_reason or self.finish_reason in FILTERED:
-            side: Side = "prompt" if self.block_reason else "picture"
+            side: Side = "picture"
+            if self.block_reason:
+                side = "prompt"
             known = SUPPORT_CODES.get(self.support_code or "")
             if known is not None and known.side:
                 side = known.side

@@ -25,7 +25,7 @@ from app.upstream.google.transport import Exchange, bind_exchange
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from app.domain.request import GenerationRequest, Input
+    from app.domain.request import GenerationRequest, Grounding, Input
     from app.upstream.google.backend import BackEnd
 
 _TOKEN_SERVICE_DOWN: Final = "Google's token service cannot be reached."  # noqa: S105 - a sentence
@@ -47,10 +47,11 @@ def open_client(back_end: BackEnd, http: httpx2.AsyncClient) -> SdkClient:
         UpstreamRejected: There are no credentials for Vertex AI.
         UpstreamUnavailable: The token service cannot be reached.
     """
-    credentials = None
-    project = back_end.project if back_end.kind == "vertex" else None
-    api_key = "emulator" if back_end.kind == "emulator" else back_end.api_key
-    if project:
+    api_key, credentials, project, location = back_end.api_key, None, None, None
+    if back_end.kind == "emulator":
+        api_key = "emulator"
+    if back_end.kind == "vertex" and back_end.project:
+        api_key, project, location = None, back_end.project, back_end.location
         try:
             credentials = load_application_default(project)
         except auth_errors.TransportError:
@@ -59,10 +60,10 @@ def open_client(back_end: BackEnd, http: httpx2.AsyncClient) -> SdkClient:
             raise UpstreamRejected("There are no application default credentials.") from None
     client = genai.Client(
         vertexai=back_end.kind != "gemini",
-        api_key=None if project else api_key,
+        api_key=api_key,
         credentials=credentials,
         project=project,
-        location=back_end.location if project else None,
+        location=location,
         debug_config=DebugConfig(client_mode=None, replays_directory=None, replay_id=None),
         http_options=types.HttpOptions(
             base_url=back_end.url,
@@ -167,20 +168,24 @@ def _build_part(item: Input, placeholder: str, blobs: dict[str, bytes]) -> types
 def _build_config(
     back_end: BackEnd, request: GenerationRequest, seed: int | None, timeout_s: float
 ) -> types.GenerateContentConfig:
-    level = request.thinking_level
-    tier = request.service_tier if back_end.kind == "gemini" else None
-    newer = uses_response_format(back_end, request)
-    search = types.SearchTypes(
-        web_search=types.WebSearch() if request.grounding.web_search else None,
-        image_search=types.ImageSearch() if request.grounding.image_search else None,
-    )
-    grounded = request.grounding.web_search or request.grounding.image_search
+    extra_body, image_config = None, None
+    if uses_response_format(back_end, request):
+        extra_body = build_response_format(back_end, request)
+    else:
+        image_config = _build_image_config(request)
+    service_tier = None
+    if back_end.kind == "gemini" and request.service_tier:
+        service_tier = types.ServiceTier(request.service_tier)
+    thinking_config = None
+    if request.thinking_level:
+        level = types.ThinkingLevel(request.thinking_level.upper())
+        thinking_config = types.ThinkingConfig(thinking_level=level)
     return types.GenerateContentConfig(
         http_options=types.HttpOptions(
             timeout=max(1, round(timeout_s * 1000)),
             retry_options=_ONE_ATTEMPT,
             headers=build_headers(back_end, request) or None,
-            extra_body=build_response_format(back_end, request) if newer else None,
+            extra_body=extra_body,
         ),
         should_return_http_response=True,  # app/upstream/google/response.py reads the skeleton body itself
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
@@ -191,11 +196,9 @@ def _build_config(
         seed=seed,
         max_output_tokens=request.max_output_tokens,
         response_modalities=list(request.response_modalities),
-        image_config=None if newer else _build_image_config(request),
-        service_tier=types.ServiceTier(tier) if tier else None,
-        thinking_config=types.ThinkingConfig(thinking_level=types.ThinkingLevel(level.upper()))
-        if level
-        else None,
+        image_config=image_config,
+        service_tier=service_tier,
+        thinking_config=thinking_config,
         safety_settings=[
             types.SafetySetting(
                 category=types.HarmCategory(item.category), threshold=types.HarmBlockThreshold(item.threshold)
@@ -203,8 +206,19 @@ def _build_config(
             for item in request.safety_settings
         ]
         or None,
-        tools=[types.Tool(google_search=types.GoogleSearch(search_types=search))] if grounded else None,
+        tools=_build_tools(request.grounding),
     )
+
+
+def _build_tools(grounding: Grounding) -> list[types.Tool] | None:
+    search = types.SearchTypes()
+    if grounding.web_search:
+        search.web_search = types.WebSearch()
+    if grounding.image_search:
+        search.image_search = types.ImageSearch()
+    if search.web_search is None and search.image_search is None:
+        return None
+    return [types.Tool(google_search=types.GoogleSearch(search_types=search))]
 
 
 def _build_image_config(request: GenerationRequest) -> types.ImageConfig | None:

@@ -234,7 +234,9 @@ async def _decompress(response: httpx2.Response, bytes_max: int) -> AsyncGenerat
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"identity", "gzip", "x-gzip", "deflate"}:
         raise UnreadableAnswer(f"The answer is compressed as {encoding[:20]!r}.")
-    inflating = zlib.decompressobj(_GZIP_OR_ZLIB) if encoding != "identity" else None
+    inflating = None
+    if encoding != "identity":
+        inflating = zlib.decompressobj(_GZIP_OR_ZLIB)
     received = decompressed = 0
     async for chunk in response.aiter_raw():
         received += len(chunk)
