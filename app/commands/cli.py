@@ -68,7 +68,9 @@ def parse_budget(text: str) -> dict[str, Any]:
     match = _BUDGET.fullmatch(text)
     if match is None:
         raise ArgumentTypeError(f"{text!r} is not like image_tokens/day=41440 or usd/month=500:shadow")
-    mode = "shadow" if match["shadow"] else "enforce"
+    mode = "enforce"
+    if match["shadow"]:
+        mode = "shadow"
     return {"unit": match["unit"], "window": match["window"], "limit": match["limit"], "mode": mode}
 
 
@@ -216,7 +218,9 @@ def _format_budget(item: dict[str, Any]) -> str:
 
 
 def _create_tenant(api: AdminApi, arguments: Namespace) -> str:
-    body = _read(arguments.file) if arguments.file else {}
+    body = {}
+    if arguments.file:
+        body = _read(arguments.file)
     body |= _collect_options(arguments, "time_zone", "budgets")
     if arguments.tenant is not None:
         body["id"] = arguments.tenant
@@ -290,7 +294,9 @@ def _report_usage(api: AdminApi, arguments: Namespace) -> str:
         "by": arguments.by.split(",")
     }
     response = api.call("GET", f"/usage:report?{urlencode(query, doseq=True)}")
-    return _format_json(response) if arguments.format == "json" else response.text
+    if arguments.format == "json":
+        return _format_json(response)
+    return response.text
 
 
 def _credit_budget(api: AdminApi, arguments: Namespace) -> str:

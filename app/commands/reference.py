@@ -116,7 +116,9 @@ def _list_google_routes() -> Iterator[tuple[str, ...]]:
 def _list_errors() -> Iterator[tuple[str, ...]]:
     for error in sorted(list_error_classes(), key=lambda each: (each.status, each.code)):
         if error.code != error.__base__.__dict__.get("code"):
-            retryable = "yes" if error.retryable else "no"
+            retryable = "no"
+            if error.retryable:
+                retryable = "yes"
             yield str(error.status), f"`{error.code}`", retryable, _get_first_line(error.__doc__)
 
 
@@ -149,7 +151,9 @@ def _list_settings() -> str:
     rows: dict[type[BaseModel], list[tuple[str, ...]]] = {}
     for variable, setting in SETTINGS.items():
         default = setting.field.default
-        shown = "" if default in (None, frozenset(), {}) else f"`{str(default).lower()}`"
+        shown = ""
+        if default not in (None, frozenset(), {}):
+            shown = f"`{str(default).lower()}`"
         rows.setdefault(setting.owner, []).append((f"`{variable}`", shown, setting.field.description or ""))
     titled = ((_get_first_line(owner.__doc__).rstrip("."), group) for owner, group in rows.items())
     names = "variable", "default", "meaning"

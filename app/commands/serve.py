@@ -182,7 +182,9 @@ def run(settings: Settings) -> int:
     server = Server(build_server_config(app, settings), app, settings)
     with suppress(SystemExit):  # raised if the start failed, which is reported below
         server.run(sockets)
-    return 0 if server.started else _report_failure(getattr(app.state, "start_fault", "see the log"))
+    if server.started:
+        return 0
+    return _report_failure(getattr(app.state, "start_fault", "see the log"))
 
 
 def _report_failure(why: str) -> int:

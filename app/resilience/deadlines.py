@@ -21,7 +21,9 @@ async def time_limit(seconds: float | None) -> AsyncIterator[None]:
         TimeoutError: The time is up.
     """
     task = asyncio.current_task()
-    cancellations = task.cancelling() if task else 0
+    cancellations = 0
+    if task:
+        cancellations = task.cancelling()
     limit = asyncio.timeout(seconds)
     try:
         async with limit:

@@ -47,14 +47,18 @@ def describe_system_error(error: OSError) -> str:
         return _RESOLVING.get(error.errno or 0, f"name resolution failed with {error.errno}")
     number = get_errno(error)
     if number is None:
-        return "timed out" if isinstance(error, TimeoutError) else ""
+        if isinstance(error, TimeoutError):
+            return "timed out"
+        return ""
     return f"{errno.errorcode.get(number, number)}: {os.strerror(number)}"
 
 
 def get_errno(error: OSError) -> int | None:
     """The errno of an error. If a name has several addresses, it is that of the first connection error."""
     several = re.match(r"Multiple exceptions: \[Errno (\d+)\]", str(error))
-    return error.errno if several is None else int(several[1])
+    if several is None:
+        return error.errno
+    return int(several[1])
 
 
 def describe_cause(error: BaseException) -> str:
@@ -74,7 +78,9 @@ def describe_for_log(error: BaseException) -> str | None:
 
     Modules that know the messages of a library register a function here.
     """
-    return describe_system_error(error) if isinstance(error, OSError) else None
+    if not isinstance(error, OSError):
+        return None
+    return describe_system_error(error)
 
 
 _RESOLVING = {

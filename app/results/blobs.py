@@ -57,7 +57,9 @@ async def get(client: Redis | RedisCluster, key: str) -> memoryview | None:
     """
     if isinstance(client, RedisCluster):
         value: Any = await client.get(key)
-        return None if value is None else memoryview(value)
+        if value is None:
+            return None
+        return memoryview(value)
     name = key.encode()
     command = b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(name), name)
 

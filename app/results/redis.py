@@ -184,7 +184,9 @@ class RedisResults:
             finished = records.decode_stored_generation(bytes(value).decode())
         except (records.UnreadableRecord, UnicodeDecodeError):
             return None
-        return finished if finished.generation.id == generation_id else None
+        if finished.generation.id == generation_id:
+            return finished
+        return None
 
     async def _has_room(self, tenant_id: str, picture: Picture, ttl_ms: int) -> bool:
         if self._quota is None:

@@ -240,13 +240,17 @@ class Settings(Config, BaseSettings):
             return tuple(dict.fromkeys(named[name] for name in text.split(",")))
         if self.vertex.project:
             return ("vertex",)
-        return ("gemini",) if self.gemini.api_key else ("emulator",)
+        if self.gemini.api_key:
+            return ("gemini",)
+        return ("emulator",)
 
     @property
     def location(self) -> str:
         """Where all calls are made, as a location of Vertex AI; ``global`` where some may go anywhere."""
         kinds = {*self.back_ends, *(kind for order in self.back_ends_by_model.values() for kind in order)}
-        return GLOBAL if "gemini" in kinds else self.vertex.location
+        if "gemini" in kinds:
+            return GLOBAL
+        return self.vertex.location
 
     @property
     def ports(self) -> dict[str, int]:

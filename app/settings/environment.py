@@ -86,5 +86,7 @@ def _describe_unknown(name: str) -> str:
         return MOVED[name]
     bare = {variable.removeprefix(PREFIX): variable for variable in SETTINGS}
     nearest = difflib.get_close_matches(name.upper().removeprefix(PREFIX), bare, 1)
-    hint = f"did you mean {bare[nearest[0]]}?" if nearest else "REFERENCE.md lists all settings"
+    hint = "REFERENCE.md lists all settings"
+    if nearest:
+        hint = f"did you mean {bare[nearest[0]]}?"
     return f"is no setting; {hint}"

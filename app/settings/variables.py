@@ -49,7 +49,9 @@ def list_settings(
     for name, field in config.model_fields.items():
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, Config):
-            own = prefix if FLAT in field.metadata else f"{prefix}{name.upper()}_"
+            own = prefix
+            if FLAT not in field.metadata:
+                own = f"{prefix}{name.upper()}_"
             yield from list_settings(inner, (*path, name), own)
         elif field.description:
             variable = _OF_THE_PLATFORM.get(name) or f"{prefix}{name.upper()}"

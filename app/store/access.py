@@ -164,7 +164,9 @@ class AccessTokens(CredentialProvider, Resource):
             self._ask_again = self._clock() + AGAIN_S
             remedy = "Check the metadata server and the service account of this instance"
             diagnosis = Diagnosis("no_access_token", self._url, describe_cause(error), remedy)
-            status = error.response.status_code if isinstance(error, httpx2.HTTPStatusError) else None
+            status = None
+            if isinstance(error, httpx2.HTTPStatusError):
+                status = error.response.status_code
             log.warning("no access token for the store", extra={"diagnosis": diagnosis, "status": status})
             return
         self._token, self._ends = token.access_token, began + token.expires_in

@@ -77,7 +77,9 @@ async def open_clients(
     Raises:
         ValueError: The address has another scheme, or the access options do not fit it.
     """
-    more = {} if access is None else access.build_options(url)
+    more = {}
+    if access is not None:
+        more = access.build_options(url)
     ledger = _build_client(url, ledger_connections, ledger_timeout_s, {**more, "decode_responses": True})
     blobs = _build_client(url, blob_connections, BLOB_TIMEOUT_S, {**more, "decode_responses": False})
     try:

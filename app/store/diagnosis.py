@@ -156,7 +156,9 @@ def diagnose(error: BaseException, address: str) -> Diagnosis:
 @describe_for_log.register(redis.exceptions.RedisClusterException)
 def _describe_store_error(error: Exception) -> str:
     match = _match_reply(error)
-    return "" if match is None else match[0]
+    if match is None:
+        return ""
+    return match[0]
 
 
 def _iterate_causes(error: BaseException) -> Iterator[BaseException]:
@@ -193,7 +195,9 @@ def _match_system_error(link: BaseException) -> tuple[str, _Cause] | None:
     if not isinstance(link, OSError):
         return None
     if isinstance(link, ssl.SSLError):
-        known = _CERTIFICATE if isinstance(link, ssl.SSLCertVerificationError) else _TLS
+        known = _TLS
+        if isinstance(link, ssl.SSLCertVerificationError):
+            known = _CERTIFICATE
     elif isinstance(link, socket.gaierror):
         known = _HOST
     else:

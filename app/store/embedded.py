@@ -61,7 +61,9 @@ def find_server_binary() -> Path:
     if package is not None and package.origin is not None:
         machine = platform.machine().lower()
         if machine in {"arm64", "aarch64"}:
-            machine = "aarch64" if platform.system() == "Linux" else "arm64"
+            machine = "arm64"
+            if platform.system() == "Linux":
+                machine = "aarch64"
         elif machine == "amd64":
             machine = "x86_64"
         folder = f"{platform.system().lower()}-{machine}"
@@ -226,7 +228,9 @@ class EmbeddedStore:
                 pause_s = min(RESTART_PAUSE_MAX_S, pause_s * 2)
 
     def _log_failure(self, error: Exception) -> None:
-        words = describe_system_error(error) if isinstance(error, OSError) else ""
+        words = ""
+        if isinstance(error, OSError):
+            words = describe_system_error(error)
         cause = f"{type(error).__qualname__}: {words}" if words else type(error).__qualname__
         remedy = f"Check {self._dir / 'valkey.log'}, that the folder exists, and that its disk is not full"
         log.error(

@@ -65,7 +65,9 @@ def work_keys(tenant_id: str, fingerprint: str, idempotency: str | None = None) 
         raise ValueError("This is no fingerprint.")
     tag = _build_tag(tenant_id)
     names = [*ledger_keys(tenant_id), result_key(tenant_id, fingerprint), f"{tag}:fail:{fingerprint}"]
-    return names if idempotency is None else [*names, f"{tag}:idem:{idempotency}"]
+    if idempotency is None:
+        return names
+    return [*names, f"{tag}:idem:{idempotency}"]
 
 
 def usage_key(tenant_id: str) -> str:

@@ -83,7 +83,9 @@ def build_client(topology: Topology, options: dict[str, Any]) -> Redis:
         return cast("Redis", _build_cluster(topology, options))
     sockets = {name: value for name, value in options.items() if name.startswith("socket_")}
     sentinel = Sentinel(topology.hosts, sentinel_kwargs=sockets)  # type: ignore[no-untyped-call]
-    managed = SentinelManagedSSLConnection if topology.tls else SentinelManagedConnection
+    managed = SentinelManagedConnection
+    if topology.tls:
+        managed = SentinelManagedSSLConnection
     pool = _SentinelPool(
         connection_class=managed, service_name=topology.name, sentinel_manager=sentinel, **options
     )
