@@ -275,7 +275,9 @@ def _build_example(schema: Json, schemas: dict[str, Json]) -> Any:
         return [_build_example(schema["items"], schemas)]
     if "properties" not in schema:
         plain = _PLAIN_EXAMPLES.get(schema.get("format") or schema.get("type", ""), {})
-        return max(plain, schema["minimum"]) if "minimum" in schema else plain
+        if "minimum" in schema:
+            return max(plain, schema["minimum"])
+        return plain
     required = schema.get("required", ())
     members = {name: _build_example(field, schemas) for name, field in schema["properties"].items()}
     return {name: value for name, value in members.items() if value is not None or name in required}

@@ -65,7 +65,9 @@ def parse_if_match(if_match: str | None) -> Expected | None:
     if if_match.strip() == "*":
         return "any"
     match = _ETAG.fullmatch(if_match.strip())
-    return int(match[1]) if match else _NO_VERSION
+    if match:
+        return int(match[1])
+    return _NO_VERSION
 
 
 def parse_body(
@@ -170,7 +172,9 @@ def parse_dimensions(by: list[Dimension] | None) -> tuple[Dimension, ...]:
     Raises:
         ValidationFailed: Label is combined with a dimension that rows by label lack.
     """
-    dimensions: tuple[Dimension, ...] = tuple(dict.fromkeys(by)) if by else ("tenant",)
+    dimensions: tuple[Dimension, ...] = ("tenant",)
+    if by:
+        dimensions = tuple(dict.fromkeys(by))
     conflicting = sorted({"key", "model", "size"} & set(dimensions))
     if "label" in dimensions and conflicting:
         sentence = "label cannot be combined with key, model or size; use tenant, day or month"

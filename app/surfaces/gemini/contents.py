@@ -73,7 +73,9 @@ def normalize_turns(contents: object) -> list[Any]:
 def _parse_resolution(word: object) -> str | None:
     """Return the card's word for a resolution, or None where it is left to the model."""
     level = str(word or "").removeprefix(_RESOLUTION).lower()
-    return None if level in {"", "unspecified"} else level
+    if level in {"", "unspecified"}:
+        return None
+    return level
 
 
 class ContentsReader:
@@ -165,7 +167,9 @@ class ContentsReader:
             self._conversation.plain = False
         if items:
             return _RANKS[items[0].kind]
-        return _RANK_OF_WORDS if text is not None else -1
+        if text is None:
+            return -1
+        return _RANK_OF_WORDS
 
     def _is_models_own(self, fields: Fields) -> bool:
         """Whether the model generated this part. It signs what it generates, except for thoughts."""

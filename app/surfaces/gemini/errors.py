@@ -88,7 +88,9 @@ def render_google_error(error: GatewayError, request_id: str, path: str) -> dict
 
 def _render_message(error: GatewayError, path: str) -> str:
     if isinstance(error, Unauthenticated):
-        return _UNAUTHENTICATED if is_vertex(path) else _KEY_INVALID
+        if is_vertex(path):
+            return _UNAUTHENTICATED
+        return _KEY_INVALID
     if isinstance(error, ValidationFailed):
         return "\n".join(
             f"{format_field_path(item.pointer) or 'body'}: {_render_sentence(item)}"
@@ -139,7 +141,9 @@ def _render_spent(error: GatewayError) -> dict[str, str]:
         return {}
     tokens = {"inputTokens": str(error.usage.input_tokens), "outputTokens": str(error.usage.output_tokens)}
     dollars = render_cost(error).get("cost_usd")
-    return tokens if dollars is None else {**tokens, "costUsd": f"{dollars:.9f}"}
+    if dollars is None:
+        return tokens
+    return {**tokens, "costUsd": f"{dollars:.9f}"}
 
 
 def _render_budget(window: WindowState, sentence: str) -> dict[str, Any]:

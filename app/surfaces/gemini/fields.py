@@ -81,7 +81,9 @@ def ensure_list(value: object) -> list[Any]:
     """Return the items of a repeated field; Google accepts a single item without a list."""
     if value is None:
         return []
-    return value if isinstance(value, list) else [value]
+    if isinstance(value, list):
+        return value
+    return [value]
 
 
 class Fields:
@@ -94,7 +96,9 @@ class Fields:
     """
 
     def __init__(self, value: object, pointer: str, faults: list[Violation]) -> None:
-        self.rest: dict[str, Any] = dict(value) if isinstance(value, dict) else {}
+        self.rest: dict[str, Any] = {}
+        if isinstance(value, dict):
+            self.rest = dict(value)
         self.pointer = pointer
         self._faults = faults
         if value is not None and not isinstance(value, dict):

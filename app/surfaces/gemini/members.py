@@ -261,11 +261,9 @@ class BodyWalk:
         unknown which of the two the upstream would read.
         """
         if isinstance(shape, Enumeration):
-            return (
-                [self._read_word(item, shape) for item in value]
-                if isinstance(value, list)
-                else self._read_word(value, shape)
-            )
+            if isinstance(value, list):
+                return [self._read_word(item, shape) for item in value]
+            return self._read_word(value, shape)
         if isinstance(shape, Leaf):
             return self._read_leaf(value, shape, pointer)
         if isinstance(value, dict):
@@ -316,12 +314,15 @@ class BodyWalk:
     def _read_member(self, name: str, value: object, shape: Shape, place: str, path: str) -> Any:
         if name not in _REPEATED:
             return self.read(value, shape, place, path)
-        items = value if isinstance(value, list) else [value]
-        return [self.read(item, shape, f"{place}/{at}", path) for at, item in enumerate(items)]
+        if not isinstance(value, list):
+            value = [value]
+        return [self.read(item, shape, f"{place}/{at}", path) for at, item in enumerate(value)]
 
     def _refuse(self, place: str, name: str, shape: Mapping[str, Shape]) -> None:
         self._refused += 1
-        allowed = tuple(sorted(shape)) if self._refused <= _LISTED_MAX else None
+        allowed = None
+        if self._refused <= _LISTED_MAX:
+            allowed = tuple(sorted(shape))
         detail = _NOT_PASSED_ON.format(REFUSED.get(name, _UNKNOWN))
         self._faults.append(Violation(place, "unknown_field", detail, allowed or None))
 

@@ -173,7 +173,9 @@ class _Reader:
         blobs = {
             name: lifted.data for name, lifted in self._blobs.items() if f'"{name}"'.encode() in skeleton
         }
-        identity = json.dumps(_replace_bytes(self.rest, self._blobs), sort_keys=True) if self.rest else ""
+        identity = ""
+        if self.rest:
+            identity = json.dumps(_replace_bytes(self.rest, self._blobs), sort_keys=True)
         return Passthrough(skeleton, blobs, identity)
 
     def _select_inputs(self, kind: InputKind) -> tuple[Input, ...]:
@@ -185,7 +187,9 @@ class _Reader:
         sent = dict(self._members)
         image = sent.get("generationConfig", {}).get("imageConfig", {})
         size = image.get("imageSize")
-        literal = self._card.normalise_image_size(size) if isinstance(size, str) else None
+        literal = None
+        if isinstance(size, str):
+            literal = self._card.normalise_image_size(size)
         if literal is not None and literal != size:
             config = sent["generationConfig"]
             sent["generationConfig"] = {**config, "imageConfig": {**image, "imageSize": literal}}
@@ -247,7 +251,9 @@ def _take_thinking_level(thinking: Fields) -> str | None:
     if thinking.rest.get("includeThoughts") is False:
         thinking.take_flag("includeThoughts")
     level = thinking.take_text("thinkingLevel")
-    return None if level == "THINKING_LEVEL_UNSPECIFIED" else level
+    if level == "THINKING_LEVEL_UNSPECIFIED":
+        return None
+    return level
 
 
 def _take_thinking_budget(thinking: Fields) -> int | None:

@@ -94,7 +94,9 @@ def render_model(card: Card, *, vertex: bool) -> dict[str, Any]:
 def render_page(cards: Sequence[Card], size: int, start: int, *, vertex: bool) -> dict[str, Any]:
     """Render a page of models; a size of 0 means Google's default."""
     end = start + (min(size, PAGE_SIZE_MAX) or PAGE_SIZE)
-    name = "publisherModels" if vertex else "models"
+    name = "models"
+    if vertex:
+        name = "publisherModels"
     page: dict[str, Any] = {name: [render_model(card, vertex=vertex) for card in cards[start:end]]}
     if end < len(cards):
         page["nextPageToken"] = str(end)

@@ -127,7 +127,9 @@ async def stream_generate_content(
     model: str, request: Request, caller: GoogleCallerDep, service: ServiceDep
 ) -> Response:
     """Generate a picture, streamed as server-sent events (`alt=sse`) or as a JSON array."""
-    form: StreamFormat = "sse" if request.query_params.get("alt") == "sse" else "array"
+    form: StreamFormat = "array"
+    if request.query_params.get("alt") == "sse":
+        form = "sse"
     dialect = build_dialect(form, getattr(request.state, "request_id", ""), request.url.path)
     answered = _generate(request, service, caller, model)
     return await stream(answered, dialect, patience_s=service.limits.stream_status_wait_s)

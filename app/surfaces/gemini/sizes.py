@@ -47,7 +47,9 @@ def parse_ratio(word: str) -> str | None:
 
 def parse_size(word: str) -> str | None:
     """Parse ``IMAGE_SIZE_TWO_K`` to ``2K``; other words are left for the card's rules."""
-    return None if word == PREFIX + _UNSPECIFIED else parse_size_word(word) or word
+    if word == PREFIX + _UNSPECIFIED:
+        return None
+    return parse_size_word(word) or word
 
 
 _PARSERS: Final[Mapping[str, Callable[[str], str | None]]] = {

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def _shorten_number(amount: float) -> float:
     """Write 1120 rather than 1120.0."""
-    return int(amount) if amount == int(amount) else amount
+    if amount == int(amount):
+        return int(amount)
+    return amount
 
 
 Amount = Annotated[
@@ -29,7 +31,9 @@ Amount = Annotated[
 def render_amounts(window: WindowState) -> dict[str, Any]:
     """Return the JSON members of a budget window, with billionths converted to dollars."""
     budget = window.budget
-    scale = NANO_PER_USD if budget.unit == "usd" else 1
+    scale = 1
+    if budget.unit == "usd":
+        scale = NANO_PER_USD
     return {
         "name": budget.name,
         "unit": budget.unit,

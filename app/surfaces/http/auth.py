@@ -63,7 +63,9 @@ def find_presented_key(request: Request) -> str | None:
 
 def _parse_bearer(header: str) -> str | None:
     scheme, _, token = header.partition(" ")
-    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    return None
 
 
 def _find_token(request: Request, presented: str | None, service: Service) -> _Token | None:
@@ -83,8 +85,12 @@ def _find_token(request: Request, presented: str | None, service: Service) -> _T
     if presented is not None:
         checked = not platform_headers and [_parse_bearer(header) for header in own_headers] == [presented]
         return _Token(presented, judge, checked)
-    text = _parse_bearer(platform_headers[0]) if platform_headers else None
-    return None if text is None else _Token(text, judge, checked=len(platform_headers) == 1)
+    text = None
+    if platform_headers:
+        text = _parse_bearer(platform_headers[0])
+    if text is None:
+        return None
+    return _Token(text, judge, checked=len(platform_headers) == 1)
 
 
 async def authenticate(request: Request, presented: str | None) -> Caller:
@@ -100,7 +106,9 @@ async def authenticate(request: Request, presented: str | None) -> Caller:
         identities = await token.judge.verify(token.text, checked=token.checked)
         caller = service.directory.find_by_identity(identities)
     else:
-        caller = service.directory.authenticate(presented) if presented else None
+        caller = None
+        if presented:
+            caller = service.directory.authenticate(presented)
     if caller is None:
         raise Unauthenticated(_explain_refusal(presented, token))
     request.state.caller = caller

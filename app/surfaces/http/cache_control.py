@@ -31,4 +31,6 @@ def parse_cache_control(cache_control: str | None) -> CacheDirective | None:
         return CacheDirective("only_if_cached", max_age_s)
     if "no-cache" in directives or max_age_s == 0:
         return CacheDirective("refresh")
-    return CacheDirective("use", max_age_s) if max_age_s is not None else None
+    if max_age_s is None:
+        return None
+    return CacheDirective("use", max_age_s)

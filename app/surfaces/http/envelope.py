@@ -33,8 +33,12 @@ def build_error_headers(error: GatewayError) -> dict[str, str]:
 
 def render_cost(error: GatewayError) -> dict[str, float]:
     """Return the cost of an error in dollars, if it is known."""
-    spent = error.spent if isinstance(error, ResultGone) else None
-    return {} if spent is None else {"cost_usd": spent.usd / NANO_PER_USD}
+    spent = None
+    if isinstance(error, ResultGone):
+        spent = error.spent
+    if spent is None:
+        return {}
+    return {"cost_usd": spent.usd / NANO_PER_USD}
 
 
 def render_violation(item: Violation) -> dict[str, Any]:

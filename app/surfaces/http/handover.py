@@ -40,7 +40,9 @@ _SECONDS = re.compile(r"\d{1,7}(\.\d{1,9})?", re.ASCII)
 def read_retry_count(request: Request) -> int | None:
     """Return the number of earlier attempts; None if the client does not number its attempts."""
     count = request.headers.get(RETRY_COUNT, "")
-    return int(count) if _COUNT.fullmatch(count) else None
+    if not _COUNT.fullmatch(count):
+        return None
+    return int(count)
 
 
 def read_sdk_timeout(request: Request) -> float | None:

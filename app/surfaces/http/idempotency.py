@@ -47,7 +47,9 @@ def attach_idempotency_key(order: Order, request: Request, route: str) -> Order:
         return order
     text = sent[0].strip()
     quoted = _QUOTED.fullmatch(text)
-    key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else text
+    key = text
+    if quoted:
+        key = re.sub(r"\\(.)", r"\1", quoted[1])
     if len(sent) > 1 or not key or len(key) > KEY_LENGTH_MAX or not (quoted or _BARE.fullmatch(text)):
         raise InvalidRequest(
             f"Idempotency-Key is sent once: 1 to {KEY_LENGTH_MAX} ASCII characters in quotes, or a bare word."

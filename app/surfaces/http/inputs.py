@@ -121,7 +121,9 @@ def check_base64(lifted: Lifted, pointer: str, bytes_max: int) -> Violation | No
     """Return the violation of an invalid base64 text, or None."""
     if lifted.fault is None:
         return None
-    code = "input_too_large" if lifted.fault.code == "too_large" else "invalid_base64"
+    code = "invalid_base64"
+    if lifted.fault.code == "too_large":
+        code = "input_too_large"
     sentence = _CHARACTER_FAULTS.get(lifted.fault.character, _BASE64_FAULTS[lifted.fault.code])
     detail = sentence.format(offset=lifted.fault.offset, limit=bytes_max)
     return Violation(pointer, code, detail)

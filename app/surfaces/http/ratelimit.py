@@ -20,7 +20,9 @@ _INTEGER_MAX = 999_999_999_999_999
 
 def _name_quota_unit(unit: Unit) -> str:
     """Return ``qu`` of a budget. It is not in the draft's registry, but the default would be requests."""
-    return "nano_usd" if unit == "usd" else unit
+    if unit == "usd":
+        return "nano_usd"
+    return unit
 
 
 def _rank_window(window: WindowState) -> tuple[Fraction, int, str]:
@@ -58,8 +60,12 @@ def build_rate_limit_headers(
         budget, span = window.budget, window.span
         length_s = -(-(span.end_ms - span.start_ms) // 1000)
         name = f'"{budget.name}"'
-        length = "" if window.endless else f";w={length_s}"
-        reset = "" if window.endless else f";t={min(window.resets_in_s, length_s)}"
+        length = ""
+        if not window.endless:
+            length = f";w={length_s}"
+        reset = ""
+        if not window.endless:
+            reset = f";t={min(window.resets_in_s, length_s)}"
         policies.append(
             f'{name};q={_clamp_integer(budget.limit)}{length};qu="{_name_quota_unit(budget.unit)}"'
         )

@@ -79,7 +79,9 @@ def build_stored_image_response(
     }
     if if_none_match is not None and _matches(if_none_match, etag):
         return Response(status_code=304, headers=headers)
-    requested = _RANGE.fullmatch(range_header.strip()) if range_header else None
+    requested = None
+    if range_header:
+        requested = _RANGE.fullmatch(range_header.strip())
     if requested is None or requested[0] == "bytes=-" or (if_range is not None and if_range != etag):
         return build_image_response(picture, headers, chunked_above)
     first, last = _resolve_range(requested[1], requested[2], picture.length)

@@ -69,7 +69,9 @@ async def stream(
     except asyncio.CancelledError:
         task.cancel()
         raise
-    headers = dialect.headers_of(task.result()) if task.done() else {}
+    headers: Mapping[str, str] = {}
+    if task.done():
+        headers = dialect.headers_of(task.result())
 
     async def iterate_pieces() -> AsyncIterator[bytes]:
         try:

@@ -74,7 +74,9 @@ def _render_limits(error: GatewayError) -> dict[str, Any]:
 def _render_refusing_window(window: WindowState) -> dict[str, Any]:
     """Render a window that refused, with billionths converted to dollars."""
     budget = window.budget
-    scale = NANO_PER_USD if budget.unit == "usd" else 1
+    scale = 1
+    if budget.unit == "usd":
+        scale = NANO_PER_USD
     ends = datetime.fromtimestamp(window.span.end_ms / 1000, tz=UTC).isoformat().replace("+00:00", "Z")
     return {
         "name": budget.name,

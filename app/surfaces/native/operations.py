@@ -134,13 +134,17 @@ async def _fill_text(operation: Operation, request: Request, caller: Caller, ser
     if operation.text or operation.state not in {"done", "failed"}:
         return operation
     result = operation.result or OperationResult("", None)
-    stored = await _load_generation(result, caller, service) if operation.state == "done" else None
+    stored = None
+    if operation.state == "done":
+        stored = await _load_generation(result, caller, service)
     if stored is not None:
         finished, card = stored
         windows = await service.gateway.get_budgets(caller)
         answer, _ = render_stored_result(finished, card, windows, get_base_url(request, service), None)
         return replace(operation, text=answer.decode())
-    outcome = f"ended with {result.generation_id}" if result.generation_id else "has ended"
+    outcome = "has ended"
+    if result.generation_id:
+        outcome = f"ended with {result.generation_id}"
     remedy = "The same request under a new key, or without one, is generated and paid for again."
     raise ResultGone(
         f"The operation {outcome}, and its response is no longer stored.", remedy, spent=result.spent
@@ -168,7 +172,9 @@ def _build_response(operation: Operation, request: Request, status: int, headers
     state, text = operation.state, operation.text or "null"
     if operation.lost:
         sent = operation.state == "running"
-        spent = "was called, and the call may be billed" if sent else "was not called, and nothing was spent"
+        spent = "was not called, and nothing was spent"
+        if sent:
+            spent = "was called, and the call may be billed"
         lost = OperationLost(f"The process that ran the operation died; the model {spent}.")
         state, text = "failed", _encode_problem(lost, request)
     elif operation.state == "cancelled":
@@ -193,7 +199,9 @@ def _encode_problem(error: GatewayError, request: Request) -> str:
 
 def _build_retry_header(operation: Operation) -> dict[str, str]:
     is_running = operation.state in {"waiting", "running"} and not operation.lost
-    return {"Retry-After": "1"} if is_running else {}
+    if not is_running:
+        return {}
+    return {"Retry-After": "1"}
 
 
 async def _render_operation(

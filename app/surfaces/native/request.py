@@ -151,7 +151,9 @@ async def read_form_inputs(
 
 def _read_declared_type(content_type: str | None) -> str | None:
     """Return the declared type of a form part; octet-stream means that the client does not know it."""
-    return None if content_type in {None, "", "application/octet-stream"} else content_type
+    if content_type in {None, "", "application/octet-stream"}:
+        return None
+    return content_type
 
 
 def parse_fields(fields: Mapping[str, list[str]]) -> tuple[dict[str, Any], list[Violation]]:

@@ -49,7 +49,9 @@ def _datetime_from_ms(at_ms: int) -> datetime:
 def render_result(result: GenerationResult, base_url: str, *, inline: bool) -> tuple[bytes, dict[str, bytes]]:
     """Render a result as a JSON skeleton, and the images by placeholder."""
     names = generate_placeholders()
-    blobs = {next(names): picture.data for picture in result.pictures} if inline else {}
+    blobs = {}
+    if inline:
+        blobs = {next(names): picture.data for picture in result.pictures}
     data = iter(blobs) if inline else iter([None] * len(result.pictures))
     generation = result.generation
     effective = build_effective(result.request, result.card, generation.seeds)
@@ -136,7 +138,9 @@ def _render_effective(effective: Effective) -> EffectiveWire:
 def render_quote(quote: Quote) -> EstimateResponse:
     """Render the response of an estimate."""
     valid, estimate, cached = not quote.violations, quote.estimate, quote.cached_age_s is not None
-    refused_by = [] if cached else [window.budget.name for window in quote.windows if window.refuses]
+    refused_by = []
+    if not cached:
+        refused_by = [window.budget.name for window in quote.windows if window.refuses]
     refused_by += [
         rate.limit.name
         for rate in quote.rates
@@ -170,7 +174,9 @@ def render_quote(quote: Quote) -> EstimateResponse:
 
 
 def _render_refusal(error: BudgetExceeded | RateLimited | MaxCostExceeded) -> RefusalWire:
-    would_fit = None if isinstance(error, RateLimited) else error.would_fit
+    would_fit = None
+    if not isinstance(error, RateLimited):
+        would_fit = error.would_fit
     return RefusalWire(
         code=error.code,
         detail=error.detail,

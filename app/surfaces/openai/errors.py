@@ -94,7 +94,8 @@ def render_openai_error(error: GatewayError) -> tuple[int, dict[str, Any]]:
         first = min(error.violations, key=lambda item: item.code not in MODEL_NOT_FOUND)
         members["code"] = _CODES.get(first.code, "invalid_value")
         members["param"] = _name_field(first) if first.pointer else None
-        status = 404 if members["code"] == "model_not_found" else status
+        if members["code"] == "model_not_found":
+            status = 404
         members["message"] = " ".join(f"{_name_field(item)}: {item.detail}" for item in error.violations)
         members["violations"] = [render_violation(item) for item in error.violations]
     if error.usage is not None:

@@ -235,21 +235,27 @@ def _translate_size(translation: _Translation) -> None:
     """Translate ``size``, or ``quality`` if neither ``size`` nor ``image_size`` is given."""
     parameters = translation.parameters
     open_size = parameters.size in {None, "auto"}
-    quality = None if parameters.quality in {None, "auto"} else parameters.quality
+    quality = None
+    if parameters.quality not in {None, "auto"}:
+        quality = parameters.quality
     if not open_size:
         _translate_pixels(translation, parameters.size or "")
     elif quality is not None and parameters.image_size is None:
         _translate_quality(translation, quality)
         return
     if quality is not None:
-        decided = "image_size" if open_size else "size"
+        decided = "size"
+        if open_size:
+            decided = "image_size"
         detail = f"quality has no effect because {decided} determines the size of the picture."
         translation.notices.append(Notice("quality_without_effect", detail))
 
 
 def _translate_quality(translation: _Translation, quality: str) -> None:
     """Translate a quality to the card's image size."""
-    size = None if translation.card is None else translation.card.find_size_of_quality(quality)
+    size = None
+    if translation.card is not None:
+        size = translation.card.find_size_of_quality(quality)
     if size is not None:
         translation.set_native("image_size", size, "quality")
     elif translation.card is not None:
@@ -293,7 +299,9 @@ def _translate_format(translation: _Translation) -> None:
             "output_compression_quality", parameters.output_compression, "output_compression"
         )
     if parameters.response_format is not None:
-        delivery = "uri" if parameters.response_format == "url" else "inline"
+        delivery = "inline"
+        if parameters.response_format == "url":
+            delivery = "uri"
         translation.set_native("delivery", delivery, "response_format")
     if parameters.background == "transparent":
         detail = "The model does not generate transparent pictures."

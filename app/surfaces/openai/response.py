@@ -35,7 +35,9 @@ def render_result(result: GenerationResult, parsed: ParsedRequest, base_url: str
     """Render the response of a request that does not stream."""
     inline = parsed.delivery == "inline"
     names = generate_placeholders()
-    blobs = {next(names): picture.data for picture in result.pictures} if inline else {}
+    blobs = {}
+    if inline:
+        blobs = {next(names): picture.data for picture in result.pictures}
     data = (
         [OpenAIImage(b64_json=name) for name in blobs]
         if inline
@@ -62,9 +64,9 @@ def render_events(
     result: GenerationResult, parsed: ParsedRequest, base_url: str, route: Literal["generation", "edit"]
 ) -> Iterator[Spliced]:
     """Render one event per picture, in order. Only the last one has the usage, so that sums are right."""
-    kind: Literal["image_generation.completed", "image_edit.completed"] = (
-        "image_generation.completed" if route == "generation" else "image_edit.completed"
-    )
+    kind: Literal["image_generation.completed", "image_edit.completed"] = "image_edit.completed"
+    if route == "generation":
+        kind = "image_generation.completed"
     inline = parsed.delivery == "inline"
     names = generate_placeholders()
     for index, picture in enumerate(result.pictures, start=1):

@@ -62,7 +62,9 @@ def is_near(cell: Cell, width: int, height: int) -> bool:
 def find_quality(card: Card, width: int, height: int) -> str | None:
     """Return the quality that selects a picture of these pixels, or None."""
     qualities = card.image_sizes[find_nearest_cell(card, width, height).image_size].qualities
-    return qualities[0] if qualities else None
+    if not qualities:
+        return None
+    return qualities[0]
 
 
 def _parse_ratio(name: str) -> float:
