@@ -1,19 +1,19 @@
--- Calls that their clients repeat by themselves (docs/decisions/0047); stands behind _common.lua where a script needs it.
+-- Calls that clients retry on their own (docs/decisions/0047); loaded after _common.lua by scripts that need it.
 --
 -- KEYS 12 calls     HASH  origin -> a line for each call, in the order in which they began:
 --                         "<hold>;<owner>;<until_ms>;<ended_ms>;<failure as JSON, cut short>"        never a TTL
 --      13 callends  ZSET  origin -> when its calls are forgotten (ms); exactly the origins of calls  never a TTL
---   origin   what attempts at equal calls have in common: a digest of the gateway key and the work
---   owner    the attempt that the answer is for; nothing where that attempt is known to be gone
---   until    from then on the owner counts as gone; 0 for as long as the hold is open
+--   origin   what attempts at equal calls share: a digest of the gateway key and the work
+--   owner    the attempt that the response is for; empty if that attempt is known to have ended
+--   until    when the owner is assumed to have ended; 0 while the hold is open
 --   ended    when the call ended, or 0
--- A call is here until its answer has reached a caller, or came to nothing that was paid.
+-- A call is kept until its response has reached a caller, or until it ended without a cost.
 
 local CALLS, CALLENDS = KEYS[12], KEYS[13]
 local CALLS_MAX = 64       -- of an origin
 local ORIGINS_MAX = 10000  -- of a tenant
 
--- The attempt, or nil: its origin, its id, how long calls are kept, and how long an owner counts as there unheard.
+-- The attempt, or nil: its origin, its id, how long calls are kept, and how long an owner without news counts as alive.
 local function take_attempt()
   local attempt = {
     origin = take_optional(take_word, 'origin'), id = take_optional(take_word, 'attempt'),
@@ -54,12 +54,12 @@ local function write_calls(attempt, calls, now)
   redis.call('ZADD', CALLENDS, text(now + attempt.kept), attempt.origin)
 end
 
--- Forgets at most `limit` origins whose time is over.
+-- Deletes at most `limit` origins that have expired.
 local function prune_calls(now, limit)
   forget_origins(redis.call('ZRANGE', CALLENDS, '-inf', text(now), 'BYSCORE', 'LIMIT', 0, limit))
 end
 
--- Remembers the call of a new hold; of too many, those that ended first are forgotten.
+-- Records the call of a new hold; above the limits, the oldest are deleted.
 local function add_call(attempt, hold, now)
   local calls = read_calls(attempt.origin)
   if #calls >= CALLS_MAX then table.remove(calls, 1) end
@@ -68,7 +68,7 @@ local function add_call(attempt, hold, now)
   if redis.call('ZCARD', CALLENDS) > ORIGINS_MAX then forget_origins(redis.call('ZRANGE', CALLENDS, 0, 0)) end
 end
 
--- What remains to be told of a call whose hold has ended.
+-- Records the end of a call's hold; a call that was not settled is deleted.
 local function end_call(attempt, record, failure, now)
   local calls, left = read_calls(attempt.origin), {}
   for _, call in ipairs(calls) do

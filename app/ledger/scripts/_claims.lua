@@ -1,18 +1,17 @@
--- Idempotency keys (docs/reliability.md R25); stands behind _common.lua where a script needs it.
+-- Idempotency keys (docs/reliability.md R25); loaded after _common.lua by scripts that need it.
 --
 -- KEYS  8 idem  HASH    digest -> "<claim>;<fingerprint>;<state>;<hold>;<created_ms>;<ends_ms>;<cost>;<outcome>"
 --                                                                                     never a TTL
 --       9 ends  ZSET    digest -> when the key may be used again (ms); exactly the digests of idem    never a TTL
 --      16 old   STRING  the key as earlier versions kept it, with its result in it; it is only read    always a TTL
---   claim    names the request that uses the key, over all of its admissions
---   state    r runs: its hold leads, or nothing where it waits for another's
+--   claim    identifies the request that uses the key, across all of its admissions
+--   state    r running; the hold is empty while it waits for another request's result
 --            d done      f failed, and paid
---            u unknown: nobody knows what came of it, and it is not done again before ends_ms
---   cost     what this request paid: the amounts that were booked, of the first units (REPORTED in _common.lua), then
+--            u unknown outcome: it is not executed again before ends_ms
+--   cost     what this request paid: the booked amounts of the first units (REPORTED in _common.lua), then
 --            the tokens that Google reported, in the order of app/ledger/codec.py; empty before its end
 --   outcome  d: the id of the generation, which is kept elsewhere      f: the failure as JSON, cut short
---
--- A record is small whatever the result was, so that no key ever has to be given up for memory: it stands until
+-- A record is small whatever the result is, so that no key has to be dropped for lack of memory: it is kept until
 -- ends_ms, and the number of keys is bounded.
 
 local IDEM, ENDS, OLD = KEYS[8], KEYS[9], KEYS[16]
@@ -40,7 +39,7 @@ local function read_old(now)
   }
 end
 
--- What the key stands for, or nil where it may be used.
+-- The record of the key, or nil if the key may be used.
 local function read_claim(now)
   local raw = redis.call('HGET', IDEM, digest)
   if not raw then return read_old(now) end
@@ -67,17 +66,17 @@ local function write_claim(claim, fingerprint, record, now, kept)
   redis.call('ZADD', ENDS, ends, digest)
 end
 
--- Gives the key back, if it is still this request's.
+-- Frees the key if it still belongs to this request.
 local function drop_claim(claim, now)
   if not claim then return end
-  local found = read_claim(now)
-  if found and found.claim == claim then
+  local current = read_claim(now)
+  if current and current.claim == claim then
     redis.call('HDEL', IDEM, digest)
     redis.call('ZREM', ENDS, digest)
   end
 end
 
--- Forgets at most `limit` keys whose time is over.
+-- Deletes at most `limit` keys that have expired.
 local function prune_claims(now, limit)
   local due = redis.call('ZRANGE', ENDS, '-inf', text(now), 'BYSCORE', 'LIMIT', 0, limit)
   if #due == 0 then return end
@@ -85,7 +84,7 @@ local function prune_claims(now, limit)
   redis.call('ZREM', ENDS, unpack(due))
 end
 
--- Whether the tenant has as many keys as it may; if so, the ms until the first of them ends.
+-- The ms until the tenant's first key expires if it has as many keys as it may; else nil.
 local function crowded(now, most)
   prune_claims(now, 256)
   if redis.call('ZCARD', ENDS) < most then return nil end

@@ -2,10 +2,9 @@
 --
 -- KEYS (the same order in every script; all share the tenant's hash tag, so all lie in one slot)
 --   1 res   HASH    hold id -> record                                          never a TTL
---   2 win   HASH    "<field>|<start_ms>:s|:h|:u|:o|:p|:q" -> settled, held, unresolved (set aside for outcomes that
---                   nobody knows), overage; of what is settled, and of what is unresolved, the part of holds which are
---                   forgotten                                                  never a TTL
---                   "<field>:c|:l" -> credit, "<limit>;<until_ms>" that an operator set for a time
+--   2 win   HASH    "<field>|<start_ms>:s|:h|:u|:o|:p|:q" -> settled, held, unresolved (set aside for unknown
+--                   outcomes), overage; the settled and unresolved parts of holds that have been purged  never a TTL
+--                   "<field>:c|:l" -> credit, "<limit>;<until_ms>" that an operator set temporarily
 --   3 exp   ZSET    hold id -> end of its lease (ms); exactly the open holds   never a TTL
 --   4 gc    ZSET    "r;<hold id>" | "w;<field>|<start_ms>" | "u;<row>" | "l;<fingerprint>" | "p;<fingerprint>"
 --                   -> purge time (ms)                                         never a TTL
@@ -17,7 +16,7 @@
 --                   _attempts.lua)                                             never a TTL
 --  14 gen   STRING  "<hold id>;<created_ms>;<what it cost>;<result as JSON>"   always a TTL
 --  15 fail  STRING  "<hold id>;<the whole failure as JSON>"                    always a TTL
--- Scripts that are about no piece of work are given the first thirteen alone.
+-- Scripts that do not concern one piece of work get only the first thirteen.
 --
 -- Records are described in _records.lua.
 --
@@ -37,8 +36,8 @@ local ASIDE = '!aside'
 local CHECKPOINTED = '!checkpoint|' -- see checkpoint.lua
 local LATER_VERSION_MS = 60000
 local ASIDE_KEPT_MS = 30 * 86400000
--- The field of WIN that says when all of the tenant's results were purged, in ms; with "|<fingerprint>" those of one
--- piece of work.
+-- The field of WIN with the time when all of the tenant's results were purged, in ms; with "|<fingerprint>", those of
+-- one piece of work.
 local PURGED = '!purged'
 
 -- Arguments ------------------------------------------------------------------------------------------
@@ -56,7 +55,7 @@ local function take(what)
   return value
 end
 
--- A whole number from 0 to 2^53-1, in decimal digits and nothing else.
+-- A whole number from 0 to 2^53-1, in decimal digits only.
 local function take_integer(what)
   local value = take(what)
   if #value > 16 or not string.match(value, '^%d+$') then refuse(what, value) end
@@ -77,7 +76,7 @@ local function take_choice(what, choices)
   return value
 end
 
--- The empty string stands for nothing.
+-- nil for the empty string.
 local function take_optional(taker, what)
   if ARGV[cursor + 1] == '' then
     cursor = cursor + 1
@@ -106,16 +105,17 @@ end
 
 -- Records --------------------------------------------------------------------------------------------
 
--- Moves an entry that cannot be read out of the way of everything else, and keeps it for operators (docs/reliability.md
--- R84): WIN "!aside|<kind>|<name>" has it, WIN "!aside" names those that no gateway has told of yet, a line each.
+-- Moves an unreadable entry aside and keeps it for operators (docs/reliability.md R84) in WIN "!aside|<kind>|<name>";
+-- WIN "!aside" lists those that no gateway has reported yet, one per line.
 local function set_aside(kind, name, raw)
   local entry = kind .. '|' .. name
-  local untold = redis.call('HGET', WIN, ASIDE) or ''
-  redis.call('HSET', WIN, ASIDE .. '|' .. entry, string.sub(raw, 1, 1000), ASIDE, string.sub(untold .. entry .. '\n', 1, 4000))
+  local unreported = redis.call('HGET', WIN, ASIDE) or ''
+  redis.call('HSET', WIN, ASIDE .. '|' .. entry, string.sub(raw, 1, 1000),
+    ASIDE, string.sub(unreported .. entry .. '\n', 1, 4000))
   redis.call('ZADD', GC, text(server_now() + ASIDE_KEPT_MS), 'a;' .. entry)
 end
 
--- The record of a raw entry; nil where it is malformed, which sets it aside, or of a later version.
+-- The record of a raw entry; nil if it is of a later version, or malformed, in which case it is set aside.
 local function open_record(hold, raw)
   local record = parse_record(hold, raw)
   if not record and (tonumber(string.match(raw, '^(%d+);') or '0') <= tonumber(RECORD_VERSION)) then
@@ -147,11 +147,10 @@ local function take_number()
   return number
 end
 
--- Writes records as they are now. They were changed by one transition, whose number they get; `as_told` where they have
--- theirs.
-local function write_records(records, as_told)
+-- Writes records. They were changed by one transition and get its number, unless `keep_numbers` is set.
+local function write_records(records, keep_numbers)
   if #records == 0 then return end
-  local number, pairs_of = not as_told and take_number(), {}
+  local number, pairs_of = not keep_numbers and take_number(), {}
   for _, record in ipairs(records) do
     record.number = number or record.number
     pairs_of[#pairs_of + 1] = record.hold
@@ -166,8 +165,8 @@ local function purge_mark(fingerprint)
   return PURGED .. '|' .. fingerprint
 end
 
--- Until when this work was purged, in ms, or -1: what was begun by then is neither served nor kept any more.
--- Earlier versions have marked a purged piece of work in the place of its result.
+-- The time up to which this work was purged, in ms, or -1: results that were begun by then are neither served nor kept.
+-- Earlier versions marked a purged piece of work in place of its result.
 local function purged_until(fingerprint, result)
   local marks = redis.call('HMGET', WIN, PURGED, purge_mark(fingerprint))
   marks[3] = result and string.match(result, '^!;(%d+);')
@@ -178,14 +177,14 @@ end
 
 -- Counters -------------------------------------------------------------------------------------------
 
--- What the first amounts are above the second.
+-- By how much the first amounts exceed the second.
 local function differ(amounts, others)
   local rest = {}
   for unit = 1, UNITS do rest[unit] = math.max(0, amounts[unit] - others[unit]) end
   return rest
 end
 
--- Sets an entry of WIN aside that should be a whole number; what is settled, held and unresolved is added up anew.
+-- Sets aside an entry of WIN that should be a whole number; settled, held and unresolved amounts are recomputed.
 local function mend(entry, raw)
   set_aside('counter', entry, raw)
   local name, kind = string.match(entry, '^(.+):([shu])$')
@@ -212,7 +211,7 @@ local function mend(entry, raw)
   return text(sum)
 end
 
--- A whole number of WIN as it was read; "0" where there is none.
+-- A whole number as read from WIN; "0" if there is none.
 local function whole(entry, value)
   if not value then return '0' end
   return string.match(value, '^-?%d+$') and value or mend(entry, value)
@@ -226,7 +225,7 @@ local function increase(counter, number)
   redis.call('HINCRBY', WIN, counter, text(number)) -- or the same error again
 end
 
--- Sums up changes so that a sweep writes each counter once; a sum that a double cannot hold is written early.
+-- Adds up changes so that a sweep writes each counter once; a sum that a double cannot hold exactly is written early.
 local function add(changes, counter, number)
   local before = changes[counter] or 0
   local sum = before + number
@@ -262,11 +261,11 @@ end
 
 -- Usage ----------------------------------------------------------------------------------------------
 --
--- USE  "<day>|<key>|<model>|<size>"  a row of numbers, in the order of Spent in app/domain/report.py; the day is
---                                    that of UTC, counted from 1970, on which the hold was reserved or the hit served
---      "<day>|=|<label>"             the same by label; "<day>|=|" for all labels beyond the first so many
---      "<day>|-"                     the same for what nobody can attribute: charged at the estimate, or put back
---      "<day>|#"                     how many labels the day has
+-- USE  "<day>|<key>|<model>|<size>"  a row of numbers, in the order of Spent in app/domain/report.py; the UTC
+--                                    day, counted from 1970, on which the hold was reserved or the hit served
+--      "<day>|=|<label>"             the same by label; "<day>|=|" for all labels above the daily limit
+--      "<day>|-"                     the same for unattributed usage: charged at the estimate, or restored
+--      "<day>|#"                     number of labels of the day
 --      "@<key>"                      when the key was last served, ms
 
 local DAY_MS = 86400000
@@ -280,8 +279,8 @@ local function day_of(now)
   return text(math.floor(now / DAY_MS))
 end
 
--- A row of numbers: so many requests of these amounts, times 1 or -1. All output that is no picture and no thought
--- is text, so that a row tells all output without a column for it.
+-- A row of numbers for one request of these amounts, times 1 or -1. Output that is neither picture nor thought is text,
+-- so that all output can be computed from a row without a column for it.
 local function used(amounts, sign, thinking)
   local row = { sign }
   for unit = 1, REPORTED do row[unit + 1] = sign * amounts[unit] end
@@ -291,14 +290,14 @@ local function used(amounts, sign, thinking)
   return row
 end
 
--- Adds rows {name without the day, numbers, whether it is a label} to a day, in two commands whatever the ledger holds.
+-- Adds rows {name without the day, numbers, whether it is a label} to a day, in two commands whatever the size.
 local function count_usage(day, rows, labels_max)
   if #rows == 0 then return end
   local names, values, seen = { day .. '|#', day .. '|=|' }, {}, {}
   for index, row in ipairs(rows) do names[index + 2] = day .. '|' .. row[1] end
-  local found = redis.call('HMGET', USE, unpack(names))
+  local stored = redis.call('HMGET', USE, unpack(names))
   for index, name in ipairs(names) do
-    values[name] = found[index] or nil
+    values[name] = stored[index] or nil
     if values[name] and not string.match(values[name], '^[-%d,]+$') then
       set_aside('usage', name, values[name])
       values[name] = nil
@@ -346,18 +345,18 @@ end
 local NOTHING = {}
 for unit = 1, UNITS do NOTHING[unit] = 0 end
 
--- What a hold is expected to use, while nobody knows what it did.
+-- What a hold is expected to use while its outcome is unknown.
 local function expected_of(record)
   return #record.act > 0 and record.act or record.est
 end
 
--- What a hold is booked at.
+-- The amounts booked for a hold.
 local function booked_at(record)
   if record.state == 's' then return record.act end
   return record.state == 'c' and expected_of(record) or NOTHING
 end
 
--- What is set aside for a hold beside what is booked, because nobody knows what came of it.
+-- What is set aside for a hold of unknown outcome beside its booked amounts.
 local function unresolved_of(record)
   if record.state ~= 'c' and not (record.state == 's' and flagged(record, 'u')) then return NOTHING end
   local booked, rest = booked_at(record), {}
@@ -365,8 +364,8 @@ local function unresolved_of(record)
   return rest
 end
 
--- Ends a hold, or corrects how it ended: s with what was used, v with nothing, c with what was expected. Where a part of
--- what was settled is of unknown outcome, the rest is kept unresolved beside it.
+-- Ends a hold, or corrects its end: s with the used amounts, v with nothing, c with the expected ones. If a part of a
+-- settled hold has an unknown outcome, `rest` is kept unresolved beside it.
 local function resolve(record, state, act, rest, now, keep)
   local open, booked, aside = is_open(record), booked_at(record), unresolved_of(record)
   local covered = (open or record.state == 'c') and record.est or booked
@@ -401,8 +400,8 @@ local function resolve(record, state, act, rest, now, keep)
   redis.call('ZADD', GC, text(now + keep), 'r;' .. record.hold)
 end
 
--- Ends open holds whose leases have passed: an unsent one is released; of a sent one what was expected is charged and the
--- rest kept unresolved, unless the policy says release.
+-- Ends open holds whose leases have ended: an unsent one is released; a sent one is charged what was expected and the
+-- rest is kept unresolved, unless the policy is to release it.
 local function expire(records, now, keep, unknown_outcome)
   if #records == 0 then return end
   local changes, names, purges, days = {}, {}, {}, {}
@@ -433,8 +432,8 @@ local function expire(records, now, keep, unknown_outcome)
   write_records(records)
 end
 
--- Expires this very hold if its lease has passed, so that every answer goes by the store's clock and
--- not by when a sweep happened to come along.
+-- Expires this hold if its lease has ended, so that every reply depends on the store's clock and not on when the last
+-- sweep ran.
 local function expire_if_due(record, now, keep, unknown_outcome)
   if not is_open(record) then return end
   local deadline = redis.call('ZSCORE', EXP, record.hold)
@@ -442,7 +441,7 @@ local function expire_if_due(record, now, keep, unknown_outcome)
   expire({ record }, now, keep, unknown_outcome)
 end
 
--- Expires at most `limit` holds; returns how many.
+-- Expires at most `limit` holds; returns how many were due.
 local function sweep(now, keep, unknown_outcome, limit)
   local due = redis.call('ZRANGE', EXP, '-inf', text(now), 'BYSCORE', 'LIMIT', 0, limit)
   if #due == 0 then return 0 end
@@ -461,8 +460,8 @@ local function sweep(now, keep, unknown_outcome, limit)
   return #due
 end
 
--- Keeps the sums of what forgotten holds have booked in a window, and of what is unresolved of them, so that its totals
--- can always be accounted for.
+-- Adds up what purged holds have booked in a window and what is unresolved of them, so that the window's totals can
+-- always be explained.
 local function carry(hold)
   local raw = redis.call('HGET', RES, hold)
   if not raw or not string.match(raw, '^%d*;?[sc];') then return end
@@ -480,8 +479,8 @@ local function carry(hold)
   end
 end
 
--- Forgets at most `limit` resolved holds, past windows, rows of usage, leads and marks of purges whose time to be kept is
--- over. A window in which something is still held is kept for another term.
+-- Deletes at most `limit` resolved holds, past windows, rows of usage, leads and purge marks that are no longer kept. A
+-- window with open holds is kept for another term.
 local function purge(now, keep, limit)
   local due = redis.call('ZRANGE', GC, '-inf', text(now), 'BYSCORE', 'LIMIT', 0, limit)
   for _, member in ipairs(due) do
@@ -512,7 +511,7 @@ end
 
 -- Results --------------------------------------------------------------------------------------------
 
--- The kept result of this work, nil where there is none that can be read.
+-- The cached result of this work, or nil if there is none or it is unreadable.
 local function read_result(fingerprint)
   local raw = redis.call('GET', GEN)
   if not raw then return nil end

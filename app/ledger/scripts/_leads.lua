@@ -1,6 +1,6 @@
--- Who generates each piece of work (LEAD); stands behind _common.lua where a script needs it.
+-- Who generates each piece of work (LEAD); loaded after _common.lua by scripts that need it.
 
--- Who generates this work now, or how the last one failed; nil where nobody does, or has for too long.
+-- The current leader of this work, or how the last one failed; nil if there is none or its time has ended.
 local function read_lead(fingerprint, now)
   local raw = redis.call('HGET', LEAD, fingerprint)
   if not raw then return nil end
@@ -25,7 +25,7 @@ local function drop_lead(fingerprint)
   redis.call('ZREM', GC, 'l;' .. fingerprint)
 end
 
--- A failure with all that was said of it, where the cache still has that; else as it stands in the ledger.
+-- The whole failure if it is still cached; else the short one from the ledger.
 local function whole_failure(hold, short)
   local whose, failure = string.match(redis.call('GET', FAIL) or '', '^([^;]*);(.*)$')
   return whose == hold and failure or short

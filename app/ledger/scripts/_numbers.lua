@@ -1,4 +1,4 @@
--- Numbers and time: the first text of every ledger script. UNITS, how many there are, is written before it.
+-- Numbers and time: loaded first in every ledger script, after UNITS, the number of units.
 
 local function text(number)
   if number == 0 then return '0' end -- a negative zero would print as "-0", which HINCRBY refuses
@@ -11,9 +11,9 @@ local function server_now()
 end
 
 local function numbers(csv)
-  local found = {}
-  for digits in string.gmatch(csv, '%d+') do found[#found + 1] = tonumber(digits) end
-  return found
+  local list = {}
+  for digits in string.gmatch(csv, '%d+') do list[#list + 1] = tonumber(digits) end
+  return list
 end
 
 local function csv(amounts)
@@ -22,7 +22,7 @@ local function csv(amounts)
   return table.concat(parts, ',')
 end
 
--- Amounts as they were written, with 0 for units that came later.
+-- Parses amounts; units that were added later get 0.
 local function amounts_of(text)
   local amounts = numbers(text)
   if #amounts == 0 then return amounts end

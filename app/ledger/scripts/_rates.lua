@@ -1,4 +1,4 @@
--- How often and how many at once (docs/reliability.md R20); stands behind _common.lua where a script needs it.
+-- Request rates and caps on open holds (docs/reliability.md R20); loaded after _common.lua by scripts that need it.
 --
 -- A rate is a bucket of `burst` requests that leaks `limit` a minute (GCRA); a cap counts open holds.
 --   WIN "<field>:t"     when the bucket will be empty, in microseconds of the store's clock
@@ -22,7 +22,7 @@ local function take_rates()
   return rates
 end
 
--- Reads where the rates stand, in buckets' microseconds or open holds.
+-- Reads the level of each rate, in microseconds of a bucket or in open holds.
 local function read_rates(rates, now)
   if #rates == 0 then return end
   local names = {}
@@ -31,7 +31,7 @@ local function read_rates(rates, now)
     local rate = rates[index]
     rate.level = tonumber(value or '0') or 0
     if rate.kind == 'requests' then
-      -- A clock that was set back, or a burst that was made smaller, never leaves more than a full bucket.
+      -- Even after the clock was set back or a burst was reduced, the level is at most a full bucket.
       rate.interval = MINUTE_US / rate.limit
       rate.level = math.min(math.max(rate.level - now * 1000, 0), rate.burst * rate.interval)
     end
@@ -44,17 +44,17 @@ local function room_of(rate)
   return math.floor((rate.burst * rate.interval - rate.level) / rate.interval + 0.001)
 end
 
--- Whether every rate of this kind has room for so many more; marks those that have not.
+-- Whether every rate of this kind has room for `count` more; marks those that refuse.
 local function within(rates, kind, count)
-  local found = true
+  local roomy = true
   for _, rate in ipairs(rates) do
     rate.refused = rate.kind == kind and count > room_of(rate)
-    found = found and not rate.refused
+    roomy = roomy and not rate.refused
   end
-  return found
+  return roomy
 end
 
--- Counts so many requests in every bucket.
+-- Counts `count` requests in every bucket.
 local function count_requests(rates, count, now)
   for _, rate in ipairs(rates) do
     if rate.kind == 'requests' and count > 0 then
@@ -64,7 +64,7 @@ local function count_requests(rates, count, now)
   end
 end
 
--- Takes a place under every cap for a hold; returns how the hold's record names them.
+-- Takes a place under every cap for a hold; returns the counters for the hold's record.
 local function take_places(rates, now, keep)
   local places = {}
   for _, rate in ipairs(rates) do

@@ -1,8 +1,8 @@
--- Records of holds, between _numbers.lua and _common.lua.
+-- Records of holds; loaded between _numbers.lua and _common.lua.
 --
 -- A record is "3;state;flags;t0_ms;fingerprint;est;act;windows;number;first", as short as it can be: a million are held for
--- a day. The second version was "state;flags;t0_ms;fingerprint;est;act;windows;2", the first had no 2 at the end. What a
--- later version has written is left to it.
+-- a day. The second version was "state;flags;t0_ms;fingerprint;est;act;windows;2", the first had no 2 at the end.
+-- Records of later versions are left alone.
 --   state    h held, d dispatched | s settled, v voided, x expired (nothing booked), c charged (its outcome is unknown)
 --   flags    f leads its fingerprint, l was corrected late, p its result was published, u a part of what was settled
 --            is of unknown outcome
@@ -17,16 +17,16 @@
 --   number   of the transition that made it so, greater than that of every earlier one of the tenant: microseconds of
 --            the store's clock, so that numbers of a history that was lost are no greater than later ones either.
 --            Written as the difference to t0, "" for none
---   first    of a hold that was corrected late: "<number of its end>~<what was booked>~<what was kept unresolved>"
+--   first    if the hold was corrected late: "<number of its end>~<what was booked>~<what was kept unresolved>"
 
 local RECORD_VERSION = '3'
 
--- As much of a fingerprint as a record keeps.
+-- The part of a fingerprint that a record keeps.
 local function shorten(fingerprint)
   return string.sub(fingerprint, 1, 22)
 end
 
--- Times of windows are whole seconds almost always, and then written so.
+-- Times of windows are almost always whole seconds, which take fewer bytes.
 local function format_time(ms)
   return ms % 1000 == 0 and text(ms / 1000) .. 's' or text(ms)
 end
@@ -46,7 +46,7 @@ local function format_counters(counters)
   return table.concat(parts, ',')
 end
 
--- The windows of a record, or nil where they are not written so. Up to the second version the second time was the end.
+-- The windows of a record, or nil if they are malformed. Up to the second version the second time was the end.
 local function parse_counters(windows, units, lasting)
   local counters, length = {}, 0
   for whole, unit, start, stop, field in string.gmatch(windows, '((%d+)@(%d+s?)@(%d+s?)@([^,]+),?)') do
@@ -65,7 +65,7 @@ local function parse_first(first)
   return number and { number = tonumber(number), booked = amounts_of(booked), unresolved = amounts_of(unresolved) } or nil
 end
 
--- The record, or nil where it is malformed.
+-- The record, or nil if it is malformed.
 local function parse_record(hold, raw)
   local state, flags, t0, fingerprint, est, act, windows, number, first =
     string.match(raw, '^3;([hdsvxc]);(%a*);(%d+);([^;]*);([%d,]+);([%d,=]*);([^;]*);(-?%d*);([%d,~]*)$')

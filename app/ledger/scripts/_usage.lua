@@ -1,7 +1,7 @@
--- Whose usage it is, for reports; stands behind _common.lua where a script needs it.
+-- Who usage is attributed to, for reports; loaded after _common.lua by scripts that need it.
 
--- "<key>|<model>|<size>" or "" where nobody knows, how many labels a day may have, how many labels this
--- request has, then the labels.
+-- "<key>|<model>|<size>" or "" if unknown, the maximum number of labels per day, the number of labels of this request,
+-- then the labels.
 local function take_usage()
   local usage = { head = take_optional(take_word, 'usage'), labels_max = take_integer('labels of a day'), labels = {} }
   for index = 1, take_integer('number of labels') do

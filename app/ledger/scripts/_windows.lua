@@ -1,7 +1,7 @@
--- Budget windows, and the bounds that are chosen by them; stands behind _common.lua where a script needs it.
+-- Budget windows, and the output bounds that depend on them; loaded after _common.lua by scripts that need it.
 
--- How many, then for each: field, unit from 1, enforce|shadow, limit, another limit and until when it holds
--- (both "" for none), and three times start and end.
+-- The number of windows, then for each: field, unit from 1, enforce|shadow, limit, another limit and when that ends
+-- (both "" for none), and three candidates of start and end.
 local function take_windows()
   local windows = {}
   for index = 1, take_integer('number of windows') do
@@ -20,8 +20,8 @@ local function take_windows()
   return windows
 end
 
--- How many bounds there are, at least one, and for each, the tightest first: its tokens, and the worst that can come under
--- it, an amount for each unit.
+-- The number of bounds, at least one, then for each, the tightest first: its tokens, and the worst case under it, an
+-- amount for each unit.
 local function take_bounds()
   local bounds = {}
   for index = 1, take_integer('number of bounds') do
@@ -31,7 +31,7 @@ local function take_bounds()
   return bounds
 end
 
--- Gives each window the candidate that contains now; false where one has none (the caller's clock is off).
+-- Gives each window the candidate that contains now; false if one has none (the caller's clock is wrong).
 local function choose(windows, now)
   for _, window in ipairs(windows) do
     for _, span in ipairs(window.spans) do
@@ -44,8 +44,7 @@ local function choose(windows, now)
   return true
 end
 
--- The limit that is in force: an operator's for a time, the configuration's for a time, or its own, each with
--- the credit on top.
+-- The limit in force: an operator's temporary one, the configuration's temporary one, or the window's own, plus credit.
 local function limit_of(window, stored)
   local limit = window.configured
   if window.other and window.other_until and window.now < window.other_until then limit = window.other end
@@ -61,7 +60,7 @@ local function limit_of(window, stored)
   return math.min(AMOUNT_MAX, limit + tonumber(window.credit))
 end
 
--- Reads what the chosen windows stand at, and their limits. What is taken is as good as used.
+-- Reads the counters and limits of the chosen windows. `taken` is everything that counts as used.
 local function refresh(windows)
   if #windows == 0 then return end
   local fields = {}

@@ -1,15 +1,16 @@
 #!lua flags=allow-oom
--- Changes what a budget allows: adds or takes credit, or sets another limit for a time.
+-- Changes what a budget allows: adds or takes credit, or sets a temporary limit.
 --
 -- KEYS  res win exp gc log use (see _common.lua)
--- ARGV  1 keep, ms   2 number of windows, which is 1, then the window (take_windows)
+-- ARGV  keep (ms), windows (take_windows; exactly one), then
 --       credit, id of the credit, add|take, amount
---       or limit, the limit, until when it holds (ms; 0 ends it now)
--- Returns {ok | short | conflict | clock, now_ms, number of the change or "", start, end, settled, held, unresolved, limit, credit}
---       short     there is less credit than is to be taken
+--       or limit, the limit, when it ends (ms; 0 ends it now)
+-- Returns {ok | short | conflict | clock, now_ms, number of the change or "", start, end, settled, held, unresolved, limit,
+--          credit}
+--       short     there is less credit than was to be taken
 --       conflict  a credit of this id was of another amount or for another budget
 --
--- A credit is remembered by its id for as long as resolved holds are, so that repeating it changes nothing.
+-- The id of a credit is kept as long as resolved holds are, so that repeating it changes nothing.
 
 local keep = take_integer('keep')
 local windows = take_windows()

@@ -1,36 +1,35 @@
--- Decides in one step: within its rates, asked before under the same key, cached, followed, failed, refused,
--- absent, or reserved.
+-- Decides on a request in one step: limited by a rate, repeated under a key, cached, followed, failed, refused, absent,
+-- or reserved.
 --
--- KEYS  res win exp gc log use lead idem ends ops opends calls callends gen fail (see _common.lua), and old where the caller sent a
---       key (see _claims.lua)
+-- KEYS  res win exp gc log use lead idem ends ops opends calls callends gen fail (see _common.lua), and old if the caller
+--       sent a key (see _claims.lua)
 -- ARGV  in the order in which they are taken below:
 --       hold, fingerprint
 --       mode              use|refresh|bypass|only_if_cached
---       max age           of a result that will do, ms, or ""
+--       max age           of an acceptable result, ms, or ""
 --       following         the hold whose outcome this caller waited for, or ""
 --       lease             of the hold, ms
 --       keep              see take_keep
---       unknown           charge|release: what becomes of a sent hold that expires
+--       unknown outcome   charge|release: what happens to a sent hold that expires
 --       claim             on the idempotency key, see take_claim
---       number of claims  that the tenant may have
---       attempt           see take_attempt; none beside a claim
---       repeats           repeats|first: whether the client says that it repeats a call
+--       number of claims  the tenant's maximum
+--       attempt           see take_attempt; none together with a claim
+--       repeats           repeats|first: whether the client marks the call as a retry
 --       age               of the attempt since it arrived, ms
 --       epoch             of the tenant's ledger as the caller knows it, or "" (see _epoch.lua)
---       requests          to count; 0 where this caller was counted before
---       may lead          yes|no: no answers absent where it would reserve or refuse, and then writes nothing
+--       requests          to count; 0 if this caller was counted before
+--       may lead          yes|no: with no, the script returns absent instead of reserving or refusing, and writes nothing
 --       amount            what is expected, one for each unit
---       tail              serve_one|refuse: whether the last of a budget serves one call that is expected to fit
+--       tail              serve_one|refuse: whether an almost used-up budget serves one call that is expected to fit
 --       bounds            to choose from, see take_bounds
 --       windows, rates    see take_windows, take_rates
---       usage             whose it is where the cache serves (take_usage); or nothing more, to count none
+--       usage             attribution of a cache hit (take_usage); left out to count none
 -- Returns {code, now_ms, payload, then for each window: start, end, settled, held, unresolved, limit, credit, then for each
 --          rate: left, retry_ms, full_ms, refused}
 --       hit       payload: the result as gen keeps it
 --       follow    payload: the leader's hold id, or that of an earlier attempt's call; "<hold id>:<attempt>" where the
 --                 call has ended and is being delivered
---       rejoined  an earlier attempt's call has a result that nobody was delivered; payload: "<created_ms>;<id of the
---                 generation>"
+--       rejoined  an earlier attempt's call has an undelivered result; payload: "<created_ms>;<id of the generation>"
 --       failed    payload: the failure that the followed leader published
 --       refused | absent
 --       lead      payload: "<epoch of the ledger>;<tokens of the chosen bound>"
@@ -38,11 +37,11 @@
 --       closed    the ledger is being rebuilt; payload: ms until it is open
 --       limited   a rate has no room, or a cap no place
 --       replayed  the key's request is done; payload: "<created_ms>;<id of the generation>;<cost>;<result as JSON,
---                 or nothing where it is not the kept one>"
+--                 or empty if the cache has another one>"
 --       refailed  the key's request failed and was paid; payload: the failure as JSON
---       in_flight the key's request is not over; payload: ms after which to ask again
+--       in_flight the key's request is not finished; payload: ms after which to retry
 --       mismatch  the key was used for another request
---       crowded   the key is a new one, and the tenant has as many as it may; payload: "<so many>;<ms until one ends>"
+--       crowded   the key is new, and the tenant has its maximum; payload: "<maximum>;<ms until one expires>"
 --       over      payload: the state of a hold of this id that has ended
 --       conflict  a hold of this id exists for other work or other amounts
 --       clock     no candidate of a window contains now; no windows and no rates follow
@@ -81,13 +80,13 @@ if not choose(windows, now) then return answer('clock', now, '', {}) end
 
 local RETRY_MS = 1000
 
--- The answer, with the windows and the rates as they stand now.
+-- The reply, with the current windows and rates.
 local function reply(code, payload)
   refresh(windows)
   return append_rates(answer(code, now, payload or '', windows), rates)
 end
 
--- The counters that a hold is booked in: budgets that differ in limit or mode alone share one.
+-- The counters that a hold is booked in: budgets that differ only in limit or mode share one.
 local function counters_of()
   local counters, seen = {}, {}
   for _, window in ipairs(windows) do
@@ -109,7 +108,7 @@ local function counters_and_places(windows_booked, places)
   return counters
 end
 
--- Whether the request that holds the key may still come to something; if so, when to ask again.
+-- Whether the request that owns the key may still produce an outcome, and after how many ms to retry.
 local function pending(other)
   if other.state == 'u' then return true, math.max(RETRY_MS, other.ends - now) end
   if other.hold == '' then return true, RETRY_MS end
@@ -118,21 +117,21 @@ local function pending(other)
   return record ~= nil and is_open(record), RETRY_MS
 end
 
--- A hold that was settled for a dead process, which alone knew of the key: it was paid, so the key is done.
+-- If the hold was settled on behalf of a dead process, only that process knew the key: it was paid, so the key is done.
 local function settled_unseen(other)
   local record = other.state == 'r' and other.hold ~= '' and read_record(other.hold)
   if not record or record.state ~= 's' then return end
   other.state, other.outcome, other.cost = 'd', 'gen_' .. other.hold, csv(record.act)
 end
 
--- The result of a generation, where it is the one that the cache has for this work.
+-- The result of a generation if it is the cached one for this work, else "".
 local function kept_result(generation)
   local raw = redis.call('GET', GEN)
   local leader, result = string.match(raw or '', '^([^;]+);%d+;[%d,]*;(.*)$')
   return leader and 'gen_' .. leader == generation and result or ''
 end
 
--- A row of usage for a result that need not be made again: one hit, and what making it had cost.
+-- A row of usage for a cache hit: one hit, and what the result had cost.
 local function saved(result)
   local cost, row = numbers(string.match(result, '^[^;]+;%d+;([%d,]*);') or ''), {}
   for column = 1, COLUMNS do row[column] = 0 end
@@ -141,19 +140,19 @@ local function saved(result)
   return row
 end
 
--- The same call again, after its first answer was lost: the hold was made under one of the bounds, whichever.
+-- The same call again after its first reply was lost: the hold was made under any one of the bounds.
 local earlier = read_record(hold)
 read_rates(rates, now)
 if earlier then
-  local made
+  local chosen
   for _, bound in ipairs(bounds) do
-    if csv(bound.worst) == csv(earlier.est) then made = made or bound end
+    if csv(bound.worst) == csv(earlier.est) then chosen = chosen or bound end
   end
   local same = earlier.fingerprint == shorten(fingerprint)
-  if same and is_open(earlier) then same = made ~= nil and csv(expected_of(earlier)) == csv(expected) end
+  if same and is_open(earlier) then same = chosen ~= nil and csv(expected_of(earlier)) == csv(expected) end
   if not same then return reply('conflict') end
   expire_if_due(earlier, now, keep, unknown_outcome)
-  if is_open(earlier) then return reply('lead', (known_epoch or '') .. ';' .. text(made.tokens)) end
+  if is_open(earlier) then return reply('lead', (known_epoch or '') .. ';' .. text(chosen.tokens)) end
   return reply('over', earlier.state)
 end
 
@@ -178,12 +177,12 @@ if claim then
   end
 end
 
--- The call whose answer this attempt is to get: its own, or the first that nobody waits for; and the first that
--- somebody waits for still, as far as anybody knows. The others, but for those that came to nothing, stay.
+-- The call whose response this attempt gets: its own, or the first that nobody waits for. Then the first call that
+-- somebody still seems to wait for, and all calls but those that came to nothing, which are deleted.
 local function find_call()
-  local found, own, left, awaited = read_calls(attempt.origin), nil, nil, nil
+  local known, own, left, awaited = read_calls(attempt.origin), nil, nil, nil
   local calls, purged = {}, purged_until(fingerprint, read_result(fingerprint))
-  for _, call in ipairs(found) do
+  for _, call in ipairs(known) do
     local record = read_record(call.hold)
     if record then expire_if_due(record, now, keep, unknown_outcome) end
     if record and (is_open(record) or record.state == 's') and record.t0 > purged then
@@ -197,7 +196,7 @@ local function find_call()
       end
     end
   end
-  if #calls < #found then write_calls(attempt, calls, now) end
+  if #calls < #known then write_calls(attempt, calls, now) end
   return own or left, awaited, calls
 end
 
@@ -223,7 +222,7 @@ if attempt and repeats then
     return reply('rejoined', text(math.max(call.ended, call.record.t0)) .. ';gen_' .. call.hold)
   elseif awaited then
     count_requests(rates, requests, now)
-    -- The end of its hold is announced under its name, and that of its delivery under its owner's as well.
+    -- The end of a hold is announced under its id, the end of its delivery under its id and owner.
     return reply('follow', is_open(awaited.record) and awaited.hold or awaited.hold .. ':' .. awaited.owner)
   end
 end
@@ -253,14 +252,14 @@ if leads then
   local lead = read_lead(fingerprint, now)
   local leading = lead and not lead.failed and purged >= 0 and read_record(lead.hold)
   if leading and leading.t0 <= purged then
-    lead = nil -- its result will not be kept, so nobody follows it any more
+    lead = nil -- its result will not be kept, so nobody follows it
   elseif lead and lead.failed then
     if lead.hold == following then
       drop_claim(claim, now)
       return reply('failed', whole_failure(lead.hold, lead.failure))
     end
   elseif lead and lead.hold ~= hold and mode == 'refresh' then
-    leads = false -- it draws anew beside the leader, whose followers stay with it
+    leads = false -- it draws a new picture beside the leader, whose followers stay with the leader
   elseif lead and lead.hold ~= hold then
     count_requests(rates, requests, now)
     if claim then write_claim(claim, fingerprint, { state = 'r' }, now, lease) end
@@ -270,18 +269,17 @@ end
 
 if not may_lead then return reply('absent') end
 
--- A hold that is there already was admitted in this ledger, whatever the caller knows of it.
+-- This comes after the check for an existing hold, which was admitted in this ledger whatever epoch the caller knows.
 local lost, epoch = check_epoch(known_epoch, now)
 if lost then
   drop_claim(claim, now)
   return reply(lost, epoch)
 end
 
--- Under a wider bound fewer answers are cut off, but more is held: so wide a bound is chosen only where so many holds of
--- its kind fit at once.
+-- A wider bound cuts off fewer answers, but holds more: it is chosen only if this many of its holds fit at once.
 local ROOM_FOR = 64
 
--- Whether so many holds of these amounts fit into what is left of every enforced window.
+-- Whether `times` holds of these amounts fit into what is left of every enforced window.
 local function fit(amounts, times)
   for _, window in ipairs(windows) do
     local counts = window.enforced and bounds[1].worst[window.unit] > 0
@@ -290,8 +288,8 @@ local function fit(amounts, times)
   return true
 end
 
--- The bound under which to hold, or nil where there is no room. The last of a budget may serve one call that is expected
--- to fit: its hold then takes more than is left, so that nothing else fits until it has ended. That is what keeps it one.
+-- The bound of the new hold, or nil if there is no room. An almost used-up budget may serve a call that is expected to
+-- fit. Its hold takes more than is left, so nothing else fits until it has ended: that limits it to one call at a time.
 local function choose_bound()
   refresh(windows)
   for _, window in ipairs(windows) do
@@ -306,7 +304,7 @@ local function choose_bound()
   return room and bounds[1] or nil
 end
 
--- Forgets at most `limit` operations whose time is over, of a tenant that begins no new ones too.
+-- Deletes at most `limit` expired operations, including those of a tenant that begins no new ones.
 local function prune_operations(now, limit)
   local due = redis.call('ZRANGE', OPENDS, '-inf', text(now), 'BYSCORE', 'LIMIT', 0, limit)
   if #due == 0 then return end
@@ -314,7 +312,7 @@ local function prune_operations(now, limit)
   redis.call('ZREM', OPENDS, unpack(due))
 end
 
--- Dead holds never refuse a live request: sweep for as long as that frees anything, within bounds.
+-- Dead holds must not cause a refusal: sweep as long as that frees anything, up to a limit.
 sweep(now, keep, unknown_outcome, 32)
 purge(now, keep, 32)
 prune_claims(now, 32)

@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
--- Takes a checkpoint of a tenant's books: what every counter stands at, under a number that lies behind all transitions
--- until now and before all later ones.
+-- Takes a checkpoint of a tenant's ledger: the value of every counter, under a number that is above those of all transitions
+-- so far and below those of all later ones.
 --
 -- KEYS  res win exp gc (see _common.lua)
--- ARGV  1 journal that it is for   2 how long these books remember that, ms
--- Returns {epoch, number, now_ms, counters, credit, limits, open holds}, or {""} where there are no books, or they are
---         being rebuilt
---         counters: name, settled, unresolved, overage, until when the counter is kept (ms); credit: field, amount;
+-- ARGV  journal that it is for, keep: how long the ledger keeps the journal's mark, ms
+-- Returns {epoch, number, now_ms, counters, credit, limits, open holds}, or {""} if there is no ledger, or it is being
+--         rebuilt
+--         counters: name, settled, unresolved, overage, time until which the counter is kept (ms); credit: field, amount;
 --         limits: field, "<limit>;<until_ms>" or "", number of the change
 
 local journal = take_word('journal')

@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
--- Says that the upstream is about to be called; again and again while it runs, as a heartbeat.
+-- Records that the upstream is about to be called; repeated as a heartbeat while the call runs.
 --
 -- KEYS  res win exp gc log use lead idem ends ops opends calls callends gen fail (see _common.lua)
--- ARGV  1 hold id   2 fingerprint   3 lease, ms   4, 5 keep (take_keep)   6 charge|release
--- Returns {code, record}: dispatched; or {code} alone, without any change expired | charged | settled | voided | unknown | conflict
+-- ARGV  hold, fingerprint, lease (ms), keep (take_keep), unknown outcome (charge|release)
+-- Returns {dispatched, record}; or, without any change, {expired | charged | settled | voided | unknown | conflict}
 --
--- Where the store has lost the lead of a hold that is alive, the heartbeat puts it back.
+-- If the store has lost the lead of a live hold, the heartbeat restores it.
 
 local hold = take_word('hold')
 local fingerprint = take_word('fingerprint')

@@ -2,7 +2,7 @@
 --
 -- KEYS  1 lead (see _common.lua)
 -- ARGV  1 fingerprint   2 hold id
--- Returns 1 where it does
+-- Returns 1 if it does, else 0
 
 local hold, ends = string.match(redis.call('HGET', KEYS[1], ARGV[1]) or '', '^([^;]*);(%d+);')
 local time = redis.call('TIME')

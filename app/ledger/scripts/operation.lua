@@ -1,26 +1,26 @@
 #!lua flags=allow-oom
--- One operation: begun, carried on by the process that owns it, ended or cancelled, each in one step.
+-- One operation: begun, continued by the process that owns it, finished or cancelled, each in one step.
 --
 -- KEYS  1 ops     HASH  operation id -> "<claim>;<work>;<state>;<created_ms>;<lease_ms>;<ends_ms>;<wish>;<generation>;
 --                       <cost>": those that are open or have cost something           never a TTL
 --       2 opends  ZSET  operation id -> ends_ms; exactly the operations of ops        never a TTL
---       3 op      HASH  claim, work, state, created, lease, wish, text: what came of the operation, and all of one that
---                       has ended and cost nothing                                    always a TTL
+--       3 op      HASH  claim, work, state, created, lease, wish, text: the outcome of the operation; the only
+--                       record of one that ended without a cost                                    always a TTL
 --   claim  of the process that owns it     work   its fingerprint     lease  until when it is alive without a heartbeat
---   wish   1: cancel was asked after it was sent     text   the result or the problem as JSON
---   generation, cost  what it came to and what that cost, as in _claims.lua; empty before its end
+--   wish   1: cancellation was requested after it was sent     text   the result or the problem as JSON
+--   generation, cost  its result and the cost, as in _claims.lua; empty before its end
 -- ARGV  1 operation id   2 action
---       begin   3 claim   4 work   5 lease, ms   6 kept, ms   7 how many the tenant may have in ops
+--       begin   3 claim   4 work   5 lease, ms   6 kept, ms   7 the tenant's maximum in ops
 --       step    3 claim   4 waiting|running   5 lease, ms
 --       finish  3 claim   4 done|failed   5 text   6 kept, ms   7 keep: it stays in ops; or free   8 generation   9 cost
 --       cancel | read
--- Returns {code, now_ms, ttl_ms, state, created, lease, wish, text, generation, cost, malformed: what could not be read
---         and was removed, cut short, or ""}
+-- Returns {code, now_ms, ttl_ms, state, created, lease, wish, text, generation, cost, malformed: an unreadable entry
+--         that was removed, cut short, or ""}
 --       ok        it was done, or read
---       kept      begin: it is there already, for the same work, and alive or done
---       mismatch  begin: it is there already, for other work
---       crowded   begin: the tenant has as many as it may; ttl_ms tells when one of them ends
---       gone      there is none, or it belongs to another process by now
+--       kept      begin: it exists already for the same work, and is alive or done
+--       mismatch  begin: it exists already for other work
+--       crowded   begin: the tenant has its maximum; ttl_ms is the time until one of them ends
+--       gone      there is none, or it now belongs to another process
 --
 --            waiting        running      done   failed, cancelled, or lost
 --   begin    kept           kept         kept   begins anew
@@ -54,11 +54,11 @@ local function find()
       }
     end
   end
-  local found = redis.call('HMGET', OP, 'claim', 'work', 'state', 'created', 'lease', 'wish')
-  if not found[3] then return nil end
+  local fields = redis.call('HMGET', OP, 'claim', 'work', 'state', 'created', 'lease', 'wish')
+  if not fields[3] then return nil end
   return {
-    claim = found[1], work = found[2], state = found[3], created = found[4], lease = tonumber(found[5]),
-    ends = now + math.max(0, redis.call('PTTL', OP)), wish = found[6], generation = '', cost = '',
+    claim = fields[1], work = fields[2], state = fields[3], created = fields[4], lease = tonumber(fields[5]),
+    ends = now + math.max(0, redis.call('PTTL', OP)), wish = fields[6], generation = '', cost = '',
   }
 end
 
@@ -69,15 +69,15 @@ local function book(op)
   redis.call('ZADD', OPENDS, text(op.ends), id)
 end
 
-local function cache(op, said)
+local function cache(op, body)
   redis.call('HSET', OP, 'claim', op.claim, 'work', op.work, 'state', op.state, 'created', op.created,
-    'lease', text(op.lease), 'wish', op.wish, 'text', said)
+    'lease', text(op.lease), 'wish', op.wish, 'text', body)
   redis.call('PEXPIRE', OP, text(math.max(1, op.ends - now)))
 end
 
--- It has cost nothing, so that nothing is promised any more: a store without room may forget it.
-local function release(op, said)
-  cache(op, said)
+-- It has cost nothing, so nothing is promised: a full store may evict it.
+local function release(op, body)
+  cache(op, body)
   redis.call('HDEL', OPS, id)
   redis.call('ZREM', OPENDS, id)
 end
@@ -93,15 +93,15 @@ local open = op and (op.state == 'waiting' or op.state == 'running')
 local function reply(code)
   if not op then return { code, text(now), '0', '', '', '', '', '', '', '', malformed } end
   local kept = redis.call('HMGET', OP, 'claim', 'text')
-  local said = kept[1] == op.claim and kept[2] or ''
+  local body = kept[1] == op.claim and kept[2] or ''
   return {
-    code, text(now), text(math.max(0, op.ends - now)), op.state, op.created, text(op.lease), op.wish, said,
+    code, text(now), text(math.max(0, op.ends - now)), op.state, op.created, text(op.lease), op.wish, body,
     op.generation, op.cost, malformed,
   }
 end
 
 if action == 'begin' then
-  if op and op.claim == ARGV[3] then return reply('ok') end -- the same call again, its first answer was lost
+  if op and op.claim == ARGV[3] then return reply('ok') end -- the same call again after its first reply was lost
   if op and ((open and op.lease > now) or op.state == 'done') then
     return reply(op.work == ARGV[4] and 'kept' or 'mismatch')
   end

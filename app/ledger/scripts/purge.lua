@@ -1,13 +1,13 @@
 #!lua flags=allow-oom
--- Purges one piece of work, or all of a tenant's: what was begun until now is neither served nor kept any more.
+-- Purges one piece of work, or all of a tenant's: results that were begun until now are neither served nor kept.
 --
--- KEYS  res win exp gc log use lead idem ends ops opends calls callends gen fail (see _common.lua); without gen and fail, all of the
---       tenant's work
--- ARGV  1 how long the mark of one piece of work is kept, ms: longer than any call of the upstream
---       2 fingerprint of the work, or "" for all
+-- KEYS  res win exp gc log use lead idem ends ops opends calls callends gen fail (see _common.lua); without gen and fail,
+--       all of the tenant's work
+-- ARGV  keep         how long the mark of one piece of work is kept, ms: longer than any upstream call
+--       fingerprint  of the work, or "" for all
 -- Returns {now_ms}
 --
--- The mark outlives the leader, so that a leader that comes late, or whose successor failed, publishes nothing.
+-- The mark outlives the leader, so that a leader that is late, or whose successor failed, publishes nothing.
 
 local keep = take_integer('keep')
 local fingerprint = take_optional(take_word, 'fingerprint')

@@ -1,23 +1,26 @@
 #!lua flags=allow-oom
--- Puts back what the store has forgotten: counters from a checkpoint that is later than these books, then holds, each at
--- most once; and opens the books again (docs/decisions/0051).
+-- Restores what the store has lost: counters from a checkpoint that is later than this ledger, then holds, each at most
+-- once; and opens the ledger again (docs/decisions/0051).
 --
 -- KEYS  res win exp gc log use (see _common.lua)
--- ARGV  1, 2 keep (take_keep)   3 lease of those that are open, ms
---       4 oldest that is put back, ms of age, or "" for any   5 charge|release
---       6 name of a new epoch, or "" to leave epochs alone   7 ms until the first admission in it
---       then a checkpoint (take_checkpoint), or ""
---       then changes by operators: how many, then for each: credit|limit, number, id, field, value
---       then how many holds, and for each: hold id, record
--- Returns {name of the epoch or "", ms until the first admission, how many holds were missing, what they had booked: an
---         amount for each unit, then for each counter that was put back: its name, by how much}
+-- ARGV  keep             see take_keep
+--       lease            of open holds, ms
+--       oldest           maximum age of restored holds, ms, or "" for any
+--       unknown          charge|release
+--       epoch            name of a new epoch, or "" to leave epochs alone
+--       time closed      ms until the first admission in the new epoch
+--       checkpoint       see take_checkpoint, or ""
+--       adjustments      changes by operators: the number, then for each: credit|limit, number, id, field, value
+--       records          the number of holds, then for each: hold id, record
+-- Returns {name of the epoch or "", ms until the first admission, number of holds that were missing, what they had booked:
+--         an amount for each unit, then for each counter that was raised: its name, by how much}
 --
--- A hold that is there already is left as it is, unless it is told how it ended and the books do not know yet: one
--- replica remembers that a call was sent, and another that it was settled. An epoch that is there already stays. So
--- any number of replicas may put back what they know, in any order and again and again.
+-- A hold that exists already is left as it is, unless the record knows its end and the ledger does not: one replica may
+-- remember that a call was sent, and another that it was settled. An existing epoch stays. So any number of replicas may
+-- restore what they know, in any order and repeatedly.
 
--- A checkpoint as checkpoint.lua gave it, nil for "": number, journal, keep of the journal's mark, counters, credit,
--- limits and open holds, each as how many and then these.
+-- A checkpoint as checkpoint.lua returns it, nil for "": number, journal, keep of the journal's mark, counters, credit,
+-- limits and open holds, each preceded by their number.
 local function take_checkpoint()
   local number = take_optional(take_integer, 'number of the checkpoint')
   if not number then return nil end
@@ -40,13 +43,13 @@ local function take_checkpoint()
 end
 
 local function take_adjustments()
-  local found = {}
+  local adjustments = {}
   for index = 1, take_integer('number of adjustments') do
     local kind = take_choice('adjustment', { credit = true, limit = true })
-    found[index] =
+    adjustments[index] =
       { kind = kind, number = take_integer('number'), id = take('id'), field = take_word('field'), value = take('value') }
   end
-  return found
+  return adjustments
 end
 
 local function take_records()
@@ -86,8 +89,8 @@ local function epoch_now()
   return string.match(redis.call('HGET', WIN, EPOCH) or '', '^([^;]+);(%d+)$')
 end
 
--- A hold that was open before a checkpoint in which it is open no more had ended by then: as far as anybody knows, as one
--- that nobody came back to.
+-- A hold that was open before a checkpoint but is not open in it had ended by then; nobody knows how, so it is treated as
+-- if its lease had ended.
 local function end_unseen(record)
   record.state = record.state == 'd' and unknown == 'charge' and 'c' or 'x'
 end
@@ -100,7 +103,7 @@ local function stands_at(name, kind)
   return tonumber(redis.call('HGET', WIN, name .. ':' .. kind) or '0')
 end
 
--- What the holds of these books add up to by counter, and the part of it that came after the checkpoint.
+-- The sums of this ledger's holds by counter, and the part of them that came after the checkpoint.
 local function sum_holds(number, opens)
   local all, since = { s = {}, u = {} }, { s = {}, u = {} }
   local entries = redis.call('HGETALL', RES)
@@ -130,7 +133,7 @@ local function sum_holds(number, opens)
   return all, since
 end
 
--- Credit that was added to a field after the checkpoint, and taken.
+-- Net credit of each field after the checkpoint.
 local function credit_since(number)
   local since, entries = {}, redis.call('HGETALL', RES)
   for index = 1, #entries, 2 do
@@ -146,7 +149,7 @@ local function set_limit(field, term, number)
   if term == '' then redis.call('HDEL', WIN, field .. ':l') else redis.call('HSET', WIN, field .. ':l', term) end
 end
 
--- Lets the ledger stand on the checkpoint: what it says, and what its own holds have added since.
+-- Rebuilds the ledger on the checkpoint: its values plus what the ledger's own holds have added since.
 local function rebase()
   local number, opens = checkpoint.number, {}
   for _, hold in ipairs(checkpoint.open) do opens[hold] = true end
@@ -176,63 +179,63 @@ local function rebase()
   based, open_then, rebased = number, opens, true
 end
 
--- Whether a hold as it is told has come further than as it stands.
-local function further(told, stands)
-  if stands.state == 's' or stands.state == 'v' or is_open(told) or told.state == 'x' then return false end
-  return told.state ~= 'c' or is_open(stands)
+-- Whether the restored record of a hold is further along than the existing one.
+local function further(incoming, existing)
+  if existing.state == 's' or existing.state == 'v' or is_open(incoming) or incoming.state == 'x' then return false end
+  return incoming.state ~= 'c' or is_open(existing)
 end
 
 local function unattributed(record, sign)
   count_usage(day_of(record.t0), { { UNATTRIBUTED, used(booked_at(record), sign) } }, 0)
 end
 
--- Books a hold as it is told in place of how it stands, if it does: all of it that the checkpoint does not know.
-local function book(told, stands)
-  local booked, rest, was, was_rest = booked_at(told), unresolved_of(told), NOTHING, NOTHING
-  local booked_then, rest_then = stood_at(told, based)
+-- Books a restored hold, in place of the existing one if there is one: all of it that the checkpoint does not contain.
+local function book(incoming, existing)
+  local booked, rest, was, was_rest = booked_at(incoming), unresolved_of(incoming), NOTHING, NOTHING
+  local booked_then, rest_then = stood_at(incoming, based)
   local was_then, was_rest_then = NOTHING, NOTHING
-  if stands then
-    was, was_rest = booked_at(stands), unresolved_of(stands)
-    was_then, was_rest_then = stood_at(stands, based)
+  if existing then
+    was, was_rest = booked_at(existing), unresolved_of(existing)
+    was_then, was_rest_then = stood_at(existing, based)
   end
-  for _, counter in ipairs((stands or told).counters) do
+  for _, counter in ipairs((existing or incoming).counters) do
     local name, unit = counter.name, counter.unit
-    if stands and is_open(stands) then add(changes, name .. ':h', -stands.est[unit]) end
+    if existing and is_open(existing) then add(changes, name .. ':h', -existing.est[unit]) end
     if unit > 0 and tonumber(counter.stop) + keep > now then
-      if is_open(told) then add(changes, name .. ':h', told.est[unit]) end
+      if is_open(incoming) then add(changes, name .. ':h', incoming.est[unit]) end
       local known, known_rest = booked_then[unit] - was_then[unit], rest_then[unit] - was_rest_then[unit]
       add(changes, name .. ':s', booked[unit] - was[unit] - known)
       add(changes, name .. ':p', -known)
       add(changes, name .. ':u', rest[unit] - was_rest[unit] - known_rest)
       add(changes, name .. ':q', -known_rest)
-      -- Of what was corrected late nobody knows what it had been booked at: all of it may have been overage.
-      local reserved = told.est[unit]
-      if flagged(told, 'l') and not (stands and is_open(stands)) then reserved = was[unit] end
+      -- What a late correction replaced is unknown: all of it may have been overage.
+      local reserved = incoming.est[unit]
+      if flagged(incoming, 'l') and not (existing and is_open(existing)) then reserved = was[unit] end
       if booked_then[unit] == 0 then add(changes, name .. ':o', math.max(0, booked[unit] - reserved)) end
       redis.call('ZADD', GC, 'NX', text(tonumber(counter.stop) + keep), 'w;' .. name)
     end
   end
   for unit = 1, UNITS do missing[unit] = missing[unit] + math.max(0, booked[unit] - was[unit] - booked_then[unit]) end
-  if stands and (stands.state == 's' or stands.state == 'c') then unattributed(stands, -1) end
-  if told.state == 's' or told.state == 'c' then unattributed(told, 1) end
+  if existing and (existing.state == 's' or existing.state == 'c') then unattributed(existing, -1) end
+  if incoming.state == 's' or incoming.state == 'c' then unattributed(incoming, 1) end
 end
 
-local function put_hold_back(told)
-  if oldest and told.t0 + oldest <= now then return end
-  if is_unseen(told, based, open_then) then end_unseen(told) end
-  local stands = read_record(told.hold)
-  if stands and not further(told, stands) then return end
-  book(told, stands)
-  if stands and not is_open(stands) and not flagged(told, 'l') then told.flags = told.flags .. 'l' end
-  if is_open(told) then
-    redis.call('ZADD', EXP, text(now + lease), told.hold)
+local function put_hold_back(incoming)
+  if oldest and incoming.t0 + oldest <= now then return end
+  if is_unseen(incoming, based, open_then) then end_unseen(incoming) end
+  local existing = read_record(incoming.hold)
+  if existing and not further(incoming, existing) then return end
+  book(incoming, existing)
+  if existing and not is_open(existing) and not flagged(incoming, 'l') then incoming.flags = incoming.flags .. 'l' end
+  if is_open(incoming) then
+    redis.call('ZADD', EXP, text(now + lease), incoming.hold)
   else
-    redis.call('ZREM', EXP, told.hold)
-    redis.call('ZADD', GC, text(now + keep), 'r;' .. told.hold)
+    redis.call('ZREM', EXP, incoming.hold)
+    redis.call('ZADD', GC, text(now + keep), 'r;' .. incoming.hold)
   end
-  if stands then told.counters = stands.counters end
-  highest = math.max(highest, told.number)
-  write_records({ told }, true)
+  if existing then incoming.counters = existing.counters end
+  highest = math.max(highest, incoming.number)
+  write_records({ incoming }, true)
   count = count + 1
 end
 
@@ -253,7 +256,7 @@ end
 
 if checkpoint then
   local known = tonumber(redis.call('HGET', WIN, CHECKPOINTED .. checkpoint.journal) or '0')
-  -- Books that are there have forgotten the marks of old journals, and are later than these.
+  -- An existing ledger has purged the marks of old journals, and is later than they are.
   local old = epoch_now() and checkpoint.number / 1000 + checkpoint.keep < now
   if known < checkpoint.number and not old then
     if checkpoint.number > based then rebase() end
@@ -268,7 +271,7 @@ apply(changes)
 if highest > 0 then redis.call('HSET', WIN, NUMBER, text(highest)) end
 local name, open = epoch_now()
 if epoch and (not name or (tonumber(open) > now and (count > 0 or rebased))) then
-  -- As long as somebody still finds something missing the ledger stays closed for the others.
+  -- While one replica still finds something missing, the ledger stays closed so that the others can restore their part.
   redis.call('HSET', WIN, EPOCH, (name or epoch) .. ';' .. text(now + closed))
   name, open = epoch_now()
 end

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- Ends a hold, keeps its result, wakes its followers.
 --
--- KEYS  res win exp gc log use lead idem ends ops opends calls callends gen fail (see _common.lua), and old where the caller sent a
---       key (see _claims.lua)
+-- KEYS  res win exp gc log use lead idem ends ops opends calls callends gen fail (see _common.lua), and old if the caller
+--       sent a key (see _claims.lua)
 -- ARGV  in the order in which they are taken below:
 --       channel           on which followers are woken
 --       hold, fingerprint
@@ -11,17 +11,17 @@
 --       unknown           charge|release
 --       result, ttl       the result as JSON, or "", and how long it is kept, ms (0 without a result)
 --       failure           as JSON, cut short, or ""
---       whole failure     as JSON, or "" where there is no room for it
+--       whole failure     as JSON, or "" if there is no room for it
 --       tombstone         how long followers get the failure, ms
 --       claim             on the idempotency key, see take_claim
---       state of the claim    d done, f failed and paid, u unknown, or "" to give it back
+--       state of the claim    d done, f failed and paid, u unknown, or "" to free the key
 --       outcome of the claim  d: id of the generation; f: the failure
 --       tokens of the claim   all that Google reported, with commas (see _claims.lua)
 --       attempt           see take_attempt
 --       amount            what was used, one for each unit
 --       unresolved amount what to keep unresolved beside it
 --       tokens            text_input, image_input, thinking
---       usage             whose it is, see take_usage
+--       usage             its attribution, see take_usage
 -- Returns {code, state, repeated, late, published, now_ms, record, then for each counter: unit, start, end, settled,
 --          held, unresolved, field, credit, stored limit or ""}; code is done | unknown | conflict, flags are "0" and "1".
 --
@@ -63,7 +63,7 @@ local function names_of(record)
 end
 
 local function reply(code, record, repeated)
-  local found = {
+  local fields = {
     code, record.state, repeated and '1' or '0', flagged(record, 'l') and '1' or '0',
     flagged(record, 'p') and '1' or '0', text(now), format_record(record),
   }
@@ -74,9 +74,9 @@ local function reply(code, record, repeated)
       text(counter.unit), counter.start, counter.stop, state.settled, state.held, state.unresolved,
       counter.field, changes[1] or '0', changes[2] or '',
     }
-    for _, value in ipairs(entry) do found[#found + 1] = value end
+    for _, value in ipairs(entry) do fields[#fields + 1] = value end
   end
-  return found
+  return fields
 end
 
 local record = read_record(hold)
@@ -106,8 +106,8 @@ elseif outcome == 'charge' then
   count_usage(day_of(record.t0), { { UNATTRIBUTED, used(booked_at(record), 1) } }, 0)
 end
 
--- The fence: only the one who leads may publish, or who led when nobody has led since; after a purge nobody
--- who began before it.
+-- The fence: only the leader may publish, or a former leader without a successor; after a purge, no hold that began
+-- before it.
 local lead = read_lead(fingerprint, now)
 local mine = lead and lead.hold == hold
 local function superseded()
@@ -132,13 +132,13 @@ end
 if attempt then end_call(attempt, record, failure, now) end
 if attempt or flagged(record, 'f') then redis.call('PUBLISH', channel, hold) end
 if whole ~= '' then
-  local told = claim_state == 'f' and claim_kept or tombstone
-  redis.call('SET', FAIL, hold .. ';' .. whole, 'PX', text(told))
+  local kept_ms = claim_state == 'f' and claim_kept or tombstone
+  redis.call('SET', FAIL, hold .. ';' .. whole, 'PX', text(kept_ms))
 end
 if claim and claim_state then
-  -- Where the store has lost the key it is written anew: what was paid is not paid again.
-  local found = read_claim(now)
-  if not found or found.claim == claim then
+  -- If the store has lost the key, it is written again: what was paid is not paid twice.
+  local current = read_claim(now)
+  if not current or current.claim == claim then
     local cost = csv({ unpack(booked_at(record), 1, REPORTED) }) .. ',' .. reported
     local ended = { state = claim_state, hold = hold, cost = cost, outcome = claim_outcome }
     write_claim(claim, fingerprint, ended, now, claim_kept)
@@ -147,5 +147,6 @@ else
   drop_claim(claim, now)
 end
 write_records({ record })
-redis.call('DEL', LOG) -- of earlier versions; an admission must not, because a script that has written is let into a full store
+-- The log of earlier versions. An admission must not delete it, because a full store lets a script go on that has written.
+redis.call('DEL', LOG)
 return reply('done', record, false)

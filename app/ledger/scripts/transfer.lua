@@ -1,5 +1,5 @@
--- What stands in keys of one slot, all of one moment. KEYS any; returns for each {type, contents}: of a hash fields and values,
--- of a sorted set members and scores, of a string the string.
+-- The contents of keys of one slot, all at one moment. KEYS any; returns {type, contents} for each key: fields and values of
+-- a hash, members and scores of a sorted set, or the string.
 local reply = {}
 for index, key in ipairs(KEYS) do
   local kind = redis.call('TYPE', key).ok

@@ -1,5 +1,5 @@
--- Does to keys of its own all that deciding and booking do to a tenant's, and leaves nothing behind: a server and a
--- user that let this pass let those pass. Like them it is refused where there is no memory left.
+-- Runs on its own keys every command that admission and settlement run on a tenant's, and leaves nothing behind: if server
+-- and user allow this script, they allow those. Like them, it is refused if there is no memory left.
 --
 -- KEYS  1 hash   2 sorted set   3 stream   4 string
 -- ARGV  1 channel

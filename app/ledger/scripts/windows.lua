@@ -1,10 +1,9 @@
--- The windows and rates as they stand, after expired holds were cleared away; reserves nothing.
+-- The current windows and rates, after expired holds were cleared away; reserves nothing.
 --
 -- KEYS  res win exp gc log use (see _common.lua)
--- ARGV  1, 2 keep (take_keep)   3 charge|release   4 number of windows, then the windows (take_windows)
---       then the number of rates and the rates (take_rates)
--- Returns {ok | clock, now_ms, "", then for each window: start, end, settled, held, unresolved, limit, credit, then for each
---          rate: left, retry_ms, full_ms, refused}
+-- ARGV  keep (take_keep), unknown outcome (charge|release), windows (take_windows), rates (take_rates)
+-- Returns {ok | clock, now_ms, "", then for each window: start, end, settled, held, unresolved, limit, credit, then for
+--          each rate: left, retry_ms, full_ms, refused}
 
 local keep = take_keep()
 local unknown_outcome = take_choice('unknown_outcome', { charge = true, release = true })
