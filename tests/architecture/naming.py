@@ -6,6 +6,7 @@ Functions do something, so their names begin with verbs. Properties are left out
 from __future__ import annotations
 
 import ast
+import re
 from typing import TYPE_CHECKING
 
 from tests.architecture.rules import Breach, names_of, words_of
@@ -79,6 +80,17 @@ def forbidden_words(source: Source) -> Iterator[Breach]:
         word = words[-1] if node in classes and name not in NAMED_BY_OTHERS else "_".join(words)
         if word in FORBIDDEN and id(node) not in api:
             yield source.breach(node, f"{name}: no {word!r} in names; {FORBIDDEN[word]}")
+
+
+_LUA_NAMES = re.compile(r"\blocal ([\w, ]+)(?= =|$)|\bfunction [\w.]*\(([\w, ]*)\)|\bfor ([\w, ]+) (?:in|=)")
+
+
+def forbidden_lua_words(path: str, text: str) -> Iterator[Breach]:
+    """No local, parameter or loop variable of a Lua script that is one of the words to avoid."""
+    for number, line in enumerate(text.splitlines(), 1):
+        for names in _LUA_NAMES.findall(line):
+            for word in FORBIDDEN.keys() & set(re.findall(r"\w+", " ".join(names))):
+                yield Breach(path, number, f"no {word!r} in names; {FORBIDDEN[word]}")
 
 
 def functions_of(source: Source) -> Iterator[tuple[ast.AST, str]]:

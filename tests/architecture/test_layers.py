@@ -48,6 +48,16 @@ def report(breaches: Iterable[Breach]) -> str:
     return "\n".join(str(breach) for breach in breaches)
 
 
+def test_no_lua_script_has_a_name_that_says_nothing() -> None:
+    bad = "local found, a = 1, 2\nlocal function f(told)\nfor _, asked in ipairs(x) do\nlocal stored = found"
+    assert [breach.line for breach in naming.forbidden_lua_words("bad.lua", bad)] == [1, 2, 3]
+    scripts = sorted((ROOT / "app").rglob("*.lua"))
+    assert scripts
+    texts = ((path.relative_to(ROOT).as_posix(), path.read_text()) for path in scripts)
+    breaches = [breach for path, text in texts for breach in naming.forbidden_lua_words(path, text)]
+    assert not breaches, report(breaches)
+
+
 @pytest.mark.parametrize(
     "rule",
     [

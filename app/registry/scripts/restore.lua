@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- Puts stored tenants back that the store has lost, and removes again those that were deleted in what it lost.
+-- Restores stored tenants that the store has lost, and removes again those whose deletion it has lost.
 --
 -- KEYS  tenants owners version log change (see tenants.lua)
--- ARGV  1 the version of what is told: nothing is done where the store's is as great   2 channel
---       3 whole: tenants that are not told were deleted; or part
+-- ARGV  1 version of the argument: nothing is done if the store's is at least as great   2 channel
+--       3 whole: tenants that are not listed were deleted; or part
 --       4 number of tenants, then for each: id, "<version>;<document>", number of ids and identities, then these
 -- Returns {version, number of tenants that were put back or removed}
 
@@ -16,11 +16,11 @@ local function version_of(raw)
   return tonumber(string.match(raw or '', '^(%d+);') or '0')
 end
 
-local changed, count, told = {}, 0, {}
+local changed, count, listed = {}, 0, {}
 local cursor = 5
 for _ = 1, tonumber(ARGV[4]) do
   local id, raw, names = ARGV[cursor], ARGV[cursor + 1], tonumber(ARGV[cursor + 2])
-  told[id] = true
+  listed[id] = true
   if version_of(redis.call('HGET', TENANTS, id)) < version_of(raw) then
     changed[id] = { raw = raw }
     for index = cursor + 3, cursor + 2 + names do table.insert(changed[id], ARGV[index]) end
@@ -28,7 +28,7 @@ for _ = 1, tonumber(ARGV[4]) do
   cursor = cursor + 3 + names
 end
 for _, id in ipairs(whole and redis.call('HKEYS', TENANTS) or {}) do
-  if not told[id] and version_of(redis.call('HGET', TENANTS, id)) <= known then changed[id] = {} end
+  if not listed[id] and version_of(redis.call('HGET', TENANTS, id)) <= known then changed[id] = {} end
 end
 local owners = redis.call('HGETALL', OWNERS)
 for index = 1, #owners, 2 do

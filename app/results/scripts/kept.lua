@@ -23,14 +23,14 @@ for _, member in ipairs(redis.call('ZRANGE', KEPT, '(0', now, 'BYSCORE', 'LIMIT'
 local own = id .. ';' .. bytes
 if redis.call('ZSCORE', KEPT, own) then forget(own) end
 
-local found = { 'kept' }
+local reply = { 'kept' }
 while total + bytes > quota do
   local first = redis.call('ZRANGE', KEPT, '(0', '+inf', 'BYSCORE', 'LIMIT', 0, 1)[1]
   if not first then total = 0 break end
   forget(first)
-  found[#found + 1] = string.match(first, '^(.*);')
+  reply[#reply + 1] = string.match(first, '^(.*);')
 end
 
 redis.call('ZADD', KEPT, now + ttl, own, -(total + bytes), '#')
 redis.call('PEXPIRE', KEPT, math.max(ttl, redis.call('PTTL', KEPT)))
-return found
+return reply
