@@ -94,7 +94,7 @@ def drawn(report: Report) -> Image.Image:
     canvas.text(
         _LEFT - 52, 68,
         f"An hour in {seen.seconds:.0f} seconds, {len(report.asked)} requests, "
-        f"{'two back ends' if seen.back_ends > 1 else 'one back end'}, seed {seen.seed}",
+        f"two back ends, seed {seen.seed}",
         16, _SOFT,
     )  # fmt: skip
     _headlines(canvas, report)
@@ -179,7 +179,7 @@ def _answers(canvas: _Canvas, report: Report, panel: Panel) -> None:
         _stacked(canvas, panel, minute, [(came[kind], colour) for kind, (_, colour) in kinds.items()])
     ideal: list[tuple[float, float]] = []
     for minute in range(int(HOUR_MIN)):
-        serves = phase_at(minute).serves(report.seen.back_ends)
+        serves = phase_at(minute).serves
         asked = sum(int(each.came) == minute for each in report.asked) if serves else 0
         ideal += [(_x(minute), panel.y(asked)), (_x(minute + 1), panel.y(asked))]
     canvas.line(ideal, _INK, 2)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
-from app.settings import Settings
 from tests.badday.door import Door
 from tests.badday.phases import DAY, HOUR_MIN, Phase, scaled
 from tests.changed_constants import environment_of
@@ -72,7 +71,6 @@ class Seen:
 
     seed: int
     seconds: float
-    back_ends: int
     retry_reserve: int
     asked: list[Asked] = field(default_factory=list)
     series: list[tuple[float, dict[str, float]]] = field(default_factory=list)
@@ -109,8 +107,7 @@ class Day:
         self._folder = folder
         self._minute_s = seconds / HOUR_MIN
         self._began = 0.0
-        fails_over = "gemini_base_url" in Settings.model_fields
-        self.seen = Seen(seed, seconds, 2 if fails_over else 1, retry_reserve)
+        self.seen = Seen(seed, seconds, retry_reserve)
 
     @property
     def _minute(self) -> float:
@@ -121,8 +118,7 @@ class Day:
         with ExitStack() as closing:
             options = ("--pace", f"{self._minute_s / 60:.6f}", "--seed", str(self.seen.seed))
             self._emulators = [
-                closing.enter_context(running_emulator(self._folder, options=options))
-                for _ in range(self.seen.back_ends)
+                closing.enter_context(running_emulator(self._folder, options=options)) for _ in range(2)
             ]
             door = Door(self._emulators[0].url)
             tenants = _tenants(self._folder)
@@ -133,21 +129,19 @@ class Day:
         return self.seen
 
     def _settings(self, tenants: Tenants, first_url: str) -> dict[str, str]:
-        settings = {
+        return {
             "tenants_file": str(tenants.path),
             "key_pepper": PEPPER,
-            "upstream": "emulator",
+            "upstream": "emulator,gemini",
             "emulator_base_url": first_url,
+            "gemini_base_url": self._emulators[1].url,
+            "gemini_api_key": "any",
             "lease_s": str(LEASE_S),
             "upstream_retry.reserve": str(self.seen.retry_reserve),
             # The day is compressed, so what the gateway learns of it must be as well.
             "upstream_breaker.window_s": f"{max(1.0, self._minute_s * 3):.2f}",
             "upstream_breaker.pause_s": f"{self._minute_s:.2f}",
         }
-        if self.seen.back_ends > 1:
-            settings["upstream"] = "emulator,gemini"
-            settings |= {"gemini_base_url": self._emulators[1].url, "gemini_api_key": "any"}
-        return settings
 
     async def _live(self, gateway: Running, tenants: Tenants, door: Door) -> None:
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=64)

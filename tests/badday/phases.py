@@ -28,7 +28,7 @@ class Phase:
         begin: Minute of the hour.
         end: The minute after it.
         first: What calls of the first back end meet.
-        second: What those of the second meet, where there is one.
+        second: What those of the second meet.
         dead: The first back end takes no connection.
     """
 
@@ -40,10 +40,10 @@ class Phase:
     second: Rules = ()
     dead: bool = False
 
-    def serves(self, back_ends: int) -> bool:
+    @property
+    def serves(self) -> bool:
         """Whether a gateway that does everything right could deliver in this phase."""
-        first = not self.dead and self.first != OUTAGE
-        return first or (back_ends > 1 and self.second != OUTAGE)
+        return (not self.dead and self.first != OUTAGE) or self.second != OUTAGE
 
 
 DAY = (

@@ -57,7 +57,7 @@ class Report:
 
     def _row(self, phase: Phase) -> Row:
         asked = tuple(each for each in self.asked if phase_at(each.came) is phase)
-        ideal = len(asked) if phase.serves(self.seen.back_ends) else 0
+        ideal = len(asked) if phase.serves else 0
         before, after = self.counted_at(phase.begin), self.counted_at(phase.end)
         names = ("calls", "retries", "failovers", "shed")
         return Row(phase, asked, ideal, Counter({name: int(after[name] - before[name]) for name in names}))
@@ -128,7 +128,7 @@ class Report:
         seen = self.seen
         return "\n".join(
             [
-                f"A bad day: an hour in {seen.seconds:.0f} s, {seen.back_ends} back end(s), seed {seen.seed}",
+                f"A bad day: an hour in {seen.seconds:.0f} s, two back ends, seed {seen.seed}",
                 *(f"  {line}" for line in aligned),
                 f"  goodput   {self.goodput:.1%} of what could be served",
                 f"  retries   {self.total['retries']} of {self.retries_max} that the budget allows",
