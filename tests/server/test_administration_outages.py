@@ -78,7 +78,8 @@ def test_stored_keys_are_known_while_the_store_is_down(
             assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
             assert time.monotonic() - began < 5
         wait_for(lambda: admin.get("/tenants").status_code == 200, "the store is back")
-        assert Client(gateway.url, key).post({"prompt": "Now they can"}).status_code == 200
+        paid = Client(gateway.url, key)
+        wait_for(lambda: paid.post({"prompt": "Now they can"}).status_code == 200, "the ledger is back")
 
 
 def test_a_replica_that_never_saw_the_store_refuses_nobody_and_learns_the_keys_when_it_is_there(
