@@ -58,12 +58,12 @@ class GoogleError(Exception):
 
 def invalid_argument(*faults: FieldFault) -> GoogleError:
     """400 with one ``fieldViolation`` a fault; the message holds all their sentences."""
-    violations = [
-        {"field": fault.field, "description": fault.description}
-        if fault.field
-        else {"description": fault.description}
-        for fault in faults
-    ]
+    violations = []
+    for fault in faults:
+        violation = {"description": fault.description}
+        if fault.field:
+            violation = {"field": fault.field, **violation}
+        violations.append(violation)
     return GoogleError(
         400,
         "INVALID_ARGUMENT",

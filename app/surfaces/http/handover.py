@@ -102,7 +102,9 @@ class Handover:
         if self._gone:
             raise ClientDisconnect
         detail = "The client's timeout has passed; its next attempt will get the picture."
-        raise DeadlineExceeded(detail, billed="maybe" if self._progress.sent else "no")
+        if self._progress.sent:
+            raise DeadlineExceeded(detail, billed="maybe")
+        raise DeadlineExceeded(detail, billed="no")
 
     def _finish(self, serving: asyncio.Task[GenerationResult]) -> GenerationResult:
         try:

@@ -64,7 +64,9 @@ def classify_error(error: type[GatewayError]) -> Kind:
         return Kind(429, "requests", "rate_limit_exceeded")
     if error.status >= 500:
         return Kind(error.status, "server_error", None)
-    return Kind(400 if error.status == 422 else error.status, _INVALID, None)
+    if error.status == 422:
+        return Kind(400, _INVALID, None)
+    return Kind(error.status, _INVALID, None)
 
 
 def should_retry(error: GatewayError) -> bool:
@@ -117,6 +119,8 @@ def build_openai_response(error: GatewayError, _request_id: str, _path: str) -> 
     """Build the response for an error; SDKs expect the request id in a header."""
     status, members = render_openai_error(error)
     headers = build_error_headers(error)
-    headers["X-Should-Retry"] = "true" if should_retry(error) else "false"
+    headers["X-Should-Retry"] = "false"
+    if should_retry(error):
+        headers["X-Should-Retry"] = "true"
     body = json.dumps({"error": members}).encode()
     return Response(body, status, headers=headers, media_type="application/json")

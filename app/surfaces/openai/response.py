@@ -35,14 +35,12 @@ def render_result(result: GenerationResult, parsed: ParsedRequest, base_url: str
     """Render the response of a request that does not stream."""
     inline = parsed.delivery == "inline"
     names = generate_placeholders()
-    blobs = {}
     if inline:
         blobs = {next(names): picture.data for picture in result.pictures}
-    data = (
-        [OpenAIImage(b64_json=name) for name in blobs]
-        if inline
-        else [OpenAIImage(url=_build_url(base_url, picture)) for picture in result.pictures]
-    )
+        data = [OpenAIImage(b64_json=name) for name in blobs]
+    else:
+        blobs = {}
+        data = [OpenAIImage(url=_build_url(base_url, picture)) for picture in result.pictures]
     first = result.pictures[0]
     answer = OpenAIImages(
         created=result.generation.created_ms // 1000,

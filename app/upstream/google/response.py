@@ -248,9 +248,16 @@ class GoogleResponse:
             f"The upstream answered without an image: {reason or 'no finish reason'}.",
             upstream_status=200,
             reason=reason or None,
-            billed="yes" if self.usage else "maybe",
+            billed=self._billed,
             usage=self.usage,
         )
+
+    @property
+    def _billed(self) -> str:
+        """``yes`` for an answer that reports usage, else ``maybe``."""
+        if self.usage:
+            return "yes"
+        return "maybe"
 
     @property
     def _ran_out(self) -> bool:
@@ -262,7 +269,7 @@ class GoogleResponse:
             "The answer is longer than what is reserved for it; it was cut off before a picture was whole.",
             upstream_status=200,
             reason=self.finish_reason,
-            billed="yes" if self.usage else "maybe",
+            billed=self._billed,
             usage=self.usage,
         )
 
