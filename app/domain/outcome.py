@@ -112,7 +112,9 @@ def compute_outcome(
         guessed,
         *[compute_input_amounts(per_call, card)] * blocked,
     )
-    error = None if answers else _select_error(errors, usage if reported else None)
+    error: GatewayError | None = None
+    if not answers:
+        error = _select_error(errors, usage if reported else None)
     keep = not errors and all(answer.finish_reason in COMPLETE for answer in answers)
     notices: tuple[Notice, ...] = ()
     if answers and errors:

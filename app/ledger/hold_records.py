@@ -82,12 +82,13 @@ class HoldRecord:
         letter, flags, began, fingerprint, est, act, windows = (
             match.groups()[:7] if match[1] else match.groups()[9:]
         )
-        counters = (
-            tuple(_decode_counter(text, lasting=match[1] is not None) for text in windows.split(","))
-            if windows
-            else ()
-        )
-        actual = _decode_amounts(est if act == "=" else act) if act else None
+        counters: tuple[Counter, ...] = ()
+        if windows:
+            lasting = match[1] is not None
+            counters = tuple(_decode_counter(text, lasting=lasting) for text in windows.split(","))
+        if act == "=":
+            act = est
+        actual = _decode_amounts(act) if act else None
         number = int(began) * 1000 + int(match[8]) if match[8] else 0
         return cls(
             hold_id,
