@@ -1,4 +1,4 @@
-"""Operations in the store, so that any replica can tell of them (``scripts/operation.lua``)."""
+"""Operations in the store, so that any replica can report them (``scripts/operation.lua``)."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class RedisOperations:
     Args:
         client: Decoding replies to str; see ``client.open_clients``.
         lease_s: How long an operation outlives its process.
-        deadline_s: A call that has no answer by then is StoreUnavailable.
-        config: How many operations a tenant may have, running or ended, without those that cost nothing.
-        breaker: That of the client's pool; one of its own if not given.
-        room: Says whether an answer may be kept; None for all.
+        deadline_s: Seconds after which a call without an answer raises StoreUnavailable.
+        config: How many operations a tenant may have, running and ended, except those that cost nothing.
+        breaker: The breaker of the client's pool; None for one of its own.
+        capacity: Decides whether an answer may be kept; None to keep all.
     """
 
     def __init__(
@@ -62,14 +62,14 @@ class RedisOperations:
         self._capacity = capacity
 
     async def begin(self, tenant_id: str, operation_id: str, claim: str, work: str) -> tuple[Operation, bool]:
-        """Begin an operation under a claim; the one that is there already where it has the same work.
+        """Begin an operation under a claim, or return the existing one for the same work.
 
-        Returns it, and whether this claim's began.
+        Returns the operation, and whether this claim began it.
 
         Raises:
-            IdempotencyMismatch: The id stands for other work.
-            TooManyOperations: The tenant has as many as it may.
-            StoreUnavailable: Nobody knows; it ends with its lease.
+            IdempotencyMismatch: The id belongs to other work.
+            TooManyOperations: The tenant has reached its maximum.
+            StoreUnavailable: The outcome is unknown; the operation ends with its lease.
         """
         arguments = ["begin", claim, work, self._lease_ms, self._keep_ms, str(self._kept_max)]
         code, operation = await self._run_script(tenant_id, operation_id, arguments)
@@ -82,7 +82,7 @@ class RedisOperations:
     async def step(
         self, tenant_id: str, operation_id: str, claim: str, state: Literal["waiting", "running"]
     ) -> bool:
-        """Say that it goes on. False where it was cancelled, has ended, or is another process's by now."""
+        """Record progress. Returns False if it was cancelled, has ended, or has another owner by now."""
         code, _ = await self._run_script(tenant_id, operation_id, ["step", claim, state, self._lease_ms])
         return code == "ok"
 
@@ -95,9 +95,9 @@ class RedisOperations:
         text: str,
         result: OperationResult | None,
     ) -> bool:
-        """End it with a result or a problem. False as for ``step``.
+        """End it with a result or a problem. Returns False as ``step`` does.
 
-        A store without room keeps the operation and not the text.
+        A store without room keeps the operation but not its text.
         """
         if self._capacity is not None and not self._capacity.reserve_text(text):
             text = ""
@@ -110,11 +110,11 @@ class RedisOperations:
         return code == "ok"
 
     async def cancel(self, tenant_id: str, operation_id: str) -> Operation | None:
-        """Cancel it if it waits, else note that somebody asked. What it is now, or None without one."""
+        """Cancel it if it is waiting, else record the request. Returns it, or None if there is none."""
         return await self._read_or_cancel(tenant_id, operation_id, "cancel")
 
     async def read(self, tenant_id: str, operation_id: str) -> Operation | None:
-        """An operation of this tenant; None where it is unknown, expired or foreign."""
+        """Return an operation of this tenant; None if it is unknown, expired or another tenant's."""
         return await self._read_or_cancel(tenant_id, operation_id, "read")
 
     async def _read_or_cancel(self, tenant_id: str, operation_id: str, action: str) -> Operation | None:

@@ -50,16 +50,16 @@ class RedisLedger(Resource):
 
     Args:
         client: Decoding replies to str; see ``client.open_clients``.
-        config: Leases and the like.
-        room: Says whether a result may be kept; None for all.
-        breaker: Spares a store that does not answer, and its callers; None to ask in any case.
+        config: Lease, and how long what has ended is kept.
+        capacity: Decides whether a result may be kept; None to keep all.
+        breaker: Stops calls to a store that does not answer; None to call it in any case.
 
     Attributes:
         epochs: The epoch of each tenant's ledger that this process has seen (docs/reliability.md R22).
-        scripts: For others who run them on the same client.
+        scripts: For other adapters on the same client.
 
-    Use as ``async with``: loads the scripts and listens for wake-ups. A store that is down at that moment
-    is no error, because the first command after its return loads what is missing.
+    Use as ``async with``, which loads the scripts and listens for wake-ups. A store that is down then is no
+    error: the first command after it returns loads what is missing.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class RedisLedger(Resource):
         """
         answer = await self._run_admit(request, request.windows)
         if answer.code == "clock":
-            # This machine's clock is off by more than a window: the store's clock decides.
+            # This machine's clock is off by more than a window; the store's clock decides.
             answer = await self._run_admit(
                 request, tuple(window.at(answer.now_ms) for window in request.windows)
             )
@@ -114,7 +114,7 @@ class RedisLedger(Resource):
         return codec.decode_admission(request, answer)
 
     async def peek(self, request: AdmissionRequest) -> Hit | Absent:
-        """What admission would see now, reserving nothing; ``needed`` is filled in.
+        """Return what admission would see now, without reserving anything; ``needed`` is filled in.
 
         Raises:
             StoreUnavailable: The store does not answer.
@@ -133,14 +133,14 @@ class RedisLedger(Resource):
         )
 
     async def dispatch(self, tenant_id: str, hold_id: str, fingerprint: str) -> bool:
-        """Say that the upstream is about to be called, and again as a heartbeat (``scripts/dispatch.lua``).
+        """Record that the upstream is about to be called; repeated as a heartbeat (``scripts/dispatch.lua``).
 
-        Returns False where the hold is no longer open, so that the call must not be made.
+        Returns False if the hold is no longer open; the call must then not be made.
         """
         return await self.dispatch_record(tenant_id, hold_id, fingerprint) is not None
 
     async def dispatch_record(self, tenant_id: str, hold_id: str, fingerprint: str) -> str | None:
-        """The same; returns the hold as the store keeps it now, None where it is no longer open."""
+        """Dispatch, and return the hold as the store keeps it now, or None if it is no longer open."""
         arguments = [
             hold_id,
             fingerprint,
@@ -162,13 +162,13 @@ class RedisLedger(Resource):
             InternalError: The hold was ended before in another way.
         """
         result = records.encode_generation(settlement.publish) if settlement.publish else ""
-        result = self._fit_to_room(result)
+        result = self._fit_to_capacity(result)
         failed = settlement.failure
         failure = records.encode_brief(failed) if failed else ""
         whole_failure = (
-            self._fit_to_room(records.encode_failure(failed)) if failed and failed.verbatim else ""
+            self._fit_to_capacity(records.encode_failure(failed)) if failed and failed.verbatim else ""
         )
-        # A result never outlives its pictures: it gets the jitter's lower half, they get the upper.
+        # A result must not outlive its pictures: it gets the lower half of the jitter, they the upper.
         ttl_ms = int(settlement.ttl_s * MS * random.uniform(0.9, 1.0)) if result else 0
         answered = codec.encode_answered(settlement.answered, settlement.usage, self._lease_ms)
         arguments: Arguments = {
@@ -207,7 +207,7 @@ class RedisLedger(Resource):
         )
 
     async def wait(self, tenant_id: str, fingerprint: str, leader: str, timeout_s: float) -> None:
-        """Return when the leader's outcome may be there, at the latest after the timeout. Never raises."""
+        """Return when the leader's outcome may be available, or after the timeout. Never raises."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + timeout_s
         while (left_s := deadline - clock()) > 0:
@@ -218,12 +218,12 @@ class RedisLedger(Resource):
                 return
 
     async def note_delivery(self, tenant_id: str, attempt: Attempt, delivery: Delivery) -> None:
-        """Say how far the answer to an attempt has come (``scripts/deliver.lua``)."""
+        """Record how far the answer to an attempt has been delivered (``scripts/deliver.lua``)."""
         arguments = [keys.WAKE_CHANNEL, *codec.encode_attempt(attempt, self._lease_ms), delivery]
         await self._calls.run(self._scripts.run("deliver", keys.ledger_keys(tenant_id), arguments))
 
     async def get_windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
-        """The windows as they stand; reserves nothing, clears away what has expired."""
+        """Return the current windows; reserves nothing, and ends holds that have expired."""
         answer = await self._run_windows(tenant_id, windows)
         if answer.code == "clock":
             answer = await self._run_windows(tenant_id, tuple(window.at(answer.now_ms) for window in windows))
@@ -232,11 +232,11 @@ class RedisLedger(Resource):
         return answer.windows
 
     async def get_rates(self, tenant_id: str, rates: tuple[RateLimit, ...]) -> tuple[RateState, ...]:
-        """The rates and caps as they stand; ``refused`` tells which would refuse a request now."""
+        """Return the current rates and caps; ``refused`` marks those that would refuse a request now."""
         return (await self._run_windows(tenant_id, (), rates)).rates
 
-    def _fit_to_room(self, text: str) -> str:
-        """A text for the cache, or nothing where the store has no room for it."""
+    def _fit_to_capacity(self, text: str) -> str:
+        """Return a text for the cache, or an empty one if the store has no room for it."""
         return text if not text or self._capacity is None or self._capacity.reserve_text(text) else ""
 
     @property
@@ -292,6 +292,6 @@ class RedisLedger(Resource):
             return True
 
     async def _admit_past_unreadable(self, request: AdmissionRequest) -> Admission:
-        """Another version of the gateway wrote the kept result: to this one it is as good as none."""
+        """Admit again without the cached result, which another version of the gateway wrote."""
         nothing_kept = replace(request.cache, max_age_s=0)
         return await self.admit(replace(request, cache=nothing_kept, following=None))

@@ -28,7 +28,7 @@ class RedisReports:
 
     Args:
         client: Decoding replies to str.
-        cells: Every model and size that there is.
+        cells: All combinations of model and size.
     """
 
     def __init__(self, client: Redis, cells: Iterable[tuple[str, str]]) -> None:
@@ -37,7 +37,7 @@ class RedisReports:
         self._cells = tuple(cells)
 
     async def read_key(self, tenant_id: str, key_id: str, since: date, until: date) -> tuple[Row, ...]:
-        """What one key used on these days, the last included: one command, whatever others use."""
+        """Return what one key used on these days, the last included; one command, however much others use."""
         names = [
             f"{number}|{key_id}|{model}|{size}"
             for number in range(encode_day(since), encode_day(until) + 1)
@@ -54,7 +54,7 @@ class RedisReports:
         return tuple(row for row in rows if row is not None)
 
     async def read_tenant(self, tenant_id: str, since: date, until: date) -> tuple[Row, ...]:
-        """Everything that a tenant used on these days, the last included; read page by page.
+        """Return everything that a tenant used on these days, the last included, read page by page.
 
         Raises:
             StoreUnavailable: The store does not answer.
@@ -70,7 +70,7 @@ class RedisReports:
         return tuple(rows)
 
     async def read_last_used(self, tenant_id: str, key_ids: tuple[str, ...]) -> dict[str, int]:
-        """When keys were last served, by id, in Unix milliseconds; keys that never were are left out."""
+        """Return when keys were last served, by id, in Unix milliseconds, without keys that never were."""
         if not key_ids:
             return {}
         names = [f"@{key_id}" for key_id in key_ids]
@@ -79,7 +79,7 @@ class RedisReports:
 
 
 def encode_attribution(attribution: Attribution | None, labels_max: int) -> list[str]:
-    """For ``take_usage``."""
+    """Encode an attribution as ``take_usage`` of the scripts reads it."""
     if attribution is None:
         return ["", "0", "0"]
     head = f"{attribution.key_id}|{attribution.model}|{attribution.size}"
@@ -91,7 +91,7 @@ def encode_attribution(attribution: Attribution | None, labels_max: int) -> list
 
 
 def _decode_row(tenant_id: str, name: str, text: str) -> Row | None:
-    """A row of the store, or None for what is none: a day's number of labels, a key's last use."""
+    """Decode a row of the store; None for entries that are no rows: a day's label count, a key's last use."""
     number, separator, heading = name.partition("|")
     if not separator or heading == "#":
         return None

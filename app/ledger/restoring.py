@@ -1,4 +1,4 @@
-"""Restores what the store has forgotten: counters from a checkpoint, then hold by hold, each at most once."""
+"""Restores what the store has lost: counters from a checkpoint, then holds one by one, each at most once."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ NOTHING = Amounts()
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What putting back came to.
+    """The result of a restore.
 
     Attributes:
-        epoch: Of the books that are there now; "" without one.
-        wait_s: Until their first admission.
-        count: How many holds were missing, as far as they are known one by one.
-        missing: What had been booked and was missing.
+        epoch: Epoch of the ledger that exists now; "" without one.
+        wait_s: Seconds until its first admission.
+        count: Number of missing holds, as far as they are known individually.
+        missing: Booked amounts that were missing.
     """
 
     epoch: str = ""
@@ -56,9 +56,9 @@ class Restored:
 
     @classmethod
     def decode(cls, reply: list[str]) -> Restored:
-        """The answer of ``scripts/restore.lua``."""
+        """Decode the reply of ``scripts/restore.lua``."""
         amounts, counters = [int(amount) for amount in reply[3 : 3 + len(UNITS)]], reply[3 + len(UNITS) :]
-        # A hold is booked in many windows: what the widest one lacked is what was lost.
+        # A hold is booked in many windows; what the widest one lacked is what was lost.
         widest = dict.fromkeys(UNITS, 0)
         for name, amount in zip(counters[::2], counters[1::2], strict=True):
             word = name.split("|")[1]
@@ -73,7 +73,7 @@ class Restored:
         return Restored(later.epoch, later.wait_s, self.count + later.count, missing)
 
     def __bool__(self) -> bool:
-        """Whether anything was missing."""
+        """Return whether anything was missing."""
         return self.count > 0 or any(self.missing)
 
 
@@ -97,10 +97,10 @@ class Restorer:
         adjustments: Sequence[Adjustment] = (),
         checkpoint: Checkpoint | None = None,
     ) -> Restored:
-        """Put back what books that are there lack: of holds those that they cannot have ended and pruned.
+        """Restore what an existing ledger lacks: only holds that it cannot have ended and pruned.
 
         Raises:
-            StoreUnavailable: Some may be missing still; repeating is safe.
+            StoreUnavailable: Some may still be missing; repeating is safe.
         """
         return await self._restore_parts(
             tenant_id, list(holds), adjustments, checkpoint, oldest_ms=self._keep_ms, epoch="", closed_s=0
@@ -116,17 +116,17 @@ class Restorer:
         adjustments: Sequence[Adjustment] = (),
         checkpoint: Checkpoint | None = None,
     ) -> Restored:
-        """Put everything back, whatever its age, and begin an epoch where there is none.
+        """Restore everything, whatever its age, and begin an epoch if there is none.
 
         Raises:
-            StoreUnavailable: Some may be missing still; repeating is safe.
+            StoreUnavailable: Some may still be missing; repeating is safe.
         """
         return await self._restore_parts(
             tenant_id, list(holds), adjustments, checkpoint, oldest_ms="", epoch=epoch, closed_s=closed_s
         )
 
     async def take_checkpoint(self, tenant_id: str, journal_id: str) -> Checkpoint | None:
-        """A tenant's ledger as it stands, for this journal; None where there is none, or it is closed.
+        """Return a tenant's current ledger for this journal; None if there is none, or it is closed.
 
         Raises:
             StoreUnavailable: The store does not answer.
@@ -138,14 +138,14 @@ class Restorer:
         return Checkpoint.decode(tenant_id, journal_id, reply)
 
     async def read_history(self) -> str:
-        """Names the store's history; another one follows a restart, a failover or an older backup."""
+        """Return the store's history, which changes with a restart, a failover or an older backup."""
         replication = await self._calls.run(fetch_node_info(self._client, "replication"))
         servers = await self._calls.run(fetch_node_info(self._client, "server"))
         ids = sorted(str(node.get("master_replid")) for node in replication)
         return ",".join([*ids, *sorted(str(node.get("run_id")) for node in servers)])
 
     async def look_at(self, tenant_ids: Sequence[str]) -> dict[str, tuple[str, bool]]:
-        """The name of each tenant's epoch, "" for none, and whether there is news of malformed entries."""
+        """Return each tenant's epoch, "" for none, and whether malformed entries were set aside."""
         pipeline = self._client.pipeline(transaction=False)
         for tenant_id in tenant_ids:
             pipeline.hmget(keys.ledger_keys(tenant_id)[1], [EPOCH_FIELD, ASIDE_FIELD])
@@ -156,12 +156,12 @@ class Restorer:
         }
 
     async def announce_losses(self, tenant_ids: Collection[str]) -> None:
-        """Tell every replica whose ledger is lost, so that each puts back its part."""
+        """Tell every replica whose ledger is lost, so that each restores its part."""
         for tenant_id in tenant_ids if len(tenant_ids) <= ANNOUNCED_MAX else ("",):
             await self._calls.run(self._client.publish(keys.WAKE_CHANNEL, f"{LOST}{tenant_id}"))
 
     async def take_asides(self, tenant_id: str) -> list[tuple[str, str]]:
-        """Kind and name of entries that were set aside, each given to one replica alone."""
+        """Return kind and name of entries that were set aside; each is returned to one replica only."""
         win = keys.ledger_keys(tenant_id)[1]
         lines = str(await self._calls.run(self._client.eval(_ASIDES, 1, win))).splitlines()
         return [(kind, name) for kind, _, name in (line.partition("|") for line in lines)]
@@ -201,5 +201,5 @@ class Restorer:
 
 
 def _drop_places(record: HoldRecord) -> HoldRecord:
-    """A cap on open holds is not rebuilt: what is put back holds no place, so it gives none back."""
+    """Leave out places in caps on open holds: a restored hold takes none, so it must release none."""
     return replace(record, counters=tuple(counter for counter in record.counters if counter.unit))

@@ -1,8 +1,8 @@
-"""Whether the store does what serving needs of it, and why it does not.
+"""Tries whether the store does what serving needs, and finds out why not.
 
 A server that answers PING may still refuse every admission: its user may not run scripts, it is a replica,
-its memory is full. So at the start, and whenever somebody asks for readiness, everything that an admission
-and a settlement do is done once, as the same user, on keys of its own.
+or its memory is full. So at start, and for each readiness check, everything that admission and settlement
+do is done once, by the same user, on keys of its own.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _TLS = "It speaks TLS: write FLASHGATE_REDIS_URL as rediss://…"
 
 
 class Trial:
-    """Tries the store when it is called; however many ask at once, it is tried once.
+    """Tries the store when called; concurrent callers share one trial.
 
     Args:
-        clients: Both are tried.
-        notifications: Tells what came of listening at the store.
+        clients: The clients to try.
+        notifications: Reports whether the subscription works.
     """
 
     def __init__(self, clients: StoreClients, notifications: Notifications) -> None:
@@ -58,7 +58,7 @@ class Trial:
         self.address = topologies.describe_address(clients.ledger)
 
     async def __call__(self) -> Diagnosis | None:
-        """What is wrong with the store, or None; a change is logged."""
+        """Return what is wrong with the store, or None; a change is logged."""
         if self._trying is None or self._trying.done():
             self._trying = asyncio.create_task(self._try_store())
         diagnosis = await asyncio.shield(self._trying)
@@ -83,7 +83,7 @@ class Trial:
         return None if refusal is None else diagnose(refusal, self.address)
 
     async def _run_every_command(self) -> None:
-        """At the same time, because a store that is slow still serves."""
+        """Run them concurrently, because a slow store still serves."""
         outcomes = await self._calls.run(
             asyncio.gather(
                 self._scripts.run("trial", keys.TRIAL, [keys.WAKE_CHANNEL]),
@@ -104,7 +104,7 @@ class Trial:
         await self._calls.run(blobs.unlink(keys.TRIAL_PICTURE))
 
     async def _confirm_diagnosis(self, diagnosis: Diagnosis) -> Diagnosis:
-        """The same; where the reason may be TLS on one side alone, the server is asked what it speaks."""
+        """Return the diagnosis; if only one side may use TLS, find out what the server speaks."""
         endpoint = topologies.find_endpoint(self._clients.ledger)
         if endpoint is None or diagnosis.reason not in _IN_DOUBT:
             return diagnosis
@@ -122,7 +122,7 @@ class Trial:
 
 
 async def _find_resolution_error(host: str, port: int) -> OSError | None:
-    """Why a name leads nowhere; a resolver that is slow makes the client library say that nobody answers."""
+    """Return why a host name cannot be resolved, for which the client library may report a timeout."""
     try:
         async with time_limit(PROBE_S):
             await asyncio.get_running_loop().getaddrinfo(host, port)
