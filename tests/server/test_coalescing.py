@@ -67,6 +67,8 @@ def test_of_200_different_requests_a_budget_for_37_admits_exactly_37(
         body = {"prompt": f"Picture {index}", "delivery": "uri", "aspect_ratio": "1:1"}
         while True:
             answer = clients[index % REPLICAS].post(body)
+            if answer.status_code == 503:
+                continue  # 40 callers who never wait may be more than a small machine bears
             if answer.status_code == 200 or "under way" not in answer.json()["detail"]:
                 return answer
 
