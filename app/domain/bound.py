@@ -179,26 +179,36 @@ def would_fit(
 class BoundSwitch:
     """Whether calls to a model are sent with a bound at a thinking level.
 
-    Where more than CUT_PERCENT_MAX of the last CALLS_LOOKED_AT answers were cut off by a bound, and at least
-    CALLS_ENOUGH are known, it is off for OFF_S; then it is tried anew. Kept in this process alone.
+    If more than CUT_PERCENT_MAX of the last CALLS_LOOKED_AT answers were cut off by a bound, and at least
+    CALLS_ENOUGH are known, it is off for OFF_S; then it is tried again. As soon as a second tenant has been
+    served, the answers must be several tenants': none may switch the bound off by its own prompts. Kept in
+    this process alone.
     """
 
     def __init__(self, rule: BoundRule = "adaptive") -> None:
         self._rule = rule
-        self._cut: dict[tuple[str, str], deque[bool]] = {}
+        self._cut: dict[
+            tuple[str, str], deque[str | None]
+        ] = {}  # whose answer was cut off, None for a whole one
+        self._tenants: set[str] = set()  # the first two
         self._off_until: dict[tuple[str, str], float] = {}
 
     def is_on(self, card: Card, level: str, now_s: float) -> bool:
         """Whether to send a bound at this moment, in seconds of a clock that never goes back."""
         return self._rule != "off" and now_s >= self._off_until.get((card.id, level), now_s)
 
-    def observe(self, card: Card, level: str, now_s: float, *, cut: bool) -> bool:
-        """Count an answer to a call that was sent with a bound. True where that switches it off."""
+    def observe(self, tenant_id: str, card: Card, level: str, now_s: float, *, cut: bool) -> bool:
+        """Count an answer to a call that was sent with a bound. Returns True if that switches it off."""
         if self._rule != "adaptive" or not self.is_on(card, level, now_s):
             return False
+        if len(self._tenants) < 2:
+            self._tenants.add(tenant_id)
         seen = self._cut.setdefault((card.id, level), deque(maxlen=CALLS_LOOKED_AT))
-        seen.append(cut)
-        if len(seen) < CALLS_ENOUGH or sum(seen) * 100 <= CUT_PERCENT_MAX * len(seen):
+        seen.append(tenant_id if cut else None)
+        whose = [each for each in seen if each is not None]
+        if len(seen) < CALLS_ENOUGH or len(whose) * 100 <= CUT_PERCENT_MAX * len(seen):
+            return False
+        if len(set(whose)) < len(self._tenants):
             return False
         self._off_until[card.id, level] = now_s + OFF_S
         seen.clear()

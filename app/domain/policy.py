@@ -42,7 +42,8 @@ class HoldConfig(Config):
     output_bound: Literal["adaptive", "required", "off"] = Field(
         "adaptive",
         description="Whether calls are sent with a bound on their output: required always, off never, "
-        "adaptive unless too many answers are cut off.",
+        "adaptive unless too many answers are cut off; tenants with `tail: refuse` and requests with "
+        "`max_cost_usd` always have one.",
     )
 
 

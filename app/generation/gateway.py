@@ -245,9 +245,7 @@ class Gateway:
             progress.following = None
             self._require_a_caller(progress)
 
-        job = job.apply_bound(
-            admission.bound, sent=job.max_cost_usd is not None or self._should_send_bound(job)
-        )
+        job = job.apply_bound(admission.bound, sent=self._should_send_bound(job))
         async with self._lease(job, progress, admission) as hold:
             with progress.measure("upstream"):
                 endings = await self._send(job, progress, hold)
@@ -349,6 +347,9 @@ class Gateway:
         return endings
 
     def _should_send_bound(self, job: Job) -> bool:
+        """Whether to send the bound: always if a limit must hold whatever the model answers."""
+        if job.max_cost_usd is not None or job.tail == "refuse":
+            return True
         _, level = resolve_size_and_level(job.request, job.card)
         return self._bound_switch.is_on(job.card, level, time.monotonic())
 
@@ -360,7 +361,7 @@ class Gateway:
         for each in endings:
             if isinstance(each, ModelAnswer | AnswerCut):
                 cut = isinstance(each, AnswerCut)
-                if self._bound_switch.observe(job.card, level, time.monotonic(), cut=cut):
+                if self._bound_switch.observe(job.tenant_id, job.card, level, time.monotonic(), cut=cut):
                     log.error(
                         "too many answers are cut off; no bound is sent for a while",
                         extra={"model": job.card.id, "thinking_level": level},

@@ -138,7 +138,7 @@ def test_the_bound_is_switched_off_where_too_many_answers_are_cut_off(
     cut: int, whole: int, *, on: bool
 ) -> None:
     switch = BoundSwitch()
-    told = [switch.observe(FLASH, "high", 0.0, cut=each) for each in [False] * whole + [True] * cut]
+    told = [switch.observe("a", FLASH, "high", 0.0, cut=each) for each in [False] * whole + [True] * cut]
     assert switch.is_on(FLASH, "high", 1.0) is on
     assert any(told) is not on
     assert switch.is_on(FLASH, "minimal", 1.0)
@@ -147,13 +147,22 @@ def test_the_bound_is_switched_off_where_too_many_answers_are_cut_off(
 
 def test_the_last_hundred_answers_count() -> None:
     switch = BoundSwitch()
-    assert not any(switch.observe(FLASH, "high", 0.0, cut=False) for _ in range(3 * CALLS_LOOKED_AT))
-    told = [switch.observe(FLASH, "high", 0.0, cut=True) for _ in range(6)]
+    assert not any(switch.observe("a", FLASH, "high", 0.0, cut=False) for _ in range(3 * CALLS_LOOKED_AT))
+    told = [switch.observe("a", FLASH, "high", 0.0, cut=True) for _ in range(6)]
     assert told == [False] * 5 + [True]
+
+
+def test_no_tenant_among_several_switches_the_bound_off_by_its_own_answers() -> None:
+    switch = BoundSwitch()
+    switch.observe("quiet", FLASH, "high", 0.0, cut=False)
+    assert not any(switch.observe("greedy", FLASH, "high", 0.0, cut=True) for _ in range(CALLS_LOOKED_AT))
+    assert switch.is_on(FLASH, "high", 1.0)
+    assert switch.observe("quiet", FLASH, "high", 0.0, cut=True)
+    assert not switch.is_on(FLASH, "high", 1.0)
 
 
 def test_a_deployment_can_forbid_calls_without_a_bound_or_send_none_at_all() -> None:
     required, off = BoundSwitch("required"), BoundSwitch("off")
-    assert not any(required.observe(FLASH, "high", 0.0, cut=True) for _ in range(CALLS_LOOKED_AT))
+    assert not any(required.observe("a", FLASH, "high", 0.0, cut=True) for _ in range(CALLS_LOOKED_AT))
     assert required.is_on(FLASH, "high", 1.0)
     assert not off.is_on(FLASH, "high", 1.0)

@@ -84,9 +84,10 @@ class Path:
         seconds: float | None = None,
         n: int = 1,
         retries: int | None = None,
+        caller: Caller = CALLER,
     ) -> asyncio.Task[GenerationResult]:
         order = Order(
-            CALLER,
+            caller,
             replace(REQUEST, n=n),
             CacheDirective(mode),
             idempotency=IdempotencyKey(key, "images:generate") if key else None,

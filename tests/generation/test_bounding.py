@@ -15,7 +15,7 @@ from app.domain.passthrough import Passthrough
 from app.domain.policy import HoldConfig
 from app.domain.request import GenerationRequest
 from app.generation.bounding import bound_request
-from tests.generation.paths import CATALOGUE, LOST, Path
+from tests.generation.paths import CALLER, CATALOGUE, LOST, Path
 from tests.generation.ports import USAGE, answer
 
 CARD = next(card for card in CATALOGUE if card.id == "gemini-3.1-flash-image")
@@ -76,6 +76,19 @@ async def test_a_bound_is_sent_as_the_deployment_says_and_as_answers_bear_it(
     bound = path.model.requests[-1].max_output_tokens
     assert (bound is None) == (after is None)
     assert after is None or (bound or 0) >= after
+
+
+async def test_a_tenant_whose_limits_must_hold_is_bounded_whatever_is_cut_off() -> None:
+    path = Path()
+    refusing = replace(CALLER, tenant=replace(CALLER.tenant, tail="refuse"))
+    for _ in range(CALLS_ENOUGH):
+        path.model.endings.append(CUT)
+        with suppress(AnswerCut):
+            await path.ask("bypass")
+    await path.ask("bypass", caller=refusing)
+    assert path.model.requests[-1].max_output_tokens
+    await path.ask("bypass")
+    assert path.model.requests[-1].max_output_tokens is None
 
 
 async def test_what_a_bound_cuts_off_is_paid_and_not_told_to_followers() -> None:
