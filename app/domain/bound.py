@@ -75,11 +75,17 @@ def count_most_images(card: Card, bound: int) -> int:
 
 
 def build_bounds(
-    request: GenerationRequest, card: Card, allowances: TenantAllowances | None = None
+    request: GenerationRequest, card: Card, allowances: TenantAllowances | None, expected: Amounts
 ) -> tuple[Bound, ...]:
     """The bounds that a valid, normalised request may be sent with: the tight one, then each twice as wide.
 
     The last is the caller's own ``max_output_tokens``, or the card's.
+
+    Args:
+        request: Normalised.
+        card: The model's.
+        allowances: Learned allowances for words and thoughts; None for the card's alone.
+        expected: The request's estimate, which is never more than the worst.
     """
     top = min(request.max_output_tokens or card.tokens.output_max, card.tokens.output_max)
     steps = [compute_output_tokens_per_call(request, card, allowances)]
@@ -87,7 +93,6 @@ def build_bounds(
         steps.append(min(2 * steps[-1], top))
     # Whatever the tokenizer does, a byte is at most a token.
     read = estimate(request, card, allowances, strict=True).input_tokens
-    expected = estimate(request, card, allowances).amounts
     return tuple(Bound(tokens, _compute_worst(request, card, read, expected, tokens)) for tokens in steps)
 
 
@@ -144,9 +149,10 @@ def compute_needed_amounts(
     request: GenerationRequest, card: Card, allowances: TenantAllowances | None, *, strict: bool, tail: Tail
 ) -> Amounts:
     """What must be left of every budget for the request to be admitted."""
+    expected = estimate(request, card, allowances, strict=strict).amounts
     if tail == "serve_one":
-        return estimate(request, card, allowances, strict=strict).amounts
-    return build_bounds(request, card, allowances)[0].worst
+        return expected
+    return build_bounds(request, card, allowances, expected)[0].worst
 
 
 def would_fit(

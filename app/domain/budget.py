@@ -74,6 +74,11 @@ class Budget:
     override: Override | None = None
 
     @property
+    def scale(self) -> int:
+        """How many of the store's units make one of the reader's: billionths in a dollar, else 1."""
+        return NANO_PER_USD if self.unit == "usd" else 1
+
+    @property
     def name(self) -> str:
         """The policy's name in RateLimit headers and refusals, such as ``tenant-day-image_tokens``."""
         return f"{self.scope}-{self.window}-{self.unit}"

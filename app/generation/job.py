@@ -174,16 +174,21 @@ def build_job(
     learned = allowances.for_tenant(order.caller.tenant.id)
     fingerprint = compute_fingerprint(request, card, order.caller.tenant.id)
     cache, claim = _choose_directive(order, request), _build_claim(order)
+    estimated = estimate(request, card, learned, strict=strict)
+    per_call = estimated
+    if request.n > 1:
+        per_call = estimate(replace(request, n=1), card, learned, strict=strict)
+    bounds = build_bounds(request, card, learned, estimated.amounts)
     return Job(
         caller=order.caller,
         card=card,
         request=request,
         cache=cache,
         fingerprint=fingerprint,
-        estimate=estimate(request, card, learned, strict=strict),
-        estimate_per_call=estimate(replace(request, n=1), card, learned, strict=strict),
+        estimate=estimated,
+        estimate_per_call=per_call,
         allowances=learned,
-        bounds=_select_affordable(build_bounds(request, card, learned), order.max_cost_usd),
+        bounds=_select_affordable(bounds, order.max_cost_usd),
         max_cost_usd=order.max_cost_usd,
         notices=find_notices(order.request, request, card),
         claim=claim,

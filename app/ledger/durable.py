@@ -29,8 +29,8 @@ from app.generation.ports import Lead, Settled, Settlement
 from app.ledger.epochs import LedgerDataLost
 from app.ledger.grace import Grace
 from app.ledger.hold_records import Counter, HoldRecord
-from app.ledger.journaling import Journaling
-from app.ledger.recovery import DataLossPolicy, Recovery
+from app.ledger.journaling import Journaling, JournalMetrics
+from app.ledger.recovery import DataLossMetrics, DataLossPolicy, Recovery
 from app.resilience.best_effort import best_effort
 from app.resilience.deadlines import time_limit
 from app.resilience.resources import Resource
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from app.domain.attempt import Attempt, Delivery
-    from app.domain.budget import Amounts, BudgetWindow, WindowState
+    from app.domain.budget import BudgetWindow, WindowState
     from app.domain.rate import RateLimit, RateState
     from app.generation.ports import Absent, Admission, AdmissionRequest, Hit
     from app.ledger.checkpoints import Adjustment
@@ -64,23 +64,11 @@ _OUTCOMES: dict[State, Literal["settle", "void", "charge"]] = {
 }  # fmt: skip
 
 
-class LedgerMetrics(Protocol):
-    """Counts what happens here; metrics in production."""
+class LedgerMetrics(JournalMetrics, DataLossMetrics, Protocol):
+    """Counts everything that happens here; metrics in production."""
 
     def set_settlements_waiting(self, on_disk: int, in_memory: int) -> None:
         """Set how many settlements the store has not acknowledged, by where they are kept."""
-
-    def count_journal_failure(self, error: str) -> None:
-        """Count a failed write of the journal."""
-
-    def count_data_loss(self, policy: str, restored: int, missing: Amounts) -> None:
-        """Count a tenant's ledger that was lost, the holds that were put back, and what they had booked."""
-
-    def count_malformed_entry(self, kind: str) -> None:
-        """Count an entry of the ledger that cannot be read, by its kind."""
-
-    def count_history_change(self, missing: Literal["yes", "no"]) -> None:
-        """Count that the store goes on from another state, and whether anything was missing here."""
 
 
 class DurabilityConfig(Config):

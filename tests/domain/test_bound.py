@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from app.domain.bound import (
     CALLS_ENOUGH,
     CALLS_LOOKED_AT,
     OFF_S,
+    Bound,
     BoundSwitch,
     build_bounds,
     compute_most_image_tokens,
@@ -26,10 +28,18 @@ from app.domain.estimate import compute_settled_amounts, estimate
 from app.domain.generation import Usage
 from app.domain.request import GenerationRequest, Input
 
+if TYPE_CHECKING:
+    from app.domain.card import Card
+
 CARDS = tuple(load_catalogue())
 FLASH = next(card for card in CARDS if card.id == "gemini-3.1-flash-image")
 SIZES = {name: size.tokens for name, size in FLASH.image_sizes.items()}
 ASKED = GenerationRequest(model=FLASH.id, prompt="A boat", image_size="1K")
+
+
+def bounds_of(asked: GenerationRequest, card: Card) -> tuple[Bound, ...]:
+    """The bounds of a request without anything learned."""
+    return build_bounds(asked, card, None, estimate(asked, card).amounts)
 
 
 @given(st.frozensets(st.integers(1, 12), min_size=1, max_size=4), st.integers(0, 40))
@@ -43,7 +53,7 @@ def test_the_most_image_tokens_are_the_greatest_sum_within_the_bound(
 
 
 def test_the_worst_of_a_1k_picture_is_as_the_decision_says() -> None:
-    tight, *_, widest = build_bounds(ASKED, FLASH)
+    tight, *_, widest = bounds_of(ASKED, FLASH)
     assert tight.tokens == 1120 + 600
     assert (tight.worst.image_tokens, tight.worst.images, tight.worst.all_output_tokens) == (1680, 2, 1720)
     assert tight.worst.image_tokens - estimate(ASKED, FLASH).amounts.image_tokens == 560
@@ -52,12 +62,12 @@ def test_the_worst_of_a_1k_picture_is_as_the_decision_says() -> None:
 
 
 def test_bounds_double_from_the_tight_one_to_the_callers_own_or_the_cards() -> None:
-    assert [bound.tokens for bound in build_bounds(ASKED, FLASH)] == [1720, 3440, 6880, 13760, 27520, 32768]
+    assert [bound.tokens for bound in bounds_of(ASKED, FLASH)] == [1720, 3440, 6880, 13760, 27520, 32768]
     own = replace(ASKED, max_output_tokens=4000)
-    assert [bound.tokens for bound in build_bounds(own, FLASH)] == [1720, 3440, 4000]
-    assert [bound.tokens for bound in build_bounds(replace(own, max_output_tokens=1200), FLASH)] == [1200]
+    assert [bound.tokens for bound in bounds_of(own, FLASH)] == [1720, 3440, 4000]
+    assert [bound.tokens for bound in bounds_of(replace(own, max_output_tokens=1200), FLASH)] == [1200]
     thoughtful = replace(ASKED, thinking_budget=30_000)
-    assert [bound.tokens for bound in build_bounds(thoughtful, FLASH)] == [31_120, 32_768]
+    assert [bound.tokens for bound in bounds_of(thoughtful, FLASH)] == [31_120, 32_768]
 
 
 @given(st.data())
@@ -75,7 +85,7 @@ def test_nothing_that_is_answered_within_a_bound_costs_more_than_its_worst(data:
     )
     strict = data.draw(st.booleans())
     tables = [size.tokens for size in card.image_sizes.values()]
-    for bound in build_bounds(request, card):
+    for bound in bounds_of(request, card):
         usages, images = [], 0
         for _ in range(request.n):
             drawn, pictures = 0, data.draw(st.lists(st.sampled_from(tables), max_size=20))
@@ -106,7 +116,7 @@ def test_words_that_cost_more_than_pictures_are_the_worst() -> None:
     dear = FLASH.prices_usd_per_million.model_copy(update={"text_output": 100.0})
     card = FLASH.model_copy(update={"prices_usd_per_million": dear})
     read = estimate(ASKED, card, strict=True).input_tokens
-    assert build_bounds(ASKED, card)[0].worst.usd == read * 500 + 1720 * 100_000
+    assert bounds_of(ASKED, card)[0].worst.usd == read * 500 + 1720 * 100_000
 
 
 def test_a_tenant_whose_tail_is_refused_needs_the_worst() -> None:

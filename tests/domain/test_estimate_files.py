@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.domain.bound import build_bounds
 from app.domain.estimate import (
     count_known_document_tokens,
     estimate,
@@ -16,6 +15,7 @@ from app.domain.estimate import (
 )
 from app.domain.generation import Usage
 from app.domain.request import Grounding
+from tests.domain.test_bound import bounds_of
 from tests.domain.validation_cases import CARD, STORED_PDF, bytes_input, request
 
 if TYPE_CHECKING:
@@ -120,5 +120,5 @@ def test_every_query_of_a_search_is_settled() -> None:
 
 def test_a_search_is_part_of_the_worst_that_a_call_can_cost() -> None:
     asked = request(grounding=Grounding(web_search=True))
-    for with_search, without in zip(build_bounds(asked, CARD), build_bounds(request(), CARD), strict=True):
+    for with_search, without in zip(bounds_of(asked, CARD), bounds_of(request(), CARD), strict=True):
         assert with_search.worst.usd - without.worst.usd >= 10 * 14_000_000

@@ -103,7 +103,8 @@ class World:
         )
 
     async def admit(self, number: int, request: GenerationRequest) -> Call | None:
-        expected, bounds = estimate(request, CARD).amounts, build_bounds(request, CARD)
+        expected = estimate(request, CARD).amounts
+        bounds = build_bounds(request, CARD, None, expected)
         hold = f"h{number}"
         asked = AdmissionRequest(
             self.tenant,

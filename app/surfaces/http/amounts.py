@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import PlainSerializer, WithJsonSchema
 
-from app.domain.budget import NANO_PER_USD
-
 if TYPE_CHECKING:
     from app.domain.budget import WindowState
 
@@ -30,10 +28,7 @@ Amount = Annotated[
 
 def render_amounts(window: WindowState) -> dict[str, Any]:
     """Return the JSON members of a budget window, with billionths converted to dollars."""
-    budget = window.budget
-    scale = 1
-    if budget.unit == "usd":
-        scale = NANO_PER_USD
+    budget, scale = window.budget, window.budget.scale
     return {
         "name": budget.name,
         "unit": budget.unit,

@@ -30,9 +30,9 @@ MAX_COST: dict[str, Any] = {
 """The header as a parameter of the OpenAPI document."""
 
 
-def convert_dollars(dollars: float) -> int:
-    """Billionths of a dollar, rounded down: what may be spent is never more than what was written."""
-    return min(AMOUNT_MAX, int(Decimal(repr(dollars)) * NANO_PER_USD))
+def convert_dollars(dollars: float | str) -> int:
+    """Convert to billionths of a dollar, rounded down, so that no more is spent than what was written."""
+    return min(AMOUNT_MAX, int(Decimal(str(dollars)) * NANO_PER_USD))
 
 
 def attach_max_cost(order: Order, request: Request) -> Order:
@@ -46,7 +46,7 @@ def attach_max_cost(order: Order, request: Request) -> Order:
         return order
     if len(values) > 1 or not _DOLLARS.fullmatch(values[0]):
         raise InvalidRequest("X-Flashgate-Max-Cost is sent once, as US dollars in digits such as 0.25.")
-    limits = [min(AMOUNT_MAX, int(Decimal(values[0]) * NANO_PER_USD))]
+    limits = [convert_dollars(values[0])]
     if order.max_cost_usd is not None:
         limits.append(order.max_cost_usd)
     return replace(order, max_cost_usd=min(limits))

@@ -73,10 +73,7 @@ def _render_limits(error: GatewayError) -> dict[str, Any]:
 
 def _render_refusing_window(window: WindowState) -> dict[str, Any]:
     """Render a window that refused, with billionths converted to dollars."""
-    budget = window.budget
-    scale = 1
-    if budget.unit == "usd":
-        scale = NANO_PER_USD
+    budget, scale = window.budget, window.budget.scale
     ends = datetime.fromtimestamp(window.span.end_ms / 1000, tz=UTC).isoformat().replace("+00:00", "Z")
     return {
         "name": budget.name,
