@@ -187,7 +187,8 @@ METRICS: tuple[MetricSpec, ...] = (
     MetricSpec(
         "flashgate_store_histories_total", "counter", ("missing",),
         "Times that the store continued from a different state, after a restart, a failover or the restore "
-        "of a backup; by whether this replica found anything missing: yes, no.",
+        "of a backup; by whether this replica found anything missing: yes, no. A failover may count twice, "
+        "for its process and for its replication id.",
     ),
     *UPSTREAM_METRICS,
 )  # fmt: skip
