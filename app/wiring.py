@@ -139,7 +139,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             times=settings.times,
         )
         operations = _operations(settings, gateway, clients, metrics, breaker, capacity)
-        # Last in, first out: the gateway ends what it is doing, and then every operation is told.
+        # Last in, first out: the gateway ends its work, then the operations are recorded.
         stack.push_async_callback(operations.aclose)
         stack.push_async_callback(gateway.aclose, settings.drain_s)
         reports = RedisReports(clients.ledger, catalogue.cells)

@@ -256,7 +256,7 @@ def estimate(
 ) -> Estimate:
     """Tokens and price that a valid, normalised request may use.
 
-    ``n`` pictures are ``n`` calls of the model, each of which reads the inputs anew.
+    ``n`` pictures are ``n`` calls of the model, each of which reads the inputs again.
 
     Args:
         request: Normalised.

@@ -138,7 +138,7 @@ class CacheDirective:
     """How this request uses the cache (RFC 9111 request directives, or the ``cache`` field).
 
     Attributes:
-        mode: ``use`` reads, joins a call under way, and writes; ``refresh`` (no-cache) generates anew and
+        mode: ``use`` reads, joins a call under way, and writes; ``refresh`` (no-cache) generates again and
             writes; ``bypass`` (no-store) does neither; ``only_if_cached`` never generates.
         max_age_s: Seconds above which a result is too old; None for any age.
     """

@@ -98,7 +98,7 @@ _PART = Message(
     one_of=frozenset(_DATA),
 )
 CONTENT = Message({"role": STRING, "parts": Repeated(_PART, lenient=True)})
-# Tools that the model does not take; what stands in them does not matter.
+# Tools that the model does not take, whatever they hold.
 _OTHER_TOOLS = (
     *("functionDeclarations", "googleSearchRetrieval", "codeExecution", "urlContext", "googleMaps"),
     *("enterpriseWebSearch", "retrieval", "fileSearch", "computerUse", "mcpServers"),

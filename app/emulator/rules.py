@@ -129,7 +129,7 @@ class Rulebook:
         self.replace(rules or FaultRules())
 
     def replace(self, rules: FaultRules) -> None:
-        """Put others in force, and count anew."""
+        """Replace the rules and reset their counts."""
         self._rules = rules
         self._matched = [0] * len(rules.rules)
         self._struck = [0] * len(rules.rules)

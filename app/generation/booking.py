@@ -162,7 +162,7 @@ def build_draining_error() -> Draining:
 def build_result_gone_error(replayed: Replayed) -> ResultGone:
     """The error for an idempotency key whose result is no longer stored."""
     served = f"The request with this Idempotency-Key was served as {replayed.generation_id or 'a generation'}"
-    anew = "The same request under a new key is made and paid anew."
+    anew = "The same request under a new key is generated and paid again."
     error = ResultGone(f"{served}, and the result is no longer kept.", anew, spent=replayed.spent)
     return error.with_attributes(windows=replayed.windows, rates=replayed.rates, replayed=True)
 
@@ -253,7 +253,7 @@ def _decide_answered(job: Job, outcome: Outcome, delivered: Generation) -> Answe
     |-------------------------------------|-----------------------------------------------------------|
     | a result                            | gets the result                                           |
     | a refusal, or a failure that is paid | gets the same refusal or failure                         |
-    | an unknown outcome                  | is told to come back until a lease is over, then runs     |
+    | an unknown outcome                  | is asked to return until the lease is over, then runs     |
     | a failure that cost nothing         | runs                                                      |
     """
     claim = job.claim

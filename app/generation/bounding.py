@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def bound_request(request: GenerationRequest, card: Card, bound: int) -> GenerationRequest:
-    """The request with the upstream told to stop at ``bound`` output tokens, unless it is told so already."""
+    """Return the request with ``bound`` as the upstream's limit on output tokens."""
     if request.max_output_tokens == bound:
         return request
     verbatim = request.verbatim and _insert_bound(request.verbatim, bound)
@@ -24,7 +24,7 @@ def bound_request(request: GenerationRequest, card: Card, bound: int) -> Generat
 
 
 def build_lowered_notice(own: int, bound: int) -> Notice:
-    """What a caller is told whose own bound was lowered."""
+    """Return the notice for a caller whose own bound was lowered."""
     detail = f"max_output_tokens was lowered from {own} to {bound}, which is what the reservation covers."
     return Notice("output_bounded", detail)
 

@@ -110,7 +110,7 @@ class Gateway:
         """An order judged and priced, with its time running.
 
         Raises:
-            Draining: The process goes down.
+            Draining: The process is shutting down.
             ValidationFailed: The order has faults.
             MaxCostExceeded: It can cost more than its caller allows.
         """
@@ -122,7 +122,7 @@ class Gateway:
         return job
 
     async def serve(self, job: Job, progress: Progress | None = None) -> GenerationResult:
-        """What a job comes to, within its caller's patience; who leaves cancels nothing that is paid for.
+        """Return a job's result within its caller's timeout; leaving cancels nothing that is paid for.
 
         Raises:
             GatewayError: Every way in which it can end without a picture.

@@ -93,7 +93,7 @@ class Job:
     bound: Bound = NO_BOUND
 
     def apply_bound(self, bound: Bound, *, sent: bool) -> Job:
-        """The job as it was admitted; its calls are told of the bound where it is ``sent``."""
+        """Return the job as it was admitted; its calls carry the bound if it is ``sent``."""
         if not sent or not bound.tokens:
             return replace(self, bound=bound)
         own, request = self.request.max_output_tokens, bound_request(self.request, self.card, bound.tokens)

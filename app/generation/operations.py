@@ -51,7 +51,7 @@ _PAUSE_S_MAX = 5.0
 
 @dataclass(frozen=True, slots=True)
 class OperationEncoder:
-    """How a surface writes what an operation came to, as JSON."""
+    """How a surface writes the result of an operation as JSON."""
 
     result: Callable[[GenerationResult], str]
     problem: Callable[[GatewayError], str]

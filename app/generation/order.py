@@ -54,7 +54,7 @@ class Order:
         violations: Faults that the surface found in its own dialect; they are reported with the card's.
         idempotency: The caller's key and the route that it counts for, or None.
         patience: How long the caller waits, or None where it has not said.
-        drop_in: Whether it came in a dialect whose original draws anew for every request.
+        drop_in: Whether it came in a dialect whose original generates a new picture for every request.
         retries: How often its client has repeated the call by itself; None for one that does not say so.
         max_cost_usd: What it may cost at most, in billionths of a dollar, or None.
     """
@@ -82,7 +82,7 @@ class GenerationResult:
         timings_ms: Milliseconds by stage: validate, admit, wait, upstream, settle.
         interim: Pictures of thoughts, with their bytes; none unless the caller asked to see them.
         rates: The caller's rates as they were seen at admission.
-        replayed: Whether an earlier request under the same idempotency key came to this.
+        replayed: Whether this is the result of an earlier request under the same idempotency key.
     """
 
     generation: Generation

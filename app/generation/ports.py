@@ -161,7 +161,7 @@ class Limited:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """The idempotency key's request is over: what it came to, paid once and for all.
+    """The idempotency key's request has ended: its result, which was paid once.
 
     Attributes:
         outcome: The result or the failure; None where the result lies under ``generation_id``, if it is kept.
@@ -341,7 +341,7 @@ class Operations(Protocol):
     async def begin(self, tenant_id: str, operation_id: str, claim: str, work: str) -> tuple[Operation, bool]:
         """Begin an operation under a claim; the one that is there already where it has the same work.
 
-        Returns it, and whether this claim's began. One that failed, was cancelled or lost is begun anew.
+        Returns it, and whether this claim's began. One that failed, was cancelled or lost begins again.
 
         Raises:
             IdempotencyMismatch: The id stands for other work.

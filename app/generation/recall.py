@@ -27,10 +27,10 @@ class Recall:
     async def load(
         self, job: Job, progress: Progress, admission: Hit | Replayed | Rejoined
     ) -> GenerationResult | None:
-        """The result that an admission refers to, or None where it is to be made anew.
+        """Return the result that an admission refers to, or None if it must be generated again.
 
         Raises:
-            ResultGone: It was paid under an idempotency key, and so is never made anew.
+            ResultGone: It was paid under an idempotency key, and so is never generated again.
         """
         match admission:
             case Hit():
@@ -64,7 +64,7 @@ class Recall:
         )
 
     async def _load_replayed(self, job: Job, progress: Progress, replayed: Replayed) -> GenerationResult:
-        """What the idempotency key's request came to."""
+        """Load the result of the idempotency key's request."""
         generation = replayed.outcome
         if generation is None:
             generation = await self._load_generation(job, replayed.generation_id, replayed.created_ms)
@@ -79,7 +79,7 @@ class Recall:
     async def _load_rejoined(
         self, job: Job, progress: Progress, rejoined: Rejoined
     ) -> GenerationResult | None:
-        """What an earlier attempt at the same call came to, or None where it is not kept any more."""
+        """Load the result of an earlier attempt at the same call, or None if it is no longer kept."""
         generation = await self._load_generation(job, rejoined.generation_id, rejoined.created_ms)
         if generation is None:
             return None

@@ -176,7 +176,7 @@ class Recovery:
         return list(dict.fromkeys([*tenant_ids[begin : self._look_turn], *named.intersection(tenant_ids)]))
 
     async def _find_lost(self, tenant_ids: list[str], known: dict[str, str]) -> dict[str, str]:
-        """Those whose epoch is not the known one; what was set aside is told of on the way."""
+        """Return those whose epoch is not the known one, and report entries that were set aside."""
         lost = {}
         for begin in range(0, len(tenant_ids), FOUND_AT_ONCE):
             part = tenant_ids[begin : begin + FOUND_AT_ONCE]

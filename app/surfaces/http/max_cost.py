@@ -36,7 +36,7 @@ def convert_dollars(dollars: float | str) -> int:
 
 
 def attach_max_cost(order: Order, request: Request) -> Order:
-    """The order with the header's limit, unless a tighter one stands in it already.
+    """Return the order with the header's limit, unless its own is tighter.
 
     Raises:
         InvalidRequest: The header is no amount of dollars, or was sent twice.

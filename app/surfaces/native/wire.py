@@ -126,7 +126,7 @@ class Parameters(_Request):
     )
     cache: Literal["use", "refresh", "bypass"] | None = Field(
         None,
-        description="use: accept a cached result or share a call in flight. refresh: generate anew, "
+        description="use: accept a cached result or share a call in flight. refresh: generate again, "
         "and cache. bypass: generate for this request alone. If omitted: bypass with an Idempotency-Key and, "
         "in OpenAI's dialect, without a seed; otherwise the tenant's policy.",
         examples=["use"],
