@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from app.media.base64_text import Base64Decoder
@@ -36,6 +36,11 @@ _STRING_REST: Final = re.compile(_STRING_REST_PATTERN, re.DOTALL)
 _ESCAPED_RUN: Final = re.compile(rb'[^"\\]*+(?:\\(?!u[^"\\]{0,3}+\Z).[^"\\]*+){0,2000}', re.DOTALL)
 
 
+TEXT_BYTES_MAX: Final = 131_072
+"""Longest string, in bytes of JSON, that is also kept as text, because it may turn out not to be a file's. No
+model reads or writes a longer one (docs/model.md#what-the-card-rests-on)."""
+
+
 class SkeletonTooLarge(ValueError):
     """The skeleton exceeds its size limit."""
 
@@ -54,12 +59,19 @@ class Lifted:
             are complete) and ``unterminated`` (they are what had arrived).
         text_length: Length of the string's value in characters.
         fault: The first fault, or None.
+        text: The string as JSON, without quotes, or None if it is longer than ``TEXT_BYTES_MAX``.
     """
 
     placeholder: str
     data: bytes
     text_length: int
     fault: Fault | None = None
+    text: bytes | None = field(default=None, repr=False)
+
+    @property
+    def has_all_bytes(self) -> bool:
+        """Whether the string is whole base64, if perhaps not canonical."""
+        return self.fault is None or self.fault.code == "not_canonical"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +144,7 @@ class Lifter:
         self._held = b""
         self._placeholder = ""
         self._string: Base64Decoder | None = None
+        self._text = bytearray()
         # The state is a plain function, not a bound method, which would create a reference cycle and keep the
         # lifted images in memory until the next garbage collection.
         self._state: Callable[[Lifter, bytes, int], int] = Lifter._scan_outside
@@ -158,7 +171,7 @@ class Lifter:
         if self._string is None:
             self._emit(self._held)
         else:
-            self._string.feed(self._held)
+            self._feed_string(self._held)
             self._end_string(terminated=False)
         self._held = b""
         return LiftedBody(bytes(self._skeleton), tuple(self._blobs))
@@ -242,11 +255,10 @@ class Lifter:
         end = quote
         if quote < 0:
             end = len(chunk)
-        if chunk.find(b"\\", position, end) < 0:
-            self._feed_string(chunk[position:end])
-        elif chunk.count(b"\\", position, end) == chunk.count(b"\\/", position, end):
+        backslashes = chunk.count(b"\\", position, end)
+        if not backslashes or backslashes == chunk.count(b"\\/", position, end):
             # Some encoders escape every solidus. No backslash escapes the quote, so it ends the string.
-            self._feed_string(chunk[position:end].replace(b"\\/", b"/"))
+            self._feed_string(chunk[position:end], solidi=backslashes > 0)
         else:
             # The other state stops at certain escapes, and searching for the quote after each of them would
             # take quadratic time.
@@ -278,11 +290,16 @@ class Lifter:
         self._emit(self._placeholder.encode())
         self._state = Lifter._scan_lifted
 
-    def _feed_string(self, text: bytes, *, escaped: bool = False) -> None:
+    def _feed_string(self, text: bytes, *, escaped: bool = False, solidi: bool = False) -> None:
+        """Take text of the string as JSON; ``solidi``: its only escapes are those of solidi."""
         if self._string is None:
             return
+        if len(self._text) <= TEXT_BYTES_MAX:
+            self._text += text[: TEXT_BYTES_MAX + 1]
         if escaped:
             self._string.feed_escaped(text)
+        elif solidi:
+            self._string.feed(text.replace(b"\\/", b"/"))
         else:
             self._string.feed(text)
 
@@ -294,6 +311,11 @@ class Lifter:
 
     def _end_string(self, *, terminated: bool) -> None:
         if self._string is not None:
-            data, fault = self._string.end(terminated=terminated)
-            self._blobs.append(Lifted(self._placeholder, data, self._string.text_length, fault))
-            self._string = None
+            string, self._string = self._string, None
+            data, fault = string.end(terminated=terminated)
+            text = None
+            if len(self._text) <= TEXT_BYTES_MAX:
+                text = bytes(self._text)
+            self._text = bytearray()
+            lifted = Lifted(self._placeholder, data, string.text_length, fault, text)
+            self._blobs.append(lifted)

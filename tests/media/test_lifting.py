@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.media.base64_text import Fault
-from app.media.lifting import LiftedBody, Lifter, SkeletonTooLarge
+from app.media.lifting import TEXT_BYTES_MAX, LiftedBody, Lifter, SkeletonTooLarge
 from app.media.splicing import splice
 
 PIXELS = bytes(range(256)) * 3
@@ -119,6 +119,23 @@ def test_it_takes_exactly_what_a_strict_canonical_decoder_takes(value: str, url_
     assert item.text_length == len(value)
     if canonical:
         assert item.data == expected
+
+
+@given(st.text(max_size=20), st.integers(0, 2), st.integers(1, 9))
+def test_the_text_is_kept_as_it_was_written(value: str, layout: int, every: int) -> None:
+    text = as_written({"data": value}, layout)
+    [item] = lift(text, every=every).blobs
+    assert b'"%b"' % (item.text or b"") in text
+    assert json.loads(b'"%b"' % (item.text or b"")) == value
+
+
+@pytest.mark.parametrize("every", [1000, TEXT_BYTES_MAX, 10 * TEXT_BYTES_MAX])
+def test_of_a_long_string_no_text_is_kept(every: int) -> None:
+    strings = ["A" * TEXT_BYTES_MAX, "A" * (TEXT_BYTES_MAX + 4), "AAAA"]
+    texts = [
+        item.text for item in lift(json.dumps([{"data": x} for x in strings]).encode(), every=every).blobs
+    ]
+    assert texts == [strings[0].encode(), None, b"AAAA"]
 
 
 # --- what is lifted, and what is not ---------------------------------------------------------------------

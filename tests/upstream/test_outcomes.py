@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from google.genai import types
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.cards import load_catalogue
 from app.domain.errors import (
     ContentBlocked,
     UpstreamError,
@@ -30,6 +32,7 @@ from app.domain.refusals import (
     find_category,
 )
 from app.domain.request import GenerationRequest, Input
+from app.media.lifting import Lifter
 from app.upstream.google.failures import (
     WITHOUT_IMAGE,
     attribute_to_request,
@@ -40,6 +43,7 @@ from app.upstream.google.failures import (
 )
 from app.upstream.google.response import GoogleResponse, get_member, parse_usage
 from app.upstream.google.transport import Exchange
+from tests.upstream.server import png
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)  # 04:00 in California
 SECRET = "a purple elephant"
@@ -259,6 +263,26 @@ def test_bytes_that_are_no_answer_may_have_been_billed(noise: bytes) -> None:
     with pytest.raises(UpstreamError) as raised:
         GoogleResponse(noise, {})
     assert raised.value.billed == "maybe"
+
+
+@given(st.text(max_size=12), st.booleans())
+def test_a_text_under_the_key_of_bytes_is_no_picture_and_stays_as_it_was_written(
+    text: str, ascii_only: bool
+) -> None:
+    call = {"functionCall": {"name": "keep", "args": {"data": text, "inlineData": {"data": text}}}}
+    picture = {"inlineData": {"mimeType": "image/png", "data": base64.b64encode(png()).decode()}}
+    body = {"candidates": [{"content": {"parts": [call, picture]}, "finishReason": "STOP"}]}
+    lifter = Lifter(alphabets="either", padding="optional")
+    lifter.feed(json.dumps(body, ensure_ascii=ascii_only).encode())
+    lifted = lifter.close()
+    read = GoogleResponse(lifted.skeleton, {item.placeholder: item for item in lifted.blobs})
+    card = next(card for card in load_catalogue() if card.id == "gemini-3.1-flash-image")
+    ids = dict.fromkeys(read.blobs, "img_0")
+    answer = read.build_answer(read.pictures, ids, GenerationRequest(model=card.id, prompt="Draw"), card)
+    assert [kept.data for kept in answer.pictures] == [png()]
+    assert answer.interim == ()
+    assert json.loads(answer.verbatim)["candidates"][0]["content"]["parts"][0] == call
+    assert json.loads(read.build_error().verbatim or "") == body
 
 
 COUNTS = st.one_of(st.none(), st.integers(-5, 5000), st.booleans(), st.text(max_size=3), st.floats())

@@ -83,7 +83,9 @@ def _describe_body(schema: str, *media_types: str, required: bool = True) -> dic
 
 
 async def _read_members(request: Request, service: Service) -> dict[str, Any]:
-    return (await read_json(request, service.limits)).members
+    body = await read_json(request, service.limits)
+    members: dict[str, Any] = body.restore(body.members)
+    return members
 
 
 async def _read_optional_members(request: Request, service: Service) -> dict[str, Any]:

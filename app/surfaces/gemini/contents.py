@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.errors import Violation
 from app.domain.media_types import classify_media_type, get_declared_type
-from app.surfaces.gemini.fields import Fields, ensure_list, find_lifted
-from app.surfaces.http.inputs import build_uri_input, check_base64, detect_kind, inspect_input
+from app.surfaces.gemini.fields import Fields, ensure_list
+from app.surfaces.http.inputs import build_uri_input, detect_kind, inspect_input
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,6 @@ _ROLES: Final = frozenset({"user", "model", "function"})
 # The gateway's own requests put inputs in this order, and the text last (app/upstream/google/sdk.py).
 _RANKS: Final = {"image": 0, "document": 1, "video": 2}
 _RANK_OF_WORDS: Final = 3
-_SAME_BYTES: Final = "not_canonical"
 _HOLDS_ONE: Final = (
     *("text", "inlineData", "fileData", "functionCall", "functionResponse"),
     *("executableCode", "codeExecutionResult"),
@@ -43,19 +42,6 @@ class Conversation:
     texts: list[str] = field(default_factory=list)
     inputs: list[Input] = field(default_factory=list)
     plain: bool = True
-
-
-def check_base64_texts(value: object, blobs: Mapping[str, Lifted], bytes_max: int) -> list[Violation]:
-    """Return the violations of invalid base64 anywhere in a JSON value.
-
-    Text that is not canonical is accepted, as Google accepts it: the bytes are the same.
-    """
-    violations = (
-        check_base64(lifted, place, bytes_max)
-        for place, lifted in find_lifted(value, blobs)
-        if lifted.fault is None or lifted.fault.code != _SAME_BYTES
-    )
-    return [fault for fault in violations if fault is not None]
 
 
 def normalize_turns(contents: object) -> list[Any]:
@@ -219,7 +205,7 @@ class ContentsReader:
             detail = "This must hold bytes as base64."
             self._faults.append(Violation(f"{blob.pointer}/data", "required", detail))
             return None
-        if declared is None or (lifted.fault is not None and lifted.fault.code != _SAME_BYTES):
+        if declared is None or not lifted.has_all_bytes:
             return None
         kind = detect_kind(lifted.data, declared)
         return await inspect_input(self._service, kind, blob.pointer, lifted.data, declared)

@@ -21,11 +21,13 @@ from app.surfaces.gemini.fields import convert_to_camel_case, find_lifted
 from app.surfaces.gemini.refused_members import REFUSED
 from app.surfaces.gemini.sizes import RATIO_WORDS, SIZE_WORDS
 from app.surfaces.http.context import MEMBER_PRICE
+from app.surfaces.http.inputs import check_base64
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from app.media.lifting import Lifted
+    from app.surfaces.http.body import JsonBody
+    from app.surfaces.http.context import Limits
 
 
 class Leaf(Enum):
@@ -226,8 +228,8 @@ class BodyWalk:
     """One walk over a body that normalizes names and enumerations and refuses unknown members.
 
     Args:
-        blobs: The lifted strings of the body.
-        extra: Prices of further members that the operator allows, by path, such as ``tools.urlContext``.
+        body: The body.
+        limits: Its limits, and the prices of further members that the operator allows.
         faults: Collects the violations.
 
     ``text_bytes`` is the size in JSON of what the model may read apart from texts and files, and
@@ -235,11 +237,9 @@ class BodyWalk:
     operator allows, and ``unpriced`` points to those that have none.
     """
 
-    def __init__(
-        self, blobs: Mapping[str, Lifted], extra: Mapping[str, str], faults: list[Violation]
-    ) -> None:
-        self._blobs = blobs
-        self._extra = extra
+    def __init__(self, body: JsonBody, limits: Limits, faults: list[Violation]) -> None:
+        self._body = body
+        self._limits = limits
         self._faults = faults
         self._refused = 0
         self.text_bytes = 0
@@ -247,11 +247,11 @@ class BodyWalk:
         self.extra_tokens = 0
         self.unpriced: list[str] = []
 
-    def read_body(self, members: dict[str, Any], shape: Mapping[str, Shape]) -> dict[str, Any]:
-        """Return the members of a body as ``read`` does, and measure all of it."""
-        self.body_bytes += self._measure(members)
-        body: dict[str, Any] = self.read(members, shape)
-        return body
+    def read_body(self, shape: Mapping[str, Shape]) -> dict[str, Any]:
+        """Return the members of the body as ``read`` does, and measure all of it."""
+        self.body_bytes += self._measure(self._body.members)
+        members: dict[str, Any] = self.read(self._body.members, shape)
+        return members
 
     def read(self, value: object, shape: Shape, pointer: str = "", path: str = "") -> Any:
         """Return the JSON in the names and words of the shape, without nulls.
@@ -260,6 +260,10 @@ class BodyWalk:
         (labels, schemas, arguments) keep their names. A field in both spellings is a violation, because it is
         unknown which of the two the upstream would read.
         """
+        if shape is Leaf.FILE or shape is Leaf.SIGNATURE:
+            self._check_base64(value, shape, pointer)
+        elif isinstance(shape, Leaf | Enumeration):
+            value = self._restore_texts(value)
         if isinstance(shape, Enumeration):
             if isinstance(value, list):
                 return [self._read_word(item, shape) for item in value]
@@ -271,6 +275,23 @@ class BodyWalk:
         self._faults.append(Violation(pointer, "wrong_type", "This must be an object."))
         return None
 
+    def _check_base64(self, value: object, leaf: Leaf, pointer: str) -> None:
+        """Check the base64 of a file or a signature; like Google, accept text that is not canonical."""
+        if not isinstance(value, str) or (lifted := self._body.blobs.get(value)) is None:
+            return
+        if leaf is Leaf.FILE:
+            self.body_bytes -= lifted.text_length
+        fault = check_base64(lifted, pointer, self._limits.input_bytes_max)
+        if fault is not None and not lifted.has_all_bytes:
+            self._faults.append(fault)
+
+    def _restore_texts(self, value: Any) -> Any:
+        """Return the value with its strings put back: none is of a file, whatever their keys are."""
+        restored = self._body.restore(value)
+        if restored != value:
+            self.body_bytes += self._measure(restored) - self._measure(value)
+        return restored
+
     def _read_word(self, value: object, shape: Enumeration) -> object:
         word = shape.read(value)
         if word not in shape.words and shape.count != Leaf.JUDGED.value:
@@ -280,8 +301,6 @@ class BodyWalk:
     def _read_leaf(self, value: object, leaf: Leaf, pointer: str) -> object:
         if leaf is Leaf.COUNTED:
             self._count(value)
-        elif leaf is Leaf.FILE and isinstance(value, str) and value in self._blobs:
-            self.body_bytes -= self._blobs[value].text_length
         elif leaf in _TYPES:
             kind, expected = _TYPES[leaf]
             if not isinstance(value, kind) or (isinstance(value, bool) and leaf is not Leaf.FLAG):
@@ -304,7 +323,9 @@ class BodyWalk:
                 read = self._read_member(known, item, shape[known], place, inner)
                 if read is not None:
                     message[known] = read
-            elif (price := self._extra.get(inner.removeprefix("generateContentRequest."))) is not None:
+            elif (
+                price := self._limits.gemini_extra_members.get(inner.removeprefix("generateContentRequest."))
+            ) is not None:
                 message[known] = self.read(item, Leaf.COUNTED)
                 self._add_price(price, item, place)
             else:
@@ -338,5 +359,7 @@ class BodyWalk:
 
     def _measure(self, value: object) -> int:
         """Return the UTF-8 bytes of the JSON, with the texts that were lifted out of it."""
-        lifted = sum(item.text_length - len(item.placeholder) for _, item in find_lifted(value, self._blobs))
+        lifted = sum(
+            item.text_length - len(item.placeholder) for _, item in find_lifted(value, self._body.blobs)
+        )
         return len(json.dumps(value, ensure_ascii=False).encode(errors="surrogatepass")) + lifted

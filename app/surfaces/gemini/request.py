@@ -16,7 +16,7 @@ from app.domain.fingerprint import compute_digest
 from app.domain.passthrough import Passthrough
 from app.domain.request import CacheDirective, GenerationRequest, Grounding, SafetySetting
 from app.generation.order import Order
-from app.surfaces.gemini.contents import ContentsReader, check_base64_texts, normalize_turns
+from app.surfaces.gemini.contents import ContentsReader, normalize_turns
 from app.surfaces.gemini.fields import Fields, ensure_list
 from app.surfaces.gemini.members import COUNT, GENERATE, BodyWalk
 from app.surfaces.gemini.sizes import merge_sizes
@@ -74,15 +74,14 @@ async def parse_count_request(
 async def _read_body(
     service: Service, card: Card, body: JsonBody, shape: Mapping[str, Shape], faults: list[Violation]
 ) -> _Reader:
-    walk = BodyWalk(body.blobs, service.limits.gemini_extra_members, faults)
-    members = walk.read_body(body.members, shape)
+    walk = BodyWalk(body, service.limits, faults)
+    members = walk.read_body(shape)
     members = members.pop("generateContentRequest", members)
     members.pop("model", None)  # the path decides
     members["contents"] = normalize_turns(members.get("contents"))
     config = merge_sizes(members.get("generationConfig", {}), faults)
     if "generationConfig" in members:
         members["generationConfig"] = config
-    faults += check_base64_texts(members, body.blobs, service.limits.input_bytes_max)
     contents = ContentsReader(service, body.blobs, faults, config.get("mediaResolution"))
     conversation = await contents.read(members["contents"])
     instruction = await contents.read_instruction(members.get("systemInstruction"))

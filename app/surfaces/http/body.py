@@ -13,7 +13,7 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from app.domain.errors import BodyTooLarge, InvalidRequest, UnsupportedMediaType
-from app.media.lifting import Lifted, Lifter, SkeletonTooLarge, TooManyStrings
+from app.media.lifting import TEXT_BYTES_MAX, Lifted, Lifter, SkeletonTooLarge, TooManyStrings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Mapping
@@ -25,6 +25,9 @@ _CHARSETS = frozenset({b"utf-8", b"utf8", b"us-ascii"})
 NAME_LENGTH_MAX = 63
 JSON_VALUES_MAX = 2000
 """Most values in the JSON of one request: validating a value costs far more than sending it."""
+_TEXT_TOO_LONG = (
+    f"A text under the key data has more than {TEXT_BYTES_MAX} bytes; only the base64 of a file may."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,26 @@ class JsonBody:
 
     members: dict[str, Any]
     blobs: Mapping[str, Lifted]
+
+    def restore(self, value: Any) -> Any:
+        """Return JSON of the body with the strings put back that were lifted out of it and are no files.
+
+        Args:
+            value: A member of the body, or an element of one.
+
+        Raises:
+            InvalidRequest: A string is not valid JSON or is too long.
+        """
+        if isinstance(value, dict):
+            return {name: self.restore(item) for name, item in value.items()}
+        if isinstance(value, list):
+            return [self.restore(item) for item in value]
+        if not isinstance(value, str) or value not in self.blobs:
+            return value
+        text = self.blobs[value].text
+        if text is None:
+            raise InvalidRequest(_TEXT_TOO_LONG)
+        return _parse_body(b'"' + text + b'"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +114,18 @@ async def read_json(request: Request, limits: Limits, spelling: BytesFormat = By
         ) from None
     except TooManyStrings:
         raise InvalidRequest(f"The body contains more than {strings_max} files.") from None
-    try:
-        members = parse_json(lifted.skeleton)
-    except ValueError as error:
-        # The parser's message names a place and what it expected there, but never quotes the input.
-        raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
+    members = _parse_body(lifted.skeleton)
     if not isinstance(members, dict):
         raise InvalidRequest("The body must be a JSON object.")
     return JsonBody(members, {item.placeholder: item for item in lifted.blobs})
+
+
+def _parse_body(text: bytes) -> Any:
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        # The parser's message names a place and what it expected there, but never quotes the input.
+        raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
 
 
 def parse_json(text: str | bytes) -> Any:

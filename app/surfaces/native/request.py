@@ -58,12 +58,22 @@ async def parse_json_order(
     service: Service, caller: Caller, body: JsonBody, cache_control: str | None
 ) -> tuple[Order, str]:
     """Parse a JSON request into an order with its violations, and the requested delivery."""
-    parameters, violations = parse_members(GenerateRequest, body.members, strict=True)
+    parameters, violations = parse_members(GenerateRequest, restore_texts(body), strict=True)
     inputs, input_violations = await read_json_inputs(service, caller, parameters, body, violations)
     order = await build_order(
         service, caller, parameters, inputs, (*violations, *input_violations), cache_control
     )
     return order, parameters.delivery
+
+
+def restore_texts(body: JsonBody) -> dict[str, Any]:
+    """Return the members of a body with all strings put back that are none of a file.
+
+    Raises:
+        InvalidRequest: See ``JsonBody.restore``.
+    """
+    files = {field for _, field in _KINDS}
+    return {name: value if name in files else body.restore(value) for name, value in body.members.items()}
 
 
 async def read_json_inputs(

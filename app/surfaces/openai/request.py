@@ -17,6 +17,7 @@ from app.surfaces.native.request import (
     parse_members,
     read_form_inputs,
     read_json_inputs,
+    restore_texts,
 )
 from app.surfaces.native.wire import SafetySettingWire
 from app.surfaces.openai.sizes import find_nearest_cell, is_near, iterate_cells
@@ -99,7 +100,7 @@ async def parse_json_request(
     service: Service, caller: Caller, body: JsonBody, cache_control: str | None
 ) -> ParsedRequest:
     """Parse a JSON request; the order carries its violations."""
-    members = _drop_nulls(body.members, OpenAIImageGeneration)
+    members = _drop_nulls(restore_texts(body), OpenAIImageGeneration)
     parameters, violations = parse_members(OpenAIImageGeneration, members, strict=True)
     inputs, input_violations = await read_json_inputs(service, caller, parameters, body, violations)
     translation = _translate(service, parameters)

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+import pybase64
+
 from app.domain.errors import AnswerCut, ContentBlocked, ModelRefused, UpstreamError, UpstreamNoImage
 from app.domain.estimate import estimate
 from app.domain.generation import ModelAnswer, Picture, Usage
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from app.media.lifting import Lifted
 
 _COUNT_MAX: Final = 10**9
-_USABLE_FAULTS: Final = frozenset({None, "not_canonical"})
 _TRAFFIC: Final = {
     "ON_DEMAND": "standard",
     "ON_DEMAND_FLEX": "flex",
@@ -150,6 +151,38 @@ def complete_usage(usage: Usage | None, request: GenerationRequest, card: Card, 
     )
 
 
+def _parse_json(skeleton: bytes) -> object:
+    """Return the JSON, or None for a text that is none."""
+    try:
+        return json.loads(skeleton)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _get_parts(candidate: object) -> list[Any]:
+    return _get_list(get_member(get_member(candidate, "content"), "parts"))
+
+
+def _get_file(part: object) -> str:
+    return _get_text(get_member(get_member(part, "inlineData"), "data"))
+
+
+def _find_files(body: object) -> Iterator[str]:
+    """Yield the placeholders that stand for files, and not for a text of the same key, as arguments have."""
+    for candidate in _get_list(get_member(body, "candidates")):
+        yield from map(_get_file, _get_parts(candidate))
+
+
+def _restore_texts(skeleton: bytes, texts: Mapping[str, Lifted]) -> bytes:
+    """Return the skeleton with strings put back as they were."""
+    for name, lifted in texts.items():
+        text = lifted.text
+        if text is None:
+            text = pybase64.b64encode(lifted.data)
+        skeleton = skeleton.replace(b'"%b"' % name.encode(), b'"%b"' % text)
+    return skeleton
+
+
 class GoogleResponse:
     """A parsed response with status 200.
 
@@ -163,10 +196,13 @@ class GoogleResponse:
     """
 
     def __init__(self, skeleton: bytes, blobs: Mapping[str, Lifted], tier: str = "") -> None:
-        try:
-            body = json.loads(skeleton)
-        except (ValueError, RecursionError):
-            body = None
+        body = _parse_json(skeleton)
+        files = set(_find_files(body))
+        texts = {name: lifted for name, lifted in blobs.items() if name not in files}
+        if texts:
+            blobs = {name: lifted for name, lifted in blobs.items() if name in files}
+            skeleton = _restore_texts(skeleton, texts)
+            body = _parse_json(skeleton)
         if not isinstance(body, Mapping) or "error" in body:
             reason = parse_reason(get_member(get_member(body, "error"), "status")) or None
             sentence = "The upstream's response is malformed."
@@ -184,7 +220,7 @@ class GoogleResponse:
         self.support_code = parse_support_code(get_member(candidate, "finishMessage")) or parse_support_code(
             get_member(feedback, "blockReasonMessage")
         )
-        self._parts = _get_list(get_member(get_member(candidate, "content"), "parts"))
+        self._parts = _get_parts(candidate)
         self._skeleton = skeleton
         self.blobs = blobs
 
@@ -205,7 +241,7 @@ class GoogleResponse:
                 get_member(part, "thought") is True,
             )
             for part in self._parts
-            if (name := _get_text(get_member(get_member(part, "inlineData"), "data"))) in self.blobs
+            if (name := _get_file(part)) in self.blobs
         ]
         final = tuple(part for part in parts if not part.thought)
         return final or tuple(parts[-1:])
@@ -278,7 +314,7 @@ class GoogleResponse:
         whole = tuple(
             part
             for part in parts
-            if _is_usable(part) and not inspect(part.lifted.data, pixels_max=PIXELS_MAX).faults
+            if part.lifted.has_all_bytes and not inspect(part.lifted.data, pixels_max=PIXELS_MAX).faults
         )
         if not whole:
             raise self._build_cut_error()
@@ -333,16 +369,15 @@ class GoogleResponse:
     def _build_picture(self, part: PicturePart, name: str, usage: Usage) -> Picture:
         data = part.lifted.data
         facts = measure(data)
-        if not _is_usable(part) or facts.mime_type is None or facts.width is None or facts.height is None:
+        if (
+            not part.lifted.has_all_bytes
+            or facts.mime_type is None
+            or facts.width is None
+            or facts.height is None
+        ):
             sentence = "The upstream's image is damaged."
             raise UpstreamError(sentence, upstream_status=200, billed="yes", usage=usage)
         return Picture(name, facts.mime_type, facts.width, facts.height, data)
-
-
-def _is_usable(part: PicturePart) -> bool:
-    """Whether the base64 of a picture is whole."""
-    fault = part.lifted.fault
-    return (fault.code if fault else None) in _USABLE_FAULTS
 
 
 def _describe_support_code(code: str | None) -> str:
