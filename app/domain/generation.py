@@ -125,6 +125,30 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchSource:
+    """A page that a search of the model led to; ``image_uri`` is that of a picture on it, or empty."""
+
+    title: str
+    uri: str
+    image_uri: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResults:
+    """What the searches of one call came to. Google's terms oblige callers to show it with the picture.
+
+    Attributes:
+        queries: The queries, each of which is billed.
+        entry_point: HTML with Google's search suggestions, to be shown as it is.
+        sources: The pages that the answer rests on, in Google's order.
+    """
+
+    queries: tuple[str, ...]
+    entry_point: str
+    sources: tuple[SearchSource, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Generation:
     """One finished result, as it is stored and shared; its pictures are stored separately.
 
@@ -137,6 +161,7 @@ class Generation:
             several calls.
         back_end: The back end that made it; only that one reads its thought signatures. Empty where calls
             went to different ones.
+        searches: What the searches of its calls came to; calls that searched nothing are left out.
     """
 
     id: str
@@ -152,6 +177,7 @@ class Generation:
     interim: tuple[PictureRecord, ...] = ()
     verbatim: str = ""
     back_end: str = ""
+    searches: tuple[SearchResults, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +193,7 @@ class ModelAnswer:
         interim: Pictures of thoughts, which are not results.
         verbatim: The answer itself, JSON with a picture's id in place of its bytes.
         back_end: The back end that answered.
+        searches: What its searches came to, or None if it made none.
     """
 
     pictures: tuple[Picture, ...]
@@ -179,3 +206,4 @@ class ModelAnswer:
     interim: tuple[Picture, ...] = ()
     verbatim: str = ""
     back_end: str = ""
+    searches: SearchResults | None = None

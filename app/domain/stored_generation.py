@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from app.domain.conversation import Conversation  # noqa: TC001 - the types are read where it is kept
 from app.domain.generation import Generation  # noqa: TC001
+from app.domain.request import Grounding  # noqa: TC001
 
 if TYPE_CHECKING:
     from app.domain.card import Card
@@ -51,6 +52,7 @@ class Effective:
     thinking_level: str
     variant: int
     continue_from: str | None
+    grounding: Grounding
 
 
 def build_effective(request: GenerationRequest, card: Card, seeds: tuple[int | None, ...]) -> Effective:
@@ -71,6 +73,7 @@ def build_effective(request: GenerationRequest, card: Card, seeds: tuple[int | N
         thinking_level=request.thinking_level or parameters.thinking_level_default,
         variant=request.variant,
         continue_from=request.earlier.conversation.id if request.earlier is not None else None,
+        grounding=request.grounding,
     )
 
 

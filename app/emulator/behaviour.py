@@ -58,6 +58,7 @@ class Behaviour:
         delay_s: Seconds before the response.
         gate: Name of the gate that must be released before the response, or None.
         appetite: Amount of output: the usual one, all that the bound on output allows, or more.
+        queries: Number of queries, if the request allows searches.
     """
 
     error: ErrorAnswer | None = None
@@ -82,6 +83,7 @@ class Behaviour:
     delay_s: float = 0.0
     gate: str | None = None
     appetite: Appetite = "usual"
+    queries: int = 1
 
     def overlay(self, above: Behaviour) -> Behaviour:
         """Combine two behaviours. If both differ from the normal response, ``above`` wins."""

@@ -17,7 +17,7 @@ from app.emulator.errors import invalid_argument as _invalid_argument
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Argument = Literal["none", "times", "seconds", "name", "reason", "code", "count", "megabytes"]
+Argument = Literal["none", "times", "seconds", "name", "reason", "code", "count", "queries", "megabytes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +113,7 @@ FAULTS: Mapping[str, Fault] = {
     "thought-only-image": Fault("the picture is only in a thought", Behaviour(only_thought=True)),
     "wrong-size": Fault("imageSize is ignored", Behaviour(other_size=True)),
     "thoughts": Fault("thoughts and interim pictures, unasked", Behaviour(thoughts=1), "count", "thoughts"),
+    "searches": Fault("so many queries, if searches are allowed", argument="queries", fills="queries"),
     "png": Fault("PNG, whatever was asked for", Behaviour(mime_type="image/png")),
     "webp": Fault("WebP, whatever was asked for", Behaviour(mime_type="image/webp")),
     "mislabelled": Fault("a WebP that is called a PNG", Behaviour(mime_type="image/webp", label="image/png")),

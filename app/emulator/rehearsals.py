@@ -24,6 +24,7 @@ _WORD = re.compile(r"([a-z0-9-]{1,64})(?::(\S{1,64}))?")
 _DELAY_S_MAX = 600.0
 _THOUGHTS_MAX = 2
 _BALLAST_MIB_MAX = 300
+_QUERIES_MAX = 50
 
 
 class MisspeltRehearsal(ValueError):
@@ -57,6 +58,7 @@ _READ: Mapping[Argument, Callable[[str], Any]] = {
     "reason": _match_pattern(r"[A-Z][A-Z0-9_]{0,63}"),
     "code": _match_pattern(r"[0-9]{6,12}"),
     "count": _parse_number(_THOUGHTS_MAX),
+    "queries": _parse_number(_QUERIES_MAX),
     "megabytes": _parse_number(_BALLAST_MIB_MAX),
 }
 

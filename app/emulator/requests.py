@@ -53,6 +53,7 @@ class ModelRequest:
         prompt: The text of the last turn.
         references: Every input image of the conversation, in order.
         aspect_ratio: One of the card's, or None where the model chooses.
+        searches: Kinds of search that it may make: ``webSearch``, ``imageSearch``.
         image_size: One of the card's.
         prompt_tokens: Input tokens by modality.
         digest: BLAKE3 over everything that the picture depends on, in hexadecimal.
@@ -71,7 +72,7 @@ class ModelRequest:
     output_mime_type: str | None
     compression_quality: int | None
     output_tokens_max: int
-    searches: bool
+    searches: frozenset[str]
     prompt_tokens: tuple[tuple[str, int], ...]
     digest: str
 
@@ -128,7 +129,7 @@ def read_generate(body: bytes, card: Card, dialect: Dialect) -> ModelRequest:
         output_mime_type=output.get("mimeType") or _format_mime_type(image.get("mimeType")),
         compression_quality=output.get("compressionQuality"),
         output_tokens_max=config.get("maxOutputTokens", card.tokens.output_max),
-        searches=any("googleSearch" in tool for tool in document.get("tools", [])),
+        searches=_find_searches(document.get("tools", [])),
         prompt_tokens=tokens,
         digest=_compute_digest(card.id, prompt, references, document),
     )
@@ -315,6 +316,15 @@ def _check_tools(tools: list[dict[str, Any]], card: Card) -> Iterator[FieldFault
             yield FieldFault(f"tools[{at}]", f"Function calling is not enabled for models/{card.id}")
         elif tool.keys() - {"googleSearch"}:
             yield FieldFault(f"tools[{at}]", f"Unsupported tool for models/{card.id}: {', '.join(tool)}")
+
+
+def _find_searches(tools: list[dict[str, Any]]) -> frozenset[str]:
+    """The kinds of search that are asked for; a search without kinds is a web search."""
+    kinds: set[str] = set()
+    for tool in tools:
+        if "googleSearch" in tool:
+            kinds |= set(tool["googleSearch"].get("searchTypes") or ("webSearch",))
+    return frozenset(kinds)
 
 
 def _parse_ratio(value: str | None, card: Card) -> str | None:

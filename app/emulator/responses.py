@@ -123,7 +123,7 @@ def compose(
     if behaviour.support_code is not None:
         finish["finishMessage"] = _FILTERED.format(behaviour.support_code)
     if request.searches and pictures:
-        finish["groundingMetadata"] = _build_grounding(request)
+        finish["groundingMetadata"] = _build_grounding(request, behaviour.queries)
     parts = [*_build_thoughts(request, behaviour, interim), *_build_parts(request, behaviour, pictures)]
     return ModelResponse(tuple(parts), finish, envelope, usage)
 
@@ -200,13 +200,24 @@ def _build_usage(
     return usage
 
 
-def _build_grounding(request: ModelRequest) -> dict[str, Any]:
-    query = " ".join(request.prompt.split()[:8])
-    return {
-        "webSearchQueries": [query],
-        "searchEntryPoint": {"renderedContent": '<div class="container">emulated search</div>'},
-        "groundingChunks": [{"web": {"uri": "https://example.com/", "title": "example.com"}}],
+def _build_grounding(request: ModelRequest, count: int) -> dict[str, Any]:
+    """Grounding metadata with so many queries, for each kind of search in turn."""
+    words = " ".join(request.prompt.split()[:8])
+    queries = [words, *(f"{words} {number}" for number in range(2, count + 1))][:count]
+    kinds = sorted(request.searches, reverse=True)
+    grounding: dict[str, Any] = {
+        f"{kind}Queries": queries[at :: len(kinds)]
+        for at, kind in enumerate(kinds)
+        if queries[at :: len(kinds)]
     }
+    if not grounding:
+        return grounding
+    chunks: list[dict[str, Any]] = [{"web": {"uri": "https://example.com/", "title": "example.com"}}]
+    if "imageSearchQueries" in grounding:
+        picture = {"sourceUri": "https://example.com/page", "imageUri": "https://example.com/picture.png"}
+        chunks.append({"image": {**picture, "title": "A page with a picture", "domain": "example.com"}})
+    entry_point = {"renderedContent": '<div class="container">emulated search</div>'}
+    return grounding | {"searchEntryPoint": entry_point, "groundingChunks": chunks}
 
 
 def write_document(document: dict[str, Any], behaviour: Behaviour, *, pretty: bool = False) -> list[bytes]:

@@ -289,6 +289,7 @@ def build_generation(job: Job, hold_id: str, outcome: Outcome) -> Generation:
         interim=tuple(map(_build_record, outcome.interim)),
         verbatim=answers[0].verbatim if len(answers) == 1 else "",
         back_end=answers[0].back_end if len({answer.back_end for answer in answers}) == 1 else "",
+        searches=tuple(answer.searches for answer in answers if answer.searches is not None),
     )
 
 

@@ -112,6 +112,10 @@ METRICS: tuple[MetricSpec, ...] = (
         "The part of the input tokens that came from Google's context cache.",
     ),
     MetricSpec(
+        "flashgate_search_queries_total", "counter", ("model",),
+        "Queries of searches that answers list, each of which Google bills.",
+    ),
+    MetricSpec(
         "flashgate_usage_estimated_total", "counter", ("model",),
         "Answers without reported usage, which was taken from the card's table instead.",
     ),
@@ -316,6 +320,8 @@ class Metrics:
                 self._get_family("tokens_total").add(count, model, modality)
         if usage.cached_input > 0:
             self._get_family("cached_input_tokens_total").add(usage.cached_input, model)
+        if usage.search_queries > 0:
+            self._get_family("search_queries_total").add(usage.search_queries, model)
         if usage.estimated:
             self._get_family("usage_estimated_total").add(1, model)
 

@@ -74,7 +74,7 @@ SHAPES = {
     "damaged",
 }
 WIRE = {"dropped", "reset", "truncated", "broken-json", "trickled", "stream-error", "stream-cut"}
-WITH_ARGUMENT = {"finish", "block", "support-code", "huge", "slow", "hold"}
+WITH_ARGUMENT = {"finish", "block", "support-code", "searches", "huge", "slow", "hold"}
 
 
 def prompting(name: str) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import pytest
 from app.domain.conversation import Conversation
 from app.domain.errors import StoreUnavailable
 from app.domain.fingerprint import compute_digest
-from app.domain.generation import Generation, Picture, Usage
+from app.domain.generation import Generation, Picture, SearchResults, SearchSource, Usage
+from app.domain.request import Grounding
 from app.domain.stored_generation import Effective, StoredGeneration
 from app.generation import records
 from app.results.redis import RedisResults
@@ -24,11 +25,14 @@ ID = "gen_" + "a1" * 12
 FILE = Picture(f"img_{compute_digest(b'x')}", "image/png", 1, 1, b"x")
 EFFECTIVE = Effective(
     *("gemini-3.1-flash-image", "16:9", "1K", 1, ("IMAGE",), None, None, 1.0, 0.95, (None,), 32768),
-    *("minimal", 0, None),
+    *("minimal", 0, None, Grounding(web_search=True)),
 )
 TALK = Conversation(ID, "gemini-3.1-flash-image", "vertex", 1, '{"a":"p"}', (("p", FILE.id),), 0, 1, 9, 0, 1)
 WORDS = 'Words "quoted", ümlaut, 🎨 and \x00'
-KEPT = StoredGeneration(Generation(ID, "m", "v", 7, (), WORDS, "STOP", Usage()), "f", EFFECTIVE, TALK)
+FOUND = SearchResults(("ostend",), "<b>a</b>", (SearchSource("A page", "https://a.example/"),))
+KEPT = StoredGeneration(
+    Generation(ID, "m", "v", 7, (), WORDS, "STOP", Usage(), searches=(FOUND,)), "f", EFFECTIVE, TALK
+)
 
 
 async def test_a_generation_comes_back_the_same_to_its_own_tenant(clients: StoreClients, tenant: str) -> None:

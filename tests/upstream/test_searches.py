@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from app.upstream.google.response import GoogleResponse
+from app.domain.generation import SearchResults, SearchSource
+from app.upstream.google.response import GoogleResponse, parse_searches
 
 
 @pytest.mark.parametrize(
@@ -18,6 +19,7 @@ from app.upstream.google.response import GoogleResponse
         ({"webSearchQueries": ["a", "b"]}, 2),
         ({"webSearchQueries": ["a"], "imageSearchQueries": ["b", "c"]}, 3),
         ({"webSearchQueries": "a", "imageSearchQueries": None}, 0),
+        ({"webSearchQueries": ["", "a", " "]}, 1),
     ],
 )
 def test_each_query_is_counted(grounding: Any, queries: int) -> None:
@@ -26,3 +28,22 @@ def test_each_query_is_counted(grounding: Any, queries: int) -> None:
     usage = GoogleResponse(json.dumps(body).encode(), {}).usage
     assert usage is not None
     assert usage.search_queries == queries
+
+
+def test_sources_are_pages_and_those_of_pictures() -> None:
+    chunks = [
+        {"web": {"uri": "https://a.example/", "title": "A \ud800"}},
+        {"image": {"sourceUri": "https://b.example/", "imageUri": "https://b.example/1.png", "title": "B"}},
+        {"retrievedContext": {"text": "C"}},
+        {"web": {"title": "without an address"}},
+        "no chunk",
+    ]
+    found = parse_searches({"searchEntryPoint": {"renderedContent": "<b>x</b>"}, "groundingChunks": chunks})
+    assert found == SearchResults(
+        (),
+        "<b>x</b>",
+        (
+            SearchSource("A ?", "https://a.example/"),
+            SearchSource("B", "https://b.example/", "https://b.example/1.png"),
+        ),
+    )

@@ -24,6 +24,8 @@ from app.surfaces.native.wire import (
     ImageWire,
     RateWire,
     RefusalWire,
+    SearchResultsWire,
+    SearchSourceWire,
     UsageWire,
     ViolationFound,
     WarningWire,
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from app.domain.card import Card
     from app.domain.errors import BudgetExceeded, MaxCostExceeded
     from app.domain.estimate import Estimate
-    from app.domain.generation import Picture, PictureRecord, Usage
+    from app.domain.generation import Picture, PictureRecord, SearchResults, Usage
     from app.domain.rate import RateState
     from app.domain.stored_generation import Effective, StoredGeneration
     from app.generation.order import GenerationResult, Quote
@@ -64,6 +66,7 @@ def render_result(result: GenerationResult, base_url: str, *, inline: bool) -> t
         ],
         text=generation.text,
         finish_reason=generation.finish_reason,
+        grounding=[_render_searches(each) for each in generation.searches],
         effective=_render_effective(effective),
         usage=_render_usage(result.cost, result.card),
         budgets=[render_budget(window) for window in result.windows],
@@ -118,6 +121,7 @@ def render_stored_result(
         images=[_render_image(picture, size, base_url, next(data)) for picture in generation.pictures],
         text=generation.text,
         finish_reason=generation.finish_reason,
+        grounding=[_render_searches(each) for each in generation.searches],
         effective=_render_effective(finished.effective),
         usage=_render_usage(generation.usage, card),
         budgets=[render_budget(window) for window in windows],
@@ -129,6 +133,17 @@ def render_stored_result(
         warnings=[WarningWire(code=item.code, detail=item.detail) for item in generation.notices],
     )
     return _encode_response(response, inline=pictures is not None), blobs
+
+
+def _render_searches(results: SearchResults) -> SearchResultsWire:
+    return SearchResultsWire(
+        queries=list(results.queries),
+        search_entry_point=results.entry_point,
+        sources=[
+            SearchSourceWire(title=source.title, uri=source.uri, image_uri=source.image_uri or None)
+            for source in results.sources
+        ],
+    )
 
 
 def _render_effective(effective: Effective) -> EffectiveWire:

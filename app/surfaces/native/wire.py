@@ -301,6 +301,27 @@ class EffectiveWire(_Response):
     thinking_level: str = Field(description="Thinking level.", examples=["minimal"])
     variant: int = Field(description="Variant of the request.", examples=[0])
     continue_from: str | None = Field(description="Id of the continued generation.", examples=[None])
+    grounding: GroundingWire = Field(description="Searches that the model might run.")
+
+
+class SearchSourceWire(_Response):
+    """A page that a search led to."""
+
+    title: str = Field(description="Title of the page.", examples=["Lighthouse - Wikipedia"])
+    uri: str = Field(description="Address of the page.", examples=["https://example.com/lighthouse"])
+    image_uri: str | None = Field(
+        description="Address of a picture on the page; null unless it was an image search.", examples=[None]
+    )
+
+
+class SearchResultsWire(_Response):
+    """What the searches of one model call came to. Google's terms oblige you to show it with the picture."""
+
+    queries: list[str] = Field(description="Queries, each of which is billed.", examples=[["lighthouse"]])
+    search_entry_point: str = Field(
+        description="HTML with Google's search suggestions, to be shown unchanged.", examples=["<div></div>"]
+    )
+    sources: list[SearchSourceWire] = Field(description="Pages that the picture is based on.")
 
 
 class GenerateResponse(_Response):
@@ -312,6 +333,9 @@ class GenerateResponse(_Response):
     images: list[ImageWire] = Field(description="Pictures, in order.")
     text: str = Field(description="Text from the model, if any.", examples=[""])
     finish_reason: str = Field(description="Google's finish reason.", examples=["STOP"])
+    grounding: list[SearchResultsWire] = Field(
+        description="Results of the searches, for each model call that searched.", examples=[[]]
+    )
     effective: EffectiveWire = Field(description="Parameter values that were used.")
     usage: UsageWire = Field(description="What this request cost.")
     budgets: list[BudgetWire] = Field(description="The caller's budget windows after this request.")
@@ -351,6 +375,9 @@ class EstimateWire(_Response):
         description="All output tokens: image_tokens and text_output.", examples=[1720]
     )
     total_tokens: int = Field(description="Input and output tokens.", examples=[1727])
+    search_queries: int = Field(
+        description="Queries of searches that are reserved; more would be settled.", examples=[0]
+    )
     cost_usd: float = Field(description="Cost in US dollars at list price.", examples=[0.069])
 
 

@@ -17,7 +17,7 @@ import pybase64
 
 from app.domain.errors import AnswerCut, ContentBlocked, ModelRefused, UpstreamError, UpstreamNoImage
 from app.domain.estimate import estimate
-from app.domain.generation import ModelAnswer, Picture, Usage
+from app.domain.generation import ModelAnswer, Picture, SearchResults, SearchSource, Usage
 from app.domain.policy import PIXELS_MAX
 from app.domain.refusals import FILTERED, SUPPORT_CODES
 from app.media.inspection import inspect, measure
@@ -39,6 +39,7 @@ _TRAFFIC: Final = {
     "ON_DEMAND_PRIORITY": "priority",
     "PROVISIONED_THROUGHPUT": "provisioned",
 }
+_NO_SEARCHES: Final = SearchResults((), "", ())
 _TIERS: Final = frozenset({"standard", "flex", "priority", "provisioned"})
 
 
@@ -71,6 +72,11 @@ def _get_text(value: object) -> str:
     if isinstance(value, str):
         return value
     return ""
+
+
+def _get_clean_text(value: object) -> str:
+    """A text without lone surrogates, which JSON can hold and UTF-8 cannot."""
+    return _get_text(value).encode(errors="replace").decode()
 
 
 def _get_count(value: object) -> int:
@@ -109,10 +115,29 @@ def parse_usage(metadata: object) -> Usage | None:
     )
 
 
-def _count_queries(grounding: object) -> int:
-    """The queries of all searches, which Google bills one by one."""
+def parse_searches(grounding: object) -> SearchResults | None:
+    """What the searches of a call came to, from its grounding metadata; None if there were none.
+
+    Empty queries are left out, because Google does not bill them (docs/model.md#prices).
+    """
     names = ("webSearchQueries", "imageSearchQueries")
-    return sum(len(_get_list(get_member(grounding, name))) for name in names)
+    queries = [_get_clean_text(query) for name in names for query in _get_list(get_member(grounding, name))]
+    entry_point = _get_clean_text(get_member(get_member(grounding, "searchEntryPoint"), "renderedContent"))
+    sources = tuple(filter(None, map(_parse_source, _get_list(get_member(grounding, "groundingChunks")))))
+    results = SearchResults(tuple(query for query in queries if query.strip()), entry_point, sources)
+    if results == _NO_SEARCHES:
+        return None
+    return results
+
+
+def _parse_source(chunk: object) -> SearchSource | None:
+    """The page of a grounding chunk; None for chunks of other kinds."""
+    web, image = get_member(chunk, "web"), get_member(chunk, "image")
+    title = _get_clean_text(get_member(web or image, "title"))
+    uri = _get_clean_text(get_member(web, "uri") or get_member(image, "sourceUri"))
+    if not uri:
+        return None
+    return SearchSource(title, uri, _get_clean_text(get_member(image, "imageUri")))
 
 
 def parse_tier(metadata: object, header: str) -> str:
@@ -214,7 +239,8 @@ class GoogleResponse:
         feedback = get_member(body, "promptFeedback")
         self.block_reason = parse_reason(get_member(feedback, "blockReason"))
         candidate = next(iter(_get_list(get_member(body, "candidates"))), None)
-        queries = _count_queries(get_member(candidate, "groundingMetadata"))
+        self.searches = parse_searches(get_member(candidate, "groundingMetadata"))
+        queries = len(self.searches.queries) if self.searches is not None else 0
         self.usage = usage and replace(usage, tier=self._tier, search_queries=queries)
         self.finish_reason = parse_reason(get_member(candidate, "finishReason"))
         self.support_code = parse_support_code(get_member(candidate, "finishMessage")) or parse_support_code(
@@ -338,6 +364,8 @@ class GoogleResponse:
         if request.bounded and self._ran_out:
             parts = self._select_whole(parts)
         usage = replace(complete_usage(self.usage, request, card, len(parts)), tier=self._tier)
+        if self.searches is not None:
+            usage = replace(usage, search_queries=len(self.searches.queries))
         return ModelAnswer(
             pictures=tuple(self._build_picture(part, ids[part.lifted.placeholder], usage) for part in parts),
             text=self.text,
@@ -348,6 +376,7 @@ class GoogleResponse:
             signatures=tuple(part.signature for part in parts),
             interim=tuple(self._find_interim(parts, ids)),
             verbatim=self._insert_ids(ids),
+            searches=self.searches,
         )
 
     def _find_interim(self, parts: tuple[PicturePart, ...], ids: Mapping[str, str]) -> Iterator[Picture]:
