@@ -185,6 +185,9 @@ BEHAVIOURS: Mapping[str, Ending] = {
     "a picture with a new finish reason": drawn("unknown-finish-reason", kept=False),
     "no picture with a new finish reason": Ending(("unknown-no-image",), 502, "upstream_no_image"),
     "a picture in a thought alone": drawn("thought-only-image"),
+    "more searches than usual": drawn(
+        "searches:12", kept=False, usage__search_queries=12, asks={"grounding": {"web_search": True}}
+    ),
     "two pictures": drawn("two-images", pictures=2),
     "another size": drawn("wrong-size", images__0__width=1024, warnings__0__code="size_mismatch"),
     "PNG": drawn("png", images__0__mime_type="image/png"),
