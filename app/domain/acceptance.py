@@ -13,7 +13,7 @@ from app.domain.rules import LABEL_LENGTH_MAX, LABELS_MAX, QUALITY_MAX, QUALITY_
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from app.domain.card import Card, Range
+    from app.domain.card import Card, Range, SeedRange
 
 _MILLION = 1_000_000
 _OF_ADDRESSES = ("invalid_address", "address_not_available", "bucket_not_allowed")
@@ -45,8 +45,10 @@ def _join(values: Iterable[object]) -> str:
     return ", ".join(str(value) for value in values)
 
 
-def _format_range(limits: Range) -> str:
-    return f"{limits.min:g} to {limits.max:g}"
+def _format_range(limits: Range | SeedRange | None) -> str:
+    if limits is None:
+        return "none"
+    return f"{limits.min:.10g} to {limits.max:.10g}"
 
 
 def _list_word_rules(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
@@ -86,7 +88,7 @@ def _list_word_rules(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     yield "prices", "members that have a price, for strict tenants", ("unpriced_member",)
     yield (
         "service_tier",
-        _join(("standard", *card.tier_prices_usd_per_million)),
+        _join(card.list_service_tiers()),
         ("unsupported_service_tier",),
     )
     yield (
@@ -101,10 +103,11 @@ def _list_number_rules(card: Card) -> Iterator[tuple[str, str, tuple[str, ...]]]
     images_max = RequestConfig().images_per_request_max
     yield "count", f"1 to {images_max} pictures, each a call of its own", ("n_out_of_range",)
     yield "candidate_count", str(parameters.candidate_count_max), ("unsupported_candidate_count",)
-    yield "temperature", _format_range(parameters.temperature), ("temperature_out_of_range",)
-    yield "top_p", _format_range(parameters.top_p), ("top_p_out_of_range",)
+    for name in ("temperature", "top_p"):
+        accepted = _format_range(getattr(parameters, name))
+        yield name, accepted, (f"{name}_out_of_range", f"unsupported_{name}")
     yield "top_k", "any" if parameters.top_k_offered else "none", ("unsupported_top_k",)
-    yield "seed", f"{parameters.seed_min} to {parameters.seed_max}", ("seed_out_of_range",)
+    yield "seed", _format_range(parameters.seed), ("seed_out_of_range", "unsupported_seed")
     yield "variant", f"0 to {VARIANT_MAX}", ("variant_out_of_range",)
     yield (
         "max_output_tokens",

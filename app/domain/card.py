@@ -47,6 +47,30 @@ class Source(_Fact):
     checked: date
 
 
+Confidence = Literal["documented", "reported", "inferred", "assumed"]
+"""How far to trust a fact: Google says so, users saw it, it follows from other facts, or nobody says so."""
+
+
+class Evidence(_Fact):
+    """What some facts of a card rest on."""
+
+    facts: tuple[str, ...] = Field(
+        min_length=1, description="Paths of the facts, such as `tokens.input_max`."
+    )
+    confidence: Confidence
+    sources: tuple[str, ...] = Field(default=(), description="Ids of the card's sources.")
+    note: str = Field(default="", description="How the value was found, or what is missing.")
+    disagreement: str = Field(
+        default="", description="What other sources say, and why the value is this one."
+    )
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> Self:
+        if self.confidence in {"documented", "reported"} and not self.sources:
+            raise ValueError(f"{', '.join(self.facts)}: a {self.confidence} fact names its sources")
+        return self
+
+
 class Alias(_Fact):
     """Another name of the model. Deprecated aliases still resolve, with a warning."""
 
@@ -194,15 +218,21 @@ class Range(_Fact):
         return self
 
 
-class Parameters(_Fact):
-    """Sampling and thinking parameters that the model offers."""
+class SeedRange(_Fact):
+    """The smallest and the largest seed."""
 
-    temperature: Range
-    top_p: Range
+    min: int
+    max: int
+
+
+class Parameters(_Fact):
+    """Sampling and thinking parameters that the model offers; null for one that it does not offer."""
+
+    temperature: Range | None
+    top_p: Range | None
     top_k_offered: bool
     candidate_count_max: Annotated[int, Field(ge=1)]
-    seed_min: int
-    seed_max: int
+    seed: SeedRange | None
     thinking_levels: tuple[str, ...]
     thinking_level_default: str
     response_modalities: tuple[tuple[str, ...], ...]
@@ -211,6 +241,16 @@ class Parameters(_Fact):
     output_mime_types: tuple[str, ...] = Field(
         description="Types to choose from if the back end offers a choice."
     )
+
+    def list_unsupported(self) -> tuple[str, ...]:
+        """Names of the sampling parameters that the model refuses, in alphabetical order."""
+        offered = {
+            "seed": self.seed is not None,
+            "temperature": self.temperature is not None,
+            "top_k": self.top_k_offered,
+            "top_p": self.top_p is not None,
+        }
+        return tuple(name for name, is_offered in offered.items() if not is_offered)
 
 
 class TextAllowance(_Fact):
@@ -235,7 +275,8 @@ class Card(_Fact):
     id: str
     title: str
     also_known_as: str | None = None
-    sources: tuple[Source, ...]
+    sources: Mapping[str, Source] = Field(description="Where the facts come from, by an id.")
+    evidence: tuple[Evidence, ...] = Field(description="What each fact rests on.")
     aliases: tuple[Alias, ...] = ()
     lifecycle: Lifecycle
     model_ids: Mapping[Literal["emulator", "gemini", "vertex"], str] = Field(
@@ -272,6 +313,9 @@ class Card(_Fact):
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
         """Every ratio has pixels for every size, and every default is one of the offered values."""
+        unknown = {source for each in self.evidence for source in each.sources} - set(self.sources)
+        if unknown:
+            raise ValueError(f"evidence names unknown sources: {', '.join(sorted(unknown))}")
         if set(self.pixels) != set(self.aspect_ratios):
             raise ValueError("pixels and aspect_ratios name different ratios")
         for ratio, row in self.pixels.items():
@@ -291,6 +335,10 @@ class Card(_Fact):
         if len(set(spellings)) < len(spellings):
             raise ValueError("two sizes share a spelling")
         return self
+
+    def list_service_tiers(self) -> tuple[str, ...]:
+        """The service tiers that have a price; a request for any other is refused."""
+        return ("standard", *self.tier_prices_usd_per_million)
 
     def get_prices(self, tier: str | None) -> Prices:
         """The prices of a service tier, or those of the standard tier if the card has none for it."""

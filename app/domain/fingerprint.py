@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 
 if TYPE_CHECKING:
-    from app.domain.card import Card
+    from app.domain.card import Card, Range
     from app.domain.request import GenerationRequest, Input
 
 VERSION = 1
@@ -44,8 +44,10 @@ def compute_fingerprint(request: GenerationRequest, card: Card, tenant_id: str) 
     """
     parameters = card.parameters
 
-    def number(value: float | None, default: float) -> str:
-        return (float(default if value is None else value) + 0.0).hex()  # -0.0 is the same as 0.0
+    def number(value: float | None, limits: Range | None) -> str:
+        if value is None and limits is not None:
+            value = limits.default
+        return "" if value is None else (float(value) + 0.0).hex()  # -0.0 is the same as 0.0
 
     canonical = {
         "version": VERSION,
@@ -58,8 +60,8 @@ def compute_fingerprint(request: GenerationRequest, card: Card, tenant_id: str) 
         "n": request.n,
         "response_modalities": sorted(request.response_modalities),
         "output": [request.output_mime_type or "", request.output_compression_quality],
-        "temperature": number(request.temperature, parameters.temperature.default),
-        "top_p": number(request.top_p, parameters.top_p.default),
+        "temperature": number(request.temperature, parameters.temperature),
+        "top_p": number(request.top_p, parameters.top_p),
         "seed": request.seed,
         "max_output_tokens": request.max_output_tokens or card.tokens.output_max,
         "thinking_level": request.thinking_level or parameters.thinking_level_default,

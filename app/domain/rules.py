@@ -153,35 +153,46 @@ def check_response_modalities(case: Case) -> Iterator[Violation]:
         yield Violation("/response_modalities", "unsupported_response_modalities", detail, allowed)
 
 
-def _check_range(name: str, value: float | None, limits: Range) -> Iterator[Violation]:
-    # NaN compares as outside any range.
-    if value is not None and not limits.min <= value <= limits.max:
+def _report_unsupported(case: Case, name: str, hint: str = "") -> Iterator[Violation]:
+    detail = f"{case.card.title} does not offer {name}; leave it out{hint}."
+    yield Violation(f"/{name}", f"unsupported_{name}", detail)
+
+
+def _check_range(case: Case, name: str, value: float | None, limits: Range | None) -> Iterator[Violation]:
+    if value is None:
+        return
+    if limits is None:
+        yield from _report_unsupported(case, name)
+    elif not limits.min <= value <= limits.max:  # NaN compares as outside any range
         detail = f"A number from {limits.min} to {limits.max} is expected."
         yield Violation(f"/{name}", f"{name}_out_of_range", detail)
 
 
 def check_temperature(case: Case) -> Iterator[Violation]:
-    """A number within the card's range; NaN is refused."""
-    yield from _check_range("temperature", case.request.temperature, case.card.parameters.temperature)
+    """A number within the card's range, if the model offers it; NaN is refused."""
+    yield from _check_range(case, "temperature", case.request.temperature, case.card.parameters.temperature)
 
 
 def check_top_p(case: Case) -> Iterator[Violation]:
-    """A number within the card's range."""
-    yield from _check_range("top_p", case.request.top_p, case.card.parameters.top_p)
+    """A number within the card's range, if the model offers it."""
+    yield from _check_range(case, "top_p", case.request.top_p, case.card.parameters.top_p)
 
 
 def check_top_k(case: Case) -> Iterator[Violation]:
     """A value only if the card offers the parameter; otherwise it is refused, not dropped."""
     if case.request.top_k is not None and not case.card.parameters.top_k_offered:
-        detail = f"{case.card.title} has no top_k; use top_p or temperature."
-        yield Violation("/top_k", "unsupported_top_k", detail)
+        yield from _report_unsupported(case, "top_k")
 
 
 def check_seed(case: Case) -> Iterator[Violation]:
-    """A 32-bit number."""
-    seed, parameters = case.request.seed, case.card.parameters
-    if seed is not None and not parameters.seed_min <= seed <= parameters.seed_max:
-        detail = f"A whole number from {parameters.seed_min} to {parameters.seed_max} is expected."
+    """A 32-bit number, if the model offers seeds."""
+    seed, limits = case.request.seed, case.card.parameters.seed
+    if seed is None:
+        return
+    if limits is None:
+        yield from _report_unsupported(case, "seed", "; n and variant draw different pictures without one")
+    elif not limits.min <= seed <= limits.max:
+        detail = f"A whole number from {limits.min} to {limits.max} is expected."
         yield Violation("/seed", "seed_out_of_range", detail)
 
 
@@ -291,7 +302,7 @@ def check_prices(case: Case) -> Iterator[Violation]:
 
 def check_service_tier(case: Case) -> Iterator[Violation]:
     """Only service tiers whose prices the card has."""
-    tier, priced = case.request.service_tier, ("standard", *case.card.tier_prices_usd_per_million)
+    tier, priced = case.request.service_tier, case.card.list_service_tiers()
     if tier is not None and tier not in priced:
         detail = f"The price of this service tier is not known for {case.card.title}."
         yield Violation("/service_tier", "unsupported_service_tier", detail, priced)

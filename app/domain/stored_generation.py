@@ -11,7 +11,7 @@ from app.domain.generation import Generation  # noqa: TC001
 from app.domain.request import Grounding  # noqa: TC001
 
 if TYPE_CHECKING:
-    from app.domain.card import Card
+    from app.domain.card import Card, Range
     from app.domain.request import GenerationRequest
 
 Ending = Literal["several_calls", "googles_words", "too_large", "too_many_turns", "not_kept", "unreadable"]
@@ -36,7 +36,7 @@ def is_generation_id(generation_id: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Effective:
-    """Every parameter in force; None where the model or the upstream chose."""
+    """Every parameter in force; None where the model or the upstream chose, or where the model has none."""
 
     model: str
     aspect_ratio: str | None
@@ -45,8 +45,8 @@ class Effective:
     response_modalities: tuple[str, ...]
     output_mime_type: str | None
     output_compression_quality: int | None
-    temperature: float
-    top_p: float
+    temperature: float | None
+    top_p: float | None
     seeds: tuple[int | None, ...]
     max_output_tokens: int
     thinking_level: str
@@ -66,8 +66,8 @@ def build_effective(request: GenerationRequest, card: Card, seeds: tuple[int | N
         response_modalities=request.response_modalities,
         output_mime_type=request.output_mime_type,
         output_compression_quality=request.output_compression_quality,
-        temperature=parameters.temperature.default if request.temperature is None else request.temperature,
-        top_p=parameters.top_p.default if request.top_p is None else request.top_p,
+        temperature=_get_default(request.temperature, parameters.temperature),
+        top_p=_get_default(request.top_p, parameters.top_p),
         seeds=seeds,
         max_output_tokens=request.max_output_tokens or card.tokens.output_max,
         thinking_level=request.thinking_level or parameters.thinking_level_default,
@@ -75,6 +75,13 @@ def build_effective(request: GenerationRequest, card: Card, seeds: tuple[int | N
         continue_from=request.earlier.conversation.id if request.earlier is not None else None,
         grounding=request.grounding,
     )
+
+
+def _get_default(value: float | None, limits: Range | None) -> float | None:
+    """The requested value, else the card's default; None for a parameter that the model does not offer."""
+    if value is None and limits is not None:
+        return limits.default
+    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,9 +87,12 @@ VIOLATIONS: Mapping[str, str] = {
     "unsupported_response_modalities": "The model does not offer this combination.",
     "unsupported_safety_category": "The model has no such category.",
     "unsupported_safety_threshold": "The model has no such threshold.",
+    "unsupported_seed": "The model offers no `seed`.",
     "unsupported_service_tier": "There is no such service tier, or the card has no price for it.",
+    "unsupported_temperature": "The model offers no `temperature`.",
     "unsupported_thinking_level": "The model has no such level.",
     "unsupported_top_k": "The model offers no `top_k`.",
+    "unsupported_top_p": "The model offers no `top_p`.",
     "variant_out_of_range": "The variant is outside its limits.",
     # Files
     "address_not_available": "The back end reads no files from Cloud Storage.",

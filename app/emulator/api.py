@@ -379,11 +379,18 @@ def _describe_model(card: Card, dialect: Dialect) -> dict[str, Any]:
         "inputTokenLimit": card.tokens.input_max,
         "outputTokenLimit": card.tokens.output_max,
         "supportedGenerationMethods": ["generateContent", "countTokens"],
-        "temperature": card.parameters.temperature.default,
-        "maxTemperature": card.parameters.temperature.max,
-        "topP": card.parameters.top_p.default,
+        **_list_sampling(card),
         "thinking": True,
     }
+
+
+def _list_sampling(card: Card) -> dict[str, float]:
+    members: dict[str, float] = {}
+    if (temperature := card.parameters.temperature) is not None:
+        members |= {"temperature": temperature.default, "maxTemperature": temperature.max}
+    if (top_p := card.parameters.top_p) is not None:
+        members["topP"] = top_p.default
+    return members
 
 
 def _answer_error(_request: Request, error: GoogleError) -> Response:

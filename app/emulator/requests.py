@@ -24,7 +24,7 @@ from app.media.inspection import inspect
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from app.domain.card import Card
+    from app.domain.card import Card, Range, SeedRange
     from app.emulator.messages import Dialect
 
 _NUMBER_WORDS = {1: "ONE", 2: "TWO", 3: "THREE", 4: "FOUR", 5: "FIVE", 8: "EIGHT", 9: "NINE", 16: "SIXTEEN"}
@@ -260,15 +260,14 @@ def _check_parameters(config: dict[str, Any], card: Card) -> Iterator[FieldFault
     for name, field, bounds in (
         ("temperature", "temperature", limits.temperature),
         ("topP", "top_p", limits.top_p),
-        ("maxOutputTokens", "max_output_tokens", (1, card.tokens.output_max)),
+        ("seed", "seed", limits.seed),
     ):
-        low, high = bounds if isinstance(bounds, tuple) else (bounds.min, bounds.max)
-        if name in config and not low <= config[name] <= high:
-            yield FieldFault(
-                f"generation_config.{field}",
-                f"* GenerateContentRequest.generation_config.{field}: {field} must be in the range"
-                f" [{low}, {high}].\n",
-            )
+        yield from _check_sampling(name, field, bounds, config, card)
+    if "topK" in config and not limits.top_k_offered:
+        yield _refuse_parameter("topK", "top_k", card)
+    bound, most = config.get("maxOutputTokens", 1), card.tokens.output_max
+    if not 1 <= bound <= most:
+        yield _refuse_range("max_output_tokens", 1, most)
     modalities = config.get("responseModalities")
     if modalities and sorted(modalities) not in [sorted(offered) for offered in limits.response_modalities]:
         offered = "".join(f"\n* {', '.join(names)}" for names in limits.response_modalities)
@@ -282,6 +281,30 @@ def _check_parameters(config: dict[str, Any], card: Card) -> Iterator[FieldFault
     if level != "THINKING_LEVEL_UNSPECIFIED" and level.lower() not in limits.thinking_levels:
         path = "generation_config.thinking_config.thinking_level"
         yield FieldFault(path, f"Thinking level {level} is not supported for this model.")
+
+
+def _check_sampling(
+    name: str, field: str, bounds: Range | SeedRange | None, config: dict[str, Any], card: Card
+) -> Iterator[FieldFault]:
+    if name not in config:
+        return
+    if bounds is None:
+        yield _refuse_parameter(name, field, card)
+    elif not bounds.min <= config[name] <= bounds.max:
+        yield _refuse_range(field, bounds.min, bounds.max)
+
+
+def _refuse_parameter(name: str, field: str, card: Card) -> FieldFault:
+    """Google's wording for what a model does not take, as for several candidates."""
+    return FieldFault(f"generation_config.{field}", f"{name} is not enabled for models/{card.id}")
+
+
+def _refuse_range(field: str, low: float, high: float) -> FieldFault:
+    return FieldFault(
+        f"generation_config.{field}",
+        f"* GenerateContentRequest.generation_config.{field}: {field} must be in the range"
+        f" [{low}, {high}].\n",
+    )
 
 
 def _read_image_options(config: dict[str, Any]) -> dict[str, Any]:

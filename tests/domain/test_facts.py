@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Union, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from app.domain.card import Card, Prices, Range, Source
+from app.domain.card import Card, Evidence, Prices, Range, SeedRange, Source
 from app.domain.validation import RULES
 from tests.domain.validation_cases import BAD, GOOD
 
@@ -27,7 +27,7 @@ FACTS, WITHOUT_A_FACT, IN_NO_CARD = (
     ][1:]
     for table in (ROOT / "docs/card.md").read_text().split("\n## ")
 )
-WHOLE = (Range, Source, Prices)
+WHOLE = (Evidence, Range, SeedRange, Source, Prices)
 """Facts that are one thing although they have parts."""
 
 

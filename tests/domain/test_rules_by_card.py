@@ -128,6 +128,9 @@ def _numbers(card: Card) -> Iterator[AtLimit]:
 
     for name in ("temperature", "top_p"):
         limits = getattr(facts, name)
+        if limits is None:
+            yield from either_side(name, f"unsupported_{name}", (None,), (0.0, 1.0))
+            continue
         within = (limits.min, limits.default, limits.max)
         below, above = math.nextafter(limits.min, -math.inf), math.nextafter(limits.max, math.inf)
         yield from either_side(name, f"{name}_out_of_range", within, (below, above))
@@ -138,8 +141,12 @@ def _numbers(card: Card) -> Iterator[AtLimit]:
         "candidate_count", "unsupported_candidate_count", (1, candidates), (0, candidates + 1)
     )
     yield from either_side("top_k", "unsupported_top_k", (None,), () if facts.top_k_offered else (1,))
-    least, greatest = facts.seed_min, facts.seed_max
-    yield from either_side("seed", "seed_out_of_range", (least, greatest), (least - 1, greatest + 1))
+    if (seed := facts.seed) is None:
+        yield from either_side("seed", "unsupported_seed", (None,), (0, 1))
+    else:
+        yield from either_side(
+            "seed", "seed_out_of_range", (seed.min, seed.max), (seed.min - 1, seed.max + 1)
+        )
     yield from either_side("variant", "variant_out_of_range", (0, VARIANT_MAX), (-1, VARIANT_MAX + 1))
     code = "max_output_tokens_out_of_range"
     yield from either_side("max_output_tokens", code, (most,), (0, most + 1))
@@ -171,10 +178,16 @@ def _files(card: Card) -> Iterator[AtLimit]:
         yield case("images", "unsupported_image_type", image(mime_type=mime_type))
         yield case("documents", None, document(mime_type=mime_type))
     if documents.mime_types:
-        pages = documents.tokens_per_file_max // documents.tokens_per_page_min
+        # The prompt needs room as well, where a file alone may fill the context.
+        most = min(documents.tokens_per_file_max, context - 10)
+        pages = most // documents.tokens_per_page_min
         yield case("documents", None, document(mime_type="application/pdf", pages=pages))
-        longer = document(mime_type="application/pdf", pages=pages + 1)
-        yield case("documents", "document_too_many_tokens", longer)
+        wide = variation(card, tokens=card.tokens.model_copy(update={"input_max": 10 * context}))
+        pages = documents.tokens_per_file_max // documents.tokens_per_page_min + 1
+        total = documents.model_copy(update={"tokens_total_max": 10 * context})
+        longer = document(mime_type="application/pdf", pages=pages)
+        code = "document_too_many_tokens"
+        yield AtLimit(variation(wide, documents=total), "documents", code, longer)
         heaviest = bytes(documents.bytes_max)
         yield case("documents", None, document(mime_type="application/pdf", data=heaviest))
         heavier = document(mime_type="application/pdf", data=heaviest + b"\x00")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 FEW_PIXELS = Policy(request=RequestConfig(input_pixels_max=100))
 CATALOGUE = load_catalogue()
 CARD = next(card for card in CATALOGUE if card.id == "gemini-3.1-flash-image")
+NO_SAMPLING = next(card for card in CATALOGUE if card.id == "gemini-nano-banana-2.1")
 PRO = next(card for card in CATALOGUE if card.id == "gemini-3-pro-image")
 ANYTHING = Policy()
 STORAGE = Policy(capabilities=frozenset({"cloud_storage"}))
@@ -77,6 +78,7 @@ def variation(card: Card, **fields: Any) -> Card:
 
 RETIRED = variation(CARD, lifecycle=CARD.lifecycle.model_copy(update={"stage": "retired"}))
 OFFERS_TOP_K = variation(CARD, parameters=CARD.parameters.model_copy(update={"top_k_offered": True}))
+NO_DOCUMENTS = variation(CARD, documents=CARD.documents.model_copy(update={"mime_types": ()}))
 NARROW = variation(CARD, tokens=CARD.tokens.model_copy(update={"output_max": 3000}))
 
 
@@ -153,6 +155,7 @@ GOOD = (
     Good("top_p", request(top_p=0.0)),
     Good("top_p", request(top_p=1.0)),
     Good("top_k", request(top_k=None)),
+    Good("seed", request(n=2, variant=3), card=NO_SAMPLING),
     Good("top_k", request(top_k=40), card=OFFERS_TOP_K),
     Good("seed", request(seed=-(2**31))),
     Good("seed", request(seed=2**31 - 1)),
@@ -247,6 +250,9 @@ BAD = (
         for value in (-0.01, 1.01, math.nan, math.inf)
     ),
     Bad("top_k", "unsupported_top_k", "/top_k", request(top_k=40)),
+    Bad("seed", "unsupported_seed", "/seed", request(seed=0), card=NO_SAMPLING),
+    Bad("temperature", "unsupported_temperature", "/temperature", request(temperature=1.0), card=NO_SAMPLING),
+    Bad("top_p", "unsupported_top_p", "/top_p", request(top_p=0.95), card=NO_SAMPLING),
     Bad("seed", "seed_out_of_range", "/seed", request(seed=2**31)),
     Bad("seed", "seed_out_of_range", "/seed", request(seed=-(2**31) - 1)),
     Bad("variant", "variant_out_of_range", "/variant", request(variant=-1)),
@@ -287,7 +293,7 @@ BAD = (
     Bad("prices", "unpriced_member", "/tools/0/urlContext", request(unpriced=("/tools/0/urlContext",)),
         Policy(needs_prices=True)),
     Bad("service_tier", "unsupported_service_tier", "/service_tier",
-        request(service_tier="priority"), card=PRO),
+        request(service_tier="flex"), card=NO_SAMPLING),
     Bad("labels", "too_many_labels", "/labels", request(labels=tuple((f"l{i}", "") for i in range(9)))),
     Bad("labels", "label_too_long", f"/labels/{'k' * 63}", request(labels=(("k" * 64, ""),))),
     Bad("labels", "label_too_long", "/labels/k", request(labels=(("k", "v" * 64),))),
@@ -324,7 +330,7 @@ BAD = (
         request(images=(stored(declared_mime_type=None),)), BUCKETS),
     Bad("images", "unsupported_image_type", "/images/0",
         request(images=(stored(declared_mime_type="image/gif"),)), BUCKETS),
-    Bad("documents", "documents_not_supported", "/documents", document(), card=PRO),
+    Bad("documents", "documents_not_supported", "/documents", document(), card=NO_DOCUMENTS),
     Bad("documents", "document_too_large", "/documents/0",
         document(data=bytes(50_000_001), mime_type="application/pdf")),
     Bad("documents", "unknown_document_type", "/documents/0", document(mime_type=None)),

@@ -19,7 +19,7 @@ import app.wiring
 from app.cards import Catalogue, load_catalogue
 from app.main import create_app
 from tests.changed_constants import settings_of
-from tests.domain.validation_cases import NARROW, OFFERS_TOP_K, RETIRED
+from tests.domain.validation_cases import NARROW, NO_DOCUMENTS, OFFERS_TOP_K, RETIRED
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -29,7 +29,12 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 _TICK_S = 0.005
-VARIATIONS = {"retired": RETIRED, "offers-top-k": OFFERS_TOP_K, "narrow": NARROW}
+VARIATIONS = {
+    "retired": RETIRED,
+    "offers-top-k": OFFERS_TOP_K,
+    "no-documents": NO_DOCUMENTS,
+    "narrow": NARROW,
+}
 
 
 class LoopGauge:

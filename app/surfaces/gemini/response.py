@@ -84,11 +84,19 @@ def render_model(card: Card, *, vertex: bool) -> dict[str, Any]:
         "inputTokenLimit": card.tokens.input_max,
         "outputTokenLimit": card.tokens.output_max,
         "supportedGenerationMethods": ["generateContent", "countTokens"],
-        "temperature": card.parameters.temperature.default,
-        "maxTemperature": card.parameters.temperature.max,
-        "topP": card.parameters.top_p.default,
+        **_list_sampling(card),
         "thinking": True,
     }
+
+
+def _list_sampling(card: Card) -> dict[str, float]:
+    """The members about sampling, for those parameters that the model offers."""
+    members: dict[str, float] = {}
+    if (temperature := card.parameters.temperature) is not None:
+        members |= {"temperature": temperature.default, "maxTemperature": temperature.max}
+    if (top_p := card.parameters.top_p) is not None:
+        members["topP"] = top_p.default
+    return members
 
 
 def render_page(cards: Sequence[Card], size: int, start: int, *, vertex: bool) -> dict[str, Any]:

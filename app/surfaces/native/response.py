@@ -288,6 +288,8 @@ def render_model(card: Card) -> ModelWire:
             for size, facts in card.image_sizes.items()
         ],
         thinking_levels=list(card.parameters.thinking_levels),
+        unsupported_parameters=list(card.parameters.list_unsupported()),
+        service_tiers=list(card.list_service_tiers()),
         prices_usd_per_million=card.prices_usd_per_million.model_dump(exclude={"as_of"}),
         prices_as_of=card.prices_usd_per_million.as_of.isoformat(),
     )

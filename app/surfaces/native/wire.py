@@ -294,8 +294,10 @@ class EffectiveWire(_Response):
     output_compression_quality: int | None = Field(
         description="JPEG quality; null: not chosen.", examples=[None]
     )
-    temperature: float = Field(description="Sampling temperature.", examples=[1.0])
-    top_p: float = Field(description="Nucleus sampling.", examples=[0.95])
+    temperature: float | None = Field(
+        description="Sampling temperature; null: the model has none.", examples=[1.0]
+    )
+    top_p: float | None = Field(description="Nucleus sampling; null: the model has none.", examples=[0.95])
     seeds: list[int | None] = Field(description="Seed of each model call, or null.", examples=[[None]])
     max_output_tokens: int = Field(description="Output tokens per model call.", examples=[32768])
     thinking_level: str = Field(description="Thinking level.", examples=["minimal"])

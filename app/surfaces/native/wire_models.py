@@ -78,6 +78,14 @@ class ModelWire(_Response):
     thinking_levels: list[str] = Field(
         description="Supported thinking levels.", examples=[["minimal", "high"]]
     )
+    unsupported_parameters: list[str] = Field(
+        description="Sampling parameters that the model does not offer; a request with one is refused.",
+        examples=[["top_k"]],
+    )
+    service_tiers: list[str] = Field(
+        description="Service tiers that have a price; a request for another one is refused.",
+        examples=[["standard", "flex", "priority"]],
+    )
     prices_usd_per_million: dict[str, float] = Field(
         description="List prices in US dollars per million tokens, by kind of token.",
         examples=[{"image_output": 60.0}],
