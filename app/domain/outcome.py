@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Literal
 
 from app.domain.bound import compute_unresolved
@@ -22,6 +23,7 @@ from app.domain.errors import ContentBlocked, GatewayError, UpstreamError
 from app.domain.estimate import compute_input_amounts, compute_settled_amounts
 from app.domain.generation import ModelAnswer, Notice, Usage
 from app.domain.policy import HoldConfig
+from app.domain.report import ESTIMATED, STANDARD, Spent, UsagePart, build_spent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +47,8 @@ class Outcome:
         keep: Whether the result may be cached and shared: complete, and every call delivered.
         ambiguous: Whether Google may have charged for a call that reported nothing.
         unresolved: On ``settle``, what to set aside beside ``amounts`` for calls of unknown outcome.
+        spent: ``amounts`` for reports.
+        parts: The parts of it that were billed by other tiers than the standard one, or estimated.
     """
 
     booking: Literal["settle", "void", "charge"]
@@ -56,6 +60,8 @@ class Outcome:
     notices: tuple[Notice, ...] = ()
     ambiguous: bool = False
     unresolved: Amounts = NOTHING
+    spent: Spent | None = None
+    parts: tuple[UsagePart, ...] = ()
 
     @property
     def pictures(self) -> tuple[Picture, ...]:
@@ -100,18 +106,15 @@ def compute_outcome(
         booking = "charge"
     elif reported or unknown or blocked:
         booking = "settle"
-    pictures = sum(len(answer.pictures) for answer in answers)
-    by_tier = {
-        tier: sum((each for each in reported if each.tier == tier), Usage())
-        for tier in {each.tier for each in reported}
-    }
     guessed = _sum_amounts(NOTHING, *[per_call.amounts] * unknown)
-    amounts = _sum_amounts(
-        Amounts(images=pictures),
-        *(compute_settled_amounts(card, each, 0) for each in by_tier.values()),
-        guessed,
-        *[compute_input_amounts(per_call, card)] * blocked,
-    )
+    blocked_amounts = _sum_amounts(NOTHING, *[compute_input_amounts(per_call, card)] * blocked)
+    parts = _split_by_tier(endings, card)
+    settled = [amounts for _, amounts, _ in parts]
+    amounts = _sum_amounts(NOTHING, *settled, guessed, blocked_amounts)
+    spent_parts = [UsagePart(tier, build_spent(amounts, usage, 0)) for tier, amounts, usage in parts]
+    if unknown or blocked:
+        spent_parts.append(UsagePart(ESTIMATED, _estimate_spent(per_call, unknown, blocked, blocked_amounts)))
+    spent = reduce(Spent.add, (part.spent for part in spent_parts), Spent(requests=1))
     error: GatewayError | None = None
     if not answers:
         error = _select_error(errors, usage if reported else None)
@@ -132,6 +135,40 @@ def compute_outcome(
         unresolved=compute_unresolved(worst, guessed, unknown, len(endings))
         if booking == "settle"
         else NOTHING,
+        spent=spent,
+        parts=tuple(part for part in spent_parts if part.tier != STANDARD),
+    )
+
+
+def _split_by_tier(
+    endings: Sequence[ModelAnswer | GatewayError], card: Card
+) -> list[tuple[str, Amounts, Usage]]:
+    """The reported usage by the tier that it is reported under, with its amounts; each tier has its price."""
+    groups: dict[tuple[str, bool], list[ModelAnswer | GatewayError]] = {}
+    for ending in endings:
+        if ending.usage is not None:
+            groups.setdefault((ending.usage.tier, ending.usage.estimated), []).append(ending)
+    split = []
+    for (tier, estimated), group in groups.items():
+        usage = sum((each.usage for each in group if each.usage is not None), Usage())
+        pictures = sum(len(each.pictures) for each in group if isinstance(each, ModelAnswer))
+        name = ESTIMATED if estimated else tier or STANDARD
+        split.append((name, compute_settled_amounts(card, usage, pictures), usage))
+    return split
+
+
+def _estimate_spent(per_call: Estimate, unknown: int, blocked: int, blocked_amounts: Amounts) -> Spent:
+    """The row of calls without a report: an estimate of the unknown ones, the input of the blocked ones."""
+    calls = unknown + blocked
+    return Spent(
+        image_tokens=unknown * per_call.image_output,
+        total_tokens=unknown * per_call.total_tokens + blocked_amounts.total_tokens,
+        images=unknown * per_call.images,
+        usd=unknown * per_call.usd + blocked_amounts.usd,
+        text_input=calls * (per_call.input_tokens - per_call.image_input),
+        image_input=calls * per_call.image_input,
+        text_output=unknown * per_call.text_output,
+        search_queries=unknown * per_call.search_queries,
     )
 
 

@@ -1,7 +1,7 @@
-"""Reports of usage: what was used and saved by day, key, model, size or label.
+"""Reports of usage: what was used and saved by day, project, key, model, size and service tier, or by label.
 
 Days are of UTC, because a report adds up tenants of any zone; budgets have the tenant's own days. A row is
-kept for each key, model and size of a day, and once more for each label, so that what is kept is bounded.
+kept for each key, model, size and tier of a day, and once more for each label: what is kept is bounded.
 """
 
 from __future__ import annotations
@@ -9,14 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import reduce
-from operator import add
+from operator import add, sub
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-Dimension = Literal["tenant", "day", "month", "key", "model", "size", "label"]
+    from app.domain.budget import Amounts
+    from app.domain.generation import Usage
+
+Dimension = Literal["tenant", "day", "month", "project", "key", "model", "size", "tier", "label"]
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
+STANDARD = "standard"
+ESTIMATED = "estimated"
+"""The tier of what Google did not report, and the gateway booked by its own figures."""
 
 _EPOCH = date(1970, 1, 1)
 
@@ -34,7 +40,8 @@ class Attribution:
 class Spent(NamedTuple):
     """Sums of one row; the order is the store's.
 
-    ``usd`` in billionths of a dollar; ``text_output`` is all output that is no picture and no thought.
+    ``usd`` in billionths of a dollar; ``text_output`` is all output that is no picture and no thought;
+    ``cached_input`` is a part of the input.
     ``saved_…`` is what had been paid for the results of the ``hits``, which the cache served or a running
     call shared.
     """
@@ -53,6 +60,8 @@ class Spent(NamedTuple):
     saved_total_tokens: int = 0
     saved_images: int = 0
     saved_usd: int = 0
+    cached_input: int = 0
+    search_queries: int = 0
 
     @property
     def output_tokens(self) -> int:
@@ -62,6 +71,35 @@ class Spent(NamedTuple):
     def add(self, other: Spent) -> Spent:
         """Both together."""
         return Spent(*map(add, self, other))
+
+    def subtract(self, other: Spent) -> Spent:
+        """The rest without the other, which is a part of it."""
+        return Spent(*map(sub, self, other))
+
+
+class UsagePart(NamedTuple):
+    """The part of a request's usage that was billed by one service tier; ``spent`` counts no request."""
+
+    tier: str
+    spent: Spent
+
+
+def build_spent(amounts: Amounts, usage: Usage, requests: int = 1) -> Spent:
+    """The sums of a row for booked amounts, and the tokens that Google reported of them."""
+    text_output = max(0, amounts.all_output_tokens - amounts.image_tokens - usage.thinking)
+    return Spent(
+        requests,
+        amounts.image_tokens,
+        amounts.total_tokens,
+        amounts.images,
+        amounts.usd,
+        usage.text_input + usage.tool_use,
+        usage.image_input,
+        text_output,
+        usage.thinking,
+        cached_input=usage.cached_input,
+        search_queries=usage.search_queries,
+    )
 
 
 class Row(NamedTuple):
@@ -73,6 +111,8 @@ class Row(NamedTuple):
             outcome is unknown, or put back after the store had lost it.
         label: Name and value for a row by label, which counts again what rows by key count; ("", "") for the
             labels of the day beyond those that are counted one by one.
+        tier: The service tier that Google reported, ``standard`` where it reported none, or ``estimated``.
+        project_id: The project that the key belongs to now; None without one.
     """
 
     tenant_id: str
@@ -82,6 +122,8 @@ class Row(NamedTuple):
     model: str | None = None
     size: str | None = None
     label: tuple[str, str] | None = None
+    tier: str | None = None
+    project_id: str | None = None
 
 
 class Line(NamedTuple):
@@ -95,9 +137,11 @@ _VALUES: dict[Dimension, Callable[[Row], str | None]] = {
     "tenant": lambda row: row.tenant_id,
     "day": lambda row: row.day.isoformat(),
     "month": lambda row: row.day.isoformat()[:7],
+    "project": lambda row: row.project_id,
     "key": lambda row: row.key_id,
     "model": lambda row: row.model,
     "size": lambda row: row.size,
+    "tier": lambda row: row.tier,
     "label": lambda row: "=".join(row.label) if row.label and any(row.label) else None,
 }
 

@@ -232,6 +232,8 @@ def build_settlement(
         answered=_decide_answered(job, outcome, generation),
         usage=outcome.usage,
         unresolved=outcome.unresolved,
+        spent=outcome.spent,
+        parts=outcome.parts,
     )
 
 

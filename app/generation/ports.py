@@ -17,6 +17,7 @@ from app.domain.generation import NO_USAGE
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from app.domain import report
     from app.domain.attempt import Attempt, Delivery
     from app.domain.bound import Tail
     from app.domain.budget import Amounts, BudgetWindow, WindowState
@@ -234,6 +235,8 @@ class Settlement:
             sets the rest of the hold aside, because nobody knows the outcome (docs/reliability.md R6).
         amounts: Booked on ``settle``; may be above the hold, which is recorded as overage.
         unresolved: Set aside on ``settle`` for those calls whose outcome is unknown.
+        spent: What is reported of a settled request; None for ``amounts`` and ``usage``.
+        parts: Parts of it that another service tier than the standard one billed, or that were estimated.
         publish: The result to keep and hand to followers, or None.
         ttl_s: How long the result is kept.
         failure: What followers learn where nothing is published, or None.
@@ -256,6 +259,8 @@ class Settlement:
     attribution: Attribution | None = None
     attempt: Attempt | None = None
     unresolved: Amounts = NOTHING
+    spent: report.Spent | None = None
+    parts: tuple[report.UsagePart, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,12 +62,6 @@ def encode_bounds(bounds: tuple[Bound, ...]) -> list[str]:
     return words
 
 
-def encode_tokens(usage: Usage) -> list[str]:
-    """The tokens of a settlement that its amounts do not hold."""
-    tokens = (usage.text_input + usage.tool_use, usage.image_input, usage.thinking)
-    return [str(count) for count in tokens]
-
-
 def encode_windows(windows: tuple[BudgetWindow, ...]) -> list[str]:
     """Arguments for ``take_windows``."""
     arguments = [str(len(windows))]

@@ -187,7 +187,8 @@ class RedisLedger(Resource):
             "attempt": codec.encode_attempt(settlement.attempt, self._lease_ms),
             "amount": codec.encode_amounts(settlement.amounts),
             "unresolved amount": codec.encode_amounts(settlement.unresolved),
-            "tokens": codec.encode_tokens(settlement.usage),
+            "row": reports.encode_row(settlement),
+            "parts": reports.encode_parts(settlement),
             "usage": reports.encode_attribution(settlement.attribution, self._config.usage_labels_max),
         }
         claim = settlement.answered.claim.digest if settlement.answered else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from app.domain.report import Row, Spent, decode_day, encode_day
+from app.domain.report import STANDARD, Row, Spent, build_spent, decode_day, encode_day
 from app.store import keys
 from app.store.calls import StoreCalls
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from app.domain.report import Attribution
+    from app.generation.ports import Settlement
 
 READ_DEADLINE_S = 10.0
 PAGE = 1000
@@ -67,7 +68,7 @@ class RedisReports:
             row = _decode_row(tenant_id, name, text)
             if row is not None and since <= row.day <= until:
                 rows.append(row)
-        return tuple(rows)
+        return _separate_tiers(rows)
 
     async def read_last_used(self, tenant_id: str, key_ids: tuple[str, ...]) -> dict[str, int]:
         """Return when keys were last served, by id, in Unix milliseconds, without keys that never were."""
@@ -90,6 +91,20 @@ def encode_attribution(attribution: Attribution | None, labels_max: int) -> list
     return [head, str(labels_max), str(len(labels)), *labels]
 
 
+def encode_row(settlement: Settlement) -> list[str]:
+    """Encode what is reported of a settlement as ``take_row`` of the scripts reads it."""
+    spent = settlement.spent or build_spent(settlement.amounts, settlement.usage)
+    return [str(number) for number in spent]
+
+
+def encode_parts(settlement: Settlement) -> list[str]:
+    """Encode its parts by service tier as ``take_parts`` of the scripts reads them."""
+    words = [str(len(settlement.parts))]
+    for part in settlement.parts:
+        words += [part.tier, *map(str, part.spent)]
+    return words
+
+
 def _decode_row(tenant_id: str, name: str, text: str) -> Row | None:
     """Decode a row of the store; None for entries that are no rows: a day's label count, a key's last use."""
     number, separator, heading = name.partition("|")
@@ -101,8 +116,25 @@ def _decode_row(tenant_id: str, name: str, text: str) -> Row | None:
         return None  # malformed; the next script that adds to it sets it aside
     if heading == UNATTRIBUTED:
         return Row(tenant_id, day, spent)
-    key_id, model, *rest = heading.split("|", 2)
+    key_id, model, *rest = heading.split("|", 3)
     if key_id == LABEL:
         label = heading.partition("|")[2]
         return Row(tenant_id, day, spent, label=tuple(json.loads(label)) if label else ("", ""))
-    return Row(tenant_id, day, spent, key_id, model, rest[0])
+    size, tier = rest[0], rest[1] if len(rest) > 1 else None
+    return Row(tenant_id, day, spent, key_id, model, size, tier=tier)
+
+
+def _separate_tiers(rows: list[Row]) -> tuple[Row, ...]:
+    """Take the parts of other tiers out of the rows that they are parts of, which leaves the standard one."""
+    parts: dict[tuple[object, ...], Spent] = {}
+    for row in rows:
+        if row.tier is not None:
+            heading = (row.day, row.key_id, row.model, row.size)
+            parts[heading] = parts.get(heading, Spent()).add(row.spent)
+    separated = []
+    for row in rows:
+        if row.tier is None and row.model is not None:
+            part = parts.get((row.day, row.key_id, row.model, row.size), Spent())
+            row = row._replace(spent=row.spent.subtract(part), tier=STANDARD)  # noqa: PLW2901
+        separated.append(row)
+    return tuple(separated)

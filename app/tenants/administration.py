@@ -251,7 +251,9 @@ class Administration:
         """Report the usage of one tenant or all, from ``since`` through ``until`` (UTC), by dimensions."""
 
         async def load_rows(tenant: Tenant) -> tuple[Row, ...]:
-            return await self._reports.read_tenant(tenant.id, since, until)
+            projects = {key.id: key.project for key in tenant.keys}
+            rows = await self._reports.read_tenant(tenant.id, since, until)
+            return tuple(row._replace(project_id=projects.get(row.key_id or "")) for row in rows)
 
         return report(await self._collect(tenant_id, load_rows), by)
 

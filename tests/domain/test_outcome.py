@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from app.cards import load_catalogue
+from app.domain.errors import UpstreamError
 from app.domain.estimate import estimate
 from app.domain.generation import ModelAnswer, Usage
 from app.domain.outcome import compute_outcome
+from app.domain.report import Spent, UsagePart
 from app.domain.request import GenerationRequest
 
 _FOUND = load_catalogue().resolve("gemini-3.1-flash-image")
@@ -30,3 +32,19 @@ def test_calls_of_one_tier_keep_it_and_one_that_does_not_say_changes_nothing() -
     assert (outcome.amounts.usd, outcome.usage.tier) == (60 * 10**9, "flex")
     silent = compute_outcome([served("flex"), served("")], CARD, PER_CALL)
     assert (silent.amounts.usd, silent.usage.tier) == (90 * 10**9, "flex")
+
+
+def test_reports_know_what_each_tier_billed_and_what_was_estimated() -> None:
+    lost = UpstreamError("Lost.", billed="maybe")
+    outcome = compute_outcome([served("flex"), served("standard"), served(""), lost], CARD, PER_CALL)
+    flex = Spent(0, 1_000_000, 1_000_000, 0, 30 * 10**9)
+    guessed = Spent(
+        0,
+        *PER_CALL.amounts[:4],
+        text_input=PER_CALL.text_input,
+        text_output=PER_CALL.text_output,
+    )
+    assert outcome.parts == (UsagePart("flex", flex), UsagePart("estimated", guessed))
+    assert outcome.spent is not None
+    assert outcome.spent.usd == outcome.amounts.usd == (30 + 60 + 60) * 10**9 + PER_CALL.usd
+    assert outcome.spent == Spent(1, *outcome.amounts[:4], guessed.text_input, 0, guessed.text_output)

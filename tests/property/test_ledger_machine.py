@@ -32,6 +32,7 @@ from app.domain.bound import Bound
 from app.domain.budget import AMOUNT_MAX, UNITS, Amounts, BudgetWindow, Span, build_window
 from app.domain.errors import Conflict, InternalError, StoreUnavailable
 from app.domain.failure import Failure
+from app.domain.report import Spent
 from app.domain.request import CacheDirective
 from app.generation.ports import (
     Absent,
@@ -400,7 +401,7 @@ class LedgerMachine(RuleBasedStateMachine):
         request = AdmissionRequest(self.tenant, "new", "work-a", self.windows, values, CacheDirective())
         assert self.runner.run(self._admit(request)) == "error"
         for hold in HOLDS[:2]:
-            settlement = Settlement(self.tenant, hold, self.work_of(hold), "settle", values)
+            settlement = Settlement(self.tenant, hold, self.work_of(hold), "settle", values, spent=Spent())
             assert self.runner.run(self._settle(settlement)) == ("error", False)
 
     @rule()

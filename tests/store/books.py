@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from app.domain.bound import Bound, Tail
     from app.domain.failure import Failure
+    from app.domain.report import Spent
     from app.domain.request import CacheMode
     from app.ledger.redis import RedisLedger
 
@@ -124,6 +125,7 @@ class Books:
         publish: Generation | None = None,
         failure: Failure | None = None,
         unresolved: Amounts = NOTHING,
+        spent: Spent | None = None,
     ) -> Settled:
         settlement = Settlement(
             self.tenant,
@@ -135,6 +137,7 @@ class Books:
             60 if publish else 0,
             failure,
             unresolved=unresolved,
+            spent=spent,
         )
         return await self.ledger.settle(settlement, self.windows)
 

@@ -221,7 +221,8 @@ async def test_the_work_of_an_admission_does_not_grow_with_open_holds(
 
 
 TAKEN = re.compile(
-    r"take(?:_(keep|claim|attempt|windows|rates|usage|bounds)\(\)|(?:_\w+)?\((?:take_\w+, )?'([^']+)')"
+    r"take(?:_(keep|claim|attempt|windows|rates|usage|bounds|row|parts)\(\)"
+    r"|(?:_\w+)?\((?:take_\w+, )?'([^']+)')"
 )
 
 

@@ -11,6 +11,7 @@ import pytest
 from app.domain.bound import Bound
 from app.domain.budget import AMOUNT_MAX, UNITS, Amounts, Budget
 from app.domain.errors import InternalError
+from app.domain.report import Spent
 from app.generation.ports import Lead, Refused
 from app.ledger.policy import LedgerConfig
 from app.ledger.redis import RedisLedger
@@ -328,7 +329,7 @@ async def test_anything_else_is_refused_before_the_first_write(books: Books, amo
         with pytest.raises(InternalError, match="arguments"):
             await books.admit("a", amounts=amounts)
         with pytest.raises(InternalError, match="arguments"):
-            await books.settle("held", amounts)
+            await books.settle("held", amounts, spent=Spent())
     assert await books.dump() == before
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.domain.budget import Amounts, Budget
 from app.domain.generation import Usage
-from app.domain.report import Attribution, Row, Spent, report, sum_rows
+from app.domain.report import Attribution, Row, Spent, UsagePart, report, sum_rows
 from app.generation.ports import Hit, Settlement
 from app.ledger.policy import LedgerConfig
 from app.ledger.redis import RedisLedger
@@ -72,6 +72,22 @@ async def test_a_settlement_is_reported_once_under_its_key_model_size_and_labels
     read_key = RedisReports(books.client, CELLS).read_key
     assert sum_rows(await read_key(books.tenant, "k1", today(), today())) == spent
     assert await read_key(books.tenant, "k2", today(), today()) == ()
+
+
+async def test_what_other_tiers_billed_is_reported_apart_and_counted_once(books: Books) -> None:
+    flex = Spent(0, 100, 300, 1, 7, 10, 0, 50, 5, cached_input=4, search_queries=2)
+    whole = Spent(1, *ONE[:4], text_input=18, text_output=90, cached_input=6, search_queries=3)
+    for hold in ("a", "b"):
+        await books.admit(hold)
+    await settle(books, "a", spent=whole, parts=(UsagePart("flex", flex),))
+    await settle(books, "b", spent=whole)
+    rows = await rows_of(books)
+    assert by(rows, "tier")["flex",] == flex
+    assert by(rows, "tier")["standard",] == whole.add(whole).subtract(flex)
+    assert by(rows, "key") == {("k1",): whole.add(whole)}
+    assert by(rows, "label") == {("team=web",): whole.add(whole)}
+    read_key = RedisReports(books.client, CELLS).read_key
+    assert sum_rows(await read_key(books.tenant, "k1", today(), today())) == whole.add(whole)
 
 
 async def test_what_the_cache_serves_is_reported_as_saved_at_what_it_had_cost(books: Books) -> None:
@@ -179,3 +195,20 @@ async def test_a_keys_last_use_is_known(books: Books) -> None:
     await found_by(books, "b", "work", replace(WEB, key_id="k2"))
     seen = await reports.read_last_used(books.tenant, ("k1", "k2"))
     assert seen["k1"] == first <= seen["k2"]
+
+
+async def test_a_row_of_a_tier_takes_at_most_three_hundred_bytes(books: Books) -> None:
+    """The rows of a day are bounded by keys, models, sizes and tiers, whatever is asked how often."""
+    part = Spent(0, 10**9, 10**10, 10**6, 10**14, 10**9, 10**9, 10**9, 10**9, 0, 0, 0, 0, 0, 10**9, 10**6)
+    keys = 200
+    for number in range(keys):
+        await books.admit(f"h{number}")
+        web = replace(WEB, key_id=f"k{number:011}", model="gemini-3.1-flash-image", labels=())
+        parts = (UsagePart("flex", part), UsagePart("estimated", part))
+        await settle(books, f"h{number}", web, spent=part._replace(requests=9**9), parts=parts)
+    names = (books.key("use"), books.key("gc"))
+    used = [await books.client.memory_usage(name, samples=0) for name in names]
+    assert await books.client.hlen(books.key("use")) == keys * 4, (
+        "three rows, and when the key was last served"
+    )
+    assert sum(used) / (keys * 4) <= 300

@@ -263,15 +263,17 @@ end
 --
 -- USE  "<day>|<key>|<model>|<size>"  a row of numbers, in the order of Spent in app/domain/report.py; the UTC
 --                                    day, counted from 1970, on which the hold was reserved or the hit served
+--      "<day>|<key>|<model>|<size>|<tier>"  the part of it that was billed by another service tier than the standard
+--                                    one, or estimated by the gateway because Google reported nothing
 --      "<day>|=|<label>"             the same by label; "<day>|=|" for all labels above the daily limit
 --      "<day>|-"                     the same for unattributed usage: charged at the estimate, or restored
 --      "<day>|#"                     number of labels of the day
 --      "@<key>"                      when the key was last served, ms
 
 local DAY_MS = 86400000
-local COLUMNS = 14
+local COLUMNS = 16
 local REPORTED = 4 -- of UNITS, the first ones
-local TEXT_INPUT, IMAGE_INPUT, TEXT_OUTPUT, THINKING = 6, 7, 8, 9 -- the columns behind them
+local TEXT_OUTPUT, HITS = 8, 10 -- two of the columns behind them; what the hits saved comes after theirs
 local IMAGE_TOKENS, ALL_OUTPUT_TOKENS = 1, 5 -- of UNITS
 local UNATTRIBUTED = '-'
 
@@ -281,12 +283,11 @@ end
 
 -- A row of numbers for one request of these amounts, times 1 or -1. Output that is neither picture nor thought is text,
 -- so that all output can be computed from a row without a column for it.
-local function used(amounts, sign, thinking)
+local function used(amounts, sign)
   local row = { sign }
   for unit = 1, REPORTED do row[unit + 1] = sign * amounts[unit] end
   for column = REPORTED + 2, COLUMNS do row[column] = 0 end
-  row[THINKING] = thinking or 0
-  row[TEXT_OUTPUT] = sign * math.max(0, amounts[ALL_OUTPUT_TOKENS] - amounts[IMAGE_TOKENS] - row[THINKING])
+  row[TEXT_OUTPUT] = sign * math.max(0, amounts[ALL_OUTPUT_TOKENS] - amounts[IMAGE_TOKENS])
   return row
 end
 

@@ -12,11 +12,28 @@ local function take_usage()
   return usage
 end
 
--- Counts numbers for the key, model and size and once more for each label; notes that the key was served.
-local function count_used(usage, at, now, numbers)
-  if not usage.head then return count_usage(day_of(at), { { UNATTRIBUTED, numbers } }, 0) end
-  local rows = { { usage.head, numbers } }
-  for _, label in ipairs(usage.labels) do rows[#rows + 1] = { '=|' .. label, numbers, true } end
+local function take_row()
+  local row = {}
+  for column = 1, COLUMNS do row[column] = take_integer('number of a row') end
+  return row
+end
+
+-- The number of parts of a row, then for each the service tier and its own row.
+local function take_parts()
+  local parts = {}
+  for index = 1, take_integer('number of parts') do
+    parts[index] = { tier = take_word('tier'), numbers = take_row() }
+  end
+  return parts
+end
+
+-- Counts a row for the key, model and size, its parts by tier, and once more for each label; notes that the key was
+-- served.
+local function count_used(usage, at, now, whole, parts)
+  if not usage.head then return count_usage(day_of(at), { { UNATTRIBUTED, whole } }, 0) end
+  local rows = { { usage.head, whole } }
+  for _, part in ipairs(parts) do rows[#rows + 1] = { usage.head .. '|' .. part.tier, part.numbers } end
+  for _, label in ipairs(usage.labels) do rows[#rows + 1] = { '=|' .. label, whole, true } end
   count_usage(day_of(at), rows, usage.labels_max)
   local key = '@' .. string.match(usage.head, '^[^|]+')
   redis.call('HSET', USE, key, text(now))

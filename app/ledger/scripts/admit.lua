@@ -135,8 +135,8 @@ end
 local function saved(result)
   local cost, row = numbers(string.match(result, '^[^;]+;%d+;([%d,]*);') or ''), {}
   for column = 1, COLUMNS do row[column] = 0 end
-  row[COLUMNS - REPORTED] = 1
-  for unit = 1, REPORTED do row[COLUMNS - REPORTED + unit] = cost[unit] or 0 end
+  row[HITS] = 1
+  for unit = 1, REPORTED do row[HITS + unit] = cost[unit] or 0 end
   return row
 end
 
@@ -236,7 +236,7 @@ if leads then
     local young = not max_age or now - tonumber(created) <= max_age
     if leader == following or (mode ~= 'refresh' and young) then
       count_requests(rates, requests, now)
-      if usage then count_used(usage, now, now, saved(result)) end
+      if usage then count_used(usage, now, now, saved(result), {}) end
       if claim then
         local done = { state = 'd', created = created, cost = FREE, outcome = 'gen_' .. leader }
         write_claim(claim, fingerprint, done, now, claim_kept)

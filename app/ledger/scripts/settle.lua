@@ -20,7 +20,8 @@
 --       attempt           see take_attempt
 --       amount            what was used, one for each unit
 --       unresolved amount what to keep unresolved beside it
---       tokens            text_input, image_input, thinking
+--       row               what is reported of it if it settles, see take_row
+--       parts             of the row, by service tier, see take_parts
 --       usage             its attribution, see take_usage
 -- Returns {code, state, repeated, late, published, now_ms, record, then for each counter: unit, start, end, settled,
 --          held, unresolved, field, credit, stored limit or ""}; code is done | unknown | conflict, flags are "0" and "1".
@@ -46,7 +47,8 @@ local claim_outcome = take('outcome of the claim')
 local reported = take('tokens of the claim')
 local attempt = take_attempt()
 local act, rest = take_amounts('amount'), take_amounts('unresolved amount')
-local text_input, image_input, thinking = take_integer('tokens'), take_integer('tokens'), take_integer('tokens')
+local row = take_row()
+local parts = take_parts()
 local usage = take_usage()
 take_nothing_more()
 if result ~= '' and ttl == 0 then refuse('ttl of a result', ttl) end
@@ -99,9 +101,7 @@ if record.state == 's' or record.state == 'v' then return reply('conflict', reco
 if record.state == 'c' then count_usage(day_of(record.t0), { { UNATTRIBUTED, used(booked_at(record), -1) } }, 0) end
 resolve(record, STATES[outcome], act, rest, now, keep)
 if outcome == 'settle' then
-  local numbers = used(act, 1, thinking)
-  numbers[TEXT_INPUT], numbers[IMAGE_INPUT] = text_input, image_input
-  count_used(usage, record.t0, now, numbers)
+  count_used(usage, record.t0, now, row, parts)
 elseif outcome == 'charge' then
   count_usage(day_of(record.t0), { { UNATTRIBUTED, used(booked_at(record), 1) } }, 0)
 end

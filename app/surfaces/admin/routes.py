@@ -318,7 +318,7 @@ async def report_usage(
         Literal["json", "csv"], Query(alias="format", description="Format: json or csv.")
     ] = "json",
 ) -> ReportWire | Response:
-    """Report usage and what the cache saved, by tenant, day, month, key, model and size, or by label.
+    """Report usage and savings by tenant, day, month, project, key, model, size, tier, or label.
 
     Callers choose the labels: a request with two labels counts for both, and one without for none.
     """

@@ -146,14 +146,21 @@ class ReportLineWire(UseWire):
     tenant: str | None = Field(None, description="Tenant id.", examples=["search"])
     day: date | None = Field(None, description="Day, UTC.", examples=["2026-11-22"])
     month: str | None = Field(None, description="Month, UTC.", examples=["2026-11"])
+    project: str | None = Field(None, description="Project that the key belongs to now.", examples=["web"])
     key: str | None = Field(
         None,
-        description="Key id. Null, with model and size, for usage that cannot be attributed: charged because "
-        "the outcome is unknown, or restored after the store lost data.",
+        description="Key id. Null, with model, size and tier, for usage that cannot be attributed: charged "
+        "because the outcome is unknown, or restored after the store lost data.",
         examples=["k1"],
     )
     model: str | None = Field(None, description="Model id.", examples=["gemini-3.1-flash-image"])
     size: str | None = Field(None, description="Image size.", examples=["1K"])
+    tier: str | None = Field(
+        None,
+        description="Service tier by Google's report; standard if it reported none, estimated if it reported "
+        "no usage and the gateway booked its own figures.",
+        examples=["standard"],
+    )
     label: str | None = Field(
         None,
         description="Label as name=value; null for labels beyond the daily limit.",

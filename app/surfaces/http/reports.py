@@ -30,6 +30,10 @@ class UseWire(BaseModel):
     image_input: int = Field(description="Tokens of reference images.", examples=[0])
     text_output: int = Field(description="Tokens of text output.", examples=[18900])
     thinking: int = Field(description="Tokens of thinking.", examples=[0])
+    cached_input: int = Field(
+        description="Part of the input that came from Google's context cache.", examples=[0]
+    )
+    search_queries: int = Field(description="Queries of searches.", examples=[0])
     cost_usd: float = Field(description="Cost in US dollars at list price.", examples=[2.87952])
     hits: int = Field(
         description="Requests served from the cache or from a call already in flight.", examples=[7]
