@@ -22,9 +22,9 @@ import json
 import os
 import re
 import secrets
-from contextlib import nullcontext, suppress
-from io import FileIO
-from typing import TYPE_CHECKING, Self
+from contextlib import suppress
+from io import BytesIO, FileIO
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 from app.ledger.checkpoints import CHECKPOINT_TYPE
 from app.ledger.hold_records import HoldRecord
@@ -144,14 +144,16 @@ class Journal(JournalLines):
             self.need_checkpoint(tenant)
 
     def _read_lines(self) -> Iterator[bytes]:
-        """The lines of this replica and of dead ones, oldest first in each of their files."""
+        """The lines of every replica of this folder, oldest first in each of their files.
+
+        Living ones included: one that is being started holds its lock before it can put anything back.
+        """
         for number in (self._number, *self._list_others()):
-            lock = None if number == self._number else self._lock(number, fcntl.LOCK_SH)
-            if lock is None and number != self._number:
-                continue
-            with lock or nullcontext():
-                for old in (True, False):
-                    yield from _read_file(self._path("settled", number, old=old))
+            # In this order: if a rotation comes in between, the same part is read twice, but none is missed.
+            current, old = (self._path("settled", number, old=each) for each in (False, True))
+            with _open_to_read(current) as later, _open_to_read(old) as earlier:
+                yield from earlier
+                yield from later
 
     def read_epochs(self) -> dict[str, str]:
         """The epoch of each tenant's ledger that the holders of this number saw last."""
@@ -233,14 +235,11 @@ class Journal(JournalLines):
                 return number, lock
         raise OSError("every number is taken")
 
-    def _lock(self, number: int, kind: int = fcntl.LOCK_EX) -> FileIO | None:
-        """This number's lock, held until the file is closed; None where somebody else holds it.
-
-        Readers share it, so that several replicas that read a dead one's part at once all see it.
-        """
+    def _lock(self, number: int) -> FileIO | None:
+        """This number's lock, held until the file is closed; None where somebody else holds it."""
         file = FileIO(self._path("lock", number), "r+", opener=_open_privately)
         try:
-            fcntl.flock(file, kind | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             file.close()
             if isinstance(error, BlockingIOError):
@@ -267,8 +266,16 @@ def _is_at(file: FileIO, path: Path) -> bool:
         return False
 
 
+def _open_to_read(path: Path) -> BinaryIO:
+    """The file, or an empty one where there is none."""
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        return BytesIO()
+
+
 def _read_file(path: Path) -> Iterator[bytes]:
-    with suppress(FileNotFoundError), path.open("rb") as lines:
+    with _open_to_read(path) as lines:
         yield from lines
 
 

@@ -31,6 +31,8 @@ REMEMBERED = 4096
 RESUBSCRIBE_S = 0.5
 LOST = "!lost;"
 """What a message begins with that is about a tenant's lost ledger; no hold's name does."""
+KNOWN = "!known;"
+"""What a message begins with that names a tenant and the epoch of its ledger."""
 
 
 class Notifications(Resource):
@@ -41,6 +43,7 @@ class Notifications(Resource):
         refusal: The store's error where it does not let this process subscribe, else None.
         woken: The number of messages received.
         lost_tenants: Tenants whose ledger another replica found lost, until somebody takes them; "" for all.
+        epochs: By tenant, those of ledgers that others have begun to use, until somebody takes them.
     """
 
     def __init__(self, client: Redis) -> None:
@@ -51,6 +54,7 @@ class Notifications(Resource):
         self.refusal: Exception | None = None
         self.woken = 0
         self.lost_tenants: set[str] = set()
+        self.epochs: dict[str, str] = {}
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:
@@ -81,6 +85,10 @@ class Notifications(Resource):
         self.woken += 1
         if hold_id.startswith(LOST):
             self.lost_tenants.add(hold_id.removeprefix(LOST))
+            return
+        if hold_id.startswith(KNOWN):
+            tenant_id, _, epoch = hold_id.removeprefix(KNOWN).partition(";")
+            self.epochs[tenant_id] = epoch
             return
         self._recent[hold_id] = None
         if len(self._recent) > REMEMBERED:

@@ -19,6 +19,7 @@ import time
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from app.domain.errors import StoreUnavailable
+from app.ledger.restoring import EPOCHS_AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +43,6 @@ SETTLE_S = 10.0
 CHECKPOINTS_AT_ONCE = 200
 LOOKED_AT_ONCE = 100
 """Tenants that are looked at in each look, by turns: with 10,000 of them, each is every 100 seconds."""
-FOUND_AT_ONCE = 1000
 PART = 5000
 """Lines of the journal held in memory at once."""
 
@@ -93,6 +93,7 @@ class Recovery:
         self._rebuilding = asyncio.Lock()
         self._settled_at = 0.0
         self._turn = self._look_turn = 0
+        self._shared_epochs: dict[str, str] = {}
         self.history = ""
 
     async def recover(self, tenant_id: str, lost: LedgerDataLost) -> None:
@@ -114,14 +115,15 @@ class Recovery:
 
     async def look_for_losses(self) -> None:
         """Look for losses, for ever: every replica puts back its part while a ledger is still closed."""
+        self._shared_epochs = dict(self._epochs)
         while True:
-            await asyncio.sleep(LOOK_S)
             try:
                 await self._look()
             except StoreUnavailable:
                 pass  # there is nothing to see; the next look tells
             except Exception:
                 log.exception("the ledger cannot be put back")
+            await asyncio.sleep(LOOK_S)
 
     async def take_checkpoints(self) -> None:
         """Take some of those that journals lack, once every replica has told a new history what it knows.
@@ -145,8 +147,9 @@ class Recovery:
                 self._journal.note_checkpoint(lines, checkpoint)
 
     async def _look(self) -> None:
-        known = dict(self._epochs)
         history = await self._restorer.read_history()
+        await self._share_epochs(new_history=history != self.history)
+        known = dict(self._epochs)
         if self.history not in {"", history}:
             log.warning("the store has another history", extra={"history": history})
         if history != self.history:
@@ -158,6 +161,24 @@ class Recovery:
         if self.history not in {"", history}:
             self._metrics.count_history_change("yes" if lacked else "no")
         self.history = history
+
+    async def _share_epochs(self, *, new_history: bool) -> None:
+        """Learn of ledgers that only others have used, and tell others of those that are new here.
+
+        A replica that did not know of a ledger would begin an empty one as soon as the store has lost it.
+        """
+        begun = {
+            tenant_id: epoch
+            for tenant_id, epoch in self._epochs.items()
+            if self._shared_epochs.get(tenant_id) != epoch
+        }
+        await self._restorer.announce_epochs(begun)
+        learned, self._notifications.epochs = self._notifications.epochs, {}
+        if new_history:
+            learned |= await self._restorer.read_epochs()
+        for tenant_id, epoch in learned.items():
+            self._epochs.setdefault(tenant_id, epoch)
+        self._shared_epochs = dict(self._epochs)
 
     async def _look_for_lost(self, known: dict[str, str]) -> None:
         """Look at some tenants by turns and at those that a replica has named; at all where one is lost."""
@@ -178,8 +199,8 @@ class Recovery:
     async def _find_lost(self, tenant_ids: list[str], known: dict[str, str]) -> dict[str, str]:
         """Return those whose epoch is not the known one, and report entries that were set aside."""
         lost = {}
-        for begin in range(0, len(tenant_ids), FOUND_AT_ONCE):
-            part = tenant_ids[begin : begin + FOUND_AT_ONCE]
+        for begin in range(0, len(tenant_ids), EPOCHS_AT_ONCE):
+            part = tenant_ids[begin : begin + EPOCHS_AT_ONCE]
             for tenant_id, (epoch, has_asides) in (await self._restorer.look_at(part)).items():
                 if epoch != known[tenant_id]:
                     lost[tenant_id] = known[tenant_id]

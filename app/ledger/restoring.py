@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 from app.domain.budget import EARLIER_UNITS, UNITS, Amounts
 from app.ledger.checkpoints import MARK_KEEP_MS, Checkpoint
 from app.ledger.epochs import EPOCH_FIELD
-from app.ledger.notifications import LOST
+from app.ledger.notifications import KNOWN, LOST
 from app.ledger.policy import MS
+from app.ledger.verifying import list_ledger_tenants
 from app.store import keys
 from app.store.calls import StoreCalls
 from app.store.client import fetch_node_info
 from app.store.scripting import read_script
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from redis.asyncio import Redis
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _ASIDES = read_script(__file__, "asides")
 ASIDE_FIELD = "!aside"
 AT_ONCE = 100
+EPOCHS_AT_ONCE = 1000
 ANNOUNCED_MAX = 100
 """Where more tenants have lost their ledgers, one message is about all."""
 RESTORE_DEADLINE_S = 5.0
@@ -154,6 +156,20 @@ class Restorer:
             tenant_id: (str(epoch or "").partition(";")[0], bool(aside))
             for tenant_id, (epoch, aside) in zip(tenant_ids, rows, strict=True)
         }
+
+    async def read_epochs(self) -> dict[str, str]:
+        """Return the epoch of every tenant's ledger in the store. Raises StoreUnavailable."""
+        epochs: dict[str, str] = {}
+        tenant_ids = [each for each in await list_ledger_tenants(self._client) if not each.startswith("_")]
+        for begin in range(0, len(tenant_ids), EPOCHS_AT_ONCE):
+            looked_at = await self.look_at(tenant_ids[begin : begin + EPOCHS_AT_ONCE])
+            epochs |= {tenant_id: epoch for tenant_id, (epoch, _) in looked_at.items() if epoch}
+        return epochs
+
+    async def announce_epochs(self, epochs: Mapping[str, str]) -> None:
+        """Tell every replica of ledgers that it may not have used yet."""
+        for tenant_id, epoch in epochs.items():
+            await self._calls.run(self._client.publish(keys.WAKE_CHANNEL, f"{KNOWN}{tenant_id};{epoch}"))
 
     async def announce_losses(self, tenant_ids: Collection[str]) -> None:
         """Tell every replica whose ledger is lost, so that each restores its part."""

@@ -208,6 +208,31 @@ async def test_a_journal_that_is_deleted_is_made_again_with_its_checkpoint(
         assert await one.books.totals() == [(6, 0)]
 
 
+async def test_a_replica_begins_no_empty_ledger_in_place_of_one_that_only_others_have_used(
+    own_server: ServerProcess,
+) -> None:
+    """Neither one that was there when the ledger began, nor one that has been started since."""
+    async with replica(own_server.url, None) as one, replica(own_server.url, None) as two:
+        await one.has_looked()
+        await two.has_looked()
+        assert await draw(one, "a", ONE)
+        async with replica(own_server.url, None) as three:
+
+            async def known() -> bool:
+                return all(one.books.tenant in each.durable._ledger.epochs for each in (two, three))
+
+            await until(known, 10)
+            await one.books.client.flushall()
+            for other in (two, three):
+                with pytest.raises(StoreUnavailable, match="rebuilt"):
+                    await other.books.admit(f"of-{id(other)}")
+
+            async def whole() -> bool:
+                return await one.books.totals() == [(ONE.image_tokens, 0)]
+
+            await until(whole, 10)
+
+
 async def test_losses_are_looked_for_by_turns(
     own_server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
