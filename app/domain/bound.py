@@ -145,6 +145,23 @@ def compute_unresolved(worst: Amounts, booked: Amounts, unknown: int, n: int) ->
     )
 
 
+def compute_unreported(worst: Amounts, booked: Amounts, card: Card) -> Amounts:
+    """What to set aside for an answer that did not report its tokens: words up to its bound.
+
+    Its pictures are known, because they have been received.
+
+    Args:
+        worst: Of one call.
+        booked: For this one.
+        card: The model's.
+    """
+    prices = card.prices_usd_per_million
+    words = max(0, worst.all_output_tokens - booked.all_output_tokens)
+    total = max(0, worst.total_tokens - booked.total_tokens)
+    usd = sum_prices((words, prices.text_output), (max(0, total - words), prices.input))
+    return Amounts(total_tokens=total, usd=usd, all_output_tokens=words)
+
+
 def compute_needed_amounts(
     request: GenerationRequest, card: Card, allowances: TenantAllowances | None, *, strict: bool, tail: Tail
 ) -> Amounts:

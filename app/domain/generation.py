@@ -194,6 +194,7 @@ class ModelAnswer:
         verbatim: The answer itself, JSON with a picture's id in place of its bytes.
         back_end: The back end that answered.
         searches: What its searches came to, or None if it made none.
+        reported: Whether it reported its tokens at all.
     """
 
     pictures: tuple[Picture, ...]
@@ -207,3 +208,4 @@ class ModelAnswer:
     verbatim: str = ""
     back_end: str = ""
     searches: SearchResults | None = None
+    reported: bool = True

@@ -6,6 +6,10 @@
 | a refusal that reports usage             | that usage                          |
 | a refusal without a report               | its input, or nothing: a policy     |
 | a failure that cannot have been billed   | nothing                             |
+| a picture without a report of usage      | the table's price of the picture    |
+|                                          | and the usual words and thoughts;   |
+|                                          | what else its bound had room for is |
+|                                          | set aside                           |
 | an unknown outcome (time-out, reset)     | what one call is expected to cost,  |
 |                                          | and the rest of its worst is set    |
 |                                          | aside; or nothing: a policy         |
@@ -17,7 +21,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Literal
 
-from app.domain.bound import compute_unresolved
+from app.domain.bound import compute_unreported, compute_unresolved
 from app.domain.budget import NOTHING, Amounts
 from app.domain.errors import ContentBlocked, GatewayError, UpstreamError
 from app.domain.estimate import compute_input_amounts, compute_settled_amounts
@@ -132,7 +136,7 @@ def compute_outcome(
         keep,
         notices,
         ambiguous=any(map(_may_be_billed, silent)),
-        unresolved=compute_unresolved(worst, guessed, unknown, len(endings))
+        unresolved=_compute_unresolved(endings, card, worst, guessed, unknown)
         if booking == "settle"
         else NOTHING,
         spent=spent,
@@ -170,6 +174,19 @@ def _estimate_spent(per_call: Estimate, unknown: int, blocked: int, blocked_amou
         text_output=unknown * per_call.text_output,
         search_queries=unknown * per_call.search_queries,
     )
+
+
+def _compute_unresolved(
+    endings: Sequence[ModelAnswer | GatewayError], card: Card, worst: Amounts, guessed: Amounts, unknown: int
+) -> Amounts:
+    """What to set aside for calls of unknown outcome, and for words of answers that did not report them."""
+    per_call = Amounts(*(-(-amount // len(endings)) for amount in worst))
+    unreported = [
+        compute_unreported(per_call, compute_settled_amounts(card, each.usage, len(each.pictures)), card)
+        for each in endings
+        if isinstance(each, ModelAnswer) and not each.reported
+    ]
+    return _sum_amounts(compute_unresolved(worst, guessed, unknown, len(endings)), *unreported)
 
 
 def build_charged_outcome(endings: Sequence[ModelAnswer | GatewayError], estimated: Amounts) -> Outcome:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from app.cards import load_catalogue
+from app.domain.bound import build_bounds
+from app.domain.budget import Amounts
 from app.domain.errors import UpstreamError
 from app.domain.estimate import estimate
 from app.domain.generation import ModelAnswer, Usage
@@ -48,3 +50,18 @@ def test_reports_know_what_each_tier_billed_and_what_was_estimated() -> None:
     assert outcome.spent is not None
     assert outcome.spent.usd == outcome.amounts.usd == (30 + 60 + 60) * 10**9 + PER_CALL.usd
     assert outcome.spent == Spent(1, *outcome.amounts[:4], guessed.text_input, 0, guessed.text_output)
+
+
+def test_words_that_an_answer_did_not_report_are_set_aside_up_to_its_bound() -> None:
+    bound = build_bounds(GenerationRequest(CARD.id, "a fox"), CARD, None, PER_CALL.amounts)[1]
+    assert bound.tokens == 3440
+    usual = Usage(text_input=2, image_output=1120, text_output=600, estimated=True)
+    silent = ModelAnswer((), "", "STOP", usual, "m", reported=False)
+    outcome = compute_outcome([silent], CARD, PER_CALL, worst=bound.worst)
+    assert outcome.amounts[:2] == (1120, 1722)
+    words = 3440 - 1720
+    read = 5 - 2  # every byte may be a token
+    expected = Amounts(total_tokens=words + read, usd=words * 3_000 + read * 500, all_output_tokens=words)
+    assert outcome.unresolved == expected
+    twice = Amounts(*(2 * amount for amount in bound.worst))
+    assert compute_outcome([silent, served("")], CARD, PER_CALL, worst=twice).unresolved == expected

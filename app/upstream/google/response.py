@@ -158,11 +158,12 @@ def complete_usage(usage: Usage | None, request: GenerationRequest, card: Card, 
     expected = estimate(replace(request, n=1), card)
     image_output = expected.image_output * pictures
     if usage is None:
+        most = request.max_output_tokens or card.tokens.output_max
         return Usage(
             text_input=expected.text_input + expected.document_input + expected.video_input,
             image_input=expected.image_input,
             image_output=image_output,
-            text_output=expected.text_output,
+            text_output=min(expected.text_output, max(0, most - image_output)),
             estimated=True,
             search_queries=expected.search_queries,
         )
@@ -377,6 +378,7 @@ class GoogleResponse:
             interim=tuple(self._find_interim(parts, ids)),
             verbatim=self._insert_ids(ids),
             searches=self.searches,
+            reported=self.usage is not None,
         )
 
     def _find_interim(self, parts: tuple[PicturePart, ...], ids: Mapping[str, str]) -> Iterator[Picture]:
