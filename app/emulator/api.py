@@ -151,11 +151,18 @@ class _Emulator:
             await asyncio.sleep(latency_s + behaviour.delay_s)
             pictures, interim = await self._renderer.render(model_request, behaviour)
         response = responses.compose(model_request, behaviour, pictures, interim, output)
-        usage = response.usage or {}
+        usage = responses.build_usage(model_request, behaviour, pictures, output)
+        total, read = usage["totalTokenCount"], usage["promptTokenCount"]
+        above_bound = max(0, total - read - model_request.output_tokens_max)
         self._calls.bill(
-            len(pictures),
-            responses.count_image_tokens(model_request, pictures),
-            usage.get("totalTokenCount", 0),
+            request.headers.get("x-flashgate-tenant", ""),
+            pictures=len(pictures),
+            image_tokens=responses.count_image_tokens(model_request, pictures),
+            input_tokens=read,
+            output_tokens=total - read,
+            total_tokens=total,
+            above_bound=above_bound,
+            calls_above_bound=int(above_bound > 0),
         )
         return _build_response(response, behaviour, request, dialect)
 

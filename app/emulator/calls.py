@@ -6,13 +6,17 @@ It is used from one event loop only, so it needs no locks.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
 from app.resilience.deadlines import time_limit
 
 _GATES_MAX = 1000
+BILLED_NAMES = (
+    *("pictures", "image_tokens", "input_tokens", "output_tokens", "total_tokens"),
+    *("above_bound", "calls_above_bound"),
+)
 
 
 @dataclass(slots=True)
@@ -21,7 +25,8 @@ class Calls:
 
     Attributes:
         remembered_max: Distinct requests that are counted one by one; the one seen longest ago is dropped.
-        billed: What the emulator would have charged: pictures, image tokens and all tokens.
+        billed: What the emulator would have charged for the answers to each tenant, BILLED_NAMES; "" where a
+            call names none. Tokens above the call's bound on output are counted once more as ``above_bound``.
     """
 
     remembered_max: int
@@ -29,7 +34,7 @@ class Calls:
     count_tokens: int = 0
     refused: int = 0
     running: int = 0
-    billed: dict[str, int] = field(default_factory=dict)
+    billed: OrderedDict[str, Counter[str]] = field(default_factory=OrderedDict)
     by_fingerprint: OrderedDict[str, int] = field(default_factory=OrderedDict)
 
     def count_call(self, fingerprint: str) -> int:
@@ -41,14 +46,11 @@ class Calls:
             self.by_fingerprint.popitem(last=False)
         return times
 
-    def bill(self, pictures: int, image_tokens: int, total_tokens: int) -> None:
-        """Add one finished generation."""
-        for name, amount in (
-            ("pictures", pictures),
-            ("image_tokens", image_tokens),
-            ("total_tokens", total_tokens),
-        ):
-            self.billed[name] = self.billed.get(name, 0) + amount
+    def bill(self, tenant_id: str, **amounts: int) -> None:
+        """Add one finished generation; ``amounts`` are named as in BILLED_NAMES."""
+        self.billed.setdefault(tenant_id, Counter()).update(amounts)
+        if len(self.billed) > self.remembered_max:
+            self.billed.popitem(last=False)
 
     def reset(self) -> None:
         """Forget everything but what is running now."""
@@ -63,9 +65,14 @@ class Calls:
             "count_tokens": self.count_tokens,
             "refused": self.refused,
             "running": self.running,
-            "billed": {"pictures": 0, "image_tokens": 0, "total_tokens": 0} | self.billed,
+            "billed": _name_amounts(sum(self.billed.values(), Counter())),
+            "billed_by_tenant": {tenant_id: _name_amounts(each) for tenant_id, each in self.billed.items()},
             "by_fingerprint": dict(self.by_fingerprint),
         }
+
+
+def _name_amounts(billed: Counter[str]) -> dict[str, int]:
+    return {name: billed[name] for name in BILLED_NAMES}
 
 
 @dataclass(slots=True)

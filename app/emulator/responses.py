@@ -113,7 +113,7 @@ def compose(
         envelope["modelStatus"] = {"modelStage": behaviour.model_stage, "message": message}
     usage = None
     if behaviour.usage:
-        usage = _build_usage(request, behaviour, pictures, output)
+        usage = build_usage(request, behaviour, pictures, output)
     if behaviour.block_reason is not None:
         feedback = envelope["promptFeedback"] = {"blockReason": behaviour.block_reason}
         if behaviour.support_code is not None and request.dialect == "vertex":
@@ -167,9 +167,10 @@ def count_image_tokens(request: ModelRequest, pictures: list[Picture]) -> int:
     return len(pictures) * request.card.image_tokens(request.image_size)
 
 
-def _build_usage(
+def build_usage(
     request: ModelRequest, behaviour: Behaviour, pictures: list[Picture], output: Output
 ) -> dict[str, Any]:
+    """The ``usageMetadata`` of an answer, whether or not it is reported."""
     prompt = sum(count for _, count in request.prompt_tokens)
     usage: dict[str, Any] = {"promptTokenCount": prompt}
     candidates = thoughts = 0

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
-from app.domain.budget import UNITS, Budget, build_window
+from app.domain.budget import UNITS, Amounts, Budget, build_window
 from app.domain.report import sum_rows
 from app.ledger.journal import Journal
 from app.ledger.policy import LedgerConfig
@@ -27,33 +27,48 @@ from app.ledger.redis import RedisLedger
 from app.ledger.reports import RedisReports
 from app.ledger.verifying import read_snapshot
 from app.store.client import open_clients
-from tests.chaos.world import LEASE_S, TENANTS, Observer, World
+from tests.chaos.tenants import EXCESSIVE, GREEDY, LEVELS, NAMES, SIZES, count_made
+from tests.chaos.world import LEASE_S, Observer, World
 from tests.processes import HTTP
 from tests.store.books import ZONE, Books
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from app.domain.report import Spent
     from app.ledger.hold_records import HoldRecord
-    from app.ledger.verifying import Difference
+    from app.ledger.verifying import Difference, Snapshot
+    from tests.chaos.tenants import ChaosTenant
 
-PROMPTS = (
-    ["A lighthouse"] * 4
-    + ["Another [[emulate:slow:0.4]]"] * 3
-    + ["Greedy [[emulate:greedy]]"] * 3
-    + [
-        "Greedy and lost [[emulate:greedy]] [[emulate:reset]]",
-        "Refused [[emulate:image-safety]]",
-        "Nothing [[emulate:no-image]]",
-        "Down [[emulate:unavailable]]",
-        "Broken [[emulate:reset]]",
-        "Quota [[emulate:exhausted]]",
-        "Unreported [[emulate:no-usage]]",
-        "Half [[emulate:broken-json]]",
-    ]
+USUAL_PROMPTS = (
+    *["A lighthouse"] * 4,
+    *["Another [[emulate:slow:0.4]]"] * 3,
+    "Refused [[emulate:image-safety]]",
+    "Nothing [[emulate:no-image]]",
+    "Down [[emulate:unavailable]]",
+    "Broken [[emulate:reset]]",
+    "Quota [[emulate:exhausted]]",
+    "Unreported [[emulate:no-usage]]",
+    "Half [[emulate:broken-json]]",
 )
-SIZES = ("512", "1K", "2K")
-LEVELS = ("minimal", "high")
+GREEDY_PROMPTS = (
+    *["Greedy [[emulate:greedy]]"] * 4,
+    "Greedy and slow [[emulate:greedy]] [[emulate:slow:0.4]]",
+    "Greedy and lost [[emulate:greedy]] [[emulate:reset]]",
+    "Greedy, half [[emulate:greedy]] [[emulate:broken-json]]",
+    "Greedy, unreported [[emulate:greedy]] [[emulate:no-usage]]",
+)
+EXCESSIVE_PROMPTS = (
+    "More than its bound [[emulate:over]]",
+    "More, slowly [[emulate:over]] [[emulate:slow:0.4]]",
+    "More, and lost [[emulate:over]] [[emulate:reset]]",
+)
+PROMPTS = dict.fromkeys(NAMES, USUAL_PROMPTS + GREEDY_PROMPTS) | {
+    GREEDY: GREEDY_PROMPTS,
+    EXCESSIVE: EXCESSIVE_PROMPTS + USUAL_PROMPTS,
+}
+TOKENS_MAX = 2520
+"""Of one picture."""
 _ERROR = re.compile(r'"severity": ?"ERROR".*?"message": ?"([^"]+)"')
 
 
@@ -64,6 +79,7 @@ class Report:
     seed: int
     seconds: float
     replicas: int
+    callers: int
     faketime: bool
     harm: Counter[str] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
@@ -76,61 +92,69 @@ class Report:
     misreported: list[str] = field(default_factory=list)
     holds: Counter[str] = field(default_factory=Counter)
     said: Counter[str] = field(default_factory=Counter)
-    windows: dict[str, tuple[int, int]] = field(default_factory=dict)
-    made: int = 0
-    booked: int = 0
-    aside: int = 0
+    uncovered: list[str] = field(default_factory=list)
+    windows: Counter[str] = field(default_factory=Counter)
+    sums: dict[str, tuple[Amounts, Amounts, Amounts]] = field(default_factory=dict)
 
     @property
     def faults(self) -> int:
         """Zero, or the run has failed."""
-        return sum(map(len, self.found))
+        return sum(map(len, self.found.values()))
 
     @property
-    def found(self) -> tuple[Sequence[object], ...]:
+    def found(self) -> dict[str, Sequence[object]]:
         """Everything that must not be."""
-        return self.violations, self.differences, self.unpaid, self.unexplained, self.misreported
+        return {
+            "windows above limit + overage + tail, ever": self.violations,
+            "made, but neither booked nor set aside": self.uncovered,
+            "counters that do not add up": self.differences,
+            "pictures that nobody paid": self.unpaid,
+            "bookings without a word in a journal": self.unexplained,
+            "reports that differ from the books": self.misreported,
+        }
 
     def __str__(self) -> str:
         lines = [
-            f"Chaos: {self.seconds:.0f} s, {self.replicas} replicas, seed {self.seed}",
+            f"{self.seconds:.0f} s, {self.replicas} replicas, {self.callers} callers, seed {self.seed}",
             f"  harm        {_told(self.harm)}"
             + ("" if self.faketime else "  (no clock steps: libfaketime is not installed)"),
             f"  answers     {_told(self.answers)}",
             f"  holds       {_told(self.holds)}",
             f"  logged      {_told(self.said)}",
-            f"  observed    {self.samples} samples of windows",
-            *(f"  {name:<34} settled {s:>9}  limit {limit:>9}" for name, (s, limit) in self.windows.items()),
-            f"  image tokens  made {self.made}, booked {self.booked}, set aside {self.aside}",
-            f"  S + H + U > L + O + tail, ever        {len(self.violations)}",
-            f"  counters that do not add up           {len(self.differences)}",
-            f"  pictures that nobody paid             {len(self.unpaid)}",
-            f"  bookings without a word in a journal  {len(self.unexplained)}",
-            f"  reports that differ from the books    {len(self.misreported)}",
+            f"  observed    {self.samples} samples of {len(self.windows)} windows",
+            f"  above their limits by no more than the tail: {_told(self.windows, above=0)}",
+            f"  {'tenant':<10}{'unit':<18}{'made':>14}{'booked':>14}{'set aside':>14}",
         ]
-        for found in self.found:
-            lines += [f"    {item}" for item in list(found)[:5]]
+        for tenant, (made, booked, aside) in self.sums.items():
+            for unit, *amounts in zip(UNITS, made, booked, aside, strict=True):
+                lines.append(f"  {tenant:<10}{unit:<18}" + "".join(f"{amount:>14}" for amount in amounts))
+        for what, found in self.found.items():
+            lines += [f"  {what:<44}{len(found)}", *(f"    {item}" for item in list(found)[:5])]
         lines.append("PASSED" if not self.faults else "FAILED")
         return "\n".join(lines)
 
 
-def _told(counts: Counter[str]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.most_common()) or "none"
+def _told(counts: Counter[str], above: int = -1) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.most_common() if count > above) or "none"
 
 
 def _call(world: World, report: Report, chance: random.Random, until: float) -> None:
     """Callers who never give up: any tenant, any replica, some work twice."""
     while time.monotonic() < until:
-        tenant = chance.choice(list(TENANTS))
+        tenant = chance.choice(list(world.tenants.values()))
         replica = chance.choice(world.replicas)
-        prompt = f"{chance.choice(PROMPTS)} {chance.randrange(10 if chance.random() < 0.3 else 10**6)}"
-        body = {"prompt": prompt, "image_size": chance.choice(SIZES), "delivery": "uri"}
-        body["thinking_level"] = chance.choice(LEVELS)
+        number = chance.randrange(10 if chance.random() < 0.3 else 10**6)
+        body = {
+            "prompt": f"{chance.choice(PROMPTS[tenant.id])} {number}",
+            "image_size": chance.choice(SIZES),
+            "thinking_level": chance.choice(LEVELS),
+            "delivery": "uri",
+        }
         try:
             answer = HTTP.post(
                 f"{replica.url}/v1/images:generate",
                 json=body,
-                headers={"X-API-Key": world.tenants.keys[tenant]},
+                headers={"X-API-Key": tenant.key},
                 timeout=30,
             )
         except httpx2.TransportError:
@@ -140,9 +164,9 @@ def _call(world: World, report: Report, chance: random.Random, until: float) -> 
         document = answer.json()
         report.answers[str(document.get("code", answer.status_code))] += 1
         if answer.status_code == 200 and document["cache"]["status"] in {"miss", "bypass"}:
-            report.delivered.add((tenant, document["id"].removeprefix("gen_")))
+            report.delivered.add((tenant.id, document["id"].removeprefix("gen_")))
         if answer.status_code in {429, 503}:
-            time.sleep(0.05)
+            time.sleep(chance.uniform(0.05, 0.5))
 
 
 def _harm(world: World, report: Report, chance: random.Random, until: float) -> None:
@@ -173,42 +197,52 @@ def _harm(world: World, report: Report, chance: random.Random, until: float) -> 
 async def _audit(world: World, report: Report) -> None:
     """End every hold that nobody will end any more, then add everything up."""
     with Journal(world.folder / "journal") as journal:
-        journals = {tenant: journal.read_settled_of(tenant) for tenant in TENANTS}
+        journals = {tenant: journal.read_settled_of(tenant) for tenant in world.tenants}
     async with (
         open_clients(world.server.url, ledger_timeout_s=10) as clients,
         RedisLedger(clients.ledger, LedgerConfig(lease_s=LEASE_S, deadline_s=10)) as ledger,
     ):
-        for tenant, limit in TENANTS.items():
-            books = Books(ledger, clients.ledger, tenant)
+        for tenant in world.tenants.values():
+            books = Books(ledger, clients.ledger, tenant.id)
             for _ in range(50):
                 await books.totals()
-                found = await read_snapshot(clients.ledger, tenant)
+                found = await read_snapshot(clients.ledger, tenant.id)
                 if not found.leased:
                     break
                 await clients.ledger.zadd(books.key("exp"), dict.fromkeys(found.leased, 1), xx=True)
             report.differences += found.find_differences()
             report.holds.update(hold.state for hold in found.holds)
-            rows = await RedisReports(clients.ledger, ()).read_tenant(tenant, date.min, date.max)
-            spent = sum_rows([row for row in rows if row.label is None])
-            for unit in UNITS:
-                reported = spent.output_tokens if unit == "all_output_tokens" else getattr(spent, unit)
-                field_name = build_window(Budget(unit, "month", 0), "t", ZONE, 0).field
-                booked = sum(
-                    counters.get("s", 0)
-                    for name, counters in found.counters.items()
-                    if name.startswith(f"{field_name}|")
-                )
-                if reported != booked:
-                    report.misreported.append(f"{tenant}: {reported} {unit} reported, {booked} booked")
-            for name, counters in found.counters.items():
-                if "|output_tokens|" not in name:
-                    continue
-                allowed = limit * (2 if "|month|" in name else 1)
-                if "|month|" in name:
-                    report.booked += counters.get("s", 0)
-                    report.aside += counters.get("u", 0)
-                report.windows[f"{tenant} {name.rpartition('|')[0]}"] = (counters.get("s", 0), allowed)
-            _explain(tenant, {hold.hold_id: hold for hold in found.holds}, journals[tenant], report)
+            rows = await RedisReports(clients.ledger, ()).read_tenant(tenant.id, date.min, date.max)
+            _compare(world, tenant, found, sum_rows([row for row in rows if row.label is None]), report)
+            _explain(tenant.id, {hold.hold_id: hold for hold in found.holds}, journals[tenant.id], report)
+
+
+def _compare(world: World, tenant: ChaosTenant, found: Snapshot, spent: Spent, report: Report) -> None:
+    """What stands in the ledger against the upstream's own bill, the limits, and the reports."""
+    bill = world.read_bill(tenant.id)
+    made, booked, aside, overage = count_made(bill), [], [], []
+    for unit in UNITS:
+        everything = build_window(Budget(unit, "lifetime", 0), "t", ZONE, 0)
+        counter = found.counters.get(f"{everything.field}|0", {})
+        booked.append(counter.get("s", 0))
+        aside.append(counter.get("u", 0))
+        overage.append(counter.get("o", 0))
+        reported = spent.output_tokens if unit == "all_output_tokens" else getattr(spent, unit)
+        if reported != booked[-1]:
+            report.misreported.append(f"{tenant.id}: {reported} {unit} reported, {booked[-1]} booked")
+    # What came above a bound in answers that nobody received is known to the upstream alone.
+    above = [hold for hold in found.holds if hold.booked[-1] > hold.est[-1]]
+    unseen = max(0, bill["calls_above_bound"] - len(above))
+    tokens = max(0, bill["above_bound"] - overage[UNITS.index("all_output_tokens")])
+    unknowable = Amounts(unseen * TOKENS_MAX, tokens, unseen, tokens * 60_000, tokens)
+    for unit, most, stands, rest, missed in zip(UNITS, made, booked, aside, unknowable, strict=True):
+        if stands + rest + missed < most:
+            report.uncovered.append(f"{tenant.id}: {most} {unit} made, {stands} + {rest} + {missed} known")
+    report.sums[tenant.id] = (made, Amounts(*booked), Amounts(*aside))
+    for name, counters in found.counters.items():
+        limit = tenant.limits.get(name.rpartition("|")[0])
+        if limit is not None:
+            report.windows[f"{tenant.id} {name.rpartition('|')[0]}"] = counters.get("s", 0) - limit
 
 
 def _explain(
@@ -234,7 +268,7 @@ def _explain(
 def chaos(seconds: float, seed: int, replicas: int, callers: int, folder: Path) -> Report:
     """One run. The same seed harms in the same order; how far the calls are by then is the machine's."""
     with World(folder, replicas) as world:
-        report = Report(seed, seconds, replicas, world.clock_can_be_set)
+        report = Report(seed, seconds, replicas, callers, world.clock_can_be_set)
         observer = Observer(world)
         observer.start()
         until = time.monotonic() + seconds
@@ -252,8 +286,8 @@ def chaos(seconds: float, seed: int, replicas: int, callers: int, folder: Path) 
                 thread.join(60)
         _calm(world)
         observer.stop()
-        report.samples, report.violations = observer.samples, observer.violations
-        report.made = world.image_tokens_made()
+        report.samples = observer.samples
+        report.violations = [f"{name}: {what}" for name, what in observer.violations.items()]
         asyncio.run(_audit(world, report))
         for replica in world.replicas:
             report.said.update(_ERROR.findall(replica.log))
@@ -280,7 +314,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--replicas", type=int, default=4)
-    parser.add_argument("--callers", type=int, default=12)
+    parser.add_argument("--callers", type=int, default=50)
     given: Any = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="fg") as folder:
         report = chaos(min(given.seconds, 600), given.seed, given.replicas, given.callers, Path(folder))

@@ -15,7 +15,7 @@ SEED = 20_261_122
 @pytest.mark.timeout(180)
 def test_whatever_breaks_nothing_is_overspent_lost_or_unexplained() -> None:
     with tempfile.TemporaryDirectory(prefix="fg") as folder:
-        report = chaos(8, SEED, 2, 6, Path(folder))
+        report = chaos(8, SEED, 2, 12, Path(folder))
     assert report.faults == 0, f"\n{report}"
     assert report.harm["store flushed"] == 1
     assert report.harm.total() > 5
