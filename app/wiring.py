@@ -150,7 +150,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             limits=_limits(settings, catalogue),
             page_counter=PageCounter(),
             readiness=_readiness(gateway, trial, model),
-            conditions=lambda: durable.conditions() | capacity.conditions(),
+            conditions=lambda: durable.conditions() | capacity.conditions() | model.conditions(),
             render_metrics=metrics.render,
             operators_ports=frozenset(settings.ports.values()) - {settings.port},
             administration=Administration(

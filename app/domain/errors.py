@@ -370,6 +370,13 @@ class UpstreamQuota(UpstreamError):
     daily = False
 
 
+class UpstreamSpendingCap(UpstreamQuota):
+    """Google's cap on the spending of the project or the account is reached; an operator must act."""
+
+    code, title, status = "upstream_spending_cap", "The upstream's spending cap is reached", 503
+    retryable = False
+
+
 class UpstreamUnavailable(UpstreamError):
     """The upstream is down or overloaded."""
 

@@ -72,6 +72,20 @@ def _quota(quota_id: str, value: str, retry_delay: str) -> tuple[dict[str, Any],
 
 
 _QUOTA_WORDS = "You exceeded your current quota, please check your plan and billing details."
+_PROJECT_CAP = (
+    "Your project has exceeded its monthly spending cap. Please go to AI Studio at https://ai.studio/spend to"
+    " manage your project spend cap. Learn more at"
+    " https://ai.google.dev/gemini-api/docs/billing#project-spend-caps. "
+)
+_ACCOUNT_CAP = (
+    "Your billing account has exceeded its monthly spending cap. Please go to AI Studio at"
+    " https://ai.studio/billing to manage your billing. Learn more at"
+    " https://ai.google.dev/gemini-api/docs/billing#tier-spend-caps. "
+)
+_NO_CREDIT = (
+    "Your prepayment credits are depleted. Please go to AI Studio at https://ai.studio/projects to manage"
+    " your project and billing."
+)
 _OVERLOADED = "The model is overloaded. Please try again later."
 _LATE = "Deadline expired before operation could complete."
 _INTERNAL = (
@@ -167,6 +181,9 @@ FAULTS: Mapping[str, Fault] = {
         _QUOTA_WORDS,
         *_quota("GenerateRequestsPerDayPerProjectPerModel-FreeTier", "0", "34.074824224s"),
     ),
+    "spending-cap": _error("the project's cap", 429, "RESOURCE_EXHAUSTED", _PROJECT_CAP),
+    "spending-cap-account": _error("the account's cap", 429, "RESOURCE_EXHAUSTED", _ACCOUNT_CAP),
+    "credits-depleted": _error("prepaid credit is gone", 429, "RESOURCE_EXHAUSTED", _NO_CREDIT),
     "exhausted": _error(
         "shared capacity", 429, "RESOURCE_EXHAUSTED", "Resource exhausted. Please try again later."
     ),

@@ -18,6 +18,10 @@ UPSTREAM_METRICS: tuple[MetricSpec, ...] = (
         "1 while the circuit breaker is open because the back end keeps failing at this size, else 0.",
     ),
     MetricSpec(
+        "flashgate_upstream_spending_cap", "gauge", ("back_end",),
+        "1 while the back end refuses every call because a spending cap is reached, else 0.",
+    ),
+    MetricSpec(
         "flashgate_upstream_slots", "gauge", ("back_end", "model", "slots"),
         "Concurrent calls: limit (the back end's learned capacity) and used (running calls).",
     ),
@@ -54,6 +58,10 @@ class PrometheusUpstreamMetrics:
     def set_breaker(self, back_end: str, model: str, image_size: str, *, held_back: bool) -> None:
         """Show whether the breaker is open."""
         self._get_family("upstream_breaker_open").set(int(held_back), back_end, model, image_size)
+
+    def set_spending_cap(self, back_end: str, *, reached: bool) -> None:
+        """Show whether a spending cap is reached."""
+        self._get_family("upstream_spending_cap").set(int(reached), back_end)
 
     def set_slots(self, back_end: str, model: str, limit: int, in_use: int) -> None:
         """Show how many calls may run at once, and how many do."""

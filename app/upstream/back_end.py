@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from app.domain.errors import (
     GatewayError,
     UpstreamError,
     UpstreamQuota,
+    UpstreamSpendingCap,
     UpstreamUnavailable,
 )
 from app.upstream.breaker import BreakerConfig, SizeBreaker, is_fault
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from app.domain.request import GenerationRequest
     from app.generation.ports import Call, ImageModel
     from app.upstream.metrics import UpstreamMetrics
+
+log = logging.getLogger(__name__)
 
 _OVERLOAD_STATUSES: Final = frozenset({503, 529})
 
@@ -48,7 +52,7 @@ class GuardConfig(Config):
     """How a back end is spared.
 
     Attributes:
-        quota_probe_s: Seconds between probes while the daily quota is exhausted.
+        quota_probe_s: Seconds between probes while the daily quota is exhausted or a spending cap is reached.
         slow_s: A timeout before this many seconds counts as the caller's and says nothing about the back end.
     """
 
@@ -63,6 +67,14 @@ class _ExhaustedQuota:
     """An exhausted daily quota: when it ends, and when the next call may probe it, by the monotonic clock."""
 
     until: float
+    probed_at: float
+
+
+@dataclass(slots=True)
+class _ReachedCap:
+    """A spending cap: Google's word for it, and when the next call may probe it, by the monotonic clock."""
+
+    error: UpstreamSpendingCap
     probed_at: float
 
 
@@ -97,10 +109,16 @@ class GuardedBackEnd:
         self._breakers: dict[tuple[str, str], SizeBreaker] = {}
         self._slots: dict[str, Slots] = {}
         self._quotas: dict[str, _ExhaustedQuota] = {}
+        self._cap: _ReachedCap | None = None
 
     async def is_ready(self) -> bool:
         """Whether the back end can be called."""
         return await self._model.is_ready()
+
+    @property
+    def spending_cap(self) -> str | None:
+        """Which spending cap of Google holds all calls back, as a sentence, or None."""
+        return None if self._cap is None else self._cap.error.detail
 
     async def attempt(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
         """Wait for a slot and make one attempt.
@@ -110,6 +128,7 @@ class GuardedBackEnd:
             Overloaded: No slot became free in time; nothing was sent.
             DeadlineExceeded: Also if no slot became free before the call's deadline; then ``billed`` is no.
             UpstreamUnavailable: Also while the breaker is open.
+            UpstreamSpendingCap: Also while Google's cap on spending is reached; then nothing was sent.
             GatewayError: See the port.
         """
         deadline = self._clock() + call.timeout_s
@@ -119,6 +138,7 @@ class GuardedBackEnd:
         _check_not_held_back(breaker.left_s)
         async with self._get_slots(request.model).acquire(call) as slot:
             _check_not_held_back(breaker.left_s)
+            self._check_spending_cap()
             self._check_quota(request.model)
             try:
                 await call.begin()
@@ -137,13 +157,41 @@ class GuardedBackEnd:
                 else:
                     breaker.record(failed=is_fault(error))
                 slot.overloaded = not client_timeout and _is_overload(error)
+                if isinstance(error, UpstreamSpendingCap):
+                    self._note_spending_cap(error)
                 if isinstance(error, UpstreamQuota) and error.daily:
                     self._note_exhausted_quota(request.model, error.retry_after_s or 0)
                 raise
             breaker.record(failed=False)
             slot.delivered = True
             self._quotas.pop(request.model, None)
+            self._forget_spending_cap()
             return answer
+
+    def _note_spending_cap(self, error: UpstreamSpendingCap) -> None:
+        if self._cap is None:
+            log.error("%s calls are held until somebody acts", error.detail, extra={"back_end": self.name})
+            self._metrics.set_spending_cap(self.name, reached=True)
+        self._cap = _ReachedCap(error, self._clock() + self._config.quota_probe_s)
+
+    def _forget_spending_cap(self) -> None:
+        if self._cap is not None:
+            log.info("the spending cap no longer holds calls back", extra={"back_end": self.name})
+            self._metrics.set_spending_cap(self.name, reached=False)
+            self._cap = None
+
+    def _check_spending_cap(self) -> None:
+        """Raise UpstreamSpendingCap while a cap is reached, but let a probe through now and then."""
+        if self._cap is None:
+            return
+        now = self._clock()
+        if now >= self._cap.probed_at:
+            self._cap.probed_at = now + self._config.quota_probe_s
+            return
+        known = self._cap.error
+        raise UpstreamSpendingCap(
+            known.detail, upstream_status=known.upstream_status, reason=known.reason, billed="no"
+        )
 
     def _note_exhausted_quota(self, model: str, left_s: float) -> None:
         now = self._clock()
@@ -191,7 +239,8 @@ def _is_overload(error: BaseException) -> bool:
     """Whether fewer concurrent calls could have avoided the error: a quota, an overload or a timeout."""
     if isinstance(error, UpstreamQuota):
         # Without a status it comes from the gateway's own cap, and the back end never saw the call.
-        return error.upstream_status is not None and not error.daily
+        lasts = error.daily or isinstance(error, UpstreamSpendingCap)
+        return error.upstream_status is not None and not lasts
     if isinstance(error, DeadlineExceeded):
         return True
     return isinstance(error, UpstreamError) and error.upstream_status in _OVERLOAD_STATUSES

@@ -80,6 +80,11 @@ class FailoverImageModel:
             unique.update(dict.fromkeys(order))
         return tuple(unique)
 
+    def conditions(self) -> dict[str, str | int]:
+        """What holds back ends, for operators: a sentence by back end."""
+        held = {each.name: each.spending_cap for each in self._all_back_ends}
+        return {f"{name}_spending_cap": sentence for name, sentence in held.items() if sentence}
+
     async def is_ready(self) -> bool:
         """Whether at least one back end can be called."""
         for back_end in self._all_back_ends:

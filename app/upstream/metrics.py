@@ -14,6 +14,9 @@ class UpstreamMetrics(Protocol):
     def set_breaker(self, back_end: str, model: str, image_size: str, *, held_back: bool) -> None:
         """Show whether the breaker of this size is open."""
 
+    def set_spending_cap(self, back_end: str, *, reached: bool) -> None:
+        """Show whether Google's cap on spending holds all calls back."""
+
     def set_slots(self, back_end: str, model: str, limit: int, in_use: int) -> None:
         """Show how many calls may run at once, and how many do."""
 
@@ -34,6 +37,9 @@ class NullMetrics:
     """Metrics that are dropped."""
 
     def set_breaker(self, back_end: str, model: str, image_size: str, *, held_back: bool) -> None:
+        """Do nothing."""
+
+    def set_spending_cap(self, back_end: str, *, reached: bool) -> None:
         """Do nothing."""
 
     def set_slots(self, back_end: str, model: str, limit: int, in_use: int) -> None:

@@ -70,6 +70,12 @@ def quota(name: str, calls: int = 1, **tells: Any) -> Ending:
     return Ending((name,), 429, "upstream_quota", "nothing", calls=calls, again=calls, tells=told)
 
 
+def spent(name: str) -> Ending:
+    """A spending cap is reached: no retry helps, and no time is known."""
+    told = {"upstream.status": 429, "upstream.billed": "no", "retryable": False}
+    return Ending((name,), 503, "upstream_spending_cap", "nothing", tells=told)
+
+
 def passing(name: str) -> Ending:
     """An overload: tried three times, because it cannot have been billed."""
     return Ending((name,), 503, "upstream_unavailable", "nothing", calls=3, again=None)
@@ -97,6 +103,9 @@ STATUSES: Mapping[str, Ending] = {
     "429 a minute's quota": quota("quota", retry_after_s=35),
     "429 a day's quota": quota("quota-day"),
     "429 no quota at all": quota("quota-zero"),
+    "429 the project's spending cap": spent("spending-cap"),
+    "429 the account's spending cap": spent("spending-cap-account"),
+    "429 no credit left": spent("credits-depleted"),
     "429 shared capacity": quota("exhausted", calls=3),
     "499 CANCELLED": unknown("cancelled", 499),
     "500 INTERNAL": Ending(("internal",), 502, "upstream_error", "nothing", tells={"upstream.billed": "no"}),

@@ -21,6 +21,7 @@ from app.domain.errors import (
     UpstreamNoImage,
     UpstreamQuota,
     UpstreamRejected,
+    UpstreamSpendingCap,
     UpstreamUnavailable,
 )
 from app.domain.generation import ModelAnswer, Usage
@@ -32,7 +33,7 @@ from app.upstream.breaker import BreakerConfig
 from app.upstream.failover import FailoverImageModel
 from app.upstream.metrics import NullMetrics
 from app.upstream.routing import SignatureOrigins
-from app.upstream.slots import SlotConfig
+from app.upstream.slots import SlotConfig, Slots
 from tests.upstream.conftest import MODEL, asked, lasting
 from tests.upstream.test_resilience import Clock, Scripted
 from tests.upstream.test_slots import settled
@@ -40,6 +41,7 @@ from tests.upstream.test_slots import settled
 if TYPE_CHECKING:
     from app.domain.request import GenerationRequest
 
+CAPPED = UpstreamSpendingCap("The cap is reached.", upstream_status=429, reason="RESOURCE_EXHAUSTED")
 FREE_CHOICE = frozenset({"output_mime_type", "cloud_storage"})
 USED_UP = UpstreamQuota("a day's", retry_after_s=7200).with_attributes(daily=True)
 
@@ -348,3 +350,57 @@ async def test_a_days_quota_is_asked_for_again_only_now_and_then_until_it_begins
     assert (await alone.generate(asked(), None, lasting(100))).back_end == "vertex"
     assert (await alone.generate(asked(), None, lasting(100))).back_end == "vertex"
     assert (pair.calls, pair.clock.pauses) == ((4, 0), [])
+
+
+class Caps(NullMetrics):
+    """What the watcher was shown of spending caps."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, bool]] = []
+
+    def set_spending_cap(self, back_end: str, *, reached: bool) -> None:
+        self.seen.append((back_end, reached))
+
+
+async def test_a_spending_cap_holds_every_model_of_a_back_end_until_a_probe_is_answered() -> None:
+    clock, shown = Clock(), Caps()
+    scripted = Scripted(CAPPED, CAPPED, answer("gemini"))
+    guarded = GuardedBackEnd("gemini", scripted, metrics=shown, clock=clock)
+    alone = FailoverImageModel([guarded], clock=clock, sleep=clock.sleep)
+
+    async def refused(model: str) -> int:
+        with pytest.raises(UpstreamSpendingCap, match=r"^The cap is reached\.$") as raised:
+            await alone.generate(asked(model=model), None, lasting(100))
+        error = raised.value
+        assert (error.billed, error.retryable, error.retry_after_s, error.upstream_status) == (
+            "no", False, None, 429
+        )  # fmt: skip
+        return len(scripted.timeouts)
+
+    other = "gemini-3-pro-image"
+    assert alone.conditions() == {}
+    assert [await refused(MODEL), await refused(other)] == [1, 1], "the other model is held as well"
+    assert alone.conditions() == {"gemini_spending_cap": "The cap is reached."}
+    clock.now += 599
+    assert await refused(other) == 1
+    clock.now += 1
+    assert [await refused(other), await refused(MODEL)] == [2, 2], "one call saw for itself"
+    assert shown.seen == [("gemini", True)]
+    clock.now += 600
+    assert (await alone.generate(asked(), None, lasting(100))).back_end == "gemini"
+    assert (alone.conditions(), shown.seen[-1], clock.pauses) == ({}, ("gemini", False), [])
+
+
+async def test_the_next_back_end_serves_while_a_spending_cap_holds_the_first() -> None:
+    pair = Pair([CAPPED])
+    assert [await pair.served_by(asked()), await pair.served_by(asked())] == ["gemini", "gemini"]
+    assert pair.calls == (1, 2)
+
+
+async def test_a_spending_cap_shrinks_no_slots() -> None:
+    guarded = GuardedBackEnd("gemini", Scripted(*[CAPPED] * 3), config=GuardConfig(quota_probe_s=0))
+    for _ in range(3):
+        with pytest.raises(UpstreamSpendingCap):
+            await guarded.attempt(asked(), None, lasting(100))
+    slots = guarded._slots[MODEL]
+    assert slots.limit == Slots("gemini", MODEL, SlotConfig(), NullMetrics(), Clock()).limit

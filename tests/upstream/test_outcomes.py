@@ -20,6 +20,7 @@ from app.domain.errors import (
     UpstreamError,
     UpstreamQuota,
     UpstreamRejected,
+    UpstreamSpendingCap,
     UpstreamUnavailable,
 )
 from app.domain.refusals import (
@@ -169,6 +170,33 @@ def test_the_longest_wait_asked_for_wins(headers: dict[str, str], details: Any, 
     error = refusal(429, *details, headers=headers)
     assert isinstance(error, UpstreamQuota)
     assert error.retry_after_s == seconds
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "known"),
+    [
+        (
+            429,
+            "Your project has exceeded its monthly spending cap. Please go to AI Studio",
+            "project's monthly",
+        ),
+        (429, "Your billing account has exceeded its monthly spending cap.", "The account's monthly"),
+        (429, "Your prepayment credits are depleted.", "prepaid credit"),
+        (402, "Your prepayment credits are depleted.", "prepaid credit"),
+        (429, "You exceeded your current quota, please check your plan and billing details.", None),
+        (500, "Your project has exceeded its monthly spending cap.", None),
+        (429, ["monthly spending cap"], None),
+    ],
+)
+def test_a_spending_cap_is_told_from_a_quota_by_its_message(
+    status: int, message: object, known: str | None
+) -> None:
+    document = {"error": {"code": status, "message": message, "status": "RESOURCE_EXHAUSTED"}}
+    error = build_status_failure(Exchange(status=status, body=json.dumps(document).encode()), NOON)
+    assert isinstance(error, UpstreamSpendingCap) == (known is not None)
+    if known is not None:
+        assert known in error.detail
+        assert (error.billed, error.retryable, error.reason) == ("no", False, "RESOURCE_EXHAUSTED")
 
 
 @given(

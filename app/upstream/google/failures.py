@@ -26,6 +26,7 @@ from app.domain.errors import (
     UpstreamNoImage,
     UpstreamQuota,
     UpstreamRejected,
+    UpstreamSpendingCap,
     UpstreamUnavailable,
 )
 from app.media.lifting import SkeletonTooLarge
@@ -100,6 +101,13 @@ _NETWORK: Final[tuple[tuple[type[BaseException], type[UpstreamError], str], ...]
     (PlaceholdersMissing, UpstreamError, "The request could not be built."),
 )
 
+# Words of Google's message, and the sentence for them (docs/model.md#quotas).
+_SPENDING_CAPS: Final[Mapping[str, str]] = {
+    "project has exceeded its monthly spending cap": "The project's monthly cap at Google is reached.",
+    "account has exceeded its monthly spending cap": "The account's monthly cap at Google is reached.",
+    "prepayment credits are depleted": "The prepaid credit at Google is used up.",
+}
+_SPENDING_STATUSES: Final = frozenset({402, 429})
 _SUPPORT_CODE: Final = re.compile(r"[Ss]upport codes?:?\s*((?:\d{6,12}[,;\s]*)+)")
 _REASON: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _FIELD_PATH: Final = re.compile(r"[A-Za-z0-9_.\[\]]{1,100}")
@@ -155,6 +163,8 @@ def build_status_failure(exchange: Exchange, now: datetime) -> UpstreamError:
     error = _parse_error(exchange.body)
     details = [item for item in _get_list(error.get("details")) if isinstance(item, Mapping)]
     reason = next(_find_reasons(details), "") or parse_reason(error.get("status"))
+    if (spent := _describe_spending_cap(status, error)) is not None:
+        return UpstreamSpendingCap(spent, upstream_status=status, reason=reason or None, billed="no")
     meaning = STATUSES.get(status) or _BY_CLASS.get(status // 100, _ANYTHING_ELSE)
     quotas = [quota for quota in _find_quotas(details) if _QUOTA.fullmatch(quota)]
     paths = [path for path in _find_field_paths(details) if _FIELD_PATH.fullmatch(path)]
@@ -176,6 +186,13 @@ def build_status_failure(exchange: Exchange, now: datetime) -> UpstreamError:
     if isinstance(failure, UpstreamQuota):
         return failure.with_attributes(daily=any("PerDay" in quota for quota in quotas))
     return failure
+
+
+def _describe_spending_cap(status: int, error: Mapping[str, Any]) -> str | None:
+    """What is used up where Google refuses calls until somebody pays or raises a cap, else None."""
+    message = str(error.get("message", "")).lower()
+    known = (sentence for words, sentence in _SPENDING_CAPS.items() if words in message)
+    return next(known, None) if status in _SPENDING_STATUSES else None
 
 
 def attribute_to_request(
