@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from app.backends import open_upstream
 from app.cards import load_catalogue
 from app.domain.errors import ConfigurationError, StoreUnavailable
-from app.domain.policy import Policy
+from app.domain.policy import Policy, RequestConfig
 from app.generation.conversations import Conversations
 from app.generation.gateway import Gateway
 from app.generation.operations import LongRunning
@@ -133,7 +133,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             model=model,
             policy=Policy(
                 capabilities=model.capabilities,
-                request=settings.request,
+                request=_resolve_aliases(settings.request, catalogue),
                 hold=settings.ledger,
             ),
             times=settings.times,
@@ -167,6 +167,15 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             admin_key=settings.admin_key,
             reload_tenants=directory.reload,
         )
+
+
+def _resolve_aliases(config: RequestConfig, catalogue: Catalogue) -> RequestConfig:
+    """The limits of requests with aliases by card id. Raises ConfigurationError for an unknown model."""
+    try:
+        aliases = catalogue.resolve_aliases(config.model_aliases)
+    except ValueError as error:
+        raise ConfigurationError("FLASHGATE_MODEL_ALIASES", (str(error),)) from None
+    return config.model_copy(update={"model_aliases": aliases})
 
 
 def _operations(

@@ -12,6 +12,8 @@ from app.domain.card import Card, strip_model_prefix
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from app.domain.migration import ModelAlias
+
 
 class Catalogue:
     """All cards, found by id or alias."""
@@ -33,6 +35,17 @@ class Catalogue:
     def resolve(self, name: str) -> Card | None:
         """The card for an id or alias, with or without ``models/`` or ``google/`` before it, or None."""
         return self._by_name.get(strip_model_prefix(name))
+
+    def resolve_aliases(self, aliases: Mapping[str, ModelAlias]) -> dict[str, ModelAlias]:
+        """Aliases of models by card id, both models by any name. Raises ValueError for an unknown model."""
+        resolved = {}
+        for name, alias in aliases.items():
+            requested, served = self.resolve(name), self.resolve(alias.to)
+            if requested is None or served is None:
+                unknown = name if requested is None else alias.to
+                raise ValueError(f"unknown model {unknown!r}; known are {', '.join(self.names)}")
+            resolved[requested.id] = alias.model_copy(update={"to": served.id})
+        return resolved
 
     @property
     def cells(self) -> tuple[tuple[str, str], ...]:

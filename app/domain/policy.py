@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from app.domain.config import Config
+from app.domain.migration import ModelAlias
 
 if TYPE_CHECKING:
     from app.domain.card import Card
@@ -54,6 +55,12 @@ class RequestConfig(Config):
     input_pixels_max: int = PIXELS_MAX
     gcs_buckets: frozenset[str] = Field(
         frozenset(), description="Cloud Storage buckets that `gs://` inputs may name; empty for none."
+    )
+    model_aliases: Mapping[str, ModelAlias] = Field(
+        {},
+        description="Models whose requests another model serves, or a share of them, such as "
+        "gemini-3.1-flash-image=gemini-nano-banana-2.1 or with :5% at the end; a tenant's `aliases` outrank "
+        "them.",
     )
 
 
@@ -102,6 +109,16 @@ class Policy:
     def allows_preview(self, feature: str) -> bool:
         """Whether a Preview feature may be used."""
         return self.preview is None or feature in self.preview
+
+    def get_alias(self, caller: Caller, model: str) -> ModelAlias | None:
+        """The alias under which this caller's requests for a model are served, or None."""
+        return caller.tenant.aliases.get(model) or self.request.model_aliases.get(model)
+
+    def allow_alias(self, requested: str, served: str) -> Policy:
+        """This policy, in which who may use the requested model may use the one that serves it."""
+        if requested not in self.models:
+            return self
+        return replace(self, models=self.models | {served})
 
     def restrict_to(self, caller: Caller) -> Policy:
         """This policy with the rights of one caller."""

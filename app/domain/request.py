@@ -91,7 +91,8 @@ class GenerationRequest:
     prompt, instruction and files, and ``body_bytes`` all of its JSON without its files; ``extra_tokens`` are
     those of members that an operator allows, and ``unpriced`` points to those without a price; ``earlier`` is
     the conversation that this one goes on with. ``bounded`` says that ``max_output_tokens`` is the gateway's
-    own, tighter than the caller's and the card's.
+    own, tighter than the caller's and the card's. ``opening`` is a digest of the first turn in Google's
+    dialect, where requests that continue a conversation are known by it.
     """
 
     model: str
@@ -126,6 +127,7 @@ class GenerationRequest:
     service_tier: str | None = None
     verbatim: Passthrough | None = field(default=None, repr=False)
     earlier: Earlier | None = field(default=None, repr=False)
+    opening: str = field(default="", compare=False, repr=False)
 
     @property
     def inputs(self) -> tuple[Input, ...]:

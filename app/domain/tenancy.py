@@ -12,10 +12,12 @@ from app.domain.card import compute_edge
 from app.domain.rate import RateLimit, build_rate_limits
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from zoneinfo import ZoneInfo
 
     from app.domain.bound import Tail
     from app.domain.budget import Budget
+    from app.domain.migration import ModelAlias
     from app.domain.rate import Rate
     from app.domain.request import CacheMode
 
@@ -148,6 +150,7 @@ class Tenant:
         tail: What happens when a budget is almost used up, or None for the default: ``serve_one`` serves one
             call if its expected cost fits, ``refuse`` serves none unless its worst cost fits.
         priority: Who gives way if there is more work than slots: batch first, critical last.
+        aliases: By card id, the models that serve its requests for others; they outrank the deployment's.
     """
 
     id: str
@@ -163,6 +166,7 @@ class Tenant:
     strict: bool = False
     priority: Priority = "interactive"
     tail: Tail | None = None
+    aliases: Mapping[str, ModelAlias] = field(default_factory=dict)
 
     @property
     def tail_rule(self) -> Tail:

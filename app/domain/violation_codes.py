@@ -133,6 +133,7 @@ NOTICES: Mapping[str, str] = {
     "image_not_kept": "The store did not accept the image, so its URL returns 404.",
     "mime_mismatch": "The picture has a different type than requested.",
     "model_deprecated": "The model, or this name for it, is deprecated.",
+    "model_migrated": "Another model than the requested one serves the request.",
     "normalised_image_size": "The size was changed to the model's spelling.",
     "normalised_mime_type": "The type was changed to Google's spelling.",
     "normalised_thinking_level": "The level was changed to the model's spelling.",

@@ -85,7 +85,7 @@ class Gateway:
         self.conversations = conversations
         self._ledger = ledger
         self._results = results
-        self._recall = Recall(results)
+        self._recall = Recall(results, catalogue)
         self._model = model
         self._policy = policy
         self._times = times

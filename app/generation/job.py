@@ -13,6 +13,7 @@ from app.domain.bound import NO_BOUND, build_bounds
 from app.domain.errors import ValidationFailed, Violation
 from app.domain.estimate import estimate
 from app.domain.fingerprint import compute_digest, compute_fingerprint
+from app.domain.generation import Notice
 from app.domain.policy import CALL_S_MIN
 from app.domain.report import Attribution
 from app.domain.request import CacheDirective
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from app.domain.budget import BudgetWindow
     from app.domain.card import Card
     from app.domain.estimate import Estimate
-    from app.domain.generation import Notice
     from app.domain.policy import Policy, TimeConfig
     from app.domain.request import GenerationRequest
     from app.domain.tenancy import Caller
@@ -49,11 +49,13 @@ class Judged:
         card: The model's card, or None for an unknown model.
         request: Normalized; as the caller sent it where it has violations.
         violations: Every violation, the surface's own first.
+        original: Fingerprint of what was requested, if an alias has moved it to this card; else empty.
     """
 
     card: Card | None
     request: GenerationRequest
     violations: tuple[Violation, ...]
+    original: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class Job:
         bounds: What its calls may be sent with, the tightest first.
         max_cost_usd: What its caller allows it to cost, in billionths of a dollar, or None.
         claim: On the caller's idempotency key.
+        original: Fingerprint of what was requested; that of the work unless an alias has moved it.
         attempt: Which attempt at a call it is, where its client repeats calls by itself and may not share.
         patience: How long the caller waits, or None.
         arrived: When it came, by ``time.monotonic``.
@@ -78,6 +81,7 @@ class Job:
     request: GenerationRequest
     cache: CacheDirective
     fingerprint: str
+    original: str
     estimate: Estimate
     estimate_per_call: Estimate
     allowances: TenantAllowances
@@ -155,10 +159,29 @@ def judge(order: Order, catalogue: Catalogue, policy: Policy) -> Judged:
         names = tuple(sorted(catalogue.names))
         unknown = Violation("/model", "unknown_model", "There is no such model here.", names)
         return Judged(None, request, (*order.violations, unknown))
+    policy = policy.restrict_to(order.caller)
+    original = ""
+    alias = policy.get_alias(order.caller, card.id)
+    if alias is not None:
+        fingerprint = _compute_original(order, card, policy)
+        served = catalogue.resolve(alias.to)
+        if served is not None and served is not card and alias.serves(request, card.id, fingerprint):
+            policy, request = policy.allow_alias(card.id, served.id), replace(request, model=served.id)
+            original, card = fingerprint, served
     pointers = {violation.pointer for violation in order.violations}
-    violations = validate(request, card, policy.restrict_to(order.caller))
+    violations = validate(request, card, policy)
     violations = order.violations + tuple(item for item in violations if item.pointer not in pointers)
-    return Judged(card, request if violations else normalize_request(request, card), violations)
+    if not violations:
+        request = normalize_request(request, card)
+    return Judged(card, request, violations, original)
+
+
+def _compute_original(order: Order, card: Card, policy: Policy) -> str:
+    """The fingerprint that the request had before there was an alias; of an invalid one, any of its own."""
+    request = order.request
+    if not validate(request, card, policy):
+        request = normalize_request(request, card)
+    return compute_fingerprint(request, card, order.caller.tenant.id)
 
 
 def build_job(
@@ -173,7 +196,7 @@ def build_job(
     strict = order.caller.tenant.strict
     learned = allowances.for_tenant(order.caller.tenant.id)
     fingerprint = compute_fingerprint(request, card, order.caller.tenant.id)
-    cache, claim = _choose_directive(order, request), _build_claim(order)
+    cache, claim = _choose_directive(order, request), _build_claim(order, judged.original)
     estimated = estimate(request, card, learned, strict=strict)
     per_call = estimated
     if request.n > 1:
@@ -185,16 +208,17 @@ def build_job(
         request=request,
         cache=cache,
         fingerprint=fingerprint,
+        original=judged.original or fingerprint,
         estimate=estimated,
         estimate_per_call=per_call,
         allowances=learned,
         bounds=_select_affordable(bounds, order.max_cost_usd),
         max_cost_usd=order.max_cost_usd,
-        notices=find_notices(order.request, request, card),
+        notices=_find_notices(order, judged, card),
         claim=claim,
         attempt=None
         if claim or cache.mode in {"use", "only_if_cached"}
-        else _build_attempt(order, fingerprint),
+        else _build_attempt(order, judged.original or fingerprint),
         patience=order.patience,
         work_s=times.get_work_s(card, request.image_size or card.image_size_default),
         judged_ms=(time.perf_counter() - began) * 1000,
@@ -209,20 +233,28 @@ def _select_affordable(bounds: tuple[Bound, ...], max_cost_usd: int | None) -> t
     return (tightest, *(bound for bound in wider if bound.worst.usd <= max_cost_usd))
 
 
-def _build_claim(order: Order) -> Claim | None:
+def _find_notices(order: Order, judged: Judged, card: Card) -> tuple[Notice, ...]:
+    notices = find_notices(order.request, judged.request, card)
+    if not judged.original:
+        return notices
+    moved = f"{order.request.model} was requested; {card.id} serves it here."
+    return (Notice("model_migrated", moved), *notices)
+
+
+def _build_claim(order: Order, original: str) -> Claim | None:
     """A claim on the caller's idempotency key, valid for one gateway key and one route."""
     key = order.idempotency
     if key is None:
         return None
     scope = json.dumps([order.caller.key.id, key.route, key.key])
-    return Claim(compute_digest(scope.encode()), secrets.token_hex(12), IDEMPOTENCY_KEEP_S)
+    return Claim(compute_digest(scope.encode()), secrets.token_hex(12), IDEMPOTENCY_KEEP_S, original)
 
 
-def _build_attempt(order: Order, work: str) -> Attempt | None:
+def _build_attempt(order: Order, original: str) -> Attempt | None:
     """The attempt at a call of this gateway key whose result is not shared; None without client retries."""
     if order.retries is None:
         return None
-    origin = compute_digest(json.dumps([order.caller.key.id, work]).encode())
+    origin = compute_digest(json.dumps([order.caller.key.id, original]).encode())
     return Attempt(origin, secrets.token_hex(12), order.retries > 0, UNDELIVERED_KEEP_S)
 
 

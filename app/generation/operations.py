@@ -130,9 +130,7 @@ class LongRunning:
             raise Overloaded("The gateway carries as many operations as it may.", retry_after_s=1)
         await self._gateway.require_admission(job)
         owned = _Owned(job.tenant_id, _derive_id(job, key), secrets.token_hex(12))
-        operation, is_new = await self._operations.begin(
-            owned.tenant_id, owned.id, owned.claim, job.fingerprint
-        )
+        operation, is_new = await self._operations.begin(owned.tenant_id, owned.id, owned.claim, job.original)
         return operation, self._tasks.begin(self._run(owned, job, encoder)) if is_new else None
 
     async def find(self, tenant_id: str, operation_id: str) -> Operation:

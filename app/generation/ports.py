@@ -39,11 +39,13 @@ class Claim:
         digest: The digest of the caller's key, the gateway key and the route.
         id: The id of the request that claims it.
         keep_s: Seconds that repetitions are answered and not paid again.
+        original: Fingerprint of what was requested if another model serves it, else empty.
     """
 
     digest: str
     id: str
     keep_s: int
+    original: str = ""
 
 
 @dataclass(frozen=True, slots=True)

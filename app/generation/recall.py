@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from app.domain.attempt import Rejoined
 from app.domain.generation import Generation, Usage
+from app.domain.validation import normalize_request
 from app.generation import booking
 from app.generation.order import GenerationResult
 from app.generation.ports import Hit, Replayed
 
 if TYPE_CHECKING:
+    from app.cards import Catalogue
     from app.domain.generation import Picture, PictureRecord
     from app.generation.job import Job
     from app.generation.ports import Results
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
 class Recall:
     """Loads results that were paid for before."""
 
-    def __init__(self, results: Results) -> None:
+    def __init__(self, results: Results, catalogue: Catalogue) -> None:
         self._results = results
+        self._catalogue = catalogue
 
     async def load(
         self, job: Job, progress: Progress, admission: Hit | Replayed | Rejoined
@@ -46,6 +49,7 @@ class Recall:
         interim = await self._load_pictures(job, hit.generation.interim)
         if pictures is None or interim is None:
             return None
+        job = self._restore_model(job, hit.generation)
         coalesced = progress.following is not None and hit.generation.id == f"gen_{progress.following}"
         return GenerationResult(
             generation=hit.generation,
@@ -62,6 +66,13 @@ class Recall:
             interim=interim,
             rates=hit.rates,
         )
+
+    def _restore_model(self, job: Job, generation: Generation) -> Job:
+        """Return the job as it was served, before an alias of its model came or went."""
+        card = self._catalogue.resolve(generation.model)
+        if card is None or card is job.card:
+            return job
+        return replace(job, card=card, request=normalize_request(job.request, card), notices=())
 
     async def _load_replayed(self, job: Job, progress: Progress, replayed: Replayed) -> GenerationResult:
         """Load the result of the idempotency key's request."""

@@ -83,7 +83,9 @@ def encode_rates(rates: tuple[RateLimit, ...]) -> list[str]:
 
 def encode_claim(claim: ports.Claim | None) -> list[str]:
     """Arguments for ``take_claim``."""
-    return ["", "", "0"] if claim is None else [claim.id, claim.digest, str(claim.keep_s * MS)]
+    if claim is None:
+        return ["", "", "0", ""]
+    return [claim.id, claim.digest, str(claim.keep_s * MS), claim.original]
 
 
 def encode_attempt(attempt: Attempt | None, lease_ms: str) -> list[str]:
@@ -101,7 +103,7 @@ def encode_answered(answered: ports.Answered | None, usage: Usage, lease_ms: str
             case "done" | "failed":
                 state, outcome = answered.state[0], _encode_reference(answered.outcome)
             case "unknown":
-                claim, state = [answered.claim.id, answered.claim.digest, lease_ms], "u"
+                claim, state = [*claim[:2], lease_ms, answered.claim.original], "u"
             case "free":
                 pass  # the script gives back a claim that has no new state
             case _:

@@ -287,7 +287,7 @@ class ProjectDocument(Document):
         return cls(id=project.id, budgets=tuple(map(BudgetLimitDocument.from_budget, project.budgets)))
 
 
-def _get_catalogue(info: ValidationInfo) -> Catalogue | None:
+def get_catalogue(info: ValidationInfo) -> Catalogue | None:
     """Return the catalogue to validate against; None for a stored document, which was validated before."""
     return cast("Catalogue | None", (info.context or {}).get("catalogue"))
 
@@ -306,7 +306,7 @@ class Rights(Document):
     @field_validator("models")
     @classmethod
     def _check_models(cls, value: frozenset[str], info: ValidationInfo) -> frozenset[str]:
-        if (catalogue := _get_catalogue(info)) is None:
+        if (catalogue := get_catalogue(info)) is None:
             return value
         if unknown := sorted(name for name in value if catalogue.resolve(name) is None):
             raise ValueError(f"unknown models: {', '.join(unknown)}; known are {', '.join(catalogue.names)}")
@@ -315,7 +315,7 @@ class Rights(Document):
     @field_validator("max_image_size")
     @classmethod
     def _check_size(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is None or (catalogue := _get_catalogue(info)) is None:
+        if value is None or (catalogue := get_catalogue(info)) is None:
             return value
         for card in catalogue:
             if (literal := card.normalise_image_size(value)) is not None:
@@ -326,7 +326,7 @@ class Rights(Document):
     @field_validator("preview")
     @classmethod
     def _check_preview(cls, value: frozenset[str] | None, info: ValidationInfo) -> frozenset[str] | None:
-        if value is None or (catalogue := _get_catalogue(info)) is None:
+        if value is None or (catalogue := get_catalogue(info)) is None:
             return value
         offered = {"video"} | {
             size for card in catalogue for size, facts in card.image_sizes.items() if facts.preview

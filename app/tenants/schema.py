@@ -7,6 +7,7 @@ the environment or the store.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping  # noqa: TC003 (read by pydantic)
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
@@ -15,6 +16,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from app.domain.bound import Tail  # noqa: TC001 (read by pydantic)
 from app.domain.keys import KEY_ID
+from app.domain.migration import ModelAlias  # noqa: TC001 (read by pydantic)
 from app.domain.tenancy import (
     SCOPES,
     TENANT_ID,
@@ -37,6 +39,7 @@ from app.tenants.limits import (
     Rights,
     TenantBudgets,
     datetime_from_ms,
+    get_catalogue,
     matching,
     to_unix_ms,
 )
@@ -273,6 +276,22 @@ class TenantFields(Rights):
     priority: Priority = Field(
         "interactive", description="Priority under load: batch is shed first, critical last."
     )
+    aliases: Mapping[str, ModelAlias] = Field(
+        {},
+        description="Models whose requests another model serves, or a share of them; they outrank those of "
+        "the deployment.",
+        examples=[{"gemini-3.1-flash-image": {"to": "gemini-nano-banana-2.1", "share": 0.05}}],
+    )
+
+    @field_validator("aliases")
+    @classmethod
+    def _check_aliases(
+        cls, value: Mapping[str, ModelAlias], info: ValidationInfo
+    ) -> Mapping[str, ModelAlias]:
+        catalogue = get_catalogue(info)
+        if catalogue is None:
+            return value
+        return catalogue.resolve_aliases(value)
 
     @field_validator("time_zone")
     @classmethod
@@ -325,6 +344,7 @@ class TenantDocument(TenantFields):
             strict=self.strict,
             tail=self.tail,
             priority=self.priority,
+            aliases=self.aliases,
         )
 
     @classmethod
@@ -344,6 +364,7 @@ class TenantDocument(TenantFields):
             strict=tenant.strict,
             tail=tenant.tail,
             priority=tenant.priority,
+            aliases=tenant.aliases,
         )
 
 

@@ -87,7 +87,7 @@ class Carrier:
 
     async def start(self) -> tuple[str, asyncio.Task[GenerationResult]]:
         caller = SimpleNamespace(key=SimpleNamespace(id="k1"))
-        job = SimpleNamespace(tenant_id=self.tenant, fingerprint="work", caller=caller)
+        job = SimpleNamespace(tenant_id=self.tenant, fingerprint="work", original="work", caller=caller)
         operation, task = await self.running.start(cast("Job", job), None, TELLING)
         assert task is not None
         return operation.id, task

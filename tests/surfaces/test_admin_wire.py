@@ -35,6 +35,7 @@ EVERYTHING: dict[str, Any] = {
     "rate": RATE,
     "strict": True,
     "priority": "batch",
+    "aliases": {"gemini-3.1-flash-image": {"to": "gemini-nano-banana-2.1", "share": 0.25}},
     "keys": [
         {
             "id": "k1",

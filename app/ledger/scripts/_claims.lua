@@ -1,10 +1,11 @@
 -- Idempotency keys (docs/reliability.md R25); loaded after _common.lua by scripts that need it.
 --
--- KEYS  8 idem  HASH    digest -> "<claim>;<fingerprint>;<state>;<hold>;<created_ms>;<ends_ms>;<cost>;<outcome>"
+-- KEYS  8 idem  HASH    digest -> "<claim>;<original>;<state>;<hold>;<created_ms>;<ends_ms>;<cost>;<outcome>"
 --                                                                                     never a TTL
 --       9 ends  ZSET    digest -> when the key may be used again (ms); exactly the digests of idem    never a TTL
 --      16 old   STRING  the key as earlier versions kept it, with its result in it; it is only read    always a TTL
 --   claim    identifies the request that uses the key, across all of its admissions
+--   original the fingerprint of what was requested; that of the work, unless another model than that one serves it
 --   state    r running; the hold is empty while it waits for another request's result
 --            d done      f failed, and paid
 --            u unknown outcome: it is not executed again before ends_ms
@@ -18,22 +19,23 @@ local IDEM, ENDS, OLD = KEYS[8], KEYS[9], KEYS[16]
 local FREE = '0,0,0,0,0,0,0,0,0,0,0,0' -- what a hit paid
 local digest
 
--- The claim and its digest, or twice "", then how long the key is kept once it is answered, ms.
+-- The claim and its digest, or twice "", then how long the key is kept once it is answered, ms, then what was
+-- requested, or "" if that is the work.
 local function take_claim()
   local claim = take_optional(take_word, 'claim')
   digest = take_optional(take_word, 'digest')
   local kept = take_integer('time of a claim')
   if claim and (not OLD or not digest or kept == 0) then refuse('claim', claim) end
-  return claim, kept
+  return claim, kept, take_optional(take_word, 'original')
 end
 
 local function read_old(now)
   local raw = redis.call('GET', OLD)
   if not raw then return nil end
-  local claim, fingerprint, state, hold, created, record = string.match(raw, '^([^;]*);([^;]*);(%a);([^;]*);(%d+);(.*)$')
+  local claim, original, state, hold, created, record = string.match(raw, '^([^;]*);([^;]*);(%a);([^;]*);(%d+);(.*)$')
   if not claim then return nil end
   return {
-    claim = claim, fingerprint = fingerprint, state = state, hold = hold, created = created,
+    claim = claim, original = original, state = state, hold = hold, created = created,
     ends = now + redis.call('PTTL', OLD), cost = '', outcome = state == 'f' and record or '',
     result = state == 'd' and record or '',
   }
@@ -43,7 +45,7 @@ end
 local function read_claim(now)
   local raw = redis.call('HGET', IDEM, digest)
   if not raw then return read_old(now) end
-  local claim, fingerprint, state, hold, created, ends, cost, outcome =
+  local claim, original, state, hold, created, ends, cost, outcome =
     string.match(raw, '^([^;]*);([^;]*);(%a);([^;]*);(%d+);(%d+);([^;]*);(.*)$')
   if not ends then
     set_aside('claim', digest, raw)
@@ -52,15 +54,15 @@ local function read_claim(now)
   end
   if not ends or tonumber(ends) <= now then return nil end
   return {
-    claim = claim, fingerprint = fingerprint, state = state, hold = hold, created = created,
+    claim = claim, original = original, state = state, hold = hold, created = created,
     ends = tonumber(ends), cost = cost, outcome = outcome, result = '',
   }
 end
 
-local function write_claim(claim, fingerprint, record, now, kept)
+local function write_claim(claim, original, record, now, kept)
   local ends = text(now + kept)
   redis.call('HSET', IDEM, digest, table.concat({
-    claim, fingerprint, record.state, record.hold or '', record.created or text(now), ends, record.cost or '',
+    claim, original, record.state, record.hold or '', record.created or text(now), ends, record.cost or '',
     record.outcome or '',
   }, ';'))
   redis.call('ZADD', ENDS, ends, digest)

@@ -54,7 +54,8 @@ local following = take_optional(take_word, 'following')
 local lease = take_integer('lease')
 local keep = take_keep()
 local unknown_outcome = take_choice('unknown_outcome', { charge = true, release = true })
-local claim, claim_kept = take_claim()
+local claim, claim_kept, original = take_claim()
+original = original or fingerprint
 local claims_most = take_integer('number of claims')
 local attempt = take_attempt()
 local repeats = take_choice('repeats', { repeats = true, first = true }) == 'repeats'
@@ -161,7 +162,7 @@ if not within(rates, 'requests', requests) then return reply('limited') end
 if claim then
   local other = read_claim(now)
   if other and other.claim ~= claim then
-    if other.fingerprint ~= fingerprint then return reply('mismatch') end
+    if other.original ~= original then return reply('mismatch') end
     settled_unseen(other)
     if other.state == 'd' or other.state == 'f' then
       count_requests(rates, requests, now)
@@ -239,7 +240,7 @@ if leads then
       if usage then count_used(usage, now, now, saved(result), {}) end
       if claim then
         local done = { state = 'd', created = created, cost = FREE, outcome = 'gen_' .. leader }
-        write_claim(claim, fingerprint, done, now, claim_kept)
+        write_claim(claim, original, done, now, claim_kept)
       end
       return reply('hit', result)
     end
@@ -262,7 +263,7 @@ if leads then
     leads = false -- it draws a new picture beside the leader, whose followers stay with the leader
   elseif lead and lead.hold ~= hold then
     count_requests(rates, requests, now)
-    if claim then write_claim(claim, fingerprint, { state = 'r' }, now, lease) end
+    if claim then write_claim(claim, original, { state = 'r' }, now, lease) end
     return reply('follow', lead.hold)
   end
 end
@@ -350,5 +351,5 @@ write_records({ {
 } })
 if leads then write_lead(fingerprint, hold, now, lease) end
 if attempt then add_call(attempt, hold, now) end
-if claim then write_claim(claim, fingerprint, { state = 'r', hold = hold }, now, claim_kept) end
+if claim then write_claim(claim, original, { state = 'r', hold = hold }, now, claim_kept) end
 return reply('lead', epoch .. ';' .. text(bound.tokens))

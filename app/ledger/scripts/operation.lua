@@ -6,7 +6,7 @@
 --       2 opends  ZSET  operation id -> ends_ms; exactly the operations of ops        never a TTL
 --       3 op      HASH  claim, work, state, created, lease, wish, text: the outcome of the operation; the only
 --                       record of one that ended without a cost                                    always a TTL
---   claim  of the process that owns it     work   its fingerprint     lease  until when it is alive without a heartbeat
+--   claim  of the process that owns it     work   what was asked    lease  until when it is alive without a heartbeat
 --   wish   1: cancellation was requested after it was sent     text   the result or the problem as JSON
 --   generation, cost  its result and the cost, as in _claims.lua; empty before its end
 -- ARGV  1 operation id   2 action

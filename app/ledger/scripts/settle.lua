@@ -41,7 +41,8 @@ local result = take('result')
 local ttl = take_integer('ttl')
 local failure, whole = take('failure'), take('whole failure')
 local tombstone = take_integer('tombstone')
-local claim, claim_kept = take_claim()
+local claim, claim_kept, original = take_claim()
+original = original or fingerprint
 local claim_state = take_optional(take_word, 'state of the claim')
 local claim_outcome = take('outcome of the claim')
 local reported = take('tokens of the claim')
@@ -141,7 +142,7 @@ if claim and claim_state then
   if not current or current.claim == claim then
     local cost = csv({ unpack(booked_at(record), 1, REPORTED) }) .. ',' .. reported
     local ended = { state = claim_state, hold = hold, cost = cost, outcome = claim_outcome }
-    write_claim(claim, fingerprint, ended, now, claim_kept)
+    write_claim(claim, original, ended, now, claim_kept)
   end
 else
   drop_claim(claim, now)

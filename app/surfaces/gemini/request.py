@@ -157,6 +157,7 @@ class _Reader:
             grounding=grounding,
             labels=tuple(sorted(self._labels.items())),
             service_tier=self._take_tier(),
+            opening=self._digest_opening(),
         )
         image.put_back("imageOutputOptions", output)
         config.put_back("imageConfig", image)
@@ -176,6 +177,13 @@ class _Reader:
         if self.rest:
             identity = json.dumps(_replace_bytes(self.rest, self._blobs), sort_keys=True)
         return Passthrough(skeleton, blobs, identity)
+
+    def _digest_opening(self) -> str:
+        """The digest of the first turn, with the lengths of its files, whose bytes would take long."""
+        opening = json.dumps(self._members["contents"][:1], sort_keys=True)
+        for name, lifted in self._blobs.items():
+            opening = opening.replace(name, str(lifted.text_length))
+        return compute_digest(opening.encode())
 
     def _select_inputs(self, kind: InputKind) -> tuple[Input, ...]:
         inputs = (*self._conversation.inputs, *self._instruction.inputs)
