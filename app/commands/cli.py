@@ -16,11 +16,13 @@ from urllib.parse import quote, urlencode
 import httpx2
 import yaml
 
+from app.commands import billing
+from app.commands.bill_files import UnusableBill
 from app.domain.budget import UNITS
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 TIMEOUT_S: Final = 15.0
 _BUDGET = re.compile(
@@ -132,8 +134,8 @@ def add_usage_command(parser: ArgumentParser) -> None:
         "--by", default="tenant", help="dimensions, such as tenant,day or model,size or label,month"
     )
     parser.add_argument("--format", choices=("csv", "json"), default="csv")
+    _add_url_option((parser, *billing.add_billing_commands(parser)))
     parser.set_defaults(action="report")
-    _add_url_option((parser,))
 
 
 def add_budget_commands(parser: ArgumentParser) -> None:
@@ -168,7 +170,7 @@ def run(arguments: Namespace, own_url: str, admin_key: str | None) -> int:
     if admin_key is None:
         sys.stderr.write("flashgate: set FLASHGATE_ADMIN_KEY to an operator's key\n")
         return 2
-    command = {
+    commands: dict[tuple[str, str], Callable[[AdminApi, Namespace], str | tuple[str, int]]] = {
         ("tenants", "list"): _list_tenants,
         ("tenants", "create"): _create_tenant,
         ("tenants", "show"): _show_tenant,
@@ -177,16 +179,22 @@ def run(arguments: Namespace, own_url: str, admin_key: str | None) -> int:
         ("keys", "rotate"): _rotate_key,
         ("keys", "revoke"): _revoke_key,
         ("usage", "report"): _report_usage,
+        ("usage", "export"): _export_usage,
+        ("usage", "reconcile"): _reconcile_bill,
         ("budgets", "credit"): _credit_budget,
         ("budgets", "override"): _override_budget,
-    }[arguments.command, arguments.action]
+    }
     try:
         with httpx2.Client(timeout=TIMEOUT_S) as http:
-            sys.stdout.write(command(AdminApi(http, arguments.url or own_url, admin_key), arguments))
-    except Refused as refused:
+            api = AdminApi(http, arguments.url or own_url, admin_key)
+            result = commands[arguments.command, arguments.action](api, arguments)
+    except (Refused, UnusableBill) as refused:
         sys.stderr.write(f"flashgate: {refused}\n")
         return 1
-    return 0
+    if isinstance(result, str):
+        result = result, 0
+    sys.stdout.write(result[0])
+    return result[1]
 
 
 def _build_path(*steps: str) -> str:
@@ -297,6 +305,14 @@ def _report_usage(api: AdminApi, arguments: Namespace) -> str:
     if arguments.format == "json":
         return _format_json(response)
     return response.text
+
+
+def _export_usage(api: AdminApi, arguments: Namespace) -> str:
+    return billing.export_usage(lambda path: api.call("GET", path).json(), arguments)
+
+
+def _reconcile_bill(api: AdminApi, arguments: Namespace) -> tuple[str, int]:
+    return billing.reconcile_bill(lambda path: api.call("GET", path).json(), arguments)
 
 
 def _credit_budget(api: AdminApi, arguments: Namespace) -> str:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -140,5 +141,52 @@ def test_credit_limits_and_reports_from_the_command_line(
     assert (row["tenant"], row["model"]) == ("paid", "gemini-3.1-flash-image")
     assert (row["images"], row["hits"], row["saved_images"]) == ("2", "1", "2")
     assert json.loads(told("usage", "--tenant", "paid", "--format", "json"))["by"] == ["tenant"]
+    rows = list(csv.DictReader(told("usage", "export", "--tenant", "paid").splitlines()))
+    assert {row["SubAccountId"] for row in rows} == {"paid"}
+    assert {row["SkuPriceId"] for row in rows if row["ChargeCategory"] == "Usage"} == {
+        f"gemini-3.1-flash-image/{meter}/standard" for meter in ("image_output", "text_output", "input")
+    }
+    report = json.loads(told("usage", "--tenant", "paid", "--format", "json"))
+    booked = sum(float(row["EffectiveCost"]) for row in rows)
+    assert booked == pytest.approx(report["lines"][0]["cost_usd"], abs=1e-12)
     assert main(["usage", "--by", "prompt", *url]) == 1
     assert "422" in capsys.readouterr().err
+
+
+def test_a_bill_is_compared_with_the_ledger(
+    operated: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, bill = ("--url", operated.url), tmp_path / "bill.csv"
+    assert main(["usage", "export", *url]) == 0
+    own = capsys.readouterr().out
+    bill.write_text(own)
+    assert main(["usage", "reconcile", str(bill), *url]) == 0, "our own export is a bill"
+    assert "within 0.1 %" in capsys.readouterr().out
+    day = datetime.now(UTC).date().isoformat()
+    columns = "sku.description,usage_start_time,usage.amount,cost,currency,project.id"
+    image = f"Gemini 3.1 Flash Image image output token,{day} 01:00:00 UTC,1000000,60.00,USD,ours"
+    other = f"N2 Instance Core,{day} 01:00:00 UTC,1,5,USD,ours"
+    bill.write_text(f"{columns}\n{image}\n{other}\n")
+    assert main(["usage", "reconcile", str(bill), "--format", "csv", *url]) == 1
+    rows = {row["sku"]: row for row in csv.DictReader(capsys.readouterr().out.splitlines())}
+    assert float(rows["gemini-3.1-flash-image/image_output/standard"]["unexplained_usd"]) > 50
+    assert main(["usage", "reconcile", str(bill), "--project", "theirs", *url]) == 1
+    assert "project ours" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a,b\n1,2\n", "no column sku_description, usage_start_time, cost"),
+        ("sku.description,usage_start_time,cost\nx,2026-11-27,much\n", "line 2: cost must be a number"),
+        ("sku.description,usage_start_time,cost\nx,today,1\n", "usage_start_time must be a time such as"),
+        ("sku.description,usage_start_time,cost\n", "has no lines"),
+    ],
+)
+def test_what_is_no_bill_is_refused_by_its_column(
+    operated: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, words: str
+) -> None:
+    bill = tmp_path / "bill.csv"
+    bill.write_text(text)
+    assert main(["usage", "reconcile", str(bill), "--url", operated.url]) == 1
+    assert words in capsys.readouterr().err
