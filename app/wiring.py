@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from app.backends import open_upstream
 from app.cards import load_catalogue
+from app.domain.end_user import build_end_user
 from app.domain.errors import ConfigurationError, StoreUnavailable
 from app.domain.policy import Policy, RequestConfig
 from app.generation.conversations import Conversations
@@ -166,6 +168,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             reports=reports,
             admin_key=settings.admin_key,
             reload_tenants=directory.reload,
+            identify_user=partial(build_end_user, pepper),
         )
 
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 TIMEOUT_S: Final = 15.0
 _BUDGET = re.compile(
-    r"(?P<unit>[a-z_]+)/(?P<window>[a-z]+)=(?P<limit>\d+(\.\d+)?)(?P<shadow>:shadow)?", re.ASCII
+    r"(?P<user>user:)?(?P<unit>[a-z_]+)/(?P<window>[a-z]+)=(?P<limit>\d+(\.\d+)?)(?P<shadow>:shadow)?",
+    re.ASCII,
 )
 
 
@@ -66,14 +67,22 @@ def _format_problem(answer: httpx2.Response) -> str:
 
 
 def parse_budget(text: str) -> dict[str, Any]:
-    """Parse a budget such as ``image_tokens/day=41440``; the suffix ``:shadow`` only counts."""
+    """Parse a budget such as ``image_tokens/day=41440``.
+
+    The prefix ``user:`` gives it to each end user; the suffix ``:shadow`` only counts.
+    """
     match = _BUDGET.fullmatch(text)
     if match is None:
-        raise ArgumentTypeError(f"{text!r} is not like image_tokens/day=41440 or usd/month=500:shadow")
+        raise ArgumentTypeError(
+            f"{text!r} is not like image_tokens/day=41440, user:images/day=5 or usd/month=500:shadow"
+        )
     mode = "enforce"
     if match["shadow"]:
         mode = "shadow"
-    return {"unit": match["unit"], "window": match["window"], "limit": match["limit"], "mode": mode}
+    budget = {"unit": match["unit"], "window": match["window"], "limit": match["limit"], "mode": mode}
+    if match["user"]:
+        budget["scope"] = "user"
+    return budget
 
 
 def add_tenant_commands(parser: ArgumentParser) -> None:
@@ -84,8 +93,9 @@ def add_tenant_commands(parser: ArgumentParser) -> None:
     creation.add_argument("tenant", nargs="?", help="tenant id")
     creation.add_argument("--time-zone", help="IANA time zone, such as Europe/Berlin")
     creation.add_argument(
-        "--budget", dest="budgets", type=parse_budget, action="append", metavar="UNIT/WINDOW=LIMIT[:shadow]",
-        help="a limit, such as image_tokens/day=41440; repeatable",
+        "--budget", dest="budgets", type=parse_budget, action="append",
+        metavar="[user:]UNIT/WINDOW=LIMIT[:shadow]",
+        help="a limit, such as image_tokens/day=41440, or user:images/day=5 for each end user; repeatable",
     )  # fmt: skip
     creation.add_argument(
         "--file", help="tenant as YAML or JSON, in the format of the tenants' file; - for stdin"
@@ -222,7 +232,9 @@ def _list_tenants(api: AdminApi, _arguments: Namespace) -> str:
 def _format_budget(item: dict[str, Any]) -> str:
     """Format a budget in the form that ``parse_budget`` takes."""
     limit = str(item["limit"]).removesuffix(".0")
-    return f"{item['unit']}/{item['window']}={limit}" + (":shadow" if item["mode"] == "shadow" else "")
+    owner = "user:" if item["scope"] == "user" else ""
+    mode = ":shadow" if item["mode"] == "shadow" else ""
+    return f"{owner}{item['unit']}/{item['window']}={limit}{mode}"
 
 
 def _create_tenant(api: AdminApi, arguments: Namespace) -> str:

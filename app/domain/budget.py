@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Unit = Literal["image_tokens", "total_tokens", "images", "usd", "all_output_tokens"]
 WindowName = Literal["minute", "hour", "day", "week", "month", "lifetime"]
-Scope = Literal["tenant", "project", "key"]
+Scope = Literal["tenant", "project", "key", "user"]
 Mode = Literal["enforce", "shadow"]
 
 WINDOWS: tuple[WindowName, ...] = ("minute", "hour", "day", "week", "month", "lifetime")
@@ -257,7 +257,7 @@ def _compute_day_spans(window: _Days, zone: ZoneInfo, now_ms: int) -> tuple[Span
 
 
 def build_window(budget: Budget, owner: str, zone: ZoneInfo, now_ms: int) -> BudgetWindow:
-    """A budget's window around a moment. ``owner`` is ``t``, ``p:<project>`` or ``k:<key>``.
+    """A budget's window around a moment. ``owner`` is ``t``, ``p:<project>``, ``k:<key>`` or ``u:<user>``.
 
     A counter's name never changes, so that replicas of two versions count in the same one.
     """

@@ -242,6 +242,12 @@ class RateLimited(GatewayError):
         self.refused_by = refused_by
 
 
+class TooManyUsers(GatewayError):
+    """The tenant has its largest number of active end users, and this one is new; nothing was reserved."""
+
+    code, title, status, retryable = "too_many_users", "Too many end users", 429, True
+
+
 class NotCached(GatewayError):
     """The request said ``only-if-cached`` and nothing is cached (RFC 9111 section 5.2.1.7)."""
 

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from app.domain.estimate import WouldFit
     from app.domain.rate import RateState
 
-_OWNERS: Final[Mapping[str, str]] = {"tenant": "the tenant", "project": "the project", "key": "this key"}
+_OWNERS: Final[Mapping[str, str]] = {
+    "tenant": "the tenant",
+    "project": "the project",
+    "key": "this key",
+    "user": "this user",
+}
 _COUNTED: Final[Mapping[Unit, tuple[str, str]]] = {
     "image_tokens": ("image token", "image tokens"),
     "all_output_tokens": ("output token", "output tokens"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 RateKind = Literal["requests", "concurrent"]
-RateScope = Literal["tenant", "key"]
+RateScope = Literal["tenant", "key", "user"]
 
 MINUTE_S = 60
 REQUESTS_PER_MINUTE_MAX = 1_000_000
@@ -19,7 +19,7 @@ REQUESTS_PER_MINUTE_MAX = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """The limits of a tenant or a key; None for no limit.
+    """The limits of a tenant, a key or an end user; None for no limit.
 
     Attributes:
         requests_per_minute: Requests a minute, those served by the cache included.
@@ -73,7 +73,7 @@ class RateState:
 
 
 def build_rate_limits(scope: RateScope, owner: str, rate: Rate | None) -> tuple[RateLimit, ...]:
-    """The limits that a rate stands for; ``owner`` is ``t`` or ``k:<key>``."""
+    """The limits that a rate stands for; ``owner`` is ``t``, ``k:<key>`` or ``u:<user>``."""
     if rate is None:
         return ()
     limits = []

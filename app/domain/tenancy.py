@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from app.domain.budget import BudgetWindow, build_window
 from app.domain.card import compute_edge
+from app.domain.end_user import UNNAMED, EndUser, UserLimits
 from app.domain.rate import RateLimit, build_rate_limits
 
 if TYPE_CHECKING:
@@ -149,6 +150,8 @@ class Tenant:
         strict: Whether input is estimated at its maximum, and the last request of a budget is refused.
         tail: What happens when a budget is almost used up, or None for the default: ``serve_one`` serves one
             call if its expected cost fits, ``refuse`` serves none unless its worst cost fits.
+        budgets: Those of all its keys together, and those that each end user has (scope ``user``).
+        users: Rules for its end users.
         priority: Who gives way if there is more work than slots: batch first, critical last.
         aliases: By card id, the models that serve its requests for others; they outrank the deployment's.
     """
@@ -167,6 +170,13 @@ class Tenant:
     priority: Priority = "interactive"
     tail: Tail | None = None
     aliases: Mapping[str, ModelAlias] = field(default_factory=dict)
+    users: UserLimits = UserLimits()  # noqa: RUF009 (it cannot change)
+
+    @property
+    def limits_users(self) -> bool:
+        """Whether a limit of each end user is enforced, so that a request has to name its user."""
+        budgets = any(budget.scope == "user" and budget.mode == "enforce" for budget in self.budgets)
+        return budgets or self.users.rate is not None
 
     @property
     def tail_rule(self) -> Tail:
@@ -176,10 +186,23 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A tenant and the key that it presented."""
+    """A tenant, the key that it presented, and the end user that it names, or None."""
 
     tenant: Tenant
     key: Key
+    user: EndUser | None = None
+
+    @property
+    def counted_user(self) -> EndUser | None:
+        """The end user whose limits apply: requests without a name may share those of one."""
+        if self.user is None and self.tenant.users.unnamed == "share":
+            return UNNAMED
+        return self.user
+
+    @property
+    def lacks_user(self) -> bool:
+        """Whether the request has to name an end user and does not."""
+        return self.tenant.limits_users and self.counted_user is None
 
     @property
     def project(self) -> Project | None:
@@ -223,20 +246,24 @@ class Caller:
 
 
 def list_budget_windows(caller: Caller, now_ms: int) -> tuple[BudgetWindow, ...]:
-    """Every budget window that a request is counted in: the tenant's, its project's, then the key's."""
-    tenant, project, key = caller.tenant, caller.project, caller.key
-    owned = [("t", budget) for budget in tenant.budgets]
+    """Every budget window that a request is counted in: of the tenant, project, key and end user."""
+    tenant, project, key, user = caller.tenant, caller.project, caller.key, caller.counted_user
+    owned = [("t", budget) for budget in tenant.budgets if budget.scope == "tenant"]
     if project is not None:
         owned += [(f"p:{project.id}", budget) for budget in project.budgets]
     owned += [(f"k:{key.id}", budget) for budget in key.budgets]
+    if user is not None:
+        owned += [(user.owner, budget) for budget in tenant.budgets if budget.scope == "user"]
     return tuple(build_window(budget, owner, tenant.time_zone, now_ms) for owner, budget in owned)
 
 
 def list_rate_limits(caller: Caller) -> tuple[RateLimit, ...]:
-    """Every rate limit that applies to a caller's request: the tenant's, then the key's."""
-    return build_rate_limits("tenant", "t", caller.tenant.rate) + build_rate_limits(
-        "key", f"k:{caller.key.id}", caller.key.rate
-    )
+    """Every rate limit that applies to a caller's request: the tenant's, the key's, then the user's."""
+    tenant, key, user = caller.tenant, caller.key, caller.counted_user
+    limits = build_rate_limits("tenant", "t", tenant.rate) + build_rate_limits("key", f"k:{key.id}", key.rate)
+    if user is None:
+        return limits
+    return limits + build_rate_limits("user", user.owner, tenant.users.rate)
 
 
 Source = Literal["file", "store"]

@@ -19,6 +19,7 @@ VIOLATIONS: Mapping[str, str] = {
     "invalid_json": "A form field that holds JSON cannot be parsed.",
     "invalid_size": "`size` does not have the form WIDTHxHEIGHT.",
     "invalid_text": "The text has a lone surrogate, which is not valid Unicode.",
+    "invalid_user": "The name of the end user is empty, too long, or has unprintable characters.",
     "invalid_value": "The value cannot be used here.",
     "input_too_large": "The file has more bytes than any model accepts.",
     "needs_tenant": "The field is only valid together with `tenant`.",
@@ -36,6 +37,7 @@ VIOLATIONS: Mapping[str, str] = {
     "unknown_field": "There is no such field.",
     "unknown_image": "The tenant has no such image, or it has expired.",
     "unknown_role": "A turn's role is neither `user` nor `model`.",
+    "user_mismatch": "Body and header name different end users.",
     "wrong_type": "The value has the wrong type.",
     "wrong_value": "The value is not one of those allowed.",
     # Features of the original APIs that this model does not have
@@ -93,6 +95,7 @@ VIOLATIONS: Mapping[str, str] = {
     "unsupported_thinking_level": "The model has no such level.",
     "unsupported_top_k": "The model offers no `top_k`.",
     "unsupported_top_p": "The model offers no `top_p`.",
+    "user_required": "The tenant limits end users, and the request names none.",
     "variant_out_of_range": "The variant is outside its limits.",
     # Files
     "address_not_available": "The back end reads no files from Cloud Storage.",

@@ -20,6 +20,7 @@ from app.domain.errors import (
     GatewayError,
     NotCached,
     OperationCancelled,
+    TooManyUsers,
     UpstreamError,
 )
 from app.domain.estimate import resolve_size_and_level
@@ -84,6 +85,7 @@ def build_admission_request(job: Job, cache: CacheDirective, progress: Progress)
         bounds=job.bounds,
         tail=job.tail,
         may_lead=has_time(job),
+        users_max=job.caller.tenant.users.active_max,
     )
 
 
@@ -115,17 +117,29 @@ def refusal(job: Job, admission: Admission, progress: Progress) -> GatewayError 
             error = IdempotencyInFlight(sentence, retry_after_s=retry_after_s)
         case Mismatched():
             error = IdempotencyMismatch("This Idempotency-Key was used for another request; use a new one.")
-        case Crowded(most, retry_after_s):
-            sentence = (
-                f"The tenant has used {most} idempotency keys in the last day, as many as it may. This new "
-                "one can be used when the oldest has ended; keys in use, and requests without one, go on."
-            )
-            error = TooManyIdempotencyKeys(sentence, retry_after_s=retry_after_s)
+        case Crowded():
+            error = _build_crowded_error(admission)
         case Replayed(Failure() as failure):
             error = rebuild_error(failure).with_attributes(replayed=True)
         case Hit() | Replayed() | Rejoined() | Follow() | Failed() | Lead():
             return None
     return error.with_attributes(windows=admission.windows, rates=admission.rates)
+
+
+def _build_crowded_error(crowded: Crowded) -> GatewayError:
+    """The error where the tenant has as many idempotency keys, or active end users, as it may."""
+    most, retry_after_s = crowded.most, crowded.retry_after_s
+    if crowded.kind == "users":
+        sentence = (
+            f"The tenant has {most:,} active end users, as many as it may, and this one is new. It can be "
+            "served when the windows of another have ended; the others go on."
+        )
+        return TooManyUsers(sentence, retry_after_s=retry_after_s)
+    sentence = (
+        f"The tenant has used {most} idempotency keys in the last day, as many as it may. This new "
+        "one can be used when the oldest has ended; keys in use, and requests without one, go on."
+    )
+    return TooManyIdempotencyKeys(sentence, retry_after_s=retry_after_s)
 
 
 def refuse_look(job: Job, admission: Admission) -> GatewayError | None:

@@ -169,7 +169,7 @@ def judge(order: Order, catalogue: Catalogue, policy: Policy) -> Judged:
             policy, request = policy.allow_alias(card.id, served.id), replace(request, model=served.id)
             original, card = fingerprint, served
     pointers = {violation.pointer for violation in order.violations}
-    violations = validate(request, card, policy)
+    violations = validate(request, card, policy) + _require_user(order.caller)
     violations = order.violations + tuple(item for item in violations if item.pointer not in pointers)
     if not violations:
         request = normalize_request(request, card)
@@ -182,6 +182,17 @@ def _compute_original(order: Order, card: Card, policy: Policy) -> str:
     if not validate(request, card, policy):
         request = normalize_request(request, card)
     return compute_fingerprint(request, card, order.caller.tenant.id)
+
+
+def _require_user(caller: Caller) -> tuple[Violation, ...]:
+    """Find the violation of a request that names no end user where it has to."""
+    if not caller.lacks_user:
+        return ()
+    detail = (
+        "The tenant has limits for each end user: name the one that the request is for, in the header "
+        "X-Flashgate-User or, where the dialect has it, in the field user."
+    )
+    return (Violation("/user", "user_required", detail),)
 
 
 def build_job(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from app.domain.attempt import Rejoined
 from app.domain.bound import NO_BOUND, Bound
 from app.domain.budget import NOTHING
+from app.domain.end_user import USERS_MAX
 from app.domain.generation import NO_USAGE
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class AdmissionRequest:
         tail: Whether the last of a budget serves a call that is expected to fit.
         may_lead: Whether something may be reserved; else the store is only read, and
             the answer is ``Absent`` where nothing can be shared.
+        users_max: How many end users of the tenant may be active at once.
     """
 
     tenant_id: str
@@ -85,6 +87,7 @@ class AdmissionRequest:
     bounds: tuple[Bound, ...] = ()
     tail: Tail = "serve_one"
     may_lead: bool = True
+    users_max: int = USERS_MAX
 
     @property
     def offered(self) -> tuple[Bound, ...]:
@@ -200,12 +203,13 @@ class Mismatched:
 
 @dataclass(frozen=True, slots=True)
 class Crowded:
-    """The idempotency key is a new one, and the tenant has ``most`` already; nothing was reserved."""
+    """The idempotency key or end user is new, and the tenant has ``most`` already; nothing was reserved."""
 
     most: int
     retry_after_s: int
     windows: tuple[WindowState, ...]
     rates: tuple[RateState, ...] = ()
+    kind: Literal["keys", "users"] = "keys"
 
 
 Admission = (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any, Literal, assert_never
 
 from app.domain.attempt import Rejoined
 from app.domain.budget import UNITS, Amounts, Span, WindowState
@@ -211,7 +211,7 @@ def _decode_refusal(request: ports.AdmissionRequest, reply: ScriptReply) -> port
             return ports.InFlight(-(-int(reply.payload) // MS), windows, rates)
         case "mismatch":
             return ports.Mismatched(windows, rates)
-        case "crowded":
+        case "crowded" | "too_many_users":
             return _decode_crowded(reply)
         case _:
             return None
@@ -306,7 +306,9 @@ def decode_spent(cost: str) -> Spent | None:
 
 def _decode_crowded(reply: ScriptReply) -> ports.Crowded:
     most, _, wait_ms = reply.payload.partition(";")
-    return ports.Crowded(int(most), max(1, -(-int(wait_ms) // MS)), reply.windows, reply.rates)
+    retry_after_s = max(1, -(-int(wait_ms) // MS))
+    kind: Literal["keys", "users"] = "keys" if reply.code == "crowded" else "users"
+    return ports.Crowded(int(most), retry_after_s, reply.windows, reply.rates, kind)
 
 
 def decode_epoch(reply: ScriptReply) -> str:

@@ -269,6 +269,7 @@ class RedisLedger(Resource):
             "bounds": codec.encode_bounds(request.offered),
             "windows": codec.encode_windows(windows),
             "rates": codec.encode_rates(request.rates),
+            "number of users": str(request.users_max),
             "usage": usage,
         }
         digest = request.claim.digest if request.claim else None

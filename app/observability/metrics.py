@@ -90,7 +90,8 @@ METRICS: tuple[MetricSpec, ...] = (
     MetricSpec(
         "flashgate_budget_remaining", "gauge", ("tenant", "scope", "unit", "window"),
         "Amount left in a tenant's budget window when it was last read. Dollars are in billionths. For the "
-        "scopes key and project, it is the smallest amount that any of the tenant's keys had left.",
+        "scopes key and project, it is the smallest amount that any of the tenant's keys had left. Budgets "
+        "of end users are not shown.",
         series_max=10_000,
     ),
     MetricSpec(
@@ -288,6 +289,8 @@ class Metrics:
         fields = {window.budget: window.field for window in windows}
         for state in states:
             budget = state.budget
+            if budget.scope == "user":
+                continue  # there may be many, and anybody can name new ones
             labels = (tenant, budget.scope, budget.unit, budget.window)
             left, limit = state.remaining, budget.limit
             if budget.scope != "tenant":

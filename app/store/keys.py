@@ -34,7 +34,7 @@ _CHANGE = re.compile(r"[0-9a-f]{32}")
 
 LEDGER_NAMES = (
     *("res", "win", "exp", "gc", "log", "use", "lead", "idem", "ends", "ops", "opends"),
-    *("calls", "callends"),
+    *("calls", "callends", "users"),
 )
 
 CACHE_NAMES = ("gen", "fail", "img", "made", "op", "kept", "change")

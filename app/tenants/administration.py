@@ -358,7 +358,11 @@ def _list_windows(tenant: Tenant, now_ms: int) -> list[tuple[str | None, str | N
     """List the windows of a tenant with their project or key: the tenant's first, then theirs."""
     zone = tenant.time_zone
     windows: list[tuple[str | None, str | None, BudgetWindow]] = []
-    windows += [(None, None, build_window(budget, "t", zone, now_ms)) for budget in tenant.budgets]
+    windows += [
+        (None, None, build_window(budget, "t", zone, now_ms))
+        for budget in tenant.budgets
+        if budget.scope == "tenant"
+    ]
     for project in tenant.projects:
         owner = f"p:{project.id}"
         windows += [

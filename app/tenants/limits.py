@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Self, cast
 
 from pydantic import (
@@ -37,6 +36,7 @@ from app.domain.budget import (
     Unit,
     WindowName,
 )
+from app.domain.end_user import USERS_MAX, Unnamed, UserLimits
 from app.domain.rate import REQUESTS_PER_MINUTE_MAX, Rate
 from app.domain.tenancy import TENANT_ID, UNIX_EPOCH, Project
 
@@ -176,7 +176,9 @@ class BudgetLimitDocument(Document):
         "enforce", description="enforce refuses requests over the limit; shadow only counts them."
     )
     scope: str | None = Field(
-        None, description="Scope of the budget, which must match its place: tenant, project or key."
+        None,
+        description="Scope of the budget, which must match its place: tenant, project or key. In a tenant's "
+        "budgets, user gives each end user a budget of its own.",
     )
     override: BudgetOverrideDocument | None = Field(None, description="Temporary limit.")
 
@@ -209,32 +211,45 @@ class BudgetLimitDocument(Document):
             window=budget.window,
             limit=compute_limit(budget.unit, budget.limit),
             mode=budget.mode,
+            scope="user" if budget.scope == "user" else None,
             override=override,
         )
 
 
-def _check_budgets(entries: tuple[BudgetLimitDocument, ...], scope: Scope) -> tuple[BudgetLimitDocument, ...]:
-    """Refuse a budget whose scope does not match its place, and two of the same unit and window."""
+def _check_budgets(
+    entries: tuple[BudgetLimitDocument, ...], *scopes: Scope
+) -> tuple[BudgetLimitDocument, ...]:
+    """Refuse a budget whose scope does not match its place, and two of the same scope, unit and window."""
     seen = set()
     for entry in entries:
-        if entry.scope is not None and entry.scope != scope:
+        scope = entry.scope or scopes[0]
+        if scope not in scopes:
             raise ValueError(
-                f"the scope of a budget that stands here is {scope}, not {entry.scope}: "
-                "the scopes are tenant, project and key, where the budget stands"
+                f"the scope of a budget that stands here is {' or '.join(scopes)}, not {scope}: "
+                "the scopes are tenant, project and key, where the budget stands, and user among the "
+                "tenant's budgets"
             )
-        if (entry.unit, entry.window) in seen:
+        if (scope, entry.unit, entry.window) in seen:
             raise ValueError(f"there are two budgets of {entry.unit} for the {entry.window}")
-        seen.add((entry.unit, entry.window))
+        seen.add((scope, entry.unit, entry.window))
     return entries
 
 
-TenantBudgets = Annotated[
-    tuple[BudgetLimitDocument, ...], AfterValidator(partial(_check_budgets, scope="tenant"))
-]
-ProjectBudgets = Annotated[
-    tuple[BudgetLimitDocument, ...], AfterValidator(partial(_check_budgets, scope="project"))
-]
-KeyBudgets = Annotated[tuple[BudgetLimitDocument, ...], AfterValidator(partial(_check_budgets, scope="key"))]
+def _check_tenant_budgets(entries: tuple[BudgetLimitDocument, ...]) -> tuple[BudgetLimitDocument, ...]:
+    return _check_budgets(entries, "tenant", "user")
+
+
+def _check_project_budgets(entries: tuple[BudgetLimitDocument, ...]) -> tuple[BudgetLimitDocument, ...]:
+    return _check_budgets(entries, "project")
+
+
+def _check_key_budgets(entries: tuple[BudgetLimitDocument, ...]) -> tuple[BudgetLimitDocument, ...]:
+    return _check_budgets(entries, "key")
+
+
+TenantBudgets = Annotated[tuple[BudgetLimitDocument, ...], AfterValidator(_check_tenant_budgets)]
+ProjectBudgets = Annotated[tuple[BudgetLimitDocument, ...], AfterValidator(_check_project_budgets)]
+KeyBudgets = Annotated[tuple[BudgetLimitDocument, ...], AfterValidator(_check_key_budgets)]
 
 
 class RateLimitDocument(Document):
@@ -266,6 +281,44 @@ class RateLimitDocument(Document):
         if rate is None:
             return None
         return cls(requests_per_minute=rate.requests_per_minute, burst=rate.burst, concurrent=rate.concurrent)
+
+
+class UserLimitsDocument(Document):
+    """Rules for a tenant's end users, beside its budgets of the scope user."""
+
+    rate: RateLimitDocument | None = Field(
+        None, description="Request rate and concurrency cap of each end user."
+    )
+    unnamed: Unnamed = Field(
+        "refuse",
+        description="Requests that name no end user where a limit of end users is enforced: refuse them, or "
+        "let them share the limits of one user.",
+    )
+    active_max: Annotated[int, BeforeValidator(refuse_boolean)] = Field(
+        USERS_MAX,
+        ge=1,
+        le=1_000_000,
+        description="End users that may have a current window or rate at once; further ones are refused "
+        "with 429 `too_many_users`.",
+    )
+
+    def build_limits(self) -> UserLimits:
+        """Return the rules of the domain."""
+        rate = None
+        if self.rate is not None:
+            rate = self.rate.build_rate()
+        return UserLimits(rate, self.unnamed, self.active_max)
+
+    @classmethod
+    def from_limits(cls, limits: UserLimits) -> Self | None:
+        """Return the document of the rules; None for the defaults."""
+        if limits == UserLimits():
+            return None
+        return cls(
+            rate=RateLimitDocument.from_rate(limits.rate),
+            unnamed=limits.unnamed,
+            active_max=limits.active_max,
+        )
 
 
 class ProjectDocument(Document):

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from app.domain.bound import Tail  # noqa: TC001 (read by pydantic)
+from app.domain.end_user import UserLimits
 from app.domain.keys import KEY_ID
 from app.domain.migration import ModelAlias  # noqa: TC001 (read by pydantic)
 from app.domain.tenancy import (
@@ -38,6 +39,7 @@ from app.tenants.limits import (
     RateLimitDocument,
     Rights,
     TenantBudgets,
+    UserLimitsDocument,
     datetime_from_ms,
     get_catalogue,
     matching,
@@ -258,11 +260,16 @@ class TenantFields(Rights):
     time_zone: str = Field(
         "UTC", description="IANA time zone; budget windows start at its midnight.", examples=["Europe/Berlin"]
     )
-    budgets: TenantBudgets = Field((), description="Budgets of all keys together.")
+    budgets: TenantBudgets = Field(
+        (), description="Budgets of all keys together, and with the scope user those of each end user."
+    )
     cache: CachePolicyDocument = Field(CachePolicyDocument(), description="Default use of the cache.")
     projects: tuple[ProjectDocument, ...] = Field((), description="Groups of keys with budgets of their own.")
     rate: RateLimitDocument | None = Field(
         None, description="Request rate and concurrency cap of all keys together."
+    )
+    users: UserLimitsDocument | None = Field(
+        None, description="Rules for end users: rates, requests that name none, how many."
     )
     strict: bool = Field(
         default=False,
@@ -333,7 +340,9 @@ class TenantDocument(TenantFields):
         return Tenant(
             id=self.id,
             time_zone=ZoneInfo(self.time_zone),
-            budgets=tuple(entry.build_budget("tenant") for entry in self.budgets),
+            budgets=tuple(
+                entry.build_budget("user" if entry.scope == "user" else "tenant") for entry in self.budgets
+            ),
             keys=tuple(entry.build() for entry in self.keys),
             models=self.models,
             max_image_size=self.max_image_size,
@@ -345,6 +354,7 @@ class TenantDocument(TenantFields):
             tail=self.tail,
             priority=self.priority,
             aliases=self.aliases,
+            users=UserLimits() if self.users is None else self.users.build_limits(),
         )
 
     @classmethod
@@ -365,6 +375,7 @@ class TenantDocument(TenantFields):
             tail=tenant.tail,
             priority=tenant.priority,
             aliases=tenant.aliases,
+            users=UserLimitsDocument.from_limits(tenant.users),
         )
 
 

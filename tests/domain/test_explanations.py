@@ -72,7 +72,12 @@ def test_whatever_refuses_is_named_with_its_unit_and_what_helps(
 ) -> None:
     refusing = state(unit, window, 10**10, needed=needed, used=10**10, scope=scope)
     sentence = explain_budget(refusing, BERLIN)
-    owner = {"tenant": "the tenant's", "project": "the project's", "key": "this key's"}[scope]
+    owner = {
+        "tenant": "the tenant's",
+        "project": "the project's",
+        "key": "this key's",
+        "user": "this user's",
+    }[scope]
     assert re.search(rf"{owner} (prepaid |whole )?budget", sentence)
     assert {"usd": "$", "images": "images"}.get(unit, "tokens") in sentence
     assert ("Europe/Berlin" in sentence) != ("does not help" in sentence or "credit" in sentence)

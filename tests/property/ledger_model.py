@@ -17,7 +17,12 @@ BUDGETS = (
     Budget("usd", "day", 3, mode="shadow"),
     Budget("all_output_tokens", "day", 30),
     Budget("total_tokens", "day", 60),
+    Budget("images", "day", 4, "user"),
+    Budget("images", "day", 4, "user"),
+    Budget("images", "day", 4, "user"),
 )
+USERS = ("ann", "bob", "cyd")
+OWNERS = (*["t"] * (len(BUDGETS) - len(USERS)), *(f"u:{user}" for user in USERS))
 CAP = RateLimit("concurrent", "tenant", "t|concurrent", 4)
 
 Outcome = Literal["settle", "void", "charge"]
@@ -25,9 +30,17 @@ ENDS: dict[Outcome, str] = {"settle": "s", "void": "v", "charge": "c"}
 NOTHING = (0,) * len(BUDGETS)
 
 
-def counted(values: Amounts) -> tuple[int, ...]:
-    """The amounts in the order of BUDGETS."""
-    return tuple(getattr(values, budget.unit) for budget in BUDGETS)
+def places_of(user: str | None) -> list[int]:
+    """The budgets that a request for this user counts in, by their places in BUDGETS."""
+    return [place for place, owner in enumerate(OWNERS) if owner in {"t", f"u:{user}"}]
+
+
+def counted(values: Amounts, user: str | None) -> tuple[int, ...]:
+    """The amounts in the order of BUDGETS: nothing in those of other users."""
+    places = places_of(user)
+    return tuple(
+        getattr(values, budget.unit) if place in places else 0 for place, budget in enumerate(BUDGETS)
+    )
 
 
 def worst_of(est: Amounts) -> Amounts:
@@ -49,6 +62,7 @@ class Hold:
     published: bool = False
     due: bool = False
     claim: str | None = None
+    user: str | None = None
 
     @property
     def open(self) -> bool:
@@ -58,13 +72,13 @@ class Hold:
     def booked(self) -> tuple[int, ...]:
         if self.state == "s":
             assert self.act is not None
-            return counted(self.act)
-        return counted(self.est) if self.state == "c" else NOTHING
+            return counted(self.act, self.user)
+        return counted(self.est, self.user) if self.state == "c" else NOTHING
 
     @property
     def covered(self) -> tuple[int, ...]:
         """What admission counts for it while nobody knows what it used."""
-        return counted(worst_of(self.est)) if self.open or self.state == "c" else NOTHING
+        return counted(worst_of(self.est), self.user) if self.open or self.state == "c" else NOTHING
 
 
 @dataclass
@@ -90,6 +104,8 @@ class Model:
     ticks: int = 0
     credits: dict[str, int] = field(default_factory=dict)
     key: Claimed | None = None
+    active: set[str] = field(default_factory=set)
+    users_max: int = len(USERS)
 
     def limit(self, i: int) -> int:
         prepaid = BUDGETS[i].window == "lifetime"
@@ -129,6 +145,7 @@ class Model:
         mode: CacheMode,
         following: str | None,
         claim: str | None = None,
+        user: str | None = None,
     ) -> str:
         known = self.holds.get(name)
         if known:
@@ -141,11 +158,13 @@ class Model:
             if answer:
                 self._keep_key(work, claim, answer)
                 return answer
-        answer = self._refused(est)
+        answer = self._refused(est, user)
         if answer:
             self._keep_key(work, claim, answer)
             return answer
-        self.holds[name] = Hold(work, est, mode != "bypass", self.tick(), claim=claim)
+        self.holds[name] = Hold(work, est, mode != "bypass", self.tick(), claim=claim, user=user)
+        if user:
+            self.active.add(user)
         if claim:
             self.key = Claimed(claim, work, "r", name)
         beside = mode == "refresh" and work in self.lead
@@ -160,13 +179,15 @@ class Model:
         self.expire(known)
         return "lead" if known.open else "error"
 
-    def _refused(self, est: Amounts) -> str | None:
+    def _refused(self, est: Amounts, user: str | None) -> str | None:
+        if user and user not in self.active and len(self.active) >= self.users_max:
+            return "crowded"
         for hold in self.holds.values():
             self.expire(hold)
-        worst = counted(worst_of(est))
+        worst = counted(worst_of(est), user)
         enforced = [i for i, budget in enumerate(BUDGETS) if budget.mode == "enforce" and worst[i]]
         if any(self.taken(i) + worst[i] > self.limit(i) for i in enforced) and any(
-            self.taken(i) + counted(est)[i] > self.limit(i) for i in enforced
+            self.taken(i) + counted(est, user)[i] > self.limit(i) for i in enforced
         ):
             return "refused"
         return "limited" if sum(hold.open for hold in self.holds.values()) >= CAP.limit else None

@@ -40,6 +40,7 @@ from app.generation.ports import (
     AdmissionRequest,
     Answered,
     Claim,
+    Crowded,
     Failed,
     Follow,
     Hit,
@@ -56,7 +57,16 @@ from app.ledger.policy import LedgerConfig
 from app.ledger.redis import RedisLedger
 from app.store import keys
 from app.store.client import open_clients
-from tests.property.ledger_model import BUDGETS, CAP, Model, counted, worst_of
+from tests.property.ledger_model import (
+    BUDGETS,
+    CAP,
+    OWNERS,
+    USERS,
+    Model,
+    counted,
+    places_of,
+    worst_of,
+)
 from tests.store.books import ZONE, generation
 from tests.storeserver import ServerProcess, running_server
 
@@ -125,8 +135,8 @@ class LedgerMachine(RuleBasedStateMachine):
     @property
     def windows(self) -> tuple[BudgetWindow, ...]:
         return tuple(
-            replace(build_window(replace(budget, limit=limit), "t", ZONE, 0), spans=ALWAYS)
-            for budget, limit in zip(BUDGETS, self.model.limits, strict=True)
+            replace(build_window(replace(budget, limit=limit), owner, ZONE, 0), spans=ALWAYS)
+            for budget, owner, limit in zip(BUDGETS, OWNERS, self.model.limits, strict=True)
         )
 
     @property
@@ -153,6 +163,7 @@ class LedgerMachine(RuleBasedStateMachine):
         mode=st.sampled_from(["use", "use", "refresh", "bypass", "only_if_cached"]),
         following=st.none() | st.sampled_from(HOLDS),
         claim=st.none() | st.sampled_from(CLAIMS),
+        user=st.sampled_from([*USERS, None]),
     )
     def admit(
         self,
@@ -162,31 +173,40 @@ class LedgerMachine(RuleBasedStateMachine):
         mode: CacheMode,
         following: str | None,
         claim: str | None = None,
+        user: str | None = None,
     ) -> None:
-        expected = self.model.admit(hold, work, est, mode, following, claim)
+        expected = self.model.admit(hold, work, est, mode, following, claim, user)
         request = AdmissionRequest(
             self.tenant,
             hold,
             work,
-            self.windows,
+            tuple(self.windows[place] for place in places_of(user)),
             est,
             CacheDirective(mode),
             following,
             (CAP,),
             bounds=(Bound(1720, worst_of(est)),),
+            users_max=self.model.users_max,
         )
-        for index, most in enumerate(counted(worst_of(est))):
-            self.tails[index] = max(self.tails[index], most - counted(est)[index])
+        for index, most in enumerate(counted(worst_of(est), user)):
+            self.tails[index] = max(self.tails[index], most - counted(est, user)[index])
         if claim:
             request = replace(request, claim=Claim(DIGEST, claim, 60))
         assert self.runner.run(self._admit(request)) == expected
+
+    @rule(order=st.permutations(USERS), image=st.integers(0, 2))
+    def users_come(self, order: list[str], image: int) -> None:
+        """Each user once, with work that nobody shares."""
+        free = [hold for hold in HOLDS if hold not in self.model.holds]
+        for hold, user in zip(free, order, strict=False):
+            self.admit(hold, WORKS[0], Amounts(images=image), "bypass", None, user=user)
 
     @rule(hold=st.sampled_from(HOLDS))
     def admit_again(self, hold: str) -> None:
         """The very same admission once more, as after a lost reply."""
         known = self.model.holds.get(hold)
         if known:
-            self.admit(hold, known.work, known.est, "use", None)
+            self.admit(hold, known.work, known.est, "use", None, user=known.user)
 
     @rule(
         hold=st.sampled_from(HOLDS),
@@ -218,7 +238,8 @@ class LedgerMachine(RuleBasedStateMachine):
         """The answer as the model names it."""
         match answer:
             case Lead(hold_id, windows) if hold_id == request.hold_id:
-                assert [w.held for w in windows] == self.model.held() or not self.clean()
+                held = [self.model.held()[place] for place in places_of(self.model.holds[hold_id].user)]
+                assert [w.held for w in windows] == held or not self.clean()
                 name = "lead"
             case Refused(windows):
                 assert any(window.refuses for window in windows)
@@ -248,6 +269,9 @@ class LedgerMachine(RuleBasedStateMachine):
                 return "in flight"
             case Mismatched():
                 return "mismatch"
+            case Crowded(most, kind="users"):
+                assert most == self.model.users_max
+                return "crowded"
             case _:
                 return "a lead by another name"
 
@@ -369,6 +393,10 @@ class LedgerMachine(RuleBasedStateMachine):
         self.model.limits[which] = limit
         self.highest[which] = max(self.highest[which], self.model.limit(which))
 
+    @rule(most=st.integers(1, len(USERS)))
+    def most_users_change(self, most: int) -> None:
+        self.model.users_max = most
+
     @rule(amount=st.integers(-4, 8), credit=st.sampled_from(["one", "two", "three"]))
     def credit_changes(self, amount: int, credit: str) -> None:
         """The same credit again changes nothing; another one under its id, or one too much, is refused."""
@@ -421,7 +449,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def the_store_is_the_model(self) -> None:
         counters, records, open_holds = self.runner.run(self._read())
         for index, budget in enumerate(BUDGETS):
-            name = f"{build_window(budget, 't', ZONE, 0).field}|1"
+            name = f"{build_window(budget, OWNERS[index], ZONE, 0).field}|1"
             found = [int(counters.get(f"{name}:{kind}", 0)) for kind in "shuo"]
             settled, held = self.model.settled()[index], self.model.held()[index]
             unresolved = self.model.unresolved()[index]

@@ -89,6 +89,7 @@ def operators(everything: Everything) -> None:
     ]
     rate = {"requests_per_minute": 10_000, "concurrent": 100}
     tenant = {"id": "acme", "budgets": budgets, "rate": rate, "cache": {"quota_mb": 100}}
+    tenant["users"] = {"rate": {"requests_per_minute": 1000}, "unnamed": "share"}
     everything.operate("POST", "/tenants", tenant)
     everything.operate("GET", "/tenants")
     everything.operate("GET", "/tenants/{tenant_id}", tenant_id="acme")

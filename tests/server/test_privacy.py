@@ -47,6 +47,7 @@ def bodies() -> Iterator[dict[str, Any]]:
         "response_modalities", "output_mime_type", "output_compression_quality", "delivery", "temperature",
         "top_p", "top_k", "candidate_count", "seed", "max_output_tokens", "thinking_level",
         "system_instruction", "safety_settings", "grounding", "continue_from", "cache", "variant", "labels",
+        "user",
         CANARY,
     ):  # fmt: skip
         yield {"prompt": PROMPT, name: CANARY}

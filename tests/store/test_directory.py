@@ -177,7 +177,7 @@ def test_dollars_become_billionths_exactly(written: str, billionths: int) -> Non
         ("{unit: usd, window: day}", "limit: is required"),
         ("{unit: usd, window: day, limit: 1, mode: off}", "mode: must be enforce or shadow"),
         ("{unit: usd, window: day, limit: 1, scope: project}", "budgets: the scope of a budget that stands"),
-        ("{unit: usd, window: day, limit: 1, scope: key}", "is tenant, not key"),
+        ("{unit: usd, window: day, limit: 1, scope: key}", "is tenant or user, not key"),
         (
             "{unit: usd, window: day, limit: 1}, {unit: usd, window: day, limit: 2, mode: shadow}",
             "two budgets of usd for the day",

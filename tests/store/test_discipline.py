@@ -24,7 +24,7 @@ from app.ledger.operations import RedisOperations
 from app.ledger.scripting import NAMES, Scripts, load_script
 from app.results.redis import RedisResults
 from app.store import keys
-from tests.store.books import ONE, Books, generation, windows
+from tests.store.books import DAY, ONE, Books, generation, windows
 from tests.store.test_finished import KEPT as FINISHED
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ async def test_ledger_keys_never_have_a_ttl_and_all_others_always_have_one(
     )
     attempt = Attempt("origin", "g", repeats=False, keep_s=60)
     await books.ledger.admit(replace(books.request("g", "six", mode="bypass"), attempt=attempt))
+    await books.ledger.admit(replace(books.request("u", "seven"), windows=windows(DAY, owner="u:ann")))
     ledger = {f"fg:{{{books.tenant}}}:{name}" for name in keys.LEDGER_NAMES}
     seen = set()
     async for name in clients.ledger.scan_iter(f"fg:{{{books.tenant}}}:*"):

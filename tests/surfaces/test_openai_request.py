@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,8 +13,10 @@ from hypothesis import strategies as st
 from starlette.datastructures import Headers, UploadFile
 
 from app.cards import load_catalogue
+from app.domain.end_user import build_end_user
 from app.domain.errors import Violation
 from app.domain.policy import PIXELS_MAX
+from app.domain.tenancy import Caller
 from app.generation.conversations import CannotContinue
 from app.surfaces.http.body import FormBody, JsonBody
 from app.surfaces.openai.request import (
@@ -27,7 +30,7 @@ from tests.fixtures import image_bytes
 
 if TYPE_CHECKING:
     from app.domain.conversation import Earlier
-    from app.domain.tenancy import Caller
+    from app.domain.tenancy import Key, Tenant
     from app.surfaces.http.context import Service
 
 CATALOGUE = load_catalogue()
@@ -46,9 +49,10 @@ SERVICE = cast(
             catalogue=CATALOGUE, conversations=SimpleNamespace(load_earlier=nothing_earlier)
         ),
         limits=SimpleNamespace(**LIMITS),
+        identify_user=partial(build_end_user, b"pepper"),
     ),
 )
-CALLER = cast("Caller", SimpleNamespace(tenant=SimpleNamespace(id="a")))
+CALLER = Caller(cast("Tenant", SimpleNamespace(id="a")), cast("Key", None))
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20)
 WORDS = st.sampled_from(
@@ -155,17 +159,24 @@ async def test_low_moderation_blocks_only_what_is_most_probably_harmful() -> Non
     assert {item.threshold for item in settings} == {"BLOCK_ONLY_HIGH"}
 
 
-async def test_whom_it_is_for_is_a_label_and_is_echoed() -> None:
+async def test_whom_it_is_for_is_the_end_user_and_is_echoed() -> None:
     digest = "0123456789abcdef" * 4
     found = await asked(user="me", safety_identifier=digest, labels={"team": "search"})
-    assert dict(found.order.request.labels) == {
-        "user": "me",
-        "safety_identifier": digest[:63],
-        "team": "search",
-    }
+    assert found.order.caller.user == SERVICE.identify_user("a", "me")
+    assert dict(found.order.request.labels) == {"team": "search"}, "the name is nowhere in the work"
     assert found.safety_identifier == digest
     assert (await asked(user="me", safety_identifier="")).safety_identifier == "me"
-    assert (await asked(user="")).order.request.labels == ()
+    assert (await asked(safety_identifier=digest)).order.caller.user == SERVICE.identify_user("a", digest)
+    assert (await asked(user="")).order.caller.user is None
+
+
+@pytest.mark.parametrize("field", ["user", "safety_identifier"])
+@pytest.mark.parametrize("name", [" me", "a\nb", "x" * 257])
+async def test_a_name_that_cannot_be_one_is_a_violation_of_its_own_field(field: str, name: str) -> None:
+    found = await asked(**{field: name})
+    (violation,) = translate_violations(found.order.violations, found.places)
+    assert (violation.pointer, violation.code) == (f"/{field}", "invalid_user")
+    assert found.order.caller.user is None
 
 
 @pytest.mark.parametrize(("members", "delivery"), [
@@ -218,17 +229,17 @@ async def test_a_file_is_sent_as_a_file_and_where_one_is_expected() -> None:
 
 
 async def test_violations_name_the_callers_own_fields() -> None:
-    found = await asked(quality="max", output_format="webp", user="a\nb")
+    found = await asked(quality="max", output_format="webp", safety_identifier="me")
     native = (
         Violation("/image_size", "preview_not_allowed", "No.", ("512", "1K")),
         Violation("/output_mime_type", "unsupported", "No.", ("image/png", "image/jpeg")),
-        Violation("/labels/user", "invalid_label", "No."),
+        Violation("/user", "user_mismatch", "No."),
         Violation("/prompt", "empty_prompt", "No."),
     )
     assert translate_violations(native, found.places) == (
         Violation("/quality", "preview_not_allowed", "No."),
         Violation("/output_format", "unsupported", "No.", ("png", "jpeg")),
-        Violation("/user", "invalid_label", "No."),
+        Violation("/safety_identifier", "user_mismatch", "No."),
         Violation("/prompt", "empty_prompt", "No."),
     )
     spelt = await asked(image_size="4K", output_mime_type="image/webp")

@@ -3,7 +3,7 @@
 -- KEYS  8 idem  HASH    digest -> "<claim>;<original>;<state>;<hold>;<created_ms>;<ends_ms>;<cost>;<outcome>"
 --                                                                                     never a TTL
 --       9 ends  ZSET    digest -> when the key may be used again (ms); exactly the digests of idem    never a TTL
---      16 old   STRING  the key as earlier versions kept it, with its result in it; it is only read    always a TTL
+--      17 old   STRING  the key as earlier versions kept it, with its result in it; it is only read    always a TTL
 --   claim    identifies the request that uses the key, across all of its admissions
 --   original the fingerprint of what was requested; that of the work, unless another model than that one serves it
 --   state    r running; the hold is empty while it waits for another request's result
@@ -15,7 +15,7 @@
 -- A record is small whatever the result is, so that no key has to be dropped for lack of memory: it is kept until
 -- ends_ms, and the number of keys is bounded.
 
-local IDEM, ENDS, OLD = KEYS[8], KEYS[9], KEYS[16]
+local IDEM, ENDS, OLD = KEYS[8], KEYS[9], KEYS[17]
 local FREE = '0,0,0,0,0,0,0,0,0,0,0,0' -- what a hit paid
 local digest
 

@@ -6,7 +6,7 @@
 --                   outcomes), overage; the settled and unresolved parts of holds that have been purged  never a TTL
 --                   "<field>:c|:l" -> credit, "<limit>;<until_ms>" that an operator set temporarily
 --   3 exp   ZSET    hold id -> end of its lease (ms); exactly the open holds   never a TTL
---   4 gc    ZSET    "r;<hold id>" | "w;<field>|<start_ms>" | "u;<row>" | "l;<fingerprint>" | "p;<fingerprint>"
+--   4 gc    ZSET    "r;<hold id>" | "w;<field>|<start_ms>" | "u;<row>" | "l;<fingerprint>" | "p;<fingerprint>" | "t;<rate>"
 --                   -> purge time (ms)                                         never a TTL
 --   5 log   STREAM  of earlier versions; it is deleted
 --   6 use   HASH    what was used by day, for reports; see "Usage" below       never a TTL
@@ -14,9 +14,10 @@
 --                   short>"                                                    never a TTL
 --   8, 9 idem, ends (see _claims.lua), 10, 11 ops, opends (see operation.lua), 12, 13 calls, callends (see
 --                   _attempts.lua)                                             never a TTL
---  14 gen   STRING  "<hold id>;<created_ms>;<what it cost>;<result as JSON>"   always a TTL
---  15 fail  STRING  "<hold id>;<the whole failure as JSON>"                    always a TTL
--- Scripts that do not concern one piece of work get only the first thirteen.
+--  14 users ZSET    end user -> until when it is active: it has a current window or rate    never a TTL
+--  15 gen   STRING  "<hold id>;<created_ms>;<what it cost>;<result as JSON>"   always a TTL
+--  16 fail  STRING  "<hold id>;<the whole failure as JSON>"                    always a TTL
+-- Scripts that do not concern one piece of work get only the first fourteen.
 --
 -- Records are described in _records.lua.
 --
@@ -28,7 +29,7 @@
 
 local RES, WIN, EXP, GC, LOG, USE, LEAD = unpack(KEYS, 1, 7)
 local OPS, OPENDS = KEYS[10], KEYS[11]
-local GEN, FAIL = KEYS[14], KEYS[15]
+local USERS, GEN, FAIL = KEYS[14], KEYS[15], KEYS[16]
 local AMOUNT_MAX = 9007199254740991
 local COUNTER_MAX = 4611686018427387904 -- 2^62: no sum of two counters overflows HINCRBY
 local NUMBER = '!number'
@@ -92,15 +93,39 @@ local function take_amounts(what)
 end
 
 -- How long ended holds and past windows are kept, ms; and, for count_usage, rows of usage.
-local usage_keep = 0
+local usage_keep, holds_keep = 0, 0
 local function take_keep()
   local keep = take_integer('keep')
+  holds_keep = keep
   usage_keep = take_integer('keep of usage')
   return keep
 end
 
 local function take_nothing_more()
   if ARGV[cursor + 1] ~= nil then refuse('end', 'more arguments than expected') end
+end
+
+-- End users ------------------------------------------------------------------------------------------
+--
+-- The counters of an end user have fields that begin with "u:<user>|" (docs/decisions/0054).
+
+local USER_KEEP_MS = 600000
+
+-- The end user of a field or a counter, or nil.
+local function user_of(field)
+  return string.match(field, '^u:([^|]+)|')
+end
+
+-- How long a counter is kept after the end of its window: a tenant may have many end users, so theirs are kept no longer
+-- than calls take.
+local function keep_of(field, keep)
+  return user_of(field) and math.min(keep, USER_KEEP_MS) or keep
+end
+
+-- Notes that a user is active until a time.
+local function note_user(user, till, now)
+  redis.call('ZREMRANGEBYSCORE', USERS, '-inf', text(now))
+  if till > now then redis.call('ZADD', USERS, 'GT', text(till), user) end
 end
 
 -- Records --------------------------------------------------------------------------------------------
@@ -385,15 +410,18 @@ local function resolve(record, state, act, rest, now, keep)
   end
   local after, kept, purges = booked_at(record), unresolved_of(record), {}
   for _, counter in ipairs(record.counters) do
-    local unit = counter.unit
+    local unit, forgotten = counter.unit, false
+    if not open and user_of(counter.field) then forgotten = not redis.call('ZSCORE', GC, 'w;' .. counter.name) end
     if open then increase(counter.name .. ':h', -held[unit]) end
-    if unit > 0 then
+    if unit > 0 and not forgotten then
       increase(counter.name .. ':s', after[unit] - booked[unit])
       increase(counter.name .. ':u', kept[unit] - aside[unit])
       increase(counter.name .. ':o', math.max(0, after[unit] - covered[unit]))
     end
-    purges[#purges + 1] = text(now + keep)
-    purges[#purges + 1] = 'w;' .. counter.name
+    if not forgotten then
+      purges[#purges + 1] = text(now + keep_of(counter.field, keep))
+      purges[#purges + 1] = 'w;' .. counter.name
+    end
   end
   if #purges > 0 then redis.call('ZADD', GC, 'NX', unpack(purges)) end
   if late then record.flags = record.flags .. 'l' end
@@ -487,7 +515,7 @@ local function purge(now, keep, limit)
   for _, member in ipairs(due) do
     local kind, name = string.sub(member, 1, 1), string.sub(member, 3)
     if kind == 'w' and (redis.call('HGET', WIN, name .. ':h') or '0') ~= '0' then
-      redis.call('ZADD', GC, text(now + keep), member)
+      redis.call('ZADD', GC, text(now + keep_of(name, keep)), member)
     else
       if kind == 'w' then
         for kind in string.gmatch('shuopq', '.') do redis.call('HDEL', WIN, name .. ':' .. kind) end
@@ -497,6 +525,8 @@ local function purge(now, keep, limit)
         redis.call('HDEL', LEAD, name)
       elseif kind == 'p' then
         redis.call('HDEL', WIN, purge_mark(name))
+      elseif kind == 't' then
+        redis.call('HDEL', WIN, name)
       elseif kind == 'a' then
         redis.call('HDEL', WIN, ASIDE .. '|' .. name)
       elseif kind == 'k' then

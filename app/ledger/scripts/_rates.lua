@@ -1,7 +1,7 @@
 -- Request rates and caps on open holds (docs/reliability.md R20); loaded after _common.lua by scripts that need it.
 --
 -- A rate is a bucket of `burst` requests that leaks `limit` a minute (GCRA); a cap counts open holds.
---   WIN "<field>:t"     when the bucket will be empty, in microseconds of the store's clock
+--   WIN "<field>:t"     when the bucket will be empty, in microseconds of the store's clock; an end user's is deleted then
 --   WIN "<field>|0:h"   open holds under the cap; each names the cap in its record, as unit 0, so that
 --                       whatever ends the hold, its lease included, gives the place back
 
@@ -60,6 +60,12 @@ local function count_requests(rates, count, now)
     if rate.kind == 'requests' and count > 0 then
       rate.level = rate.level + count * rate.interval
       redis.call('HSET', WIN, rate.counter, text(now * 1000 + rate.level))
+      local user, empty = user_of(rate.field), now + math.ceil(rate.level / 1000)
+      if user then
+        note_user(user, empty, now)
+        redis.call('ZADD', GC, 'GT', text(empty), 't;' .. rate.counter)
+        purge(now, holds_keep, 2) -- hits are counted too, and nothing else purges after them
+      end
     end
   end
 end
@@ -71,7 +77,7 @@ local function take_places(rates, now, keep)
     if rate.kind == 'concurrent' then
       rate.level = rate.level + 1
       increase(rate.counter, 1)
-      redis.call('ZADD', GC, 'NX', text(now + keep), 'w;' .. rate.field .. '|0')
+      redis.call('ZADD', GC, 'NX', text(now + keep_of(rate.field, keep)), 'w;' .. rate.field .. '|0')
       places[#places + 1] = { unit = 0, start = '0', stop = '0', field = rate.field }
     end
   end

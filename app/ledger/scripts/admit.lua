@@ -1,7 +1,7 @@
 -- Decides on a request in one step: limited by a rate, repeated under a key, cached, followed, failed, refused, absent,
 -- or reserved.
 --
--- KEYS  res win exp gc log use lead idem ends ops opends calls callends gen fail (see _common.lua), and old if the caller
+-- KEYS  res win exp gc log use lead idem ends ops opends calls callends users gen fail (see _common.lua), and old if the caller
 --       sent a key (see _claims.lua)
 -- ARGV  in the order in which they are taken below:
 --       hold, fingerprint
@@ -23,6 +23,7 @@
 --       tail              serve_one|refuse: whether an almost used-up budget serves one call that is expected to fit
 --       bounds            to choose from, see take_bounds
 --       windows, rates    see take_windows, take_rates
+--       number of users   that may be active: the tenant's maximum
 --       usage             attribution of a cache hit (take_usage); left out to count none
 -- Returns {code, now_ms, payload, then for each window: start, end, settled, held, unresolved, limit, credit, then for each
 --          rate: left, retry_ms, full_ms, refused}
@@ -42,6 +43,7 @@
 --       in_flight the key's request is not finished; payload: ms after which to retry
 --       mismatch  the key was used for another request
 --       crowded   the key is new, and the tenant has its maximum; payload: "<maximum>;<ms until one expires>"
+--       too_many_users  the end user is not active, and the tenant has its maximum; payload: "<maximum>;<ms until one ends>"
 --       over      payload: the state of a hold of this id that has ended
 --       conflict  a hold of this id exists for other work or other amounts
 --       clock     no candidate of a window contains now; no windows and no rates follow
@@ -71,6 +73,7 @@ for unit = 1, UNITS do
 end
 local windows = take_windows()
 local rates = take_rates()
+local users_most = take_integer('number of users')
 local usage = ARGV[cursor + 1] and take_usage()
 take_nothing_more()
 if lease == 0 then refuse('lease', lease) end
@@ -87,11 +90,12 @@ local function reply(code, payload)
   return append_rates(answer(code, now, payload or '', windows), rates)
 end
 
--- The counters that a hold is booked in: budgets that differ only in limit or mode share one.
-local function counters_of()
+-- The counters that a hold is booked in: budgets that differ only in limit or mode share one. Budgets that only count do
+-- not count users for whom there is no place.
+local function counters_of(crowded_out)
   local counters, seen = {}, {}
   for _, window in ipairs(windows) do
-    if not seen[window.name] then
+    if not seen[window.name] and not (crowded_out and user_of(window.field)) then
       seen[window.name] = true
       counters[#counters + 1] = window
     end
@@ -157,7 +161,31 @@ if earlier then
   return reply('over', earlier.state)
 end
 
+-- The end user whose limits apply, or nil; whether one of them is enforced, and whether one is a rate.
+local user, is_limited, has_rate
+for _, window in ipairs(windows) do
+  local owner = user_of(window.field)
+  user, is_limited = user or owner, is_limited or (owner and window.enforced)
+end
+for _, rate in ipairs(rates) do
+  local owner = user_of(rate.field)
+  user, is_limited, has_rate = user or owner, is_limited or owner, has_rate or (owner and rate.kind == 'requests')
+end
+
+-- Whether the user is not active while as many others are as may be.
+local function lacks_place()
+  local till = user and redis.call('ZSCORE', USERS, user)
+  if not user or (till and tonumber(till) > now) then return false end
+  return redis.call('ZCOUNT', USERS, '(' .. text(now), '+inf') >= users_most
+end
+
+local function refuse_user()
+  local first = redis.call('ZRANGE', USERS, '(' .. text(now), '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
+  return reply('too_many_users', text(users_most) .. ';' .. text(math.max(0, tonumber(first[2] or now) - now)))
+end
+
 if not within(rates, 'requests', requests) then return reply('limited') end
+if has_rate and requests > 0 and lacks_place() then return refuse_user() end
 
 if claim then
   local other = read_claim(now)
@@ -268,6 +296,11 @@ if leads then
   end
 end
 
+local crowded_out = lacks_place()
+if crowded_out and is_limited then
+  if may_lead then drop_claim(claim, now) end
+  return refuse_user()
+end
 if not may_lead then return reply('absent') end
 
 -- This comes after the check for an existing hold, which was admitted in this ledger whatever epoch the caller knows.
@@ -336,11 +369,18 @@ if not epoch then
   epoch = hold
   redis.call('HSET', WIN, EPOCH, epoch .. ';0')
 end
-local counters, purges = counters_of(), {}
+local counters, purges = counters_of(crowded_out), {}
 for _, window in ipairs(counters) do
   increase(window.name .. ':h', bound.worst[window.unit])
-  purges[#purges + 1] = text(window.span[2] + keep)
+  purges[#purges + 1] = text(window.span[2] + keep_of(window.field, keep))
   purges[#purges + 1] = 'w;' .. window.name
+end
+if user and not crowded_out then
+  local till = now + USER_KEEP_MS
+  for _, window in ipairs(windows) do
+    if user_of(window.field) then till = math.max(till, window.span[2]) end
+  end
+  note_user(user, till, now)
 end
 if #purges > 0 then redis.call('ZADD', GC, 'NX', unpack(purges)) end
 count_requests(rates, requests, now)

@@ -168,6 +168,8 @@ local function rebase()
       end
       increase(counter.name .. ':o', math.max(0, counter.o - stands_at(counter.name, 'o')))
       redis.call('ZADD', GC, 'NX', text(counter.till), 'w;' .. counter.name)
+      local user = user_of(counter.name)
+      if user then note_user(user, counter.till - USER_KEEP_MS, now) end
     end
   end
   local credit = credit_since(number)
@@ -201,7 +203,8 @@ local function book(incoming, existing)
   for _, counter in ipairs((existing or incoming).counters) do
     local name, unit = counter.name, counter.unit
     if existing and is_open(existing) then add(changes, name .. ':h', -existing.est[unit]) end
-    if unit > 0 and tonumber(counter.stop) + keep > now then
+    local till, user = tonumber(counter.stop) + keep_of(counter.field, keep), user_of(counter.field)
+    if unit > 0 and till > now then
       if is_open(incoming) then add(changes, name .. ':h', incoming.est[unit]) end
       local known, known_rest = booked_then[unit] - was_then[unit], rest_then[unit] - was_rest_then[unit]
       add(changes, name .. ':s', booked[unit] - was[unit] - known)
@@ -212,7 +215,8 @@ local function book(incoming, existing)
       local reserved = incoming.est[unit]
       if flagged(incoming, 'l') and not (existing and is_open(existing)) then reserved = was[unit] end
       if booked_then[unit] == 0 then add(changes, name .. ':o', math.max(0, booked[unit] - reserved)) end
-      redis.call('ZADD', GC, 'NX', text(tonumber(counter.stop) + keep), 'w;' .. name)
+      redis.call('ZADD', GC, 'NX', text(till), 'w;' .. name)
+      if user then note_user(user, tonumber(counter.stop), now) end
     end
   end
   for unit = 1, UNITS do missing[unit] = missing[unit] + math.max(0, booked[unit] - was[unit] - booked_then[unit]) end

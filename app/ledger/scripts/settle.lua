@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Ends a hold, keeps its result, wakes its followers.
 --
--- KEYS  res win exp gc log use lead idem ends ops opends calls callends gen fail (see _common.lua), and old if the caller
+-- KEYS  res win exp gc log use lead idem ends ops opends calls callends users gen fail (see _common.lua), and old if the caller
 --       sent a key (see _claims.lua)
 -- ARGV  in the order in which they are taken below:
 --       channel           on which followers are woken

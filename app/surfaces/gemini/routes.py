@@ -40,6 +40,7 @@ from app.surfaces.http.body import BytesFormat, read_json
 from app.surfaces.http.cache_control import read_cache_control
 from app.surfaces.http.client_timeout import read_client_timeout
 from app.surfaces.http.context import ServiceDep
+from app.surfaces.http.end_user import attach_header_user
 from app.surfaces.http.envelope import build_error_headers
 from app.surfaces.http.idempotency import attach_idempotency_key
 from app.surfaces.http.max_cost import attach_max_cost
@@ -90,7 +91,7 @@ async def _authorize(request: Request, version: str, service: ServiceDep) -> Cal
     location = request.path_params.get("location")
     if location is not None:
         _check_location(service, location, request.path_params.get("model"))
-    return caller
+    return attach_header_user(caller, request, service)
 
 
 def _check_location(service: Service, location: str, model: str | None) -> None:

@@ -19,6 +19,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from app.domain.errors import PermissionDenied, Unauthenticated
 from app.domain.tenancy import Caller
 from app.surfaces.http.context import get_service
+from app.surfaces.http.end_user import attach_header_user
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -146,7 +147,8 @@ def require_scope(scope: str) -> Callable[..., Awaitable[Caller]]:
         _api_key: Annotated[object, Security(SCHEMES[1])],
         _goog_api_key: Annotated[object, Security(SCHEMES[2])],
     ) -> Caller:
-        return await authorize(request, scope, find_presented_key(request))
+        caller = await authorize(request, scope, find_presented_key(request))
+        return attach_header_user(caller, request, get_service(request))
 
     return authorize_caller
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
+    from app.domain.end_user import EndUser
     from app.domain.tenancy import Identity
     from app.generation.gateway import Gateway
     from app.generation.operations import LongRunning
@@ -127,6 +128,7 @@ class Service:
         admin_key: The operator's key from the environment, or None.
         reload_tenants: Reads the tenants' file again and returns how many entries had to be validated. Raises
             ConfigurationError, and then changes nothing.
+        identify_user: Returns the end user of a tenant id and a name.
     """
 
     gateway: Gateway
@@ -144,6 +146,7 @@ class Service:
     reports: Reports
     admin_key: SecretStr | None
     reload_tenants: Callable[[], Awaitable[int]]
+    identify_user: Callable[[str, str], EndUser]
 
 
 def get_service(request: Request) -> Service:

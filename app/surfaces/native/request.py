@@ -15,6 +15,7 @@ from app.generation.conversations import CannotContinue
 from app.generation.order import Order
 from app.surfaces.http.body import parse_json
 from app.surfaces.http.cache_control import parse_cache_control
+from app.surfaces.http.end_user import attach_body_user
 from app.surfaces.http.inputs import build_uri_input, check_base64, inspect_input, load_earlier_image
 from app.surfaces.http.max_cost import convert_dollars
 from app.surfaces.native.wire import (
@@ -321,10 +322,11 @@ async def build_order(
     )
     directive = CacheDirective(parameters.cache) if parameters.cache else parse_cache_control(cache_control)
     max_cost = parameters.max_cost_usd
-    return Order(
+    order = Order(
         caller,
         request,
         directive,
         (*violations, *continuation_violations),
         max_cost_usd=None if max_cost is None else convert_dollars(max_cost),
     )
+    return attach_body_user(order, service, parameters.user)

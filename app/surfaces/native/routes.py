@@ -16,6 +16,7 @@ from app.surfaces.http.body import read_form, read_json
 from app.surfaces.http.cache_control import read_cache_control
 from app.surfaces.http.client_timeout import REQUEST_TIMEOUT, read_client_timeout
 from app.surfaces.http.context import ServiceDep, get_base_url
+from app.surfaces.http.end_user import END_USER
 from app.surfaces.http.idempotency import IDEMPOTENCY_KEY, attach_idempotency_key
 from app.surfaces.http.max_cost import MAX_COST, attach_max_cost
 from app.surfaces.http.preferences import PREFER, read_preference
@@ -79,7 +80,7 @@ def _describe_body(media_type: str, schema: str, *more: dict[str, Any]) -> dict[
     content = {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
     return {
         "requestBody": {"required": True, "content": content},
-        "parameters": [IDEMPOTENCY_KEY, MAX_COST, *more],
+        "parameters": [IDEMPOTENCY_KEY, MAX_COST, END_USER, *more],
     }
 
 
@@ -318,7 +319,8 @@ async def get_model(
 @router.get(
     "/usage",
     operation_id="get_usage",
-    responses={status: PROBLEMS[status] for status in (401, 403, 422, 503)},
+    responses={status: PROBLEMS[status] for status in (400, 401, 403, 422, 503)},
+    openapi_extra={"parameters": [END_USER]},
 )
 async def get_usage(
     response: Response,
@@ -339,6 +341,7 @@ async def get_usage(
         tenant=caller.tenant.id,
         project=caller.key.project,
         key=caller.key.id,
+        user=caller.user and caller.user.id,
         budgets=[render_budget(window) for window in windows],
         rates=[render_rate(rate) for rate in rates],
         since=first,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain.budget import UNITS
+from app.domain.end_user import NAME_LENGTH_MAX
 from app.domain.rules import LABELS_MAX, VARIANT_MAX
 from app.surfaces.http.amounts import Amount
 from app.surfaces.http.problems import WouldFitWire
@@ -146,6 +147,13 @@ class Parameters(_Request):
         examples=[{"team": "search"}],
         json_schema_extra={"maxProperties": LABELS_MAX},
     )
+    user: str | None = Field(
+        None,
+        description="Name of the end user that the request is for, whose budgets and rates then apply; only "
+        "a keyed hash of it is stored. `X-Flashgate-User` does the same.",
+        examples=["user-1234"],
+        json_schema_extra={"minLength": 1, "maxLength": NAME_LENGTH_MAX},
+    )
     max_cost_usd: float | None = Field(
         None,
         gt=0,
@@ -220,7 +228,7 @@ class BudgetWire(_Response):
     name: str = Field(
         description="Policy name, as in the RateLimit headers.", examples=["tenant-day-image_tokens"]
     )
-    scope: str = Field(description="Scope of the budget: tenant, project or key.", examples=["tenant"])
+    scope: str = Field(description="Scope of the budget: tenant, project, key or user.", examples=["tenant"])
     unit: str = Field(description=f"Unit of the budget: {', '.join(UNITS)}.", examples=["image_tokens"])
     window: str = Field(
         description="minute, hour, day, week or month in the tenant's time zone; lifetime if prepaid.",
@@ -251,7 +259,7 @@ class RateWire(_Response):
     """A request rate, or a cap on concurrent model calls."""
 
     name: str = Field(description="Policy name, as in the RateLimit headers.", examples=["tenant-requests"])
-    scope: str = Field(description="Scope of the limit: tenant or key.", examples=["tenant"])
+    scope: str = Field(description="Scope of the limit: tenant, key or user.", examples=["tenant"])
     kind: str = Field(
         description="requests (per minute) or concurrent (model calls at once).", examples=["requests"]
     )
@@ -429,6 +437,10 @@ class UsageResponse(_Response):
     tenant: str = Field(description="Id of the caller's tenant.", examples=["demo"])
     project: str | None = Field(description="Project of the caller's key, if any.", examples=["web"])
     key: str = Field(description="Id of the caller's key.", examples=["k1"])
+    user: str | None = Field(
+        description="Id of the end user that `X-Flashgate-User` names, as in reports; null without it.",
+        examples=["usr_Qm9va3Mgb3BlbiBh"],
+    )
     budgets: list[BudgetWire] = Field(description="Budget windows that apply to this key.")
     rates: list[RateWire] = Field(description="Rates and caps that apply to this key.")
     since: date = Field(description="First day of the report, UTC.", examples=["2026-11-01"])

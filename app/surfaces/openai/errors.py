@@ -12,6 +12,7 @@ from app.domain.errors import (
     ContentBlocked,
     GatewayError,
     ModelRefused,
+    TooManyUsers,
     Unauthenticated,
     UpstreamError,
     ValidationFailed,
@@ -47,6 +48,7 @@ _KINDS: Final[dict[type[GatewayError], Kind]] = {
     ValidationFailed: Kind(400, _INVALID, None),
     BudgetExceeded: Kind(429, "insufficient_quota", "insufficient_quota"),
     TooManyIdempotencyKeys: Kind(429, "requests", None),
+    TooManyUsers: Kind(429, "requests", None),
     ModelRefused: Kind(400, "image_generation_user_error", None),
     ContentBlocked: Kind(400, "image_generation_user_error", "moderation_blocked"),
 }
@@ -74,7 +76,7 @@ def should_retry(error: GatewayError) -> bool:
 
     The SDKs retry every 408, 409, 429 and 5xx twice unless told otherwise.
     """
-    if isinstance(error, BudgetExceeded | TooManyIdempotencyKeys) or error.usage is not None:
+    if isinstance(error, BudgetExceeded | TooManyIdempotencyKeys | TooManyUsers) or error.usage is not None:
         return False
     if isinstance(error, UpstreamError) and error.billed != "no":
         return False

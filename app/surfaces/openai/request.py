@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from app.surfaces.http.body import FormBody, JsonBody
     from app.surfaces.http.context import Service
 
-LABEL_LENGTH: Final = 63
 _SIZE: Final = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", re.ASCII)
 _BRACKETS: Final = re.compile(r"([^\[\]]+)\[([^\[\]]*)\]")
 _FORMATS: Final = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
@@ -225,7 +224,7 @@ def _translate(service: Service, parameters: OpenAIParameters) -> _Translation:
         _translate_size,
         _translate_format,
         _translate_moderation,
-        _translate_labels,
+        _translate_user,
         _refuse_unsupported,
     ):
         translate(translation)
@@ -316,15 +315,12 @@ def _translate_moderation(translation: _Translation) -> None:
         translation.set_native("safety_settings", settings, "moderation")
 
 
-def _translate_labels(translation: _Translation) -> None:
-    """Turn ``user`` and ``safety_identifier`` into labels, cut to the length of a label."""
-    labels = dict(translation.parameters.labels)
-    for name in ("user", "safety_identifier"):
-        value = getattr(translation.parameters, name)
-        if value:
-            labels[name] = value[:LABEL_LENGTH]
-            translation.places[f"/labels/{name}"] = f"/{name}"
-    translation.native["labels"] = labels
+def _translate_user(translation: _Translation) -> None:
+    """Take the end user from ``user``, else from ``safety_identifier``; SDKs may send either empty."""
+    parameters = translation.parameters
+    translation.native["user"] = parameters.user or parameters.safety_identifier or None
+    if not parameters.user and parameters.safety_identifier:
+        translation.places["/user"] = "/safety_identifier"
 
 
 def _refuse_unsupported(translation: _Translation) -> None:

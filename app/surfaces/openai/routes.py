@@ -15,6 +15,7 @@ from app.surfaces.http.body import read_form, read_json
 from app.surfaces.http.cache_control import read_cache_control
 from app.surfaces.http.client_timeout import REQUEST_TIMEOUT, read_client_timeout
 from app.surfaces.http.context import ServiceDep, get_base_url
+from app.surfaces.http.end_user import END_USER
 from app.surfaces.http.handover import read_retry_count, read_sdk_timeout
 from app.surfaces.http.idempotency import IDEMPOTENCY_KEY, attach_idempotency_key
 from app.surfaces.http.max_cost import MAX_COST, attach_max_cost
@@ -73,7 +74,7 @@ def _describe_body(media_type: str, schema: str) -> dict[str, Any]:
     content = {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
     return {
         "requestBody": {"required": True, "content": content},
-        "parameters": [IDEMPOTENCY_KEY, MAX_COST, REQUEST_TIMEOUT],
+        "parameters": [IDEMPOTENCY_KEY, MAX_COST, END_USER, REQUEST_TIMEOUT],
     }
 
 

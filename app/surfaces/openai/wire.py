@@ -67,11 +67,14 @@ class OpenAIParameters(Parameters):
         examples=[0],
     )
     user: str | None = Field(
-        None, description="The first 63 characters become the label user.", examples=["user-1234"]
+        None,
+        description="Name of the end user that the request is for, whose budgets and rates then apply; only "
+        "a keyed hash of it is stored.",
+        examples=["user-1234"],
     )
     safety_identifier: str | None = Field(
         None,
-        description="The first 63 characters become the label safety_identifier.",
+        description="Name of the end user for requests without `user`.",
         examples=["3f0c4f6e"],
     )
     style: Any = Field(None, description=ALWAYS_REFUSED, examples=[None])
