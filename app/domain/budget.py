@@ -145,6 +145,11 @@ class WindowState:
         return max(0, self.budget.limit - self.settled - self.unresolved - self.held)
 
     @property
+    def debt(self) -> int:
+        """The amount that was used beyond the limit."""
+        return max(0, self.settled + self.unresolved - self.budget.limit)
+
+    @property
     def endless(self) -> bool:
         """Whether the window never rolls over, so that waiting cannot help."""
         return self.budget.window == "lifetime"

@@ -99,6 +99,13 @@ METRICS: tuple[MetricSpec, ...] = (
         "The limit that flashgate_budget_remaining is measured against.", series_max=10_000,
     ),
     MetricSpec(
+        "flashgate_budget_debt", "gauge", ("tenant", "scope", "unit", "window"),
+        "Amount by which settled and unresolved usage exceeded the limit of a tenant's budget window when it "
+        "was last read; 0 within the limit. Dollars are in billionths. For the scopes key and project, it is "
+        "the largest amount of any of the tenant's keys.",
+        series_max=10_000,
+    ),
+    MetricSpec(
         "flashgate_budget_refusals_total", "counter", ("tenant", "scope", "unit", "window", "mode"),
         "Budget windows with too little left for a request; in shadow mode the request was still served.",
         series_max=10_000,
@@ -115,6 +122,11 @@ METRICS: tuple[MetricSpec, ...] = (
     MetricSpec(
         "flashgate_search_queries_total", "counter", ("model",),
         "Queries of searches that answers list, each of which Google bills.",
+    ),
+    MetricSpec(
+        "flashgate_searches_beyond_hold_total", "counter", ("model",),
+        "Queries of searches beyond the number that is held for a call. They are booked, so they can exceed "
+        "a budget in usd.",
     ),
     MetricSpec(
         "flashgate_usage_estimated_total", "counter", ("model",),
@@ -221,7 +233,7 @@ class Metrics:
         self._families = {spec.name: Family(spec, self._registry) for spec in METRICS}
         self.upstream = PrometheusUpstreamMetrics(self._get_family)
         self._tenants: set[str] = set()
-        self._key_windows: dict[tuple[str, ...], dict[str, tuple[int, int]]] = defaultdict(dict)
+        self._key_windows: dict[tuple[str, ...], dict[str, tuple[int, int, int]]] = defaultdict(dict)
 
     def render(self) -> tuple[bytes, str]:
         """Return the exposition in Prometheus' text format, and its content type."""
@@ -292,14 +304,16 @@ class Metrics:
             if budget.scope == "user":
                 continue  # there may be many, and anybody can name new ones
             labels = (tenant, budget.scope, budget.unit, budget.window)
-            left, limit = state.remaining, budget.limit
+            left, limit, debt = state.remaining, budget.limit, state.debt
             if budget.scope != "tenant":
                 # Keys, and projects, share the series, so it shows the one that will be refused first.
                 keys = self._key_windows[labels]
-                keys[state.field or fields.get(budget, "")] = (left, limit)
-                left, limit = min(keys.values())
+                keys[state.field or fields.get(budget, "")] = (left, limit, debt)
+                left, limit, _ = min(keys.values())
+                debt = max(each[2] for each in keys.values())
             self._get_family("budget_remaining").set(left, *labels)
             self._get_family("budget_limit").set(limit, *labels)
+            self._get_family("budget_debt").set(debt, *labels)
 
     def count_budget_refusal(self, tenant_id: str, state: WindowState) -> None:
         """Count a window that refused, or would have."""
@@ -335,6 +349,10 @@ class Metrics:
     def count_bounded_call(self, model: str, level: str, ending: BoundEnding) -> None:
         """Count an answer by what became of the bound on its output."""
         self._get_family("bounded_calls_total").add(1, model, level, ending)
+
+    def count_searches_beyond_hold(self, model: str, count: int) -> None:
+        """Count queries of one answer for which nothing was held."""
+        self._get_family("searches_beyond_hold_total").add(count, model)
 
     def count_mismatch(self, model: str, code: str) -> None:
         """Count an image that differs from the request."""

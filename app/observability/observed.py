@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from app.domain.attempt import Rejoined
 from app.domain.bound import is_above
 from app.domain.budget import NOTHING, Amounts
 from app.domain.errors import AnswerCut, ContentBlocked, GatewayError, UpstreamError
-from app.domain.estimate import resolve_size_and_level
+from app.domain.estimate import count_search_queries, resolve_size_and_level
 from app.domain.mismatches import find_mismatches
 from app.generation.ports import Absent, Hit, Lead, Refused
 from app.resilience.best_effort import best_effort
@@ -320,6 +321,9 @@ class ObservedImageModel:
             return
         for notice in find_mismatches(request, card, answer.pictures):
             metrics.count_mismatch(request.model, notice.code)
+        beyond = answer.usage.search_queries - count_search_queries(replace(request, n=1), card)
+        if beyond > 0:
+            metrics.count_searches_beyond_hold(request.model, beyond)
         bound, (_, level) = request.max_output_tokens, resolve_size_and_level(request, card)
         ending: BoundEnding = "within"
         if bound is None:

@@ -165,6 +165,11 @@ def test_what_is_left_is_shown_for_tenants_and_for_their_tightest_key() -> None:
     assert value(metrics, "budget_remaining", **tenant) == 750
     assert value(metrics, "budget_limit", **tenant) == 1000
     assert value(metrics, "budget_remaining", **key) == 2
+    assert (value(metrics, "budget_debt", **tenant), value(metrics, "budget_debt", **key)) == (0, 0)
+    metrics.set_windows("a", asked_1, (state(DAY, 1030, 50), state(KEY_DAY, 13)))
+    assert value(metrics, "budget_debt", **tenant) == 30, "what is held is no debt"
+    metrics.set_windows("a", asked_2, (state(KEY_DAY, 1),))
+    assert value(metrics, "budget_debt", **key) == 3, "that of the key which owes most"
     metrics.set_windows("a", asked_1, (state(KEY_DAY, 3),))
     assert value(metrics, "budget_remaining", **key) == 7
 

@@ -16,7 +16,7 @@ from app.domain.budget import Amounts, Budget, BudgetWindow, Span, WindowState
 from app.domain.errors import ContentBlocked, StoreUnavailable, UpstreamQuota
 from app.domain.failure import Failure
 from app.domain.generation import Generation, ModelAnswer, Picture, Usage
-from app.domain.request import CacheDirective, GenerationRequest
+from app.domain.request import CacheDirective, GenerationRequest, Grounding
 from app.domain.tenancy import Caller, Identity, Key, Tenant
 from app.generation.ports import (
     Absent,
@@ -399,3 +399,13 @@ async def test_a_picture_of_another_size_or_type_is_counted() -> None:
     for code in ("size_mismatch", "mime_mismatch"):
         model = "gemini-3.1-flash-image"
         assert value(metrics, "delivery_mismatches_total", model=model, code=code) == 1
+
+
+@pytest.mark.parametrize(("queries", "beyond"), [(10, None), (13, 3)])
+async def test_searches_for_which_nothing_was_held_are_counted(queries: int, beyond: int | None) -> None:
+    model = "gemini-3.1-flash-image"
+    answer = ModelAnswer((), "", "STOP", Usage(image_output=1120, search_queries=queries), "v")
+    request = GenerationRequest(model, "", n=2, grounding=Grounding(web_search=True))
+    metrics = Metrics()
+    await ObservedImageModel(Inner(answer), "vertex", metrics, CATALOGUE).generate(request, None, CALL)
+    assert value(metrics, "searches_beyond_hold_total", model=model) == beyond
