@@ -207,10 +207,7 @@ class Recovery:
                 if has_asides:
                     for kind, name in await self._restorer.take_asides(tenant_id):
                         self._metrics.count_malformed_entry(kind)
-                        log.error(
-                            "an entry of the ledger cannot be read and was set aside",
-                            extra={"tenant": tenant_id, "reason": kind, "key": name},
-                        )
+                        _report_unreadable(tenant_id, kind, name)
         return lost
 
     async def _rebuild(self, lost: dict[str, str]) -> dict[str, float]:
@@ -285,3 +282,14 @@ class Recovery:
         else:
             log.error("the store has lost a part of the ledger", extra=fields)
         self._metrics.count_data_loss(self._data_loss_policy, restored.count, missing)
+
+
+def _report_unreadable(tenant_id: str, kind: str, name: str) -> None:
+    fields = {"tenant": tenant_id, "reason": kind, "key": name}
+    if kind == "later":
+        log.error(
+            "a later version of the gateway writes records that this one cannot read; replace this one",
+            extra=fields,
+        )
+    else:
+        log.error("an entry of the ledger cannot be read and was set aside", extra=fields)

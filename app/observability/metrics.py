@@ -199,7 +199,7 @@ METRICS: tuple[MetricSpec, ...] = (
     MetricSpec(
         "flashgate_ledger_malformed_entries_total", "counter", ("kind",),
         "Entries of the ledger that could not be read and were set aside: hold, counter, result, claim, "
-        "lead, call, usage, limit.",
+        "lead, call, usage, limit; or were left alone because a later version wrote them: later.",
     ),
     MetricSpec(
         "flashgate_store_histories_total", "counter", ("missing",),

@@ -187,13 +187,15 @@ async def test_the_policy_is_seen_where_config_is_forbidden(own_server: ServerPr
         assert await check_eviction(clients.ledger) == "volatile-lfu"
 
 
-async def test_pictures_fill_the_store_and_the_books_stay(own_server: ServerProcess) -> None:
+@pytest.mark.parametrize("policy", ["volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl"])
+async def test_pictures_fill_the_store_and_the_books_stay(own_server: ServerProcess, policy: str) -> None:
     async with open_clients(own_server.url) as clients, RedisLedger(clients.ledger) as ledger:
         books = Books(ledger, clients.ledger, "books")
         await books.admit("a")
         await books.settle("a")
         await books.admit("open")
         before = await books.dump()
+        await clients.ledger.config_set("maxmemory-policy", policy)
         await clients.ledger.config_set("maxmemory", "16mb")
         results = RedisResults(clients.blobs)
         for number in range(60):

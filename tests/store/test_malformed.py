@@ -58,6 +58,30 @@ async def test_a_hold_of_a_later_version_is_left_to_those_who_can_read_it(books:
     assert isinstance(await books.admit("next"), Lead)
     assert await books.client.hget(books.key("res"), "later") == "4;what;comes;then"
     assert set(await books.client.zrange(books.key("exp"), 0, -1)) == {"later", "next"}
+    assert await set_aside(books) == {"later|hold": "4;what;comes;then"}, "told once, however many there are"
+
+
+async def test_a_settlement_does_not_overwrite_what_a_later_version_has_written(
+    own_server: ServerProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It wrote another form of a hold of ours, as it would at the end of the lease."""
+    async with replica(own_server.url, None) as one:
+        books = one.books
+        for hold in ("ours", "other"):
+            await books.admit(hold)
+            await books.dispatch(hold)
+            await books.client.hset(books.key("res"), hold, "4;what;comes;then")
+        counters = await books.totals()
+        assert not await books.dispatch("other"), "what nobody can read is not sent"
+        assert (await books.settle("ours")).state == "unknown"
+        assert await books.client.hget(books.key("res"), "ours") == "4;what;comes;then"
+        assert await books.totals() == counters
+
+        async def told() -> bool:
+            return one.told.malformed == ["later"]
+
+        await until(told, 10)
+    assert "a later version of the gateway writes records" in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["s", "h"])

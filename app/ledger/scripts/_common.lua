@@ -140,10 +140,14 @@ local function set_aside(kind, name, raw)
   redis.call('ZADD', GC, text(server_now() + ASIDE_KEPT_MS), 'a;' .. entry)
 end
 
--- The record of a raw entry; nil if it is of a later version, or malformed, in which case it is set aside.
+-- The record of a raw entry; nil if it is of a later version, which is reported once a month for each tenant and left
+-- alone, or malformed, in which case it is set aside.
 local function open_record(hold, raw)
   local record = parse_record(hold, raw)
-  if not record and (tonumber(string.match(raw, '^(%d+);') or '0') <= tonumber(RECORD_VERSION)) then
+  local version = tonumber(string.match(raw, '^(%d+);') or '0')
+  if not record and version > tonumber(RECORD_VERSION) then
+    if redis.call('HEXISTS', WIN, ASIDE .. '|later|hold') == 0 then set_aside('later', 'hold', raw) end
+  elseif not record then
     set_aside('hold', hold, raw)
     redis.call('HDEL', RES, hold)
     redis.call('ZREM', EXP, hold)

@@ -228,6 +228,7 @@ local function put_hold_back(incoming)
   if oldest and incoming.t0 + oldest <= now then return end
   if is_unseen(incoming, based, open_then) then end_unseen(incoming) end
   local existing = read_record(incoming.hold)
+  if not existing and redis.call('HEXISTS', RES, incoming.hold) == 1 then return end -- of a later version
   if existing and not further(incoming, existing) then return end
   book(incoming, existing)
   if existing and not is_open(existing) and not flagged(incoming, 'l') then incoming.flags = incoming.flags .. 'l' end
