@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from app.domain.migration import ModelAlias
+
+
+_VERSION: Final = re.compile(r"-(\d{3}|\d{8}|\d{4}-\d{2}-\d{2})$")
+"""What Google appends to an id for one version of a model: a number, or a date."""
 
 
 class Catalogue:
@@ -46,6 +51,13 @@ class Catalogue:
                 raise ValueError(f"unknown model {unknown!r}; known are {', '.join(self.names)}")
             resolved[requested.id] = alias.model_copy(update={"to": served.id})
         return resolved
+
+    def find_answering(self, version: str) -> Card | None:
+        """The card for the ``modelVersion`` of an answer, which names a model or a version of it; or None."""
+        at_back_ends = {name: card for card in self._cards for name in card.model_ids.values()}
+        name = strip_model_prefix(version)
+        known = (self.resolve(each) or at_back_ends.get(each) for each in (name, _VERSION.sub("", name)))
+        return next(filter(None, known), None)
 
     @property
     def cells(self) -> tuple[tuple[str, str], ...]:

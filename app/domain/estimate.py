@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from math import ceil
@@ -12,6 +12,8 @@ from app.domain.budget import NANO_PER_USD, Amounts
 from app.domain.generation import Spent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from app.domain.allowance import TenantAllowances
     from app.domain.card import Card
     from app.domain.generation import Usage
@@ -200,6 +202,8 @@ def price_nano_usd(card: Card, usage: Usage) -> int:
 
     See docs/model.md#service-tiers: a priority call may be served, and billed, as a standard one.
     """
+    if usage.usd is not None:
+        return usage.usd
     prices = card.get_prices(usage.tier)
     fresh_input = max(0, usage.input_tokens - usage.cached_input)
     return sum_prices(
@@ -209,6 +213,20 @@ def price_nano_usd(card: Card, usage: Usage) -> int:
         (usage.image_output, prices.image_output),
         (usage.text_output + usage.thinking, prices.text_output),
     )
+
+
+def price_answer(usage: Usage, cards: Iterable[Card], requested_tier: str | None) -> Usage:
+    """The usage of one call with its list price: the highest one that it may have.
+
+    Args:
+        usage: As it was reported, or estimated.
+        cards: That of the model that answered; all cards where nobody knows which one it was.
+        requested_tier: Which may have been applied if no tier was reported, or the standard one instead.
+    """
+    tiers = {usage.tier} if usage.tier else {"", requested_tier or ""}
+    plain = replace(usage, usd=None)
+    usd = max(price_nano_usd(card, replace(plain, tier=tier)) for card in cards for tier in tiers)
+    return replace(usage, usd=usd)
 
 
 def price_usage(card: Card, usage: Usage) -> Spent:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 CacheStatus = Literal["hit", "miss", "coalesced", "bypass"]
@@ -24,6 +24,8 @@ class Usage:
         estimated: True where Google reported nothing and the table stands in.
         tier: The service tier that Google reports, which decides the price: standard, flex, priority,
             provisioned; mixed where calls differ; empty without a report.
+        usd: The list price of these tokens in billionths of a dollar, by the model and tier that answered;
+            None where it follows from the request's card and the tier. Equality does not depend on it.
     """
 
     text_input: int = 0
@@ -36,6 +38,7 @@ class Usage:
     estimated: bool = False
     tier: str = ""
     search_queries: int = 0
+    usd: int | None = field(default=None, compare=False)
 
     @property
     def input_tokens(self) -> int:
@@ -66,10 +69,11 @@ class Usage:
             self.estimated or other.estimated,
             "mixed" if len(tiers) > 1 else next(iter(tiers), ""),
             self.search_queries + other.search_queries,
+            None if self.usd is None or other.usd is None else self.usd + other.usd,
         )
 
 
-NO_USAGE = Usage()
+NO_USAGE = Usage(usd=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +199,8 @@ class ModelAnswer:
         back_end: The back end that answered.
         searches: What its searches came to, or None if it made none.
         reported: Whether it reported its tokens at all.
+        answered_by: The id of another card whose model answered, empty for a model without one; None where it
+            was the requested one, or Google did not say.
     """
 
     pictures: tuple[Picture, ...]
@@ -209,3 +215,4 @@ class ModelAnswer:
     back_end: str = ""
     searches: SearchResults | None = None
     reported: bool = True
+    answered_by: str | None = None

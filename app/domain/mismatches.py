@@ -1,7 +1,8 @@
-"""Compares delivered pictures with the request: the model does not always keep to it."""
+"""Compares answers with the request: another model may answer, and pictures may be others than requested."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from app.domain.generation import Notice
@@ -10,13 +11,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from app.domain.card import Card
-    from app.domain.generation import Picture
+    from app.domain.generation import ModelAnswer, Picture
     from app.domain.request import GenerationRequest
 
 # Real pictures differ from the published table by up to 2 % a side (docs/model.md#picture-sizes).
 SIDE_TOLERANCE = 0.02
 AREA_FACTOR = 2.0
 _MEGAPIXEL = 1024 * 1024
+_VERSION = re.compile(r"[\w./-]{1,100}", re.ASCII)
+
+
+def find_other_models(answers: Iterable[ModelAnswer], card: Card) -> tuple[Notice, ...]:
+    """What to tell of other models that answered: ``other_model_answered``, ``unknown_model_answered``."""
+    others = {each.answered_by: each.model_version for each in answers if each.answered_by is not None}
+    return tuple(_describe_other_model(*other, card) for other in others.items())
+
+
+def _describe_other_model(answered_by: str, version: str, card: Card) -> Notice:
+    shown = version if _VERSION.fullmatch(version) else "its name is malformed"
+    if answered_by:
+        detail = f"{answered_by} ({shown}) answered in place of {card.id}, and its prices apply."
+        return Notice("other_model_answered", detail)
+    detail = (
+        f"A model without a card ({shown}) answered in place of {card.id}; the highest known price applies."
+    )
+    return Notice("unknown_model_answered", detail)
 
 
 def find_mismatches(

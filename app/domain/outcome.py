@@ -25,7 +25,7 @@ from app.domain.bound import compute_unreported, compute_unresolved
 from app.domain.budget import NOTHING, Amounts
 from app.domain.errors import ContentBlocked, GatewayError, UpstreamError
 from app.domain.estimate import compute_input_amounts, compute_settled_amounts
-from app.domain.generation import ModelAnswer, Notice, Usage
+from app.domain.generation import NO_USAGE, ModelAnswer, Notice, Usage
 from app.domain.policy import HoldConfig
 from app.domain.report import ESTIMATED, STANDARD, Spent, UsagePart, build_spent
 
@@ -104,7 +104,7 @@ def compute_outcome(
         unknown = sum(map(_may_be_billed, silent))
     if config.blocked_charge == "input":
         blocked = sum(isinstance(error, ContentBlocked) for error in silent)
-    usage = sum(reported, Usage())
+    usage = sum(reported, NO_USAGE)
     booking: Literal["settle", "void", "charge"] = "void"
     if unknown == len(endings):
         booking = "charge"
@@ -154,7 +154,7 @@ def _split_by_tier(
             groups.setdefault((ending.usage.tier, ending.usage.estimated), []).append(ending)
     split = []
     for (tier, estimated), group in groups.items():
-        usage = sum((each.usage for each in group if each.usage is not None), Usage())
+        usage = sum((each.usage for each in group if each.usage is not None), NO_USAGE)
         pictures = sum(len(each.pictures) for each in group if isinstance(each, ModelAnswer))
         name = ESTIMATED if estimated else tier or STANDARD
         split.append((name, compute_settled_amounts(card, usage, pictures), usage))

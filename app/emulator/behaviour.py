@@ -51,6 +51,7 @@ class Behaviour:
         ballast_mib: MiB of zero bytes after the end of each image.
         usage: Whether the response reports usage.
         model_stage: Stage to report as ``modelStatus``, or None.
+        model_version: Model to report in place of the requested one, or None.
         delivery: How the bytes are sent.
         pretty: Whether JSON has line breaks and an indentation of two spaces.
         escaped_padding: Whether ``=`` in base64 is written as an escape.
@@ -76,6 +77,7 @@ class Behaviour:
     ballast_mib: int = 0
     usage: bool = True
     model_stage: str | None = None
+    model_version: str | None = None
     delivery: Delivery = "whole"
     pretty: bool = False
     escaped_padding: bool = False

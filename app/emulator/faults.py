@@ -133,6 +133,7 @@ FAULTS: Mapping[str, Fault] = {
     "mislabelled": Fault("a WebP that is called a PNG", Behaviour(mime_type="image/webp", label="image/png")),
     "damaged": Fault("bytes that are no picture", Behaviour(damaged=True)),
     "huge": Fault("so many MiB behind each picture", argument="megabytes", fills="ballast_mib"),
+    "answered-by": Fault("another model answers", argument="name", fills="model_version"),
     "model-deprecated": Fault("modelStatus says so", Behaviour(model_stage="DEPRECATED")),
     "escaped-padding": Fault("= as an escape in base64", Behaviour(escaped_padding=True)),
     "url-safe": Fault("base64 in its other alphabet", Behaviour(url_safe=True)),

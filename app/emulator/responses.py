@@ -105,7 +105,10 @@ def compose(
     output: Output,
 ) -> ModelResponse:
     """Compose the response to a request. ``interim`` are the images in its thoughts."""
-    envelope: dict[str, Any] = {"modelVersion": request.card.id, "responseId": secrets.token_urlsafe(16)}
+    envelope: dict[str, Any] = {
+        "modelVersion": behaviour.model_version or request.card.id,
+        "responseId": secrets.token_urlsafe(16),
+    }
     if request.dialect == "vertex":
         envelope["createTime"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     if behaviour.model_stage is not None:

@@ -26,7 +26,7 @@ from app.domain.errors import (
 from app.domain.estimate import resolve_size_and_level
 from app.domain.failure import Failure, build_failure, rebuild_error
 from app.domain.generation import Generation, ModelAnswer, Notice, PictureRecord
-from app.domain.mismatches import find_mismatches
+from app.domain.mismatches import find_mismatches, find_other_models
 from app.domain.policy import CALL_S_MIN, PATIENCE_S_MIN
 from app.domain.repetition import IdempotencyInFlight, IdempotencyMismatch, ResultGone, TooManyIdempotencyKeys
 from app.domain.request import derive_seeds
@@ -290,7 +290,8 @@ def build_generation(job: Job, hold_id: str, outcome: Outcome) -> Generation:
     answers = outcome.answers
     notices: tuple[Notice, ...] = ()
     with best_effort("mismatches"):
-        notices = find_mismatches(job.request, job.card, outcome.pictures)
+        notices = find_other_models(answers, job.card)
+        notices += find_mismatches(job.request, job.card, outcome.pictures)
     return Generation(
         id=f"gen_{hold_id}",
         model=job.card.id,

@@ -154,6 +154,11 @@ METRICS: tuple[MetricSpec, ...] = (
         "Calls of the model, one attempt each, by back end: ok, the error's code, or cancelled.",
     ),
     MetricSpec(
+        "flashgate_other_model_answers_total", "counter", ("back_end", "model", "answered_by"),
+        "Answers of another model than the requested one, by the card of the one that answered; unknown for "
+        "one without a card.",
+    ),
+    MetricSpec(
         "flashgate_upstream_finishes_total", "counter", ("model", "reason"),
         "Answers of the model by finish reason or block reason; none without a reason, unknown for one that "
         "flashgate does not know.",
@@ -366,6 +371,10 @@ class Metrics:
         """Count one call of the model."""
         self._get_family("upstream_calls_total").add(1, back_end, model, outcome)
         self._get_family("upstream_duration_seconds").observe(duration_s, model, outcome)
+
+    def count_other_model(self, back_end: str, model: str, answered_by: str) -> None:
+        """Count one answer of another model than the requested one."""
+        self._get_family("other_model_answers_total").add(1, back_end, model, answered_by)
 
     def count_finish(self, model: str, reason: str) -> None:
         """Count one answer by its finish reason."""

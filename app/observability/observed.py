@@ -316,6 +316,8 @@ class ObservedImageModel:
         metrics.count_usage(request.model, answer.usage)
         metrics.count_images(request.model, request.image_size or "default", len(answer.pictures))
         card = self._catalogue.resolve(request.model)
+        if answer.answered_by is not None:
+            metrics.count_other_model(self._back_end, request.model, answer.answered_by or "unknown")
         metrics.count_image_bytes("received", sum(picture.length for picture in answer.pictures))
         if card is None:
             return

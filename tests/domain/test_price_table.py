@@ -9,8 +9,8 @@ from __future__ import annotations
 import pytest
 
 from app.cards import load_catalogue
-from app.domain.estimate import price_nano_usd
-from app.domain.generation import Usage
+from app.domain.estimate import price_answer, price_nano_usd
+from app.domain.generation import NO_USAGE, Usage
 
 FLASH, PRO = "gemini-3.1-flash-image", "gemini-3-pro-image"
 LITE, NEXT = "gemini-3.1-flash-lite-image", "gemini-nano-banana-2.1"
@@ -116,3 +116,42 @@ def test_inputs_are_counted_at_the_higher_number_of_the_sources(model: str) -> N
         assert counts[kind]("a new one") == max(tokens), kind
     # What 258 tokens a page would let pass is not refused.
     assert card.documents.count_least_page_tokens(None) == 258
+
+
+def test_an_answer_without_a_tier_has_the_higher_price_of_the_two_that_are_possible() -> None:
+    picture = Usage(image_output=MILLION)
+    for requested, usd in ((None, 60.0), ("standard", 60.0), ("flex", 60.0), ("priority", 108.0)):
+        assert price_answer(picture, [CARDS[FLASH]], requested).usd == round(usd * NANO)
+    served = Usage(image_output=MILLION, tier="standard")
+    assert price_answer(served, [CARDS[FLASH]], "priority").usd == 60 * NANO
+
+
+def test_an_answer_of_an_unknown_model_has_the_highest_price_of_all() -> None:
+    assert price_answer(Usage(image_output=MILLION), CARDS.values(), None).usd == 120 * NANO
+    assert price_answer(Usage(text_output=MILLION), CARDS.values(), None).usd == 12 * NANO
+
+
+def test_prices_of_several_answers_add_up_and_are_kept_where_all_are_known() -> None:
+    one = price_answer(Usage(image_output=MILLION, tier="flex"), [CARDS[FLASH]], None)
+    other = price_answer(Usage(image_output=MILLION, tier="standard"), [CARDS[PRO]], None)
+    assert (NO_USAGE + one + other).usd == 150 * NANO
+    assert price_nano_usd(CARDS[LITE], one + other) == 150 * NANO
+    assert (one + Usage(text_output=1)).usd is None
+
+
+@pytest.mark.parametrize(
+    ("version", "model"),
+    [
+        (FLASH, FLASH),
+        (f"{FLASH}-001", FLASH),
+        (f"publishers/google/models/{NEXT}-20261006", NEXT),
+        (f"{LITE}-2026-06-30", LITE),
+        ("gemini-3.1-flash-image-preview", FLASH),
+        (f"{FLASH}-02", None),
+        ("gemini-4", None),
+        ("-001", None),
+    ],
+)
+def test_a_version_leads_to_the_card_of_its_model(version: str, model: str | None) -> None:
+    answering = load_catalogue().find_answering(version)
+    assert (answering.id if answering is not None else None) == model

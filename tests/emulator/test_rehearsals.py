@@ -77,7 +77,7 @@ SHAPES = {
     "damaged",
 }
 WIRE = {"dropped", "reset", "truncated", "broken-json", "trickled", "stream-error", "stream-cut"}
-WITH_ARGUMENT = {"finish", "block", "support-code", "searches", "huge", "slow", "hold"}
+WITH_ARGUMENT = {"answered-by", "finish", "block", "support-code", "searches", "huge", "slow", "hold"}
 
 
 def prompting(name: str) -> dict[str, Any]:
@@ -287,6 +287,11 @@ async def test_a_connection_may_be_lost_before_the_first_byte(client: httpx2.Asy
 
 async def test_a_model_may_say_that_it_is_deprecated(client: httpx2.AsyncClient) -> None:
     assert (await answered(client, "model-deprecated"))["modelStatus"]["modelStage"] == "DEPRECATED"
+
+
+async def test_another_model_may_say_that_it_answered(client: httpx2.AsyncClient) -> None:
+    answer = await answered(client, "answered-by:gemini-4-picture-001")
+    assert answer["modelVersion"] == "gemini-4-picture-001"
 
 
 @pytest.mark.parametrize(

@@ -110,12 +110,12 @@ async def test_a_body_in_googles_own_words_has_the_tier_where_the_back_end_reads
 @pytest.mark.parametrize(
     ("usage", "header", "tier", "nano_usd"),
     [
-        ({}, {}, "", 68_798_500),
+        ({}, {}, "", 123_837_300),
         ({"trafficType": "ON_DEMAND"}, {}, "standard", 68_798_500),
         ({"trafficType": "ON_DEMAND_FLEX"}, {}, "flex", 34_399_250),
         ({"trafficType": "ON_DEMAND_PRIORITY"}, {}, "priority", 123_837_300),
         ({"trafficType": "PROVISIONED_THROUGHPUT"}, {}, "provisioned", 68_798_500),
-        ({"trafficType": "A_NEW_ONE"}, {}, "", 68_798_500),
+        ({"trafficType": "A_NEW_ONE"}, {}, "", 123_837_300),
         ({"serviceTier": "flex"}, {"x_gemini_service_tier": "standard"}, "flex", 34_399_250),
         ({}, {"x_gemini_service_tier": "priority"}, "priority", 123_837_300),
     ],

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx2
 
 from app.domain.errors import GatewayError, InternalError, UpstreamRejected
+from app.domain.estimate import price_answer
 from app.domain.fingerprint import compute_digest
 from app.resilience.deadlines import time_limit
 from app.resilience.resources import Resource
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from app.cards import Catalogue
+    from app.domain.card import Card
     from app.domain.generation import ModelAnswer
     from app.domain.request import GenerationRequest
     from app.generation.ports import Call
@@ -203,11 +205,33 @@ class GoogleImageModel(Resource):
         answer = GoogleResponse(
             skeleton, exchange.take_lifted(), exchange.headers.get("x-gemini-service-tier", "")
         )
+        cards = self._list_answering(answer, card)
+        answer.set_prices(cards, request.service_tier)
         parts = answer.pictures
         if not parts:
             raise answer.build_error(bounded=request.bounded)
         ids = {name: await _compute_image_id(lifted.data) for name, lifted in answer.blobs.items()}
-        return replace(answer.build_answer(parts, ids, request, card), back_end=self._back_end.kind)
+        built = answer.build_answer(parts, ids, request, card)
+        return replace(
+            built,
+            back_end=self._back_end.kind,
+            usage=price_answer(built.usage, cards, request.service_tier),
+            answered_by=_name_answering(cards, card),
+        )
+
+    def _list_answering(self, answer: GoogleResponse, requested: Card) -> tuple[Card, ...]:
+        """The card of the model that answered; all cards if it has none, because any price is possible."""
+        if not answer.model_version:
+            return (requested,)
+        answering = self._catalogue.find_answering(answer.model_version)
+        return tuple(self._catalogue) if answering is None else (answering,)
+
+
+def _name_answering(cards: tuple[Card, ...], requested: Card) -> str | None:
+    """The id of another card that answered, empty for an unknown model, None for the requested one."""
+    if cards == (requested,):
+        return None
+    return cards[0].id if len(cards) == 1 else ""
 
 
 async def _compute_image_id(data: bytes) -> str:

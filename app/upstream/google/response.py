@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pybase64
 
 from app.domain.errors import AnswerCut, ContentBlocked, ModelRefused, UpstreamError, UpstreamNoImage
-from app.domain.estimate import estimate
+from app.domain.estimate import estimate, price_answer
 from app.domain.generation import ModelAnswer, Picture, SearchResults, SearchSource, Usage
 from app.domain.policy import PIXELS_MAX
 from app.domain.refusals import FILTERED, SUPPORT_CODES
@@ -25,7 +25,7 @@ from app.media.splicing import splice_iter
 from app.upstream.google.failures import WITHOUT_IMAGE, parse_reason, parse_support_code
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from app.domain.card import Card
     from app.domain.refusals import Side
@@ -250,6 +250,11 @@ class GoogleResponse:
         self._parts = _get_parts(candidate)
         self._skeleton = skeleton
         self.blobs = blobs
+
+    def set_prices(self, cards: Sequence[Card], requested_tier: str | None) -> None:
+        """Price the reported usage; see ``price_answer``."""
+        if self.usage is not None:
+            self.usage = price_answer(self.usage, cards, requested_tier)
 
     @property
     def text(self) -> str:
