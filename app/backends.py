@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from app.domain.errors import ConfigurationError
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from app.settings import EmulatorConfig, Settings
     from app.upstream.google.backend import Kind
 
+log = logging.getLogger(__name__)
+
 CONNECTIONS_MIN = 100
 """Fewest connections to a back end, even if it has fewer slots."""
 
@@ -43,6 +47,7 @@ async def open_upstream(
     Raises:
         ConfigurationError: An order is configured for a model without a card.
     """
+    _announce_ends(settings, catalogue, metrics)
     orders = {}
     for model, order in settings.back_ends_by_model.items():
         card = catalogue.resolve(model)
@@ -50,7 +55,7 @@ async def open_upstream(
             known = f"{model}: there is no such card; there are {', '.join(catalogue.names)}"
             raise ConfigurationError("FLASHGATE_UPSTREAM_BY_MODEL", (known,))
         orders[card.id] = order
-    kinds = dict.fromkeys((*settings.back_ends, *(kind for order in orders.values() for kind in order)))
+    kinds = settings.all_back_ends
     back_ends = {}
     for kind in kinds:
         opened = await _open_model(kind, settings, stack, catalogue)
@@ -67,6 +72,18 @@ async def open_upstream(
         config=settings.upstream_retry,
         metrics=metrics.upstream,
     )
+
+
+def _announce_ends(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> None:
+    """Log what is retired soon, and set the metric that an alert counts down."""
+    today = datetime.now(UTC).date()
+    for card in catalogue:
+        for kind, end in card.list_near_ends(settings.all_back_ends, today):
+            log.warning("a model ends: %s", card.describe_end(kind, end, today))
+        for kind in settings.all_back_ends:
+            end_at_all = card.lifecycle.retires.get(kind)
+            if end_at_all is not None and end_at_all.status == "announced":
+                metrics.set_retirement(card.id, kind, end_at_all.day)
 
 
 async def _open_model(

@@ -135,6 +135,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             model=model,
             policy=Policy(
                 capabilities=model.capabilities,
+                back_ends=settings.all_back_ends,
                 request=_resolve_aliases(settings.request, catalogue),
                 hold=settings.ledger,
             ),

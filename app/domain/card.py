@@ -6,8 +6,8 @@ that the gateway enforces is a value here, none is a constant in code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import date
+from collections.abc import Iterable, Mapping
+from datetime import date, timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -20,6 +20,7 @@ ImageSize = Annotated[str, Field(pattern=r"^(512|[1-9]K)$")]
 AspectRatio = Annotated[str, Field(pattern=r"^[1-9][0-9]?:[1-9][0-9]?$")]
 
 
+_NOTICE_PERIOD = timedelta(days=90)
 _PREFIXES = ("publishers/google/models/", "models/", "google/")
 
 
@@ -78,13 +79,34 @@ class Alias(_Fact):
     deprecated: bool = False
 
 
+class Retirement(_Fact):
+    """The day from which a back end no longer serves the model.
+
+    ``lifted`` is a day that was announced and that its source no longer names.
+    """
+
+    day: date
+    status: Literal["announced", "lifted"] = "announced"
+    source: str = Field(description="One of the card's sources.")
+
+    def get_status(self, today: date) -> Literal["announced", "lifted", "past"]:
+        """The status on a day: an announced day is past once it has come."""
+        if self.status == "announced" and self.day <= today:
+            return "past"
+        return self.status
+
+    def is_near(self, today: date) -> bool:
+        """Whether it is announced for one of the next 90 days, or past."""
+        return self.status == "announced" and self.day - today <= _NOTICE_PERIOD
+
+
 class Lifecycle(_Fact):
     """The model's stage and dates, which may differ by back end."""
 
     stage: Literal["preview", "ga", "deprecated", "retired"]
     released: date
     deprecated: Mapping[str, date] = Field(default_factory=dict, description="Date by back end.")
-    retires: Mapping[str, date] = Field(default_factory=dict, description="Earliest date by back end.")
+    retires: Mapping[str, Retirement] = Field(default_factory=dict, description="Retirement by back end.")
     replacement: str | None = None
 
 
@@ -311,11 +333,16 @@ class Card(_Fact):
     security_controls: tuple[str, ...] = ()
 
     @model_validator(mode="after")
+    def _check_sources(self) -> Self:
+        named = {source for each in self.evidence for source in each.sources}
+        named |= {each.source for each in self.lifecycle.retires.values()}
+        if unknown := named - set(self.sources):
+            raise ValueError(f"unknown sources are named: {', '.join(sorted(unknown))}")
+        return self
+
+    @model_validator(mode="after")
     def _holds_together(self) -> Self:
         """Every ratio has pixels for every size, and every default is one of the offered values."""
-        unknown = {source for each in self.evidence for source in each.sources} - set(self.sources)
-        if unknown:
-            raise ValueError(f"evidence names unknown sources: {', '.join(sorted(unknown))}")
         if set(self.pixels) != set(self.aspect_ratios):
             raise ValueError("pixels and aspect_ratios name different ratios")
         for ratio, row in self.pixels.items():
@@ -362,6 +389,17 @@ class Card(_Fact):
             if folded == literal.lower() or folded in {other.lower() for other in size.spellings}:
                 return literal
         return None
+
+    def list_near_ends(self, back_ends: Iterable[str], today: date) -> tuple[tuple[str, Retirement], ...]:
+        """The retirements at these back ends that are past or announced for the next 90 days."""
+        retirements = ((each, self.lifecycle.retires.get(each)) for each in back_ends)
+        return tuple((each, end) for each, end in retirements if end is not None and end.is_near(today))
+
+    def describe_end(self, back_end: str, end: Retirement, today: date) -> str:
+        """A sentence about a retirement, with the successor."""
+        verb = "retires" if end.day > today else "was retired"
+        successor = f"; use {self.lifecycle.replacement}" if self.lifecycle.replacement else ""
+        return f"{self.title} {verb} on {end.day} at the back end {back_end}{successor}."
 
     def find_size_of_quality(self, quality: str) -> str | None:
         """The size for a value of OpenAI's ``quality``, or None if the card has none for it."""

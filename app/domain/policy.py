@@ -93,6 +93,7 @@ class Policy:
         max_image_size: The largest size allowed, or None.
         preview: Preview features allowed: names of sizes, and ``video``; None for all.
         capabilities: Features that only some back ends have: ``output_mime_type``, ``cloud_storage``.
+        back_ends: Kinds of the back ends that may be called.
         needs_prices: Whether a member without a price is refused.
         request: What one request may hold.
         hold: How long a hold lives, and what is booked where nobody knows what Google charges.
@@ -102,6 +103,7 @@ class Policy:
     max_image_size: str | None = None
     preview: frozenset[str] | None = None
     capabilities: frozenset[str] = frozenset()
+    back_ends: tuple[str, ...] = ()
     needs_prices: bool = False
     request: RequestConfig = RequestConfig()  # noqa: RUF009 (it cannot change)
     hold: HoldConfig = HoldConfig()  # noqa: RUF009 (it cannot change)

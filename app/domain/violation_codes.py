@@ -137,6 +137,7 @@ NOTICES: Mapping[str, str] = {
     "mime_mismatch": "The picture has a different type than requested.",
     "model_deprecated": "The model, or this name for it, is deprecated.",
     "model_migrated": "Another model than the requested one serves the request.",
+    "model_retires": "A back end retires the model within 90 days, or has retired it.",
     "normalised_image_size": "The size was changed to the model's spelling.",
     "normalised_mime_type": "The type was changed to Google's spelling.",
     "normalised_thinking_level": "The level was changed to the model's spelling.",

@@ -6,6 +6,7 @@ import json
 import secrets
 import time
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from app.domain.attempt import Attempt
@@ -225,7 +226,7 @@ def build_job(
         allowances=learned,
         bounds=_select_affordable(bounds, order.max_cost_usd),
         max_cost_usd=order.max_cost_usd,
-        notices=_find_notices(order, judged, card),
+        notices=_find_notices(order, judged, card, policy),
         claim=claim,
         attempt=None
         if claim or cache.mode in {"use", "only_if_cached"}
@@ -244,8 +245,11 @@ def _select_affordable(bounds: tuple[Bound, ...], max_cost_usd: int | None) -> t
     return (tightest, *(bound for bound in wider if bound.worst.usd <= max_cost_usd))
 
 
-def _find_notices(order: Order, judged: Judged, card: Card) -> tuple[Notice, ...]:
-    notices = find_notices(order.request, judged.request, card)
+def _find_notices(order: Order, judged: Judged, card: Card, policy: Policy) -> tuple[Notice, ...]:
+    today = datetime.now(UTC).date()
+    ends = card.list_near_ends(policy.back_ends, today)
+    notices = tuple(Notice("model_retires", card.describe_end(*each, today)) for each in ends)
+    notices += find_notices(order.request, judged.request, card)
     if not judged.original:
         return notices
     moved = f"{order.request.model} was requested; {card.id} serves it here."

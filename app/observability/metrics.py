@@ -11,6 +11,7 @@ usage has no reservation, so one metric for both would have labels that exclude 
 from __future__ import annotations
 
 from collections import defaultdict
+from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Literal
 
 from prometheus_client import (
@@ -29,6 +30,8 @@ from app.observability.families import OTHER, Family, MetricSpec
 from app.observability.upstream_metrics import UPSTREAM_METRICS, PrometheusUpstreamMetrics
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from app.domain.budget import Amounts, BudgetWindow, WindowState
     from app.domain.generation import Usage
 
@@ -140,6 +143,10 @@ METRICS: tuple[MetricSpec, ...] = (
         "flashgate_bounded_calls_total", "counter", ("model", "thinking_level", "ending"),
         "Answers by what became of the bound on their output: within it, cut (before a picture was whole), "
         "over (more than it allows), or none (no bound was sent).",
+    ),
+    MetricSpec(
+        "flashgate_model_retirement_timestamp_seconds", "gauge", ("model", "back_end"),
+        "Unix time of the announced end of a model at a back end that may be called.", series_max=100,
     ),
     MetricSpec(
         "flashgate_delivery_mismatches_total", "counter", ("model", "code"),
@@ -358,6 +365,11 @@ class Metrics:
     def count_searches_beyond_hold(self, model: str, count: int) -> None:
         """Count queries of one answer for which nothing was held."""
         self._get_family("searches_beyond_hold_total").add(count, model)
+
+    def set_retirement(self, model: str, back_end: str, day: date) -> None:
+        """Tell from which day, of UTC, a back end no longer serves a model."""
+        begin = datetime.combine(day, time(), UTC).timestamp()
+        self._get_family("model_retirement_timestamp_seconds").set(begin, model, back_end)
 
     def count_mismatch(self, model: str, code: str) -> None:
         """Count an image that differs from the request."""

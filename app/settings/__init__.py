@@ -230,6 +230,12 @@ class Settings(Config, BaseSettings):
         return self._order(self.upstream)
 
     @property
+    def all_back_ends(self) -> tuple[Kind, ...]:
+        """Every back end that some model may be asked of."""
+        orders = (self.back_ends, *self.back_ends_by_model.values())
+        return tuple(dict.fromkeys(kind for order in orders for kind in order))
+
+    @property
     def back_ends_by_model(self) -> dict[str, tuple[Kind, ...]]:
         """The orders of models that have their own."""
         return {model: self._order(order) for model, order in self.upstream_by_model.items()}
@@ -247,8 +253,7 @@ class Settings(Config, BaseSettings):
     @property
     def location(self) -> str:
         """Where all calls are made, as a location of Vertex AI; ``global`` where some may go anywhere."""
-        kinds = {*self.back_ends, *(kind for order in self.back_ends_by_model.values() for kind in order)}
-        if "gemini" in kinds:
+        if "gemini" in self.all_back_ends:
             return GLOBAL
         return self.vertex.location
 

@@ -48,7 +48,8 @@ def test_the_seed_reads_and_writes_what_its_card_says() -> None:
     assert SEED.locations == ("global",)
     assert SEED.lifecycle.stage == "ga"
     assert SEED.lifecycle.released == date(2026, 5, 28)
-    assert SEED.lifecycle.retires == {"gemini": date(2026, 10, 29), "vertex": date(2027, 5, 28)}
+    days = {back_end: (each.day, each.status) for back_end, each in SEED.lifecycle.retires.items()}
+    assert days == {"gemini": (date(2026, 10, 29), "lifted"), "vertex": (date(2027, 5, 28), "announced")}
     assert SEED.security_controls == ("data residency", "CMEK", "VPC-SC", "AXT")
 
 

@@ -175,3 +175,20 @@ def test_a_dead_back_end_is_nobodys_trouble(
     assert [served_by(asked.draw(f"Picture {number}")) for number in range(3)] == ["gemini"] * 3
     assert (asked.calls, asked.booked) == ((3,), (3 * 747, 0))
     assert HTTP.get(f"{gateway.url}/readyz").status_code == 200
+
+
+def test_the_announced_end_of_a_model_is_a_metric_and_shown_with_its_source(
+    gateway: Running, callers: Tenants
+) -> None:
+    lines = HTTP.get(gateway.metrics_url).text.splitlines()
+    ends = [line for line in lines if line.startswith("flashgate_model_retirement_timestamp_seconds{")]
+    model = 'flashgate_model_retirement_timestamp_seconds{back_end="vertex",model="gemini-3.1-flash-image"}'
+    assert f"{model} 1.8114624e+09" in ends
+    assert not [line for line in ends if 'back_end="gemini"' in line], "that one was lifted"
+    client = Client(gateway.url, next(iter(callers.keys.values())))
+    retires = client.get("/v1/models/gemini-3.1-flash-image").json()["retires"]
+    assert {name: (end["date"], end["status"]) for name, end in retires.items()} == {
+        "gemini": ("2026-10-29", "lifted"),
+        "vertex": ("2027-05-28", "announced"),
+    }
+    assert "life cycle" in retires["vertex"]["source"]

@@ -31,7 +31,7 @@ from app.surfaces.native.wire import (
     WarningWire,
     WorstWire,
 )
-from app.surfaces.native.wire_models import CellWire, ModelWire
+from app.surfaces.native.wire_models import CellWire, ModelWire, RetirementWire
 
 if TYPE_CHECKING:
     from app.domain.budget import Amounts, WindowState
@@ -250,6 +250,18 @@ def render_rate(state: RateState) -> RateWire:
     )
 
 
+def _render_retirements(card: Card) -> dict[str, RetirementWire]:
+    today = datetime.now(UTC).date()
+    return {
+        back_end: RetirementWire(
+            date=each.day.isoformat(),
+            status=each.get_status(today),
+            source=card.sources[each.source].title,
+        )
+        for back_end, each in card.lifecycle.retires.items()
+    }
+
+
 def render_model(card: Card) -> ModelWire:
     """Render a model card with the whole grid of aspect ratios and sizes."""
     return ModelWire(
@@ -259,7 +271,7 @@ def render_model(card: Card) -> ModelWire:
         deprecated_aliases=[alias.id for alias in card.aliases if alias.deprecated],
         stage=card.lifecycle.stage,
         released=card.lifecycle.released.isoformat(),
-        retires={end: day.isoformat() for end, day in card.lifecycle.retires.items()},
+        retires=_render_retirements(card),
         deprecated={end: day.isoformat() for end, day in card.lifecycle.deprecated.items()},
         replacement=card.lifecycle.replacement,
         input_modalities=list(card.input_modalities),

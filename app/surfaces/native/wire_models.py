@@ -20,6 +20,19 @@ class CellWire(_Response):
     preview: bool = Field(description="Whether the size is a Preview feature.", examples=[False])
 
 
+class RetirementWire(_Response):
+    """The end of a model at one back end."""
+
+    date: str = Field(description="First day without the model.", examples=["2027-05-28"])
+    status: str = Field(
+        description="announced; lifted if the source no longer names the day; past if the day has come.",
+        examples=["announced"],
+    )
+    source: str = Field(
+        description="Title of the source of the date.", examples=["Model life cycle pages of both back ends"]
+    )
+
+
 class ModelWire(_Response):
     """A model card: inputs, outputs, limits and prices of one model."""
 
@@ -34,8 +47,9 @@ class ModelWire(_Response):
     )
     stage: str = Field(description="Launch stage: ga or preview.", examples=["ga"])
     released: str = Field(description="Release date.", examples=["2026-05-28"])
-    retires: dict[str, str] = Field(
-        description="Earliest retirement date by back end.", examples=[{"vertex": "2027-05-28"}]
+    retires: dict[str, RetirementWire] = Field(
+        description="Retirement by back end.",
+        examples=[{"vertex": {"date": "2027-05-28", "status": "announced", "source": "Life cycle pages"}}],
     )
     deprecated: dict[str, str] = Field(
         description="Date since which the model is deprecated, by back end.",

@@ -90,7 +90,8 @@ def render_events(
 def render_model(card: Card) -> OpenAIModel:
     """Render a card in the form of OpenAI's model object."""
     released = datetime.combine(card.lifecycle.released, time(), UTC)
-    retires = min(card.lifecycle.retires.values(), default=None)
+    retirements = card.lifecycle.retires.values()
+    retires = min((each.day for each in retirements if each.status == "announced"), default=None)
     return OpenAIModel(
         id=card.id,
         object="model",
