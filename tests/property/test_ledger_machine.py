@@ -60,6 +60,7 @@ from app.store.client import open_clients
 from tests.property.ledger_model import (
     BUDGETS,
     CAP,
+    NOTHING,
     OWNERS,
     USERS,
     Model,
@@ -131,6 +132,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.highest = [budget.limit for budget in BUDGETS]
         self.tails = [0] * len(BUDGETS)
         self.last_ms = 0
+        self.made: dict[str, tuple[int, ...]] = {}
 
     @property
     def windows(self) -> tuple[BudgetWindow, ...]:
@@ -350,6 +352,24 @@ class LedgerMachine(RuleBasedStateMachine):
                 # Nobody knows whether the unanswered call had been the first.
                 found = (found[0], expected[1], *found[2:])
             assert found == expected
+        if known and not known.open:
+            self.made[hold] = known.booked if outcome != "charge" else self.made.get(hold, NOTHING)
+
+    @rule(hold=st.sampled_from(HOLDS))
+    def upstream_makes_all_that_the_bound_allows(self, hold: str) -> None:
+        """Whether anybody ever hears of it is the matter of other steps."""
+        known = self.model.holds.get(hold)
+        if known and known.state == "d":
+            self.made[hold] = counted(worst_of(known.est), known.user)
+
+    @rule(hold=st.sampled_from(HOLDS), times=st.integers(1, 3))
+    def answer_is_greedy_or_above_its_bound(self, hold: str, times: int) -> None:
+        known = self.model.holds.get(hold)
+        if known and known.state == "d":
+            used = Amounts(*(min(AMOUNT_MAX, times * amount) for amount in worst_of(known.est)))
+            self.settle(
+                hold, "settle", used, publish=False, failure=False, twice=False, foreign=False, answer="done"
+            )
 
     async def _settle(self, settlement: Settlement) -> tuple[tuple[str, bool, bool, bool] | str, bool]:
         await self.tick()
@@ -457,6 +477,7 @@ class LedgerMachine(RuleBasedStateMachine):
             if budget.mode == "enforce":
                 most = self.highest[index] + self.model.overage[index] + self.tails[index]
                 assert settled + held + unresolved <= most
+            assert settled + held + unresolved >= sum(made[index] for made in self.made.values())
         assert records == {name: hold.state for name, hold in self.model.holds.items()}
         places = int(counters.get(f"{CAP.field}|0:h", 0))
         assert places == sum(hold.open for hold in self.model.holds.values()) <= CAP.limit
