@@ -46,6 +46,9 @@ release-check: check ## Check that this commit can be the release that pyproject
 chaos: .venv/dev ## Run four replicas, break everything, then audit the ledger (CHAOS_S=60 SEED=…)
 	$(PY) -m tests.chaos.run --seconds $${CHAOS_S:-60} $${SEED:+--seed $$SEED}
 
+bill: .venv/dev ## Send 10,000 mixed calls, and reconcile the ledger with the emulator's own bill (BILL_CALLS=10000)
+	$(PY) -m tests.bill.run --calls $${BILL_CALLS:-10000}
+
 bench: .venv/dev ## Measure what an admission and a request cost, and that it does not grow (about a minute)
 	$(PY) -m tests.benchmarks.run
 
@@ -81,4 +84,4 @@ reference: .venv/run ## Write REFERENCE.md, and the README's table of rules
 clean: ## Remove the environment and every cache
 	rm -rf .venv .coverage* .clients .deploy dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help run test check coverage chaos bad-day bench corpus clients openapi reference clean
+.PHONY: help run test check coverage chaos bad-day bill bench corpus clients openapi reference clean

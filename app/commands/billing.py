@@ -14,8 +14,8 @@ from urllib.parse import urlencode
 from app.cards import load_catalogue
 from app.commands.bill_files import UnusableBill, read_bill
 from app.domain.budget import NANO_PER_USD
-from app.domain.charges import list_charges
 from app.domain.focus import COLUMNS, build_focus_row, format_decimal
+from app.domain.line_items import list_line_items
 from app.domain.reconciliation import FREE_QUERIES, REASONS, reconcile
 from app.domain.report import Row, Spent
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from app.cards import Catalogue
-    from app.domain.charges import Charge
+    from app.domain.line_items import LineItem
     from app.domain.reconciliation import Comparison, Reconciliation
 
     Get = Callable[[str], Any]
@@ -53,7 +53,7 @@ def add_billing_commands(parser: ArgumentParser) -> tuple[ArgumentParser, Argume
     )  # fmt: skip
     reconciling.add_argument(
         "--free-searches", type=int, default=FREE_QUERIES, metavar="QUERIES",
-        help=f"queries a month that Google does not charge; default: {FREE_QUERIES}",
+        help=f"queries a month that Google does not item; default: {FREE_QUERIES}",
     )  # fmt: skip
     reconciling.add_argument(
         "--tolerance", type=parse_percent, default=Decimal("0.1"), metavar="PERCENT",
@@ -83,10 +83,10 @@ def export_usage(get: Get, arguments: Namespace) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS)
     writer.writeheader()
-    for charge in read_charges(
+    for item in read_line_items(
         get, {name: value for name, value in query.items() if value}, load_catalogue()
     ):
-        writer.writerow(build_focus_row(charge, arguments.billing_account))
+        writer.writerow(build_focus_row(item, arguments.billing_account))
     return text.getvalue()
 
 
@@ -100,19 +100,19 @@ def reconcile_bill(get: Get, arguments: Namespace) -> tuple[str, int]:
     until = arguments.until or max(line.day for line in bill).isoformat()
     days = {"since": since, "until": until}
     bill = [line for line in bill if since <= line.day.isoformat() <= until]
-    result = reconcile(bill, read_charges(get, days, catalogue), arguments.free_searches)
+    result = reconcile(bill, read_line_items(get, days, catalogue), arguments.free_searches)
     within = result.is_within(arguments.tolerance)
     if arguments.format == "csv":
         return _format_csv(result), int(not within)
     return _format_table(result, arguments.tolerance, within=within), int(not within)
 
 
-def read_charges(get: Get, query: dict[str, str], catalogue: Catalogue) -> Iterator[Charge]:
-    """The charges of the rows that a gateway reports."""
+def read_line_items(get: Get, query: dict[str, str], catalogue: Catalogue) -> Iterator[LineItem]:
+    """The line items of the rows that a gateway reports."""
     report = get(f"/usage:report?{urlencode(query | {'by': _BY}, doseq=True)}")
     for line in report["lines"]:
         row = _parse_row(line)
-        yield from list_charges(row, (row.model and catalogue.resolve(row.model)) or None)
+        yield from list_line_items(row, (row.model and catalogue.resolve(row.model)) or None)
 
 
 def _parse_row(line: dict[str, Any]) -> Row:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from app.domain.charges import METER_NAMES, Meter
+from app.domain.line_items import METER_NAMES, Meter
 from app.domain.report import STANDARD
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Charges as rows of FOCUS 1.2, the FinOps Open Cost and Usage Specification.
+"""Line items as rows of FOCUS 1.2, the FinOps Open Cost and Usage Specification.
 
 A tenant is a sub account; project, key, size and tier are columns of our own (``x_…``). The month of UTC is
 the billing period. List prices are by service tier; the effective cost is what the ledger booked.
@@ -11,10 +11,10 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from app.domain.charges import METER_NAMES, get_price_tier
+from app.domain.line_items import METER_NAMES, get_price_tier
 
 if TYPE_CHECKING:
-    from app.domain.charges import Charge
+    from app.domain.line_items import LineItem
 
 COLUMNS: Final = (
     *("BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd"),
@@ -44,15 +44,15 @@ _SERVICE: Final = "Gemini image generation"
 _PROVIDER: Final = "Google"
 
 
-def build_focus_row(charge: Charge, account: str) -> dict[str, str]:
+def build_focus_row(item: LineItem, account: str) -> dict[str, str]:
     """A row of FOCUS, by column; empty for null.
 
     Args:
-        charge: What is charged.
+        item: A line item of the ledger.
         account: Id of the billing account at Google.
     """
-    row, day = charge.row, charge.row.day
-    cost = format_decimal(charge.cost)
+    row, day = item.row, item.row.day
+    cost = format_decimal(item.cost)
     common = {
         "BilledCost": cost,
         "BillingAccountId": account,
@@ -62,14 +62,14 @@ def build_focus_row(charge: Charge, account: str) -> dict[str, str]:
         "BillingPeriodEnd": _format_day((day.replace(day=28) + timedelta(days=4)).replace(day=1)),
         "ChargeCategory": "Adjustment",
         "ChargeClass": "",
-        "ChargeDescription": METER_NAMES[charge.meter],
+        "ChargeDescription": METER_NAMES[item.meter],
         "ChargeFrequency": "Usage-Based",
         "ChargePeriodStart": _format_day(day),
         "ChargePeriodEnd": _format_day(day + timedelta(days=1)),
         "ContractedCost": cost,
         "EffectiveCost": cost,
         "InvoiceIssuerName": _PROVIDER,
-        "ListCost": format_decimal(charge.list_cost),
+        "ListCost": format_decimal(item.list_cost),
         "ProviderName": _PROVIDER,
         "PublisherName": _PROVIDER,
         "ServiceCategory": "AI and Machine Learning",
@@ -84,29 +84,29 @@ def build_focus_row(charge: Charge, account: str) -> dict[str, str]:
         "x_ImageSize": row.size or "",
         "x_ServiceTier": row.tier or "",
     }
-    return dict.fromkeys(COLUMNS, "") | common | _build_usage_columns(charge)
+    return dict.fromkeys(COLUMNS, "") | common | _build_usage_columns(item)
 
 
-def _build_usage_columns(charge: Charge) -> dict[str, str]:
-    """The columns of a charge that has a price; none for one that is only a cost."""
-    if not charge.unit:
+def _build_usage_columns(item: LineItem) -> dict[str, str]:
+    """The columns of a item that has a price; none for one that is only a cost."""
+    if not item.unit:
         return {}
-    model, tier = charge.row.model, get_price_tier(charge.row)
+    model, tier = item.row.model, get_price_tier(item.row)
     kind, category = "Tokens", "Standard"
-    if charge.meter == "searches":
+    if item.meter == "searches":
         kind = "Queries"
     if tier == "provisioned":
         category = "Other"
-    sku, name = f"{model}/{charge.meter}", METER_NAMES[charge.meter]
+    sku, name = f"{model}/{item.meter}", METER_NAMES[item.meter]
     return {
         "ChargeCategory": "Usage",
         "ChargeDescription": f"{name} of {model}, {tier}",
-        "ConsumedQuantity": str(charge.quantity),
+        "ConsumedQuantity": str(item.quantity),
         "ConsumedUnit": kind,
-        "ListUnitPrice": format_decimal(charge.unit_price),
+        "ListUnitPrice": format_decimal(item.unit_price),
         "PricingCategory": category,
-        "PricingQuantity": format_decimal(Decimal(charge.quantity) / charge.unit),
-        "PricingUnit": f"{charge.unit} {kind}",
+        "PricingQuantity": format_decimal(Decimal(item.quantity) / item.unit),
+        "PricingUnit": f"{item.unit} {kind}",
         "SkuId": sku,
         "SkuMeter": name,
         "SkuPriceDetails": json.dumps({"x_Model": model, "x_ServiceTier": tier}),

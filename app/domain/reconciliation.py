@@ -20,7 +20,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, get_args
 
 from app.domain.bills import SEARCHES, Sku, build_sku
-from app.domain.charges import get_price_tier
+from app.domain.line_items import get_price_tier
 from app.domain.report import ESTIMATED
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from datetime import date
 
     from app.domain.bills import BillLine
-    from app.domain.charges import Charge
+    from app.domain.line_items import LineItem
 
 Reason = Literal["rounding", "unknown_outcomes", "free_searches", "midnight"]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 FREE_QUERIES = 5000
-"""Queries of searches a month that Google does not charge for (docs/model.md#prices)."""
+"""Queries of searches a month that Google does not item for (docs/model.md#prices)."""
 BILL_DIGIT = Decimal("0.000001")
 BOOKED_DIGIT = Decimal("0.000000001")
 _UNATTRIBUTED = Sku("", "unattributed", "")
@@ -98,9 +98,9 @@ class Reconciliation:
 
 
 def reconcile(
-    bill: Iterable[BillLine], charges: Iterable[Charge], free_queries: int = FREE_QUERIES
+    bill: Iterable[BillLine], items: Iterable[LineItem], free_queries: int = FREE_QUERIES
 ) -> Reconciliation:
-    """Compare a bill with the ledger's charges of the same days, whole deployments with each other."""
+    """Compare a bill with the ledger's line items of the same days, whole deployments with each other."""
     by_sku: dict[tuple[date, Sku], Comparison] = {}
     others: dict[str, Decimal] = defaultdict(Decimal)
     for line in bill:
@@ -112,10 +112,10 @@ def reconcile(
         compared.invoiced_quantity += line.quantity
         compared.lines += 1
     price = Decimal(0)
-    for charge in charges:
-        _add_charge(by_sku, charge)
-        if charge.meter == "searches":
-            price = charge.unit_price / charge.unit
+    for item in items:
+        _add_item(by_sku, item)
+        if item.meter == "searches":
+            price = item.unit_price / item.unit
     comparisons = tuple(by_sku[key] for key in sorted(by_sku))
     _explain_rounding(comparisons)
     _explain_unknown_outcomes(comparisons)
@@ -124,20 +124,20 @@ def reconcile(
     return Reconciliation(comparisons, dict(others))
 
 
-def _add_charge(by_sku: dict[tuple[date, Sku], Comparison], charge: Charge) -> None:
-    row = charge.row
-    estimated = row.tier == ESTIMATED or charge.meter == "unattributed"
+def _add_item(by_sku: dict[tuple[date, Sku], Comparison], item: LineItem) -> None:
+    row = item.row
+    estimated = row.tier == ESTIMATED or item.meter == "unattributed"
     sku = _UNATTRIBUTED
-    if charge.meter == "difference" and estimated:
+    if item.meter == "difference" and estimated:
         pass  # estimates are priced at the dearest tier, so this belongs to no meter
-    elif charge.meter != "unattributed":
-        sku = build_sku(row.model or "", charge.meter, get_price_tier(row))
+    elif item.meter != "unattributed":
+        sku = build_sku(row.model or "", item.meter, get_price_tier(row))
     compared = by_sku.setdefault((row.day, sku), Comparison(row.day, sku))
-    compared.booked_quantity += charge.quantity
-    compared.booked += charge.cost
-    compared.requests += row.spent.requests
+    compared.booked_quantity += item.quantity
+    compared.booked += item.cost
+    compared.requests += max(row.spent.requests, row.spent.images)
     if estimated:
-        compared.estimated += charge.cost
+        compared.estimated += item.cost
 
 
 def _explain_rounding(comparisons: Iterable[Comparison]) -> None:

@@ -13,10 +13,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from app.emulator import faults, messages, rehearsals, responses
+from app.emulator.bill import Bill
 from app.emulator.calls import Calls, Gates
 from app.emulator.counting import count_tokens
 from app.emulator.delivery import CutOff, Pieces, Trickle
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from app.domain.card import Card
     from app.emulator.behaviour import Behaviour
     from app.emulator.messages import Dialect
+    from app.emulator.requests import ModelRequest
     from app.emulator.responses import ModelResponse
 
     Handler = Callable[[Request, Dialect], Awaitable[Response]]
@@ -65,6 +67,7 @@ class _Emulator:
         self._catalogue = catalogue
         self._options = options
         self._calls = Calls(options.calls_remembered)
+        self._bill = Bill(options.free_queries)
         self._gates = Gates(options.hold_s_max)
         self._renderer = Renderer(options)
         self._rulebook = Rulebook(options.faults)
@@ -73,6 +76,7 @@ class _Emulator:
         routes = [
             Route("/emulator/calls", self._show_calls, methods=["GET"]),
             Route("/emulator/calls", self._reset, methods=["DELETE"]),
+            Route("/emulator/bill", self._show_bill, methods=["GET"]),
             Route("/emulator/release/{name}", self._release, methods=["POST"]),
             Route("/emulator/held/{name}", self._show_held, methods=["GET"]),
             Route("/emulator/faults", self._show_faults, methods=["GET"]),
@@ -128,6 +132,9 @@ class _Emulator:
         card = self._find_card(request, dialect)
         body = await self._read_body(request)
         model_request = await asyncio.to_thread(read_generate, body, card, dialect)
+        if dialect == "vertex":
+            tier = request.headers.get("x-vertex-ai-llm-shared-request-type", "standard")
+            model_request = dataclasses.replace(model_request, tier=tier)
         attempt = self._calls.count_call(model_request.digest)
         call = Call(model_request.prompt, dict(request.headers), model_request.image_size, card.id, attempt)
         behaviour = self._rulebook.apply(call).overlay(
@@ -164,7 +171,15 @@ class _Emulator:
             above_bound=above_bound,
             calls_above_bound=int(above_bound > 0),
         )
-        return _build_response(response, behaviour, request, dialect)
+        self._bill.add_call(
+            card.id,
+            model_request.image_size,
+            model_request.tier,
+            pictures=len(pictures),
+            usage=usage,
+            queries=response.count_queries(),
+        )
+        return _build_response(response, behaviour, request, model_request)
 
     async def _count_tokens(self, request: Request, dialect: Dialect) -> Response:
         card = self._find_card(request, dialect)
@@ -247,8 +262,12 @@ class _Emulator:
     async def _show_calls(self, _request: Request) -> Response:
         return JSONResponse(self._calls.document())
 
+    async def _show_bill(self, _request: Request) -> Response:
+        return PlainTextResponse(self._bill.write_csv(), media_type="text/csv")
+
     async def _reset(self, _request: Request) -> Response:
         self._calls.reset()
+        self._bill.reset()
         self._gates.reset()
         return Response(status_code=204)
 
@@ -326,12 +345,12 @@ def _check_deadline(request: Request) -> None:
 
 
 def _build_response(
-    response: ModelResponse, behaviour: Behaviour, request: Request, dialect: Dialect
+    response: ModelResponse, behaviour: Behaviour, request: Request, model_request: ModelRequest
 ) -> Response:
     """Build the HTTP response in the form of the method and the rehearsal."""
     headers = {}
-    if dialect == "gemini":
-        headers = {"x-gemini-service-tier": "standard"}
+    if model_request.dialect == "gemini":
+        headers = {"x-gemini-service-tier": model_request.tier}
     pretty = request.query_params.get("prettyPrint") == "true"
     write = partial(responses.write_document, behaviour=behaviour, pretty=pretty)
     if not request.url.path.endswith(":streamGenerateContent"):

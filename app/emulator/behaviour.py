@@ -60,6 +60,7 @@ class Behaviour:
         gate: Name of the gate that must be released before the response, or None.
         appetite: Amount of output: the usual one, all that the bound on output allows, or more.
         queries: Number of queries, if the request allows searches.
+        cached: Whether half of the prompt is reported as read from a cache.
     """
 
     error: ErrorAnswer | None = None
@@ -86,6 +87,7 @@ class Behaviour:
     gate: str | None = None
     appetite: Appetite = "usual"
     queries: int = 1
+    cached: bool = False
 
     def overlay(self, above: Behaviour) -> Behaviour:
         """Combine two behaviours. If both differ from the normal response, ``above`` wins."""

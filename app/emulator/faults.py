@@ -127,6 +127,7 @@ FAULTS: Mapping[str, Fault] = {
     "thought-only-image": Fault("the picture is only in a thought", Behaviour(only_thought=True)),
     "wrong-size": Fault("imageSize is ignored", Behaviour(other_size=True)),
     "thoughts": Fault("thoughts and interim pictures, unasked", Behaviour(thoughts=1), "count", "thoughts"),
+    "cached": Fault("half of the prompt from Google's cache", Behaviour(cached=True)),
     "searches": Fault("so many queries, if searches are allowed", argument="queries", fills="queries"),
     "png": Fault("PNG, whatever was asked for", Behaviour(mime_type="image/png")),
     "webp": Fault("WebP, whatever was asked for", Behaviour(mime_type="image/webp")),

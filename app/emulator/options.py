@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from app.emulator.bill import FREE_QUERIES
 from app.emulator.latency import Latency
 from app.emulator.rules import FaultRules
 
@@ -22,6 +23,7 @@ class EmulatorOptions:
         body_bytes_max: Larger requests are refused. 100 MB is the Gemini API's limit since January 2026.
         hold_s_max: The longest that a held answer waits for its release, so that no test hangs.
         calls_remembered: How many distinct requests are counted one by one.
+        free_queries: Queries of searches that the bill does not charge.
     """
 
     latency: Latency = field(default_factory=Latency)
@@ -32,3 +34,4 @@ class EmulatorOptions:
     body_bytes_max: int = 104_857_600
     hold_s_max: float = 60.0
     calls_remembered: int = 10_000
+    free_queries: int = FREE_QUERIES

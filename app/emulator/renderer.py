@@ -88,7 +88,7 @@ class Renderer:
         card = request.card
         size = request.image_size
         if behaviour.other_size:
-            others = [other for other in card.image_sizes if other != size]
+            others = [other for other in card.image_sizes if other != size] or [size]
             size = card.image_size_default if card.image_size_default in others else others[0]
         ratio = request.aspect_ratio
         if ratio is None:

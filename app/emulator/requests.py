@@ -54,6 +54,7 @@ class ModelRequest:
         references: Every input image of the conversation, in order.
         aspect_ratio: One of the card's, or None where the model chooses.
         searches: Kinds of search that it may make: ``webSearch``, ``imageSearch``.
+        tier: Service tier: standard, flex or priority.
         image_size: One of the card's.
         prompt_tokens: Input tokens by modality.
         digest: BLAKE3 over everything that the picture depends on, in hexadecimal.
@@ -73,6 +74,7 @@ class ModelRequest:
     compression_quality: int | None
     output_tokens_max: int
     searches: frozenset[str]
+    tier: str
     prompt_tokens: tuple[tuple[str, int], ...]
     digest: str
 
@@ -130,6 +132,7 @@ def read_generate(body: bytes, card: Card, dialect: Dialect) -> ModelRequest:
         compression_quality=output.get("compressionQuality"),
         output_tokens_max=config.get("maxOutputTokens", card.tokens.output_max),
         searches=_find_searches(document.get("tools", [])),
+        tier=document.get("serviceTier", "").lower() or "standard",
         prompt_tokens=tokens,
         digest=_compute_digest(card.id, prompt, references, document),
     )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from app.emulator.requests import ModelRequest
 
 _DESCRIPTION_TOKENS = 18
+_TRAFFIC_TYPES = {"flex": "ON_DEMAND_FLEX", "priority": "ON_DEMAND_PRIORITY"}
 _FILTERED = (
     "Unable to show the generated image. The image was filtered out because it violated Google's"
     " Responsible AI practices. Try rephrasing the prompt. If you think this was an error, send feedback."
@@ -62,6 +63,11 @@ class ModelResponse:
     finish: dict[str, Any] | None
     envelope: dict[str, Any]
     usage: dict[str, Any] | None
+
+    def count_queries(self) -> int:
+        """Queries of its searches."""
+        grounding = (self.finish or {}).get("groundingMetadata", {})
+        return sum(len(grounding.get(f"{kind}SearchQueries", ())) for kind in ("web", "image"))
 
     def build_document(self) -> dict[str, Any]:
         """Build the document of ``generateContent``."""
@@ -197,10 +203,12 @@ def build_usage(
         usage["candidatesTokensDetails"] = detail
     if thoughts:
         usage["thoughtsTokenCount"] = thoughts
+    if behaviour.cached:
+        usage["cachedContentTokenCount"] = prompt // 2
     if request.dialect == "vertex":
-        usage["trafficType"] = "ON_DEMAND"
+        usage["trafficType"] = _TRAFFIC_TYPES.get(request.tier, "ON_DEMAND")
     else:
-        usage["serviceTier"] = "standard"
+        usage["serviceTier"] = request.tier
     return usage
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from app.cards import load_catalogue
 from app.domain.bills import SEARCHES, BillLine, Sku, parse_sku, recognise_sku
-from app.domain.charges import list_charges
 from app.domain.focus import COLUMNS, build_focus_row
+from app.domain.line_items import list_line_items
 from app.domain.reconciliation import Reconciliation, reconcile
 from app.domain.report import Row, Spent
 
@@ -35,7 +35,7 @@ def line(usd: str, day: date = DAY, sku: Sku | None = IMAGES) -> BillLine:
 
 
 def compare(bill: list[BillLine], rows: list[Row], free: int = 5000) -> Reconciliation:
-    return reconcile(bill, [charge for each in rows for charge in list_charges(each, CARD)], free)
+    return reconcile(bill, [item for each in rows for item in list_line_items(each, CARD)], free)
 
 
 def test_the_same_on_both_sides_needs_no_reason() -> None:
@@ -94,15 +94,15 @@ def test_charges_add_up_to_what_was_booked_whatever_the_prices_were() -> None:
         ("provisioned", "0.01"),
         ("estimated", "0.2"),
     ):
-        charges = list(list_charges(row(usd, tier=tier), CARD))
-        assert sum(charge.cost for charge in charges) == Decimal(usd)
-    assert [charge.meter for charge in list_charges(row("0.0336", tier="flex"), CARD)] == ["image_output"]
+        items = list(list_line_items(row(usd, tier=tier), CARD))
+        assert sum(item.cost for item in items) == Decimal(usd)
+    assert [item.meter for item in list_line_items(row("0.0336", tier="flex"), CARD)] == ["image_output"]
 
 
 def test_a_row_of_focus_multiplies_out() -> None:
     sums = {"total_tokens": 1500, "text_output": 200, "cached_input": 30, "search_queries": 3, "usd": 10**8}
-    for charge in list_charges(row(sums=sums, project_id="web"), CARD):
-        built = build_focus_row(charge, "01AB")
+    for item in list_line_items(row(sums=sums, project_id="web"), CARD):
+        built = build_focus_row(item, "01AB")
         assert tuple(built) == COLUMNS
         assert (built["ChargePeriodStart"], built["ChargePeriodEnd"]) == (
             "2026-11-27T00:00:00Z",
@@ -116,7 +116,7 @@ def test_a_row_of_focus_multiplies_out() -> None:
             product = Decimal(built["ListUnitPrice"]) * Decimal(built["PricingQuantity"])
             assert product == Decimal(built["ListCost"])
             assert parse_sku(built["SkuPriceId"]) == (
-                SEARCHES if charge.meter == "searches" else Sku(MODEL, charge.meter, "standard")
+                SEARCHES if item.meter == "searches" else Sku(MODEL, item.meter, "standard")
             )
             assert built["PricingUnit"] in {"1000000 Tokens", "1000 Queries"}
         else:

@@ -71,6 +71,7 @@ SHAPES = {
     "url-safe",
     "pretty",
     "thoughts",
+    "cached",
     "png",
     "webp",
     "mislabelled",

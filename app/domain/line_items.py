@@ -1,8 +1,8 @@
-"""Charges: rows of usage divided into what has a price of its own, as a provider's bill lists it.
+"""Line items: rows of usage divided into what has a price of its own, as a provider's bill lists it.
 
 A stock-keeping unit (SKU) is a model with a meter and a service tier: so many tokens of input, say, at one
-price. The charges of a row add up to exactly what the ledger has booked; where prices times quantities differ
-from that, one more charge has the difference.
+price. The items of a row add up to exactly what the ledger has booked; where prices times quantities differ
+from that, one more item has the difference.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TOKENS_PER_UNIT: Final = 1_000_000
 _QUERIES_PER_UNIT: Final = 1000
 
 
-class Charge(NamedTuple):
+class LineItem(NamedTuple):
     """What one meter counted in a row.
 
     Attributes:
@@ -56,8 +56,8 @@ class Charge(NamedTuple):
     cost: Decimal
 
 
-def list_charges(row: Row, card: Card | None) -> Iterator[Charge]:
-    """The charges of a row; those of an unknown model, or of no model, are only a cost.
+def list_line_items(row: Row, card: Card | None) -> Iterator[LineItem]:
+    """The items of a row; those of an unknown model, or of no model, are only a cost.
 
     What is provisioned is listed at the standard price, and its booked cost is spread over its meters.
     """
@@ -66,19 +66,19 @@ def list_charges(row: Row, card: Card | None) -> Iterator[Charge]:
     if row.model is None or card is None:
         if booked:
             meter: Meter = "unattributed" if row.model is None else "difference"
-            yield Charge(row, meter, 0, 0, nothing, booked, booked)
+            yield LineItem(row, meter, 0, 0, nothing, booked, booked)
         return
-    charges = []
+    items = []
     for name, quantity, unit, price in _list_meters(row, card):
         if quantity:
             cost = price * quantity / unit
-            charges.append(Charge(row, name, quantity, unit, price, cost, cost))
-    listed = sum((charge.list_cost for charge in charges), nothing)
+            items.append(LineItem(row, name, quantity, unit, price, cost, cost))
+    listed = sum((item.list_cost for item in items), nothing)
     if row.tier == "provisioned" and listed:
-        charges = [each._replace(cost=each.list_cost * booked / listed) for each in charges]
+        items = [each._replace(cost=each.list_cost * booked / listed) for each in items]
     elif booked != listed:
-        charges.append(Charge(row, "difference", 0, 0, nothing, booked - listed, booked - listed))
-    yield from charges
+        items.append(LineItem(row, "difference", 0, 0, nothing, booked - listed, booked - listed))
+    yield from items
 
 
 def _list_meters(row: Row, card: Card) -> Iterator[tuple[Meter, int, int, Decimal]]:
