@@ -141,8 +141,9 @@ def add_usage_command(parser: ArgumentParser) -> None:
     parser.add_argument("--since", help="first day, UTC, such as 2026-11-01; default: first of the month")
     parser.add_argument("--until", help="last day, UTC; default: today")
     parser.add_argument(
-        "--by", default="tenant", help="dimensions, such as tenant,day or model,size or label,month"
+        "--by", default="tenant", help="dimensions, such as tenant,day or model,size or label,month or user"
     )
+    parser.add_argument("--top", type=int, help="only so many lines, those that cost most, dearest first")
     parser.add_argument("--format", choices=("csv", "json"), default="csv")
     _add_url_option((parser, *billing.add_billing_commands(parser)))
     parser.set_defaults(action="report")
@@ -158,6 +159,7 @@ def add_budget_commands(parser: ArgumentParser) -> None:
         each.add_argument("--unit", required=True, help=", ".join(UNITS))
         each.add_argument("--project", help="project id, for a project's budget")
         each.add_argument("--key", help="key id, for a key's budget")
+        each.add_argument("--user", help="name or id of an end user, for that user's budget")
     credit.add_argument(
         "--amount", required=True, help="in the unit (dollars for usd); negative to take credit back"
     )
@@ -310,7 +312,7 @@ def _revoke_key(api: AdminApi, arguments: Namespace) -> str:
 
 
 def _report_usage(api: AdminApi, arguments: Namespace) -> str:
-    query = _collect_options(arguments, "tenant", "since", "until", "format") | {
+    query = _collect_options(arguments, "tenant", "since", "until", "top", "format") | {
         "by": arguments.by.split(",")
     }
     response = api.call("GET", f"/usage:report?{urlencode(query, doseq=True)}")
@@ -328,10 +330,10 @@ def _reconcile_bill(api: AdminApi, arguments: Namespace) -> tuple[str, int]:
 
 
 def _credit_budget(api: AdminApi, arguments: Namespace) -> str:
-    body = _collect_options(arguments, "unit", "project", "key", "amount", "credit_id")
+    body = _collect_options(arguments, "unit", "project", "key", "user", "amount", "credit_id")
     return _format_json(api.call("POST", f"{_build_path(arguments.tenant)}/budgets:credit", body))
 
 
 def _override_budget(api: AdminApi, arguments: Namespace) -> str:
-    body = _collect_options(arguments, "unit", "project", "key", "window", "limit", "until")
+    body = _collect_options(arguments, "unit", "project", "key", "user", "window", "limit", "until")
     return _format_json(api.call("POST", f"{_build_path(arguments.tenant)}/budgets:override", body))

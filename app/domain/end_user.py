@@ -36,7 +36,12 @@ class EndUser:
     @property
     def owner(self) -> str:
         """The owner of its counters in the store, such as ``u:2b8Xc0…``."""
-        return f"u:{self.id.removeprefix(_PREFIX)}"
+        return f"u:{self.counter_id}"
+
+    @property
+    def counter_id(self) -> str:
+        """The id without its prefix, as counters and rows of usage have it."""
+        return self.id.removeprefix(_PREFIX)
 
 
 UNNAMED: Final = EndUser("usr_unnamed")
@@ -73,9 +78,9 @@ def parse_user_id(text: str) -> EndUser | None:
     return None
 
 
-def build_user_id(owner: str) -> str:
-    """The id of the user whose counters have this owner, without its prefix."""
-    return _PREFIX + owner
+def build_user_id(counter_id: str) -> str:
+    """The id of the user whose counters and rows of usage have this one."""
+    return _PREFIX + counter_id
 
 
 def is_user_name(name: str) -> bool:

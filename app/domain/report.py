@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from app.domain.budget import Amounts
     from app.domain.generation import Usage
 
-Dimension = Literal["tenant", "day", "month", "project", "key", "model", "size", "tier", "label"]
+Dimension = Literal["tenant", "day", "month", "project", "key", "model", "size", "tier", "label", "user"]
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 STANDARD = "standard"
 ESTIMATED = "estimated"
@@ -29,12 +29,16 @@ _EPOCH = date(1970, 1, 1)
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """Under what a request's usage is reported. ``labels`` are the caller's own, by name and value."""
+    """Under what a request's usage is reported.
+
+    ``labels`` are the caller's own, by name and value; ``user_id`` is the end user's, or None.
+    """
 
     key_id: str
     model: str
     size: str
     labels: tuple[tuple[str, str], ...] = ()
+    user_id: str | None = None
 
 
 class Spent(NamedTuple):
@@ -113,6 +117,8 @@ class Row(NamedTuple):
             labels of the day beyond those that are counted one by one.
         tier: The service tier that Google reported, ``standard`` where it reported none, or ``estimated``.
         project_id: The project that the key belongs to now; None without one.
+        user_id: The end user's for a row by user, which counts again what rows by key count; "" for the users
+            of the day beyond those that are counted one by one.
     """
 
     tenant_id: str
@@ -124,6 +130,7 @@ class Row(NamedTuple):
     label: tuple[str, str] | None = None
     tier: str | None = None
     project_id: str | None = None
+    user_id: str | None = None
 
 
 class Line(NamedTuple):
@@ -143,18 +150,24 @@ _VALUES: dict[Dimension, Callable[[Row], str | None]] = {
     "size": lambda row: row.size,
     "tier": lambda row: row.tier,
     "label": lambda row: "=".join(row.label) if row.label and any(row.label) else None,
+    "user": lambda row: row.user_id or None,
 }
 
 
 def report(rows: Iterable[Row], by: tuple[Dimension, ...]) -> tuple[Line, ...]:
-    """Rows added up by dimensions, in order. By label, only rows by label count; else only the others."""
+    """Rows added up by dimensions, in order. By label or user only their rows count, else only the others."""
     sums: dict[tuple[str | None, ...], Spent] = {}
     for row in rows:
-        if (row.label is not None) == ("label" in by):
+        if (row.label is not None, row.user_id is not None) == ("label" in by, "user" in by):
             heading = tuple(_VALUES[dimension](row) for dimension in by)
             sums[heading] = sums.get(heading, Spent()).add(row.spent)
     ordered = sorted(sums, key=lambda heading: tuple(value or "" for value in heading))
     return tuple(Line(heading, sums[heading]) for heading in ordered)
+
+
+def select_dearest(lines: tuple[Line, ...], most: int) -> tuple[Line, ...]:
+    """The lines that cost most, the dearest first; of equal ones the first in order."""
+    return tuple(sorted(lines, key=lambda line: -line.spent.usd)[:most])
 
 
 def sum_rows(rows: Iterable[Row]) -> Spent:

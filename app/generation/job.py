@@ -147,9 +147,12 @@ class Job:
 
     @property
     def attribution(self) -> Attribution:
-        """The key, model, size and labels that its usage is reported under."""
+        """The key, model, size, labels and end user that its usage is reported under."""
         size = self.request.image_size or self.card.image_size_default
-        return Attribution(self.caller.key.id, self.card.id, size, self.request.labels)
+        user = self.caller.counted_user
+        return Attribution(
+            self.caller.key.id, self.card.id, size, self.request.labels, None if user is None else user.id
+        )
 
 
 def judge(order: Order, catalogue: Catalogue, policy: Policy) -> Judged:

@@ -19,6 +19,7 @@ class LedgerConfig(HoldConfig):
     Attributes:
         keep_s: Seconds that an ended hold is remembered; longer than any retry of a settlement.
         usage_labels_max: Labels of a tenant and day that are reported one by one; others are added up.
+        usage_users_max: The same for end users.
         poll_s: Seconds between looks of a follower that is not notified.
         deadline_s: Seconds after which a call without an answer is StoreUnavailable.
     """
@@ -26,6 +27,7 @@ class LedgerConfig(HoldConfig):
     keep_s: int = DAY_S
     usage_days: int = Field(92, ge=1, le=3660, description="How far back usage reports reach, in days.")
     usage_labels_max: int = 200
+    usage_users_max: int = 1000
     idempotency_keys_max: int = Field(
         50_000,
         ge=1,

@@ -189,7 +189,7 @@ class RedisLedger(Resource):
             "unresolved amount": codec.encode_amounts(settlement.unresolved),
             "row": reports.encode_row(settlement),
             "parts": reports.encode_parts(settlement),
-            "usage": reports.encode_attribution(settlement.attribution, self._config.usage_labels_max),
+            "usage": reports.encode_attribution(settlement.attribution, self._config),
         }
         claim = settlement.answered.claim.digest if settlement.answered else None
         names = keys.work_keys(settlement.tenant_id, settlement.fingerprint, claim)
@@ -245,8 +245,8 @@ class RedisLedger(Resource):
         return str(int(self._config.lease_s * MS))
 
     async def _run_admit(self, request: AdmissionRequest, windows: tuple[BudgetWindow, ...]) -> ScriptReply:
-        max_age_s, labels_max = request.cache.max_age_s, self._config.usage_labels_max
-        usage = reports.encode_attribution(request.attribution, labels_max) if request.attribution else ()
+        max_age_s = request.cache.max_age_s
+        usage = reports.encode_attribution(request.attribution, self._config) if request.attribution else ()
         arguments: Arguments = {
             "hold": request.hold_id,
             "fingerprint": request.fingerprint,

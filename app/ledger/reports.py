@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from app.domain.end_user import EndUser, build_user_id
 from app.domain.report import STANDARD, Row, Spent, build_spent, decode_day, encode_day
 from app.store import keys
 from app.store.calls import StoreCalls
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
 
     from app.domain.report import Attribution
     from app.generation.ports import Settlement
+    from app.ledger.policy import LedgerConfig
 
 READ_DEADLINE_S = 10.0
 PAGE = 1000
 UNATTRIBUTED = "-"
 LABEL = "="
+USER = "~|"
 
 
 class RedisReports:
@@ -44,6 +47,15 @@ class RedisReports:
             for number in range(encode_day(since), encode_day(until) + 1)
             for model, size in self._cells
         ]
+        return await self._read_rows(tenant_id, names)
+
+    async def read_user(self, tenant_id: str, user_id: str, since: date, until: date) -> tuple[Row, ...]:
+        """Return what one end user used on these days, the last included."""
+        user = EndUser(user_id).counter_id
+        names = [f"{number}|{USER}{user}" for number in range(encode_day(since), encode_day(until) + 1)]
+        return await self._read_rows(tenant_id, names)
+
+    async def _read_rows(self, tenant_id: str, names: list[str]) -> tuple[Row, ...]:
         if not names:
             return ()
         values: Any = await self._calls.run(self._client.hmget(keys.usage_key(tenant_id), names))
@@ -79,16 +91,20 @@ class RedisReports:
         return {key_id: int(at) for key_id, at in zip(key_ids, values, strict=True) if at is not None}
 
 
-def encode_attribution(attribution: Attribution | None, labels_max: int) -> list[str]:
+def encode_attribution(attribution: Attribution | None, config: LedgerConfig) -> list[str]:
     """Encode an attribution as ``take_usage`` of the scripts reads it."""
     if attribution is None:
-        return ["", "0", "0"]
+        return ["", "0", "0", "0", ""]
     head = f"{attribution.key_id}|{attribution.model}|{attribution.size}"
     labels = [
         json.dumps(label, separators=(",", ":"), ensure_ascii=False).encode(errors="replace").decode()
         for label in attribution.labels
     ]
-    return [head, str(labels_max), str(len(labels)), *labels]
+    user = ""
+    if attribution.user_id is not None:
+        user = EndUser(attribution.user_id).counter_id
+    maxima = str(config.usage_labels_max), str(config.usage_users_max)
+    return [head, *maxima, str(len(labels)), *labels, user]
 
 
 def encode_row(settlement: Settlement) -> list[str]:
@@ -106,9 +122,9 @@ def encode_parts(settlement: Settlement) -> list[str]:
 
 
 def _decode_row(tenant_id: str, name: str, text: str) -> Row | None:
-    """Decode a row of the store; None for entries that are no rows: a day's label count, a key's last use."""
+    """Decode a row of the store; None for what is no row: a day's numbers of labels and users, a last use."""
     number, separator, heading = name.partition("|")
-    if not separator or heading == "#":
+    if not separator or heading in {"#", "~#"}:
         return None
     try:
         day, spent = decode_day(int(number)), Spent(*map(int, text.split(",")))
@@ -116,6 +132,9 @@ def _decode_row(tenant_id: str, name: str, text: str) -> Row | None:
         return None  # malformed; the next script that adds to it sets it aside
     if heading == UNATTRIBUTED:
         return Row(tenant_id, day, spent)
+    if heading.startswith(USER):
+        user = heading.removeprefix(USER)
+        return Row(tenant_id, day, spent, user_id=build_user_id(user) if user else "")
     key_id, model, *rest = heading.split("|", 3)
     if key_id == LABEL:
         label = heading.partition("|")[2]

@@ -11,10 +11,11 @@ import secrets
 import time
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from app.domain.audit import AuditEvent
 from app.domain.budget import build_window
+from app.domain.end_user import build_end_user, parse_user_id
 from app.domain.errors import Conflict, NotFound, PreconditionFailed, PreconditionRequired
 from app.domain.keys import ENTROPY_BYTES, KEY_ID, hash_secret, mint
 from app.domain.report import report
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from datetime import date
 
     from app.domain.audit import Action
-    from app.domain.budget import BudgetWindow, Unit, WindowName, WindowState
+    from app.domain.budget import Budget, BudgetWindow, Unit, WindowName, WindowState
+    from app.domain.end_user import EndUser
     from app.domain.report import Dimension, Line, Row
     from app.generation.ports import Ledger
     from app.tenants.ports import BudgetAdjustments, Cache, Registry, Reports
@@ -65,22 +67,33 @@ class IssuedKey:
 
 @dataclass(frozen=True, slots=True)
 class BudgetName:
-    """Identifies a budget of a tenant, a project or a key."""
+    """Identifies a budget of a tenant, a project, a key or an end user, by the name or the id of the user."""
 
     unit: Unit
     window: WindowName
     project_id: str | None = None
     key_id: str | None = None
+    user: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class UsageLine:
-    """A budget window of a tenant, a project or a key."""
+    """A budget window of a tenant, a project, a key or an end user."""
 
     tenant_id: str
     project_id: str | None
     key_id: str | None
     window: WindowState
+    user_id: str | None = None
+
+
+class OwnedWindow(NamedTuple):
+    """A budget window of a tenant with the id of its project, key or end user, if it is one of theirs."""
+
+    window: BudgetWindow
+    project_id: str | None = None
+    key_id: str | None = None
+    user_id: str | None = None
 
 
 class Administration:
@@ -241,9 +254,18 @@ class Administration:
         results = await asyncio.gather(*(load_in_turn(record.tenant) for record in records))
         return tuple(line for lines in results for line in lines)
 
-    async def list_usage(self, tenant_id: str | None = None) -> tuple[UsageLine, ...]:
-        """List the current budget windows of one tenant or all: the tenant's, its projects', its keys'."""
-        return await self._collect(tenant_id, self._list_tenant_usage)
+    async def list_usage(
+        self, tenant_id: str | None = None, user: str | None = None
+    ) -> tuple[UsageLine, ...]:
+        """List the current budget windows of one tenant or all: the tenant's, its projects', its keys'.
+
+        With the name or id of an end user, that user's windows come last.
+        """
+
+        async def list_windows(tenant: Tenant) -> tuple[UsageLine, ...]:
+            return await self._list_tenant_usage(tenant, user)
+
+        return await self._collect(tenant_id, list_windows)
 
     async def report(
         self, tenant_id: str | None, since: date, until: date, by: tuple[Dimension, ...]
@@ -267,32 +289,40 @@ class Administration:
         Raises:
             Conflict: The budget is not prepaid, has too little credit, or the id was used for another credit.
         """
-        window = await self._find_window(tenant_id, name)
-        state = await self._adjustments.add_credit(tenant_id, window, amount, credit_id)
-        detail = f"{window.budget.name} {amount:+d} by {credit_id}"
+        owned = await self._find_window(tenant_id, name)
+        state = await self._adjustments.add_credit(tenant_id, owned.window, amount, credit_id)
+        detail = f"{_describe_budget(owned)} {amount:+d} by {credit_id}"
         event = _build_event(operator, "budget.credit", tenant_id, name.key_id, detail=detail)
         await self._registry.note(event)
-        return UsageLine(tenant_id, name.project_id, name.key_id, state)
+        return UsageLine(tenant_id, owned.project_id, owned.key_id, state, owned.user_id)
 
     async def override_budget(
         self, operator: Operator, tenant_id: str, name: BudgetName, limit: int, until_ms: int
     ) -> UsageLine:
         """Override a limit (a store amount) until a time; a time in the past ends the override."""
-        window = await self._find_window(tenant_id, name)
-        state = await self._adjustments.set_override(tenant_id, window, limit, until_ms)
-        detail = f"{window.budget.name} {limit} until {until_ms}"
+        owned = await self._find_window(tenant_id, name)
+        state = await self._adjustments.set_override(tenant_id, owned.window, limit, until_ms)
+        detail = f"{_describe_budget(owned)} {limit} until {until_ms}"
         event = _build_event(operator, "budget.override", tenant_id, name.key_id, detail=detail)
         await self._registry.note(event)
-        return UsageLine(tenant_id, name.project_id, name.key_id, state)
+        return UsageLine(tenant_id, owned.project_id, owned.key_id, state, owned.user_id)
 
-    async def _find_window(self, tenant_id: str, name: BudgetName) -> BudgetWindow:
+    async def _find_window(self, tenant_id: str, name: BudgetName) -> OwnedWindow:
         """Find the window of a budget. Raises NotFound."""
         tenant = (await self.get_tenant(tenant_id)).tenant
-        for project_id, key_id, window in _list_windows(tenant, int(self._clock() * 1000)):
-            budget = window.budget
-            if BudgetName(budget.unit, budget.window, project_id, key_id) == name:
-                return window
+        user = self._find_user(tenant, name.user)
+        owner = (name.project_id, name.key_id, user and user.id)
+        for owned in _list_windows(tenant, int(self._clock() * 1000), user):
+            budget = owned.window.budget
+            if (budget.unit, budget.window, owned[1:]) == (name.unit, name.window, owner):
+                return owned
         raise NotFound("The tenant has no such budget.")
+
+    def _find_user(self, tenant: Tenant, user: str | None) -> EndUser | None:
+        """Return the end user of an id, or else of a name; None for None."""
+        if user is None:
+            return None
+        return parse_user_id(user) or build_end_user(self._pepper, tenant.id, user)
 
     async def purge(
         self, operator: Operator, tenant_id: str | None, fingerprint: str | None = None
@@ -345,33 +375,35 @@ class Administration:
         assert written is not None  # noqa: S101 - only deletions leave nothing
         return written
 
-    async def _list_tenant_usage(self, tenant: Tenant) -> tuple[UsageLine, ...]:
-        windows = _list_windows(tenant, int(self._clock() * 1000))
-        states = await self._ledger.get_windows(tenant.id, tuple(window for _, _, window in windows))
+    async def _list_tenant_usage(self, tenant: Tenant, user: str | None) -> tuple[UsageLine, ...]:
+        windows = _list_windows(tenant, int(self._clock() * 1000), self._find_user(tenant, user))
+        states = await self._ledger.get_windows(tenant.id, tuple(owned.window for owned in windows))
         return tuple(
-            UsageLine(tenant.id, project_id, key_id, state)
-            for (project_id, key_id, _), state in zip(windows, states, strict=True)
+            UsageLine(tenant.id, owned.project_id, owned.key_id, state, owned.user_id)
+            for owned, state in zip(windows, states, strict=True)
         )
 
 
-def _list_windows(tenant: Tenant, now_ms: int) -> list[tuple[str | None, str | None, BudgetWindow]]:
-    """List the windows of a tenant with their project or key: the tenant's first, then theirs."""
-    zone = tenant.time_zone
-    windows: list[tuple[str | None, str | None, BudgetWindow]] = []
-    windows += [
-        (None, None, build_window(budget, "t", zone, now_ms))
-        for budget in tenant.budgets
-        if budget.scope == "tenant"
-    ]
+def _list_windows(tenant: Tenant, now_ms: int, user: EndUser | None = None) -> list[OwnedWindow]:
+    """List the windows of a tenant: its own, its projects', its keys', and those of one end user."""
+
+    def build(budget: Budget, owner: str, **ids: str) -> OwnedWindow:
+        return OwnedWindow(build_window(budget, owner, tenant.time_zone, now_ms), **ids)
+
+    windows = [build(budget, "t") for budget in tenant.budgets if budget.scope == "tenant"]
     for project in tenant.projects:
-        owner = f"p:{project.id}"
-        windows += [
-            (project.id, None, build_window(budget, owner, zone, now_ms)) for budget in project.budgets
-        ]
+        windows += [build(budget, f"p:{project.id}", project_id=project.id) for budget in project.budgets]
     for key in tenant.keys:
-        owner = f"k:{key.id}"
-        windows += [(None, key.id, build_window(budget, owner, zone, now_ms)) for budget in key.budgets]
+        windows += [build(budget, f"k:{key.id}", key_id=key.id) for budget in key.budgets]
+    if user is not None:
+        own = [budget for budget in tenant.budgets if budget.scope == "user"]
+        windows += [build(budget, user.owner, user_id=user.id) for budget in own]
     return windows
+
+
+def _describe_budget(owned: OwnedWindow) -> str:
+    """The name of a budget for the audit log, with the id of its end user, if it has one."""
+    return " ".join(filter(None, (owned.window.budget.name, owned.user_id)))
 
 
 def _find_key(tenant: Tenant, key_id: str) -> Key:

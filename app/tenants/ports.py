@@ -41,6 +41,9 @@ class Reports(Protocol):
     async def read_key(self, tenant_id: str, key_id: str, since: date, until: date) -> tuple[Row, ...]:
         """Read the usage of a key from ``since`` through ``until`` (UTC)."""
 
+    async def read_user(self, tenant_id: str, user_id: str, since: date, until: date) -> tuple[Row, ...]:
+        """Read the usage of an end user from ``since`` through ``until`` (UTC)."""
+
     async def read_tenant(self, tenant_id: str, since: date, until: date) -> tuple[Row, ...]:
         """Read the usage of a tenant on these days, by key, model and size, and again by label."""
 

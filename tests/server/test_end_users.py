@@ -239,7 +239,8 @@ def test_an_estimate_and_the_usage_show_the_users_windows(door: Running, limited
     assert (window["name"], window["remaining"]) == ("user-day-images", 1)
     assert quote["would_be_admitted"] is False
     usage = client.get("/v1/usage", X_Flashgate_User=user).json()
-    assert usage["user"].startswith("usr_")
+    assert usage["user"]["id"].startswith("usr_")
+    assert usage["user"]["spent"]["images"] == 1
     assert [each["scope"] for each in usage["budgets"]] == ["tenant", "user"]
     bare = client.get("/v1/usage").json()
     assert (bare["user"], [each["scope"] for each in bare["budgets"]]) == (None, ["tenant"])

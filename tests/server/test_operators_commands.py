@@ -44,11 +44,13 @@ def test_a_tenants_life_from_the_command_line(
         assert main([*words, *url]) == 0, capsys.readouterr().err
         return capsys.readouterr().out
 
-    budgets = ("--budget", "image_tokens/day=41440", "--budget", "usd/month=0.5:shadow")
-    made = json.loads(told("tenants", "create", "cmd", "--time-zone", "Europe/Berlin", *budgets))
+    budgets = ["image_tokens/day=41440", "usd/month=0.5:shadow", "user:images/day=5"]
+    options = [word for budget in budgets for word in ("--budget", budget)]
+    made = json.loads(told("tenants", "create", "cmd", "--time-zone", "Europe/Berlin", *options))
     assert (made["id"], made["time_zone"], made["budgets"][1]["mode"]) == ("cmd", "Europe/Berlin", "shadow")
+    assert [budget["scope"] for budget in made["budgets"]] == [None, None, "user"]
     row = next(line for line in told("tenants", "list").splitlines() if line.startswith("cmd "))
-    assert row.split(maxsplit=3)[1:] == ["store", "0", "image_tokens/day=41440, usd/month=0.5:shadow"]
+    assert row.split(maxsplit=3)[1:] == ["store", "0", ", ".join(budgets)]
     key = told("keys", "create", "cmd", "--env", "test").strip()
     assert status_of(operated.url, key) == 200
     key_id = key.split("_")[2]

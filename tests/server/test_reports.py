@@ -129,3 +129,48 @@ def test_the_keys_of_a_tenant_tell_when_they_were_last_served(
     admin.key_of("acme")
     used = [key["last_used_at"] for key in admin.get("/tenants/acme/keys").json()["keys"]]
     assert [bool(at) for at in used] == [True, True, False]
+
+
+def test_end_users_are_reported_by_id_and_asked_for_by_name(admin: Admin) -> None:
+    budget = {"unit": "images", "window": "lifetime", "limit": 2, "scope": "user"}
+    admin.tenant("served", budgets=[budget])
+    client = Client(admin.url, admin.key_of("served")["key"])
+
+    def draw(user: str, prompt: str) -> int:
+        body = {"prompt": prompt, "image_size": "512", "delivery": "uri", "user": user}
+        return client.post(body).status_code
+
+    assert [draw("ann", "a"), draw("ann", "b"), draw("bob", "c"), draw("ann", "d")] == [200, 200, 200, 429]
+    ann, bob = (
+        client.get("/v1/usage", X_Flashgate_User=name).json()["user"]["id"] for name in ("ann", "bob")
+    )
+    found = lines(admin, "tenant=served&by=user&top=5")
+    assert [(line["user"], line["images"]) for line in found] == [(ann, 2), (bob, 1)]
+    assert [line["user"] for line in lines(admin, "tenant=served&by=user&by=day&top=1")] == [ann]
+    assert admin.get("/usage:report?by=user&by=model").status_code == 422
+    assert admin.get("/usage:report?by=user&by=label").status_code == 422
+    for user in ("ann", ann):
+        (window,) = admin.get(f"/usage?tenant=served&user={user}").json()["windows"]
+        assert (window["user"], window["name"], window["settled"]) == (ann, "user-lifetime-images", 2)
+    assert admin.get("/usage?tenant=served").json()["windows"] == [], "nobody is listed without being named"
+
+    credit = {"unit": "images", "user": "ann", "amount": 1, "credit_id": "gift-1"}
+    assert admin.post("/tenants/served/budgets:credit", credit).json()["remaining"] == 1
+    assert [draw("ann", "e"), draw("ann", "f")] == [200, 429]
+    assert [draw("bob", "g"), draw("bob", "h")] == [200, 429], "the credit is ann's"
+    override = {
+        "unit": "images",
+        "window": "lifetime",
+        "user": bob,
+        "limit": 3,
+        "until": "2999-01-01T00:00:00Z",
+    }
+    assert admin.post("/tenants/served/budgets:override", override).status_code == 200
+    assert draw("bob", "i") == 200
+    events = admin.get("/audit").json()["events"]
+    assert [event["detail"].split()[:2] for event in events[:2]] == [
+        ["user-lifetime-images", bob],
+        ["user-lifetime-images", ann],
+    ]
+    missing = {**credit, "unit": "usd", "credit_id": "gift-2"}
+    assert admin.post("/tenants/served/budgets:credit", missing).status_code == 404

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.domain.budget import Amounts, Budget
 from app.domain.generation import Usage
-from app.domain.report import Attribution, Row, Spent, UsagePart, report, sum_rows
+from app.domain.report import Attribution, Row, Spent, UsagePart, report, select_dearest, sum_rows
 from app.generation.ports import Hit, Settlement
 from app.ledger.policy import LedgerConfig
 from app.ledger.redis import RedisLedger
@@ -158,6 +158,25 @@ async def test_labels_beyond_the_days_limit_are_added_up_together(clients: Store
     assert await books.client.hlen(books.key("use")) == 1 + 4 + 1 + 1, (
         "the key, the labels, their number, last use"
     )
+
+
+async def test_users_are_reported_one_by_one_up_to_the_days_limit(clients: StoreClients, tenant: str) -> None:
+    async with RedisLedger(clients.ledger, LedgerConfig(usage_users_max=2)) as ledger:
+        books = Books(ledger, clients.ledger, tenant, ALWAYS)
+        for number, user in enumerate(("ann", "bob", "ann", "cyd", "dan")):
+            await books.admit(f"h{number}", f"work{number}")
+            attribution = replace(WEB, user_id=f"usr_{user}")
+            await settle(books, f"h{number}", attribution, publish=generation(f"h{number}"), ttl_s=60)
+        await found_by(books, "hit", "work0", replace(WEB, user_id="usr_bob"))
+        rows = await rows_of(books)
+    requests = {heading: (spent.requests, spent.hits) for heading, spent in by(rows, "user").items()}
+    assert requests == {("usr_ann",): (2, 0), ("usr_bob",): (1, 1), (None,): (2, 0)}
+    assert by(rows, "key")["k1",].requests == by(rows, "label")["team=web",].requests == 5, "counted once"
+    (dearest,) = select_dearest(report(rows, ("user",)), 1)
+    assert dearest.spent.usd == 2 * ONE.usd
+    read_user = RedisReports(books.client, CELLS).read_user
+    assert sum_rows(await read_user(books.tenant, "usr_ann", today(), today())).requests == 2
+    assert await read_user(books.tenant, "usr_cyd", today(), today()) == ()
 
 
 async def test_the_longest_labels_that_there_are_do_not_keep_a_settlement_from_being_booked(

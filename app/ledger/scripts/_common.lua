@@ -296,7 +296,8 @@ end
 --                                    one, or estimated by the gateway because Google reported nothing
 --      "<day>|=|<label>"             the same by label; "<day>|=|" for all labels above the daily limit
 --      "<day>|-"                     the same for unattributed usage: charged at the estimate, or restored
---      "<day>|#"                     number of labels of the day
+--      "<day>|~|<user>"              the same by end user; "<day>|~|" for all users above the daily limit
+--      "<day>|#", "<day>|~#"         number of labels, and of users, of the day
 --      "@<key>"                      when the key was last served, ms
 
 local DAY_MS = 86400000
@@ -320,54 +321,73 @@ local function used(amounts, sign)
   return row
 end
 
--- Adds rows {name without the day, numbers, whether it is a label} to a day, in two commands whatever the size.
-local function count_usage(day, rows, labels_max)
-  if #rows == 0 then return end
-  local names, values, seen = { day .. '|#', day .. '|=|' }, {}, {}
-  for index, row in ipairs(rows) do names[index + 2] = day .. '|' .. row[1] end
-  local stored = redis.call('HMGET', USE, unpack(names))
-  for index, name in ipairs(names) do
-    values[name] = stored[index] or nil
-    if values[name] and not string.match(values[name], '^[-%d,]+$') then
-      set_aside('usage', name, values[name])
-      values[name] = nil
+local count_usage -- declared here so that its helpers are local to the block: a script has at most 200 locals
+do
+  -- The kinds of rows that callers name, so that their number is bounded, and under what it is counted.
+  local NUMBER_OF = { ['='] = '#', ['~'] = '~#' }
+
+  -- What of the stored values is readable; the rest is set aside.
+  local function check_rows(names, stored)
+    local values = {}
+    for index, name in ipairs(names) do
+      values[name] = stored[index] or nil
+      if values[name] and not string.match(values[name], '^[-%d,]+$') then
+        set_aside('usage', name, values[name])
+        values[name] = nil
+      end
     end
+    return values
   end
-  local labels = tonumber(values[names[1]] or '0') or 0
-  local before, changed = labels, {}
-  for index, row in ipairs(rows) do
-    local name = names[index + 2]
-    if row[3] and not values[name] and labels >= labels_max then name = names[2] end
-    if not values[name] then
-      if row[3] and name ~= names[2] then labels = labels + 1 end
-      redis.call('ZADD', GC, text((tonumber(day) + 1) * DAY_MS + usage_keep), 'u;' .. name)
+
+  local function add_row(written, row)
+    local sums = {}
+    for number in string.gmatch(written or '', '-?%d+') do sums[#sums + 1] = tonumber(number) end
+    for column, number in ipairs(row) do
+      local sum = (sums[column] or 0) + number
+      sums[column] = text(math.max(-AMOUNT_MAX, math.min(AMOUNT_MAX, sum)))
     end
-    local sums, column = {}, 0
-    for number in string.gmatch(values[name] or '', '-?%d+') do
-      column = column + 1
-      sums[column] = tonumber(number)
-    end
-    for each, number in ipairs(row[2]) do
-      local sum = (sums[each] or 0) + number
-      sums[each] = text(math.max(-AMOUNT_MAX, math.min(AMOUNT_MAX, sum)))
-    end
-    values[name] = table.concat(sums, ',')
-    if not seen[name] then changed[#changed + 1] = name end
-    seen[name] = true
+    return table.concat(sums, ',')
   end
-  local pairs_of = {}
-  for _, name in ipairs(changed) do
-    pairs_of[#pairs_of + 1] = name
-    pairs_of[#pairs_of + 1] = values[name]
-  end
-  if labels > before then
-    if before == 0 then
-      redis.call('ZADD', GC, text((tonumber(day) + 1) * DAY_MS + usage_keep), 'u;' .. names[1])
+
+  -- Adds rows {name without the day, numbers, kind if it is bounded} to a day, in two commands whatever the size. `maxima`
+  -- has the number of rows of each kind that a day may have; others are added up in one.
+  count_usage = function(day, rows, maxima)
+    if #rows == 0 then return end
+    local names = {}
+    for index, row in ipairs(rows) do names[index] = day .. '|' .. row[1] end
+    for kind, counter in pairs(NUMBER_OF) do
+      names[#names + 1] = day .. '|' .. counter
+      names[#names + 1] = day .. '|' .. kind .. '|'
     end
-    pairs_of[#pairs_of + 1] = names[1]
-    pairs_of[#pairs_of + 1] = text(labels)
+    local values, changed = check_rows(names, redis.call('HMGET', USE, unpack(names))), {}
+
+    local function change(name, value)
+      if not values[name] then
+        redis.call('ZADD', GC, text((tonumber(day) + 1) * DAY_MS + usage_keep), 'u;' .. name)
+      end
+      values[name], changed[name] = value, value
+    end
+
+    for index, row in ipairs(rows) do
+      local name, kind = names[index], row[3]
+      if kind and not values[name] then
+        local counter = day .. '|' .. NUMBER_OF[kind]
+        local number = tonumber(values[counter] or '0') or 0
+        if number >= maxima[kind] then
+          name = day .. '|' .. kind .. '|'
+        else
+          change(counter, text(number + 1))
+        end
+      end
+      change(name, add_row(values[name], row[2]))
+    end
+    local pairs_of = {}
+    for name, value in pairs(changed) do
+      pairs_of[#pairs_of + 1] = name
+      pairs_of[#pairs_of + 1] = value
+    end
+    redis.call('HSET', USE, unpack(pairs_of))
   end
-  redis.call('HSET', USE, unpack(pairs_of))
 end
 
 -- Resolution -----------------------------------------------------------------------------------------
@@ -461,7 +481,7 @@ local function expire(records, now, keep, unknown_outcome)
   apply(changes)
   redis.call('ZREM', EXP, unpack(names))
   redis.call('ZADD', GC, unpack(purges))
-  for day, rows in pairs(days) do count_usage(day, rows, 0) end
+  for day, rows in pairs(days) do count_usage(day, rows) end
   write_records(records)
 end
 

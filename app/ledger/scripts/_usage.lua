@@ -1,14 +1,17 @@
 -- Who usage is attributed to, for reports; loaded after _common.lua by scripts that need it.
 
--- "<key>|<model>|<size>" or "" if unknown, the maximum number of labels per day, the number of labels of this request,
--- then the labels.
+-- "<key>|<model>|<size>" or "" if unknown, the maximum numbers of labels and of end users per day, the number of labels of
+-- this request, then the labels, and the end user or "".
 local function take_usage()
-  local usage = { head = take_optional(take_word, 'usage'), labels_max = take_integer('labels of a day'), labels = {} }
+  local usage = { head = take_optional(take_word, 'usage'), maxima = {}, labels = {} }
+  usage.maxima['='] = take_integer('labels of a day')
+  usage.maxima['~'] = take_integer('users of a day')
   for index = 1, take_integer('number of labels') do
     local label = take('label')
     if #label > 1000 then refuse('label', label) end
     usage.labels[index] = label
   end
+  usage.user = take_optional(take_word, 'user')
   return usage
 end
 
@@ -27,14 +30,15 @@ local function take_parts()
   return parts
 end
 
--- Counts a row for the key, model and size, its parts by tier, and once more for each label; notes that the key was
--- served.
+-- Counts a row for the key, model and size, its parts by tier, and once more for each label and for the end user; notes
+-- that the key was served.
 local function count_used(usage, at, now, whole, parts)
-  if not usage.head then return count_usage(day_of(at), { { UNATTRIBUTED, whole } }, 0) end
+  if not usage.head then return count_usage(day_of(at), { { UNATTRIBUTED, whole } }) end
   local rows = { { usage.head, whole } }
   for _, part in ipairs(parts) do rows[#rows + 1] = { usage.head .. '|' .. part.tier, part.numbers } end
-  for _, label in ipairs(usage.labels) do rows[#rows + 1] = { '=|' .. label, whole, true } end
-  count_usage(day_of(at), rows, usage.labels_max)
+  for _, label in ipairs(usage.labels) do rows[#rows + 1] = { '=|' .. label, whole, '=' } end
+  if usage.user then rows[#rows + 1] = { '~|' .. usage.user, whole, '~' } end
+  count_usage(day_of(at), rows, usage.maxima)
   local key = '@' .. string.match(usage.head, '^[^|]+')
   redis.call('HSET', USE, key, text(now))
   redis.call('ZADD', GC, text(now + usage_keep), 'u;' .. key)

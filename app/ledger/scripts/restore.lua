@@ -188,7 +188,7 @@ local function further(incoming, existing)
 end
 
 local function unattributed(record, sign)
-  count_usage(day_of(record.t0), { { UNATTRIBUTED, used(booked_at(record), sign) } }, 0)
+  count_usage(day_of(record.t0), { { UNATTRIBUTED, used(booked_at(record), sign) } })
 end
 
 -- Books a restored hold, in place of the existing one if there is one: all of it that the checkpoint does not contain.

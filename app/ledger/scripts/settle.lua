@@ -99,12 +99,12 @@ if record.state == STATES[outcome] then
 end
 if record.state == 's' or record.state == 'v' then return reply('conflict', record, false) end
 
-if record.state == 'c' then count_usage(day_of(record.t0), { { UNATTRIBUTED, used(booked_at(record), -1) } }, 0) end
+if record.state == 'c' then count_usage(day_of(record.t0), { { UNATTRIBUTED, used(booked_at(record), -1) } }) end
 resolve(record, STATES[outcome], act, rest, now, keep)
 if outcome == 'settle' then
   count_used(usage, record.t0, now, row, parts)
 elseif outcome == 'charge' then
-  count_usage(day_of(record.t0), { { UNATTRIBUTED, used(booked_at(record), 1) } }, 0)
+  count_usage(day_of(record.t0), { { UNATTRIBUTED, used(booked_at(record), 1) } })
 end
 
 -- The fence: only the leader may publish, or a former leader without a successor; after a purge, no hold that began

@@ -146,7 +146,7 @@ def parse_identity(members: dict[str, Any], catalogue: Catalogue) -> Key:
 def parse_credit(members: dict[str, Any]) -> tuple[BudgetName, int, str]:
     """Return the budget, the credit as a store amount, and the credit id."""
     credit = parse_body(CreditRequest, members)
-    name = BudgetName(credit.unit, "lifetime", credit.project, credit.key)
+    name = BudgetName(credit.unit, "lifetime", credit.project, credit.key, credit.user)
     amount = _parse_amount(credit.unit, abs(credit.amount), "/amount")
     return name, -amount if credit.amount < 0 else amount, credit.credit_id
 
@@ -154,7 +154,7 @@ def parse_credit(members: dict[str, Any]) -> tuple[BudgetName, int, str]:
 def parse_override(members: dict[str, Any]) -> tuple[BudgetName, int, int]:
     """Return the budget, the limit as a store amount, and the end in Unix milliseconds."""
     override = parse_body(OverrideRequest, members)
-    name = BudgetName(override.unit, override.window, override.project, override.key)
+    name = BudgetName(override.unit, override.window, override.project, override.key, override.user)
     return name, _parse_amount(override.unit, override.limit, "/limit"), to_unix_ms(override.until)
 
 
@@ -170,15 +170,16 @@ def parse_dimensions(by: list[Dimension] | None) -> tuple[Dimension, ...]:
     """Return the dimensions of a report without repetitions.
 
     Raises:
-        ValidationFailed: Label is combined with a dimension that rows by label lack.
+        ValidationFailed: Label or user is combined with a dimension that their rows lack.
     """
     dimensions: tuple[Dimension, ...] = ("tenant",)
     if by:
         dimensions = tuple(dict.fromkeys(by))
-    conflicting = sorted({"key", "model", "size"} & set(dimensions))
-    if "label" in dimensions and conflicting:
-        sentence = "label cannot be combined with key, model or size; use tenant, day or month"
-        raise ValidationFailed((Violation("/by", "not_together", sentence, ("tenant", "day", "month")),))
+    named = {"label", "user"} & set(dimensions)
+    plain: tuple[Dimension, ...] = ("tenant", "day", "month")
+    if named and (len(named) == 2 or set(dimensions) - named - set(plain)):
+        sentence = "label and user can be combined with tenant, day and month only"
+        raise ValidationFailed((Violation("/by", "not_together", sentence, plain),))
     return dimensions
 
 

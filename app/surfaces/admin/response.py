@@ -63,6 +63,7 @@ def render_usage_line(line: UsageLine) -> UsageLineWire:
         tenant=line.tenant_id,
         project=line.project_id,
         key=line.key_id,
+        user=line.user_id,
         **render_amounts(line.window),
         starts_at=datetime_from_ms(line.window.span.start_ms),
     )

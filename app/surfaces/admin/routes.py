@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
-from app.domain.report import Dimension
+from app.domain.report import Dimension, select_dearest
 from app.surfaces.admin.auth import OperatorDep
 from app.surfaces.admin.request import (
     format_etag,
@@ -56,6 +56,7 @@ from app.surfaces.http.reports import resolve_days
 router = APIRouter(prefix="/v1/admin", tags=["admin"])
 
 EVENTS_MAX = 1000
+TOP_MAX = 10_000
 IfMatch = Annotated[
     str | None, Header(alias="If-Match", description="ETag of the tenant to change; 428 without it.")
 ]
@@ -286,12 +287,18 @@ async def get_usage_of_tenants(
     _operator: OperatorDep,
     service: ServiceDep,
     tenant: Annotated[str | None, Query(description="Only this tenant.")] = None,
+    user: Annotated[
+        str | None, Query(min_length=1, description="Name or id (`usr_…`) of an end user.")
+    ] = None,
     form: Annotated[
         Literal["json", "csv"], Query(alias="format", description="Format: json or csv.")
     ] = "json",
 ) -> AdminUsageWire | Response:
-    """List the current budget windows by tenant, project and key: limit, settled, held and remaining."""
-    lines = await service.administration.list_usage(tenant)
+    """List the current budget windows by tenant, project and key: limit, settled, held and remaining.
+
+    With `user`, the windows of that end user are listed too.
+    """
+    lines = await service.administration.list_usage(tenant, user)
     if form == "csv":
         return Response(render_usage_csv(lines), media_type="text/csv")
     return AdminUsageWire(windows=[render_usage_line(line) for line in lines])
@@ -314,17 +321,25 @@ async def report_usage(
     by: Annotated[
         list[Dimension] | None, Query(description="Dimensions to sum by, in order; tenant if omitted.")
     ] = None,
+    top: Annotated[
+        int | None,
+        Query(ge=1, le=TOP_MAX, description="Only so many lines, those that cost most, dearest first."),
+    ] = None,
     form: Annotated[
         Literal["json", "csv"], Query(alias="format", description="Format: json or csv.")
     ] = "json",
 ) -> ReportWire | Response:
-    """Report usage and savings by tenant, day, month, project, key, model, size, tier, or label.
+    """Report usage and savings by tenant, day, month, project, key, model, size, tier, label or end user.
 
-    Callers choose the labels: a request with two labels counts for both, and one without for none.
+    Callers choose the labels: a request with two labels counts for both, and one without for none. End users
+    are listed by their ids; `GET /v1/admin/usage?user=` tells the id of a name.
     """
     first, last = resolve_days(since, until, service.limits.usage_days)
     dimensions = parse_dimensions(by)
-    lines = render_report(await service.administration.report(tenant, first, last, dimensions), dimensions)
+    sums = await service.administration.report(tenant, first, last, dimensions)
+    if top is not None:
+        sums = select_dearest(sums, top)
+    lines = render_report(sums, dimensions)
     if form == "csv":
         return Response(render_report_csv(lines, dimensions), media_type="text/csv")
     return ReportWire(since=first, until=last, by=list(dimensions), lines=lines)

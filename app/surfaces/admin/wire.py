@@ -109,6 +109,7 @@ class UsageLineWire(_Response):
     tenant: str = Field(description="Tenant id.", examples=["search"])
     project: str | None = Field(description="Project id; null unless it is a project's budget.")
     key: str | None = Field(description="Key id; null unless it is a key's budget.", examples=["k1"])
+    user: str | None = Field(description="Id of the end user; null unless it is a user's budget.")
     name: str = Field(description="Policy name, as in the RateLimit headers.", examples=["tenant-day-images"])
     unit: str = Field(description=f"Unit of the budget: {', '.join(UNITS)}.", examples=["images"])
     window: str = Field(description="Length of the window, in the tenant's time zone.", examples=["day"])
@@ -166,6 +167,11 @@ class ReportLineWire(UseWire):
         description="Label as name=value; null for labels beyond the daily limit.",
         examples=["team=search"],
     )
+    user: str | None = Field(
+        None,
+        description="Id of the end user; null for users beyond the daily limit.",
+        examples=["usr_Qm9va3Mgb3BlbiBh"],
+    )
 
 
 class ReportWire(_Response):
@@ -183,6 +189,9 @@ class _BudgetReference(Document):
     unit: BudgetUnit = Field(description="Unit of the budget.")
     project: str | None = Field(None, description="Project id, for a project's budget.")
     key: str | None = Field(None, description="Key id, for a key's budget.")
+    user: str | None = Field(
+        None, min_length=1, description="Name or id (`usr_…`) of an end user, for the budget of that user."
+    )
 
 
 class CreditRequest(_BudgetReference):

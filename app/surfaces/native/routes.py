@@ -40,6 +40,7 @@ from app.surfaces.native.response import (
     render_stored_result,
 )
 from app.surfaces.native.wire import (
+    EndUserWire,
     EstimateResponse,
     GenerateResponse,
     UsageResponse,
@@ -334,6 +335,10 @@ async def get_usage(
     """Get the caller's budgets and rates, and what its key used and the cache saved."""
     first, last = resolve_days(since, until, service.limits.usage_days)
     rows = await service.reports.read_key(caller.tenant.id, caller.key.id, first, last)
+    user = None
+    if caller.user is not None:
+        used = await service.reports.read_user(caller.tenant.id, caller.user.id, first, last)
+        user = EndUserWire(id=caller.user.id, spent=render_spent(sum_rows(used)))
     windows = await service.gateway.get_budgets(caller)
     rates = await service.gateway.get_rates(caller)
     response.headers.update(build_rate_limit_headers(windows, rates))
@@ -341,7 +346,7 @@ async def get_usage(
         tenant=caller.tenant.id,
         project=caller.key.project,
         key=caller.key.id,
-        user=caller.user and caller.user.id,
+        user=user,
         budgets=[render_budget(window) for window in windows],
         rates=[render_rate(rate) for rate in rates],
         since=first,

@@ -431,15 +431,21 @@ class EstimateResponse(_Response):
     warnings: list[WarningWire] = Field(description="Notes on the response.", examples=[[]])
 
 
+class EndUserWire(_Response):
+    """An end user, by its id."""
+
+    id: str = Field(description="Id of the end user, as in reports.", examples=["usr_Qm9va3Mgb3BlbiBh"])
+    spent: UseWire = Field(description="Usage of this end user on these days, with all keys of the tenant.")
+
+
 class UsageResponse(_Response):
     """The caller's budget windows now, and the usage of its key."""
 
     tenant: str = Field(description="Id of the caller's tenant.", examples=["demo"])
     project: str | None = Field(description="Project of the caller's key, if any.", examples=["web"])
     key: str = Field(description="Id of the caller's key.", examples=["k1"])
-    user: str | None = Field(
-        description="Id of the end user that `X-Flashgate-User` names, as in reports; null without it.",
-        examples=["usr_Qm9va3Mgb3BlbiBh"],
+    user: EndUserWire | None = Field(
+        description="The end user that `X-Flashgate-User` names, and its usage of all keys; null without it."
     )
     budgets: list[BudgetWire] = Field(description="Budget windows that apply to this key.")
     rates: list[RateWire] = Field(description="Rates and caps that apply to this key.")
