@@ -106,7 +106,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
     check_deployment(settings)
     check_lifting()
     async with AsyncExitStack() as stack:
-        catalogue = load_catalogue()
+        catalogue = load_catalogue().with_provisioned_price(settings.vertex.provisioned_price)
         pepper = _pepper(settings)
         declared = open_directory(settings, pepper, catalogue)
         clients = await open_store(settings, stack)

@@ -52,6 +52,10 @@ class Catalogue:
             resolved[requested.id] = alias.model_copy(update={"to": served.id})
         return resolved
 
+    def with_provisioned_price(self, share: float) -> Catalogue:
+        """The same cards with a price of calls on Provisioned Throughput: a share of the standard one."""
+        return Catalogue(tuple(card.with_provisioned_price(share) for card in self._cards))
+
     def find_answering(self, version: str) -> Card | None:
         """The card for the ``modelVersion`` of an answer, which names a model or a version of it; or None."""
         at_back_ends = {name: card for card in self._cards for name in card.model_ids.values()}

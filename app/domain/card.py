@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
-from typing import Annotated, Literal, Self
+from decimal import Decimal
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -21,6 +22,7 @@ AspectRatio = Annotated[str, Field(pattern=r"^[1-9][0-9]?:[1-9][0-9]?$")]
 
 
 _NOTICE_PERIOD = timedelta(days=90)
+_PROVISIONED: Final = "provisioned"
 _PREFIXES = ("publishers/google/models/", "models/", "google/")
 
 
@@ -290,6 +292,13 @@ class Prices(_Fact):
     text_output: Dollars
     image_output: Dollars
 
+    def scale(self, share: float) -> Prices:
+        """A share of every price, without the errors of binary fractions."""
+        kinds = ("input", "cached_input", "text_output", "image_output")
+        factor = Decimal(repr(share))
+        scaled = {kind: float(Decimal(repr(getattr(self, kind))) * factor) for kind in kinds}
+        return self.model_copy(update=scaled)
+
 
 class Card(_Fact):
     """One model. ``pixels[ratio][size]`` is (width, height) of the picture that the model delivers."""
@@ -327,8 +336,8 @@ class Card(_Fact):
     parameters: Parameters
     text_allowance: TextAllowance
     prices_usd_per_million: Prices
-    tier_prices_usd_per_million: Mapping[Literal["flex", "priority"], Prices] = Field(
-        default={}, description="Prices of other service tiers, if known."
+    tier_prices_usd_per_million: Mapping[Literal["flex", "priority", "provisioned"], Prices] = Field(
+        default={}, description="Prices of other service tiers, if known; provisioned is the operator's own."
     )
     security_controls: tuple[str, ...] = ()
 
@@ -364,8 +373,14 @@ class Card(_Fact):
         return self
 
     def list_service_tiers(self) -> tuple[str, ...]:
-        """The service tiers that have a price; a request for any other is refused."""
-        return ("standard", *self.tier_prices_usd_per_million)
+        """The service tiers that a request may have, because they have a price."""
+        return ("standard", *(tier for tier in self.tier_prices_usd_per_million if tier != _PROVISIONED))
+
+    def with_provisioned_price(self, share: float) -> Card:
+        """The card with a price of calls on Provisioned Throughput: a share of the standard one."""
+        scaled = self.prices_usd_per_million.scale(share)
+        prices = {**self.tier_prices_usd_per_million, _PROVISIONED: scaled}
+        return self.model_copy(update={"tier_prices_usd_per_million": prices})
 
     def get_prices(self, tier: str | None) -> Prices:
         """The prices of a service tier, or those of the standard tier if the card has none for it."""
@@ -375,8 +390,9 @@ class Card(_Fact):
         return self.prices_usd_per_million
 
     def get_dearest_prices(self, tier: str | None) -> Prices:
-        """The prices at which a requested tier is reserved: Google may serve the standard tier instead."""
-        return max(self.get_prices(tier), self.prices_usd_per_million, key=lambda prices: prices.image_output)
+        """The prices of the most that a request can cost: Google may serve another tier."""
+        possible = (self.get_prices(tier), self.prices_usd_per_million, self.get_prices(_PROVISIONED))
+        return max(possible, key=lambda prices: prices.image_output)
 
     def image_tokens(self, image_size: str) -> int:
         """Image tokens of one picture of this size. Raises KeyError for a size not on the card."""

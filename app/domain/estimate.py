@@ -283,7 +283,7 @@ def estimate(
         strict: Whether everything counts as the most tokens that it can have, not the likely ones; no call
             reads more than the card's context.
     """
-    prices = card.get_dearest_prices(request.service_tier)
+    prices = card.get_prices(request.service_tier)
     words = _estimate_words(request, strict=strict)
     pictures = count_picture_tokens(request, card, strict=strict)
     documents = sum(estimate_document_tokens(item, card, strict=strict) for item in request.documents)

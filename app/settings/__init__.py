@@ -50,6 +50,13 @@ class VertexConfig(Config):
         description="Which Vertex AI capacity is used: dedicated is Provisioned Throughput only, shared "
         "never uses it; unset to use it first.",
     )
+    provisioned_price: float = Field(
+        1,
+        ge=0,
+        le=100,
+        description="Price of a call that Provisioned Throughput served, as a share of the standard list "
+        "price: 0 if it is prepaid and costs budgets in `usd` nothing.",
+    )
 
 
 class GeminiConfig(Config):

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.cards import load_catalogue
+from app.domain.bound import build_bounds
 from app.domain.budget import AMOUNT_MAX, Amounts
 from app.domain.estimate import compute_settled_amounts, estimate, estimate_text_tokens, price_nano_usd
 from app.domain.fingerprint import compute_digest
@@ -96,10 +97,30 @@ def test_words_and_thoughts_are_allowed_for_by_level(level: str | None, each: in
 
 
 @pytest.mark.parametrize(
-    ("tier", "nano_usd"), [(None, 69_001_000), ("flex", 69_001_000), ("priority", 124_201_800)]
+    ("tier", "nano_usd", "covered"),
+    [
+        (None, 69_001_000, 69_001_000),
+        ("flex", 34_500_500, 69_001_000),
+        ("priority", 124_201_800, 124_201_800),
+    ],
 )
-def test_a_reservation_covers_the_dearest_tier_that_may_be_given(tier: str | None, nano_usd: int) -> None:
-    assert estimate(replace(PLAIN, service_tier=tier), CARD).usd == nano_usd
+def test_a_reservation_covers_the_dearest_tier_that_may_be_given(
+    tier: str | None, nano_usd: int, covered: int
+) -> None:
+    request = replace(PLAIN, service_tier=tier)
+    expected = estimate(request, CARD)
+    assert expected.usd == nano_usd, "what is expected has the price of the requested tier"
+    tight, *_ = build_bounds(request, CARD, None, expected.amounts)
+    assert tight.worst.usd >= covered
+
+
+@pytest.mark.parametrize(("share", "usd"), [(0.0, 0.0), (0.7, 42.0), (1.0, 60.0), (1.5, 90.0)])
+def test_provisioned_throughput_has_the_operators_own_price(share: float, usd: float) -> None:
+    card = CARD.with_provisioned_price(share)
+    assert price_nano_usd(card, Usage(image_output=1_000_000, tier="provisioned")) == usd * 1e9
+    assert price_nano_usd(card, Usage(image_output=1_000_000, tier="standard")) == 60 * 10**9
+    assert card.list_service_tiers() == ("standard", "flex", "priority"), "nobody can request it"
+    assert card.get_dearest_prices(None).image_output == max(60.0, usd)
 
 
 @given(

@@ -105,6 +105,9 @@ async def test_a_body_in_googles_own_words_has_the_tier_where_the_back_end_reads
     body, headers = await told(running, VERTEX, request)
     assert body == {"contents": [], "labels": {"team": "ä"}}
     assert headers[TIER] == "priority"
+    of_a_header = asked(service_tier="flex", verbatim=Passthrough(b'{"contents": []}', {}, ""))
+    body, _ = await told(running, GEMINI, of_a_header)
+    assert body == {"contents": [], "serviceTier": "flex"}, "the other back end reads it from the body"
 
 
 @pytest.mark.parametrize(

@@ -35,24 +35,52 @@ if TYPE_CHECKING:
     from app.surfaces.http.body import JsonBody
     from app.surfaces.http.context import Service
 
+TIER_HEADER: Final = "X-Vertex-AI-LLM-Shared-Request-Type"
+"""How Vertex AI is asked for a service tier (docs/model.md#service-tiers)."""
 _TIERS: Final = ("standard", "flex", "priority")
 _BOTH: Final = ("TEXT", "IMAGE")
 """The model's output if no modalities are requested (docs/model.md#modalities-and-thinking)."""
 
 
 async def parse_order(
-    service: Service, caller: Caller, card: Card, body: JsonBody, cache_control: str | None, *, vertex: bool
+    service: Service,
+    caller: Caller,
+    card: Card,
+    body: JsonBody,
+    cache_control: str | None,
+    *,
+    vertex: bool,
+    tier: str | None = None,
 ) -> Order:
-    """Parse a ``generateContent`` body into an order with its violations."""
+    """Parse a ``generateContent`` body into an order with its violations.
+
+    ``tier`` is the service tier that Vertex AI's header asks for.
+    """
     faults: list[Violation] = []
     reader = await _read_body(service, card, body, GENERATE[vertex], faults)
-    request = reader.request()
+    request = _apply_tier_header(reader.request(), tier, faults)
     large = sum(len(lifted.data) for lifted in body.blobs.values()) > THREAD_BYTES_MIN
     verbatim = await asyncio.to_thread(reader.build_passthrough) if large else reader.build_passthrough()
     directive = parse_cache_control(cache_control)
     if reader.has_foreign_tools and not (directive and directive.mode == "only_if_cached"):
         directive = CacheDirective("bypass")
     return Order(caller, replace(request, verbatim=verbatim), directive, tuple(faults), drop_in=True)
+
+
+def _apply_tier_header(
+    request: GenerationRequest, tier: str | None, faults: list[Violation]
+) -> GenerationRequest:
+    """The request with the service tier of Vertex AI's header, which must not contradict the body's."""
+    if tier is None:
+        return request
+    folded = tier.lower()
+    if folded not in _TIERS:
+        detail = f"{TIER_HEADER} names an unknown service tier."
+        faults.append(Violation("/serviceTier", "unsupported_service_tier", detail, _TIERS))
+    elif request.service_tier not in {None, folded}:
+        detail = f"{TIER_HEADER} asks for another service tier than the body."
+        faults.append(Violation("/serviceTier", "conflicting_fields", detail))
+    return replace(request, service_tier=folded if folded in _TIERS else request.service_tier)
 
 
 async def parse_count_request(

@@ -26,7 +26,7 @@ from app.domain.policy import CALL_S_MIN
 from app.domain.tenancy import Caller
 from app.generation.order import ClientTimeout
 from app.surfaces.gemini.errors import PREFIX, is_vertex
-from app.surfaces.gemini.request import parse_count_request, parse_order
+from app.surfaces.gemini.request import TIER_HEADER, parse_count_request, parse_order
 from app.surfaces.gemini.response import (
     PAGE_SIZE,
     render_model,
@@ -202,7 +202,8 @@ async def _generate(request: Request, service: Service, caller: Caller, model: s
     patience = _read_timeout(request)
     body = await read_json(request, service.limits, BYTES_FORMAT)
     control, vertex = read_cache_control(request), is_vertex(request.url.path)
-    parsed = await parse_order(service, caller, card, body, control, vertex=vertex)
+    tier = request.headers.get(TIER_HEADER) if vertex else None
+    parsed = await parse_order(service, caller, card, body, control, vertex=vertex, tier=tier)
     order = attach_max_cost(replace(parsed, patience=patience), request)
     order = attach_idempotency_key(order, request, "generateContent")
     try:

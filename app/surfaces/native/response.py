@@ -175,7 +175,7 @@ def render_quote(quote: Quote) -> EstimateResponse:
             )
             for item in quote.violations[:VIOLATIONS_MAX]
         ],
-        estimate=_render_estimate(estimate) if estimate else None,
+        estimate=_render_estimate(estimate, quote.request.service_tier) if estimate else None,
         worst=_render_worst(quote.worst) if quote.worst else None,
         would_be_admitted=valid and quote.refusal is None,
         refused_by=refused_by,
@@ -201,9 +201,10 @@ def _render_refusal(error: BudgetExceeded | RateLimited | MaxCostExceeded) -> Re
     )
 
 
-def _render_estimate(estimate: Estimate) -> EstimateWire:
+def _render_estimate(estimate: Estimate, tier: str | None) -> EstimateWire:
     return EstimateWire(
         **asdict(estimate),
+        service_tier=tier or "standard",
         image_tokens=estimate.image_output,
         output_tokens=estimate.output_tokens,
         total_tokens=estimate.total_tokens,

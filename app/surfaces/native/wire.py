@@ -388,6 +388,11 @@ class EstimateWire(_Response):
     search_queries: int = Field(
         description="Queries of searches that are reserved; more would be settled.", examples=[0]
     )
+    service_tier: str = Field(
+        description="Service tier whose price `cost_usd` has: the requested one. `worst` has the highest "
+        "price that may be applied.",
+        examples=["standard"],
+    )
     cost_usd: float = Field(description="Cost in US dollars at list price.", examples=[0.069])
 
 

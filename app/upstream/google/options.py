@@ -57,11 +57,11 @@ def _format_ratio(ratio: str) -> str:
     return f"ASPECT_RATIO_{_NUMBERS[across]}_BY_{_NUMBERS[down]}"
 
 
-def strip_tier(back_end: BackEnd, skeleton: bytes) -> bytes:
-    """Remove the tier from a body for Vertex AI, which reads it from headers only."""
-    if back_end.kind == "gemini":
-        return skeleton
+def place_tier(back_end: BackEnd, skeleton: bytes, tier: str) -> bytes:
+    """Put the tier into a body for the Gemini Developer API; Vertex AI reads it from headers only."""
     body = json.loads(skeleton)
     for name in ("serviceTier", "service_tier"):
         body.pop(name, None)
+    if back_end.kind == "gemini":
+        body["serviceTier"] = tier
     return json.dumps(body, ensure_ascii=False).encode(errors="surrogatepass")

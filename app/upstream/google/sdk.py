@@ -19,7 +19,7 @@ from google.genai.client import DebugConfig
 from app.domain.errors import UpstreamRejected, UpstreamUnavailable
 from app.media.lifting import generate_placeholders
 from app.upstream.google.credentials import RenewedCredentials, load_application_default
-from app.upstream.google.options import build_headers, build_response_format, strip_tier, uses_response_format
+from app.upstream.google.options import build_headers, build_response_format, place_tier, uses_response_format
 from app.upstream.google.transport import Exchange, bind_exchange
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ async def _attempt(
         contents = types.Content(role="user", parts=[types.Part(text=request.prompt)])
         skeleton = request.verbatim.skeleton
         if request.service_tier is not None:
-            skeleton = strip_tier(opened.back_end, skeleton)
+            skeleton = place_tier(opened.back_end, skeleton, request.service_tier)
         exchange.blobs, exchange.body_override = request.verbatim.blobs, skeleton
     with bind_exchange(exchange):
         response = await opened.client.aio.models.generate_content(
