@@ -29,6 +29,7 @@ from app.generation.ports import Lead, Settled, Settlement
 from app.ledger.epochs import LedgerDataLost
 from app.ledger.grace import Grace
 from app.ledger.hold_records import Counter, HoldRecord
+from app.ledger.impossible import ImpossibleRequests
 from app.ledger.journaling import Journaling, JournalMetrics
 from app.ledger.recovery import DataLossMetrics, DataLossPolicy, Recovery
 from app.resilience.best_effort import best_effort
@@ -136,6 +137,7 @@ class DurableLedger(Resource):
         )
         self._settle_s = config.settle_s
         self._grace = Grace(config.store_grace_tokens)
+        self._impossible = ImpossibleRequests()
         self._open: OrderedDict[str, tuple[str, HoldRecord]] = OrderedDict()
         self._waiting: dict[str, _Waiting] = {}
         self._something_waits = asyncio.Event()
@@ -186,6 +188,9 @@ class DurableLedger(Resource):
         """Decide as the store does. A ledger that the store has lost is rebuilt first."""
         if len(self._waiting) >= WAITING_MAX:
             raise StoreUnavailable("Too many settlements wait for the store.", retry_after_s=1)
+        impossible = self._impossible.find(request)
+        if impossible is not None:
+            return impossible
         try:
             admission = await self._ledger.admit(request)
         except LedgerDataLost as lost:
@@ -199,6 +204,7 @@ class DurableLedger(Resource):
             self._open[hold.hold_id] = (request.tenant_id, hold)
             return Lead(hold.hold_id, (), bound=request.offered[0])
         self._grace.reset()
+        self._impossible.note(request, admission)
         if isinstance(admission, Lead):
             self._open[request.hold_id] = (request.tenant_id, _build_hold_record(request, admission))
             if len(self._open) > OPEN_MAX:
@@ -347,6 +353,7 @@ class DurableLedger(Resource):
 
     def note_adjustment(self, tenant_id: str, adjustment: Adjustment, at_ms: int) -> None:
         """Remember what an operator changed of a budget."""
+        self._impossible.forget(tenant_id)
         with best_effort("journal"):
             self._journal.note_adjustment(tenant_id, adjustment, at_ms)
 
