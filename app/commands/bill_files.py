@@ -78,7 +78,8 @@ def _read_google_line(values: dict[str, str], cards: Collection[Card], projects:
         sku, description = None, f"{values['cost_type']}: {description}"
     if projects and values.get("project_id") not in projects:
         sku, description = None, f"project {values.get('project_id') or 'unknown'}: {description}"
-    cost = _parse_decimal("cost", values["cost"])
+    # Budgets count list prices, so a negotiated discount is no difference.
+    cost = _parse_decimal("cost", values.get("cost_at_list") or values["cost"])
     if values.get("currency", "USD") not in {"", "USD"}:
         rate = _parse_decimal("currency_conversion_rate", values.get("currency_conversion_rate", ""))
         if not rate:

@@ -31,6 +31,8 @@ STATES = {"s": "settled", "v": "voided", "c": "charged", "x": "expired", "h": "h
 _WINDOW_NUMBERS = 7
 _RATE_NUMBERS = 4
 _COUNTER_WORDS = 9
+_AMOUNTS = 4
+"""Amounts that a cost has before its tokens."""
 _TOKENS = (
     *("text_input", "image_input", "image_output", "text_output"),
     *("thinking", "tool_use", "cached_input", "estimated"),
@@ -270,7 +272,11 @@ def _decode_rejoined(request: ports.AdmissionRequest, reply: ScriptReply) -> Rej
 
 
 def _encode_reported_tokens(usage: Usage) -> str:
-    return ",".join(str(int(getattr(usage, name))) for name in _TOKENS)
+    """The tokens, and the queries if there were any: gateways of before read a record without them."""
+    numbers = [int(getattr(usage, name)) for name in _TOKENS]
+    if usage.search_queries:
+        numbers.append(usage.search_queries)
+    return ",".join(map(str, numbers))
 
 
 def encode_spent(spent: Spent | None) -> str:
@@ -288,6 +294,9 @@ def decode_spent(cost: str) -> Spent | None:
         return None
     numbers = [int(digits) for digits in cost.split(",")]
     # Tokens stand at the end, if at all: a cost of earlier versions may have fewer amounts.
+    queries = 0
+    if len(numbers) > _AMOUNTS + len(_TOKENS):
+        queries = numbers.pop()
     tokens = numbers[-len(_TOKENS) :] if len(numbers) > len(UNITS) else []
     amounts = Amounts(*numbers[: len(numbers) - len(tokens)])
     if not tokens:
@@ -301,7 +310,8 @@ def decode_spent(cost: str) -> Spent | None:
         )
         return Spent(usage, amounts.usd)
     fields: dict[str, Any] = dict(zip(_TOKENS, tokens, strict=True))
-    return Spent(Usage(**{**fields, "estimated": bool(fields["estimated"])}), amounts.usd)
+    fields |= {"estimated": bool(fields["estimated"]), "search_queries": queries}
+    return Spent(Usage(**fields), amounts.usd)
 
 
 def _decode_crowded(reply: ScriptReply) -> ports.Crowded:

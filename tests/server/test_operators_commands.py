@@ -16,7 +16,7 @@ from app.__main__ import main
 from app.commands import cli
 from tests.processes import Running, free_port, running_gateway
 from tests.server.conftest import Client
-from tests.server.operators import ADMIN_KEY, status_of
+from tests.server.operators import ADMIN_KEY, Admin, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,7 +158,10 @@ def test_credit_limits_and_reports_from_the_command_line(
 def test_a_bill_is_compared_with_the_ledger(
     operated: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    url, bill = ("--url", operated.url), tmp_path / "bill.csv"
+    url, bill, admin = ("--url", operated.url), tmp_path / "bill.csv", Admin(operated.url)
+    admin.tenant("billed")
+    client = Client(operated.url, admin.key_of("billed")["key"])
+    assert client.post({"prompt": "Billed", "image_size": "512", "delivery": "uri"}).status_code == 200
     assert main(["usage", "export", *url]) == 0
     own = capsys.readouterr().out
     bill.write_text(own)
@@ -172,6 +175,13 @@ def test_a_bill_is_compared_with_the_ledger(
     assert main(["usage", "reconcile", str(bill), "--format", "csv", *url]) == 1
     rows = {row["sku"]: row for row in csv.DictReader(capsys.readouterr().out.splitlines())}
     assert float(rows["gemini-3.1-flash-image/image_output/standard"]["unexplained_usd"]) > 50
+    bill.write_text(f"{columns},cost_at_list\n{image},66.00\n")
+    assert main(["usage", "reconcile", str(bill), "--format", "csv", *url]) == 1
+    discounted = {
+        row["sku"]: row["billed_usd"] for row in csv.DictReader(capsys.readouterr().out.splitlines())
+    }
+    assert discounted["gemini-3.1-flash-image/image_output/standard"] == "66"
+    bill.write_text(f"{columns}\n{image}\n")
     assert main(["usage", "reconcile", str(bill), "--project", "theirs", *url]) == 1
     assert "project ours" in capsys.readouterr().out
 

@@ -121,10 +121,11 @@ def test_events_of_a_journal_from_before_are_read() -> None:
     ("cost", "usage"),
     [
         ("747,800,1,9,7,0,747,40,6,0,0,0", Usage(7, 0, 747, 40, 6)),
+        ("747,800,1,9,7,0,747,40,6,0,0,0,3", Usage(7, 0, 747, 40, 6, search_queries=3)),
         ("747,800,1,9", Usage(53, image_output=747, estimated=True)),
         ("747,800,1,9,780", Usage(20, image_output=747, text_output=33, estimated=True)),
     ],
-    ids=["with tokens", "amounts alone", "amounts alone, of today"],
+    ids=["with tokens", "with queries", "amounts alone", "amounts alone, of today"],
 )
 def test_what_a_key_had_cost_is_read_in_every_form(cost: str, usage: Usage) -> None:
     assert decode_spent(cost) == Spent(usage, 9)
@@ -132,6 +133,8 @@ def test_what_a_key_had_cost_is_read_in_every_form(cost: str, usage: Usage) -> N
 
 def test_what_a_key_had_cost_is_written_as_replicas_of_before_read_it() -> None:
     assert encode_spent(Spent(Usage(7, 0, 747, 40, 6), 9)) == "747,800,0,9,7,0,747,40,6,0,0,0"
+    searched = Spent(Usage(7, 0, 747, 40, 6, search_queries=3), 9)
+    assert decode_spent(encode_spent(searched)) == searched
 
 
 async def test_a_stored_tenant_with_the_word_of_before_is_read_and_logged_once(
