@@ -7,6 +7,8 @@ import random
 import secrets
 import shutil
 from dataclasses import dataclass, field, replace
+from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import pytest
@@ -14,9 +16,11 @@ import pytest
 from app.domain.bound import Bound
 from app.domain.budget import Amounts, Budget
 from app.domain.errors import StoreUnavailable
+from app.domain.report import sum_rows
 from app.generation.ports import Lead, Refused
 from app.ledger import journal_lines, recovery
 from app.ledger.adjustments import RedisBudgetAdjustments
+from app.ledger.reports import RedisReports
 from app.ledger.restoring import Restorer
 from app.ledger.verifying import read_snapshot
 from tests.store.books import ONE, until
@@ -130,6 +134,30 @@ async def test_what_is_unresolved_is_rebuilt_too(own_server: ServerProcess, tmp_
         await until(lambda: has_told(one), 20)
         assert await stands() == (200 * 1120, 0, 200 * 560)
         assert (await read_snapshot(one.books.client, "acme")).find_differences() == []
+
+
+@pytest.mark.parametrize("checkpoint_first", [True, False])
+async def test_what_was_charged_unseen_is_in_the_reports_whichever_comes_back_first(
+    own_server: ServerProcess, *, checkpoint_first: bool
+) -> None:
+    """A replica remembers that a call was sent, and a checkpoint that its hold had ended by then."""
+    async with replica(own_server.url, None) as one:
+        await one.has_looked()
+        await one.books.admit("a")
+        await one.books.dispatch("a")
+        _, sent = one.durable._open["a"]
+        await one.books.expire("a")
+        assert await one.books.totals() == [(ONE.image_tokens, 0)]
+        checkpoint = await checkpoint_of(one)
+        await one.books.client.flushall()
+        rebuild = partial(one.durable._restorer.rebuild, "acme", epoch="e", closed_s=0)
+        if checkpoint_first:
+            await rebuild([], checkpoint=checkpoint)
+        await rebuild([sent])
+        await rebuild([], checkpoint=checkpoint)
+        assert await one.books.totals() == [(ONE.image_tokens, 0)]
+        rows = await RedisReports(one.books.client, ()).read_tenant("acme", date.min, date.max)
+        assert sum_rows(rows).image_tokens == ONE.image_tokens
 
 
 async def test_a_journal_that_comes_late_knows_what_was_before(

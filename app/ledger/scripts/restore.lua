@@ -99,6 +99,10 @@ local function is_unseen(record, number, opens)
   return is_open(record) and record.number > 0 and record.number <= number and not opens[record.hold]
 end
 
+local function unattributed(record, sign)
+  count_usage(day_of(record.t0), { { UNATTRIBUTED, used(booked_at(record), sign) } })
+end
+
 local function stands_at(name, kind)
   return tonumber(redis.call('HGET', WIN, name .. ':' .. kind) or '0')
 end
@@ -112,6 +116,7 @@ local function sum_holds(number, opens)
     if record and is_unseen(record, number, opens) then
       for _, counter in ipairs(record.counters) do increase(counter.name .. ':h', -record.est[counter.unit]) end
       end_unseen(record)
+      if record.state == 'c' then unattributed(record, 1) end
       redis.call('ZREM', EXP, record.hold)
       redis.call('ZADD', GC, text(now + keep), 'r;' .. record.hold)
       write_records({ record }, true)
@@ -185,10 +190,6 @@ end
 local function further(incoming, existing)
   if existing.state == 's' or existing.state == 'v' or is_open(incoming) or incoming.state == 'x' then return false end
   return incoming.state ~= 'c' or is_open(existing)
-end
-
-local function unattributed(record, sign)
-  count_usage(day_of(record.t0), { { UNATTRIBUTED, used(booked_at(record), sign) } })
 end
 
 -- Books a restored hold, in place of the existing one if there is one: all of it that the checkpoint does not contain.
