@@ -130,6 +130,15 @@ class GenerationRequest:
     opening: str = field(default="", compare=False, repr=False)
 
     @property
+    def is_usual_jpeg(self) -> bool:
+        """Whether it asks for JPEG and no more, which back ends without a choice of format write anyway."""
+        return (
+            self.output_mime_type == "image/jpeg"
+            and self.output_compression_quality is None
+            and self.verbatim is None
+        )
+
+    @property
     def inputs(self) -> tuple[Input, ...]:
         """Every input in the order in which the model sees them."""
         return self.images + self.documents + self.videos

@@ -262,6 +262,8 @@ def check_output_format(case: Case) -> Iterator[Violation]:
     mime_type, quality = case.request.output_mime_type, case.request.output_compression_quality
     offered = case.card.parameters.output_mime_types
     available = "output_mime_type" in case.policy.capabilities
+    if case.request.is_usual_jpeg and not available:
+        return
     unavailable = "The upstream chooses the format of its pictures, and the gateway never re-encodes them."
     if mime_type is not None and not available:
         yield Violation("/output_mime_type", "output_mime_type_not_available", unavailable)

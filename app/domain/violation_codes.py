@@ -17,7 +17,7 @@ VIOLATIONS: Mapping[str, str] = {
     "given_twice": "The same parameter is set in two places.",
     "invalid_base64": "The text is not base64.",
     "invalid_json": "A form field that holds JSON cannot be parsed.",
-    "invalid_size": "`size` does not have the form WIDTHxHEIGHT.",
+    "invalid_size": "`size` is neither WIDTHxHEIGHT nor an image size or aspect ratio of the model.",
     "invalid_text": "The text has a lone surrogate, which is not valid Unicode.",
     "invalid_user": "The name of the end user is empty, too long, or has unprintable characters.",
     "invalid_value": "The value cannot be used here.",
@@ -132,6 +132,7 @@ VIOLATIONS: Mapping[str, str] = {
 NOTICES: Mapping[str, str] = {
     "animated_image": "The image has several frames; expect the model to see one of them.",
     "corrected_mime_type": "The declared type did not match the bytes; the file was sent as what it is.",
+    "default_without_effect": "The field has its original's default value and no effect here.",
     "generation_not_kept": "The store did not accept the generation, so its id returns 404.",
     "image_not_kept": "The store did not accept the image, so its URL returns 404.",
     "mime_mismatch": "The picture has a different type than requested.",
@@ -147,7 +148,7 @@ NOTICES: Mapping[str, str] = {
     "preview_feature": "The size or the input is a Preview feature of the model.",
     "unknown_model_answered": "Google served a model without a card; the highest known price is booked.",
     "quality_without_effect": "`quality` has no effect because another field sets the size.",
-    "size_mapped": "The size was mapped to the model's nearest one.",
+    "size_mapped": "The size was mapped to one of the model's that covers it, or to its largest.",
     "size_mismatch": "The picture has a different size than requested.",
 }
 """What a caller should know about a served request, by code."""

@@ -79,7 +79,8 @@ def _decode_signature(signature: str) -> bytes:
 def compute_needs(request: GenerationRequest) -> frozenset[str]:
     """The optional features that a back end must offer to serve the request."""
     needs = set()
-    if request.output_mime_type is not None or request.output_compression_quality is not None:
+    chooses = request.output_mime_type is not None or request.output_compression_quality is not None
+    if chooses and not request.is_usual_jpeg:
         needs.add("output_mime_type")
     if any(item.data is None for item in request.inputs):
         needs.add("cloud_storage")

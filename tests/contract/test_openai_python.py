@@ -105,8 +105,12 @@ def test_a_picture_comes_with_what_its_bytes_say(client: OpenAI) -> None:
     [
         ({"size": "512x512"}, "512x512", "low"),
         ({"size": "792x168"}, "792x168", "low"),
-        ({"size": "1536x1024"}, "1264x848", "medium"),
-        ({"size": "1024x1792"}, "768x1376", "medium"),
+        ({"size": "1536x1024"}, "2528x1696", "high"),
+        ({"size": "768x1300"}, "768x1376", "medium"),
+        ({"size": "1024*1024"}, "1024x1024", "medium"),
+        ({"size": "1024X1024"}, "1024x1024", "medium"),
+        ({"size": "2K"}, "2048x2048", "high"),
+        ({"size": "16:9", "extra_body": {"image_size": "512"}}, "688x384", "low"),
         ({"size": "256x256", "quality": "max"}, "512x512", "low"),
         ({"quality": "low", "extra_body": {"aspect_ratio": "4:1"}}, "1024x256", "low"),
         ({"size": "auto", "quality": "hd", "extra_body": {"aspect_ratio": "16:9"}}, "2752x1536", "high"),
@@ -123,12 +127,21 @@ def test_size_and_quality_pick_a_cell_of_the_grid(
 
 
 def test_a_size_that_is_no_cell_is_drawn_near_and_said_so(client: OpenAI) -> None:
-    answer = client.images.generate(prompt="Near", size="1024x1792", quality="hd", extra_body=SEEDED)
+    answer = client.images.generate(prompt="Near", size="760x1376", quality="hd", extra_body=SEEDED)
     warnings = (answer.model_extra or {})["warnings"]
     assert {item["code"] for item in warnings} == {"size_mapped", "quality_without_effect"}
     exact = client.images.generate(prompt="Near", size="768x1376", extra_body=SEEDED)
     assert (exact.model_extra or {})["warnings"] == []
     assert pictures(exact) == pictures(answer)
+
+
+def test_what_the_original_has_by_default_is_accepted_and_said(client: OpenAI) -> None:
+    answer = client.images.generate(
+        prompt="Defaults", style="vivid", quality="standard", background="auto", moderation="auto",
+        output_compression=100, user="",
+    )  # fmt: skip
+    details = [item["detail"] for item in (answer.model_extra or {})["warnings"]]
+    assert [detail.split(" ")[0] for detail in details] == ["output_compression", "style"]
 
 
 def test_several_pictures_are_different_and_all_paid(client: OpenAI, emulator: Running) -> None:
@@ -291,7 +304,8 @@ def test_a_stream_that_is_refused_late_tells_it_by_an_event(client: OpenAI, emul
         ({"output_format": "webp"}, "output_format", "invalid_value"),
         ({"output_format": "svg", "svg": {"model": "x"}}, "svg", "invalid_value"),
         ({"output_format": "png", "output_compression": 50}, "output_compression", "invalid_value"),
-        ({"style": "vivid"}, "style", "invalid_value"),
+        ({"style": "natural"}, "style", "invalid_value"),
+        ({"size": "big"}, "size", "invalid_value"),
         ({"complexity": "high"}, "complexity", "invalid_value"),
         ({"partial_images": 4}, "partial_images", "invalid_value"),
         ({"user": "line\nbreak"}, "user", "invalid_value"),

@@ -95,7 +95,8 @@ def _choices(card: Card) -> Iterator[AtLimit]:
     yield case("thinking_level", "unsupported_thinking_level", thinking_level="deepest")
     for mime_type in facts.output_mime_types:
         yield case("output_format", None, VERTEX, output_mime_type=mime_type)
-        yield case("output_format", "output_mime_type_not_available", output_mime_type=mime_type)
+        code = None if mime_type == "image/jpeg" else "output_mime_type_not_available"
+        yield case("output_format", code, output_mime_type=mime_type)
     yield case("output_format", "unsupported_output_mime_type", VERTEX, output_mime_type="image/gif")
     for search in ("web_search", "image_search"):
         code = None if search in card.grounding else "unsupported_grounding"

@@ -73,6 +73,15 @@ async def test_the_format_can_be_chosen_on_the_default_back_end(
     assert came.pictures[0].mime_type == mime_type
 
 
+async def test_jpeg_can_be_requested_where_the_back_end_has_no_choice(
+    emulated: dict[str, GoogleImageModel],
+) -> None:
+    request = asked(output_mime_type="image/jpeg")
+    for kind, model in emulated.items():
+        came = await model.generate(request, None, lasting(30))
+        assert came.pictures[0].mime_type == "image/jpeg", kind
+
+
 async def test_the_same_seed_gives_the_same_picture(model: GoogleImageModel) -> None:
     first, again, other = [
         await model.generate(asked(image_size="512"), seed, lasting(30)) for seed in (1, 1, 2)

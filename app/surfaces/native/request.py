@@ -168,10 +168,15 @@ def _read_declared_type(content_type: str | None) -> str | None:
 
 
 def parse_fields(fields: Mapping[str, list[str]]) -> tuple[dict[str, Any], list[Violation]]:
-    """Convert form fields to JSON members: repeated fields become lists, structured ones are parsed."""
+    """Convert form fields to JSON members: repeated fields become lists, structured ones are parsed.
+
+    Empty fields count as absent, because web forms send those that nobody filled in.
+    """
     members: dict[str, Any] = {}
     violations: list[Violation] = []
     for name, values in fields.items():
+        if name != "prompt" and not any(values):
+            continue
         if name == "response_modalities":
             members[name] = [
                 item.strip() for value in values for item in value.strip("[]").replace('"', "").split(",", 9)

@@ -20,11 +20,11 @@ from app.surfaces.native.request import (
     restore_texts,
 )
 from app.surfaces.native.wire import SafetySettingWire
-from app.surfaces.openai.sizes import find_nearest_cell, is_near, iterate_cells
+from app.surfaces.openai.sizes import find_covering_cell, list_cells_of_ratio
 from app.surfaces.openai.wire import OpenAIImageEdit, OpenAIImageGeneration, OpenAIParameters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from starlette.datastructures import UploadFile
 
@@ -34,9 +34,12 @@ if TYPE_CHECKING:
     from app.surfaces.http.body import FormBody, JsonBody
     from app.surfaces.http.context import Service
 
-_SIZE: Final = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", re.ASCII)
+_SIZE: Final = re.compile(r"([1-9][0-9]{0,4}) ?[xX*\u00d7] ?([1-9][0-9]{0,4})")
 _BRACKETS: Final = re.compile(r"([^\[\]]+)\[([^\[\]]*)\]")
 _FORMATS: Final = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+_NO_COMPRESSION: Final = 100
+_DEFAULTS: Final = {"style": "vivid", "input_fidelity": "low"}
+"""Values that the original has by default, of fields that the model does not have."""
 _UNSUPPORTED: Final = {
     "style": "The model has no styles; describe the style in the prompt.",
     "input_fidelity": "The model has no such setting.",
@@ -85,6 +88,11 @@ class _Translation:
     def report(self, name: str, code: str, detail: str, allowed: tuple[str, ...] | None = None) -> None:
         """Add a violation of one of the caller's fields."""
         self.violations.append(Violation(f"/{name}", code, detail, allowed))
+
+    def note_default(self, name: str) -> None:
+        """Accept a value that the original has by default, because leaving it out changes nothing."""
+        detail = f"{name} is OpenAI's default and has no effect here."
+        self.notices.append(Notice("default_without_effect", detail))
 
     def set_native(self, native: str, value: object, name: str) -> None:
         """Set a native field in place of one of OpenAI's; giving both is a violation."""
@@ -209,6 +217,8 @@ def _collect_parts(
     violations: list[Violation] = []
     for name, uploads in files.items():
         bare = name.removesuffix("[]")
+        if bare in _UNSUPPORTED and all(upload.size == 0 for upload in uploads):
+            continue  # a web form sends a file field that nobody filled in
         if bare in _UNSUPPORTED:
             violations.append(Violation(f"/{bare}", f"unsupported_{bare}", _UNSUPPORTED[bare]))
         else:
@@ -265,26 +275,38 @@ def _translate_quality(translation: _Translation, quality: str) -> None:
 
 
 def _translate_pixels(translation: _Translation, size: str) -> None:
-    """Translate pixels to the nearest cell of the card's grid; refuse sizes that are far from all cells."""
-    match = _SIZE.fullmatch(size)
-    if match is None:
-        translation.report("size", "invalid_size", "The size must be WIDTHxHEIGHT or auto.")
+    """Translate pixels to a cell of the card's grid that covers them; take the card's own words as well."""
+    match, card = _SIZE.fullmatch(size), translation.card
+    if card is None:
         return
-    if translation.card is None:
+    if match is None:
+        _translate_size_word(translation, card, size)
         return
     width, height = int(match[1]), int(match[2])
-    cell = find_nearest_cell(translation.card, width, height)
-    nearest = f"{cell.width}x{cell.height}"
-    if not is_near(cell, width, height):
-        row = [other for other in iterate_cells(translation.card) if other.aspect_ratio == cell.aspect_ratio]
-        allowed = tuple(f"{other.width}x{other.height}" for other in row)
+    cell = find_covering_cell(card, width, height)
+    if cell is None:
+        allowed = tuple(f"{each.width}x{each.height}" for each in list_cells_of_ratio(card, width, height))
         translation.report("size", "unsupported_size", "The model supports no size near this one.", allowed)
         return
     translation.set_native("aspect_ratio", cell.aspect_ratio, "size")
     translation.set_native("image_size", cell.image_size, "size")
-    if size != nearest:
-        detail = f"size {size} was mapped to {cell.aspect_ratio} at {cell.image_size}, which is {nearest}."
+    if (cell.width, cell.height) != (width, height):
+        pixels = f"{cell.width}x{cell.height}"
+        detail = f"size {size} was mapped to {cell.aspect_ratio} at {cell.image_size}, which is {pixels}."
         translation.notices.append(Notice("size_mapped", detail))
+
+
+def _translate_size_word(translation: _Translation, card: Card, size: str) -> None:
+    """Translate an image size or an aspect ratio of the card, such as ``2K`` or ``16:9``."""
+    literal = card.normalise_image_size(size)
+    if literal is not None:
+        translation.set_native("image_size", literal, "size")
+    elif size in card.aspect_ratios:
+        translation.set_native("aspect_ratio", size, "size")
+    else:
+        detail = "The size must be WIDTHxHEIGHT, an image size, an aspect ratio or auto."
+        allowed = ("auto", "1024x1024", *card.image_sizes, *card.aspect_ratios)
+        translation.report("size", "invalid_size", detail, allowed)
 
 
 def _translate_format(translation: _Translation) -> None:
@@ -294,7 +316,9 @@ def _translate_format(translation: _Translation) -> None:
         translation.set_native(
             "output_mime_type", _FORMATS.get(parameters.output_format, unknown), "output_format"
         )
-    if parameters.output_compression is not None:
+    if parameters.output_compression == _NO_COMPRESSION and parameters.output_format != "jpeg":
+        translation.note_default("output_compression")
+    elif parameters.output_compression is not None:
         translation.set_native(
             "output_compression_quality", parameters.output_compression, "output_compression"
         )
@@ -324,9 +348,11 @@ def _translate_user(translation: _Translation) -> None:
 
 
 def _refuse_unsupported(translation: _Translation) -> None:
-    for name, detail in _find_unsupported(translation.parameters):
-        translation.report(name, f"unsupported_{name}", detail)
-
-
-def _find_unsupported(parameters: OpenAIParameters) -> Iterator[tuple[str, str]]:
-    return ((name, detail) for name, detail in _UNSUPPORTED.items() if getattr(parameters, name) is not None)
+    for name, detail in _UNSUPPORTED.items():
+        value = getattr(translation.parameters, name)
+        if value is None or value == "":
+            continue
+        if value == _DEFAULTS.get(name):
+            translation.note_default(name)
+        else:
+            translation.report(name, f"unsupported_{name}", detail)

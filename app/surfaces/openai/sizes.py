@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 RATIO_FACTOR_MAX: Final = 1.5
 """Largest factor between a requested aspect ratio and a cell's; neighbours on the card are closer."""
 AREA_FACTOR_MAX: Final = 4.0
-"""Largest factor between areas: one step of image sizes, which includes OpenAI's smallest size."""
+"""Largest factor below the smallest and above the largest cell: one step, to OpenAI's smallest size."""
 
 
 class Cell(NamedTuple):
@@ -45,18 +45,32 @@ def find_nearest_cell(card: Card, width: int, height: int) -> Cell:
     exact = find_exact_cell(card, width, height)
     if exact is not None:
         return exact
-    ratio = min(card.aspect_ratios, key=lambda name: _measure_distance(width / height, _parse_ratio(name)))
-    row = [cell for cell in iterate_cells(card) if cell.aspect_ratio == ratio]
+    row = list_cells_of_ratio(card, width, height)
     return min(row, key=lambda cell: _measure_distance(width * height, cell.width * cell.height))
 
 
-def is_near(cell: Cell, width: int, height: int) -> bool:
-    """Whether a cell is near enough to be delivered for these pixels."""
-    if (cell.width, cell.height) == (width, height):
-        return True
-    return _measure_distance(width / height, _parse_ratio(cell.aspect_ratio)) <= math.log(
-        RATIO_FACTOR_MAX
-    ) and _measure_distance(width * height, cell.width * cell.height) <= math.log(AREA_FACTOR_MAX)
+def find_covering_cell(card: Card, width: int, height: int) -> Cell | None:
+    """Return the cell to deliver for these pixels, or None if the card has nothing near.
+
+    It is the cell of exactly these pixels, else the smallest of the nearest aspect ratio that is at least as
+    wide and as high, else the largest of that ratio.
+    """
+    exact = find_exact_cell(card, width, height)
+    if exact is not None:
+        return exact
+    row = list_cells_of_ratio(card, width, height)
+    ratio = _parse_ratio(row[0].aspect_ratio)
+    smallest, largest = (cell.width * cell.height for cell in (row[0], row[-1]))
+    is_near = _measure_distance(width / height, ratio) <= math.log(RATIO_FACTOR_MAX)
+    if not is_near or not smallest / AREA_FACTOR_MAX <= width * height <= largest * AREA_FACTOR_MAX:
+        return None
+    return next((cell for cell in row if cell.width >= width and cell.height >= height), row[-1])
+
+
+def list_cells_of_ratio(card: Card, width: int, height: int) -> list[Cell]:
+    """Return the cells of the aspect ratio that is nearest to these pixels, smallest first."""
+    ratio = min(card.aspect_ratios, key=lambda name: _measure_distance(width / height, _parse_ratio(name)))
+    return [cell for cell in iterate_cells(card) if cell.aspect_ratio == ratio]
 
 
 def find_quality(card: Card, width: int, height: int) -> str | None:

@@ -21,8 +21,9 @@ class OpenAIParameters(Parameters):
 
     size: str | None = Field(
         None,
-        description="WIDTHxHEIGHT, mapped to the model's nearest aspect ratio and image size. If auto or"
-        " omitted, quality, aspect_ratio and image_size apply.",
+        description="WIDTHxHEIGHT, mapped to the model's nearest aspect ratio and the smallest image size"
+        " that covers it; or an image size such as 2K, or an aspect ratio such as 16:9. If auto or omitted,"
+        " quality, aspect_ratio and image_size apply.",
         examples=["1536x1024"],
     )
     quality: Quality | None = Field(
@@ -38,7 +39,7 @@ class OpenAIParameters(Parameters):
     )
     output_format: str | None = Field(
         None,
-        description="png or jpeg, where the back end lets callers choose; else a 400.",
+        description="png or jpeg where the back end lets callers choose, else jpeg.",
         examples=["png"],
     )
     output_compression: int | None = Field(
@@ -77,8 +78,12 @@ class OpenAIParameters(Parameters):
         description="Name of the end user for requests without `user`.",
         examples=["3f0c4f6e"],
     )
-    style: Any = Field(None, description=ALWAYS_REFUSED, examples=[None])
-    input_fidelity: Any = Field(None, description=ALWAYS_REFUSED, examples=[None])
+    style: Any = Field(
+        None, description="vivid, OpenAI's default, without effect; else a 400.", examples=["vivid"]
+    )
+    input_fidelity: Any = Field(
+        None, description="low, OpenAI's default, without effect; else a 400.", examples=["low"]
+    )
     complexity: Any = Field(None, description=ALWAYS_REFUSED, examples=[None])
     svg: Any = Field(None, description=ALWAYS_REFUSED, examples=[None])
     frame_count: Any = Field(None, description=ALWAYS_REFUSED, examples=[None])

@@ -189,6 +189,8 @@ class GoogleImageModel(Resource):
         if card is None:
             raise InternalError("The request names a model without a card.")
         named = replace(request, model=card.model_ids.get(self._back_end.kind, request.model))
+        if request.is_usual_jpeg and "output_mime_type" not in self._back_end.capabilities:
+            named = replace(named, output_mime_type=None)
         exchange = Exchange(extra_headers=self._build_tenant_header(call))
         try:
             async with time_limit(call.timeout_s):
