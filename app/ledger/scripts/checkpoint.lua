@@ -20,27 +20,31 @@ local number = take_number()
 redis.call('HSET', WIN, CHECKPOINTED .. journal, text(number))
 redis.call('ZADD', GC, text(now + keep), 'k;' .. journal)
 
-local entries, values, names = redis.call('HGETALL', WIN), {}, {}
+local entries, values, names, listed = redis.call('HGETALL', WIN), {}, {}, {}
 local counters, credit, limits = {}, {}, {}
 for index = 1, #entries, 2 do
   local entry, value = entries[index], entries[index + 1]
   values[entry] = value
-  local name, kind = string.match(entry, '^(.+):([suclon])$')
-  if name and (kind == 's' or kind == 'u') and string.find(name, '|%d+$') then
-    names[name] = true
+  local name, kind = string.sub(entry, 1, -3), string.match(entry, ':([sucn])$')
+  if (kind == 's' or kind == 'u') and string.find(name, '|%d+$') then
+    if not listed[name] then names[#names + 1] = name end
+    listed[name] = true
   elseif kind == 'c' then
     credit[#credit + 1], credit[#credit + 2] = name, value
   elseif kind == 'n' then
     limits[#limits + 1], limits[#limits + 2], limits[#limits + 3] = name, redis.call('HGET', WIN, name .. ':l') or '', value
   end
 end
-for name in pairs(names) do
-  local till = redis.call('ZSCORE', GC, 'w;' .. name)
-  for _, value in ipairs({
-    name, values[name .. ':s'] or '0', values[name .. ':u'] or '0', values[name .. ':o'] or '0',
-    till and text(tonumber(till)) or text(now + keep),
-  }) do
-    counters[#counters + 1] = value
+-- A tenant may have tens of thousands of counters, those of its end users, and nothing else runs meanwhile.
+local AT_ONCE = 1000
+for first = 1, #names, AT_ONCE do
+  local windows = {}
+  for index = first, math.min(first + AT_ONCE - 1, #names) do windows[#windows + 1] = 'w;' .. names[index] end
+  for offset, till in ipairs(redis.call('ZMSCORE', GC, unpack(windows))) do
+    local name, size = names[first + offset - 1], #counters
+    counters[size + 1], counters[size + 2] = name, values[name .. ':s'] or '0'
+    counters[size + 3], counters[size + 4] = values[name .. ':u'] or '0', values[name .. ':o'] or '0'
+    counters[size + 5] = till and text(tonumber(till)) or text(now + keep)
   end
 end
 return { epoch, text(number), text(now), counters, credit, limits, redis.call('ZRANGE', EXP, 0, -1) }

@@ -103,8 +103,12 @@ local function unattributed(record, sign)
   count_usage(day_of(record.t0), { { UNATTRIBUTED, used(booked_at(record), sign) } })
 end
 
-local function stands_at(name, kind)
-  return tonumber(redis.call('HGET', WIN, name .. ':' .. kind) or '0')
+-- The numbers of a counter by kind, in one command: a tenant may have many counters.
+local function read_numbers(name)
+  local values = redis.call('HMGET', WIN, name .. ':s', name .. ':u', name .. ':o', name .. ':p', name .. ':q')
+  local stands = {}
+  for index, kind in ipairs({ 's', 'u', 'o', 'p', 'q' }) do stands[kind] = tonumber(values[index] or '0') end
+  return stands
 end
 
 -- The sums of this ledger's holds by counter, and the part of them that came after the checkpoint.
@@ -159,24 +163,27 @@ local function rebase()
   local number, opens = checkpoint.number, {}
   for _, hold in ipairs(checkpoint.open) do opens[hold] = true end
   local all, since = sum_holds(number, opens)
+  local kept_of, active = { s = 'p', u = 'q' }, {}
   for _, counter in ipairs(checkpoint.counters) do
     if counter.till > now then
-      for kind, forgotten in pairs({ s = 'p', u = 'q' }) do
-        local stands = stands_at(counter.name, kind)
+      local numbers = read_numbers(counter.name)
+      for kind, forgotten in pairs(kept_of) do
+        local stands = numbers[kind]
         local sum = math.max(0, counter[kind] + (since[kind][counter.name] or 0))
         if sum > stands and kind == 's' then
           put_back[#put_back + 1], put_back[#put_back + 2] = counter.name, text(sum - stands)
         end
         increase(counter.name .. ':' .. kind, sum - stands)
         local rest = sum - (all[kind][counter.name] or 0)
-        increase(counter.name .. ':' .. forgotten, rest - stands_at(counter.name, forgotten))
+        increase(counter.name .. ':' .. forgotten, rest - numbers[forgotten])
       end
-      increase(counter.name .. ':o', math.max(0, counter.o - stands_at(counter.name, 'o')))
+      increase(counter.name .. ':o', math.max(0, counter.o - numbers.o))
       redis.call('ZADD', GC, 'NX', text(counter.till), 'w;' .. counter.name)
       local user = user_of(counter.name)
-      if user then note_user(user, counter.till - USER_KEEP_MS, now) end
+      if user then active[user] = math.max(active[user] or 0, counter.till - USER_KEEP_MS) end
     end
   end
+  for user, till in pairs(active) do note_user(user, till, now) end
   local credit = credit_since(number)
   for _, each in ipairs(checkpoint.credit) do
     redis.call('HSET', WIN, each.field .. ':c', text(math.max(0, each.amount + (credit[each.field] or 0))))
