@@ -260,9 +260,9 @@ def test_models_come_in_pages(rest: Rest) -> None:
         answer = httpx2.get(f"{rest.url}/gemini/v1beta/models{query}", headers={"x-goog-api-key": rest.key})
         return dict(answer.json())
 
-    first = page("?pageSize=2")
-    second = page(f"?pageSize=2&pageToken={first['nextPageToken']}")
-    assert [len(first["models"]), len(second["models"])] == [2, 1]
+    first = page("?pageSize=3")
+    second = page(f"?pageSize=3&pageToken={first['nextPageToken']}")
+    assert [len(first["models"]), len(second["models"])] == [3, 1]
     assert "nextPageToken" not in second
     assert page("?pageSize=0")["models"] == first["models"] + second["models"]
     assert page("?pageSize=-1")["error"]["code"] == 400
