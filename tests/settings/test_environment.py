@@ -14,6 +14,7 @@ from unittest.mock import patch
 import pytest
 
 from app.domain.errors import ConfigurationError
+from app.domain.migration import ModelAlias
 from app.settings import Settings
 from app.settings.environment import MOVED, SETTINGS, load_settings
 from app.settings.variables import OTHERS
@@ -35,6 +36,11 @@ LISTS: dict[str, tuple[str, str, Any]] = {
         '{"one": "vertex,gemini", "two": "gemini"}',
         {"one": "vertex,gemini", "two": "gemini"},
     ),
+    "FLASHGATE_MODEL_ALIASES": (
+        "one=two:5%, three=four",
+        '{"one": {"to": "two", "share": 0.05}, "three": "four"}',
+        {"one": ModelAlias(to="two", share=0.05), "three": ModelAlias(to="four")},
+    ),
     "FLASHGATE_TIMEOUT_BY_SIZE": ("4K=400,512=30.5", '{"4K": 400, "512": 30.5}', {"4K": 400, "512": 30.5}),
 }
 LIST = 'must be a list such as a,b or, as JSON, ["a", "b"]'
@@ -53,6 +59,7 @@ MESSAGES = [
     ("FLASHGATE_UPSTREAM_BY_MODEL", "a=auto,gemini", ORDER),
     ("FLASHGATE_UPSTREAM_BY_MODEL", "vertex", PAIRS),
     ("FLASHGATE_TIMEOUT_BY_SIZE", '{"4K": ', PAIRS),
+    ("FLASHGATE_MODEL_ALIASES", "one=two:much", "must be a number from 0 to 1, or in percent, such as 5 %"),
     ("FLASHGATE_TIMEOUT_BY_SIZE", '["4K"]', PAIRS),
     ("FLASHGATE_TIMEOUT_BY_SIZE", "4K=long", "must be a number"),
     ("FLASHGATE_TIMEOUT_BY_SIZE", "4K=9", "must be 10.0 or more"),
