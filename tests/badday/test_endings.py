@@ -198,7 +198,7 @@ def test_new_words_are_counted_and_no_word_of_the_upstream_makes_a_series(
 def test_the_tables_are_whole() -> None:
     rehearsed = {word.partition(":")[0] for ending in ENDINGS.values() for word in ending.rehearse}
     by_bound = {"greedy", "over"}  # depend on the bound that is sent; tests/server/test_bounds.py has them
-    by_price = {"answered-by"}  # changes what is booked; tests/server/test_other_models.py has it
+    by_price = {"answered-by", "cached"}  # change what is booked, which other tests compare with prices
     assert rehearsed == set(FAULTS) - by_bound - by_price
     assert set(FINISHES) == {reason.value for reason in types.FinishReason}
     assert set(BLOCKS) == {reason.value for reason in types.BlockedReason}
