@@ -55,7 +55,8 @@ class FrontEnd:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
         for answer in left.values():
-            await _closed(answer)
+            with suppress(asyncio.CancelledError):  # of the wait of the task that was cancelled
+                await _closed(answer)
 
     async def serve(self, caller: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
         """Pass one request and its answer on, or refuse either."""

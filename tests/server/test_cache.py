@@ -10,6 +10,7 @@ import psutil
 import pytest
 import redis
 
+from app.ledger.checkpoints import MARK_KEEP_MS
 from app.store.embedded import EmbeddedStore
 from tests.processes import HTTP
 from tests.server.conftest import Client, Tenants, calls_of, wait_for
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
     from tests.processes import Running
 
-# What the gateway looks at by itself every other second, whoever asks for pictures meanwhile.
-LOOKED_AT = ("!epoch", "fg:{_admin}:", "fg:epoch")
+LOOKED_AT = ("!epoch", "fg:{_admin}:", "fg:epoch", "fg:{_trial}", str(MARK_KEEP_MS))
+"""What is in commands that no request sends: looks for changes and losses, trials, and checkpoints."""
 HOUSEKEEPING = {"ping", "info", "client", "hello", "echo", "select", "auth"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -108,7 +109,11 @@ def raw(url: str, request: bytes) -> tuple[bytes, dict[str, str], dict[str, Any]
     address = httpx2.URL(url)
     with socket.create_connection((address.host, address.port or 80), timeout=30) as connection:
         connection.sendall(request)
-        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        answer = b""
+        # The server closes without reading the rest, so what arrives after the answer resets the connection.
+        with suppress(ConnectionResetError):
+            while piece := connection.recv(65536):
+                answer += piece
     head, _, body = answer.partition(b"\r\n\r\n")
     first, *lines = head.split(b"\r\n")
     headers = dict(line.decode().lower().split(": ", 1) for line in lines)
