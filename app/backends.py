@@ -47,7 +47,7 @@ async def open_upstream(
     Raises:
         ConfigurationError: An order is configured for a model without a card.
     """
-    _announce_ends(settings, catalogue, metrics)
+    _announce_retirements(settings, catalogue, metrics)
     orders = {}
     for model, order in settings.back_ends_by_model.items():
         card = catalogue.resolve(model)
@@ -74,16 +74,15 @@ async def open_upstream(
     )
 
 
-def _announce_ends(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> None:
+def _announce_retirements(settings: Settings, catalogue: Catalogue, metrics: Metrics) -> None:
     """Log what is retired soon, and set the metric that an alert counts down."""
     today = datetime.now(UTC).date()
     for card in catalogue:
-        for kind, end in card.list_near_ends(settings.all_back_ends, today):
-            log.warning("a model ends: %s", card.describe_end(kind, end, today))
-        for kind in settings.all_back_ends:
-            end_at_all = card.lifecycle.retires.get(kind)
-            if end_at_all is not None and end_at_all.status == "announced":
-                metrics.set_retirement(card.id, kind, end_at_all.day)
+        for kind, retirement in card.list_near_retirements(settings.all_back_ends, today):
+            log.warning("a model retires: %s", card.describe_retirement(kind, retirement, today))
+        for kind, retirement in card.lifecycle.retires.items():
+            if kind in settings.all_back_ends and retirement.status == "announced":
+                metrics.set_retirement(card.id, kind, retirement.day)
 
 
 async def _open_model(

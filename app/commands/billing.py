@@ -53,7 +53,7 @@ def add_billing_commands(parser: ArgumentParser) -> tuple[ArgumentParser, Argume
     )  # fmt: skip
     reconciling.add_argument(
         "--free-searches", type=int, default=FREE_QUERIES, metavar="QUERIES",
-        help=f"queries a month that Google does not item; default: {FREE_QUERIES}",
+        help=f"queries a month that Google does not bill; default: {FREE_QUERIES}",
     )  # fmt: skip
     reconciling.add_argument(
         "--tolerance", type=parse_percent, default=Decimal("0.1"), metavar="PERCENT",

@@ -406,16 +406,18 @@ class Card(_Fact):
                 return literal
         return None
 
-    def list_near_ends(self, back_ends: Iterable[str], today: date) -> tuple[tuple[str, Retirement], ...]:
+    def list_near_retirements(
+        self, back_ends: Iterable[str], today: date
+    ) -> tuple[tuple[str, Retirement], ...]:
         """The retirements at these back ends that are past or announced for the next 90 days."""
-        retirements = ((each, self.lifecycle.retires.get(each)) for each in back_ends)
-        return tuple((each, end) for each, end in retirements if end is not None and end.is_near(today))
+        retirements = ((kind, self.lifecycle.retires.get(kind)) for kind in back_ends)
+        return tuple((kind, each) for kind, each in retirements if each is not None and each.is_near(today))
 
-    def describe_end(self, back_end: str, end: Retirement, today: date) -> str:
+    def describe_retirement(self, back_end: str, retirement: Retirement, today: date) -> str:
         """A sentence about a retirement, with the successor."""
-        verb = "retires" if end.day > today else "was retired"
+        verb = "retires" if retirement.day > today else "was retired"
         successor = f"; use {self.lifecycle.replacement}" if self.lifecycle.replacement else ""
-        return f"{self.title} {verb} on {end.day} at the back end {back_end}{successor}."
+        return f"{self.title} {verb} on {retirement.day} at the back end {back_end}{successor}."
 
     def find_size_of_quality(self, quality: str) -> str | None:
         """The size for a value of OpenAI's ``quality``, or None if the card has none for it."""

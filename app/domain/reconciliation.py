@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Reason = Literal["rounding", "unknown_outcomes", "free_searches", "midnight"]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 FREE_QUERIES = 5000
-"""Queries of searches a month that Google does not item for (docs/model.md#prices)."""
+"""Queries of searches a month that Google does not bill (docs/model.md#prices)."""
 BILL_DIGIT = Decimal("0.000001")
 BOOKED_DIGIT = Decimal("0.000000001")
 _UNATTRIBUTED = Sku("", "unattributed", "")

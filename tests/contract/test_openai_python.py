@@ -144,6 +144,29 @@ def test_what_the_original_has_by_default_is_accepted_and_said(client: OpenAI) -
     assert [detail.split(" ")[0] for detail in details] == ["output_compression", "style"]
 
 
+def web_form(fields: dict[str, str], **files: tuple[str, bytes]) -> bytes:
+    """A form as browsers send it: a file field that nobody filled in has an empty name and no bytes."""
+    parts = [f'name="{name}"\r\n\r\n{value}'.encode() for name, value in fields.items()]
+    parts += [
+        f'name="{name}"; filename="{file}"\r\nContent-Type: image/png\r\n\r\n'.encode() + data
+        for name, (file, data) in files.items()
+    ]
+    return b"".join(b"--x\r\nContent-Disposition: form-data; %b\r\n" % part for part in parts) + b"--x--\r\n"
+
+
+def test_a_web_form_may_send_what_nobody_filled_in(native: Client) -> None:
+    fields = {"prompt": "A form", "size": "1920x1080", "style": "vivid", "quality": "", "user": "", "n": ""}
+    picture = ("a.png", image_bytes("harbour.png"))
+    headers = {"X-API-Key": native.key, "Content-Type": "multipart/form-data; boundary=x"}
+    url = f"{native.url}/openai/v1/images/edits"
+    answer = httpx2.post(url, content=web_form(fields, image=picture, mask=("", b"")), headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["size"] == "2752x1536"
+    assert {item["code"] for item in answer.json()["warnings"]} == {"size_mapped", "default_without_effect"}
+    refused = httpx2.post(url, content=web_form(fields, image=picture, mask=picture), headers=headers)
+    assert refused.json()["error"]["param"] == "mask"
+
+
 def test_several_pictures_are_different_and_all_paid(client: OpenAI, emulator: Running) -> None:
     calls = calls_of(emulator)
     answer = client.images.generate(prompt="Several", n=3, quality="low")

@@ -41,17 +41,17 @@ def test_an_announced_end_is_near_from_90_days_before_it_on(
     today = END - timedelta(days=days_left)
     end = Retirement(day=END, status=status, source="lifecycle")
     assert (end.get_status(today), end.is_near(today)) == (shown, near)
-    assert bool(retiring(vertex=end).list_near_ends(("gemini", "vertex"), today)) == near
-    assert retiring(vertex=end).list_near_ends(("gemini",), today) == ()
+    assert bool(retiring(vertex=end).list_near_retirements(("gemini", "vertex"), today)) == near
+    assert retiring(vertex=end).list_near_retirements(("gemini",), today) == ()
 
 
 def test_a_sentence_names_day_back_end_and_successor() -> None:
     end = Retirement(day=END, source="lifecycle")
-    before = CARD.describe_end("vertex", end, date(2027, 5, 1))
+    before = CARD.describe_retirement("vertex", end, date(2027, 5, 1))
     assert before == (
         "Gemini 3.1 Flash Image retires on 2027-05-28 at the back end vertex; use gemini-nano-banana-2.1."
     )
-    assert "was retired on 2027-05-28" in CARD.describe_end("vertex", end, END)
+    assert "was retired on 2027-05-28" in CARD.describe_retirement("vertex", end, END)
 
 
 def test_a_source_that_the_card_does_not_list_is_refused() -> None:

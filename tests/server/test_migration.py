@@ -127,8 +127,8 @@ def test_a_conversation_in_googles_dialect_is_moved_as_a_whole(admin: Admin) -> 
     tenant, client = tenant_of(admin)
     cut_over(admin, tenant, {"to": NEW, "share": 0.5})
     seen = set()
-    for _ in range(8):
-        turns: list[dict[str, Any]] = [{"role": "user", "parts": [{"text": f"A {secrets.token_hex(4)}"}]}]
+    for subject in ("boat", "tree", "house", "bridge", "dune", "harbour", "orchard", "lighthouse"):
+        turns: list[dict[str, Any]] = [{"role": "user", "parts": [{"text": f"A {subject}"}]}]
         models = []
         for word in ("in red", "in blue"):
             answer = HTTP.post(

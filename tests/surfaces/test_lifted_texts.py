@@ -13,6 +13,7 @@ from app.domain.errors import InvalidRequest
 from app.media.lifting import TEXT_BYTES_MAX
 from app.media.splicing import splice
 from app.surfaces.admin.routes import _read_members
+from app.surfaces.gemini.routes import BYTES_FORMAT
 from app.surfaces.http.body import JsonBody, read_json
 from app.surfaces.native.request import parse_json_order
 from app.surfaces.openai.request import parse_json_request
@@ -120,3 +121,9 @@ def build_request(members: Any) -> Request:
 
 async def read(members: Any) -> JsonBody:
     return await read_json(build_request(members), LIMITS)
+
+
+async def test_too_many_strings_are_refused_by_the_keys_that_they_stand_under() -> None:
+    most = LIMITS.inputs_max * BYTES_FORMAT.strings_per_input
+    with pytest.raises(InvalidRequest, match=f"more than {most} strings under data or thought"):
+        await ordered(json.dumps(holding([{"data": "x"}] * most)))

@@ -22,6 +22,12 @@ def test_a_list_with_an_item_that_is_no_json_is_a_fault() -> None:
     assert [item.code for item in violations] == ["invalid_json"]
 
 
+@pytest.mark.parametrize("name", ["image_size", "seed", "labels", "safety_settings", "response_modalities"])
+def test_an_empty_field_is_one_that_nobody_filled_in(name: str) -> None:
+    assert parse_fields({"prompt": ["x"], name: [""]}) == ({"prompt": "x"}, [])
+    assert parse_fields({"prompt": [""]}) == ({"prompt": ""}, [])
+
+
 def test_other_fields_come_once() -> None:
     _, violations = parse_fields({"labels": ["{}", "{}"], "prompt": ["a", "b"]})
     assert [(item.pointer, item.code) for item in violations] == [

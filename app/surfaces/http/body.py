@@ -113,7 +113,10 @@ async def read_json(request: Request, limits: Limits, spelling: BytesFormat = By
             f"The JSON without its images must not exceed {limits.light_bytes_max} bytes."
         ) from None
     except TooManyStrings:
-        raise InvalidRequest(f"The body contains more than {strings_max} files.") from None
+        keys = " or ".join(sorted(spelling.keys))
+        raise InvalidRequest(
+            f"The body contains more than {strings_max} strings under {keys}, as files have."
+        ) from None
     members = _parse_body(lifted.skeleton)
     if not isinstance(members, dict):
         raise InvalidRequest("The body must be a JSON object.")
