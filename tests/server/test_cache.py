@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from app.ledger.checkpoints import MARK_KEEP_MS
+from app.ledger.notifications import KNOWN
 from app.store.embedded import EmbeddedStore
 from tests.processes import HTTP
 from tests.server.conftest import Client, Tenants, calls_of, wait_for
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
     from tests.processes import Running
 
-LOOKED_AT = ("!epoch", "fg:{_admin}:", "fg:epoch", "fg:{_trial}", str(MARK_KEEP_MS))
-"""What is in commands that no request sends: looks for changes and losses, trials, and checkpoints."""
+LOOKED_AT = ("!epoch", "fg:{_admin}:", "fg:epoch", "fg:{_trial}", str(MARK_KEEP_MS), KNOWN)
+"""What is in commands that no request sends: looks for losses, trials, checkpoints, news of ledgers."""
 HOUSEKEEPING = {"ping", "info", "client", "hello", "echo", "select", "auth"}
 
 
