@@ -12,6 +12,7 @@ from app.emulator.installed import check_installed
 from app.emulator.rules import load_rules
 from app.observability.observed import ObservedImageModel
 from app.observability.traces import build_trace_headers
+from app.resilience.diagnosis import Diagnosis
 from app.upstream.back_end import GuardConfig, GuardedBackEnd
 from app.upstream.failover import FailoverImageModel
 from app.upstream.google.backend import BackEnd
@@ -79,7 +80,9 @@ def _announce_retirements(settings: Settings, catalogue: Catalogue, metrics: Met
     today = datetime.now(UTC).date()
     for card in catalogue:
         for kind, retirement in card.list_near_retirements(settings.all_back_ends, today):
-            log.warning("a model retires: %s", card.describe_retirement(kind, retirement, today))
+            words = card.describe_retirement(kind, retirement, today)
+            diagnosis = Diagnosis("retirement", kind, words, "deploy/RUNBOOK.md says how to move to another.")
+            log.warning("a model retires", extra={"diagnosis": diagnosis})
         for kind, retirement in card.lifecycle.retires.items():
             if kind in settings.all_back_ends and retirement.status == "announced":
                 metrics.set_retirement(card.id, kind, retirement.day)

@@ -14,6 +14,7 @@ from app.domain.failure import list_error_classes
 from app.domain.validation import RULES
 from app.domain.violation_codes import NOTICES, VIOLATIONS
 from app.main import create_app
+from app.observability.log_fields import FIELDS
 from app.observability.metrics import METRICS
 from app.settings.environment import SETTINGS
 from app.surfaces.gemini import routes as gemini
@@ -73,6 +74,7 @@ def render_reference(app: FastAPI) -> str:
         ("Validation rules", ("rule", "accepts"), _list_rules()),
         ("Members of bodies in Google's dialect", ("message", "members", "counted as"), _list_members()),
         ("Refused members", ("members", "reason"), _list_refused_members()),
+        ("Fields of log lines", ("field", "form", "meaning"), _list_log_fields()),
         ("Metrics", ("name", "kind", "labels", "meaning"), _list_metrics()),
     )
     written = "".join(f"\n## {title}\n\n{_render_table(names, rows)}" for title, names, rows in tables)
@@ -111,6 +113,11 @@ def _list_google_routes() -> Iterator[tuple[str, ...]]:
         if isinstance(route, APIRoute):
             methods = " ".join(sorted(route.methods or ()))
             yield f"`{methods} {route.path}`", _get_first_line(route.endpoint.__doc__)
+
+
+def _list_log_fields() -> Iterator[tuple[str, ...]]:
+    for name, field in FIELDS.items():
+        yield f"`{name}`", field.form, field.meaning
 
 
 def _list_errors() -> Iterator[tuple[str, ...]]:

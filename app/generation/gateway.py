@@ -30,7 +30,7 @@ from app.domain.outcome import build_charged_outcome, compute_outcome
 from app.domain.policy import PATIENCE_S_MIN
 from app.domain.request import derive_seeds
 from app.domain.tenancy import list_rate_limits
-from app.generation import booking, refusals
+from app.generation import booking, event, refusals
 from app.generation.hold import HoldLease
 from app.generation.job import build_budget_windows, build_job, judge
 from app.generation.order import GenerationResult, Quote
@@ -40,6 +40,7 @@ from app.generation.recall import Recall
 from app.resilience.best_effort import best_effort
 from app.resilience.deadlines import time_limit
 from app.resilience.tasks import OwnTasks, cancel_tasks
+from app.resilience.wide_event import get_noted, note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,6 +118,7 @@ class Gateway:
         if self.draining:
             raise booking.build_draining_error()
         job = build_job(order, self.catalogue, self._policy, self._allowances, self._times)
+        event.note_job(job)
         if (refusal := refusals.build_max_cost_error(job)) is not None:
             raise refusal
         return job
@@ -209,11 +211,20 @@ class Gateway:
         """Run the request path; only the gateway's shutdown cancels it."""
         progress.timings_ms["validate"] = job.judged_ms
         try:
-            return await self._serve_job(job, progress)
+            result = await self._serve_job(job, progress)
+            event.note_result(result)
         except asyncio.CancelledError:
             raise booking.build_draining_error() from None
         except CallerLeft:
             raise asyncio.CancelledError from None  # nobody is left to answer
+        except GatewayError as error:
+            event.note_failure(error, job.card)
+            raise
+        finally:
+            event.note_progress(progress)
+            if progress.caller_left.is_set() and progress.sent:
+                log.info("a request ended after its caller had left", extra=get_noted())
+        return result
 
     async def _serve_job(self, job: Job, progress: Progress) -> GenerationResult:
         """The request path from admission to settlement; ARCHITECTURE.md explains its steps."""
@@ -245,6 +256,7 @@ class Gateway:
             progress.following = None
             self._require_a_caller(progress)
 
+        note(hold_id=admission.hold_id)
         job = job.apply_bound(admission.bound, sent=self._should_send_bound(job))
         async with self._lease(job, progress, admission) as hold:
             with progress.measure("upstream"):

@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import secrets
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -29,9 +30,11 @@ from app.domain.errors import (
 from app.domain.estimate import price_usage
 from app.domain.fingerprint import compute_digest
 from app.domain.operation import OperationResult
+from app.generation.event import note_job
 from app.generation.progress import Progress
 from app.resilience.best_effort import best_effort
 from app.resilience.tasks import OwnTasks, cancel_tasks
+from app.resilience.wide_event import collect_fields, note
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,7 +134,7 @@ class LongRunning:
         await self._gateway.require_admission(job)
         owned = _Owned(job.tenant_id, _derive_id(job, key), secrets.token_hex(12))
         operation, is_new = await self._operations.begin(owned.tenant_id, owned.id, owned.claim, job.original)
-        return operation, self._tasks.begin(self._run(owned, job, encoder)) if is_new else None
+        return operation, self._tasks.begin(self._run_and_log(owned, job, encoder)) if is_new else None
 
     async def find(self, tenant_id: str, operation_id: str) -> Operation:
         """An operation of this tenant. Raises NotFound, also for another tenant's."""
@@ -153,6 +156,21 @@ class LongRunning:
     async def aclose(self) -> None:
         """Begin nothing new; what the gateway's own end has not ended by now is ended as failed."""
         await self._tasks.aclose(CLOSING_S)
+
+    async def _run_and_log(self, owned: _Owned, job: Job, encoder: OperationEncoder) -> GenerationResult:
+        """Run an operation, and log its end as a request's is logged."""
+        began = time.monotonic()
+        with collect_fields() as noted:
+            note(operation_id=owned.id, tenant=owned.tenant_id, key=job.caller.key.id, outcome="ok")
+            note_job(job)
+            try:
+                return await self._run(owned, job, encoder)
+            except BaseException as error:
+                note(outcome=error.code if isinstance(error, GatewayError) else GatewayError.code)
+                raise
+            finally:
+                noted["duration_s"] = round(time.monotonic() - began, 3)
+                log.info("operation", extra=noted)
 
     async def _run(self, owned: _Owned, job: Job, encoder: OperationEncoder) -> GenerationResult:
         """Serve the job and record each step in the store."""
@@ -230,7 +248,9 @@ class LongRunning:
                 # For readers its lease ends it; a caller who waits gets the result all the same.
                 log.exception("the store was not told how an operation ended")
                 return True
-            self._on_ended(state if recorded else "cancelled")
+            ended: Literal["done", "failed", "cancelled"] = state if recorded else "cancelled"
+            self._on_ended(ended)
+            note(state=ended)
             return recorded
 
 

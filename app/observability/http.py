@@ -1,7 +1,8 @@
-"""Metrics and an access log line for each request; pure ASGI, so that it can wrap any application.
+"""Metrics and one wide log line for each request; pure ASGI, so that it can wrap any application.
 
-Surfaces leave further facts in ``scope["state"]`` (``request.state`` in a handler). All are optional, and all
-are the gateway's own words, never a caller's:
+The line has what the request path notes (``app/resilience/wide_event.py``): model, tokens, dollars, back end,
+ids, milliseconds by stage. Surfaces leave further facts in ``scope["state"]`` (``request.state`` in a
+handler). All are optional, and all are the gateway's own words, never a caller's:
 
 | key          | type            | meaning                                                                |
 |--------------|-----------------|------------------------------------------------------------------------|
@@ -27,6 +28,7 @@ from app.observability.logs import CORRELATION, Correlation
 from app.observability.observed import CANCELLED, name_outcome
 from app.observability.traces import find_trace
 from app.resilience.best_effort import best_effort
+from app.resilience.wide_event import collect_fields
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -117,14 +119,15 @@ class ObservedRequests:
         token = CORRELATION.set(read_correlation(scope))
         self._metrics.track_in_flight("request", 1)
         try:
-            await self._app(scope, receive, record_and_send)
+            with collect_fields() as noted:
+                await self._app(scope, receive, record_and_send)
         except BaseException as error:  # counted and raised again, cancellation included
             failed = error
             raise
         finally:
             self._metrics.track_in_flight("request", -1)
             with best_effort("metrics"):
-                self._record(scope, path, root_path, answered, failed, time.perf_counter() - began)
+                self._record(scope, path, root_path, answered, failed, noted, time.perf_counter() - began)
             CORRELATION.reset(token)
 
     def _record(
@@ -134,6 +137,7 @@ class ObservedRequests:
         root_path: str,
         answered: dict[str, int],
         failed: BaseException | None,
+        noted: dict[str, Any],
         duration_s: float,
     ) -> None:
         state = scope["state"]
@@ -147,7 +151,8 @@ class ObservedRequests:
         surface = state.get("surface") or find_surface(path)
         route = get_route_template(scope, root_path)
         self._metrics.count_request(surface, route, outcome, duration_s)
-        for code in state.get("violations", ()):
+        violations = list(state.get("violations", ()))
+        for code in violations:
             self._metrics.count_violation(code)
         level = logging.INFO
         if route in _PROBES:
@@ -155,6 +160,8 @@ class ObservedRequests:
         elif status >= 500:
             level = logging.WARNING
         fields = {
+            **noted,
+            "violations": violations or None,
             "surface": surface,
             "route": route,
             "outcome": outcome,

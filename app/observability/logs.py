@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from app.domain.errors import ConfigurationError, GatewayError
 from app.domain.keys import resembles_key
+from app.observability.log_fields import FIELDS
 from app.resilience.diagnosis import Diagnosis, describe_for_log
 
 if TYPE_CHECKING:
@@ -41,55 +42,6 @@ class _Withheld:
     def __repr__(self) -> str:
         return WITHHELD
 
-
-# The form of each field: one of the gateway's own words, a number or a flag. The access log adds
-# ``http_request``.
-FIELDS: dict[str, Literal["word", "number", "flag"]] = {
-    "action": "word",
-    "address": "word",
-    "age_s": "number",
-    "attempt": "number",
-    "back_end": "word",
-    "billed": "word",
-    "bytes": "number",
-    "cache": "word",
-    "code": "word",
-    "count": "number",
-    "duration_s": "number",
-    "error_type": "word",
-    "exit_status": "number",
-    "finish_reason": "word",
-    "generation_id": "word",
-    "history": "word",
-    "hold_id": "word",
-    "image_id": "word",
-    "image_size": "word",
-    "images": "number",
-    "key": "word",
-    "late": "flag",
-    "model": "word",
-    "operator": "word",
-    "outcome": "word",
-    "pid": "number",
-    "port": "number",
-    "reason": "word",
-    "request_id": "word",
-    "retry_after_s": "number",
-    "route": "word",
-    "signal": "word",
-    "stage": "word",
-    "state": "word",
-    "status": "number",
-    "store": "word",
-    "support_code": "word",
-    "surface": "word",
-    "tenant": "word",
-    "thinking_level": "word",
-    "tokens": "number",
-    "upstream_status": "number",
-    "usd_billionths": "number",
-    "version": "word",
-}
 
 _WORD = re.compile(r"[A-Za-z0-9._:/{}@+*-]{0,200}", re.ASCII)
 _OWN = re.compile(r"app(\.|$)")
@@ -126,6 +78,10 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _is_word(value: object) -> bool:
+    return isinstance(value, str) and bool(_WORD.fullmatch(value)) and not resembles_key(value)
+
+
 def _filter_field(form: str, value: object) -> object:
     """The value if it has the field's form, else ``WITHHELD``."""
     if value is None:
@@ -134,8 +90,10 @@ def _filter_field(form: str, value: object) -> object:
         fits = isinstance(value, bool)
     elif form == "number":
         fits = _is_number(value)
+    elif form == "words":
+        fits = isinstance(value, list) and all(map(_is_word, value))
     else:
-        fits = isinstance(value, str) and bool(_WORD.fullmatch(value)) and not resembles_key(value)
+        fits = _is_word(value)
     if fits:
         return value
     return WITHHELD
@@ -237,7 +195,9 @@ def build_entry(record: logging.LogRecord, project: str | None) -> dict[str, Any
             entry["logging.googleapis.com/trace_sampled"] = correlation.sampled
     attributes = record.__dict__
     entry |= {
-        name: _filter_field(form, attributes[name]) for name, form in FIELDS.items() if name in attributes
+        name: _filter_field(form, attributes[name])
+        for name, (form, _) in FIELDS.items()
+        if attributes.get(name) is not None
     }
     if isinstance(attributes.get("http_request"), dict):
         entry["httpRequest"] = {
@@ -284,7 +244,7 @@ class TextFormatter(logging.Formatter):
         stack = entry.pop("stack_trace", None)
         entry.pop("logging.googleapis.com/sourceLocation", None)
         request = entry.pop("httpRequest", {})
-        values = {name: _quote_value(value) for name, value in (entry | request).items()}
+        values = {name: _format_value(value) for name, value in (entry | request).items()}
         fields = " ".join(f"{name}={value}" for name, value in values.items())
         line = f"{head} [{fields}]"
         if stack:
@@ -297,9 +257,13 @@ def _is_informative(record: logging.LogRecord) -> bool:
     return not (_UVICORN.match(record.name) and str(record.msg).startswith("Traceback "))
 
 
-def _quote_value(value: object) -> object:
+def _format_value(value: object) -> object:
     if isinstance(value, str) and " " in value:
         return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:.9f}".rstrip("0").rstrip(".")
     return value
 
 

@@ -22,6 +22,7 @@ from app.domain.estimate import count_search_queries, resolve_size_and_level
 from app.domain.mismatches import find_mismatches
 from app.generation.ports import Absent, Hit, Lead, Refused
 from app.resilience.best_effort import best_effort
+from app.resilience.wide_event import add_to, note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -288,6 +289,8 @@ class ObservedImageModel:
     async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
         """Count one attempt and its usage, whether it succeeded or not."""
         count = partial(self._metrics.count_upstream_call, self._back_end, request.model)
+        add_to("attempts", 1)
+        note(back_end=self._back_end)
         try:
             with _track_in_flight(self._metrics, "upstream"), _time_call(count):
                 answer = await self._model.generate(request, seed, call)

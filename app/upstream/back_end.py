@@ -19,6 +19,7 @@ from app.domain.errors import (
     UpstreamSpendingCap,
     UpstreamUnavailable,
 )
+from app.resilience.diagnosis import Diagnosis
 from app.upstream.breaker import BreakerConfig, SizeBreaker, is_fault
 from app.upstream.metrics import NullMetrics
 from app.upstream.slots import SlotConfig, Slots
@@ -170,7 +171,10 @@ class GuardedBackEnd:
 
     def _note_spending_cap(self, error: UpstreamSpendingCap) -> None:
         if self._cap is None:
-            log.error("%s calls are held until somebody acts", error.detail, extra={"back_end": self.name})
+            diagnosis = Diagnosis(
+                "spending_cap", self.name, error.detail, "Raise the cap or add credit at Google."
+            )
+            log.error("calls are held until somebody acts", extra={"diagnosis": diagnosis})
             self._metrics.set_spending_cap(self.name, reached=True)
         self._cap = _ReachedCap(error, self._clock() + self._config.quota_probe_s)
 

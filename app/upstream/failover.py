@@ -149,7 +149,10 @@ class FailoverImageModel:
             if errors:
                 left = back_ends[index - 1].name
                 self._metrics.count_failover(request.model, left, back_end.name)
-                log.info("back end %s after %s: %s", back_end.name, left, errors[-1].detail)
+                log.info(
+                    "another back end is tried",
+                    extra={"left_back_end": left, "back_end": back_end.name, "code": errors[-1].code},
+                )
             try:
                 return await back_end.attempt(request, seed, replace(call, timeout_s=left_s))
             except GatewayError as error:

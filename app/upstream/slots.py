@@ -20,6 +20,7 @@ from pydantic import Field
 from app.domain.config import Config
 from app.domain.errors import DeadlineExceeded, Overloaded
 from app.resilience.deadlines import time_limit
+from app.resilience.wide_event import add_to
 from app.upstream.concurrency import AdaptiveLimit
 from app.upstream.retries import CALL_S_MIN
 
@@ -143,7 +144,11 @@ class Slots:
         if self._has_room(call.priority):
             self._take(call.tenant_id, call.priority)
         else:
-            await self._wait(call)
+            queued = self._clock()
+            try:
+                await self._wait(call)
+            finally:
+                add_to("queue_ms", round((self._clock() - queued) * 1000, 1))
         taken, began = Slot(self._limit.era), self._clock()
         try:
             yield taken

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.observability.logs import FIELDS
+from app.observability.log_fields import FIELDS
 from tests.architecture import naming, rules
 from tests.architecture.rules import Source
 

@@ -7,11 +7,13 @@ import errno
 import io
 import json
 import logging
+import re
 import socket
 import ssl
 import traceback
 import warnings
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +22,8 @@ import redis.exceptions
 from app.domain.errors import BudgetExceeded, ConfigurationError, ContentBlocked, ValidationFailed, Violation
 from app.domain.keys import ENTROPY_BYTES, mint
 from app.observability import logs
-from app.observability.logs import CORRELATION, FIELDS, WITHHELD, Correlation, configure
+from app.observability.log_fields import FIELDS
+from app.observability.logs import CORRELATION, WITHHELD, Correlation, configure
 from app.resilience.diagnosis import Diagnosis
 from app.store import diagnosis as _registers_the_words_of_the_store  # noqa: F401
 
@@ -142,6 +145,12 @@ def test_of_arguments_only_numbers_are_written(
     logging.getLogger(name).error(template, *arguments)
     withheld = not arguments and name in {"redis", "asyncio"}
     assert written.entry["message"] == ("(withheld)" if withheld else message)
+
+
+def test_no_message_of_the_gateways_own_has_an_argument_that_would_be_withheld() -> None:
+    calls = re.compile(r'\blog\.\w+\(\s*(?:\w+, )?"[^"]*%[^d.]')
+    modules = Path("app").rglob("*.py")
+    assert [str(path) for path in modules if calls.search(path.read_text())] == []
 
 
 def test_a_librarys_finished_text_is_withheld_whatever_it_says(written: Written) -> None:

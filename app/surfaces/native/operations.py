@@ -25,6 +25,7 @@ from app.domain.operation import OperationResult
 from app.domain.repetition import ResultGone
 from app.domain.stored_generation import StoredGeneration
 from app.generation.operations import OperationEncoder
+from app.resilience.wide_event import note
 from app.surfaces.http.auth import CallerDep
 from app.surfaces.http.context import ServiceDep, get_base_url
 from app.surfaces.http.problems import PROBLEMS, Problem
@@ -92,6 +93,7 @@ async def start_operation(
     """
     job = service.gateway.prepare(order)
     operation, task = await service.operations.start(job, order.idempotency, _build_encoder(request, service))
+    note(operation_id=operation.id)
     if task is not None and wait_s:
         await asyncio.wait({task}, timeout=wait_s)
         if task.done():

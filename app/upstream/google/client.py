@@ -20,7 +20,7 @@ from app.resilience.deadlines import time_limit
 from app.resilience.resources import Resource
 from app.resilience.tasks import BackgroundTasks, run_in_thread
 from app.upstream.google.backend import ANSWER_BYTES_MAX
-from app.upstream.google.failures import attribute_to_request, build_failure
+from app.upstream.google.failures import attribute_to_request, build_failure, diagnose_failure
 from app.upstream.google.response import GoogleResponse
 from app.upstream.google.transport import Exchange, LiftingTransport
 
@@ -201,7 +201,10 @@ class GoogleImageModel(Resource):
         except Exception as raised:  # noqa: BLE001 - the SDK raises what any of its parts raises; see outcomes
             failure = build_failure(exchange, raised, datetime.now(UTC))
             failure = attribute_to_request(failure, exchange, request, self._back_end.project)
-            log.info("upstream call failed: %s", failure.detail, extra={"billed": failure.billed})
+            diagnosis = diagnose_failure(failure, raised, self._back_end.url)
+            facts = {"back_end": self._back_end.kind, "model": card.id, "billed": failure.billed}
+            known = {"upstream_status": failure.upstream_status, "retry_after_s": failure.retry_after_s}
+            log.info("a call of the model failed", extra={"diagnosis": diagnosis, **facts, **known})
             # The cause is dropped, because its text may repeat the prompt.
             raise failure from None
         answer = GoogleResponse(

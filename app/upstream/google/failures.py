@@ -30,6 +30,7 @@ from app.domain.errors import (
     UpstreamUnavailable,
 )
 from app.media.lifting import SkeletonTooLarge
+from app.resilience.diagnosis import Diagnosis, describe_cause
 from app.upstream.google.redaction import redact
 from app.upstream.google.transport import Exchange, PlaceholdersMissing, UnreadableAnswer
 
@@ -99,6 +100,13 @@ _NETWORK: Final[tuple[tuple[type[BaseException], type[UpstreamError], str], ...]
     (SkeletonTooLarge, UpstreamError, "The upstream's response is too large, even without its images."),
     (UnreadableAnswer, UpstreamError, "The upstream's response cannot be read."),
     (PlaceholdersMissing, UpstreamError, "The request could not be built."),
+)
+
+_REMEDIES: Final[tuple[tuple[type[UpstreamError], str], ...]] = (
+    (UpstreamSpendingCap, "Raise the cap or add credit at Google."),
+    (UpstreamQuota, "Ask Google for more quota, or add another project or back end."),
+    (UpstreamRejected, "Check the credentials, and that the project may use the model."),
+    (UpstreamUnavailable, "If it lasts, check the address, the network and Google's status."),
 )
 
 # Words of Google's message, and the sentence for them (docs/model.md#quotas).
@@ -186,6 +194,21 @@ def build_status_failure(exchange: Exchange, now: datetime) -> UpstreamError:
     if isinstance(failure, UpstreamQuota):
         return failure.with_attributes(daily=any("PerDay" in quota for quota in quotas))
     return failure
+
+
+def diagnose_failure(failure: UpstreamError, raised: BaseException, url: str) -> Diagnosis:
+    """The diagnosis of a failed call for the log: the upstream's status and words, or the network's error.
+
+    Args:
+        failure: What ``build_failure`` made of it.
+        raised: The exception that the call raised.
+        url: Base URL of the back end.
+    """
+    cause = failure.detail
+    if failure.upstream_status in {None, httpx2.codes.OK}:
+        cause = f"{failure.detail.rstrip('.')}: {describe_cause(raised)}"
+    remedy = next((sentence for kind, sentence in _REMEDIES if isinstance(failure, kind)), "")
+    return Diagnosis(failure.reason or failure.code, httpx2.URL(url).netloc.decode(), cause, remedy)
 
 
 def _describe_spending_cap(status: int, error: Mapping[str, Any]) -> str | None:
