@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+ImageData = bytes | memoryview
+"""The bytes of an image, in whatever buffer they were received."""
+
 CacheStatus = Literal["hit", "miss", "coalesced", "bypass"]
 
 
@@ -94,14 +97,14 @@ class Picture:
     Attributes:
         id: ``img_`` and the BLAKE3 of the bytes in hexadecimal (64 digits).
         mime_type: The type by its signature, never a claim.
-        data: The bytes as the upstream sent them.
+        data: The bytes as the upstream sent them, or as they were loaded, without another copy.
     """
 
     id: str
     mime_type: str
     width: int
     height: int
-    data: bytes
+    data: ImageData
 
     @property
     def length(self) -> int:

@@ -96,7 +96,7 @@ class Conversations:
             if picture is None:
                 detail = "A file of its earlier turns has expired."
                 raise CannotContinue("unknown_generation", detail)
-            blobs[placeholder] = picture.data
+            blobs[placeholder] = bytes(picture.data)
         return Earlier(conversation, blobs)
 
     async def keep(self, job: Job, generation: Generation) -> bool:

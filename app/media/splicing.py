@@ -10,11 +10,13 @@ import pybase64
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from app.domain.generation import ImageData
+
 # A multiple of three, so that every piece but the last ends on a whole quantum: 1 MiB of text a piece.
 RAW_PIECE_BYTES: Final = 768 * 1024
 
 
-def splice_iter(skeleton: bytes, blobs: Mapping[str, bytes]) -> Iterator[bytes]:
+def splice_iter(skeleton: bytes, blobs: Mapping[str, ImageData]) -> Iterator[bytes]:
     """The body with each quoted placeholder replaced by the base64 of its bytes.
 
     Args:
@@ -35,12 +37,12 @@ def splice_iter(skeleton: bytes, blobs: Mapping[str, bytes]) -> Iterator[bytes]:
     yield skeleton[end:]
 
 
-def splice(skeleton: bytes, blobs: Mapping[str, bytes]) -> list[bytes]:
+def splice(skeleton: bytes, blobs: Mapping[str, ImageData]) -> list[bytes]:
     """The pieces of ``splice_iter``, all at once."""
     return list(splice_iter(skeleton, blobs))
 
 
-def compute_spliced_length(skeleton: bytes, blobs: Mapping[str, bytes]) -> int:
+def compute_spliced_length(skeleton: bytes, blobs: Mapping[str, ImageData]) -> int:
     """The length of the spliced body in bytes, without building it."""
     return len(skeleton) + sum(
         -(-len(blobs[match[1].decode()]) // 3) * 4 - len(match[1])
@@ -48,7 +50,7 @@ def compute_spliced_length(skeleton: bytes, blobs: Mapping[str, bytes]) -> int:
     )
 
 
-def _find_placeholders(skeleton: bytes, blobs: Mapping[str, bytes]) -> Iterator[re.Match[bytes]]:
+def _find_placeholders(skeleton: bytes, blobs: Mapping[str, ImageData]) -> Iterator[re.Match[bytes]]:
     """Matches of placeholders as whole strings; group 1 is the placeholder without its quotes."""
     if not blobs:
         return iter(())

@@ -25,8 +25,12 @@ KEY_OWNERS = "fg:{_admin}:owners"
 TENANTS_VERSION = "fg:{_admin}:version"
 AUDIT_LOG = "fg:{_admin}:log"
 
+IMAGES = "fg:{*}:img:*"
+"""The pattern of all images."""
+
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _IMAGE_ID = re.compile(r"img_[0-9a-f]{64}")
+_IMAGE_KEY = re.compile(r"fg:\{([a-z0-9][a-z0-9-]{0,62})\}:img:(img_[0-9a-f]{64})")
 _FINGERPRINT = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _GENERATION_ID = re.compile(r"gen_[0-9a-f]{24}")
 _OPERATION_ID = re.compile(r"op_[0-9a-f]{24}")
@@ -95,6 +99,12 @@ def image_key(tenant_id: str, image_id: str) -> str:
     if not is_image_id(image_id):
         raise ValueError("This is no image id.")
     return f"{_build_tag(tenant_id)}:img:{image_id}"
+
+
+def parse_image_key(name: str) -> tuple[str, str] | None:
+    """The tenant and id of an image's key, or None for another key."""
+    parsed = _IMAGE_KEY.fullmatch(name)
+    return None if parsed is None else (parsed[1], parsed[2])
 
 
 def generation_key(tenant_id: str, generation_id: str) -> str:

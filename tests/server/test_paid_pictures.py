@@ -31,8 +31,8 @@ from app.observability.families import Family
 from app.observability.http import ObservedRequests
 from app.observability.metrics import Metrics
 from app.observability.observed import ObservedLedger, ObservedResults
-from app.results import blobs
 from app.results.redis import RedisResults
+from app.store import blobs
 from app.surfaces.native import operations as native_operations
 from tests.changed_constants import environment_of, settings_of
 from tests.processes import HTTP, free_port

@@ -13,7 +13,7 @@ import uvloop
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from app.results import blobs
+from app.store import blobs
 from app.store.client import open_clients
 
 if TYPE_CHECKING:

@@ -88,7 +88,7 @@ async def test_a_signature_goes_back_as_it_came(model: GoogleImageModel) -> None
     first = await model.generate(sending(words), None, lasting(30))
     name = next(generate_placeholders())
     signed = {**inline(name), "thoughtSignature": first.signatures[0]}
-    blobs = {name: first.pictures[0].data}
+    blobs = {name: bytes(first.pictures[0].data)}
     again = sending(words, turn(signed, role="model"), turn({"text": "In red"}), blobs=blobs)
     second = await model.generate(again, None, lasting(30))
     assert second.pictures[0].id != first.pictures[0].id

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from app.domain.card import Card
+    from app.domain.generation import ImageData
     from app.domain.request import GenerationRequest
     from app.generation.order import GenerationResult
 
@@ -24,7 +25,7 @@ PAGE_SIZE: Final = 50
 PAGE_SIZE_MAX: Final = 1000
 
 
-def render_result(result: GenerationResult) -> tuple[str, dict[str, bytes]]:
+def render_result(result: GenerationResult) -> tuple[str, dict[str, ImageData]]:
     """Return the upstream's response, and its pictures by the ids that are their placeholders.
 
     Raises:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from app.domain.errors import GatewayError
+    from app.domain.generation import ImageData
     from app.surfaces.gemini.response import StreamFormat
 
 # White space in either format. A comment would be usual, but Google's Python client takes it for broken JSON.
@@ -25,7 +26,7 @@ class RenderedAnswer:
     """A response: a document in Google's dialect, its bytes by placeholder, and headers."""
 
     document: str
-    blobs: Mapping[str, bytes] = field(default_factory=dict)
+    blobs: Mapping[str, ImageData] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -114,7 +114,7 @@ async def load_earlier_image(
     except NotFound:
         detail = "The tenant has no such image, or it has expired."
         return Violation(f"{pointer}/image_id", "unknown_image", detail)
-    return await inspect_input(service, kind, pointer, picture.data, picture.mime_type)
+    return await inspect_input(service, kind, pointer, bytes(picture.data), picture.mime_type)
 
 
 def check_base64(lifted: Lifted, pointer: str, bytes_max: int) -> Violation | None:

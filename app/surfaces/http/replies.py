@@ -12,7 +12,7 @@ from app.media.splicing import compute_spliced_length, splice_iter
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
-    from app.domain.generation import Picture
+    from app.domain.generation import ImageData, Picture
     from app.generation.order import GenerationResult
 
 SLICE_BYTES = 1 << 20
@@ -20,13 +20,13 @@ SLICE_BYTES = 1 << 20
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
-def _split_bytes(data: bytes) -> Iterable[memoryview]:
+def _split_bytes(data: ImageData) -> Iterable[memoryview]:
     view = memoryview(data)
     return (view[at : at + SLICE_BYTES] for at in range(0, len(view), SLICE_BYTES))
 
 
 def _stream_pieces(
-    pieces: Iterable[bytes | memoryview],
+    pieces: Iterable[ImageData],
     length: int,
     chunked_above: int,
     headers: Mapping[str, str],
@@ -34,7 +34,7 @@ def _stream_pieces(
 ) -> Response:
     """Stream a response, without Content-Length above ``chunked_above``: some front ends cap such bodies."""
 
-    async def iterate_pieces() -> AsyncIterator[bytes | memoryview]:
+    async def iterate_pieces() -> AsyncIterator[ImageData]:
         for piece in pieces:
             yield piece
 
@@ -43,7 +43,7 @@ def _stream_pieces(
 
 
 def build_json_response(
-    skeleton: bytes, blobs: Mapping[str, bytes], headers: Mapping[str, str], chunked_above: int
+    skeleton: bytes, blobs: Mapping[str, ImageData], headers: Mapping[str, str], chunked_above: int
 ) -> Response:
     """Build a JSON response whose placeholders are replaced by base64 images while it is sent."""
     if not blobs:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from app.domain.card import Card
     from app.domain.errors import BudgetExceeded, MaxCostExceeded
     from app.domain.estimate import Estimate
-    from app.domain.generation import Picture, PictureRecord, SearchResults, Usage
+    from app.domain.generation import ImageData, Picture, PictureRecord, SearchResults, Usage
     from app.domain.rate import RateState
     from app.domain.stored_generation import Effective, StoredGeneration
     from app.generation.order import GenerationResult, Quote
@@ -48,7 +48,9 @@ def _datetime_from_ms(at_ms: int) -> datetime:
     return datetime.fromtimestamp(at_ms / 1000, tz=UTC)
 
 
-def render_result(result: GenerationResult, base_url: str, *, inline: bool) -> tuple[bytes, dict[str, bytes]]:
+def render_result(
+    result: GenerationResult, base_url: str, *, inline: bool
+) -> tuple[bytes, dict[str, ImageData]]:
     """Render a result as a JSON skeleton, and the images by placeholder."""
     names = generate_placeholders()
     blobs = {}
@@ -99,7 +101,7 @@ def render_stored_result(
     windows: tuple[WindowState, ...],
     base_url: str,
     pictures: tuple[Picture, ...] | None,
-) -> tuple[bytes, dict[str, bytes]]:
+) -> tuple[bytes, dict[str, ImageData]]:
     """Render a stored generation with its original cost and the current budgets.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Literal
 
-from app.domain.generation import Usage
+from app.domain.generation import ImageData, Usage
 from app.media.lifting import generate_placeholders
 from app.surfaces.native.wire import WarningWire
 from app.surfaces.openai.sizes import find_quality
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from app.generation.order import GenerationResult
     from app.surfaces.openai.request import ParsedRequest
 
-Spliced = tuple[bytes, dict[str, bytes]]
+Spliced = tuple[bytes, dict[str, ImageData]]
 """Light JSON, and the images by placeholder."""
 
 

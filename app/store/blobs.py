@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
     from redis.asyncio.connection import AbstractConnection
 
+    from app.domain.generation import ImageData
+
 T = TypeVar("T")
 
 SLICE_BYTES = 256 * 1024
 HEAD_BYTES = 4096
 
 
-async def put(client: Redis | RedisCluster, key: str, pieces: tuple[bytes, ...], ttl_ms: int) -> None:
+async def put(client: Redis | RedisCluster, key: str, pieces: tuple[ImageData, ...], ttl_ms: int) -> None:
     """Set a value that consists of pieces, with a time to live in milliseconds.
 
     Raises:
@@ -105,7 +107,7 @@ async def _run_exchange(client: Redis, exchange: Callable[[AbstractConnection], 
     raise AssertionError("unreachable")
 
 
-def _build_set_command(key: str, pieces: tuple[bytes, ...], ttl_ms: int) -> list[bytes]:
+def _build_set_command(key: str, pieces: tuple[ImageData, ...], ttl_ms: int) -> list[ImageData]:
     """``SET key <pieces> PX ttl_ms`` in RESP; the pieces are not copied."""
     length = sum(map(len, pieces))
     name, ttl = key.encode(), str(ttl_ms).encode()
@@ -114,7 +116,7 @@ def _build_set_command(key: str, pieces: tuple[bytes, ...], ttl_ms: int) -> list
     return [head, *pieces, tail]
 
 
-def _slice_pieces(pieces: list[bytes]) -> Iterator[bytes | memoryview]:
+def _slice_pieces(pieces: list[ImageData]) -> Iterator[ImageData]:
     for piece in pieces:
         view = memoryview(piece)
         for begin in range(0, len(piece), SLICE_BYTES):

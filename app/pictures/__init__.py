@@ -1,0 +1,1 @@
+"""The bytes of images: stores for them, behind one port."""
