@@ -70,12 +70,14 @@ reference: .venv/run ## Write REFERENCE.md, and the README's table of rules
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "No virtual environment was made; on Debian, install python3-venv." >&2; exit 1; }
 
 .venv/run: .venv/bin/python requirements-build.txt requirements-run.txt pyproject.toml
+	@test -e .venv/dev || echo "Installing the packages into .venv, which takes about a minute"
 	@test -e .venv/dev || $(PY) -m pip install -q --disable-pip-version-check --require-hashes \
 	  -r requirements-build.txt -r requirements-run.txt
 	$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/dev: .venv/bin/python requirements-build.txt requirements-dev.txt pyproject.toml
+	@echo "Installing the packages and the tools into .venv, which takes about two minutes"
 	$(PY) -m pip install -q --disable-pip-version-check --require-hashes \
 	  -r requirements-build.txt -r requirements-dev.txt
 	$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .

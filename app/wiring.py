@@ -114,8 +114,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
         breaker = _breaker("ledger", metrics, clients)
         ledger = RedisLedger(clients.ledger, settings.ledger, capacity, breaker)
         trial = await _first_trial(clients, ledger)
-        folder = _journal_folder(settings)
-        copy = LocalCopy(folder / "tenants.json") if folder is not None else None
+        copy = _local_copy(settings)
         stored = StoredDirectory(declared, clients.ledger, pepper, catalogue, copy=copy)
         directory = await stack.enter_async_context(stored)
         for tenant in directory.list_tenants():
@@ -154,6 +153,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             page_counter=PageCounter(),
             readiness=_readiness(gateway, trial, model),
             conditions=lambda: durable.conditions() | capacity.conditions() | model.conditions(),
+            store=_describe_store(settings, clients),
             render_metrics=metrics.render,
             operators_ports=frozenset(settings.ports.values()) - {settings.port},
             administration=Administration(
@@ -265,6 +265,14 @@ async def _store_url(settings: Settings, stack: AsyncExitStack) -> str:
     return await stack.enter_async_context(embedded)
 
 
+def _describe_store(settings: Settings, clients: StoreClients) -> str:
+    """Where the ledger is, for the person who reads how the gateway starts."""
+    address = describe_address(clients.ledger)
+    if settings.redis.url is None:
+        return f"a server of its own at {address}"
+    return address
+
+
 def _results(
     clients: StoreClients, directory: StoredDirectory, capacity: StoreCapacity, metrics: Metrics
 ) -> ObservedResults:
@@ -299,6 +307,12 @@ def _journal_folder(settings: Settings) -> Path | None:
     if settings.journal_dir is None and settings.state_dir.is_dir():
         return settings.state_dir / "journal"
     return settings.journal_dir
+
+
+def _local_copy(settings: Settings) -> LocalCopy | None:
+    """Where this replica keeps the tenants that it knows; None without a disk."""
+    folder = _journal_folder(settings)
+    return None if folder is None else LocalCopy(folder / "tenants.json")
 
 
 def _durable(
@@ -361,7 +375,7 @@ def _readiness(
         return None if diagnosis is None else str(diagnosis)
 
     async def upstream() -> str | None:
-        return None if await model.is_ready() else "the upstream cannot be called"
+        return await model.find_fault()
 
     async def drain() -> str | None:
         return "the process is going down" if gateway.draining else None

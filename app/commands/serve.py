@@ -8,6 +8,7 @@ import secrets
 import signal
 import socket
 import sys
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -15,13 +16,14 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from app.commands.banner import NOT_READY, build_banner, build_log_fields, is_for_a_person
 from app.commands.sockets import CannotListen, open_sockets
 from app.domain.errors import ConfigurationError, InvalidRequest
 from app.main import create_app
 from app.observability.logs import configure
 from app.resilience.tasks import OwnTasks
 from app.surfaces.native.errors import build_problem_response
-from app.tenants.directory import DEMO_KEY_FILE
+from app.upstream.google.client import LOADING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,30 +34,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BANNER = """
-flashgate is ready
-  URL      {url}
-  tenant   demo
-  key      {shown}
-  upstream {upstream}
-
-Generate a picture:
-
-  curl -sS {url}/v1/images:generate \\
-    -H "X-API-Key: {key}" \\
-    -H 'Content-Type: application/json' -H 'Accept: image/*' \\
-    -d '{{"prompt": "A lighthouse at dusk", "aspect_ratio": "16:9", "output_mime_type": "image/png"}}' \\
-    -o lighthouse.png
-"""
-
-
-NOT_READY = """
-flashgate is not ready: its store is not usable, and no paid request is served until it is
-  store    {fault}
-"""
-
-STORE_RETRY_S = 1.0
-"""Seconds between checks of an unusable store for the person at the terminal."""
+RETRY_S = 0.2
+LOADING_S = 2.0
+"""Seconds between checks of what is not ready, and until a person is told that the SDK is being loaded."""
 
 
 class Protocol(H11Protocol):
@@ -73,7 +54,7 @@ class Protocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """Prints how to generate the first picture, reloads on SIGHUP, and drains on shutdown."""
+    """Says what runs and how to generate the first picture, reloads on SIGHUP, and drains on shutdown."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI, settings: Settings) -> None:
         super().__init__(config)
@@ -91,8 +72,7 @@ class Server(uvicorn.Server):
             host, port = listener.getsockname()[:2]
             log.info("the gateway listens", extra={"address": host, "port": port})
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._start_reload)
-        if self._settings.has_demo:
-            await self._greet()
+        self._tasks.begin(self._greet())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting connections, and drain while callers are connected, so that they get responses."""
@@ -122,36 +102,30 @@ class Server(uvicorn.Server):
             log.info("the tenants' file was read again", extra={"count": count})
 
     async def _greet(self) -> None:
-        """Print how to generate the first picture; while the store is unusable, print why."""
-        check_store = self._app.state.service.readiness["store"]
-        fault = await check_store()
-        if fault is None:
-            _write_to_terminal(self._build_banner())
-            return
-        _write_to_terminal(NOT_READY.format(fault=fault))
+        """Say what runs as soon as paid requests can be served; until then, say why not."""
+        patience = time.monotonic() + LOADING_S
+        shown = None
+        while (fault := await self._find_fault()) is not None:
+            if fault != shown and (LOADING not in fault or time.monotonic() > patience):
+                _write_to_terminal(NOT_READY.format(fault=fault))
+                shown = fault
+            await asyncio.sleep(RETRY_S)
+        self._announce()
 
-        async def greet_later() -> None:
-            current_fault = fault
-            while current_fault is not None:
-                await asyncio.sleep(STORE_RETRY_S)
-                current_fault = await check_store()
-            _write_to_terminal(self._build_banner())
+    async def _find_fault(self) -> str | None:
+        """Why no paid request can be served, or None."""
+        for name, check in self._app.state.service.readiness.items():
+            fault = await check()
+            if fault is not None:
+                return f"{name:<10} {fault}"
+        return None
 
-        self._tasks.begin(greet_later())
-
-    def _build_banner(self) -> str:
-        host = "127.0.0.1" if self._settings.host in {"0.0.0.0", "::"} else self._settings.host  # noqa: S104
-        port = self.servers[0].sockets[0].getsockname()[1]
-        file = self._settings.state_dir / DEMO_KEY_FILE
-        # Logs are stored and shipped, so the key itself is only shown to a person.
-        for_a_person = self._settings.log_format == "text" or sys.stderr.isatty()
-        key = file.read_text().strip() if for_a_person else f"$(cat {file})"
-        return BANNER.format(
-            url=f"http://{host}:{port}",
-            shown=key if for_a_person else f"in {file}",
-            key=key,
-            upstream=", ".join(self._settings.back_ends),
-        )
+    def _announce(self) -> None:
+        settings, service = self._settings, self._app.state.service
+        log.info("the gateway is ready", extra=build_log_fields(settings, service))
+        if settings.has_demo or is_for_a_person(settings):
+            port = self.servers[0].sockets[0].getsockname()[1]
+            _write_to_terminal(build_banner(settings, service, port))
 
 
 def _write_to_terminal(text: str) -> None:

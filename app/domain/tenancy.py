@@ -135,6 +135,10 @@ class Project:
     budgets: tuple[Budget, ...] = ()
 
 
+def _has_enforced(budgets: tuple[Budget, ...]) -> bool:
+    return any(budget.mode == "enforce" for budget in budgets)
+
+
 @dataclass(frozen=True, slots=True)
 class Tenant:
     """One customer of the gateway.
@@ -177,6 +181,14 @@ class Tenant:
         """Whether a limit of each end user is enforced, so that a request has to name its user."""
         budgets = any(budget.scope == "user" and budget.mode == "enforce" for budget in self.budgets)
         return budgets or self.users.rate is not None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether an enforced budget limits each key. Those of end users do not: there may be any number."""
+        if any(budget.scope == "tenant" and budget.mode == "enforce" for budget in self.budgets):
+            return True
+        limited = {project.id for project in self.projects if _has_enforced(project.budgets)}
+        return all(key.project in limited or _has_enforced(key.budgets) for key in self.keys)
 
     @property
     def tail_rule(self) -> Tail:

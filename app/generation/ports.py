@@ -419,8 +419,8 @@ class ImageModel(Protocol):
             UpstreamError: Anything else, with ``billed`` saying whether it may have been charged.
         """
 
-    async def is_ready(self) -> bool:
-        """Whether calls can be made at all (credentials present, emulator listening)."""
+    async def find_fault(self) -> str | None:
+        """Why no call can be made (no credentials, no emulator that listens), as a sentence, or None."""
 
 
 class Directory(Protocol):

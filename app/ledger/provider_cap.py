@@ -95,9 +95,9 @@ class CappedImageModel:
         self._catalogue = catalogue
         self._config = config
 
-    async def is_ready(self) -> bool:
-        """Whether calls can be made at all."""
-        return await self._model.is_ready()
+    async def find_fault(self) -> str | None:
+        """Why no call can be made, or None."""
+        return await self._model.find_fault()
 
     async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
         """One attempt, within the cap.

@@ -337,9 +337,9 @@ class ObservedImageModel:
             ending = "over"
         metrics.count_bounded_call(request.model, level, ending)
 
-    async def is_ready(self) -> bool:
-        """Whether calls can be made; not counted, because probes ask all the time."""
-        return await self._model.is_ready()
+    async def find_fault(self) -> str | None:
+        """Why no call can be made; not counted, because probes ask all the time."""
+        return await self._model.find_fault()
 
 
 def _get_finish_reason(error: GatewayError) -> str | None:

@@ -112,9 +112,9 @@ class GuardedBackEnd:
         self._quotas: dict[str, _ExhaustedQuota] = {}
         self._cap: _ReachedCap | None = None
 
-    async def is_ready(self) -> bool:
-        """Whether the back end can be called."""
-        return await self._model.is_ready()
+    async def find_fault(self) -> str | None:
+        """Why the back end cannot be called, or None."""
+        return await self._model.find_fault()
 
     @property
     def spending_cap(self) -> str | None:

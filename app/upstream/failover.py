@@ -85,12 +85,15 @@ class FailoverImageModel:
         held = {each.name: each.spending_cap for each in self._all_back_ends}
         return {f"{name}_spending_cap": sentence for name, sentence in held.items() if sentence}
 
-    async def is_ready(self) -> bool:
-        """Whether at least one back end can be called."""
+    async def find_fault(self) -> str | None:
+        """Why no back end can be called, a sentence for each, or None if at least one can be."""
+        faults = []
         for back_end in self._all_back_ends:
-            if await back_end.is_ready():
-                return True
-        return False
+            fault = await back_end.find_fault()
+            if fault is None:
+                return None
+            faults.append(f"{back_end.name}: {fault}")
+        return " ".join(faults)
 
     async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
         """Generate one candidate, within the call's timeout.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ import yaml
 
 from app.settings.environment import load_settings
 from tests.processes import running_gateway
+from tests.server.conftest import wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,7 +92,7 @@ def test_the_demo_key_is_told_to_a_person_never_to_a_log_that_is_collected_nor_o
     for log_format, told in (("text", True), ("json", False)):
         folder = tmp_path / log_format
         with running_gateway(folder, upstream="emulator", log_format=log_format):
-            pass
+            wait_for(partial(says, folder, "-o lighthouse"), "it has said how to begin")
         file = folder / "state" / "demo-key"
         assert (file.read_text().strip() in output(folder)) is told
         assert (f"$(cat {file})" in output(folder)) is not told
@@ -110,6 +112,10 @@ def test_the_demo_key_is_told_to_a_person_never_to_a_log_that_is_collected_nor_o
         pass
     assert "flashgate is ready" not in output(tmp_path / "service")
     assert "Application startup complete" in output(tmp_path / "service")
+
+
+def says(folder: Path, words: str) -> bool:
+    return words in output(folder)
 
 
 def output(folder: Path) -> str:

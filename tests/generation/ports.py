@@ -174,5 +174,5 @@ class MemoryModel:
             raise ending
         return ending
 
-    async def is_ready(self) -> bool:
-        return True
+    async def find_fault(self) -> str | None:
+        return None

@@ -126,7 +126,7 @@ class Inner:
     async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
         return self._do(request, seed, call)  # type: ignore[return-value]
 
-    async def is_ready(self) -> bool:
+    async def find_fault(self) -> str | None:
         return self._do()  # type: ignore[return-value]
 
     def authenticate(self, presented: str) -> Caller | None:

@@ -53,8 +53,8 @@ class Upstream:
             raise self.error
         return ModelAnswer((), "", "STOP", USAGE, "m-001")
 
-    async def is_ready(self) -> bool:
-        return True
+    async def find_fault(self) -> str | None:
+        return None
 
 
 def capped(

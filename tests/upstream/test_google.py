@@ -444,7 +444,7 @@ async def test_an_upstream_that_is_not_there_costs_nothing() -> None:
     async with calling("http://127.0.0.1:9") as model:
         with pytest.raises(UpstreamUnavailable) as raised:
             await model.generate(asked(), None, lasting(20))
-        assert not await model.is_ready()
+        assert await model.find_fault() == "No emulator listens at 127.0.0.1:9."
     assert raised.value.billed == "no"
 
 
@@ -511,7 +511,7 @@ async def test_the_sdk_is_not_imported_on_the_start_path() -> None:
 async def test_it_is_ready_when_it_is_open_and_the_emulator_listens(server: Upstream) -> None:
     async with calling(server.url) as model:
         await answered(server, model, answer(part()))
-        assert await model.is_ready()
+        assert await model.find_fault() is None
 
 
 async def test_calls_made_before_it_is_open_wait_and_share_one_opening(server: Upstream) -> None:
@@ -572,7 +572,7 @@ async def test_without_credentials_it_is_not_ready_and_says_so(
     async with GoogleImageModel(BackEnd("vertex", project="p"), load_catalogue()) as model:
         with pytest.raises(UpstreamRejected) as raised:
             await model.generate(asked(), None, lasting(20))
-        assert not await model.is_ready()
+        assert "application default credentials" in str(await model.find_fault())
     assert raised.value.billed == "no"
 
 
@@ -584,7 +584,7 @@ async def test_an_sdk_that_does_not_open_is_said_and_tried_again(
     async with calling(server.url) as model:
         with pytest.raises(UpstreamRejected, match="ImportError"):
             await model.generate(asked(), None, lasting(20))
-        assert not await model.is_ready()
+        assert "ImportError" in str(await model.find_fault())
         monkeypatch.delenv("GOOGLE_GENAI_HTTP_CLIENT")
         assert (await model.generate(asked(), None, lasting(20))).pictures
 

@@ -34,8 +34,8 @@ class Limited:
         self._under_way = 0
         self._dice = random.Random(7)
 
-    async def is_ready(self) -> bool:
-        return True
+    async def find_fault(self) -> str | None:
+        return None
 
     async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
         if self._under_way >= self.capacity:

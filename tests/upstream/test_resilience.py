@@ -46,8 +46,8 @@ class Scripted:
         self.outcomes = list(outcomes)
         self.timeouts: list[float] = []
 
-    async def is_ready(self) -> bool:
-        return True
+    async def find_fault(self) -> str | None:
+        return None
 
     async def generate(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
         outcome = self.outcomes[min(len(self.timeouts), len(self.outcomes) - 1)]

@@ -120,6 +120,7 @@ class Service:
         page_counter: Counts the pages of PDF inputs; shared by all requests.
         readiness: Checks by name; each returns why it is not ready, or None.
         conditions: Further facts about the store for operators, by name.
+        store: Where the ledger is, in words; never with a user or a password.
         render_metrics: The Prometheus exposition, as (body, content type).
         operators_ports: Ports that callers cannot reach, on which ``/metrics`` needs no key.
         identity_tokens: Verifies ID tokens; None if they are not accepted.
@@ -140,6 +141,7 @@ class Service:
     page_counter: PageCounter
     readiness: dict[str, Callable[[], Awaitable[str | None]]]
     conditions: Callable[[], dict[str, str | int]]
+    store: str
     render_metrics: Callable[[], tuple[bytes, str]]
     operators_ports: frozenset[int]
     administration: Administration

@@ -40,6 +40,11 @@ LIGHT_BYTES_MAX: Final = 16 * 1024 * 1024  # thought signatures stay in it, and 
 KEEPALIVE_S: Final = 30.0
 READY_WAIT_S: Final = 1.0
 TENANT_HEADER: Final = "X-Flashgate-Tenant"
+LOADING: Final = "The SDK is still being loaded."
+_REMEDIES: Final = {
+    "vertex": "Set GOOGLE_APPLICATION_CREDENTIALS to the file of a service account, or run `gcloud auth "
+    "application-default login`."
+}
 _HASHED_IN_A_THREAD_BYTES: Final = 1_000_000
 
 
@@ -153,14 +158,21 @@ class GoogleImageModel(Resource):
             self._opening = self._tasks.begin(self._open_sdk(self._http), "google-sdk")
         return await asyncio.shield(self._opening)
 
-    async def is_ready(self) -> bool:
-        """Whether calls can be made: the SDK is open with its credentials, and an emulator is listening."""
+    async def find_fault(self) -> str | None:
+        """Why no call can be made: the SDK is not open with its credentials, or no emulator listens."""
+        address = httpx2.URL(self._back_end.url).netloc.decode()
         try:
             async with time_limit(READY_WAIT_S):
                 await self._get_sdk()
-                return self._back_end.kind != "emulator" or await self._is_listening()
-        except (GatewayError, TimeoutError):
-            return False
+                if self._back_end.kind != "emulator" or await self._is_listening():
+                    return None
+        except UpstreamRejected as error:
+            return f"{error.detail} {_REMEDIES.get(self._back_end.kind, '')}".rstrip()
+        except GatewayError as error:
+            return error.detail
+        except TimeoutError:
+            return LOADING
+        return f"No emulator listens at {address}."
 
     async def _is_listening(self) -> bool:
         url = httpx2.URL(self._back_end.url)
@@ -204,7 +216,8 @@ class GoogleImageModel(Resource):
             diagnosis = diagnose_failure(failure, raised, self._back_end.url)
             facts = {"back_end": self._back_end.kind, "model": card.id, "billed": failure.billed}
             known = {"upstream_status": failure.upstream_status, "retry_after_s": failure.retry_after_s}
-            log.info("a call of the model failed", extra={"diagnosis": diagnosis, **facts, **known})
+            level = logging.ERROR if isinstance(failure, UpstreamRejected) else logging.INFO
+            log.log(level, "a call of the model failed", extra={"diagnosis": diagnosis, **facts, **known})
             # The cause is dropped, because its text may repeat the prompt.
             raise failure from None
         answer = GoogleResponse(
