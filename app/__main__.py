@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.commands import cli, ledger, serve
+from app.commands import cards, cli, ledger, serve
 from app.commands.keys import print_new_key
 from app.commands.reference import print_openapi, print_reference
 from app.domain.errors import ConfigurationError
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 
-def _build_parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
     parser = argparse.ArgumentParser(
         "flashgate", description="The gateway in front of Gemini 3.1 Flash Image."
     )
@@ -42,6 +43,7 @@ def _build_parser() -> argparse.ArgumentParser:
     cli.add_key_commands(keys)
     cli.add_usage_command(commands.add_parser("usage", help="report usage of a running gateway"))
     cli.add_budget_commands(commands.add_parser("budgets", help="add credit and override limits"))
+    cards.add_commands(commands.add_parser("cards", help="show the models' cards, or check them"))
     ledger.add_commands(commands.add_parser("ledger", help="check that the ledger balances, or export it"))
     return parser
 
@@ -52,10 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv_list[:1] == ["emulator"]:
         # A separate program, because drawing and serving need different packages.
         os.execv(sys.executable, [sys.executable, "-m", "app.emulator", *argv_list[1:]])  # noqa: S606 - this very interpreter
-    arguments = _build_parser().parse_args(argv_list)
+    parser = build_parser()
+    arguments = parser.parse_args(argv_list)
     try:
         settings = load_settings()
-        renewed = partial(print_reference, readme=getattr(arguments, "readme", None))
+        renewed = partial(print_reference, readme=getattr(arguments, "readme", None), parser=parser)
         printing: dict[str, Callable[[Settings], int]] = {"openapi": print_openapi, "reference": renewed}
         printed = printing.get(arguments.command)
         if printed is not None:
@@ -65,8 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command in {"keys", "tenants", "usage", "budgets"}:
             admin_key = None if settings.admin_key is None else settings.admin_key.get_secret_value()
             return cli.run(arguments, f"http://127.0.0.1:{settings.admin_port or settings.port}", admin_key)
-        if arguments.command == "ledger":
-            return ledger.run(arguments, settings)
+        running = {"cards": cards.run, "ledger": ledger.run}.get(arguments.command)
+        if running is not None:
+            return running(arguments, settings)
         return serve.run(settings)
     except ConfigurationError as error:
         sys.stderr.write(f"flashgate: {error}\n")

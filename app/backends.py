@@ -93,7 +93,7 @@ async def _open_model(
 ) -> GoogleImageModel:
     return await stack.enter_async_context(
         GoogleImageModel(
-            await _back_end(kind, settings, stack),
+            await build_back_end(kind, settings, stack),
             catalogue,
             # Who has a slot must find a connection: waiting for one would look like the back end's failure.
             connections_max=max(CONNECTIONS_MIN, settings.upstream_slots.max * len(list(catalogue))),
@@ -103,8 +103,8 @@ async def _open_model(
     )
 
 
-async def _back_end(kind: Kind, settings: Settings, stack: AsyncExitStack) -> BackEnd:
-    """Where the back end is, if not where Google has it; an emulator without an address is started."""
+async def build_back_end(kind: Kind, settings: Settings, stack: AsyncExitStack) -> BackEnd:
+    """A back end as the settings say; an emulator without an address is started, and ended by the stack."""
     vertex, gemini = settings.vertex, settings.gemini
     base_urls = {"vertex": vertex.base_url, "gemini": gemini.base_url, "emulator": settings.emulator.base_url}
     base_url = base_urls[kind]

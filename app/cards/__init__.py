@@ -12,6 +12,7 @@ from app.domain.card import Card, strip_model_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from importlib.resources.abc import Traversable
 
     from app.domain.migration import ModelAlias
 
@@ -90,10 +91,18 @@ def _close(schema: dict[str, Any]) -> None:
         _close(inner)
 
 
-def load_catalogue() -> Catalogue:
-    """Read every card in this package. Raises pydantic.ValidationError for a malformed one."""
+def load_catalogue(folder: Traversable | None = None) -> Catalogue:
+    """Read every card of a folder, by default of this package.
+
+    Raises:
+        pydantic.ValidationError: A card is malformed.
+    """
     entries = sorted(
-        (entry for entry in resources.files(__package__).iterdir() if entry.name.endswith(".yaml")),
+        (
+            entry
+            for entry in (folder or resources.files(__package__)).iterdir()
+            if entry.name.endswith(".yaml")
+        ),
         key=lambda entry: entry.name,
     )
     return Catalogue(tuple(Card.model_validate(yaml.safe_load(entry.read_text())) for entry in entries))

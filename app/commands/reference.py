@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from argparse import _SubParsersAction
 from typing import TYPE_CHECKING, Any
 
 from fastapi.routing import APIRoute
@@ -22,6 +23,7 @@ from app.surfaces.gemini.member_table import list_members
 from app.surfaces.gemini.refused_members import REFUSED
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
@@ -64,10 +66,11 @@ def _format_codes(codes: tuple[str, ...]) -> str:
     return ", ".join(f"`{code}`" for code in codes)
 
 
-def render_reference(app: FastAPI) -> str:
-    """Render the document: routes, error codes, settings and metrics, a table each."""
+def render_reference(app: FastAPI, parser: ArgumentParser) -> str:
+    """Render the document: routes, commands, error codes, settings and metrics, a table each."""
     tables = (
         ("Routes", ("route", "purpose"), _list_routes(app.openapi())),
+        ("Commands", ("command", "purpose"), _list_commands(parser)),
         ("Error codes", ("status", "code", "retryable", "when"), _list_errors()),
         ("Violation codes", ("code", "meaning"), _list_meanings(VIOLATIONS)),
         ("Warning codes", ("code", "meaning"), _list_meanings(NOTICES)),
@@ -105,6 +108,19 @@ def _list_routes(document: dict[str, Any]) -> Iterator[tuple[str, ...]]:
         "Get the metrics for Prometheus, with an operator's key or on a separate port.",
     )
     yield "`GET /openapi.json`, `GET /docs`", "Get the OpenAPI document, and a page to browse and try it."
+
+
+def _list_commands(parser: ArgumentParser) -> Iterator[tuple[str, ...]]:
+    """List the commands that do something, not those that need another command after them."""
+    for action in parser._actions:  # noqa: SLF001 - argparse offers no other way
+        if not isinstance(action, _SubParsersAction):
+            continue
+        purposes = {each.dest: each.help or "" for each in action._choices_actions}  # noqa: SLF001
+        for name, inner in action.choices.items():
+            below = [each for each in inner._actions if isinstance(each, _SubParsersAction)]  # noqa: SLF001
+            if not below or not below[0].required:
+                yield f"`{inner.prog}`", purposes[name]
+            yield from _list_commands(inner)
 
 
 def _list_google_routes() -> Iterator[tuple[str, ...]]:
@@ -179,10 +195,10 @@ def print_openapi(settings: Settings) -> int:
     return 0
 
 
-def print_reference(settings: Settings, readme: Path | None) -> int:
+def print_reference(settings: Settings, readme: Path | None, parser: ArgumentParser) -> int:
     """Print REFERENCE.md, or update the table of rules in the README."""
     if readme is not None:
         readme.write_text(update_readme(readme.read_text(), settings.surface.default_model))
         return 0
-    sys.stdout.write(render_reference(create_app(settings)))
+    sys.stdout.write(render_reference(create_app(settings), parser))
     return 0

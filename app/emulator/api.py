@@ -24,6 +24,7 @@ from app.emulator.delivery import CutOff, Pieces, Trickle
 from app.emulator.errors import FieldFault, GoogleError, error_info, invalid_argument
 from app.emulator.options import EmulatorOptions
 from app.emulator.output import plan_output
+from app.emulator.published import describe_model
 from app.emulator.renderer import Renderer
 from app.emulator.requests import parse, read_generate
 from app.emulator.rules import BYTES_MAX, BadRules, Call, FaultRules, Rulebook, read_rules
@@ -210,15 +211,13 @@ class _Emulator:
         name = "publisherModels"
         if dialect == "gemini":
             name = "models"
-        response: dict[str, Any] = {
-            name: [_describe_model(card, dialect) for card in cards[int(start) : end]]
-        }
+        response: dict[str, Any] = {name: [describe_model(card, dialect) for card in cards[int(start) : end]]}
         if end < len(cards):
             response["nextPageToken"] = str(end)
         return JSONResponse(response)
 
     async def _get_model(self, request: Request, dialect: Dialect) -> Response:
-        return JSONResponse(_describe_model(self._find_card(request, dialect), dialect))
+        return JSONResponse(describe_model(self._find_card(request, dialect), dialect))
 
     def _find_card(self, request: Request, dialect: Dialect) -> Card:
         """The card of the path's model, by full id. Raises GoogleError 404 with the dialect's own message."""
@@ -387,36 +386,6 @@ def _join_chunks(chunks: list[list[bytes]], *, sse: bool) -> tuple[list[bytes], 
         pieces += [before, *chunk]
         before = b",\r\n"
     return [*pieces, b"]"], JSON
-
-
-def _describe_model(card: Card, dialect: Dialect) -> dict[str, Any]:
-    if dialect == "vertex":
-        return {
-            "name": f"publishers/google/models/{card.id}",
-            "versionId": "default",
-            "openSourceCategory": "PROPRIETARY",
-            "launchStage": card.lifecycle.stage.upper(),
-        }
-    return {
-        "name": f"models/{card.id}",
-        "version": "001",
-        "displayName": card.title,
-        "description": f"{card.title}, as the flashgate emulator knows it.",
-        "inputTokenLimit": card.tokens.input_max,
-        "outputTokenLimit": card.tokens.output_max,
-        "supportedGenerationMethods": ["generateContent", "countTokens"],
-        **_list_sampling(card),
-        "thinking": True,
-    }
-
-
-def _list_sampling(card: Card) -> dict[str, float]:
-    members: dict[str, float] = {}
-    if (temperature := card.parameters.temperature) is not None:
-        members |= {"temperature": temperature.default, "maxTemperature": temperature.max}
-    if (top_p := card.parameters.top_p) is not None:
-        members["topP"] = top_p.default
-    return members
 
 
 def _answer_error(_request: Request, error: GoogleError) -> Response:

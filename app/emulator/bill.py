@@ -1,7 +1,7 @@
 """What Google would bill, in the columns of its billing export.
 
 Prices and tokens of pictures are written here by hand, from Google's price pages and model cards of November
-2026, and read no card: the gateway's books can be compared with them (tests/bill).
+2026, and read from no card: the gateway's books can be compared with them (tests/bill), and its cards.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from datetime import date
+
+    from app.domain.card import Card
 
 FREE_QUERIES: Final = 5000
 _QUERY_USD: Final = Decimal("0.014")
@@ -67,6 +69,11 @@ _WORDS: Final = Prices(
     "output token count {} text and thinking",
     "output token count {} image",
 )
+
+
+def get_picture_tokens(card: Card, size: str) -> int:
+    """Tokens of a picture; those of a model or a size that is not in the table, as the card has them."""
+    return IMAGE_TOKENS.get(card.id, {}).get(size) or card.image_tokens(size)
 
 
 @dataclass(slots=True)

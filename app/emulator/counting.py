@@ -1,4 +1,4 @@
-"""Counts the tokens of a request's input, from tables of its own that the gateway does not read."""
+"""Counts the tokens of a request's input, from tables that no card fills."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from app.emulator.published import (
+    FRAME_TOKENS_AT,
+    IMAGE_TOKENS_AT,
+    PAGE_TOKENS_AT,
+    SOUND_TOKENS,
+    get_image_tokens,
+)
 from app.media.inspection import inspect
 
 if TYPE_CHECKING:
@@ -16,13 +23,6 @@ if TYPE_CHECKING:
     from app.emulator.messages import Dialect
 
 _CHARACTERS_PER_TOKEN = 4
-# The Gemini API reports 258 tokens for a picture; Vertex AI follows the card (docs/model.md#usage).
-_GEMINI_IMAGE_TOKENS = 258
-# Google's tables for Gemini 3, by resolution; "" is the usual one, and an unknown one is read as that.
-_IMAGE_TOKENS = {"LOW": 280, "MEDIUM": 560, "HIGH": 1120, "ULTRA_HIGH": 2240}
-_PAGE_TOKENS = {"": 560, "LOW": 280, "MEDIUM": 560, "HIGH": 1120}
-_FRAME_TOKENS = {"": 70, "LOW": 70, "MEDIUM": 70, "HIGH": 280}
-_SOUND_TOKENS = 32  # of each second of a video
 
 
 def count_tokens(
@@ -36,9 +36,7 @@ def count_tokens(
 
     ``resolution`` is ``mediaResolution`` of the whole request, which a part's own takes the place of.
     """
-    each_image = _GEMINI_IMAGE_TOKENS
-    if dialect == "vertex":
-        each_image = card.images.tokens_each
+    each_image = get_image_tokens(card.id, dialect)
     counted: Counter[str] = Counter()
     for part in iterate_parts([*contents, *([system] if system else [])]):
         counted["TEXT"] += _count_text_tokens(part.get("text", "")) + _count_text_tokens(
@@ -48,12 +46,12 @@ def count_tokens(
         family = blob.get("mimeType", "").partition("/")[0]
         level = (part.get("mediaResolution", {}).get("level") or resolution).removeprefix("MEDIA_RESOLUTION_")
         if family == "image":
-            counted["IMAGE"] += _IMAGE_TOKENS.get(level, each_image)
+            counted["IMAGE"] += IMAGE_TOKENS_AT.get(level, each_image)
         elif family == "video":
             counted["VIDEO"] += _count_video_tokens(part, level)
         elif family == "application":
             pages = max(1, blob.get("data", b"").count(b"/Type /Page\n"))
-            counted["DOCUMENT"] += pages * _PAGE_TOKENS.get(level, _PAGE_TOKENS[""])
+            counted["DOCUMENT"] += pages * PAGE_TOKENS_AT.get(level, PAGE_TOKENS_AT[""])
         elif family == "text":
             counted["TEXT"] += len(blob.get("data", b"")) // _CHARACTERS_PER_TOKEN + 1
     return tuple((name, counted[name]) for name in ("TEXT", "IMAGE", "VIDEO", "DOCUMENT") if counted[name])
@@ -63,7 +61,7 @@ def _count_video_tokens(part: dict[str, Any], level: str) -> int:
     """Tokens of a video: its frames, and its sound."""
     seconds = inspect(part.get("inlineData", {}).get("data", b""), pixels_max=1).seconds or 1.0
     frames: float = seconds * part.get("videoMetadata", {}).get("fps", 1)
-    return math.ceil(frames * _FRAME_TOKENS.get(level, _FRAME_TOKENS[""]) + seconds * _SOUND_TOKENS)
+    return math.ceil(frames * FRAME_TOKENS_AT.get(level, FRAME_TOKENS_AT[""]) + seconds * SOUND_TOKENS)
 
 
 def _count_text_tokens(text: str) -> int:

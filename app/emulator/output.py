@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from app.emulator.bill import get_picture_tokens
+
 if TYPE_CHECKING:
     from app.emulator.behaviour import Behaviour
     from app.emulator.requests import ModelRequest
@@ -33,7 +35,7 @@ class Output:
 
 def plan_output(request: ModelRequest, behaviour: Behaviour) -> Output:
     """The output of an answer: pictures come first, then thoughts, then words, until the bound is reached."""
-    bound, picture = request.output_tokens_max, request.card.image_tokens(request.image_size)
+    bound, picture = request.output_tokens_max, get_picture_tokens(request.card, request.image_size)
     if behaviour.appetite != "usual" and behaviour.pictures:
         fitting = bound // picture
         if behaviour.appetite == "over":

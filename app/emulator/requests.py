@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _NUMBER_WORDS = {1: "ONE", 2: "TWO", 3: "THREE", 4: "FOUR", 5: "FIVE", 8: "EIGHT", 9: "NINE", 16: "SIXTEEN"}
 _NUMBER_WORDS[21] = "TWENTY_ONE"
+_SEARCHES = {"web_search": "webSearch", "image_search": "imageSearch"}
 
 _CANNOT_PROCESS = (
     "Unable to process input {}. Please retry or report in"
@@ -342,6 +343,8 @@ def _check_tools(tools: list[dict[str, Any]], card: Card) -> Iterator[FieldFault
             yield FieldFault(f"tools[{at}]", f"Function calling is not enabled for models/{card.id}")
         elif tool.keys() - {"googleSearch"}:
             yield FieldFault(f"tools[{at}]", f"Unsupported tool for models/{card.id}: {', '.join(tool)}")
+        elif _find_searches([tool]) - {_SEARCHES[kind] for kind in card.grounding}:
+            yield FieldFault(f"tools[{at}]", f"Search as tool is not enabled for models/{card.id}")
 
 
 def _find_searches(tools: list[dict[str, Any]]) -> frozenset[str]:

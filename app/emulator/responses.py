@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pybase64
 
+from app.emulator.bill import get_picture_tokens
 from app.emulator.signatures import sign
 
 if TYPE_CHECKING:
@@ -172,8 +173,8 @@ def _build_inline_data(picture: Picture) -> dict[str, Any]:
 
 
 def count_image_tokens(request: ModelRequest, pictures: list[Picture]) -> int:
-    """Image tokens by the card's table; for the requested size."""
-    return len(pictures) * request.card.image_tokens(request.image_size)
+    """Image tokens of the pictures, for the requested size."""
+    return len(pictures) * get_picture_tokens(request.card, request.image_size)
 
 
 def build_usage(

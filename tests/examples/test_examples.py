@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["emulator", "gateway", "node_folder", "settings", "tenants", "usual_settings"]
 
 EXAMPLES = ROOT / "examples"
+PRICES = "prices.csv"
 NAMES = ("generate", "edit", "conversation", "operation", "budgets")
 FOLDERS = {"python": "py", "typescript": "ts", "curl": "sh"}
 TYPESCRIPT = ("typescript@5.9.3", "@types/node@20.19.25")
@@ -110,4 +111,4 @@ def test_every_example_stands_in_the_readme_and_is_run() -> None:
     there = {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.*") if path.suffix != ".md"}
     named = {f"{folder}/{name}.{suffix}" for folder, suffix in FOLDERS.items() for name in NAMES}
     linked = set(re.findall(r"\]\(([^)]+)\)", (EXAMPLES / "README.md").read_text()))
-    assert there == named == linked
+    assert there == named | {PRICES} == linked

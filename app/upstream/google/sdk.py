@@ -1,4 +1,4 @@
-"""The only module that imports google-genai: opens its client and makes calls with it.
+"""Opens google-genai's client and makes the gateway's calls with it.
 
 The SDK provides credentials, the addresses of both APIs, and the shape of requests. It is imported by
 ``app/upstream/google/client.py`` in a thread after start-up, because importing it takes more than a second.
