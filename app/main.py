@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from app.middleware import (
+    AddressMiddleware,
     AnswerHeadersMiddleware,
     BodyLimitMiddleware,
+    ContentDecodingMiddleware,
     FramingMiddleware,
     HandoverMiddleware,
+    HeadMiddleware,
     PortsMiddleware,
     RequestIdMiddleware,
 )
@@ -84,11 +87,14 @@ def create_app(settings: Settings) -> FastAPI:
     docs.install(app)
     # Added last is outermost: a request meets them from the bottom up.
     app.add_middleware(HandoverMiddleware)
+    app.add_middleware(ContentDecodingMiddleware, limit_of=lambda _path: settings.body_bytes_max)
     app.add_middleware(BodyLimitMiddleware, limit_of=lambda _path: settings.body_bytes_max)
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(
         PortsMiddleware, callers=settings.port, admin=settings.admin_port, metrics=settings.metrics_port
     )
     app.add_middleware(FramingMiddleware)
+    app.add_middleware(AddressMiddleware)
     app.add_middleware(ObservedRequests, metrics=metrics)
     app.add_middleware(RequestIdMiddleware)
     app.add_middleware(AnswerHeadersMiddleware)

@@ -2,13 +2,15 @@
 
 Each class has one concern and wraps the next application. ``main`` adds them in this order, outermost first:
 ``AnswerHeadersMiddleware``, ``RequestIdMiddleware``, the observation of ``app/observability/http.py``,
-``FramingMiddleware``, ``PortsMiddleware``, ``BodyLimitMiddleware``, ``HandoverMiddleware``. All refuse
-requests in the dialect of the path's surface. None is a ``BaseHTTPMiddleware`` of Starlette, which hides
-disconnects from the handlers (https://github.com/encode/starlette/discussions/2094).
+``AddressMiddleware``, ``FramingMiddleware``, ``PortsMiddleware``, ``HeadMiddleware``,
+``BodyLimitMiddleware``, ``ContentDecodingMiddleware``, ``HandoverMiddleware``. All refuse requests in the
+dialect of the path's surface. None is a ``BaseHTTPMiddleware`` of Starlette, which hides disconnects from the
+handlers (https://github.com/encode/starlette/discussions/2094).
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import re
@@ -22,13 +24,16 @@ from app.domain.errors import (
     InternalError,
     InvalidRequest,
     NotFound,
+    UnsupportedContentEncoding,
 )
 from app.domain.keys import resembles_key
+from app.media.inflating import CODINGS, Inflater, NotDecodable, find_coding
+from app.surfaces.addresses import resolve_address
 from app.surfaces.errors import build_error_response
 from app.surfaces.http.handover import RETRY_COUNT, Handover
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -306,6 +311,109 @@ class BodyLimitMiddleware:
                 raise
         if body.passed:
             await body.refuse()
+
+
+class AddressMiddleware:
+    """Serves addresses that a client puts together wrongly but that can mean only one route.
+
+    See ``app/surfaces/addresses.py``. The deployment in a path of Azure's form is in
+    ``scope["state"]["deployment"]``.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a connection; only HTTP is affected."""
+        if scope["type"] == "http":
+            path, deployment = resolve_address(scope["path"])
+            scope["path"] = path
+            if deployment:
+                scope.setdefault("state", {})["deployment"] = deployment
+        await self._app(scope, receive, send)
+
+
+class HeadMiddleware:
+    """Answers HEAD as GET without the body (RFC 9110 section 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a connection; only HEAD requests are affected."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        as_get = {**scope, "method": "GET"}
+        try:
+            await self._app(as_get, receive, send_head)
+        finally:
+            scope.update({**as_get, "method": "HEAD"})  # routing leaves the route in the scope
+
+
+class ContentDecodingMiddleware:
+    """Decodes bodies with ``Content-Encoding: gzip`` or ``deflate``, and refuses other encodings (415).
+
+    What is decoded has the limit of the route's body, like what is sent.
+
+    Args:
+        app: The next application.
+        limit_of: Returns the limit of a path in bytes.
+    """
+
+    def __init__(self, app: ASGIApp, limit_of: Callable[[str], int]) -> None:
+        self._app = app
+        self._limited = BodyLimitMiddleware(app, limit_of)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a connection; only HTTP with a Content-Encoding is affected."""
+        values = _get_values(scope["headers"], b"content-encoding") if scope["type"] == "http" else []
+        coding = find_coding(",".join(value.decode("latin-1") for value in values))
+        if coding is None:
+            await _refuse(UnsupportedContentEncoding(CODINGS), scope, receive, send, close=True)
+        elif not coding:
+            await self._app(scope, receive, send)
+        else:
+            undeclared = {b"content-encoding", b"content-length"}
+            scope["headers"] = [item for item in scope["headers"] if item[0].lower() not in undeclared]
+            messages = _decode_messages(receive, Inflater(coding))
+
+            async def receive_decoded() -> Message:
+                return await anext(messages, {"type": "http.disconnect"})
+
+            await self._limited(scope, receive_decoded, send)
+
+
+async def _decode_messages(receive: Receive, inflater: Inflater) -> AsyncIterator[Message]:
+    """Yield the messages of a request with its body decoded, then all others as they are.
+
+    Raises:
+        InvalidRequest: The body cannot be decoded.
+    """
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            yield message
+            continue
+        more = message.get("more_body", False)
+        try:
+            for piece in inflater.feed(message.get("body", b"")):
+                yield {"type": "http.request", "body": piece, "more_body": True}
+                await asyncio.sleep(0)  # a chunk can become long, and others want to be served meanwhile
+            if not more:
+                inflater.close()
+        except NotDecodable as error:
+            raise InvalidRequest(str(error)) from None
+    yield {"type": "http.request", "body": b"", "more_body": False}
+    while True:
+        yield await receive()
 
 
 class HandoverMiddleware:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from app.domain.refusals import find_category
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from app.domain.budget import WindowState
     from app.domain.estimate import WouldFit
     from app.domain.generation import Usage
@@ -156,6 +158,16 @@ class UnsupportedMediaType(GatewayError):
 
 VIOLATIONS_MAX = 100
 """The most violations in one answer: more than an honest request has, few enough to cost nothing."""
+
+
+class UnsupportedContentEncoding(UnsupportedMediaType):
+    """The body has a `Content-Encoding` that is not read; `Accept-Encoding` lists the others (RFC 7694)."""
+
+    code, title = "unsupported_content_encoding", "The content encoding is not supported"
+
+    def __init__(self, decoded: Sequence[str] = ()) -> None:
+        self.decoded = tuple(decoded)
+        super().__init__(f"Send the body without a Content-Encoding, or with one of {', '.join(decoded)}.")
 
 
 class ValidationFailed(GatewayError):

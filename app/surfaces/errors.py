@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +25,7 @@ from app.domain.errors import (
 from app.domain.pointers import build_pointer
 from app.domain.requirements import classify_kind, describe_requirement, list_choices
 from app.resilience.best_effort import best_effort
+from app.surfaces.addresses import describe_base, find_dialect
 from app.surfaces.gemini.errors import build_google_response
 from app.surfaces.http.context import get_service
 from app.surfaces.native.errors import build_problem_response
@@ -44,26 +44,18 @@ ENVELOPES: Final[Mapping[str, Envelope]] = {
     "/gemini": build_google_response,
     "/openai": build_openai_response,
 }
-"""Envelopes by path prefix; all other paths use problem+json."""
+"""Envelopes by dialect (see ``find_dialect``); all other paths use problem+json."""
 
 CLIENT_CLOSED_REQUEST: Final = 499
 """nginx's status for a caller who disconnected before the request was complete; only logged."""
 
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-# Paths below OpenAI's base URL. In the native API some of them look like the URL of an image.
-_OPENAI_PATH: Final = re.compile(
-    r"(?:/openai)?(?:/v1)*/(?:images/(?!img_)[^/]+|(?:chat/)?completions|responses|embeddings)/?"
-)
-_OPENAI_BASE: Final = "OpenAI's dialect is served below /openai/v1: use that as the base URL of the client."
 _BY_STATUS: dict[int, type[GatewayError]] = {404: NotFound, 405: MethodNotAllowed, 400: InvalidRequest}
 
 
 def find_envelope(path: str) -> Envelope:
     """Return the envelope of a path's surface."""
-    for prefix, envelope in ENVELOPES.items():
-        if path == prefix or path.startswith(f"{prefix}/"):
-            return envelope
-    return build_problem_response
+    return ENVELOPES.get(find_dialect(path), build_problem_response)
 
 
 def build_error_response(
@@ -107,14 +99,15 @@ def _build_allow_header(request: Request) -> dict[str, str]:
         for method in _METHODS
         if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
     ]
+    if "GET" in methods and "HEAD" not in methods:
+        methods.insert(methods.index("GET") + 1, "HEAD")
     return {"Allow": ", ".join(methods)}
 
 
-def _has_wrong_base_url(request: Request, status: int) -> bool:
-    """Whether an OpenAI client uses the wrong base URL."""
-    path = request.url.path
-    wrong = status == 404 or (status == 405 and request.method == "POST" and not path.startswith("/openai/"))
-    return wrong and _OPENAI_PATH.fullmatch(path) is not None
+def _is_wrong_address(request: Request, status: int) -> bool:
+    """Whether nothing is served there: a POST of another dialect may look like the path of a native GET."""
+    native = request.url.path.startswith("/v1/")
+    return status == 404 or (status == 405 and native and request.method == "POST")
 
 
 def install(app: FastAPI) -> None:
@@ -126,8 +119,9 @@ def install(app: FastAPI) -> None:
 
     async def on_http_exception(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
-        if _has_wrong_base_url(request, error.status_code):
-            return _build_response(request, NotFound(_OPENAI_BASE))
+        base = describe_base(request.url.path)
+        if base and _is_wrong_address(request, error.status_code):
+            return _build_response(request, NotFound(base))
         error_class = _BY_STATUS.get(
             error.status_code, InvalidRequest if error.status_code < 500 else InternalError
         )

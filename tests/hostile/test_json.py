@@ -59,7 +59,7 @@ UNREADABLE = {
     "latin-1": '{"prompt": "\u00fc"}'.encode("latin-1"),
     "utf-16": '{"prompt": "x"}'.encode("utf-16"),
     "utf-32": '{"prompt": "x"}'.encode("utf-32"),
-    "a byte order mark": b'\xef\xbb\xbf{"prompt": "x"}',
+    "two byte order marks": b'\xef\xbb\xbf\xef\xbb\xbf{"prompt": "x"}',
     "not a number": b'{"prompt": "x", "temperature": NaN}',
     "infinite": b'{"prompt": "x", "temperature": -Infinity}',
     "hexadecimal": b'{"prompt": "x", "n": 0x10}',

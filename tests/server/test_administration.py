@@ -468,7 +468,7 @@ def test_a_boolean_is_no_number_of_seconds(admin: Admin) -> None:
 
 def test_a_wrong_method_is_told_every_right_one(admin: Admin) -> None:
     answer = admin.call("PUT", "/tenants", {})
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, POST")
     answer = admin.call("POST", "/tenants/anybody", {})
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, PATCH, DELETE")
 

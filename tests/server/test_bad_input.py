@@ -180,7 +180,7 @@ def test_unknown_paths_and_methods_are_problems_too(gateway: Running) -> None:
     assert HTTP.get(f"{gateway.url}/nowhere").json()["code"] == "not_found"
     wrong = HTTP.delete(f"{gateway.url}/v1/models")
     assert (wrong.status_code, wrong.json()["code"]) == (405, "method_not_allowed")
-    assert wrong.headers["allow"] == "GET"
+    assert wrong.headers["allow"] == "GET, HEAD"
 
 
 def test_a_client_that_offers_http_2_is_served_in_http_1(client: Client) -> None:

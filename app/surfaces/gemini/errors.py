@@ -12,6 +12,7 @@ from app.domain.errors import (
     GatewayError,
     RateLimited,
     Unauthenticated,
+    UnsupportedContentEncoding,
     UpstreamInvalidRequest,
     ValidationFailed,
 )
@@ -41,6 +42,7 @@ _STATUSES: Final[Mapping[int, str]] = {
     409: "ABORTED",
     412: "FAILED_PRECONDITION",
     413: "INVALID_ARGUMENT",
+    415: "INVALID_ARGUMENT",
     428: "FAILED_PRECONDITION",
     429: "RESOURCE_EXHAUSTED",
     431: "INVALID_ARGUMENT",
@@ -71,7 +73,9 @@ def map_status(error: GatewayError, path: str) -> tuple[int, str]:
         violation.code in MODEL_NOT_FOUND for violation in error.violations
     ):
         return 404, _STATUSES[404]
-    status = _AS_THE_ORIGINAL.get(error.status, error.status)
+    status = error.status
+    if not isinstance(error, UnsupportedContentEncoding):
+        status = _AS_THE_ORIGINAL.get(status, status)
     return status, _STATUSES.get(status, "UNKNOWN")
 
 

@@ -54,9 +54,12 @@ class _Token:
 
 
 def find_presented_key(request: Request) -> str | None:
-    """Return the key of a request. X-API-Key goes first: platforms use Authorization for themselves."""
+    """Return the key of a request. X-API-Key goes first: platforms use Authorization for themselves.
+
+    ``api-key`` is the header of Azure's clients.
+    """
     headers = request.headers
-    for name in ("x-api-key", "x-goog-api-key"):
+    for name in ("x-api-key", "x-goog-api-key", "api-key"):
         if headers.get(name):
             return headers[name]
     return _parse_bearer(headers.get("authorization", ""))

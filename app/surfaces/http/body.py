@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -117,7 +118,7 @@ async def read_json(request: Request, limits: Limits, spelling: BytesFormat = By
         raise InvalidRequest(
             f"The body contains more than {strings_max} strings under {keys}, as files have."
         ) from None
-    members = _parse_body(lifted.skeleton)
+    members = _parse_body(lifted.skeleton.removeprefix(BOM_UTF8))
     if not isinstance(members, dict):
         raise InvalidRequest("The body must be a JSON object.")
     return JsonBody(members, {item.placeholder: item for item in lifted.blobs})

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from app.domain.budget import NANO_PER_USD
 from app.domain.errors import (
     GatewayError,
+    UnsupportedContentEncoding,
     Violation,
 )
 from app.domain.repetition import ResultGone
@@ -26,6 +27,8 @@ def build_error_headers(error: GatewayError) -> dict[str, str]:
         headers["Idempotency-Replayed"] = "true"
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, UnsupportedContentEncoding):
+        headers["Accept-Encoding"] = ", ".join(error.decoded)
     if error.status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="flashgate"'
     return headers

@@ -93,6 +93,9 @@ async def generate_images(request: Request, caller: CallerDep, service: ServiceD
     """
     client_timeout = read_client_timeout(request)
     body = await read_json(request, service.limits)
+    deployment = _read_deployment(request)
+    if deployment and body.members.get("model") is None:
+        body.members["model"] = deployment
     parsed = await parse_json_request(service, caller, body, read_cache_control(request))
     return await _generate(request, service, parsed.with_timeout(client_timeout), "generation")
 
@@ -111,8 +114,16 @@ async def edit_images(request: Request, caller: CallerDep, service: ServiceDep) 
     """
     client_timeout = read_client_timeout(request)
     async with read_form(request, service.limits) as form:
+        deployment = _read_deployment(request)
+        if deployment:
+            form.fields.setdefault("model", [deployment])
         parsed = await parse_form_request(service, caller, form, read_cache_control(request))
     return await _generate(request, service, parsed.with_timeout(client_timeout), "edit")
+
+
+def _read_deployment(request: Request) -> str:
+    """Return the deployment in a path of Azure's form, which stands for the model; empty in other paths."""
+    return str(getattr(request.state, "deployment", ""))
 
 
 async def _generate(
