@@ -376,7 +376,8 @@ class ContentDecodingMiddleware:
         values = _get_values(scope["headers"], b"content-encoding") if scope["type"] == "http" else []
         coding = find_coding(",".join(value.decode("latin-1") for value in values))
         if coding is None:
-            await _refuse(UnsupportedContentEncoding(CODINGS), scope, receive, send, close=True)
+            detail = f"Send the body without a Content-Encoding, or with {' or '.join(CODINGS)}."
+            await _refuse(UnsupportedContentEncoding(detail), scope, receive, send, close=True)
         elif not coding:
             await self._app(scope, receive, send)
         else:

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from app.domain.refusals import find_category
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from app.domain.budget import WindowState
     from app.domain.estimate import WouldFit
     from app.domain.generation import Usage
@@ -164,10 +162,6 @@ class UnsupportedContentEncoding(UnsupportedMediaType):
     """The body has a `Content-Encoding` that is not read; `Accept-Encoding` lists the others (RFC 7694)."""
 
     code, title = "unsupported_content_encoding", "The content encoding is not supported"
-
-    def __init__(self, decoded: Sequence[str] = ()) -> None:
-        self.decoded = tuple(decoded)
-        super().__init__(f"Send the body without a Content-Encoding, or with one of {', '.join(decoded)}.")
 
 
 class ValidationFailed(GatewayError):

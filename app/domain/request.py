@@ -35,6 +35,7 @@ class Input:
             None for the usual, any other word for one that nobody knows.
         fps: Frames of a video that the model sees in a second.
         drawn: Whether the model drew it in an earlier turn. It is read and paid for like a reference.
+        plain: False for base64 with line breaks or in a data URL.
     """
 
     kind: InputKind
@@ -53,6 +54,7 @@ class Input:
     resolution: str | None = None
     fps: float = 1
     drawn: bool = False
+    plain: bool = True
 
     @property
     def length(self) -> int:

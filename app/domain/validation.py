@@ -118,6 +118,9 @@ def _find_file_notices(item: Input) -> Iterator[Notice]:
         claim = quote_media_type(item.declared_mime_type or "")
         detail = f"The file at {item.pointer} was declared as {claim}; it is sent as {item.mime_type}."
         yield Notice("corrected_mime_type", detail)
+    if not item.plain:
+        detail = f"The base64 at {item.pointer} was read without line breaks and the head of a data URL."
+        yield Notice("normalised_base64", detail)
     if item.frames > 1:
         detail = f"The image at {item.pointer} has {item.frames} frames; expect the model to see one of them."
         yield Notice("animated_image", detail)

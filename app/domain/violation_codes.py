@@ -139,6 +139,7 @@ NOTICES: Mapping[str, str] = {
     "model_deprecated": "The model, or this name for it, is deprecated.",
     "model_migrated": "Another model than the requested one serves the request.",
     "model_retires": "A back end retires the model within 90 days, or has retired it.",
+    "normalised_base64": "Base64 was read without its line breaks and the head of its data URL.",
     "normalised_image_size": "The size was changed to the model's spelling.",
     "normalised_mime_type": "The type was changed to Google's spelling.",
     "normalised_thinking_level": "The level was changed to the model's spelling.",

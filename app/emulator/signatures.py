@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+import pybase64
 from blake3 import blake3
 
 _PREFIX = b"\x12\x82flashgate"
 _LENGTH = 160
 _CHECK = 16
+_SENTINELS: Final = ("skip_thought_signature_validator", "context_engineering_is_the_way_to_go")
+_ACCEPTED: Final = frozenset(
+    {
+        *(text.encode() for text in _SENTINELS),
+        *(pybase64.b64decode(text, altchars=b"-_") for text in _SENTINELS),
+    }
+)
+"""What Google accepts in place of a signature, as bytes and as base64 (docs/model.md#signatures)."""
 
 
 def sign(subject: bytes) -> bytes:
@@ -16,6 +27,8 @@ def sign(subject: bytes) -> bytes:
 
 
 def is_signature(candidate: bytes) -> bool:
-    """Whether the emulator made it, unchanged to the last byte."""
+    """Whether the emulator made it, unchanged to the last byte, or it is one that Google accepts instead."""
+    if candidate in _ACCEPTED:
+        return True
     body, check = candidate[:-_CHECK], candidate[-_CHECK:]
     return body.startswith(_PREFIX) and blake3(body).digest(length=_CHECK) == check

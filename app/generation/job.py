@@ -251,7 +251,8 @@ def _select_affordable(bounds: tuple[Bound, ...], max_cost_usd: int | None) -> t
 def _find_notices(order: Order, judged: Judged, card: Card, policy: Policy) -> tuple[Notice, ...]:
     today = datetime.now(UTC).date()
     near = card.list_near_retirements(policy.back_ends, today)
-    notices = tuple(Notice("model_retires", card.describe_retirement(*each, today)) for each in near)
+    notices = order.notices
+    notices += tuple(Notice("model_retires", card.describe_retirement(*each, today)) for each in near)
     notices += find_notices(order.request, judged.request, card)
     if not judged.original:
         return notices

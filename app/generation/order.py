@@ -57,6 +57,7 @@ class Order:
         drop_in: Whether it came in a dialect whose original generates a new picture for every request.
         retries: How often its client has repeated the call by itself; None for one that does not say so.
         max_cost_usd: What it may cost at most, in billionths of a dollar, or None.
+        notices: What the surface read differently from what was written, or what has no effect here.
     """
 
     caller: Caller
@@ -68,6 +69,7 @@ class Order:
     drop_in: bool = False
     retries: int | None = None
     max_cost_usd: int | None = None
+    notices: tuple[Notice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""Decodes strict base64 (RFC 4648) while its text arrives, and reports the position of the first fault.
+"""Decodes base64 (RFC 4648) while its text arrives, and reports the position of the first fault.
 
-Strict means: no character outside the alphabet, no line breaks, correct padding, and no set bits after the
-last byte, so that equal bytes have only one text.
+Unless the options say otherwise it is strict: no character outside the alphabet, no line breaks, correct
+padding, and no set bits after the last byte, so that equal bytes have only one text.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ FaultCode = Literal["alphabet", "padding", "not_canonical", "too_large", "unterm
 _NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]")
 _ESCAPE: Final = re.compile(rb'\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4})')
 _PADDING_AFTER: Final = {0: 0, 2: 2, 3: 1}
+_WHITE_SPACE: Final = b"\r\n\t "
+_SCHEME: Final = b"data:"
+_HEAD: Final = re.compile(rb"data:([^,;\s]*)[^,]*;base64,", re.IGNORECASE)
+_HEAD_BYTES_MAX: Final = 256
 _BYTES_KEPT_WITH: Final = frozenset({None, "not_canonical", "unterminated"})
 
 
@@ -33,7 +37,8 @@ class Fault:
         code: ``alphabet`` for a character that is no base64, ``padding`` for a wrong number or place of
             ``=``, ``not_canonical`` for set bits behind the last byte (RFC 4648 section 3.5),
             ``too_large`` for more bytes than allowed, ``unterminated`` where the body ended inside.
-        offset: Characters of the string's value before the fault; for ``too_large`` before the excess.
+        offset: Characters of the base64 before the fault, white space not counted; for ``too_large`` before
+            the excess.
         character: The character that is no base64, which tells what the caller may have meant.
     """
 
@@ -52,12 +57,23 @@ class Base64Decoder:
         alphabets: ``standard`` (RFC 4648 section 4), or ``either`` to take the URL-safe one as well.
         padding: Whether ``=`` at the end may be missing altogether.
         bytes_max: Decoded bytes that are kept, or None for all.
+        wrapped: Whether line breaks (RFC 2045) and a data URL (RFC 2397) around the base64 are read.
+
+    ``media_type`` is the type that a data URL declares, else empty. ``plain`` is whether nothing but the
+    base64 was there.
     """
 
-    __slots__ = ("_bytes_max", "_carry", "_either", "_kept", "_padding", "_padding_rule", "_url_safe",
-                 "fault", "text_length")  # fmt: skip
+    __slots__ = ("_bytes_max", "_carry", "_either", "_fed", "_head", "_kept", "_padding", "_padding_rule",
+                 "_url_safe", "_wrapped", "fault", "media_type", "plain", "text_length")  # fmt: skip
 
-    def __init__(self, alphabets: Alphabets, padding: Padding, bytes_max: int | None) -> None:
+    def __init__(
+        self, alphabets: Alphabets, padding: Padding, bytes_max: int | None, *, wrapped: bool = False
+    ) -> None:
+        self._wrapped = wrapped
+        self._head: bytes | None = b"" if wrapped else None
+        self._fed = 0
+        self.media_type = ""
+        self.plain = True
         self._either = alphabets == "either"
         self._padding_rule = padding
         self._bytes_max = bytes_max
@@ -70,10 +86,16 @@ class Base64Decoder:
 
     def feed(self, text: bytes) -> None:
         """Take the next characters, without JSON escapes."""
-        start = self.text_length
         self.text_length += len(text)
         if self.fault is not None:
             return
+        if self._head is not None:
+            text = self._take_head(self._head + text)
+        if self._wrapped and any(character in text for character in _WHITE_SPACE):
+            text = text.translate(None, _WHITE_SPACE)
+            self.plain = False
+        start = self._fed
+        self._fed += len(text)
         equals = 0
         if not self._padding:
             equals = text.find(b"=")
@@ -98,6 +120,10 @@ class Base64Decoder:
 
     def end(self, *, terminated: bool) -> tuple[bytes, Fault | None]:
         """The bytes and the first fault; the string takes no more text."""
+        if self._head:
+            rest, self._head = self._head, None
+            self.text_length -= len(rest)
+            self.feed(rest)
         if self.fault is None:
             self._decode_rest(terminated=terminated)
         if self.fault is None or self.fault.code in _BYTES_KEPT_WITH:
@@ -111,6 +137,22 @@ class Base64Decoder:
         self.fault = Fault(code, offset, character.decode("latin-1"))
         if code not in _BYTES_KEPT_WITH:
             self._kept = io.BytesIO()
+
+    def _take_head(self, text: bytes) -> bytes:
+        """Return the text behind the head of a data URL; empty while more is needed to tell."""
+        beginning = text[: len(_SCHEME)].lower()
+        if not _SCHEME.startswith(beginning):
+            self._head = None
+            return text
+        head = _HEAD.match(text)
+        if head is None:
+            undecided = b"," not in text and len(text) <= _HEAD_BYTES_MAX
+            self._head = text if undecided else None
+            return b"" if undecided else text
+        self._head = None
+        self.media_type = head[1].decode("latin-1").lower()
+        self.plain = False
+        return text[head.end() :]
 
     def _decode(self, text: bytes, start: int) -> None:
         """Decode whole quanta of four characters, carrying up to three to the next piece."""
@@ -162,13 +204,13 @@ class Base64Decoder:
 
     def _decode_rest(self, *, terminated: bool) -> None:
         rest = self._normalize_alphabet(self._carry)
-        start = self.text_length - self._padding - len(rest)
+        start = self._fed - self._padding - len(rest)
         wrong = _NOT_BASE64.search(rest)
         expected = _PADDING_AFTER.get(len(rest))
         if wrong:
             self._fail("alphabet", start + wrong.start(), wrong[0])
         elif not terminated:
-            self._fail("unterminated", self.text_length)
+            self._fail("unterminated", self._fed)
         elif expected is None or (
             self._padding != expected and (self._padding or self._padding_rule == "required")
         ):

@@ -60,6 +60,8 @@ class Lifted:
         text_length: Length of the string's value in characters.
         fault: The first fault, or None.
         text: The string as JSON, without quotes, or None if it is longer than ``TEXT_BYTES_MAX``.
+        media_type: The type that the head of a data URL declares, else empty.
+        plain: Whether the string was base64 without line breaks and without the head of a data URL.
     """
 
     placeholder: str
@@ -67,6 +69,8 @@ class Lifted:
     text_length: int
     fault: Fault | None = None
     text: bytes | None = field(default=None, repr=False)
+    media_type: str = ""
+    plain: bool = True
 
     @property
     def has_all_bytes(self) -> bool:
@@ -110,6 +114,7 @@ class Lifter:
         keys: Names of the members to lift, at any depth, of letters, digits and underscores.
         alphabets: ``standard`` (RFC 4648 section 4), or ``either`` to take the URL-safe one as well.
         padding: Whether ``=`` at the end may be missing altogether.
+        wrapped: Whether line breaks and a data URL around the base64 are read.
         string_bytes_max: Most decoded bytes of one string, or None.
         strings_max: Most strings to lift, or None.
         light_bytes_max: Bytes that the skeleton body may have, or None.
@@ -121,6 +126,7 @@ class Lifter:
         *,
         alphabets: Alphabets = "standard",
         padding: Padding = "required",
+        wrapped: bool = False,
         string_bytes_max: int | None = None,
         strings_max: int | None = None,
         light_bytes_max: int | None = None,
@@ -134,7 +140,7 @@ class Lifter:
         self._key = re.compile(key)
         self._key_and_quote = re.compile(key + rb'[ \t\r\n]*+:[ \t\r\n]*+"')
         self._new_string: Callable[[], Base64Decoder] = lambda: Base64Decoder(
-            alphabets, padding, string_bytes_max
+            alphabets, padding, string_bytes_max, wrapped=wrapped
         )
         self._placeholders = generate_placeholders()
         self._light_bytes_max = light_bytes_max
@@ -317,5 +323,7 @@ class Lifter:
             if len(self._text) <= TEXT_BYTES_MAX:
                 text = bytes(self._text)
             self._text = bytearray()
-            lifted = Lifted(self._placeholder, data, string.text_length, fault, text)
+            lifted = Lifted(
+                self._placeholder, data, string.text_length, fault, text, string.media_type, string.plain
+            )
             self._blobs.append(lifted)

@@ -104,9 +104,11 @@ def _is_light(case: Bad) -> bool:
 def _is_googles(case: Bad) -> bool:
     """Whether Google's dialect can say it, and says no less by it."""
     asked = case.request
-    # Its enumerations are words in any case, and "unspecified" is what is not said.
-    nothing = asked.response_modalities in ((), ("image",)) or (
-        asked.thinking_level == "THINKING_LEVEL_UNSPECIFIED"
+    # Its enumerations are words in any case, and "unspecified" or an empty text is what is not said.
+    nothing = (
+        "" in (asked.aspect_ratio, asked.image_size)
+        or asked.response_modalities in ((), ("image",))
+        or (asked.thinking_level == "THINKING_LEVEL_UNSPECIFIED")
     )
     no_image = any(item.mime_type in {"application/pdf", "text/plain"} for item in asked.images)
     no_type = any("/" not in (item.declared_mime_type or "/") for item in asked.images)

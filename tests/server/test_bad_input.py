@@ -59,7 +59,7 @@ BAD: list[tuple[str, Body, int, set[tuple[str, str]]]] = [
     ("15 images", asking(images=[{"data": PNG}] * 15), 422, {("/images/14", "too_many_images")}),
     ("over 7 MB", with_image(TOO_LARGE), 422, {("/images/0", "image_too_large")}),
     ("a wrong character", with_image(PNG[:8] + "!" + PNG[9:]), 422, {("/images/0/data", "invalid_base64")}),
-    ("no padding", with_image("aGVsbG8"), 422, {("/images/0/data", "invalid_base64")}),
+    ("too much padding", with_image("aGVsbG8=="), 422, {("/images/0/data", "invalid_base64")}),
     ("not canonical", with_image("aGl="), 422, {("/images/0/data", "invalid_base64")}),
     ("text", with_image(encoded(b"I am no picture."), mime_type="image/png"), 422, {("/images/0", "*")}),
     (

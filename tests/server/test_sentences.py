@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,11 +14,6 @@ if TYPE_CHECKING:
 
 MODEL = "gemini-3.1-flash-image"
 GENERATE = f"/gemini/v1beta/models/{MODEL}:generateContent"
-BYTES = base64.b64encode(bytes(range(256))).decode()
-WRAPPED = "\r\n".join(BYTES[at : at + 76] for at in range(0, len(BYTES), 76))
-
-BROKEN_UP = "The base64 text contains white space, first at character 76; send it as one unbroken string."
-ADDRESS = "This is a URL or a data URL. Send only the bytes as base64; in a data URL they follow the comma."
 
 
 @pytest.fixture
@@ -85,14 +79,12 @@ def test_a_text_where_a_file_belongs_is_told_so(client: Client, path: str, name:
 
 
 @pytest.mark.parametrize(
-    ("data", "sentence"),
-    [
-        (WRAPPED, BROKEN_UP),
-        (f"data:image/png;base64,{BYTES}", ADDRESS),
-        ("https://example.org/fox.png", ADDRESS),
-    ],
+    "data", ["https://example.org/fox.png", "data:image/png,abc", "data:image/png;base64"]
 )
-def test_base64_that_is_not_bare_is_told_what_is_accepted(client: Client, data: str, sentence: str) -> None:
+def test_an_address_in_place_of_bytes_is_told_what_is_accepted(client: Client, data: str) -> None:
+    sentence = (
+        "This is a URL, or a data URL that is not base64. Send the bytes as base64, also in a data URL."
+    )
     native = told(client, "/v1/images:generate", {"prompt": "A fox", "images": [{"data": data}]})
     assert native == {"/images/0/data": sentence}
     part = {"inlineData": {"mimeType": "image/png", "data": data}}
@@ -100,16 +92,13 @@ def test_base64_that_is_not_bare_is_told_what_is_accepted(client: Client, data: 
     assert googles["contents[0].parts[0].inline_data.data"] == sentence
 
 
-def test_the_url_safe_alphabet_is_told_by_its_name(client: Client) -> None:
-    found = told(client, "/v1/images:generate", {"prompt": "A fox", "images": [{"data": "-_-_"}]})
-    assert found["/images/0/data"].startswith("Character 0 is from the URL-safe alphabet; use + for -")
-
-
 def test_a_file_without_a_type_is_told_to_name_it(client: Client) -> None:
     body = {"contents": [{"parts": [{"fileData": {"fileUri": "gs://a/b.png"}}, {"text": "A fox"}]}]}
     found = told(client, GENERATE, body)
     assert found == {
-        "contents[0].parts[0].file_data.mime_type": "This must be a media type, such as image/png."
+        "contents[0].parts[0].file_data.mime_type": (
+            "Name the media type of the file, such as image/png: the gateway does not open it."
+        )
     }
 
 

@@ -361,9 +361,10 @@ async def test_what_was_judged_is_what_is_sent() -> None:
         ({}, {"contents": "empty_prompt"}),
         ({"contents": ["a fox"]}, {"contents[0]": "wrong_type", "contents[0].parts": "required"}),
         ({"contents": turn("A", role="robot")}, {"contents[0].role": "unknown_role"}),
+        ({"contents": turn("A", {"inlineData": {"data": PNG}})}, {}),
         (
-            {"contents": turn("A", {"inlineData": {"data": PNG}})},
-            {"contents[0].parts[1].inline_data.mime_type": "required"},
+            {"contents": turn("A", {"fileData": {"fileUri": "gs://bucket/object"}})},
+            {"contents[0].parts[1].file_data.mime_type": "mime_type_required"},
         ),
         (
             {"contents": turn("A", {"inlineData": {"mimeType": "image/png"}})},

@@ -119,7 +119,7 @@ async def test_quality_is_a_size_where_nothing_else_is(quality: str, size: str |
     assert (await asked(quality=quality, size="auto")).order.request.image_size == size
     beside = await asked(quality=quality, image_size="1K")
     assert beside.order.request.image_size == "1K"
-    assert [item.code for item in beside.notices] == ["quality_without_effect"] * (quality != "auto")
+    assert [item.code for item in beside.order.notices] == ["quality_without_effect"] * (quality != "auto")
 
 
 async def test_a_size_decides_ratio_and_size() -> None:

@@ -197,32 +197,29 @@ class ContentsReader:
         )
 
     async def _read_inline(self, blob: Fields) -> Input | None:
-        declared = self._take_mime_type(blob)
         lifted = self._blobs.get(blob.take_text("data") or "")
+        declared = blob.take_text("mimeType") or (lifted.media_type if lifted is not None else "")
         if blob.rest:
             self._conversation.plain = False
         if lifted is None:
             detail = "This must hold bytes as base64."
             self._faults.append(Violation(f"{blob.pointer}/data", "required", detail))
             return None
-        if declared is None or not lifted.has_all_bytes:
+        if not lifted.has_all_bytes:
             return None
         kind = detect_kind(lifted.data, declared)
-        return await inspect_input(self._service, kind, blob.pointer, lifted.data, declared)
+        item = await inspect_input(self._service, kind, blob.pointer, lifted.data, declared or None)
+        return replace(item, plain=lifted.plain)
 
     def _read_file(self, file: Fields) -> Input | None:
-        declared, uri = self._take_mime_type(file), file.take_text("fileUri")
+        declared, uri = file.take_text("mimeType"), file.take_text("fileUri")
+        if not declared:
+            detail = "Name the media type of the file, such as image/png: the gateway does not open it."
+            self._faults.append(Violation(f"{file.pointer}/mimeType", "mime_type_required", detail))
         if file.rest:
             self._conversation.plain = False
         if uri is None:
             self._faults.append(Violation(f"{file.pointer}/fileUri", "required", "This field is required."))
-        if uri is None or declared is None:
+        if uri is None or not declared:
             return None
         return build_uri_input(classify_media_type(declared), file.pointer, uri, declared)
-
-    def _take_mime_type(self, fields: Fields) -> str | None:
-        declared = fields.take_text("mimeType")
-        if not declared:
-            detail = "This must be a media type, such as image/png."
-            self._faults.append(Violation(f"{fields.pointer}/mimeType", "required", detail))
-        return declared or None

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _HUMP: Final = re.compile(r"_([a-z0-9])")
 _CAPITAL: Final = re.compile(r"(?<=[a-z0-9])([A-Z])")
+_NUMBER: Final = re.compile(r"-?\d{1,18}(\.\d{1,18})?([eE][+-]?\d{1,2})?", re.ASCII)
 _WHOLE: Final = re.compile(r"-?\d{1,18}", re.ASCII)
 
 # Google's field path for each field of the card's rules. Inputs already point to their own place.
@@ -127,9 +128,15 @@ class Fields:
         return value
 
     def take_number(self, name: str) -> float | None:
-        """Take a number."""
-        value: float | None = self._take(name, "a number", (int, float))
-        return value
+        """Take a number; protobuf's JSON also writes one as a string."""
+        value = self._take(name, "a number", (int, float, str))
+        if not isinstance(value, str):
+            number: float | None = value
+            return number
+        if _NUMBER.fullmatch(value):
+            return float(value)
+        self._report_type(f"{self.pointer}/{name}", "a number")
+        return None
 
     def take_integer(self, name: str) -> int | None:
         """Take an integer; protobuf's JSON also writes one as 7.0 or as a string."""

@@ -64,10 +64,7 @@ _MODELS: Final = (
 # Thought signatures are opaque and can be larger than anything but the pictures. A conversation repeats the
 # model's pictures and texts, each with its signature.
 BYTES_FORMAT: Final = BytesFormat(
-    frozenset({"data", "thoughtSignature", "thought_signature"}),
-    alphabets="either",
-    padding="optional",
-    strings_per_input=4,
+    frozenset({"data", "thoughtSignature", "thought_signature"}), strings_per_input=4
 )
 _NO_SUCH_METHOD: Final = (
     "No such method. Below /gemini/{version}, GET lists models and shows one, and POST calls"

@@ -36,8 +36,11 @@ SIZE_WORDS: Final = (PREFIX + _UNSPECIFIED, *map(format_size_word, _SIZES))
 
 
 def parse_ratio(word: str) -> str | None:
-    """Parse ``ASPECT_RATIO_SIXTEEN_BY_NINE`` to ``16:9``; other words are left for the card's rules."""
-    if word == _RATIO + _UNSPECIFIED:
+    """Parse ``ASPECT_RATIO_SIXTEEN_BY_NINE`` to ``16:9``; other words are left for the card's rules.
+
+    An empty text is protobuf's default and means that nothing was chosen.
+    """
+    if word in {"", _RATIO + _UNSPECIFIED}:
         return None
     across, _, down = word.removeprefix(_RATIO).partition("_BY_")
     if across in _NUMBERS and down in _NUMBERS:
@@ -47,7 +50,7 @@ def parse_ratio(word: str) -> str | None:
 
 def parse_size(word: str) -> str | None:
     """Parse ``IMAGE_SIZE_TWO_K`` to ``2K``; other words are left for the card's rules."""
-    if word == PREFIX + _UNSPECIFIED:
+    if word in {"", PREFIX + _UNSPECIFIED}:
         return None
     return parse_size_word(word) or word
 

@@ -19,7 +19,6 @@ from app.media.lifting import TEXT_BYTES_MAX, Lifted, Lifter, SkeletonTooLarge, 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 
-    from app.media.base64_text import Alphabets, Padding
     from app.surfaces.http.context import Limits
 
 _CHARSETS = frozenset({b"utf-8", b"utf8", b"us-ascii"})
@@ -33,15 +32,16 @@ _TEXT_TOO_LONG = (
 
 @dataclass(frozen=True, slots=True)
 class BytesFormat:
-    """How a dialect carries bytes in JSON: the keys and the kind of base64 (see ``Lifter``).
+    """How a dialect carries bytes in JSON: the keys of base64 strings (see ``Lifter``).
+
+    Every dialect reads base64 in any spelling that leaves no doubt about the bytes: either alphabet, with or
+    without padding, with line breaks, in a data URL.
 
     Attributes:
         strings_per_input: Base64 strings that a request may have per input.
     """
 
     keys: Collection[str] = frozenset({"data"})
-    alphabets: Alphabets = "standard"
-    padding: Padding = "required"
     strings_per_input: int = 1
 
 
@@ -99,8 +99,9 @@ async def read_json(request: Request, limits: Limits, spelling: BytesFormat = By
     strings_max = limits.inputs_max * spelling.strings_per_input
     lifter = Lifter(
         spelling.keys,
-        alphabets=spelling.alphabets,
-        padding=spelling.padding,
+        alphabets="either",
+        padding="optional",
+        wrapped=True,
         string_bytes_max=limits.input_bytes_max,
         strings_max=strings_max,
         light_bytes_max=limits.light_bytes_max,

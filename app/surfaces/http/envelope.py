@@ -14,6 +14,7 @@ from app.domain.errors import (
     Violation,
 )
 from app.domain.repetition import ResultGone
+from app.media.inflating import CODINGS
 from app.surfaces.http.ratelimit import build_rate_limit_headers
 
 Envelope: TypeAlias = Callable[[GatewayError, str, str], Response]
@@ -28,7 +29,7 @@ def build_error_headers(error: GatewayError) -> dict[str, str]:
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, UnsupportedContentEncoding):
-        headers["Accept-Encoding"] = ", ".join(error.decoded)
+        headers["Accept-Encoding"] = ", ".join(CODINGS)
     if error.status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="flashgate"'
     return headers

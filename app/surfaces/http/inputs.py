@@ -34,12 +34,8 @@ _BASE64_FAULTS = {
     "too_large": "It has more than {limit} bytes.",
     "unterminated": "The base64 text does not end.",
 }
-_BROKEN_UP = (
-    "The base64 text contains white space, first at character {offset}; send it as one unbroken string."
-)
-_ADDRESS = "This is a URL or a data URL. Send only the bytes as base64; in a data URL they follow the comma."
-_URL_SAFE = "Character {offset} is from the URL-safe alphabet; use + for - and / for _ (RFC 4648 section 4)."
-_CHARACTER_FAULTS = {**dict.fromkeys("\r\n\t ", _BROKEN_UP), ":": _ADDRESS, **dict.fromkeys("-_", _URL_SAFE)}
+_ADDRESS = "This is a URL, or a data URL that is not base64. Send the bytes as base64, also in a data URL."
+_CHARACTER_FAULTS = {":": _ADDRESS}
 """Messages for characters that are not base64 and reveal the caller's mistake."""
 
 

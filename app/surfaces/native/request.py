@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -270,7 +271,11 @@ async def _load_input(
         return await load_earlier_image(service, caller, kind, place, reference.image_id)
     lifted = body.blobs[reference.data or ""]
     fault = check_base64(lifted, f"{place}/data", service.limits.input_bytes_max)
-    return fault or await inspect_input(service, kind, place, lifted.data, reference.mime_type)
+    if fault is not None:
+        return fault
+    declared = reference.mime_type or lifted.media_type or None
+    item = await inspect_input(service, kind, place, lifted.data, declared)
+    return replace(item, plain=lifted.plain)
 
 
 async def _load_earlier(

@@ -36,7 +36,20 @@ if TYPE_CHECKING:
 
 _SIZE: Final = re.compile(r"([1-9][0-9]{0,4}) ?[xX*\u00d7] ?([1-9][0-9]{0,4})")
 _BRACKETS: Final = re.compile(r"([^\[\]]+)\[([^\[\]]*)\]")
-_FORMATS: Final = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+_FORMATS: Final = {"png": "image/png", "jpeg": "image/jpeg", "jpg": "image/jpeg", "webp": "image/webp"}
+_WORDS: Final = frozenset(
+    {
+        "background",
+        "input_fidelity",
+        "moderation",
+        "output_format",
+        "quality",
+        "response_format",
+        "size",
+        "style",
+    }
+)
+"""Fields whose values are words, of which an empty one stands for no choice."""
 _NO_COMPRESSION: Final = 100
 _DEFAULTS: Final = {"style": "vivid", "input_fidelity": "low"}
 """Values that the original has by default, of fields that the model does not have."""
@@ -58,7 +71,6 @@ class ParsedRequest:
 
     Attributes:
         places: Pointers of the caller's fields, by the pointers of the native fields that they became.
-        notices: Notices on fields that were mapped to other values.
         safety_identifier: Echoed in the response, or None.
     """
 
@@ -67,7 +79,6 @@ class ParsedRequest:
     stream: bool
     safety_identifier: str | None
     places: Mapping[str, str]
-    notices: tuple[Notice, ...]
 
     def with_timeout(self, patience: ClientTimeout | None) -> ParsedRequest:
         """Return the request with the caller's timeout."""
@@ -107,7 +118,7 @@ async def parse_json_request(
     service: Service, caller: Caller, body: JsonBody, cache_control: str | None
 ) -> ParsedRequest:
     """Parse a JSON request; the order carries its violations."""
-    members = _drop_nulls(restore_texts(body), OpenAIImageGeneration)
+    members = _fold_words(_drop_nulls(restore_texts(body), OpenAIImageGeneration))
     parameters, violations = parse_members(OpenAIImageGeneration, members, strict=True)
     inputs, input_violations = await read_json_inputs(service, caller, parameters, body, violations)
     translation = _translate(service, parameters)
@@ -123,7 +134,8 @@ async def parse_form_request(
     """Parse a multipart request; the order carries its violations."""
     fields, structured, bracket_violations = _expand_brackets(form.fields)
     members, field_violations = parse_fields(fields)
-    parameters, violations = parse_members(OpenAIImageEdit, {**members, **structured}, strict=False)
+    members = _fold_words({**members, **structured})
+    parameters, violations = parse_members(OpenAIImageEdit, members, strict=False)
     parts, part_violations = _collect_parts(form.files)
     inputs, input_violations = await read_form_inputs(
         service, parts, required=not FILES & {*fields, *structured}
@@ -147,12 +159,11 @@ async def parse_form_request(
 
 def _build_request(order: Order, parameters: OpenAIParameters, translation: _Translation) -> ParsedRequest:
     return ParsedRequest(
-        order=replace(order, drop_in=True),
+        order=replace(order, drop_in=True, notices=tuple(translation.notices)),
         delivery="uri" if (translation.native.get("delivery") or parameters.delivery) == "uri" else "inline",
         stream=bool(parameters.stream),
         safety_identifier=parameters.safety_identifier or parameters.user or None,
         places=translation.places,
-        notices=tuple(translation.notices),
     )
 
 
@@ -176,9 +187,21 @@ def _translate_violation(item: Violation, places: Mapping[str, str]) -> Violatio
 
 
 def _drop_nulls(members: Mapping[str, Any], model: type[OpenAIParameters]) -> dict[str, Any]:
-    """Drop nulls, which SDKs send for omitted fields; a null of an unknown field stays and is refused."""
+    """Drop nulls and empty words, which SDKs send for omitted fields; those of unknown fields are refused."""
     fields = model.model_fields
-    return {name: value for name, value in members.items() if value is not None or name not in fields}
+    return {
+        name: value
+        for name, value in members.items()
+        if name not in fields or (value is not None and not (name in _WORDS and value == ""))
+    }
+
+
+def _fold_words(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members with the words of OpenAI's enumerations in lower case."""
+    return {
+        name: value.strip().lower() if name in _WORDS and isinstance(value, str) else value
+        for name, value in members.items()
+    }
 
 
 def _expand_brackets(

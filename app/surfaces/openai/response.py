@@ -53,7 +53,7 @@ def render_result(result: GenerationResult, parsed: ParsedRequest, base_url: str
         usage=_render_usage(result.cost),
         id=result.generation.id,
         model=result.generation.model,
-        warnings=_render_warnings(result, parsed),
+        warnings=_render_warnings(result),
     )
     return answer.model_dump_json(exclude_none=True).encode(), blobs
 
@@ -80,7 +80,7 @@ def render_events(
             size=f"{picture.width}x{picture.height}",
             safety_identifier=parsed.safety_identifier,
             usage=_render_usage(result.cost if index == len(result.pictures) else Usage()),
-            warnings=_render_warnings(result, parsed),
+            warnings=_render_warnings(result),
         )
         data = event.model_dump_json(exclude_none=True).encode()
         skeleton = b"event: " + kind.encode() + b"\ndata: " + data + b"\n\n"
@@ -109,8 +109,8 @@ def _read_format(picture: Picture) -> str:
     return picture.mime_type.removeprefix("image/")
 
 
-def _render_warnings(result: GenerationResult, parsed: ParsedRequest) -> list[WarningWire]:
-    return [WarningWire(code=item.code, detail=item.detail) for item in parsed.notices + result.notices]
+def _render_warnings(result: GenerationResult) -> list[WarningWire]:
+    return [WarningWire(code=item.code, detail=item.detail) for item in result.notices]
 
 
 def _render_usage(cost: Usage) -> OpenAIUsage:

@@ -1,0 +1,142 @@
+"""What is read although it is written differently, and what of it reaches the upstream."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.contract.tap import Tap, tapped
+from tests.contract.test_gemini_rest import Rest, words
+from tests.fixtures import image_bytes
+from tests.processes import HTTP, running_gateway
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import httpx2
+
+    from tests.processes import Running
+    from tests.server.conftest import Tenants
+
+PICTURE = base64.b64encode(image_bytes("harbour.png")).decode()
+SENTINELS = ("skip_thought_signature_validator", "context_engineering_is_the_way_to_go")
+
+
+@pytest.fixture(scope="module")
+def tap(emulator: Running) -> Iterator[Tap]:
+    with tapped(emulator.url) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def lenient(
+    tmp_path_factory: pytest.TempPathFactory, settings: dict[str, str], tenants: Tenants, tap: Tap
+) -> Iterator[Rest]:
+    """A gateway whose upstream is behind the tap."""
+    more = {**settings, "emulator_base_url": tap.url}
+    with running_gateway(tmp_path_factory.mktemp("lenient"), **more) as process:
+        yield Rest(process.url, tenants.keys["gemini"])
+
+
+def draw(rest: Rest, **members: Any) -> httpx2.Response:
+    headers = {"authorization": f"Bearer {rest.key}"}
+    return HTTP.post(
+        f"{rest.url}/openai/v1/images/generations", json={"prompt": "A", **members}, headers=headers
+    )
+
+
+def with_part(part: dict[str, Any]) -> dict[str, Any]:
+    body = words("Lenient")
+    body["contents"][0]["parts"].append(part)
+    return body
+
+
+@pytest.mark.parametrize("sentinel", SENTINELS)
+def test_what_stands_for_a_signature_is_sent_as_it_was_written(
+    lenient: Rest, tap: Tap, sentinel: str
+) -> None:
+    body = words("Signed")
+    drawn = {"inlineData": {"mimeType": "image/png", "data": PICTURE}, "thoughtSignature": sentinel}
+    body["contents"] += [{"role": "model", "parts": [drawn]}, {"role": "user", "parts": [{"text": "More"}]}]
+    assert lenient.generate(body).status_code == 200
+    assert tap.calls[-1].body["contents"][1]["parts"] == [drawn]
+
+
+@pytest.mark.parametrize(
+    ("blob", "told"),
+    [
+        ({"mimeType": "image/png", "data": PICTURE}, None),
+        ({"mimeType": "image/png", "data": f"data:image/png;base64,{PICTURE}"}, "normalised_base64"),
+        ({"data": f"data:image/png;base64,{PICTURE}"}, "normalised_base64"),
+        ({"mimeType": "image/png", "data": "\r\n".join([PICTURE[:76], PICTURE[76:]])}, "normalised_base64"),
+        ({"mimeType": "image/png", "data": PICTURE.replace("+", "-").replace("/", "_").rstrip("=")}, None),
+        ({"data": PICTURE}, None),
+        ({"mimeType": "", "data": PICTURE}, None),
+        ({"mimeType": "image/jpeg", "data": PICTURE}, "corrected_mime_type"),
+    ],
+)
+def test_bytes_reach_the_upstream_as_one_base64_with_the_right_type(
+    lenient: Rest, tap: Tap, blob: dict[str, str], told: str | None
+) -> None:
+    answer = lenient.generate(with_part({"inlineData": blob}))
+    assert answer.status_code == 200, answer.text
+    assert answer.headers.get("x-flashgate-notices") == told
+    parts = tap.calls[-1].body["contents"][0]["parts"]
+    assert {"inlineData": {"mimeType": "image/png", "data": PICTURE}} in parts
+
+
+def test_a_file_elsewhere_needs_its_type_and_the_error_says_why(lenient: Rest) -> None:
+    answer = lenient.generate(with_part({"fileData": {"fileUri": "gs://b/a.png"}}))
+    assert answer.status_code == 400
+    assert "the gateway does not open it" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("config", "sent"),
+    [
+        ({"temperature": "0.5"}, {"temperature": 0.5}),
+        ({"seed": "9"}, {"seed": 9}),
+        ({"imageConfig": {"imageSize": "512", "aspectRatio": ""}}, {"imageConfig": {"imageSize": "512"}}),
+        (
+            {"imageConfig": {"image_size": "", "aspect_ratio": "16:9"}},
+            {"imageConfig": {"aspectRatio": "16:9"}},
+        ),
+    ],
+)
+def test_protobufs_other_spellings_are_read(
+    lenient: Rest, tap: Tap, config: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    body = words("Spelt")
+    body["generationConfig"] = {"responseModalities": ["IMAGE"], **config}
+    assert lenient.generate(body).status_code == 200
+    reached = tap.calls[-1].body["generationConfig"]
+    for name, value in sent.items():
+        assert reached[name] == value or value.items() <= reached[name].items()
+
+
+@pytest.mark.parametrize(
+    ("members", "told"),
+    [
+        ({"size": "", "quality": "", "style": "", "background": ""}, []),
+        ({"quality": "HIGH", "background": "Auto", "response_format": "B64_JSON"}, []),
+        ({"output_format": "JPG"}, []),
+        ({"size": "16:9 ", "style": "Vivid"}, ["default_without_effect"]),
+        ({"size": "1000x1000"}, ["size_mapped"]),
+        ({"size": "512x512", "quality": "low"}, ["quality_without_effect"]),
+    ],
+)
+def test_words_of_openais_dialect_are_read_in_any_case_and_told_in_body_and_header(
+    lenient: Rest, members: dict[str, Any], told: list[str]
+) -> None:
+    answer = draw(lenient, **members)
+    assert answer.status_code == 200, answer.text
+    assert [item["code"] for item in answer.json()["warnings"]] == told
+    assert answer.headers.get("x-flashgate-notices", "") == ", ".join(told)
+
+
+@pytest.mark.parametrize("name", ["size", "quality", "background", "output_format", "style"])
+def test_a_word_that_openai_does_not_have_is_still_refused(lenient: Rest, name: str) -> None:
+    answer = draw(lenient, **{name: "nonsense"})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, name)
