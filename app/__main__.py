@@ -43,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     cli.add_key_commands(keys)
     cli.add_usage_command(commands.add_parser("usage", help="report usage of a running gateway"))
     cli.add_budget_commands(commands.add_parser("budgets", help="add credit and override limits"))
+    cli.add_migration_command(commands.add_parser("migrate", help="plan a migration to another model"))
     cards.add_commands(commands.add_parser("cards", help="show the models' cards, or check them"))
     ledger.add_commands(commands.add_parser("ledger", help="check that the ledger balances, or export it"))
     return parser
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return printed(settings)
         if arguments.command == "keys" and arguments.action == "new":
             return print_new_key(settings, arguments.env)
-        if arguments.command in {"keys", "tenants", "usage", "budgets"}:
+        if arguments.command in {"keys", "tenants", "usage", "budgets", "migrate"}:
             admin_key = None if settings.admin_key is None else settings.admin_key.get_secret_value()
             return cli.run(arguments, f"http://127.0.0.1:{settings.admin_port or settings.port}", admin_key)
         running = {"cards": cards.run, "ledger": ledger.run}.get(arguments.command)

@@ -111,15 +111,16 @@ def read_line_items(get: Get, query: dict[str, str], catalogue: Catalogue) -> It
     """The line items of the rows that a gateway reports."""
     report = get(f"/usage:report?{urlencode(query | {'by': _BY}, doseq=True)}")
     for line in report["lines"]:
-        row = _parse_row(line)
+        row = parse_row(line)
         yield from list_line_items(row, (row.model and catalogue.resolve(row.model)) or None)
 
 
-def _parse_row(line: dict[str, Any]) -> Row:
-    """A row of usage from a line of a report; dollars are billionths again."""
+def parse_row(line: dict[str, Any]) -> Row:
+    """A row of usage from a line of a report by day and other dimensions; dollars are billionths again."""
     sums = {name: line[name] for name in Spent._fields if name in line}
     sums["usd"] = round(line["cost_usd"] * NANO_PER_USD)
     sums["saved_usd"] = round(line["saved_usd"] * NANO_PER_USD)
+    parameters = line["parameters"]
     return Row(
         tenant_id=line["tenant"],
         day=date.fromisoformat(line["day"]),
@@ -129,6 +130,7 @@ def _parse_row(line: dict[str, Any]) -> Row:
         size=line["size"],
         tier=line["tier"],
         project_id=line["project"],
+        parameters=None if parameters is None else tuple(parameters.split(";")),
     )
 
 

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 import httpx2
 import yaml
 
-from app.commands import billing
+from app.commands import billing, migrate
 from app.commands.bill_files import UnusableBill
 from app.domain.budget import UNITS
 
@@ -141,12 +141,19 @@ def add_usage_command(parser: ArgumentParser) -> None:
     parser.add_argument("--since", help="first day, UTC, such as 2026-11-01; default: first of the month")
     parser.add_argument("--until", help="last day, UTC; default: today")
     parser.add_argument(
-        "--by", default="tenant", help="dimensions, such as tenant,day or model,size or label,month or user"
+        "--by",
+        default="tenant",
+        help="dimensions, such as tenant,day or model,size or label,month or user or parameter",
     )
     parser.add_argument("--top", type=int, help="only so many lines, those that cost most, dearest first")
     parser.add_argument("--format", choices=("csv", "json"), default="csv")
     _add_url_option((parser, *billing.add_billing_commands(parser)))
     parser.set_defaults(action="report")
+
+
+def add_migration_command(parser: ArgumentParser) -> None:
+    """Add ``plan``."""
+    _add_url_option((migrate.add_commands(parser),))
 
 
 def add_budget_commands(parser: ArgumentParser) -> None:
@@ -190,6 +197,7 @@ def run(arguments: Namespace, own_url: str, admin_key: str | None) -> int:
         ("keys", "create"): _create_key,
         ("keys", "rotate"): _rotate_key,
         ("keys", "revoke"): _revoke_key,
+        ("migrate", "plan"): _plan_migration,
         ("usage", "report"): _report_usage,
         ("usage", "export"): _export_usage,
         ("usage", "reconcile"): _reconcile_bill,
@@ -200,7 +208,7 @@ def run(arguments: Namespace, own_url: str, admin_key: str | None) -> int:
         with httpx2.Client(timeout=TIMEOUT_S) as http:
             api = AdminApi(http, arguments.url or own_url, admin_key)
             result = commands[arguments.command, arguments.action](api, arguments)
-    except (Refused, UnusableBill) as refused:
+    except (Refused, UnusableBill, migrate.UnknownModel) as refused:
         sys.stderr.write(f"flashgate: {refused}\n")
         return 1
     if isinstance(result, str):
@@ -327,6 +335,10 @@ def _export_usage(api: AdminApi, arguments: Namespace) -> str:
 
 def _reconcile_bill(api: AdminApi, arguments: Namespace) -> tuple[str, int]:
     return billing.reconcile_bill(lambda path: api.call("GET", path).json(), arguments)
+
+
+def _plan_migration(api: AdminApi, arguments: Namespace) -> tuple[str, int]:
+    return migrate.plan(lambda path: api.call("GET", path).json(), arguments)
 
 
 def _credit_budget(api: AdminApi, arguments: Namespace) -> str:

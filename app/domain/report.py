@@ -1,7 +1,8 @@
-"""Reports of usage: what was used and saved by day, project, key, model, size and service tier, or by label.
+"""Reports of usage by day, project, key, model, size and service tier, by label, end user, or parameters.
 
 Days are of UTC, because a report adds up tenants of any zone; budgets have the tenant's own days. A row is
-kept for each key, model, size and tier of a day, and once more for each label: what is kept is bounded.
+kept for each key, model, size and tier of a day, and once more for each label, end user, and model with its
+parameters: what is kept is bounded.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import reduce
+from itertools import product
 from operator import add, sub
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
@@ -18,11 +20,26 @@ if TYPE_CHECKING:
     from app.domain.budget import Amounts
     from app.domain.generation import Usage
 
-Dimension = Literal["tenant", "day", "month", "project", "key", "model", "size", "tier", "label", "user"]
+Dimension = Literal[
+    "tenant",
+    "day",
+    "month",
+    "project",
+    "key",
+    "model",
+    "size",
+    "tier",
+    "label",
+    "user",
+    "parameter",
+    "parameters",
+]
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 STANDARD = "standard"
 ESTIMATED = "estimated"
 """The tier of what Google did not report, and the gateway booked by its own figures."""
+
+RowKind = Literal["all", "label", "user", "parameters"]
 
 _EPOCH = date(1970, 1, 1)
 
@@ -31,7 +48,8 @@ _EPOCH = date(1970, 1, 1)
 class Attribution:
     """Under what a request's usage is reported.
 
-    ``labels`` are the caller's own, by name and value; ``user_id`` is the end user's, or None.
+    ``labels`` are the caller's own, by name and value; ``user_id`` is the end user's, or None; ``parameters``
+    are those that the request used (``app/domain/parameters.py``), none to count none.
     """
 
     key_id: str
@@ -39,6 +57,7 @@ class Attribution:
     size: str
     labels: tuple[tuple[str, str], ...] = ()
     user_id: str | None = None
+    parameters: tuple[str, ...] = ()
 
 
 class Spent(NamedTuple):
@@ -119,6 +138,8 @@ class Row(NamedTuple):
         project_id: The project that the key belongs to now; None without one.
         user_id: The end user's for a row by user, which counts again what rows by key count; "" for the users
             of the day beyond those that are counted one by one.
+        parameters: Those of the requests of a row by parameters, which counts again what rows by key count,
+            for its model; empty, without a model, for what is beyond those that are counted one by one.
     """
 
     tenant_id: str
@@ -131,6 +152,16 @@ class Row(NamedTuple):
     tier: str | None = None
     project_id: str | None = None
     user_id: str | None = None
+    parameters: tuple[str, ...] | None = None
+
+    @property
+    def kind(self) -> RowKind:
+        """What the row counts: all usage, or that of a label, of an end user or of parameters once more."""
+        if self.label is not None:
+            return "label"
+        if self.user_id is not None:
+            return "user"
+        return "all" if self.parameters is None else "parameters"
 
 
 class Line(NamedTuple):
@@ -139,6 +170,14 @@ class Line(NamedTuple):
     heading: tuple[str | None, ...]
     spent: Spent
 
+
+KINDS: dict[Dimension, RowKind] = {
+    "label": "label",
+    "user": "user",
+    "parameter": "parameters",
+    "parameters": "parameters",
+}
+"""The rows that a dimension needs; the other dimensions are those of all usage."""
 
 _VALUES: dict[Dimension, Callable[[Row], str | None]] = {
     "tenant": lambda row: row.tenant_id,
@@ -151,18 +190,30 @@ _VALUES: dict[Dimension, Callable[[Row], str | None]] = {
     "tier": lambda row: row.tier,
     "label": lambda row: "=".join(row.label) if row.label and any(row.label) else None,
     "user": lambda row: row.user_id or None,
+    "parameters": lambda row: ";".join(row.parameters or ()) or None,
 }
 
 
 def report(rows: Iterable[Row], by: tuple[Dimension, ...]) -> tuple[Line, ...]:
-    """Rows added up by dimensions, in order. By label or user only their rows count, else only the others."""
+    """Rows added up by dimensions, in order.
+
+    By label, user or parameters only their rows count, else only the others.
+    """
+    kind = next((KINDS[dimension] for dimension in by if dimension in KINDS), "all")
     sums: dict[tuple[str | None, ...], Spent] = {}
     for row in rows:
-        if (row.label is not None, row.user_id is not None) == ("label" in by, "user" in by):
-            heading = tuple(_VALUES[dimension](row) for dimension in by)
-            sums[heading] = sums.get(heading, Spent()).add(row.spent)
+        if row.kind == kind:
+            for heading in product(*(_list_values(row, dimension) for dimension in by)):
+                sums[heading] = sums.get(heading, Spent()).add(row.spent)
     ordered = sorted(sums, key=lambda heading: tuple(value or "" for value in heading))
     return tuple(Line(heading, sums[heading]) for heading in ordered)
+
+
+def _list_values(row: Row, dimension: Dimension) -> tuple[str | None, ...]:
+    """The values of a row: several for ``parameter``, each of which it counts for."""
+    if dimension == "parameter":
+        return row.parameters or (None,)
+    return (_VALUES[dimension](row),)
 
 
 def select_dearest(lines: tuple[Line, ...], most: int) -> tuple[Line, ...]:

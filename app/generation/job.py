@@ -15,6 +15,7 @@ from app.domain.errors import ValidationFailed, Violation
 from app.domain.estimate import estimate
 from app.domain.fingerprint import compute_digest, compute_fingerprint
 from app.domain.generation import Notice
+from app.domain.parameters import list_parameters
 from app.domain.policy import CALL_S_MIN
 from app.domain.report import Attribution
 from app.domain.request import CacheDirective
@@ -147,11 +148,16 @@ class Job:
 
     @property
     def attribution(self) -> Attribution:
-        """The key, model, size, labels and end user that its usage is reported under."""
+        """The key, model, size, labels, end user and parameters that its usage is reported under."""
         size = self.request.image_size or self.card.image_size_default
         user = self.caller.counted_user
         return Attribution(
-            self.caller.key.id, self.card.id, size, self.request.labels, None if user is None else user.id
+            self.caller.key.id,
+            self.card.id,
+            size,
+            self.request.labels,
+            None if user is None else user.id,
+            list_parameters(self.request, self.card),
         )
 
 

@@ -20,6 +20,7 @@ class LedgerConfig(HoldConfig):
         keep_s: Seconds that an ended hold is remembered; longer than any retry of a settlement.
         usage_labels_max: Labels of a tenant and day that are reported one by one; others are added up.
         usage_users_max: The same for end users.
+        usage_parameters_max: The same for models with the parameters of a request.
         poll_s: Seconds between looks of a follower that is not notified.
         deadline_s: Seconds after which a call without an answer is StoreUnavailable.
     """
@@ -28,6 +29,7 @@ class LedgerConfig(HoldConfig):
     usage_days: int = Field(92, ge=1, le=3660, description="How far back usage reports reach, in days.")
     usage_labels_max: int = 200
     usage_users_max: int = 1000
+    usage_parameters_max: int = 200
     idempotency_keys_max: int = Field(
         50_000,
         ge=1,

@@ -25,6 +25,7 @@ PAGE = 1000
 UNATTRIBUTED = "-"
 LABEL = "="
 USER = "~|"
+PARAMETERS = "!|"
 
 
 class RedisReports:
@@ -94,7 +95,7 @@ class RedisReports:
 def encode_attribution(attribution: Attribution | None, config: LedgerConfig) -> list[str]:
     """Encode an attribution as ``take_usage`` of the scripts reads it."""
     if attribution is None:
-        return ["", "0", "0", "0", ""]
+        return ["", "0", "0", "0", "0", "", ""]
     head = f"{attribution.key_id}|{attribution.model}|{attribution.size}"
     labels = [
         json.dumps(label, separators=(",", ":"), ensure_ascii=False).encode(errors="replace").decode()
@@ -103,8 +104,11 @@ def encode_attribution(attribution: Attribution | None, config: LedgerConfig) ->
     user = ""
     if attribution.user_id is not None:
         user = EndUser(attribution.user_id).counter_id
-    maxima = str(config.usage_labels_max), str(config.usage_users_max)
-    return [head, *maxima, str(len(labels)), *labels, user]
+    parameters = ""
+    if attribution.parameters:
+        parameters = f"{attribution.model}|{';'.join(attribution.parameters)}"
+    maxima = (config.usage_labels_max, config.usage_users_max, config.usage_parameters_max)
+    return [head, *map(str, maxima), str(len(labels)), *labels, user, parameters]
 
 
 def encode_row(settlement: Settlement) -> list[str]:
@@ -122,25 +126,33 @@ def encode_parts(settlement: Settlement) -> list[str]:
 
 
 def _decode_row(tenant_id: str, name: str, text: str) -> Row | None:
-    """Decode a row of the store; None for what is no row: a day's numbers of labels and users, a last use."""
+    """Decode a row of the store; None for what is no row: a day's number of labels, say, or a last use."""
     number, separator, heading = name.partition("|")
-    if not separator or heading in {"#", "~#"}:
+    if not separator or heading in {"#", "~#", "!#"}:
         return None
     try:
         day, spent = decode_day(int(number)), Spent(*map(int, text.split(",")))
     except (ValueError, TypeError):
         return None  # malformed; the next script that adds to it sets it aside
+    return _decode_heading(heading, Row(tenant_id, day, spent))
+
+
+def _decode_heading(heading: str, row: Row) -> Row:
+    """The row with what its heading says of whom it counts."""
     if heading == UNATTRIBUTED:
-        return Row(tenant_id, day, spent)
+        return row
     if heading.startswith(USER):
         user = heading.removeprefix(USER)
-        return Row(tenant_id, day, spent, user_id=build_user_id(user) if user else "")
+        return row._replace(user_id=build_user_id(user) if user else "")
+    if heading.startswith(PARAMETERS):
+        model, _, text = heading.removeprefix(PARAMETERS).partition("|")
+        return row._replace(model=model or None, parameters=tuple(filter(None, text.split(";"))))
     key_id, model, *rest = heading.split("|", 3)
     if key_id == LABEL:
         label = heading.partition("|")[2]
-        return Row(tenant_id, day, spent, label=tuple(json.loads(label)) if label else ("", ""))
+        return row._replace(label=tuple(json.loads(label)) if label else ("", ""))
     size, tier = rest[0], rest[1] if len(rest) > 1 else None
-    return Row(tenant_id, day, spent, key_id, model, size, tier=tier)
+    return row._replace(key_id=key_id, model=model, size=size, tier=tier)
 
 
 def _separate_tiers(rows: list[Row]) -> tuple[Row, ...]:
@@ -152,7 +164,7 @@ def _separate_tiers(rows: list[Row]) -> tuple[Row, ...]:
             parts[heading] = parts.get(heading, Spent()).add(row.spent)
     separated = []
     for row in rows:
-        if row.tier is None and row.model is not None:
+        if row.tier is None and row.key_id is not None:
             part = parts.get((row.day, row.key_id, row.model, row.size), Spent())
             row = row._replace(spent=row.spent.subtract(part), tier=STANDARD)  # noqa: PLW2901
         separated.append(row)

@@ -185,7 +185,8 @@ async def test_an_admission_in_twelve_windows_of_three_scopes_is_one_command(
 async def test_what_is_reported_costs_the_same_whatever_the_reports_hold(
     books: Books, clients: StoreClients
 ) -> None:
-    web = Attribution("k1", "flash", "1K", (("team", "web"), ("stage", "test")))
+    labels = (("team", "web"), ("stage", "test"))
+    web = Attribution("k1", "flash", "1K", labels, "usr_ann", ("image_size=1K", "seed"))
 
     async def spend(hold: str) -> None:
         await books.ledger.admit(replace(books.request(hold, "work"), attribution=web))

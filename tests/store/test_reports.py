@@ -114,7 +114,7 @@ async def test_reports_add_up_to_the_budgets_whatever_became_of_the_holds(books:
 
     async def agree() -> None:
         booked = await own.totals()
-        spent = sum_rows([row for row in await rows_of(own) if row.label is None])
+        spent = sum_rows([row for row in await rows_of(own) if row.kind == "all"])
         assert [(spent.image_tokens, 0), (spent.usd, 0), (spent.output_tokens, 0)] == booked
 
     for hold in ("settled", "voided", "swept", "corrected", "taken-back", "charged", "made-good"):
@@ -177,6 +177,29 @@ async def test_users_are_reported_one_by_one_up_to_the_days_limit(clients: Store
     read_user = RedisReports(books.client, CELLS).read_user
     assert sum_rows(await read_user(books.tenant, "usr_ann", today(), today())).requests == 2
     assert await read_user(books.tenant, "usr_cyd", today(), today()) == ()
+
+
+async def test_parameters_are_reported_one_by_one_and_as_they_were_combined(
+    clients: StoreClients, tenant: str
+) -> None:
+    plain, grounded = ("image_size=1K",), ("image_size=1K", "grounding=web_search", "seed")
+    async with RedisLedger(clients.ledger, LedgerConfig(usage_parameters_max=2)) as ledger:
+        books = Books(ledger, clients.ledger, tenant, ALWAYS)
+        kinds = (plain, grounded, plain, ("image_size=2K", "seed"), ("image_size=4K",))
+        for number, parameters in enumerate(kinds):
+            await books.admit(f"h{number}", f"work{number}")
+            attribution = replace(WEB, parameters=parameters)
+            await settle(books, f"h{number}", attribution, publish=generation(f"h{number}"), ttl_s=60)
+        await found_by(books, "hit", "work0", replace(WEB, parameters=plain))
+        rows = await rows_of(books)
+    requests = {heading: (spent.requests, spent.hits) for heading, spent in by(rows, "parameter").items()}
+    assert requests == {
+        ("image_size=1K",): (3, 1), ("grounding=web_search",): (1, 0), ("seed",): (1, 0), (None,): (2, 0),
+    }  # fmt: skip
+    combined = by(rows, "model", "parameters")
+    assert combined["flash", ";".join(grounded)].image_tokens == ONE.image_tokens
+    assert combined[None, None].requests == 2, "what is beyond the day's limit is added up"
+    assert by(rows, "key")["k1",].requests == by(rows, "label")["team=web",].requests == 5, "counted once"
 
 
 async def test_the_longest_labels_that_there_are_do_not_keep_a_settlement_from_being_booked(

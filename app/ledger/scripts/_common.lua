@@ -297,7 +297,8 @@ end
 --      "<day>|=|<label>"             the same by label; "<day>|=|" for all labels above the daily limit
 --      "<day>|-"                     the same for unattributed usage: charged at the estimate, or restored
 --      "<day>|~|<user>"              the same by end user; "<day>|~|" for all users above the daily limit
---      "<day>|#", "<day>|~#"         number of labels, and of users, of the day
+--      "<day>|!|<model>|<parameters>"  the same by model and parameters; "<day>|!|" for all above the daily limit
+--      "<day>|#", "<day>|~#", "<day>|!#"  number of labels, of users, and of rows by parameters, of the day
 --      "@<key>"                      when the key was last served, ms
 
 local DAY_MS = 86400000
@@ -324,7 +325,7 @@ end
 local count_usage -- declared here so that its helpers are local to the block: a script has at most 200 locals
 do
   -- The kinds of rows that callers name, so that their number is bounded, and under what it is counted.
-  local NUMBER_OF = { ['='] = '#', ['~'] = '~#' }
+  local NUMBER_OF = { ['='] = '#', ['~'] = '~#', ['!'] = '!#' }
 
   -- What of the stored values is readable; the rest is set aside.
   local function check_rows(names, stored)

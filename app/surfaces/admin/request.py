@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from app.domain.errors import ValidationFailed, Violation
 from app.domain.pointers import build_pointer
+from app.domain.report import KINDS
 from app.surfaces.admin.wire import (
     CreditRequest,
     IdentityCreation,
@@ -170,15 +171,21 @@ def parse_dimensions(by: list[Dimension] | None) -> tuple[Dimension, ...]:
     """Return the dimensions of a report without repetitions.
 
     Raises:
-        ValidationFailed: Label or user is combined with a dimension that their rows lack.
+        ValidationFailed: Label, user or parameters are combined with a dimension that their rows lack.
     """
     dimensions: tuple[Dimension, ...] = ("tenant",)
     if by:
         dimensions = tuple(dict.fromkeys(by))
-    named = {"label", "user"} & set(dimensions)
+    kinds = {KINDS[dimension] for dimension in dimensions if dimension in KINDS}
     plain: tuple[Dimension, ...] = ("tenant", "day", "month")
-    if named and (len(named) == 2 or set(dimensions) - named - set(plain)):
-        sentence = "label and user can be combined with tenant, day and month only"
+    if kinds == {"parameters"}:
+        plain = (*plain, "model", "parameter", "parameters")
+    others = {dimension for dimension in dimensions if KINDS.get(dimension) not in kinds}
+    if kinds and (len(kinds) > 1 or others - set(plain)):
+        sentence = (
+            "label, user and parameters can each be combined with tenant, day and month only, parameters "
+            "with model as well"
+        )
         raise ValidationFailed((Violation("/by", "not_together", sentence, plain),))
     return dimensions
 

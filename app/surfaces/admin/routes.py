@@ -329,10 +329,11 @@ async def report_usage(
         Literal["json", "csv"], Query(alias="format", description="Format: json or csv.")
     ] = "json",
 ) -> ReportWire | Response:
-    """Report usage and savings by tenant, day, month, project, key, model, size, tier, label or end user.
+    """Report usage and savings by tenant, time, project, key, model, size, tier, label, user or parameters.
 
     Callers choose the labels: a request with two labels counts for both, and one without for none. End users
-    are listed by their ids; `GET /v1/admin/usage?user=` tells the id of a name.
+    are listed by their ids; `GET /v1/admin/usage?user=` tells the id of a name. A request counts for each
+    `parameter` that it used (size, ratio, `seed`, …), and once for all its `parameters` together.
     """
     first, last = resolve_days(since, until, service.limits.usage_days)
     dimensions = parse_dimensions(by)

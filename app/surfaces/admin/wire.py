@@ -172,6 +172,18 @@ class ReportLineWire(UseWire):
         description="Id of the end user; null for users beyond the daily limit.",
         examples=["usr_Qm9va3Mgb3BlbiBh"],
     )
+    parameter: str | None = Field(
+        None,
+        description="A parameter that the requests used, with its value or class if it has one; null for "
+        "parameters beyond the daily limit.",
+        examples=["aspect_ratio=16:9"],
+    )
+    parameters: str | None = Field(
+        None,
+        description="All parameters that the requests used, separated by semicolons; null beyond the daily "
+        "limit.",
+        examples=["image_size=1K;aspect_ratio=16:9;seed"],
+    )
 
 
 class ReportWire(_Response):
