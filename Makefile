@@ -65,6 +65,9 @@ reference: .venv/run ## Write REFERENCE.md, and the README's table of rules
 	$(PY) -m app reference > REFERENCE.md
 	$(PY) -m app reference --readme README.md
 
+parameters: .venv/dev ## Write docs/parameters.md: what becomes of each parameter of the original APIs
+	$(PY) -m tests.contract.parameters > docs/parameters.md
+
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "flashgate needs Python 3.11 or later; choose one with PYTHON=python3.11")'
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "No virtual environment was made; on Debian, install python3-venv." >&2; exit 1; }
@@ -86,4 +89,4 @@ reference: .venv/run ## Write REFERENCE.md, and the README's table of rules
 clean: ## Remove the environment and every cache
 	rm -rf .venv .coverage* .clients .deploy dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help run test check coverage chaos bad-day bill bench corpus clients openapi reference clean
+.PHONY: help run test check coverage chaos bad-day bill bench corpus clients openapi reference parameters clean

@@ -158,7 +158,7 @@ _CONFIG: Final[Shape] = {
         "includeThoughts": Leaf.FLAG,
         "thinkingBudget": Leaf.THINKING,
         "thinkingLevel": Enumeration(
-            ("THINKING_LEVEL_UNSPECIFIED", "LOW", "MEDIUM", "HIGH", "MINIMAL"), _JUDGED.value
+            ("THINKING_LEVEL_UNSPECIFIED", "LOW", "MEDIUM", "HIGH", "MINIMAL", "XHIGH"), _JUDGED.value
         ),
     },
     "mediaResolution": _RESOLUTION,

@@ -35,6 +35,7 @@ from app.surfaces.gemini.response import (
     render_token_count,
 )
 from app.surfaces.gemini.streaming import RenderedAnswer, build_dialect
+from app.surfaces.gemini.system_parameters import check_system_parameters
 from app.surfaces.http.auth import authorize, find_presented_key
 from app.surfaces.http.body import BytesFormat, read_json
 from app.surfaces.http.cache_control import read_cache_control
@@ -75,14 +76,15 @@ _SECONDS: Final = re.compile(r"\d{1,7}(\.\d{1,9})?", re.ASCII)
 
 
 async def _authorize(request: Request, version: str, service: ServiceDep) -> Caller:
-    """Authorize the caller by a key in a header or in ``?key=``, which Google's REST clients use.
+    """Authorize the caller by a key in a header, or in ``key`` or ``access_token`` of the query.
 
     The path must name a supported version and location. Its project is ignored: clients must name one, and
     they keep their own when only base URL and key are changed.
     """
-    caller = await authorize(
-        request, "images", find_presented_key(request) or request.query_params.get("key")
-    )
+    query = request.query_params
+    presented = find_presented_key(request) or query.get("key") or query.get("access_token")
+    caller = await authorize(request, "images", presented)
+    request.state.notices = check_system_parameters(request)
     if version not in _VERSIONS:
         raise NotFound(f"No such version of the API. Use {', '.join(sorted(_VERSIONS))}.")
     location = request.path_params.get("location")
@@ -201,7 +203,8 @@ async def _generate(request: Request, service: Service, caller: Caller, model: s
     control, vertex = read_cache_control(request), is_vertex(request.url.path)
     tier = request.headers.get(TIER_HEADER) if vertex else None
     parsed = await parse_order(service, caller, card, body, control, vertex=vertex, tier=tier)
-    order = attach_max_cost(replace(parsed, patience=patience), request)
+    notices = request.state.notices + parsed.notices
+    order = attach_max_cost(replace(parsed, patience=patience, notices=notices), request)
     order = attach_idempotency_key(order, request, "generateContent")
     try:
         result = await service.gateway.generate(order)

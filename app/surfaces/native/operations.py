@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
@@ -28,6 +28,7 @@ from app.generation.operations import OperationEncoder
 from app.resilience.wide_event import note
 from app.surfaces.http.auth import CallerDep
 from app.surfaces.http.context import ServiceDep, get_base_url
+from app.surfaces.http.parameters import refuse_unknown_query
 from app.surfaces.http.problems import PROBLEMS, Problem
 from app.surfaces.native.errors import render_problem
 from app.surfaces.native.response import render_result, render_stored_result
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from app.generation.order import GenerationResult, Order
     from app.surfaces.http.context import Service
 
-router = APIRouter(prefix="/v1", tags=["native"])
+router = APIRouter(prefix="/v1", tags=["native"], dependencies=[Depends(refuse_unknown_query)])
 
 OperationId = Annotated[str, Path(description="Operation id.", examples=["op_0123456789abcdef01234567"])]
 

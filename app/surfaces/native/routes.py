@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import Response
 
 from app.domain.errors import NotFound, StoreUnavailable
@@ -19,6 +19,7 @@ from app.surfaces.http.context import ServiceDep, get_base_url
 from app.surfaces.http.end_user import END_USER
 from app.surfaces.http.idempotency import IDEMPOTENCY_KEY, attach_idempotency_key
 from app.surfaces.http.max_cost import MAX_COST, attach_max_cost
+from app.surfaces.http.parameters import refuse_unknown_query
 from app.surfaces.http.preferences import PREFER, read_preference
 from app.surfaces.http.problems import PROBLEMS, RATE_LIMIT_HEADERS
 from app.surfaces.http.ratelimit import build_rate_limit_headers
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from app.generation.order import Order
     from app.surfaces.http.context import Service
 
-router = APIRouter(prefix="/v1", tags=["native"])
+router = APIRouter(prefix="/v1", tags=["native"], dependencies=[Depends(refuse_unknown_query)])
 
 _GENERATE_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"model": GenerateResponse, "description": "The pictures.", "headers": RATE_LIMIT_HEADERS},

@@ -350,6 +350,9 @@ def _translate_format(translation: _Translation) -> None:
         if parameters.response_format == "url":
             delivery = "uri"
         translation.set_native("delivery", delivery, "response_format")
+    if parameters.partial_images:
+        detail = "partial_images has no effect: the model sends no partial pictures."
+        translation.notices.append(Notice("parameter_without_effect", detail))
     if parameters.background == "transparent":
         detail = "The model does not generate transparent pictures."
         translation.report("background", "unsupported_background", detail, ("auto", "opaque"))

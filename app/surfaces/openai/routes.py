@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import Response
 
 from app.domain.errors import GatewayError, ValidationFailed, Violation
@@ -19,6 +19,7 @@ from app.surfaces.http.end_user import END_USER
 from app.surfaces.http.handover import read_retry_count, read_sdk_timeout
 from app.surfaces.http.idempotency import IDEMPOTENCY_KEY, attach_idempotency_key
 from app.surfaces.http.max_cost import MAX_COST, attach_max_cost
+from app.surfaces.http.parameters import Parameter, check_parameters
 from app.surfaces.http.problems import RATE_LIMIT_HEADERS
 from app.surfaces.http.ratelimit import build_rate_limit_headers
 from app.surfaces.http.replies import build_generation_headers, build_json_response
@@ -36,7 +37,20 @@ if TYPE_CHECKING:
     from app.surfaces.http.handover import Handover
     from app.surfaces.openai.request import ParsedRequest
 
-router = APIRouter(prefix="/openai/v1", tags=["openai"])
+_HEADERS: Final = {
+    "openai-organization": Parameter("the gateway key decides who pays"),
+    "openai-project": Parameter("the gateway key decides who pays"),
+    "openai-beta": Parameter("the Images API has no beta features"),
+}
+_QUERIES: Final = {"api-version": Parameter("all versions of Azure's API are served alike", told=False)}
+
+
+async def check_openai_parameters(request: Request) -> None:
+    """Leave a notice for each header of OpenAI's API without effect, and refuse unknown query parameters."""
+    request.state.notices = check_parameters(request, _QUERIES, _HEADERS)
+
+
+router = APIRouter(prefix="/openai/v1", tags=["openai"], dependencies=[Depends(check_openai_parameters)])
 
 _RETRY_HEADERS = {
     "X-Should-Retry": {
@@ -130,7 +144,9 @@ async def _generate(
     request: Request, service: Service, parsed: ParsedRequest, route: Literal["generation", "edit"]
 ) -> Response:
     base_url = get_base_url(request, service)
-    order = attach_max_cost(replace(parsed.order, retries=read_retry_count(request)), request)
+    notices = request.state.notices + parsed.order.notices
+    order = replace(parsed.order, retries=read_retry_count(request), notices=notices)
+    order = attach_max_cost(order, request)
     order = attach_idempotency_key(order, request, f"openai/images/{route}")
 
     async def generating() -> GenerationResult:
