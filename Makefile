@@ -58,8 +58,9 @@ bad-day: .venv/dev ## Run an hour of Google's bad days in a minute, as a table a
 corpus: .venv/dev ## Compare what the gateway accepts with what decoders open, in a folder of files (DIR=…)
 	$(PY) -m tests.media.corpus $${DIR:-tests/fixtures/files}
 
-openapi: .venv/run ## Export the OpenAPI document
+openapi: .venv/run ## Export the OpenAPI document, and the JSON Schema of the tenants' file
 	$(PY) -m app openapi > openapi/openapi.json
+	$(PY) -m app tenants schema > openapi/tenants.schema.json
 
 reference: .venv/run ## Write REFERENCE.md, and the README's table of rules
 	$(PY) -m app reference > REFERENCE.md

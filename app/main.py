@@ -21,6 +21,7 @@ from app.middleware import (
     RequestIdMiddleware,
 )
 from app.observability.http import ObservedRequests
+from app.observability.live import LiveRequests
 from app.observability.metrics import Metrics
 from app.resilience.diagnosis import Diagnosis
 from app.surfaces import docs, errors, openapi
@@ -48,13 +49,13 @@ bytes pass untouched.
 
 def create_app(settings: Settings) -> FastAPI:
     """Create the application. Nothing is opened before its lifespan begins."""
-    metrics = Metrics()
+    metrics, live = Metrics(), LiveRequests()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             try:
-                app.state.service = await stack.enter_async_context(open_gateway(settings, metrics))
+                app.state.service = await stack.enter_async_context(open_gateway(settings, metrics, live))
             except Exception as fault:
                 words = start_fault(fault)
                 if words:
@@ -95,7 +96,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.add_middleware(FramingMiddleware)
     app.add_middleware(AddressMiddleware)
-    app.add_middleware(ObservedRequests, metrics=metrics)
+    app.add_middleware(ObservedRequests, metrics=metrics, live=live)
     app.add_middleware(RequestIdMiddleware)
     app.add_middleware(AnswerHeadersMiddleware)
     return app

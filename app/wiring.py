@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
     from app.cards import Catalogue
     from app.generation.ports import ImageModel
+    from app.observability.live import LiveRequests
     from app.observability.metrics import Metrics
     from app.settings import Settings
     from app.store.client import StoreClients
@@ -101,7 +102,7 @@ def open_directory(settings: Settings, pepper: bytes, catalogue: Catalogue) -> M
 
 
 @asynccontextmanager
-async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Service]:
+async def open_gateway(settings: Settings, metrics: Metrics, live: LiveRequests) -> AsyncIterator[Service]:
     """Everything that serves a request, open; closed in reverse on leaving, running work drained first."""
     check_deployment(settings)
     check_lifting()
@@ -117,8 +118,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
         copy = _local_copy(settings)
         stored = StoredDirectory(declared, clients.ledger, pepper, catalogue, copy=copy)
         directory = await stack.enter_async_context(stored)
-        for tenant in directory.list_tenants():
-            metrics.register_tenant(tenant.id)
+        metrics.register_tenants(tenant.id for tenant in directory.list_tenants())
         await stack.enter_async_context(capacity)
         await stack.enter_async_context(ledger)
         durable = _durable(settings, ledger, clients, breaker, metrics, stack)
@@ -140,7 +140,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             ),
             times=settings.times,
         )
-        operations = _operations(settings, gateway, clients, metrics, breaker, capacity)
+        operations = _operations(settings, gateway, clients, metrics, breaker, capacity, live)
         # Last in, first out: the gateway ends its work, then the operations are recorded.
         stack.push_async_callback(operations.aclose)
         stack.push_async_callback(gateway.aclose, settings.drain_s)
@@ -154,6 +154,7 @@ async def open_gateway(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             readiness=_readiness(gateway, trial, model),
             conditions=lambda: durable.conditions() | capacity.conditions() | model.conditions(),
             store=_describe_store(settings, clients),
+            list_live=live.list_requests,
             render_metrics=metrics.render,
             operators_ports=frozenset(settings.ports.values()) - {settings.port},
             administration=Administration(
@@ -189,6 +190,7 @@ def _operations(
     metrics: Metrics,
     breaker: StoreBreaker,
     capacity: StoreCapacity,
+    live: LiveRequests,
 ) -> LongRunning:
     return LongRunning(
         gateway,
@@ -202,6 +204,7 @@ def _operations(
         lease_s=settings.ledger.lease_s,
         config=settings.operations,
         on_ended=metrics.count_operation,
+        follow=live.follow,
     )
 
 

@@ -12,7 +12,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-import app.__main__ as command
+import app.commands.serve
+from app.__main__ import main
 from app.settings.environment import load_settings
 
 if TYPE_CHECKING:
@@ -51,5 +52,5 @@ def _change(config: Any, place: list[str], value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    vars(command)["load_settings"] = lambda: settings_of(os.environ)
-    sys.exit(command.main())
+    vars(app.commands.serve)["load_settings"] = lambda: settings_of(os.environ)
+    sys.exit(main())

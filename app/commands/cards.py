@@ -33,6 +33,7 @@ from app.domain.card_check import (
 from app.domain.card_facts import UNCHECKED, UNCHECKED_WITHOUT_SPENDING
 from app.domain.card_probes import compare_probe, compare_version, list_probes
 from app.domain.errors import GatewayError
+from app.settings.environment import load_settings
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -63,7 +64,7 @@ trailer
 _IMAGE_EDGE: Final = 1024
 
 
-def add_commands(parser: ArgumentParser) -> None:
+def add_arguments(parser: ArgumentParser) -> None:
     """Add ``cards list``, ``show`` and ``check``."""
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("list", help="list the models: sizes, tokens and the list price of a picture")
@@ -83,7 +84,7 @@ def add_commands(parser: ArgumentParser) -> None:
     checking.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
-def run(arguments: Namespace, settings: Settings) -> int:
+def run(arguments: Namespace) -> int:
     """Run a command. ``check`` returns 1 on a difference, else 2 if something got no answer."""
     try:
         if arguments.action != "check":
@@ -91,7 +92,7 @@ def run(arguments: Namespace, settings: Settings) -> int:
         catalogue = _load_cards(arguments.cards)
         cards = _choose_cards(catalogue, arguments.models)
         listed = [] if arguments.prices is None else list(read_prices(arguments.prices, catalogue))
-        return asyncio.run(_check(settings, catalogue, cards, listed, arguments))
+        return asyncio.run(_check(load_settings(), catalogue, cards, listed, arguments))
     except UnusableInput as error:
         sys.stderr.write(f"flashgate: {error}\n")
         return 2

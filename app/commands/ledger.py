@@ -22,6 +22,7 @@ from app.ledger.transfer import (
     summarize,
 )
 from app.ledger.verifying import list_ledger_tenants, read_events, read_snapshot
+from app.settings.environment import load_settings
 from app.wiring import open_store
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def add_commands(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``ledger verify``, ``events``, ``export`` and ``restore``."""
     actions = parser.add_subparsers(dest="action", required=True)
     verify = actions.add_parser(
@@ -57,10 +58,10 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         each.add_argument("file", type=Path)
 
 
-def run(arguments: argparse.Namespace, settings: Settings) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Run a command on the configured store; return 0 if all is well, 1 if not, 2 if it cannot be done."""
     try:
-        return asyncio.run(_run(arguments, settings))
+        return asyncio.run(_run(arguments, load_settings()))
     except (StoreUnavailable, StoreInUse, UnusableFile, OSError) as error:
         sys.stderr.write(f"flashgate: {error}\n")
         return 2

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from app.cards import load_catalogue
+from app.commands.admin import add_url_option, run_action
+from app.commands.api import Refused
 from app.commands.billing import parse_row
 from app.domain.budget import NANO_PER_USD
 from app.domain.migration_plan import TenantPlan, compare_cards, plan_migration
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from app.cards import Catalogue
+    from app.commands.api import GatewayApi
     from app.domain.card import Card
     from app.domain.report import Row
 
@@ -33,8 +36,8 @@ class UnknownModel(ValueError):
     """A name that no card has."""
 
 
-def add_commands(parser: ArgumentParser) -> ArgumentParser:
-    """Add ``migrate plan``."""
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add ``plan``."""
     actions = parser.add_subparsers(dest="action", required=True)
     plan = actions.add_parser(
         "plan", help="show what another model would change for each tenant; exit 1 if it refuses something"
@@ -44,7 +47,19 @@ def add_commands(parser: ArgumentParser) -> ArgumentParser:
     plan.add_argument("--tenant", help="only this tenant")
     plan.add_argument("--days", type=parse_days, default=_DAYS, help=f"days to look at; default: {_DAYS}")
     plan.add_argument("--json", action="store_true", help="print JSON instead of text")
-    return plan
+    add_url_option((plan,))
+
+
+def run(arguments: Namespace) -> int:
+    """Run the command."""
+    return run_action({"plan": _plan}, arguments)
+
+
+def _plan(api: GatewayApi, arguments: Namespace) -> tuple[str, int]:
+    try:
+        return plan(lambda path: api.call("GET", path).json(), arguments)
+    except UnknownModel as error:
+        raise Refused(str(error)) from error
 
 
 def parse_days(text: str) -> int:

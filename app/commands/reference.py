@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from argparse import _SubParsersAction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi.routing import APIRoute
 
 from app.cards import load_catalogue
+from app.commands.parser import build_parser
 from app.domain.acceptance import list_acceptances
 from app.domain.failure import list_error_classes
 from app.domain.validation import RULES
@@ -17,20 +19,18 @@ from app.domain.violation_codes import NOTICES, VIOLATIONS
 from app.main import create_app
 from app.observability.log_fields import FIELDS
 from app.observability.metrics import METRICS
-from app.settings.environment import SETTINGS
+from app.settings.environment import SETTINGS, load_settings
 from app.surfaces.gemini import routes as gemini
 from app.surfaces.gemini.member_table import list_members
 from app.surfaces.gemini.refused_members import REFUSED
 
 if TYPE_CHECKING:
-    from argparse import ArgumentParser
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
 
     from fastapi import FastAPI
     from pydantic import BaseModel
 
-    from app.settings import Settings
 
 HEAD = """\
 # Reference
@@ -188,17 +188,24 @@ def _list_metrics() -> Iterator[tuple[str, ...]]:
         yield f"`{metric.name}`", metric.kind, ", ".join(metric.labels), metric.help
 
 
-def print_openapi(settings: Settings) -> int:
-    """Print the OpenAPI document."""
-    document = create_app(settings).openapi()
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-    return 0
+def add_openapi_arguments(_parser: ArgumentParser) -> None:
+    """``openapi`` has no arguments."""
 
 
-def print_reference(settings: Settings, readme: Path | None, parser: ArgumentParser) -> int:
-    """Print REFERENCE.md, or update the table of rules in the README."""
-    if readme is not None:
-        readme.write_text(update_readme(readme.read_text(), settings.surface.default_model))
-        return 0
-    sys.stdout.write(render_reference(create_app(settings), parser))
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of ``reference``."""
+    parser.add_argument("--readme", type=Path, help="update the table of rules in this file instead")
+
+
+def run(arguments: Namespace) -> int:
+    """Print the OpenAPI document or REFERENCE.md, or update the table of rules in the README."""
+    settings = load_settings()
+    if arguments.command == "openapi":
+        document = create_app(settings).openapi()
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    elif arguments.readme is not None:
+        text = update_readme(arguments.readme.read_text(), settings.surface.default_model)
+        arguments.readme.write_text(text)
+    else:
+        sys.stdout.write(render_reference(create_app(settings), build_parser()))
     return 0

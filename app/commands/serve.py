@@ -22,10 +22,12 @@ from app.domain.errors import ConfigurationError, InvalidRequest
 from app.main import create_app
 from app.observability.logs import configure
 from app.resilience.tasks import OwnTasks
+from app.settings.environment import load_settings
 from app.surfaces.native.errors import build_problem_response
 from app.upstream.google.client import LOADING
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
 
     from fastapi import FastAPI
@@ -144,8 +146,18 @@ def _set_send_timeout(listener: socket.socket, timeout_s: float) -> None:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(timeout_s * 1000))
 
 
-def run(settings: Settings) -> int:
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add what overrides a setting for one start."""
+    parser.add_argument(
+        "--port", type=int, help="port of the API, 0 for any that is free; default: PORT, 8080"
+    )
+    parser.add_argument("--host", help="address to listen on; default: FLASHGATE_HOST, 127.0.0.1")
+
+
+def run(arguments: Namespace) -> int:
     """Run the gateway until SIGTERM or SIGINT; 0 after an orderly end."""
+    options = {"port": arguments.port, "host": arguments.host}
+    settings = load_settings(**{name: value for name, value in options.items() if value is not None})
     configure(settings.log_level, settings.log_format, settings.trace_project or settings.vertex.project)
     try:
         sockets = open_sockets(settings.host, settings.ports)

@@ -13,7 +13,7 @@ import logging
 import secrets
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -38,6 +38,7 @@ from app.resilience.wide_event import collect_fields, note
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from app.domain.operation import Operation
     from app.generation.gateway import Gateway
@@ -96,6 +97,7 @@ class LongRunning:
         lease_s: How long an operation outlives its process.
         config: How many there may be; each holds its inputs in memory.
         on_ended: Called with the final state of each operation.
+        follow: Collects what is noted about an operation while it runs.
     """
 
     def __init__(
@@ -106,12 +108,14 @@ class LongRunning:
         lease_s: float,
         config: OperationConfig,
         on_ended: Callable[[str], None] = lambda _state: None,
+        follow: Callable[[dict[str, Any]], AbstractContextManager[dict[str, Any]]] | None = None,
     ) -> None:
         self._gateway = gateway
         self._operations = operations
         self._lease_s = lease_s
         self._running_max = config.max
         self._on_ended = on_ended
+        self._follow = follow or (lambda _state: collect_fields())
         self._tasks = OwnTasks()
         self._serving: dict[str, asyncio.Task[GenerationResult]] = {}
 
@@ -160,8 +164,9 @@ class LongRunning:
     async def _run_and_log(self, owned: _Owned, job: Job, encoder: OperationEncoder) -> GenerationResult:
         """Run an operation, and log its end as a request's is logged."""
         began = time.monotonic()
-        with collect_fields() as noted:
-            note(operation_id=owned.id, tenant=owned.tenant_id, key=job.caller.key.id, outcome="ok")
+        owner = {"tenant": owned.tenant_id, "key": job.caller.key.id}
+        with self._follow(owner) as noted:
+            note(operation_id=owned.id, outcome="ok", **owner)
             note_job(job)
             try:
                 return await self._run(owned, job, encoder)
@@ -169,7 +174,7 @@ class LongRunning:
                 note(outcome=error.code if isinstance(error, GatewayError) else GatewayError.code)
                 raise
             finally:
-                noted["duration_s"] = round(time.monotonic() - began, 3)
+                note(duration_s=round(time.monotonic() - began, 3))
                 log.info("operation", extra=noted)
 
     async def _run(self, owned: _Owned, job: Job, encoder: OperationEncoder) -> GenerationResult:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from app.resilience.tasks import cancel_tasks
+from app.resilience.wide_event import note
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -46,7 +47,8 @@ class Progress:
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
-        """Add the time spent inside to a stage."""
+        """Add the time spent inside to a stage, and note that it is the present one."""
+        note(step=stage)
         began = time.perf_counter()
         try:
             yield

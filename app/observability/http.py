@@ -24,11 +24,11 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+from app.observability.live import LiveRequests
 from app.observability.logs import CORRELATION, Correlation
 from app.observability.observed import CANCELLED, name_outcome
 from app.observability.traces import find_trace
 from app.resilience.best_effort import best_effort
-from app.resilience.wide_event import collect_fields
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -95,9 +95,10 @@ def _name_outcome(status: int) -> str:
 class ObservedRequests:
     """Counts and logs every HTTP request of the application that it wraps."""
 
-    def __init__(self, app: Application, metrics: Metrics) -> None:
+    def __init__(self, app: Application, metrics: Metrics, live: LiveRequests | None = None) -> None:
         self._app = app
         self._metrics = metrics
+        self._live = live or LiveRequests()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection; anything but HTTP passes through."""
@@ -119,7 +120,7 @@ class ObservedRequests:
         token = CORRELATION.set(read_correlation(scope))
         self._metrics.track_in_flight("request", 1)
         try:
-            with collect_fields() as noted:
+            with self._live.follow(scope["state"]) as noted:
                 await self._app(scope, receive, record_and_send)
         except BaseException as error:  # counted and raised again, cancellation included
             failed = error

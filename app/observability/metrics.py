@@ -30,6 +30,7 @@ from app.observability.families import OTHER, Family, MetricSpec
 from app.observability.upstream_metrics import UPSTREAM_METRICS, PrometheusUpstreamMetrics
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import date
 
     from app.domain.budget import Amounts, BudgetWindow, WindowState
@@ -258,6 +259,11 @@ class Metrics:
         """Give a configured tenant its own series, unless there are too many."""
         if len(self._tenants) < self._tenants_max:
             self._tenants.add(tenant_id)
+
+    def register_tenants(self, tenant_ids: Iterable[str]) -> None:
+        """Give configured tenants their own series."""
+        for tenant_id in tenant_ids:
+            self.register_tenant(tenant_id)
 
     def _get_tenant_label(self, tenant_id: str) -> str:
         if tenant_id in self._tenants:

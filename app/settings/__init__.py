@@ -88,6 +88,19 @@ class EmulatorConfig(Config):
     )
 
 
+class ClientConfig(Config):
+    """What commands use that call a running gateway; the gateway itself ignores it."""
+
+    url: str | None = Field(
+        None, description="Base URL of the gateway that commands call; unset for this machine at its port."
+    )
+    api_key: SecretStr | None = Field(
+        None,
+        description="Gateway key of `flashgate generate`, `edit`, `estimate` and `budgets`; unset for the "
+        "demo's.",
+    )
+
+
 class Settings(Config, BaseSettings):
     """The process.
 
@@ -139,6 +152,7 @@ class Settings(Config, BaseSettings):
     state_dir: Path = Field(
         Path(".flashgate"), description="Directory of the demo key, the pepper and the embedded server."
     )
+    client: Annotated[ClientConfig, FLAT] = ClientConfig()
     surface: Annotated[SurfaceConfig, FLAT] = SurfaceConfig()
     request: Annotated[RequestConfig, FLAT] = RequestConfig()
     conversation: ConversationConfig = ConversationConfig()

@@ -53,14 +53,14 @@ MOVED: Final[Mapping[str, str]] = {
 """What became of the variables that were settings once."""
 
 
-def load_settings() -> Settings:
-    """Return the settings that the environment holds.
+def load_settings(**options: object) -> Settings:
+    """Return the settings that the environment holds; options outrank it.
 
     Raises:
         ConfigurationError: With every variable that is unknown or cannot be read, never with its value.
     """
     try:
-        return Settings()
+        return Settings(**options)  # type: ignore[arg-type]
     except ValidationError as error:
         errors = sorted(error.errors(include_url=False), key=_is_known)
         raise ConfigurationError("the environment", tuple(map(_describe_fault, errors))) from None

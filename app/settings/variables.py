@@ -23,8 +23,7 @@ PREFIX: Final = "FLASHGATE_"
 _OF_THE_PLATFORM: Final = {"port": "PORT", "cloud_run_service": "K_SERVICE"}
 
 OTHERS: Final = frozenset({
-    "FLASHGATE_API_KEY", "FLASHGATE_CLIENTS", "FLASHGATE_DOCUMENT", "FLASHGATE_FUZZ_S", "FLASHGATE_OUTPUT",
-    "FLASHGATE_RECORD", "FLASHGATE_URL",
+    "FLASHGATE_CLIENTS", "FLASHGATE_DOCUMENT", "FLASHGATE_FUZZ_S", "FLASHGATE_OUTPUT", "FLASHGATE_RECORD",
 })  # fmt: skip
 """Variables of this name that examples, generated clients and tests read."""
 

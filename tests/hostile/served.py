@@ -88,7 +88,7 @@ def gauged(settings: Settings) -> FastAPI:
 
 
 if __name__ == "__main__":
-    vars(command)["load_settings"] = lambda: settings_of(os.environ)
+    vars(app.commands.serve)["load_settings"] = lambda: settings_of(os.environ)
     vars(app.wiring)["load_catalogue"] = catalogue
     vars(app.commands.serve)["create_app"] = gauged
     sys.exit(command.main(["serve"]))

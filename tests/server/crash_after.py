@@ -10,6 +10,7 @@ from typing import Any
 
 from app.domain.request import GenerationRequest
 from app.generation.order import Order
+from app.observability.live import LiveRequests
 from app.observability.metrics import Metrics
 from app.settings.environment import load_settings
 from app.wiring import open_gateway
@@ -46,7 +47,7 @@ STEPS = {
 async def run(step: str) -> None:
     """Generate once for the only tenant, and die on the way."""
     settings = load_settings()
-    async with open_gateway(settings, Metrics()) as service:
+    async with open_gateway(settings, Metrics(), LiveRequests()) as service:
         port, method, before = STEPS[step]
         setattr(service.gateway, port, Deadly(getattr(service.gateway, port), method, before=before))
         caller = service.directory.authenticate(os.environ["CRASH_KEY"])

@@ -16,6 +16,7 @@ from app.generation import hold
 from app.generation.conversations import Conversations
 from app.generation.order import Order
 from app.ledger.redis import RedisLedger
+from app.observability.live import LiveRequests
 from app.observability.metrics import Metrics
 from app.results.redis import RedisResults
 from app.wiring import open_gateway
@@ -43,7 +44,7 @@ PRICE = 747
 async def gateway(folder: Path, settings: dict[str, str], key: str) -> AsyncIterator[tuple[Gateway, Caller]]:
     """An open gateway and a caller of it."""
     opened = settings_of(environment_of({"state_dir": str(folder), **settings}))
-    async with open_gateway(opened, Metrics()) as service:
+    async with open_gateway(opened, Metrics(), LiveRequests()) as service:
         caller = service.directory.authenticate(key)
         assert caller is not None
         yield service.gateway, caller

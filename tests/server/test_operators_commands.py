@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.__main__ import main
-from app.commands import cli
+from app.commands.tenants import parse_budget
 from tests.processes import Running, free_port, running_gateway
 from tests.server.conftest import Client
 from tests.server.operators import ADMIN_KEY, Admin, status_of
@@ -118,7 +118,7 @@ def test_a_key_alone_stands_on_stdout_so_that_a_script_can_take_it(operated: Run
 def test_a_budget_that_cannot_be_read_is_refused_before_anything_is_asked(text: str) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["tenants", "create", "x", "--budget", text])
-    assert cli.parse_budget("images/day=1.5")["limit"] == "1.5"
+    assert parse_budget("images/day=1.5")["limit"] == "1.5"
 
 
 def test_credit_limits_and_reports_from_the_command_line(

@@ -14,7 +14,7 @@ from openapi_spec_validator import validate
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from app.__main__ import build_parser
+from app.commands.parser import build_parser
 from app.commands.reference import render_reference, update_readme
 from app.domain.failure import list_error_classes
 from app.main import create_app

@@ -12,6 +12,8 @@ from app.surfaces.admin.wire import (
     AuditWire,
     IssuedKeyWire,
     KeyWire,
+    LiveRequestsWire,
+    LiveRequestWire,
     PurgeWire,
     ReportLineWire,
     TenantWire,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from app.domain.audit import AuditEvent
     from app.domain.report import Dimension, Line
     from app.domain.tenancy import Key, TenantRecord
+    from app.observability.live import LiveRequest
     from app.tenants.administration import IssuedKey, UsageLine
 
 
@@ -127,3 +130,18 @@ def render_audit_page(events: tuple[AuditEvent, ...], limit: int) -> AuditWire:
         for event in events
     ]
     return AuditWire(events=page, next_before=events[-1].id if len(events) == limit else None)
+
+
+def render_live_requests(requests: list[LiveRequest]) -> LiveRequestsWire:
+    """Render what is under way."""
+    names = [name for name in LiveRequestWire.model_fields if name not in {"age_s", "attempts"}]
+    return LiveRequestsWire(
+        requests=[
+            LiveRequestWire(
+                **{name: each.fields.get(name) for name in names},
+                attempts=each.fields.get("attempts", 0),
+                age_s=round(each.age_s, 1),
+            )
+            for each in requests
+        ]
+    )

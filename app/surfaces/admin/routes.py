@@ -27,6 +27,7 @@ from app.surfaces.admin.response import (
     render_audit_page,
     render_issued_key,
     render_key,
+    render_live_requests,
     render_purge,
     render_report,
     render_report_csv,
@@ -42,6 +43,7 @@ from app.surfaces.admin.wire import (
     KeyRotation,
     KeysWire,
     KeyWire,
+    LiveRequestsWire,
     PurgeWire,
     ReportWire,
     TenantsWire,
@@ -359,6 +361,12 @@ async def purge_cache(request: Request, operator: OperatorDep, service: ServiceD
     """
     purge = parse_purge(await _read_members(request, service))
     return render_purge(await service.administration.purge(operator, purge.tenant, purge.fingerprint))
+
+
+@router.get("/requests", operation_id="list_live_requests", responses=_describe_responses(401, 403, 503))
+async def list_live_requests(_operator: OperatorDep, service: ServiceDep) -> LiveRequestsWire:
+    """List the requests and operations that are under way in the instance that answers, oldest first."""
+    return render_live_requests(service.list_live())
 
 
 @router.get("/audit", operation_id="list_audit_events", responses=_describe_responses(401, 403, 422, 503))

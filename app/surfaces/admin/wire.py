@@ -247,6 +247,32 @@ class PurgeWire(_Response):
     )
 
 
+class LiveRequestWire(_Response):
+    """A request or an operation that is under way."""
+
+    tenant: str = Field(description="Tenant id.", examples=["search"])
+    key: str | None = Field(description="Key id.", examples=["k1"])
+    request_id: str | None = Field(description="Id of the request.", examples=["5f0c4f6e2c1b4a1d"])
+    operation_id: str | None = Field(description="Id of the operation, or null.", examples=[None])
+    model: str | None = Field(
+        description="Model id; null before the request is validated.", examples=["gemini-3.1-flash-image"]
+    )
+    image_size: str | None = Field(description="Image size.", examples=["1K"])
+    images: int | None = Field(description="Number of pictures.", examples=[1])
+    step: str | None = Field(
+        description="Present step: admit, wait (for equal work), upstream or settle.", examples=["upstream"]
+    )
+    back_end: str | None = Field(description="Back end that was called last.", examples=["vertex"])
+    attempts: int = Field(description="Calls of the model so far.", examples=[1])
+    age_s: float = Field(description="Seconds since it began.", examples=[4.2])
+
+
+class LiveRequestsWire(_Response):
+    """What is under way in one instance."""
+
+    requests: list[LiveRequestWire] = Field(description="Requests and operations, the oldest first.")
+
+
 class AuditEventWire(_Response):
     """A change that an operator made."""
 

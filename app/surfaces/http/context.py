@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from app.generation.operations import LongRunning
     from app.generation.ports import Directory
     from app.media.pdf import PageCounter
+    from app.observability.live import LiveRequest
     from app.tenants.administration import Administration
     from app.tenants.ports import Reports
 
@@ -120,6 +121,7 @@ class Service:
         page_counter: Counts the pages of PDF inputs; shared by all requests.
         readiness: Checks by name; each returns why it is not ready, or None.
         conditions: Further facts about the store for operators, by name.
+        list_live: Requests and operations that are under way in this process, the oldest first.
         store: Where the ledger is, in words; never with a user or a password.
         render_metrics: The Prometheus exposition, as (body, content type).
         operators_ports: Ports that callers cannot reach, on which ``/metrics`` needs no key.
@@ -142,6 +144,7 @@ class Service:
     readiness: dict[str, Callable[[], Awaitable[str | None]]]
     conditions: Callable[[], dict[str, str | int]]
     store: str
+    list_live: Callable[[], list[LiveRequest]]
     render_metrics: Callable[[], tuple[bytes, str]]
     operators_ports: frozenset[int]
     administration: Administration
