@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from app.observability.metrics import Metrics
     from app.settings import Settings
     from app.store.client import StoreClients
+    from app.upstream.credentials import Credential
     from app.upstream.failover import FailoverImageModel
 
 START_FAULTS = (
@@ -95,10 +96,10 @@ def open_directory(settings: Settings, pepper: bytes, catalogue: Catalogue) -> M
     Where an operator's key is set, tenants are made with it, and the demo would be one that nobody asked for.
     """
     if settings.tenants_file is not None:
-        return FileDirectory(settings.tenants_file, pepper, catalogue)
+        return FileDirectory(settings.tenants_file, pepper, catalogue, settings.pools)
     if settings.admin_key is not None:
-        return MemoryDirectory((), pepper)
-    return open_demo_directory(settings.state_dir, pepper)
+        return MemoryDirectory((), pepper, pools=settings.pools)
+    return open_demo_directory(settings.state_dir, pepper, settings.pools)
 
 
 @asynccontextmanager
@@ -132,12 +133,7 @@ async def open_gateway(settings: Settings, metrics: Metrics, live: LiveRequests)
             results=results,
             conversations=Conversations(results, settings.conversation),
             model=model,
-            policy=Policy(
-                capabilities=model.capabilities,
-                back_ends=settings.all_back_ends,
-                request=_resolve_aliases(settings.request, catalogue),
-                hold=settings.ledger,
-            ),
+            policy=_build_policy(settings, catalogue, model.capabilities),
             times=settings.times,
         )
         operations = _operations(settings, gateway, clients, metrics, breaker, capacity, live)
@@ -172,6 +168,17 @@ async def open_gateway(settings: Settings, metrics: Metrics, live: LiveRequests)
             reload_tenants=directory.reload,
             identify_user=partial(build_end_user, pepper),
         )
+
+
+def _build_policy(settings: Settings, catalogue: Catalogue, capabilities: frozenset[str]) -> Policy:
+    knows_labels = settings.all_back_ends != ("gemini",)
+    return Policy(
+        capabilities=capabilities,
+        back_ends=settings.all_back_ends,
+        bill_labels=settings.vertex.labels if knows_labels else frozenset(),
+        request=_resolve_aliases(settings.request, catalogue),
+        hold=settings.ledger,
+    )
 
 
 def _resolve_aliases(config: RequestConfig, catalogue: Catalogue) -> RequestConfig:
@@ -292,12 +299,18 @@ def _results(
 
 def _provider_cap(
     settings: Settings, clients: StoreClients, catalogue: Catalogue
-) -> Callable[[ImageModel, str], ImageModel]:
-    """Puts a back end's model behind the caps that all replicas share, where any is set."""
-    config = settings.provider
+) -> Callable[[ImageModel, str, Credential | None], ImageModel]:
+    """Puts a back end's model behind the caps that all replicas share, where any is set.
+
+    The caps of a credential replace those of the deployment.
+    """
     ledger = RedisLedger(clients.ledger, PROVIDER_LEDGER)
 
-    def capped(model: ImageModel, back_end: str) -> ImageModel:
+    def capped(model: ImageModel, back_end: str, credential: Credential | None) -> ImageModel:
+        config = settings.provider
+        if credential is not None:
+            own = {name: getattr(credential, name) for name in ProviderConfig.model_fields}
+            config = config.model_copy(update={name: cap for name, cap in own.items() if cap is not None})
         if config == ProviderConfig():
             return model
         return CappedImageModel(model, back_end, ledger, catalogue, config)

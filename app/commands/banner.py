@@ -121,8 +121,12 @@ def _describe_back_end(kind: Kind, settings: Settings) -> str:
         "gemini": "an API key",
         "vertex": f"application default credentials, project {settings.vertex.project}",
     }
+    named = [each.name for each in settings.credentials if each.back_end == kind]
+    words = [credentials[kind]] if settings.has_unnamed(kind) else []
+    if named:
+        words.append(f"credentials {', '.join(named)}")
     place = base_urls[kind]
-    return f"{kind} ({credentials[kind]}{'' if place is None else f', at {place}'})"
+    return f"{kind} ({' and '.join(words)}{'' if place is None else f', at {place}'})"
 
 
 def _describe_admin(settings: Settings) -> str:

@@ -12,6 +12,7 @@ from app.domain.config import Config
 from app.domain.migration import ModelAlias
 
 if TYPE_CHECKING:
+    from app.domain.bill_labels import BillLabel
     from app.domain.card import Card
     from app.domain.tenancy import Caller
 
@@ -94,6 +95,7 @@ class Policy:
         preview: Preview features allowed: names of sizes, and ``video``; None for all.
         capabilities: Features that only some back ends have: ``output_mime_type``, ``cloud_storage``.
         back_ends: Kinds of the back ends that may be called.
+        bill_labels: What the labels in Google's bill are made from.
         needs_prices: Whether a member without a price is refused.
         request: What one request may hold.
         hold: How long a hold lives, and what is booked where nobody knows what Google charges.
@@ -104,6 +106,7 @@ class Policy:
     preview: frozenset[str] | None = None
     capabilities: frozenset[str] = frozenset()
     back_ends: tuple[str, ...] = ()
+    bill_labels: frozenset[BillLabel] = frozenset()
     needs_prices: bool = False
     request: RequestConfig = RequestConfig()  # noqa: RUF009 (it cannot change)
     hold: HoldConfig = HoldConfig()  # noqa: RUF009 (it cannot change)

@@ -145,6 +145,12 @@ class GenerationRequest:
         """Every input in the order in which the model sees them."""
         return self.images + self.documents + self.videos
 
+    @property
+    def names_addresses(self) -> bool:
+        """Whether Google reads a file for it, in this turn or an earlier one."""
+        earlier = self.earlier is not None and self.earlier.conversation.addresses
+        return bool(earlier) or any(item.data is None for item in self.inputs)
+
 
 @dataclass(frozen=True, slots=True)
 class CacheDirective:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+DEFAULT_POOL = "default"
+POOL = re.compile(r"[a-z0-9][a-z0-9-]{0,39}", re.ASCII)
+"""Names of pools and credentials."""
+
 TENANT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 
 # What a key can be allowed to do. Nothing is allowed by default.
@@ -157,6 +161,7 @@ class Tenant:
         budgets: Those of all its keys together, and those that each end user has (scope ``user``).
         users: Rules for its end users.
         priority: Who gives way if there is more work than slots: batch first, critical last.
+        pool: The pool of credentials, or the one credential, that its calls are made with.
         aliases: By card id, the models that serve its requests for others; they outrank the deployment's.
     """
 
@@ -175,6 +180,7 @@ class Tenant:
     tail: Tail | None = None
     aliases: Mapping[str, ModelAlias] = field(default_factory=dict)
     users: UserLimits = UserLimits()  # noqa: RUF009 (it cannot change)
+    pool: str = DEFAULT_POOL
 
     @property
     def limits_users(self) -> bool:

@@ -132,6 +132,7 @@ VIOLATIONS: Mapping[str, str] = {
 
 NOTICES: Mapping[str, str] = {
     "animated_image": "The image has several frames; expect the model to see one of them.",
+    "bill_label_left_out": "Google's bill has another label of the same name, so this one is left out.",
     "corrected_mime_type": "The declared type did not match the bytes; the file was sent as what it is.",
     "default_without_effect": "The field has its original's default value and no effect here.",
     "generation_not_kept": "The store did not accept the generation, so its id returns 404.",

@@ -21,9 +21,10 @@ from app.emulator.bill import Bill
 from app.emulator.calls import Calls, Gates
 from app.emulator.counting import count_tokens
 from app.emulator.delivery import CutOff, Pieces, Trickle
-from app.emulator.errors import FieldFault, GoogleError, error_info, invalid_argument
+from app.emulator.errors import FieldFault, GoogleError, invalid_argument
 from app.emulator.options import EmulatorOptions
 from app.emulator.output import plan_output
+from app.emulator.projects import Projects
 from app.emulator.published import describe_model
 from app.emulator.renderer import Renderer
 from app.emulator.requests import parse, read_generate
@@ -69,6 +70,7 @@ class _Emulator:
         self._options = options
         self._calls = Calls(options.calls_remembered)
         self._bill = Bill(options.free_queries)
+        self._projects = Projects()
         self._gates = Gates(options.hold_s_max)
         self._renderer = Renderer(options)
         self._rulebook = Rulebook(options.faults)
@@ -83,6 +85,9 @@ class _Emulator:
             Route("/emulator/faults", self._show_faults, methods=["GET"]),
             Route("/emulator/faults", self._put_faults, methods=["PUT"]),
             Route("/emulator/faults", self._clear_faults, methods=["DELETE"]),
+            Route("/emulator/projects", self._show_projects, methods=["GET"]),
+            Route("/emulator/projects", self._put_projects, methods=["PUT"]),
+            Route("/emulator/projects", self._clear_projects, methods=["DELETE"]),
             Route("/emulator/rehearsals", _list_rehearsals, methods=["GET"]),
             *self._build_model_routes("gemini", _GEMINI),
             *(route for prefix in _VERTEX for route in self._build_model_routes("vertex", prefix)),
@@ -115,7 +120,7 @@ class _Emulator:
         if request.path_params["version"] not in _VERSIONS[dialect]:
             return _answer_unknown(request, None)
         try:
-            _check_credentials(request, dialect)
+            request.state.project = self._projects.identify(request, dialect)
             _check_deadline(request)
             return await handler(request, dialect)
         except GoogleError:
@@ -132,11 +137,13 @@ class _Emulator:
     async def _run_generation(self, request: Request, dialect: Dialect) -> Response:
         card = self._find_card(request, dialect)
         body = await self._read_body(request)
-        model_request = await asyncio.to_thread(read_generate, body, card, dialect)
+        project = request.state.project
+        model_request = await asyncio.to_thread(read_generate, body, card, dialect, project)
+        self._projects.take(project, card.id, dialect)
         if dialect == "vertex":
             tier = request.headers.get("x-vertex-ai-llm-shared-request-type", "standard")
             model_request = dataclasses.replace(model_request, tier=tier)
-        attempt = self._calls.count_call(model_request.digest)
+        attempt = self._calls.count_call(model_request.digest, model_request.labels)
         call = Call(model_request.prompt, dict(request.headers), model_request.image_size, card.id, attempt)
         behaviour = self._rulebook.apply(call).overlay(
             rehearsals.combine_directives(model_request.prompt, attempt)
@@ -295,6 +302,17 @@ class _Emulator:
         self._rulebook.replace(FaultRules())
         return Response(status_code=204)
 
+    async def _show_projects(self, _request: Request) -> Response:
+        return JSONResponse(self._projects.document())
+
+    async def _put_projects(self, request: Request) -> Response:
+        self._projects.replace(await self._read_body(request))
+        return Response(status_code=204)
+
+    async def _clear_projects(self, _request: Request) -> Response:
+        self._projects.clear()
+        return Response(status_code=204)
+
 
 async def _list_rehearsals(_request: Request) -> Response:
     return JSONResponse(
@@ -303,31 +321,6 @@ async def _list_rehearsals(_request: Request) -> Response:
             for name, fault in faults.FAULTS.items()
         }
     )
-
-
-def _check_credentials(request: Request, dialect: Dialect) -> None:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    bearer = ""
-    if scheme.lower() == "bearer":
-        bearer = token
-    key = request.headers.get("x-goog-api-key") or request.query_params.get("key") or bearer
-    if key == "invalid":
-        info = error_info("API_KEY_INVALID", service="generativelanguage.googleapis.com")
-        raise GoogleError(400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.", (info,))
-    if key:
-        return
-    if dialect == "vertex":
-        sentence = (
-            "Request is missing required authentication credential. Expected OAuth 2 access token, login"
-            " cookie or other valid authentication credential."
-        )
-        info = error_info("CREDENTIALS_MISSING", service="aiplatform.googleapis.com")
-        raise GoogleError(401, "UNAUTHENTICATED", sentence, (info,))
-    sentence = (
-        "Method doesn't allow unregistered callers (callers without established identity). Please use API Key"
-        " or other form of API consumer identity to call this API."
-    )
-    raise GoogleError(403, "PERMISSION_DENIED", sentence)
 
 
 def _check_deadline(request: Request) -> None:

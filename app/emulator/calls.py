@@ -36,10 +36,18 @@ class Calls:
     running: int = 0
     billed: OrderedDict[str, Counter[str]] = field(default_factory=OrderedDict)
     by_fingerprint: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    by_labels: OrderedDict[str, int] = field(default_factory=OrderedDict)
 
-    def count_call(self, fingerprint: str) -> int:
-        """Count a generation, and return how often the same request has been received, from 1."""
+    def count_call(self, fingerprint: str, labels: str = "") -> int:
+        """Count a generation, and return how often the same request has been received, from 1.
+
+        ``labels`` are JSON, or empty.
+        """
         self.generate += 1
+        if labels:
+            self.by_labels[labels] = self.by_labels.get(labels, 0) + 1
+            if len(self.by_labels) > self.remembered_max:
+                self.by_labels.popitem(last=False)
         times = self.by_fingerprint.pop(fingerprint, 0) + 1
         self.by_fingerprint[fingerprint] = times
         if len(self.by_fingerprint) > self.remembered_max:
@@ -57,6 +65,7 @@ class Calls:
         self.generate = self.count_tokens = self.refused = 0
         self.billed.clear()
         self.by_fingerprint.clear()
+        self.by_labels.clear()
 
     def document(self) -> dict[str, Any]:
         """As ``GET /emulator/calls`` shows it."""
@@ -68,6 +77,7 @@ class Calls:
             "billed": _name_amounts(sum(self.billed.values(), Counter())),
             "billed_by_tenant": {tenant_id: _name_amounts(each) for tenant_id, each in self.billed.items()},
             "by_fingerprint": dict(self.by_fingerprint),
+            "by_labels": dict(self.by_labels),
         }
 
 

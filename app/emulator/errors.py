@@ -12,6 +12,13 @@ QUOTA_FAILURE = "type.googleapis.com/google.rpc.QuotaFailure"
 RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
 HELP = "type.googleapis.com/google.rpc.Help"
 
+QUOTA_WORDS = "You exceeded your current quota, please check your plan and billing details."
+PROJECT_CAP = (
+    "Your project has exceeded its monthly spending cap. Please go to AI Studio at https://ai.studio/spend to"
+    " manage your project spend cap. Learn more at"
+    " https://ai.google.dev/gemini-api/docs/billing#project-spend-caps. "
+)
+
 
 @dataclass(frozen=True, slots=True)
 class FieldFault:
@@ -75,3 +82,32 @@ def invalid_argument(*faults: FieldFault) -> GoogleError:
 def error_info(reason: str, **metadata: str) -> dict[str, Any]:
     """``google.rpc.ErrorInfo`` of googleapis.com."""
     return {"@type": ERROR_INFO, "reason": reason, "domain": "googleapis.com", "metadata": metadata}
+
+
+def build_quota_details(
+    quota_id: str, value: str, retry_delay: str, model: str = "gemini-3.1-flash-image"
+) -> tuple[dict[str, Any], ...]:
+    """``details`` of a 429: which quota is used up, and when to try again."""
+    return (
+        {
+            "@type": QUOTA_FAILURE,
+            "violations": [
+                {
+                    "quotaMetric": "generativelanguage.googleapis.com/generate_content_requests",
+                    "quotaId": quota_id,
+                    "quotaDimensions": {"location": "global", "model": model},
+                    "quotaValue": value,
+                }
+            ],
+        },
+        {
+            "@type": HELP,
+            "links": [
+                {
+                    "description": "Learn more about Gemini API quotas",
+                    "url": "https://ai.google.dev/gemini-api/docs/rate-limits",
+                }
+            ],
+        },
+        {"@type": RETRY_INFO, "retryDelay": retry_delay},
+    )

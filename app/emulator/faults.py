@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.emulator.behaviour import PLAIN, Behaviour, ErrorAnswer
-from app.emulator.errors import HELP, QUOTA_FAILURE, RETRY_INFO, FieldFault, error_info
+from app.emulator.errors import PROJECT_CAP, QUOTA_WORDS, FieldFault, build_quota_details, error_info
 from app.emulator.errors import invalid_argument as _invalid_argument
 
 if TYPE_CHECKING:
@@ -45,38 +45,6 @@ def _no_picture(summary: str, reason: str, support_code: str | None = None) -> F
     return Fault(summary, Behaviour(finish_reason=reason, support_code=support_code, pictures=0))
 
 
-def _quota(quota_id: str, value: str, retry_delay: str) -> tuple[dict[str, Any], ...]:
-    return (
-        {
-            "@type": QUOTA_FAILURE,
-            "violations": [
-                {
-                    "quotaMetric": "generativelanguage.googleapis.com/generate_content_requests",
-                    "quotaId": quota_id,
-                    "quotaDimensions": {"location": "global", "model": "gemini-3.1-flash-image"},
-                    "quotaValue": value,
-                }
-            ],
-        },
-        {
-            "@type": HELP,
-            "links": [
-                {
-                    "description": "Learn more about Gemini API quotas",
-                    "url": "https://ai.google.dev/gemini-api/docs/rate-limits",
-                }
-            ],
-        },
-        {"@type": RETRY_INFO, "retryDelay": retry_delay},
-    )
-
-
-_QUOTA_WORDS = "You exceeded your current quota, please check your plan and billing details."
-_PROJECT_CAP = (
-    "Your project has exceeded its monthly spending cap. Please go to AI Studio at https://ai.studio/spend to"
-    " manage your project spend cap. Learn more at"
-    " https://ai.google.dev/gemini-api/docs/billing#project-spend-caps. "
-)
 _ACCOUNT_CAP = (
     "Your billing account has exceeded its monthly spending cap. Please go to AI Studio at"
     " https://ai.studio/billing to manage your billing. Learn more at"
@@ -166,24 +134,24 @@ FAULTS: Mapping[str, Fault] = {
         "a minute's quota is used up",
         429,
         "RESOURCE_EXHAUSTED",
-        _QUOTA_WORDS,
-        *_quota("GenerateRequestsPerMinutePerProjectPerModel", "1000", "34.07s"),
+        QUOTA_WORDS,
+        *build_quota_details("GenerateRequestsPerMinutePerProjectPerModel", "1000", "34.07s"),
     ),
     "quota-day": _error(
         "a day's quota is used up",
         429,
         "RESOURCE_EXHAUSTED",
-        _QUOTA_WORDS,
-        *_quota("GenerateRequestsPerDayPerProjectPerModel", "250", "41.5s"),
+        QUOTA_WORDS,
+        *build_quota_details("GenerateRequestsPerDayPerProjectPerModel", "250", "41.5s"),
     ),
     "quota-zero": _error(
         "the free tier has none",
         429,
         "RESOURCE_EXHAUSTED",
-        _QUOTA_WORDS,
-        *_quota("GenerateRequestsPerDayPerProjectPerModel-FreeTier", "0", "34.074824224s"),
+        QUOTA_WORDS,
+        *build_quota_details("GenerateRequestsPerDayPerProjectPerModel-FreeTier", "0", "34.074824224s"),
     ),
-    "spending-cap": _error("the project's cap", 429, "RESOURCE_EXHAUSTED", _PROJECT_CAP),
+    "spending-cap": _error("the project's cap", 429, "RESOURCE_EXHAUSTED", PROJECT_CAP),
     "spending-cap-account": _error("the account's cap", 429, "RESOURCE_EXHAUSTED", _ACCOUNT_CAP),
     "credits-depleted": _error("prepaid credit is gone", 429, "RESOURCE_EXHAUSTED", _NO_CREDIT),
     "exhausted": _error(

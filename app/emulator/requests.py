@@ -6,6 +6,7 @@ mislabelled PNG works, as it does with Google.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from app.domain.size_words import format_size_word
 from app.emulator import messages
 from app.emulator.counting import count_tokens, iterate_parts
 from app.emulator.errors import FieldFault, GoogleError, invalid_argument
+from app.emulator.labels import check_labels
 from app.emulator.schema import Message, read
 from app.emulator.signatures import is_signature
 from app.media.inspection import inspect
@@ -57,6 +59,8 @@ class ModelRequest:
         searches: Kinds of search that it may make: ``webSearch``, ``imageSearch``.
         tier: Service tier: standard, flex or priority.
         image_size: One of the card's.
+        project: The project that the call belongs to, or empty.
+        labels: Labels of the call as JSON, or empty.
         prompt_tokens: Input tokens by modality.
         digest: BLAKE3 over everything that the picture depends on, in hexadecimal.
     """
@@ -78,6 +82,8 @@ class ModelRequest:
     tier: str
     prompt_tokens: tuple[tuple[str, int], ...]
     digest: str
+    project: str = ""
+    labels: str = ""
 
 
 def parse(body: bytes, shape: Message) -> dict[str, Any]:
@@ -94,7 +100,7 @@ def parse(body: bytes, shape: Message) -> dict[str, Any]:
     return dict(message or {})
 
 
-def read_generate(body: bytes, card: Card, dialect: Dialect) -> ModelRequest:
+def read_generate(body: bytes, card: Card, dialect: Dialect, project: str = "") -> ModelRequest:
     """Read a request of ``generateContent``. Raises GoogleError 400 for what the model does not accept."""
     document = parse(body, messages.GENERATE_REQUESTS[dialect])
     contents = document.get("contents", [])
@@ -102,7 +108,8 @@ def read_generate(body: bytes, card: Card, dialect: Dialect) -> ModelRequest:
     image = _read_image_options(config)
     faults = [
         *_check_contents(contents, card, dialect),
-        *_check_signatures(contents),
+        *_check_signatures(contents, project),
+        *check_labels(document.get("labels", {}), dialect),
         *_check_parameters(config, card),
         *_check_image_options(image, card),
         *_check_tools(document.get("tools", []), card),
@@ -116,6 +123,7 @@ def read_generate(body: bytes, card: Card, dialect: Dialect) -> ModelRequest:
     thinking = config.get("thinkingConfig", {})
     modalities = config.get("responseModalities") or ["TEXT", "IMAGE"]
     output = image.get("imageOutputOptions", {})
+    labels = json.dumps(document["labels"], sort_keys=True) if document.get("labels") else ""
     references = tuple(_find_references(contents))
     prompt = _find_prompt(contents)
     return ModelRequest(
@@ -136,6 +144,8 @@ def read_generate(body: bytes, card: Card, dialect: Dialect) -> ModelRequest:
         tier=document.get("serviceTier", "").lower() or "standard",
         prompt_tokens=tokens,
         digest=_compute_digest(card.id, prompt, references, document),
+        project=project,
+        labels=labels,
     )
 
 
@@ -231,13 +241,13 @@ def _check_part(part: dict[str, Any], path: str, card: Card, dialect: Dialect) -
         yield FieldFault(f"{path}.file_data.file_uri", f"Unsupported file uri: {file.get('fileUri', '')}")
 
 
-def _check_signatures(contents: list[dict[str, Any]]) -> Iterator[FieldFault]:
+def _check_signatures(contents: list[dict[str, Any]], project: str) -> Iterator[FieldFault]:
     """Every picture that the model made comes back with the signature it was delivered with."""
     for at, content in enumerate(contents, start=1):
         for number, part in enumerate(content.get("parts", []), start=1):
             signature = part.get("thoughtSignature")
             path = f"contents[{at - 1}].parts[{number - 1}]"
-            if signature is not None and not is_signature(signature):
+            if signature is not None and not is_signature(signature, project):
                 sentence = f"Invalid / Corrupted thought signature in content position {at}."
                 yield FieldFault(f"{path}.thought_signature", sentence)
             elif (

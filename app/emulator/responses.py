@@ -159,12 +159,15 @@ def _build_parts(
     if words is None and request.with_text and pictures:
         words = "Here is the picture you asked for."
     if words is not None:
-        yield {"text": words, "thoughtSignature": Base64(sign(f"{request.digest} text".encode()))}
+        yield {
+            "text": words,
+            "thoughtSignature": Base64(sign(f"{request.digest} text".encode(), request.project)),
+        }
     for number, picture in enumerate(pictures):
         if behaviour.only_thought:
             yield {"inlineData": _build_inline_data(picture), "thought": True}
         else:
-            signature = Base64(sign(f"{request.digest} {number}".encode()))
+            signature = Base64(sign(f"{request.digest} {number}".encode(), request.project))
             yield {"inlineData": _build_inline_data(picture), "thoughtSignature": signature}
 
 

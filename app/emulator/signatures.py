@@ -20,15 +20,19 @@ _ACCEPTED: Final = frozenset(
 """What Google accepts in place of a signature, as bytes and as base64 (docs/model.md#signatures)."""
 
 
-def sign(subject: bytes) -> bytes:
-    """The signature of a part, the same for the same subject."""
+def sign(subject: bytes, project: str = "") -> bytes:
+    """The signature of a part, the same for the same subject in the same project."""
     body = _PREFIX + blake3(subject).digest(length=_LENGTH)
-    return body + blake3(body).digest(length=_CHECK)
+    return body + _compute_check(body, project)
 
 
-def is_signature(candidate: bytes) -> bool:
-    """Whether the emulator made it, unchanged to the last byte, or it is one that Google accepts instead."""
+def is_signature(candidate: bytes, project: str = "") -> bool:
+    """Whether the emulator made it in this project, or Google accepts it in place of a signature."""
     if candidate in _ACCEPTED:
         return True
     body, check = candidate[:-_CHECK], candidate[-_CHECK:]
-    return body.startswith(_PREFIX) and blake3(body).digest(length=_CHECK) == check
+    return body.startswith(_PREFIX) and _compute_check(body, project) == check
+
+
+def _compute_check(body: bytes, project: str) -> bytes:
+    return blake3(body + project.encode()).digest(length=_CHECK)

@@ -305,9 +305,18 @@ def build_generation(job: Job, hold_id: str, outcome: Outcome) -> Generation:
         notices=notices,
         interim=tuple(map(_build_record, outcome.interim)),
         verbatim=answers[0].verbatim if len(answers) == 1 else "",
-        back_end=answers[0].back_end if len({answer.back_end for answer in answers}) == 1 else "",
+        back_end=_name_back_end(answers),
         searches=tuple(answer.searches for answer in answers if answer.searches is not None),
     )
+
+
+def _name_back_end(answers: Sequence[ModelAnswer]) -> str:
+    """The back end and credential that answered; the back end alone for several credentials, or empty."""
+    names = {answer.back_end for answer in answers}
+    kinds = {name.partition("/")[0] for name in names}
+    if len(names) == 1:
+        return names.pop()
+    return kinds.pop() if len(kinds) == 1 else ""
 
 
 def build_result(

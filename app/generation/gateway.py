@@ -340,7 +340,8 @@ class Gateway:
         """
         if job.left_s < PATIENCE_S_MIN:
             return [booking.build_deadline_error(job, progress)]
-        call = Call(job.tenant_id, job.call_s, job.caller.priority, hold.begin)
+        tenant, bill_labels = job.caller.tenant, job.bill_labels
+        call = Call(tenant.id, job.call_s, job.caller.priority, hold.begin, tenant.pool, bill_labels)
         calls = [
             asyncio.create_task(self._model.generate(job.request, seed, call))
             for seed in derive_seeds(job.request)

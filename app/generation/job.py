@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from app.domain.attempt import Attempt
+from app.domain.bill_labels import build_bill_labels
 from app.domain.bound import NO_BOUND, build_bounds
 from app.domain.errors import ValidationFailed, Violation
 from app.domain.estimate import estimate
@@ -25,6 +26,8 @@ from app.generation.bounding import bound_request, build_lowered_notice
 from app.generation.ports import Claim
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from app.cards import Catalogue
     from app.domain.allowance import Allowances, TenantAllowances
     from app.domain.bound import Bound, Tail
@@ -76,6 +79,7 @@ class Job:
         work_s: Seconds from then on in which its picture must be made, whoever waits for it.
         judged_ms: Milliseconds that judging and pricing it took.
         bound: What was chosen of ``bounds``, once it is admitted.
+        bill_labels: Labels in Google's bill, where the back end knows labels.
     """
 
     caller: Caller
@@ -97,6 +101,7 @@ class Job:
     judged_ms: float
     arrived: float = field(default_factory=time.monotonic)
     bound: Bound = NO_BOUND
+    bill_labels: Mapping[str, str] = field(default_factory=dict)
 
     def apply_bound(self, bound: Bound, *, sent: bool) -> Job:
         """Return the job as it was admitted; its calls carry the bound if it is ``sent``."""
@@ -223,6 +228,7 @@ def build_job(
     if request.n > 1:
         per_call = estimate(replace(request, n=1), card, learned, strict=strict)
     bounds = build_bounds(request, card, learned, estimated.amounts)
+    bill_labels, left_out = _build_bill_labels(order.caller, request, policy)
     return Job(
         caller=order.caller,
         card=card,
@@ -235,7 +241,7 @@ def build_job(
         allowances=learned,
         bounds=_select_affordable(bounds, order.max_cost_usd),
         max_cost_usd=order.max_cost_usd,
-        notices=_find_notices(order, judged, card, policy),
+        notices=_find_notices(order, judged, card, policy) + left_out,
         claim=claim,
         attempt=None
         if claim or cache.mode in {"use", "only_if_cached"}
@@ -243,7 +249,23 @@ def build_job(
         patience=order.patience,
         work_s=times.get_work_s(card, request.image_size or card.image_size_default),
         judged_ms=(time.perf_counter() - began) * 1000,
+        bill_labels=bill_labels,
     )
+
+
+def _build_bill_labels(
+    caller: Caller, request: GenerationRequest, policy: Policy
+) -> tuple[Mapping[str, str], tuple[Notice, ...]]:
+    """The labels in Google's bill, and a notice if some of the request's are left out.
+
+    The labels of a body in Google's format are in it already, as they are written.
+    """
+    own = request.labels if request.verbatim is None else ()
+    labels, left_out = build_bill_labels(policy.bill_labels, caller, own)
+    if not left_out:
+        return labels, ()
+    names = ", ".join(left_out)
+    return labels, (Notice("bill_label_left_out", f"Google's bill does not have these labels: {names}."),)
 
 
 def _select_affordable(bounds: tuple[Bound, ...], max_cost_usd: int | None) -> tuple[Bound, ...]:

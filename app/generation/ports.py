@@ -6,7 +6,7 @@ method is all-or-nothing and raises only errors of ``app/domain/errors.py``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from app.domain.attempt import Rejoined
@@ -14,9 +14,10 @@ from app.domain.bound import NO_BOUND, Bound
 from app.domain.budget import NOTHING
 from app.domain.end_user import USERS_MAX
 from app.domain.generation import NO_USAGE
+from app.domain.tenancy import DEFAULT_POOL
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from app.domain import report
     from app.domain.attempt import Attempt, Delivery
@@ -399,12 +400,16 @@ class Call:
         priority: Who gives way first where there is more work than slots.
         begin: Awaited before the first attempt is sent, and maybe again before others. Nothing may be sent
             where it raises. A call that still waits for its slot has not begun.
+        pool: The pool of credentials, or the one credential, that the call may be made with.
+        bill_labels: Labels in the bill, where the back end knows labels.
     """
 
     tenant_id: str
     timeout_s: float
     priority: Priority = "interactive"
     begin: Callable[[], Awaitable[None]] = _do_nothing
+    pool: str = DEFAULT_POOL
+    bill_labels: Mapping[str, str] = field(default_factory=dict)
 
 
 class ImageModel(Protocol):

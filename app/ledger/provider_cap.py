@@ -15,6 +15,7 @@ import logging
 import secrets
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
@@ -34,7 +35,7 @@ from app.store.keys import PROVIDER
 
 if TYPE_CHECKING:
     from app.cards import Catalogue
-    from app.domain.budget import BudgetWindow
+    from app.domain.budget import BudgetWindow, Unit
     from app.domain.card import Card
     from app.domain.generation import ModelAnswer, Usage
     from app.domain.request import GenerationRequest
@@ -53,7 +54,7 @@ PROVIDER_LEDGER = LedgerConfig(lease_s=120, keep_s=600, usage_days=1)
 
 
 class ProviderConfig(Config):
-    """Caps on each model at each back end.
+    """Caps on each model at each credential of each back end.
 
     A tenth of the requests may come at once, so no minute sees more than that above the cap.
     """
@@ -61,13 +62,19 @@ class ProviderConfig(Config):
     requests_per_minute: int | None = Field(
         None,
         ge=1,
-        description="Requests a minute to one model at one back end, of all tenants and replicas together; "
-        "unset for no cap.",
+        description="Requests a minute to one model with one credential of a back end, of all tenants and "
+        "replicas together; unset for no cap.",
     )
     tokens_per_minute: int | None = Field(
         None,
         ge=1,
-        description="Input and output tokens a minute of one model at one back end, of all tenants and "
+        description="Input and output tokens a minute of one model with one credential of a back end, of "
+        "all tenants and replicas together; unset for no cap.",
+    )
+    images_per_minute: int | None = Field(
+        None,
+        ge=1,
+        description="Pictures a minute of one model with one credential of a back end, of all tenants and "
         "replicas together; unset for no cap.",
     )
 
@@ -77,7 +84,7 @@ class CappedImageModel:
 
     Args:
         model: Makes the attempts.
-        back_end: Its kind, such as ``vertex``.
+        back_end: Its name, such as ``vertex`` or ``vertex/images-a``.
         ledger: With leases that outlast a minute; its own, so that what it knows of epochs is of this ledger.
     """
 
@@ -131,7 +138,7 @@ class CappedImageModel:
             hold_id=hold_id,
             fingerprint=card.id.replace(".", "_"),
             windows=self._build_windows(card),
-            amounts=estimate(request, card).amounts,
+            amounts=estimate(replace(request, n=1), card).amounts,
             cache=CacheDirective("bypass"),
             rates=self._build_rates(card),
         )
@@ -145,12 +152,12 @@ class CappedImageModel:
             return hold_id
         if isinstance(admission, Refused) and any(window.never_fits for window in admission.windows):
             raise UpstreamQuota(
-                "This request needs more tokens than all requests to this model may use in a minute; "
+                "This request needs more than all requests to this model may use in a minute; "
                 "waiting does not help.",
                 billed="no",
             ).with_attributes(retryable=False)
         raise UpstreamQuota(
-            "The cap on requests or tokens a minute for this model is reached.",
+            "The cap on requests, pictures or tokens a minute for this model is reached.",
             billed="no",
             retry_after_s=_compute_retry_after_s(admission),
         )
@@ -170,11 +177,13 @@ class CappedImageModel:
             await run_uncancelled(self._ledger.settle(settlement, ()))
 
     def _build_windows(self, card: Card) -> tuple[BudgetWindow, ...]:
-        limit = self._config.tokens_per_minute
-        if limit is None:
-            return ()
-        budget = Budget("total_tokens", "minute", limit)
-        return (build_window(budget, self._name_owner(card), _UTC, time.time_ns() // 1_000_000),)
+        limits: dict[Unit, int | None] = {
+            "total_tokens": self._config.tokens_per_minute,
+            "images": self._config.images_per_minute,
+        }
+        budgets = [Budget(unit, "minute", limit) for unit, limit in limits.items() if limit is not None]
+        now_ms = time.time_ns() // 1_000_000
+        return tuple(build_window(budget, self._name_owner(card), _UTC, now_ms) for budget in budgets)
 
     def _build_rates(self, card: Card) -> tuple[RateLimit, ...]:
         limit = self._config.requests_per_minute
@@ -184,7 +193,7 @@ class CappedImageModel:
         return (RateLimit("requests", "tenant", f"{self._name_owner(card)}|requests", limit, burst),)
 
     def _name_owner(self, card: Card) -> str:
-        return f"b:{self._back_end}:{card.id}"
+        return f"b:{self._back_end.replace('/', ':')}:{card.id}"
 
 
 def _compute_retry_after_s(admission: Admission) -> int:

@@ -19,7 +19,9 @@ FIELDS: Final[dict[str, LogField]] = {
     "age_s": LogField("number", "Age in seconds."),
     "attempt": LogField("number", "Number of the attempt."),
     "attempts": LogField("number", "Calls of the model that the request made, repeated ones included."),
-    "back_end": LogField("word", "Back end that was called: emulator, gemini, vertex."),
+    "back_end": LogField(
+        "word", "Back end that was called, and its credential's name if it has one: `vertex/images-a`."
+    ),
     "back_ends": LogField("words", "Back ends in the order in which they are tried."),
     "billed": LogField("word", "Whether Google may have billed a failed call: no, maybe, yes."),
     "bytes": LogField("number", "Bytes."),
@@ -48,6 +50,7 @@ FIELDS: Final[dict[str, LogField]] = {
     "outcome": LogField("word", "`ok` or the error's code."),
     "output_tokens": LogField("number", "All output tokens, as this request was billed."),
     "pid": LogField("number", "Process id."),
+    "pool": LogField("word", "Pool of credentials of the tenant."),
     "port": LogField("number", "Port."),
     "project": LogField("word", "Project of the key."),
     "queue_ms": LogField("number", "Milliseconds that calls waited for a slot."),

@@ -22,6 +22,10 @@ UPSTREAM_METRICS: tuple[MetricSpec, ...] = (
         "1 while the back end refuses every call because a spending cap is reached, else 0.",
     ),
     MetricSpec(
+        "flashgate_upstream_refused", "gauge", ("back_end",),
+        "1 while Google refuses the back end's key or project, else 0.",
+    ),
+    MetricSpec(
         "flashgate_upstream_slots", "gauge", ("back_end", "model", "slots"),
         "Concurrent calls: limit (the back end's learned capacity) and used (running calls).",
     ),
@@ -62,6 +66,10 @@ class PrometheusUpstreamMetrics:
     def set_spending_cap(self, back_end: str, *, reached: bool) -> None:
         """Show whether a spending cap is reached."""
         self._get_family("upstream_spending_cap").set(int(reached), back_end)
+
+    def set_refused(self, back_end: str, *, refused: bool) -> None:
+        """Show whether Google refuses the credential."""
+        self._get_family("upstream_refused").set(int(refused), back_end)
 
     def set_slots(self, back_end: str, model: str, limit: int, in_use: int) -> None:
         """Show how many calls may run at once, and how many do."""

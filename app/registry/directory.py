@@ -58,7 +58,7 @@ class StoredDirectory(MemoryDirectory, Resource):
 
     Args:
         declared: The tenants of the file; they and their keys take precedence over stored ones of the same
-            id.
+            id. It knows the pools that tenants may name.
         client: Decodes replies to str.
         pepper: Pepper of the hashes of all secrets.
         catalogue: Validates documents.
@@ -198,7 +198,7 @@ class StoredDirectory(MemoryDirectory, Resource):
         document = ""
         if change.tenant is not None:
             new_names = _list_names(change.tenant)
-            document = encode_tenant(change.tenant, self._catalogue)
+            document = encode_tenant(change.tenant, self._catalogue, self._declared.pools)
         self._refuse_declared(change.tenant_id, new_names)
         arguments = [
             change.tenant_id,

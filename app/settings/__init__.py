@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from app.domain.bill_labels import BillLabel
 from app.domain.config import Config
 from app.domain.policy import RequestConfig, TimeConfig
 from app.generation.conversations import ConversationConfig
@@ -22,6 +24,7 @@ from app.store.access import RedisConfig
 from app.store.embedded import EmbeddedConfig
 from app.surfaces.http.context import SurfaceConfig
 from app.upstream.breaker import BreakerConfig
+from app.upstream.credentials import Credential, list_pools, read_credentials
 from app.upstream.google.backend import ANSWER_BYTES_MAX, GLOBAL, IMAGE_STYLE, ImageStyle, Kind, RequestType
 from app.upstream.retries import RetryConfig
 from app.upstream.slots import SlotConfig
@@ -56,6 +59,11 @@ class VertexConfig(Config):
         le=100,
         description="Price of a call that Provisioned Throughput served, as a share of the standard list "
         "price: 0 if it is prepaid and costs budgets in `usd` nothing.",
+    )
+    labels: frozenset[BillLabel] = Field(
+        frozenset(),
+        description="What the labels of calls, by which Google's bill can be split, are made from: any of "
+        "tenant, project and request; unset for no labels.",
     )
 
 
@@ -199,11 +207,17 @@ class Settings(Config, BaseSettings):
     upstream: Order = Field(
         "auto",
         description="Back ends in the order in which they are tried, such as vertex,gemini; auto is Vertex "
-        "AI if its project is set, else Gemini if its key is, else the emulator.",
+        "AI if its project is set, else Gemini if its key is, else the emulator, and after it those of the "
+        "credentials' file.",
     )
     upstream_by_model: Mapping[str, Order] = Field(
         {},
         description="Order of back ends for some models: `gemini-3-pro-image=vertex,gemini`.",
+    )
+    credentials_file: Path | None = Field(
+        None,
+        description="YAML file of several projects and keys of Google, with pools and caps of their own; "
+        "it holds no secret itself.",
     )
     upstream_image_style: ImageStyle = Field(
         IMAGE_STYLE,
@@ -265,11 +279,38 @@ class Settings(Config, BaseSettings):
         if text != "auto":
             named: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
             return tuple(dict.fromkeys(named[name] for name in text.split(",")))
+        kinds: list[Kind] = []
         if self.vertex.project:
-            return ("vertex",)
-        if self.gemini.api_key:
-            return ("gemini",)
-        return ("emulator",)
+            kinds = ["vertex"]
+        elif self.gemini.api_key:
+            kinds = ["gemini"]
+        kinds += [each.back_end for each in self.credentials]
+        return tuple(dict.fromkeys(kinds or ("emulator",)))
+
+    @cached_property
+    def credentials(self) -> tuple[Credential, ...]:
+        """The credentials of the file. Raises ConfigurationError."""
+        if self.credentials_file is None:
+            return ()
+        return read_credentials(self.credentials_file)
+
+    def has_unnamed(self, kind: Kind) -> bool:
+        """Whether the back end has a credential of the settings beside those of the file.
+
+        Vertex AI and the emulator need none of the settings, so they have one where the file names none.
+        """
+        configured = {
+            "vertex": self.vertex.project,
+            "gemini": self.gemini.api_key,
+            "emulator": self.emulator.base_url if not self.credentials else None,
+        }
+        return bool(configured[kind]) or all(each.back_end != kind for each in self.credentials)
+
+    @property
+    def pools(self) -> frozenset[str]:
+        """The names that tenants may use as their pool."""
+        has_unnamed = any(self.has_unnamed(kind) for kind in self.all_back_ends)
+        return list_pools(self.credentials, has_unnamed=has_unnamed)
 
     @property
     def location(self) -> str:

@@ -43,11 +43,18 @@ class MemoryDirectory:
         tenants: Tenants with unique ids and unique key ids.
         pepper: The deployment's pepper of the hashes of secrets.
         clock: Returns Unix time in seconds, for keys and secrets that expire.
+        pools: Pools that tenants may name; None to accept any.
     """
 
     def __init__(
-        self, tenants: tuple[Tenant, ...], pepper: bytes, clock: Callable[[], float] = time.time
+        self,
+        tenants: tuple[Tenant, ...],
+        pepper: bytes,
+        clock: Callable[[], float] = time.time,
+        *,
+        pools: frozenset[str] | None = None,
     ) -> None:
+        self.pools = pools
         self._pepper = pepper
         self._clock = clock
         self._replace_tenants(tenants)
@@ -101,10 +108,12 @@ class MemoryDirectory:
 class FileDirectory(MemoryDirectory):
     """A directory from the tenants' file. Raises ConfigurationError if the file is invalid."""
 
-    def __init__(self, path: Path, pepper: bytes, catalogue: Catalogue) -> None:
+    def __init__(
+        self, path: Path, pepper: bytes, catalogue: Catalogue, pools: frozenset[str] | None = None
+    ) -> None:
         self._path = path
-        self._reader = TenantsReader(str(path), catalogue)
-        super().__init__(self._read(paced=False), pepper)
+        self._reader = TenantsReader(str(path), catalogue, pools)
+        super().__init__(self._read(paced=False), pepper, pools=pools)
 
     def _read(self, *, paced: bool) -> tuple[Tenant, ...]:
         try:
@@ -158,12 +167,15 @@ def load_pepper(state_dir: Path) -> bytes:
     return bytes.fromhex(text)
 
 
-def open_demo_directory(state_dir: Path, pepper: bytes | None = None) -> MemoryDirectory:
+def open_demo_directory(
+    state_dir: Path, pepper: bytes | None = None, pools: frozenset[str] | None = None
+) -> MemoryDirectory:
     """Open the directory with the tenant ``demo``, whose key is in ``demo-key`` (mode 0600).
 
     Args:
         state_dir: Created if it is missing. Several processes may start in it at once.
         pepper: The configured pepper, or None to store one beside the key.
+        pools: Pools that tenants may name; None to accept any.
     """
     path = state_dir / DEMO_KEY_FILE
     text = _keep_once(path, mint("demo", secrets.token_bytes(ENTROPY_BYTES)).text)
@@ -174,4 +186,4 @@ def open_demo_directory(state_dir: Path, pepper: bytes | None = None) -> MemoryD
         pepper = load_pepper(state_dir)
     key = Key(parsed.key_id, hash_secret(pepper, parsed.secret), SCOPES - {"admin"})
     demo = Tenant(id="demo", time_zone=ZoneInfo("UTC"), budgets=_DEMO_BUDGETS, keys=(key,))
-    return MemoryDirectory((demo,), pepper)
+    return MemoryDirectory((demo,), pepper, pools=pools)

@@ -33,10 +33,15 @@ class UnreadableTenant(ValueError):
     """The document has an unknown form or names an unknown model."""
 
 
-def parse_tenant(document: object, catalogue: Catalogue) -> Tenant:
-    """Parse a tenant. Raises ValidationFailed with all violations."""
+def parse_tenant(document: object, catalogue: Catalogue, pools: frozenset[str] | None = None) -> Tenant:
+    """Parse a tenant, whose pool must be one of ``pools`` unless that is None.
+
+    Raises:
+        ValidationFailed: With all violations.
+    """
+    context = {"catalogue": catalogue, "pools": pools}
     try:
-        tenant = TenantDocument.model_validate(document, context={"catalogue": catalogue}).build_tenant()
+        tenant = TenantDocument.model_validate(document, context=context).build_tenant()
     except ValidationError as error:
         raise ValidationFailed(build_violations(error)) from None
     names = [(name, index) for index, key in enumerate(tenant.keys) for name in key.names]
@@ -56,13 +61,13 @@ def _build_repeated_violation(name: str, index: int) -> Violation:
     return Violation(build_pointer("keys", index, field), "repeated", f"duplicate {label} {value!r}")
 
 
-def encode_tenant(tenant: Tenant, catalogue: Catalogue) -> str:
+def encode_tenant(tenant: Tenant, catalogue: Catalogue, pools: frozenset[str] | None = None) -> str:
     """Encode a tenant for the registry. Raises ValidationFailed if it breaks a rule as a whole."""
     try:
         text = TenantDocument.from_tenant(tenant).model_dump_json(exclude_none=True)
     except ValidationError as error:
         raise ValidationFailed(build_violations(error)) from None
-    parse_tenant(json.loads(text), catalogue)
+    parse_tenant(json.loads(text), catalogue, pools)
     return text
 
 

@@ -55,14 +55,15 @@ class TenantsReader:
     Args:
         source: File name for error messages.
         catalogue: Validates models and sizes.
+        pools: Pools that tenants may name; None to accept any.
 
     Attributes:
         validated_count: Number of entries that the last reading had to validate; the others were unchanged.
     """
 
-    def __init__(self, source: str, catalogue: Catalogue) -> None:
+    def __init__(self, source: str, catalogue: Catalogue, pools: frozenset[str] | None = None) -> None:
         self._source = source
-        self._context = {"catalogue": catalogue}
+        self._context = {"catalogue": catalogue, "pools": pools}
         self._known: dict[bytes, _Entry] = {}
         self.validated_count = 0
 

@@ -19,6 +19,8 @@ from app.domain.end_user import UserLimits
 from app.domain.keys import KEY_ID
 from app.domain.migration import ModelAlias  # noqa: TC001 (read by pydantic)
 from app.domain.tenancy import (
+    DEFAULT_POOL,
+    POOL,
     SCOPES,
     TENANT_ID,
     CachePolicy,
@@ -283,12 +285,28 @@ class TenantFields(Rights):
     priority: Priority = Field(
         "interactive", description="Priority under load: batch is shed first, critical last."
     )
+    pool: Annotated[str, *matching(POOL, "a pool has 1 to 40 of a-z, 0-9 and -")] | None = Field(
+        None,
+        validate_default=True,
+        description="Pool of the credentials' file with which the tenant's calls are made, or one credential "
+        "of it; no other credential serves them. Null for the pool `default`.",
+        examples=["search"],
+    )
     aliases: Mapping[str, ModelAlias] = Field(
         {},
         description="Models whose requests another model serves, or a share of them; they outrank those of "
         "the deployment.",
         examples=[{"gemini-3.1-flash-image": {"to": "gemini-nano-banana-2.1", "share": 0.05}}],
     )
+
+    @field_validator("pool")
+    @classmethod
+    def _check_pool(cls, value: str | None, info: ValidationInfo) -> str | None:
+        pools = (info.context or {}).get("pools")
+        if pools is not None and (value or DEFAULT_POOL) not in pools:
+            known = ", ".join(sorted(pools)) or "none"
+            raise ValueError(f"there is no pool or credential {value or DEFAULT_POOL}; there are {known}")
+        return value
 
     @field_validator("aliases")
     @classmethod
@@ -353,6 +371,7 @@ class TenantDocument(TenantFields):
             strict=self.strict,
             tail=self.tail,
             priority=self.priority,
+            pool=self.pool or DEFAULT_POOL,
             aliases=self.aliases,
             users=UserLimits() if self.users is None else self.users.build_limits(),
         )
@@ -374,6 +393,7 @@ class TenantDocument(TenantFields):
             strict=tenant.strict,
             tail=tenant.tail,
             priority=tenant.priority,
+            pool=None if tenant.pool == DEFAULT_POOL else tenant.pool,
             aliases=tenant.aliases,
             users=UserLimitsDocument.from_limits(tenant.users),
         )

@@ -8,7 +8,7 @@ import math
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from app.domain.config import Config
 from app.domain.errors import (
@@ -16,9 +16,11 @@ from app.domain.errors import (
     GatewayError,
     UpstreamError,
     UpstreamQuota,
+    UpstreamRejected,
     UpstreamSpendingCap,
     UpstreamUnavailable,
 )
+from app.domain.tenancy import DEFAULT_POOL
 from app.resilience.diagnosis import Diagnosis
 from app.upstream.breaker import BreakerConfig, SizeBreaker, is_fault
 from app.upstream.metrics import NullMetrics
@@ -35,6 +37,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _OVERLOAD_STATUSES: Final = frozenset({503, 529})
+_NOT_FOUND: Final = 404
+_EVERY_MODEL: Final = ""
+_REST_S: Final = 1.0
+"""How long a credential rests after a 429 that names no time, in seconds."""
 
 
 class NotSent(Exception):
@@ -47,6 +53,16 @@ class NotSent(Exception):
     def __init__(self, error: GatewayError) -> None:
         super().__init__(error.detail)
         self.error = error
+
+
+class Membership(NamedTuple):
+    """The names by which tenants reach a credential, and its weight among others of its pool."""
+
+    pools: frozenset[str] = frozenset({DEFAULT_POOL})
+    weight: int = 1
+
+
+DEFAULT_MEMBERSHIP: Final = Membership()
 
 
 class GuardConfig(Config):
@@ -83,8 +99,9 @@ class GuardedBackEnd:
     """A back end with a breaker for each model and size, and slots for each model.
 
     Args:
-        name: The back end's kind, as metrics and answers show it.
+        name: The back end's kind and its credential's name, as metrics show it: ``vertex/images-a``.
         model: Makes single attempts.
+        membership: Who reaches it, and its share of their calls.
         capabilities: Optional features that the back end offers.
         config: Limits that protect the back end.
         metrics: Shows breakers, slots and queues.
@@ -96,12 +113,17 @@ class GuardedBackEnd:
         name: str,
         model: ImageModel,
         *,
+        membership: Membership = DEFAULT_MEMBERSHIP,
         capabilities: frozenset[str] = frozenset(),
         config: GuardConfig | None = None,
         metrics: UpstreamMetrics | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
+        self.kind = name.partition("/")[0]
+        self.pools, self.weight = membership
+        self.credit = 0
+        """What it has left of its turns (``app/upstream/pools.py``)."""
         self.capabilities = capabilities
         self._model = model
         self._config = config or GuardConfig()
@@ -111,6 +133,8 @@ class GuardedBackEnd:
         self._slots: dict[str, Slots] = {}
         self._quotas: dict[str, _ExhaustedQuota] = {}
         self._cap: _ReachedCap | None = None
+        self._refusal: str | None = None
+        self._rests: dict[str, float] = {}
 
     async def find_fault(self) -> str | None:
         """Why the back end cannot be called, or None."""
@@ -120,6 +144,21 @@ class GuardedBackEnd:
     def spending_cap(self) -> str | None:
         """Which spending cap of Google holds all calls back, as a sentence, or None."""
         return None if self._cap is None else self._cap.error.detail
+
+    @property
+    def refusal(self) -> str | None:
+        """With which words Google refused the credential at last, or None."""
+        return self._refusal
+
+    def compute_rest_s(self, request: GenerationRequest) -> float:
+        """Seconds for which other credentials of its pool are asked before this one; 0 for none."""
+        ends = (self._rests.get(model, 0.0) for model in (_EVERY_MODEL, request.model))
+        return max(0.0, max(ends) - self._clock(), self._get_breaker(request).left_s)
+
+    def count_backlog(self, model: str) -> int:
+        """Calls that would have to end before one more could begin; 0 while there is a free slot."""
+        slots = self._get_slots(model)
+        return max(0, slots.in_use + slots.waiting + 1 - slots.limit)
 
     async def attempt(self, request: GenerationRequest, seed: int | None, call: Call) -> ModelAnswer:
         """Wait for a slot and make one attempt.
@@ -158,6 +197,7 @@ class GuardedBackEnd:
                 else:
                     breaker.record(failed=is_fault(error))
                 slot.overloaded = not client_timeout and _is_overload(error)
+                self._note_rest(request, error)
                 if isinstance(error, UpstreamSpendingCap):
                     self._note_spending_cap(error)
                 if isinstance(error, UpstreamQuota) and error.daily:
@@ -167,7 +207,42 @@ class GuardedBackEnd:
             slot.delivered = True
             self._quotas.pop(request.model, None)
             self._forget_spending_cap()
+            self._forget_refusal(request.model)
             return answer
+
+    def _note_rest(self, request: GenerationRequest, error: BaseException) -> None:
+        """Note how long the pool's other credentials are asked first."""
+        model, rest_s = request.model, 0.0
+        if isinstance(error, UpstreamSpendingCap):
+            model, rest_s = _EVERY_MODEL, self._config.quota_probe_s
+        elif isinstance(error, UpstreamQuota) and error.daily:
+            rest_s = self._config.quota_probe_s
+        elif isinstance(error, UpstreamQuota) and error.retryable:
+            rest_s = error.retry_after_s or _REST_S
+        elif isinstance(error, UpstreamRejected) and error.billed == "no" and not request.names_addresses:
+            # Whoever names a file may have named one that this credential cannot read.
+            rest_s = self._config.quota_probe_s
+            if error.upstream_status != _NOT_FOUND:
+                model = _EVERY_MODEL
+                self._note_refusal(error)
+        if rest_s:
+            self._rests[model] = self._clock() + min(rest_s, self._config.quota_probe_s)
+
+    def _note_refusal(self, error: UpstreamRejected) -> None:
+        if self._refusal is None:
+            remedy = "deploy/RUNBOOK.md, FlashgateCredentialRefused, says what to check."
+            diagnosis = Diagnosis("credential_refused", self.name, error.detail, remedy)
+            log.error("Google refuses a credential", extra={"diagnosis": diagnosis})
+            self._metrics.set_refused(self.name, refused=True)
+        self._refusal = error.detail
+
+    def _forget_refusal(self, model: str) -> None:
+        self._rests.pop(model, None)
+        self._rests.pop(_EVERY_MODEL, None)
+        if self._refusal is not None:
+            log.info("Google takes the credential again", extra={"back_end": self.name})
+            self._metrics.set_refused(self.name, refused=False)
+            self._refusal = None
 
     def _note_spending_cap(self, error: UpstreamSpendingCap) -> None:
         if self._cap is None:

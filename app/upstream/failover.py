@@ -12,12 +12,14 @@ import logging
 import random
 import time
 from dataclasses import replace
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from app.domain.errors import GatewayError, Overloaded
 from app.resilience.best_effort import best_effort
 from app.upstream.back_end import NotSent
 from app.upstream.metrics import NullMetrics
+from app.upstream.pools import arrange_pool
 from app.upstream.retries import CALL_S_MIN, RETRYABLE, RetryBudget, RetryConfig, may_fail_over
 from app.upstream.routing import SignatureOrigins, select_back_ends
 
@@ -82,8 +84,9 @@ class FailoverImageModel:
 
     def conditions(self) -> dict[str, str | int]:
         """What holds back ends, for operators: a sentence by back end."""
-        held = {each.name: each.spending_cap for each in self._all_back_ends}
-        return {f"{name}_spending_cap": sentence for name, sentence in held.items() if sentence}
+        held = {f"{each.name}_spending_cap": each.spending_cap for each in self._all_back_ends}
+        held |= {f"{each.name}_refused": each.refusal for each in self._all_back_ends}
+        return {name: sentence for name, sentence in held.items() if sentence}
 
     async def find_fault(self) -> str | None:
         """Why no back end can be called, a sentence for each, or None if at least one can be."""
@@ -106,13 +109,14 @@ class FailoverImageModel:
             UpstreamError: The most useful error of the last round.
         """
         deadline = self._clock() + call.timeout_s
-        back_ends = select_back_ends(request, self._orders.get(request.model, self._back_ends), self._origins)
+        order = self._orders.get(request.model, self._back_ends)
+        back_ends = select_back_ends(request, call.pool, order, self._origins)
         self._budget.deposit()
         attempt = 0
         while True:
             attempt += 1
             try:
-                answer = await self._run_round(back_ends, request, seed, call, deadline)
+                answer = await self._run_round(_arrange(back_ends, request), request, seed, call, deadline)
             except NotSent as stopped:
                 raise stopped.error from None
             except RETRYABLE as error:
@@ -163,6 +167,12 @@ class FailoverImageModel:
                     raise
                 errors.append(error)
         raise _choose_error(errors)
+
+
+def _arrange(back_ends: Sequence[GuardedBackEnd], request: GenerationRequest) -> tuple[GuardedBackEnd, ...]:
+    """The back ends in their order, and the credentials of each in that of their pool."""
+    pools = groupby(back_ends, key=lambda each: each.kind)
+    return tuple(each for _, members in pools for each in arrange_pool(tuple(members), request))
 
 
 def _choose_error(errors: list[GatewayError]) -> GatewayError:

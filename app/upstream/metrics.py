@@ -17,6 +17,9 @@ class UpstreamMetrics(Protocol):
     def set_spending_cap(self, back_end: str, *, reached: bool) -> None:
         """Show whether Google's cap on spending holds all calls back."""
 
+    def set_refused(self, back_end: str, *, refused: bool) -> None:
+        """Show whether Google refuses the credential."""
+
     def set_slots(self, back_end: str, model: str, limit: int, in_use: int) -> None:
         """Show how many calls may run at once, and how many do."""
 
@@ -40,6 +43,9 @@ class NullMetrics:
         """Do nothing."""
 
     def set_spending_cap(self, back_end: str, *, reached: bool) -> None:
+        """Do nothing."""
+
+    def set_refused(self, back_end: str, *, refused: bool) -> None:
         """Do nothing."""
 
     def set_slots(self, back_end: str, model: str, limit: int, in_use: int) -> None:

@@ -1,20 +1,23 @@
 """Selects the back ends that may serve a request: by capability, and by origin for a conversation.
 
-Thought signatures mean nothing to another back end (docs/model.md#signatures), so a request that carries some
-never fails over. It goes to the back end that made them. The gateway's own conversations record it; a body in
-Google's dialect is recognised if this replica has seen one of its signatures, and otherwise goes to the first
-back end (docs/decisions/0023).
+Thought signatures mean nothing to another back end or project (docs/model.md#signatures), so a request that
+carries some never fails over. It goes to the credential that made them. The gateway's own conversations
+record it; a body in Google's dialect is recognised if this replica has seen one of its signatures, and
+otherwise goes to the credential of the first back end that its first turn chooses (docs/decisions/0023,
+docs/decisions/0059).
 """
 
 from __future__ import annotations
 
 import base64
+import logging
 import re
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
-from app.domain.errors import UpstreamInvalidRequest
+from app.domain.errors import UpstreamInvalidRequest, UpstreamRejected
 from app.domain.fingerprint import compute_digest
+from app.upstream.pools import rank_by_opening
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from app.domain.passthrough import Passthrough
     from app.domain.request import GenerationRequest
     from app.upstream.back_end import GuardedBackEnd
+
+log = logging.getLogger(__name__)
 
 SIGNATURES_REMEMBERED: Final = 20_000
 _SIGNATURE: Final = re.compile(r'"thought(?:S|_s)ignature"\s*:\s*"([^"]+)"')
@@ -88,15 +93,20 @@ def compute_needs(request: GenerationRequest) -> frozenset[str]:
 
 
 def select_back_ends(
-    request: GenerationRequest, back_ends: Sequence[GuardedBackEnd], origins: SignatureOrigins
+    request: GenerationRequest, pool: str, back_ends: Sequence[GuardedBackEnd], origins: SignatureOrigins
 ) -> tuple[GuardedBackEnd, ...]:
-    """The back ends that may serve a request, in order.
+    """The back ends of a pool that may serve a request, in order.
 
     Raises:
         UpstreamInvalidRequest: No back end may serve it; the message says why.
+        UpstreamRejected: The pool has no credential for this model.
     """
+    members = tuple(back_end for back_end in back_ends if pool in back_end.pools)
+    if not members:
+        log.error("no credential of the pool serves the model", extra={"pool": pool, "model": request.model})
+        raise UpstreamRejected("The tenant's pool has no credential for this model.", billed="no")
     needs = compute_needs(request)
-    able = tuple(back_end for back_end in back_ends if needs <= back_end.capabilities)
+    able = tuple(back_end for back_end in members if needs <= back_end.capabilities)
     if not able:
         missing = ", ".join(sorted(needs))
         raise UpstreamInvalidRequest(f"No back end of this model offers: {missing}.")
@@ -108,9 +118,12 @@ def select_back_ends(
     if made_by is None:
         return able
     if not made_by:
-        return able[:1]
+        first = [back_end for back_end in able if back_end.kind == able[0].kind]
+        return (rank_by_opening(first, request.opening)[0],)
     own = tuple(back_end for back_end in able if back_end.name == made_by)
     if not own:
-        sentence = f"Only the back end {made_by} can continue this conversation; start a new one."
+        kind, _, credential = made_by.partition("/")
+        word = "credential" if credential else "back end"
+        sentence = f"Only the {word} {credential or kind} can continue this conversation; start a new one."
         raise UpstreamInvalidRequest(sentence)
     return own

@@ -28,6 +28,7 @@ LISTS: dict[str, tuple[str, str, Any]] = {
         '{"tools.urlContext": "20000/call", "tools.mcpServers": "unpriced"}',
         {"tools.urlContext": "20000/call", "tools.mcpServers": "unpriced"},
     ),
+    "FLASHGATE_VERTEX_LABELS": ("tenant,request", '["tenant", "request"]', {"tenant", "request"}),
     "FLASHGATE_GCS_BUCKETS": ("inputs,more", '["inputs", "more"]', {"inputs", "more"}),
     "FLASHGATE_IDENTITY_AUDIENCES": ("https://a.example", '["https://a.example"]', {"https://a.example"}),
     "FLASHGATE_IAP_AUDIENCES": ("/projects/1,", '["/projects/1"]', {"/projects/1"}),

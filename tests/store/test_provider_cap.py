@@ -191,3 +191,11 @@ async def test_its_books_balance_and_lie_beside_the_tenants(clients: StoreClient
     assert PROVIDER in await list_ledger_tenants(clients.ledger)
     assert (await read_snapshot(clients.ledger, PROVIDER)).find_differences() == []
     assert ledger_keys(PROVIDER)[0] == "fg:{_provider}:res"
+
+
+async def test_each_of_a_requests_calls_reserves_one_picture(clients: StoreClients) -> None:
+    upstream, config = Upstream(), ProviderConfig(images_per_minute=4)
+    model = capped(clients, upstream, config, next(back_ends))
+    request = replace(REQUEST, n=4)
+    await asyncio.gather(*(model.generate(request, None, CALL) for _ in range(4)))
+    assert upstream.calls == 4

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from app.backends import open_upstream
 from app.cards import load_catalogue
@@ -15,6 +16,8 @@ from app.observability.metrics import Metrics
 from tests.changed_constants import environment_of, settings_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from app.upstream.failover import FailoverImageModel
 
 NOWHERE = "http://127.0.0.1:9"
@@ -27,7 +30,7 @@ BOTH = {
 
 async def opened(stack: AsyncExitStack, **fields: Any) -> FailoverImageModel:
     settings = settings_of(environment_of({**BOTH, **fields}))
-    return await open_upstream(settings, stack, Metrics(), load_catalogue(), lambda model, _: model)
+    return await open_upstream(settings, stack, Metrics(), load_catalogue(), lambda model, *_: model)
 
 
 async def test_back_ends_are_opened_once_and_asked_in_the_order_of_each_model() -> None:
@@ -87,3 +90,51 @@ def test_the_order_follows_from_the_credentials_unless_it_is_said(
     fields: dict[str, Any], order: tuple[str, ...]
 ) -> None:
     assert settings_of(environment_of(fields)).back_ends == order
+
+
+KEYS: list[dict[str, Any]] = [
+    {"name": "a", "back_end": "vertex", "project": "p-a", "weight": 2},
+    {"name": "b", "back_end": "gemini", "pool": "shop"},
+]
+
+
+def write_credentials(folder: Path) -> str:
+    (folder / "b.key").write_text("key-of-b\n")
+    entries = [KEYS[0], {**KEYS[1], "api_key_file": str(folder / "b.key")}]
+    (folder / "credentials.yaml").write_text(yaml.safe_dump({"credentials": entries}))
+    return str(folder / "credentials.yaml")
+
+
+@pytest.mark.parametrize(
+    ("fields", "names"),
+    [
+        ({"gemini_api_key": ""}, ["vertex/a", "gemini/b"]),
+        ({"vertex_project": "p"}, ["vertex", "vertex/a", "gemini", "gemini/b"]),
+        ({"upstream": "gemini,vertex"}, ["gemini", "gemini/b", "vertex/a"]),
+    ],
+)
+async def test_credentials_of_the_file_stand_beside_the_one_of_the_settings(
+    fields: dict[str, Any], names: list[str], tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as stack:
+        model = await opened(stack, credentials_file=write_credentials(tmp_path), **fields)
+        assert [back_end.name for back_end in model._back_ends] == names
+        members = {back_end.name: back_end for back_end in model._back_ends}
+        assert (members["vertex/a"].weight, members["gemini/b"].weight) == (2, 1)
+        assert members["vertex/a"].pools == {"default", "a"}
+        assert members["gemini/b"].pools == {"shop", "b"}
+
+
+def test_the_pools_that_tenants_may_name_are_those_with_credentials(tmp_path: Path) -> None:
+    path = write_credentials(tmp_path)
+    assert settings_of(environment_of({"credentials_file": path})).pools == {"default", "a", "shop", "b"}
+    assert settings_of(environment_of({})).pools == {"default"}
+    alone = tmp_path / "alone.yaml"
+    alone.write_text(yaml.safe_dump({"credentials": [{**KEYS[0], "pool": "shop"}]}))
+    assert settings_of(environment_of({"credentials_file": str(alone)})).pools == {"shop", "a"}
+
+
+async def test_a_credential_that_no_order_names_is_refused(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        with pytest.raises(ConfigurationError, match=r"b: FLASHGATE_UPSTREAM does not name gemini"):
+            await opened(stack, credentials_file=write_credentials(tmp_path), upstream="vertex")

@@ -125,7 +125,8 @@ def build_generation_headers(result: GenerationResult) -> dict[str, str]:
     if result.replayed:
         headers["Idempotency-Replayed"] = "true"
     if result.generation.back_end:
-        headers["X-Flashgate-Back-End"] = result.generation.back_end
+        # The name of its credential is the operators' own affair.
+        headers["X-Flashgate-Back-End"] = result.generation.back_end.partition("/")[0]
     if result.cache_status in {"miss", "bypass"}:
         headers["X-Flashgate-Image-Tokens"] = str(result.cost.image_output)
     if result.notices:

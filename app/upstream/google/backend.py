@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Kind = Literal["emulator", "gemini", "vertex"]
 ImageStyle = Literal["image_config", "response_format"]
@@ -32,12 +35,14 @@ class BackEnd:
     Attributes:
         kind: ``emulator``, ``gemini`` (Developer API, a key) or ``vertex`` (application default
             credentials and a project; without a project a key: the express form).
+        name: The name of its credential; empty for the only one.
         base_url: Another address than Google's; the emulator has no other.
         location: Vertex AI location.
         proxy: Address of a proxy. Those named by environment variables are never used.
         request_type: Of Vertex AI: ``dedicated`` is Provisioned Throughput or nothing, ``shared`` never that;
             None is Provisioned Throughput first.
         image_style: How ratio and size are said: in ``imageConfig``, or in its successor ``responseFormat``.
+        key_file: Of Vertex AI: credentials in a file, in place of the application default ones.
         trust_env: Whether certificates named by environment variables are used.
     """
 
@@ -50,6 +55,8 @@ class BackEnd:
     trust_env: bool = False
     request_type: RequestType | None = None
     image_style: ImageStyle = IMAGE_STYLE
+    name: str = ""
+    key_file: Path | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError where something is missing that no default can stand for."""
@@ -59,6 +66,11 @@ class BackEnd:
             raise ValueError("The Gemini Developer API needs a key.")
         if self.kind == "vertex" and not (self.project or self.api_key):
             raise ValueError("Vertex AI needs a project or a key.")
+
+    @property
+    def full_name(self) -> str:
+        """The kind, and the name of the credential if it has one: ``vertex/images-a``."""
+        return f"{self.kind}/{self.name}" if self.name else self.kind
 
     @property
     def url(self) -> str:

@@ -207,7 +207,7 @@ class GoogleImageModel(Resource):
         try:
             async with time_limit(call.timeout_s):
                 sdk, opened = await self._get_sdk()
-                skeleton: bytes = await sdk.generate(opened, named, seed, call.timeout_s, exchange)
+                skeleton: bytes = await sdk.generate(opened, named, seed, call, exchange)
         except GatewayError:
             raise
         except Exception as raised:  # noqa: BLE001 - the SDK raises what any of its parts raises; see outcomes
@@ -232,7 +232,7 @@ class GoogleImageModel(Resource):
         built = answer.build_answer(parts, ids, request, card)
         return replace(
             built,
-            back_end=self._back_end.kind,
+            back_end=self._back_end.full_name,
             usage=price_answer(built.usage, cards, request.service_tier),
             answered_by=_name_answering(cards, card),
         )

@@ -21,6 +21,7 @@ from google.auth.transport.requests import Request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 _SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
 _PROJECTS: Final = "/v1/projects/"
@@ -28,14 +29,24 @@ TOKEN_S_MAX: Final = 10.0
 """The longest wait for one answer of the token service."""
 
 
-def load_application_default(project: str) -> RenewedCredentials:
-    """Load the application default credentials for a project. It may block on the network.
+def load_credentials(project: str, key_file: Path | None = None) -> RenewedCredentials:
+    """Load credentials for a project. It may block on the network.
+
+    Args:
+        project: The Google Cloud project.
+        key_file: File of a service account, user or workload identity; None for application default ones.
 
     Raises:
         google.auth.exceptions.TransportError: The token service is unavailable.
         google.auth.exceptions.GoogleAuthError: There are no credentials, or they are refused.
     """
-    source, _ = google.auth.default(scopes=_SCOPES, request=_ProjectRequest(project))
+    request = _ProjectRequest(project)
+    if key_file is None:
+        source, _ = google.auth.default(scopes=_SCOPES, request=request)
+    else:
+        source, _ = google.auth.load_credentials_from_file(  # type: ignore[no-untyped-call]
+            str(key_file), scopes=_SCOPES, request=request
+        )
     return RenewedCredentials(source)
 
 

@@ -10,9 +10,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from app.domain.bill_labels import merge_labels
 from app.domain.size_words import format_size_word
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from app.domain.request import GenerationRequest
     from app.upstream.google.backend import BackEnd
 
@@ -55,6 +58,18 @@ def build_response_format(back_end: BackEnd, request: GenerationRequest) -> dict
 def _format_ratio(ratio: str) -> str:
     across, _, down = ratio.partition(":")
     return f"ASPECT_RATIO_{_NUMBERS[across]}_BY_{_NUMBERS[down]}"
+
+
+def knows_labels(back_end: BackEnd) -> bool:
+    """Whether labels of calls are in the back end's bill (docs/model.md#labels)."""
+    return back_end.kind != "gemini"
+
+
+def place_labels(skeleton: bytes, labels: Mapping[str, str]) -> bytes:
+    """Put labels into a body; those that it has already stay as they are written."""
+    body = json.loads(skeleton)
+    body["labels"] = merge_labels(labels, body.get("labels") or {})
+    return json.dumps(body, ensure_ascii=False).encode(errors="surrogatepass")
 
 
 def place_tier(back_end: BackEnd, skeleton: bytes, tier: str) -> bytes:

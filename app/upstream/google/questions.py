@@ -18,6 +18,7 @@ from google.genai import errors
 from app.domain.card_probes import Drawn
 from app.domain.errors import GatewayError, UpstreamUnavailable
 from app.domain.generation import Picture
+from app.generation.ports import Call
 from app.media.inspection import inspect
 from app.upstream.google import sdk
 from app.upstream.google.backend import ANSWER_BYTES_MAX
@@ -94,7 +95,7 @@ class BackEndQuestions:
 
         async def generate() -> bytes:
             named = replace(request, model=self._name(card))
-            return await sdk.generate(self._opened, named, None, DRAWING_TIMEOUT_S, exchange)
+            return await sdk.generate(self._opened, named, None, Call("", DRAWING_TIMEOUT_S), exchange)
 
         try:
             skeleton = await self._ask(generate)

@@ -18,14 +18,22 @@ from google.genai.client import DebugConfig
 
 from app.domain.errors import UpstreamRejected, UpstreamUnavailable
 from app.media.lifting import generate_placeholders
-from app.upstream.google.credentials import RenewedCredentials, load_application_default
-from app.upstream.google.options import build_headers, build_response_format, place_tier, uses_response_format
+from app.upstream.google.credentials import RenewedCredentials, load_credentials
+from app.upstream.google.options import (
+    build_headers,
+    build_response_format,
+    knows_labels,
+    place_labels,
+    place_tier,
+    uses_response_format,
+)
 from app.upstream.google.transport import Exchange, bind_exchange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from app.domain.request import GenerationRequest, Grounding, Input
+    from app.generation.ports import Call
     from app.upstream.google.backend import BackEnd
 
 _TOKEN_SERVICE_DOWN: Final = "Google's token service cannot be reached."  # noqa: S105 - a sentence
@@ -44,16 +52,16 @@ def open_client(back_end: BackEnd, http: httpx2.AsyncClient) -> SdkClient:
     """Open a client that ignores the SDK's own environment variables. It may block on the network.
 
     Raises:
-        UpstreamRejected: There are no credentials for Vertex AI.
+        UpstreamRejected: There are no application default credentials.
         UpstreamUnavailable: The token service cannot be reached.
     """
     api_key, credentials, project, location = back_end.api_key, None, None, None
     if back_end.kind == "emulator":
-        api_key = "emulator"
+        api_key = back_end.api_key or "emulator"
     if back_end.kind == "vertex" and back_end.project:
         api_key, project, location = None, back_end.project, back_end.location
         try:
-            credentials = load_application_default(project)
+            credentials = load_credentials(project, back_end.key_file)
         except auth_errors.TransportError:
             raise UpstreamUnavailable(_TOKEN_SERVICE_DOWN) from None
         except auth_errors.GoogleAuthError:
@@ -84,7 +92,7 @@ def _refuse(request: httpx2.Request) -> httpx2.Response:
 
 
 async def generate(
-    opened: SdkClient, request: GenerationRequest, seed: int | None, timeout_s: float, exchange: Exchange
+    opened: SdkClient, request: GenerationRequest, seed: int | None, call: Call, exchange: Exchange
 ) -> bytes:
     """Make one call and return the skeleton of its response; image bytes travel in the exchange.
 
@@ -99,17 +107,17 @@ async def generate(
     credentials = opened.credentials
     try:
         if credentials is None:
-            return await _attempt(opened, request, seed, timeout_s, exchange)
+            return await _attempt(opened, request, seed, call, exchange)
         await credentials.renew()
         used = credentials.token
         try:
-            return await _attempt(opened, request, seed, timeout_s, exchange)
+            return await _attempt(opened, request, seed, call, exchange)
         except errors.ClientError:
             if exchange.status != httpx2.codes.UNAUTHORIZED:
                 raise
         await credentials.renew(refused=used)
         exchange.reset()
-        return await _attempt(opened, request, seed, timeout_s, exchange)
+        return await _attempt(opened, request, seed, call, exchange)
     except auth_errors.TransportError:
         raise UpstreamUnavailable(_TOKEN_SERVICE_DOWN) from None
     except auth_errors.GoogleAuthError:
@@ -117,8 +125,9 @@ async def generate(
 
 
 async def _attempt(
-    opened: SdkClient, request: GenerationRequest, seed: int | None, timeout_s: float, exchange: Exchange
+    opened: SdkClient, request: GenerationRequest, seed: int | None, call: Call, exchange: Exchange
 ) -> bytes:
+    labels = call.bill_labels if knows_labels(opened.back_end) else {}
     if request.verbatim is None:
         blobs: dict[str, bytes] = {}
         contents = types.Content(role="user", parts=list(_build_parts(request, blobs)))
@@ -132,12 +141,14 @@ async def _attempt(
         skeleton = request.verbatim.skeleton
         if request.service_tier is not None:
             skeleton = place_tier(opened.back_end, skeleton, request.service_tier)
+        if labels:
+            skeleton = place_labels(skeleton, labels)
         exchange.blobs, exchange.body_override = request.verbatim.blobs, skeleton
     with bind_exchange(exchange):
         response = await opened.client.aio.models.generate_content(
             model=request.model,
             contents=contents,
-            config=_build_config(opened.back_end, request, seed, timeout_s),
+            config=_build_config(opened.back_end, request, seed, call.timeout_s, labels),
         )
     if response.sdk_http_response is None:
         return b""
@@ -166,7 +177,11 @@ def _build_part(item: Input, placeholder: str, blobs: dict[str, bytes]) -> types
 
 
 def _build_config(
-    back_end: BackEnd, request: GenerationRequest, seed: int | None, timeout_s: float
+    back_end: BackEnd,
+    request: GenerationRequest,
+    seed: int | None,
+    timeout_s: float,
+    labels: Mapping[str, str],
 ) -> types.GenerateContentConfig:
     extra_body, image_config = None, None
     if uses_response_format(back_end, request):
@@ -198,6 +213,7 @@ def _build_config(
         response_modalities=list(request.response_modalities),
         image_config=image_config,
         service_tier=service_tier,
+        labels=dict(labels) or None,
         thinking_config=thinking_config,
         safety_settings=[
             types.SafetySetting(
