@@ -24,6 +24,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     listing.add_argument("tenant", nargs="?")
     creation = actions.add_parser("create", help="create a key at a running gateway and print it once")
     creation.add_argument("tenant")
+    creation.add_argument("--name", help="name for people, such as the team's")
     creation.add_argument("--scope", dest="scopes", action="append", choices=("images", "admin"))
     account = creation.add_mutually_exclusive_group()
     account.add_argument("--email", help="e-mail address of a Google account whose ID tokens the key accepts")
@@ -62,11 +63,20 @@ def _list_keys(api: GatewayApi, arguments: Namespace) -> str:
     tenants = [arguments.tenant]
     if arguments.tenant is None:
         tenants = [tenant["id"] for tenant in api.call("GET", "/tenants").json()["tenants"]]
-    rows = [("TENANT", "KEY", "SCOPES", "LAST USED", "VALID")]
+    rows = [("TENANT", "KEY", "NAME", "SCOPES", "LAST USED", "VALID")]
     for tenant in tenants:
         for key in api.call("GET", build_path(tenant, "keys")).json()["keys"]:
             scopes = ",".join(sorted(key["scopes"]))
-            rows.append((tenant, key["id"], scopes, key["last_used_at"] or "never", _describe_validity(key)))
+            rows.append(
+                (
+                    tenant,
+                    key["id"],
+                    key["name"] or "-",
+                    scopes,
+                    key["last_used_at"] or "never",
+                    _describe_validity(key),
+                )
+            )
     return format_rows(rows)
 
 
@@ -81,7 +91,7 @@ def _describe_validity(key: dict[str, Any]) -> str:
 
 
 def _create_key(api: GatewayApi, arguments: Namespace) -> str:
-    body = collect_options(arguments, "scopes", "not_before", "expires_at")
+    body = collect_options(arguments, "name", "scopes", "not_before", "expires_at")
     account = collect_options(arguments, "email", "subject")
     if account:
         created = api.call("POST", build_path(arguments.tenant, "identities"), body | account).json()

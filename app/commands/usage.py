@@ -25,7 +25,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--by",
         default="tenant",
-        help="dimensions, such as tenant,day or model,size or label,month or user or parameter",
+        help="dimensions, such as tenant,day or model,size or label,month or key_name, user, parameter",
     )
     parser.add_argument("--top", type=int, help="only so many lines, those that cost most, dearest first")
     parser.add_argument("--format", choices=("csv", "json"), default="csv")

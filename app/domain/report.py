@@ -26,6 +26,7 @@ Dimension = Literal[
     "month",
     "project",
     "key",
+    "key_name",
     "model",
     "size",
     "tier",
@@ -136,6 +137,7 @@ class Row(NamedTuple):
             labels of the day beyond those that are counted one by one.
         tier: The service tier that Google reported, ``standard`` where it reported none, or ``estimated``.
         project_id: The project that the key belongs to now; None without one.
+        key_name: The name that the key has now; None without one.
         user_id: The end user's for a row by user, which counts again what rows by key count; "" for the users
             of the day beyond those that are counted one by one.
         parameters: Those of the requests of a row by parameters, which counts again what rows by key count,
@@ -153,6 +155,7 @@ class Row(NamedTuple):
     project_id: str | None = None
     user_id: str | None = None
     parameters: tuple[str, ...] | None = None
+    key_name: str | None = None
 
     @property
     def kind(self) -> RowKind:
@@ -185,6 +188,7 @@ _VALUES: dict[Dimension, Callable[[Row], str | None]] = {
     "month": lambda row: row.day.isoformat()[:7],
     "project": lambda row: row.project_id,
     "key": lambda row: row.key_id,
+    "key_name": lambda row: row.key_name,
     "model": lambda row: row.model,
     "size": lambda row: row.size,
     "tier": lambda row: row.tier,

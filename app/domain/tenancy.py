@@ -86,6 +86,7 @@ class Key:
         id: Unique in the whole deployment, because a key is looked up by it.
         secret_hash: Empty for the key of an identity, which has no secret.
         retiring: The previous secret, while both are valid (docs/reliability.md R59).
+        name: For people, such as the team's; None without one.
         not_before_ms: The key is not valid before this time (Unix time); None for at once.
         expires_at_ms: The key is not valid from this time on (Unix time); None for never.
         project: The tenant's project whose budgets this key counts in as well, or None.
@@ -111,6 +112,7 @@ class Key:
     preview: frozenset[str] | None = None
     priority: Priority | None = None
     not_before_ms: int | None = None
+    name: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

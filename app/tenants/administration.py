@@ -273,9 +273,9 @@ class Administration:
         """Report the usage of one tenant or all, from ``since`` through ``until`` (UTC), by dimensions."""
 
         async def load_rows(tenant: Tenant) -> tuple[Row, ...]:
-            projects = {key.id: key.project for key in tenant.keys}
+            keys = {key.id: key for key in tenant.keys}
             rows = await self._reports.read_tenant(tenant.id, since, until)
-            return tuple(row._replace(project_id=projects.get(row.key_id or "")) for row in rows)
+            return tuple(_add_names(row, keys.get(row.key_id or "")) for row in rows)
 
         return report(await self._collect(tenant_id, load_rows), by)
 
@@ -404,6 +404,13 @@ def _list_windows(tenant: Tenant, now_ms: int, user: EndUser | None = None) -> l
 def _describe_budget(owned: OwnedWindow) -> str:
     """The name of a budget for the audit log, with the id of its end user, if it has one."""
     return " ".join(filter(None, (owned.window.budget.name, owned.user_id)))
+
+
+def _add_names(row: Row, key: Key | None) -> Row:
+    """The row with the project and the name that its key has now."""
+    if key is None:
+        return row
+    return row._replace(project_id=key.project, key_name=key.name)
 
 
 def _find_key(tenant: Tenant, key_id: str) -> Key:

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 _HASH = re.compile(r"hmac-sha256:[0-9a-f]{64}", re.ASCII)
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,190}", re.ASCII)
 _SUBJECT = re.compile(r"[A-Za-z0-9:._|-]{1,255}", re.ASCII)
+_NAME = re.compile(r"[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]{0,61}[^\s\x00-\x1f\x7f])?")
 _ACCOUNT = "search@my-project.iam.gserviceaccount.com"
 
 Hash = Annotated[str, *matching(_HASH, "a hash is hmac-sha256: and 64 lower-case hexadecimal digits")]
@@ -113,6 +114,9 @@ class KeyFields(Rights):
     """Rights and limits of a key."""
 
     scopes: Scopes = Field(description="Permissions of the key: images, admin.", examples=[["images"]])
+    name: Annotated[str, *matching(_NAME, "a name is 1 to 63 printable characters")] | None = Field(
+        None, description="Name for people, such as the team's, in reports and lists.", examples=["Search"]
+    )
     project: str | None = Field(None, description="Id of the project whose budgets also apply.")
     budgets: KeyBudgets = Field((), description="Budgets of this key.")
     rate: RateLimitDocument | None = Field(None, description="Request rate and concurrency cap of this key.")
@@ -161,6 +165,7 @@ class KeyFields(Rights):
             preview=self.preview,
             priority=self.priority,
             not_before_ms=None if self.not_before is None else to_unix_ms(self.not_before),
+            name=self.name,
         )
 
 
@@ -242,6 +247,7 @@ class KeyDocument(IdentityFields):
                 **opens,
                 "id": key.id,
                 "scopes": key.scopes,
+                "name": key.name,
                 "project": key.project,
                 "budgets": tuple(map(BudgetLimitDocument.from_budget, key.budgets)),
                 "rate": RateLimitDocument.from_rate(key.rate),

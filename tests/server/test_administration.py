@@ -470,7 +470,7 @@ def test_a_wrong_method_is_told_every_right_one(admin: Admin) -> None:
     answer = admin.call("PUT", "/tenants", {})
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, POST")
     answer = admin.call("POST", "/tenants/anybody", {})
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, PATCH, DELETE")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, PATCH, DELETE")
 
 
 def test_a_purge_is_seen_by_the_next_request(admin: Admin, emulator: Running) -> None:

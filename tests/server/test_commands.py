@@ -133,9 +133,20 @@ def test_operators_list_keys_change_tenants_and_read_what_was_changed(
     assert (changed["max_image_size"], changed["budgets"][0]["limit"]) == ("2K", 3)
     assert main(["tenants", "change", name]) == 1
     assert "Nothing to change" in capsys.readouterr().err
-    key, _ = printed(capsys, "keys", "create", name)
+    key, _ = printed(capsys, "keys", "create", name, "--name", "Web shop")
     out, _ = printed(capsys, "keys", "list", name)
-    assert out.splitlines()[1].split() == [name, key.split("_")[2], "images", "never", "always"]
+    assert out.splitlines()[1].split() == [
+        name, key.split("_")[2], "Web", "shop", "images", "never", "always",
+    ]  # fmt: skip
+    assert HTTP.post(
+        f"{operated.url}/v1/images:generate",
+        json={"prompt": "A fox", "image_size": "512", "delivery": "uri"},
+        headers={"X-API-Key": key.strip()},
+    ).is_success
+    out, _ = printed(capsys, "usage", "--tenant", name, "--by", "key_name")
+    assert out.splitlines()[1].startswith("Web shop,1,1,747,")
+    assert main(["keys", "create", name, "--name", " "]) == 1
+    assert "a name is 1 to 63 printable characters" in capsys.readouterr().err
     out, _ = printed(capsys, "keys", "list")
     assert {line.split()[0] for line in out.splitlines()[1:]} >= {name, "drawing"}
     out, _ = printed(capsys, "audit", "--limit", "5")

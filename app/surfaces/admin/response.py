@@ -93,14 +93,15 @@ def render_report(lines: Iterable[Line], by: tuple[Dimension, ...]) -> list[Repo
 
 
 def render_report_csv(lines: Iterable[ReportLineWire], by: tuple[Dimension, ...]) -> str:
-    """Render a report as CSV, dimensions first. Labels come from callers, so formulas are escaped."""
+    """Render a report as CSV, dimensions first. Labels and names are free text, so formulas are escaped."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [*by, *UseWire.model_fields], extrasaction="ignore")
     writer.writeheader()
     for line in lines:
         row = line.model_dump(mode="json")
-        if row["label"] is not None and row["label"][0] in FORMULA:
-            row["label"] = f"'{row['label']}"
+        for name in ("label", "key_name"):
+            if row[name] is not None and row[name][0] in FORMULA:
+                row[name] = f"'{row[name]}"
         writer.writerow(row)
     return text.getvalue()
 

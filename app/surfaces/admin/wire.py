@@ -154,6 +154,9 @@ class ReportLineWire(UseWire):
         "because the outcome is unknown, or restored after the store lost data.",
         examples=["k1"],
     )
+    key_name: str | None = Field(
+        None, description="Name that the key has now.", examples=["Search, production"]
+    )
     model: str | None = Field(None, description="Model id.", examples=["gemini-3.1-flash-image"])
     size: str | None = Field(None, description="Image size.", examples=["1K"])
     tier: str | None = Field(
