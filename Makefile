@@ -49,6 +49,9 @@ chaos: .venv/dev ## Run four replicas, break everything, then audit the ledger (
 bill: .venv/dev ## Send 10,000 mixed calls, and reconcile the ledger with the emulator's own bill (BILL_CALLS=10000)
 	$(PY) -m tests.bill.run --calls $${BILL_CALLS:-10000}
 
+cut-over: .venv/dev ## Send 10,000 recorded requests while their model is migrated and back (CUT_OVER_REQUESTS=10000)
+	$(PY) -m tests.cutover.run --requests $${CUT_OVER_REQUESTS:-10000}
+
 bench: .venv/dev ## Measure what an admission and a request cost, and that it does not grow (about a minute)
 	$(PY) -m tests.benchmarks.run
 
@@ -90,4 +93,4 @@ parameters: .venv/dev ## Write docs/parameters.md: what becomes of each paramete
 clean: ## Remove the environment and every cache
 	rm -rf .venv .coverage* .clients .deploy dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help run test check coverage chaos bad-day bill bench corpus clients openapi reference parameters clean
+.PHONY: help run test check coverage chaos bad-day bill cut-over bench corpus clients openapi reference parameters clean

@@ -372,6 +372,12 @@ class UpstreamInvalidRequest(UpstreamError):
     retryable = False
 
 
+class ForeignSignature(UpstreamInvalidRequest):
+    """An earlier turn has a signature of another model, project or back end, or a damaged one."""
+
+    code, title = "foreign_signature", "The conversation belongs to another model"
+
+
 class UpstreamQuota(UpstreamError):
     """Google's quota is used up.
 

@@ -108,7 +108,7 @@ def read_generate(body: bytes, card: Card, dialect: Dialect, project: str = "") 
     image = _read_image_options(config)
     faults = [
         *_check_contents(contents, card, dialect),
-        *_check_signatures(contents, project),
+        *_check_signatures(contents, card.id, project),
         *check_labels(document.get("labels", {}), dialect),
         *_check_parameters(config, card),
         *_check_image_options(image, card),
@@ -241,13 +241,13 @@ def _check_part(part: dict[str, Any], path: str, card: Card, dialect: Dialect) -
         yield FieldFault(f"{path}.file_data.file_uri", f"Unsupported file uri: {file.get('fileUri', '')}")
 
 
-def _check_signatures(contents: list[dict[str, Any]], project: str) -> Iterator[FieldFault]:
-    """Every picture that the model made comes back with the signature it was delivered with."""
+def _check_signatures(contents: list[dict[str, Any]], model: str, project: str) -> Iterator[FieldFault]:
+    """Every picture that this model made comes back with the signature it was delivered with."""
     for at, content in enumerate(contents, start=1):
         for number, part in enumerate(content.get("parts", []), start=1):
             signature = part.get("thoughtSignature")
             path = f"contents[{at - 1}].parts[{number - 1}]"
-            if signature is not None and not is_signature(signature, project):
+            if signature is not None and not is_signature(signature, model, project):
                 sentence = f"Invalid / Corrupted thought signature in content position {at}."
                 yield FieldFault(f"{path}.thought_signature", sentence)
             elif (

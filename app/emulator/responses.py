@@ -161,13 +161,15 @@ def _build_parts(
     if words is not None:
         yield {
             "text": words,
-            "thoughtSignature": Base64(sign(f"{request.digest} text".encode(), request.project)),
+            "thoughtSignature": Base64(
+                sign(f"{request.digest} text".encode(), request.card.id, request.project)
+            ),
         }
     for number, picture in enumerate(pictures):
         if behaviour.only_thought:
             yield {"inlineData": _build_inline_data(picture), "thought": True}
         else:
-            signature = Base64(sign(f"{request.digest} {number}".encode(), request.project))
+            signature = Base64(sign(f"{request.digest} {number}".encode(), request.card.id, request.project))
             yield {"inlineData": _build_inline_data(picture), "thoughtSignature": signature}
 
 

@@ -20,19 +20,19 @@ _ACCEPTED: Final = frozenset(
 """What Google accepts in place of a signature, as bytes and as base64 (docs/model.md#signatures)."""
 
 
-def sign(subject: bytes, project: str = "") -> bytes:
-    """The signature of a part, the same for the same subject in the same project."""
+def sign(subject: bytes, model: str, project: str = "") -> bytes:
+    """The signature of a part, the same for the same subject, model and project."""
     body = _PREFIX + blake3(subject).digest(length=_LENGTH)
-    return body + _compute_check(body, project)
+    return body + _compute_check(body, model, project)
 
 
-def is_signature(candidate: bytes, project: str = "") -> bool:
-    """Whether the emulator made it in this project, or Google accepts it in place of a signature."""
+def is_signature(candidate: bytes, model: str, project: str = "") -> bool:
+    """Whether the model made it in this project, or Google accepts it in place of a signature."""
     if candidate in _ACCEPTED:
         return True
     body, check = candidate[:-_CHECK], candidate[-_CHECK:]
-    return body.startswith(_PREFIX) and _compute_check(body, project) == check
+    return body.startswith(_PREFIX) and _compute_check(body, model, project) == check
 
 
-def _compute_check(body: bytes, project: str) -> bytes:
-    return blake3(body + project.encode()).digest(length=_CHECK)
+def _compute_check(body: bytes, model: str, project: str) -> bytes:
+    return blake3(body + f"{project}/{model}".encode()).digest(length=_CHECK)

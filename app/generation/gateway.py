@@ -20,9 +20,11 @@ from app.domain.bound import BoundSwitch
 from app.domain.errors import (
     AnswerCut,
     Draining,
+    ForeignSignature,
     GatewayError,
     NotFound,
     StoreUnavailable,
+    ValidationFailed,
 )
 from app.domain.estimate import resolve_size_and_level
 from app.domain.generation import ModelAnswer
@@ -48,7 +50,9 @@ if TYPE_CHECKING:
     from app.cards import Catalogue
     from app.domain.attempt import Attempt, Delivery
     from app.domain.budget import WindowState
+    from app.domain.card import Card
     from app.domain.generation import Generation, Picture
+    from app.domain.migration import ModelAlias
     from app.domain.outcome import Outcome
     from app.domain.policy import TimeConfig
     from app.domain.rate import RateState
@@ -181,6 +185,10 @@ class Gateway:
             worst=job.bounds[0].worst,
         )
 
+    def get_alias(self, caller: Caller, card: Card) -> ModelAlias | None:
+        """The alias under which this caller's requests for a model are served, or None."""
+        return self._policy.get_alias(caller, card.id)
+
     async def get_picture(self, caller: Caller, image_id: str) -> Picture:
         """The bytes of an image of this tenant. Raises NotFound, also for another tenant's."""
         picture = await self._results.get_picture(caller.tenant.id, image_id)
@@ -211,7 +219,7 @@ class Gateway:
         """Run the request path; only the gateway's shutdown cancels it."""
         progress.timings_ms["validate"] = job.judged_ms
         try:
-            result = await self._serve_job(job, progress)
+            result = await self._serve_either_model(job, progress)
             event.note_result(result)
         except asyncio.CancelledError:
             raise booking.build_draining_error() from None
@@ -225,6 +233,24 @@ class Gateway:
             if progress.caller_left.is_set() and progress.sent:
                 log.info("a request ended after its caller had left", extra=get_noted())
         return result
+
+    async def _serve_either_model(self, job: Job, progress: Progress) -> GenerationResult:
+        """Serve a job; a conversation that the other model of an alias began is served by that one.
+
+        Clients of Google's dialect keep the turns, so only a model that refuses their signatures can tell
+        that it did not make them. Google bills no such refusal (docs/decisions/0061).
+        """
+        try:
+            return await self._serve_job(job, progress)
+        except ForeignSignature as refusal:
+            if job.other is None:
+                raise
+            try:
+                other = self.prepare(job.other)
+            except ValidationFailed:
+                raise refusal from None
+        progress.sent = False
+        return await self._serve_job(replace(other, arrived=job.arrived), progress)
 
     async def _serve_job(self, job: Job, progress: Progress) -> GenerationResult:
         """The request path from admission to settlement; ARCHITECTURE.md explains its steps."""

@@ -55,12 +55,14 @@ class Judged:
         request: Normalized; as the caller sent it where it has violations.
         violations: Every violation, the surface's own first.
         original: Fingerprint of what was requested, if an alias has moved it to this card; else empty.
+        alias: Whether there is an alias for the requested model, even if it does not move this request.
     """
 
     card: Card | None
     request: GenerationRequest
     violations: tuple[Violation, ...]
     original: str = ""
+    alias: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ class Job:
         max_cost_usd: What its caller allows it to cost, in billionths of a dollar, or None.
         claim: On the caller's idempotency key.
         original: Fingerprint of what was requested; that of the work unless an alias has moved it.
+        other: The order for the other model of an alias, if its client keeps the turns of a conversation,
+            which may have begun there; else None.
         attempt: Which attempt at a call it is, where its client repeats calls by itself and may not share.
         patience: How long the caller waits, or None.
         arrived: When it came, by ``time.monotonic``.
@@ -88,6 +92,7 @@ class Job:
     cache: CacheDirective
     fingerprint: str
     original: str
+    other: Order | None
     estimate: Estimate
     estimate_per_call: Estimate
     allowances: TenantAllowances
@@ -180,7 +185,10 @@ def judge(order: Order, catalogue: Catalogue, policy: Policy) -> Judged:
     if alias is not None:
         fingerprint = _compute_original(order, card, policy)
         served = catalogue.resolve(alias.to)
-        if served is not None and served is not card and alias.serves(request, card.id, fingerprint):
+        moved = order.moved
+        if moved is None:
+            moved = alias.serves(request, card.id, fingerprint)
+        if served is not None and served is not card and moved:
             policy, request = policy.allow_alias(card.id, served.id), replace(request, model=served.id)
             original, card = fingerprint, served
     pointers = {violation.pointer for violation in order.violations}
@@ -188,7 +196,7 @@ def judge(order: Order, catalogue: Catalogue, policy: Policy) -> Judged:
     violations = order.violations + tuple(item for item in violations if item.pointer not in pointers)
     if not violations:
         request = normalize_request(request, card)
-    return Judged(card, request, violations, original)
+    return Judged(card, request, violations, original, alias is not None)
 
 
 def _compute_original(order: Order, card: Card, policy: Policy) -> str:
@@ -236,6 +244,7 @@ def build_job(
         cache=cache,
         fingerprint=fingerprint,
         original=judged.original or fingerprint,
+        other=_build_other_order(order, judged),
         estimate=estimated,
         estimate_per_call=per_call,
         allowances=learned,
@@ -266,6 +275,13 @@ def _build_bill_labels(
         return labels, ()
     names = ", ".join(left_out)
     return labels, (Notice("bill_label_left_out", f"Google's bill does not have these labels: {names}."),)
+
+
+def _build_other_order(order: Order, judged: Judged) -> Order | None:
+    """The order as the other model of an alias would serve it, once."""
+    if not judged.alias or not order.request.opening or order.moved is not None:
+        return None
+    return replace(order, moved=not judged.original)
 
 
 def _select_affordable(bounds: tuple[Bound, ...], max_cost_usd: int | None) -> tuple[Bound, ...]:

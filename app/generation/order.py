@@ -58,6 +58,7 @@ class Order:
         retries: How often its client has repeated the call by itself; None for one that does not say so.
         max_cost_usd: What it may cost at most, in billionths of a dollar, or None.
         notices: What the surface read differently from what was written, or what has no effect here.
+        moved: Whether an alias of its model moves it; None where the alias's share decides.
     """
 
     caller: Caller
@@ -70,6 +71,7 @@ class Order:
     retries: int | None = None
     max_cost_usd: int | None = None
     notices: tuple[Notice, ...] = ()
+    moved: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,8 @@ def test_hostile_json_is_refused(body: bytes) -> None:
 
 @given(st.binary(min_size=1, max_size=40), st.integers(0, 100))
 def test_a_signature_with_one_changed_byte_is_no_signature(subject: bytes, place: int) -> None:
-    signed = bytearray(sign(subject))
-    assert is_signature(bytes(signed))
+    signed = bytearray(sign(subject, "a-model"))
+    assert is_signature(bytes(signed), "a-model")
+    assert not is_signature(bytes(signed), "another-model")
     signed[place % len(signed)] ^= 1
-    assert not is_signature(bytes(signed))
+    assert not is_signature(bytes(signed), "a-model")

@@ -148,6 +148,52 @@ def test_a_conversation_in_googles_dialect_is_moved_as_a_whole(admin: Admin) -> 
     assert seen == {OLD, NEW}
 
 
+def test_a_conversation_in_googles_dialect_stays_where_it_began(admin: Admin, emulator: Running) -> None:
+    tenant, client = tenant_of(admin)
+
+    def take_turn(turns: list[dict[str, Any]]) -> httpx2.Response:
+        headers = {"X-API-Key": client.key}
+        return HTTP.post(f"{admin.url}{GOOGLE}", json={"contents": turns}, headers=headers, timeout=60)
+
+    def go_on(turns: list[dict[str, Any]], answer: httpx2.Response) -> list[dict[str, Any]]:
+        content = answer.json()["candidates"][0]["content"]
+        return [*turns, content, {"role": "user", "parts": [{"text": "And in blue"}]}]
+
+    opening = [{"role": "user", "parts": [{"text": f"A boat {secrets.token_hex(4)}"}]}]
+    before = take_turn(opening)
+    cut_over(admin, tenant)
+    calls = calls_of(emulator)
+    moved = [{"role": "user", "parts": [{"text": f"A tree {secrets.token_hex(4)}"}]}]
+    after = take_turn(moved)
+    assert take_turn(go_on(opening, before)).json()["modelVersion"] == OLD
+    assert take_turn(go_on(moved, after)).json()["modelVersion"] == NEW
+    assert calls_of(emulator) - calls == 3, "a refused call is none"
+    cut_over(admin, tenant, {"to": NEW, "share": 0})
+    assert take_turn(go_on(moved, after)).json()["modelVersion"] == NEW, "the alias still knows both"
+    report = admin.get(f"/usage:report?tenant={tenant}&by=model").json()
+    assert {line["model"]: line["images"] for line in report["lines"]} == {OLD: 2, NEW: 3}
+    cut_over(admin, tenant, OLD)
+    refused = take_turn(go_on(moved, after))
+    assert (refused.status_code, "thought signature" in refused.text) == (400, True)
+
+
+def test_models_tell_where_requests_are_served(admin: Admin) -> None:
+    tenant, client = tenant_of(admin)
+    headers = {"X-API-Key": client.key}
+
+    def migrations() -> dict[str, Any]:
+        models = HTTP.get(f"{admin.url}/v1/models", headers=headers).json()["models"]
+        return {model["id"]: model["migration"] for model in models if model["migration"]}
+
+    assert migrations() == {}
+    cut_over(admin, tenant, {"to": NEW, "share": 0.05})
+    assert migrations() == {OLD: {"model": NEW, "share": 0.05}}
+    one = HTTP.get(f"{admin.url}/v1/models/nano-banana-2", headers=headers).json()
+    assert one["migration"] == {"model": NEW, "share": 0.05}
+    cut_over(admin, tenant, OLD)
+    assert migrations() == {}
+
+
 @pytest.mark.parametrize(
     ("aliases", "pointer"),
     [

@@ -31,7 +31,7 @@ from app.surfaces.native.wire import (
     WarningWire,
     WorstWire,
 )
-from app.surfaces.native.wire_models import CellWire, ModelWire, RetirementWire
+from app.surfaces.native.wire_models import CellWire, MigrationWire, ModelWire, RetirementWire
 
 if TYPE_CHECKING:
     from app.domain.budget import Amounts, WindowState
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from app.domain.errors import BudgetExceeded, MaxCostExceeded
     from app.domain.estimate import Estimate
     from app.domain.generation import ImageData, Picture, PictureRecord, SearchResults, Usage
+    from app.domain.migration import ModelAlias
     from app.domain.rate import RateState
     from app.domain.stored_generation import Effective, StoredGeneration
     from app.generation.order import GenerationResult, Quote
@@ -265,8 +266,11 @@ def _render_retirements(card: Card) -> dict[str, RetirementWire]:
     }
 
 
-def render_model(card: Card) -> ModelWire:
-    """Render a model card with the whole grid of aspect ratios and sizes."""
+def render_model(card: Card, alias: ModelAlias | None) -> ModelWire:
+    """Render a model card with the whole grid of aspect ratios and sizes, and the alias that moves it."""
+    migration = None
+    if alias is not None and alias.to != card.id:
+        migration = MigrationWire(model=alias.to, share=alias.share)
     return ModelWire(
         id=card.id,
         title=card.title,
@@ -277,6 +281,7 @@ def render_model(card: Card) -> ModelWire:
         retires=_render_retirements(card),
         deprecated={end: day.isoformat() for end, day in card.lifecycle.deprecated.items()},
         replacement=card.lifecycle.replacement,
+        migration=migration,
         input_modalities=list(card.input_modalities),
         input_tokens_max=card.tokens.input_max,
         output_tokens_max=card.tokens.output_max,

@@ -296,7 +296,9 @@ async def get_generation(
 async def list_models(response: Response, caller: CallerDep, service: ServiceDep) -> ModelsResponse:
     """List all models: limits, aspect ratios and sizes with pixels and tokens, prices, lifecycle."""
     response.headers.update(await _load_rate_limit_headers(service, caller))
-    return ModelsResponse(models=[render_model(card) for card in service.gateway.catalogue])
+    gateway = service.gateway
+    models = [render_model(card, gateway.get_alias(caller, card)) for card in gateway.catalogue]
+    return ModelsResponse(models=models)
 
 
 @router.get(
@@ -315,7 +317,7 @@ async def get_model(
     card = service.gateway.catalogue.resolve(model)
     if card is None:
         raise NotFound("There is no such model.")
-    return render_model(card)
+    return render_model(card, service.gateway.get_alias(caller, card))
 
 
 @router.get(

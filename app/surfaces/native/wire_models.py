@@ -33,6 +33,13 @@ class RetirementWire(_Response):
     )
 
 
+class MigrationWire(_Response):
+    """The model that serves the requests for another one."""
+
+    model: str = Field(description="Id of the model that serves them.", examples=["gemini-nano-banana-2.1"])
+    share: float = Field(description="Part of the requests that it serves, from 0 to 1.", examples=[0.05])
+
+
 class ModelWire(_Response):
     """A model card: inputs, outputs, limits and prices of one model."""
 
@@ -58,6 +65,11 @@ class ModelWire(_Response):
     replacement: str | None = Field(
         description="Id of the successor model; null if none is announced.",
         examples=["gemini-nano-banana-2.1"],
+    )
+    migration: MigrationWire | None = Field(
+        description="Where the caller's requests for the model are served instead, by an operator's alias; "
+        "null if there is none.",
+        examples=[{"model": "gemini-nano-banana-2.1", "share": 0.05}],
     )
     input_modalities: list[str] = Field(
         description="Kinds of input that the model reads.", examples=[["text", "image", "video"]]

@@ -19,6 +19,7 @@ import httpx2
 
 from app.domain.errors import (
     DeadlineExceeded,
+    ForeignSignature,
     InvalidHistory,
     MaxTokens,
     UpstreamError,
@@ -115,6 +116,8 @@ _SPENDING_CAPS: Final[Mapping[str, str]] = {
     "account has exceeded its monthly spending cap": "The account's monthly cap at Google is reached.",
     "prepayment credits are depleted": "The prepaid credit at Google is used up.",
 }
+# Google's words for a signature that this model did not make (docs/model.md#signatures).
+_FOREIGN_SIGNATURE: Final = re.compile(r"(corrupted|invalid) thought.?signature", re.IGNORECASE)
 _SPENDING_STATUSES: Final = frozenset({402, 429})
 _SUPPORT_CODE: Final = re.compile(r"[Ss]upport codes?:?\s*((?:\d{6,12}[,;\s]*)+)")
 _REASON: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
@@ -230,7 +233,10 @@ def attribute_to_request(
     """
     if failure.upstream_status != httpx2.codes.BAD_REQUEST or failure.reason != "INVALID_ARGUMENT":
         return failure
-    return UpstreamInvalidRequest(
+    kind = UpstreamInvalidRequest
+    if _FOREIGN_SIGNATURE.search(str(_parse_error(exchange.body).get("message", ""))):
+        kind = ForeignSignature
+    return kind(
         f"{failure.detail}{_describe_files(request, exchange)}",
         upstream_status=failure.upstream_status,
         reason=failure.reason,

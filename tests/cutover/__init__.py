@@ -1,0 +1,1 @@
+"""Recorded requests that are sent again while their model is migrated."""
