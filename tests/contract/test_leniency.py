@@ -140,3 +140,15 @@ def test_words_of_openais_dialect_are_read_in_any_case_and_told_in_body_and_head
 def test_a_word_that_openai_does_not_have_is_still_refused(lenient: Rest, name: str) -> None:
     answer = draw(lenient, **{name: "nonsense"})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, name)
+
+
+def test_where_google_refuses_contents_its_answer_names_the_files_too(lenient: Rest) -> None:
+    body = words("[[emulate:invalid]]")
+    body["contents"][0]["parts"] += [{"inlineData": {"mimeType": "image/png", "data": PICTURE}}] * 2
+    error = lenient.generate(body).json()["error"]
+    assert error["message"] == "Request contains an invalid argument."
+    google, ours = error["details"]
+    assert google["fieldViolations"][0]["field"] == "contents"
+    assert ours["domain"] == "flashgate"
+    for part in (1, 2):
+        assert f"/contents/0/parts/{part}/inlineData (image/png" in ours["metadata"]["explanation"]

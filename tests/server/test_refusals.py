@@ -100,11 +100,15 @@ def test_what_never_fits_is_not_told_to_wait(
         assert WORDS[unit] in sentence
     if dialect == "openai":
         assert answer.headers["x-should-retry"] == "false"
+        fitting = answer.json()["error"]["would_fit"]
+        assert fitting["image_size"] or fitting["n"] or unit in ONE_PICTURE
     if dialect == "gemini":
         details = {item["@type"].rpartition(".")[2]: item for item in answer.json()["error"]["details"]}
         assert "RetryInfo" not in details
         (violation,) = details["QuotaFailure"]["violations"]
         assert violation["description"] in sentence
+        size = details["ErrorInfo"]["metadata"]["wouldFitImageSize"]
+        assert f"What would fit now: the size {size}." in sentence
 
 
 @pytest.mark.parametrize("dialect", ["native", "openai", "gemini"])

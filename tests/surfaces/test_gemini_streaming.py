@@ -101,4 +101,7 @@ async def test_a_late_refusal_in_the_upstreams_words_is_passed_on() -> None:
         verbatim='{\n "error": {"code": 400}\n}'
     )
     text = b"".join(await streamed(Door(refused), "sse")).decode().strip()
-    assert json.loads(text.removeprefix("data: ")) == {"error": {"code": 400}}
+    error = json.loads(text.removeprefix("data: "))["error"]
+    (detail,) = error.pop("details")
+    assert error == {"code": 400}
+    assert (detail["domain"], detail["metadata"]["explanation"]) == ("flashgate", "Not so.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import Response
@@ -19,7 +20,7 @@ from app.domain.errors import (
 from app.domain.explanations import explain_rate
 from app.domain.repetition import ResultGone
 from app.surfaces.gemini.fields import format_field_path
-from app.surfaces.http.envelope import build_error_headers, render_cost
+from app.surfaces.http.envelope import build_error_headers, render_cost, render_would_fit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -134,7 +135,7 @@ def _render_details(error: GatewayError, request_id: str, path: str) -> list[dic
         service = {"service": "generativelanguage.googleapis.com"}
         info = {"reason": "API_KEY_INVALID", "domain": "googleapis.com", "metadata": service}
     else:
-        metadata = {"requestId": request_id, **_render_spent(error)}
+        metadata = {"requestId": request_id, **_render_spent(error), **_render_fitting(error)}
         info = {"reason": error.code.upper(), "domain": "flashgate", "metadata": metadata}
     return [*details, {"@type": f"{_RPC}ErrorInfo", **info}]
 
@@ -148,6 +149,15 @@ def _render_spent(error: GatewayError) -> dict[str, str]:
     if dollars is None:
         return tokens
     return {**tokens, "costUsd": f"{dollars:.9f}"}
+
+
+def _render_fitting(error: GatewayError) -> dict[str, str]:
+    """Return the size that would be admitted now; a call in this dialect draws one picture."""
+    fitting = render_would_fit(error)
+    size = fitting.get("image_size")
+    if not size:
+        return {}
+    return {"wouldFitImageSize": str(size)}
 
 
 def _render_budget(window: WindowState, sentence: str) -> dict[str, Any]:
@@ -174,10 +184,25 @@ def _render_rate(state: RateState, retry_after_s: int) -> dict[str, Any]:
 
 
 def encode_error(error: GatewayError, request_id: str, path: str) -> str:
-    """Encode an error: Google's own body if Google refused the caller's request."""
+    """Encode an error: Google's own body if Google refused the caller's request, with one more detail."""
     if isinstance(error, UpstreamInvalidRequest) and error.verbatim:
-        return error.verbatim
+        return _add_detail(error, request_id)
     return json.dumps({"error": render_google_error(error, request_id, path)})
+
+
+def _add_detail(error: GatewayError, request_id: str) -> str:
+    """Return Google's body with a detail that names the files of the request.
+
+    Google often says no more than "contents", and with 14 images nobody knows which of them it means.
+    """
+    with suppress(ValueError, TypeError, KeyError):
+        body = json.loads(error.verbatim)
+        details = body["error"].setdefault("details", [])
+        metadata = {"requestId": request_id, "explanation": error.detail}
+        info = {"reason": error.code.upper(), "domain": "flashgate", "metadata": metadata}
+        body["error"]["details"] = [*details, {"@type": f"{_RPC}ErrorInfo", **info}]
+        return json.dumps(body)
+    return error.verbatim
 
 
 def build_google_response(error: GatewayError, request_id: str, path: str) -> Response:

@@ -9,7 +9,9 @@ from starlette.responses import Response
 
 from app.domain.budget import NANO_PER_USD
 from app.domain.errors import (
+    BudgetExceeded,
     GatewayError,
+    MaxCostExceeded,
     UnsupportedContentEncoding,
     Violation,
 )
@@ -43,6 +45,13 @@ def render_cost(error: GatewayError) -> dict[str, float]:
     if spent is None:
         return {}
     return {"cost_usd": spent.usd / NANO_PER_USD}
+
+
+def render_would_fit(error: GatewayError) -> dict[str, str | int | None]:
+    """Return the largest size and number that would be admitted; empty if that was not computed."""
+    if not isinstance(error, BudgetExceeded | MaxCostExceeded) or error.would_fit is None:
+        return {}
+    return {"image_size": error.would_fit.image_size, "n": error.would_fit.n}
 
 
 def render_violation(item: Violation) -> dict[str, Any]:

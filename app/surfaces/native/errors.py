@@ -18,7 +18,7 @@ from app.domain.errors import (
     UpstreamError,
     ValidationFailed,
 )
-from app.surfaces.http.envelope import build_error_headers, render_cost, render_violation
+from app.surfaces.http.envelope import build_error_headers, render_cost, render_violation, render_would_fit
 
 if TYPE_CHECKING:
     from app.domain.budget import WindowState
@@ -66,8 +66,8 @@ def _render_limits(error: GatewayError) -> dict[str, Any]:
     if isinstance(error, MaxCostExceeded):
         body["expected_usd"] = error.expected_usd / NANO_PER_USD
         body["most_usd"] = error.most_usd / NANO_PER_USD
-    if isinstance(error, BudgetExceeded | MaxCostExceeded) and error.would_fit is not None:
-        body["would_fit"] = {"image_size": error.would_fit.image_size, "n": error.would_fit.n}
+    if fitting := render_would_fit(error):
+        body["would_fit"] = fitting
     return body
 
 

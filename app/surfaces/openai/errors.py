@@ -19,7 +19,7 @@ from app.domain.errors import (
 )
 from app.domain.pointers import split_pointer
 from app.domain.repetition import TooManyIdempotencyKeys
-from app.surfaces.http.envelope import build_error_headers, render_cost, render_violation
+from app.surfaces.http.envelope import build_error_headers, render_cost, render_violation, render_would_fit
 
 if TYPE_CHECKING:
     from app.domain.errors import Violation
@@ -84,7 +84,7 @@ def should_retry(error: GatewayError) -> bool:
 
 
 def render_openai_error(error: GatewayError) -> tuple[int, dict[str, Any]]:
-    """Return the status and the members of ``error``: OpenAI's four, ``violations`` and ``usage``."""
+    """Return the status and the members of ``error``: OpenAI's four, and what the gateway adds."""
     kind = classify_error(type(error))
     status = kind.status
     members: dict[str, Any] = {
@@ -102,6 +102,8 @@ def render_openai_error(error: GatewayError) -> tuple[int, dict[str, Any]]:
             status = 404
         members["message"] = " ".join(f"{_name_field(item)}: {item.detail}" for item in error.violations)
         members["violations"] = [render_violation(item) for item in error.violations]
+    if fitting := render_would_fit(error):
+        members["would_fit"] = fitting
     if error.usage is not None:
         members["usage"] = {
             "input_tokens": error.usage.input_tokens,

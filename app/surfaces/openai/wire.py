@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.surfaces.http.problems import WouldFitWire
 from app.surfaces.native.wire import EditForm, GenerateRequest, Parameters, WarningWire
 
 Quality = Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"]
@@ -237,6 +238,7 @@ class OpenAIErrorMembers(BaseModel):
     param: str | None = Field(description="The first invalid field.", examples=["n"])
     code: str | None = Field(description="Machine-readable code.", examples=["validation_failed"])
     violations: list[OpenAIViolation] | None = Field(None, description="All violations.")
+    would_fit: WouldFitWire | None = Field(None, description="What would be admitted now instead.")
     usage: OpenAISpent | None = Field(None, description="What the failed request cost.")
 
 
