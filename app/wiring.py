@@ -29,11 +29,13 @@ from app.ledger.trial import Trial
 from app.media.pdf import PageCounter
 from app.media.self_test import LiftingBroken, check_lifting
 from app.observability.observed import ObservedDirectory, ObservedLedger, ObservedResults
+from app.pictures.opening import Place, open_picture_store
 from app.registry.directory import StoredDirectory
 from app.registry.local_copy import LocalCopy
 from app.resilience.diagnosis import describe_system_error
-from app.results.quota import Quota
+from app.results.index import Index
 from app.results.redis import RedisResults
+from app.results.sweeping import Sweep
 from app.store.access import Access, AccessTokens
 from app.store.breaker import StoreBreaker
 from app.store.capacity import StoreCapacity
@@ -126,7 +128,8 @@ async def open_gateway(settings: Settings, metrics: Metrics, live: LiveRequests)
         await stack.enter_async_context(durable)
         cap = _provider_cap(settings, clients, catalogue)
         model = await open_upstream(settings, stack, metrics, catalogue, cap)
-        results = _results(clients, directory, capacity, metrics)
+        results, sweep = await _open_results(settings, clients, directory, capacity, metrics)
+        await stack.enter_async_context(sweep)
         gateway = Gateway(
             catalogue=catalogue,
             ledger=ObservedLedger(durable, metrics),
@@ -148,7 +151,9 @@ async def open_gateway(settings: Settings, metrics: Metrics, live: LiveRequests)
             limits=_limits(settings, catalogue),
             page_counter=PageCounter(),
             readiness=_readiness(gateway, trial, model),
-            conditions=lambda: durable.conditions() | capacity.conditions() | model.conditions(),
+            conditions=lambda: (
+                durable.conditions() | capacity.conditions() | sweep.conditions() | model.conditions()
+            ),
             store=_describe_store(settings, clients),
             list_live=live.list_requests,
             render_metrics=metrics.render,
@@ -283,18 +288,55 @@ def _describe_store(settings: Settings, clients: StoreClients) -> str:
     return address
 
 
-def _results(
-    clients: StoreClients, directory: StoredDirectory, capacity: StoreCapacity, metrics: Metrics
-) -> ObservedResults:
-    """Pictures and generations where there is room, pictures within each tenant's quota as it is now."""
+async def _open_results(
+    settings: Settings,
+    clients: StoreClients,
+    directory: StoredDirectory,
+    capacity: StoreCapacity,
+    metrics: Metrics,
+) -> tuple[ObservedResults, Sweep]:
+    """Pictures and generations where there is room, pictures within each tenant's quota as it is now.
 
-    def quota_of(tenant_id: str) -> int | None:
+    Raises:
+        ConfigurationError: A store of pictures cannot be used as it is configured.
+        ValueError: An address is none.
+    """
+    usual = settings.pictures.quota_mb << 20
+
+    def quota_of(tenant_id: str) -> int:
         record = directory.find(tenant_id)
-        return None if record is None else record.tenant.cache.quota_bytes
+        own = record.tenant.cache.quota_bytes if record is not None else None
+        return usual if own is None else own
 
     breaker = _breaker("images", metrics, clients)
-    quota = Quota(clients.blobs, capacity, quota_of=quota_of, breaker=breaker)
-    return ObservedResults(RedisResults(clients.blobs, breaker=breaker, quota=quota), metrics)
+    place = Place(settings.state_dir, clients.blobs, breaker)
+    pictures = await open_picture_store(settings.pictures_url, "FLASHGATE_PICTURES_URL", place)
+    previous = None
+    if settings.pictures.previous_url == settings.pictures_url:
+        raise ValueError("FLASHGATE_PICTURES_PREVIOUS_URL names the store of FLASHGATE_PICTURES_URL.")
+    if settings.pictures.previous_url is not None:
+        previous = await open_picture_store(
+            settings.pictures.previous_url, "FLASHGATE_PICTURES_PREVIOUS_URL", place
+        )
+    index = Index(clients.blobs, quota_of=quota_of, breaker=breaker)
+    results = RedisResults(
+        clients.blobs,
+        partial(metrics.count_discarded_images, "damaged"),
+        breaker,
+        index=index,
+        capacity=capacity,
+        pictures=pictures,
+        previous=previous,
+    )
+    sweep = Sweep(
+        clients.blobs,
+        index,
+        pictures,
+        previous,
+        on_collected=partial(metrics.count_discarded_images, "orphaned"),
+        on_left=metrics.set_images_left,
+    )
+    return ObservedResults(results, metrics), sweep
 
 
 def _provider_cap(

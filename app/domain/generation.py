@@ -90,7 +90,7 @@ class Spent:
 FREE = Spent(NO_USAGE, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Picture:
     """One delivered image: its bytes, and the facts in its header.
 
@@ -110,6 +110,11 @@ class Picture:
     def length(self) -> int:
         """Bytes."""
         return len(self.data)
+
+    @property
+    def record(self) -> PictureRecord:
+        """The same without the bytes."""
+        return PictureRecord(self.id, self.mime_type, self.width, self.height, self.length)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from app.domain.errors import (
 )
 from app.domain.estimate import resolve_size_and_level
 from app.domain.failure import Failure, build_failure, rebuild_error
-from app.domain.generation import Generation, ModelAnswer, Notice, PictureRecord
+from app.domain.generation import Generation, ModelAnswer, Notice
 from app.domain.mismatches import find_mismatches, find_other_models
 from app.domain.policy import CALL_S_MIN, PATIENCE_S_MIN
 from app.domain.repetition import IdempotencyInFlight, IdempotencyMismatch, ResultGone, TooManyIdempotencyKeys
@@ -56,7 +56,7 @@ from app.resilience.best_effort import best_effort
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from app.domain.generation import Picture, Usage
+    from app.domain.generation import Usage
     from app.domain.outcome import Outcome
     from app.domain.request import CacheDirective
     from app.generation.job import Job
@@ -297,13 +297,13 @@ def build_generation(job: Job, hold_id: str, outcome: Outcome) -> Generation:
         model=job.card.id,
         model_version=answers[0].model_version if answers else "",
         created_ms=0,
-        pictures=tuple(map(_build_record, outcome.pictures)),
+        pictures=tuple(each.record for each in outcome.pictures),
         text="\n".join(answer.text for answer in answers if answer.text),
         finish_reason=answers[0].finish_reason if answers else "",
         usage=outcome.usage,
         seeds=derive_seeds(job.request),
         notices=notices,
-        interim=tuple(map(_build_record, outcome.interim)),
+        interim=tuple(each.record for each in outcome.interim),
         verbatim=answers[0].verbatim if len(answers) == 1 else "",
         back_end=_name_back_end(answers),
         searches=tuple(answer.searches for answer in answers if answer.searches is not None),
@@ -361,10 +361,6 @@ def _list_lost_parts(stored: StoredParts) -> tuple[Notice, ...]:
         )
         return (Notice("generation_not_kept", lost),)
     return ()
-
-
-def _build_record(picture: Picture) -> PictureRecord:
-    return PictureRecord(picture.id, picture.mime_type, picture.width, picture.height, picture.length)
 
 
 def observe(job: Job, endings: Sequence[ModelAnswer | GatewayError]) -> None:

@@ -103,10 +103,11 @@ class Conversations:
         """Keep a generation under its id, whose pictures are kept already. False where it could not be."""
         conversation, ending = await self._build_turn(job, generation)
         keep_s = booking.compute_keep_s(job)
+        files: tuple[Picture, ...] = ()
         if conversation is not None:
             files = tuple(_build_file(item) for item in job.request.inputs if item.data is not None)
             if not await self._results.put_pictures(job.tenant_id, files, keep_s):
-                conversation, ending = None, "not_kept"
+                conversation, ending, files = None, "not_kept", ()
         stored = StoredGeneration(
             generation=replace(generation, created_ms=time.time_ns() // 1_000_000),
             fingerprint=job.fingerprint,
@@ -114,7 +115,9 @@ class Conversations:
             conversation=conversation,
             ending=ending,
         )
-        return await self._results.put_generation(job.tenant_id, stored, keep_s)
+        return await self._results.put_generation(
+            job.tenant_id, stored, keep_s, [each.record for each in files]
+        )
 
     async def _build_turn(
         self, job: Job, generation: Generation

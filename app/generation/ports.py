@@ -17,14 +17,14 @@ from app.domain.generation import NO_USAGE
 from app.domain.tenancy import DEFAULT_POOL
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from app.domain import report
     from app.domain.attempt import Attempt, Delivery
     from app.domain.bound import Tail
     from app.domain.budget import Amounts, BudgetWindow, WindowState
     from app.domain.failure import Failure
-    from app.domain.generation import Generation, ModelAnswer, Picture, Spent, Usage
+    from app.domain.generation import Generation, ModelAnswer, Picture, PictureRecord, Spent, Usage
     from app.domain.operation import Operation, OperationResult
     from app.domain.rate import RateLimit, RateState
     from app.domain.report import Attribution
@@ -337,10 +337,16 @@ class Results(Protocol):
     async def get_picture(self, tenant_id: str, image_id: str) -> Picture | None:
         """The image, checked against its hash; None where it is unknown, expired, damaged or foreign."""
 
-    async def put_generation(self, tenant_id: str, finished: StoredGeneration, ttl_s: int) -> bool:
+    async def put_generation(
+        self,
+        tenant_id: str,
+        finished: StoredGeneration,
+        ttl_s: int,
+        files: Sequence[PictureRecord] = (),
+    ) -> bool:
         """Keep a generation under its id, and every file of its conversation at least as long.
 
-        False where it could not be kept.
+        ``files`` are those of this turn. False where it could not be kept.
         """
 
     async def get_generation(self, tenant_id: str, generation_id: str) -> StoredGeneration | None:

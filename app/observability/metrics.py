@@ -158,6 +158,15 @@ METRICS: tuple[MetricSpec, ...] = (
         "Bytes of images: received (from the model), stored, loaded (from the store).",
     ),
     MetricSpec(
+        "flashgate_discarded_images_total", "counter", ("reason",),
+        "Objects of the store of pictures that were deleted because they were damaged (their bytes were not "
+        "those of their id) or orphaned (nothing referred to them, as after a process was killed).",
+    ),
+    MetricSpec(
+        "flashgate_stored_images", "gauge", ("store",),
+        "Images that the last round of the sweep found in the previous store; at 0 it is no longer needed.",
+    ),
+    MetricSpec(
         "flashgate_upstream_calls_total", "counter", ("back_end", "model", "outcome"),
         "Calls of the model, one attempt each, by back end: ok, the error's code, or cancelled.",
     ),
@@ -384,6 +393,14 @@ class Metrics:
     def count_image_bytes(self, event: Literal["received", "stored", "loaded"], count: int) -> None:
         """Count bytes of images."""
         self._get_family("image_bytes_total").add(count, event)
+
+    def count_discarded_images(self, reason: Literal["damaged", "orphaned"], count: int = 1) -> None:
+        """Count images that were deleted without having expired."""
+        self._get_family("discarded_images_total").add(count, reason)
+
+    def set_images_left(self, count: int) -> None:
+        """Show how many images the previous store has."""
+        self._get_family("stored_images").set(count, "previous")
 
     def count_upstream_call(self, back_end: str, model: str, outcome: str, duration_s: float) -> None:
         """Count one call of the model."""

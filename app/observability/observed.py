@@ -25,13 +25,13 @@ from app.resilience.best_effort import best_effort
 from app.resilience.wide_event import add_to, note
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from app.cards import Catalogue
     from app.domain.attempt import Attempt, Delivery
     from app.domain.budget import BudgetWindow, WindowState
-    from app.domain.generation import ModelAnswer, Picture
+    from app.domain.generation import ModelAnswer, Picture, PictureRecord
     from app.domain.rate import RateLimit, RateState
     from app.domain.request import GenerationRequest
     from app.domain.stored_generation import StoredGeneration
@@ -266,10 +266,16 @@ class ObservedResults:
                 self._metrics.count_image_bytes("loaded", picture.length)
         return picture
 
-    async def put_generation(self, tenant_id: str, finished: StoredGeneration, ttl_s: int) -> bool:
+    async def put_generation(
+        self,
+        tenant_id: str,
+        finished: StoredGeneration,
+        ttl_s: int,
+        files: Sequence[PictureRecord] = (),
+    ) -> bool:
         """Count the command."""
         with self._time_command("put_generation"):
-            return await self._results.put_generation(tenant_id, finished, ttl_s)
+            return await self._results.put_generation(tenant_id, finished, ttl_s, files)
 
     async def get_generation(self, tenant_id: str, generation_id: str) -> StoredGeneration | None:
         """Count the command."""

@@ -57,8 +57,14 @@ class PictureStore(Protocol):
             StoreUnavailable: Nobody knows.
         """
 
+    async def exists(self, tenant_id: str, image_id: str) -> bool:
+        """Whether there is such an image. Raises StoreUnavailable."""
+
     async def delete(self, tenant_id: str, image_ids: Sequence[str]) -> None:
         """Delete images; those that do not exist are ignored. Raises StoreUnavailable."""
+
+    async def get_ttl_ms(self, tenant_id: str, image_id: str) -> int:
+        """How long an image still exists by itself; 0 without one, or where none expires by itself."""
 
     def list_objects(self, after: str = "") -> AsyncIterator[Sequence[StoredObject]]:
         """List all objects, a bounded number at a time, in the order of their names.
@@ -72,3 +78,11 @@ class PictureStore(Protocol):
 
     async def delete_object(self, stored: StoredObject) -> None:
         """Delete what a listing returned, unless it was written again since. Raises StoreUnavailable."""
+
+    async def check(self) -> None:
+        """Try everything that is needed.
+
+        Raises:
+            ConfigurationError: The store cannot be used as it is configured.
+            StoreUnavailable: It does not answer.
+        """

@@ -21,6 +21,9 @@ READ_DEADLINE_S = 3.0
 WRITE_DEADLINE_S = 1.0
 """Limit of a write in seconds; an image that is not stored in time is delivered nevertheless."""
 
+SCAN_DEADLINE_S = 30.0
+"""Limit of one step of a scan, which passes by all other keys of the store."""
+
 LISTED = 500
 
 
@@ -52,24 +55,43 @@ class RedisPictures:
             return None
         return await decode_value(tenant_id, image_id, value)
 
+    async def exists(self, tenant_id: str, image_id: str) -> bool:
+        """Look for an image with one command, EXISTS."""
+        key = keys.image_key(tenant_id, image_id)
+        return bool(await self._calls.run(self._client.exists(key), READ_DEADLINE_S))
+
     async def delete(self, tenant_id: str, image_ids: Sequence[str]) -> None:
         """Delete images with one command, UNLINK."""
         if image_ids:
             names = [keys.image_key(tenant_id, image_id) for image_id in image_ids]
             await self._calls.run(self._client.unlink(*names))
 
+    async def get_ttl_ms(self, tenant_id: str, image_id: str) -> int:
+        """The key's time to live."""
+        key = keys.image_key(tenant_id, image_id)
+        return max(0, int(await self._calls.run(self._client.pttl(key))))
+
     async def list_objects(self, after: str = "") -> AsyncIterator[Sequence[StoredObject]]:  # noqa: ARG002
         """List all images in no order, so ``after`` has no effect; the time of writing is not known."""
-        batch: list[StoredObject] = []
-        async for name in self._client.scan_iter(match=keys.IMAGES, count=LISTED):
-            parsed = keys.parse_image_key(name.decode())
-            if parsed is not None:
-                batch.append(StoredObject(name.decode(), *parsed, modified_s=0))
-            if len(batch) >= LISTED:
-                yield batch
-                batch = []
-        yield batch
+        scan: list[AsyncIterator[bytes]] = []
+        while names := await self._calls.run(self._scan_on(scan), SCAN_DEADLINE_S):
+            parsed = {name: keys.parse_image_key(name) for name in names}
+            yield [StoredObject(name, *owner, modified_s=0) for name, owner in parsed.items() if owner]
+
+    async def _scan_on(self, scan: list[AsyncIterator[bytes]]) -> list[str]:
+        """The next names of a scan, which is begun where the list is empty."""
+        if not scan:
+            scan.append(self._client.scan_iter(match=keys.IMAGES, count=LISTED))
+        names = []
+        async for name in scan[0]:
+            names.append(name.decode())
+            if len(names) >= LISTED:
+                break
+        return names
 
     async def delete_object(self, stored: StoredObject) -> None:
         """Delete an image."""
         await self.delete(stored.tenant_id, [stored.image_id])
+
+    async def check(self) -> None:
+        """Do nothing, because the store of the books is tried for itself."""

@@ -19,6 +19,7 @@ from app.identity.tokens import IapConfig, IdentityConfig
 from app.ledger.durable import DurabilityConfig
 from app.ledger.policy import LedgerConfig
 from app.ledger.provider_cap import ProviderConfig
+from app.pictures.opening import PicturesConfig
 from app.settings.variables import FLAT, EnvironmentSource
 from app.store.access import RedisConfig
 from app.store.embedded import EmbeddedConfig
@@ -196,6 +197,7 @@ class Settings(Config, BaseSettings):
         description="Name of the Cloud Run service, set by Cloud Run; a store, tenants, a pepper and a back "
         "end are then required.",
     )
+    pictures: PicturesConfig = PicturesConfig()
     ledger: Annotated[LedgerConfig, FLAT] = LedgerConfig()
     durability: Annotated[DurabilityConfig, FLAT] = DurabilityConfig()
     journal_dir: Path | None = Field(
@@ -325,6 +327,13 @@ class Settings(Config, BaseSettings):
         ports = {"PORT": self.port, "FLASHGATE_ADMIN_PORT": self.admin_port}
         ports["FLASHGATE_METRICS_PORT"] = self.metrics_port
         return {name: port for name, port in ports.items() if port is not None}
+
+    @property
+    def pictures_url(self) -> str:
+        """Where the bytes of pictures are stored; by default beside the embedded store, or in the store."""
+        if self.pictures.url is not None:
+            return self.pictures.url
+        return "file:" if self.redis.url is None else "redis:"
 
     @property
     def has_demo(self) -> bool:

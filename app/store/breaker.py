@@ -19,9 +19,12 @@ from redis.exceptions import ResponseError
 
 from app.domain.errors import StoreUnavailable
 from app.store.client import FailureLog
+from app.store.diagnosis import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    from app.resilience.diagnosis import Diagnosis
 
 State = Literal["closed", "open", "half_open"]
 
@@ -37,6 +40,7 @@ class StoreBreaker:
         pause_s: Seconds for which it stays open before a probe.
         on_change: Called with each new state.
         address: Address of the store, for the log.
+        diagnose: Diagnoses its errors; by default, as those of Redis.
         clock: A monotonic clock in seconds.
     """
 
@@ -47,6 +51,7 @@ class StoreBreaker:
         pause_s: float = PAUSE_S,
         on_change: Callable[[State], None] | None = None,
         address: str = "",
+        diagnose: Callable[[BaseException, str], Diagnosis] = diagnose,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._failures_max = failures_max
@@ -55,7 +60,7 @@ class StoreBreaker:
         self._clock = clock
         self._failures = 0
         self._closed_until = 0.0
-        self._log = FailureLog("calls", address)
+        self._log = FailureLog("calls", address, diagnose=diagnose)
         self.state: State = "closed"
 
     @asynccontextmanager

@@ -157,9 +157,17 @@ class FailureLog:
         stage: The activity that failed.
         address: Address of the store, without secrets.
         clock: A monotonic clock in seconds.
+        diagnose: Diagnoses an error at an address; by default, as one of Redis.
     """
 
-    def __init__(self, stage: str, address: str = "", clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        stage: str,
+        address: str = "",
+        clock: Callable[[], float] = time.monotonic,
+        diagnose: Callable[[BaseException, str], Diagnosis] = diagnose,
+    ) -> None:
+        self._diagnose = diagnose
         self._stage = stage
         self._address = address
         self._clock = clock
@@ -170,7 +178,7 @@ class FailureLog:
         """Log a failure, unless the same one was logged recently. None is ignored."""
         if error is None:
             return
-        diagnosis = diagnose(error, self._address)
+        diagnosis = self._diagnose(error, self._address)
         if diagnosis == self._last and self._clock() < self._again_at:
             return
         log.warning(

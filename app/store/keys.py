@@ -23,6 +23,10 @@ PROVIDER = "_provider"
 TENANTS = "fg:{_admin}:tenants"
 KEY_OWNERS = "fg:{_admin}:owners"
 TENANTS_VERSION = "fg:{_admin}:version"
+SWEEP = "fg:{_admin}:sweep"
+SWEEPING = "fg:{_admin}:sweeping"
+"""How far the sweep of images is, and that a pass was made a moment ago; both have a TTL."""
+
 AUDIT_LOG = "fg:{_admin}:log"
 
 IMAGES = "fg:{*}:img:*"
@@ -41,7 +45,7 @@ LEDGER_NAMES = (
     *("calls", "callends", "users"),
 )
 
-CACHE_NAMES = ("gen", "fail", "img", "made", "op", "kept", "change")
+CACHE_NAMES = ("gen", "fail", "img", "made", "op", "index", "change")
 """What may be evicted at any time, and always has a TTL: losing it breaks no promise about money."""
 
 
@@ -114,9 +118,9 @@ def generation_key(tenant_id: str, generation_id: str) -> str:
     return f"{_build_tag(tenant_id)}:made:{generation_id}"
 
 
-def kept_key(tenant_id: str) -> str:
-    """The stored images of a tenant with a quota."""
-    return f"{_build_tag(tenant_id)}:kept"
+def index_key(tenant_id: str) -> str:
+    """What is stored of a tenant: images and generations."""
+    return f"{_build_tag(tenant_id)}:index"
 
 
 def operation_keys(tenant_id: str, operation_id: str) -> list[str]:

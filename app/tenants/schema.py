@@ -75,7 +75,7 @@ class CachePolicyDocument(Document):
         ge=0,
         le=1_000_000,
         description="Cache quota for pictures, in MiB; those that expire first are evicted first. Null for "
-        "no limit.",
+        "FLASHGATE_PICTURES_QUOTA_MB.",
         examples=[512],
     )
     dialects: DialectSharing = Field(

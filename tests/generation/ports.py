@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from app.domain.budget import Budget, Span, WindowState
-from app.domain.generation import ModelAnswer, Picture, Usage
+from app.domain.generation import ModelAnswer, Picture, PictureRecord, Usage
 from app.domain.rate import RateLimit, RateState
 from app.generation.ports import Absent, Lead, Settled
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from app.domain.attempt import Attempt, Delivery
     from app.domain.budget import BudgetWindow
     from app.domain.request import GenerationRequest
@@ -138,7 +140,13 @@ class MemoryResults:
         await self._script.play("get_picture")
         return self.pictures.get(image_id)
 
-    async def put_generation(self, tenant_id: str, finished: StoredGeneration, ttl_s: int) -> bool:
+    async def put_generation(
+        self,
+        tenant_id: str,
+        finished: StoredGeneration,
+        ttl_s: int,
+        files: Sequence[PictureRecord] = (),
+    ) -> bool:
         await self._script.play("put_generation")
         self.generations[finished.generation.id] = finished
         return True

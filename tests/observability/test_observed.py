@@ -15,7 +15,7 @@ from app.domain.bound import Bound
 from app.domain.budget import Amounts, Budget, BudgetWindow, Span, WindowState
 from app.domain.errors import ContentBlocked, StoreUnavailable, UpstreamQuota
 from app.domain.failure import Failure
-from app.domain.generation import Generation, ModelAnswer, Picture, Usage
+from app.domain.generation import Generation, ModelAnswer, Picture, PictureRecord, Usage
 from app.domain.request import CacheDirective, GenerationRequest, Grounding
 from app.domain.tenancy import Caller, Identity, Key, Tenant
 from app.generation.ports import (
@@ -45,6 +45,8 @@ from app.observability.observed import (
 from tests.observability.test_metrics import samples, value
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from app.domain.attempt import Delivery
     from app.domain.rate import RateLimit, RateState
     from app.domain.stored_generation import StoredGeneration
@@ -117,7 +119,13 @@ class Inner:
     async def get_picture(self, tenant_id: str, image_id: str) -> Picture | None:
         return self._do(tenant_id, image_id)  # type: ignore[return-value]
 
-    async def put_generation(self, tenant_id: str, finished: StoredGeneration, ttl_s: int) -> bool:
+    async def put_generation(
+        self,
+        tenant_id: str,
+        finished: StoredGeneration,
+        ttl_s: int,
+        files: Sequence[PictureRecord] = (),
+    ) -> bool:
         return self._do(tenant_id, finished, ttl_s)  # type: ignore[return-value]
 
     async def get_generation(self, tenant_id: str, generation_id: str) -> StoredGeneration | None:

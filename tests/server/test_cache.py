@@ -123,7 +123,7 @@ def test_a_result_whose_picture_is_gone_is_made_again_but_not_for_only_if_cached
 ) -> None:
     body = fresh()
     image = client.post(body).json()["images"][0]["id"]
-    assert store.delete(f"fg:{{cache}}:img:{image}") == 1
+    assert store.zrem("fg:{cache}:index", image) == 1
     calls = calls_of(emulator)
     copy = client.post(body, cache_control="only-if-cached")
     assert (copy.status_code, copy.json()["code"]) == (504, "not_cached")
@@ -209,9 +209,9 @@ def test_store_commands_of_a_hit_a_refusal_and_a_miss(
 ) -> None:
     body = fresh()
     assert client.post(body).json()["cache"]["status"] == "miss"
-    assert commands() == ["evalsha", "evalsha", "set", "eval", "evalsha"]
+    assert commands() == ["evalsha", "evalsha", "eval", "eval", "evalsha"]
     assert client.post(body).json()["cache"]["status"] == "hit"
-    assert commands() == ["evalsha", "get"]
+    assert commands() == ["evalsha", "eval"]
     poor = Client(gateway.url, tenants.keys["poor"])
     refused = poor.post({"prompt": "Too dear", "image_size": "4K"})
     assert refused.json()["code"] == "budget_exceeded"
@@ -235,7 +235,7 @@ def test_a_client_that_numbers_its_attempts_costs_one_store_command_more(
         HTTP.post(url, json=body, headers=named).raise_for_status()
 
     ask()
-    usual = ["evalsha", "evalsha", "set", "eval", "evalsha"]
+    usual = ["evalsha", "evalsha", "eval", "eval", "evalsha"]
     assert commands() == usual
     ask(**{"x-stainless-retry-count": "0"})
     seen = commands()

@@ -206,7 +206,7 @@ def test_what_cannot_go_on_is_said_with_the_reason(client: Client, emulator: Run
 def test_a_conversation_whose_picture_has_expired_cannot_go_on(client: Client, folder: Path) -> None:
     first = made(client.post(fresh()))
     with redis.Redis(unix_socket_path=str(EmbeddedStore(folder / "state").socket)) as store:
-        store.delete(f"fg:{{talking}}:img:{first['images'][0]['id']}")
+        store.zrem("fg:{talking}:index", first["images"][0]["id"])
     answer = client.post(fresh(continue_from=first["id"]))
     assert violations(answer) == {"/continue_from": "unknown_generation"}
     assert "expired" in answer.json()["violations"][0]["detail"]

@@ -31,8 +31,8 @@ from app.observability.families import Family
 from app.observability.http import ObservedRequests
 from app.observability.metrics import Metrics
 from app.observability.observed import ObservedLedger, ObservedResults
+from app.pictures import folder
 from app.results.redis import RedisResults
-from app.store import blobs
 from app.surfaces.native import operations as native_operations
 from tests.changed_constants import environment_of, settings_of
 from tests.processes import HTTP, free_port
@@ -134,7 +134,7 @@ FAULTS: dict[str, Fault] = {
     "learning an allowance": Fault(Allowances, "observe"),
     "keeping": Fault(ObservedResults, "put_pictures", kept=False),
     "keeping in the store": Fault(RedisResults, "put_pictures", kept=False),
-    "writing the bytes": Fault(blobs, "put", kept=False),
+    "writing the bytes": Fault(folder, "_write", kept=False),
     "keeping the generation": Fault(Conversations, "keep"),
     "going on from it": Fault(conversations, "add_turn"),
     "its parameters": Fault(conversations, "build_effective", times=1),

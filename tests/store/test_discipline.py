@@ -93,7 +93,7 @@ async def test_ledger_keys_never_have_a_ttl_and_all_others_always_have_one(
         assert (lives == -1) == (name in ledger), name
         seen.add(name)
     assert seen >= {name for name in ledger if not name.endswith(":log")}, "that was of earlier versions"
-    assert {name.split(":")[2] for name in seen - ledger} == {"gen", "fail", "img", "made", "op"}
+    assert {name.split(":")[2] for name in seen - ledger} == {"gen", "fail", "img", "made", "op", "index"}
 
 
 async def test_all_keys_of_a_tenant_lie_in_one_slot(books: Books, clients: StoreClients) -> None:

@@ -37,7 +37,8 @@ from app.ledger.redis import RedisLedger
 from app.ledger.reports import RedisReports
 from app.ledger.restoring import Restorer
 from app.observability.logs import JsonFormatter
-from app.results.quota import Quota
+from app.pictures.redis import RedisPictures
+from app.results.index import Entry, Index
 from app.results.redis import RedisResults
 from app.store import client
 from app.store.breaker import StoreBreaker
@@ -100,7 +101,8 @@ def calls_of(clients: StoreClients, tenant: str) -> dict[str, Call]:
     reports = RedisReports(clients.ledger, [("flash", "1K")])
     adjustments = RedisBudgetAdjustments(clients.ledger)
     room = StoreCapacity(clients.blobs, 1)
-    quota = Quota(clients.blobs, room, picture_bytes_max=9, quota_of=lambda _tenant: 9)
+    index = Index(clients.blobs)
+    bytes_of = RedisPictures(clients.blobs)
     restorer = Restorer(clients.ledger, ledger.scripts, LedgerConfig())
     (prepaid,) = windows(Budget("image_tokens", "lifetime", 0))
     picture, operation = picture_of(b"a").id, f"op_{'0' * 24}"
@@ -135,7 +137,13 @@ def calls_of(clients: StoreClients, tenant: str) -> dict[str, Call]:
         "credit": lambda: adjustments.add_credit(tenant, prepaid, 1, "c1"),
         "override": lambda: adjustments.set_override(tenant, prepaid, 1, 0),
         "measure": room.measure,
-        "reserve": lambda: quota.reserve(tenant, picture, 1, 1000),
+        "index": lambda: index.add(tenant, [Entry(picture, 1, 1000)]),
+        "find": lambda: index.find(tenant, [picture]),
+        "remove": lambda: index.remove(tenant, [picture]),
+        "take": lambda: index.take(tenant),
+        "exists": lambda: bytes_of.exists(tenant, picture),
+        "delete": lambda: bytes_of.delete(tenant, [picture]),
+        "ttl": lambda: bytes_of.get_ttl_ms(tenant, picture),
         "put_back": lambda: restorer.put_back(tenant, [HELD]),
         "rebuild": lambda: restorer.rebuild(tenant, (), "epoch", 0),
         "history": restorer.read_history,

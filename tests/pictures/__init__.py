@@ -1,0 +1,1 @@
+"""Tests of the stores of pictures and of what is stored in them."""
