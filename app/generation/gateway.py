@@ -41,6 +41,7 @@ from app.generation.progress import CallerLeft, Progress
 from app.generation.recall import Recall
 from app.resilience.best_effort import best_effort
 from app.resilience.deadlines import time_limit
+from app.resilience.spans import open_span
 from app.resilience.tasks import OwnTasks, cancel_tasks
 from app.resilience.wide_event import get_noted, note
 
@@ -121,7 +122,8 @@ class Gateway:
         """
         if self.draining:
             raise booking.build_draining_error()
-        job = build_job(order, self.catalogue, self._policy, self._allowances, self._times)
+        with open_span("validate"):
+            job = build_job(order, self.catalogue, self._policy, self._allowances, self._times)
         event.note_job(job)
         if (refusal := refusals.build_max_cost_error(job)) is not None:
             raise refusal

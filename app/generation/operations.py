@@ -33,6 +33,7 @@ from app.domain.operation import OperationResult
 from app.generation.event import note_job
 from app.generation.progress import Progress
 from app.resilience.best_effort import best_effort
+from app.resilience.spans import open_span
 from app.resilience.tasks import OwnTasks, cancel_tasks
 from app.resilience.wide_event import collect_fields, note
 
@@ -165,7 +166,7 @@ class LongRunning:
         """Run an operation, and log its end as a request's is logged."""
         began = time.monotonic()
         owner = {"tenant": owned.tenant_id, "key": job.caller.key.id}
-        with self._follow(owner) as noted:
+        with self._follow(owner) as noted, open_span("operation"):
             note(operation_id=owned.id, outcome="ok", **owner)
             note_job(job)
             try:

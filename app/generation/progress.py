@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from app.resilience.spans import open_span
 from app.resilience.tasks import cancel_tasks
 from app.resilience.wide_event import note
 
@@ -51,7 +52,8 @@ class Progress:
         note(step=stage)
         began = time.perf_counter()
         try:
-            yield
+            with open_span(stage):
+                yield
         finally:
             spent = (time.perf_counter() - began) * 1000
             self.timings_ms[stage] = self.timings_ms.get(stage, 0.0) + spent

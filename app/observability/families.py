@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from app.observability.logs import CORRELATION
 from app.resilience.best_effort import best_effort
 
 if TYPE_CHECKING:
@@ -69,6 +70,10 @@ class Family:
             self._get_series(labels).set(value)
 
     def observe(self, value: float, *labels: str) -> None:
-        """Add one measurement to a histogram."""
+        """Add one measurement to a histogram; the request's trace, if it is recorded, is its exemplar."""
         with best_effort("metrics"):
-            self._get_series(labels).observe(value)
+            current = CORRELATION.get()
+            exemplar = None
+            if current is not None and current.sampled:
+                exemplar = {"trace_id": current.trace_id}
+            self._get_series(labels).observe(value, exemplar)

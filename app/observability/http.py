@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from app.observability.live import LiveRequests
@@ -29,11 +30,15 @@ from app.observability.logs import CORRELATION, Correlation
 from app.observability.observed import CANCELLED, name_outcome
 from app.observability.traces import find_trace
 from app.resilience.best_effort import best_effort
+from app.resilience.spans import NO_SPAN
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+    from contextlib import AbstractContextManager
 
     from app.observability.metrics import Metrics
+    from app.observability.tracing import OtlpTracer
+    from app.resilience.spans import Span
 
     Scope = MutableMapping[str, Any]
     Message = MutableMapping[str, Any]
@@ -47,6 +52,11 @@ UNMATCHED = "unmatched"
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SURFACES = ("/v1/admin", "admin"), ("/v1", "native"), ("/gemini", "gemini"), ("/openai", "openai")
+_OF_SPANS = frozenset(
+    {"surface", "outcome", "tenant", "key", "project", "cache", "model", "image_size", "images", "attempts",
+     "image_tokens", "output_tokens", "total_tokens", "usd", "generation_id", "operation_id", "hold_id"}
+)  # fmt: skip
+"""Fields of the log that a request's span has as well, as ``flashgate.…``."""
 _PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 
 
@@ -95,8 +105,15 @@ def _name_outcome(status: int) -> str:
 class ObservedRequests:
     """Counts and logs every HTTP request of the application that it wraps."""
 
-    def __init__(self, app: Application, metrics: Metrics, live: LiveRequests | None = None) -> None:
+    def __init__(
+        self,
+        app: Application,
+        metrics: Metrics,
+        live: LiveRequests | None = None,
+        tracer: OtlpTracer | None = None,
+    ) -> None:
         self._app = app
+        self._tracer = tracer
         self._metrics = metrics
         self._live = live or LiveRequests()
 
@@ -120,16 +137,26 @@ class ObservedRequests:
         token = CORRELATION.set(read_correlation(scope))
         self._metrics.track_in_flight("request", 1)
         try:
-            with self._live.follow(scope["state"]) as noted:
-                await self._app(scope, receive, record_and_send)
-        except BaseException as error:  # counted and raised again, cancellation included
-            failed = error
-            raise
+            with self._open_span(scope) as span, self._live.follow(scope["state"]) as noted:
+                try:
+                    await self._app(scope, receive, record_and_send)
+                except BaseException as error:  # counted and raised again, cancellation included
+                    failed = error
+                    raise
+                finally:
+                    with best_effort("metrics"):
+                        fields = self._record(
+                            scope, path, root_path, answered, failed, noted, time.perf_counter() - began
+                        )
+                        _describe_request(span, fields)
         finally:
             self._metrics.track_in_flight("request", -1)
-            with best_effort("metrics"):
-                self._record(scope, path, root_path, answered, failed, noted, time.perf_counter() - began)
             CORRELATION.reset(token)
+
+    def _open_span(self, scope: Scope) -> AbstractContextManager[Span]:
+        if self._tracer is None or scope["path"] in _PROBES:
+            return nullcontext(NO_SPAN)
+        return self._tracer.follow("request", {})
 
     def _record(
         self,
@@ -140,7 +167,8 @@ class ObservedRequests:
         failed: BaseException | None,
         noted: dict[str, Any],
         duration_s: float,
-    ) -> None:
+    ) -> dict[str, Any]:
+        """Count and log a request, and return the fields of its line."""
         state = scope["state"]
         status = answered["status"] or 500
         if isinstance(failed, asyncio.CancelledError):
@@ -177,3 +205,24 @@ class ObservedRequests:
             },
         }
         log.log(level, "request", extra=fields)
+        return fields
+
+
+def _describe_request(span: Span, fields: Mapping[str, Any]) -> None:
+    """Name the span of a request, and give it the attributes of the semantic conventions."""
+    request = fields["http_request"]
+    span.rename(f"{request['requestMethod']} {fields['route']}")
+    span.set(
+        {
+            "http.request.method": request["requestMethod"],
+            "http.route": fields["route"],
+            "http.response.status_code": request["status"],
+            **{
+                f"flashgate.{name}": value
+                for name, value in fields.items()
+                if name in _OF_SPANS and value is not None
+            },
+        }
+    )
+    if request["status"] >= 500:
+        span.fail(fields["outcome"])

@@ -82,4 +82,4 @@ FIELDS: Final[dict[str, LogField]] = {
     "violations": LogField("words", "Codes of the violations."),
     "wait_ms": LogField("number", "Milliseconds that it waited for equal work of another request."),
 }
-"""The fields by name. The access log adds ``http_request``, and a ``Diagnosis`` its own."""
+"""The fields by name. The access log adds ``http_request``, a ``Diagnosis`` its own, a trace its ids."""

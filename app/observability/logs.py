@@ -188,6 +188,8 @@ def build_entry(record: logging.LogRecord, project: str | None) -> dict[str, Any
     correlation = CORRELATION.get()
     if correlation is not None:
         entry["request_id"] = _filter_field("word", correlation.request_id)
+        if correlation.trace_id:
+            entry |= {"trace_id": correlation.trace_id, "span_id": correlation.span_id}
         if correlation.trace_id and project:
             entry["logging.googleapis.com/trace"] = f"projects/{project}/traces/{correlation.trace_id}"
             if correlation.span_id:

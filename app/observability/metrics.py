@@ -23,6 +23,7 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from app.domain.budget import UNITS
 from app.domain.refusals import classify_reason
@@ -257,8 +258,11 @@ class Metrics:
         self._tenants: set[str] = set()
         self._key_windows: dict[tuple[str, ...], dict[str, tuple[int, int, int]]] = defaultdict(dict)
 
-    def render(self) -> tuple[bytes, str]:
-        """Return the exposition in Prometheus' text format, and its content type."""
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """Return the exposition and its content type: OpenMetrics for who accepts it, which has exemplars."""
+        if "application/openmetrics-text" in accept:
+            body: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]
+            return body, openmetrics.CONTENT_TYPE_LATEST
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
 
     def _get_family(self, name: str) -> Family:

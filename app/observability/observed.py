@@ -22,6 +22,7 @@ from app.domain.estimate import count_search_queries, resolve_size_and_level
 from app.domain.mismatches import find_mismatches
 from app.generation.ports import Absent, Hit, Lead, Refused
 from app.resilience.best_effort import best_effort
+from app.resilience.spans import open_span
 from app.resilience.wide_event import add_to, note
 
 if TYPE_CHECKING:
@@ -48,8 +49,11 @@ if TYPE_CHECKING:
         Settlement,
     )
     from app.observability.metrics import BoundEnding, Metrics
+    from app.resilience.spans import Attributes, Span
 
 OK = "ok"
+_STORE = {"db.system.name": "redis"}
+_PROVIDERS = {"vertex": "gcp.vertex_ai", "gemini": "gcp.gemini"}
 CANCELLED = "cancelled"
 
 # How many open holds' amounts are remembered. One that never ends in this process (the store crashed in
@@ -106,7 +110,8 @@ class ObservedLedger:
 
     @contextmanager
     def _time_command(self, name: str) -> Iterator[None]:
-        with _time_call(lambda outcome, seconds: self._metrics.count_store_command(name, outcome, seconds)):
+        count = partial(self._metrics.count_store_command, name)
+        with open_span(f"store {name}", "client", {**_STORE, "db.operation.name": name}), _time_call(count):
             yield
 
     async def admit(self, request: AdmissionRequest) -> Admission:
@@ -245,7 +250,8 @@ class ObservedResults:
 
     @contextmanager
     def _time_command(self, name: str) -> Iterator[None]:
-        with _time_call(lambda outcome, seconds: self._metrics.count_store_command(name, outcome, seconds)):
+        count = partial(self._metrics.count_store_command, name)
+        with open_span(f"store {name}", "client", {**_STORE, "db.operation.name": name}), _time_call(count):
             yield
 
     async def put_pictures(self, tenant_id: str, pictures: tuple[Picture, ...], ttl_s: int) -> bool:
@@ -298,8 +304,13 @@ class ObservedImageModel:
         add_to("attempts", 1)
         note(back_end=self._back_end)
         try:
-            with _track_in_flight(self._metrics, "upstream"), _time_call(count):
+            with (
+                self._open_attempt(request, seed) as span,
+                _track_in_flight(self._metrics, "upstream"),
+                _time_call(count),
+            ):
                 answer = await self._model.generate(request, seed, call)
+                span.set(_describe_answer(answer))
         except GatewayError as error:
             with _suppress_errors():
                 self._count_failure(request, error)
@@ -307,6 +318,19 @@ class ObservedImageModel:
         with _suppress_errors():
             self._count_answer(request, answer)
         return answer
+
+    def _open_attempt(self, request: GenerationRequest, seed: int | None) -> AbstractContextManager[Span]:
+        """Open the span of a call, as the semantic conventions for generative AI have it."""
+        attributes: dict[str, str | int] = {
+            "gen_ai.operation.name": "generate_content",
+            "gen_ai.provider.name": _PROVIDERS.get(self._back_end, self._back_end),
+            "gen_ai.request.model": request.model,
+            "gen_ai.output.type": "image",
+            "flashgate.image_size": request.image_size or "",
+        }
+        if seed is not None:
+            attributes["gen_ai.request.seed"] = seed
+        return open_span(f"generate_content {request.model}", "client", attributes)
 
     def _count_failure(self, request: GenerationRequest, error: GatewayError) -> None:
         if error.usage is not None:
@@ -346,6 +370,17 @@ class ObservedImageModel:
     async def find_fault(self) -> str | None:
         """Why no call can be made; not counted, because probes ask all the time."""
         return await self._model.find_fault()
+
+
+def _describe_answer(answer: ModelAnswer) -> Attributes:
+    """The attributes of a span that an answer decides."""
+    return {
+        "gen_ai.response.model": answer.model_version,
+        "gen_ai.response.finish_reasons": [answer.finish_reason],
+        "gen_ai.usage.input_tokens": answer.usage.input_tokens,
+        "gen_ai.usage.output_tokens": answer.usage.output_tokens,
+        "flashgate.image_tokens": answer.usage.image_output,
+    }
 
 
 def _get_finish_reason(error: GatewayError) -> str | None:

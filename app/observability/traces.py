@@ -1,7 +1,8 @@
 """Traces that others started: read from the headers of callers and Cloud Run, and forwarded to the upstream.
 
-The gateway creates no spans. Its log lines belong to the caller's span, and the same span is forwarded to the
-upstream, as W3C Trace Context allows for a service that does not take part (section 4.3, forwarding).
+Unless it exports traces itself (``app/observability/tracing.py``), the gateway creates no spans: its log
+lines belong to the caller's span, and the same span is forwarded to the upstream, as W3C Trace Context allows
+for a service that does not take part (section 4.3, forwarding).
 """
 
 from __future__ import annotations

@@ -158,6 +158,12 @@ class Settings(Config, BaseSettings):
         None,
         description="Google Cloud project of the trace names in the log; unset for the one of Vertex AI.",
     )
+    otlp_endpoint: str | None = Field(
+        None,
+        description="OpenTelemetry collector that gets traces by OTLP over HTTP, such as "
+        "http://127.0.0.1:4318; unset for no traces. The other variables of OpenTelemetry's SDK apply, such "
+        "as OTEL_TRACES_SAMPLER and OTEL_EXPORTER_OTLP_HEADERS.",
+    )
     state_dir: Path = Field(
         Path(".flashgate"), description="Directory of the demo key, the pepper and the embedded server."
     )

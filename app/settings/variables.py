@@ -20,7 +20,9 @@ FLAT: Final = "flat"
 """Marks a group whose fields are named in the environment without the group's name."""
 
 PREFIX: Final = "FLASHGATE_"
-_OF_THE_PLATFORM: Final = {"port": "PORT", "cloud_run_service": "K_SERVICE"}
+_OF_THE_PLATFORM: Final = {
+    "port": "PORT", "cloud_run_service": "K_SERVICE", "otlp_endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT",
+}  # fmt: skip
 
 OTHERS: Final = frozenset({
     "FLASHGATE_CLIENTS", "FLASHGATE_DOCUMENT", "FLASHGATE_FUZZ_S", "FLASHGATE_OUTPUT", "FLASHGATE_RECORD",

@@ -22,6 +22,7 @@ LATER = (
     "pypdfium2_raw",
     "requests",
     "openai",
+    "opentelemetry",
     "aiohttp",
     "numpy",
     "hypothesis",

@@ -53,6 +53,7 @@ _SPDX = {
     "BSD": "BSD-3-Clause",
     "BSD License": "BSD-3-Clause",
     "MIT License": "MIT",
+    "3-Clause BSD License": "BSD-3-Clause",
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
 }
 _BUNDLED = {

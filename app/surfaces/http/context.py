@@ -123,7 +123,7 @@ class Service:
         conditions: Further facts about the store for operators, by name.
         list_live: Requests and operations that are under way in this process, the oldest first.
         store: Where the ledger is, in words; never with a user or a password.
-        render_metrics: The Prometheus exposition, as (body, content type).
+        render_metrics: The Prometheus exposition for an Accept header, as (body, content type).
         operators_ports: Ports that callers cannot reach, on which ``/metrics`` needs no key.
         identity_tokens: Verifies ID tokens; None if they are not accepted.
         reports: Usage by day.
@@ -145,7 +145,7 @@ class Service:
     conditions: Callable[[], dict[str, str | int]]
     store: str
     list_live: Callable[[], list[LiveRequest]]
-    render_metrics: Callable[[], tuple[bytes, str]]
+    render_metrics: Callable[[str], tuple[bytes, str]]
     operators_ports: frozenset[int]
     administration: Administration
     reports: Reports

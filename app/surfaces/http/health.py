@@ -41,5 +41,5 @@ async def get_metrics(request: Request, service: ServiceDep) -> Response:
     _, port = request.scope.get("server") or ("", None)
     if port not in service.operators_ports:
         await authenticate_operator(request)
-    body, content_type = service.render_metrics()
+    body, content_type = service.render_metrics(request.headers.get("accept", ""))
     return Response(body, headers={"Content-Type": content_type})
