@@ -26,6 +26,9 @@ coverage: .venv/dev ## Run all tests and print which share of app's lines and br
 clients: .venv/dev ## Generate clients in three languages and run them (needs node and a JDK)
 	FLASHGATE_CLIENTS=1 $(PY) -m pytest tests/clients
 
+clients-all: .venv/dev ## Install the clients of other frameworks and run them against a gateway (needs node)
+	FLASHGATE_CLIENTS=1 $(PY) -m pytest tests/contract/test_all_clients.py
+
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 ENGINE ?= docker
 
@@ -93,4 +96,5 @@ parameters: .venv/dev ## Write docs/parameters.md: what becomes of each paramete
 clean: ## Remove the environment and every cache
 	rm -rf .venv .coverage* .clients .deploy dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help run test check coverage chaos bad-day bill cut-over bench corpus clients openapi reference parameters clean
+.PHONY: help run test check coverage chaos bad-day bill cut-over bench corpus
+.PHONY: clients clients-all openapi reference parameters clean

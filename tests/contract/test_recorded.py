@@ -133,7 +133,7 @@ def test_nodes_sdks_send_what_is_recorded(node_folder: Path) -> None:
     compare("node", OF_NODE, seen)
 
 
-def _form(parts: list[dict[str, Any]]) -> bytes:
+def build_form(parts: list[dict[str, Any]]) -> bytes:
     """A recorded form as bytes again."""
     pieces = []
     for part in parts:
@@ -154,7 +154,7 @@ def test_a_recorded_request_is_served(gateway: Running, tenants: Tenants, name: 
     headers = {name: value.replace("KEY", key) for name, value in recorded["headers"].items()}
     assert key in "".join(headers.values()), "the SDK shows its key"
     form = recorded.get("form")
-    content = json.dumps(recorded["body"]).encode() if form is None else _form(form)
+    content = json.dumps(recorded["body"]).encode() if form is None else build_form(form)
     url = f"{gateway.url}{surface}{recorded['path']}"
     answer = httpx2.post(url, content=content, headers=headers, timeout=60)
     assert answer.status_code == 200, answer.text
