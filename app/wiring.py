@@ -148,7 +148,7 @@ async def open_gateway(settings: Settings, metrics: Metrics, live: LiveRequests)
             gateway=gateway,
             operations=operations,
             directory=ObservedDirectory(directory, metrics),
-            limits=_limits(settings, catalogue),
+            limits=_limits(settings, catalogue, model.capabilities),
             page_counter=PageCounter(),
             readiness=_readiness(gateway, trial, model),
             conditions=lambda: (
@@ -414,7 +414,7 @@ async def _first_trial(clients: StoreClients, ledger: RedisLedger) -> Trial:
     return trial
 
 
-def _limits(settings: Settings, catalogue: Catalogue) -> Limits:
+def _limits(settings: Settings, catalogue: Catalogue, capabilities: frozenset[str]) -> Limits:
     """Limits at the door: no input may be larger than the largest that any card takes."""
     return Limits(
         **dict(settings.surface),
@@ -422,6 +422,7 @@ def _limits(settings: Settings, catalogue: Catalogue) -> Limits:
         input_pixels_max=settings.request.input_pixels_max,
         usage_days=settings.ledger.usage_days,
         location=settings.location,
+        has_format_choice="output_mime_type" in capabilities,
     )
 
 

@@ -40,6 +40,21 @@ def lenient(
         yield Rest(process.url, tenants.keys["gemini"])
 
 
+@pytest.fixture(scope="module")
+def choiceless(
+    tmp_path_factory: pytest.TempPathFactory, settings: dict[str, str], tenants: Tenants, emulator: Running
+) -> Iterator[dict[str, Rest]]:
+    """Gateways in front of the Gemini Developer API, which lets nobody choose a format, by setting."""
+    folder, key = tmp_path_factory.mktemp("choiceless"), tenants.keys["openai"]
+    base = {name: value for name, value in settings.items() if name != "emulator_base_url"}
+    base |= {"upstream": "gemini", "gemini_api_key": "a-key", "gemini_base_url": emulator.url}
+    with (
+        running_gateway(folder / "exact", **base) as exact,
+        running_gateway(folder / "jpeg", **base, openai_formats="jpeg") as jpeg,
+    ):
+        yield {"exact": Rest(exact.url, key), "jpeg": Rest(jpeg.url, key)}
+
+
 def draw(rest: Rest, **members: Any) -> httpx2.Response:
     headers = {"authorization": f"Bearer {rest.key}"}
     return HTTP.post(
@@ -98,6 +113,10 @@ def test_a_file_elsewhere_needs_its_type_and_the_error_says_why(lenient: Rest) -
     [
         ({"temperature": "0.5"}, {"temperature": 0.5}),
         ({"seed": "9"}, {"seed": 9}),
+        (
+            {"responseFormat": {"image": {"mimeType": "image/jpeg"}}},
+            {"responseFormat": [{"image": {"mimeType": "IMAGE_JPEG"}}]},
+        ),
         ({"imageConfig": {"imageSize": "512", "aspectRatio": ""}}, {"imageConfig": {"imageSize": "512"}}),
         (
             {"imageConfig": {"image_size": "", "aspect_ratio": "16:9"}},
@@ -113,7 +132,7 @@ def test_protobufs_other_spellings_are_read(
     assert lenient.generate(body).status_code == 200
     reached = tap.calls[-1].body["generationConfig"]
     for name, value in sent.items():
-        assert reached[name] == value or value.items() <= reached[name].items()
+        assert reached[name] == value or (isinstance(value, dict) and value.items() <= reached[name].items())
 
 
 @pytest.mark.parametrize(
@@ -152,3 +171,27 @@ def test_where_google_refuses_contents_its_answer_names_the_files_too(lenient: R
     assert ours["domain"] == "flashgate"
     for part in (1, 2):
         assert f"/contents/0/parts/{part}/inlineData (image/png" in ours["metadata"]["explanation"]
+
+
+@pytest.mark.parametrize(
+    ("formats", "members", "told"),
+    [
+        ("exact", {"output_format": "png"}, None),
+        ("exact", {"output_format": "jpeg"}, ""),
+        ("exact", {"output_format": "jpeg", "output_compression": 100}, "default_without_effect"),
+        ("jpeg", {"output_format": "png"}, "mime_mismatch"),
+        ("jpeg", {"output_format": "webp"}, "mime_mismatch"),
+        ("jpeg", {"output_format": "svg"}, None),
+        ("jpeg", {"output_format": "jpeg"}, ""),
+    ],
+)
+def test_where_no_format_can_be_chosen_the_operator_may_have_jpeg_delivered(
+    choiceless: dict[str, Rest], formats: str, members: dict[str, Any], told: str | None
+) -> None:
+    answer = draw(choiceless[formats], **members)
+    if told is None:
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "output_format")
+        return
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["output_format"] == "jpeg"
+    assert answer.headers.get("x-flashgate-notices", "") == told

@@ -149,6 +149,11 @@ def test_a_member_of_googles_bodies_is_treated_as_the_table_says(tried: Tried, r
         assert [re.sub(r"\[\d+\]", "", field) for field in fields] == [named]
         return
     assert called, answer.text
+    told = "parameter_without_effect" in notices_of(answer)
+    assert told == (row.verdict == "no effect")
+    if told:
+        assert get(tried.tap.calls[-1].body, row.at) is None
+        return
     reached = tried.tap.calls[-1]
     for path, value in row.sent.items():
         assert get(reached.body, path) == filled(value), path

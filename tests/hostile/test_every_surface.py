@@ -29,6 +29,7 @@ NOT_GOOGLES = {
     "labels": "what Google takes for a label is Google's to say",
     "documents": "a part is what its type says, so nothing is offered as what it is not",
     "videos": "the same",
+    "top_k": "it is accepted there without effect, as by Google",
 }
 OTHERWISE = {
     "unsupported_safety_category": "a category that is not known passes to Google",
@@ -44,7 +45,6 @@ GOOGLES_FIELDS = {
     "unsupported_response_modalities": "generation_config.response_modalities",
     "temperature_out_of_range": "generation_config.temperature",
     "top_p_out_of_range": "generation_config.top_p",
-    "unsupported_top_k": "generation_config.top_k",
     "seed_out_of_range": "generation_config.seed",
     "unsupported_candidate_count": "generation_config.candidate_count",
     "max_output_tokens_out_of_range": "generation_config.max_output_tokens",

@@ -416,8 +416,8 @@ async def test_what_was_judged_is_what_is_sent() -> None:
             {"generation_config.temperature": "wrong_type"},
         ),
         (
-            {"contents": turn("A"), "generationConfig": {"topK": 40}},
-            {"generation_config.top_k": "unsupported_top_k"},
+            {"contents": turn("A"), "generationConfig": {"topK": 40.5}},
+            {"generation_config.top_k": "wrong_type"},
         ),
         (
             {"contents": turn("A"), "generationConfig": {"responseModalities": ["AUDIO"]}},

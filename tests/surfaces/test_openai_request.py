@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 CATALOGUE = load_catalogue()
 LIMITS = {"default_model": "gemini-3.1-flash-image", "input_bytes_max": 10**7, "input_pixels_max": PIXELS_MAX}
-LIMITS |= {"inputs_max": 64}
+LIMITS |= {"inputs_max": 64, "has_format_choice": True, "openai_formats": "exact"}
 
 
 async def nothing_earlier(_tenant_id: str, _generation_id: str) -> Earlier:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.errors import ValidationFailed, Violation
 from app.domain.fingerprint import compute_digest
+from app.domain.generation import Notice
 from app.domain.passthrough import Passthrough
 from app.domain.request import CacheDirective, GenerationRequest, Grounding, SafetySetting
 from app.generation.order import Order
@@ -64,7 +65,8 @@ async def parse_order(
     directive = parse_cache_control(cache_control)
     if reader.has_foreign_tools and not (directive and directive.mode == "only_if_cached"):
         directive = CacheDirective("bypass")
-    return Order(caller, replace(request, verbatim=verbatim), directive, tuple(faults), drop_in=True)
+    request = replace(request, verbatim=verbatim)
+    return Order(caller, request, directive, tuple(faults), drop_in=True, notices=reader.notices)
 
 
 def _apply_tier_header(
@@ -108,12 +110,21 @@ async def _read_body(
     members.pop("model", None)  # the path decides
     members["contents"] = normalize_turns(members.get("contents"))
     config = merge_sizes(members.get("generationConfig", {}), faults)
+    notices = _drop_top_k(config, card)
     if "generationConfig" in members:
         members["generationConfig"] = config
     contents = ContentsReader(service, body.blobs, faults, config.get("mediaResolution"))
     conversation = await contents.read(members["contents"])
     instruction = await contents.read_instruction(members.get("systemInstruction"))
-    return _Reader(card, members, body.blobs, (conversation, instruction), walk, faults)
+    return _Reader(card, members, body.blobs, (conversation, instruction), walk, faults, notices)
+
+
+def _drop_top_k(config: dict[str, Any], card: Card) -> tuple[Notice, ...]:
+    """Drop ``topK`` where the model has none, because AI Studio and many frameworks send it unasked."""
+    if card.parameters.top_k_offered or Fields(config, "", []).take_integer("topK") is None:
+        return ()
+    del config["topK"]
+    return (Notice("parameter_without_effect", f"topK has no effect: {card.title} does not offer it."),)
 
 
 class _Reader:
@@ -127,7 +138,9 @@ class _Reader:
         read: tuple[Conversation, Conversation],
         walk: BodyWalk,
         faults: list[Violation],
+        notices: tuple[Notice, ...],
     ) -> None:
+        self.notices = notices
         self._card = card
         self._members = members
         self._blobs = blobs

@@ -70,6 +70,8 @@ def merge_sizes(config: dict[str, Any], faults: list[Violation]) -> dict[str, An
     for at, item in enumerate(config.get("responseFormat", ())):
         remainder = dict(item or {})
         newer = _normalize_words(remainder.pop("image", {}))
+        if newer.get("mimeType") == "image/jpeg":
+            newer["mimeType"] = "IMAGE_JPEG"
         faults += _check_image(newer, image, f"/generationConfig/responseFormat/{at}/image")
         image |= {name: newer.pop(name) for name in _PARSERS if name in newer}
         if newer.get("delivery") in _IN_THE_ANSWER:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final, Protocol, cast
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Protocol, cast
 
 from fastapi import Depends, Request
 from pydantic import AfterValidator, Field
@@ -87,6 +87,11 @@ class SurfaceConfig(Config):
         "`tools.third=unpriced`. They act with the gateway's rights. One without a price is refused for "
         "strict tenants with an enforced budget in total_tokens or usd.",
     )
+    openai_formats: Literal["exact", "jpeg"] = Field(
+        "exact",
+        description="What a request for PNG or WebP gets in OpenAI's dialect if the back ends offer no "
+        "choice of format: exact is a 400, jpeg is a JPEG with the warning `mime_mismatch`.",
+    )
     stream_status_wait_s: float = Field(
         5,
         ge=0,
@@ -104,12 +109,14 @@ class Limits(SurfaceConfig):
     Attributes:
         usage_days: Number of days for which usage reports are kept.
         location: The Vertex AI location of every call of the deployment.
+        has_format_choice: Whether the back ends let callers choose the format of pictures.
     """
 
     input_bytes_max: int
     input_pixels_max: int
     usage_days: int
     location: str
+    has_format_choice: bool = True
 
 
 @dataclass(frozen=True, slots=True)

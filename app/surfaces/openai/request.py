@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from app.domain.tenancy import Caller
     from app.generation.order import ClientTimeout, Order
     from app.surfaces.http.body import FormBody, JsonBody
-    from app.surfaces.http.context import Service
+    from app.surfaces.http.context import Limits, Service
 
 _SIZE: Final = re.compile(r"([1-9][0-9]{0,4}) ?[xX*\u00d7] ?([1-9][0-9]{0,4})")
 _BRACKETS: Final = re.compile(r"([^\[\]]+)\[([^\[\]]*)\]")
@@ -91,6 +91,7 @@ class _Translation:
 
     parameters: OpenAIParameters
     card: Card | None
+    limits: Limits
     native: dict[str, Any] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
     violations: list[Violation] = field(default_factory=list)
@@ -252,7 +253,7 @@ def _collect_parts(
 def _translate(service: Service, parameters: OpenAIParameters) -> _Translation:
     """Translate all of OpenAI's fields."""
     card = service.gateway.catalogue.resolve(parameters.model or service.limits.default_model)
-    translation = _Translation(parameters, card)
+    translation = _Translation(parameters, card, service.limits)
     for translate in (
         _translate_size,
         _translate_format,
@@ -333,13 +334,16 @@ def _translate_size_word(translation: _Translation, card: Card, size: str) -> No
 
 
 def _translate_format(translation: _Translation) -> None:
-    parameters = translation.parameters
-    if parameters.output_format is not None:
-        unknown = f"image/{parameters.output_format}"  # the card's rules refuse it
-        translation.set_native(
-            "output_mime_type", _FORMATS.get(parameters.output_format, unknown), "output_format"
-        )
-    if parameters.output_compression == _NO_COMPRESSION and parameters.output_format != "jpeg":
+    parameters, limits = translation.parameters, translation.limits
+    name = parameters.output_format
+    mime_type = _FORMATS.get(name or "", f"image/{name}")  # the card's rules refuse an unknown one
+    if name in {"png", "webp"} and not limits.has_format_choice and limits.openai_formats == "jpeg":
+        detail = f"{name} was requested; the back end writes JPEG."
+        translation.notices.append(Notice("mime_mismatch", detail))
+    elif name is not None:
+        translation.set_native("output_mime_type", mime_type, "output_format")
+    is_choice = mime_type == "image/jpeg" and limits.has_format_choice
+    if parameters.output_compression == _NO_COMPRESSION and not is_choice:
         translation.note_default("output_compression")
     elif parameters.output_compression is not None:
         translation.set_native(
