@@ -128,8 +128,9 @@ async def open_gateway(settings: Settings, metrics: Metrics, live: LiveRequests)
         await stack.enter_async_context(durable)
         cap = _provider_cap(settings, clients, catalogue)
         model = await open_upstream(settings, stack, metrics, catalogue, cap)
-        results, sweep = await _open_results(settings, clients, directory, capacity, metrics)
+        content, sweep = await _open_results(settings, clients, directory, capacity, metrics)
         await stack.enter_async_context(sweep)
+        results = ObservedResults(content, metrics)
         gateway = Gateway(
             catalogue=catalogue,
             ledger=ObservedLedger(durable, metrics),
@@ -162,6 +163,7 @@ async def open_gateway(settings: Settings, metrics: Metrics, live: LiveRequests)
                 registry=directory,
                 ledger=ledger,
                 cache=RedisCache(clients.ledger),
+                content=content,
                 adjustments=RedisBudgetAdjustments(clients.ledger, note=durable.note_adjustment),
                 reports=reports,
                 pepper=pepper,
@@ -294,7 +296,7 @@ async def _open_results(
     directory: StoredDirectory,
     capacity: StoreCapacity,
     metrics: Metrics,
-) -> tuple[ObservedResults, Sweep]:
+) -> tuple[RedisResults, Sweep]:
     """Pictures and generations where there is room, pictures within each tenant's quota as it is now.
 
     Raises:
@@ -336,7 +338,7 @@ async def _open_results(
         on_collected=partial(metrics.count_discarded_images, "orphaned"),
         on_left=metrics.set_images_left,
     )
-    return ObservedResults(results, metrics), sweep
+    return results, sweep
 
 
 def _provider_cap(

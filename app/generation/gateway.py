@@ -198,6 +198,16 @@ class Gateway:
             raise NotFound("No such image, or it has expired.")
         return picture
 
+    async def delete_picture(self, caller: Caller, image_id: str) -> None:
+        """Delete an image of this tenant. Raises NotFound, also for another tenant's."""
+        if not await self._results.delete_picture(caller.tenant.id, image_id):
+            raise NotFound("No such image, or it has expired.")
+
+    async def delete_generation(self, caller: Caller, generation_id: str) -> None:
+        """Delete a generation of this tenant with its pictures. Raises NotFound, also for others'."""
+        if not await self._results.delete_generation(caller.tenant.id, generation_id):
+            raise NotFound("No finished generation of this id, or it has expired.")
+
     async def get_generation(self, caller: Caller, generation_id: str) -> StoredGeneration:
         """A finished generation of this tenant. Raises NotFound, also for another tenant's."""
         return await self.conversations.get_generation(caller.tenant.id, generation_id)

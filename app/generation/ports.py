@@ -349,6 +349,12 @@ class Results(Protocol):
         ``files`` are those of this turn. False where it could not be kept.
         """
 
+    async def delete_picture(self, tenant_id: str, image_id: str) -> bool:
+        """Delete an image, at once and for good. False where there is none."""
+
+    async def delete_generation(self, tenant_id: str, generation_id: str) -> bool:
+        """Delete a generation, its cached result and the images that it drew. False where there is none."""
+
     async def get_generation(self, tenant_id: str, generation_id: str) -> StoredGeneration | None:
         """The generation; None where it is unknown, expired, of another version or foreign."""
 

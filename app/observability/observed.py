@@ -272,6 +272,16 @@ class ObservedResults:
                 self._metrics.count_image_bytes("loaded", picture.length)
         return picture
 
+    async def delete_picture(self, tenant_id: str, image_id: str) -> bool:
+        """Count the command."""
+        with self._time_command("delete_picture"):
+            return await self._results.delete_picture(tenant_id, image_id)
+
+    async def delete_generation(self, tenant_id: str, generation_id: str) -> bool:
+        """Count the command."""
+        with self._time_command("delete_generation"):
+            return await self._results.delete_generation(tenant_id, generation_id)
+
     async def put_generation(
         self,
         tenant_id: str,

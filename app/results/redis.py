@@ -171,6 +171,55 @@ class RedisResults:
             return finished
         return None
 
+    async def delete_picture(self, tenant_id: str, image_id: str) -> bool:
+        """Delete an image: it is not read again, in any replica. False if there is none.
+
+        Raises:
+            StoreUnavailable: It is unknown whether all of it is deleted; repeating it is safe.
+        """
+        if not keys.is_image_id(image_id):
+            return False
+        listed = await self._index.remove(tenant_id, [image_id])
+        existed = bool(listed) or await self._exists(tenant_id, image_id)
+        await self._delete(tenant_id, [image_id])
+        return existed
+
+    async def delete_generation(self, tenant_id: str, generation_id: str) -> bool:
+        """Delete a generation, its cached result and the images that it drew. False if there is none.
+
+        The files that it was made from stay, because other generations may need them.
+
+        Raises:
+            StoreUnavailable: It is unknown whether all of it is deleted; repeating it is safe.
+        """
+        finished = await self.get_generation(tenant_id, generation_id)
+        if finished is None:
+            return False
+        drawn = [each.id for each in (*finished.generation.pictures, *finished.generation.interim)]
+        await self._index.remove(tenant_id, drawn)
+        await self._delete(tenant_id, drawn)
+        # The record comes last, so that a deletion that was cut off can be repeated.
+        own = [
+            keys.generation_key(tenant_id, generation_id),
+            keys.result_key(tenant_id, finished.fingerprint),
+        ]
+        await self._index.remove(tenant_id, [generation_id], own)
+        return True
+
+    async def forget_tenant(self, tenant_id: str) -> None:
+        """Delete every image and generation of a tenant.
+
+        Raises:
+            StoreUnavailable: It is unknown whether all of it is deleted; repeating it is safe.
+        """
+        while ids := await self._index.take(tenant_id):
+            await self._delete(tenant_id, ids)
+
+    async def _exists(self, tenant_id: str, image_id: str) -> bool:
+        if await self._pictures.exists(tenant_id, image_id):
+            return True
+        return self._previous is not None and await self._previous.exists(tenant_id, image_id)
+
     def _has_room(self, tenant_id: str, picture: Picture) -> bool:
         if not self._index.has_room(tenant_id, picture.length):
             return False

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from app.domain.end_user import EndUser
     from app.domain.report import Dimension, Line, Row
     from app.generation.ports import Ledger
-    from app.tenants.ports import BudgetAdjustments, Cache, Registry, Reports
+    from app.tenants.ports import BudgetAdjustments, Cache, Content, Registry, Reports
 
 Expected: TypeAlias = int | Literal["any"]
 T = TypeVar("T")
@@ -101,7 +101,6 @@ class Administration:
 
     Args:
         pepper: Pepper of the hashes of secrets.
-        clock: Returns Unix time in seconds.
     """
 
     def __init__(
@@ -110,18 +109,18 @@ class Administration:
         registry: Registry,
         ledger: Ledger,
         cache: Cache,
+        content: Content,
         adjustments: BudgetAdjustments,
         reports: Reports,
         pepper: bytes,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._registry = registry
         self._ledger = ledger
         self._cache = cache
+        self._content = content
         self._adjustments = adjustments
         self._reports = reports
         self._pepper = pepper
-        self._clock = clock
 
     async def list_tenants(self) -> tuple[TenantRecord, ...]:
         """List all tenants, sorted by id. Raises StoreUnavailable."""
@@ -144,6 +143,8 @@ class Administration:
         if record is not None:
             _refuse_of_file(record)
             raise Conflict("A tenant with this id already exists.")
+        # In case the deletion of an earlier tenant of this id was cut off.
+        await self._content.forget_tenant(tenant.id)
         return await self._write(tenant, 0, _build_event(operator, "tenant.create", tenant.id))
 
     async def change_tenant(
@@ -175,10 +176,12 @@ class Administration:
         return await self._write(tenant, record.version, event)
 
     async def delete_tenant(self, operator: Operator, tenant_id: str, expected: Expected | None) -> None:
-        """Delete a tenant and its keys; its usage is kept."""
+        """Delete a tenant, its keys, and everything that it has stored; its usage is kept."""
         record = await self._load_for_change(tenant_id, expected)
         event = _build_event(operator, "tenant.delete", tenant_id)
         await self._registry.write(TenantChange(tenant_id, None, record.version, event))
+        await self._cache.purge(tenant_id, None)
+        await self._content.forget_tenant(tenant_id)
 
     async def create_key(self, operator: Operator, tenant_id: str, template: Key, *, env: str) -> IssuedKey:
         """Create a key with the rights of ``template``, and an id and a secret of its own."""
@@ -207,7 +210,7 @@ class Administration:
         if not KEY_ID.fullmatch(key_id):
             raise NotFound(_NO_SUCH_KEY)
         minted = mint(env, secrets.token_bytes(ENTROPY_BYTES), key_id)
-        not_after_ms = int((self._clock() + grace_s) * 1000)
+        not_after_ms = int((time.time() + grace_s) * 1000)
 
         def rotate(tenant: Tenant) -> Tenant:
             key = _find_key(tenant, key_id)
@@ -312,7 +315,7 @@ class Administration:
         tenant = (await self.get_tenant(tenant_id)).tenant
         user = self._find_user(tenant, name.user)
         owner = (name.project_id, name.key_id, user and user.id)
-        for owned in _list_windows(tenant, int(self._clock() * 1000), user):
+        for owned in _list_windows(tenant, int(time.time() * 1000), user):
             budget = owned.window.budget
             if (budget.unit, budget.window, owned[1:]) == (name.unit, name.window, owner):
                 return owned
@@ -376,7 +379,7 @@ class Administration:
         return written
 
     async def _list_tenant_usage(self, tenant: Tenant, user: str | None) -> tuple[UsageLine, ...]:
-        windows = _list_windows(tenant, int(self._clock() * 1000), self._find_user(tenant, user))
+        windows = _list_windows(tenant, int(time.time() * 1000), self._find_user(tenant, user))
         states = await self._ledger.get_windows(tenant.id, tuple(owned.window for owned in windows))
         return tuple(
             UsageLine(tenant.id, owned.project_id, owned.key_id, state, owned.user_id)

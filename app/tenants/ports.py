@@ -96,6 +96,13 @@ class Registry(Protocol):
         """List audit events, newest first; with ``before``, only those before that event id."""
 
 
+class Content(Protocol):
+    """What tenants have stored."""
+
+    async def forget_tenant(self, tenant_id: str) -> None:
+        """Delete every picture and generation of a tenant; repeating it is safe. Raises StoreUnavailable."""
+
+
 class Cache(Protocol):
     """Purges cached results."""
 

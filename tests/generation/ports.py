@@ -140,6 +140,12 @@ class MemoryResults:
         await self._script.play("get_picture")
         return self.pictures.get(image_id)
 
+    async def delete_picture(self, tenant_id: str, image_id: str) -> bool:
+        return self.pictures.pop(image_id, None) is not None
+
+    async def delete_generation(self, tenant_id: str, generation_id: str) -> bool:
+        return self.generations.pop(generation_id, None) is not None
+
     async def put_generation(
         self,
         tenant_id: str,

@@ -119,6 +119,12 @@ class Inner:
     async def get_picture(self, tenant_id: str, image_id: str) -> Picture | None:
         return self._do(tenant_id, image_id)  # type: ignore[return-value]
 
+    async def delete_picture(self, tenant_id: str, image_id: str) -> bool:
+        return self._do(tenant_id, image_id)  # type: ignore[return-value]
+
+    async def delete_generation(self, tenant_id: str, generation_id: str) -> bool:
+        return self._do(tenant_id, generation_id)  # type: ignore[return-value]
+
     async def put_generation(
         self,
         tenant_id: str,
@@ -303,6 +309,8 @@ async def test_errors_are_counted_by_their_code_and_raised_unchanged(
         "windows": ledger.get_windows("a", ()),
         "put_pictures": results.put_pictures("a", (), 1),
         "get_picture": results.get_picture("a", "img_1"),
+        "delete_picture": results.delete_picture("a", "img_1"),
+        "delete_generation": results.delete_generation("a", "gen_1"),
     }.items():
         with pytest.raises(type(error)) as caught:
             await call

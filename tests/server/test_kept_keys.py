@@ -134,6 +134,9 @@ def native(everything: Everything) -> None:
     call("GET", "/v1/generations/{generation_id}", names={"generation_id": made["id"]})
     for template in ("/v1/models", "/v1/usage"):
         call("GET", template)
+    leaving = call("POST", generate, json=fresh()).json()
+    call("DELETE", "/v1/images/{image_id}", 204, names={"image_id": leaving["images"][0]["id"]})
+    call("DELETE", "/v1/generations/{generation_id}", 204, names={"generation_id": leaving["id"]})
     call("GET", "/v1/models/{model}", names={"model": MODEL})
     later = {"Prefer": "respond-async"}
     for words in ("", "image-safety", "permission-denied:1", "hold:never"):

@@ -174,7 +174,7 @@ async def change_tenant(
 async def delete_tenant(
     tenant_id: str, operator: OperatorDep, service: ServiceDep, if_match: IfMatch = None
 ) -> Response:
-    """Delete a tenant and its keys; its usage is kept in case it is created again."""
+    """Delete a tenant, its keys, pictures and generations; its usage is kept in case it is created again."""
     await service.administration.delete_tenant(operator, tenant_id, parse_if_match(if_match))
     return Response(status_code=204)
 

@@ -241,6 +241,50 @@ async def _load_rate_limit_headers(service: Service, caller: Caller) -> dict[str
         return {}
 
 
+@router.delete(
+    "/images/{image_id}",
+    operation_id="delete_image",
+    status_code=204,
+    response_class=Response,
+    responses={status: PROBLEMS[status] for status in (401, 403, 404, 503)},
+)
+async def delete_image(
+    image_id: Annotated[str, Path(description="Image id.", examples=["img_" + "0" * 64])],
+    caller: CallerDep,
+    service: ServiceDep,
+) -> Response:
+    """Delete a picture or file of this tenant at once, wherever it is used.
+
+    A request that would have returned it from the cache is drawn again; one that repeats the idempotency key
+    of its request gets 410.
+    """
+    await service.gateway.delete_picture(caller, image_id)
+    return Response(status_code=204)
+
+
+@router.delete(
+    "/generations/{generation_id}",
+    operation_id="delete_generation",
+    status_code=204,
+    response_class=Response,
+    responses={status: PROBLEMS[status] for status in (401, 403, 404, 503)},
+)
+async def delete_generation(
+    generation_id: Annotated[
+        str, Path(description="Generation id.", examples=["gen_0123456789abcdef01234567"])
+    ],
+    caller: CallerDep,
+    service: ServiceDep,
+) -> Response:
+    """Delete a finished generation of this tenant with its pictures and its cached result.
+
+    What it was made from stays until it expires, because other generations may need it: delete it with
+    `DELETE /v1/images/{image_id}`.
+    """
+    await service.gateway.delete_generation(caller, generation_id)
+    return Response(status_code=204)
+
+
 @router.get(
     "/generations/{generation_id}",
     operation_id="get_generation",
