@@ -90,7 +90,9 @@ def test_an_encoding_that_is_not_decoded_is_refused_with_those_that_are(
 
 
 @pytest.mark.parametrize("dialect", ROUTES)
-@pytest.mark.parametrize("content", [b"{}", gzip.compress(b"{}")[:-1], gzip.compress(bytes(10_000_000))])
+@pytest.mark.parametrize(
+    "content", [b"{}", gzip.compress(b"{}", mtime=0)[:-1], gzip.compress(bytes(10_000_000), mtime=0)]
+)
 def test_a_body_that_is_not_what_its_encoding_says_is_unreadable(
     rest: Rest, dialect: str, content: bytes
 ) -> None:
