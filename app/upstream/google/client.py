@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
 
-from app.domain.errors import GatewayError, InternalError, UpstreamRejected
+from app.domain.errors import GatewayError, InternalError, UpstreamError, UpstreamRejected
 from app.domain.estimate import price_answer
 from app.domain.fingerprint import compute_digest
 from app.resilience.deadlines import time_limit
@@ -229,7 +229,13 @@ class GoogleImageModel(Resource):
         if not parts:
             raise answer.build_error(bounded=request.bounded)
         ids = {name: await _compute_image_id(lifted.data) for name, lifted in answer.blobs.items()}
-        built = answer.build_answer(parts, ids, request, card)
+        try:
+            built = answer.build_answer(parts, ids, request, card)
+        except UpstreamError as damaged:
+            if damaged.usage is None:
+                raise
+            priced = price_answer(damaged.usage, cards, request.service_tier)
+            raise damaged.with_attributes(usage=priced) from None
         return replace(
             built,
             back_end=self._back_end.full_name,
