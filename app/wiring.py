@@ -28,6 +28,7 @@ from app.ledger.restoring import Restorer
 from app.ledger.trial import Trial
 from app.media.pdf import PageCounter
 from app.media.self_test import LiftingBroken, check_lifting
+from app.observability.budgets import BudgetMetrics
 from app.observability.observed import ObservedDirectory, ObservedLedger, ObservedResults
 from app.pictures.opening import Place, open_picture_store
 from app.registry.directory import StoredDirectory
@@ -41,6 +42,8 @@ from app.store.breaker import StoreBreaker
 from app.store.capacity import StoreCapacity
 from app.store.client import LEDGER_TIMEOUT_S, UnsafeEviction, check_eviction, open_clients
 from app.store.embedded import EmbeddedStore, EmbeddedStoreFailed
+from app.store.keys import BUDGET_METRICS
+from app.store.lease import Lease
 from app.store.topologies import describe_address
 from app.surfaces.http.context import Limits, Service
 from app.tenants.administration import Administration
@@ -145,6 +148,8 @@ async def open_gateway(settings: Settings, metrics: Metrics, live: LiveRequests)
         stack.push_async_callback(operations.aclose)
         stack.push_async_callback(gateway.aclose, settings.drain_s)
         reports = RedisReports(clients.ledger, catalogue.cells)
+        administration = _administration(clients, directory, ledger, durable, content, reports, pepper)
+        await stack.enter_async_context(_budget_metrics(settings, administration, clients, metrics))
         yield Service(
             gateway=gateway,
             operations=operations,
@@ -159,15 +164,7 @@ async def open_gateway(settings: Settings, metrics: Metrics, live: LiveRequests)
             list_live=live.list_requests,
             render_metrics=metrics.render,
             operators_ports=frozenset(settings.ports.values()) - {settings.port},
-            administration=Administration(
-                registry=directory,
-                ledger=ledger,
-                cache=RedisCache(clients.ledger),
-                content=content,
-                adjustments=RedisBudgetAdjustments(clients.ledger, note=durable.note_adjustment),
-                reports=reports,
-                pepper=pepper,
-            ),
+            administration=administration,
             identity_tokens=await _identity_tokens(settings, stack),
             iap_tokens=await _iap_tokens(settings, stack),
             reports=reports,
@@ -175,6 +172,35 @@ async def open_gateway(settings: Settings, metrics: Metrics, live: LiveRequests)
             reload_tenants=directory.reload,
             identify_user=partial(build_end_user, pepper),
         )
+
+
+def _administration(
+    clients: StoreClients,
+    directory: StoredDirectory,
+    ledger: RedisLedger,
+    durable: DurableLedger,
+    content: RedisResults,
+    reports: RedisReports,
+    pepper: bytes,
+) -> Administration:
+    return Administration(
+        registry=directory,
+        ledger=ledger,
+        cache=RedisCache(clients.ledger),
+        content=content,
+        adjustments=RedisBudgetAdjustments(clients.ledger, note=durable.note_adjustment),
+        reports=reports,
+        pepper=pepper,
+    )
+
+
+def _budget_metrics(
+    settings: Settings, administration: Administration, clients: StoreClients, metrics: Metrics
+) -> BudgetMetrics:
+    """What reads all budgets for the metrics; a replica that has died is replaced within two readings."""
+    every_s = settings.budget_metrics_s
+    lease = Lease(clients.blobs, BUDGET_METRICS, every_s * 2 or 1)
+    return BudgetMetrics(administration.list_usage, lease, metrics, every_s)
 
 
 def _build_policy(settings: Settings, catalogue: Catalogue, capabilities: frozenset[str]) -> Policy:

@@ -69,6 +69,12 @@ class Family:
         with best_effort("metrics"):
             self._get_series(labels).set(value)
 
+    def clear(self) -> None:
+        """Forget all series."""
+        with best_effort("metrics"):
+            self._metric.clear()
+            self._series.clear()
+
     def observe(self, value: float, *labels: str) -> None:
         """Add one measurement to a histogram; the request's trace, if it is recorded, is its exemplar."""
         with best_effort("metrics"):

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import date
 
-    from app.domain.budget import Amounts, BudgetWindow, WindowState
+    from app.domain.budget import Amounts, WindowState
     from app.domain.generation import Usage
+    from app.tenants.administration import UsageLine
 
 # A creation time for each counter would double the number of series, and no alert rule uses it.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -94,9 +95,9 @@ METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         "flashgate_budget_remaining", "gauge", ("tenant", "scope", "unit", "window"),
-        "Amount left in a tenant's budget window when it was last read. Dollars are in billionths. For the "
-        "scopes key and project, it is the smallest amount that any of the tenant's keys had left. Budgets "
-        "of end users are not shown.",
+        "Amount left in a tenant's budget window, read from the store every FLASHGATE_BUDGET_METRICS_S by "
+        "one replica, which exports it for all. Dollars are in billionths. For the scopes key and project, "
+        "it is the smallest amount that any of the tenant's keys has left. Those of end users are not shown.",
         series_max=10_000,
     ),
     MetricSpec(
@@ -105,10 +106,15 @@ METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         "flashgate_budget_debt", "gauge", ("tenant", "scope", "unit", "window"),
-        "Amount by which settled and unresolved usage exceeded the limit of a tenant's budget window when it "
-        "was last read; 0 within the limit. Dollars are in billionths. For the scopes key and project, it is "
-        "the largest amount of any of the tenant's keys.",
+        "Amount by which settled and unresolved usage exceeds the limit of a tenant's budget window; 0 "
+        "within the limit. Dollars are in billionths. For the scopes key and project, it is the largest "
+        "amount of any of the tenant's keys.",
         series_max=10_000,
+    ),
+    MetricSpec(
+        "flashgate_budget_window_end_timestamp_seconds", "gauge", ("tenant", "scope", "unit", "window"),
+        "Unix time at which the window ends that flashgate_budget_remaining is about; lifetime budgets have "
+        "none.", series_max=10_000,
     ),
     MetricSpec(
         "flashgate_budget_refusals_total", "counter", ("tenant", "scope", "unit", "window", "mode"),
@@ -234,6 +240,10 @@ METRICS: tuple[MetricSpec, ...] = (
 )  # fmt: skip
 
 
+_BUDGET_GAUGES = (
+    "budget_remaining", "budget_limit", "budget_debt", "budget_window_end_timestamp_seconds",
+)  # fmt: skip
+
 BoundEnding = Literal["within", "cut", "over", "none"]
 """What became of the bound on an answer's output."""
 
@@ -256,7 +266,6 @@ class Metrics:
         self._families = {spec.name: Family(spec, self._registry) for spec in METRICS}
         self.upstream = PrometheusUpstreamMetrics(self._get_family)
         self._tenants: set[str] = set()
-        self._key_windows: dict[tuple[str, ...], dict[str, tuple[int, int, int]]] = defaultdict(dict)
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """Return the exposition and its content type: OpenMetrics for who accepts it, which has exemplars."""
@@ -322,29 +331,32 @@ class Metrics:
             if amount > 0:
                 self._get_family("budget_units_total").add(amount, event, unit)
 
-    def set_windows(
-        self, tenant_id: str, windows: tuple[BudgetWindow, ...], states: tuple[WindowState, ...]
-    ) -> None:
-        """Show what budget windows have left. ``windows`` say whose counter each state is."""
-        tenant = self._get_tenant_label(tenant_id)
-        if tenant == OTHER:
-            return
-        fields = {window.budget: window.field for window in windows}
-        for state in states:
-            budget = state.budget
-            if budget.scope == "user":
-                continue  # there may be many, and anybody can name new ones
-            labels = (tenant, budget.scope, budget.unit, budget.window)
-            left, limit, debt = state.remaining, budget.limit, state.debt
-            if budget.scope != "tenant":
-                # Keys, and projects, share the series, so it shows the one that will be refused first.
-                keys = self._key_windows[labels]
-                keys[state.field or fields.get(budget, "")] = (left, limit, debt)
-                left, limit, _ = min(keys.values())
-                debt = max(each[2] for each in keys.values())
-            self._get_family("budget_remaining").set(left, *labels)
-            self._get_family("budget_limit").set(limit, *labels)
-            self._get_family("budget_debt").set(debt, *labels)
+    def show_windows(self, lines: Iterable[UsageLine]) -> None:
+        """Show these budget windows and no others. Keys, and projects, share a series: see its help text."""
+        shown: dict[tuple[str, ...], WindowState] = {}
+        debts: dict[tuple[str, ...], int] = defaultdict(int)
+        for line in lines:
+            budget, tenant = line.window.budget, self._get_tenant_label(line.tenant_id)
+            if tenant == OTHER or budget.scope == "user":
+                continue  # there may be any number of end users, and anybody can name new ones
+            labels: tuple[str, ...] = (tenant, budget.scope, budget.unit, budget.window)
+            debts[labels] = max(debts[labels], line.window.debt)
+            if labels not in shown or line.window.remaining < shown[labels].remaining:
+                shown[labels] = line.window
+        for name in (
+            "budget_remaining",
+            "budget_limit",
+            "budget_debt",
+            "budget_window_end_timestamp_seconds",
+        ):
+            self._get_family(name).clear()
+        for labels, window in shown.items():
+            self._get_family("budget_remaining").set(window.remaining, *labels)
+            self._get_family("budget_limit").set(window.budget.limit, *labels)
+            self._get_family("budget_debt").set(debts[labels], *labels)
+            if not window.endless:
+                end_s = window.span.end_ms / 1000
+                self._get_family("budget_window_end_timestamp_seconds").set(end_s, *labels)
 
     def count_budget_refusal(self, tenant_id: str, state: WindowState) -> None:
         """Count a window that refused, or would have."""

@@ -126,7 +126,6 @@ class ObservedLedger:
     def _count_admission(self, request: AdmissionRequest, admission: Admission) -> None:
         metrics = self._metrics
         metrics.count_admission(type(admission).__name__.lower())
-        metrics.set_windows(request.tenant_id, request.windows, admission.windows)
         match admission:
             case Hit() | Rejoined():
                 metrics.count_cache_status("hit" if request.following is None else "coalesced")
@@ -173,12 +172,10 @@ class ObservedLedger:
         with self._time_command("settle"):
             settled = await self._ledger.settle(settlement, windows)
         with _suppress_errors():
-            self._count_settlement(settlement, windows, settled)
+            self._count_settlement(settlement, settled)
         return settled
 
-    def _count_settlement(
-        self, settlement: Settlement, windows: tuple[BudgetWindow, ...], settled: Settled
-    ) -> None:
+    def _count_settlement(self, settlement: Settlement, settled: Settled) -> None:
         if settled.state == "deferred":
             state = "deferred"
         elif settled.repeated:
@@ -188,7 +185,6 @@ class ObservedLedger:
         else:
             state = "applied"
         self._metrics.count_settlement(settlement.outcome, state)
-        self._metrics.set_windows(settlement.tenant_id, windows, settled.windows)
         held = self._held.pop(settlement.hold_id, None)
         if not settled.repeated:
             self._count_amounts(settlement, held)
@@ -228,12 +224,9 @@ class ObservedLedger:
             await self._ledger.note_delivery(tenant_id, attempt, delivery)
 
     async def get_windows(self, tenant_id: str, windows: tuple[BudgetWindow, ...]) -> tuple[WindowState, ...]:
-        """Show the amounts left in the windows."""
+        """Count the command."""
         with self._time_command("windows"):
-            states = await self._ledger.get_windows(tenant_id, windows)
-        with _suppress_errors():
-            self._metrics.set_windows(tenant_id, windows, states)
-        return states
+            return await self._ledger.get_windows(tenant_id, windows)
 
 
 def _subtract(amounts: Amounts, others: Amounts) -> Amounts:

@@ -158,6 +158,13 @@ class Settings(Config, BaseSettings):
         None,
         description="Google Cloud project of the trace names in the log; unset for the one of Vertex AI.",
     )
+    budget_metrics_s: float = Field(
+        15,
+        ge=0,
+        le=3600,
+        description="Seconds between two readings of all budgets, which one replica exports as metrics; 0 "
+        "to export none.",
+    )
     otlp_endpoint: str | None = Field(
         None,
         description="OpenTelemetry collector that gets traces by OTLP over HTTP, such as "

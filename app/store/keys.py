@@ -27,6 +27,9 @@ SWEEP = "fg:{_admin}:sweep"
 SWEEPING = "fg:{_admin}:sweeping"
 """How far the sweep of images is, and that a pass was made a moment ago; both have a TTL."""
 
+BUDGET_METRICS = "fg:{_admin}:budget-metrics"
+"""The replica that exports the budgets of all tenants; it has a TTL."""
+
 AUDIT_LOG = "fg:{_admin}:log"
 
 IMAGES = "fg:{*}:img:*"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -13,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.domain.budget import Amounts, Budget, BudgetWindow, Span, WindowState
 from app.domain.generation import Usage
 from app.observability.metrics import METRICS, Metrics
+from app.tenants.administration import UsageLine
 
 if TYPE_CHECKING:
     from app.observability.families import MetricSpec
@@ -102,7 +104,7 @@ def test_a_hundred_thousand_tenants_and_paths_are_no_more_series_than_the_first_
         for at in range(first, last):
             metrics.register_tenant(f"tenant-{at}")
             metrics.count_budget_refusal(f"tenant-{at}", state(DAY))
-            metrics.set_windows(f"tenant-{at}", (), ())
+            metrics.show_windows([UsageLine(f"tenant-{at}", None, None, state(DAY))])
             metrics.count_request("native", f"/path/{at}", "ok", 0.1)
         return len(samples(metrics))
 
@@ -158,25 +160,36 @@ def test_what_is_left_is_shown_for_tenants_and_for_their_tightest_key() -> None:
     metrics.register_tenant("a")
     tenant = {"tenant": "a", "scope": "tenant", "unit": "image_tokens", "window": "day"}
     key = {"tenant": "a", "scope": "key", "unit": "images", "window": "day"}
-    asked_1 = (window(DAY, "t|output_tokens|day"), window(KEY_DAY, "k:k1|images|day"))
-    asked_2 = (window(DAY, "t|output_tokens|day"), window(KEY_DAY, "k:k2|images|day"))
-    metrics.set_windows("a", asked_1, (state(DAY, 100, 50), state(KEY_DAY, 8)))
-    metrics.set_windows("a", asked_2, (state(DAY, 200, 50), state(KEY_DAY, 1)))
-    assert value(metrics, "budget_remaining", **tenant) == 750
+    of_tenant, first, second = state(DAY, 1030, 50), state(KEY_DAY, 13), state(KEY_DAY, 1)
+    metrics.show_windows(
+        [
+            UsageLine("a", None, None, of_tenant),
+            UsageLine("a", None, "k1", first),
+            UsageLine("a", None, "k2", second),
+        ]
+    )
+    assert value(metrics, "budget_remaining", **tenant) == of_tenant.remaining
     assert value(metrics, "budget_limit", **tenant) == 1000
-    assert value(metrics, "budget_remaining", **key) == 2
-    assert (value(metrics, "budget_debt", **tenant), value(metrics, "budget_debt", **key)) == (0, 0)
-    metrics.set_windows("a", asked_1, (state(DAY, 1030, 50), state(KEY_DAY, 13)))
     assert value(metrics, "budget_debt", **tenant) == 30, "what is held is no debt"
-    metrics.set_windows("a", asked_2, (state(KEY_DAY, 1),))
+    assert value(metrics, "budget_remaining", **key) == min(first.remaining, second.remaining)
     assert value(metrics, "budget_debt", **key) == 3, "that of the key which owes most"
-    metrics.set_windows("a", asked_1, (state(KEY_DAY, 3),))
-    assert value(metrics, "budget_remaining", **key) == 7
+    assert value(metrics, "budget_window_end_timestamp_seconds", **key) == first.span.end_ms / 1000
+    metrics.show_windows([UsageLine("a", None, "k2", second)])
+    assert value(metrics, "budget_remaining", **key) == second.remaining
+    assert value(metrics, "budget_debt", **key) == 0
+    names = [labels for name, labels in samples(metrics) if name == "flashgate_budget_remaining"]
+    assert len(names) == 1, "what is not shown any more is gone"
+    metrics.show_windows([])
+    assert "flashgate_budget_remaining" not in {name for name, _ in samples(metrics)}
 
 
-def test_budgets_of_unknown_tenants_are_not_shown() -> None:
+def test_budgets_of_unknown_tenants_and_of_end_users_are_not_shown() -> None:
     metrics = Metrics()
-    metrics.set_windows("stranger", (window(DAY, "t|output_tokens|day"),), (state(DAY),))
+    metrics.register_tenant("a")
+    users = replace(DAY, scope="user")
+    metrics.show_windows(
+        [UsageLine("stranger", None, None, state(DAY)), UsageLine("a", None, None, state(users))]
+    )
     assert "flashgate_budget_remaining" not in {name for name, _ in samples(metrics)}
 
 
