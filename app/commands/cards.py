@@ -166,7 +166,8 @@ async def _check(
         unchecked |= UNCHECKED_WITHOUT_SPENDING
     if not listed:
         unchecked |= dict.fromkeys(
-            ("prices_usd_per_million", "tier_prices_usd_per_million"), "no list of prices"
+            ("prices_usd_per_million", "tier_prices_usd_per_million", "batch_prices_usd_per_million"),
+            "no list of prices",
         )
     _print(findings, unchecked, as_json=arguments.json)
     verdicts = {finding.verdict for finding in findings}

@@ -339,6 +339,9 @@ class Card(_Fact):
     tier_prices_usd_per_million: Mapping[Literal["flex", "priority", "provisioned"], Prices] = Field(
         default={}, description="Prices of other service tiers, if known; provisioned is the operator's own."
     )
+    batch_prices_usd_per_million: Prices | None = Field(
+        default=None, description="Prices of Google's batch API, to compare bills and offers with."
+    )
     security_controls: tuple[str, ...] = ()
 
     @model_validator(mode="after")

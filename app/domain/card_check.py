@@ -27,6 +27,7 @@ TEXT: Final = "A lighthouse at dusk, seen from a small boat."
 METHODS: Final = ("generateContent", "countTokens")
 PRICES: Final = "prices"
 SEARCHES: Final = "searches"
+BATCH: Final = "batch"
 PRICED_METERS: Final = ("input", "cached_input", "text_output", "image_output")
 _STAGES: Final = {"GA": "ga", "PUBLIC_PREVIEW": "preview", "PREVIEW": "preview", "DEPRECATED": "deprecated"}
 _NUMBER = re.compile(r"\d[\d,]*")
@@ -173,6 +174,8 @@ def _get_price_fact(meter: str, tier: str) -> str:
         return "searches.usd_per_thousand_queries"
     if tier == "standard":
         return f"prices_usd_per_million.{meter}"
+    if tier == BATCH:
+        return f"batch_prices_usd_per_million.{meter}"
     return f"tier_prices_usd_per_million.{tier}.{meter}"
 
 
@@ -193,6 +196,8 @@ def list_prices(card: Card) -> Iterator[ListPrice]:
     """Every list price of a card; those of Provisioned Throughput are the operator's own."""
     tiers: dict[str, Prices] = {"standard": card.prices_usd_per_million}
     tiers |= {tier: card.get_prices(tier) for tier in card.list_service_tiers()}
+    if card.batch_prices_usd_per_million is not None:
+        tiers[BATCH] = card.batch_prices_usd_per_million
     for tier, prices in tiers.items():
         for meter in PRICED_METERS:
             yield ListPrice(card.id, meter, tier, _convert(getattr(prices, meter)))

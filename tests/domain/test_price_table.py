@@ -32,6 +32,14 @@ PER_MILLION = {
     (NEXT, "priority"): (2.70, 0.27, 13.50, 54.0),
 }
 
+# The same for the batch API, whose calls the gateway does not make.
+BATCH = {
+    FLASH: (0.25, 0.025, 1.50, 30.0),
+    PRO: (1.00, 0.10, 6.00, 60.0),
+    LITE: (0.125, 0.0125, 0.75, 15.0),
+    NEXT: (0.75, 0.075, 3.75, 15.0),
+}
+
 # model, size: tokens and dollars of one picture
 PICTURES = {
     (FLASH, "512"): (747, 0.04482),
@@ -78,6 +86,14 @@ def test_each_kind_of_token_costs_what_the_lists_say(model: str, tier: str) -> N
     )
     for usage, usd in usages:
         assert price_nano_usd(CARDS[model], usage) == round(usd * NANO), usage
+
+
+@pytest.mark.parametrize("model", CARDS)
+def test_batch_prices_are_what_the_lists_say(model: str) -> None:
+    batch = CARDS[model].batch_prices_usd_per_million
+    assert batch is not None
+    assert (batch.input, batch.cached_input, batch.text_output, batch.image_output) == BATCH[model]
+    assert "batch" not in CARDS[model].list_service_tiers(), "no request can ask for it"
 
 
 @pytest.mark.parametrize(("model", "size"), PICTURES)
