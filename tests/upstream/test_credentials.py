@@ -157,6 +157,20 @@ async def test_a_token_serves_until_it_is_nearly_over(
     assert len(google.asked_for_tokens) == 3
 
 
+@pytest.mark.parametrize("kind", ["service_account", "workload_identity"])
+async def test_a_file_of_its_own_outranks_the_application_default_credentials(
+    google: Google, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "missing.json"))
+    path = tmp_path / "images-b.json"
+    path.write_text(json.dumps(KINDS[kind](f"{google.server.url}/token", tmp_path)))
+    back_end = BackEnd("vertex", base_url=google.server.url, project="p", name="images-b", key_file=path)
+    async with GoogleImageModel(back_end, load_catalogue()) as model:
+        answered = await model.generate(asked(), None, lasting(20))
+    assert (answered.back_end, google.called_with) == ("vertex/images-b", ["token-1"])
+    assert "/projects/p/" in google.server.received[-1].path
+
+
 async def test_workload_identity_shows_the_platforms_token_as_it_is_now(
     google: Google, tmp_path: Path, clock: Callable[[float], None]
 ) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import warnings
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -44,9 +45,12 @@ def load_credentials(project: str, key_file: Path | None = None) -> RenewedCrede
     if key_file is None:
         source, _ = google.auth.default(scopes=_SCOPES, request=request)
     else:
-        source, _ = google.auth.load_credentials_from_file(  # type: ignore[no-untyped-call]
-            str(key_file), scopes=_SCOPES, request=request
-        )
+        with warnings.catch_warnings():
+            # The warning is about files from strangers; this one is the operator's own.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            source, _ = google.auth.load_credentials_from_file(  # type: ignore[no-untyped-call]
+                str(key_file), scopes=_SCOPES, request=request
+            )
     return RenewedCredentials(source)
 
 
