@@ -121,8 +121,7 @@ async def open_gateway(settings: Settings, metrics: Metrics, live: LiveRequests)
         breaker = _breaker("ledger", metrics, clients)
         ledger = RedisLedger(clients.ledger, settings.ledger, capacity, breaker)
         trial = await _first_trial(clients, ledger)
-        copy = _local_copy(settings)
-        stored = StoredDirectory(declared, clients.ledger, pepper, catalogue, copy=copy)
+        stored = StoredDirectory(declared, clients.ledger, pepper, catalogue, copy=_local_copy(settings))
         directory = await stack.enter_async_context(stored)
         metrics.register_tenants(tenant.id for tenant in directory.list_tenants())
         await stack.enter_async_context(capacity)
@@ -161,6 +160,7 @@ async def open_gateway(settings: Settings, metrics: Metrics, live: LiveRequests)
                 durable.conditions() | capacity.conditions() | sweep.conditions() | model.conditions()
             ),
             store=_describe_store(settings, clients),
+            list_credentials=model.list_credentials,
             list_live=live.list_requests,
             render_metrics=metrics.render,
             operators_ports=frozenset(settings.ports.values()) - {settings.port},

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from app.domain.config import Config
+from app.domain.credential_state import EVERY_MODEL, CredentialState
 from app.domain.errors import (
     DeadlineExceeded,
     GatewayError,
@@ -29,6 +30,7 @@ from app.upstream.slots import SlotConfig, Slots
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from app.domain.credential_state import State
     from app.domain.generation import ModelAnswer
     from app.domain.request import GenerationRequest
     from app.generation.ports import Call, ImageModel
@@ -38,7 +40,6 @@ log = logging.getLogger(__name__)
 
 _OVERLOAD_STATUSES: Final = frozenset({503, 529})
 _NOT_FOUND: Final = 404
-_EVERY_MODEL: Final = ""
 _REST_S: Final = 1.0
 """How long a credential rests after a 429 that names no time, in seconds."""
 
@@ -150,9 +151,29 @@ class GuardedBackEnd:
         """With which words Google refused the credential at last, or None."""
         return self._refusal
 
+    def describe(self) -> CredentialState:
+        """How it is now."""
+        now = self._clock()
+        rests_s = {model: end - now for model, end in sorted(self._rests.items()) if end > now}
+        state: State = "resting" if rests_s else "serving"
+        if self._refusal is not None:
+            state = "refused"
+        elif self._cap is not None:
+            state = "spending_cap"
+        return CredentialState(
+            name=self.name,
+            pools=tuple(sorted(self.pools)),
+            weight=self.weight,
+            state=state,
+            detail=self._refusal or self.spending_cap,
+            rests_s=rests_s,
+            running=sum(slots.in_use for slots in self._slots.values()),
+            waiting=sum(slots.waiting for slots in self._slots.values()),
+        )
+
     def compute_rest_s(self, request: GenerationRequest) -> float:
         """Seconds for which other credentials of its pool are asked before this one; 0 for none."""
-        ends = (self._rests.get(model, 0.0) for model in (_EVERY_MODEL, request.model))
+        ends = (self._rests.get(model, 0.0) for model in (EVERY_MODEL, request.model))
         return max(0.0, max(ends) - self._clock(), self._get_breaker(request).left_s)
 
     def count_backlog(self, model: str) -> int:
@@ -214,7 +235,7 @@ class GuardedBackEnd:
         """Note how long the pool's other credentials are asked first."""
         model, rest_s = request.model, 0.0
         if isinstance(error, UpstreamSpendingCap):
-            model, rest_s = _EVERY_MODEL, self._config.quota_probe_s
+            model, rest_s = EVERY_MODEL, self._config.quota_probe_s
         elif isinstance(error, UpstreamQuota) and error.daily:
             rest_s = self._config.quota_probe_s
         elif isinstance(error, UpstreamQuota) and error.retryable:
@@ -223,7 +244,7 @@ class GuardedBackEnd:
             # Whoever names a file may have named one that this credential cannot read.
             rest_s = self._config.quota_probe_s
             if error.upstream_status != _NOT_FOUND:
-                model = _EVERY_MODEL
+                model = EVERY_MODEL
                 self._note_refusal(error)
         if rest_s:
             self._rests[model] = self._clock() + min(rest_s, self._config.quota_probe_s)
@@ -238,7 +259,7 @@ class GuardedBackEnd:
 
     def _forget_refusal(self, model: str) -> None:
         self._rests.pop(model, None)
-        self._rests.pop(_EVERY_MODEL, None)
+        self._rests.pop(EVERY_MODEL, None)
         if self._refusal is not None:
             log.info("Google takes the credential again", extra={"back_end": self.name})
             self._metrics.set_refused(self.name, refused=False)

@@ -26,6 +26,7 @@ from app.upstream.routing import SignatureOrigins, select_back_ends
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from app.domain.credential_state import CredentialState
     from app.domain.errors import UpstreamError
     from app.domain.generation import ModelAnswer
     from app.domain.request import GenerationRequest
@@ -87,6 +88,10 @@ class FailoverImageModel:
         held = {f"{each.name}_spending_cap": each.spending_cap for each in self._all_back_ends}
         held |= {f"{each.name}_refused": each.refusal for each in self._all_back_ends}
         return {name: sentence for name, sentence in held.items() if sentence}
+
+    def list_credentials(self) -> list[CredentialState]:
+        """How each credential is, in the order in which back ends are tried."""
+        return [each.describe() for each in self._all_back_ends]
 
     async def find_fault(self) -> str | None:
         """Why no back end can be called, a sentence for each, or None if at least one can be."""

@@ -162,7 +162,7 @@ def test_a_credential_lost_under_load_costs_no_request_and_nothing_twice(
     state: str, tmp_path: Path, google: Running
 ) -> None:
     plays(google, first={}, second={}, **{"search-1": {}})
-    with serving(tmp_path, google, FIRST, SECOND, SEARCH) as (gateway, clients):
+    with serving(tmp_path, google, FIRST, SECOND, SEARCH, admin_key=ADMIN_KEY) as (gateway, clients):
         with ThreadPoolExecutor(8) as threads:
             running = [threads.submit(draw, clients["plain"], f"Under load {at}") for at in range(60)]
             for each in running[:10]:
@@ -180,6 +180,21 @@ def test_a_credential_lost_under_load_costs_no_request_and_nothing_twice(
         name = "spending_cap" if state == "capped" else "refused"
         assert f'flashgate_upstream_{name}{{back_end="gemini/first"}} 1.0' in show_metrics(gateway)
         assert f'flashgate_upstream_{name}{{back_end="gemini/second"}} 1.0' not in show_metrics(gateway)
+        listed = {each["name"]: each for each in Admin(gateway.url).get("/credentials").json()["credentials"]}
+        assert list(listed) == ["gemini/first", "gemini/second", "gemini/search-1"]
+        assert listed["gemini/first"]["state"] == ("spending_cap" if state == "capped" else "refused")
+        assert 500 < listed["gemini/first"]["rests_s"]["*"] <= 600
+        assert listed["gemini/first"]["detail"]
+        assert listed["gemini/search-1"] == {
+            "name": "gemini/search-1",
+            "pools": ["search", "search-1"],
+            "weight": 1,
+            "state": "serving",
+            "detail": None,
+            "rests_s": {},
+            "running": 0,
+            "waiting": 0,
+        }
         conditions = HTTP.get(f"{gateway.url}/readyz").json()
         assert f"gemini/first_{name}" in json.dumps(conditions)
         log = "".join(path.read_text() for path in (tmp_path / "g").glob("*.log"))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from app.surfaces.admin.wire import (
     AuditEventWire,
     AuditWire,
+    CredentialStatesWire,
+    CredentialStateWire,
     IssuedKeyWire,
     KeyWire,
     LiveRequestsWire,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from app.domain.audit import AuditEvent
+    from app.domain.credential_state import CredentialState
     from app.domain.report import Dimension, Line
     from app.domain.tenancy import Key, TenantRecord
     from app.observability.live import LiveRequest
@@ -131,6 +134,15 @@ def render_audit_page(events: tuple[AuditEvent, ...], limit: int) -> AuditWire:
         for event in events
     ]
     return AuditWire(events=page, next_before=events[-1].id if len(events) == limit else None)
+
+
+def render_credentials(credentials: list[CredentialState]) -> CredentialStatesWire:
+    """Render the credentials of the back ends."""
+    rows = []
+    for each in credentials:
+        rests_s = {model: round(rest_s, 1) for model, rest_s in each.rests_s.items()}
+        rows.append(CredentialStateWire(**{**asdict(each), "rests_s": rests_s, "pools": list(each.pools)}))
+    return CredentialStatesWire(credentials=rows)
 
 
 def render_live_requests(requests: list[LiveRequest]) -> LiveRequestsWire:

@@ -25,6 +25,7 @@ from app.surfaces.admin.request import (
 )
 from app.surfaces.admin.response import (
     render_audit_page,
+    render_credentials,
     render_issued_key,
     render_key,
     render_live_requests,
@@ -39,6 +40,7 @@ from app.surfaces.admin.wire import (
     EVENT_ID,
     AdminUsageWire,
     AuditWire,
+    CredentialStatesWire,
     IssuedKeyWire,
     KeyRotation,
     KeysWire,
@@ -361,6 +363,12 @@ async def purge_cache(request: Request, operator: OperatorDep, service: ServiceD
     """
     purge = parse_purge(await _read_members(request, service))
     return render_purge(await service.administration.purge(operator, purge.tenant, purge.fingerprint))
+
+
+@router.get("/credentials", operation_id="list_credentials", responses=_describe_responses(401, 403, 503))
+async def list_credentials(_operator: OperatorDep, service: ServiceDep) -> CredentialStatesWire:
+    """List the credentials of the back ends, and how each is in the instance that answers."""
+    return render_credentials(service.list_credentials())
 
 
 @router.get("/requests", operation_id="list_live_requests", responses=_describe_responses(401, 403, 503))

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain.budget import UNITS, WindowName
+from app.domain.credential_state import State
 from app.surfaces.http.amounts import Amount
 from app.surfaces.http.reports import UseWire
 from app.tenants.limits import BudgetUnit, Document, Limit, Moment
@@ -274,6 +275,38 @@ class LiveRequestsWire(_Response):
     """What is under way in one instance."""
 
     requests: list[LiveRequestWire] = Field(description="Requests and operations, the oldest first.")
+
+
+class CredentialStateWire(_Response):
+    """A key or a project of a back end, as the instance that answers sees it."""
+
+    name: str = Field(
+        description="Back end, and the credential's name if it has one.", examples=["vertex/images-a"]
+    )
+    pools: list[str] = Field(
+        description="Names by which tenants reach it: its pool's and its own.",
+        examples=[["default", "images-a"]],
+    )
+    weight: int = Field(description="Share of its pool's calls.", examples=[1])
+    state: State = Field(
+        description="serving; resting, after a 429 for at least one model; refused, by Google; spending_cap.",
+        examples=["serving"],
+    )
+    detail: str | None = Field(description="Google's reason, or null.", examples=[None])
+    rests_s: dict[str, float] = Field(
+        description="Seconds for which others of its pool are called first, by model; * for all models.",
+        examples=[{"gemini-3.1-flash-image": 12.5}],
+    )
+    running: int = Field(description="Calls under way.", examples=[3])
+    waiting: int = Field(description="Calls that wait for a slot.", examples=[0])
+
+
+class CredentialStatesWire(_Response):
+    """Credentials of the back ends in one instance."""
+
+    credentials: list[CredentialStateWire] = Field(
+        description="Credentials, in the order in which back ends are tried."
+    )
 
 
 class AuditEventWire(_Response):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
+    from app.domain.credential_state import CredentialState
     from app.domain.end_user import EndUser
     from app.domain.tenancy import Identity
     from app.generation.gateway import Gateway
@@ -128,6 +129,7 @@ class Service:
         page_counter: Counts the pages of PDF inputs; shared by all requests.
         readiness: Checks by name; each returns why it is not ready, or None.
         conditions: Further facts about the store for operators, by name.
+        list_credentials: How each credential of the back ends is in this process.
         list_live: Requests and operations that are under way in this process, the oldest first.
         store: Where the ledger is, in words; never with a user or a password.
         render_metrics: The Prometheus exposition for an Accept header, as (body, content type).
@@ -151,6 +153,7 @@ class Service:
     readiness: dict[str, Callable[[], Awaitable[str | None]]]
     conditions: Callable[[], dict[str, str | int]]
     store: str
+    list_credentials: Callable[[], list[CredentialState]]
     list_live: Callable[[], list[LiveRequest]]
     render_metrics: Callable[[str], tuple[bytes, str]]
     operators_ports: frozenset[int]
