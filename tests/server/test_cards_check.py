@@ -7,7 +7,9 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +23,7 @@ from app.domain.card_check import list_prices
 from tests.domain.test_facts import facts_of
 from tests.environments import ROOT
 from tests.processes import free_port, running
+from tests.upstream.test_credentials import workload_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -170,6 +173,55 @@ def test_a_false_fact_is_noticed(
     assert status == 1
     assert different
     assert {name for name in different if not name.startswith(fact)} == set()
+
+
+class TokenService(BaseHTTPRequestHandler):
+    """Gives everybody a token."""
+
+    def do_POST(self) -> None:
+        granted = {
+            "access_token": "a-token",
+            "expires_in": 3600,
+            "token_type": "Bearer",
+            "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
+        }
+        body = json.dumps(granted).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def token_url() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), TokenService) as service:
+        serving = threading.Thread(target=service.serve_forever)
+        serving.start()
+        yield f"http://127.0.0.1:{service.server_port}/token"
+        service.shutdown()
+        serving.join()
+
+
+def test_vertex_ai_is_asked_with_the_default_credentials(
+    google: str,
+    token_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "credentials.json"
+    path.write_text(json.dumps(workload_identity(token_url, tmp_path)))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+    monkeypatch.setenv("FLASHGATE_UPSTREAM", "vertex")
+    monkeypatch.setenv("FLASHGATE_VERTEX_PROJECT", "a-project")
+    monkeypatch.setenv("FLASHGATE_VERTEX_BASE_URL", google)
+    status, findings, _ = check(capsys, NEXT, "--may-spend", "20")
+    assert {each["source"] for each in findings} == {"vertex"}
+    assert [each for each in findings if each["verdict"] not in {"same", "cautious"}] == []
+    assert status == 0
+    path.unlink()
+    status, findings, _ = check(capsys, NEXT)
+    assert (status, {each["verdict"] for each in findings}) == (2, {"unanswered"})
 
 
 def test_what_gets_no_answer_is_no_agreement(
