@@ -40,10 +40,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A generation that is stored in the same step, as text."""
+    """A generation that is stored in the same step."""
 
     key: str
-    text: str
+    value: bytes
     ttl_ms: int
 
 
@@ -102,8 +102,8 @@ class Index:
         """
         quota = self._quota_of(tenant_id)
         names = [keys.index_key(tenant_id), *([record.key] if record else []), *extended_keys]
-        arguments: list[str | int] = ["" if quota is None else quota // KIB, least_ms]
-        arguments += ("", 0) if record is None else (record.text, record.ttl_ms)
+        arguments: list[str | int | bytes] = ["" if quota is None else quota // KIB, least_ms]
+        arguments += ("", 0) if record is None else (record.value, record.ttl_ms)
         arguments.append(len(entries))
         for entry in entries:
             arguments += (entry.id, -(-entry.length // KIB), entry.ttl_ms)
@@ -133,8 +133,8 @@ class Index:
         return await self._run(_UNLIST, [keys.index_key(tenant_id)], [TAKEN_AT_ONCE])
 
     async def _run(
-        self, script: str, names: Sequence[str], arguments: Sequence[str | int]
+        self, script: str, names: Sequence[str], arguments: Sequence[str | int | bytes]
     ) -> tuple[str, ...]:
-        call = self._client.eval(script, len(names), *names, *map(str, arguments))
+        call = self._client.eval(script, len(names), *names, *arguments)
         reply: Any = await self._calls.run(call)
         return tuple(each.decode() for each in reply)

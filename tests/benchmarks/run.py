@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.benchmarks.admissions import admissions, many_keys, tenants
+from tests.benchmarks.pictures import pictures
 from tests.benchmarks.requests import requests
 from tests.benchmarks.table import Table
 from tests.storeserver import running_server
@@ -48,7 +49,9 @@ def main() -> None:
             urls = {count: server.url for count, server in servers.items()}
             sys.stdout.write(f"{asyncio.run(tenants(urls, 9))}\n\n")
         sys.stdout.write(f"{lookups(TENANTS, 7)}\n\n")
-        sys.stdout.write(f"{requests(folder, 6, 80)}\n")
+        sys.stdout.write(f"{requests(folder, 6, 80)}\n\n")
+        for table in pictures(folder / "pictures", 3, 8):
+            sys.stdout.write(f"{table}\n\n")
 
 
 if __name__ == "__main__":
