@@ -109,7 +109,7 @@ def operators(everything: Everything) -> None:
     everything.operate("POST", "/tenants/{tenant_id}/budgets:override", raised, tenant_id="acme")
     everything.admin.tenant("leaving")
     everything.operate("DELETE", "/tenants/{tenant_id}", tenant_id="leaving")
-    for template in ("/usage", "/usage:report", "/audit", "/requests"):
+    for template in ("/usage", "/usage:report", "/audit", "/requests", "/credentials"):
         everything.operate("GET", template)
 
 
