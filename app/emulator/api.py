@@ -55,6 +55,12 @@ _VERTEX = (
     "/{version}/projects/{project}/locations/{location}/publishers/google/models",
 )
 _DEADLINE_S_MIN = 10
+_SYSTEM_PARAMETERS = frozenset(
+    {"key", "access_token", "oauth_token", "alt", "fields", "prettyPrint", "callback", "quotaUser", ".xgafv"}
+    | {"uploadType", "upload_protocol", "userProject"}
+)
+"""https://cloud.google.com/apis/docs/system-parameters; each may begin with ``$``."""
+_PAGES = frozenset({"pageSize", "pageToken"})
 _PAGE_SIZE = 50
 _PAGE_SIZE_MAX = 1000
 
@@ -122,6 +128,7 @@ class _Emulator:
         try:
             request.state.project = self._projects.identify(request, dialect)
             _check_deadline(request)
+            _check_query(request)
             return await handler(request, dialect)
         except GoogleError:
             self._calls.refused += 1
@@ -321,6 +328,23 @@ async def _list_rehearsals(_request: Request) -> Response:
             for name, fault in faults.FAULTS.items()
         }
     )
+
+
+def _check_query(request: Request) -> None:
+    """Refuse query parameters that neither the method nor Google's system parameters have."""
+    of_method = _PAGES if request.url.path.endswith("/models") else frozenset()
+    known = _SYSTEM_PARAMETERS | of_method
+    faults = [
+        FieldFault(
+            name,
+            f'Invalid JSON payload received. Unknown name "{name}": Cannot bind query parameter.'
+            f" Field '{name}' could not be found in request message.",
+        )
+        for name in request.query_params
+        if name.removeprefix("$") not in known
+    ]
+    if faults:
+        raise invalid_argument(*faults)
 
 
 def _check_deadline(request: Request) -> None:

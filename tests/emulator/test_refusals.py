@@ -287,3 +287,15 @@ async def test_a_request_above_a_hundred_megabytes_is_refused(client: httpx2.Asy
     response = await client.post(GENERATE, content=piecemeal())
     assert response.status_code == 400
     assert "exceeds the limit: 104857600 bytes" in response.text
+
+
+@pytest.mark.parametrize("path", [GENERATE, EXPRESS])
+async def test_an_unknown_query_parameter_is_refused_and_system_parameters_are_not(
+    client: httpx2.AsyncClient, path: str
+) -> None:
+    answer = await client.post(path, params={"imageSize": "4K"}, json=asking("A fox"))
+    error = answer.json()["error"]
+    assert (answer.status_code, error["details"][0]["fieldViolations"][0]["field"]) == (400, "imageSize")
+    assert 'Unknown name "imageSize": Cannot bind query parameter.' in error["message"]
+    system = {"$alt": "json", "prettyPrint": "true", "$.xgafv": "2"}
+    assert (await client.post(path, params=system, json=asking("A fox"))).status_code == 200
