@@ -135,6 +135,7 @@ BASES = [
     Case("GET", GOOGLE),
     Case("GET", f"/gemini/v1/projects/@p/locations/@global/publishers/google/models/@{MODEL}"),
     Case("GET", "/v1/admin/requests"),
+    Case("GET", "/v1/admin/credentials"),
     Case("GET", "/v1/admin/tenants"),
     Case("POST", "/v1/admin/tenants", TENANT),
     Case("GET", "/v1/admin/tenants/@everything"),
