@@ -54,7 +54,16 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         yield dict(environment)
 
 
-KINDS = ("redis", "file", "s3")
+@pytest.fixture(scope="session")
+def az(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a client of Microsoft's own emulator of Azure Blob Storage."""
+    if servers.find_azurite() is None:
+        pytest.skip("Azurite is not installed; set AZURE_TESTS=1 to install it, which needs node")
+    with servers.running_az(tmp_path_factory.mktemp("az"), BUCKET) as environment:
+        yield dict(environment)
+
+
+KINDS = ("redis", "file", "s3", "az")
 
 
 @pytest.fixture(params=KINDS)

