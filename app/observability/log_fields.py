@@ -54,6 +54,9 @@ FIELDS: Final[dict[str, LogField]] = {
     "port": LogField("number", "Port."),
     "project": LogField("word", "Project of the key."),
     "queue_ms": LogField("number", "Milliseconds that calls waited for a slot."),
+    "reason": LogField(
+        "word", "Stable word for the cause; Google's own, such as `RESOURCE_EXHAUSTED`, for failed calls."
+    ),
     "refused_by": LogField("words", "Budgets that refused, as scope:unit/window."),
     "request_id": LogField("word", "Id of the request, as in the header `X-Request-ID`."),
     "retry_after_s": LogField("number", "Seconds after which a retry can succeed."),

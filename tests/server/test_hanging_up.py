@@ -38,7 +38,8 @@ def connected(gateway: Running) -> Iterator[socket.socket]:
 def lines_since(gateway: Running, before: int) -> list[dict[str, Any]]:
     """The whole lines of the log that were written since it had so many bytes."""
     text = log_of(gateway).read_bytes()[before:].decode()
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    lines = text.splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
 
 
 @pytest.mark.parametrize("ending", ["closed", "reset"])

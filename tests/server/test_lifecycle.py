@@ -50,9 +50,10 @@ def test_the_embedded_default_makes_a_picture_and_its_state_survives_a_restart(t
         made = Client(first.url, key).post(body, accept="image/*")
         assert made.status_code == 200
         assert made.headers["content-type"] == "image/png"
-        banner = (tmp_path / f"gateway-{first.url.rpartition(':')[2]}.log").read_text()
-        assert f"curl -sS {first.url}/v1/images:generate" in banner
-        assert key in banner
+        log = tmp_path / f"gateway-{first.url.rpartition(':')[2]}.log"
+        command = f"curl -sS --fail-with-body {first.url}/v1/images:generate"
+        wait_for(lambda: command in log.read_text(), "the command is printed")
+        assert key in log.read_text()
     with running_gateway(tmp_path) as second:
         assert key_file.read_text().strip() == key
         client = Client(second.url, key)

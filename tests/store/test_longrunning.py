@@ -86,8 +86,12 @@ class Carrier:
         self.elsewhere = RedisOperations(seen.ledger, lease_s=60, deadline_s=PATIENCE_S)
 
     async def start(self) -> tuple[str, asyncio.Task[GenerationResult]]:
-        caller = SimpleNamespace(key=SimpleNamespace(id="k1"))
-        job = SimpleNamespace(tenant_id=self.tenant, fingerprint="work", original="work", caller=caller)
+        caller = SimpleNamespace(key=SimpleNamespace(id="k1", project=None), user=None)
+        request = SimpleNamespace(image_size="1K", n=1)
+        job = SimpleNamespace(
+            tenant_id=self.tenant, fingerprint="work", original="work",
+            caller=caller, card=Drawn.card, request=request,
+        )  # fmt: skip
         operation, task = await self.running.start(cast("Job", job), None, TELLING)
         assert task is not None
         return operation.id, task
