@@ -54,7 +54,7 @@ def form_of(content_type: str, body: bytes) -> list[dict[str, Any]]:
         parts.append(
             {
                 "name": part.get_param("name", header="content-disposition"),
-                "filename": part.get_filename(),
+                "filename": (part.get_filename() or "").removeprefix(f"{FOLDER}/") or None,
                 "type": part["content-type"],
                 **told,
             }
