@@ -1,4 +1,7 @@
-"""The facts about a request that its log line shows, noted where the request path learns them."""
+"""The facts about a request that its log line shows, noted where the request path learns them.
+
+A paid picture must not be lost because something about it cannot be noted, so none of this raises.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.errors import BudgetExceeded
 from app.domain.estimate import price_nano_usd
+from app.resilience.best_effort import best_effort
 from app.resilience.wide_event import note
 
 if TYPE_CHECKING:
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
 _OF_FAILURES: Final = "billed", "upstream_status", "reason", "support_code", "retry_after_s"
 
 
+@best_effort("event")
 def note_job(job: Job) -> None:
     """Note what is requested, as it was understood."""
     note(
@@ -31,11 +36,13 @@ def note_job(job: Job) -> None:
     )
 
 
+@best_effort("event")
 def note_progress(progress: Progress) -> None:
     """Note the milliseconds that each stage took."""
     note(**{f"{stage}_ms": round(spent, 1) for stage, spent in progress.timings_ms.items()})
 
 
+@best_effort("event")
 def note_result(result: GenerationResult) -> None:
     """Note the generation, where it came from, and what this request was billed for it."""
     note(
@@ -48,6 +55,7 @@ def note_result(result: GenerationResult) -> None:
     _note_usage(result.cost, result.card)
 
 
+@best_effort("event")
 def note_failure(error: GatewayError, card: Card) -> None:
     """Note what the upstream said of a failure, and what it cost."""
     known: dict[str, Any] = {name: getattr(error, name, None) for name in _OF_FAILURES}

@@ -213,7 +213,7 @@ async def _audit(world: World, report: Report) -> None:
             report.differences += found.find_differences()
             report.holds.update(hold.state for hold in found.holds)
             rows = await RedisReports(clients.ledger, ()).read_tenant(tenant.id, date.min, date.max)
-            _compare(world, tenant, found, sum_rows([row for row in rows if row.label is None]), report)
+            _compare(world, tenant, found, sum_rows([row for row in rows if row.kind == "all"]), report)
             _explain(tenant.id, {hold.hold_id: hold for hold in found.holds}, journals[tenant.id], report)
 
 

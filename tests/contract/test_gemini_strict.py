@@ -213,4 +213,4 @@ def test_a_method_that_is_not_served_is_not_found(rest: Rest, base: str, method:
 
 def test_what_is_there_for_other_methods_says_so(rest: Rest) -> None:
     answer = httpx2.post(f"{rest.url}/v1/images/img_{'0' * 64}")
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, DELETE")

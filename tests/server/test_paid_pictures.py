@@ -18,7 +18,7 @@ import uvicorn
 
 from app.domain.allowance import Allowances
 from app.domain.errors import StoreUnavailable
-from app.generation import booking, conversations, gateway, hold, records
+from app.generation import booking, conversations, event, gateway, hold, records
 from app.generation.conversations import Conversations
 from app.ledger import codec
 from app.ledger.durable import DurableLedger
@@ -150,6 +150,8 @@ FAULTS: dict[str, Fault] = {
     "remembering the epoch": Fault(Journal, "keep_epoch"),
     "comparing what was delivered": Fault(observed, "find_mismatches"),
     "every metric": Fault(Family, "_get_series"),
+    "noting what it cost": Fault(event, "_note_usage"),
+    "noting": Fault(event, "note"),
     "the access log": Fault(ObservedRequests, "_record"),
     **{
         f"metric {name}": Fault(Metrics, name)
@@ -162,7 +164,6 @@ FAULTS: dict[str, Fault] = {
             "count_store_command",
             "count_upstream_call",
             "count_usage",
-            "set_windows",
         )
     },
 }
