@@ -56,7 +56,7 @@ def build_banner(settings: Settings, service: Service, port: int) -> str:
         lines.append(("key", shown))
     lines += [
         ("back ends", ", then ".join(_describe_back_end(kind, settings) for kind in settings.back_ends)),
-        ("store", service.store),
+        ("store", f"{service.store}; pictures {_describe_pictures(settings)}"),
         ("admin API", _describe_admin(settings)),
         ("metrics", _describe_metrics(settings, url)),
         ("off", ", ".join(name for name, _ in _list_off(settings)) or "nothing"),
@@ -125,8 +125,19 @@ def _describe_back_end(kind: Kind, settings: Settings) -> str:
     words = [credentials[kind]] if settings.has_unnamed(kind) else []
     if named:
         words.append(f"credentials {', '.join(named)}")
+    named = [each.name for each in settings.credentials if each.back_end == kind]
+    if named:
+        return f"{kind} ({', '.join(named)} of {settings.credentials_file})"
     place = base_urls[kind]
     return f"{kind} ({' and '.join(words)}{'' if place is None else f', at {place}'})"
+
+
+def _describe_pictures(settings: Settings) -> str:
+    if settings.pictures_url == "redis:":
+        return "in the same"
+    if settings.pictures_url == "file:":
+        return f"in {settings.state_dir / 'pictures'}"
+    return f"in {settings.pictures_url}"
 
 
 def _describe_admin(settings: Settings) -> str:

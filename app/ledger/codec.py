@@ -15,7 +15,7 @@ from app.domain.errors import InternalError
 from app.domain.failure import Failure
 from app.domain.generation import Generation, Spent, Usage
 from app.domain.rate import RateState
-from app.generation import ports, records
+from app.generation import packing, ports, records
 from app.ledger.epochs import LedgerDataLost
 from app.ledger.policy import MS
 
@@ -172,7 +172,7 @@ def decode_hit(reply: ScriptReply) -> ports.Hit | None:
     """The cached result, or None where another version of the gateway wrote it."""
     try:
         _hold, created, _cost, text = reply.payload.split(";", 3)
-        generation = records.decode_generation(text)
+        generation = records.decode_generation(packing.unpack_text(text))
     except ValueError:
         return None
     age_s = max(0, reply.now_ms - int(created)) // MS
@@ -254,8 +254,9 @@ def _decode_replayed(reply: ScriptReply) -> ports.Replayed:
     """The outcome of the key's request: the result if the reply has it, else the id to look it up by."""
     created, generation_id, cost, text = reply.payload.split(";", 3)
     generation = None
-    with suppress(records.UnreadableRecord):
-        generation = replace(records.decode_generation(text), created_ms=int(created))
+    with suppress(records.UnreadableRecord, packing.UnreadablePacking):
+        record = packing.unpack_text(text)
+        generation = replace(records.decode_generation(record), created_ms=int(created))
         generation_id = generation.id
     age_s = max(0, reply.now_ms - int(created)) // MS
     return ports.Replayed(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from app.domain.budget import UNITS
 from app.domain.errors import InternalError, StoreUnavailable
 from app.domain.request import CacheDirective
-from app.generation import records
+from app.generation import packing, records
 from app.generation.ports import Absent, Hit, Settled
 from app.ledger import codec, reports
 from app.ledger.codec import STATES
@@ -161,7 +161,9 @@ class RedisLedger(Resource):
             StoreUnavailable: Nobody knows whether it was booked; repeating is safe.
             InternalError: The hold was ended before in another way.
         """
-        result = records.encode_generation(settlement.publish) if settlement.publish else ""
+        result = ""
+        if settlement.publish:
+            result = packing.pack_text(records.encode_generation(settlement.publish))
         result = self._fit_to_capacity(result)
         failed = settlement.failure
         failure = records.encode_brief(failed) if failed else ""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import zlib
 from typing import TYPE_CHECKING
 
 from app.domain.errors import InternalError, StoreUnavailable
 from app.domain.stored_generation import is_generation_id
-from app.generation import records
+from app.generation import packing, records
 from app.pictures.ports import DamagedPicture
 from app.pictures.redis import RedisPictures
 from app.results.index import Entry, Index, Record
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CALL_DEADLINE_S = 1.0
-
-PACKED_BYTES_MAX = 65_536
-"""Records of more bytes are stored as they are."""
 
 
 class RedisResults:
@@ -141,7 +137,7 @@ class RedisResults:
         if self._capacity is not None and not self._capacity.reserve_text(text):
             return False
         ttl_ms = int(ttl_s * 1000 * random.uniform(0.9, 1.0))
-        record = Record(keys.generation_key(tenant_id, generation.id), _pack(text), ttl_ms)
+        record = Record(keys.generation_key(tenant_id, generation.id), packing.pack(text), ttl_ms)
         entries = [Entry(generation.id, 0, ttl_ms)]
         earlier = sorted({file_id for _, file_id in conversation.places} if conversation else set())
         extended_keys: list[str] = []
@@ -168,8 +164,8 @@ class RedisResults:
         if value is None:
             return None
         try:
-            finished = records.decode_stored_generation(_unpack(bytes(value)))
-        except (records.UnreadableRecord, UnicodeDecodeError, zlib.error):
+            finished = records.decode_stored_generation(packing.unpack(bytes(value)))
+        except (records.UnreadableRecord, packing.UnreadablePacking):
             return None
         if finished.generation.id == generation_id:
             return finished
@@ -285,21 +281,6 @@ class RedisResults:
             self._on_damaged()
         await self._index.remove(tenant_id, [image_id])
         await self._delete_bytes(tenant_id, [image_id])
-
-
-def _pack(text: str) -> bytes:
-    """A record as it is stored: compressed, unless it is long and so mostly signatures, which are random."""
-    value = text.encode()
-    if len(value) > PACKED_BYTES_MAX:
-        return value
-    return zlib.compress(value, 1)
-
-
-def _unpack(value: bytes) -> str:
-    """The text of a stored record. Earlier versions never compressed it."""
-    if value.startswith(b"{"):
-        return value.decode()
-    return zlib.decompress(value).decode()
 
 
 def _spread_ttl(ttl_s: int) -> int:

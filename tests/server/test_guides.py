@@ -93,6 +93,18 @@ def test_every_command_of_a_guide_runs(place: Place, guide: Path) -> None:
         run_script(accept_differences(command), place.folder, place.environment)
 
 
+def test_every_command_of_the_runbook_for_a_gateway_runs(place: Place) -> None:
+    """Those of the platform need the platform; the others are tried as they stand."""
+    run_script("flashgate usage export > bill.csv", place.folder, place.environment)
+    runbook = (ROOT / "deploy" / "RUNBOOK.md").read_text()
+    commands = re.findall(r"^    (flashgate .*)$", runbook, re.MULTILINE)
+    assert len(commands) >= 3
+    for command in commands:
+        run_script(accept_differences(command), place.folder, place.environment)
+    for command in re.findall(r"^    (gcloud .*)$", runbook, re.MULTILINE):
+        subprocess.run(["bash", "-n", "-c", command], check=True)
+
+
 def test_every_guide_is_linked() -> None:
     readme, index = ((ROOT / name).read_text() for name in ("README.md", "docs/README.md"))
     for guide in GUIDES:

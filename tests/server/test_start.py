@@ -45,7 +45,10 @@ def test_a_start_says_in_eight_lines_what_runs(tmp_path: Path, emulator: Running
     assert said["address"] == gateway.url
     assert said["tenants"] == f"2 with 2 keys, from {tenants.path}; 1 without an enforced budget: ads"
     assert said["back ends"] == f"emulator (free of charge, at {emulator.url})"
-    assert said["store"] == f"a server of its own at {tmp_path / 'g' / 'state' / 'valkey.sock'}"
+    state = tmp_path / "g" / "state"
+    assert (
+        said["store"] == f"a server of its own at {state / 'valkey.sock'}; pictures in {state / 'pictures'}"
+    )
     assert said["admin API"].startswith("FLASHGATE_ADMIN_KEY")
     assert "ID tokens" in said["off"]
     assert "k" * 32 not in output_of(tmp_path / "g")
