@@ -18,9 +18,12 @@ import sys
 import time
 from email.utils import formatdate
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx2
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import from_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -76,12 +79,30 @@ def running_s3(folder: Path, bucket: str) -> Iterator[Mapping[str, str]]:
     ]
     with (folder / "log").open("wb") as log, _running(command, log):
         _make_bucket(binary, master, bucket, s3)
-        yield {
+        environment = {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3}",
             "AWS_ACCESS_KEY_ID": _ACCESS,
             "AWS_SECRET_ACCESS_KEY": _SECRET,
             "AWS_REGION": "us-east-1",
         }
+        _wait_until_it_writes(bucket, environment)
+        yield environment
+
+
+def _wait_until_it_writes(bucket: str, environment: Mapping[str, str]) -> None:
+    """The first objects may be refused while the server makes its volumes."""
+    config: Any = {name.lower(): value for name, value in environment.items()}
+    store: Any = from_url(f"s3://{bucket}", config=config, client_options={"allow_http": True})
+    deadline, written = time.monotonic() + PATIENCE_S, 0
+    while written < 20:
+        assert time.monotonic() < deadline, "SeaweedFS does not write"
+        try:
+            obstore.put(store, f"probe-{written}", b"x")
+            obstore.delete(store, f"probe-{written}")
+        except BaseError:
+            time.sleep(0.1)
+        else:
+            written += 1
 
 
 def find_azurite() -> str | None:

@@ -66,7 +66,7 @@ async def test_what_nobody_lists_is_collected_once_it_is_old(
     if pictures.expires:
         pytest.skip("in Redis images expire by themselves")
     results = open_results(clients, pictures)
-    await keep(results, tenant, picture(b"listed"), picture(b"expired"))
+    assert await keep(results, tenant, picture(b"listed"), picture(b"expired"))
     await expire(clients, tenant, picture(b"expired"))
     await pictures.put(tenant, picture(b"never listed"), 0)
     await pictures.put(f"{tenant}-b", picture(b"of a tenant without any"), 0)

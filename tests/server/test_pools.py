@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from tests.processes import HTTP, Running, running_emulator, running_gateway
-from tests.server.conftest import PEPPER, Client, tokens_a_day, write_tenants
+from tests.server.conftest import PEPPER, Client, tokens_a_day, wait_for, write_tenants
 from tests.server.operators import ADMIN_KEY, Admin
 
 if TYPE_CHECKING:
@@ -206,6 +207,7 @@ def test_the_caps_of_a_credential_are_its_own(tmp_path: Path, google: Running) -
     plays(google, first={}, second={}, **{"search-1": {}})
     capped = {**FIRST, "images_per_minute": 2}
     with serving(tmp_path, google, capped, {**SECOND, "requests_per_minute": 600}, SEARCH) as (_, clients):
+        wait_for(lambda: time.time() % 60 < 45, "a minute that does not end meanwhile", 60)
         assert [draw(clients["plain"], f"Capped {at}").status_code for at in range(6)] == [200] * 6
         assert served(google) == {"first": 2, "second": 4}
 
