@@ -15,7 +15,7 @@ PACKED_BYTES_MAX: Final = 65_536
 """Longer records are stored as they are: they are mostly thought signatures, which are random."""
 
 DICTIONARY: Final = (
-    b'"aspect_ratio":null,"image_size":"1K","n":1,"response_modalities":["IMAGE"],"output_mime_type":null,'
+    b'"aspect_ratio":null,"image_size":"","n":1,"response_modalities":["IMAGE"],"output_mime_type":null,'
     b'"output_compression_quality":null,"temperature":1.0,"top_p":0.95,"seeds":[null],"max_output_tokens":,'
     b'"thinking_level":"minimal","variant":0,"continue_from":null,"grounding":{"web_search":false,'
     b'"image_search":false}},"conversation":{"id":"gen_","model":"gemini-3.1-flash-image","back_end":"vertex",'

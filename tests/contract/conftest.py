@@ -39,7 +39,8 @@ AMPLE = (
 
 @pytest.fixture(scope="session")
 def tenants(tmp_path_factory: pytest.TempPathFactory) -> Tenants:
-    budgets = dict.fromkeys(AMPLE, tokens_a_day(10_000_000)) | {"poor": tokens_a_day(1120)}
+    budgets = dict.fromkeys(AMPLE, tokens_a_day(10_000_000))
+    budgets |= dict.fromkeys(("poor", "recorded"), tokens_a_day(1120))
     folder: Path = tmp_path_factory.mktemp("tenants")
     written = write_tenants(folder / "tenants.yaml", budgets)
     listed = yaml.safe_load(written.path.read_text())

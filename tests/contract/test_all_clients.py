@@ -101,7 +101,7 @@ def test_a_recorded_request_beyond_the_budget_is_refused_in_words(
 ) -> None:
     [recorded] = KEPT[client]["generate"]
     for _ in range(3):  # the budget is 1120
-        answer = post(gateway.url, tenants.keys["poor"], recorded)
+        answer = post(gateway.url, tenants.keys["recorded"], recorded)
     assert answer.status_code == 429
     assert "image tokens" in answer.json()["error"]["message"]
 

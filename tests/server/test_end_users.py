@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from google import genai
 from google.genai import errors, types
 from redis.asyncio import Redis
 
+from app.generation.packing import unpack, unpack_text
 from tests.fixtures import image_bytes
 from tests.processes import HTTP, Running, running_gateway
 from tests.server.conftest import PEPPER, Client, Tenants, calls_of, tokens_a_day, write_tenants
@@ -266,7 +266,9 @@ def test_the_name_is_in_no_store_no_metric_and_no_log(
                 case "zset":
                     texts.append(str(await client.zrange(key, 0, -1)))
                 case "string" if ":made:" in key:
-                    texts.append(zlib.decompress(await packed.get(key)).decode())
+                    texts.append(unpack(await packed.get(key)))
+                case "string" if ":gen:" in key:
+                    texts.append(unpack_text(str(await client.get(key)).split(";", 3)[-1]))
                 case "string" if ":img:" not in key:
                     texts.append(str(await client.get(key)))
         await client.aclose()
