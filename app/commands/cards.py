@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from app.backends import build_back_end
 from app.cards import load_catalogue
+from app.commands.admin import format_rows
 from app.commands.price_files import COLUMNS, UnusableInput, read_prices
 from app.domain.budget import NANO_PER_USD
 from app.domain.card_check import (
@@ -37,7 +38,7 @@ from app.settings.environment import load_settings
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable
 
     from app.cards import Catalogue
     from app.domain.card import Card
@@ -110,7 +111,7 @@ def _print_cards(catalogue: Catalogue, arguments: Namespace) -> int:
             for name, size in card.image_sizes.items()
         )
         rows.append((card.id, card.lifecycle.stage, ", ".join(sizes)))
-    sys.stdout.write(_format_rows(rows))
+    sys.stdout.write(format_rows(rows))
     return 0
 
 
@@ -275,7 +276,7 @@ def _print(findings: list[Finding], unchecked: dict[str, str], *, as_json: bool)
         (each.model, each.source, each.fact, each.card, each.answer, _format_verdict(each))
         for each in findings
     ]
-    sys.stdout.write(_format_rows(rows))
+    sys.stdout.write(format_rows(rows))
     sys.stdout.write("\nNot checked:\n" + "".join(f"  {fact}: {why}\n" for fact, why in unchecked.items()))
     differing = sum(each.verdict == "different" for each in findings)
     unanswered = sum(each.verdict == "unanswered" for each in findings)
@@ -291,12 +292,3 @@ def _format_verdict(finding: Finding) -> str:
     if finding.note:
         return f"{finding.verdict}: {finding.note}"
     return finding.verdict
-
-
-def _format_rows(rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    return "".join(
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()
-        + "\n"
-        for row in rows
-    )

@@ -332,7 +332,12 @@ class Metrics:
                 self._get_family("budget_units_total").add(amount, event, unit)
 
     def show_windows(self, lines: Iterable[UsageLine]) -> None:
-        """Show these budget windows and no others. Keys, and projects, share a series: see its help text."""
+        """Show these budget windows and no others. Keys, and projects, share a series: see its help text.
+
+        The tenants are registered: this replica may never have served one that was created at run time.
+        """
+        lines = tuple(lines)
+        self.register_tenants(line.tenant_id for line in lines)
         shown: dict[tuple[str, ...], WindowState] = {}
         debts: dict[tuple[str, ...], int] = defaultdict(int)
         for line in lines:

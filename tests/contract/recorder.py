@@ -62,6 +62,18 @@ def form_of(content_type: str, body: bytes) -> list[dict[str, Any]]:
     return parts
 
 
+def read_body(request: BaseHTTPRequestHandler) -> bytes:
+    """The body of a request, whole or in chunks."""
+    if request.headers["transfer-encoding"] != "chunked":
+        return request.rfile.read(int(request.headers["content-length"]))
+    pieces = []
+    while length := int(request.rfile.readline(), 16):
+        pieces.append(request.rfile.read(length))
+        request.rfile.readline()
+    request.rfile.readline()
+    return b"".join(pieces)
+
+
 class _Handler(BaseHTTPRequestHandler):
     """Answers as either original would, in few words."""
 
@@ -69,7 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
     seen: list[dict[str, Any]]
 
     def do_POST(self) -> None:
-        body = self._read()
+        body = read_body(self)
         content_type = self.headers["content-type"]
         recorded: dict[str, Any] = {"path": self.path, "headers": headers_of(self.headers)}
         if content_type.startswith("multipart/"):
@@ -89,16 +101,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(told)))
         self.end_headers()
         self.wfile.write(told)
-
-    def _read(self) -> bytes:
-        if self.headers["transfer-encoding"] != "chunked":
-            return self.rfile.read(int(self.headers["content-length"]))
-        pieces = []
-        while length := int(self.rfile.readline(), 16):
-            pieces.append(self.rfile.read(length))
-            self.rfile.readline()
-        self.rfile.readline()
-        return b"".join(pieces)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """Nobody reads it."""

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tests.contract.recorder import read_body
 from tests.processes import HTTP
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def _build_handler(upstream: str, calls: list[Call]) -> type[BaseHTTPRequestHand
             self._forward(b"")
 
         def do_POST(self) -> None:
-            content = self._read_body()
+            content = read_body(self)
             headers = {name.lower(): value for name, value in self.headers.items()}
             calls.append(Call(json.loads(content or b"{}"), headers))
             self._forward(content)
@@ -53,16 +54,6 @@ def _build_handler(upstream: str, calls: list[Call]) -> type[BaseHTTPRequestHand
             self.send_header("content-length", str(len(answer.content)))
             self.end_headers()
             self.wfile.write(answer.content)
-
-        def _read_body(self) -> bytes:
-            if self.headers["transfer-encoding"] != "chunked":
-                return self.rfile.read(int(self.headers["content-length"]))
-            pieces = []
-            while length := int(self.rfile.readline(), 16):
-                pieces.append(self.rfile.read(length))
-                self.rfile.readline()
-            self.rfile.readline()
-            return b"".join(pieces)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
             """Nobody reads it."""

@@ -183,13 +183,11 @@ def test_what_is_left_is_shown_for_tenants_and_for_their_tightest_key() -> None:
     assert "flashgate_budget_remaining" not in {name for name, _ in samples(metrics)}
 
 
-def test_budgets_of_unknown_tenants_and_of_end_users_are_not_shown() -> None:
-    metrics = Metrics()
-    metrics.register_tenant("a")
+def test_budgets_of_tenants_beyond_the_bound_and_of_end_users_are_not_shown() -> None:
+    metrics = Metrics(tenants_max=1)
     users = replace(DAY, scope="user")
-    metrics.show_windows(
-        [UsageLine("stranger", None, None, state(DAY)), UsageLine("a", None, None, state(users))]
-    )
+    lines = [UsageLine("a", None, None, state(users)), UsageLine("beyond", None, None, state(DAY))]
+    metrics.show_windows(lines)
     assert "flashgate_budget_remaining" not in {name for name, _ in samples(metrics)}
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests.processes import HTTP, running_gateway
 from tests.server.conftest import PEPPER, Client, wait_for, write_tenants
+from tests.server.operators import ADMIN_KEY, Admin
 from tests.storeserver import running_server
 
 if TYPE_CHECKING:
@@ -97,3 +98,18 @@ def test_a_replica_that_stops_hands_over_at_once(
         wait_for(lambda: read_gauge(other, "limit", "images") == 100, "it is shown")
     with running_gateway(tmp_path / "three", **{**settings, "budget_metrics_s": "3600"}) as third:
         wait_for(lambda: read_gauge(third, "limit", "images") == 100, "its first reading shows it")
+
+
+def test_a_tenant_that_was_created_through_another_replica_is_shown(
+    tmp_path: Path, server: ServerProcess, emulator: Running
+) -> None:
+    settings = {
+        "admin_key": ADMIN_KEY, "key_pepper": PEPPER, "redis_url": server.url,
+        "upstream": "emulator", "emulator_base_url": emulator.url,
+    }  # fmt: skip
+    with (
+        running_gateway(tmp_path / "one", **settings, budget_metrics_s="0.2") as reader,
+        running_gateway(tmp_path / "two", **settings, budget_metrics_s="0") as other,
+    ):
+        Admin(other.url).tenant("made-later", budgets=BUDGETS)
+        wait_for(lambda: read_gauge(reader, "limit", "images") == 100, "who has never served it shows it")
